@@ -1,0 +1,1 @@
+"""Messages to tokens, one class per prompt format."""

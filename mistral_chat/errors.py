@@ -1,0 +1,214 @@
+"""What can go wrong, as one tree.
+
+* MistralChatError             anything a person can be told plainly
+  + ConfigError                the configuration file cannot be used as it stands
+  + UsageError                 the command was asked for something that does not exist
+  + InvalidText                the text cannot be kept or encoded (a lone surrogate, say)
+  + WeightsError
+    - WeightsNotFound          no such model, file or catalog entry
+    - WeightsUnusable          the file is damaged, cut, hostile or not a chat model
+    - DownloadFailed           the hub or the network would not give the file
+    - NotEnoughDisk            the download would not fit
+  + EngineError
+    - EngineLoadFailed         llama.cpp could not load the weights
+    - NotEnoughMemory          the weights and their context would not fit
+    - MessageTooLong           one message is larger than the context window
+    - PromptFormatError        the prompt cannot be built from the messages
+    - EngineFailed             llama.cpp failed while it was working
+  + StoreError
+    - StoreTooNew              the database was written by a newer version
+    - StoreDamaged             the database cannot be read
+    - StoreBusy                another window holds the database
+    - ConversationNotFound     no such conversation or turn, or the short id fits several
+    - ImportFailed             the file to import cannot be used; nothing was changed
+
+Cancelling is no error: it is the finish reason ``"cancelled"``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class MistralChatError(Exception):
+    """Something a person can be told: what happened, where, and what to do next.
+
+    The message is the whole sentence for the person. It is plain text, may quote untrusted names, and never holds what was
+    said in a conversation.
+    """
+
+    title: ClassVar[str] = "Something went wrong"
+    """Heads the message where there is room for a heading."""
+
+    exit_code: ClassVar[int] = 1
+    """What the command line exits with."""
+
+
+class ConfigError(MistralChatError):
+    """The configuration cannot be used as it stands."""
+
+    title = "The configuration needs a correction"
+
+    def __init__(self, source: str, line: int | None, problem: str) -> None:
+        """Say that `problem` stands in `source` (a path or a variable's name), on `line` where there is one."""
+        self.source = source
+        self.line = line
+        self.problem = problem
+        place = source if line is None else f"{source}:{line}"
+        super().__init__(f"{place}: {problem}")
+
+
+class UsageError(MistralChatError):
+    """The command was asked for something that does not exist or does not fit together."""
+
+    title = "That cannot be done"
+    exit_code = 2
+
+
+class InvalidText(MistralChatError):
+    """The text cannot be kept or encoded."""
+
+    title = "The text cannot be used"
+
+
+class WeightsError(MistralChatError):
+    """Trouble with a model's weights on the disk or on the way there."""
+
+    title = "The model's weights cannot be used"
+
+
+class WeightsNotFound(WeightsError):
+    """No such model, file or catalog entry."""
+
+    title = "No such model"
+
+
+class WeightsUnusable(WeightsError):
+    """The file is damaged, cut, hostile or not a chat model."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        """Say that the file at `path` has `problem`."""
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: {problem}")
+
+
+class DownloadFailed(WeightsError):
+    """The hub or the network would not give the file. What has arrived is kept."""
+
+    title = "The download did not finish"
+
+
+class NotEnoughDisk(WeightsError):
+    """The download would not fit on the disk."""
+
+    title = "Not enough room on the disk"
+
+    def __init__(self, folder: Path, needed: int, free: int) -> None:
+        """Say that `needed` bytes are missing from the `free` bytes in `folder`."""
+        self.folder = folder
+        self.needed = needed
+        self.free = free
+        super().__init__(
+            f"{folder} has {free / 1e9:.1f} GB free and the download needs {needed / 1e9:.1f} GB. "
+            "Free some space, or set models.folder to another disk."
+        )
+
+
+class EngineError(MistralChatError):
+    """Trouble in the engine that runs the model."""
+
+    title = "The model could not go on"
+
+
+class EngineLoadFailed(EngineError):
+    """llama.cpp could not load the weights."""
+
+    title = "The model could not be loaded"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        """Say that the weights at `path` were refused for `reason`."""
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path} could not be loaded: {reason}")
+
+
+class NotEnoughMemory(EngineError):
+    """The weights and their context would not fit in the memory that is free."""
+
+    title = "Not enough memory"
+
+    def __init__(self, path: Path, needed: int, free: int) -> None:
+        """Say that `path` needs `needed` bytes where `free` are free."""
+        self.path = path
+        self.needed = needed
+        self.free = free
+        super().__init__(
+            f"{path.name} needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. "
+            "Close other programs, choose a smaller quantization, or use a smaller --ctx-size."
+        )
+
+
+class MessageTooLong(EngineError):
+    """One message, with what must stay beside it, is larger than the context window. Nothing was sent."""
+
+    title = "The message is longer than the model's window"
+
+    def __init__(self, tokens: int, available: int, window: int) -> None:
+        """Say that a message of `tokens` does not fit in the `available` tokens of a `window`."""
+        self.tokens = tokens
+        self.available = available
+        self.window = window
+        super().__init__(
+            f"The message takes {tokens:,} tokens and {available:,} of the {window:,} are available to it. "
+            "Shorten it, unpin turns, or load the model with a larger --ctx-size."
+        )
+
+
+class PromptFormatError(EngineError):
+    """The prompt cannot be built from the messages."""
+
+    title = "The prompt cannot be built"
+
+
+class EngineFailed(EngineError):
+    """llama.cpp failed while it was working. The conversation is kept and the next turn starts afresh."""
+
+
+class StoreError(MistralChatError):
+    """Trouble with the database of conversations."""
+
+    title = "The conversations cannot be reached"
+
+
+class StoreTooNew(StoreError):
+    """The database was written by a newer version. It was left as it is."""
+
+    title = "The conversations belong to a newer version"
+
+
+class StoreDamaged(StoreError):
+    """The database cannot be read as it stands."""
+
+    title = "The conversations' file is damaged"
+
+
+class StoreBusy(StoreError):
+    """Another window holds the database."""
+
+    title = "Another window is busy with the conversations"
+
+
+class ConversationNotFound(StoreError):
+    """No such conversation or turn, or a shortened id that fits several."""
+
+    title = "No such conversation"
+
+
+class ImportFailed(StoreError):
+    """The file to import cannot be used. Nothing was changed."""
+
+    title = "The import did not happen"

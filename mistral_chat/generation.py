@@ -1,0 +1,215 @@
+"""The engine's seam: what it is given, what it yields, and how it is told to stop.
+
+An `Engine` is a blocking iterator of values. It knows nothing of asyncio, the store or the screen.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mistral_chat.conversation import FinishReason, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is drawn."""
+
+    temperature: float = 0.7
+    """0 always takes the likeliest token."""
+    top_p: float = 0.95
+    """Draw from the likeliest tokens whose probabilities add up to this."""
+    top_k: int = 40
+    """Draw from this many of the likeliest tokens; 0 means all."""
+    min_p: float = 0.05
+    """Leave out tokens less likely than this share of the likeliest one's probability."""
+    repeat_penalty: float = 1.0
+    """Above 1, tokens of the last 64 become less likely; 1.0 is off."""
+    seed: int | None = None
+    """The same seed gives the same reply on the same machine; None draws a new one each time."""
+    max_tokens: int | None = None
+    """The longest reply, in tokens; None lets the model finish."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: a value is out of its range; the message names it.
+        """
+        for name, low, high in (("temperature", 0.0, 5.0), ("top_p", 0.0, 1.0), ("min_p", 0.0, 1.0), ("repeat_penalty", 0.5, 2.0)):
+            if not low <= getattr(self, name) <= high:
+                message = f"{name} must be from {low:g} to {high:g}, not {getattr(self, name):g}"
+                raise ValueError(message)
+        if self.top_k < 0:
+            message = f"top_k must be 0 or more, not {self.top_k}"
+            raise ValueError(message)
+        if self.seed is not None and not 0 <= self.seed < 2**32 - 1:
+            message = f"seed must be from 0 to 4294967294, not {self.seed}"
+            raise ValueError(message)
+        if self.max_tokens is not None and self.max_tokens < 1:
+            message = f"max_tokens must be 1 or more, not {self.max_tokens}"
+            raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptTurn:
+    """One turn as the engine is given it."""
+
+    key: str
+    """Says which turn this is, so that the ledger can name what it still holds. Unique in its history."""
+    user: str
+    reply: str = ""
+    """Empty on the turn that is to be answered; on the last turn, a text here is continued."""
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What the engine is asked to answer: the last turn, after all those before it."""
+
+    conversation: str = ""
+    """Names the conversation for snapshots; empty means that nothing of it may reach the disk."""
+    system: str = ""
+    turns: tuple[PromptTurn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """The prompt is being read: `done` of `total` tokens."""
+
+    done: int
+    total: int
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContextShift:
+    """Turns left the context window, oldest first."""
+
+    turns: tuple[str, ...]
+    """The keys of the turns."""
+    tokens: int
+    """How many tokens they held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One streamed piece of the reply's text; never part of a character."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """The result of one generation. Its text is all deltas joined."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+
+
+Event = Prefill | ContextShift | Delta | Completion
+"""What an engine yields, in this order: prefills and shifts, then deltas (with shifts among them), then one completion."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTurn:
+    """One turn that the model still sees."""
+
+    key: str
+    tokens: int
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerView:
+    """What the model has in its KV cache right now, for the screen."""
+
+    window: int
+    """How many tokens the model may see, as llama.cpp rounded it."""
+    reserve: int
+    """Tokens kept free for a reply when a turn begins."""
+    system_tokens: int = 0
+    """Tokens of the system prompt and the format's head."""
+    turns: tuple[LedgerTurn, ...] = field(default=())
+
+    @property
+    def used(self) -> int:
+        """How many tokens are in the cache."""
+        return self.system_tokens + sum(turn.tokens for turn in self.turns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """What an engine is, for people and for the store."""
+
+    model: str
+    """The weights' name."""
+    prompt_format: str
+    device: str
+    """Where the model runs, such as ``"CPU"`` or ``"CUDA0"``."""
+    window: int
+    context_trained: int
+    """How many tokens the model was trained to see."""
+    parameters: int = 0
+    bytes: int = 0
+
+
+class Cancel:
+    """Tells an engine to stop; may be set from any thread.
+
+    The flag is the first byte of a C buffer, so that llama.cpp's abort callback can read it without Python.
+    """
+
+    def __init__(self) -> None:
+        """Make a flag that is not set."""
+        self._buffer = ctypes.create_string_buffer(2)
+
+    def set(self) -> None:
+        """Ask the engine to stop."""
+        self._buffer[0] = b"\x01"
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the engine was asked to stop."""
+        return self._buffer.raw[0] != 0
+
+    @property
+    def address(self) -> int:
+        """Where the C string starts: empty while the flag is not set. Valid as long as this object lives."""
+        return ctypes.addressof(self._buffer)
+
+
+class Engine(Protocol):
+    """Turns a history into a reply. All but `count` and `facts` belong to one thread."""
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What this engine is."""
+
+    @property
+    def ledger(self) -> LedgerView:
+        """What the model has in its cache now. Read between calls or from the engine's thread."""
+
+    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+        """Answer the last turn of `history`, or go on with its reply.
+
+        Ends with exactly one `Completion`. A cancel ends it within one token, and within 250 ms while the prompt is read.
+        The engine can be used again afterwards. What follows the completion is upkeep: exhaust the iterator.
+
+        Raises:
+            MessageTooLong: the last turn cannot fit; the cache was not touched.
+            PromptFormatError: the model's format cannot express this history.
+            EngineFailed: llama.cpp failed; the cache was dropped and the next call starts afresh.
+        """
+
+    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+        """Bring `history`, all of whose turns are closed, into the cache before it is needed."""
+
+    def count(self, text: str) -> int:
+        """How many tokens `text` takes as a message. May be called from any thread."""
+
+    def close(self) -> None:
+        """Let the weights go. No other call may follow."""

@@ -1,0 +1,1 @@
+"""Keeps what was said, in one SQLite file. All SQL lives here."""

@@ -1,0 +1,1 @@
+"""The terminal user interface. Nothing outside this folder imports textual or rich."""
