@@ -73,6 +73,8 @@ class History:
     """Names the conversation for snapshots; empty means that nothing of it may reach the disk."""
     system: str = ""
     turns: tuple[PromptTurn, ...] = ()
+    draft: str = ""
+    """For reading ahead only: what is being typed after the turns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,162 @@
+"""An engine without weights, with a real window.
+
+It answers with what it is told to, word by word, and keeps a ledger as the real engine does. It serves tests, screenshots
+and measurements of the screen; a word with the white space after it is one token.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+
+from mistral_chat.conversation import FinishReason, Usage
+from mistral_chat.engine.encoding.format import Encoding, TurnTokens
+from mistral_chat.engine.window import Window, transition
+from mistral_chat.generation import (
+    Cancel,
+    Completion,
+    ContextShift,
+    Delta,
+    EngineFacts,
+    Event,
+    History,
+    LedgerTurn,
+    LedgerView,
+    Prefill,
+    PromptTurn,
+    Sampling,
+)
+
+_WORD = re.compile(r"\s*\S+\s*|\s+")
+_OPEN, _ANSWER, _CLOSE = 1, 2, 3
+
+
+def say_again(text: str) -> str:
+    """The plainest answer: what was said."""
+    return f"You said: {text}"
+
+
+class EchoEngine:
+    """Answers without a model. Obeys the same contract as the real engine."""
+
+    def __init__(
+        self,
+        answer: Callable[[str], str] = say_again,
+        *,
+        window: int = 4096,
+        reserve: int = 64,
+        tokens_per_second: float | None = None,
+    ) -> None:
+        """Make an engine.
+
+        Args:
+            answer: gives the reply to a message.
+            window: how many tokens it sees.
+            reserve: how many of them are kept free for a reply.
+            tokens_per_second: how fast it writes; None is as fast as it can.
+        """
+        self._answer = answer
+        self._window = Window(size=window, reserve=min(reserve, window // 8), low_water=0.75)
+        self._pause = 1 / tokens_per_second if tokens_per_second else 0.0
+        self._held = Encoding(head=(), turns=())
+        self._pinned: frozenset[str] = frozenset()
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What this engine is."""
+        size = self._window.size
+        return EngineFacts(model="echo", prompt_format="words", device="none", window=size, context_trained=size)
+
+    @property
+    def ledger(self) -> LedgerView:
+        """What it would still see if it saw."""
+        return LedgerView(
+            window=self._window.size,
+            reserve=self._window.reserve,
+            system_tokens=len(self._held.head),
+            turns=tuple(LedgerTurn(t.key, len(t.tokens), t.key in self._pinned) for t in self._held.turns),
+        )
+
+    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+        """Answer the last turn of `history` word by word; see `Engine.reply`."""
+        began = time.perf_counter()
+        fit = self._window.fit(history.turns, lambda turns: _encode(history.system, turns))
+        seen = {turn.key for turn in self._held.turns}
+        if gone := [turn for turn in fit.dropped if turn.key in seen]:
+            tokens = sum(len(turn.tokens) for turn in self._held.turns if turn.key in {g.key for g in gone})
+            yield ContextShift(tuple(turn.key for turn in gone), tokens)
+        keep = transition(self._held, fit.encoding, read_last=True).keep
+        total = len(fit.encoding.tokens)
+        yield Prefill(0, total - keep)
+        self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
+        self._held = fit.encoding
+        yield Prefill(total - keep, total - keep)
+        first = time.perf_counter() - began
+        written: list[str] = []
+        finish: FinishReason = "stop"
+        room = min(sampling.max_tokens or self._window.size, self._window.size - total - 1)
+        for place, word in enumerate(_WORD.findall(self._answer(history.turns[-1].user))):
+            if cancel.is_set or place >= room:
+                finish = "cancelled" if cancel.is_set else "length"
+                break
+            if self._pause:
+                time.sleep(self._pause)
+            written.append(word)
+            yield Delta(word)
+        text = "".join(written)
+        done = [*fit.kept[:-1], _with_reply(fit.kept[-1], fit.kept[-1].reply + text)]
+        self._held = _encode(history.system, done, closed=True)
+        seconds = time.perf_counter() - began - first
+        yield Completion(
+            text=text,
+            finish_reason=finish,
+            usage=Usage(
+                prompt_tokens=total,
+                cached_tokens=keep,
+                completion_tokens=len(written),
+                time_to_first_token=first,
+                tokens_per_second=len(written) / seconds if len(written) > 1 and seconds else 0.0,
+            ),
+        )
+
+    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+        """Take `history` into the ledger; see `Engine.read_ahead`."""
+        if not cancel.is_set:
+            fit = self._window.fit(history.turns, lambda turns: _encode(history.system, turns, closed=True))
+            self._held = fit.encoding
+            self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
+            yield Prefill(len(self._held.tokens), len(self._held.tokens))
+
+    def count(self, text: str) -> int:
+        """How many words `text` has."""
+        return len(_WORD.findall(text))
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._held = Encoding(head=(), turns=())
+
+
+def _tokens(text: str) -> tuple[int, ...]:
+    return tuple(8 + zlib.crc32(word.encode("utf-8", "replace")) for word in _WORD.findall(text))
+
+
+def _with_reply(turn: PromptTurn, reply: str) -> PromptTurn:
+    return PromptTurn(key=turn.key, user=turn.user, reply=reply, pinned=turn.pinned)
+
+
+def _encode(system: str, turns: Sequence[PromptTurn], *, closed: bool = False) -> Encoding:
+    last = len(turns) - 1
+    return Encoding(
+        head=(0, *_tokens(system)),
+        turns=tuple(
+            TurnTokens(
+                key=turn.key,
+                prompt=(_OPEN, *_tokens(turn.user), _ANSWER),
+                reply=_tokens(turn.reply),
+                closing=(_CLOSE,) if closed or place < last else (),
+            )
+            for place, turn in enumerate(turns)
+        ),
+    )

@@ -1,0 +1,247 @@
+"""One thread for the engine, and asyncio on the other side of it.
+
+llama.cpp is not reentrant: the context is loaded, used and closed on one thread. Work is handed to that thread one piece at a
+time. Read-ahead gives way to anything a person is waiting for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from mistral_chat.errors import EngineError, MistralChatError
+from mistral_chat.generation import Cancel, Engine, EngineFacts, Event, History, LedgerView, Prefill, Sampling
+
+T = TypeVar("T")
+
+LoadProgress = Callable[[float], bool]
+"""Called with the share of the weights that is loaded, 0.0 to 1.0; returns False to give up."""
+
+
+class RunnerState(StrEnum):
+    """How far the engine is."""
+
+    IDLE = "idle"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class _Job(Generic[T]):
+    """A piece of work for the engine's thread, and where its values go."""
+
+    work: Callable[[Engine], Iterator[T]]
+    cancel: Cancel
+    loop: asyncio.AbstractEventLoop
+    values: asyncio.Queue[T | None] = field(default_factory=asyncio.Queue)
+    done: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+
+    def run(self, engine: Engine) -> None:
+        """Do the work, hand over each value, and mark the end whatever happens."""
+        try:
+            for value in self.work(engine):
+                self._post(value)
+        except Exception as error:  # noqa: BLE001 (carried over to the waiting coroutine, which raises it)
+            self.error = error
+        finally:
+            self.done.set()
+            self._post(None)
+
+    def refuse(self, error: MistralChatError) -> None:
+        """End the job without doing it."""
+        self.error = error
+        self.done.set()
+        self._post(None)
+
+    def _post(self, value: T | None) -> None:
+        try:
+            self.loop.call_soon_threadsafe(self.values.put_nowait, value)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self.cancel.set()
+
+
+class Runner:
+    """Owns one engine and the thread it lives on."""
+
+    def __init__(self, load: Callable[[LoadProgress], Engine]) -> None:
+        """Take `load`, which makes the engine; it is called on the engine's thread, by `start`.
+
+        Args:
+            load: is given a callback for its progress, and raises a `MistralChatError` when it cannot.
+        """
+        self._load = load
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._engine: Engine | None = None
+        self._settled = threading.Event()
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._lock = threading.Lock()
+        self._ahead: Cancel | None = None
+        self._current: Cancel | None = None
+        self.state = RunnerState.IDLE
+        self.progress = 0.0
+        """The share of the weights that is loaded, 0.0 to 1.0."""
+        self.error: MistralChatError | None = None
+        """Why loading failed."""
+
+    def start(self) -> None:
+        """Begin to load, in the background. Calling it again does nothing."""
+        if self.state is RunnerState.IDLE:
+            self.state = RunnerState.LOADING
+            self._thread.start()
+
+    @property
+    def facts(self) -> EngineFacts | None:
+        """What the engine is; None until it is ready."""
+        return self._engine.facts if self._engine is not None else None
+
+    @property
+    def ledger(self) -> LedgerView | None:
+        """What the model has in its cache; None until the engine is ready."""
+        return self._engine.ledger if self._engine is not None else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply is being written, or waits to be."""
+        return self._current is not None
+
+    def count(self, text: str) -> int | None:
+        """How many tokens `text` takes as a message; None until the engine is ready."""
+        return self._engine.count(text) if self._engine is not None else None
+
+    async def wait_ready(self) -> EngineFacts:
+        """Wait until the engine is loaded.
+
+        Raises:
+            MistralChatError: it could not be loaded.
+        """
+        self.start()
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if not self._settled.is_set():
+                future: asyncio.Future[None] = loop.create_future()
+                self._waiting.append((loop, future))
+            else:
+                future = loop.create_future()
+                future.set_result(None)
+        await future
+        if self._engine is None:
+            raise self.error or EngineError("The engine is closed.")
+        return self._engine.facts
+
+    async def reply(self, history: History, sampling: Sampling) -> AsyncGenerator[Event, None]:
+        """Answer the last turn of `history`, as `Engine.reply` does.
+
+        Closing the generator, or cancelling the task that reads it, stops the engine and waits until it has stopped.
+
+        Raises:
+            MistralChatError: whatever `Engine.reply` raises, or the engine could not be loaded.
+        """
+        cancel = Cancel()
+        self._give_way()
+        await self.wait_ready()
+        self._give_way()
+        self._current = cancel
+        try:
+            async for value in self._do(_Job(lambda e: e.reply(history, sampling, cancel), cancel, asyncio.get_running_loop())):
+                yield value
+        finally:
+            self._current = None
+
+    async def read_ahead(self, history: History) -> AsyncGenerator[Prefill, None]:
+        """Bring `history` into the cache before it is needed. Any reply stops it at once.
+
+        Raises:
+            MistralChatError: the engine could not be loaded, or failed.
+        """
+        await self.wait_ready()
+        if self._current is not None:
+            return
+        self._give_way()
+        cancel = Cancel()
+        self._ahead = cancel
+        try:
+            async for value in self._do(_Job(lambda e: e.read_ahead(history, cancel), cancel, asyncio.get_running_loop())):
+                yield value
+        finally:
+            if self._ahead is cancel:
+                self._ahead = None
+
+    def stop(self) -> None:
+        """Ask the reply that is being written to end where it is; its completion says ``"cancelled"``."""
+        if self._current is not None:
+            self._current.set()
+
+    def close(self, timeout: float | None = 2.0) -> None:
+        """Stop what runs and let the engine go; waits for its thread for `timeout` seconds at most."""
+        self._give_way()
+        self.stop()
+        started = self.state is not RunnerState.IDLE
+        self.state = RunnerState.CLOSED
+        self._jobs.put(None)
+        if started:
+            self._thread.join(timeout)
+
+    def _give_way(self) -> None:
+        if self._ahead is not None:
+            self._ahead.set()
+
+    async def _do(self, job: _Job[T]) -> AsyncGenerator[T, None]:
+        if self.state is not RunnerState.READY:
+            raise EngineError("The engine is closed. Open the chat again.")
+        self._jobs.put(job)
+        try:
+            while (value := await job.values.get()) is not None:
+                yield value
+            if job.error is not None:
+                raise job.error
+        finally:
+            job.cancel.set()
+            while not job.done.is_set():
+                await job.values.get()
+
+    def _run(self) -> None:
+        try:
+            engine = self._load(self._note_progress)
+        except MistralChatError as error:
+            self.error = error
+            self._settle(RunnerState.FAILED)
+            return
+        except Exception as error:  # noqa: BLE001 (a thread's last resort: the screen must learn that loading ended)
+            self.error = EngineError(f"The engine could not be started: {type(error).__name__}. The log file has the details.")
+            self.error.__cause__ = error
+            self._settle(RunnerState.FAILED)
+            return
+        if self.state is RunnerState.CLOSED:
+            engine.close()
+            return
+        self._engine = engine
+        self._settle(RunnerState.READY)
+        while (job := self._jobs.get()) is not None:
+            job.run(engine)
+        self._engine = None
+        engine.close()
+
+    def _note_progress(self, share: float) -> bool:
+        self.progress = share
+        return self.state is RunnerState.LOADING
+
+    def _settle(self, state: RunnerState) -> None:
+        with self._lock:
+            if self.state is RunnerState.LOADING:
+                self.state = state
+            self._settled.set()
+            waiting, self._waiting = self._waiting, []
+        for loop, future in waiting:
+            try:
+                loop.call_soon_threadsafe(lambda f: f.done() or f.set_result(None), future)
+            except RuntimeError:  # that loop is closed: nobody waits any more
+                continue
