@@ -1,11 +1,21 @@
-"""The settings: frozen dataclasses are the declaration, and YAML nodes with line marks are the reader."""
+"""The settings: frozen dataclasses, whose fields' docstrings are the reference, and whose types are the checks."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from mistral_chat.generation import Sampling
+
+SMALLEST_WINDOW = 256
+"""llama.cpp silently makes a smaller window this large."""
+
+
+def _check_range(owner: object, name: str, low: float, high: float) -> None:
+    value = getattr(owner, name)
+    if value is not None and not low <= value <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, not {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +31,16 @@ class ContextSettings:
     read_ahead: bool = True
     """Read an opened conversation, and a long draft, before anything is sent."""
 
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a value is out of its range; the message begins with the field's name.
+        """
+        _check_range(self, "size", SMALLEST_WINDOW, 2**20)
+        _check_range(self, "reserve", 16, 2**20)
+        _check_range(self, "low_water", 0.1, 0.95)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSettings:
@@ -30,6 +50,14 @@ class SnapshotSettings:
     """Keep KV states on disk. They hold what was said, as the database does, and die with their conversation."""
     budget: int = 2 * 1024**3
     """Bytes that all snapshots may take; the least recently used go first."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a value is out of its range; the message begins with the field's name.
+        """
+        _check_range(self, "budget", 0, 2**50)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +76,15 @@ class EngineSettings:
     """Let llama.cpp keep a second copy of the weights that is faster on this CPU."""
     lora: tuple[str, ...] = ()
     """LoRA adapters, each FILE or FILE:SCALE."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a value is out of its range; the message begins with the field's name.
+        """
+        _check_range(self, "n_gpu_layers", 0, 10_000)
+        _check_range(self, "threads", 1, 1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +113,20 @@ class CatalogSource:
     """The file's SHA-256 as 64 hexadecimal digits, where it is known."""
     prompt_format: str | None = None
     """How messages become tokens, where the file does not say."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a value is out of its range; the message begins with the field's name.
+        """
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repository):
+            raise ValueError(f"repository must be OWNER/NAME, not {self.repository!r}")
+        if not self.file.endswith(".gguf"):
+            raise ValueError(f"file must end in .gguf, not {self.file!r}")
+        if self.sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
+            raise ValueError("sha256 must be 64 hexadecimal digits")
+        _check_range(self, "bytes", 1, 2**50)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +158,26 @@ class Settings:
     trash_days: int = 30
     """Days until deleted conversations are gone for good; 0 keeps them until the trash is emptied."""
     sampling: Sampling = field(default_factory=Sampling)
+    """How the next token is drawn."""
     context: ContextSettings = field(default_factory=ContextSettings)
+    """The window that the model sees."""
     snapshots: SnapshotSettings = field(default_factory=SnapshotSettings)
+    """KV states on disk, which let an old conversation reopen at once."""
     engine: EngineSettings = field(default_factory=EngineSettings)
+    """How llama.cpp runs."""
     models: ModelSettings = field(default_factory=ModelSettings)
+    """Where weights are looked for and which more can be had."""
     personas: dict[str, Persona] = field(default_factory=dict)
     """System prompts with sampling, chosen by name."""
     keymap: dict[str, str] = field(default_factory=dict)
     """Keys by binding id."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a value is out of its range; the message begins with the field's name.
+        """
+        _check_range(self, "trash_days", 0, 36_500)
+        if not self.model.strip():
+            raise ValueError("model must name a model")
