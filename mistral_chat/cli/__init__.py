@@ -1,1 +1,1 @@
-"""The command line, one module a command group."""
+"""The commands: one small module each, loaded when it is called."""

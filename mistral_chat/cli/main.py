@@ -1,0 +1,144 @@
+"""The command line: its groups, loaded when they are called, and what becomes of errors.
+
+`mistral-chat --help` must be quick: this module loads click and nothing heavier.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from difflib import get_close_matches
+from typing import Any, Never
+
+import click
+
+from mistral_chat import __version__
+from mistral_chat.cli import options
+from mistral_chat.cli.wiring import Program
+from mistral_chat.errors import MistralChatError
+
+COMMANDS = {
+    "ask": "Ask once and print the reply.",
+    "bench": "Measure a conversation, turn by turn.",
+    "chats": "List, search, export and delete conversations.",
+    "completion": "Print the completion script for a shell.",
+    "config": "Show the settings and where each comes from.",
+    "doctor": "Check this machine, the weights and the conversations.",
+    "models": "List, fetch, check and remove weights.",
+    "paths": "List every file and folder that is written.",
+    "prompt": "Show the tokens that messages become.",
+}
+"""Each command's help, word for word as the command itself has it. The command `x` is `mistral_chat.cli.x:x`."""
+
+INTERRUPTED = 130
+"""The exit code after Ctrl+C: 128 and the signal's number."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """The names, without importing anything."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        """Import the command `name`; None where there is none."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"mistral_chat.cli.{name}"), name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that `args` begin with.
+
+        Raises:
+            click.UsageError: there is none, and what comes near.
+        """
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = get_close_matches(args[0], COMMANDS, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else 'To ask something, write: mistral-chat ask "…"'
+            raise click.UsageError(f"There is no command {args[0]!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands' help, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, *arguments: Any, **extra: Any) -> Any:
+        """Run the program and exit with its code: 0, 1 after an error, 2 after wrong usage, 130 after Ctrl+C."""
+        extra["standalone_mode"] = False
+        try:
+            sys.exit(super().main(*arguments, **extra) or 0)
+        except click.UsageError as error:
+            if error.ctx is not None:
+                click.echo(error.ctx.get_usage(), err=True)
+            _leave_with(error.format_message(), error.exit_code)
+        except click.ClickException as error:
+            _leave_with(error.format_message(), error.exit_code)
+        except MistralChatError as error:
+            _leave_with(str(error), error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            _leave_with("stopped", INTERRUPTED)
+        except BrokenPipeError:
+            _leave_closed_pipe()
+
+
+def _leave_with(message: str, code: int) -> Never:
+    """Write `message`, which may quote untrusted names, to standard error and exit with `code`."""
+    from mistral_chat.ui.text import clean
+
+    click.echo(f"mistral-chat: {clean(message)}", err=True)
+    sys.exit(code)
+
+
+def _leave_closed_pipe() -> Never:
+    """Exit after the reader of standard output went away, without Python's complaint about it at the end."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "-V", "--version", message="mistral-chat %(version)s")
+@options.engine_options
+@options.conversation_options
+@click.pass_context
+def cli(ctx: click.Context, /, **typed: Any) -> None:
+    """Chat with a model on this machine; nothing leaves it.
+
+    Without a command, the chat opens in the terminal.
+    """
+    if ctx.obj is None:
+        ctx.obj = Program()
+    if ctx.invoked_subcommand is not None:
+        _refuse_misplaced(ctx)
+        return
+    from mistral_chat.cli.screen import open_screen
+
+    open_screen(ctx.obj.with_options(options.typed_settings(ctx)), **_screen_options(typed))
+
+
+def _screen_options(typed: dict[str, Any]) -> dict[str, Any]:
+    return {name: typed[name] for name in ("system", "persona", "resume", "chat", "no_save", "prompt_format")}
+
+
+def _refuse_misplaced(ctx: click.Context) -> None:
+    """Refuse options before a command, where they would mean nothing.
+
+    Raises:
+        click.UsageError: there are some.
+    """
+    for parameter in ctx.command.params:
+        if parameter.name and ctx.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} belongs after the command: mistral-chat {ctx.invoked_subcommand} …")
+
+
+def main() -> None:
+    """Run the program on this process's arguments, and exit."""
+    cli.main(prog_name="mistral-chat")

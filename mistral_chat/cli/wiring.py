@@ -1,0 +1,184 @@
+"""Puts the rooms together for one run of the program."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from mistral_chat.config import Settings
+    from mistral_chat.config.layers import Configuration
+    from mistral_chat.engine.runner import LoadProgress, Runner
+    from mistral_chat.engine.snapshots import SnapshotFolder
+    from mistral_chat.generation import Engine
+    from mistral_chat.paths import Paths
+    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.weights.library import Library, Weights
+
+
+def utc_now() -> datetime:
+    """The clock, in UTC."""
+    return datetime.now(UTC)
+
+
+class TypedOption(NamedTuple):
+    """An option that stands for a setting, as it was typed."""
+
+    flag: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Program:
+    """One run: what it was given, and the rooms opened from that.
+
+    Nothing is read or opened before it is asked for, so that `--help` and `config path` work with a broken configuration.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    now: Callable[[], datetime] = utc_now
+    options: Mapping[str, TypedOption] = field(default_factory=dict)
+    """The settings that were typed, by dotted key."""
+    load: Callable[[Program, Weights, str | None, LoadProgress], Engine] | None = None
+    """Makes an engine of weights, with a prompt format where the file's own is not to be used; None is llama.cpp."""
+
+    def with_options(self, typed: Mapping[str, TypedOption]) -> Program:
+        """The same run, with these settings typed."""
+        return replace(self, options={**self.options, **typed})
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """The settings, each with its source.
+
+        Raises:
+            ConfigError: the file or the environment holds something that cannot be used.
+            UsageError: a typed option does.
+        """
+        from mistral_chat.config.layers import load_configuration
+        from mistral_chat.errors import ConfigError, UsageError
+        from mistral_chat.paths import Paths
+
+        configuration = load_configuration(Paths.from_environment(self.environ).config_file, self.environ)
+        for key, (flag, value) in self.options.items():
+            try:
+                configuration = configuration.with_value(key, value, flag)
+            except ConfigError as error:
+                raise UsageError(str(error)) from error
+        return configuration
+
+    @property
+    def settings(self) -> Settings:
+        """The settings. Raises as `configuration` does."""
+        return self.configuration.settings
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Where everything is. Raises as `configuration` does, because settings move folders."""
+        from mistral_chat.paths import Paths
+
+        return Paths.from_environment(self.environ, self.settings.models.folder)
+
+    def open_store(self, *, saved: bool = True) -> ConversationStore:
+        """Open the conversations: replies that a dead process left are closed, and what lay long in the trash is gone.
+
+        Args:
+            saved: False keeps everything in memory and touches no file.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
+        from mistral_chat.paths import private_folder
+        from mistral_chat.store.conversations import ConversationStore
+        from mistral_chat.store.database import open_database
+
+        if saved:
+            private_folder(self.paths.data_dir)
+        store = ConversationStore(open_database(self.paths.database if saved else None, now=self.now), now=self.now)
+        if saved:
+            store.recover()
+            if self.settings.trash_days:
+                self.forget_snapshots(store.empty_trash(older_than=timedelta(days=self.settings.trash_days)))
+        return store
+
+    def library(self) -> Library:
+        """The weights on this disk and the catalog of what can be had.
+
+        Raises:
+            ConfigError: the settings' catalog cannot be used.
+        """
+        from pathlib import Path
+
+        from mistral_chat.weights.catalog import Catalog
+        from mistral_chat.weights.library import Library
+
+        models = self.settings.models
+        return Library(
+            models_dir=self.paths.models_dir,
+            folders=[Path(folder) for folder in models.folders],
+            catalog=Catalog.shipped(models.catalog),
+            environ=self.environ,
+            home=Path.home(),
+            formats=models.formats,
+        )
+
+    def snapshots(self) -> SnapshotFolder | None:
+        """The KV states on disk; None where the settings want none."""
+        from mistral_chat.engine.snapshots import SnapshotFolder
+
+        settings = self.settings.snapshots
+        return SnapshotFolder(self.paths.snapshots_dir, budget=settings.budget) if settings.enabled else None
+
+    def forget_snapshots(self, conversations: Iterable[str]) -> None:
+        """Delete the KV states of conversations that are gone, whether snapshots are kept now or not."""
+        gone = list(conversations)
+        if gone and self.paths.snapshots_dir.is_dir():
+            from mistral_chat.engine.snapshots import SnapshotFolder
+
+            folder = SnapshotFolder(self.paths.snapshots_dir, budget=self.settings.snapshots.budget)
+            for conversation in gone:
+                folder.forget(conversation)
+
+    def engine_loader(
+        self, spec: str | None = None, *, prompt_format: str | None = None, saved: bool = True
+    ) -> Callable[[LoadProgress], Engine]:
+        """What a `Runner` is given to load the model `spec`, or the settings' model.
+
+        Args:
+            spec: as ``-m`` takes it.
+            prompt_format: how messages become tokens, instead of what the catalog, the settings or the file say.
+            saved: False keeps KV states off the disk.
+
+        Raises:
+            WeightsError: there are no such weights. Trouble while loading is raised by what is returned.
+        """
+        weights = self.library().find(spec or self.settings.model)
+        chosen = prompt_format or weights.prompt_format
+        program = self
+
+        def load(on_progress: LoadProgress) -> Engine:
+            if program.load is not None:
+                return program.load(program, weights, chosen, on_progress)
+            from mistral_chat.engine.llama.engine import open_engine
+
+            return open_engine(
+                weights.path,
+                name=weights.name,
+                settings=program.settings.engine,
+                context=program.settings.context,
+                prompt_format=chosen,
+                snapshots=program.snapshots() if saved else None,
+                on_progress=on_progress,
+            )
+
+        return load
+
+    def runner(self, spec: str | None = None, *, prompt_format: str | None = None, saved: bool = True) -> Runner:
+        """An engine's thread for the model `spec`; not started. Takes and raises what `engine_loader` does."""
+        from mistral_chat.engine.runner import Runner
+
+        return Runner(self.engine_loader(spec, prompt_format=prompt_format, saved=saved))
