@@ -37,10 +37,15 @@ class Shape:
 
     parameters: int
     layers: int
+    heads: int
+    """Attention heads."""
     kv_heads: int
+    """Heads of keys and values, fewer than `heads` where several share them."""
     head_dim: int
     width: int
     """The size of the hidden state."""
+    feed_forward: int
+    """The size of the layer between."""
     vocabulary: int
     context: int
     """The longest window the model was trained for, in tokens."""

@@ -135,7 +135,7 @@ def in_ollama(root: Path) -> Iterator[Found]:
 
 
 def files_under(root: Path, depth: int = 6) -> Iterator[Path]:
-    """Whole GGUF files and first parts of split ones under `root`, in the order of their names; linked folders are not followed."""
+    """Whole GGUF files and first parts of split ones under `root`, ordered by name; linked folders are not followed."""
     for path in sorted(_walk(root, depth)):
         if path.suffix.lower() != ".gguf":
             continue
@@ -154,10 +154,9 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def _walk(root: Path, depth: int) -> Iterator[Path]:
-    files = folders = 0
+    files = 0
     base = len(root.parts)
-    for folder, below, names in os.walk(root, onerror=None, followlinks=False):
-        folders += 1
+    for folders, (folder, below, names) in enumerate(os.walk(root, onerror=None, followlinks=False)):
         if len(Path(folder).parts) - base >= depth or folders > MOST_FOLDERS:
             below.clear()
         for name in names:
