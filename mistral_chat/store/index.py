@@ -1,0 +1,86 @@
+"""What stands in the full-text index, and how it is kept true.
+
+One table, `found`, holds an entry for each turn (its rowid is the turn's) and one for each title that a person or a model
+gave (its rowid is the conversation's, negated); a title from the first line is found in its turn. A turn's entry holds the
+user's text, and the reply once the reply has ended: as long as `turns.writer` is set the reply is not indexed, so a
+streaming reply costs one indexing and not one a second.
+
+FTS5 keeps no copy of the text here, so an entry is taken out by giving it the very text that was put in. `segmented` is
+therefore part of the file's format: whoever changes it writes a migration that fills the index anew.
+
+SQLite's unicode61 tokenizer splits at spaces and punctuation, and scripts that write without spaces would be one word a
+sentence. Their characters, and pictures such as emoji, become words of their own; a search for several of them is a
+search for a phrase.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_UNSPACED: Final = re.compile(
+    "(["
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u1000-\u109f"  # Myanmar
+    "\u1780-\u17ff"  # Khmer
+    "\u2e80-\u2fdf"  # radicals
+    "\u3005-\u3007\u3021-\u3029"  # iteration mark, numerals
+    "\u3040-\u30ff\u31f0-\u31ff"  # kana
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Han
+    "\uff66-\uff9d"  # half-width kana
+    "\U0001b000-\U0001b16f"  # old kana
+    "\U00020000-\U000323af"  # more Han
+    "\u2190-\u23ff\u2460-\u2bff"  # arrows, signs, dingbats
+    "\U0001f000-\U0001faff"  # emoji
+    "])"
+)
+
+
+def segmented(text: str) -> str:
+    """`text` with spaces around each character that is a word of its own."""
+    return text if text.isascii() else _UNSPACED.sub(r" \1 ", text)
+
+
+def add_turn(connection: sqlite3.Connection, row: int, user: str, reply: str = "") -> None:
+    """Put a turn into the index."""
+    connection.execute(
+        "INSERT INTO found (rowid, title, user, reply) VALUES (?, '', ?, ?)", (row, segmented(user), segmented(reply))
+    )
+
+
+def drop_turn(connection: sqlite3.Connection, row: int, user: str, reply: str = "") -> None:
+    """Take a turn out; `user` and `reply` are what was put in."""
+    connection.execute(
+        "INSERT INTO found (found, rowid, title, user, reply) VALUES ('delete', ?, '', ?, ?)",
+        (row, segmented(user), segmented(reply)),
+    )
+
+
+def add_title(connection: sqlite3.Connection, conversation: int, title: str, by: str) -> None:
+    """Put a conversation's title into the index, unless it is its first line."""
+    if by == "first_line":
+        return
+    connection.execute("INSERT INTO found (rowid, title, user, reply) VALUES (?, ?, '', '')", (-conversation, segmented(title)))
+
+
+def drop_title(connection: sqlite3.Connection, conversation: int, title: str, by: str) -> None:
+    """Take a conversation's title out; `title` and `by` are what was put in."""
+    if by == "first_line":
+        return
+    connection.execute(
+        "INSERT INTO found (found, rowid, title, user, reply) VALUES ('delete', ?, ?, '', '')", (-conversation, segmented(title))
+    )
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    """Build the index anew from the tables."""
+    connection.execute("INSERT INTO found (found) VALUES ('delete-all')")
+    titles = connection.execute("SELECT row, title, title_by FROM conversations")
+    for conversation, title, by in titles:
+        add_title(connection, conversation, title, by)
+    turns = connection.execute("SELECT row, user, CASE WHEN writer IS NULL THEN reply ELSE '' END FROM turns")
+    for row, user, reply in turns:
+        add_turn(connection, row, user, reply)

@@ -1,0 +1,138 @@
+"""The steps by which the database came to its present form, oldest first.
+
+A step that was released is never edited; the next one follows it. Each is tested from the step before, with rows in it.
+sqlite_utils runs and records them; it is imported only when a step is pending, because that import takes longer than
+opening the database.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from sqlite_utils import Database
+
+SET: Final = "mistral_chat"
+"""Names this program's steps in the table of applied ones."""
+
+
+def m0001_conversations(database: Database) -> None:
+    """Conversations, and their turns as a tree.
+
+    Rows refer to one another by integer; the `id` columns are what the rest of the program knows. `writer` names the
+    instance that is writing the reply and is NULL once the reply has ended. `depth` is the turn's place on its path.
+    """
+    database.execute("""
+        CREATE TABLE conversations (
+            row INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            title TEXT NOT NULL DEFAULT '',
+            title_by TEXT NOT NULL DEFAULT 'first_line' CHECK (title_by IN ('first_line', 'model', 'person')),
+            created TEXT NOT NULL,
+            updated TEXT NOT NULL,
+            system TEXT NOT NULL DEFAULT '',
+            model TEXT NOT NULL DEFAULT '',
+            sampling TEXT,
+            current INTEGER
+        ) STRICT
+    """)
+    database.execute("""
+        CREATE TABLE turns (
+            row INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            conversation INTEGER NOT NULL REFERENCES conversations (row),
+            parent INTEGER REFERENCES turns (row),
+            depth INTEGER NOT NULL,
+            created TEXT NOT NULL,
+            user TEXT NOT NULL,
+            reply TEXT NOT NULL DEFAULT '',
+            finish_reason TEXT CHECK (finish_reason IN ('stop', 'length', 'cancelled')),
+            error TEXT NOT NULL DEFAULT '',
+            model TEXT NOT NULL DEFAULT '',
+            usage TEXT,
+            pinned INTEGER NOT NULL DEFAULT 0,
+            excluded INTEGER NOT NULL DEFAULT 0,
+            writer TEXT
+        ) STRICT
+    """)
+    database.execute("CREATE INDEX turns_by_conversation ON turns (conversation)")
+    database.execute("CREATE INDEX turns_by_parent ON turns (parent, conversation)")
+    database.execute("CREATE INDEX turns_by_time ON turns (created)")
+    database.execute("CREATE INDEX turns_unfinished ON turns (writer) WHERE writer IS NOT NULL")
+
+
+def m0002_organising(database: Database) -> None:
+    """Pins, the archive, the trash, personas, tags and drafts."""
+    database.execute("ALTER TABLE conversations ADD COLUMN persona TEXT NOT NULL DEFAULT ''")
+    database.execute("ALTER TABLE conversations ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0")
+    database.execute("ALTER TABLE conversations ADD COLUMN archived INTEGER NOT NULL DEFAULT 0")
+    database.execute("ALTER TABLE conversations ADD COLUMN trashed TEXT")
+    database.execute("""
+        CREATE TABLE tags (
+            conversation INTEGER NOT NULL REFERENCES conversations (row),
+            tag TEXT NOT NULL,
+            PRIMARY KEY (conversation, tag)
+        ) STRICT, WITHOUT ROWID
+    """)
+    database.execute("CREATE INDEX tags_by_name ON tags (tag)")
+    database.execute("CREATE TABLE drafts (conversation_id TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT, WITHOUT ROWID")
+    database.execute("""
+        CREATE INDEX conversations_active ON conversations (pinned DESC, updated DESC, row DESC)
+        WHERE trashed IS NULL AND archived = 0
+    """)
+    database.execute("CREATE INDEX conversations_trashed ON conversations (trashed) WHERE trashed IS NOT NULL")
+
+
+def m0003_search(database: Database) -> None:
+    """The full-text index, filled from what is there, and the list of upkeep that is still owed.
+
+    The index keeps no copy of the text (`content=''`). `store/index.py` says what stands in it.
+    """
+    from mistral_chat.store.index import fill
+
+    database.execute("""
+        CREATE VIRTUAL TABLE found USING fts5 (
+            title, user, reply, content='',
+            tokenize="unicode61 remove_diacritics 2 categories 'L* N* Co So'"
+        )
+    """)
+    database.execute("CREATE TABLE owed (upkeep TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
+    fill(database.conn)
+
+
+STEPS: Final[tuple[Callable[[Database], None], ...]] = (m0001_conversations, m0002_organising, m0003_search)
+"""Every step this version knows, oldest first."""
+
+
+def applied(connection: sqlite3.Connection) -> list[str]:
+    """The names of the steps that the database has gone through; empty for one that is not ours or new."""
+    exists = connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone()
+    if exists is None:
+        return []
+    rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = ? ORDER BY id", (SET,))
+    return [str(name) for (name,) in rows]
+
+
+def migrate(connection: sqlite3.Connection, steps: tuple[Callable[[Database], None], ...] = STEPS) -> None:
+    """Bring the database to the last of `steps`: all of the pending ones or, when one fails, none.
+
+    The write lock is taken first, so that two instances that start at once do not both try.
+
+    Raises:
+        sqlite3.Error: a step failed or the lock was not to be had; the database is as it was.
+    """
+    from sqlite_utils import Database, Migrations
+
+    migrations = Migrations(SET)
+    for step in steps:
+        migrations()(step)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        migrations.apply(Database(connection, execute_plugins=False))
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()

@@ -1,0 +1,121 @@
+"""Rows to values and back: times, usage, sampling, and the columns that each value is made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.conversation import Turn, Usage
+from mistral_chat.errors import StoreDamaged
+from mistral_chat.generation import Sampling
+from mistral_chat.store.records import StoredConversation, StoredTurn, Summary
+
+if TYPE_CHECKING:
+    import sqlite3
+
+TAG_SEPARATOR: Final = "\x1f"
+
+SUMMARY: Final = f"""
+    SELECT conversations.*,
+        coalesce((SELECT depth FROM turns WHERE turns.row = conversations.current), 0) AS turns,
+        (SELECT group_concat(tag, '{TAG_SEPARATOR}') FROM tags WHERE tags.conversation = conversations.row) AS tags
+    FROM conversations
+"""
+"""Selects what `summary` needs."""
+
+TURN: Final = """
+    SELECT turns.*, parents.id AS parent_id,
+        (SELECT count(*) FROM turns AS each
+         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation) AS siblings,
+        (SELECT count(*) FROM turns AS each
+         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.row <= turns.row) AS sibling
+    FROM turns LEFT JOIN turns AS parents ON parents.row = turns.parent
+"""
+"""Selects what `stored_turn` needs."""
+
+
+def stamp(moment: datetime) -> str:
+    """`moment` as it is stored: ISO 8601 in UTC with microseconds, so that text sorts as time does.
+
+    Raises:
+        ValueError: `moment` has no zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("times in the store have a zone")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def moment(stamped: str) -> datetime:
+    """The time that `stamp` stored."""
+    return datetime.fromisoformat(stamped)
+
+
+def sampling_text(sampling: Sampling | None) -> str | None:
+    """`sampling` as it is stored."""
+    return None if sampling is None else json.dumps(asdict(sampling))
+
+
+def usage_text(usage: Usage | None) -> str | None:
+    """`usage` as it is stored."""
+    return None if usage is None else json.dumps(asdict(usage))
+
+
+def summary(row: sqlite3.Row) -> Summary:
+    """The value of a row that `SUMMARY` selected."""
+    return Summary(
+        conversation_id=row["id"],
+        title=row["title"],
+        turns=row["turns"],
+        created=moment(row["created"]),
+        updated=moment(row["updated"]),
+        pinned=bool(row["pinned"]),
+        archived=bool(row["archived"]),
+        trashed=None if row["trashed"] is None else moment(row["trashed"]),
+        model=row["model"],
+        tags=tuple(sorted(row["tags"].split(TAG_SEPARATOR))) if row["tags"] else (),
+    )
+
+
+def stored_conversation(row: sqlite3.Row) -> StoredConversation:
+    """The value of a row that `SUMMARY` selected, with all of its settings.
+
+    Raises:
+        StoreDamaged: what stands in the row is no sampling.
+    """
+    try:
+        sampling = None if row["sampling"] is None else Sampling(**json.loads(row["sampling"]))
+    except (ValueError, TypeError) as error:
+        raise StoreDamaged(f"The sampling of conversation {row['id']} cannot be read. Set it anew to go on.") from error
+    return StoredConversation(
+        summary=summary(row), system=row["system"], sampling=sampling, persona=row["persona"], title_by=row["title_by"]
+    )
+
+
+def turn_value(row: sqlite3.Row) -> Turn:
+    """What was said in a row of `turns`."""
+    return Turn(
+        user=row["user"],
+        reply=row["reply"],
+        finish_reason=row["finish_reason"],
+        error=row["error"],
+        model=row["model"],
+        usage=None if row["usage"] is None else Usage(**json.loads(row["usage"])),
+        pinned=bool(row["pinned"]),
+        excluded=bool(row["excluded"]),
+    )
+
+
+def stored_turn(row: sqlite3.Row) -> StoredTurn:
+    """The value of a row that `TURN` selected."""
+    return StoredTurn(
+        turn_id=row["id"],
+        parent_id=row["parent_id"],
+        turn=turn_value(row),
+        created=moment(row["created"]),
+        sibling=row["sibling"],
+        siblings=row["siblings"],
+        depth=row["depth"],
+        writing=row["writer"] is not None,
+    )

@@ -1,0 +1,89 @@
+"""Finding words in titles and messages.
+
+Every text is a query; none is an error. Words must all occur in one turn (its message or its reply) or in one title.
+``"two words"`` in quotation marks stand together, ``word*`` finds what begins with it, and so does the last word, which may
+still be in typing. Case and accents do not matter. A sign that is no letter, number or picture separates words.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.store.index import segmented
+from mistral_chat.store.records import SearchHit
+from mistral_chat.store.snippet import Term, snippet
+from mistral_chat.store.text import storable
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from mistral_chat.store.database import Database
+
+_LONGEST_QUERY: Final = 1000
+_MOST_TERMS: Final = 32
+_TITLE_WEIGHT: Final = 4.0
+
+_TERM: Final = re.compile(r'"([^"]*)("?)|([^\s"]+)')
+
+_RANKED: Final = f"""
+    SELECT rowid, bm25(found, {_TITLE_WEIGHT}, 1.0, 1.0) AS rank FROM found WHERE found MATCH ? ORDER BY rank
+"""
+_TITLE: Final = "SELECT id, title, NULL AS turn_id FROM conversations WHERE row = ? AND trashed IS NULL"
+_TURN: Final = """
+    SELECT conversations.id, title, turns.id AS turn_id, user, reply
+    FROM turns JOIN conversations ON conversations.row = turns.conversation WHERE turns.row = ? AND trashed IS NULL
+"""
+
+
+def terms(query: str) -> list[Term]:
+    """What `query` asks for; empty when it holds nothing that could be found."""
+    text = storable(query[:_LONGEST_QUERY])
+    found = []
+    for match in _TERM.finditer(text):
+        phrase, _, word = match.groups()
+        if phrase is None:
+            last = match.end() == len(text)
+            found.append(Term(word.rstrip("*"), prefix=word.endswith("*") or last))
+        else:
+            found.append(Term(phrase, prefix=text[match.end() : match.end() + 1] == "*"))
+    return [term for term in found if _findable(term.text)][:_MOST_TERMS]
+
+
+def _findable(text: str) -> bool:
+    return any(each.isalnum() for each in text) or segmented(text) != text
+
+
+def match_expression(query: str) -> str:
+    """`query` in FTS5's language: quoted strings and stars alone, so that nothing in it is an operator. Empty for no terms."""
+    return " ".join(f'"{segmented(term.text).strip()}"{"*" if term.prefix else ""}' for term in terms(query))
+
+
+def search(database: Database, query: str, *, limit: int = 50) -> list[SearchHit]:
+    """The best `limit` places, best first. The trash is left out, the archive is not."""
+    expression = match_expression(query)
+    if not expression:
+        return []
+    hits: list[SearchHit] = []
+    wanted = terms(query)
+    with database.read() as connection:
+        ranked = connection.execute(_RANKED, (expression,))
+        for row, rank in ranked:
+            if len(hits) >= limit:
+                break
+            hit = _hit(connection, row, rank, wanted)
+            if hit is not None:
+                hits.append(hit)
+        ranked.close()
+    return hits
+
+
+def _hit(connection: sqlite3.Connection, entry: int, rank: float, wanted: list[Term]) -> SearchHit | None:
+    """The hit for an entry of the index; None when it is in the trash."""
+    found = connection.execute(_TITLE if entry < 0 else _TURN, (abs(entry),)).fetchone()
+    if found is None:
+        return None
+    text, marks = snippet((found["title"],) if entry < 0 else (found["user"], found["reply"]), wanted)
+    return SearchHit(
+        conversation_id=found["id"], turn_id=found["turn_id"], title=found["title"], snippet=text, marks=marks, rank=rank
+    )

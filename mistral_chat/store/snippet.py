@@ -1,0 +1,86 @@
+"""The piece of a text around the words that were found, and where in it they stand."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.store.index import segmented
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BEFORE: Final = 40
+_LENGTH: Final = 160
+_ACCENTS: Final = "[\u0300-\u036f]*"
+_NOT_IN_WORD: Final = r"(?<![^\W_])"
+_WORD_ENDS: Final = r"(?![^\W_])"
+_GAP: Final = r"[\W_]+"
+_BREAKS: Final = re.compile(r"\s", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Something to find: words that stand together, the last of which may go on when `prefix` is set."""
+
+    text: str
+    prefix: bool
+
+
+class _Folding(dict[int, int]):
+    """Maps a character to the one it is without case and accent; one for one, so that places stay the same."""
+
+    def __missing__(self, code: int) -> int:
+        base = unicodedata.normalize("NFD", chr(code))[0].lower()
+        folded = ord(base[0])
+        self[code] = folded
+        return folded
+
+
+def fold(text: str) -> str:
+    """`text` without case and accents, every character in its old place."""
+    return text.lower() if text.isascii() else text.translate(_Folding())
+
+
+def pattern(terms: Sequence[Term]) -> re.Pattern[str] | None:
+    """Finds `terms` in folded text; None when there is nothing to find."""
+    alternatives = []
+    for term in terms:
+        words = re.findall(r"[^\W_]+|[^\s\w]", segmented(fold(term.text)))
+        spelled = [_ACCENTS.join(map(re.escape, word)) + _ACCENTS for word in words if segmented(word) != word or word.isalnum()]
+        if not spelled:
+            continue
+        unspaced = segmented(term.text) != term.text
+        start, end = ("", "") if unspaced else (_NOT_IN_WORD, r"[^\W_]*" if term.prefix else _WORD_ENDS)
+        alternatives.append(start + (r"[\W_]*" if unspaced else _GAP).join(spelled) + end)
+    return re.compile("|".join(alternatives)) if alternatives else None
+
+
+def snippet(texts: Sequence[str], terms: Sequence[Term]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The part of the first of `texts` that holds one of `terms`, and the places of the terms in it.
+
+    When the index knows a match that is not seen here (letters that fold to several), it is the beginning of the first text.
+    """
+    sought = pattern(terms)
+    for text in texts if sought else ():
+        match = sought.search(fold(text)) if sought else None
+        if match is not None and sought is not None:
+            start = _cut(text, match.start())
+            piece = _BREAKS.sub(" ", text[start : start + _LENGTH])
+            lead, trail = "…" if start else "", "…" if start + _LENGTH < len(text) else ""
+            marks = tuple(
+                (each.start() + len(lead), each.end() + len(lead)) for each in sought.finditer(fold(piece)) if each.group()
+            )
+            return lead + piece + trail, marks
+    first = next((text for text in texts if text), "")
+    return _BREAKS.sub(" ", first[:_LENGTH]) + ("…" if len(first) > _LENGTH else ""), ()
+
+
+def _cut(text: str, match: int) -> int:
+    """Where the snippet begins: a little before the match, at a word if there is one."""
+    if match <= _BEFORE:
+        return 0
+    space = text.find(" ", match - _BEFORE, match)
+    return match - _BEFORE if space < 0 else space + 1
