@@ -1,0 +1,66 @@
+"""Messages as Mistral's formats see them: one block for each run of messages of one role.
+
+The rules are those of mistral-common's ``InstructRequestNormalizer``: contents are joined by an empty line, empty ones are left
+out, a system message between two messages of one role keeps them apart, and a prompt begins with the person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from mistral_chat.conversation import Message, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+BETWEEN = "\n\n"
+"""What stands between two contents that are joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where a message's content stands in its block."""
+
+    message: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Messages of one role, joined."""
+
+    role: Role
+    text: str
+    parts: tuple[Part, ...] = ()
+    """In order; a message without text has an empty part, at the place where its text would begin."""
+
+    def led_by(self, others: Sequence[tuple[int, str]]) -> Block:
+        """This block with the contents of `others` in front, as a system prompt is put before a question."""
+        lead = join(self.role, others)
+        if not lead.text:
+            return self
+        shift = len(lead.text) + len(BETWEEN)
+        moved = tuple(Part(part.message, part.start + shift, part.end + shift) for part in self.parts)
+        return Block(self.role, lead.text + BETWEEN + self.text, lead.parts + moved)
+
+
+def join(role: Role, contents: Iterable[tuple[int, str]]) -> Block:
+    """One block of all `contents`, given with their messages' places."""
+    text = ""
+    parts = []
+    for message, content in contents:
+        if content and text:
+            text += BETWEEN
+        parts.append(Part(message, len(text), len(text) + len(content)))
+        text += content
+    return Block(role, text, tuple(parts))
+
+
+def group(messages: Sequence[Message]) -> list[Block]:
+    """The blocks of `messages`, system messages among them. A reply without text is no message."""
+    said = [(i, each) for i, each in enumerate(messages) if each.content or each.role is not Role.ASSISTANT]
+    runs = groupby(said, key=lambda pair: pair[1].role)
+    return [join(role, [(i, each.content) for i, each in run]) for role, run in runs]

@@ -1,0 +1,235 @@
+"""Mistral's own formats, token for token as mistral-common builds them.
+
+Control tokens are put in by id. What people and models wrote is tokenized as plain text, one block at a time, so that a typed
+``[INST]`` or ``</s>`` stays text. In v1 ``[INST]`` is no token but plain text, in Mistral's tokenizer too: there, a typed
+``[/INST]`` cannot be told from the format's own. The rules follow mistral-common 1.13 (Apache-2.0),
+``tokens/tokenizers/instruct.py`` and ``protocol/instruct/normalize.py``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from mistral_chat.conversation import Message, Role
+from mistral_chat.engine.encoding.blocks import Block, group, join
+from mistral_chat.engine.encoding.format import NOTHING_SAMPLED, Encoding, MessageEncoding, Span, TurnTokens
+from mistral_chat.engine.encoding.tekken import TekkenEncoder
+from mistral_chat.engine.encoding.text import TextEncoder, spell, token_ends
+from mistral_chat.errors import PromptFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mistral_chat.engine.encoding.tokenizer import Tokenizer
+    from mistral_chat.generation import PromptTurn
+
+Version = Literal["v1", "v3", "v7"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What tells one version from another."""
+
+    opening: tuple[int, ...]
+    """Stands before a question, as tokens..."""
+    lead: str
+    """...or as text, tokenized together with it."""
+    tail: str
+    closing: tuple[int, ...]
+    """Stand after a question."""
+    system: tuple[int, int] | None
+    """Stand around a system prompt, where it has a place of its own."""
+    system_at: Literal["first", "last"] | None
+    """Which question a system prompt is put in front of, where it has no place of its own."""
+    strips: bool
+    """Whether spaces at the end of a reply are left out."""
+
+
+class MistralFormat:
+    """One of Mistral's formats, with one vocabulary."""
+
+    def __init__(self, tokenizer: Tokenizer, version: Version) -> None:
+        """Use the rules of `version`; v2 has those of v3. SentencePiece or Tekken is told from the vocabulary.
+
+        Raises:
+            PromptFormatError: the vocabulary lacks the format's control tokens.
+        """
+        self._tokenizer = tokenizer
+        self._rules = _rules(tokenizer, version)
+        self.name = f"mistral-{version}" if tokenizer.is_sentencepiece or version == "v1" else f"mistral-{version}-tekken"
+        self.reply_prefix = " " if tokenizer.is_sentencepiece else ""
+        self._text = TextEncoder(tokenizer)
+        tekken = not tokenizer.is_sentencepiece and tokenizer.pre_tokenizer == "tekken"
+        self._write: Callable[[str], tuple[int, ...]] = TekkenEncoder(self._text).message if tekken else self._text.message
+
+    def reply_text(self, decoded: str) -> str:
+        """Drop the one space that SentencePiece draws before a reply."""
+        return decoded.removeprefix(self.reply_prefix)
+
+    def count(self, text: str) -> int:
+        """How many tokens `text` takes as a user's message, without the format's scaffolding."""
+        return len(self._write(text))
+
+    def limits(self, text: str) -> str | None:
+        """In v1, a typed ``[INST]`` or ``[/INST]`` is the format's own text; in all others nothing is."""
+        found = next((mark for mark in ("[/INST]", "[INST]") if mark in text), None)
+        if not self._rules.lead or found is None:
+            return None
+        return (
+            f"The model reads the {found} in this text as the end of a message: in its format (Mistral v1) that is plain text, "
+            "which no program can tell from the real one."
+        )
+
+    def encode(
+        self,
+        system: str,
+        turns: Sequence[PromptTurn],
+        *,
+        sampled: Mapping[str, Sequence[int]] = NOTHING_SAMPLED,
+        closed: bool = False,
+    ) -> Encoding:
+        """Encode a history; see `PromptFormat.encode`.
+
+        v1 puts the system prompt before the first question, v3 before the last, v7 in the head. A question without a reply
+        is merged with the next one; of the merged tokens, it is given those that its own text begins.
+        """
+        head = [self._tokenizer.bos]
+        if system and self._rules.system:
+            head += self._system(system)
+        drawn = [tuple(sampled.get(turn.key, ())) for turn in turns]
+        answered = [place for place, turn in enumerate(turns) if turn.reply or drawn[place]]
+        prompts: list[tuple[int, ...]] = []
+        for first, end in _questions(len(turns), answered):
+            question = _question(turns[first:end])
+            at = {"first": first == 0, "last": end == len(turns), None: False}[self._rules.system_at]
+            prompts += self._shares(question.led_by([(-1, system)]) if system and at else question, end - first)
+        ends = (self._tokenizer.eos,)
+        last = len(turns) - 1
+        return Encoding(
+            tuple(head),
+            tuple(
+                TurnTokens(
+                    turn.key,
+                    prompts[place],
+                    drawn[place] or self._reply(turn.reply),
+                    ends if place in answered and (place != last or closed) else (),
+                )
+                for place, turn in enumerate(turns)
+            ),
+        )
+
+    def encode_messages(self, messages: Sequence[Message], *, closed: bool = False) -> MessageEncoding:
+        """Encode messages in any order of roles; see `PromptFormat.encode_messages`. A reply without text is left out."""
+        tokens = [self._tokenizer.bos]
+        spans: list[Span] = []
+        blocks = self._normalise(messages)
+        for place, block in enumerate(blocks):
+            before: tuple[int, ...] = ()
+            after: tuple[int, ...] = ()
+            written = block
+            if block.role is Role.USER:
+                before, after = self._rules.opening, self._rules.closing
+                written = replace(block, text=self._rules.lead + block.text + self._rules.tail)
+            elif block.role is Role.SYSTEM and self._rules.system:
+                before, after = self._rules.system[:1], self._rules.system[1:]
+            else:
+                written = replace(block, text=self._stripped(block.text))
+                after = (self._tokenizer.eos,) if closed or place < len(blocks) - 1 else ()
+            ids = self._write(written.text)
+            shift = len(self._rules.lead) if block.role is Role.USER else 0
+            spans += self._spans(written, ids, shift, len(tokens) + len(before))
+            tokens += [*before, *ids, *after]
+        return MessageEncoding(tuple(tokens), tuple(spans))
+
+    def _normalise(self, messages: Sequence[Message]) -> list[Block]:
+        """The blocks of `messages`, with system messages where this version wants them."""
+        blocks = group(messages)
+        if self._rules.system:
+            split = [part for block in blocks for part in (_apart(block) if block.role is Role.SYSTEM else [block])]
+            return split or [Block(Role.USER, "")]
+        system = [(i, each.content) for i, each in enumerate(messages) if each.role is Role.SYSTEM and each.content]
+        blocks = [block for block in blocks if block.role is not Role.SYSTEM]
+        if not blocks or blocks[0].role is not Role.USER:
+            blocks.insert(0, Block(Role.USER, ""))
+        users = [place for place, block in enumerate(blocks) if block.role is Role.USER]
+        at = users[0] if self._rules.system_at == "first" else users[-1]
+        blocks[at] = blocks[at].led_by(system)
+        return blocks
+
+    def _system(self, text: str) -> tuple[int, ...]:
+        before, after = self._rules.system or (0, 0)
+        return (before, *self._write(text), after)
+
+    def _reply(self, text: str) -> tuple[int, ...]:
+        return self._write(self._stripped(text))
+
+    def _stripped(self, reply: str) -> str:
+        return reply.rstrip(" ") if self._rules.strips else reply
+
+    def _shares(self, question: Block, count: int) -> list[tuple[int, ...]]:
+        """The tokens of a question merged from `count` turns, cut where each turn's text begins."""
+        rules = self._rules
+        tokens = (*rules.opening, *self._write(rules.lead + question.text + rules.tail), *rules.closing)
+        cuts = [0]
+        for part in question.parts[len(question.parts) - count + 1 :]:
+            begun = (*rules.opening, *self._write(rules.lead + question.text[: part.start]))
+            cuts.append(max(cuts[-1], _common(begun, tokens)))
+        return [tokens[start:end] for start, end in zip(cuts, [*cuts[1:], len(tokens)], strict=True)]
+
+    def _spans(self, block: Block, tokens: Sequence[int], shift: int, first: int) -> list[Span]:
+        """Which of a block's tokens hold the text of its messages; the block's first token is number `first` of the prompt."""
+        ends = token_ends(self._tokenizer, tokens)
+        text = block.text
+        extra = (ends[-1] if ends else 0) - len(spell(self._tokenizer, text))
+        spans = []
+        for part in block.parts:
+            start = extra + len(spell(self._tokenizer, text[: part.start + shift]))
+            end = extra + len(spell(self._tokenizer, text[: part.end + shift]))
+            if start < end:
+                spans.append(Span(part.message, first + bisect_right(ends, start), first + bisect_left(ends, end) + 1))
+        return spans
+
+
+def _rules(tokenizer: Tokenizer, version: Version) -> Rules:
+    if tokenizer.bos < 0 or tokenizer.eos < 0:
+        raise PromptFormatError(f"The model has no tokens that begin and end a prompt, which mistral-{version} needs. {_ESCAPE}")
+    if version == "v1":
+        return Rules((), "[INST] ", " [/INST]", (), None, "first", strips=False)
+    names = ["[INST]", "[/INST]"] + (["[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"] if version == "v7" else [])
+    missing = [name for name in names if name not in tokenizer.controls]
+    if missing:
+        raise PromptFormatError(f"The model's vocabulary has no {missing[0]} token, which mistral-{version} needs. {_ESCAPE}")
+    ids = [tokenizer.controls[name] for name in names]
+    if version == "v7":
+        return Rules((ids[0],), "", "", (ids[1],), (ids[2], ids[3]), None, strips=True)
+    return Rules((ids[0],), "", "", (ids[1],), None, "last", strips=True)
+
+
+_ESCAPE = "Leave --prompt-format out, or choose another with --prompt-format mistral-v1, chatml or template."
+
+
+def _questions(count: int, answered: Sequence[int]) -> list[tuple[int, int]]:
+    """The turns cut into questions: each run ends with a turn that has a reply, or with the last."""
+    ends = sorted({place + 1 for place in answered} | ({count} if count else set()))
+    return list(zip([0, *ends], ends, strict=False))
+
+
+def _question(turns: Sequence[PromptTurn]) -> Block:
+    """The question that `turns` ask, one after the other without a reply between."""
+    return join(Role.USER, [(place, turn.user) for place, turn in enumerate(turns)])
+
+
+def _apart(block: Block) -> list[Block]:
+    """A block of system messages as one block for each."""
+    blocks = []
+    for part in block.parts:
+        text = block.text[part.start : part.end]
+        blocks.append(Block(block.role, text, (replace(part, start=0, end=len(text)),)))
+    return blocks
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    return next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))

@@ -1,0 +1,165 @@
+"""Written text as tokens: exactly what the vocabulary makes of it, and never a control token."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from itertools import accumulate
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from mistral_chat.engine.encoding.tokenizer import CONTROLS, Attribute, Tokenizer
+from mistral_chat.errors import PromptFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+CACHED_CHARACTERS = 4_000_000
+"""How much text is remembered with its tokens; the least recently used is forgotten first."""
+
+_BARRIERS = "\n\x00\x01\x1f\x7f"
+"""Characters that end up as bytes of their own in SentencePiece vocabularies of the Mistral kind."""
+
+
+def any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
+    """A pattern that finds the longest of `texts` at a place; None when there are none."""
+    alternatives = "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True) if text)
+    return re.compile(alternatives) if alternatives else None
+
+
+def overlapping(pattern: re.Pattern[str] | None, text: str) -> Iterator[int]:
+    """Where matches of `pattern` start in `text`, those that overlap included."""
+    start = 0
+    while pattern is not None and (match := pattern.search(text, start)):
+        yield match.start()
+        start = match.start() + 1
+
+
+class TextEncoder:
+    """Encodes written text with one vocabulary and remembers what it encoded. May be used from any thread."""
+
+    def __init__(self, tokenizer: Tokenizer, *, cached_characters: int = CACHED_CHARACTERS) -> None:
+        """Encode with `tokenizer`, remembering up to `cached_characters` of text."""
+        self.tokenizer = tokenizer
+        self._forbidden = frozenset(i for i, flags in enumerate(tokenizer.attributes) if flags & CONTROLS)
+        self._user_defined = any_of(tokenizer.user_defined)
+        self._barrier = self._find_barrier()
+        self._known: OrderedDict[tuple[str, str, frozenset[str]], tuple[int, ...]] = OrderedDict()
+        self._room = self._capacity = cached_characters
+        self._lock = Lock()
+
+    def message(self, text: str) -> tuple[int, ...]:
+        """The tokens of `text` on its own, as Mistral's tokenizers encode it.
+
+        For SentencePiece that is one space in front, merges, and user-defined pieces kept whole.
+
+        Raises:
+            InvalidText: the text holds a lone surrogate.
+            PromptFormatError: the vocabulary makes a control token of the text.
+        """
+        return self._remember("message", text, frozenset(), lambda: self._message(text))
+
+    def run(self, text: str, *, prefix: bool, apart: frozenset[str] = frozenset()) -> tuple[int, ...]:
+        """The tokens of `text` as llama.cpp makes them, with or without the vocabulary's space in front.
+
+        Raises:
+            InvalidText: the text holds a lone surrogate.
+            PromptFormatError: the vocabulary makes a control token, or the user-defined token of a text in `apart`, of it.
+        """
+        kind = "prefixed" if prefix else "bare"
+        return self._remember(kind, text, apart, lambda: self._run(text, prefix=prefix, apart=apart))
+
+    def _remember(self, kind: str, text: str, apart: frozenset[str], encode: Callable[[], list[int]]) -> tuple[int, ...]:
+        if not text:
+            return ()
+        key = (kind, text, apart)
+        with self._lock:
+            known = self._known.get(key)
+            if known is not None:
+                self._known.move_to_end(key)
+                return known
+        tokens = tuple(encode())
+        with self._lock:
+            if key not in self._known and len(text) <= self._capacity:
+                self._known[key] = tokens
+                self._room -= len(text)
+                while self._room < 0:
+                    (_, forgotten, _), _ = self._known.popitem(last=False)
+                    self._room += len(forgotten)
+        return tokens
+
+    def _message(self, text: str) -> list[int]:
+        vocabulary = self.tokenizer
+        if not vocabulary.is_sentencepiece or self._user_defined is None or not self._user_defined.search(text):
+            return self._guard(self._prefixed(text))
+        # llama.cpp cuts at user-defined pieces and puts a space after each; SentencePiece puts one at the start alone.
+        tokens: list[int] = []
+        end = 0
+        for match in self._user_defined.finditer(text):
+            before = text[end : match.start()]
+            if end == 0 and match.start() == 0:
+                tokens += self._bare(" ")
+            elif end == 0:
+                tokens += self._prefixed(before)
+            else:
+                tokens += self._bare(before)
+            tokens.append(vocabulary.user_defined[match.group()])
+            end = match.end()
+        return self._guard(tokens + self._bare(text[end:]))
+
+    def _run(self, text: str, *, prefix: bool, apart: frozenset[str]) -> list[int]:
+        cuts = [start + 1 for start in overlapping(any_of(apart), text)] if apart else []
+        tokens: list[int] = []
+        for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+            part = text[start:end]
+            tokens += self.tokenizer.tokenize(part) if prefix and start == 0 else self._bare(part)
+        return self._guard(tokens, {self.tokenizer.user_defined[each] for each in apart})
+
+    def _prefixed(self, text: str) -> list[int]:
+        """Tokens with SentencePiece's space in front, whether or not the file asks for it."""
+        vocabulary = self.tokenizer
+        if text and vocabulary.is_sentencepiece and not vocabulary.space_prefix:
+            return vocabulary.tokenize(" " + text)
+        return vocabulary.tokenize(text)
+
+    def _bare(self, text: str) -> list[int]:
+        """Tokens without a space in front."""
+        if not text or not self.tokenizer.space_prefix:
+            return self.tokenizer.tokenize(text)
+        if self._barrier is None:
+            raise PromptFormatError(
+                "This model's vocabulary gives no way to continue a text in the middle of a line. Try --prompt-format mistral-v1."
+            )
+        character, length = self._barrier
+        return self.tokenizer.tokenize(character + text)[length:]
+
+    def _find_barrier(self) -> tuple[str, int] | None:
+        """A character no token merges with, and how many tokens it takes at the start of a text."""
+        vocabulary = self.tokenizer
+        if not vocabulary.space_prefix:
+            return None
+        mergeable = int(Attribute.NORMAL | Attribute.USER_DEFINED)
+        letters = set().union(
+            *(text for text, flags in zip(vocabulary.texts, vocabulary.attributes, strict=True) if flags & mergeable)
+        )
+        return next(((each, len(vocabulary.tokenize(each))) for each in _BARRIERS if each not in letters), None)
+
+    def _guard(self, tokens: list[int], more: Collection[int] = ()) -> list[int]:
+        """Refuse control tokens that came out of written text."""
+        if self._forbidden.isdisjoint(tokens) and (not more or not set(more).intersection(tokens)):
+            return tokens
+        found = next(each for each in tokens if each in self._forbidden or each in more)
+        raise PromptFormatError(
+            f"The text would become the control token {self.tokenizer.texts[found]!r} (id {found}) with this model's vocabulary. "
+            "Nothing was sent. Change the text, or choose other weights."
+        )
+
+
+def token_ends(tokenizer: Tokenizer, tokens: Iterable[int]) -> list[int]:
+    """Where each token ends in the text that the tokens spell, in bytes."""
+    return list(accumulate(len(tokenizer.piece(token)) for token in tokens))
+
+
+def spell(tokenizer: Tokenizer, text: str) -> bytes:
+    """The bytes that the tokens of `text` spell. SentencePiece cannot tell U+2581 from a space, so it comes back as one."""
+    return (text.replace("\u2581", " ") if tokenizer.is_sentencepiece else text).encode("utf-8", "surrogatepass")

@@ -1,0 +1,88 @@
+"""What the prompt formats need of a vocabulary.
+
+`mistral_chat.engine.llama.vocabulary.Vocabulary` is the real one; nothing in this folder imports llama.cpp.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Attribute(IntFlag):
+    """What kind of token a token is; the values are llama.cpp's ``llama_token_attr``."""
+
+    UNKNOWN = 1
+    UNUSED = 2
+    NORMAL = 4
+    CONTROL = 8
+    USER_DEFINED = 16
+    BYTE = 32
+    NORMALIZED = 64
+    LSTRIP = 128
+    RSTRIP = 256
+    SINGLE_WORD = 512
+
+
+CONTROLS = int(Attribute.CONTROL | Attribute.UNKNOWN)
+"""Attributes of tokens that may never come out of written text."""
+
+
+class Tokenizer(Protocol):
+    """A vocabulary, and llama.cpp's own tokenization of plain text with it. May be used from any thread."""
+
+    @property
+    def bos(self) -> int:
+        """The token that begins a prompt; -1 where there is none."""
+
+    @property
+    def eos(self) -> int:
+        """The token that ends a reply; -1 where there is none."""
+
+    @property
+    def add_bos(self) -> bool:
+        """Whether llama.cpp begins a prompt with `bos` by itself."""
+
+    @property
+    def is_sentencepiece(self) -> bool:
+        """Whether this is a SentencePiece vocabulary, which writes a space as U+2581."""
+
+    @property
+    def space_prefix(self) -> bool:
+        """Whether a space is put in front of each text (SentencePiece's "dummy prefix")."""
+
+    @property
+    def pre_tokenizer(self) -> str:
+        """How a byte-pair vocabulary cuts text into words, by llama.cpp's name, such as ``"tekken"``; may be empty."""
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """Each token's text as it stands in the vocabulary."""
+
+    @property
+    def attributes(self) -> Sequence[int]:
+        """Each token's `Attribute` flags."""
+
+    @property
+    def controls(self) -> Mapping[str, int]:
+        """The control and unknown tokens, by their text."""
+
+    @property
+    def user_defined(self) -> Mapping[str, int]:
+        """The tokens that llama.cpp finds in any text, whether it is asked to or not, by their text."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokenize `text` as llama.cpp does when special tokens are off; nothing is added at either end but `space_prefix`.
+
+        Raises:
+            InvalidText: the text holds a lone surrogate.
+        """
+
+    def piece(self, token: int) -> bytes:
+        """What `token` adds to a text; nothing for control tokens. May be part of a character."""
+
+    def is_eog(self, token: int) -> bool:
+        """Whether `token` ends a reply."""

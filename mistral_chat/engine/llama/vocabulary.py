@@ -1,0 +1,236 @@
+"""A model's vocabulary: its tokens, what they mean, and llama.cpp's tokenization of plain text."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import contextmanager
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import llama_cpp
+
+from mistral_chat.engine.encoding.tokenizer import CONTROLS, Attribute
+from mistral_chat.engine.llama import binding
+from mistral_chat.errors import EngineFailed, EngineLoadFailed, InvalidText
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+SENTENCEPIECE, BYTE_PAIR = 1, 2
+"""llama.cpp's ``LLAMA_VOCAB_TYPE_SPM`` and ``LLAMA_VOCAB_TYPE_BPE``."""
+
+SPACE = "\u2581"
+"""How SentencePiece vocabularies write a space."""
+
+
+class Vocabulary:
+    """The vocabulary of a loaded model, with or without its tensors.
+
+    Everything here only reads, so any thread may ask while another runs the model. The model must outlive it, or `close` be
+    called before the model is freed.
+    """
+
+    def __init__(self, model: Any) -> None:
+        """Read the vocabulary of the ``llama_model`` that the pointer `model` names."""
+        self._model = model
+        self._pointer = llama_cpp.llama_model_get_vocab(model)
+        size = llama_cpp.llama_vocab_n_tokens(self._pointer)
+        text_of, attribute_of = llama_cpp.llama_vocab_get_text, llama_cpp.llama_vocab_get_attr
+        self._texts = tuple(text_of(self._pointer, i).decode("utf-8", "surrogateescape") for i in range(size))
+        self._attributes = tuple(attribute_of(self._pointer, i) for i in range(size))
+        self._pieces: list[bytes | None] = [None] * size
+        self._type = llama_cpp.llama_vocab_type(self._pointer)
+        self._bos = llama_cpp.llama_vocab_bos(self._pointer)
+        self._eos = llama_cpp.llama_vocab_eos(self._pointer)
+        self._add_bos = bool(llama_cpp.llama_vocab_get_add_bos(self._pointer))
+        self._metadata = dict(_read_metadata(model))
+
+    def close(self) -> None:
+        """Forget the model. Tokenizing afterwards raises `EngineFailed` instead of reading freed memory."""
+        self._model = self._pointer = None
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The file's metadata that are single values. Untrusted text."""
+        return MappingProxyType(self._metadata)
+
+    @property
+    def name(self) -> str:
+        """The model's name as the file gives it (``general.name``). Untrusted text; may be empty."""
+        return self._metadata.get("general.name", "")
+
+    @property
+    def architecture(self) -> str:
+        """llama.cpp's name of the architecture, such as ``"llama"``."""
+        return self._metadata.get("general.architecture", "")
+
+    @property
+    def context_trained(self) -> int:
+        """How many tokens the model was trained to see; 0 where the file does not say."""
+        value = self._metadata.get(f"{self.architecture}.context_length", "")
+        return int(value) if value.isdecimal() else 0
+
+    @property
+    def template(self) -> str | None:
+        """The chat template as the file carries it: Jinja, or one of llama.cpp's template names. Untrusted text."""
+        return self._metadata.get("tokenizer.chat_template")
+
+    @property
+    def bos(self) -> int:
+        """The token that begins a prompt; -1 where there is none."""
+        return int(self._bos)
+
+    @property
+    def eos(self) -> int:
+        """The token that ends a reply; -1 where there is none."""
+        return int(self._eos)
+
+    @property
+    def add_bos(self) -> bool:
+        """Whether llama.cpp begins a prompt with `bos` by itself."""
+        return self._add_bos
+
+    @property
+    def is_sentencepiece(self) -> bool:
+        """Whether this is a SentencePiece vocabulary, which writes a space as U+2581."""
+        return bool(self._type == SENTENCEPIECE)
+
+    @property
+    def pre_tokenizer(self) -> str:
+        """How a byte-pair vocabulary cuts text into words, by llama.cpp's name; may be empty."""
+        return self._metadata.get("tokenizer.ggml.pre", "")
+
+    @cached_property
+    def space_prefix(self) -> bool:
+        """Whether a space is put in front of each text. llama.cpp has no question for this, so it is tried out."""
+        if not self.is_sentencepiece:
+            return False
+        plain, spaced = self.tokenize("a"), self.tokenize(" a")
+        return plain != spaced and self._texts[plain[0]].startswith(SPACE)
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """Each token's text as it stands in the vocabulary. Bytes that are no UTF-8 are kept as surrogates."""
+        return self._texts
+
+    @property
+    def attributes(self) -> Sequence[int]:
+        """Each token's `Attribute` flags."""
+        return self._attributes
+
+    @cached_property
+    def controls(self) -> Mapping[str, int]:
+        """The control and unknown tokens, by their text."""
+        return {text: i for i, text in enumerate(self._texts) if text and self._attributes[i] & CONTROLS}
+
+    @cached_property
+    def user_defined(self) -> Mapping[str, int]:
+        """The tokens that llama.cpp finds in any text, whether it is asked to or not, by their text."""
+        return {
+            text: i
+            for i, text in enumerate(self._texts)
+            if text and self._attributes[i] & Attribute.USER_DEFINED and not self._attributes[i] & CONTROLS
+        }
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokenize `text` with special tokens off, adding nothing but `space_prefix`.
+
+        Raises:
+            InvalidText: the text holds a lone surrogate.
+            EngineFailed: the model was closed.
+        """
+        if not text:
+            return []
+        try:
+            raw = text.encode()
+        except UnicodeEncodeError as error:
+            unit = ord(text[error.start])
+            raise InvalidText(
+                f"The text holds half a character (a lone surrogate, U+{unit:04X}) at position {error.start + 1:,}, which no "
+                "model can be given. Delete it and send the text again."
+            ) from error
+        if self._pointer is None:
+            raise EngineFailed("The model was closed while a text was being tokenized. Open the conversation again.")
+        # Sizes are rounded up, because ctypes makes and keeps a new type for each length.
+        buffer = (llama_cpp.llama_token * (1 << (len(raw) + 8).bit_length()))()
+        count = llama_cpp.llama_tokenize(self._pointer, raw, len(raw), buffer, len(buffer), False, False)  # noqa: FBT003 (a C function)
+        if count < 0:
+            buffer = (llama_cpp.llama_token * -count)()
+            count = llama_cpp.llama_tokenize(self._pointer, raw, len(raw), buffer, len(buffer), False, False)  # noqa: FBT003 (the same)
+        if count < 0:
+            raise EngineFailed("llama.cpp could not tokenize the text. Shorten it and try again.")
+        return list(buffer[:count])
+
+    def piece(self, token: int) -> bytes:
+        """What `token` adds to a text; nothing for control tokens. May be part of a character.
+
+        Raises:
+            EngineFailed: the model was closed.
+            IndexError: there is no such token.
+        """
+        known = self._pieces[token]
+        if known is None:
+            if self._pointer is None:
+                raise EngineFailed("The model was closed while a text was being read. Open the conversation again.")
+            buffer = ctypes.create_string_buffer(512)
+            size = llama_cpp.llama_token_to_piece(self._pointer, token, buffer, len(buffer), 0, False)  # noqa: FBT003 (a C function)
+            if size < 0:
+                buffer = ctypes.create_string_buffer(-size)
+                size = llama_cpp.llama_token_to_piece(self._pointer, token, buffer, len(buffer), 0, False)  # noqa: FBT003 (the same)
+            known = self._pieces[token] = buffer.raw[: max(size, 0)]
+        return known
+
+    def is_eog(self, token: int) -> bool:
+        """Whether `token` ends a reply."""
+        return token in self.end_tokens
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """All tokens that end a reply."""
+        is_end = llama_cpp.llama_vocab_is_eog
+        return frozenset(i for i in range(len(self._texts)) if is_end(self._pointer, i))
+
+
+def _read_metadata(model: Any) -> Iterator[tuple[str, str]]:
+    """Each single value in the file's metadata, as text."""
+    for index in range(llama_cpp.llama_model_meta_count(model)):
+        key = _read_string(llama_cpp.llama_model_meta_key_by_index, model, index)
+        yield key, _read_string(llama_cpp.llama_model_meta_val_str_by_index, model, index)
+
+
+def _read_string(read: Any, model: Any, index: int) -> str:
+    """One string from llama.cpp, whatever its length."""
+    buffer = ctypes.create_string_buffer(4096)
+    size = read(model, index, buffer, len(buffer))
+    if size >= len(buffer):
+        buffer = ctypes.create_string_buffer(size + 1)
+        size = read(model, index, buffer, len(buffer))
+    return buffer.raw[: max(size, 0)].decode("utf-8", "replace")
+
+
+@contextmanager
+def open_vocabulary(path: Path) -> Iterator[Vocabulary]:
+    """Open the vocabulary of the GGUF file at `path` without its tensors, for as long as the context lasts.
+
+    Raises:
+        EngineLoadFailed: llama.cpp refuses the file.
+    """
+    binding.start()
+    binding.forget_complaints()
+    params = llama_cpp.llama_model_default_params()
+    params.vocab_only = True
+    params.n_gpu_layers = 0
+    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+    if not model:
+        raise EngineLoadFailed(path, binding.complaints() or "llama.cpp gave no reason")
+    vocabulary = None
+    try:
+        vocabulary = Vocabulary(model)
+        yield vocabulary
+    finally:
+        if vocabulary is not None:
+            vocabulary.close()
+        llama_cpp.llama_model_free(model)
