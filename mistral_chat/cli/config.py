@@ -1,0 +1,64 @@
+"""`mistral-chat config`: what is set, where it was set, and what can be set."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mistral_chat.cli.wiring import Program
+
+
+@click.group(short_help="Show the settings and where each comes from.")
+def config() -> None:
+    """Show the settings and where each comes from.
+
+    An option that was typed wins over the environment, that over the file, and that over the default.
+    """
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: each key with its value and source.")
+@click.pass_obj
+def show(program: Program, *, as_json: bool) -> None:
+    """Print every setting with its value and its source."""
+    from mistral_chat.ui.text import one_line
+
+    rows = program.configuration.rows()
+    if as_json:
+        found = {key: {"value": _plain(value), "source": source} for key, value, source in rows}
+        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    shown = [(key, json.dumps(_plain(value), ensure_ascii=False), source) for key, value, source in rows]
+    width = max(len(key) for key, _, _ in shown)
+    for key, value, source in shown:
+        click.echo(f"{key:{width}}  {one_line(value, 60)}" + ("" if source == "default" else f"  [{one_line(source)}]"))
+
+
+@config.command()
+@click.pass_obj
+def path(program: Program) -> None:
+    """Print where the settings' file is looked for."""
+    from mistral_chat.paths import Paths
+
+    click.echo(str(Paths.from_environment(program.environ).config_file))
+
+
+@config.command()
+def default() -> None:
+    """Print a settings' file with every default and what each key means."""
+    from mistral_chat.config.reference import default_file
+
+    click.echo(default_file(), nl=False)
+
+
+def _plain(value: object) -> Any:
+    """The value as JSON knows it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return list(value) if isinstance(value, tuple) else value
