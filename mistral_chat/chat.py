@@ -49,6 +49,7 @@ class Chat:
         conversation_id: str | None = None,
         system: str | None = None,
         sampling: Sampling | None = None,
+        sampling_now: Sampling | None = None,
         persona: str = "",
         snapshots: bool = True,
         clock: Callable[[], float] = time.monotonic,
@@ -62,6 +63,7 @@ class Chat:
             conversation_id: which conversation; None begins a new one.
             system: a new conversation's system prompt, or another one for this conversation from now on.
             sampling: how tokens are drawn from now on.
+            sampling_now: how this object draws tokens, whatever the conversation says; not kept with it.
             persona: the name of a persona in the settings.
             snapshots: whether the engine may keep this conversation's KV state on the disk.
             clock: seconds, for the pace of saving.
@@ -76,6 +78,7 @@ class Chat:
         self._clock = clock
         self._snapshots = snapshots
         self._persona = persona
+        self._sampling_now = sampling_now
         chosen = self._find_persona(persona)
         self._system = system if system is not None else (chosen.system if chosen else None)
         self._sampling = sampling or (chosen.sampling if chosen else None)
@@ -101,6 +104,8 @@ class Chat:
     @property
     def sampling(self) -> Sampling:
         """How tokens are drawn."""
+        if self._sampling_now is not None:
+            return self._sampling_now
         if self._sampling is not None:
             return self._sampling
         if self.conversation_id is not None:
