@@ -1,0 +1,346 @@
+"""A hub on 127.0.0.1 that behaves like the Hugging Face hub, and misbehaves on demand. Standard library only.
+
+In a test::
+
+    with HubServer() as hub:
+        hub.add("acme/tiny-GGUF", "tiny.gguf", content)
+        hub.misbehave(Fault(cut_after=1_000_000, times=1))
+        environ = {"HF_ENDPOINT": hub.endpoint}
+        ...
+        assert hub.bytes_sent() < 1.01 * len(content)
+
+By hand, with one file and, if wanted, one fault::
+
+    python tests/support/hub_server.py --serve acme/tiny-GGUF:tiny.gguf=tiny.gguf --fault cut_after=1000000 --fault times=1
+
+As on the real hub, ``/OWNER/NAME/resolve/REVISION/FILE`` answers with the file's facts in headers and sends the reader on to a
+second origin, whose address carries a signature. Commits stay as they are; a branch moves when a file is replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import io
+import json
+import re
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self, cast
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+BLOCK = 1 << 18
+
+
+@dataclass(kw_only=True)
+class Fault:
+    """One way to misbehave, for requests of the method `on`; `times` counts down and -1 means always."""
+
+    on: str = "GET"
+    times: int = -1
+    cut_after: int | None = None
+    """Close the connection after so many bytes of the body."""
+    stall_after: int | None = None
+    """Send no more after so many bytes of the body, and keep the connection."""
+    flip: int | None = None
+    """Spoil the byte at this place in the file."""
+    status: int | None = None
+    """Answer with this status and no body."""
+    retry_after: int | None = None
+    ignore_range: bool = False
+    """Answer with the whole file whatever was asked for."""
+    shorter: int = 0
+    """Leave out so many bytes at the file's end, and say so in the lengths."""
+    claim_size: int | None = None
+    claim_etag: str | None = None
+    web_page: bool = False
+    """Answer with a log-in page, as a hotel's network does."""
+    rate: float | None = None
+    """Bytes a second."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request that was answered."""
+
+    method: str
+    path: str
+    origin: str
+    """``hub``, or ``store`` for the second origin."""
+    headers: Mapping[str, str]
+    """With lower-case names."""
+    status: int
+    sent: int
+    """Bytes of the body."""
+
+
+@dataclass
+class Content:
+    """One version of one file."""
+
+    source: bytes | Path
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, source: bytes | Path) -> Content:
+        """Measure and hash `source`."""
+        with cls.opened(source) as file:
+            digest = hashlib.file_digest(cast("io.BytesIO", file), "sha256").hexdigest()
+            return cls(source, file.seek(0, io.SEEK_END), digest)
+
+    @staticmethod
+    def opened(source: bytes | Path) -> IO[bytes]:
+        """A reader of `source`."""
+        return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+@dataclass
+class Repository:
+    """One repository: its files in every commit, and who may read it."""
+
+    commits: dict[str, dict[str, Content]] = field(default_factory=dict)
+    main: str = ""
+    token: str = ""
+    """Only who shows it may read."""
+    gated: bool = False
+    """Who shows no token learns that the repository is there."""
+
+
+class HubServer:
+    """The hub and its second origin, each with a thread of its own, until the context ends."""
+
+    def __init__(self, port: int = 0) -> None:
+        """Take `port`, or any free one."""
+        self.repositories: dict[str, Repository] = {}
+        self.renamed: dict[str, str] = {}
+        self.seen: list[Seen] = []
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._servers = [_Server(self, "hub", port), _Server(self, "store", 0)]
+        self.endpoint, self.store = (f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers)
+
+    def __enter__(self) -> Self:
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+    def add(self, repository: str, file: str, source: bytes | Path) -> str:
+        """Commit `source` as `file`, replacing what was there; gives the commit that ``main`` now points to."""
+        known = self.repositories.setdefault(repository, Repository())
+        content = Content.of(source)
+        commit = hashlib.sha1(f"{len(known.commits)}{repository}{content.sha256}".encode(), usedforsecurity=False).hexdigest()
+        known.commits[commit] = {**known.commits.get(known.main, {}), file: content}
+        known.main = commit
+        return commit
+
+    def misbehave(self, fault: Fault) -> None:
+        """Answer with `fault` from now on, before those given later."""
+        with self._lock:
+            self._faults.append(fault)
+
+    def behave(self) -> None:
+        """Forget all faults and all requests."""
+        with self._lock:
+            self._faults.clear()
+            self.seen.clear()
+
+    def bytes_sent(self) -> int:
+        """Bytes of bodies that left the second origin."""
+        with self._lock:
+            return sum(seen.sent for seen in self.seen if seen.origin == "store")
+
+    def requests(self, method: str, origin: str) -> list[Seen]:
+        """What was asked of one origin."""
+        with self._lock:
+            return [seen for seen in self.seen if (seen.method, seen.origin) == (method, origin)]
+
+    def fault_for(self, method: str) -> Fault:
+        """The fault that the next answer to `method` shows; one without any where there is none."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.on == method and fault.times != 0:
+                    fault.times -= fault.times > 0
+                    return dataclasses.replace(fault)
+        return Fault()
+
+    def note(self, seen: Seen) -> None:
+        """Remember an answered request."""
+        with self._lock:
+            self.seen.append(seen)
+
+    def wait_for_the_end(self) -> None:
+        """Keep a connection silent until the reader leaves or the server ends."""
+        self._ended.wait(120)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, hub: HubServer, origin: str, port: int) -> None:
+        self.hub, self.origin = hub, origin
+        super().__init__(("127.0.0.1", port), _Exchange)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Readers that leave are part of the tests."""
+
+
+class _Exchange(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library's name)
+        """Say nothing."""
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        pattern = r"/(?:store/)?(?P<repository>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)"
+        asked = re.fullmatch(pattern, path)
+        repository = asked["repository"] if asked else ""
+        known = self.server.hub.repositories.get(repository, Repository())
+        commit = known.main if asked and asked["revision"] == "main" else asked["revision"] if asked else ""
+        content = known.commits.get(commit, {}).get(asked["file"] if asked else "")
+        if new := self.server.hub.renamed.get(repository):
+            self._status(307, {"Location": path.replace(repository, new, 1)})
+        elif refusal := self._refusal(known, commit):
+            self._status(401, {"X-Error-Code": refusal, "X-Error-Message": "Access is restricted"})
+        elif content is None:
+            self._status(404, {"X-Error-Code": "EntryNotFound" if commit in known.commits else "RevisionNotFound"})
+        else:
+            self._answer_with(content, commit)
+
+    def _refusal(self, known: Repository, commit: str) -> str:
+        """The hub's word for why it does not answer; it does not tell strangers which repositories are there."""
+        if not known.commits or not commit:
+            return "RepoNotFound"
+        shown = self.headers.get("Authorization")
+        if self.server.origin == "hub" and known.token and shown != f"Bearer {known.token}":
+            return "GatedRepo" if known.gated else "RepoNotFound"
+        return ""
+
+    def _answer_with(self, content: Content, commit: str) -> None:
+        on_hub = self.server.origin == "hub"
+        fault = self.server.hub.fault_for(self.command) if on_hub == (self.command == "HEAD") else Fault()
+        if fault.status is not None:
+            later = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+            return self._status(fault.status, later)
+        if fault.web_page:
+            return self._page(b"<!DOCTYPE html><title>Welcome to the hotel</title>")
+        etag = fault.claim_etag or content.sha256
+        size = content.size if fault.claim_size is None else fault.claim_size
+        facts = {"X-Repo-Commit": commit, "X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(size), "ETag": f'"{etag}"'}
+        if on_hub:
+            facts |= {"X-Xet-Hash": content.sha256, "Location": f"{self.server.hub.store}/store{self.path}?signature=secret"}
+            return self._status(302, facts)
+        return self._body(content, fault, facts)
+
+    def _body(self, content: Content, fault: Fault, facts: dict[str, str]) -> None:
+        total = content.size - fault.shorter
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked and not fault.ignore_range else 0
+        if start >= total > 0:
+            return self._status(416, {"Content-Range": f"bytes */{total}"})
+        self.send_response(206 if start else 200)
+        if start:
+            facts["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
+        for name, value in (facts | {"Content-Length": str(total - start), "Accept-Ranges": "bytes"}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        sent = 0
+        try:
+            with Content.opened(content.source) as file:
+                for sent in self._send(file, start, total - start, fault):  # noqa: B007 (kept for the note below)
+                    pass
+        finally:
+            self._note(206 if start else 200, sent)
+        if sent < total - start:
+            if fault.stall_after is not None:
+                self.server.hub.wait_for_the_end()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        return None
+
+    def _send(self, file: IO[bytes], start: int, count: int, fault: Fault) -> Iterator[int]:
+        limits = [limit for limit in (fault.cut_after, fault.stall_after) if limit is not None]
+        count = min([count, *limits])
+        plain = not isinstance(file, io.BytesIO) and fault.flip is None and fault.rate is None
+        file.seek(start)
+        sent = 0
+        while sent < count:
+            if plain:
+                sent += self.connection.sendfile(file, start + sent, min(count - sent, 8 << 20))
+            else:
+                block = bytearray(file.read(min(BLOCK, count - sent)))
+                place = -1 if fault.flip is None else fault.flip - start - sent
+                if 0 <= place < len(block):
+                    block[place] ^= 0xFF
+                self.connection.sendall(block)
+                sent += len(block)
+                if fault.rate:
+                    time.sleep(len(block) / fault.rate)
+            yield sent
+
+    def _status(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": "0"}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self._note(status, 0)
+
+    def _page(self, page: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(page)
+        self._note(200, len(page))
+
+    def _note(self, status: int, sent: int) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.hub.note(Seen(self.command, self.path, self.server.origin, headers, status, sent))
+
+
+def main() -> None:
+    """Serve files until interrupted; prints one line, ``ENDPOINT http://127.0.0.1:PORT``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--serve", action="append", required=True, metavar="OWNER/NAME:FILE=PATH")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--fault", action="append", default=[], metavar="FIELD=VALUE", help="fields of one Fault, as JSON")
+    arguments = parser.parse_args()
+    with HubServer(arguments.port) as hub:
+        for served in arguments.serve:
+            name, _, path = served.partition("=")
+            repository, _, file = name.partition(":")
+            hub.add(repository, file, Path(path))
+        if arguments.fault:
+            fields = dict(item.split("=", 1) for item in arguments.fault)
+            hub.misbehave(Fault(**{key: value if key == "on" else json.loads(value) for key, value in fields.items()}))
+        print(f"ENDPOINT {hub.endpoint}", flush=True)  # noqa: T201 (the script's one line)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
