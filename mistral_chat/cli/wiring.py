@@ -84,7 +84,7 @@ class Program:
         return Paths.from_environment(self.environ, self.settings.models.folder)
 
     def open_store(self, *, saved: bool = True) -> ConversationStore:
-        """Open the conversations: replies that a dead process left are closed, and what lay long in the trash is gone.
+        """Open the conversations; replies that a dead process left unfinished are closed as they are.
 
         Args:
             saved: False keeps everything in memory and touches no file.
@@ -101,9 +101,17 @@ class Program:
         store = ConversationStore(open_database(self.paths.database if saved else None, now=self.now), now=self.now)
         if saved:
             store.recover()
-            if self.settings.trash_days:
-                self.forget_snapshots(store.empty_trash(older_than=timedelta(days=self.settings.trash_days)))
         return store
+
+    def tidy(self, store: ConversationStore) -> None:
+        """Let go for good what lay in the trash for as long as the settings say. May take seconds in a large store.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
+        if self.settings.trash_days:
+            self.forget_snapshots(store.empty_trash(older_than=timedelta(days=self.settings.trash_days)))
+        store.purge()
 
     def library(self) -> Library:
         """The weights on this disk and the catalog of what can be had.

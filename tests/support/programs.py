@@ -1,0 +1,23 @@
+"""Programs for tests of the command line: the real rooms, with an engine that needs no weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mistral_chat.cli.wiring import Program
+from mistral_chat.engine.echo import EchoEngine, say_again
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mistral_chat.engine.runner import LoadProgress
+    from mistral_chat.weights.library import Weights
+
+
+def echo_program(answer: Callable[[str], str] = say_again, **fields: Any) -> Program:
+    """A program whose every model answers with `answer`, as `EchoEngine` does."""
+
+    def load(program: Program, _weights: Weights, _prompt_format: str | None, _on_progress: LoadProgress) -> EchoEngine:
+        return EchoEngine(answer, window=program.settings.context.size, reserve=program.settings.context.reserve)
+
+    return Program(load=load, **fields)
