@@ -133,6 +133,17 @@ class Reading(StorePart):
             ).fetchone()
             return [] if lowest is None else self._upwards(connection, lowest["row"], lowest["depth"] - depth)
 
+    def pinned(self, conversation_id: str) -> list[StoredTurn]:
+        """The turns of the current path that never leave the context window, oldest first.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+        """
+        with self.database.read() as connection:
+            current = self._conversation(connection, conversation_id)["current"]
+            query = f"{_UPWARDS} {TURN} WHERE turns.row IN (SELECT row FROM up) AND turns.pinned ORDER BY turns.depth"
+            return [stored_turn(row) for row in connection.execute(query, (current, -1))]
+
     @staticmethod
     def _upwards(connection: sqlite3.Connection, lowest: int | None, limit: int) -> list[StoredTurn]:
         query = f"{_UPWARDS} {TURN} WHERE turns.row IN (SELECT row FROM up) ORDER BY turns.depth"
