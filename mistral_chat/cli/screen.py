@@ -1,0 +1,107 @@
+"""The bare command: opens the app, with a parent that gives the terminal back."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import click
+
+from mistral_chat.cli import parent
+from mistral_chat.cli.options import refuse_both
+
+if TYPE_CHECKING:
+    from mistral_chat.cli.wiring import Program
+    from mistral_chat.store.conversations import ConversationStore
+
+log = logging.getLogger("mistral_chat.app")
+
+
+def open_screen(
+    program: Program,
+    *,
+    system: str | None = None,
+    persona: str = "",
+    resume: bool = False,
+    chat: str | None = None,
+    no_save: bool = False,
+    prompt_format: str | None = None,
+) -> None:
+    """Open the app in the terminal, and exit with its code.
+
+    Raises:
+        click.UsageError: there is no terminal, or options do not go together.
+        MistralChatError: the settings or the conversations cannot be used.
+    """
+    refuse_both(("--continue", resume), ("--chat", chat))
+    refuse_both(("--no-save", no_save), ("--continue", resume))
+    refuse_both(("--no-save", no_save), ("--chat", chat))
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError('The chat needs a terminal. To ask once without one, write: mistral-chat ask "…"')
+    parent.without_core_dumps()
+    # Apple's frameworks, which Metal needs, do not survive a fork without an exec.
+    afresh = [sys.executable, "-m", "mistral_chat", *sys.argv[1:]] if sys.platform == "darwin" else None
+    parent.stay_behind(lambda number: farewell(program, number), command=afresh)
+    sys.exit(
+        _run(program, system=system, persona=persona, resume=resume, chat=chat, saved=not no_save, prompt_format=prompt_format)
+    )
+
+
+def farewell(program: Program, number: int) -> str:
+    """What a person is told when the app died of the signal `number`."""
+    from mistral_chat.errors import MistralChatError
+
+    name = signal.Signals(number).name
+    kept = "What was said is saved; the last second of a reply may be missing."
+    if number in {signal.SIGTERM, signal.SIGHUP, signal.SIGINT}:
+        return f"the chat was ended from outside ({name}). {kept}"
+    try:
+        log_file = program.paths.log_file
+    except MistralChatError:
+        return f"the chat broke off ({name}). {kept}"
+    return f"the chat broke off ({name}). {kept} What llama.cpp reported last is in {log_file}"
+
+
+def _run(
+    program: Program, *, system: str | None, persona: str, resume: bool, chat: str | None, saved: bool, prompt_format: str | None
+) -> int:
+    """Open the rooms, run the app, and return its exit code."""
+    from mistral_chat.cli.logs import start_log
+    from mistral_chat.ui.app import MistralChatApp
+
+    start_log(program.paths.log_file if saved else None)
+    store = program.open_store(saved=saved)
+    conversation_id = store.resolve(chat) if chat else store.latest() if resume else None
+    app = MistralChatApp(
+        store=store,
+        runner_for=lambda spec: program.runner(spec, prompt_format=prompt_format, saved=saved),
+        library=program.library(),
+        settings=program.settings,
+        paths=program.paths,
+        now=program.now,
+        conversation_id=conversation_id,
+        saved=saved,
+        system=system,
+        persona=persona,
+    )
+    if saved:
+        threading.Thread(target=_tidy, args=(program, store), name="tidy", daemon=True).start()
+    app.run()
+    store.close()
+    return app.return_code or 0
+
+
+def _tidy(program: Program, store: ConversationStore) -> None:
+    """Empty the trash of what lay there long enough, beside the app; the next start makes up for a failure."""
+    from mistral_chat.errors import StoreError
+
+    other = store.another()
+    try:
+        program.tidy(other)
+    except StoreError as error:
+        log.warning("the trash could not be emptied: %s", type(error).__name__)
+    finally:
+        other.close()
