@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mistral_chat.store.organising import Organising
 from mistral_chat.store.reading import Reading
 from mistral_chat.store.search import search
+from mistral_chat.store.transfer import Transfer
 from mistral_chat.store.trash import Trash
 from mistral_chat.store.writing import Writing
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from mistral_chat.store.records import SearchHit
 
 
-class ConversationStore(Reading, Writing, Organising, Trash):
+class ConversationStore(Reading, Writing, Organising, Trash, Transfer):
     """Every conversation in one database. Calls return when what they did is kept."""
 
     def search(self, query: str, *, limit: int = 50) -> list[SearchHit]:

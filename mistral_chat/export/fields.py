@@ -1,0 +1,147 @@
+"""Reading fields out of a stranger's JSON, with the place named when one is wrong."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from mistral_chat.errors import ImportFailed
+
+Value = TypeVar("Value")
+
+
+def refused(source: str, place: str, problem: str) -> ImportFailed:
+    """The error for a file that cannot be used."""
+    where = f"{source}, {place}" if place else source
+    return ImportFailed(f"{where}: {problem}. Nothing was imported.")
+
+
+def parsed(text: str, source: str) -> Any:
+    """The JSON in `text`.
+
+    Raises:
+        ImportFailed: it is no JSON; the line is named.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise refused(source, f"line {error.lineno}, column {error.colno}", f"this is no JSON ({error.msg})") from error
+    except (RecursionError, ValueError) as error:
+        raise refused(source, "", "this JSON is nested too deeply or holds a number without bounds") from error
+
+
+class Fields:
+    """One JSON object, and where it stands."""
+
+    def __init__(self, value: object, source: str, place: str) -> None:
+        """Read `value`, which stands at `place` in `source`.
+
+        Raises:
+            ImportFailed: it is no object.
+        """
+        if not isinstance(value, dict):
+            raise refused(source, place, "an object is expected here")
+        self._fields: dict[str, Any] = value
+        self.source = source
+        self.place = place
+
+    def get(self, name: str, kind: type[Value], default: Value | None = None) -> Value:
+        """The field `name`, which must be of `kind`; absent it is `default`, unless that is None.
+
+        Raises:
+            ImportFailed: it is missing or of another kind. A whole number is no boolean, but is a float.
+        """
+        found = self._fields.get(name, default)
+        if kind is float and isinstance(found, int) and not isinstance(found, bool):
+            found = float(found)
+        if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+            problem = "is missing" if found is None else f"must be {_KINDS[kind]}, not {_shown(found)}"
+            raise self.refused(f"{name!r} {problem}")
+        return found
+
+    def optional(self, name: str, kind: type[Value]) -> Value | None:
+        """The field `name`, or None when it is null or absent.
+
+        Raises:
+            ImportFailed: it is of another kind.
+        """
+        return None if self._fields.get(name) is None else self.get(name, kind)
+
+    def time(self, name: str) -> datetime:
+        """The field `name` as a time with a zone.
+
+        Raises:
+            ImportFailed: it is missing, no ISO 8601 time, or has no zone.
+        """
+        text = self.get(name, str)
+        try:
+            found = datetime.fromisoformat(text)
+            if found.tzinfo is None:
+                raise self.refused(f"{name!r} must have a zone, as in 2026-01-31T12:00:00+00:00")
+            return found.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise self.refused(f"{name!r} must be an ISO 8601 time, not {_shown(text)}") from error
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """The field `name`, one of `choices`.
+
+        Raises:
+            ImportFailed: it is something else.
+        """
+        found = self.get(name, str)
+        if found not in choices:
+            raise self.refused(f"{name!r} must be one of {', '.join(choices)}, not {_shown(found)}")
+        return found
+
+    def items(self, name: str) -> list[tuple[object, str]]:
+        """The items of the list `name`, each with its place.
+
+        Raises:
+            ImportFailed: it is no list.
+        """
+        return [(item, f"{self.place}.{name}[{place}]".lstrip(".")) for place, item in enumerate(self.get(name, list))]
+
+    def child(self, name: str) -> Fields | None:
+        """The object in the field `name`; None when it is null or absent.
+
+        Raises:
+            ImportFailed: it is no object.
+        """
+        found = self._fields.get(name)
+        return None if found is None else Fields(found, self.source, f"{self.place}.{name}")
+
+    def has(self, name: str) -> bool:
+        """Whether the field `name` is there and not null."""
+        return self._fields.get(name) is not None
+
+    def pairs(self) -> list[tuple[str, object]]:
+        """Every field with its value."""
+        return list(self._fields.items())
+
+    def nested(self, value: object, place: str) -> Fields:
+        """The object `value`, which stands at `place` in the same file.
+
+        Raises:
+            ImportFailed: it is no object.
+        """
+        return Fields(value, self.source, place)
+
+    def refused(self, problem: str) -> ImportFailed:
+        """The error that names this place."""
+        return refused(self.source, self.place, problem)
+
+
+_KINDS: dict[type, str] = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:39] + "…"  # noqa: PLR2004 - enough to recognise it

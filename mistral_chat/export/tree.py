@@ -1,0 +1,81 @@
+"""A whole conversation as one value: what is written to files and read from them.
+
+Keys name things within the file and come from the store they were exported from. Another store takes them over where it
+can, so that a conversation that is imported twice is recognised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mistral_chat.conversation import Turn
+    from mistral_chat.generation import Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeTurn:
+    """A turn and what it hangs on."""
+
+    key: str
+    parent: str | None
+    """The key of the turn above it; None at the top."""
+    created: datetime
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationTree:
+    """A conversation with all of its branches."""
+
+    key: str
+    title: str = ""
+    title_by: Literal["first_line", "model", "person"] = "person"
+    created: datetime
+    updated: datetime
+    system: str = ""
+    model: str = ""
+    sampling: Sampling | None = None
+    persona: str = ""
+    pinned: bool = False
+    archived: bool = False
+    tags: tuple[str, ...] = ()
+    turns: tuple[TreeTurn, ...] = ()
+    """Parents before children, siblings in the order they were made."""
+    current: str | None = None
+    """The key of the turn that ends the current path."""
+
+    def __post_init__(self) -> None:
+        """Check that the turns make a tree.
+
+        Raises:
+            ValueError: a time has no zone, a key is given twice, or a parent or the current turn is not there.
+        """
+        if self.created.tzinfo is None or self.updated.tzinfo is None:
+            raise ValueError("a time has no zone")
+        keys: set[str] = set()
+        for turn in self.turns:
+            if turn.created.tzinfo is None:
+                raise ValueError(f"the time of turn {turn.key!r} has no zone")
+            if turn.parent is not None and turn.parent not in keys:
+                raise ValueError(f"turn {turn.key!r} hangs on {turn.parent!r}, which does not stand before it")
+            if turn.key in keys:
+                raise ValueError(f"turn {turn.key!r} is given twice")
+            keys.add(turn.key)
+        if self.current is None and keys:
+            raise ValueError("no turn is the current one")
+        if self.current is not None and self.current not in keys:
+            raise ValueError(f"the current turn {self.current!r} is not there")
+
+    @property
+    def path(self) -> tuple[TreeTurn, ...]:
+        """The turns of the current path, oldest first."""
+        turns = {turn.key: turn for turn in self.turns}
+        path, key = [], self.current
+        while key is not None:
+            path.append(turns[key])
+            key = turns[key].parent
+        return tuple(reversed(path))
