@@ -44,6 +44,7 @@ class TextEncoder:
         self._forbidden = frozenset(i for i, flags in enumerate(tokenizer.attributes) if flags & CONTROLS)
         self._user_defined = any_of(tokenizer.user_defined)
         self._barrier = self._find_barrier()
+        self._apart: dict[frozenset[str], re.Pattern[str] | None] = {}
         self._known: OrderedDict[tuple[str, str, frozenset[str]], tuple[int, ...]] = OrderedDict()
         self._room = self._capacity = cached_characters
         self._lock = Lock()
@@ -108,7 +109,9 @@ class TextEncoder:
         return self._guard(tokens + self._bare(text[end:]))
 
     def _run(self, text: str, *, prefix: bool, apart: frozenset[str]) -> list[int]:
-        cuts = [start + 1 for start in overlapping(any_of(apart), text)] if apart else []
+        if apart not in self._apart:
+            self._apart[apart] = any_of(apart)
+        cuts = [start + 1 for start in overlapping(self._apart[apart], text)]
         tokens: list[int] = []
         for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
             part = text[start:end]

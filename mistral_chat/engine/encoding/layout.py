@@ -1,0 +1,242 @@
+"""What a template made of messages, and where in it the messages' own text stands."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mistral_chat.conversation import Role
+from mistral_chat.engine.encoding.specials import SpecialTexts, outside, unbroken
+from mistral_chat.engine.encoding.text import overlapping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from mistral_chat.engine.encoding.blocks import Block
+    from mistral_chat.engine.encoding.renderer import Renderer
+
+_THOUGHT_ENDS = "</think>"
+_STEPS = 200_000
+"""How often the search for the contents may try; it needs a few tries for each message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Text of a block that stands in the prompt: ``text[start:end]``, which is the block's from `offset` on."""
+
+    start: int
+    end: int
+    block: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A rendered prompt, with what people and models wrote told from what the template did."""
+
+    text: str
+    written: tuple[Written, ...]
+    """In order. Empty pieces are left out."""
+    by_block: Mapping[int, Sequence[Written]]
+    """The same, by the block whose text they are."""
+    parts: tuple[str, ...]
+    """The template's own text, piece by piece, where it is known."""
+    allowed: Callable[[int, int], bool]
+    """Whether a special token may be found from one place of the text to another."""
+    exact: bool
+    """Whether all that was written stands where `written` says, or the template rewrote some of it."""
+
+    def find(self, block: int, start: int, end: int) -> tuple[int, int] | None:
+        """Where the part of a block's text from `start` to `end` stands; None when it does not."""
+        found = [
+            (max(piece.start, piece.start + start - piece.offset), min(piece.end, piece.start + end - piece.offset))
+            for piece in self.by_block.get(block, ())
+        ]
+        found = [(first, last) for first, last in found if first < last]
+        return (min(first for first, _ in found), max(last for _, last in found)) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A text that a template is given, from a block's text at `offset`."""
+
+    block: int
+    name: str
+    text: str
+    offset: int
+
+
+def lay_out(renderer: Renderer, specials: SpecialTexts, blocks: Sequence[Block], *, generation: bool, tail: str | None) -> Layout:
+    """Render `blocks` and find their texts in the result.
+
+    With `tail`, the last block is not given to the template but follows the rendered text after `tail`: a reply to go on with.
+
+    Raises:
+        PromptFormatError: the template refuses the blocks or does not work.
+    """
+    fields = [field for place, block in enumerate(blocks) for field in _fields(place, block, renderer.source)]
+    open_, close, again, break_ = _unused(block.text for block in blocks)
+
+    def rendered(write: Callable[[int, _Field], str]) -> str:
+        given = len(blocks) if tail is None else len(blocks) - 1
+        messages: list[dict[str, str]] = [{"role": str(block.role), "content": ""} for block in blocks[:given]]
+        texts = [write(i, field) if field.text else "" for i, field in enumerate(fields)]
+        for field, text in zip(fields, texts, strict=True):
+            if field.block < given:
+                messages[field.block][field.name] = text
+        end = (
+            ""
+            if tail is None
+            else tail + "".join(text for field, text in zip(fields, texts, strict=True) if field.block >= given)
+        )
+        return renderer.render(messages, generation=generation) + end
+
+    text = rendered(lambda _, field: field.text)
+    outline = rendered(lambda i, _: f"{open_}{i}{close}")
+    pieces = re.split(f"{open_}(\\d+){close}", outline)
+    found = _align(text, pieces, fields, blocks)
+    if found is not None:
+        spans = [(piece.start, piece.end) for piece in found]
+        return _layout(text, found, pieces[0::2], outside(spans), exact=True)
+
+    in_reply = specials.breakable_in_reply(renderer.source)
+
+    def marked(edges: bool) -> Callable[[int, _Field], str]:  # noqa: FBT001 (two ways of one thing)
+        def write(i: int, field: _Field) -> str:
+            reply = blocks[field.block].role is Role.ASSISTANT
+            broken = _broken(field.text, in_reply if reply else specials.breakable, break_)
+            return _edged(broken, f"{open_}{i}{close}", f"{open_}{i}{again}") if edges else broken
+
+        return write
+
+    marks = re.compile(f"{open_}(\\d+)([{close}{again}])|{break_}")
+    layout = _unmark(rendered(marked(edges=True)), marks, fields, close)
+    return layout if layout.text == text else _unmark(rendered(marked(edges=False)), marks, fields, close)
+
+
+def _fields(place: int, block: Block, source: str) -> Iterator[_Field]:
+    """What the template is given for a block: its content, and apart from it a thought, if it asks for thoughts."""
+    text = block.text
+    if block.role is Role.ASSISTANT and "reasoning_content" in source and _THOUGHT_ENDS in text:
+        thought = text[: text.index(_THOUGHT_ENDS)].rstrip("\n")
+        start = thought.rfind("<think>") + len("<think>") if "<think>" in thought else 0
+        start += len(thought[start:]) - len(thought[start:].lstrip("\n"))
+        yield _Field(place, "reasoning_content", thought[start:], start)
+        answer = text[text.rindex(_THOUGHT_ENDS) + len(_THOUGHT_ENDS) :].lstrip("\n")
+        yield _Field(place, "content", answer, len(text) - len(answer))
+    else:
+        yield _Field(place, "content", text, 0)
+
+
+def _unused(texts: Iterable[str]) -> list[str]:
+    """Four private-use characters that none of `texts` holds."""
+    used = set().union(*texts)
+    free = (chr(code) for code in range(0x100000, 0x10FFFE) if chr(code) not in used)
+    return [next(free) for _ in range(4)]
+
+
+def _variants(field: _Field, block: Block) -> list[tuple[str, int]]:
+    """What templates make of a content, and where each begins in the block: themselves, stripped, or without a thought."""
+    texts = [field.text]
+    if block.role is Role.ASSISTANT and _THOUGHT_ENDS in field.text:
+        texts.append(field.text.rsplit(_THOUGHT_ENDS, 1)[1])
+    variants: dict[str, int] = {}
+    for text in texts:
+        base = field.offset + len(field.text) - len(text)
+        for strip in (None, " ", "\n"):
+            left = len(text) - len(text.lstrip(strip))
+            for variant, offset in (
+                (text, base),
+                (text.strip(strip), base + left),
+                (text.lstrip(strip), base + left),
+                (text.rstrip(strip), base),
+            ):
+                variants.setdefault(variant, offset)
+    return list(variants.items())
+
+
+def _align(text: str, pieces: Sequence[str], fields: Sequence[_Field], blocks: Sequence[Block]) -> list[Written] | None:
+    """Match `text` with the template's own pieces and the contents between; None when no way fits.
+
+    `pieces` alternates between the template's text and the number of the field that follows it.
+    """
+    if not text.startswith(pieces[0]):
+        return None
+    order = [int(number) for number in pieces[1::2]]
+    after = pieces[2::2]
+    known = {number: _variants(fields[number], blocks[fields[number].block]) for number in set(order)}
+    chosen: list[Written] = []
+    choices = [0]
+    place = len(pieces[0])
+    for _ in range(_STEPS):
+        step = len(choices) - 1
+        if step == len(order):
+            if place == len(text):
+                return chosen
+        else:
+            variants = known[order[step]]
+            while choices[step] < len(variants):
+                variant, offset = variants[choices[step]]
+                choices[step] += 1
+                end = place + len(variant)
+                if text.startswith(variant, place) and text.startswith(after[step], end):
+                    chosen.append(Written(place, end, fields[order[step]].block, offset))
+                    place = end + len(after[step])
+                    choices.append(0)
+                    break
+            if len(choices) > step + 1:
+                continue
+        choices.pop()
+        if not choices:
+            return None
+        place = chosen.pop().start
+    return None
+
+
+def _broken(text: str, pattern: re.Pattern[str] | None, mark: str) -> str:
+    """`text` with a mark inside everything that `pattern` finds."""
+    cuts = [start + 1 for start in overlapping(pattern, text)]
+    return mark.join(text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True))
+
+
+def _edged(text: str, before: str, after: str) -> str:
+    """`text` with a mark at each end, inside the white space that a template may strip."""
+    left = len(text) - len(text.lstrip())
+    right = len(text.rstrip())
+    return text[:left] + before + text[left:right] + after + text[right:] if left < right else text
+
+
+def _unmark(marked: str, marks: re.Pattern[str], fields: Sequence[_Field], close: str) -> Layout:
+    """The text without its marks, and what they told."""
+    text: list[str] = []
+    holes: list[int] = []
+    starts: dict[int, int] = {}
+    written: list[Written] = []
+    length = end = 0
+    for match in marks.finditer(marked):
+        text.append(marked[end : match.start()])
+        length += match.start() - end
+        end = match.end()
+        holes.append(length)
+        if match.group(1) is None:
+            continue
+        number = int(match.group(1))
+        if match.group(2) == close:
+            starts[number] = length
+        elif starts.get(number, length) < length:
+            written.append(Written(starts[number], length, fields[number].block, fields[number].offset))
+    text.append(marked[end:])
+    return _layout("".join(text), written, (), unbroken(holes), exact=False)
+
+
+def _layout(
+    text: str, written: Iterable[Written], parts: Iterable[str], allowed: Callable[[int, int], bool], *, exact: bool
+) -> Layout:
+    """A layout with its pieces in order and by block."""
+    filled = sorted((piece for piece in written if piece.start < piece.end), key=lambda piece: piece.start)
+    by_block: defaultdict[int, list[Written]] = defaultdict(list)
+    for piece in filled:
+        by_block[piece.block].append(piece)
+    return Layout(text, tuple(filled), dict(by_block), tuple(parts), allowed, exact)

@@ -1,0 +1,74 @@
+"""What a template puts around messages, learned by rendering a conversation whose words are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mistral_chat.engine.encoding.renderer import ESCAPE, TemplateRefusedError
+from mistral_chat.errors import PromptFormatError
+
+if TYPE_CHECKING:
+    from mistral_chat.engine.encoding.renderer import Renderer
+
+_SYSTEM, _FIRST, _REPLY, _SECOND = "Quietly", "Lighthouse", "Marmalade", "Umbrella"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The template's text around messages."""
+
+    opening: str
+    """Stands before a question that is not the first."""
+    asking: str
+    """Stands after the last question, so that the model begins a reply."""
+    leading: str
+    """White space that the model draws before a reply, because the template puts it there in every finished turn."""
+    closing: str
+    """Stands after a reply."""
+    takes_system: bool
+    """Whether a system message ends up in the prompt."""
+    takes_reply: bool
+    """Whether a finished turn's reply does."""
+
+
+def learn(renderer: Renderer) -> Shape:
+    """The shape of `renderer`'s template.
+
+    Raises:
+        PromptFormatError: the template does not work, or leaves out what the person says.
+    """
+    question = {"role": "user", "content": _FIRST}
+    reply = {"role": "assistant", "content": _REPLY}
+    asked = renderer.render([question], generation=True)
+    if _FIRST not in asked:
+        raise PromptFormatError(
+            f"The model's chat template leaves out what the person says, so it is no use for a chat. {ESCAPE}"
+        )
+    asking = asked.rpartition(_FIRST)[2]
+    whole = renderer.render([question, reply, {"role": "user", "content": _SECOND}], generation=True)
+    between = whole.partition(_REPLY)[2].partition(_SECOND)[0]
+    begun = whole.partition(_FIRST)[2].partition(_REPLY)[0]
+    leading = begun.removeprefix(asking) if begun.startswith(asking) else ""
+    try:
+        closing = renderer.render([question, reply], generation=False).partition(_REPLY)[2]
+    except TemplateRefusedError:
+        closing = ""
+    closing = closing if between.startswith(closing) else ""
+    return Shape(
+        opening=between[len(closing) :],
+        asking=asking,
+        leading=leading if leading.isspace() else "",
+        closing=closing,
+        takes_system=_takes_system(renderer),
+        takes_reply=_REPLY in whole,
+    )
+
+
+def _takes_system(renderer: Renderer) -> bool:
+    messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _FIRST}]
+    try:
+        text = renderer.render(messages, generation=True)
+    except PromptFormatError:
+        return False
+    return _SYSTEM in text and _FIRST in text

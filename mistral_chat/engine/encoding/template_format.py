@@ -1,0 +1,291 @@
+"""Prompts by a text template: the file's own chat template, or ChatML.
+
+A template makes one text of everything. The text is then cut at the special tokens that the template itself put there, and never
+at what people or models wrote; each run between them is tokenized in one call, so that tokens which reach across the border of a
+message come out as llama.cpp makes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mistral_chat.conversation import Message, Role
+from mistral_chat.engine.encoding.arrange import Arrangement, arrangements
+from mistral_chat.engine.encoding.format import NOTHING_SAMPLED, Encoding, MessageEncoding, Span, TurnTokens
+from mistral_chat.engine.encoding.layout import Layout, lay_out
+from mistral_chat.engine.encoding.renderer import TemplateRefusedError
+from mistral_chat.engine.encoding.shape import learn
+from mistral_chat.engine.encoding.specials import Fragment, SpecialTexts
+from mistral_chat.engine.encoding.text import TextEncoder
+from mistral_chat.engine.encoding.token_index import Run, TokenIndex
+from mistral_chat.errors import PromptFormatError
+from mistral_chat.generation import PromptTurn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mistral_chat.engine.encoding.renderer import Renderer
+    from mistral_chat.engine.encoding.tokenizer import Tokenizer
+
+_SHORTEST_MARK = 4
+"""A mark of fewer characters turns up in any text, and a warning would say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one turn stands in the rendered text."""
+
+    start: int
+    reply: int
+    reply_end: int
+    end: int
+
+
+class TemplateFormat:
+    """A template with one vocabulary."""
+
+    def __init__(self, tokenizer: Tokenizer, renderer: Renderer, name: str = "template") -> None:
+        """Use the template of `renderer`, trying it out on a short conversation.
+
+        Raises:
+            PromptFormatError: the template does not work.
+        """
+        self.name = name
+        self._tokenizer = tokenizer
+        self._renderer = renderer
+        self._shape = learn(renderer)
+        self._specials = SpecialTexts(tokenizer)
+        self._text = TextEncoder(tokenizer)
+        self._bos = tokenizer.texts[tokenizer.bos] if tokenizer.bos >= 0 else ""
+        self._outlines: dict[str, tuple[int, ...]] = {}
+        self.reply_prefix = self._learn_prefix()
+
+    def _learn_prefix(self) -> str:
+        if self._shape.leading:
+            return self._shape.leading
+        if not self._tokenizer.space_prefix:
+            return ""
+        ends = [text for text in self._specials.within([self._shape.asking]) if self._shape.asking.endswith(text)]
+        return " " if ends else ""
+
+    def reply_text(self, decoded: str) -> str:
+        """Drop the white space that the template or the vocabulary puts before a reply, once."""
+        return decoded.removeprefix(self.reply_prefix)
+
+    def count(self, text: str) -> int:
+        """How many tokens `text` takes as a user's message, without the format's scaffolding."""
+        return len(self._text.run(text, prefix=False, apart=self._specials.markers))
+
+    def limits(self, text: str) -> str | None:
+        """Say which of the template's marks in `text` are plain text in this vocabulary, and so look the same in a prompt."""
+        marks = [part.strip() for part in (self._shape.opening, self._shape.asking, self._shape.closing)]
+        plain = [mark for mark in marks if len(mark) >= _SHORTEST_MARK and not self._specials.within([mark])]
+        found = next((mark for mark in plain if mark in text), None)
+        if found is None:
+            return None
+        return (
+            f"The model reads the {found!r} in this text as the border of a message: in its format that is plain text, which no "
+            "program can tell from the real one."
+        )
+
+    def encode(
+        self,
+        system: str,
+        turns: Sequence[PromptTurn],
+        *,
+        sampled: Mapping[str, Sequence[int]] = NOTHING_SAMPLED,
+        closed: bool = False,
+    ) -> Encoding:
+        """Encode a history; see `PromptFormat.encode`.
+
+        Where the template rewrites a reply that has been answered since, as some drop the model's thoughts, its own version
+        stands in the prompt, and not the tokens that were drawn.
+        """
+        if not turns:
+            return Encoding(self.encode(system, [PromptTurn(key="", user="x")]).head, ())
+        drawn = {place: tuple(sampled[turn.key]) for place, turn in enumerate(turns) if sampled.get(turn.key)}
+        last = len(turns) - 1
+        messages = [Message(Role.SYSTEM, system)] if system else []
+        owners: list[tuple[int, int | None]] = []
+        for place, turn in enumerate(turns):
+            messages.append(Message(Role.USER, turn.user))
+            reply = turn.reply or ("…" if place in drawn and (place != last or closed) else "")
+            owners.append((len(messages) - 1, len(messages) if reply else None))
+            messages += [Message(Role.ASSISTANT, reply)] if reply else []
+        arrangement, layout = self._lay_out(messages, closed=closed)
+        places = self._places(arrangement, layout, owners)
+        begun = drawn.pop(last, ()) if owners[last][1] is None else ()
+        cuts = {place: self._cut(layout, arrangement, owners[place][1], tokens) for place, tokens in drawn.items()}
+        kept = {place: cut for place, cut in cuts.items() if cut is not None}
+        for place, cut in kept.items():
+            places[place] = replace(places[place], reply=cut.start, reply_end=cut.end)
+        index = TokenIndex(self._tokenizer, layout.text, self._runs(layout, list(kept.values())))
+        encoding = _cut_turns(index, [turn.key for turn in turns], places, least=int(self._tokenizer.add_bos))
+        if not begun:
+            return encoding
+        return replace(encoding, turns=(*encoding.turns[:-1], replace(encoding.turns[-1], reply=begun)))
+
+    def encode_messages(self, messages: Sequence[Message], *, closed: bool = False) -> MessageEncoding:
+        """Encode messages in any order of roles; see `PromptFormat.encode_messages`. A reply without text is left out."""
+        said = [place for place, each in enumerate(messages) if each.content or each.role is not Role.ASSISTANT]
+        arrangement, layout = self._lay_out([messages[place] for place in said], closed=closed)
+        runs = self._runs(layout, [])
+        index = TokenIndex(self._tokenizer, layout.text, runs)
+        spans = []
+        for number, place in enumerate(said):
+            found = layout.find(*arrangement.part(number))
+            if found is not None:
+                spans.append(Span(place, index.holding(found[0]), max(index.holding(found[1] - 1) + 1, index.at(found[1]))))
+        return MessageEncoding(tuple(index.tokens), tuple(sorted(spans, key=lambda span: (span.start, span.end))))
+
+    def _lay_out(self, messages: Sequence[Message], *, closed: bool) -> tuple[Arrangement, Layout]:
+        """Render the messages in the first arrangement that the template takes."""
+        refusal: PromptFormatError | None = None
+        for arrangement in arrangements(messages, takes_system=self._shape.takes_system):
+            blocks = arrangement.blocks
+            going_on = not closed and bool(blocks) and blocks[-1].role is Role.ASSISTANT
+            try:
+                layout = lay_out(
+                    self._renderer,
+                    self._specials,
+                    blocks,
+                    generation=not closed,
+                    tail=self._shape.leading if going_on else None,
+                )
+            except TemplateRefusedError as error:
+                refusal = error
+            else:
+                return arrangement, layout
+        raise refusal or PromptFormatError("There is nothing to encode. Write a message first.")
+
+    def _places(self, arrangement: Arrangement, layout: Layout, owners: Sequence[tuple[int, int | None]]) -> list[_Place]:
+        """Where each turn stands. Where a message's text is not found, the place is made up from what surrounds it."""
+        text, shape = layout.text, self._shape
+        places: list[_Place] = []
+        begin = 0
+        for turn, (question, reply) in enumerate(owners):
+            asked = layout.find(*arrangement.part(question))
+            if turn == 0:
+                lead = text[: asked[0]] if asked else ""
+                begin = len(lead) - len(shape.opening) if shape.opening and lead.endswith(shape.opening) else 0
+            elif asked and arrangement.same_block(question, owners[turn - 1][0]):
+                begin = max(begin, asked[0])
+            elif text.startswith(shape.closing, begin):
+                begin = min(begin + len(shape.closing), len(text))
+            if places:
+                places[-1] = _ended(places[-1], begin, answered=owners[turn - 1][1] is not None)
+            end = max(begin, asked[1]) if asked else begin
+            answered = layout.find(*arrangement.part(reply)) if reply is not None else None
+            if answered:
+                places.append(_Place(begin, max(end, answered[0]), max(end, answered[1]), len(text)))
+            elif turn == len(owners) - 1:
+                places.append(_Place(begin, len(text), len(text), len(text)))
+            else:
+                places.append(_Place(begin, end, end, end))
+            begin = places[-1].reply_end
+        return places
+
+    def _cut(self, layout: Layout, arrangement: Arrangement, reply: int | None, tokens: tuple[int, ...]) -> Run | None:
+        """The drawn tokens in place of a reply's text; None where the template has its own version of the reply."""
+        if reply is None:
+            return None
+        block, start, end = arrangement.part(reply)
+        found = layout.find(block, start, end)
+        said = arrangement.blocks[block].text[start:end]
+        if not layout.exact or found is None or layout.text[found[0] : found[1]].strip() != said.strip():
+            return None
+        leading = self._shape.leading
+        lead = len(leading) if leading and layout.text.startswith(leading, found[0] - len(leading)) else 0
+        return Run(found[0] - lead, found[1], tokens, whole=True)
+
+    def _runs(self, layout: Layout, drawn: Sequence[Run]) -> list[Run]:
+        """The rendered text as tokens, with `drawn` in place of the text that they span.
+
+        Raises:
+            PromptFormatError: the special tokens depend on what was written.
+        """
+        text = layout.text
+        runs: list[Run] = []
+        start = 0
+        if self._tokenizer.add_bos and self._tokenizer.bos >= 0:
+            start = len(self._bos) if self._bos and text.startswith(self._bos) else 0
+            runs.append(Run(0, start, (self._tokenizer.bos,), whole=True))
+        template = _between(layout, start) if layout.exact else [text]
+        candidates = self._specials.within(template)
+        fragments = self._specials.cut(text, candidates, layout.allowed, start)
+        if layout.exact:
+            self._check(layout, fragments, started=start > 0)
+        used = {self._tokenizer.texts[each.token] for each in fragments if each.token is not None}
+        apart = (self._specials.markers | used) & self._tokenizer.user_defined.keys()
+        apart = frozenset(each for each in apart if not each.isspace())
+        special = True  # the vocabulary's space is put at the start of a text and after each special token
+        for fragment in fragments:
+            if fragment.token is not None:
+                runs.append(Run(fragment.start, fragment.end, (fragment.token,), whole=True))
+                special = True
+                continue
+            for piece in _divide(fragment, drawn):
+                if isinstance(piece, Run):
+                    runs.append(piece)
+                elif piece.start < piece.end:
+                    prefix = special and self._tokenizer.space_prefix
+                    part = text[piece.start : piece.end]
+                    runs.append(Run(piece.start, piece.end, self._text.run(part, prefix=prefix, apart=apart), whole=False))
+                special = False
+        return runs
+
+    def _check(self, layout: Layout, fragments: Sequence[Fragment], *, started: bool) -> None:
+        """Refuse a prompt whose control tokens are not those that the template alone makes."""
+        found = [each.token for each in fragments if each.token is not None and self._specials.is_control(each.token)]
+        wanted: list[int] = []
+        for place, part in enumerate(layout.parts):
+            known = part[len(self._bos) :] if place == 0 and started else part
+            if known not in self._outlines:
+                cut = self._specials.cut(known, self._specials.within([known]), lambda _start, _end: True)
+                tokens = (each.token for each in cut if each.token is not None)
+                self._outlines[known] = tuple(token for token in tokens if self._specials.is_control(token))
+            wanted += self._outlines[known]
+        if found != wanted:
+            raise PromptFormatError(
+                "The control tokens of this prompt would depend on what was written in it, so it was not built. "
+                "Change the last message, or choose a format with --prompt-format."
+            )
+
+
+def _ended(place: _Place, end: int, *, answered: bool) -> _Place:
+    """A turn's place, now that it is known where the next begins."""
+    return replace(place, end=end) if answered else _Place(place.start, end, end, end)
+
+
+def _cut_turns(index: TokenIndex, keys: Sequence[str], places: Sequence[_Place], least: int) -> Encoding:
+    """The prompt cut at its turns, with at least `least` tokens in its head."""
+    tokens = tuple(index.tokens)
+    head_end = max(least, index.at(places[0].start))
+    turns = []
+    at = head_end
+    for key, place in zip(keys, places, strict=True):
+        reply = max(at, index.at(place.reply))
+        reply_end = max(reply, index.at(place.reply_end))
+        end = max(reply_end, index.at(place.end)) if place is not places[-1] else len(tokens)
+        turns.append(TurnTokens(key, tokens[at:reply], tokens[reply:reply_end], tokens[reply_end:end]))
+        at = end
+    return Encoding(tokens[:head_end], tuple(turns))
+
+
+def _between(layout: Layout, start: int) -> list[str]:
+    """The template's own text in a rendered prompt, from `start` on."""
+    ends = [start, *(piece.end for piece in layout.written)]
+    starts = [*(piece.start for piece in layout.written), len(layout.text)]
+    return [layout.text[first:last] for first, last in zip(ends, starts, strict=True) if first < last]
+
+
+def _divide(fragment: Fragment, drawn: Sequence[Run]) -> list[Fragment | Run]:
+    """A fragment of text cut around the drawn replies in it."""
+    pieces: list[Fragment | Run] = []
+    start = fragment.start
+    for run in drawn:
+        if fragment.start <= run.start < fragment.end or fragment.start < run.end <= fragment.end:
+            pieces += [Fragment(start, max(start, run.start)), run]
+            start = max(start, run.end)
+    return [*pieces, Fragment(start, fragment.end)]

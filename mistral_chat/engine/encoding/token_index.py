@@ -1,0 +1,69 @@
+"""Where in a rendered text each token begins."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from mistral_chat.engine.encoding.text import spell, token_ends
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mistral_chat.engine.encoding.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A part of the prompt as tokens."""
+
+    start: int
+    end: int
+    tokens: tuple[int, ...]
+    whole: bool
+    """Whether it is one thing, such as a special token or a drawn reply, and no text that can be cut between tokens."""
+
+
+class TokenIndex:
+    """The tokens of a prompt, and where in the text each begins."""
+
+    def __init__(self, tokenizer: Tokenizer, text: str, runs: Sequence[Run]) -> None:
+        """Index the tokens of `runs`, which cover `text` in order."""
+        self.tokens = [token for run in runs for token in run.tokens]
+        self._tokenizer = tokenizer
+        self._text = text
+        self._runs = runs
+        self._starts = [run.start for run in runs]
+        self._first = [0, *accumulate(len(run.tokens) for run in runs)]
+        self._ends: dict[int, list[int]] = {}
+
+    def at(self, place: int) -> int:
+        """The first token that begins at `place` of the text or after it."""
+        number = bisect_left(self._starts, place)
+        if number and self._runs[number - 1].end > place:
+            run = self._runs[number - 1]
+            return self._first[number - 1] + (len(run.tokens) if run.whole else self._within(number - 1, place, begun=False))
+        return self._first[number]
+
+    def holding(self, place: int) -> int:
+        """The token that holds the character at `place`."""
+        number = bisect_right(self._starts, place) - 1
+        run = self._runs[number]
+        if number < 0 or run.end <= place:
+            return self.at(place)
+        return self._first[number] + (0 if run.whole else self._within(number, place, begun=True))
+
+    def _within(self, number: int, place: int, *, begun: bool) -> int:
+        """Which of a run's tokens begins at `place` or after it; or, if `begun`, holds it."""
+        run = self._runs[number]
+        if number not in self._ends:
+            ends = token_ends(self._tokenizer, run.tokens)
+            extra = max(0, (ends[-1] if ends else 0) - len(spell(self._tokenizer, self._text[run.start : run.end])))
+            self._ends[number] = [end - extra for end in ends]
+        ends = self._ends[number]
+        offset = len(spell(self._tokenizer, self._text[run.start : place]))
+        if begun:
+            return min(bisect_right(ends, offset), len(run.tokens) - 1)
+        return bisect_left(ends, offset) + 1 if offset else 0
