@@ -298,4 +298,6 @@ def check_text(text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidText(f"The message holds half a character (a lone surrogate) at position {error.start + 1}. Remove it.") from error
+        raise InvalidText(
+            f"The message holds half a character (a lone surrogate) at position {error.start + 1}. Remove it."
+        ) from error

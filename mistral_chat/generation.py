@@ -38,7 +38,8 @@ class Sampling:
         Raises:
             ValueError: a value is out of its range; the message names it.
         """
-        for name, low, high in (("temperature", 0.0, 5.0), ("top_p", 0.0, 1.0), ("min_p", 0.0, 1.0), ("repeat_penalty", 0.5, 2.0)):
+        ranges = (("temperature", 0.0, 5.0), ("top_p", 0.0, 1.0), ("min_p", 0.0, 1.0), ("repeat_penalty", 0.5, 2.0))
+        for name, low, high in ranges:
             if not low <= getattr(self, name) <= high:
                 message = f"{name} must be from {low:g} to {high:g}, not {getattr(self, name):g}"
                 raise ValueError(message)
@@ -212,6 +213,9 @@ class Engine(Protocol):
 
     def count(self, text: str) -> int:
         """How many tokens `text` takes as a message. May be called from any thread."""
+
+    def rest(self) -> None:
+        """Do upkeep that may wait, such as saving a KV state: nothing has been asked for a while."""
 
     def close(self) -> None:
         """Let the weights go. No other call may follow."""

@@ -74,6 +74,8 @@ class EngineSettings:
     """Flash attention; auto is on with a GPU and off on a CPU, where it is slower in a long context."""
     repack: bool = True
     """Let llama.cpp keep a second copy of the weights that is faster on this CPU."""
+    check_memory: bool = True
+    """Refuse to load what does not fit in the memory that is free."""
     lora: tuple[str, ...] = ()
     """LoRA adapters, each FILE or FILE:SCALE."""
 

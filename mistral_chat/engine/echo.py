@@ -133,6 +133,9 @@ class EchoEngine:
         """How many words `text` has."""
         return len(_WORD.findall(text))
 
+    def rest(self) -> None:
+        """Nothing is owed."""
+
     def close(self) -> None:
         """Forget everything."""
         self._held = Encoding(head=(), turns=())

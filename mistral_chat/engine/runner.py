@@ -19,6 +19,9 @@ from mistral_chat.generation import Cancel, Engine, EngineFacts, Event, History,
 
 T = TypeVar("T")
 
+REST_AFTER = 3.0
+"""Seconds without work after which the engine does its upkeep."""
+
 LoadProgress = Callable[[float], bool]
 """Called with the share of the weights that is loaded, 0.0 to 1.0; returns False to give up."""
 
@@ -225,10 +228,18 @@ class Runner:
             return
         self._engine = engine
         self._settle(RunnerState.READY)
-        while (job := self._jobs.get()) is not None:
+        while (job := self._next_job(engine)) is not None:
             job.run(engine)
         self._engine = None
         engine.close()
+
+    def _next_job(self, engine: Engine) -> _Job[Any] | None:
+        """Wait for work; when there is none for a while, let the engine rest once."""
+        try:
+            return self._jobs.get(timeout=REST_AFTER)
+        except queue.Empty:
+            engine.rest()
+            return self._jobs.get()
 
     def _note_progress(self, share: float) -> bool:
         self.progress = share
@@ -242,6 +253,12 @@ class Runner:
             waiting, self._waiting = self._waiting, []
         for loop, future in waiting:
             try:
-                loop.call_soon_threadsafe(lambda f: f.done() or f.set_result(None), future)
+                loop.call_soon_threadsafe(_finish, future)
             except RuntimeError:  # that loop is closed: nobody waits any more
                 continue
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    """Let go whoever still waits; a cancelled one does not."""
+    if not future.done():
+        future.set_result(None)

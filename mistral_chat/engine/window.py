@@ -58,6 +58,21 @@ class Transition:
         return sum(len(edit.tokens) for edit in self.edits if isinstance(edit, Splice))
 
 
+def take(encoding: Encoding, tokens: int) -> Encoding:
+    """The first `tokens` tokens of `encoding`: its last turn may be cut short, and turns behind it are gone."""
+    head, left = encoding.head[:tokens], max(0, tokens - len(encoding.head))
+    turns: list[TurnTokens] = []
+    for turn in encoding.turns:
+        if left <= 0:
+            break
+        parts = []
+        for part in (turn.prompt, turn.reply, turn.closing):
+            parts.append(part[: max(0, left)])
+            left -= len(part)
+        turns.append(TurnTokens(turn.key, *parts))
+    return Encoding(head=head, turns=tuple(turns))
+
+
 def transition(old: Encoding, new: Encoding, *, in_place: bool = True, read_last: bool = False) -> Transition:
     """Find the edits that lead from the cache's `old` contents to `new`.
 
@@ -75,9 +90,9 @@ def transition(old: Encoding, new: Encoding, *, in_place: bool = True, read_last
     start = sum(len(t) for t in (new.head, *(turn.tokens for turn in new.turns[:kept_new]))) if kept_new else 0
     behind_old = old.tokens if not kept_old else _tail(old, kept_old)
     behind_new = new.tokens if not kept_new else _tail(new, kept_new)
-    keep = start + _common_prefix(behind_old, behind_new)
+    keep = start + common_prefix(behind_old, behind_new)
     if edits and _moved(edits, start) <= SHORTEST_TAIL:
-        edits, keep = [], _common_prefix(old.tokens, new.tokens)
+        edits, keep = [], common_prefix(old.tokens, new.tokens)
     if read_last:
         keep = min(keep, len(new.tokens) - 1)
     length = len(old.tokens) + sum(len(e.tokens) if isinstance(e, Splice) else e.start - e.stop for e in edits)
@@ -115,8 +130,8 @@ def _respell(old: TurnTokens, new: TurnTokens, position: int) -> list[Cut | Spli
     before, after = old.tokens, new.tokens
     if before == after:
         return []
-    head = _common_prefix(before, after)
-    tail = _common_prefix(before[head:][::-1], after[head:][::-1])
+    head = common_prefix(before, after)
+    tail = common_prefix(before[head:][::-1], after[head:][::-1])
     inserted = after[head : len(after) - tail]
     if len(inserted) > LONGEST_SPLICE or (inserted and not tail):
         return None
@@ -144,7 +159,8 @@ def _tail(encoding: Encoding, turns: int) -> tuple[int, ...]:
     return tuple(token for turn in encoding.turns[turns:] for token in turn.tokens)
 
 
-def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens `one` and `other` begin with alike."""
     length = min(len(one), len(other))
     if tuple(one[:length]) == tuple(other[:length]):
         return length

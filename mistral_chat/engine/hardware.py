@@ -1,0 +1,164 @@
+"""What the machine has, what follows from it, and what a model will cost in memory. Pure but for `measure_memory`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from mistral_chat.config import EngineSettings
+
+MEBIBYTE = 1024**2
+GIBIBYTE = 1024**3
+
+COMPUTE_BUFFER = 320 * MEBIBYTE
+"""Working memory of llama.cpp beside the weights and the cache, for batches of 512 on a 7B model: 296 MiB measured."""
+
+KV_BYTES = {"f16": 2.0, "q8_0": 34 / 32}
+"""Bytes an element of the KV cache takes: q8_0 keeps 32 elements in 34 bytes."""
+
+
+class DeviceKind(StrEnum):
+    """What sort of device it is."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+    INTEGRATED = "integrated"
+    ACCELERATOR = "accelerator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Something that llama.cpp can compute on. Memory is in bytes."""
+
+    name: str
+    description: str
+    kind: DeviceKind
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The sizes of a model that its memory follows from."""
+
+    bytes: int
+    """The weights on the disk."""
+    layers: int
+    kv_heads: int
+    head_size: int
+    """Elements of one head's key, and of its value."""
+
+    def kv_bytes(self, window: int, kv_type: str) -> int:
+        """Bytes of the KV cache for `window` tokens: a key and a value in each layer for each KV head."""
+        return int(2 * self.layers * self.kv_heads * self.head_size * window * KV_BYTES[kv_type])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnginePlan:
+    """How the model will be run here."""
+
+    n_gpu_layers: int
+    """Layers on the GPU; -1 means all."""
+    device: str
+    """Where most of the model runs."""
+    threads: int
+    batch: int
+    """Tokens that are read in one go, at most."""
+    flash_attention: bool
+    kv_type: str
+    repack: bool
+    kv_on_gpu: bool
+    aborts: bool
+    """Whether llama.cpp can be stopped in the middle of a batch; GPUs finish theirs."""
+
+
+def choose_plan(
+    settings: EngineSettings, devices: Sequence[Device], *, shape: Shape, window: int, system_info: str, cores: int
+) -> EnginePlan:
+    """Decide how to run a model of `shape` on `devices`.
+
+    As many layers as fit go to the GPU with the most free memory: each takes its share of the weights and of the cache. Flash
+    attention is on with a GPU and off on a CPU, where it halves the decode speed in a long context, unless the cache's
+    values are quantized, which needs it. Repacking is left out where llama.cpp would take its AMX path: on a processor with
+    AMX it dies there in version 0.3.36, on the first batch of more than one token.
+
+    Args:
+        settings: what a person asked for; it wins.
+        devices: what there is, from llama.cpp.
+        shape: the model's sizes.
+        window: tokens of the context window.
+        system_info: what llama.cpp prints of the processor.
+        cores: physical cores.
+    """
+    gpus = [device for device in devices if device.kind in (DeviceKind.GPU, DeviceKind.INTEGRATED)]
+    best = max(gpus, key=lambda device: device.free, default=None)
+    layers = settings.n_gpu_layers
+    if best is None:
+        layers = 0
+    elif layers is None:
+        layers = _layers_that_fit(shape, window, settings.kv_type, best.free)
+    on_gpu = best is not None and layers != 0
+    flash = settings.flash_attention
+    return EnginePlan(
+        n_gpu_layers=layers,
+        device=best.name if best is not None and on_gpu else "CPU",
+        threads=settings.threads or max(1, cores),
+        batch=512,
+        flash_attention=(on_gpu or settings.kv_type != "f16") if flash == "auto" else flash == "on",
+        kv_type=settings.kv_type,
+        repack=settings.repack and "AMX_INT8 = 1" not in system_info,
+        kv_on_gpu=on_gpu,
+        aborts=not on_gpu,
+    )
+
+
+def _layers_that_fit(shape: Shape, window: int, kv_type: str, free: int) -> int:
+    """How many layers fit in `free` bytes, with their share of the cache; -1 when all do."""
+    each = (shape.bytes + shape.kv_bytes(window, kv_type)) / (shape.layers + 1)
+    fitting = int((free - COMPUTE_BUFFER - 256 * MEBIBYTE) // each)
+    return -1 if fitting > shape.layers else max(0, fitting)
+
+
+def memory_needed(shape: Shape, window: int, kv_type: str) -> int:
+    """Bytes of memory a model takes while it runs: its weights, its cache and llama.cpp's working memory."""
+    return shape.bytes + shape.kv_bytes(window, kv_type) + min(COMPUTE_BUFFER, shape.bytes)
+
+
+def physical_cores(cpuinfo: Path = Path("/proc/cpuinfo")) -> int:
+    """How many physical cores there are; two threads on one core slow llama.cpp down. Guesses where it cannot be asked."""
+    logical = os.cpu_count() or 1
+    if sys.platform == "darwin":
+        return _sysctl("hw.perflevel0.physicalcpu") or _sysctl("hw.physicalcpu") or logical
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return max(1, logical // 2)
+    pairs = set(re.findall(r"^physical id\s*: (\d+)$.*?^core id\s*: (\d+)$", text, re.MULTILINE | re.DOTALL))
+    return min(len(pairs), logical) or logical
+
+
+def measure_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes of main memory that a new program may take without swapping; None where it cannot be asked."""
+    if sys.platform == "darwin":
+        total = _sysctl("hw.memsize")
+        return total * 3 // 4 if total else None
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def _sysctl(name: str) -> int | None:
+    """One number from macOS."""
+    try:
+        done = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=True, timeout=5)
+        return int(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None

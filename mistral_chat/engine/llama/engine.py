@@ -1,0 +1,122 @@
+"""Opens the real engine: weights, cache, prompt format and window, put together for this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from mistral_chat.config import ContextSettings, EngineSettings
+from mistral_chat.engine import hardware
+from mistral_chat.engine.encoding.choose import choose_format
+from mistral_chat.engine.llama import binding
+from mistral_chat.engine.llama.cache import Cache
+from mistral_chat.engine.llama.devices import list_devices
+from mistral_chat.engine.llama.model import Model, parse_adapters, read_shape
+from mistral_chat.engine.llama.vocabulary import open_vocabulary
+from mistral_chat.engine.rolling import RollingEngine
+from mistral_chat.engine.snapshots import SnapshotFolder, identify
+from mistral_chat.engine.window import Window
+from mistral_chat.errors import NotEnoughMemory, UsageError
+from mistral_chat.generation import EngineFacts
+
+_SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
+
+
+def open_engine(
+    path: Path,
+    *,
+    name: str,
+    settings: EngineSettings,
+    context: ContextSettings,
+    prompt_format: str | None = None,
+    snapshots: SnapshotFolder | None = None,
+    on_progress: Callable[[float], bool] | None = None,
+    checked: bool = False,
+) -> RollingEngine:
+    """Load the weights at `path` and make an engine of them. Belongs to the calling thread from then on.
+
+    Args:
+        path: the GGUF file, or the first of a split one.
+        name: the model's name, for people.
+        settings: how llama.cpp is to run.
+        context: the window that the model sees.
+        prompt_format: how messages become tokens, where the file's own way is not to be used.
+        snapshots: where KV states are kept; None keeps none.
+        on_progress: is told the share of the weights that is loaded; answers False to give up.
+        checked: check the ledger against the cache after every step, at some cost.
+
+    Raises:
+        EngineLoadFailed: llama.cpp refuses the file or the adapters.
+        NotEnoughMemory: it would not fit.
+        PromptFormatError: the prompt format is unknown, or the file has none.
+        UsageError: the window is larger than what the model was trained to see, or an adapter is misspelt.
+    """
+    adapters = parse_adapters(settings.lora)
+    plan = _plan(path, name, settings, context)
+    model = Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, on_progress=on_progress)
+    try:
+        model.require_writing()
+        for file, scale in adapters:
+            model.add_adapter(file, scale)
+        chosen = choose_format(model.vocabulary, model.vocabulary.template, model.vocabulary.name, prompt_format)
+        cache = Cache(model, plan, context.size)
+    except BaseException:
+        model.close()
+        raise
+    window = Window(size=cache.size, reserve=min(context.reserve, cache.size // 8), low_water=context.low_water)
+    facts = EngineFacts(
+        model=name,
+        prompt_format=chosen.name,
+        device=plan.device,
+        window=cache.size,
+        context_trained=model.context_trained,
+        parameters=model.parameters,
+        bytes=model.bytes,
+    )
+    marks = [(str(file), scale, file.stat().st_size, file.stat().st_mtime_ns) for file, scale in adapters]
+    identity = identify(path, binding.version(), cache.size, plan, chosen.name, marks) if snapshots else ""
+    return RollingEngine(
+        cells=cache,
+        tokenizer=model.vocabulary,
+        prompt_format=chosen,
+        window=window,
+        facts=facts,
+        identity=identity,
+        snapshots=snapshots,
+        checked=checked,
+    )
+
+
+def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSettings) -> hardware.EnginePlan:
+    """Look at the file's sizes and at the machine, and decide how to run the one on the other."""
+    with open_vocabulary(path) as vocabulary:
+        shape = read_shape(vocabulary, _bytes_on_disk(path))
+        trained = vocabulary.context_trained
+    if trained and context.size > trained:
+        raise UsageError(
+            f"{name} was trained to see {trained:,} tokens, and a window of {context.size:,} was asked for. "
+            f"Set --ctx-size, or context.size in config.yaml, to {trained:,} or less."
+        )
+    plan = hardware.choose_plan(
+        settings,
+        list_devices(),
+        shape=shape,
+        window=context.size,
+        system_info=binding.system_info(),
+        cores=hardware.physical_cores(),
+    )
+    free = hardware.measure_memory()
+    needed = hardware.memory_needed(shape, context.size, plan.kv_type)
+    if settings.check_memory and plan.n_gpu_layers == 0 and free is not None and needed > free:
+        raise NotEnoughMemory(path, needed, free)
+    return plan
+
+
+def _bytes_on_disk(path: Path) -> int:
+    """The size of the weights, all parts of a split file together; 0 where the file cannot be asked."""
+    parts = [path]
+    if found := _SPLIT.search(path.name):
+        stem = path.name[: found.start()]
+        parts = [path.with_name(f"{stem}-{part:05d}-of-{found[1]}.gguf") for part in range(1, int(found[1]) + 1)]
+    return sum(part.stat().st_size for part in parts if part.is_file())

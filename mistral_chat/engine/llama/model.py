@@ -1,0 +1,139 @@
+"""The weights in memory: loaded, asked for their sizes, and fitted with adapters."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+
+from mistral_chat.engine.hardware import Shape
+from mistral_chat.engine.llama import binding
+from mistral_chat.engine.llama.vocabulary import Vocabulary
+from mistral_chat.errors import EngineLoadFailed, UsageError
+
+
+class Model:
+    """One GGUF file in memory. Close it after every context that was made of it."""
+
+    def __init__(
+        self, path: Path, *, n_gpu_layers: int, repack: bool, on_progress: Callable[[float], bool] | None = None
+    ) -> None:
+        """Load the weights at `path`.
+
+        Args:
+            path: the GGUF file, or the first of a split one.
+            n_gpu_layers: layers for the GPU; -1 means all.
+            repack: keep a second copy of the weights that is faster on this CPU.
+            on_progress: is told the share that is loaded, 0.0 to 1.0; answers False to give up.
+
+        Raises:
+            EngineLoadFailed: llama.cpp refuses the file, or loading was given up.
+        """
+        binding.start()
+        binding.forget_complaints()
+        self.path = path
+        params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        params.use_extra_bufts = repack
+        callback = None
+        if on_progress is not None:
+            callback = llama_cpp.llama_progress_callback(lambda share, _: on_progress(share))
+            params.progress_callback = callback
+        self.pointer: Any = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+        if not self.pointer:
+            raise EngineLoadFailed(path, binding.complaints() or "llama.cpp gave no reason")
+        self.vocabulary = Vocabulary(self.pointer)
+        self.adapters: list[tuple[Any, float]] = []
+
+    def add_adapter(self, file: Path, scale: float) -> None:
+        """Load the LoRA adapter in `file`, to be applied with `scale` to every context made afterwards.
+
+        Raises:
+            EngineLoadFailed: llama.cpp refuses the adapter, or it belongs to another model.
+        """
+        binding.forget_complaints()
+        adapter = llama_cpp.llama_adapter_lora_init(self.pointer, os.fsencode(file)) if file.is_file() else None
+        if not adapter:
+            raise EngineLoadFailed(file, binding.complaints() or "there is no such LoRA adapter, or it is for another model")
+        self.adapters.append((adapter, scale))
+
+    def apply_adapters(self, context: Any) -> None:
+        """Apply the loaded adapters to the context that the pointer `context` names."""
+        if self.adapters:
+            count = len(self.adapters)
+            pointers = (llama_cpp.llama_adapter_lora_p_ctypes * count)(*(adapter for adapter, _ in self.adapters))
+            scales = (ctypes.c_float * count)(*(scale for _, scale in self.adapters))
+            llama_cpp.llama_set_adapters_lora(context, pointers, count, scales)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all tensors."""
+        return int(llama_cpp.llama_model_size(self.pointer))
+
+    @property
+    def parameters(self) -> int:
+        """How many weights there are."""
+        return int(llama_cpp.llama_model_n_params(self.pointer))
+
+    @property
+    def context_trained(self) -> int:
+        """How many tokens the model was trained to see."""
+        return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
+
+    def require_writing(self) -> None:
+        """See that this model writes text one token at a time.
+
+        Raises:
+            EngineLoadFailed: it does something else, such as embedding text.
+        """
+        writes = llama_cpp.llama_model_has_decoder(self.pointer) and not llama_cpp.llama_model_has_encoder(self.pointer)
+        if not writes or llama_cpp.llama_model_is_diffusion(self.pointer):
+            raise EngineLoadFailed(self.path, "it does not write text as a chat model does. Choose an instruct model.")
+
+    def close(self) -> None:
+        """Let the weights go."""
+        if self.pointer:
+            self.vocabulary.close()
+            for adapter, _ in self.adapters:
+                llama_cpp.llama_adapter_lora_free(adapter)
+            llama_cpp.llama_model_free(self.pointer)
+            self.adapters, self.pointer = [], None
+
+
+def read_shape(vocabulary: Vocabulary, size: int) -> Shape:
+    """The model's sizes from its metadata, with `size` bytes of weights; unknown ones count as Mistral 7B's."""
+    data, arch = vocabulary.metadata, vocabulary.architecture
+    width = _number(data.get(f"{arch}.embedding_length"), 4096)
+    heads = _number(data.get(f"{arch}.attention.head_count"), 32)
+    return Shape(
+        bytes=size,
+        layers=_number(data.get(f"{arch}.block_count"), 32),
+        kv_heads=_number(data.get(f"{arch}.attention.head_count_kv"), heads),
+        head_size=_number(data.get(f"{arch}.attention.key_length"), max(1, width // heads)),
+    )
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text is not None and text.isdecimal() and int(text) > 0 else otherwise
+
+
+def parse_adapters(given: Sequence[str]) -> list[tuple[Path, float]]:
+    """Read LoRA adapters as FILE or FILE:SCALE; the scale is 1.0 where none is given.
+
+    Raises:
+        UsageError: a scale is no number.
+    """
+    adapters = []
+    for text in given:
+        file, colon, scale = text.rpartition(":")
+        if not colon or Path(text).is_file():
+            file, scale = text, "1"
+        try:
+            adapters.append((Path(file).expanduser(), float(scale)))
+        except ValueError as error:
+            raise UsageError(f"{text!r} is no LoRA adapter: write FILE or FILE:SCALE, such as style.gguf:0.8.") from error
+    return adapters

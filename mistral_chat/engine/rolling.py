@@ -1,0 +1,303 @@
+"""The rolling engine: a chat over a cache that is read on to, cut and mended, and never read again from the start.
+
+The ledger says what is in the cache; `window.transition` brings both from one prompt to the next. Nothing in here knows
+llama.cpp: `mistral_chat.engine.llama.engine` gives it the real cells.
+
+Upkeep that would make a person wait is done at the end of a turn: the closing tokens are read, the oldest turns leave if the
+next turn would not fit, and a turn whose place in the format is about to change is put into its next form. So a shift is never
+owed while a person can stop a read, or when the state is saved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
+
+from mistral_chat.conversation import Usage
+from mistral_chat.engine.cells import Aborted, Cells
+from mistral_chat.engine.drawing import Drawn
+from mistral_chat.engine.encoding.format import Encoding, PromptFormat
+from mistral_chat.engine.encoding.tokenizer import Tokenizer
+from mistral_chat.engine.ledger import Ledger
+from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
+from mistral_chat.engine.window import Fit, Window, common_prefix, take
+from mistral_chat.errors import EngineFailed, MessageTooLong
+from mistral_chat.generation import (
+    Cancel,
+    Completion,
+    ContextShift,
+    EngineFacts,
+    Event,
+    History,
+    LedgerView,
+    Prefill,
+    PromptTurn,
+    Sampling,
+)
+
+_NEXT = PromptTurn(key="\0next", user=".")
+"""Stands for the turn to come, so that the turns before it take the form that they will have then."""
+
+_DRAFT = "\0draft"
+
+
+class RollingEngine:
+    """An `Engine` over cells that can be cut. See `mistral_chat.generation.Engine` for what its methods promise."""
+
+    def __init__(
+        self,
+        *,
+        cells: Cells,
+        tokenizer: Tokenizer,
+        prompt_format: PromptFormat,
+        window: Window,
+        facts: EngineFacts,
+        identity: str = "",
+        snapshots: SnapshotFolder | None = None,
+        checked: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            cells: the cache, empty; closed with the engine.
+            tokenizer: the model's vocabulary.
+            prompt_format: how messages become tokens.
+            window: the context window; its size is that of the cells.
+            facts: what this engine is.
+            identity: what a snapshot must have been made with.
+            snapshots: where KV states are kept; None keeps none. Closed with the engine.
+            checked: check the ledger against the cache after every step, at some cost.
+            clock: seconds.
+        """
+        self._ledger = Ledger(cells, reserve=window.reserve, checked=checked, clock=clock)
+        self._tokenizer = tokenizer
+        self._format = prompt_format
+        self._window = window
+        self._facts = facts
+        self._identity = identity
+        self._snapshots = snapshots
+        self._clock = clock
+        self._sampled: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._conversation = ""
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What this engine is."""
+        return self._facts
+
+    @property
+    def ledger(self) -> LedgerView:
+        """What the model has in its cache."""
+        return self._ledger.view
+
+    @property
+    def held(self) -> Encoding:
+        """The ledger itself: exactly the tokens in the cache."""
+        return self._ledger.held
+
+    def count(self, text: str) -> int:
+        """How many tokens `text` takes as a message."""
+        return self._format.count(text)
+
+    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+        """Answer the last turn of `history`; see `Engine.reply`."""
+        began = self._clock()
+        self._open(history.conversation)
+        fit = self._fit(history)
+        yield from self._announce(fit)
+        drawn = Drawn(self._format, self._tokenizer, fit.kept, fit.encoding.turns[-1].reply)
+        try:
+            spliced = self._edit(fit, fit.encoding, read_last=True)
+            cached = len(self.held.tokens) - spliced
+            if (yield from self._ledger.read_on(fit.encoding, cancel)):
+                yield from self._write(history.system, sampling, cancel, drawn)
+            else:
+                drawn.finish_reason = "cancelled"
+            cancelled = drawn.finish_reason == "cancelled"
+            if not cancelled:
+                yield from self._settle(history.system, drawn)
+            yield Completion(
+                text=drawn.text,
+                finish_reason=drawn.finish_reason,
+                usage=Usage(
+                    prompt_tokens=len(fit.encoding.tokens),
+                    cached_tokens=cached,
+                    completion_tokens=len(drawn.tokens),
+                    time_to_first_token=(drawn.first or self._clock()) - began,
+                    tokens_per_second=drawn.speed,
+                ),
+            )
+            if cancelled and drawn.tokens:
+                for _ in self._settle(history.system, drawn):
+                    """Nothing may follow a completion: the screen learns of what left from the ledger."""
+        except EngineFailed:
+            self._ledger.reset()
+            raise
+
+    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+        """Bring `history`, and the stable part of its draft, into the cache; see `Engine.read_ahead`."""
+        self._open(history.conversation)
+        draft = bool(history.draft.strip())
+        last = PromptTurn(key=_DRAFT, user=history.draft) if draft else _NEXT
+        try:
+            fit = self._fit(replace(history, turns=(*history.turns, last)))
+        except MessageTooLong:
+            return
+        if draft and any(turn.key in self._ledger.cost() for turn in fit.dropped):
+            return  # nothing leaves for what may never be sent
+        stable = take(fit.encoding, self._stable_length(history, fit))
+        if stable == self.held:
+            return
+        try:
+            self._edit(Fit(fit.kept[:-1], fit.dropped, fit.encoding), stable)
+            yield from self._ledger.read_on(stable, cancel)
+        except EngineFailed:
+            self._ledger.reset()
+            raise
+
+    def rest(self) -> None:
+        """Save the KV state, if it is not on the disk as it is."""
+        if self._snapshots is None or not self._conversation or not self._ledger.changed or not self.held.turns:
+            return
+        state = self._ledger.state()
+        if state is not None:
+            keys = self._ledger.cost()
+            self._snapshots.save(
+                Snapshot(
+                    conversation=self._conversation,
+                    identity=self._identity,
+                    held=self.held,
+                    sampled={key: drawn for key, drawn in self._sampled.items() if key in keys},
+                    pinned=self._ledger.pinned,
+                    state=state,
+                )
+            )
+            self._ledger.changed = False
+
+    def close(self) -> None:
+        """Save what is not saved, and let everything go."""
+        try:
+            self.rest()
+        finally:
+            if self._snapshots is not None:
+                self._snapshots.close()
+            self._ledger.cells.close()
+
+    def _fit(self, history: History) -> Fit:
+        """Choose the turns that stay: those from the oldest one in the ledger on, and pinned ones, as far as they fit.
+
+        What left does not come back by itself: the window would be read again for it.
+        """
+        seen = self._ledger.cost()
+        first = next((place for place, turn in enumerate(history.turns) if turn.key in seen and not turn.pinned), 0)
+        turns = [turn for place, turn in enumerate(history.turns) if place >= first or turn.pinned]
+        return self._window.fit(turns, lambda kept: self._encode(history.system, kept))
+
+    def _encode(self, system: str, turns: Sequence[PromptTurn]) -> Encoding:
+        drawn = {turn.key: known[1] for turn in turns if (known := self._sampled.get(turn.key)) and known[0] == turn.reply}
+        return self._format.encode(system, turns, sampled=drawn)
+
+    def _announce(self, fit: Fit) -> Iterator[ContextShift]:
+        """Say which turns leave that the model has seen until now."""
+        costs = self._ledger.cost()
+        leaving = tuple(turn.key for turn in fit.dropped if turn.key in costs)
+        if leaving:
+            yield ContextShift(leaving, sum(costs[key] for key in leaving))
+
+    def _edit(self, fit: Fit, encoding: Encoding, *, read_last: bool = False) -> int:
+        self._ledger.pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
+        return self._ledger.edit(encoding, read_last=read_last)
+
+    def _write(self, system: str, sampling: Sampling, cancel: Cancel, drawn: Drawn) -> Iterator[Event]:
+        """Draw tokens until the reply ends, and read each before the next; turns leave when the window is full."""
+        cells = self._ledger.cells
+        cells.begin_reply(sampling, self.held.tokens)
+        try:
+            while True:
+                token = cells.draw()
+                drawn.note_time(self._clock())
+                if self._tokenizer.is_eog(token) or drawn.is_control(token):
+                    break
+                yield from drawn.add(token)
+                if cancel.is_set:
+                    drawn.finish_reason = "cancelled"
+                    break
+                full = sampling.max_tokens is not None and len(drawn.tokens) >= sampling.max_tokens
+                if full or (cells.end >= cells.size and not (yield from self._make_room(system, cancel, drawn))):
+                    drawn.finish_reason = "length"
+                    break
+                cells.read([token], cancel)
+        except Aborted:
+            drawn.finish_reason = "cancelled"
+        finally:
+            cells.end_reply()
+            self._catch_up(system, drawn)
+        yield from drawn.flush()
+
+    def _catch_up(self, system: str, drawn: Drawn) -> None:
+        """Let the ledger hold what of the reply is in the cache."""
+        self._sampled[drawn.turn.key] = drawn.sampled
+        self._ledger.hold(take(self._encode(system, drawn.turns), self._ledger.cells.end))
+
+    def _make_room(self, system: str, cancel: Cancel, drawn: Drawn) -> Generator[Event, None, bool]:
+        """Let the oldest turns leave in the middle of a reply, whose last token is not read yet; answer whether any did.
+
+        Raises:
+            Aborted: it was stopped.
+        """
+        self._catch_up(system, drawn)
+        try:
+            fit = self._window.fit(drawn.turns, lambda kept: self._encode(system, kept), need=0)
+        except MessageTooLong:
+            return False
+        yield from self._announce(fit)
+        drawn.turns_before = list(fit.kept[:-1])
+        encoding = take(fit.encoding, len(fit.encoding.tokens) - 1)
+        self._edit(fit, encoding)
+        if not (yield from self._ledger.read_on(encoding, cancel)):
+            raise Aborted
+        return True
+
+    def _settle(self, system: str, drawn: Drawn) -> Iterator[ContextShift]:
+        """Close the turn in the cache, in the form it will have before the next one, and make room for that one."""
+        turns = [*drawn.turns, _NEXT]
+        self._sampled[drawn.turn.key] = drawn.sampled
+        size = self._window.size
+        need = self._window.reserve + min(max(64, len(self.held.turns[-1].prompt)), size // 8)
+        try:
+            fit = self._window.fit(turns, lambda kept: self._encode(system, kept), need=need, firm={drawn.turn.key})
+        except MessageTooLong:
+            fit = Fit(tuple(turns), (), self._encode(system, turns))
+        settled = Encoding(fit.encoding.head, fit.encoding.turns[:-1])
+        if len(settled.tokens) > size:
+            return  # the next turn makes room first
+        yield from self._announce(fit)
+        try:
+            self._edit(fit, settled)
+            for _ in self._ledger.read_on(settled, Cancel()):
+                """A few closing tokens: no progress to show, and not to be stopped."""
+        except EngineFailed:
+            self._ledger.reset()  # the reply is whole; only the next turn is read afresh
+
+    def _stable_length(self, history: History, fit: Fit) -> int:
+        """How many tokens of a prompt with a draft at its end stay as they are when typing goes on."""
+        without = Encoding(fit.encoding.head, fit.encoding.turns[:-1])
+        if fit.kept[-1].key != _DRAFT:
+            return len(without.tokens)
+        longer = self._encode(history.system, [*fit.kept[:-1], replace(fit.kept[-1], user=fit.kept[-1].user + " and")])
+        return max(len(without.tokens), common_prefix(fit.encoding.tokens, longer.tokens) - 1)
+
+    def _open(self, conversation: str) -> None:
+        """Turn to another conversation: save the state of the last one, and take up this one's, if there is one."""
+        if conversation == self._conversation:
+            return
+        self.rest()
+        self._conversation, self._ledger.changed = conversation, False
+        self._sampled = {}
+        snapshot = self._snapshots.load(conversation, self._identity) if self._snapshots and conversation else None
+        if snapshot is None or len(snapshot.held.tokens) <= common_prefix(snapshot.held.tokens, self.held.tokens):
+            return
+        if self._ledger.restore(snapshot.state, snapshot.held, snapshot.pinned):
+            self._sampled = dict(snapshot.sampled)

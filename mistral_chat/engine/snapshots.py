@@ -1,0 +1,239 @@
+"""KV states on disk: a bounded cache that lets an old conversation reopen at once, and never the truth.
+
+One file a conversation: a magic word, the length of a JSON header, the header, the state. The header names what the state was
+made with and holds the ledger; a keyed BLAKE2b over all of it stands at the end, so that a cut, changed or foreign file is
+known before llama.cpp sees it. Whatever is wrong with a file, it is removed and the conversation is read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mistral_chat.engine.encoding.format import Encoding, TurnTokens
+
+log = logging.getLogger(__name__)
+
+MAGIC = b"mistral-chat kv 1\n"
+_DIGEST = 32
+_LONGEST_HEADER = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A conversation's KV state, and the ledger of what is in it."""
+
+    conversation: str
+    identity: str
+    """What the state was made with; it fits nothing else."""
+    held: Encoding
+    sampled: Mapping[str, tuple[str, tuple[int, ...]]]
+    """Replies as the model drew them, by the turn's key: the text and its tokens."""
+    pinned: frozenset[str]
+    state: bytes | memoryview
+
+
+def identify(path: Path, *facts: object) -> str:
+    """Name what a state depends on: the weights at `path` and all `facts` (versions, window, types, adapters).
+
+    The weights are known by their size, their time and 5 MiB of their content; reading 4 GB at each start would cost more
+    than a snapshot saves.
+    """
+    digest = hashlib.blake2b(digest_size=_DIGEST)
+    status = path.stat()
+    digest.update(repr((status.st_size, status.st_mtime_ns, *facts)).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(4 * 1024 * 1024))
+        file.seek(max(0, status.st_size - 1024 * 1024))
+        digest.update(file.read(1024 * 1024))
+    return digest.hexdigest()
+
+
+class SnapshotFolder:
+    """The snapshots in one folder, kept under a budget. Writing happens on a thread of its own."""
+
+    def __init__(self, folder: Path, *, budget: int) -> None:
+        """Use `folder`, made when it is first needed, for at most `budget` bytes."""
+        self._folder = folder
+        self._budget = budget
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="snapshots")
+        self._lock = threading.Lock()
+        self._wanted: dict[str, object] = {}
+        self._pending: Future[None] | None = None
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a snapshot in the background, in the place of the conversation's last one. An older one waiting is dropped."""
+        if len(snapshot.state) > self._budget:
+            return
+        ticket = object()
+        with self._lock:
+            self._wanted[snapshot.conversation] = ticket
+            self._pending = self._writer.submit(self._write, snapshot, ticket)
+
+    def load(self, conversation: str, identity: str) -> Snapshot | None:
+        """Read a conversation's snapshot, if there is one that was made with the same weights and settings."""
+        self.flush()
+        path = self._path(conversation)
+        try:
+            snapshot = _unpack(_read(path), self._key())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.info("a snapshot was discarded: %s", type(error).__name__)
+            path.unlink(missing_ok=True)
+            return None
+        if snapshot.identity != identity or snapshot.conversation != conversation:
+            path.unlink(missing_ok=True)
+            return None
+        os.utime(path)
+        return snapshot
+
+    def forget(self, conversation: str) -> None:
+        """Delete a conversation's snapshot, and see that none that is being written outlives this call."""
+        with self._lock:
+            self._wanted.pop(conversation, None)
+            self._path(conversation).unlink(missing_ok=True)
+
+    def prune(self, known: Collection[str]) -> None:
+        """Delete the snapshots of all conversations but the `known` ones, and what a dead process left half written."""
+        keep = {self._path(conversation).name for conversation in known}
+        with self._lock:
+            for path in self._folder.glob("*.kv*"):
+                if path.name not in keep:
+                    path.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Wait until nothing is being written."""
+        if self._pending is not None:
+            self._pending.result()
+
+    def close(self, *, wait: bool = True) -> None:
+        """Finish writing, unless `wait` is False, and take no more."""
+        self._writer.shutdown(wait=wait, cancel_futures=not wait)
+
+    @property
+    def size(self) -> int:
+        """Bytes that all snapshots take on the disk."""
+        return sum(path.stat().st_size for path in self._folder.glob("*.kv"))
+
+    def _path(self, conversation: str) -> Path:
+        return self._folder / f"{hashlib.blake2b(conversation.encode(), digest_size=16).hexdigest()}.kv"
+
+    def _write(self, snapshot: Snapshot, ticket: object) -> None:
+        path = self._path(snapshot.conversation)
+        part = path.with_suffix(f".kv.{secrets.token_hex(4)}")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._lock:
+                if self._wanted.get(snapshot.conversation) is not ticket:
+                    return
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.writelines(_pack(snapshot, self._key()))
+                file.flush()
+                os.fsync(file.fileno())
+            with self._lock:
+                if self._wanted.get(snapshot.conversation) is ticket:
+                    part.replace(path)
+                    self._make_room(path)
+        except OSError as error:
+            log.warning("a snapshot could not be written: %s", error.strerror)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _make_room(self, newest: Path) -> None:
+        """Delete the least recently used snapshots until the budget is kept."""
+        files = sorted(
+            (path.stat().st_mtime_ns, path.stat().st_size, path) for path in self._folder.glob("*.kv") if path != newest
+        )
+        total = newest.stat().st_size + sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if total <= self._budget:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+
+    def _key(self) -> bytes:
+        """The key of the checksums: only who can read this folder can write a snapshot that is believed."""
+        path = self._folder / "key"
+        try:
+            key = path.read_bytes()
+        except FileNotFoundError:
+            key = b""
+        if len(key) != _DIGEST:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            key = secrets.token_bytes(_DIGEST)
+            part = self._folder / f"key.{secrets.token_hex(4)}"
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(key)
+            part.replace(path)
+        return key
+
+
+def _read(path: Path) -> bytearray:
+    """A file in a buffer that llama.cpp can be given as it is, without a second copy of half a gigabyte."""
+    with path.open("rb") as file:
+        data = bytearray(path.stat().st_size)
+        size = file.readinto(data)
+    return data[:size] if size != len(data) else data
+
+
+def _pack(snapshot: Snapshot, key: bytes) -> list[bytes | memoryview]:
+    held = snapshot.held
+    header = json.dumps(
+        {
+            "conversation": snapshot.conversation,
+            "identity": snapshot.identity,
+            "head": held.head,
+            "turns": [[turn.key, turn.prompt, turn.reply, turn.closing] for turn in held.turns],
+            "sampled": {name: list(sampled) for name, sampled in snapshot.sampled.items()},
+            "pinned": sorted(snapshot.pinned),
+            "bytes": len(snapshot.state),
+        }
+    ).encode()
+    pieces: list[bytes | memoryview] = [MAGIC, len(header).to_bytes(4, "little"), header, snapshot.state]
+    digest = hashlib.blake2b(key=key, digest_size=_DIGEST)
+    for piece in pieces:
+        digest.update(piece)
+    return [*pieces, digest.digest()]
+
+
+def _unpack(data: bytearray, key: bytes) -> Snapshot:
+    """Read a snapshot.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    body = memoryview(data)[: len(data) - _DIGEST]
+    start = len(MAGIC) + 4
+    if len(data) < start + _DIGEST or data[: len(MAGIC)] != MAGIC:
+        raise ValueError("no snapshot")
+    if not hmac.compare_digest(hashlib.blake2b(body, key=key, digest_size=_DIGEST).digest(), data[-_DIGEST:]):
+        raise ValueError("changed")
+    length = int.from_bytes(data[len(MAGIC) : start], "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError("header")
+    header: dict[str, Any] = json.loads(bytes(body[start : start + length]))
+    state = body[start + length :]
+    if len(state) != header["bytes"]:
+        raise ValueError("length")
+    return Snapshot(
+        conversation=str(header["conversation"]),
+        identity=str(header["identity"]),
+        held=Encoding(
+            head=tuple(header["head"]),
+            turns=tuple(TurnTokens(str(k), tuple(p), tuple(r), tuple(c)) for k, p, r, c in header["turns"]),
+        ),
+        sampled={str(name): (str(text), tuple(tokens)) for name, (text, tokens) in header["sampled"].items()},
+        pinned=frozenset(header["pinned"]),
+        state=state,
+    )
