@@ -30,7 +30,7 @@ DEEPEST = 16
 SHOWN = 40
 """Characters of a wrong value that an error quotes."""
 
-_WHOLE_NUMBER = re.compile(r"(?=[-+]?\.?[0-9])[-+]?(0|[1-9][0-9_]*)")
+_WHOLE_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,24})")
 _NUMBER = re.compile(r"(?=[-+]?\.?[0-9])[-+]?(0|[1-9][0-9_]*)?(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 
 Section = TypeVar("Section")

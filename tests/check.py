@@ -1,0 +1,54 @@
+"""Runs every check of the project, in the order in which they are quick, and stops at the first that fails.
+
+    python tests/check.py [arguments for pytest]
+
+The rooms that know no Textual are held to a higher coverage than the whole.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CHECKS = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+    ("lint-imports",),
+)
+
+TESTS = ("pytest", "--cov", "--cov-report=term")
+
+PLAIN_ROOMS = ("coverage", "report", "--omit=*/mistral_chat/ui/*", "--fail-under=95")
+
+
+def run(command: tuple[str, ...], *, quiet: bool) -> int:
+    """Run a tool of this interpreter's environment; a quiet one speaks only when it fails."""
+    sys.stdout.write("" if quiet else f"\n$ {' '.join(command)}\n")
+    sys.stdout.flush()
+    tool = Path(sysconfig.get_path("scripts")) / command[0]
+    done = subprocess.run([str(tool), *command[1:]], cwd=ROOT, check=False, capture_output=quiet, text=quiet)
+    if quiet and done.returncode:
+        sys.stdout.write(f"\n$ {' '.join(command)}\n{done.stdout}{done.stderr}")
+    return done.returncode
+
+
+def main(arguments: list[str]) -> int:
+    """Run everything; the exit code is that of the first failure."""
+    began = time.monotonic()
+    for command in CHECKS:
+        if code := run(command, quiet=False):
+            return code
+    sys.stdout.write(f"checked in {time.monotonic() - began:.0f} s\n")
+    if code := run((*TESTS, *arguments), quiet=False):
+        return code
+    return 0 if arguments else run(PLAIN_ROOMS, quiet=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

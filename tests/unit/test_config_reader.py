@@ -1,0 +1,220 @@
+"""A mistake in the settings is told with its place, and never becomes a setting."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mistral_chat.config import CatalogSource, Persona, Settings
+from mistral_chat.config.layers import leaves
+from mistral_chat.config.reader import LARGEST_FILE, read_file, read_settings
+from mistral_chat.errors import ConfigError
+from mistral_chat.generation import Sampling
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def problem(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_settings(text, "config.yaml")
+    return str(caught.value)
+
+
+def attempt(text: str) -> Settings | ConfigError:
+    """What becomes of a text; any other exception is the test's failure."""
+    try:
+        return read_settings(text, "config.yaml").settings
+    except ConfigError as error:
+        return error
+
+
+def test_an_empty_file_leaves_the_defaults() -> None:
+    for text in ("", "# nothing\n", "---\n", "~\n", "sampling:\ncontext:\n"):
+        assert read_settings(text, "config.yaml").settings == Settings()
+
+
+def test_every_kind_of_value_is_read() -> None:
+    text = """
+model: demo
+trash_days: 7
+titles: model
+sampling: {temperature: 1, top_p: 0.5, seed: 3, max_tokens: ~}
+context: {read_ahead: false}
+engine:
+  n_gpu_layers: 0
+  lora: [one.gguf, "two.gguf:0.5"]
+models:
+  formats: {mine: chatml}
+  catalog:
+    small: {repository: owner/name, file: small.gguf, bytes: 12}
+personas:
+  pirate: {system: Talk like a pirate., sampling: {temperature: 1.2}}
+"""
+    settings = read_settings(text, "config.yaml").settings
+    assert (settings.model, settings.trash_days, settings.titles) == ("demo", 7, "model")
+    assert settings.sampling == Sampling(temperature=1.0, top_p=0.5, seed=3)
+    assert settings.context.read_ahead is False
+    assert (settings.engine.n_gpu_layers, settings.engine.lora) == (0, ("one.gguf", "two.gguf:0.5"))
+    assert settings.models.formats == {"mine": "chatml"}
+    assert settings.models.catalog == {"small": CatalogSource(repository="owner/name", file="small.gguf", bytes=12)}
+    assert settings.personas == {"pirate": Persona(system="Talk like a pirate.", sampling=Sampling(temperature=1.2))}
+    assert isinstance(settings.sampling.temperature, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("modle: x", 1, "there is no key 'modle'; did you mean 'model'?"),
+        ("\nsampling:\n  temprature: 1", 3, "there is no key 'sampling.temprature'; did you mean 'temperature'?"),
+        ("qqqq: 1", 1, "there is no key 'qqqq'; the keys here are model, system"),
+        ("model: a\nmodel: b", 2, "the key 'model' is given twice"),
+        ("personas:\n  x: {}\n  x: {}", 3, "the key 'personas.x' is given twice"),
+        ("trash_days: many", 1, "'trash_days' must be a whole number, not the text 'many'"),
+        ("trash_days: 1.5", 1, "'trash_days' must be a whole number, not the float 1.5"),
+        ("trash_days:", 1, "'trash_days' must be a whole number, not empty"),
+        ("sampling:\n  temperature: 9", 2, "sampling.temperature must be from 0 to 5, not 9"),
+        ("personas:\n  x:\n    sampling:\n      seed: -1", 4, "personas.x.sampling.seed must be from 0 to 4294967294, not -1"),
+        ("context: {size: 12}", 1, "context.size must be from 256 to 1048576, not 12"),
+        ("titles: nobody", 1, "'titles' must be one of first_line, model, not the text 'nobody'"),
+        ("snapshots: {enabled: maybe}", 1, "'snapshots.enabled' must be true or false, not the text 'maybe'"),
+        ("engine: {lora: one.gguf}", 1, "'engine.lora' must be a list, such as `[first, second]`"),
+        ("engine: {lora: [one.gguf, 2]}", 1, "'engine.lora[1]' must be text, not the int 2; put it in quotes"),
+        ("sampling: 3", 1, "'sampling' must hold keys with values, such as `key: value`"),
+        ("model: [a]", 1, "'model' must be text, not a list or keys with values"),
+        ("- model", 1, "the file must hold keys with values"),
+        ("just a text", 1, "the file must hold keys with values"),
+        ("models:\n  catalog:\n    z: {file: x.gguf}", 3, "'models.catalog.z' needs the key 'repository'"),
+        ("models: {catalog: {z: {repository: x, file: x.gguf}}}", 1, "models.catalog.z.repository must be OWNER/NAME, not 'x'"),
+        ("models: {catalog: {z: {repository: a/b, file: x}}}", 1, "models.catalog.z.file must end in .gguf"),
+        ("models: {catalog: {z: {repository: a/b, file: x.gguf, sha256: q}}}", 1, "sha256 must be 64 hexadecimal digits"),
+        ('model: " "', 1, "model must name a model"),
+        ("? [a]\n: b", 1, "a key must be a word"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_key(text: str, line: int, words: str) -> None:
+    told = problem(text)
+    assert told.startswith(f"config.yaml:{line}: ")
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: no", "'model' must be text, not the bool no; put it in quotes"),
+        ("model: 1.10", "'model' must be text, not the float 1.10; put it in quotes"),
+        ("no: 1", "the key 'no' must be text; put it in quotes"),
+        (
+            "sampling: {temperature: 1e-1}",
+            "not the text '1e-1'; YAML knows it as a number when it is written plainly, such as 0.1",
+        ),
+        ("sampling: {temperature: .inf}", "not the float .inf; write it as a plain decimal number"),
+        ("sampling: {temperature: 1:30.5}", "write it as a plain decimal number"),
+        ("trash_days: 010", "not the int 010; write it as a plain decimal number"),
+        ("trash_days: 12:30", "not the int 12:30; write it as a plain decimal number"),
+        ("context: {size: 0x1000}", "not the int 0x1000; write it as a plain decimal number"),
+    ],
+)
+def test_what_yaml_reads_into_plain_words_is_refused_with_advice(text: str, words: str) -> None:
+    assert words in problem(text)
+
+
+def test_on_and_off_mean_what_they_say_where_they_are_choices() -> None:
+    assert read_settings("engine: {flash_attention: on}", "c").settings.engine.flash_attention == "on"
+    assert read_settings("engine: {flash_attention: off}", "c").settings.engine.flash_attention == "off"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: [", "config.yaml:1: not YAML"),
+        ("model: x\n---\nmodel: y", "config.yaml:2: not YAML"),
+        ("model: 'a\n\n", "not YAML"),
+        ("model: \x00", "config.yaml:1: the character U+0000 cannot stand in YAML"),
+        ("a: 1\nmodel: &m x\nsystem: *m", "config.yaml:3: the alias '*m' is not used here"),
+        ("<<: {model: x}", "the key '<<' must be text"),
+        ("model: !!python/object/apply:os.system [ls]", "'model' must be text"),
+        ("trash_days: !!int x", "'trash_days' must be a whole number"),
+        ("x: " + "[" * 20 + "]" * 20, "nested more than 16 levels deep"),
+        ("trash_days: 99999999999999999999", "trash_days must be from 0 to 36500"),
+    ],
+)
+def test_hostile_yaml_is_refused_in_one_sentence(text: str, words: str) -> None:
+    assert words in problem(text)
+
+
+def test_the_deepest_file_is_refused_at_once() -> None:
+    began = time.monotonic()
+    problem("x: " + "[" * (LARGEST_FILE - 10))
+    problem("x: " + "{a: " * 15_000)
+    assert time.monotonic() - began < 2
+
+
+def test_a_number_of_thousands_of_digits_is_refused() -> None:
+    assert "write it as a plain decimal number" in problem("trash_days: " + "9" * 6000)
+
+
+def test_a_long_wrong_value_is_quoted_in_part() -> None:
+    assert len(problem("trash_days: " + "x" * 5000)) < 200
+
+
+class TestFiles:
+    def test_a_missing_file_leaves_the_defaults(self, tmp_path: Path) -> None:
+        assert read_file(tmp_path / "config.yaml").settings == Settings()
+
+    def test_a_byte_order_mark_is_no_mistake(self, tmp_path: Path) -> None:
+        (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbfmodel: demo\r\ntrash_days: 3\r\n")
+        assert read_file(tmp_path / "c.yaml").settings == Settings(model="demo", trash_days=3)
+
+    def test_a_folder_in_its_place_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}: the file cannot be read")):
+            read_file(tmp_path)
+
+    def test_a_file_that_is_too_large_is_not_read(self, tmp_path: Path) -> None:
+        (tmp_path / "c.yaml").write_bytes(b"#" * (LARGEST_FILE + 1))
+        with pytest.raises(ConfigError, match="larger than the 64 KB"):
+            read_file(tmp_path / "c.yaml")
+
+    def test_a_file_in_another_encoding_is_told_with_its_line(self, tmp_path: Path) -> None:
+        (tmp_path / "c.yaml").write_bytes("model: demo\nsystem: Grüße\n".encode("latin-1"))
+        with pytest.raises(ConfigError, match=r"c\.yaml:2: the file is not text in UTF-8"):
+            read_file(tmp_path / "c.yaml")
+
+
+@given(st.text(max_size=200))
+def test_no_text_is_anything_but_settings_or_a_config_error(text: str) -> None:
+    found = attempt(text)
+    assert isinstance(found, Settings) or str(found).startswith("config.yaml:")
+
+
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20))
+KEYS = st.sampled_from(["model", "sampling", "context", "personas", "engine", "temperature", "size", "lora", "x", "no", "1"])
+TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12)
+
+
+@given(st.dictionaries(KEYS, TREES, max_size=5))
+def test_any_tree_of_values_is_settings_or_a_config_error_with_a_line(tree: object) -> None:
+    found = attempt(yaml.safe_dump(tree, allow_unicode=True))
+    assert isinstance(found, Settings) or found.line is not None
+
+
+@given(
+    st.builds(
+        Settings,
+        model=st.text(min_size=1, max_size=30).filter(str.strip),
+        system=st.text(max_size=60),
+        trash_days=st.integers(0, 36_500),
+        sampling=st.builds(Sampling, temperature=st.floats(0, 5), top_k=st.integers(0, 500), seed=st.none() | st.integers(0, 9)),
+        keymap=st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=9), max_size=3),
+    )
+)
+def test_what_is_written_as_yaml_reads_back_the_same(settings: Settings) -> None:
+    tree = {"model": settings.model, "system": settings.system, "trash_days": settings.trash_days, "keymap": settings.keymap}
+    text = yaml.safe_dump({**tree, "sampling": dict(leaves(settings.sampling))})
+    assert read_settings(text, "config.yaml").settings == settings

@@ -1,0 +1,56 @@
+"""What is asked for quickly must not wait for libraries it does not need, and floors are kept.
+
+Only a fresh interpreter can prove what an import loads.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"textual", "rich", "llama_cpp", "huggingface_hub", "sqlite_utils", "jinja2", "numpy", "httpx"}
+
+LOADED = "import sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+
+HELP = "import mistral_chat.cli.main as m\ntry:\n    m.cli.main(['--help'], prog_name='x')\nexcept SystemExit: pass\n"
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{LOADED}"], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("module", ["__init__", "errors", "conversation", "generation", "paths", "config", "config.reader"])
+def test_the_lower_floors_load_no_library_of_the_upper_ones(module: str) -> None:
+    assert not loaded_by(f"import mistral_chat.{module}") & HEAVY
+
+
+def test_the_help_loads_click_and_nothing_heavier() -> None:
+    assert not loaded_by(HELP) & (HEAVY | {"yaml", "platformdirs", "asyncio"})
+
+
+def test_the_chat_loads_no_ui_no_engine_and_no_hub() -> None:
+    assert not loaded_by("import mistral_chat.chat") & {"textual", "rich", "llama_cpp", "huggingface_hub"}
+
+
+@pytest.mark.parametrize("command", ["ask", "chats", "completion", "config", "doctor", "models", "paths", "prompt", "bench"])
+def test_no_commands_help_loads_the_ui_the_engine_or_the_hub(command: str) -> None:
+    assert not loaded_by(HELP.replace("'--help'", f"'{command}', '--help'")) & {"textual", "rich", "llama_cpp", "huggingface_hub"}
+
+
+def test_the_version_is_the_packages() -> None:
+    from mistral_chat import __version__
+
+    done = subprocess.run([sys.executable, "-m", "mistral_chat", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"mistral-chat {__version__}\n"
+
+
+def test_every_module_imports_only_from_floors_below_its_own() -> None:
+    tool = Path(sysconfig.get_path("scripts")) / "lint-imports"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([str(tool), "--no-cache"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

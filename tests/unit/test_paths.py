@@ -1,0 +1,59 @@
+"""Nothing is written where nobody looks, and nothing that others can read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mistral_chat.paths import Paths, private_folder, private_opener
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_platforms_folders_are_used(own_folders: Path) -> None:
+    paths = Paths.from_environment({})
+    everything = [paths.config_file, paths.database, paths.models_dir, paths.snapshots_dir, paths.log_file]
+    assert all(path.is_relative_to(own_folders) for path in everything)
+    assert all("mistral-chat" in str(path) for path in everything)
+    assert not list(own_folders.iterdir()), "asking where things are makes nothing"
+
+
+def test_one_variable_moves_all_that_is_written(tmp_path: Path) -> None:
+    paths = Paths.from_environment({"MISTRAL_CHAT_DATA_DIR": str(tmp_path / "d")})
+    for path in (paths.database, paths.models_dir, paths.snapshots_dir, paths.log_file):
+        assert path.is_relative_to(tmp_path / "d")
+
+
+def test_the_settings_file_can_be_named(tmp_path: Path) -> None:
+    assert Paths.from_environment({"MISTRAL_CHAT_CONFIG": str(tmp_path / "x.yaml")}).config_file == tmp_path / "x.yaml"
+
+
+def test_weights_can_lie_on_another_disk(tmp_path: Path) -> None:
+    assert Paths.from_environment({}, "/disk").models_dir == Path("/disk")
+    assert Paths.from_environment({"MISTRAL_CHAT_MODELS_DIR": str(tmp_path)}, "/disk").models_dir == tmp_path
+
+
+def test_a_tilde_is_the_home_folder(own_folders: Path) -> None:
+    assert Paths.from_environment({"MISTRAL_CHAT_DATA_DIR": "~/chats"}).data_dir == own_folders / "chats"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o000])
+def test_folders_and_files_are_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        folder = private_folder(tmp_path / "a" / "b")
+        with open(folder / "file", "w", encoding="utf-8", opener=private_opener):
+            pass
+    finally:
+        os.umask(before)
+    assert (mode(tmp_path / "a"), mode(folder), mode(folder / "file")) == (0o700, 0o700, 0o600)
+
+
+def test_a_folder_that_a_person_shared_stays_shared(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir(mode=0o755)
+    assert mode(private_folder(tmp_path / "shared")) == 0o755
