@@ -1,0 +1,214 @@
+"""The terminal app: colours, keys, signals, and what becomes of errors nobody foresaw."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual import on, work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+
+from mistral_chat.ui import themes
+from mistral_chat.ui.keymap import known_bindings, problems
+from mistral_chat.ui.rooms import Rooms
+from mistral_chat.ui.screens.chat import ChatScreen
+from mistral_chat.ui.widgets.composer import Composer
+from mistral_chat.ui.widgets.conversation_list import ConversationList
+from mistral_chat.ui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    from textual.actions import ActionParseResult
+    from textual.command import Provider
+    from textual.dom import DOMNode
+    from textual.screen import Screen
+
+    from mistral_chat.config import Settings
+    from mistral_chat.engine.runner import Runner
+    from mistral_chat.store.conversations import ConversationStore
+
+_WATCHDOG_SECONDS: Final = 2.0
+"""How long saving and closing may take after SIGTERM or SIGHUP."""
+
+
+def _conversation_commands() -> type[Provider]:
+    from mistral_chat.ui.commands import ConversationCommands
+
+    return ConversationCommands
+
+
+class MistralChatApp(App[None]):
+    """The chat in the terminal. Nothing is opened before the first screen is painted."""
+
+    TITLE = "mistral-chat"
+    CSS_PATH = "screens/chat.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMANDS = App.COMMANDS | {_conversation_commands}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", tooltip="Save everything and quit", id="app.quit", show=False, priority=True),
+        Binding("f1", "toggle_help", "Help", tooltip="Show or hide help and keys", id="app.help", show=False),
+        Binding(
+            "ctrl+p",
+            "command_palette",
+            "All commands",
+            tooltip="Find any command by its name",
+            id="app.palette",
+            show=False,
+            priority=True,
+        ),
+    ]
+
+    def __init__(
+        self,
+        *,
+        open_store: Callable[[], ConversationStore],
+        runner_for: Callable[[str], Runner],
+        settings: Settings,
+        now: Callable[[], datetime],
+        conversation_id: str | None = None,
+        system: str | None = None,
+        persona: str = "",
+        saved: bool = True,
+    ) -> None:
+        """Take the doors to the rest of the program.
+
+        Args:
+            open_store: opens the conversations; called once, after the first screen is painted.
+            runner_for: makes the engine's thread for a model as ``-m`` names it; called again for a retry.
+            settings: everything that can be set.
+            now: the clock, with a zone.
+            conversation_id: the conversation to begin with; None is a new one.
+            system: the system prompt of new conversations, in place of the settings'.
+            persona: the name of the persona for new conversations.
+            saved: whether what is said is kept; said on the screen when it is not.
+        """
+        super().__init__()
+        self._rooms = Rooms(
+            open_store=open_store, runner_for=runner_for, settings=settings, now=now, saved=saved, system=system, persona=persona
+        )
+        self._first = conversation_id
+        self._leaving = False
+        for theme in themes.THEMES:
+            self.register_theme(theme)
+        self.theme = settings.theme if settings.theme in self.available_themes else themes.DARK.name
+
+    @property
+    def known_bindings(self) -> dict[str, Binding]:
+        """Every binding that a person can remap, by its id."""
+        return known_bindings((type(self), ChatScreen, Composer, ConversationList, Transcript))
+
+    def get_default_screen(self) -> Screen[None]:
+        """Begin with the chat."""
+        return ChatScreen(self._rooms, open_first=self._first)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Give the colours of code to themes that have none."""
+        return dict(themes.FALLBACKS)
+
+    def on_mount(self) -> None:
+        """Take the person's keys, and listen for signals."""
+        keymap: Mapping[str, str] = self._rooms.settings.keymap
+        if keymap:
+            self.set_keymap({name: keys for name, keys in keymap.items() if name in self.known_bindings})
+            if wrong := problems(keymap, self.known_bindings):
+                self.call_after_refresh(self._tell, " ".join(wrong))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # Elsewhere than on the main thread of a Unix process there is nothing to listen to.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self._signalled, number)
+
+    # Leaving.
+
+    async def action_quit(self) -> None:
+        """Save everything and quit."""
+        self.leave(0)
+
+    @work(group="leave", exit_on_error=False)
+    async def leave(self, return_code: int) -> None:
+        """Stop what runs, keep what was written, and exit."""
+        if self._leaving:
+            return
+        self._leaving = True
+        try:
+            await self._chat_screen.leave()
+        finally:
+            self.exit(return_code=return_code)
+
+    def _signalled(self, number: int) -> None:
+        """Leave; a daemon thread ends the process if that takes too long, because the terminal may be gone."""
+        watchdog = threading.Timer(_WATCHDOG_SECONDS, os._exit, (128 + number,))
+        watchdog.daemon = True
+        watchdog.start()
+        self.leave(128 + number)
+
+    # Errors nobody foresaw.
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Run an action, and stay alive when it fails."""
+        try:
+            return await super().run_action(action, default_namespace, namespaces)
+        except Exception as error:  # noqa: BLE001 (the app's last resort)
+            self._last_resort(error)
+            return True
+
+    @on(ChatScreen.WorkFailed)
+    def _work_failed(self, event: ChatScreen.WorkFailed) -> None:
+        self._last_resort(event.error)
+
+    def _last_resort(self, error: BaseException) -> None:
+        """Log where it happened, without what was said, and go on."""
+        logging.getLogger("mistral_chat.ui").error("unforeseen %s", type(error).__name__, exc_info=error)
+        self._tell(f"Something went wrong inside the program ({type(error).__name__}). What was said is kept.")
+
+    def _fatal_error(self) -> None:
+        """End after an error that broke a part of the screen. Textual's own report would print what was said."""
+        error = self._exception
+        name = type(error).__name__
+        logging.getLogger("mistral_chat.ui").critical("the screen broke: %s", name, exc_info=error)
+        self._exit_renderables.append(
+            f"mistral-chat: the screen broke ({name}). What was said is kept; start again to go on. The log file has the place."
+        )
+        self._close_messages_no_wait()
+
+    def _tell(self, text: str) -> None:
+        self._chat_screen.notice.tell(text, trouble=True)
+
+    @property
+    def _chat_screen(self) -> ChatScreen:
+        return next(screen for screen in self.screen_stack if isinstance(screen, ChatScreen))
+
+    # Commands.
+
+    def action_toggle_help(self) -> None:
+        """Show or hide the help panel."""
+        if self.screen.query("HelpPanel"):
+            self.action_hide_help_panel()
+        else:
+            self.action_show_help_panel()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Everything that has a key, and the choice of colours."""
+        for node in (screen, self):
+            for binding in known_bindings((type(node),)).values():
+                yield SystemCommand(binding.description, binding.tooltip, self._command(binding.action, node))
+        yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
+
+    def _command(self, action: str, node: DOMNode) -> Callable[[], None]:
+        def run() -> None:
+            self.call_later(self.run_action, action, node)
+
+        return run

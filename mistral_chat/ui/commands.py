@@ -1,0 +1,35 @@
+"""Conversations in the command palette."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from textual.command import Hit, Provider
+
+from mistral_chat.ui.screens.chat import ChatScreen
+from mistral_chat.ui.text import one_line
+
+if TYPE_CHECKING:
+    from textual.command import Hits
+
+_FOUND = 40
+"""Conversations offered for one search."""
+
+
+class ConversationCommands(Provider):
+    """Opens a conversation by its title."""
+
+    async def search(self, query: str) -> Hits:
+        """Offer the conversations whose titles hold `query`."""
+        screen = self.screen
+        if not isinstance(screen, ChatScreen) or screen.store is None:
+            return
+        matcher = self.matcher(query)
+        for summary in screen.store.summaries(contains=query, limit=_FOUND):
+            title = one_line(summary.title, 80)
+            score = matcher.match(title)
+            if score > 0:
+                yield Hit(
+                    score, matcher.highlight(title), partial(screen.open, summary.conversation_id), help="Open the conversation"
+                )

@@ -1,0 +1,296 @@
+"""A reply's Markdown as blocks of plain values, each drawn by one widget.
+
+Textual's own Markdown widget mounts a widget for every paragraph, list item and table cell, which costs more than the model on a
+small machine. Here a top-level block is one value: prose as lines with hanging indents, code, a table, or a rule. HTML is text,
+links show where they lead, and nothing can be clicked.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final, Literal
+
+from textual.content import Content, Span
+
+from mistral_chat.ui.text import clean, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from markdown_it import MarkdownIt
+    from markdown_it.tree import SyntaxTreeNode
+
+LARGEST_SOURCE: Final = 64 * 1024
+"""Characters of Markdown that are parsed; a longer text is shown as it stands."""
+
+LARGEST_PARAGRAPH: Final = 8 * 1024
+"""Characters without a blank line that are parsed; some patterns take quadratic time."""
+
+_BULLETS: Final = ("•", "◦", "▪")
+_NESTED_BRACKETS: Final = re.compile(r"[\[*_`~<]{64}")
+_EMPTY: Final = Content("")
+_STYLES: Final = {
+    "strong": ".prose--strong",
+    "em": ".prose--emphasis",
+    "s": ".prose--struck",
+    "link": ".prose--link",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line as it was written, however many rows of the screen it takes."""
+
+    text: Content
+    first: Content = _EMPTY
+    """Stands before the first row: a bullet, a quote's bar."""
+    rest: Content = _EMPTY
+    """Stands before the rows that follow when the line wraps; as wide as `first`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prose:
+    """Paragraphs, headings, lists and quotes."""
+
+    lines: tuple[Line, ...]
+    kind: Literal["text", "heading", "list", "quote"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A block of code."""
+
+    language: str
+    """The word after the fence, safe to draw; empty when there was none."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; every row has as many cells as the header."""
+
+    header: tuple[Content, ...]
+    rows: tuple[tuple[Content, ...], ...]
+    align: tuple[Literal["left", "center", "right"], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A line across."""
+
+
+Block = Prose | Code | Table | Rule
+
+
+class Reader:
+    """Reads Markdown as it arrives. What is finished is never looked at again.
+
+    A top-level block is finished when a later one has begun on a line that is complete: nothing that follows can change it.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing read."""
+        self.finished: list[Block] = []
+        """The blocks that will not change."""
+        self.open: list[Block] = []
+        """The blocks at the end that what follows may still change."""
+        self._tail = ""
+
+    def write(self, text: str) -> None:
+        """Read on."""
+        self._tail += clean(text)
+        found = _parts(self._tail)
+        complete = self._tail.count("\n")
+        last = max((number for number, (_, line) in enumerate(found) if line < complete), default=0)
+        self.finished += [block for block, _ in found[:last]]
+        self.open = [block for block, _ in found[last:]]
+        if last:
+            self._tail = self._tail.split("\n", found[last][1])[-1]
+
+
+def blocks(source: str) -> list[Block]:
+    """Parse a whole reply."""
+    reader = Reader()
+    for start in range(0, len(source), LARGEST_SOURCE // 4):
+        reader.write(source[start : start + LARGEST_SOURCE // 4])
+    return reader.finished + reader.open
+
+
+def _parts(source: str) -> list[tuple[Block, int]]:
+    """Parse `source` into its top-level blocks, each with the number of the line it starts on.
+
+    A text too large or too twisted to parse quickly comes back as one block of prose, as it stands.
+    """
+    if len(source) > LARGEST_SOURCE or _is_twisted(source):
+        return [(plain(source), 0)]
+    from markdown_it.tree import SyntaxTreeNode
+
+    root = SyntaxTreeNode(_parser().parse(source))
+    return [(block, node.map[0] if node.map else 0) for node in root.children for block in _block(node)]
+
+
+def plain(source: str) -> Prose:
+    """Give a text as it stands, as one block."""
+    return Prose(tuple(Line(Content(line)) for line in clean(source).strip("\n").split("\n")))
+
+
+def _is_twisted(source: str) -> bool:
+    """Whether `source` holds what Markdown parsers take quadratic time for."""
+    return _NESTED_BRACKETS.search(source) is not None or (
+        len(source) > LARGEST_PARAGRAPH and any(len(part) > LARGEST_PARAGRAPH for part in source.split("\n") if part)
+    )
+
+
+@cache
+def _parser() -> MarkdownIt:
+    """Make the parser: CommonMark with tables and strikethrough, without what would hide text (HTML, link definitions)."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
+    return parser.enable(["table", "strikethrough"]).disable("reference")
+
+
+def _block(node: SyntaxTreeNode) -> Iterator[Block]:
+    match node.type:
+        case "fence" | "code_block":
+            yield Code(_language(node.info), clean(node.content).rstrip("\n"))
+        case "table":
+            yield _table(node)
+        case "hr":
+            yield Rule()
+        case "heading":
+            style = ".prose--title" if node.tag in {"h1", "h2"} else ".prose--heading"
+            yield Prose(tuple(Line(line.stylize(style)) for line in _inline(node.children)), "heading")
+        case "bullet_list" | "ordered_list":
+            yield Prose(tuple(_lines(node)), "list")
+        case "blockquote":
+            yield Prose(tuple(_lines(node)), "quote")
+        case _:
+            yield Prose(tuple(_lines(node)))
+
+
+def _lines(node: SyntaxTreeNode, depth: int = 0) -> Iterator[Line]:
+    """Flatten a block that may hold others into lines with hanging indents."""
+    match node.type:
+        case "bullet_list" | "ordered_list":
+            yield from _list(node, depth)
+        case "blockquote":
+            bar = Content.styled("▎ ", ".prose--bar")
+            for line in _spaced(node.children, depth):
+                yield Line(line.text.stylize_before(".prose--quote"), bar + line.first, bar + line.rest)
+        case "fence" | "code_block":
+            indent = Content("  ")
+            for code in clean(node.content).rstrip("\n").split("\n"):
+                yield Line(Content.styled(code, ".prose--code"), indent, indent)
+        case "table":
+            table = _table(node)
+            yield from (Line(Content(" │ ").join(row)) for row in (table.header, *table.rows))
+        case "hr":
+            yield Line(Content("───"))
+        case _:
+            style = ".prose--heading" if node.type == "heading" else ""
+            yield from (Line(text.stylize(style)) for text in _inline(node.children))
+
+
+def _list(node: SyntaxTreeNode, depth: int) -> Iterator[Line]:
+    start = int(node.attrs.get("start", 1)) if node.type == "ordered_list" else 0
+    last = start + len(node.children) - 1
+    loose = any(child.type == "paragraph" and not child.hidden for item in node.children for child in item.children)
+    for number, item in enumerate(node.children, start):
+        mark = f"{number:>{len(str(last))}}. " if node.type == "ordered_list" else f"{_BULLETS[depth % len(_BULLETS)]} "
+        hang = Content(" " * len(mark))
+        if loose and number > start:
+            yield Line(_EMPTY)
+        first = Content.styled(mark, ".prose--mark")
+        for line in _spaced(item.children, depth + 1, loose=loose) or [Line(_EMPTY)]:
+            yield Line(line.text, first + line.first, hang + line.rest)
+            first = hang
+
+
+def _spaced(nodes: Sequence[SyntaxTreeNode], depth: int, *, loose: bool = True) -> list[Line]:
+    """Flatten blocks that follow each other, with an empty line between them where they are `loose`."""
+    lines: list[Line] = []
+    for node in nodes:
+        if lines and loose:
+            lines.append(Line(_EMPTY))
+        lines.extend(_lines(node, depth))
+    return lines
+
+
+def _table(node: SyntaxTreeNode) -> Table:
+    rows = [
+        [(_first(_inline(cell.children)), str(cell.attrs.get("style", ""))) for cell in row.children]
+        for part in node.children
+        for row in part.children
+    ]
+    header, *body = rows
+    sides: dict[str, Literal["left", "center", "right"]] = {"text-align:center": "center", "text-align:right": "right"}
+    return Table(
+        tuple(text for text, _ in header),
+        tuple(tuple(text for text, _ in row) for row in body),
+        tuple(sides.get(style, "left") for _, style in header),
+    )
+
+
+def _first(lines: list[Content]) -> Content:
+    return Content(" ").join(lines) if lines else _EMPTY
+
+
+def _language(info: str) -> str:
+    """Take the language from what stands after a fence; what does not look like one is left out."""
+    word = one_line(info, 30).split(" ")[0]
+    return word if re.fullmatch(r"[\w+#.-]+", word) else ""
+
+
+def _inline(nodes: Sequence[SyntaxTreeNode]) -> list[Content]:
+    """Turn inline nodes into one content for each line. A single line break in a reply is kept: models mean it."""
+    writer = _Writer()
+    for node in nodes:
+        writer.write(node)
+    return Content("".join(writer.pieces), spans=writer.spans).split("\n", allow_blank=True) or [_EMPTY]
+
+
+class _Writer:
+    """Collects the text of inline nodes and the styles on it."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.spans: list[Span] = []
+        self._length = 0
+
+    def write(self, node: SyntaxTreeNode) -> None:
+        """Add one node with all that it holds."""
+        start = self._length
+        match node.type:
+            case "text":
+                self._add(clean(node.content).replace("\t", "    "))
+            case "softbreak" | "hardbreak":
+                self._add("\n")
+            case "code_inline":
+                self._add(clean(node.content), ".prose--code")
+            case "image":
+                self._add(f"[image: {one_line(node.content) or 'without a name'}]")
+                self._target(str(node.attrs.get("src", "")), "")
+            case _:
+                place = len(self.pieces)
+                for child in node.children:
+                    self.write(child)
+                if (style := _STYLES.get(node.type)) and self._length > start:
+                    self.spans.append(Span(start, self._length, style))
+                if node.type == "link":
+                    self._target(str(node.attrs.get("href", "")), "".join(self.pieces[place:]))
+
+    def _add(self, text: str, style: str = "") -> None:
+        start = self._length
+        self.pieces.append(text)
+        self._length += len(text)
+        if style:
+            self.spans.append(Span(start, self._length, style))
+
+    def _target(self, address: str, label: str) -> None:
+        """Write where a link leads after its label, unless the label says it."""
+        shown = one_line(address, 300)
+        if shown and shown.rstrip("/") != label.strip().rstrip("/"):
+            self._add(f" ({shown})", ".prose--target")

@@ -1,0 +1,32 @@
+"""What the screens are given of the rest of the program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from mistral_chat.config import Settings
+    from mistral_chat.engine.runner import Runner
+    from mistral_chat.store.conversations import ConversationStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """The doors to the store and the engine. Each is opened once, after the first screen has been painted."""
+
+    open_store: Callable[[], ConversationStore]
+    """Opens the conversations; a store in memory leaves nothing behind. Raises `StoreError`."""
+    runner_for: Callable[[str], Runner]
+    """Makes the engine's thread, not started, for a model as ``-m`` names it. Raises `WeightsError`."""
+    settings: Settings
+    now: Callable[[], datetime]
+    """The clock, with a zone."""
+    saved: bool = True
+    """Whether what is said is kept."""
+    system: str | None = None
+    """The system prompt asked for in place of the settings'."""
+    persona: str = ""

@@ -1,0 +1,311 @@
+"""Loading the model, sending, streaming and stopping: the part of the chat screen that waits for the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import getters, message, work
+from textual.screen import Screen
+
+from mistral_chat.conversation import Turn
+from mistral_chat.errors import MistralChatError, WeightsNotFound
+from mistral_chat.generation import Completion, ContextShift, Delta, Prefill
+from mistral_chat.ui.shown import ShownTurn
+from mistral_chat.ui.widgets.composer import Composer
+from mistral_chat.ui.widgets.notice_bar import NoticeBar
+from mistral_chat.ui.widgets.placard import Placard
+from mistral_chat.ui.widgets.status_line import StatusLine
+from mistral_chat.ui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from mistral_chat.chat import Chat, ChatEvent
+    from mistral_chat.engine.runner import Runner
+    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.records import StoredTurn
+    from mistral_chat.ui.rooms import Rooms
+
+PAGE = 60
+"""Turns that are read from the store in one go."""
+
+_PACE = 0.5
+"""Seconds between two changes of the speed that is shown."""
+
+
+class Page:
+    """The conversation on the screen; a new one gets its id with its first message."""
+
+    def __init__(self, conversation_id: str | None) -> None:
+        """Show `conversation_id`, or a new conversation."""
+        self.conversation_id = conversation_id
+
+
+@dataclass(slots=True)
+class Sending:
+    """A message on its way: queued, then answered."""
+
+    page: Page
+    text: str
+    """What goes back to the composer when it cannot be sent."""
+    begin: Callable[[Chat], AsyncGenerator[ChatEvent, None]]
+    turn_id: str | None = None
+    """The turn it became."""
+    reply: str = ""
+    """What has been written so far."""
+    began: float = 0.0
+    tokens: int = field(default=0)
+    told: float = 0.0
+
+
+class ReplyingScreen(Screen[None]):
+    """Has one engine and lets it write one reply at a time. Further messages wait in a queue."""
+
+    class WorkFailed(message.Message):
+        """Work in the background failed in a way nobody foresaw."""
+
+        def __init__(self, error: BaseException) -> None:
+            """Carry the `error`; what it says is not for the log."""
+            super().__init__()
+            self.error = error
+
+    composer = getters.query_one(Composer)
+    notice = getters.query_one(NoticeBar)
+    placard = getters.query_one(Placard)
+    status = getters.query_one(StatusLine)
+    transcript = getters.query_one(Transcript)
+
+    AUTO_FOCUS: ClassVar[str] = "Composer"
+
+    def __init__(self, rooms: Rooms) -> None:
+        """Take the doors to the rest of the program; nothing is opened yet."""
+        super().__init__()
+        self.rooms = rooms
+        self.store: ConversationStore | None = None
+        self.runner: Runner | None = None
+        self.page = Page(None)
+        self.trouble: MistralChatError | None = None
+        """Why there is no model."""
+        self._queue: list[Sending] = []
+        self._current: Sending | None = None
+
+    @property
+    def replying(self) -> bool:
+        """Whether a reply is awaited or being written."""
+        return self._current is not None
+
+    # What the chat screen adds.
+
+    def conversations_changed(self) -> None:
+        """Show the list of conversations anew."""
+
+    def show_welcome(self) -> None:
+        """Say how to begin where nothing has been said yet."""
+
+    def show_hints(self) -> None:
+        """Show the keys that help now."""
+
+    # The model.
+
+    @work(group="model", exclusive=True, exit_on_error=False)
+    async def load_model(self) -> None:
+        """Load the model in the background; messages sent meanwhile wait for it."""
+        self.trouble = None
+        old, self.runner = self.runner, None
+        if old is not None:
+            await asyncio.to_thread(old.close)
+        self.status.tell(state="loading", trouble=False, model=self.rooms.settings.model)
+        try:
+            self.runner = await asyncio.to_thread(self.rooms.runner_for, self.rooms.settings.model)
+            self._send_next()
+            ready = asyncio.ensure_future(self.runner.wait_ready())
+            while not (await asyncio.wait({ready}, timeout=0.2))[0]:
+                self.status.tell(state=f"loading {self.runner.progress:.0%}")
+            facts = ready.result()
+        except MistralChatError as error:
+            self._model_missing(error)
+            return
+        self.status.tell(model=facts.model, window=facts.window, used=0)
+        if not self.replying:
+            self.status.tell(state="ready")
+        self.show_welcome()
+
+    def _model_missing(self, error: MistralChatError) -> None:
+        """Say what is wrong with the model, and give back what waited for it."""
+        self.trouble = error
+        state = "no model yet" if isinstance(error, WeightsNotFound) else "the model did not load"
+        self.status.tell(state=state, trouble=True)
+        self._give_back()
+        self.show_welcome()
+        if not self.placard.display:
+            self.notice.tell(str(error), trouble=True)
+        self.show_hints()
+
+    # Sending.
+
+    def send(self, text: str, begin: Callable[[Chat], AsyncGenerator[ChatEvent, None]] | None = None) -> None:
+        """Say `text` in the conversation on the screen, or do what `begin` does with its chat; at once, or in turn."""
+        if self.store is None or self.trouble is not None:
+            self.composer.set_draft(text)
+            self.notice.tell(str(self.trouble) if self.trouble else "The conversations are not open yet.", trouble=True)
+            return
+        self.notice.clear()
+        self._queue.append(Sending(self.page, text, begin or (lambda chat: chat.send(text))))
+        self._send_next()
+
+    def _send_next(self) -> None:
+        if self._current is None and self.runner is not None and self._queue:
+            self._current = self._queue.pop(0)
+            self._reply(self._current)
+        self.status.tell(queued=len(self._queue))
+        self.show_hints()
+
+    def stop(self) -> None:
+        """End the reply that is being written; what waits behind it goes back to the composer."""
+        self._give_back()
+        if self.runner is not None and self.runner.busy:
+            self.runner.stop()
+        else:
+            self.workers.cancel_group(self, "reply")
+
+    def _give_back(self) -> None:
+        texts = [sending.text for sending in self._queue if sending.text]
+        self._queue.clear()
+        self.status.tell(queued=0)
+        if texts:
+            self.composer.set_draft("\n\n".join([*texts, self.composer.text] if self.composer.text else texts))
+
+    @work(group="reply", exclusive=True, exit_on_error=False)
+    async def _reply(self, sending: Sending) -> None:
+        """Stream one reply onto the screen. Cancelling it stops the engine and keeps what was written."""
+        try:
+            chat = self._chat(sending.page)
+            self.status.tell(state="waiting for the model", trouble=False)
+            async with aclosing(sending.begin(chat)) as events:
+                async for event in events:
+                    match event:
+                        case Delta(text=text):
+                            self._write(sending, text)
+                        case Prefill(done=done, total=total):
+                            self._tell_reading(sending, done, total)
+                        case Completion(finish_reason=reason):
+                            self.status.tell(state="stopped" if reason == "cancelled" else "ready")
+                        case ContextShift():
+                            self.context_shifted(sending, event)
+                        case _:
+                            await self._begin(sending, chat, event.turn_id)
+        except MistralChatError as error:
+            self._failed(sending, error)
+        except asyncio.CancelledError:
+            self.status.tell(state="stopped")
+            raise
+        finally:
+            self._settle(sending)
+
+    def _chat(self, page: Page) -> Chat:
+        from mistral_chat.chat import Chat
+
+        assert self.store is not None  # noqa: S101 (a message is taken only when the store is open)
+        assert self.runner is not None  # noqa: S101 (and sent only when there is an engine)
+        new = page.conversation_id is None
+        return Chat(
+            store=self.store,
+            runner=self.runner,
+            settings=self.rooms.settings,
+            conversation_id=page.conversation_id,
+            system=self.rooms.system if new else None,
+            persona=self.rooms.persona if new else "",
+            snapshots=self.rooms.saved,
+        )
+
+    async def _begin(self, sending: Sending, chat: Chat, turn_id: str) -> None:
+        """The question is kept: show it with an empty reply."""
+        assert self.store is not None  # noqa: S101 (it has just kept the question)
+        sending.turn_id = turn_id
+        sending.page.conversation_id = chat.conversation_id
+        stored = self.store.turn(turn_id)
+        sending.reply = stored.turn.reply
+        if sending.page is self.page:
+            await self.transcript.begin(shown(stored))
+            self.show_welcome()
+        self.conversations_changed()
+
+    def _write(self, sending: Sending, text: str) -> None:
+        now = time.monotonic()
+        sending.reply += text
+        if not sending.tokens:
+            sending.began = now
+        sending.tokens += 1
+        if sending.page is self.page and sending.turn_id is not None:
+            self.transcript.write(sending.turn_id, text)
+        if now - sending.told >= _PACE:
+            sending.told = now
+            seconds = now - sending.began
+            speed = f" {(sending.tokens - 1) / seconds:.1f} tok/s" if seconds >= _PACE else ""
+            self.status.tell(state=f"writing{speed}")
+
+    def _tell_reading(self, sending: Sending, done: int, total: int) -> None:
+        if total and not sending.tokens:
+            self.status.tell(state=f"reading prompt {done / total:.0%}")
+
+    def context_shifted(self, sending: Sending, shift: ContextShift) -> None:
+        """Some turns left the model's window."""
+
+    def _failed(self, sending: Sending, error: MistralChatError) -> None:
+        """Say why there is no reply. A message that was not kept goes back to the composer."""
+        self.status.tell(state="failed", trouble=True)
+        if sending.turn_id is None:
+            if not self.composer.text:
+                self.composer.set_draft(sending.text)
+            self.notice.tell(str(error), trouble=True)
+
+    def _settle(self, sending: Sending) -> None:
+        """Show the turn as it was kept, and let the next message go."""
+        self._current = None
+        if not self.is_attached or self.store is None:
+            return
+        if sending.turn_id is not None and sending.page is self.page:
+            self.transcript.finish(shown(self.store.turn(sending.turn_id)))
+        if self.runner is not None and (ledger := self.runner.ledger) is not None:
+            self.status.tell(used=ledger.used, window=ledger.window)
+        self.conversations_changed()
+        self.call_later(self._send_next)
+
+    # Showing.
+
+    async def show_turns(self) -> None:
+        """Show the conversation on the screen from its end, with the reply that is being written in it."""
+        stored: list[StoredTurn] = []
+        if self.store is not None and self.page.conversation_id is not None:
+            stored = self.store.path_page(self.page.conversation_id, before=None, limit=PAGE)
+        live = self._current
+        complete = not stored or stored[0].parent_id is None
+        if live is not None and stored and stored[-1].turn_id == live.turn_id:
+            live.page = self.page
+            await self.transcript.show([shown(turn) for turn in stored[:-1]], complete=complete)
+            last = shown(stored[-1])
+            await self.transcript.begin(replace(last, turn=replace(last.turn, reply=live.reply)))
+        else:
+            await self.transcript.show([shown(turn) for turn in stored], complete=complete)
+
+    async def leave(self) -> None:
+        """Stop what runs and let the rooms go; what was written is kept."""
+        self._queue.clear()
+        workers = self.workers.cancel_node(self)
+        await asyncio.gather(*(worker.wait() for worker in workers), return_exceptions=True)
+        if self.runner is not None:
+            await asyncio.to_thread(self.runner.close)
+            self.runner = None
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+
+
+def shown(stored: StoredTurn) -> ShownTurn:
+    """Give a stored turn as the transcript takes it."""
+    turn: Turn = stored.turn
+    return ShownTurn(turn_id=stored.turn_id, turn=turn, sibling=stored.sibling, siblings=stored.siblings)

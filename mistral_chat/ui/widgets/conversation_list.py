@@ -1,0 +1,131 @@
+"""The list of conversations, by day."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import message, on
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from mistral_chat.ui.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date, datetime
+
+    from mistral_chat.ui.shown import ShownConversation
+
+_OLDER = "older"
+"""The id of the line that offers older conversations; the store's ids are longer."""
+
+
+class ConversationList(OptionList):
+    """Lists conversations: pinned ones first, then by the day they were last used. Only what is seen is drawn."""
+
+    HELP = """\
+    ## Conversations
+
+    **Enter** opens one, **F2** renames it, **Delete** moves it to the trash; the notice that follows offers to take it back.
+    Ctrl+B hides and shows the list.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("delete", "delete", "Delete", tooltip="Move the conversation to the trash", id="list.delete", show=False),
+    ]
+
+    class Chosen(message.Message):
+        """A conversation is to be opened."""
+
+        def __init__(self, conversation_id: str) -> None:
+            """Carry its id."""
+            super().__init__()
+            self.conversation_id = conversation_id
+
+    class DeletionAsked(message.Message):
+        """A conversation is to go to the trash."""
+
+        def __init__(self, conversation_id: str) -> None:
+            """Carry its id."""
+            super().__init__()
+            self.conversation_id = conversation_id
+
+    class MoreWanted(message.Message):
+        """Older conversations are to be listed too."""
+
+    def __init__(self) -> None:
+        """Make an empty list."""
+        super().__init__(id="conversations", markup=False, compact=True)
+        self._shown: tuple[tuple[ShownConversation, ...], date, bool] | None = None
+        self._open: str | None = None
+
+    @property
+    def marked(self) -> str | None:
+        """The id of the conversation under the cursor."""
+        option = self.highlighted_option
+        return option.id if option is not None and option.id != _OLDER else None
+
+    def show(self, conversations: Sequence[ShownConversation], now: datetime, *, more: bool = False) -> None:
+        """List `conversations`, in their order.
+
+        Args:
+            conversations: the first ones in the store's order.
+            now: a time with a zone; says what is today.
+            more: whether there are others, which the last line then offers.
+        """
+        today = now.astimezone().date()
+        wanted = (tuple(conversations), today, more)
+        if wanted == self._shown:
+            return
+        self._shown = wanted
+        marked = self.marked or self._open
+        self.set_options([*_options(wanted[0], today), *([Option("Older …", id=_OLDER)] if more else [])])
+        self._mark(marked)
+
+    def mark_open(self, conversation_id: str | None) -> None:
+        """Move the cursor to the conversation that is open; None is a new one."""
+        self._open = conversation_id
+        self._mark(conversation_id)
+
+    def action_delete(self) -> None:
+        """Ask for the conversation under the cursor to be deleted."""
+        if self.marked is not None:
+            self.post_message(self.DeletionAsked(self.marked))
+
+    @on(OptionList.OptionSelected)
+    def _choose(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        if event.option_id == _OLDER:
+            self.post_message(self.MoreWanted())
+        elif event.option_id is not None:
+            self.post_message(self.Chosen(event.option_id))
+
+    def _mark(self, conversation_id: str | None) -> None:
+        known = {option.id: number for number, option in enumerate(self.options)}
+        self.highlighted = known.get(conversation_id) if conversation_id is not None else None
+
+
+def _options(conversations: Sequence[ShownConversation], today: date) -> Iterator[Option]:
+    heading = ""
+    for shown in conversations:
+        wanted = "Pinned" if shown.pinned else _day(shown.updated.astimezone().date(), today)
+        if wanted != heading:
+            if heading:
+                yield Option("", disabled=True)
+            heading = wanted
+            yield Option(Content(heading), disabled=True)
+        yield Option(Content(one_line(shown.title, 80) or "New conversation"), id=shown.conversation_id)
+
+
+def _day(day: date, today: date) -> str:
+    """Name the stretch of time that `day` belongs to, seen from `today`."""
+    days = (today - day).days
+    if days <= 1:
+        return "Yesterday" if days == 1 else "Today"
+    if days < 7:  # noqa: PLR2004 (the days of a week)
+        return "This week"
+    if (day.year, day.month) == (today.year, today.month):
+        return "This month"
+    return f"{day:%B}" if day.year == today.year else f"{day:%B %Y}"

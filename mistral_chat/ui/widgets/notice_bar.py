@@ -1,0 +1,58 @@
+"""One line above the composer for what just happened, with a way back where there is one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from textual import message
+from textual.content import Content
+from textual.widgets import Static
+
+from mistral_chat.ui.text import one_line
+
+if TYPE_CHECKING:
+    from textual import events
+    from textual.timer import Timer
+
+_SECONDS: Final = 12.0
+"""How long a notice stays."""
+
+
+class NoticeBar(Static):
+    """Shows one notice at a time and goes away by itself. It never covers what is being read."""
+
+    class ActionTaken(message.Message):
+        """The notice was clicked, and what it offers is to be done."""
+
+    def __init__(self) -> None:
+        """Make an empty bar, which takes no room."""
+        super().__init__(id="notice", markup=False)
+        self._timer: Timer | None = None
+        self._offers = False
+        self.text = ""
+        """What is shown, without the offer."""
+
+    def tell(self, text: str, *, offer: str = "", trouble: bool = False) -> None:
+        """Show `text`, which may quote anything, and what a click does, such as ``"F8 takes it back"``."""
+        self.text = one_line(text, 400)
+        self._offers = bool(offer)
+        self.set_class(trouble, "-trouble")
+        parts = [self.text, "   ", (offer, "bold $text-accent")] if offer else [self.text]
+        self.update(Content.assemble(*parts))
+        self.add_class("-shown")
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(_SECONDS, self.clear)
+
+    def clear(self) -> None:
+        """Take the notice away."""
+        self.text = ""
+        self._offers = False
+        self.remove_class("-shown")
+
+    def on_click(self, event: events.Click) -> None:
+        """Do what is offered, or take the notice away."""
+        event.stop()
+        if self._offers:
+            self.post_message(self.ActionTaken())
+        self.clear()

@@ -1,0 +1,37 @@
+"""What stands in the middle of an empty screen: how to begin, or what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+from textual.widgets import Static
+
+from mistral_chat.ui.text import clean, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Placard(Static):
+    """A heading, a few plain lines, and keys with what they do."""
+
+    def __init__(self) -> None:
+        """Make an empty placard, which is not shown."""
+        super().__init__(id="placard", markup=False)
+        self.display = False
+
+    def show(self, heading: str, lines: Sequence[str], keys: Sequence[tuple[str, str]] = (), *, trouble: bool = False) -> None:
+        """Show a placard. `lines` may quote anything; `trouble` colours the heading."""
+        wide = max((len(key) for key, _ in keys), default=0)
+        rows = [Content.styled(one_line(heading), "bold $text-error" if trouble else "bold $text-primary"), Content("")]
+        rows += [Content(clean(line)) for line in lines]
+        if keys:
+            rows.append(Content(""))
+            rows += [Content.assemble((key.ljust(wide + 3), "$text-accent"), (meaning, "$foreground 65%")) for key, meaning in keys]
+        self.update(Content("\n").join(rows))
+        self.display = True
+
+    def hide(self) -> None:
+        """Take the placard away."""
+        self.display = False
