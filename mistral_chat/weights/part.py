@@ -1,0 +1,235 @@
+"""A file on its way: ``NAME.part``, and beside it ``NAME.part.json``, which says what it is a part of.
+
+A part is only ever appended to. What stands in it is taken up by a later process if the file it belongs to is still the same
+one, by its SHA-256, or by its entity tag where the hub does not say the SHA-256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_BLOCK = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """One file on the hub, as it stood when the hub was asked."""
+
+    repository: str
+    file: str
+    commit: str
+    """The revision that was asked for, as the commit that it stood for."""
+    url: str
+    """Where it is asked for; it leads on to the bytes and holds no secret."""
+    bytes: int
+    etag: str
+    sha256: str | None
+    """What the catalog or else the hub states; None where neither does."""
+    token: str | None = None
+    """Shown to the hub's own origin and to no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a part is a part of."""
+
+    repository: str
+    file: str
+    commit: str
+    bytes: int
+    etag: str
+    sha256: str | None
+
+    @classmethod
+    def of(cls, remote: Remote) -> Self:
+        """The claim of a part of `remote`."""
+        return cls(
+            repository=remote.repository,
+            file=remote.file,
+            commit=remote.commit,
+            bytes=remote.bytes,
+            etag=remote.etag,
+            sha256=remote.sha256,
+        )
+
+    def is_for(self, remote: Remote) -> bool:
+        """Whether what was fetched under this claim belongs to `remote`: the same content, whatever the commit is called."""
+        if self.bytes != remote.bytes:
+            return False
+        if self.sha256 and remote.sha256:
+            return self.sha256 == remote.sha256
+        return bool(self.etag) and self.etag == remote.etag
+
+
+class Part:
+    """The file that a download appends to, until it is whole and gets its name."""
+
+    def __init__(self, target: Path) -> None:
+        """Speak of the part of `target`; nothing is opened or made."""
+        self.target = target
+        self.path = target.with_name(target.name + ".part")
+        self.claim_path = target.with_name(target.name + ".part.json")
+
+    def claim(self) -> Claim | None:
+        """What the part on the disk is a part of; None without one, or when that cannot be read."""
+        try:
+            return Claim(**json.loads(self.claim_path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def size(self) -> int:
+        """Bytes that are here; 0 without a part."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    def prepare(self, remote: Remote) -> int:
+        """Keep what is here of `remote` and drop what is not; gives the bytes that are kept."""
+        claim = self.claim()
+        if claim is None or not claim.is_for(remote) or self.size() > remote.bytes:
+            self.drop()
+        if claim != Claim.of(remote):
+            self._write_claim(Claim.of(remote))
+        return self.size()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """The descriptor to append with; the bytes are on the disk when the context ends."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(self.path, flags, 0o600)
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def finish(self) -> None:
+        """Give the part its name, in one step, and make it read-only: nothing writes to weights that are in use."""
+        self.path.chmod(0o400)
+        self.path.replace(self.target)
+        self.claim_path.unlink(missing_ok=True)
+        _sync_folder(self.target.parent)
+
+    def drop(self) -> None:
+        """Remove what is here of it."""
+        self.path.unlink(missing_ok=True)
+        self.claim_path.unlink(missing_ok=True)
+
+    def _write_claim(self, claim: Claim) -> None:
+        fresh = self.claim_path.with_name(self.claim_path.name + ".new")
+        fresh.write_text(json.dumps(asdict(claim), indent=1), "utf-8")
+        fresh.replace(self.claim_path)
+
+
+class FollowingHash:
+    """The SHA-256 of a file that is still growing, by a thread that reads what another writes.
+
+    It begins with what is already there, so a resumed download goes on at once and is hashed in step. The bytes come from the
+    system's cache, and hashlib lets go of Python's lock, so the download hardly notices.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Begin to hash the file at `path`, as far as `grown` says that it goes."""
+        self._path = path
+        self._hash = hashlib.sha256()
+        self._available = 0
+        self._position = 0
+        self._whole = self._ended = False
+        self._error: OSError | None = None
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="sha256", daemon=True)
+        self._thread.start()
+
+    @property
+    def position(self) -> int:
+        """Bytes hashed so far."""
+        return self._position
+
+    def grown(self, size: int) -> None:
+        """Say that the file's first `size` bytes stand."""
+        with self._changed:
+            self._available = size
+            self._changed.notify_all()
+
+    def whole(self) -> None:
+        """Say that the file will not grow any more."""
+        with self._changed:
+            self._whole = True
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all of it is hashed, at most so long; gives whether it is.
+
+        Raises:
+            OSError: the file could not be read back.
+        """
+        self._thread.join(seconds)
+        if self._error is not None:
+            raise self._error
+        return not self._thread.is_alive()
+
+    def hexdigest(self) -> str:
+        """The SHA-256 of what was hashed; right once `wait` gave True."""
+        return self._hash.hexdigest()
+
+    def end(self) -> None:
+        """Stop, whether all is hashed or not."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                block = bytearray(_BLOCK)
+                view = memoryview(block)
+                while available := self._next():
+                    read = file.readinto(view[: min(_BLOCK, available)])
+                    if not read:
+                        raise OSError(5, "the part became shorter while it was hashed")  # noqa: TRY301 (kept for wait)
+                    self._hash.update(view[:read])
+                    self._position += read
+        except OSError as error:
+            self._error = error
+
+    def _next(self) -> int:
+        """Bytes that can be hashed now; waits for some; 0 at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._whole or self._available > self._position)
+            return 0 if self._ended else self._available - self._position
+
+
+def abandoned_parts(folder: Path, before: float) -> list[Path]:
+    """Files in `folder` that no download will take up again and that were left before the time `before`.
+
+    They are parts of files that are here whole, and claims without a part.
+    """
+    gone = []
+    for path in sorted(folder.rglob("*.part*")):
+        stem = path.name.removesuffix(".new").removesuffix(".json").removesuffix(".part")
+        part = path.with_name(stem + ".part")
+        useless = path.with_name(stem).exists() or (path != part and not part.exists())
+        if useless and path.stat().st_mtime < before:
+            gone.append(path)
+    return gone
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
