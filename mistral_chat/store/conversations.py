@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mistral_chat.store.backup import Backup
 from mistral_chat.store.organising import Organising
 from mistral_chat.store.reading import Reading
 from mistral_chat.store.search import search
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mistral_chat.store.records import SearchHit
 
 
-class ConversationStore(Reading, Writing, Organising, Trash, Transfer):
+class ConversationStore(Reading, Writing, Organising, Trash, Transfer, Backup):
     """Every conversation in one database. Calls return when what they did is kept."""
 
     def search(self, query: str, *, limit: int = 50) -> list[SearchHit]:
@@ -25,6 +26,10 @@ class ConversationStore(Reading, Writing, Organising, Trash, Transfer):
     def data_version(self) -> int:
         """A number that changes when another connection, in this program or another, has written."""
         return self.database.data_version()
+
+    def check(self) -> None:
+        """Look through the whole file for damage, beside the work. Raises what `Database.check` does."""
+        self.database.check()
 
     def another(self) -> ConversationStore:
         """The same store on a connection of its own, for a thread that works long. A store in memory stays one."""

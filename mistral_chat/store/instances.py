@@ -64,6 +64,14 @@ class Instance:
             self._descriptor = None
 
 
+def living(database: Path) -> list[str]:
+    """The names of the instances that are writing to the file `database`, or may be about to."""
+    here = Instance(database)
+    prefix, suffix = f"{database.name}.", ".writing"
+    names = [path.name.removeprefix(prefix).removesuffix(suffix) for path in database.parent.glob(f"*{suffix}")]
+    return [name for name in names if _lock_path(database, name).exists() and here.alive(name)]
+
+
 def _lock_path(database: Path, name: str) -> Path:
     return database.with_name(f"{database.name}.{name}.writing")
 

@@ -95,7 +95,7 @@ def m0003_search(database: Database) -> None:
 
     database.execute("""
         CREATE VIRTUAL TABLE found USING fts5 (
-            title, user, reply, content='',
+            title, user, reply, content='', prefix='2',
             tokenize="unicode61 remove_diacritics 2 categories 'L* N* Co So'"
         )
     """)

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.conversation import Turn, Usage
-from mistral_chat.errors import StoreDamaged
 from mistral_chat.generation import Sampling
 from mistral_chat.store.records import StoredConversation, StoredTurn, Summary
+from mistral_chat.store.trouble import damaged
 
 if TYPE_CHECKING:
     import sqlite3
@@ -48,8 +48,15 @@ def stamp(moment: datetime) -> str:
 
 
 def moment(stamped: str) -> datetime:
-    """The time that `stamp` stored."""
-    return datetime.fromisoformat(stamped)
+    """The time that `stamp` stored.
+
+    Raises:
+        StoreDamaged: what stands there is no time.
+    """
+    try:
+        return datetime.fromisoformat(stamped)
+    except ValueError as error:
+        raise damaged(None, "a time cannot be read") from error
 
 
 def sampling_text(sampling: Sampling | None) -> str | None:
@@ -87,21 +94,29 @@ def stored_conversation(row: sqlite3.Row) -> StoredConversation:
     try:
         sampling = None if row["sampling"] is None else Sampling(**json.loads(row["sampling"]))
     except (ValueError, TypeError) as error:
-        raise StoreDamaged(f"The sampling of conversation {row['id']} cannot be read. Set it anew to go on.") from error
+        raise damaged(None, f"the sampling of conversation {row['id']} cannot be read") from error
     return StoredConversation(
         summary=summary(row), system=row["system"], sampling=sampling, persona=row["persona"], title_by=row["title_by"]
     )
 
 
 def turn_value(row: sqlite3.Row) -> Turn:
-    """What was said in a row of `turns`."""
+    """What was said in a row of `turns`.
+
+    Raises:
+        StoreDamaged: what stands in it is no usage.
+    """
+    try:
+        usage = None if row["usage"] is None else Usage(**json.loads(row["usage"]))
+    except (ValueError, TypeError) as error:
+        raise damaged(None, f"the figures of turn {row['id']} cannot be read") from error
     return Turn(
         user=row["user"],
         reply=row["reply"],
         finish_reason=row["finish_reason"],
         error=row["error"],
         model=row["model"],
-        usage=None if row["usage"] is None else Usage(**json.loads(row["usage"])),
+        usage=usage,
         pinned=bool(row["pinned"]),
         excluded=bool(row["excluded"]),
     )

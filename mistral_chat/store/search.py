@@ -2,7 +2,8 @@
 
 Every text is a query; none is an error. Words must all occur in one turn (its message or its reply) or in one title.
 ``"two words"`` in quotation marks stand together, ``word*`` finds what begins with it, and so does the last word, which may
-still be in typing. Case and accents do not matter. A sign that is no letter, number or picture separates words.
+still be in typing, from its second letter on. Case and accents do not matter. A sign that is no letter, number or picture
+separates words.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 _LONGEST_QUERY: Final = 1000
 _MOST_TERMS: Final = 32
 _TITLE_WEIGHT: Final = 4.0
+_RANKED_MOST: Final = 3_000
+"""How many matches are ranked, newest first. Ranking every one of a very common word's takes longer than a blink."""
 
 _TERM: Final = re.compile(r'"([^"]*)("?)|([^\s"]+)')
 
-_RANKED: Final = f"""
-    SELECT rowid, bm25(found, {_TITLE_WEIGHT}, 1.0, 1.0) AS rank FROM found WHERE found MATCH ? ORDER BY rank
-"""
+_MATCHES: Final = f"SELECT rowid, bm25(found, {_TITLE_WEIGHT}, 1.0, 1.0) AS rank FROM found WHERE found MATCH ?"
+_RANKED: Final = (
+    f"{_MATCHES} AND rowid < 0 ORDER BY rowid LIMIT {_RANKED_MOST}",  # titles; their rowids are negated, so the newest come first
+    f"{_MATCHES} AND rowid > 0 ORDER BY rowid DESC LIMIT {_RANKED_MOST}",  # turns
+)
 _TITLE: Final = "SELECT id, title, NULL AS turn_id FROM conversations WHERE row = ? AND trashed IS NULL"
 _TURN: Final = """
     SELECT conversations.id, title, turns.id AS turn_id, user, reply
@@ -43,8 +48,8 @@ def terms(query: str) -> list[Term]:
     for match in _TERM.finditer(text):
         phrase, _, word = match.groups()
         if phrase is None:
-            last = match.end() == len(text)
-            found.append(Term(word.rstrip("*"), prefix=word.endswith("*") or last))
+            typing = match.end() == len(text) and len(word) > 1
+            found.append(Term(word.rstrip("*"), prefix=word.endswith("*") or typing))
         else:
             found.append(Term(phrase, prefix=text[match.end() : match.end() + 1] == "*"))
     return [term for term in found if _findable(term.text)][:_MOST_TERMS]
@@ -67,14 +72,15 @@ def search(database: Database, query: str, *, limit: int = 50) -> list[SearchHit
     hits: list[SearchHit] = []
     wanted = terms(query)
     with database.read() as connection:
-        ranked = connection.execute(_RANKED, (expression,))
-        for row, rank in ranked:
+        ranked: list[tuple[float, int]] = []
+        for query_of_kind in _RANKED:
+            ranked += [(rank, row) for row, rank in connection.execute(query_of_kind, (expression,))]
+        for rank, row in sorted(ranked):
             if len(hits) >= limit:
                 break
             hit = _hit(connection, row, rank, wanted)
             if hit is not None:
                 hits.append(hit)
-        ranked.close()
     return hits
 
 

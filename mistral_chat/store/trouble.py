@@ -21,8 +21,8 @@ _PRIMARY_CODE = 0xFF
 def damaged(path: Path | None, finding: str) -> StoreDamaged:
     """The error for a damaged file: what was found, and the way back."""
     return StoreDamaged(
-        f"{path or 'The database in memory'} is damaged ({finding}). Run `mistral-chat chats repair`: it keeps this file, saves "
-        "what can be read into a new one and says what was lost. Or put a backup in its place."
+        f"{path or 'The database of conversations'} is damaged ({finding}). Run `mistral-chat chats repair`: it keeps this file, "
+        "saves what can be read into a new one and says what was lost. Or put a backup in its place."
     )
 
 

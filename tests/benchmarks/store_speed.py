@@ -1,0 +1,139 @@
+"""Times the store at 10,000 conversations and 100,000 messages: `python tests/benchmarks/store_speed.py [FOLDER]`.
+
+Prints one line a measure: the median and the slowest of several runs, in milliseconds, and what is expected of it. Exits
+with 1 when a median is over its limit. A store in FOLDER is used if it is there, and made there otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.make_store import make_store, vocabulary
+
+from mistral_chat.export.json_file import json_lines
+from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.store.database import open_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_LONG = 10_000
+"""Turns of the long conversation."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def opened(path: Path) -> ConversationStore:
+    return ConversationStore(open_database(path, now=now), now=now)
+
+
+class Report:
+    """The figures, printed as they come."""
+
+    def __init__(self) -> None:
+        self.late = False
+
+    def measure(self, name: str, runs: Iterable[Callable[[], object]], limit: float | None = None) -> None:
+        """Run each of `runs` once and print the median and the slowest; `limit` in milliseconds."""
+        times = []
+        for run in runs:
+            began = time.perf_counter()
+            run()
+            times.append((time.perf_counter() - began) * 1000)
+        median = statistics.median(times)
+        verdict = "" if limit is None else f"  (at most {limit:g}: {'yes' if median <= limit else 'NO'})"
+        self.late |= limit is not None and median > limit
+        sys.stdout.write(f"{name:44} {median:9.2f} ms   slowest {max(times):9.2f}{verdict}\n")
+        sys.stdout.flush()
+
+
+def queries() -> dict[str, list[str]]:
+    """Searches of several kinds."""
+    words = vocabulary()
+    chance = random.Random(7)
+    return {
+        "rare word": chance.sample(words[5_000:], 15),
+        "ordinary word": chance.sample(words[300:3_000], 15),
+        "common word": words[:10],
+        "prefix of three letters": [f"{word[:3]}*" for word in chance.sample(words, 15)],
+        "one letter": list("bdklmnr"),
+        "two words": [" ".join(chance.sample(words[:2_000], 2)) for _ in range(15)],
+        "phrase": [f'"{" ".join(chance.sample(words[:100], 2))}"' for _ in range(15)],
+    }
+
+
+def long_conversation(store: ConversationStore) -> tuple[str, list[str]]:
+    """A conversation of 10,000 turns."""
+    conversation = store.create(title="A long one")
+    turns: list[str] = []
+    with store.database.write():
+        for place in range(_LONG):
+            turn = store.add_turn(conversation, f"question {place}", parent_id=turns[-1] if turns else None)
+            store.finish_reply(turn, f"answer {place} " * 20, finish_reason="stop")
+            turns.append(turn)
+    return conversation, turns
+
+
+def measure(path: Path) -> bool:
+    """Print every figure; whether one is over its limit."""
+    report = Report()
+    report.measure("start: open the database", [lambda: opened(path).close()] * 9, 100)
+    start = f"from pathlib import Path; from support.make_store import *; open_database(Path({str(path)!r}), now=lambda: datetime.now(UTC))"
+    folder = str(Path(__file__).parents[1])
+    report.measure(
+        "the same in a new process, Python's start included",
+        [lambda: subprocess.run([sys.executable, "-c", start], check=True, cwd=folder)] * 5,
+    )
+    store = opened(path)
+    report.measure("check the whole file (beside the work)", [store.database.check] * 3)
+    report.measure("list the first 200", [store.summaries] * 15, 100)
+    report.measure("list 200 from 9,000 on", [lambda: store.summaries(offset=9_000)] * 9, 100)
+    report.measure("filter the list by title", [lambda word=word: store.summaries(contains=word) for word in vocabulary()[100:110]], 100)
+    some = [summary.conversation_id for summary in store.summaries(limit=10_000)][::500]
+    report.measure("open a conversation", [lambda each=each: (store.conversation(each), store.path(each)) for each in some], 100)
+    for kind, each in queries().items():
+        report.measure(f"search: {kind}", [lambda query=query: store.search(query) for query in each], 50)
+    report.measure("input history", [lambda: store.input_history(100)] * 9, 50)
+    conversation, turns = long_conversation(store)
+    report.measure("long conversation: last page", [lambda: store.path_page(conversation, limit=50)] * 9, 50)
+    report.measure("long conversation: page above the middle", [lambda: store.path_page(conversation, before=turns[5_000])] * 9, 50)
+    report.measure("long conversation: page below turn 100", [lambda: store.path_page(conversation, after=turns[100])] * 9, 50)
+    report.measure("long conversation: select the first turn", [lambda: store.select(turns[0])] * 5, 100)
+    report.measure("long conversation: whole path", [lambda: store.path(conversation)] * 3)
+    report.measure("save a question", [lambda: store.add_turn(conversation, "why?", parent_id=turns[-1])] * 30, 20)
+    report.measure("save a growing reply", [lambda: store.write_reply(turns[-1], "because " * 100)] * 30, 20)
+    report.measure("end a reply", [lambda: store.finish_reply(turns[-1], "because " * 100, finish_reason="stop")] * 30, 20)
+    exported = path.with_name("export.json")
+    report.measure("export everything as JSON", [lambda: exported.write_text("".join(json_lines(store.read_trees(), exported=now())))])
+    report.measure("delete one for good", [lambda each=each: store.delete(each) for each in some[:3]])
+    report.measure("delete the long one for good", [lambda: store.delete(conversation)])
+    store.close()
+    sys.stdout.write(f"{'most memory used':44} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:9.0f} MB\n")
+    sys.stdout.write(f"{'conversations in the export':44} {len(json.loads(exported.read_text())['conversations']):9}\n")
+    return report.late
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(sys.argv[1] if len(sys.argv) > 1 else temporary) / "conversations.db"
+        if not path.exists():
+            make_store(path)
+        sys.exit(measure(path))
+
+
+if __name__ == "__main__":
+    main()
