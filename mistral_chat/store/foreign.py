@@ -45,8 +45,8 @@ def foreign_trees(path: Path) -> list[ConversationTree]:
     except (sqlite3.Error, OSError, ValueError) as error:
         raise ImportFailed(f"{path} cannot be read ({error}). Nothing was imported.") from error
     raise ImportFailed(
-        f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To go back to a backup of mistral-chat's own, "
-        "put it in the place of the database (`mistral-chat paths` shows it) while no mistral-chat runs."
+        f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To go back to a backup of your own, put it in "
+        "the place of the database (`mistral-chat paths` shows it) while no mistral-chat runs."
     )
 
 
@@ -64,7 +64,7 @@ def _chain(key: str, said: Iterable[tuple[datetime, Turn]]) -> tuple[TreeTurn, .
 
 
 def _oterm(connection: sqlite3.Connection, changed: datetime) -> Iterator[ConversationTree]:
-    """oterm's chats. It keeps no times; the file's stands in for them."""
+    """Chats of oterm. It keeps no times; the file's stands in for them."""
     for chat in connection.execute("SELECT * FROM chat ORDER BY id").fetchall():
         messages = connection.execute("SELECT author, text FROM message WHERE chat_id = ? ORDER BY id", (chat["id"],))
         key = _key("oterm", chat["id"], chat["name"])
@@ -98,12 +98,13 @@ def _paired(messages: Iterable[sqlite3.Row], model: str) -> Iterator[Turn]:
 
 
 def _llm_responses(connection: sqlite3.Connection, changed: datetime, tables: set[str]) -> Iterator[ConversationTree]:
-    """llm's conversations as it kept them up to version 0.31, and still reads them."""
+    """Conversations of llm as it kept them at first, and still reads them."""
     if not {"conversations", "responses"} <= tables:
         return
     for conversation in connection.execute("SELECT * FROM conversations ORDER BY id").fetchall():
         rows = connection.execute(
-            "SELECT prompt, system, response, model, datetime_utc FROM responses WHERE conversation_id = ? ORDER BY datetime_utc, id",
+            "SELECT prompt, system, response, model, datetime_utc FROM responses WHERE conversation_id = ? "
+            "ORDER BY datetime_utc, id",
             (conversation["id"],),
         ).fetchall()
         said = [
@@ -139,7 +140,7 @@ def _llm(conversation: str, name: str, system: str, said: list[tuple[datetime, T
 
 
 def _llm_threads(connection: sqlite3.Connection, changed: datetime, tables: set[str]) -> Iterator[ConversationTree]:
-    """llm's threads, whose messages hang on one another by hash; each turn knows where its reply begins and ends."""
+    """Threads of llm, whose messages hang on one another by hash; each turn knows where its reply begins and ends."""
     if not {"threads", "turns", "messages", "parts"} <= tables:
         return
     for thread in connection.execute("SELECT * FROM threads ORDER BY id").fetchall():
