@@ -79,14 +79,22 @@ class EnginePlan:
 
 
 def choose_plan(
-    settings: EngineSettings, devices: Sequence[Device], *, shape: Shape, window: int, system_info: str, cores: int
+    settings: EngineSettings,
+    devices: Sequence[Device],
+    *,
+    shape: Shape,
+    window: int,
+    system_info: str,
+    cores: int,
+    free: int | None,
 ) -> EnginePlan:
     """Decide how to run a model of `shape` on `devices`.
 
     As many layers as fit go to the GPU with the most free memory: each takes its share of the weights and of the cache. Flash
     attention is on with a GPU and off on a CPU, where it halves the decode speed in a long context, unless the cache's
-    values are quantized, which needs it. Repacking is left out where llama.cpp would take its AMX path: on a processor with
-    AMX it dies there in version 0.3.36, on the first batch of more than one token.
+    values are quantized, which needs it. Repacking keeps the weights twice, so it is left out where they would not fit twice,
+    and where llama.cpp would take its AMX path: on a processor with AMX it dies there in version 0.3.36, on the first batch
+    of more than one token.
 
     Args:
         settings: what a person asked for; it wins.
@@ -95,6 +103,7 @@ def choose_plan(
         window: tokens of the context window.
         system_info: what llama.cpp prints of the processor.
         cores: physical cores.
+        free: bytes of main memory that are free, where that is known.
     """
     gpus = [device for device in devices if device.kind in (DeviceKind.GPU, DeviceKind.INTEGRATED)]
     best = max(gpus, key=lambda device: device.free, default=None)
@@ -105,6 +114,8 @@ def choose_plan(
         layers = _layers_that_fit(shape, window, settings.kv_type, best.free)
     on_gpu = best is not None and layers != 0
     flash = settings.flash_attention
+    twice = memory_needed(shape, window, settings.kv_type) + shape.bytes
+    repack = settings.repack and "AMX_INT8 = 1" not in system_info and (free is None or twice <= free)
     return EnginePlan(
         n_gpu_layers=layers,
         device=best.name if best is not None and on_gpu else "CPU",
@@ -112,7 +123,7 @@ def choose_plan(
         batch=512,
         flash_attention=(on_gpu or settings.kv_type != "f16") if flash == "auto" else flash == "on",
         kv_type=settings.kv_type,
-        repack=settings.repack and "AMX_INT8 = 1" not in system_info,
+        repack=repack,
         kv_on_gpu=on_gpu,
         aborts=not on_gpu,
     )

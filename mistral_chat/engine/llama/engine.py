@@ -98,6 +98,7 @@ def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSetti
             f"{name} was trained to see {trained:,} tokens, and a window of {context.size:,} was asked for. "
             f"Set --ctx-size, or context.size in config.yaml, to {trained:,} or less."
         )
+    free = hardware.measure_memory()
     plan = hardware.choose_plan(
         settings,
         list_devices(),
@@ -105,8 +106,8 @@ def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSetti
         window=context.size,
         system_info=binding.system_info(),
         cores=hardware.physical_cores(),
+        free=free,
     )
-    free = hardware.measure_memory()
     needed = hardware.memory_needed(shape, context.size, plan.kv_type)
     if settings.check_memory and plan.n_gpu_layers == 0 and free is not None and needed > free:
         raise NotEnoughMemory(path, needed, free)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from contextlib import contextmanager
 from functools import cached_property
 from types import MappingProxyType
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 
+from mistral_chat.engine.encoding.text import utf8
 from mistral_chat.engine.encoding.tokenizer import CONTROLS, Attribute
 from mistral_chat.engine.llama import binding
-from mistral_chat.errors import EngineFailed, EngineLoadFailed, InvalidText
+from mistral_chat.errors import EngineFailed, EngineLoadFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
 
 SENTENCEPIECE, BYTE_PAIR = 1, 2
 """llama.cpp's ``LLAMA_VOCAB_TYPE_SPM`` and ``LLAMA_VOCAB_TYPE_BPE``."""
+
+LONGEST_WORD = 1000
+"""Characters of one kind in a row that llama.cpp is given at once, where it cuts words with ``std::regex``.
+
+That library recurses for each character of a match, and a word of some 20,000 letters ends the process. No vocabulary has a token
+that long, so cutting such a word costs at most the merge across the cut.
+"""
+
+_LONG_WORD = re.compile(
+    f"[^\\s!-/:-@\\[-`{{-~]{{{LONGEST_WORD}}}"  # letters, their marks, digits and signs of any script
+    f"|(?:[^\\w\\s]|_){{{LONGEST_WORD}}}"  # punctuation and signs
+    f"|\\s{{{LONGEST_WORD}}}"
+)
 
 SPACE = "\u2581"
 """How SentencePiece vocabularies write a space."""
@@ -142,24 +157,18 @@ class Vocabulary:
             InvalidText: the text holds a lone surrogate.
             EngineFailed: the model was closed.
         """
-        if not text:
+        if self.is_sentencepiece or len(text) <= LONGEST_WORD:
+            return self._tokenize(utf8(text))
+        return [token for part in _cut_words(text) for token in self._tokenize(utf8(part))]
+
+    def _tokenize(self, raw: bytes) -> list[int]:
+        if not raw:
             return []
-        try:
-            raw = text.encode()
-        except UnicodeEncodeError as error:
-            unit = ord(text[error.start])
-            raise InvalidText(
-                f"The text holds half a character (a lone surrogate, U+{unit:04X}) at position {error.start + 1:,}, which no "
-                "model can be given. Delete it and send the text again."
-            ) from error
         if self._pointer is None:
             raise EngineFailed("The model was closed while a text was being tokenized. Open the conversation again.")
         # Sizes are rounded up, because ctypes makes and keeps a new type for each length.
         buffer = (llama_cpp.llama_token * (1 << (len(raw) + 8).bit_length()))()
         count = llama_cpp.llama_tokenize(self._pointer, raw, len(raw), buffer, len(buffer), False, False)  # noqa: FBT003 (a C function)
-        if count < 0:
-            buffer = (llama_cpp.llama_token * -count)()
-            count = llama_cpp.llama_tokenize(self._pointer, raw, len(raw), buffer, len(buffer), False, False)  # noqa: FBT003 (the same)
         if count < 0:
             raise EngineFailed("llama.cpp could not tokenize the text. Shorten it and try again.")
         return list(buffer[:count])
@@ -192,6 +201,15 @@ class Vocabulary:
         """All tokens that end a reply."""
         is_end = llama_cpp.llama_vocab_is_eog
         return frozenset(i for i in range(len(self._texts)) if is_end(self._pointer, i))
+
+
+def _cut_words(text: str) -> Iterator[str]:
+    """`text` in parts, cut inside the words that are too long for llama.cpp."""
+    start = 0
+    for match in _LONG_WORD.finditer(text):
+        yield text[start : match.end()]
+        start = match.end()
+    yield text[start:]
 
 
 def _read_metadata(model: Any) -> Iterator[tuple[str, str]]:
