@@ -1,0 +1,51 @@
+"""The engine without weights owes what every engine owes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from engine_contract import EngineContract, examine, keys
+
+from mistral_chat.engine.echo import EchoEngine
+from mistral_chat.generation import Cancel, History, PromptTurn, Sampling
+
+
+class TestEchoEngine(EngineContract):
+    @pytest.fixture
+    def engine(self) -> Iterator[EchoEngine]:
+        engine = EchoEngine(window=512)
+        yield engine
+        engine.close()
+
+
+def ask(engine: EchoEngine, text: str, sampling: Sampling = Sampling()) -> str:  # noqa: B008 (a frozen value)
+    return examine(engine.reply(History(turns=(PromptTurn(key="t", user=text),)), sampling, Cancel())).completion.text
+
+
+def test_it_says_what_it_was_told() -> None:
+    assert ask(EchoEngine(), "hello  there\n") == "You said: hello  there\n"
+
+
+def test_the_answer_is_whatever_the_test_wants() -> None:
+    assert ask(EchoEngine(lambda text: text.upper()), "loud") == "LOUD"
+
+
+def test_an_answer_longer_than_the_window_ends_where_the_window_ends() -> None:
+    engine = EchoEngine(lambda _: "word " * 1000, window=256)
+    outcome = examine(engine.reply(History(turns=(PromptTurn(key="t", user="go"),)), Sampling(), Cancel()))
+    assert outcome.completion.finish_reason == "length"
+    assert engine.ledger.used <= 256
+
+
+def test_it_writes_as_fast_as_it_is_told() -> None:
+    began = time.monotonic()
+    ask(EchoEngine(tokens_per_second=100), "one two three")
+    assert time.monotonic() - began >= 0.04
+
+
+def test_a_lone_surrogate_is_a_token_like_any_other() -> None:
+    engine = EchoEngine()
+    assert ask(engine, "\ud800") == "You said: \ud800"
+    assert keys(engine.ledger) == ["t"]

@@ -1,0 +1,33 @@
+"""The rolling engine, over cells without a model and every shape of prompt format, owes what every engine owes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from engine_contract import EngineContract
+from support.fake_cells import FakeCells
+from support.weightless import weightless_engine
+from support.words_format import BYTES, FIRST_WORD, FORMATS
+
+from mistral_chat.engine.rolling import RollingEngine
+from mistral_chat.generation import Sampling
+
+
+class TalkativeCells(FakeCells):
+    """Draws a dozen tokens for each reply, words and bytes of characters among them."""
+
+    def begin_reply(self, sampling: Sampling, recent: Sequence[int]) -> None:
+        super().begin_reply(sampling, recent)
+        self.script.extend([FIRST_WORD + 3, FIRST_WORD, *(BYTES + byte for byte in "é👩‍🚀".encode()), FIRST_WORD + 7])
+
+
+@pytest.mark.parametrize("shape", FORMATS)
+class TestRollingEngine(EngineContract):
+    scaffold = 60
+
+    @pytest.fixture
+    def engine(self, shape: str) -> Iterator[RollingEngine]:
+        engine = weightless_engine(TalkativeCells(2048), FORMATS[shape])
+        yield engine
+        engine.close()

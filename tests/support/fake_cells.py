@@ -1,0 +1,153 @@
+"""A row of cells that holds tokens and no model, and that is as strict as llama.cpp: what it forbids fails the test."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from support.words_format import EOS
+
+from mistral_chat.engine.cells import Aborted
+from mistral_chat.errors import EngineFailed
+from mistral_chat.generation import Cancel, Sampling
+
+
+class FakeCells:
+    """`Cells` as tokens by position.
+
+    Reading is possible only behind the end, drawing only behind what was just read, and saving only while nothing is owed. A
+    failure leaves half of what was being done, as llama.cpp does.
+    """
+
+    def __init__(self, size: int, *, batch: int = 64, can_move: bool = True) -> None:
+        self.size = size
+        self.batch = batch
+        self.can_move = can_move
+        self.moved = False
+        self.closed = False
+        self.cells: dict[int, int] = {}
+        self.script: deque[int] = deque()
+        """What is drawn next; the end of the reply when it is empty."""
+        self.before_read: Callable[[Cancel | None], None] = lambda _cancel: None
+        """Called before each read; may set the cancel, which then stops this read."""
+        self.finished_part = 0
+        """How many tokens an aborted or failed read leaves in the cache."""
+        self.fail: dict[str, int] = {}
+        """How many more calls of ``"read"``, ``"cut"``, ``"splice"`` succeed; the next one fails, once."""
+        self.tokens_read = 0
+        self.replies_begun = self.replies_ended = 0
+        self.sampling: Sampling | None = None
+        self.recent: tuple[int, ...] = ()
+        self._logits = False
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        assert sorted(self.cells) == list(range(len(self.cells))), f"the positions have a gap: {sorted(self.cells)}"
+        return tuple(self.cells[place] for place in range(len(self.cells)))
+
+    @property
+    def end(self) -> int:
+        return max(self.cells, default=-1) + 1
+
+    @property
+    def begin(self) -> int:
+        return min(self.cells, default=-1)
+
+    def read(self, tokens: Sequence[int], cancel: Cancel | None = None) -> None:
+        assert not self.closed
+        assert 0 < len(tokens) <= self.batch, f"a read of {len(tokens)} tokens with batches of {self.batch}"
+        tokens = list(tokens)
+        if self.moved and cancel is not None and len(tokens) > 1:
+            self._append(tokens[:1])
+            tokens = tokens[1:]
+        armed = None if self.moved else cancel
+        self.before_read(armed)
+        if armed is not None and armed.is_set:
+            self._append(tokens[: min(self.finished_part, len(tokens) - 1)])
+            raise Aborted
+        if self._fails("read"):
+            self._append(tokens[: min(self.finished_part, len(tokens) - 1)])
+            raise EngineFailed("The read failed.")
+        self._append(tokens)
+
+    def cut(self, start: int, stop: int) -> None:
+        assert not self.closed
+        end = self.end
+        assert 0 <= start < stop <= end, f"a cut from {start} to {stop} of {end} cells"
+        if stop < end and not self.can_move:
+            raise EngineFailed("The cache cannot be cut in its middle.")
+        if self._fails("cut"):
+            raise EngineFailed("The cut failed.")
+        rest = {place: token for place, token in self.cells.items() if not start <= place < stop}
+        self.cells = {place if place < start else place - (stop - start): token for place, token in rest.items()}
+        self._logits = False
+        self.moved = self.moved or stop < end
+
+    def splice(self, start: int, tokens: Sequence[int]) -> None:
+        assert not self.closed
+        assert self.can_move, "a splice in a cache that cannot be moved"
+        assert 0 < len(tokens) <= self.batch
+        assert 0 < start < self.end, f"a splice at {start} of {self.end} cells: nothing stands before or behind it"
+        count = len(tokens)
+        self.cells = {place if place < start else place + count: token for place, token in self.cells.items()}
+        self.moved, self._logits = True, False
+        if len(self.cells) + count > self.size:
+            raise EngineFailed("There is no room for the splice.")
+        if self._fails("splice"):
+            raise EngineFailed("The splice failed.")
+        self.cells.update({start + place: token for place, token in enumerate(tokens)})
+        self.tokens_read += count
+        self.moved = False
+
+    def clear(self) -> None:
+        assert not self.closed
+        self.cells, self.moved, self._logits = {}, False, False
+
+    def begin_reply(self, sampling: Sampling, recent: Sequence[int]) -> None:
+        self.replies_begun += 1
+        self.sampling = sampling
+        self.recent = tuple(recent)
+
+    def draw(self) -> int:
+        assert self.replies_begun > self.replies_ended, "a token was drawn outside a reply"
+        assert self._logits, "a token was drawn where none was read before: the model's last scores are stale"
+        assert not self.moved
+        return self.script.popleft() if self.script else EOS
+
+    def end_reply(self) -> None:
+        self.replies_ended = self.replies_begun
+
+    def state(self) -> bytes | None:
+        assert not self.moved, "contents were asked for while a move was owed"
+        return struct.pack(f"<{len(self.cells)}I", *self.tokens) if self.cells else None
+
+    def restore(self, state: bytes | memoryview, tokens: int) -> bool:
+        assert not self.closed
+        self.clear()
+        if len(state) != 4 * tokens or tokens > self.size:
+            return False
+        self.cells = dict(enumerate(struct.unpack(f"<{tokens}I", state)))
+        return True
+
+    def close(self) -> None:
+        assert not self.closed, "closed twice"
+        assert self.replies_ended == self.replies_begun
+        self.closed = True
+
+    def _append(self, tokens: Iterable[int]) -> None:
+        for token in tokens:
+            if len(self.cells) >= self.size:
+                raise EngineFailed("There is no room left in the cache.")
+            self.cells[self.end] = token
+            self.moved, self._logits = False, True
+            self.tokens_read += 1
+
+    def _fails(self, call: str) -> bool:
+        if call not in self.fail:
+            return False
+        self.fail[call] -= 1
+        if self.fail[call] < 0:
+            del self.fail[call]
+            return True
+        return False

@@ -1,0 +1,41 @@
+"""The rolling engine over cells that hold no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from support.fake_cells import FakeCells
+from support.words_format import ChatFormat, WordsTokenizer
+
+from mistral_chat.engine.encoding.format import PromptFormat
+from mistral_chat.engine.rolling import RollingEngine
+from mistral_chat.engine.snapshots import SnapshotFolder
+from mistral_chat.engine.window import Window
+from mistral_chat.generation import EngineFacts
+
+
+def weightless_engine(
+    cells: FakeCells,
+    make_format: Callable[[WordsTokenizer], PromptFormat] = ChatFormat,
+    *,
+    reserve: int | None = None,
+    low_water: float = 0.75,
+    snapshots: SnapshotFolder | None = None,
+    identity: str = "weightless",
+    clock: Callable[[], float] = lambda: 0.0,
+) -> RollingEngine:
+    """A checked engine with the window of `cells`."""
+    tokenizer = WordsTokenizer()
+    prompt_format = make_format(tokenizer)
+    size = cells.size
+    return RollingEngine(
+        cells=cells,
+        tokenizer=tokenizer,
+        prompt_format=prompt_format,
+        window=Window(size=size, reserve=size // 8 if reserve is None else reserve, low_water=low_water),
+        facts=EngineFacts(model="weightless", prompt_format=prompt_format.name, device="none", window=size, context_trained=size),
+        identity=identity,
+        snapshots=snapshots,
+        checked=True,
+        clock=clock,
+    )
