@@ -20,7 +20,7 @@ from mistral_chat.engine.encoding.text import TextEncoder, spell, token_ends
 from mistral_chat.errors import PromptFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mistral_chat.engine.encoding.tokenizer import Tokenizer
     from mistral_chat.generation import PromptTurn
@@ -60,9 +60,8 @@ class MistralFormat:
         self._rules = _rules(tokenizer, version)
         self.name = f"mistral-{version}" if tokenizer.is_sentencepiece or version == "v1" else f"mistral-{version}-tekken"
         self.reply_prefix = " " if tokenizer.is_sentencepiece else ""
-        self._text = TextEncoder(tokenizer)
         tekken = not tokenizer.is_sentencepiece and tokenizer.pre_tokenizer == "tekken"
-        self._write: Callable[[str], tuple[int, ...]] = TekkenEncoder(self._text).message if tekken else self._text.message
+        self._write = (TekkenEncoder if tekken else TextEncoder)(tokenizer).message
 
     def reply_text(self, decoded: str) -> str:
         """Drop the one space that SentencePiece draws before a reply."""

@@ -1,20 +1,123 @@
-"""Tekken, Mistral's byte-pair tokenizer, where llama.cpp's copy of it differs."""
+"""Tekken, Mistral's byte-pair tokenizer, for texts that llama.cpp cuts into other words than Mistral does.
+
+llama.cpp's pattern for Tekken leaves combining marks out of the letters, so that a word in Hindi, say, comes apart at its vowel
+signs; and it cannot be given very long words. Such texts are therefore cut and merged here: the pattern is that of Mistral's
+``tekken.json``, the merges are tiktoken's, lowest rank first. A mark that is younger than Python's Unicode tables is not seen.
+"""
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from mistral_chat.engine.encoding.text import TextEncoder, utf8
+from mistral_chat.engine.encoding.tokenizer import Attribute
+
 if TYPE_CHECKING:
-    from mistral_chat.engine.encoding.text import TextEncoder
+    from mistral_chat.engine.encoding.tokenizer import Tokenizer
+
+LONGEST_WORD = 500
+"""Words of more characters are merged here too, because llama.cpp is not given them whole."""
+
+_WHITE = "\t\v\f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+"""White space besides the space and the ends of lines, as Rust's regular expressions see it."""
+
+_WORD = re.compile(
+    r"[ms/x ]?[Uom]*[lom]+"  # an optional other character, capitals, small letters
+    r"|[ms/x ]?[Uom]+[lom]*"
+    r"|n"  # one digit
+    r"| ?[m/x]+[R/]*"  # signs, and the ends of lines after them
+    r"|[ sR]*R+"
+    r"|[ sR]+(?![^ sR])"
+    r"|[ sR]+"
+)
+"""Tekken's pattern over kinds of characters, one letter for each character of the text; see `_Kinds`."""
 
 
-class TekkenEncoder:
+class _Kinds(dict[int, str]):
+    """The kind of each character, by its number, found when it is first asked for.
+
+    ``U`` capital or title case, ``l`` small, ``o`` other letter, ``m`` mark, ``n`` number, ``R`` end of line, ``s`` white space,
+    ``x`` other; the space and the slash are their own kinds.
+    """
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        category = unicodedata.category(character)
+        if character in " /":
+            kind = character
+        elif character in "\r\n":
+            kind = "R"
+        elif character in _WHITE:
+            kind = "s"
+        elif category in {"Lu", "Lt"}:
+            kind = "U"
+        else:
+            kind = {"Ll": "l", "Lm": "o", "Lo": "o"}.get(category) or {"M": "m", "N": "n"}.get(category[0], "x")
+        self[code] = kind
+        return kind
+
+
+class TekkenEncoder(TextEncoder):
     """Encodes text with a Tekken vocabulary."""
 
-    def __init__(self, text: TextEncoder) -> None:
-        """Encode with the vocabulary of `text`."""
-        self._text = text
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Encode with `tokenizer`, whose tokens are in the order of their ranks."""
+        super().__init__(tokenizer)
+        self._kinds = _Kinds()
+        self._letters = _gpt2_letters()
+        self._ranks: dict[str, int] = {}
 
-    def message(self, text: str) -> tuple[int, ...]:
-        """The tokens of `text` on its own."""
-        return self._text.message(text)
+    def _message(self, text: str) -> list[int]:
+        if len(text) <= LONGEST_WORD and text.isascii():
+            return super()._message(text)
+        kinds = text.translate(self._kinds)
+        cuts = [0, *(match.end() for match in _WORD.finditer(kinds))]
+        if "m" not in kinds and max(end - start for start, end in pairwise(cuts)) <= LONGEST_WORD:
+            return super()._message(text)
+        if not self._ranks:
+            attributes = self.tokenizer.attributes
+            self._ranks = {each: i for i, each in enumerate(self.tokenizer.texts) if attributes[i] & Attribute.NORMAL}
+        tokens: list[int] = []
+        words: dict[str, list[int]] = {}
+        for start, end in pairwise(cuts):
+            word = text[start:end]
+            if word not in words:
+                words[word] = self._merge(word)
+            tokens += words[word]
+        return self._guard(tokens)
+
+    def _merge(self, word: str) -> list[int]:
+        """The tokens of one word: its bytes, merged pair by pair, the pair whose token has the lowest rank first."""
+        ranks = self._ranks
+        parts = [self._letters[byte] for byte in utf8(word)]
+        if (whole := ranks.get("".join(parts))) is not None:
+            return [whole]
+        after = list(range(1, len(parts) + 1))
+        before = list(range(-1, len(parts) - 1))
+        pairs = [(ranks[a + b], i, a + b) for i, (a, b) in enumerate(pairwise(parts)) if a + b in ranks]
+        heapify(pairs)
+        while pairs:
+            _, left, merged = heappop(pairs)
+            right = after[left]
+            if not parts[left] or right == len(parts) or parts[left] + parts[right] != merged:
+                continue
+            parts[left], parts[right] = merged, ""
+            after[left] = after[right]
+            if after[left] < len(parts):
+                before[after[left]] = left
+            for first in (before[left], left):
+                second = after[first] if first >= 0 else len(parts)
+                if second < len(parts) and (pair := parts[first] + parts[second]) in ranks:
+                    heappush(pairs, (ranks[pair], first, pair))
+        return [ranks[part] for part in parts if part]
+
+
+def _gpt2_letters() -> list[str]:
+    """GPT-2's letter for each byte, which byte-pair vocabularies are written in."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from mistral_chat.engine.encoding.tokenizer import CONTROLS, Attribute, Tokenizer
-from mistral_chat.errors import PromptFormatError
+from mistral_chat.errors import InvalidText, PromptFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -19,6 +19,22 @@ CACHED_CHARACTERS = 4_000_000
 
 _BARRIERS = "\n\x00\x01\x1f\x7f"
 """Characters that end up as bytes of their own in SentencePiece vocabularies of the Mistral kind."""
+
+
+def utf8(text: str) -> bytes:
+    """The bytes of `text`.
+
+    Raises:
+        InvalidText: it holds a lone surrogate.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        unit = ord(text[error.start])
+        raise InvalidText(
+            f"The text holds half a character (a lone surrogate, U+{unit:04X}) at position {error.start + 1:,}, which no model "
+            "can be given. Delete it and send the text again."
+        ) from error
 
 
 def any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
