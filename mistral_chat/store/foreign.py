@@ -45,8 +45,8 @@ def foreign_trees(path: Path) -> list[ConversationTree]:
     except (sqlite3.Error, OSError, ValueError) as error:
         raise ImportFailed(f"{path} cannot be read ({error}). Nothing was imported.") from error
     raise ImportFailed(
-        f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To go back to a backup of your own, put it in "
-        "the place of the database (`mistral-chat paths` shows it) while no mistral-chat runs."
+        f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To go back to a backup of your own, put it "
+        "in the place of the database (`mistral-chat paths` shows it) while no mistral-chat runs."
     )
 
 

@@ -72,7 +72,7 @@ class Transfer(StorePart):
         """Add conversations, all of them or, when anything fails, none; with `dry_run` only say what would be added.
 
         A conversation that the store has already, as it is in the file, is left alone. One that it has in another state is
-        added beside it. Ids are kept where they are free.
+        added beside it, once. Ids are kept where they are free.
 
         Raises:
             StoreBusy: another instance wrote for longer than the busy timeout.
@@ -84,11 +84,14 @@ class Transfer(StorePart):
         return imported
 
     def _add(self, connection: sqlite3.Connection, tree: ConversationTree, imported: Imported, *, dry_run: bool) -> None:
-        there = connection.execute("SELECT row FROM conversations WHERE id = ?", (tree.key,)).fetchone()
-        if there is not None and _tree(connection, there["row"]) == tree:
-            imported.already_here.append(tree.key)
+        conversation_id = tree.key
+        there = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
+        if there is not None and _tree(connection, there["row"]) != tree:
+            conversation_id = _usable_id(repr(tree))
+            there = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
+        if there is not None:
+            imported.already_here.append(conversation_id)
             return
-        conversation_id = tree.key if there is None else self._new_id()
         imported.conversations.append(conversation_id)
         imported.turns += len(tree.turns)
         if not dry_run:

@@ -1,0 +1,50 @@
+"""What the commands of `mistral-chat chats` have in common."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+
+
+class ConversationId(click.ParamType[str]):
+    """A conversation's id or the beginning of one."""
+
+    name = "conversation"
+
+    def shell_complete(self, ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The ids that begin so, with their titles; none when the store cannot be read."""
+        from click.shell_completion import CompletionItem
+
+        from mistral_chat.cli.chats_text import SHORT_ID
+        from mistral_chat.cli.wiring import Program
+        from mistral_chat.errors import MistralChatError
+        from mistral_chat.ui.text import one_line
+
+        try:
+            program = ctx.find_object(Program) or Program()
+            with closing(program.open_store()) as store:
+                summaries = [*store.summaries(limit=-1), *store.summaries(where="trash", limit=-1)]
+        except MistralChatError:
+            return []
+        return [
+            CompletionItem(summary.conversation_id[:SHORT_ID], help=one_line(summary.title, 60))
+            for summary in summaries
+            if summary.conversation_id.startswith(incomplete)
+        ]
+
+
+CONVERSATION = ConversationId()
+"""The type of an argument that names a conversation."""
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as one line of JSON."""
+    click.echo(json.dumps(value, ensure_ascii=False))
