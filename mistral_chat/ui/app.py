@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import on, work
@@ -19,8 +20,6 @@ from mistral_chat.ui.keymap import known_bindings, problems
 from mistral_chat.ui.rooms import Rooms
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.widgets.composer import Composer
-from mistral_chat.ui.widgets.conversation_list import ConversationList
-from mistral_chat.ui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,7 +48,7 @@ class MistralChatApp(App[None]):
     """The chat in the terminal. Nothing is opened before the first screen is painted."""
 
     TITLE = "mistral-chat"
-    CSS_PATH = "screens/chat.tcss"
+    CSS_PATH = Path(__file__).parent / "screens" / "chat.tcss"
     ENABLE_COMMAND_PALETTE = True
     COMMANDS = App.COMMANDS | {_conversation_commands}
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -103,6 +102,9 @@ class MistralChatApp(App[None]):
     @property
     def known_bindings(self) -> dict[str, Binding]:
         """Every binding that a person can remap, by its id."""
+        from mistral_chat.ui.widgets.conversation_list import ConversationList
+        from mistral_chat.ui.widgets.transcript import Transcript
+
         return known_bindings((type(self), ChatScreen, Composer, ConversationList, Transcript))
 
     def get_default_screen(self) -> Screen[None]:

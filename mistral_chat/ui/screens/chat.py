@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import getters, on, work
+from textual import on, work
 from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
@@ -15,21 +15,25 @@ from mistral_chat.errors import MistralChatError, WeightsNotFound
 from mistral_chat.ui.screens.replying import PAGE, Page, ReplyingScreen, shown
 from mistral_chat.ui.shown import ShownConversation
 from mistral_chat.ui.widgets.composer import Composer
-from mistral_chat.ui.widgets.conversation_list import ConversationList
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.placard import Placard
 from mistral_chat.ui.widgets.status_line import StatusLine
-from mistral_chat.ui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
+    from textual import events
     from textual.app import ComposeResult
     from textual.timer import Timer
     from textual.worker import Worker
 
     from mistral_chat.ui.rooms import Rooms
+    from mistral_chat.ui.widgets.conversation_list import ConversationList
+    from mistral_chat.ui.widgets.transcript import Transcript
 
 _LISTED = 300
 """Conversations listed at first, and more with each time more are asked for."""
+
+_SETTLED_SECONDS = 0.05
+"""What the first screen is left alone for, so that the first keys are echoed at once."""
 
 _DRAFT_SECONDS = 1.0
 """How long a draft may stand unsaved."""
@@ -66,36 +70,57 @@ class ChatScreen(ReplyingScreen):
         _binding("f8", "undo", "Take back", "Take the last conversation out of the trash again"),
     ]
 
-    conversations = getters.query_one(ConversationList)
-
     def __init__(self, rooms: Rooms, *, open_first: str | None = None) -> None:
         """Take the doors to the other rooms, and the id of the conversation to begin with; None is a new one."""
         super().__init__(rooms)
         self._open_first = open_first
+        self.conversations: ConversationList
         self._limit = _LISTED
         self._trashed: str | None = None
         self._draft_timer: Timer | None = None
         self._version = -1
+        self._furnished = False
 
     def compose(self) -> ComposeResult:
         """The list beside the conversation."""
         with Vertical(id="side"):
             yield Static("mistral-chat", classes="name", markup=False)
-            yield ConversationList()
         with Vertical(id="main"):
             with Container(id="stage"):
                 yield Placard()
-                yield Transcript()
             yield NoticeBar()
             yield Composer()
             yield StatusLine()
 
     def on_mount(self) -> None:
-        """Paint first; the store and the model come after."""
-        self.transcript.display = False
+        """Paint first, and take what is typed; the rest comes after."""
         self.status.tell(state="starting", model=self.rooms.settings.model)
         self.show_hints()
-        self.call_after_refresh(self.open_store)
+        self.call_after_refresh(self.set_timer, _SETTLED_SECONDS, self.furnish)
+
+    async def furnish(self) -> None:
+        """Bring in what the first screen does without, and open the store."""
+        from mistral_chat.ui.widgets.conversation_list import ConversationList
+        from mistral_chat.ui.widgets.transcript import Transcript
+
+        self.transcript = Transcript()
+        self.transcript.display = False
+        self.conversations = ConversationList()
+        await self.query_one("#side").mount(self.conversations)
+        await self.query_one("#stage").mount(self.transcript)
+        self._furnished = True
+        self.open_store()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Allow this screen's actions once it is furnished."""
+        return self._furnished and super().check_action(action, parameters)
+
+    def on_key(self, event: events.Key) -> None:
+        """Take what nothing else took into the composer: a key typed before it has the focus is not lost."""
+        if event.is_printable and event.character:
+            event.stop()
+            self.composer.focus()
+            self.composer.insert(event.character)
 
     @work(group="store", exclusive=True, exit_on_error=False)
     async def open_store(self) -> None:
@@ -186,8 +211,8 @@ class ChatScreen(ReplyingScreen):
     def _refused(self, event: Composer.Refused) -> None:
         self.notice.tell(event.reason, trouble=True)
 
-    @on(Transcript.OlderWanted)
-    def _older(self, event: Transcript.OlderWanted) -> None:
+    def on_transcript_older_wanted(self, event: Transcript.OlderWanted) -> None:
+        """Read older turns from the store."""
         if self.store is not None and self.page.conversation_id is not None:
             older = self.store.path_page(self.page.conversation_id, before=event.before, limit=PAGE)
             self.transcript.prepend([shown(turn) for turn in older], complete=not older or older[0].parent_id is None)
@@ -218,17 +243,17 @@ class ChatScreen(ReplyingScreen):
         if self.store is not None and self.store.data_version() != self._version:
             self.list_conversations()
 
-    @on(ConversationList.Chosen)
-    async def _chosen(self, event: ConversationList.Chosen) -> None:
+    async def on_conversation_list_chosen(self, event: ConversationList.Chosen) -> None:
+        """Open the conversation."""
         await self.open(event.conversation_id)
 
-    @on(ConversationList.MoreWanted)
-    def _more(self) -> None:
+    def on_conversation_list_more_wanted(self) -> None:
+        """List older conversations too."""
         self._limit += _LISTED
         self.list_conversations()
 
-    @on(ConversationList.DeletionAsked)
-    async def _deletion_asked(self, event: ConversationList.DeletionAsked) -> None:
+    async def on_conversation_list_deletion_asked(self, event: ConversationList.DeletionAsked) -> None:
+        """Move the conversation to the trash."""
         await self._delete(event.conversation_id)
 
     async def _delete(self, conversation_id: str) -> None:

@@ -19,7 +19,6 @@ from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.placard import Placard
 from mistral_chat.ui.widgets.status_line import StatusLine
-from mistral_chat.ui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.store.records import StoredTurn
     from mistral_chat.ui.rooms import Rooms
+    from mistral_chat.ui.widgets.transcript import Transcript
 
 PAGE = 60
 """Turns that are read from the store in one go."""
@@ -77,7 +77,6 @@ class ReplyingScreen(Screen[None]):
     notice = getters.query_one(NoticeBar)
     placard = getters.query_one(Placard)
     status = getters.query_one(StatusLine)
-    transcript = getters.query_one(Transcript)
 
     AUTO_FOCUS: ClassVar[str] = "Composer"
 
@@ -88,6 +87,8 @@ class ReplyingScreen(Screen[None]):
         self.store: ConversationStore | None = None
         self.runner: Runner | None = None
         self.page = Page(None)
+        self.transcript: Transcript
+        """What was said; brought in with the list after the first screen."""
         self.trouble: MistralChatError | None = None
         """Why there is no model."""
         self._queue: list[Sending] = []

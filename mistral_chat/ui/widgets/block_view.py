@@ -21,6 +21,32 @@ if TYPE_CHECKING:
 class BlockView(Widget):
     """Draws one block, row by row as they come into view. The block can be replaced as it grows."""
 
+    DEFAULT_CSS = """
+    BlockView {
+        height: auto;
+        margin-bottom: 1;
+
+        &.-code {
+            border: round $border-blurred;
+            border-title-color: $text-muted;
+            border-title-style: none;
+            padding: 0 1;
+        }
+        & > .prose--bar { color: $primary; }
+        & > .prose--code { color: $text-accent; }
+        & > .prose--emphasis { text-style: italic; }
+        & > .prose--heading { text-style: bold; }
+        & > .prose--line { color: $border; }
+        & > .prose--link { text-style: underline; }
+        & > .prose--mark { color: $text-muted; }
+        & > .prose--quote { color: $text-muted; }
+        & > .prose--strong { text-style: bold; }
+        & > .prose--struck { text-style: strike; }
+        & > .prose--target { color: $text-muted; }
+        & > .prose--title { text-style: bold; color: $text-primary; }
+    }
+    """
+
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "prose--bar",
         "prose--code",

@@ -25,6 +25,22 @@ _OLDER = "older"
 class ConversationList(OptionList):
     """Lists conversations: pinned ones first, then by the day they were last used. Only what is seen is drawn."""
 
+    DEFAULT_CSS = """
+    ConversationList {
+        height: 1fr;
+        padding: 0;
+        border: none;
+        background: transparent;
+        scrollbar-size-vertical: 1;
+
+        &:focus { border: none; background-tint: transparent; }
+        & > .option-list--option { padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        & > .option-list--option-disabled { color: $text-muted; text-style: none; }
+        & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: bold; }
+        &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
+    }
+    """
+
     HELP = """\
     ## Conversations
 

@@ -20,6 +20,18 @@ LARGEST_SHOWN: Final = 256 * 1024
 class MessageView(Vertical):
     """Shows a person's message. It is never read as Markdown: what was typed is what is seen."""
 
+    DEFAULT_CSS = """
+    MessageView {
+        height: auto;
+        padding: 0 1;
+        margin-bottom: 1;
+        background: $surface;
+        border-left: thick $primary;
+
+        BlockView { margin-bottom: 0; }
+    }
+    """
+
     def __init__(self, text: str) -> None:
         """Show `text`, which may be anything."""
         super().__init__()

@@ -28,7 +28,9 @@ class Placard(Static):
         rows += [Content(clean(line)) for line in lines]
         if keys:
             rows.append(Content(""))
-            rows += [Content.assemble((key.ljust(wide + 3), "$text-accent"), (meaning, "$foreground 65%")) for key, meaning in keys]
+            rows += [
+                Content.assemble((key.ljust(wide + 3), "$text-accent"), (meaning, "$foreground 65%")) for key, meaning in keys
+            ]
         self.update(Content("\n").join(rows))
         self.display = True
 

@@ -30,6 +30,17 @@ class ReplyView(Vertical):
     `-failed`. A growing reply is read only from its last unfinished block on, so a long one costs no more than a short one.
     """
 
+    DEFAULT_CSS = """
+    ReplyView {
+        height: auto;
+        padding: 0 1 0 2;
+
+        .note { color: $text-muted; display: none; margin-bottom: 1; }
+        &.-stopped .note { color: $text-warning; }
+        &.-failed .note { color: $text-error; }
+    }
+    """
+
     def __init__(self, turn: Turn, *, growing: bool = False) -> None:
         """Show the reply of `turn`; a `growing` one will be written to."""
         super().__init__()

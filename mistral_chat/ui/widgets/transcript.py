@@ -34,6 +34,16 @@ class Transcript(VerticalScroll, can_focus=True):
     when turns come or go above, when a reply grows, and when the window changes its width.
     """
 
+    DEFAULT_CSS = """
+    Transcript {
+        height: 100%;
+        align-horizontal: center;
+        scrollbar-size-vertical: 1;
+        scrollbar-background: $background;
+        scrollbar-color: $panel;
+    }
+    """
+
     HELP = """\
     ## Conversation
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 class TurnView(Vertical):
     """Shows one turn. The transcript mounts and unmounts whole turns."""
 
+    DEFAULT_CSS = """
+    TurnView { height: auto; max-width: 102; margin: 1 1 0 1; }
+    """
+
     def __init__(self, shown: ShownTurn, *, growing: bool = False) -> None:
         """Show `shown`; a `growing` one has a reply that is still being written."""
         super().__init__()
