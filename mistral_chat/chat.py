@@ -33,6 +33,9 @@ class TurnStarted:
     turn_id: str
 
 
+_TITLE = "\0title"
+_ASK_FOR_TITLE = "Give this conversation a title of at most six words. Answer with the title alone."
+
 ChatEvent = TurnStarted | Event
 """What a chat yields: the turn first, then what the engine yields."""
 
@@ -182,6 +185,20 @@ class Chat:
         async with aclosing(self._runner.read_ahead(history)) as progress:
             async for event in progress:
                 yield event
+
+    async def suggest_title(self) -> str:
+        """Let the model name the conversation, in passing; empty when it has nothing to say or no room for it.
+
+        Raises:
+            MistralChatError: the engine failed.
+        """
+        history = self._history(None)
+        if not history.turns:
+            return ""
+        asked = replace(history, turns=(*history.turns, PromptTurn(key=_TITLE, user=_ASK_FOR_TITLE)))
+        answer = await self._runner.aside(asked, Sampling(temperature=0, max_tokens=24))
+        lines = answer.strip().splitlines()
+        return lines[0].strip(" \"'*#.").removeprefix("Title:").strip(" \"'*") if lines else ""
 
     async def _answer(self, turn_id: str, kept: str = "") -> AsyncGenerator[ChatEvent, None]:
         """Stream the reply to the turn `turn_id` that is the end of the current path, and keep it."""

@@ -211,6 +211,16 @@ class Engine(Protocol):
     def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
         """Bring `history`, all of whose turns are closed, into the cache before it is needed."""
 
+    def aside(self, history: History, sampling: Sampling, cancel: Cancel) -> str:
+        """Answer the last turn of `history` in passing: what was in the cache before is in it afterwards, and nothing else.
+
+        Returns:
+            The answer; empty when there is no room for it without a turn leaving, or when it was stopped.
+
+        Raises:
+            EngineFailed: llama.cpp failed; the cache was dropped and the next call starts afresh.
+        """
+
     def count(self, text: str) -> int:
         """How many tokens `text` takes as a message. May be called from any thread."""
 

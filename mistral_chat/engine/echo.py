@@ -129,6 +129,11 @@ class EchoEngine:
             self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
             yield Prefill(len(self._held.tokens), len(self._held.tokens))
 
+    def aside(self, history: History, sampling: Sampling, cancel: Cancel) -> str:
+        """Answer in passing; see `Engine.aside`."""
+        words = _WORD.findall(self._answer(history.turns[-1].user))
+        return "" if cancel.is_set else "".join(words[: sampling.max_tokens])
+
     def count(self, text: str) -> int:
         """How many words `text` has."""
         return len(_WORD.findall(text))

@@ -122,6 +122,15 @@ class Ledger:
             yield Prefill(done - start, len(tokens) - start, (now - began) / (done - start) * (len(tokens) - done))
         return True
 
+    def read_all(self, encoding: Encoding, cancel: Cancel) -> bool:
+        """Do as `read_on` does, without telling of the progress."""
+        reading = self.read_on(encoding, cancel)
+        while True:
+            try:
+                next(reading)
+            except StopIteration as end:
+                return bool(end.value)
+
     def reset(self) -> None:
         """Drop everything: what is in the cache is not known any more."""
         self.cells.clear()

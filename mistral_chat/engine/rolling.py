@@ -136,6 +136,33 @@ class RollingEngine:
             self._ledger.reset()
             raise
 
+    def aside(self, history: History, sampling: Sampling, cancel: Cancel) -> str:
+        """Answer the last turn in passing; see `Engine.aside`."""
+        self._open(history.conversation)
+        before, changed = self.held, self._ledger.changed
+        try:
+            fit = self._fit(history)
+        except MessageTooLong:
+            return ""
+        if fit.dropped:
+            return ""
+        drawn = Drawn(self._format, self._tokenizer, fit.kept, ())
+        try:
+            self._edit(fit, fit.encoding, read_last=True)
+            if all_read := self._ledger.read_all(fit.encoding, cancel):
+                room = self._window.size - len(fit.encoding.tokens) - 1
+                short = replace(sampling, max_tokens=max(1, min(sampling.max_tokens or room, room)))
+                for _ in self._write(history.system, short, cancel, drawn):
+                    """Only the whole text is wanted."""
+            self._sampled.pop(drawn.turn.key, None)
+            self._ledger.edit(before)
+            self._ledger.read_all(before, Cancel())
+            self._ledger.changed = changed
+        except EngineFailed:
+            self._ledger.reset()
+            raise
+        return drawn.text.strip() if all_read and drawn.finish_reason != "cancelled" else ""
+
     def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
         """Bring `history`, and the stable part of its draft, into the cache; see `Engine.read_ahead`."""
         self._open(history.conversation)
@@ -276,8 +303,7 @@ class RollingEngine:
         yield from self._announce(fit)
         try:
             self._edit(fit, settled)
-            for _ in self._ledger.read_on(settled, Cancel()):
-                """A few closing tokens: no progress to show, and not to be stopped."""
+            self._ledger.read_all(settled, Cancel())
         except EngineFailed:
             self._ledger.reset()  # the reply is whole; only the next turn is read afresh
 

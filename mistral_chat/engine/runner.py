@@ -178,6 +178,28 @@ class Runner:
             if self._ahead is cancel:
                 self._ahead = None
 
+    async def aside(self, history: History, sampling: Sampling) -> str:
+        """Answer the last turn of `history` in passing, as `Engine.aside` does. Any reply stops it at once.
+
+        Returns:
+            The answer; empty where there is none.
+
+        Raises:
+            MistralChatError: the engine could not be loaded, or failed.
+        """
+        await self.wait_ready()
+        if self._current is not None:
+            return ""
+        self._give_way()
+        cancel = Cancel()
+        self._ahead = cancel
+        job = _Job(lambda e: iter([e.aside(history, sampling, cancel)]), cancel, asyncio.get_running_loop())
+        try:
+            return "".join([text async for text in self._do(job)])
+        finally:
+            if self._ahead is cancel:
+                self._ahead = None
+
     def stop(self) -> None:
         """Ask the reply that is being written to end where it is; its completion says ``"cancelled"``."""
         if self._current is not None:

@@ -26,7 +26,7 @@ _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SYSTEMROO
 
 
 class TemplateRefusedError(PromptFormatError):
-    """The template itself refuses these messages: their roles or their order, mostly."""
+    """The template refuses these messages, or fails on them: on their roles or their order, mostly."""
 
 
 class Renderer(Protocol):
@@ -81,7 +81,9 @@ class TemplateRenderer:
             raise TemplateRefusedError(
                 f"The model's chat template refuses these messages: {_without(answer['refusal'], said)}. {ESCAPE}"
             )
-        raise _broken(_without(answer["problem"], said))
+        if "failure" in answer:
+            raise TemplateRefusedError(f"The model's chat template fails: {_without(answer['failure'], said)}. {ESCAPE}")
+        raise PromptFormatError(f"The model's chat template cannot be used: {_without(answer['problem'], said)}. {ESCAPE}")
 
     def close(self) -> None:
         """End the process. The next call starts another."""
@@ -178,7 +180,3 @@ def _without(reason: str, said: Sequence[str]) -> str:
 
 ESCAPE = "Choose a format with --prompt-format chatml or mistral-v1, or load other weights."
 """What a person can do about a template that does not work."""
-
-
-def _broken(problem: str) -> PromptFormatError:
-    return PromptFormatError(f"The model's chat template cannot be used: {problem}. {ESCAPE}")

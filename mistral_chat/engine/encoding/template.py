@@ -103,7 +103,7 @@ def _answer(template: Template, request: Mapping[str, Any]) -> dict[str, str]:
     except RecursionError:
         return {"problem": "it calls itself without end"}
     except Exception as error:  # noqa: BLE001 (a template can raise anything that Python can)
-        return {"problem": f"{type(error).__name__}: {error}"[:300]}
+        return {"failure": f"{type(error).__name__}: {error}"[:300]}
 
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
