@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store.rows import stamp
+from mistral_chat.store.text import storable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -40,7 +41,9 @@ class StorePart:
         Raises:
             ConversationNotFound: there is none with this id.
         """
-        row: sqlite3.Row | None = connection.execute("SELECT * FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
+        row: sqlite3.Row | None = connection.execute(
+            "SELECT * FROM conversations WHERE id = ?", (storable(conversation_id),)
+        ).fetchone()
         if row is None:
             raise ConversationNotFound(f"There is no conversation {conversation_id}. It may have been deleted for good.")
         return row
@@ -52,7 +55,7 @@ class StorePart:
         Raises:
             ConversationNotFound: there is none with this id.
         """
-        row: sqlite3.Row | None = connection.execute("SELECT * FROM turns WHERE id = ?", (turn_id,)).fetchone()
+        row: sqlite3.Row | None = connection.execute("SELECT * FROM turns WHERE id = ?", (storable(turn_id),)).fetchone()
         if row is None:
             raise ConversationNotFound(f"There is no turn {turn_id}. Its conversation may have been deleted for good.")
         return row

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mistral_chat.store import index
 from mistral_chat.store.base import StorePart
 from mistral_chat.store.rows import sampling_text
-from mistral_chat.store.text import first_line, one_line, storable
+from mistral_chat.store.text import first_line, one_line, storable, tag_name
 
 if TYPE_CHECKING:
     from mistral_chat.generation import Sampling
@@ -146,8 +146,3 @@ class Organising(StorePart):
                 index.add_turn(connection, parent, copy["user"], copy["reply"])
             connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (parent, conversation["row"]))
         return conversation_id
-
-
-def tag_name(text: str) -> str:
-    """A tag as it is kept: one line in lower case, at most 40 characters, without commas; empty when nothing is left."""
-    return one_line(text.replace(",", " "), 40).lower()

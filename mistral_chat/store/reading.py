@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store.base import StorePart
 from mistral_chat.store.rows import SUMMARY, TURN, stored_conversation, stored_turn, summary
-from mistral_chat.store.text import storable
+from mistral_chat.store.text import storable, tag_name
 
 if TYPE_CHECKING:
     import sqlite3
@@ -52,7 +52,7 @@ class Reading(StorePart):
         Raises:
             ConversationNotFound: no id begins so, or several do.
         """
-        wanted = prefix.strip().lower()
+        wanted = storable(prefix).strip().lower()
         with self.database.read() as connection:
             rows = connection.execute(
                 "SELECT id FROM conversations WHERE id >= ? AND id < ? LIMIT 2", (wanted, wanted + "\U0010ffff")
@@ -82,7 +82,7 @@ class Reading(StorePart):
                 assert_never(where)
         tagged = "AND row IN (SELECT conversation FROM tags WHERE tag = :tag)" if tag else ""
         sought = folded(storable(contains)).strip()
-        values = {"tag": tag, "limit": limit, "offset": offset}
+        values = {"tag": tag_name(tag), "limit": limit, "offset": offset}
         with self.database.read() as connection:
             if not sought:
                 query = f"{SUMMARY} WHERE {shelf} {tagged} ORDER BY {order} LIMIT :limit OFFSET :offset"

@@ -47,6 +47,11 @@ def first_line(message: str) -> str:
     return ""
 
 
+def tag_name(text: str) -> str:
+    """A tag as it is kept: one line in lower case, at most 40 characters, without commas; empty when nothing is left."""
+    return one_line(text.replace(",", " "), 40).lower()
+
+
 def _visible(character: str) -> str:
     """The character, a space where it breaks the line, or nothing where it is only there to steer what is shown."""
     category = unicodedata.category(character)

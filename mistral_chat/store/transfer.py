@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 from mistral_chat.export.tree import ConversationTree, TreeTurn
 from mistral_chat.store import index
 from mistral_chat.store.base import StorePart
-from mistral_chat.store.organising import tag_name
 from mistral_chat.store.rows import SUMMARY, moment, sampling_text, stamp, stored_conversation, turn_value, usage_text
-from mistral_chat.store.text import first_line, one_line, storable
+from mistral_chat.store.text import first_line, one_line, storable, tag_name
 
 if TYPE_CHECKING:
     import sqlite3
