@@ -99,15 +99,21 @@ class Composer(TextArea, inherit_bindings=True):
         self._put(text)
 
     def action_submit(self) -> None:
-        """Send the draft, unless there is nothing in it."""
+        """Send the draft, once the keys before this one are in it.
+
+        The app sees a priority binding before the editor has taken the letters typed just before; it queues up behind them.
+        """
+        self.call_later(self._submit)
+
+    def _submit(self) -> None:
         text = self.text.strip("\n").rstrip()
         if text.strip():
             self.set_draft("")
             self.post_message(self.Submitted(text))
 
     def action_break_line(self) -> None:
-        """Break the line at the cursor."""
-        self._replace_via_keyboard("\n", *self.selection)
+        """Break the line at the cursor, once the keys before this one are in the draft."""
+        self.call_later(lambda: self._replace_via_keyboard("\n", *self.selection))
 
     def action_up(self) -> None:
         """Go up a line; from the first one, to the message sent before."""
