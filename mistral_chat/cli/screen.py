@@ -68,40 +68,44 @@ def farewell(program: Program, number: int) -> str:
 def _run(
     program: Program, *, system: str | None, persona: str, resume: bool, chat: str | None, saved: bool, prompt_format: str | None
 ) -> int:
-    """Open the rooms, run the app, and return its exit code."""
+    """Run the app and return its exit code. The conversations are opened when it asks for them, unless one is named here."""
     from mistral_chat.cli.logs import start_log
     from mistral_chat.ui.app import MistralChatApp
 
     start_log(program.paths.log_file if saved else None)
-    store = program.open_store(saved=saved)
-    conversation_id = store.resolve(chat) if chat else store.latest() if resume else None
+    settings = program.settings
+    conversation_id, opened = None, None
+    if chat or resume:
+        opened = program.open_store()
+        conversation_id = opened.resolve(chat) if chat else opened.latest()
     app = MistralChatApp(
-        store=store,
+        open_store=lambda: _tidied(program, opened or program.open_store(saved=saved), saved=saved),
         runner_for=lambda spec: program.runner(spec, prompt_format=prompt_format, saved=saved),
-        library=program.library(),
-        settings=program.settings,
-        paths=program.paths,
+        settings=settings,
         now=program.now,
         conversation_id=conversation_id,
-        saved=saved,
         system=system,
         persona=persona,
+        saved=saved,
     )
-    if saved:
-        threading.Thread(target=_tidy, args=(program, store), name="tidy", daemon=True).start()
     app.run()
-    store.close()
     return app.return_code or 0
 
 
+def _tidied(program: Program, store: ConversationStore, *, saved: bool) -> ConversationStore:
+    """The store, with its trash being emptied beside the app."""
+    if saved:
+        threading.Thread(target=_tidy, args=(program, store.another()), name="tidy", daemon=True).start()
+    return store
+
+
 def _tidy(program: Program, store: ConversationStore) -> None:
-    """Empty the trash of what lay there long enough, beside the app; the next start makes up for a failure."""
+    """Let go of what lay in the trash long enough; the next start makes up for a failure."""
     from mistral_chat.errors import StoreError
 
-    other = store.another()
     try:
-        program.tidy(other)
+        program.tidy(store)
     except StoreError as error:
         log.warning("the trash could not be emptied: %s", type(error).__name__)
     finally:
-        other.close()
+        store.close()
