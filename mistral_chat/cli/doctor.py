@@ -56,12 +56,12 @@ def doctor(program: Program, *, privacy: bool) -> None:
     sys.exit(1 if wrong else 0)
 
 
-def _looked(look: Callable[[Program], Iterator[Finding]], program: Program) -> list[Finding]:
+def _looked(look: Callable[[Program], Iterator[Finding]], program: Program) -> Iterator[Finding]:
     """What `look` finds; an error on the way is a finding too, and the others still have their turn."""
     try:
-        return list(look(program))
+        yield from look(program)
     except MistralChatError as error:
-        return [Finding("wrong", look.__name__.strip("_"), str(error))]
+        yield Finding("wrong", look.__name__.strip("_"), str(error))
 
 
 def _system(_program: Program) -> Iterator[Finding]:
@@ -72,9 +72,8 @@ def _system(_program: Program) -> Iterator[Finding]:
 def _settings(program: Program) -> Iterator[Finding]:
     given = sum(source != "default" for _, _, source in program.configuration.rows())
     file = program.paths.config_file
-    yield Finding(
-        "ok", "settings", f"{file} {'is read' if file.is_file() else 'is not there'}; {given} settings differ in source"
-    )
+    place = f"{file} is read" if file.is_file() else f"{file} is not there"
+    yield Finding("ok", "settings", f"{place}; {given} settings are not left at their defaults")
 
 
 def _engine(program: Program) -> Iterator[Finding]:
@@ -99,9 +98,8 @@ def _weights(program: Program) -> Iterator[Finding]:
     for weights in usable:
         checked = {True: ", verified", False: ", NOT what was published", None: ""}[weights.verified]
         verdict: Verdict = "wrong" if weights.verified is False else "ok"
-        yield Finding(
-            verdict, "weights", f"{weights.name} ({weights.bytes / 1e9:.2f} GB, {weights.source}{checked}): {weights.path}"
-        )
+        size = f"{weights.bytes / 1e9:.2f} GB"
+        yield Finding(verdict, "weights", f"{weights.name} ({size}, {weights.source}{checked}): {weights.path}")
     for each in refused:
         yield Finding("note", "weights", f"{each.path} cannot be used: {each.reason}")
     library.find(program.settings.model)

@@ -18,11 +18,8 @@ def account(program: Program) -> str:
         ConfigError: the settings cannot be used.
     """
     paths, settings = program.paths, program.settings
-    snapshots = (
-        f"kept, at most {settings.snapshots.budget / 1e9:.1f} GB"
-        if settings.snapshots.enabled
-        else "not kept (snapshots.enabled)"
-    )
+    budget = f"kept, at most {settings.snapshots.budget / 1e9:.1f} GB"
+    snapshots = budget if settings.snapshots.enabled else "not kept (snapshots.enabled)"
     trash = f"{settings.trash_days} days" if settings.trash_days else "until you empty the trash"
     written = [
         (f"{paths.database} (with -wal and -shm while it is open)", "what you and the model said, drafts and titles"),
