@@ -172,6 +172,11 @@ class Program:
             if program.load is not None:
                 return program.load(program, weights, chosen, on_progress)
             from mistral_chat.engine.llama.engine import open_engine
+            from mistral_chat.engine.llama.probe import probe
+
+            def try_out() -> None:
+                record = program.paths.data_dir / "tried"
+                probe(weights.path, settings=program.settings.engine, prompt_format=chosen, record=record, note=saved)
 
             return open_engine(
                 weights.path,
@@ -181,6 +186,7 @@ class Program:
                 prompt_format=chosen,
                 snapshots=program.snapshots() if saved else None,
                 on_progress=on_progress,
+                before_loading=None if weights.verified else try_out,
             )
 
         return load

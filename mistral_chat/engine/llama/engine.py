@@ -32,6 +32,7 @@ def open_engine(
     prompt_format: str | None = None,
     snapshots: SnapshotFolder | None = None,
     on_progress: Callable[[float], bool] | None = None,
+    before_loading: Callable[[], None] | None = None,
     checked: bool = False,
 ) -> RollingEngine:
     """Load the weights at `path` and make an engine of them. Belongs to the calling thread from then on.
@@ -44,6 +45,7 @@ def open_engine(
         prompt_format: how messages become tokens, where the file's own way is not to be used.
         snapshots: where KV states are kept; None keeps none.
         on_progress: is told the share of the weights that is loaded; answers False to give up.
+        before_loading: is called once it is known that the model fits, and may refuse by raising.
         checked: check the ledger against the cache after every step, at some cost.
 
     Raises:
@@ -54,6 +56,8 @@ def open_engine(
     """
     adapters = parse_adapters(settings.lora)
     plan = _plan(path, name, settings, context)
+    if before_loading is not None:
+        before_loading()
     model = Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, on_progress=on_progress)
     try:
         model.require_writing()

@@ -26,7 +26,7 @@ TIMEOUT = 600.0
 """Seconds after which a child that neither answers nor dies is given up."""
 
 
-def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, record: Path) -> None:
+def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, record: Path, note: bool = True) -> None:
     """Let a child load the weights at `path` and say two tokens with them, unless `record` says that this went well before.
 
     Trouble that is no crash is left to the real loading, which tells it better.
@@ -36,6 +36,7 @@ def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, re
         settings: how llama.cpp is to run.
         prompt_format: how messages become tokens, where the file's own way is not to be used.
         record: a file with a line for each set of weights and settings that survived.
+        note: whether to add a line for this one.
 
     Raises:
         EngineLoadFailed: the child died or did not answer.
@@ -66,7 +67,7 @@ def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, re
             f"llama.cpp died of it ({name}) when it was tried apart from the chat. The file is damaged, or this build of "
             "llama-cpp-python does not suit the processor: try `engine.repack: false` in config.yaml, or another file.",
         )
-    if done.returncode == 0:
+    if done.returncode == 0 and note:
         with os.fdopen(os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
             file.write(mark + "\n")
 
