@@ -49,7 +49,12 @@ class Layout:
     """Whether all that was written stands where `written` says, or the template rewrote some of it."""
 
     def find(self, block: int, start: int, end: int) -> tuple[int, int] | None:
-        """Where the part of a block's text from `start` to `end` stands; None when it does not."""
+        """Where the part of a block's text from `start` to `end` stands; None when it does not.
+
+        Where the layout is not exact, that is the whole block, because its parts cannot be told from each other.
+        """
+        if not self.exact:
+            start, end = 0, len(self.text)
         found = [
             (max(piece.start, piece.start + start - piece.offset), min(piece.end, piece.start + end - piece.offset))
             for piece in self.by_block.get(block, ())
@@ -101,12 +106,10 @@ def lay_out(renderer: Renderer, specials: SpecialTexts, blocks: Sequence[Block],
         spans = [(piece.start, piece.end) for piece in found]
         return _layout(text, found, pieces[0::2], outside(spans), exact=True)
 
-    in_reply = specials.breakable_in_reply(renderer.source)
-
     def marked(edges: bool) -> Callable[[int, _Field], str]:  # noqa: FBT001 (two ways of one thing)
         def write(i: int, field: _Field) -> str:
             reply = blocks[field.block].role is Role.ASSISTANT
-            broken = _broken(field.text, in_reply if reply else specials.breakable, break_)
+            broken = _broken(field.text, specials.breakable_in_reply if reply else specials.breakable, break_)
             return _edged(broken, f"{open_}{i}{close}", f"{open_}{i}{again}") if edges else broken
 
         return write

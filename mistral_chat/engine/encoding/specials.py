@@ -10,7 +10,6 @@ from mistral_chat.engine.encoding.text import any_of
 from mistral_chat.engine.encoding.tokenizer import CONTROLS, Attribute, Tokenizer
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Iterable, Sequence
 
 _SPACES = " \t\n\v\f\r"
@@ -40,17 +39,11 @@ class SpecialTexts:
         self._found: dict[str, tuple[str, ...]] = {}
         self.breakable = any_of(text for text in self._ordered if not text.isspace())
         """Finds any special text that is not white space alone."""
+        thoughts = {"<think>", "</think>"} & tokenizer.user_defined.keys()
+        self.breakable_in_reply = any_of(text for text in self._ordered if not text.isspace() and text not in thoughts)
+        """The same, but for the marks around a thought, which templates look for in a reply."""
         self.markers = frozenset(text for text in tokenizer.user_defined if text.startswith(_MARKS))
         """User-defined texts that look as if they were meant as control tokens."""
-
-    def breakable_in_reply(self, source: str) -> re.Pattern[str] | None:
-        """Finds the special texts in a reply that the template `source` does not look for by itself."""
-        mentioned = [text for text in self._tokenizer.user_defined if text in source]
-        return (
-            any_of(text for text in self._ordered if not text.isspace() and text not in mentioned)
-            if mentioned
-            else self.breakable
-        )
 
     def within(self, parts: Iterable[str]) -> list[str]:
         """The special texts that any of `parts` holds, in llama.cpp's order."""

@@ -14,7 +14,7 @@ from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.arrange import Arrangement, arrangements
 from mistral_chat.engine.encoding.format import NOTHING_SAMPLED, Encoding, MessageEncoding, Span, TurnTokens
 from mistral_chat.engine.encoding.layout import Layout, lay_out
-from mistral_chat.engine.encoding.renderer import TemplateRefusedError
+from mistral_chat.engine.encoding.renderer import ESCAPE, TemplateRefusedError
 from mistral_chat.engine.encoding.shape import learn
 from mistral_chat.engine.encoding.specials import Fragment, SpecialTexts
 from mistral_chat.engine.encoding.text import TextEncoder
@@ -106,16 +106,16 @@ class TemplateFormat:
             return Encoding(self.encode(system, [PromptTurn(key="", user="x")]).head, ())
         drawn = {place: tuple(sampled[turn.key]) for place, turn in enumerate(turns) if sampled.get(turn.key)}
         last = len(turns) - 1
+        begun = () if closed else drawn.pop(last, ())
         messages = [Message(Role.SYSTEM, system)] if system else []
         owners: list[tuple[int, int | None]] = []
         for place, turn in enumerate(turns):
             messages.append(Message(Role.USER, turn.user))
-            reply = turn.reply or ("…" if place in drawn and (place != last or closed) else "")
+            reply = "" if begun and place == last else turn.reply or ("…" if place in drawn else "")
             owners.append((len(messages) - 1, len(messages) if reply else None))
             messages += [Message(Role.ASSISTANT, reply)] if reply else []
         arrangement, layout = self._lay_out(messages, closed=closed)
         places = self._places(arrangement, layout, owners)
-        begun = drawn.pop(last, ()) if owners[last][1] is None else ()
         cuts = {place: self._cut(layout, arrangement, owners[place][1], tokens) for place, tokens in drawn.items()}
         kept = {place: cut for place, cut in cuts.items() if cut is not None}
         for place, cut in kept.items():
@@ -155,9 +155,11 @@ class TemplateFormat:
                 )
             except TemplateRefusedError as error:
                 refusal = error
-            else:
+                continue
+            told = (place for place, each in enumerate(messages) if each.role is not Role.ASSISTANT and each.content.strip())
+            if not layout.exact or all(layout.find(*arrangement.part(place)) for place in told):
                 return arrangement, layout
-        raise refusal or PromptFormatError("There is nothing to encode. Write a message first.")
+        raise refusal or PromptFormatError(f"The model's chat template leaves out what was said to it. {ESCAPE}")
 
     def _places(self, arrangement: Arrangement, layout: Layout, owners: Sequence[tuple[int, int | None]]) -> list[_Place]:
         """Where each turn stands. Where a message's text is not found, the place is made up from what surrounds it."""
@@ -193,7 +195,7 @@ class TemplateFormat:
         block, start, end = arrangement.part(reply)
         found = layout.find(block, start, end)
         said = arrangement.blocks[block].text[start:end]
-        if not layout.exact or found is None or layout.text[found[0] : found[1]].strip() != said.strip():
+        if found is None or layout.text[found[0] : found[1]].strip() != said.strip():
             return None
         leading = self._shape.leading
         lead = len(leading) if leading and layout.text.startswith(leading, found[0] - len(leading)) else 0

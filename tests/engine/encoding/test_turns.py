@@ -1,0 +1,145 @@
+"""A prompt cut at its turns: nothing between them, nothing lost, and replies as the model drew them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from support import conversations as make
+from support.chat_templates import FAMILIES
+from support.gguf_factory import write_gguf
+
+from mistral_chat.conversation import Message, Role
+from mistral_chat.engine.encoding.choose import choose_format
+from mistral_chat.generation import PromptTurn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mistral_chat.engine.encoding.format import PromptFormat
+    from mistral_chat.engine.llama.vocabulary import Vocabulary
+
+NATIVE = ("v1", "v2", "v3", "v3-no-space", "v7", "tekken", "chatml", "chatml-user-defined")
+
+Opened = tuple["Vocabulary", "PromptFormat"]
+
+
+@pytest.fixture(params=[*NATIVE, *FAMILIES], ids=str)
+def opened(request: pytest.FixtureRequest, vocabulary: Callable[[str | Path], Vocabulary], gguf_folder: Path) -> Opened:
+    if request.param in NATIVE:
+        found = vocabulary(request.param)
+        return found, choose_format(found, found.template, found.name, None)
+    path = gguf_folder / "all marks.gguf"
+    if not path.exists():
+        write_gguf(path, "v1", control=sorted({text for _, texts in FAMILIES.values() for text in texts}))
+    return vocabulary(path), choose_format(vocabulary(path), FAMILIES[request.param][0], "", "template")
+
+
+def test_the_turns_are_the_whole_prompt(opened: Opened, conversations: int, seed: int) -> None:
+    _, chosen = opened
+    rng = Random(f"{seed} turns")
+    for number in range(max(10, conversations // 5)):
+        history = make.turns(rng, make.HOSTILE if number % 2 else ())
+        system = make.text(rng, make.HOSTILE) if rng.random() < 0.5 else ""
+        closed = rng.random() < 0.3
+        encoding = chosen.encode(system, history, closed=closed)
+        whole = chosen.encode_messages(make.as_messages(system, history), closed=closed)
+        note = f"seed {seed}, history {number}: {system!r} {history!r}"
+        assert encoding.tokens == whole.tokens, note
+        assert [turn.key for turn in encoding.turns] == [turn.key for turn in history], note
+        for turn, made in zip(history, encoding.turns, strict=True):
+            assert turn.reply or not made.reply, note
+            assert made.reply or not turn.reply.strip(), note
+        assert closed or not encoding.turns[-1].closing, note
+
+
+def test_spans_are_in_order_and_hold_their_messages(opened: Opened, conversations: int, seed: int) -> None:
+    vocabulary, chosen = opened
+    rng = Random(f"{seed} spans")
+    for number in range(max(10, conversations // 5)):
+        messages = make.messages(rng, make.HOSTILE if number % 2 else ())
+        encoding = chosen.encode_messages(messages)
+        for span in encoding.spans:
+            assert 0 <= span.start < span.end <= len(encoding.tokens)
+            spelled = b"".join(vocabulary.piece(token) for token in encoding.tokens[span.start : span.end]).decode(
+                "utf-8", "replace"
+            )
+            said = (
+                messages[span.message].content.replace("\u2581", " ")
+                if vocabulary.is_sentencepiece
+                else messages[span.message].content
+            )
+            assert said.strip() in spelled or said.strip().replace("w", "vv") in spelled, f"seed {seed}, conversation {number}"
+        shown = {span.message for span in encoding.spans}
+        missing = [each for place, each in enumerate(messages) if place not in shown and each.content.strip()]
+        assert not missing, f"seed {seed}, conversation {number}: {missing!r}"
+
+
+def test_replies_stand_as_the_model_drew_them(opened: Opened) -> None:
+    vocabulary, chosen = opened
+    history = [
+        PromptTurn(key="a", user="One?", reply="First reply"),
+        PromptTurn(key="b", user="Two?", reply="Second reply"),
+        PromptTurn(key="c", user="Three?"),
+    ]
+    drawn = {"b": vocabulary.tokenize("Sec") + vocabulary.tokenize("ond") + vocabulary.tokenize("reply")}
+    plain = chosen.encode("Be brief.", history)
+    encoding = chosen.encode("Be brief.", history, sampled=drawn)
+    assert encoding.turns[1].reply == tuple(drawn["b"])
+    assert encoding.head == plain.head
+    assert encoding.turns[0].reply == plain.turns[0].reply
+    assert encoding.turns[2] == plain.turns[2]
+    assert all(turn.closing for turn in encoding.turns[:2])
+
+
+def test_a_reply_that_is_being_written_extends_the_prompt(opened: Opened) -> None:
+    vocabulary, chosen = opened
+    history = [PromptTurn(key="a", user="One?", reply="First"), PromptTurn(key="b", user="Two?")]
+    asked = chosen.encode("Be brief.", history)
+    drawn = tuple(vocabulary.tokenize("Some thing"))
+    empty = chosen.encode("Be brief.", history, sampled={"b": drawn})
+    assert empty.tokens == asked.tokens + drawn
+    written = chosen.encode("Be brief.", [history[0], replace(history[1], reply="Some thing")], sampled={"b": drawn})
+    assert written.tokens == asked.tokens + drawn
+    ended = chosen.encode("Be brief.", [history[0], replace(history[1], reply="Some thing")], sampled={"b": drawn}, closed=True)
+    assert ended.turns[-1].closing
+
+
+def test_nothing_said_yet_leaves_the_head(opened: Opened) -> None:
+    _, chosen = opened
+    system = "Be brief."
+    started = chosen.encode(system, [PromptTurn(key="a", user="Hello")])
+    assert chosen.encode(system, []).head == started.head
+    assert chosen.encode(system, []).turns == ()
+
+
+def test_what_was_asked_in_vain_is_asked_together(opened: Opened) -> None:
+    _, chosen = opened
+    history = [
+        PromptTurn(key="a", user="One?"),
+        PromptTurn(key="b", user="Two?"),
+        PromptTurn(key="c", user="Three?", reply="Yes"),
+        PromptTurn(key="d", user="Four?"),
+    ]
+    encoding = chosen.encode("", history)
+    for turn in encoding.turns[:2]:
+        assert turn.prompt
+        assert turn.reply == turn.closing == ()
+    assert encoding.tokens == chosen.encode_messages(make.as_messages("", history)).tokens
+
+
+def test_messages_of_one_role_in_any_order_are_taken(opened: Opened) -> None:
+    _, chosen = opened
+    for roles in (
+        [Role.ASSISTANT],
+        [Role.SYSTEM],
+        [Role.ASSISTANT, Role.ASSISTANT, Role.USER],
+        [Role.USER, Role.SYSTEM, Role.SYSTEM, Role.USER],
+        [Role.SYSTEM, Role.ASSISTANT, Role.USER],
+    ):
+        messages = [Message(role, f"This is {place}") for place, role in enumerate(roles)]
+        shown = {span.message for span in chosen.encode_messages(messages).spans}
+        assert shown == set(range(len(messages))), roles
