@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import WeightsUnusable
 from mistral_chat.weights.catalog import Shape, quantization_in
-from mistral_chat.weights.gguf import BLOCKS, Header, read_header
+from mistral_chat.weights.gguf import Header, read_header
 from mistral_chat.weights.stores import parts_of
+from mistral_chat.weights.tensors import BLOCKS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_LAYERS: Final = 512
 """llama.cpp aborts the process above it (LLAMA_MAX_LAYERS), and at 0."""
+
+MOST_EXPERTS: Final = 512
+"""llama.cpp aborts the process above it (LLAMA_MAX_EXPERTS)."""
 
 _FILE_TYPES: Final = {
     0: "F32",
@@ -79,6 +83,8 @@ _EMBEDDING: Final = frozenset(
 )
 """Architectures of models that turn text into numbers or sound and write no replies."""
 
+_NO_CHAT_TOKENIZERS: Final = frozenset({"bert", "t5", "none", "no_vocab"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -110,6 +116,8 @@ def read_facts(path: Path) -> Facts:
     header = read_header(path)
     parts = parts_of(path)
     others = [_part(path, part) for part in parts[1:]]
+    for other in others:
+        _check_tensors(other)
     claimed = header.number("split.count") or 1
     if claimed > 1 and claimed != len(parts):
         raise WeightsUnusable(path, f"this is one of {claimed} parts of a model, and its name does not say which.")
@@ -134,9 +142,12 @@ def check_chat(header: Header) -> None:
         raise WeightsUnusable(path, f"this model ({architecture}) turns text into numbers for search and writes no replies.")
     if "tokenizer.ggml.tokens" not in header.lengths or not header.text("tokenizer.ggml.model"):
         raise WeightsUnusable(path, "the file has no vocabulary, so it cannot read or write text.")
+    if (tokenizer := header.text("tokenizer.ggml.model")) in _NO_CHAT_TOKENIZERS:
+        raise WeightsUnusable(path, f"its vocabulary ({tokenizer}) belongs to models that write no replies.")
     if not header.tensors and not header.number("split.count"):
         raise WeightsUnusable(path, _NO_CHAT["vocab"])
     _check_numbers(header, architecture)
+    _check_tensors(header)
     words = header.lengths["tokenizer.ggml.tokens"]
     for key in ("tokenizer.ggml.scores", "tokenizer.ggml.token_type"):
         if header.lengths.get(key, words) != words:
@@ -156,7 +167,7 @@ def _check_numbers(header: Header, architecture: str) -> None:
         "attention.value_length": (1, 1 << 16),
         "rope.dimension_count": (0, 1 << 16),
         "feed_forward_length": (0, 1 << 24),
-        "expert_count": (0, 1 << 12),
+        "expert_count": (0, MOST_EXPERTS),
     }
     for key, (low, high) in {**ranges, **optional}.items():
         full = f"{architecture}.{key}"
@@ -166,8 +177,22 @@ def _check_numbers(header: Header, architecture: str) -> None:
         if number is not None and not low <= number <= high:
             raise WeightsUnusable(header.path, f"the file is damaged or hostile: {full} is {number:,}, not {low} to {high:,}.")
     experts, used = header.number(f"{architecture}.expert_count") or 0, header.number(f"{architecture}.expert_used_count") or 0
-    if used > experts:
+    if used > experts or (experts and not used):
         raise WeightsUnusable(header.path, f"the file is damaged: it uses {used} of {experts} experts.")
+    if (header.number(f"{architecture}.nextn_predict_layers") or 0) > (header.number(f"{architecture}.block_count") or 0):
+        raise WeightsUnusable(header.path, "the file is damaged: it has more layers to guess ahead with than layers.")
+    for key in ("layer_norm_rms_epsilon", "layer_norm_epsilon"):
+        value = header.metadata.get(f"{architecture}.attention.{key}", 0.0)
+        if not isinstance(value, float) or not 0 <= value <= 1:
+            raise WeightsUnusable(header.path, f"the file is damaged: {architecture}.attention.{key} is {value!r}.")
+
+
+def _check_tensors(header: Header) -> None:
+    """llama.cpp computes with vectors only as F32, and aborts the process on others."""
+    for tensor in header.tensors:
+        if len(tensor.dimensions) == 1 and tensor.kind != 0:
+            kind = BLOCKS[tensor.kind][0] if tensor.kind in BLOCKS else str(tensor.kind)
+            raise WeightsUnusable(header.path, f"the file is damaged: its vector {tensor.name!r} has the type {kind}, not F32.")
 
 
 def _part(first: Path, part: Path) -> Header:

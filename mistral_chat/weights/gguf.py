@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from mistral_chat.errors import WeightsUnusable
+from mistral_chat.weights.tensors import BLOCKS, TensorRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,78 +27,19 @@ MOST_ITEMS: Final = 8_000_000
 LONGEST_KEY: Final = 1024
 LONGEST_TEXT: Final = 4 << 20
 """A longer text is refused; the longest chat templates have about 100 kB."""
+WORDS: Final = "tokenizer.ggml.tokens"
+"""Where the vocabulary stands."""
 KEPT_ITEMS: Final = 1024
 """Longer arrays are counted and not kept."""
 _WINDOW = 1 << 20
 _LONGEST_NAME = 63
 _MOST_DIMENSIONS = 4
 _LARGEST_TYPE = 64
+_LEAST_ALIGNMENT = 32
+"""llama.cpp maps tensors into memory and aborts the process where they are not aligned to this."""
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _FORMATS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
 _SIZES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in _FORMATS.items()}
-
-BLOCKS: Final = {
-    0: ("F32", 1, 4),
-    1: ("F16", 1, 2),
-    2: ("Q4_0", 32, 18),
-    3: ("Q4_1", 32, 20),
-    6: ("Q5_0", 32, 22),
-    7: ("Q5_1", 32, 24),
-    8: ("Q8_0", 32, 34),
-    10: ("Q2_K", 256, 84),
-    11: ("Q3_K", 256, 110),
-    12: ("Q4_K", 256, 144),
-    13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210),
-    16: ("IQ2_XXS", 256, 66),
-    17: ("IQ2_XS", 256, 74),
-    18: ("IQ3_XXS", 256, 98),
-    19: ("IQ1_S", 256, 50),
-    20: ("IQ4_NL", 32, 18),
-    21: ("IQ3_S", 256, 110),
-    22: ("IQ2_S", 256, 82),
-    23: ("IQ4_XS", 256, 136),
-    24: ("I8", 1, 1),
-    25: ("I16", 1, 2),
-    26: ("I32", 1, 4),
-    27: ("I64", 1, 8),
-    28: ("F64", 1, 8),
-    29: ("IQ1_M", 256, 56),
-    30: ("BF16", 1, 2),
-    34: ("TQ1_0", 256, 54),
-    35: ("TQ2_0", 256, 66),
-    39: ("MXFP4", 32, 17),
-    40: ("NVFP4", 64, 36),
-}
-"""How each tensor type is stored: its name, how many weights make a block, and how many bytes a block takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorRecord:
-    """What the header says of one tensor."""
-
-    name: str
-    dimensions: tuple[int, ...]
-    kind: int
-    """The type, as in `BLOCKS`."""
-    offset: int
-    """Where its bytes begin, after the header."""
-
-    @property
-    def elements(self) -> int:
-        """How many weights it has."""
-        product = 1
-        for dimension in self.dimensions:
-            product *= dimension
-        return product
-
-    @property
-    def bytes(self) -> int | None:
-        """How many bytes it takes; None for a type that is not known here."""
-        if self.kind not in BLOCKS:
-            return None
-        _, weights, size = BLOCKS[self.kind]
-        return self.elements // weights * size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +158,8 @@ class _Reader:
             raise self._damaged(f"{key} claims {count:,} items")
         self._lengths[key] = count
         if kind == _STRING:
-            return self._texts(key, count)
+            self._texts(key, count)
+            return None
         if kind not in _FORMATS:
             raise self._damaged(f"the items of {key} have the unknown type {kind}")
         if count > KEPT_ITEMS:
@@ -224,22 +167,28 @@ class _Reader:
             return None
         return tuple(self._scalar(kind) for _ in range(count))
 
-    def _texts(self, key: str, count: int) -> tuple[str, ...] | None:
+    def _texts(self, key: str, count: int) -> None:
+        """Go through texts without keeping them; those of the vocabulary must differ, or llama.cpp aborts the process."""
         if count * 8 > self._size - self._position():
             raise self._cut(f"{key} claims {count:,} texts")
         unpack = struct.Struct("<Q").unpack_from
+        words: set[bytes] = set()
+        filled = 0
         for _ in range(count):
-            at = self._at
-            if len(self._window) - at < 8:  # noqa: PLR2004 (a length takes eight bytes)
+            if len(self._window) - self._at < 8:  # noqa: PLR2004 (a length takes eight bytes)
                 self._fill(8)
-                at = self._at
-            end = at + 8 + unpack(self._window, at)[0]
-            if end <= len(self._window):
-                self._at = end
-            else:
-                self._at = at + 8
-                self._skip(end - at - 8)
-        return None
+            length = unpack(self._window, self._at)[0]
+            start, end = self._at + 8, self._at + 8 + length
+            if end > len(self._window):
+                self._check_length(length, LONGEST_TEXT, key)
+                self._fill(8 + length)
+                start, end = 8, 8 + length
+            self._at = end
+            if key == WORDS and length:
+                words.add(self._window[start:end])
+                filled += 1
+        if len(words) != filled:
+            raise self._damaged("two words of its vocabulary are the same")
 
     def _tensor(self) -> TensorRecord:
         name = self._text(_LONGEST_NAME, "a tensor's name")
@@ -258,7 +207,7 @@ class _Reader:
 
     def _check_extent(self, records: tuple[TensorRecord, ...], metadata: dict[str, Value]) -> None:
         alignment = metadata.get("general.alignment", 32)
-        if type(alignment) is not int or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
+        if type(alignment) is not int or not _LEAST_ALIGNMENT <= alignment <= 1 << 20 or alignment & (alignment - 1):
             raise self._damaged(f"general.alignment is {alignment!r}")
         start = -(-self._position() // alignment) * alignment
         expected: int | None = 0
@@ -277,11 +226,14 @@ class _Reader:
 
     def _text(self, limit: int, what: str) -> str:
         length = self._number("Q")
-        if length > limit:
-            if length > self._size - self._position():
-                raise self._cut(f"{what} claims {length:,} bytes")
-            raise self._damaged(f"{what} has {length:,} bytes")
+        self._check_length(length, limit, what)
         return self._take(length).decode("utf-8", "replace")
+
+    def _check_length(self, length: int, limit: int, what: str) -> None:
+        if length > self._size - self._position():
+            raise self._cut(f"{what} claims {length:,} bytes")
+        if length > limit:
+            raise self._damaged(f"{what} has {length:,} bytes")
 
     def _number(self, code: str) -> int:
         form = f"<{code}"
