@@ -21,6 +21,7 @@ from urllib.parse import quote
 from mistral_chat.errors import StoreDamaged, StoreTooNew
 from mistral_chat.store.instances import Instance
 from mistral_chat.store.migrations import STEPS, applied, migrate
+from mistral_chat.store.text import readable
 from mistral_chat.store.trouble import damaged, translated
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Database:
     ) -> None:
         """Take over an open `connection` to the file at `path`, or to memory when that is None."""
         connection.row_factory = sqlite3.Row
+        connection.text_factory = readable
         self._connection = connection
         self._lock = threading.RLock()
         self._busy_seconds = busy_seconds
@@ -118,6 +120,16 @@ class Database:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise damaged(self.path, str(verdict))
+
+    def cut_log(self) -> bool:
+        """Move the write-ahead log into the file and cut it to nothing; False at once when another connection needs it."""
+        with self.outside_transactions() as connection:
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")
+        return not busy
 
     def another(self) -> Database:
         """A further connection to the same file, for another thread. A database in memory has only one: itself."""

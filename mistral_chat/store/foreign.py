@@ -16,6 +16,7 @@ from urllib.parse import quote
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import ImportFailed
 from mistral_chat.export.tree import ConversationTree, TreeTurn
+from mistral_chat.store.text import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +35,7 @@ def foreign_trees(path: Path) -> list[ConversationTree]:
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
-            connection.text_factory = lambda raw: raw.decode(errors="replace")
+            connection.text_factory = readable
             connection.row_factory = sqlite3.Row
             tables = {row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)

@@ -65,7 +65,7 @@ class Instance:
 
 
 def living(database: Path) -> list[str]:
-    """The names of the instances that are writing to the file `database`, or may be about to."""
+    """The names of the instances that have written to the file `database` and still run. What dead ones left is removed."""
     here = Instance(database)
     prefix, suffix = f"{database.name}.", ".writing"
     names = [path.name.removeprefix(prefix).removesuffix(suffix) for path in database.parent.glob(f"*{suffix}")]

@@ -15,7 +15,7 @@ from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError
 from mistral_chat.store import index
 from mistral_chat.store.database import create, open_database
 from mistral_chat.store.instances import living
-from mistral_chat.store.rows import stamp
+from mistral_chat.store.rows import SUMMARY, moment, stamp, stored_conversation, turn_value
 from mistral_chat.store.salvage import Salvage, salvage, with_head_of
 from mistral_chat.store.text import first_line
 from mistral_chat.store.trouble import translated
@@ -73,7 +73,7 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> Repaired:
 
 
 def _sound(path: Path, now: Callable[[], datetime]) -> bool:
-    """Whether the file opens, its structure is whole and its index fits together."""
+    """Whether the file opens, its structure is whole, its index fits together and every value in it can be read."""
     try:
         database = open_database(path, now=now)
     except StoreDamaged:
@@ -82,6 +82,11 @@ def _sound(path: Path, now: Callable[[], datetime]) -> bool:
         database.check()
         with database.write() as connection:
             connection.execute("INSERT INTO found (found) VALUES ('integrity-check')")
+            for conversation in connection.execute(SUMMARY):
+                stored_conversation(conversation)
+            for turn in connection.execute("SELECT * FROM turns"):
+                turn_value(turn)
+                moment(turn["created"])
     except StoreDamaged:
         return False
     finally:
@@ -102,20 +107,22 @@ def _in_use(path: Path) -> bool:
 
 def _read(path: Path, fresh: Path, folder: Path, now: str) -> Salvage:
     """Salvage the file, with a borrowed first page if its own is of no use."""
-    with contextlib.suppress(sqlite3.DatabaseError):
-        return salvage(path, now)
+    with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
+        saved = salvage(path, now)
+        if saved.turns or saved.conversations:
+            return saved
     patched = folder / "patched.db"
     with_head_of(path, fresh, patched)
     log = path.with_name(path.name + "-wal")
     if log.exists():
         shutil.copy(log, folder / "patched.db-wal")
-    try:
+    with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
         saved = salvage(patched, now)
-    except sqlite3.DatabaseError as error:
-        raise StoreDamaged(f"Nothing in {path} can be read. It was left as it is. Put a backup in its place.") from error
-    if not saved.turns and not saved.conversations:
-        raise StoreDamaged(f"Nothing was found in {path}. It was left as it is. Put a backup in its place, or move it away.")
-    return saved
+        if saved.turns or saved.conversations:
+            return saved
+    raise StoreDamaged(
+        f"No conversation can be read from {path}. It was left as it is. Put a backup in its place, or move it away."
+    )
 
 
 def _fill(fresh: Path, saved: Salvage) -> None:

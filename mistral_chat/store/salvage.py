@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from mistral_chat.conversation import Usage
 from mistral_chat.generation import Sampling
+from mistral_chat.store.text import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +52,7 @@ def salvage(path: Path, now: str) -> Salvage:
     """
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
     with contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
-        connection.text_factory = lambda raw: raw.decode(errors="replace")
+        connection.text_factory = readable
         connection.row_factory = sqlite3.Row
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         conversations, _ = _readable(connection, "conversations")

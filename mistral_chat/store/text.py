@@ -28,6 +28,11 @@ def storable(text: str) -> str:
     return text.replace("\x00", _REPLACEMENT)
 
 
+def readable(raw: bytes) -> str:
+    """Text as the database gives it back. Damaged letters become U+FFFD: one of them must not hide a whole conversation."""
+    return raw.decode("utf-8", "replace")
+
+
 def one_line(text: str, limit: int = _LONGEST_TITLE) -> str:
     """`text` on one line without control and format characters, cut to `limit` characters with an ellipsis."""
     line = " ".join("".join(map(_visible, storable(text[: 8 * limit]))).split())

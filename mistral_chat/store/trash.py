@@ -112,9 +112,7 @@ class Trash(StorePart):
         """Move the write-ahead log into the database and cut it to nothing, unless readers hold on to it."""
         deadline = time.monotonic() + _LOG_SECONDS
         while True:
-            with self.database.outside_transactions() as connection:
-                (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if not busy:
+            if self.database.cut_log():
                 return True
             if time.monotonic() > deadline:
                 return False

@@ -53,6 +53,8 @@ def translated(path: Path | None) -> Iterator[None]:
         if code == sqlite3.SQLITE_IOERR:
             raise StoreError(f"The disk failed while {place} was used ({error}). Check the disk and try again.") from error
         raise
+    except UnicodeDecodeError as error:  # in the names of tables and columns
+        raise damaged(path, "its outline cannot be read") from error
     except OSError as error:
         raise StoreError(
             f"{place} cannot be opened or written ({error.strerror}). Check who owns the folder and the file."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store import index
 from mistral_chat.store.base import StorePart
+from mistral_chat.store.instances import living
 from mistral_chat.store.rows import sampling_text, usage_text
 from mistral_chat.store.text import first_line, one_line, storable
 
@@ -170,6 +171,8 @@ class Writing(StorePart):
             names = [row["writer"] for row in connection.execute("SELECT DISTINCT writer FROM turns WHERE writer IS NOT NULL")]
         alive = self.database.instance.alive
         dead = [name for name in names if not alive(name)]
+        if self.database.path is not None:
+            living(self.database.path)  # which tidies up after the dead ones that had finished
         if not dead:
             return 0
         recovered = 0

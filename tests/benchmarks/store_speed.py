@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,11 @@ def queries() -> dict[str, list[str]]:
     }
 
 
+def open_conversation(store: ConversationStore, conversation: str) -> None:
+    store.conversation(conversation)
+    store.path_page(conversation)
+
+
 def long_conversation(store: ConversationStore) -> tuple[str, list[str]]:
     """A conversation of 10,000 turns."""
     conversation = store.create(title="A long one")
@@ -92,7 +98,7 @@ def measure(path: Path) -> bool:
     """Print every figure; whether one is over its limit."""
     report = Report()
     report.measure("start: open the database", [lambda: opened(path).close()] * 9, 100)
-    start = f"from pathlib import Path; from support.make_store import *; open_database(Path({str(path)!r}), now=lambda: datetime.now(UTC))"
+    start = f"from pathlib import Path; from support.stores import open_store; open_store(Path({str(path)!r}))"
     folder = str(Path(__file__).parents[1])
     report.measure(
         "the same in a new process, Python's start included",
@@ -102,15 +108,17 @@ def measure(path: Path) -> bool:
     report.measure("check the whole file (beside the work)", [store.database.check] * 3)
     report.measure("list the first 200", [store.summaries] * 15, 100)
     report.measure("list 200 from 9,000 on", [lambda: store.summaries(offset=9_000)] * 9, 100)
-    report.measure("filter the list by title", [lambda word=word: store.summaries(contains=word) for word in vocabulary()[100:110]], 100)
+    report.measure("filter the list by title", [partial(store.summaries, contains=word) for word in vocabulary()[100:110]], 100)
     some = [summary.conversation_id for summary in store.summaries(limit=10_000)][::500]
-    report.measure("open a conversation", [lambda each=each: (store.conversation(each), store.path(each)) for each in some], 100)
+    report.measure("open a conversation", [partial(open_conversation, store, each) for each in some], 100)
     for kind, each in queries().items():
-        report.measure(f"search: {kind}", [lambda query=query: store.search(query) for query in each], 50)
+        report.measure(f"search: {kind}", [partial(store.search, query) for query in each], 50)
     report.measure("input history", [lambda: store.input_history(100)] * 9, 50)
     conversation, turns = long_conversation(store)
     report.measure("long conversation: last page", [lambda: store.path_page(conversation, limit=50)] * 9, 50)
-    report.measure("long conversation: page above the middle", [lambda: store.path_page(conversation, before=turns[5_000])] * 9, 50)
+    report.measure(
+        "long conversation: page above the middle", [lambda: store.path_page(conversation, before=turns[5_000])] * 9, 50
+    )
     report.measure("long conversation: page below turn 100", [lambda: store.path_page(conversation, after=turns[100])] * 9, 50)
     report.measure("long conversation: select the first turn", [lambda: store.select(turns[0])] * 5, 100)
     report.measure("long conversation: whole path", [lambda: store.path(conversation)] * 3)
@@ -118,9 +126,12 @@ def measure(path: Path) -> bool:
     report.measure("save a growing reply", [lambda: store.write_reply(turns[-1], "because " * 100)] * 30, 20)
     report.measure("end a reply", [lambda: store.finish_reply(turns[-1], "because " * 100, finish_reason="stop")] * 30, 20)
     exported = path.with_name("export.json")
-    report.measure("export everything as JSON", [lambda: exported.write_text("".join(json_lines(store.read_trees(), exported=now())))])
-    report.measure("delete one for good", [lambda each=each: store.delete(each) for each in some[:3]])
+    report.measure(
+        "export everything as JSON", [lambda: exported.write_text("".join(json_lines(store.read_trees(), exported=now())))]
+    )
+    report.measure("delete one for good", [partial(store.delete, each) for each in some[:3]])
     report.measure("delete the long one for good", [lambda: store.delete(conversation)])
+    report.measure("back up", [lambda: store.backup(path.with_name("backup.db"), replace=True)])
     store.close()
     sys.stdout.write(f"{'most memory used':44} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:9.0f} MB\n")
     sys.stdout.write(f"{'conversations in the export':44} {len(json.loads(exported.read_text())['conversations']):9}\n")

@@ -22,7 +22,7 @@ from mistral_chat.store.database import open_database
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SYLLABLES = "ba be bi bo bu da de di do du ka ke ki ko ku la le li lo lu ma me mi mo mu na ne ni no nu ra re ri ro ru".split()
+_SYLLABLES = [consonant + vowel for consonant in "bdklmnr" for vowel in "aeiou"]
 _START = datetime(2025, 1, 1, tzinfo=UTC)
 
 

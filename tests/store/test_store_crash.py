@@ -1,0 +1,132 @@
+"""The program is killed at any moment, or runs twice: nothing that was acknowledged is missing.
+
+`MISTRAL_CHAT_KILLS=200` kills as often as that instead of 20 times.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.stores import assert_index_is_true, chat, open_store
+
+if TYPE_CHECKING:
+    from mistral_chat.store.records import StoredTurn
+
+KILLS = int(os.environ.get("MISTRAL_CHAT_KILLS", "20"))
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(SUPPORT / script), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SUPPORT.parent)},
+    )
+
+
+def test_kill_9_at_random_moments_loses_nothing_that_was_acknowledged(database: Path) -> None:
+    chance = random.Random(9)
+    acknowledged: list[list[str]] = []
+    for _ in range(KILLS):
+        writer = start("store_writer.py", str(database))
+        assert writer.stdout is not None
+        wanted = chance.randrange(1, 60)
+        lines = [writer.stdout.readline() for _ in range(wanted)]
+        writer.send_signal(signal.SIGKILL)
+        lines += writer.communicate()[0].splitlines(keepends=True)
+        assert writer.returncode == -signal.SIGKILL
+        acknowledged += [line.split() for line in lines if line.endswith("\n")]
+        check(database, acknowledged)
+    assert len(acknowledged) > KILLS
+
+
+def check(database: Path, acknowledged: list[list[str]]) -> None:
+    store = open_store(database)
+    store.check()
+    store.recover()
+    turns: dict[str, StoredTurn] = {}
+    for summary in store.summaries(limit=-1):
+        turns |= {turn.turn_id: turn for turn in store.tree(summary.conversation_id)}
+        store.path(summary.conversation_id)
+    assert not any(turn.writing for turn in turns.values())
+    last: dict[str, list[str]] = {}
+    for what, turn_id, *rest in acknowledged:
+        last[turn_id] = [what, *rest]
+    for turn_id, (what, *rest) in last.items():
+        turn = turns[turn_id].turn
+        match what:
+            case "asked":
+                assert turn.user.startswith("question ")
+            case "wrote":
+                assert len(turn.reply) >= int(rest[0])
+            case "finished":
+                assert len(turn.reply) >= int(rest[0])
+                assert turn.finish_reason is not None
+    assert_index_is_true(store)
+    store.close()
+
+
+def test_two_instances_can_write_at_once(database: Path) -> None:
+    store = open_store(database)
+    conversation, _ = chat(store, ("x", "y"))
+    writers = [start("store_twice.py", str(database), conversation, str(150)) for _ in range(2)]
+    version = store.data_version()
+    outputs = [writer.communicate("go\n", timeout=120)[0] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert outputs == ["150\n"] * 2
+    assert store.data_version() != version
+    assert store.conversation(conversation).summary.title == "300"
+    assert len(store.tree(conversation)) == 301
+    assert_index_is_true(store)
+    store.close()
+
+
+def test_a_reply_that_a_living_instance_writes_is_left_alone(database: Path) -> None:
+    writer = start("store_writer.py", str(database), "pause")
+    assert writer.stdout is not None
+    turn = writer.stdout.readline().split()[1]
+    writer.stdout.readline()
+    store = open_store(database)
+    assert store.recover() == 0
+    before = store.turn(turn)
+    assert before.writing
+    writer.kill()
+    writer.communicate()
+    assert store.recover() == 1
+    again = store.turn(turn)
+    assert (again.writing, again.turn.finish_reason, again.turn.reply) == (False, "cancelled", before.turn.reply)
+    store.close()
+    assert [path.name for path in database.parent.iterdir()] == [database.name]
+
+
+def test_an_instance_that_ends_properly_leaves_its_unfinished_reply_to_the_next_start(database: Path) -> None:
+    first = open_store(database)
+    turn = first.add_turn(first.create(), "question", parent_id=None)
+    first.write_reply(turn, "half")
+    second = open_store(database)
+    assert second.recover() == 0
+    first.close()
+    assert second.recover() == 1
+    assert second.turn(turn).turn.finish_reason == "cancelled"
+    assert [hit.turn_id for hit in second.search("half")] == [turn]
+    second.close()
+
+
+def test_changes_of_one_instance_are_noticed_by_the_other(database: Path) -> None:
+    first, second = open_store(database), open_store(database)
+    version = second.data_version()
+    first.summaries()
+    assert second.data_version() == version
+    conversation, _ = chat(first, ("hello", "there"))
+    assert second.data_version() != version
+    assert [each.conversation_id for each in second.summaries()] == [conversation]
+    first.close()
+    second.close()

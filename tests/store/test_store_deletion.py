@@ -1,0 +1,197 @@
+"""After deletion no file the program wrote holds a byte of the text, while the program keeps running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from support.stores import assert_index_is_true, chat, index_entries, open_store, said
+
+from mistral_chat.errors import ConversationNotFound
+from mistral_chat.store import trash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mistral_chat.store.conversations import ConversationStore
+
+SECRETS = ["quetzalcoatl", "xylographie", "wombatique", "Nachtigallenzwiebel", "zirkonium", "vermillon", "玻璃心"]
+"""Words of the doomed conversation: user, reply, title, draft, tag, system prompt, and one without spaces."""
+
+
+def fill(store: ConversationStore) -> str:
+    """50 conversations, one of them full of secrets in every place that holds text; its id."""
+    doomed = ""
+    for place in range(50):
+        if place == 20:
+            doomed, turns = chat(
+                store,
+                (f"about {SECRETS[0]} and {SECRETS[6]}", f"well, {SECRETS[1]} " * 300),
+                ("more", "short"),
+                title=f"The {SECRETS[2]}",
+            )
+            said(store, doomed, f"branch {SECRETS[0]}", SECRETS[1], turns[0])
+            store.write_reply(turns[1], f"grown {SECRETS[1]}")
+            store.save_draft(doomed, f"draft {SECRETS[3]}")
+            store.tag(doomed, SECRETS[4])
+            store.set_system(doomed, f"You love {SECRETS[5]}")
+        chat(store, (f"ordinary question {place}", f"ordinary answer {place} " * 50))
+    return doomed
+
+
+def files_with_secrets(folder: Path) -> dict[str, list[str]]:
+    """The files below `folder` that hold one of the secrets, in any case, and which."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes().lower()
+            hits = [secret for secret in SECRETS if secret.lower().encode() in content]
+            if hits:
+                found[path.name] = hits
+    return found
+
+
+def terms(store: ConversationStore) -> set[str]:
+    """Every word in the index, from a connection of its own, so that it sees what is on the disk."""
+    with contextlib.closing(sqlite3.connect(str(store.database.path))) as connection:
+        return {entry[0] for entry in index_entries(connection)}
+
+
+def assert_no_trace(store: ConversationStore) -> None:
+    assert store.database.path is not None
+    assert files_with_secrets(store.database.path.parent) == {}
+    assert not {term for term in terms(store) for secret in SECRETS if term in secret.lower()}
+
+
+def test_the_text_is_there_before(store: ConversationStore, database: Path) -> None:
+    """The other tests would pass with a search that finds nothing."""
+    fill(store)
+    found = {secret for secrets in files_with_secrets(database.parent).values() for secret in secrets}
+    assert found == set(SECRETS)
+    assert SECRETS[0] in terms(store)
+
+
+def test_a_deleted_conversation_leaves_no_byte_while_the_program_runs(store: ConversationStore) -> None:
+    doomed = fill(store)
+    assert store.delete(doomed)
+    assert_no_trace(store)
+    assert not store.purge_owed()
+    assert len(store.summaries()) == 50
+    assert_index_is_true(store)
+
+
+def test_emptying_the_trash_leaves_no_byte_while_another_instance_is_open(store: ConversationStore, database: Path) -> None:
+    doomed = fill(store)
+    other = open_store(database)
+    assert len(other.summaries()) == 51
+    store.trash(doomed)
+    assert store.empty_trash() == [doomed]
+    assert_no_trace(store)
+    assert len(other.summaries()) == 50
+    other.close()
+
+
+def test_what_was_written_over_goes_with_the_next_deletion(store: ConversationStore) -> None:
+    """Old titles, old drafts and replies that were continued are no less private."""
+    conversation, (turn,) = chat(store, ("question", f"{SECRETS[0]} begins"), title=SECRETS[2])
+    store.rename(conversation, "Plain", by="person")
+    store.save_draft(conversation, SECRETS[3])
+    store.save_draft(conversation, "")
+    store.write_reply(turn, "plain")
+    store.finish_reply(turn, "plain", finish_reason="stop")
+    store.delete(store.create())
+    assert_no_trace(store)
+
+
+@contextlib.contextmanager
+def reading(database: Path) -> Iterator[None]:
+    """Another program that holds on to an old state of the database."""
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM turns").fetchone()
+        yield
+        connection.execute("COMMIT")
+
+
+def test_a_reader_makes_the_purge_owed_and_the_next_one_makes_up_for_it(
+    store: ConversationStore, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trash, "_LOG_SECONDS", 0.1)
+    doomed = fill(store)
+    with reading(database):
+        assert not store.delete(doomed)
+        assert store.purge_owed()
+        assert len(store.summaries()) == 50
+    store.close()
+    again = open_store(database)
+    assert again.purge()
+    assert_no_trace(again)
+    again.close()
+
+
+def test_a_purge_that_was_killed_is_made_up_for(database: Path, store: ConversationStore) -> None:
+    doomed = fill(store)
+    store.close()
+    code = (
+        "import os, sys; from pathlib import Path; from support.stores import open_store; from mistral_chat.store import trash\n"
+        "trash.Trash._merge_index = lambda self: os.kill(os.getpid(), 9)\n"
+        f"open_store(Path({str(database)!r})).delete({doomed!r})"
+    )
+    died = subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "PYTHONPATH": "tests"})
+    assert died.returncode == -9
+    again = open_store(database)
+    with pytest.raises(ConversationNotFound):
+        again.conversation(doomed)
+    assert again.purge_owed()
+    assert again.purge()
+    assert_no_trace(again)
+    again.close()
+
+
+def test_only_what_has_been_in_the_trash_for_long_is_deleted(store: ConversationStore) -> None:
+    old, _ = chat(store, ("old", "x"))
+    young, _ = chat(store, ("young", "x"))
+    store.trash(old)
+    now = store._now()
+    store._now = lambda: now + timedelta(days=29)
+    store.trash(young)
+    store.trash(old)
+    store._now = lambda: now + timedelta(days=31)
+    assert store.empty_trash(older_than=timedelta(days=30)) == [old]
+    assert [each.conversation_id for each in store.summaries(where="trash")] == [young]
+    assert store.empty_trash() == [young]
+    assert store.empty_trash() == []
+
+
+def test_a_restored_conversation_is_as_it_was(store: ConversationStore) -> None:
+    conversation, _ = chat(store, ("keep me", "gladly"))
+    store.tag(conversation, "work")
+    before = (store.conversation(conversation), store.path(conversation))
+    store.trash(conversation)
+    assert store.conversation(conversation).summary.trashed is not None
+    store.restore(conversation)
+    assert (store.conversation(conversation), store.path(conversation)) == before
+
+
+def test_a_large_index_is_merged_in_steps_that_let_others_write(
+    store: ConversationStore, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trash, "_MERGED_PAGES", 1)
+    doomed = fill(store)
+    other = open_store(database)
+    statements: list[str] = []
+    with store.database.outside_transactions() as connection:
+        connection.set_trace_callback(statements.append)
+    assert store.delete(doomed)
+    assert sum("'merge'" in statement for statement in statements) > 3
+    chat(other, ("still", "here"))
+    other.close()
+    assert_no_trace(store)
+    assert_index_is_true(store)

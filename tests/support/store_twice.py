@@ -1,0 +1,35 @@
+"""Reads a number from a conversation's title, adds a turn and writes the next number, many times, beside another like it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.store.database import open_database
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def main() -> None:
+    store = ConversationStore(open_database(Path(sys.argv[1]), now=now), now=now)
+    conversation, times = sys.argv[2], int(sys.argv[3])
+    sys.stdin.readline()
+    done = 0
+    for _ in range(times):
+        with store.database.write():
+            title = store.conversation(conversation).summary.title
+            number = int(title) if title.isdigit() else 0
+            store.rename(conversation, str(number + 1), by="person")
+        turn = store.add_turn(conversation, f"turn {number}", parent_id=None)
+        store.finish_reply(turn, "done", finish_reason="stop")
+        done += 1
+    store.close()
+    sys.stdout.write(f"{done}\n")
+
+
+if __name__ == "__main__":
+    main()
