@@ -139,7 +139,24 @@ class Program:
         from mistral_chat.engine.snapshots import SnapshotFolder
 
         settings = self.settings.snapshots
-        return SnapshotFolder(self.paths.snapshots_dir, budget=settings.budget) if settings.enabled else None
+        if not settings.enabled:
+            return None
+        return SnapshotFolder(self.paths.snapshots_dir, budget=settings.budget, still_there=self._has_conversation)
+
+    def _has_conversation(self, conversation_id: str) -> bool:
+        """Whether a conversation is still kept. Opens the store anew, because any thread may ask."""
+        from mistral_chat.errors import ConversationNotFound
+        from mistral_chat.store.conversations import ConversationStore
+        from mistral_chat.store.database import open_database
+
+        store = ConversationStore(open_database(self.paths.database, now=self.now), now=self.now)
+        try:
+            store.conversation(conversation_id)
+        except ConversationNotFound:
+            return False
+        finally:
+            store.close()
+        return True
 
     def forget_snapshots(self, conversations: Iterable[str]) -> None:
         """Delete the KV states of conversations that are gone, whether snapshots are kept now or not."""

@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +62,18 @@ def identify(path: Path, *facts: object) -> str:
 class SnapshotFolder:
     """The snapshots in one folder, kept under a budget. Writing happens on a thread of its own."""
 
-    def __init__(self, folder: Path, *, budget: int) -> None:
-        """Use `folder`, made when it is first needed, for at most `budget` bytes."""
+    def __init__(self, folder: Path, *, budget: int, still_there: Callable[[str], bool] = lambda _conversation: True) -> None:
+        """Use a folder.
+
+        Args:
+            folder: made when it is first needed.
+            budget: bytes that all snapshots may take.
+            still_there: whether a conversation still exists; asked on the writing thread when its snapshot is complete,
+                because another window may have deleted it.
+        """
         self._folder = folder
         self._budget = budget
+        self._still_there = still_there
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="snapshots")
         self._lock = threading.Lock()
         self._wanted: dict[str, object] = {}
@@ -145,6 +153,8 @@ class SnapshotFolder:
                 if self._wanted.get(snapshot.conversation) is ticket:
                     part.replace(path)
                     self._make_room(path)
+            if not self._still_there(snapshot.conversation):
+                self.forget(snapshot.conversation)
         except OSError as error:
             log.warning("a snapshot could not be written: %s", error.strerror)
         finally:
