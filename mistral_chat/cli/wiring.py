@@ -144,18 +144,19 @@ class Program:
         return SnapshotFolder(self.paths.snapshots_dir, budget=settings.budget, still_there=self._has_conversation)
 
     def _has_conversation(self, conversation_id: str) -> bool:
-        """Whether a conversation is still kept. Opens the store anew, because any thread may ask."""
-        from mistral_chat.errors import ConversationNotFound
+        """Whether a conversation is surely still kept. Opens the store anew, because any thread may ask."""
+        from mistral_chat.errors import StoreError
         from mistral_chat.store.conversations import ConversationStore
         from mistral_chat.store.database import open_database
 
-        store = ConversationStore(open_database(self.paths.database, now=self.now), now=self.now)
         try:
-            store.conversation(conversation_id)
-        except ConversationNotFound:
+            store = ConversationStore(open_database(self.paths.database, now=self.now), now=self.now)
+            try:
+                store.conversation(conversation_id)
+            finally:
+                store.close()
+        except StoreError:
             return False
-        finally:
-            store.close()
         return True
 
     def forget_snapshots(self, conversations: Iterable[str]) -> None:
