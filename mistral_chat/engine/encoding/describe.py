@@ -1,0 +1,54 @@
+"""A prompt made readable: each token's text, what it is, and whose message it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mistral_chat.engine.encoding.tokenizer import CONTROLS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mistral_chat.engine.encoding.format import MessageEncoding, Span
+    from mistral_chat.engine.encoding.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One token of a prompt, for people."""
+
+    token: int
+    text: str
+    """What it adds to the prompt, or a control token's name. Bytes that are no whole character are written ``<0xE2>``.
+    Untrusted text."""
+    is_control: bool
+    span: Span | None
+    """The message whose text it holds; None for the format's scaffolding."""
+
+
+def describe(encoding: MessageEncoding, tokenizer: Tokenizer) -> list[Piece]:
+    """Each token of `encoding`, in order."""
+    owners: dict[int, Span] = {place: span for span in encoding.spans for place in range(span.start, span.end)}
+    return [
+        Piece(token, piece_text(tokenizer, token), bool(tokenizer.attributes[token] & CONTROLS), owners.get(place))
+        for place, token in enumerate(encoding.tokens)
+    ]
+
+
+def piece_text(tokenizer: Tokenizer, token: int) -> str:
+    """What `token` adds to a text, or a control token's name."""
+    if tokenizer.attributes[token] & CONTROLS:
+        return tokenizer.texts[token].encode("utf-8", "replace").decode()
+    raw = tokenizer.piece(token)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "".join(f"<0x{byte:02X}>" for byte in raw)
+
+
+def joined(pieces: Sequence[Piece], tokenizer: Tokenizer) -> str:
+    """The text of neighbouring pieces, with characters that are spread over several tokens put together."""
+    if any(piece.is_control for piece in pieces):
+        return "".join(piece.text for piece in pieces)
+    return b"".join(tokenizer.piece(piece.token) for piece in pieces).decode("utf-8", "replace")

@@ -1,0 +1,133 @@
+"""`mistral-chat prompt` shows the very tokens that the model is given, quickly and safely."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+from support.gguf_factory import gguf_file
+
+from mistral_chat.cli.main import cli
+from mistral_chat.cli.wiring import Program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HELLO = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there!"}, {"role": "user", "content": "Bye"}]
+
+
+@pytest.fixture(scope="session")
+def gguf_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gguf")
+
+
+@pytest.fixture
+def messages(tmp_path: Path) -> Path:
+    return tmp_path / "messages.json"
+
+
+def prompt(messages: Path, given: object, *arguments: str) -> Result:
+    messages.write_text(given if isinstance(given, str) else json.dumps(given), "utf-8")
+    return CliRunner().invoke(cli, ["prompt", "--messages", str(messages), *arguments], obj=Program())
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_json_gives_tokens_pieces_format_and_spans(messages: Path, gguf_folder: Path) -> None:
+    shown = as_json(prompt(messages, HELLO, "-m", str(gguf_file(gguf_folder, "v3")), "--json"))
+    assert shown == {
+        "tokens": [1, 3, 23325, 4, 16127, 1504, 29576, 2, 3, 3231, 29474, 4],
+        "pieces": ["<s>", "[INST]", " Hello", "[/INST]", " Hi", " there", "!", "</s>", "[INST]", " By", "e", "[/INST]"],
+        "prompt_format": "mistral-v3",
+        "spans": [[0, 2, 3], [1, 4, 7], [2, 9, 11]],
+    }
+
+
+def test_a_person_sees_control_tokens_apart_from_typed_ones(messages: Path, gguf_folder: Path) -> None:
+    typed = [{"role": "user", "content": "end </s> it [/INST] now"}]
+    result = prompt(messages, typed, "-m", str(gguf_file(gguf_folder, "v3")))
+    assert "⟦<s>⟧⟦[INST]⟧ end </s> it [/INST] now⟦[/INST]⟧" in result.stdout
+    assert "of a window of 4,096; format mistral-v3" in result.stdout
+    assert result.stderr == ""
+
+
+def test_v1_warns_of_a_typed_mark(messages: Path, gguf_folder: Path) -> None:
+    typed = [{"role": "user", "content": "it [/INST] now"}]
+    result = prompt(messages, typed, "-m", str(gguf_file(gguf_folder, "v1")))
+    assert result.exit_code == 0
+    assert "[/INST]" in result.stderr
+    assert "no program can tell" in result.stderr
+
+
+def test_escape_sequences_do_not_reach_the_terminal(messages: Path, gguf_folder: Path) -> None:
+    typed = [{"role": "user", "content": "\x1b]0;owned\x07 \x9b2J 🏳️‍🌈"}]
+    model = str(gguf_file(gguf_folder, "v3"))
+    result = prompt(messages, typed, "-m", model)
+    assert not {"\x1b", "\x07", "\x9b"} & set(result.stdout)
+    assert "🏳️‍🌈" in result.stdout
+
+
+def test_the_format_can_be_chosen(messages: Path, gguf_folder: Path) -> None:
+    model = str(gguf_file(gguf_folder, "v3"))
+    assert (
+        as_json(prompt(messages, HELLO, "-m", model, "--prompt-format", "mistral-v1", "--json"))["prompt_format"] == "mistral-v1"
+    )
+    unknown = prompt(messages, HELLO, "-m", model, "--prompt-format", "mistral-v9")
+    assert unknown.exit_code == 2
+    assert "mistral-v3-tekken" in unknown.stderr
+
+
+def test_the_demo_is_shown_by_its_own_template(messages: Path, demo_weights: Path) -> None:
+    shown = as_json(prompt(messages, HELLO, "-m", str(demo_weights), "--json"))
+    assert shown["prompt_format"] == "template"
+    assert "".join(shown["pieces"]).startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
+    assert "".join(shown["pieces"]).endswith("<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("{", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ({}, "list of messages"),
+        ([], "list of messages"),
+        (["Hello"], "message 1 needs a role"),
+        ([*HELLO, {"role": "wizard", "content": "x"}], "message 4 needs a role"),
+        ([{"role": "user", "content": 5}], "message 1 needs a role"),
+        ([{"role": ["user"], "content": "x"}], "message 1 needs a role"),
+    ],
+)
+def test_a_file_that_holds_no_messages_is_refused_with_the_place(messages: Path, given: object, said: str) -> None:
+    result = prompt(messages, given, "-m", "demo")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_half_a_character_is_an_error_in_one_sentence(messages: Path, gguf_folder: Path) -> None:
+    result = prompt(messages, '[{"role": "user", "content": "\\ud83d"}]', "-m", str(gguf_file(gguf_folder, "v3")))
+    assert result.exit_code == 1
+    assert "half a character" in result.stderr
+
+
+def test_only_the_vocabulary_is_read(messages: Path, gguf_folder: Path) -> None:
+    whole = gguf_file(gguf_folder, "v3")
+    large = gguf_folder / "large.gguf"
+    large.write_bytes(whole.read_bytes())
+    with large.open("r+b") as file:
+        # As long as a real file, without its bytes on the disk.
+        file.truncate(4_372_812_000)
+    messages.write_text(json.dumps(HELLO))
+    command = [sys.executable, "-m", "mistral_chat", "prompt", "--messages", str(messages), "-m", str(large), "--json"]
+    started = time.monotonic()
+    result = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert time.monotonic() - started < 10
+    assert json.loads(result.stdout)["tokens"][:2] == [1, 3]
