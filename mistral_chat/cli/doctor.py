@@ -114,6 +114,7 @@ def _conversations(program: Program) -> Iterator[Finding]:
     if not path.exists():
         yield Finding("ok", "conversations", f"none yet; they will be kept in {path}")
         return
+    yield from _permissions(program.paths.data_dir)
     database = open_database(path, now=program.now)
     try:
         database.check()
@@ -122,14 +123,13 @@ def _conversations(program: Program) -> Iterator[Finding]:
         database.close()
     kept = "in order" if latest else "in order, and empty"
     yield Finding("ok", "conversations", f"{path} is {kept} ({path.stat().st_size / 1e6:.1f} MB)")
-    yield from _permissions(program.paths.data_dir)
 
 
 def _permissions(folder: Path) -> Iterator[Finding]:
-    """Files with what was said that others on this machine can read."""
+    """Files with what was said that others on this machine could read until now: opening them makes them private."""
     for path in sorted(folder.glob("conversations.db*")):
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            yield Finding("wrong", "conversations", f"others can read {path}; mend it with: chmod 600 {path}")
+            yield Finding("note", "conversations", f"others on this machine could read {path}; from now on only you can")
 
 
 def _terminal(program: Program) -> Iterator[Finding]:

@@ -1,0 +1,114 @@
+"""The demo model, asked from the shell as a person or a script would, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mistral_chat.cli.wiring import Program
+
+PROGRAM = [sys.executable, "-m", "mistral_chat"]
+ENDLESS = ["--ctx-size", "512", "--temperature", "0", "Write a very long poem about the sea."]
+"""The demo model repeats itself at this until it is stopped."""
+
+pytestmark = pytest.mark.usefixtures("demo_weights")
+
+
+def ask(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, "ask", "-m", "demo", *arguments], input=stdin, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_one_word_as_json_is_the_same_for_the_same_seed() -> None:
+    found: list[dict[str, Any]] = []
+    for _ in range(2):
+        done = ask("--json", "--seed", "1", "--max-tokens", "24", stdin="Reply with one word.")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        found.append(json.loads(done.stdout))
+    assert found[0]["reply"] == found[1]["reply"] != ""
+    assert found[0]["model"] == "demo"
+    assert found[0]["finish_reason"] in {"stop", "length"}
+    assert found[0]["usage"]["prompt_tokens"] > found[0]["usage"]["cached_tokens"] >= 0
+
+
+def test_ctrl_c_stops_the_reply_and_keeps_what_was_written() -> None:
+    arguments = [*PROGRAM, "ask", "-m", "demo", *ENDLESS]
+    with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        written = process.stdout.read(8)
+        process.send_signal(signal.SIGINT)
+        written += process.stdout.read()
+        assert process.wait(30) == 130, process.stderr.read()
+    store = Program().open_store()
+    (turn,) = store.path(store.latest() or "")
+    assert turn.turn.finish_reason == "cancelled"
+    assert turn.turn.reply == written.decode().removesuffix("\n") != ""
+
+
+def test_ctrl_c_as_json_still_prints_the_object() -> None:
+    arguments = [*PROGRAM, "ask", "-m", "demo", "--json", *ENDLESS]
+    with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        _wait_for_a_reply(process)
+        process.send_signal(signal.SIGINT)
+        found = json.loads(process.stdout.read())
+        assert process.wait(30) == 130
+    assert found["finish_reason"] == "cancelled"
+    assert found["reply"] != ""
+
+
+def _wait_for_a_reply(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process has saved a part of its reply: once a second it does."""
+    deadline = time.monotonic() + 60
+    database = Program().paths.database
+    store = None
+    while time.monotonic() < deadline and process.poll() is None:
+        if store is None and database.exists():
+            store = Program().open_store()
+        latest = store.latest() if store else None
+        if store and latest and any(turn.turn.reply for turn in store.path(latest)):
+            store.close()
+            return
+        select.select([], [], [], 0.05)
+    pytest.fail("no part of the reply was saved within a minute")
+
+
+def test_a_terminal_gets_progress_that_is_erased_and_no_control_characters(tmp_path: Path) -> None:
+    """What a person sees: the reply alone."""
+    master, slave = pty.openpty()
+    (tmp_path / "text.txt").write_text("The quick brown fox jumps over the lazy dog. " * 8)
+    arguments = [*PROGRAM, "ask", "-m", "demo", "--max-tokens", "4", "--stats", "-f", str(tmp_path / "text.txt")]
+    with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        seen = b""
+        while True:
+            try:
+                piece = os.read(master, 4096)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            seen += piece
+        os.close(master)
+        assert process.wait(60) == 0
+    before, _, rest = seen.rpartition(b"\r\x1b[K")
+    assert b"loading the model" in before
+    assert b"\x1b" not in rest
+    assert b"reply tokens" in rest
+
+
+def test_a_reader_that_goes_away_gets_no_complaint() -> None:
+    command = f"{sys.executable} -m mistral_chat ask -m demo --max-tokens 30 'Count to ten.' | head -c 1"
+    done = subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert done.stderr == b""

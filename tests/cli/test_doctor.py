@@ -1,0 +1,112 @@
+"""The doctor says what is wrong, and what becomes of what is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mistral_chat.cli.main import cli
+from mistral_chat.cli.wiring import Program
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+@pytest.fixture
+def conversation() -> Path:
+    program = Program()
+    store = program.open_store()
+    store.add_turn(store.create(), "a question that nobody may read", parent_id=None)
+    store.close()
+    return program.paths.database
+
+
+@pytest.mark.usefixtures("demo_weights")
+class TestDoctor:
+    def test_a_machine_that_is_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MISTRAL_CHAT_MODEL", "demo")
+        result = run("doctor")
+        assert result.exit_code == 0, result.output
+        for words in ("python", "llama.cpp", "device", "demo is what the chat opens with", "none yet"):
+            assert words in result.stdout
+
+    def test_a_missing_model_is_wrong_and_names_the_command(self) -> None:
+        result = run("doctor")
+        assert result.exit_code == 1
+        assert "mistral-chat models pull" in result.stdout
+        assert "terminal" in result.stdout, "the other checks still have their turn"
+
+    def test_conversations_in_order_are_said_to_be(self, conversation: Path) -> None:
+        stdout = run("doctor").stdout
+        assert f"{conversation} is in order" in stdout
+        assert "nobody may read" not in stdout
+
+    def test_conversations_that_others_could_read_are_told_and_made_private(self, conversation: Path) -> None:
+        conversation.chmod(0o644)
+        assert f"others on this machine could read {conversation}" in run("doctor").stdout
+        assert conversation.stat().st_mode & 0o077 == 0
+
+    def test_a_damaged_file_is_wrong(self, conversation: Path) -> None:
+        conversation.write_bytes(b"no database at all" * 100)
+        result = run("doctor")
+        assert result.exit_code == 1
+        assert "wrong  conversations" in result.stdout
+
+    def test_a_broken_settings_file_is_wrong(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "c.yaml").write_text("modle: x")
+        monkeypatch.setenv("MISTRAL_CHAT_CONFIG", str(tmp_path / "c.yaml"))
+        result = run("doctor")
+        assert result.exit_code == 1
+        assert "c.yaml:1: there is no key 'modle'" in result.stdout
+
+
+class TestPrivacy:
+    def test_every_folder_and_the_only_host_are_named(self) -> None:
+        paths = Program().paths
+        stdout = run("doctor", "--privacy").stdout
+        for path in (paths.database, paths.snapshots_dir, paths.log_file, paths.models_dir, paths.config_file):
+            assert str(path) in stdout
+        assert "huggingface.co" in stdout
+        assert "no token was found" in stdout
+
+    def test_another_hub_and_a_token_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/x")
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        stdout = run("doctor", "--privacy").stdout
+        assert "mirror.example" in stdout
+        assert "huggingface.co" not in stdout
+        assert "hf_secret" not in stdout
+
+    def test_offline_is_offline(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        assert "none: HF_HUB_OFFLINE forbids" in run("doctor", "--privacy").stdout
+
+
+class TestPaths:
+    def test_nothing_written_is_nothing_listed(self) -> None:
+        assert json.loads(run("paths", "--json").stdout) == []
+        assert "not there" in run("paths").stdout
+
+    def test_every_file_stands_once_with_its_size(self, conversation: Path) -> None:
+        paths = Program().paths
+        paths.models_dir.mkdir(parents=True)
+        (paths.models_dir / "x.gguf").write_bytes(b"x" * 1234)
+        found = json.loads(run("paths", "--json").stdout)
+        by_path = {each["path"]: each for each in found}
+        assert len(by_path) == len(found)
+        assert by_path[str(conversation)]["bytes"] == conversation.stat().st_size
+        assert by_path[str(paths.models_dir)]["bytes"] == 1234
+        assert by_path[str(paths.models_dir / "x.gguf")]["kind"] == "file"
+        on_disk = {str(path) for path in paths.data_dir.rglob("*") if path.is_file()}
+        assert on_disk <= set(by_path)
+
+    def test_people_read_the_same(self, conversation: Path) -> None:
+        assert f"{conversation.stat().st_size:,}  {conversation}" in run("paths").stdout
+
+    def test_a_hostile_file_name_does_not_act_on_the_terminal(self, conversation: Path) -> None:
+        (conversation.parent / "evil\x1b]0;x\x07").touch()
+        assert "\x1b" not in run("paths").stdout

@@ -1,0 +1,124 @@
+"""The front door: help, wrong commands, exit codes, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from mistral_chat import __version__
+from mistral_chat.cli.main import COMMANDS, cli
+from mistral_chat.errors import MistralChatError, UsageError, WeightsNotFound
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+def test_the_help_names_every_command_in_its_own_words() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    context = click.Context(cli)
+    for name, words in COMMANDS.items():
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert command.get_short_help_str(200) == words, name
+        assert name in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str) -> None:
+    for flag in ("-h", "--help"):
+        assert run(name, flag).exit_code == 0
+
+
+def test_every_option_is_explained() -> None:
+    def options(command: click.Command, name: str) -> list[str]:
+        inner = command.commands.items() if isinstance(command, click.Group) else ()
+        bare = [
+            f"{name} {each.opts[0]}"
+            for each in command.params
+            if isinstance(each, click.Option) and not each.help and not each.hidden
+        ]
+        return bare + [line for label, each in inner for line in options(each, f"{name} {label}")]
+
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert options(command, name) == []
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_the_version_is_told(flag: str) -> None:
+    assert run(flag).stdout == f"mistral-chat {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["akk"], "There is no command 'akk'. Did you mean 'ask'?"),
+        (["What is the capital of France?"], 'To ask something, write: mistral-chat ask "…"'),
+        (["--modle", "demo"], "No such option"),
+        (["-m", "demo", "ask", "hello"], "-m belongs after the command: mistral-chat ask …"),
+        (["-c", "--chat", "x"], "--continue and --chat do not go together."),
+        (["--kv-type", "q4_0"], "'q4_0' is not one of"),
+        ([], "The chat needs a terminal."),
+    ],
+)
+def test_wrong_usage_is_told_with_what_is_right(arguments: list[str], words: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert "mistral-chat: " in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (WeightsNotFound("There is no such file."), 1, "mistral-chat: There is no such file.\n"),
+        (UsageError("That does not exist."), 2, "mistral-chat: That does not exist.\n"),
+        (MistralChatError("named \x1b]0;evil\x07"), 1, "mistral-chat: named ␛]0;evil␇\n"),
+        (click.ClickException("click says"), 1, "mistral-chat: click says\n"),
+        (KeyboardInterrupt(), 130, "mistral-chat: stopped\n"),
+    ],
+)
+def test_an_error_is_one_clean_sentence(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "get_command", lambda *_: click.Command("ask", callback=fail))
+    result = run("ask")
+    assert (result.exit_code, result.stderr.lstrip("\n")) == (code, words)
+
+
+def test_a_broken_settings_file_does_not_break_the_help(own_folders: Path) -> None:
+    (own_folders / "config" / "mistral-chat").mkdir(parents=True)
+    (own_folders / "config" / "mistral-chat" / "config.yaml").write_text("modle: x")
+    for arguments in (["--help"], ["ask", "--help"], ["config", "path"], ["config", "default"], ["completion", "bash"]):
+        assert run(*arguments).exit_code == 0
+    assert run("config", "show").exit_code == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_for_the_shell(shell: str) -> None:
+    result = run("completion", shell)
+    assert result.exit_code == 0
+    assert "_MISTRAL_CHAT_COMPLETE" in result.stdout
+
+
+def test_completion_completes_commands_and_options() -> None:
+    def completed(words: str, number: int) -> str:
+        environ = {**os.environ, "_MISTRAL_CHAT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
+        code = "from mistral_chat.cli.main import main; main()"
+        done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+        return done.stdout
+
+    assert completed("mistral-chat as", 1) == "plain,ask\n"
+    assert "plain,--seed" in completed("mistral-chat ask --se", 2)
