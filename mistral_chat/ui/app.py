@@ -95,6 +95,7 @@ class MistralChatApp(App[None]):
         )
         self._first = conversation_id
         self._leaving = False
+        self.animation_level = "none"
         for theme in themes.THEMES:
             self.register_theme(theme)
         self.theme = settings.theme if settings.theme in self.available_themes else themes.DARK.name

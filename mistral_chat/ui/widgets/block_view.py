@@ -79,12 +79,15 @@ class BlockView(Widget):
         """Draw `block` from now on. Nothing happens when it is what is drawn already."""
         if block == self._block and (finished == self._finished or not isinstance(block, Code)):
             return
+        same_kind = type(block) is type(self._block)
+        width = self.content_size.width
+        height = len(self._rows.fit(width)) if width else 0
         self._block = block
         self._finished = finished
         self._rows = _rows(block, coloured=finished)
         self._dress()
-        self.clear_cached_dimensions()
-        self.refresh(layout=True)
+        # Laying the screen out anew is most of the cost of a growing reply, and most pieces add no row.
+        self.refresh(layout=not same_kind or not width or len(self._rows.fit(width)) != height)
 
     def _dress(self) -> None:
         code = isinstance(self._block, Code)

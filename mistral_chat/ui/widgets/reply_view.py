@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mistral_chat.conversation import Turn
     from mistral_chat.ui.markdown import Block
 
-_REFRESH: Final = 0.1
+_REFRESH: Final = 0.125
 """Seconds between two drawings of a growing reply. More often costs the model speed and the eye nothing."""
 
 

@@ -77,7 +77,9 @@ class Transcript(VerticalScroll, can_focus=True):
         self._turns: list[ShownTurn] = []
         self._first = 0
         self._end = 0
+        self._views: list[TurnView] = []
         self._growing: TurnView | None = None
+        self._settling = False
         self._complete = True
         self._asked = False
         self._place: tuple[Widget, float] | None = None
@@ -89,7 +91,7 @@ class Transcript(VerticalScroll, can_focus=True):
     @property
     def views(self) -> list[TurnView]:
         """The turns that are mounted, oldest first."""
-        return [child for child in self.children if isinstance(child, TurnView)]
+        return list(self._views)
 
     @property
     def turns(self) -> Sequence[ShownTurn]:
@@ -108,17 +110,21 @@ class Transcript(VerticalScroll, can_focus=True):
             turns: its last turns, oldest first.
             complete: whether there are none before them.
         """
+        self._settling = True
+        self._turns = list(turns)
+        self._complete = complete
+        self._asked = False
+        self._growing = None
+        self._place = None
+        self._end = len(self._turns)
+        self._first = self._end - self._count_back(self._end)
+        gone, self._views = self._views, [TurnView(turn) for turn in self._turns[self._first : self._end]]
         async with self.batch():
-            await self.query_children(TurnView).remove()
-            self._turns = list(turns)
-            self._complete = complete
-            self._asked = False
-            self._growing = None
-            self._place = None
-            self._end = len(self._turns)
-            self._first = self._end - self._count_back(self._end)
+            await self.remove_children(gone)
             self.anchor()
-            await self.mount_all([TurnView(turn) for turn in self._turns[self._first : self._end]])
+            await self.mount_all(self._views)
+        self._settling = False
+        self.call_after_refresh(self._tend)
 
     def prepend(self, turns: Sequence[ShownTurn], *, complete: bool) -> None:
         """Take older turns; they are mounted when the reader comes near. `complete` says that there are no more."""
@@ -137,6 +143,7 @@ class Transcript(VerticalScroll, can_focus=True):
         self._turns.append(shown)
         self._end = len(self._turns)
         self._growing = view
+        self._views.append(view)
         self.anchor()
         await self.mount(view)
         return view
@@ -152,7 +159,7 @@ class Transcript(VerticalScroll, can_focus=True):
         for number, turn in enumerate(self._turns):
             if turn.turn_id == shown.turn_id:
                 self._turns[number] = shown
-        for view in self.views:
+        for view in self._views:
             if view.shown.turn_id == shown.turn_id:
                 view.finish(shown)
 
@@ -194,7 +201,8 @@ class Transcript(VerticalScroll, can_focus=True):
 
     def _note_place(self) -> None:
         """Remember which turn is at the top edge, and how far it has scrolled past it."""
-        for view in self.views:
+        self._place = None  # asking for a region may lay the turns out, which must not go back to the old place
+        for view in self._views:
             region = view.virtual_region
             if region.bottom > self.scroll_y:
                 self._place = (view, self.scroll_y - region.y)
@@ -202,7 +210,7 @@ class Transcript(VerticalScroll, can_focus=True):
 
     def _tend(self) -> None:
         """Mount turns near the edge that is neared, and let go of those far behind the other."""
-        if not self._turns or not self.is_attached:
+        if self._settling or not self._views or not self.is_attached:
             return
         height = max(1, self.container_size.height)
         below = self.virtual_size.height - self.scroll_y - height
@@ -222,33 +230,37 @@ class Transcript(VerticalScroll, can_focus=True):
             self._note_place()
         more = self._count_back(self._first)
         added = [TurnView(turn) for turn in self._turns[self._first - more : self._first]]
-        views = self.views
         self._first -= more
-        self.mount_all(added, before=views[0] if views else None)
+        self.mount_all(added, before=self._views[0])
+        self._views[:0] = added
         self.call_after_refresh(self._tend)
 
     def _grow_down(self) -> None:
         more = self._turns[self._end : self._end + _MOST_TURNS]
         self._end += len(more)
-        self.mount_all([TurnView(turn) for turn in more])
+        added = [TurnView(turn) for turn in more]
+        self.mount_all(added, after=self._views[-1])
+        self._views += added
 
     def _prune(self, height: int, below: float) -> None:
         """Unmount turns that are more than the margin away from what is seen."""
         margin = height * _SCREENS * 2
         gone: list[TurnView] = []
         if self.scroll_y > margin:
-            for view in self.views[:-1]:
+            for view in self._views[:-1]:
                 if not view.virtual_region or view.virtual_region.bottom >= self.scroll_y - margin / 2:
                     break
                 gone.append(view)
             self._first += len(gone)
+            del self._views[: len(gone)]
         elif below > margin and not self.following:
             edge = self.scroll_y + height + margin / 2
-            for view in reversed(self.views[1:]):
+            for view in reversed(self._views[1:]):
                 if not view.virtual_region or view.virtual_region.y <= edge or view is self._growing:
                     break
                 gone.append(view)
             self._end -= len(gone)
+            del self._views[len(self._views) - len(gone) :]
         if gone:
             self.remove_children(gone)
 
