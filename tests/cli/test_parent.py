@@ -1,0 +1,196 @@
+"""Whatever ends the app, the terminal is given back, and the person is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.terminals import Terminal, open_terminal
+
+from mistral_chat.cli.screen import farewell
+from mistral_chat.cli.wiring import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PARENT = """
+import os, signal, sys, time
+from mistral_chat.cli import parent
+parent.GRACE = 1
+parent.stay_behind(lambda number: f"told {number}")
+"""
+
+TAKE_OVER = r"""
+import tty
+tty.setraw(0)
+os.write(1, b"\x1b[?1049h\x1b[?1000h\x1b[?1002h\x1b[?1003h\x1b[?1006h\x1b[?1015h\x1b[?1004h\x1b[?2004h\x1b[?25l")
+"""
+
+READY = "os.write(1, f'child {os.getpid()} ready'.encode())\n"
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    yield from open_terminal()
+
+
+def child_of(terminal: Terminal) -> int:
+    written = terminal.read_until(b" ready")
+    return int(written.split(b"child ")[1].split()[0])
+
+
+def state(pid: int) -> str:
+    """A process's state as Linux gives it, such as T for stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def wait_for_state(pid: int, wanted: str) -> None:
+    for _ in range(10_000):
+        if state(pid) == wanted:
+            return
+        os.sched_yield()
+    pytest.fail(f"{pid} is {state(pid)!r}, not {wanted!r}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL, signal.SIGBUS])
+def test_a_native_death_leaves_the_terminal_as_it_was(terminal: Terminal, number: signal.Signals) -> None:
+    terminal.run(f"{PARENT}{TAKE_OVER}os.kill(os.getpid(), {int(number)}); time.sleep(60)")
+    assert terminal.wait() == 128 + number
+    assert terminal.modes_left_on() == []
+    assert terminal.settings() == terminal.before
+    assert f"mistral-chat: told {int(number)}".encode() in terminal.written
+
+
+def test_an_abort_in_native_code_leaves_no_core_file(terminal: Terminal) -> None:
+    terminal.run(
+        f"from mistral_chat.cli.parent import without_core_dumps; without_core_dumps()\n{PARENT}"
+        "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0], flush=True); os.abort()"
+    )
+    assert terminal.wait() == 128 + signal.SIGABRT
+    assert terminal.written.startswith(b"0\r\n")
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_a_clean_end_is_passed_on_and_nothing_is_written(terminal: Terminal, code: int) -> None:
+    terminal.run(f"{PARENT}sys.exit({code})")
+    assert terminal.wait() == code
+    assert terminal.written == b""
+
+
+def test_an_error_in_the_child_is_told_once(terminal: Terminal) -> None:
+    terminal.run(f"{PARENT}sys.exit('no room')")
+    assert terminal.wait() == 1
+    assert terminal.written.count(b"no room") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_parent_reaches_the_child(terminal: Terminal, number: signal.Signals) -> None:
+    leave = f"signal.signal({int(number)}, lambda *_: os._exit(7))\n"
+    terminal.run(f"{PARENT}{leave}{READY}time.sleep(60)")
+    child_of(terminal)
+    terminal.process.send_signal(number)
+    assert terminal.wait() == 7
+
+
+def test_a_child_that_does_not_obey_is_killed(terminal: Terminal) -> None:
+    terminal.run(f"{PARENT}{TAKE_OVER}signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{READY}time.sleep(60)")
+    child_of(terminal)
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.wait(10) == 128 + signal.SIGKILL
+    assert terminal.modes_left_on() == []
+
+
+def test_ctrl_c_is_the_childs_alone(terminal: Terminal) -> None:
+    terminal.run(f"{PARENT}signal.signal(signal.SIGINT, lambda *_: os._exit(9))\n{READY}time.sleep(60)")
+    child_of(terminal)
+    os.write(terminal.master, b"\x03")
+    assert terminal.wait() == 9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the states of processes are read from /proc")
+def test_a_child_that_stops_stops_the_parent_and_wakes_with_it(terminal: Terminal) -> None:
+    woken = "signal.signal(signal.SIGCONT, lambda *_: os.write(1, b'woken '))\n"
+    terminal.run(f"{PARENT}{woken}{READY}os.kill(os.getpid(), signal.SIGSTOP)\nos.write(1, b'goes on')\nsys.exit(5)")
+    child = child_of(terminal)
+    wait_for_state(terminal.process.pid, "T")
+    assert state(child) == "T"
+    terminal.process.send_signal(signal.SIGCONT)
+    assert terminal.wait() == 5
+    assert terminal.written.count(b"woken") == 1
+
+
+def test_a_child_can_be_started_afresh(terminal: Terminal) -> None:
+    again = """
+import os, sys
+from mistral_chat.cli import parent
+parent.stay_behind(lambda number: f"told {number}", command=[sys.executable, "-c", sys.argv[1], sys.argv[1]])
+print("the child", os.getpid() != os.getsid(0), parent.SUPERVISED in os.environ)
+sys.exit(4)
+"""
+    terminal.run(again, [again])
+    assert terminal.wait() == 4
+    assert terminal.written == b"the child True False\r\n"
+
+
+def test_a_closed_terminal_leaves_no_process_behind(terminal: Terminal) -> None:
+    terminal.run(f"{PARENT}{READY}time.sleep(60)")
+    child = child_of(terminal)
+    terminal.hang_up()
+    terminal.process.wait(10)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+class TestWhatIsTold:
+    def test_a_native_death_names_the_log(self) -> None:
+        told = farewell(Program(), signal.SIGSEGV)
+        assert "SIGSEGV" in told
+        assert str(Program().paths.log_file) in told
+        assert "saved" in told
+
+    def test_an_end_from_outside_says_so(self) -> None:
+        assert "from outside (SIGTERM)" in farewell(Program(), signal.SIGTERM)
+
+    def test_a_broken_settings_file_does_not_hide_it(self, own_folders: Path) -> None:
+        (own_folders / "config" / "mistral-chat").mkdir(parents=True)
+        (own_folders / "config" / "mistral-chat" / "config.yaml").write_text("modle: x")
+        assert "SIGABRT" in farewell(Program(), signal.SIGABRT)
+
+
+APP = "import sys\nfrom mistral_chat.cli.main import cli\ncli.main(sys.argv[1:], prog_name='mistral-chat')\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the child is found in /proc")
+@pytest.mark.usefixtures("demo_weights")
+class TestTheApp:
+    @staticmethod
+    def child(terminal: Terminal) -> int:
+        terminal.read_until(b"Write a message")
+        (child,) = Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()
+        return int(child)
+
+    def test_a_crash_gives_the_terminal_back_and_names_the_log(self, terminal: Terminal) -> None:
+        terminal.run(APP, ["-m", "demo"])
+        os.kill(self.child(terminal), signal.SIGABRT)
+        assert terminal.wait() == 128 + signal.SIGABRT
+        assert terminal.modes_left_on() == []
+        assert terminal.settings() == terminal.before
+        assert b"mistral-chat.log" in terminal.written
+
+    def test_an_end_from_outside_is_clean(self, terminal: Terminal) -> None:
+        terminal.run(APP, ["-m", "demo"])
+        self.child(terminal)
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.wait(10) == 128 + signal.SIGTERM
+        assert terminal.modes_left_on() == []
+        assert terminal.settings() == terminal.before
+
+    def test_an_unknown_conversation_is_told_before_the_screen_opens(self, terminal: Terminal) -> None:
+        terminal.run(APP, ["-m", "demo", "--chat", "zzzz"])
+        assert terminal.wait() == 1
+        assert b"\x1b[?1049h" not in terminal.written
+        assert terminal.written.count(b"zzzz") == 1
