@@ -1,0 +1,79 @@
+"""Writes the README's tables from the program itself.
+
+python tests/readme.py
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mistral_chat.cli.main import COMMANDS
+from mistral_chat.config.reference import Entry, entries
+from mistral_chat.ui.app import MistralChatApp
+from mistral_chat.ui.keymap import known_bindings
+from mistral_chat.ui.screens.chat import ChatScreen
+from mistral_chat.ui.widgets.composer import Composer
+from mistral_chat.ui.widgets.conversation_list import ConversationList
+from mistral_chat.ui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def generated() -> dict[str, str]:
+    """Every generated table by its name."""
+    return {"keys": keys(), "commands": commands(), "settings": settings()}
+
+
+def keys() -> str:
+    """What each key does."""
+    bindings = known_bindings((MistralChatApp, ChatScreen, Composer, ConversationList, Transcript))
+    rows = [(" or ".join(map(_key, b.key.split(","))), b.tooltip or b.description, f"`{name}`") for name, b in bindings.items()]
+    return _table(("key", "does", "id"), rows)
+
+
+def commands() -> str:
+    """What each command does."""
+    return _table(("command", "does"), [("`mistral-chat`", "Open the chat."), *((f"`{n}`", h) for n, h in COMMANDS.items())])
+
+
+def settings() -> str:
+    """What can be set."""
+    return _table(("key", "value", "default", "meaning"), [_setting(entry) for entry in entries()])
+
+
+def filled(text: str) -> str:
+    """The README with every table as it is now."""
+    for name, table in generated().items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        text = before + begin + table + end + rest.partition(end)[2]
+    return text
+
+
+def _setting(entry: Entry) -> tuple[str, ...]:
+    default = f"`{entry.default}`" if entry.default else "empty"
+    return (f"`{entry.key}`", entry.kind, "required" if _required(entry) else default, entry.meaning)
+
+
+def _required(entry: Entry) -> bool:
+    return not entry.default and "empty" not in entry.kind
+
+
+def _key(key: str) -> str:
+    names = {"escape": "Escape", "enter": "Enter", "delete": "Delete"}
+    return "+".join(names.get(part, part.capitalize()) for part in key.split("+"))
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.exit(0)
