@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mistral_chat.config.reader import read_file
 from mistral_chat.config.settings import Settings
 from mistral_chat.errors import ConfigError
 
@@ -52,8 +51,13 @@ def load_configuration(path: Path, environ: Mapping[str, str]) -> Configuration:
     Raises:
         ConfigError: a value in either cannot be used.
     """
-    found = read_file(path)
-    configuration = Configuration(found.settings, {key: f"{path}:{line}" for key, line in found.lines.items()})
+    configuration = Configuration()
+    if path.exists():
+        # Without a file, start-up does without the YAML library too.
+        from mistral_chat.config.reader import read_file
+
+        found = read_file(path)
+        configuration = Configuration(found.settings, {key: f"{path}:{line}" for key, line in found.lines.items()})
     for variable, key in VARIABLES.items():
         if value := environ.get(variable):
             configuration = configuration.with_value(key, value, variable)
