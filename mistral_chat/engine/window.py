@@ -73,6 +73,15 @@ def take(encoding: Encoding, tokens: int) -> Encoding:
     return Encoding(head=head, turns=tuple(turns))
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Tokens that stay: `length` of them, from `old` on in the cache, which belong at `new`."""
+
+    old: int
+    new: int
+    length: int
+
+
 def transition(old: Encoding, new: Encoding, *, in_place: bool = True, read_last: bool = False) -> Transition:
     """Find the edits that lead from the cache's `old` contents to `new`.
 
@@ -80,83 +89,100 @@ def transition(old: Encoding, new: Encoding, *, in_place: bool = True, read_last
     spliced; from the first turn that was not in the cache on, only a common prefix is kept, because all that follows has
     been read in another company.
 
+    All cuts come first, from the end to the front, so that there is room for what is spliced in.
+
     Args:
         old: what the cache holds.
         new: what it shall hold.
         in_place: whether the cache can be edited in its middle. Without it only the common prefix is kept.
         read_last: leave at least the last token to be read, so that the model has something to continue from.
     """
-    edits, kept_old, kept_new = _match(old, new) if in_place and old.head == new.head else ([], 0, 0)
-    start = sum(len(t) for t in (new.head, *(turn.tokens for turn in new.turns[:kept_new]))) if kept_new else 0
-    behind_old = old.tokens if not kept_old else _tail(old, kept_old)
-    behind_new = new.tokens if not kept_new else _tail(new, kept_new)
-    keep = start + common_prefix(behind_old, behind_new)
-    if edits and _moved(edits, start) <= SHORTEST_TAIL:
-        edits, keep = [], common_prefix(old.tokens, new.tokens)
-    if read_last:
-        keep = min(keep, len(new.tokens) - 1)
-    length = len(old.tokens) + sum(len(e.tokens) if isinstance(e, Splice) else e.start - e.stop for e in edits)
-    if keep < length:
-        edits = _truncate(edits, keep, length)
-    return Transition(tuple(edits), keep)
+    before, after = old.tokens, new.tokens
+    runs = _runs(old, new) if in_place and old.head == new.head else []
+    if sum(run.length for run in runs[1:]) <= SHORTEST_TAIL:
+        runs = [_Run(0, 0, common_prefix(before, after))]
+    limit = len(after) - 1 if read_last else len(after)
+    runs = [_Run(run.old, run.new, min(run.length, limit - run.new)) for run in runs if run.new < limit]
+    cuts: list[Cut | Splice] = []
+    splices: list[Cut | Splice] = []
+    end_old = end_new = 0
+    for run in runs:
+        if run.old > end_old:
+            cuts.append(Cut(end_old, run.old))
+        if run.new > end_new:
+            splices.append(Splice(end_new, after[end_new : run.new]))
+        end_old, end_new = run.old + run.length, run.new + run.length
+    if end_old < len(before):
+        cuts.append(Cut(end_old, len(before)))
+    return Transition((*cuts[::-1], *splices), end_new)
 
 
-def _match(old: Encoding, new: Encoding) -> tuple[list[Cut | Splice], int, int]:
-    """Walk the turns that both have, from the first on; return the edits and how far the walk went in each."""
-    edits: list[Cut | Splice] = []
+def _runs(old: Encoding, new: Encoding) -> list[_Run]:
+    """What stays of `old`, in order and as few runs as can be; the first one begins both."""
+    before, after = old.tokens, new.tokens
     wanted = {turn.key: place for place, turn in enumerate(new.turns)}
-    position = len(old.head)
-    next_new = next_old = 0
-    pending: list[Cut | Splice] = []
-    for place, turn in enumerate(old.turns):
+    runs = [_Run(0, 0, len(new.head))]
+    done_old = done_new = stop = len(new.head)
+    matched = 0
+    for turn in old.turns:
+        start, stop = stop, stop + len(turn.tokens)
         at = wanted.get(turn.key)
         if at is None:
-            pending.append(Cut(position, position + len(turn.tokens)))
             continue
-        if at != next_new:
+        if at != matched:
             break
-        changes = _respell(turn, new.turns[at], position)
-        if changes is None:
+        other = new.turns[at]
+        found = _respell(before[done_old:stop], start - done_old, other.tokens)
+        whole = found is not None
+        if found is None:  # the turn may have been stopped in its middle: what stands before the reply can still be kept
+            stop = start + len(turn.prompt)
+            found = _respell(before[done_old:stop], start - done_old, other.prompt)
+        if found is None:
             break
-        edits += [*pending, *changes]
-        pending = []
-        position += len(new.turns[at].tokens)
-        next_new, next_old = at + 1, place + 1
-    return edits, next_old, next_new
+        runs += [_Run(done_old + run.old, done_new + run.new, run.length) for run in found]
+        done_old, done_new = stop, done_new + len(other.tokens if whole else other.prompt)
+        if not whole:
+            break
+        matched += 1
+    runs.append(_Run(done_old, done_new, common_prefix(before[done_old:], after[done_new:])))
+    return _joined(runs)
 
 
-def _respell(old: TurnTokens, new: TurnTokens, position: int) -> list[Cut | Splice] | None:
-    """Edits that make `new` of the same turn's `old` tokens at `position`; None where that is not worth it or not sound."""
-    before, after = old.tokens, new.tokens
-    if before == after:
-        return []
-    head = common_prefix(before, after)
-    tail = common_prefix(before[head:][::-1], after[head:][::-1])
-    inserted = after[head : len(after) - tail]
-    if len(inserted) > LONGEST_SPLICE or (inserted and not tail):
+def _respell(before: Sequence[int], gap: int, after: Sequence[int]) -> list[_Run] | None:
+    """What stays of a turn that is to read `after`; None where an edit in place is not worth it or not sound.
+
+    Args:
+        before: the turn in the cache, behind `gap` tokens of turns that leave. Where the format gives the first turn something
+            of its own, such as the system prompt, that is found in there.
+        gap: how many tokens leave before the turn.
+        after: the turn's new tokens.
+    """
+    kept, inserted = _ends(before, gap, gap, after)
+    if inserted and gap:
+        kept, inserted = min((kept, inserted), _ends(before, 0, gap, after), key=lambda found: found[1])
+    if inserted > LONGEST_SPLICE or (inserted and not kept[-1].length):
         return None
-    changes: list[Cut | Splice] = []
-    if len(before) - tail > head:
-        changes.append(Cut(position + head, position + len(before) - tail))
-    if inserted:
-        changes.append(Splice(position + head, inserted))
-    return changes
+    return kept
 
 
-def _moved(edits: Sequence[Cut | Splice], end: int) -> int:
-    """How many kept tokens stand behind the first edit, when the kept part ends at `end`."""
-    return max(0, end - edits[0].start)
+def _ends(before: Sequence[int], start: int, own: int, after: Sequence[int]) -> tuple[list[_Run], int]:
+    """The common prefix of ``before[start:]`` and `after`, their common suffix in ``before[own:]``, and what is missing."""
+    head = common_prefix(before[start:], after)
+    tail = common_prefix(before[max(own, start + head) :][::-1], after[head:][::-1])
+    runs = [_Run(start, 0, head), _Run(len(before) - tail, len(after) - tail, tail)]
+    return runs, len(after) - head - tail
 
 
-def _truncate(edits: list[Cut | Splice], keep: int, length: int) -> list[Cut | Splice]:
-    """Add the cut from `keep` to the end, joined with a cut that ends where it begins."""
-    if edits and isinstance(last := edits[-1], Cut) and last.start == keep:
-        return [*edits[:-1], Cut(keep, length + last.stop - last.start)]
-    return [*edits, Cut(keep, length)]
-
-
-def _tail(encoding: Encoding, turns: int) -> tuple[int, ...]:
-    return tuple(token for turn in encoding.turns[turns:] for token in turn.tokens)
+def _joined(runs: Sequence[_Run]) -> list[_Run]:
+    """The same runs, with those joined that touch; the first one stays even if it is empty."""
+    joined = [runs[0]]
+    for run in runs[1:]:
+        last = joined[-1]
+        if run.old == last.old + last.length and run.new == last.new + last.length:
+            joined[-1] = _Run(last.old, last.new, last.length + run.length)
+        elif run.length:
+            joined.append(run)
+    return joined
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

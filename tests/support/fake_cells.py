@@ -88,7 +88,7 @@ class FakeCells:
         assert not self.closed
         assert self.can_move, "a splice in a cache that cannot be moved"
         assert 0 < len(tokens) <= self.batch
-        assert 0 < start < self.end, f"a splice at {start} of {self.end} cells: nothing stands before or behind it"
+        assert 0 <= start < self.end, f"a splice at {start} of {self.end} cells: nothing stands behind it"
         count = len(tokens)
         self.cells = {place if place < start else place + count: token for place, token in self.cells.items()}
         self.moved, self._logits = True, False
