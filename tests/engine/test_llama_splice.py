@@ -1,0 +1,84 @@
+"""Putting tokens into the middle of the real cache: what follows is not read again, and the model hardly knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import pytest
+from support.llama_engines import cells_of, divergence, make_engine, model_of, next_scores
+from test_llama_traps import TEXT
+
+from mistral_chat.engine.llama.cache import SCRATCH, Cache
+
+
+@pytest.fixture(scope="module", params=["f16", "q8_0"])
+def demo(demo_weights: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    engine = make_engine(demo_weights, size=512, kv_type=request.param)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def cells(demo: Any) -> Cache:
+    found = cells_of(demo)
+    found.clear()
+    return found
+
+
+@pytest.fixture
+def parts(demo: Any) -> tuple[list[int], list[int], list[int], list[int]]:
+    """What stands before, the old middle, the new middle, and what follows."""
+    vocabulary = model_of(demo).vocabulary
+    text = vocabulary.tokenize(TEXT)
+    return text[:40], vocabulary.tokenize(" A whole sentence that will go."), vocabulary.tokenize(" Rain fell."), text[40:]
+
+
+def test_a_splice_is_close_to_reading_all_afresh(cells: Cache, parts: tuple[list[int], list[int], list[int], list[int]]) -> None:
+    before, old, new, after = parts
+    probe = after[-3:]
+    after = after[:-3]
+    cells.read(before + new + after)
+    fresh = next_scores(cells, probe)
+    cells.clear()
+    cells.read(before + old + after)
+    cells.cut(len(before), len(before) + len(old))
+    cells.splice(len(before), new)
+    assert (cells.begin, cells.end) == (0, len(before + new + after)), "positions run without a gap"
+    assert llama_cpp.llama_memory_seq_pos_max(cells._memory, SCRATCH) == -1, "nothing is left in the second sequence"
+    assert divergence(fresh, next_scores(cells, probe)) < 0.05
+
+
+def test_a_spliced_cache_can_be_saved_and_taken_up_again(
+    cells: Cache, parts: tuple[list[int], list[int], list[int], list[int]]
+) -> None:
+    before, old, new, after = parts
+    cells.read(before + old + after)
+    cells.cut(len(before), len(before) + len(old))
+    cells.splice(len(before), new)
+    state = cells.state()
+    assert state is not None, "the splice's own read settles the move"
+    expected = next_scores(cells, after[:4])
+    length = cells.end
+    cells.clear()
+    assert cells.restore(state, length)
+    found = next_scores(cells, after[:4])
+    assert divergence(expected, found) < 1e-2
+    assert max(range(len(found)), key=found.__getitem__) == max(range(len(expected)), key=expected.__getitem__)
+
+
+def test_many_splices_leave_as_many_cells_free_as_before(
+    cells: Cache, parts: tuple[list[int], list[int], list[int], list[int]]
+) -> None:
+    before, _, new, after = parts
+    cells.read(before + after)
+    for _ in range(60):
+        cells.splice(len(before), new)
+        cells.cut(len(before), len(before) + len(new))
+    filler = (before + after) * 8
+    left = cells.size - cells.end
+    for start in range(0, left, 128):
+        cells.read(filler[start : min(start + 128, left)])
+    assert cells.end == cells.size, "a splice leaked cells of the window"

@@ -1,0 +1,223 @@
+"""Five ways in which this version of llama.cpp corrupts a cache or ends the process, and that none can be reached."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import pytest
+from support import ask_hostile_state
+from support.llama_engines import Talk, cells_of, divergence, engine_of, make_engine, model_of, next_scores, read_all
+
+from mistral_chat.engine.cells import Aborted
+from mistral_chat.engine.llama import cache
+from mistral_chat.engine.llama.cache import MAIN, Cache
+from mistral_chat.engine.rolling import RollingEngine
+from mistral_chat.engine.snapshots import SnapshotFolder
+from mistral_chat.generation import Cancel
+
+TEXT = (
+    "The harbour lay quiet in the early light. Two boats had come in during the night, and the men who had sailed them sat on "
+    "the wall, drinking coffee from tin cups and saying little. One of them, the older, had a scar along his jaw; the other kept "
+    "looking at the water as if something might still come out of it. A dog crossed the square, stopped at the fountain, and "
+    "went on. When the bell of the church began to ring, nobody looked up, for it had rung at that hour every day of their lives."
+)
+NOISE = 0.01
+"""Two ways of computing the same thing differ by this many nats at most: rounding, not another meaning."""
+
+
+@pytest.fixture(scope="module")
+def demo(demo_weights: Path) -> Iterator[RollingEngine]:
+    engine = make_engine(demo_weights, size=512)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def cells(demo: RollingEngine) -> Cache:
+    found = cells_of(demo)
+    found.clear()
+    return found
+
+
+@pytest.fixture(scope="module")
+def tokens(demo: RollingEngine) -> list[int]:
+    return model_of(demo).vocabulary.tokenize(TEXT)
+
+
+def cut_cells(cells: Cache, tokens: list[int]) -> list[int]:
+    """Put `tokens` into `cells` and cut a piece of the middle out, so that a move is owed; what is left."""
+    cells.clear()
+    long = tokens[:100] * 2
+    cells.read(long)
+    cells.cut(20, 140)
+    assert cells.moved
+    return long[:20] + long[140:]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(demo: RollingEngine, tokens: list[int]) -> list[float]:
+    """What the model makes of the last of `tokens`, when the same cut was made and nothing was stopped."""
+    cells = cells_of(demo)
+    cut_cells(cells, tokens)
+    cells.read(tokens[100:])
+    return cells.logits()
+
+
+class AbortAfter:
+    """An abort callback that strikes when the graph has been computed up to a number of nodes."""
+
+    def __init__(self, nodes: int) -> None:
+        self.asked = 0
+        self.nodes = nodes
+        self.callback = llama_cpp.ggml_abort_callback(self.ask)
+
+    def ask(self, _flag: Any) -> bool:
+        self.asked += 1
+        return self.asked > self.nodes
+
+
+def test_no_state_is_given_while_a_move_is_owed(cells: Cache, tokens: list[int]) -> None:
+    left = cut_cells(cells, tokens)
+    assert cells.state() is None, "a state saved now has keys at their old places, and nothing would say so"
+    cells.read(tokens[100:101])
+    state = cells.state()
+    assert state is not None
+    expected = next_scores(cells, tokens[101:105])
+    cells.read(tokens[101:105])
+    assert cells.restore(state, len(left) + 1)
+    assert divergence(expected, next_scores(cells, tokens[101:105])) < NOISE, "a reopened conversation remembers something else"
+
+
+def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_weights: Path, tmp_path: Path) -> None:
+    folder = SnapshotFolder(tmp_path / "kv", budget=2**30)
+    with engine_of(demo_weights, size=512, snapshots=folder) as engine:
+        talk = Talk(engine, conversation="c", system="You know the sea.")
+        for question in ("Where do gulls sleep when it storms?", "What do sailors eat?", "Name a knot, please."):
+            talk.say(question)
+        del talk.turns[1]
+        read_all(engine.read_ahead(talk.history(), Cancel()))
+        assert cells_of(engine).moved, "the case that this test is about"
+        engine.rest()
+        expected = next_scores(cells_of(engine), [400, 401])
+        held = engine.held
+    with engine_of(demo_weights, size=512, snapshots=SnapshotFolder(tmp_path / "kv", budget=2**30)) as engine:
+        read_all(engine.read_ahead(talk.history(), Cancel()))
+        assert engine.held == held
+        assert divergence(expected, next_scores(cells_of(engine), [400, 401])) < NOISE
+
+
+@pytest.mark.parametrize("nodes", [0, 15, 150])
+def test_a_stop_cannot_strike_while_keys_are_moved(
+    cells: Cache, tokens: list[int], undisturbed: list[float], monkeypatch: pytest.MonkeyPatch, nodes: int
+) -> None:
+    left = cut_cells(cells, tokens)
+    strike = AbortAfter(nodes)
+    monkeypatch.setattr(cache, "_string_length", lambda: strike.callback)
+    with pytest.raises(Aborted):
+        cells.read(tokens[100:], Cancel())
+    assert cells.end == len(left) + 1, "the one token that settles the move was read, and no more"
+    monkeypatch.undo()
+    cells.read(tokens[101:])
+    assert divergence(undisturbed, cells.logits()) < NOISE, "the model now remembers something else than was said"
+
+
+def test_the_trap_is_real(cells: Cache, tokens: list[int], undisturbed: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_cells(cells, tokens)
+    strike = AbortAfter(15)
+    monkeypatch.setattr(cache, "_string_length", lambda: strike.callback)
+    with pytest.raises(Aborted):
+        cells._decode(tokens[100:], cells.end, MAIN, Cancel())
+    monkeypatch.undo()
+    cells.read(tokens[100:])
+    assert divergence(undisturbed, cells.logits()) > NOISE, "llama.cpp stops moves safely now: the guard in read() can go"
+
+
+def test_a_flag_that_is_set_before_a_move_is_settled_stops_the_rest(
+    cells: Cache, tokens: list[int], undisturbed: list[float]
+) -> None:
+    left = cut_cells(cells, tokens)
+    cancel = Cancel()
+    cancel.set()
+    with pytest.raises(Aborted):
+        cells.read(tokens[100:], cancel)
+    assert not cells.moved
+    read = cells.end - len(left)
+    cells.read(tokens[100 + read :])
+    assert divergence(undisturbed, cells.logits()) < NOISE
+
+
+def test_the_abort_callback_is_strlen_itself() -> None:
+    strlen = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p).value
+    assert ctypes.cast(cache._string_length(), ctypes.c_void_p).value == strlen, "Python would be entered at every graph node"
+
+
+def test_a_stop_works_while_another_thread_keeps_python_busy(cells: Cache, tokens: list[int]) -> None:
+    stop = threading.Event()
+    cancel = Cancel()
+
+    def compute() -> None:
+        while not stop.is_set():
+            sum(range(1000))
+
+    def read_for_ever() -> None:
+        while True:
+            cells.read(tokens, cancel)
+            cells.cut(0, cells.end)
+
+    busy = threading.Thread(target=compute)
+    busy.start()
+    threading.Timer(0.1, cancel.set).start()
+    try:
+        with pytest.raises(Aborted):
+            read_for_ever()
+    finally:
+        stop.set()
+        busy.join()
+    cells.clear()
+    cells.read(tokens)
+    assert cells.end == len(tokens)
+
+
+def test_a_state_of_a_whole_cache_gives_the_same_scores_to_the_last_bit(cells: Cache, tokens: list[int]) -> None:
+    cells.read(tokens[:100])
+    state = cells.state()
+    assert state is not None
+    expected = next_scores(cells, tokens[100:105])
+    cells.clear()
+    assert cells.restore(state, 100)
+    assert next_scores(cells, tokens[100:105]) == expected, "a reopened conversation goes on exactly as it would have"
+
+
+def test_damaged_states_are_refused_or_harmless(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    done = subprocess.run(
+        [sys.executable, ask_hostile_state.__file__, str(tiny_weights("v7")), str(seed), "400"],
+        env={**os.environ, "PYTHONPATH": str(Path(ask_hostile_state.__file__).parents[1])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, f"seed {seed}: the process died after {lines[-1:]}: {done.stderr[-2000:]}"
+    assert lines[-1] == "still works"
+    for line in lines[:-1]:
+        kind, _, (taken, begin, end) = (*line.partition(": ")[:2], line.rpartition(": ")[2].split())
+        assert (taken, begin, end) in {("True", "0", "40"), ("False", "-1", "0")}, f"seed {seed}: {line}"
+        assert taken == "False" or "flip" in kind or "number" in kind, f"seed {seed}: {line}"
+
+
+@pytest.mark.parametrize(("asked", "given"), [(256, 256), (300, 512), (1000, 1024)])
+def test_the_window_is_what_llama_cpp_made_of_it(tiny_weights: Callable[[str], Path], asked: int, given: int) -> None:
+    with engine_of(tiny_weights("v7"), size=asked) as engine:
+        assert engine.facts.window == engine.ledger.window == given

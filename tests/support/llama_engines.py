@@ -1,0 +1,131 @@
+"""Engines over llama.cpp for tests: on tiny weights with real vocabularies, or on the demo's."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mistral_chat.config import ContextSettings, EngineSettings
+from mistral_chat.engine.llama.cache import Cache
+from mistral_chat.engine.llama.engine import open_engine
+from mistral_chat.engine.llama.model import Model
+from mistral_chat.generation import Cancel, Completion, ContextShift, Event, History, Prefill, PromptTurn, Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from mistral_chat.engine.rolling import RollingEngine
+    from mistral_chat.engine.snapshots import SnapshotFolder
+
+GREEDY = Sampling(temperature=0, max_tokens=16)
+
+
+def make_engine(
+    path: Path,
+    *,
+    size: int = 512,
+    kv_type: Any = "f16",
+    snapshots: SnapshotFolder | None = None,
+    context: dict[str, Any] | None = None,
+    prompt_format: str | None = None,
+    **settings: Any,
+) -> RollingEngine:
+    """An engine that checks its ledger after every step. One thread: two wait for each other on a busy machine."""
+    return open_engine(
+        path,
+        name="test",
+        settings=EngineSettings(kv_type=kv_type, threads=1, **settings),
+        context=ContextSettings(size=size, **(context or {})),
+        prompt_format=prompt_format,
+        snapshots=snapshots,
+        checked=True,
+    )
+
+
+@contextmanager
+def engine_of(path: Path, **settings: Any) -> Iterator[RollingEngine]:
+    """The same, closed afterwards."""
+    engine = make_engine(path, **settings)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def cells_of(engine: RollingEngine) -> Cache:
+    """The real cache behind an engine."""
+    cells = engine._ledger.cells
+    assert isinstance(cells, Cache)
+    return cells
+
+
+def model_of(engine: RollingEngine) -> Model:
+    return cells_of(engine)._model
+
+
+class Talk:
+    """One conversation with an engine, that keeps what was said."""
+
+    def __init__(self, engine: RollingEngine, *, system: str = "", conversation: str = "", sampling: Sampling = GREEDY) -> None:
+        self.engine = engine
+        self.system = system
+        self.conversation = conversation
+        self.sampling = sampling
+        self.turns: list[PromptTurn] = []
+        self.shifts: list[ContextShift] = []
+        self.read = 0
+        """Tokens that the last turn read before its reply."""
+
+    def history(self, *more: PromptTurn) -> History:
+        return History(conversation=self.conversation, system=self.system, turns=(*self.turns, *more))
+
+    def say(self, text: str, *, key: str = "", cancel: Cancel | None = None, sampling: Sampling | None = None) -> Completion:
+        """Send `text`, and keep it with its reply."""
+        turn = PromptTurn(key=key or f"t{len(self.turns)}", user=text)
+        completion = None
+        for event in self.engine.reply(self.history(turn), sampling or self.sampling, cancel or Cancel()):
+            if isinstance(event, Completion):
+                completion = event
+            self.note(event)
+        assert completion is not None
+        self.turns.append(PromptTurn(key=turn.key, user=text, reply=completion.text))
+        self.read = completion.usage.prompt_tokens - completion.usage.cached_tokens
+        return completion
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, ContextShift):
+            self.shifts.append(event)
+
+    def kept(self) -> list[PromptTurn]:
+        """The turns that the ledger holds, in the conversation's order."""
+        held = {turn.key for turn in self.engine.held.turns}
+        return [turn for turn in self.turns if turn.key in held]
+
+
+def read_all(events: Iterator[Prefill]) -> None:
+    """Read ahead to the end."""
+    for _ in events:
+        """Progress is not looked at."""
+
+
+def next_scores(cells: Cache, tokens: Sequence[int]) -> list[float]:
+    """What the model makes of `tokens` behind what is in the cache; they are cut out again."""
+    end = cells.end
+    cells.read(list(tokens))
+    scores = cells.logits()
+    cells.cut(end, end + len(tokens))
+    return scores
+
+
+def log_probabilities(scores: Sequence[float]) -> list[float]:
+    highest = max(scores)
+    total = highest + math.log(sum(math.exp(score - highest) for score in scores))
+    return [score - total for score in scores]
+
+
+def divergence(expected: Sequence[float], found: Sequence[float]) -> float:
+    """How far the distribution that the scores `found` give is from that of `expected`, in nats (Kullback-Leibler)."""
+    pairs = zip(log_probabilities(expected), log_probabilities(found), strict=True)
+    return sum(math.exp(p) * (p - q) for p, q in pairs)
