@@ -46,6 +46,7 @@ _log_callback = llama_cpp.llama_log_callback(_write_log)
 @cache
 def start() -> None:
     """Start llama.cpp once in this process and route its log. The callback is this module's: llama.cpp keeps a pointer to it."""
+    log.addHandler(logging.NullHandler())  # without any handler, Python writes warnings to the terminal
     llama_cpp.llama_log_set(_log_callback, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
 

@@ -210,6 +210,7 @@ class Cache:
         armed = cancel is not None and self._aborts
         if armed and cancel is not None:
             llama_cpp.llama_set_abort_callback(self.pointer, _string_length(), ctypes.c_void_p(cancel.address))
+        binding.forget_complaints()
         try:
             code = llama_cpp.llama_decode(self.pointer, batch)
         finally:
