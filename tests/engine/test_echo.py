@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from engine_contract import EngineContract, examine, keys
+from support.engine_contract import EngineContract, examine, keys
 
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.generation import Cancel, History, PromptTurn, Sampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
-from engine_contract import EngineContract
+from support.engine_contract import EngineContract
 from support.fake_cells import FakeCells
 from support.weightless import weightless_engine
 from support.words_format import BYTES, FIRST_WORD, FORMATS
