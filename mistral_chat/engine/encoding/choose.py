@@ -25,11 +25,12 @@ _LONGEST_NAME = 40
 
 _MISTRALS_OWN = frozenset(
     {
+        "7e995b379ec01747807246483647cd99030abf331653f1119e16d7ac041a3495",
         "26a59556925c987317ce5291811ba3b7f32ec4c647c400c6cc7e3a9993007ba7",
         "e16746b40344d6c5b5265988e0328a0bf7277be86f1c335156eae07e29c82826",
     }
 )
-"""SHA-256 of templates known to be Mistral's: those of 7B Instruct v0.2 and v0.3. They need not be tried out."""
+"""SHA-256 of templates known to be Mistral's: those of 7B Instruct v0.1, v0.2 and v0.3. They need not be tried out."""
 
 
 def choose_format(

@@ -120,9 +120,9 @@ def lay_out(renderer: Renderer, specials: SpecialTexts, blocks: Sequence[Block],
 
 
 def _fields(place: int, block: Block, source: str) -> Iterator[_Field]:
-    """What the template is given for a block: its content, and apart from it a thought, if it asks for thoughts."""
+    """What the template is given for a block: its content; and its thought, where the template would cut that off itself."""
     text = block.text
-    if block.role is Role.ASSISTANT and "reasoning_content" in source and _THOUGHT_ENDS in text:
+    if block.role is Role.ASSISTANT and _THOUGHT_ENDS in text and _THOUGHT_ENDS in source and "reasoning_content" in source:
         thought = text[: text.index(_THOUGHT_ENDS)].rstrip("\n")
         start = thought.rfind("<think>") + len("<think>") if "<think>" in thought else 0
         start += len(thought[start:]) - len(thought[start:].lstrip("\n"))

@@ -77,7 +77,7 @@ class MistralFormat:
         if not self._rules.lead or found is None:
             return None
         return (
-            f"The model reads the {found} in this text as the end of a message: in its format (Mistral v1) that is plain text, "
+            f"The model reads the {found} in this text as the border of a message: in its format, Mistral v1, that is plain text "
             "which no program can tell from the real one."
         )
 

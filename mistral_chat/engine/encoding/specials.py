@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _SPACES = " \t\n\v\f\r"
 """What C's ``isspace`` takes for white space."""
 
+_KEPT = 1000
+"""How many of a template's texts are remembered. One has a handful, unless it counts or tells the time."""
+
 _MARKS = ("<|", "<\uff5c", "[/", "</", "<start_of", "<end_of", "<bos", "<eos", "<pad", "<unk", "<s>", "[INST", "<im_")
 """How texts begin that are meant as control tokens, though some files declare them as user-defined."""
 
@@ -37,6 +40,7 @@ class SpecialTexts:
         self._tokens = {**tokenizer.user_defined, **tokenizer.controls}
         self._ordered = sorted(self._tokens, key=lambda text: -len(text.encode("utf-8", "surrogateescape")))
         self._found: dict[str, tuple[str, ...]] = {}
+        self._outlines: dict[str, list[int]] = {}
         self.breakable = any_of(text for text in self._ordered if not text.isspace())
         """Finds any special text that is not white space alone."""
         thoughts = {"<think>", "</think>"} & tokenizer.user_defined.keys()
@@ -49,11 +53,12 @@ class SpecialTexts:
         """The special texts that any of `parts` holds, in llama.cpp's order."""
         found: set[str] = set()
         for part in set(parts):
-            if part not in self._found:
-                if len(self._found) > 1000:  # noqa: PLR2004 (a template has a handful; a bound for those that count or date)
+            known = self._found.get(part)
+            if known is None:
+                if len(self._found) >= _KEPT:
                     self._found.clear()
-                self._found[part] = tuple(text for text in self._ordered if text in part)
-            found.update(self._found[part])
+                known = self._found[part] = tuple(text for text in self._ordered if text in part)
+            found.update(known)
         return [text for text in self._ordered if text in found] if len(found) > 1 else list(found)
 
     def cut(self, text: str, candidates: Iterable[str], allowed: Callable[[int, int], bool], start: int = 0) -> list[Fragment]:
@@ -75,9 +80,19 @@ class SpecialTexts:
             fragments = cut
         return fragments
 
-    def is_control(self, token: int) -> bool:
-        """Whether `token` is a control token."""
-        return bool(self._tokenizer.attributes[token] & CONTROLS)
+    def controls(self, fragments: Iterable[Fragment]) -> list[int]:
+        """The control tokens among `fragments`."""
+        tokens = (each.token for each in fragments if each.token is not None)
+        return [token for token in tokens if self._tokenizer.attributes[token] & CONTROLS]
+
+    def outline(self, part: str) -> list[int]:
+        """The control tokens in a template's own text."""
+        known = self._outlines.get(part)
+        if known is None:
+            if len(self._outlines) >= _KEPT:
+                self._outlines.clear()
+            known = self._outlines[part] = self.controls(self.cut(part, self.within([part]), lambda _start, _end: True))
+        return known
 
 
 def _cut_one(text: str, fragment: Fragment, wanted: tuple[str, int, int], allowed: Callable[[int, int], bool]) -> list[Fragment]:

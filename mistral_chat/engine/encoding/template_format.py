@@ -58,7 +58,6 @@ class TemplateFormat:
         self._specials = SpecialTexts(tokenizer)
         self._text = TextEncoder(tokenizer)
         self._bos = tokenizer.texts[tokenizer.bos] if tokenizer.bos >= 0 else ""
-        self._outlines: dict[str, tuple[int, ...]] = {}
         self.reply_prefix = self._learn_prefix()
 
     def _learn_prefix(self) -> str:
@@ -239,16 +238,10 @@ class TemplateFormat:
 
     def _check(self, layout: Layout, fragments: Sequence[Fragment], *, started: bool) -> None:
         """Refuse a prompt whose control tokens are not those that the template alone makes."""
-        found = [each.token for each in fragments if each.token is not None and self._specials.is_control(each.token)]
         wanted: list[int] = []
         for place, part in enumerate(layout.parts):
-            known = part[len(self._bos) :] if place == 0 and started else part
-            if known not in self._outlines:
-                cut = self._specials.cut(known, self._specials.within([known]), lambda _start, _end: True)
-                tokens = (each.token for each in cut if each.token is not None)
-                self._outlines[known] = tuple(token for token in tokens if self._specials.is_control(token))
-            wanted += self._outlines[known]
-        if found != wanted:
+            wanted += self._specials.outline(part[len(self._bos) :] if place == 0 and started else part)
+        if self._specials.controls(fragments) != wanted:
             raise PromptFormatError(
                 "The control tokens of this prompt would depend on what was written in it, so it was not built. "
                 "Change the last message, or choose a format with --prompt-format."

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "150"))
+CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "60"))
 SEED = int(os.environ.get("SEED", "20260401"))
 
 
