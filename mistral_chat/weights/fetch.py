@@ -128,7 +128,9 @@ class Fetch:
         try:
             for path in abandoned_parts(self._folder, time.time() - _DAY):
                 path.unlink(missing_ok=True)
-            if not all(target.exists() for target in self._targets):
+            if all(target.exists() for target in self._targets):
+                self._before = self._total = sum(target.stat().st_size for target in self._targets)
+            else:
                 self._fetch_all()
         finally:
             lock.release()

@@ -119,6 +119,21 @@ def verdict(needed: Need | None, memory: Memory) -> Verdict:
     return "tight" if needed.total > room * _TIGHT else "fits"
 
 
+def reason(needed: Need | None, memory: Memory) -> str:
+    """Say in one sentence what is needed, what is free, and what follows from that."""
+    found = verdict(needed, memory)
+    if needed is None:
+        return "How much memory it needs shows when the hub is asked."
+    amount = f"Needs about {needed.total / 1e9:.1f} GB"
+    where = f"{memory.ram / 1e9:.1f} GB are free"
+    if memory.vram and not memory.unified:
+        where = f"{memory.vram / 1e9:.1f} GB on the graphics card and {memory.ram / 1e9:.1f} GB of memory are free"
+        if found != "too large" and needed.total > memory.vram:
+            return f"{amount}; {where}, so a part runs on the processor and it answers more slowly."
+    endings = {"fits": ".", "tight": "; close other programs first.", "too large": "; it would not load, or crawl."}
+    return f"{amount}; {where}{endings[found]}"
+
+
 def advise(
     catalog: Catalog,
     memory: Memory,
@@ -154,20 +169,7 @@ def _weigh(offer: Offer, memory: Memory, window: int, kv_type: KvType) -> Choice
     size, exact = file_bytes(offer)
     needed = need(offer.shape, size, window=window, kv_type=kv_type) if offer.shape and size else None
     found = verdict(needed, memory)
-    return Choice(offer=offer, bytes=size, exact=exact, need=needed, verdict=found, reason=_reason(needed, found, memory))
-
-
-def _reason(needed: Need | None, found: Verdict, memory: Memory) -> str:
-    if needed is None:
-        return "How much memory it needs shows when the hub is asked."
-    amount = f"Needs about {needed.total / 1e9:.1f} GB"
-    where = f"{memory.ram / 1e9:.1f} GB are free"
-    if memory.vram and not memory.unified:
-        where = f"{memory.vram / 1e9:.1f} GB on the graphics card and {memory.ram / 1e9:.1f} GB of memory are free"
-        if found != "too large" and needed.total > memory.vram:
-            return f"{amount}; {where}, so a part runs on the processor and it answers more slowly."
-    endings = {"fits": ".", "tight": "; close other programs first.", "too large": "; it would not load, or crawl."}
-    return f"{amount}; {where}{endings[found]}"
+    return Choice(offer=offer, bytes=size, exact=exact, need=needed, verdict=found, reason=reason(needed, memory))
 
 
 def _recommended(choices: Sequence[Choice], preferred: str, catalog: Catalog) -> Choice | None:

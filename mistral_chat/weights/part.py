@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BLOCK = 4 << 20
+_SETTLE = 64 << 20
+"""After so many bytes what is here is sent to the disk, so that little is left to wait for at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,14 +195,17 @@ class FollowingHash:
     def _run(self) -> None:
         try:
             with self._path.open("rb", buffering=0) as file:
-                block = bytearray(_BLOCK)
-                view = memoryview(block)
+                view = memoryview(bytearray(_BLOCK))
+                settled = 0
                 while available := self._next():
                     read = file.readinto(view[: min(_BLOCK, available)])
                     if not read:
                         raise OSError(5, "the part became shorter while it was hashed")  # noqa: TRY301 (kept for wait)
                     self._hash.update(view[:read])
                     self._position += read
+                    if self._position - settled >= _SETTLE:
+                        os.fsync(file.fileno())
+                        settled = self._position
         except OSError as error:
             self._error = error
 

@@ -14,6 +14,7 @@ import shutil
 import socket
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import httpcore2
 import httpx2
 
 from mistral_chat.errors import DownloadFailed, NotEnoughDisk
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mistral_chat.weights.progress import Stage
 
 _BLOCK: Final = 1 << 18
+"""Bytes that are read and written at once, where so many wait."""
 _MOST_REDIRECTS: Final = 8
 _SPARE_DISK: Final = 64 << 20
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -120,28 +122,47 @@ class Transfer:
                     self._attempts.failed(Again(describe(error, self._remote.url)))
 
     def _stream(self, client: httpx2.Client, descriptor: int) -> Iterator[None]:
-        """One attempt: ask for what is missing and write what comes, to the last byte before a fault; yields now and then."""
+        """One attempt: ask for what is missing and write what comes, to the last byte before a fault; yields after each block."""
         with self._answer(client) as response:
             self._check(response, descriptor)
             stream = response.extensions.get("network_stream")
             self._socket = stream.get_extra_info("socket") if stream is not None else None
-            waiting: list[bytes] = []
-            size = 0
             try:
-                for block in response.iter_raw():
-                    waiting.append(block)
-                    size += len(block)
-                    if size >= _BLOCK:
-                        self._write(descriptor, b"".join(waiting))
-                        waiting, size = [], 0
-                        yield
+                for block in self._blocks(response):
+                    self._write(descriptor, block)
+                    yield
                     if self._stop.is_set():
                         raise Stopped
             finally:
                 self._socket = None
-                self._write(descriptor, b"".join(waiting))
         if self._have < self._remote.bytes:
             raise Again("The connection ended early.")
+
+    def _blocks(self, response: httpx2.Response) -> Iterator[bytes]:
+        """The body.
+
+        What httpx2 does to each 64 kB of it costs more than hashing them, so once its parser has handed on what it holds, the
+        rest of a body of stated length is read from the stream below.
+        """
+        parsed = response.iter_raw()
+        first = next(parsed, b"")
+        yield first
+        stream, length = response.extensions.get("network_stream"), response.headers.get("content-length")
+        if stream is None or length is None or "transfer-encoding" in response.headers or response.http_version != "HTTP/1.1":
+            yield from parsed
+            return
+        missing = int(length) - len(first)
+        while missing > 0:
+            try:
+                block = stream.read(min(_BLOCK, missing), timeout=self._patience.stall)
+            except httpcore2.TimeoutException as error:
+                raise httpx2.ReadTimeout(str(error)) from error
+            except httpcore2.NetworkError as error:
+                raise httpx2.ReadError(str(error)) from error
+            if not block:
+                raise httpx2.ReadError("the connection was closed early")
+            missing -= len(block)
+            yield block
 
     def _write(self, descriptor: int, block: bytes) -> None:
         if self._have + len(block) > self._remote.bytes:

@@ -122,6 +122,8 @@ class HubServer:
         """Take `port`, or any free one."""
         self.repositories: dict[str, Repository] = {}
         self.renamed: dict[str, str] = {}
+        self.silent_about_hashes = False
+        """Whether redirects say nothing of the file that they lead to, as some mirrors do."""
         self.seen: list[Seen] = []
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
@@ -251,6 +253,8 @@ class _Exchange(BaseHTTPRequestHandler):
         etag = fault.claim_etag or content.sha256
         size = content.size if fault.claim_size is None else fault.claim_size
         facts = {"X-Repo-Commit": commit, "X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(size), "ETag": f'"{etag}"'}
+        if self.server.hub.silent_about_hashes and self.command == "GET":
+            facts = {}
         if on_hub:
             facts |= {"X-Xet-Hash": content.sha256, "Location": f"{self.server.hub.store}/store{self.path}?signature=secret"}
             return self._status(302, facts)

@@ -1,0 +1,37 @@
+"""Fetches one file as a process of its own, so that a test can kill it: ``pull_in_child.py MODELS_DIR SPEC``.
+
+Prints ``BYTES`` whenever it hears where the download stands, and ``done DIGEST-LESS-PATH`` or the error at the end. With
+``MISTRAL_CHAT_TEST_LARGEST_FILE`` no file may grow beyond so many bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+from mistral_chat.errors import MistralChatError
+from mistral_chat.weights.catalog import Catalog
+from mistral_chat.weights.keeping import pull
+from mistral_chat.weights.library import Library
+from mistral_chat.weights.patience import Patience
+
+
+def main() -> int:
+    """Fetch; the exit code is 0, or 1 after an error."""
+    if largest := os.environ.get("MISTRAL_CHAT_TEST_LARGEST_FILE"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), resource.RLIM_INFINITY))
+    folder, spec = Path(sys.argv[1]), sys.argv[2]
+    library = Library(models_dir=folder, folders=(), catalog=Catalog.shipped(), environ=os.environ, home=Path.home())
+    try:
+        for progress in pull(library, spec, patience=Patience(stall=2.0, first_wait=0.05, longest_wait=0.2)):
+            print(progress.stage, progress.bytes, flush=True)  # noqa: T201 (the script's answer)
+    except MistralChatError as error:
+        print(f"error {type(error).__name__}: {error}", flush=True)  # noqa: T201 (the script's answer)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

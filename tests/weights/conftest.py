@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.hub_server import HubServer
+
+from mistral_chat.weights.catalog import Catalog
+from mistral_chat.weights.library import Library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def library(hub: HubServer, models_dir: Path, own_folders: Path) -> Library:
+    """A library whose hub is the test's own."""
+    return Library(
+        models_dir=models_dir,
+        folders=(),
+        catalog=Catalog.shipped(),
+        environ={"HF_ENDPOINT": hub.endpoint},
+        home=own_folders,
+    )
