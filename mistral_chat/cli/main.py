@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from difflib import get_close_matches
 from typing import Any, Never
@@ -141,4 +142,7 @@ def _refuse_misplaced(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the program on this process's arguments, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a reply may hold what the terminal's encoding does not know
+            stream.reconfigure(errors="backslashreplace")
     cli.main(prog_name="mistral-chat")

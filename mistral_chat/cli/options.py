@@ -11,6 +11,8 @@ from mistral_chat.cli.wiring import TypedOption
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from click.shell_completion import CompletionItem
+
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 
@@ -36,6 +38,18 @@ def _all(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated],
     return decorate
 
 
+def _later(name: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """The function `name` of `completing`, which is imported when a shell asks."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from mistral_chat.cli import completing
+
+        found: list[CompletionItem] = getattr(completing, name)(ctx, parameter, incomplete)
+        return found
+
+    return complete
+
+
 def model_option(command: Decorated) -> Decorated:
     """Add ``-m``."""
     return _setting(
@@ -43,6 +57,7 @@ def model_option(command: Decorated) -> Decorated:
         "--model",
         key="model",
         metavar="MODEL",
+        shell_complete=_later("models"),
         help="A catalog name, `demo`, a path to a .gguf file, or hf:OWNER/REPOSITORY/FILE.gguf.",
     )(command)
 
@@ -86,9 +101,16 @@ def conversation_options(command: Decorated) -> Decorated:
     """Add which conversation is meant and how it begins."""
     return _all(
         click.option("-s", "--system", metavar="TEXT", help="The system prompt."),
-        click.option("-p", "--persona", default="", metavar="NAME", help="A persona of the settings."),
+        click.option(
+            "-p", "--persona", default="", metavar="NAME", shell_complete=_later("personas"), help="A persona of the settings."
+        ),
         click.option("-c", "--continue", "resume", is_flag=True, help="Go on with the latest conversation."),
-        click.option("--chat", metavar="ID", help="Go on with this conversation; the id may be shortened."),
+        click.option(
+            "--chat",
+            metavar="ID",
+            shell_complete=_later("conversations"),
+            help="Go on with this conversation; the id may be shortened.",
+        ),
         click.option("--no-save", is_flag=True, help="Keep nothing: nothing of this run is written to the disk."),
     )(command)
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from mistral_chat import __version__
 from mistral_chat.cli.main import COMMANDS, cli
+from mistral_chat.cli.wiring import Program
 from mistral_chat.errors import MistralChatError, UsageError, WeightsNotFound
 
 
@@ -122,3 +123,38 @@ def test_completion_completes_commands_and_options() -> None:
 
     assert completed("mistral-chat as", 1) == "plain,ask\n"
     assert "plain,--seed" in completed("mistral-chat ask --se", 2)
+
+
+class TestCompletedValues:
+    """A shell offers what is there, and nothing where something is wrong."""
+
+    @staticmethod
+    def offered(words: str) -> list[str]:
+        number = len(words.split()) - (0 if words.endswith(" ") else 1)
+        environ = {**os.environ, "_MISTRAL_CHAT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
+        code = "from mistral_chat.cli.main import main; main()"
+        done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+
+    def test_models_that_are_here_or_can_be_had(self) -> None:
+        assert "demo" in self.offered("mistral-chat ask -m de")
+        assert any(name.startswith("mistral-7b") for name in self.offered("mistral-chat -m mistral-7b"))
+        assert self.offered("mistral-chat ask -m ./x") == ["./x"]
+
+    def test_conversations_by_their_ids(self) -> None:
+        assert self.offered("mistral-chat ask --chat ") == []
+        store = Program().open_store()
+        wanted = store.create()
+        store.add_turn(wanted, "a title", parent_id=None)
+        store.close()
+        assert self.offered("mistral-chat ask --chat ") == [wanted]
+
+    def test_personas_of_the_settings(self, own_folders: Path) -> None:
+        folder = own_folders / "config" / "mistral-chat"
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("personas: {pirate: {system: Arr.}}")
+        assert self.offered("mistral-chat ask -p p") == ["pirate"]
+        (folder / "config.yaml").write_text("personas: 3")
+        assert self.offered("mistral-chat ask -p p") == []
+        assert self.offered("mistral-chat ask -m d") == []
