@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mistral_chat.errors import WeightsNotFound
+from mistral_chat.errors import ConfigError, WeightsNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +104,11 @@ class Catalog:
 
     @classmethod
     def shipped(cls, sources: Mapping[str, CatalogSource] | None = None) -> Catalog:
-        """Read the catalog that comes with the program and add `sources`, which win where names are equal."""
+        """Read the catalog that comes with the program and add `sources`, which win where names are equal.
+
+        Raises:
+            ConfigError: one of the `sources` names no GGUF file on the hub.
+        """
         text = resources.files("mistral_chat.weights").joinpath("catalog.yaml").read_text("utf-8")
         models = {name: _model(name, entry) for name, entry in yaml.safe_load(text).items()}
         for name, source in (sources or {}).items():
@@ -212,6 +216,11 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model:
 
 
 def _added(name: str, source: CatalogSource) -> Model:
+    try:
+        parse_hub_spec(f"hf:{source.repository}@{source.revision}/{source.file}")
+    except WeightsNotFound as error:
+        problem = f"{source.repository}/{source.file} is no GGUF file on the hub; write OWNER/NAME and FILE.gguf"
+        raise ConfigError(f"models.catalog.{name}", None, problem) from error
     quantization = quantization_in(source.file)
     offer = Offer(
         name=name,

@@ -210,11 +210,13 @@ class Library:
             quantization=offer.quantization if offer and offer.quantization else facts.quantization,
             source=found.source,
             verified=None if check is None or check.expected is None else check.sha256 == check.expected,
-            prompt_format=self._format(name, offer),
+            prompt_format=self._format(name, found.path, offer),
         )
 
-    def _format(self, name: str, offer: Offer | None) -> str | None:
-        chosen = self._formats.get(name.lower()) or (self._formats.get(offer.model.lower()) if offer else None)
+    def _format(self, name: str, path: Path, offer: Offer | None) -> str | None:
+        """What the settings say for the weights' name, the model's, or the file's; else what the catalog says."""
+        names = (name, offer.model if offer else "", path.name, path.stem)
+        chosen = next((self._formats[each.lower()] for each in names if each.lower() in self._formats), None)
         return chosen or (offer.prompt_format if offer else None)
 
     def _missing(self, offer: Offer) -> NoReturn:
