@@ -70,6 +70,7 @@ def _run(
 ) -> int:
     """Run the app and return its exit code. The conversations are opened when it asks for them, unless one is named here."""
     from mistral_chat.cli.logs import start_log
+    from mistral_chat.cli.shelf import ProgramShelf
     from mistral_chat.ui.app import MistralChatApp
 
     start_log(program.paths.log_file if saved else None)
@@ -87,6 +88,7 @@ def _run(
         system=system,
         persona=persona,
         saved=saved,
+        shelf=ProgramShelf(program),
     )
     app.run()
     return app.return_code or 0

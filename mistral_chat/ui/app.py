@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mistral_chat.config import Settings
     from mistral_chat.engine.runner import Runner
     from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.ui.shelf import Shelf
 
 _WATCHDOG_SECONDS: Final = 2.0
 """How long saving and closing may take after SIGTERM or SIGHUP."""
@@ -75,6 +76,7 @@ class MistralChatApp(App[None]):
         conversation_id: str | None = None,
         system: str | None = None,
         persona: str = "",
+        shelf: Shelf | None = None,
         saved: bool = True,
     ) -> None:
         """Take the doors to the rest of the program.
@@ -87,11 +89,19 @@ class MistralChatApp(App[None]):
             conversation_id: the conversation to begin with; None is a new one.
             system: the system prompt of new conversations, in place of the settings'.
             persona: the name of the persona for new conversations.
+            shelf: the weights that are here and that can be had; without it no model can be chosen in the app.
             saved: whether what is said is kept; said on the screen when it is not.
         """
         super().__init__()
         self._rooms = Rooms(
-            open_store=open_store, runner_for=runner_for, settings=settings, now=now, saved=saved, system=system, persona=persona
+            open_store=open_store,
+            runner_for=runner_for,
+            settings=settings,
+            now=now,
+            saved=saved,
+            system=system,
+            persona=persona,
+            shelf=shelf,
         )
         self._first = conversation_id
         self._leaving = False
@@ -103,10 +113,11 @@ class MistralChatApp(App[None]):
     @property
     def known_bindings(self) -> dict[str, Binding]:
         """Every binding that a person can remap, by its id."""
+        from mistral_chat.ui.screens.weights import WeightsScreen
         from mistral_chat.ui.widgets.conversation_list import ConversationList
         from mistral_chat.ui.widgets.transcript import Transcript
 
-        return known_bindings((type(self), ChatScreen, Composer, ConversationList, Transcript))
+        return known_bindings((type(self), ChatScreen, Composer, ConversationList, Transcript, WeightsScreen))
 
     def get_default_screen(self) -> Screen[None]:
         """Begin with the chat."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mistral_chat.config import Settings
     from mistral_chat.engine.runner import Runner
     from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.ui.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +31,5 @@ class Rooms:
     system: str | None = None
     """The system prompt asked for in place of the settings'."""
     persona: str = ""
+    shelf: Shelf | None = None
+    """The weights that are here and that can be had; None where they are not to be chosen."""

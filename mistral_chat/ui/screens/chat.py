@@ -12,7 +12,8 @@ from textual.containers import Container, Vertical
 from textual.widgets import Static, TextArea
 
 from mistral_chat.errors import MistralChatError, WeightsNotFound
-from mistral_chat.ui.screens.replying import PAGE, Page, ReplyingScreen, shown
+from mistral_chat.ui.screens.choosing import ChoosingScreen
+from mistral_chat.ui.screens.replying import PAGE, Page, shown
 from mistral_chat.ui.shown import ShownConversation
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
@@ -46,7 +47,7 @@ def _binding(key: str, action: str, description: str, tooltip: str, *, priority:
     return Binding(key, action, description, tooltip=tooltip, id=f"chat.{action}", show=False, priority=priority)
 
 
-class ChatScreen(ReplyingScreen):
+class ChatScreen(ChoosingScreen):
     """Shows one conversation at a time, and all the others beside it."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
@@ -66,6 +67,7 @@ class ChatScreen(ReplyingScreen):
         _binding("ctrl+o", "focus_list", "Go to the list", "Choose a conversation from the list", priority=True),
         _binding("f2", "rename", "Rename", "Give the conversation another title"),
         _binding("f4", "delete", "Delete", "Move the conversation to the trash"),
+        _binding("f7", "models", "Models", "Choose another model, and fetch it where it is not here"),
         _binding("f5", "retry", "Load the model again", "Look for the model again and load it"),
         _binding("f8", "undo", "Take back", "Take the last conversation out of the trash again"),
     ]
@@ -163,7 +165,7 @@ class ChatScreen(ReplyingScreen):
         if not empty:
             self.placard.hide()
         elif isinstance(self.trouble, WeightsNotFound):
-            keys = [("F5", "look again"), ("F1", "help"), ("Ctrl+Q", "quit")]
+            keys = [("F7", "choose a model"), ("F5", "look again"), ("F1", "help"), ("Ctrl+Q", "quit")]
             self.placard.show("There is no model on this computer yet", [str(self.trouble)], keys)
         elif self.trouble is not None:
             keys = [("F5", "try again"), ("F1", "help"), ("Ctrl+Q", "quit")]

@@ -87,6 +87,8 @@ class ReplyingScreen(Screen[None]):
         self.store: ConversationStore | None = None
         self.runner: Runner | None = None
         self.page = Page(None)
+        self.model = rooms.settings.model
+        """What is to be loaded, as ``-m`` names it."""
         self.transcript: Transcript
         """What was said; brought in with the list after the first screen."""
         self.trouble: MistralChatError | None = None
@@ -119,23 +121,23 @@ class ReplyingScreen(Screen[None]):
         old, self.runner = self.runner, None
         if old is not None:
             await asyncio.to_thread(old.close)
-        self.status.tell(state="loading", trouble=False, model=self.rooms.settings.model)
+        self.status.tell(state="loading", trouble=False, model=self.model)
         try:
-            self.runner = await asyncio.to_thread(self.rooms.runner_for, self.rooms.settings.model)
+            self.runner = await asyncio.to_thread(self.rooms.runner_for, self.model)
             self._send_next()
             ready = asyncio.ensure_future(self.runner.wait_ready())
             while not (await asyncio.wait({ready}, timeout=0.2))[0]:
                 self.status.tell(state=f"loading {self.runner.progress:.0%}")
             facts = ready.result()
         except MistralChatError as error:
-            self._model_missing(error)
+            self.model_missing(error)
             return
         self.status.tell(model=facts.model, window=facts.window, used=0)
         if not self.replying:
             self.status.tell(state="ready")
         self.show_welcome()
 
-    def _model_missing(self, error: MistralChatError) -> None:
+    def model_missing(self, error: MistralChatError) -> None:
         """Say what is wrong with the model, and give back what waited for it."""
         self.trouble = error
         state = "no model yet" if isinstance(error, WeightsNotFound) else "the model did not load"

