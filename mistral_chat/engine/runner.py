@@ -7,9 +7,11 @@ time. Read-ahead gives way to anything a person is waiting for.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -19,8 +21,12 @@ from mistral_chat.generation import Cancel, Engine, EngineFacts, Event, History,
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 REST_AFTER = 3.0
 """Seconds without work after which the engine does its upkeep."""
+
+_CLOSED = "The engine is closed. Open the chat again."
 
 LoadProgress = Callable[[float], bool]
 """Called with the share of the weights that is loaded, 0.0 to 1.0; returns False to give up."""
@@ -88,7 +94,7 @@ class Runner:
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._lock = threading.Lock()
         self._ahead: Cancel | None = None
-        self._current: Cancel | None = None
+        self._replies: list[Cancel] = []
         self.state = RunnerState.IDLE
         self.progress = 0.0
         """The share of the weights that is loaded, 0.0 to 1.0."""
@@ -104,21 +110,24 @@ class Runner:
     @property
     def facts(self) -> EngineFacts | None:
         """What the engine is; None until it is ready."""
-        return self._engine.facts if self._engine is not None else None
+        engine = self._engine
+        return engine.facts if engine is not None else None
 
     @property
     def ledger(self) -> LedgerView | None:
         """What the model has in its cache; None until the engine is ready."""
-        return self._engine.ledger if self._engine is not None else None
+        engine = self._engine
+        return engine.ledger if engine is not None else None
 
     @property
     def busy(self) -> bool:
         """Whether a reply is being written, or waits to be."""
-        return self._current is not None
+        return bool(self._replies)
 
     def count(self, text: str) -> int | None:
         """How many tokens `text` takes as a message; None until the engine is ready."""
-        return self._engine.count(text) if self._engine is not None else None
+        engine = self._engine
+        return engine.count(text) if engine is not None else None
 
     async def wait_ready(self) -> EngineFacts:
         """Wait until the engine is loaded.
@@ -136,9 +145,10 @@ class Runner:
                 future = loop.create_future()
                 future.set_result(None)
         await future
-        if self._engine is None:
-            raise self.error or EngineError("The engine is closed.")
-        return self._engine.facts
+        engine = self._engine
+        if engine is None:
+            raise self.error or EngineError(_CLOSED)
+        return engine.facts
 
     async def reply(self, history: History, sampling: Sampling) -> AsyncGenerator[Event, None]:
         """Answer the last turn of `history`, as `Engine.reply` does.
@@ -152,12 +162,14 @@ class Runner:
         self._give_way()
         await self.wait_ready()
         self._give_way()
-        self._current = cancel
+        self._replies.append(cancel)
+        job = _Job(lambda e: e.reply(history, sampling, cancel), cancel, asyncio.get_running_loop())
         try:
-            async for value in self._do(_Job(lambda e: e.reply(history, sampling, cancel), cancel, asyncio.get_running_loop())):
-                yield value
+            async with aclosing(self._do(job)) as values:
+                async for value in values:
+                    yield value
         finally:
-            self._current = None
+            self._replies.remove(cancel)
 
     async def read_ahead(self, history: History) -> AsyncGenerator[Prefill, None]:
         """Bring `history` into the cache before it is needed. Any reply stops it at once.
@@ -166,14 +178,16 @@ class Runner:
             MistralChatError: the engine could not be loaded, or failed.
         """
         await self.wait_ready()
-        if self._current is not None:
+        if self._replies:
             return
         self._give_way()
         cancel = Cancel()
         self._ahead = cancel
+        job = _Job(lambda e: e.read_ahead(history, cancel), cancel, asyncio.get_running_loop())
         try:
-            async for value in self._do(_Job(lambda e: e.read_ahead(history, cancel), cancel, asyncio.get_running_loop())):
-                yield value
+            async with aclosing(self._do(job)) as values:
+                async for value in values:
+                    yield value
         finally:
             if self._ahead is cancel:
                 self._ahead = None
@@ -188,41 +202,46 @@ class Runner:
             MistralChatError: the engine could not be loaded, or failed.
         """
         await self.wait_ready()
-        if self._current is not None:
+        if self._replies:
             return ""
         self._give_way()
         cancel = Cancel()
         self._ahead = cancel
         job = _Job(lambda e: iter([e.aside(history, sampling, cancel)]), cancel, asyncio.get_running_loop())
         try:
-            return "".join([text async for text in self._do(job)])
+            async with aclosing(self._do(job)) as texts:
+                return "".join([text async for text in texts])
         finally:
             if self._ahead is cancel:
                 self._ahead = None
 
     def stop(self) -> None:
-        """Ask the reply that is being written to end where it is; its completion says ``"cancelled"``."""
-        if self._current is not None:
-            self._current.set()
+        """Ask the reply that is being written, and any that wait, to end where they are; completions say ``"cancelled"``."""
+        for cancel in self._replies:
+            cancel.set()
 
     def close(self, timeout: float | None = 2.0) -> None:
         """Stop what runs and let the engine go; waits for its thread for `timeout` seconds at most."""
         self._give_way()
         self.stop()
-        started = self.state is not RunnerState.IDLE
-        self.state = RunnerState.CLOSED
-        self._jobs.put(None)
+        with self._lock:
+            started = self._thread.ident is not None
+            self.state = RunnerState.CLOSED
+            self._jobs.put(None)
         if started:
             self._thread.join(timeout)
+        else:
+            self._settle(RunnerState.CLOSED)
 
     def _give_way(self) -> None:
         if self._ahead is not None:
             self._ahead.set()
 
     async def _do(self, job: _Job[T]) -> AsyncGenerator[T, None]:
-        if self.state is not RunnerState.READY:
-            raise EngineError("The engine is closed. Open the chat again.")
-        self._jobs.put(job)
+        with self._lock:
+            if self.state is not RunnerState.READY:
+                raise EngineError(_CLOSED)
+            self._jobs.put(job)
         try:
             while (value := await job.values.get()) is not None:
                 yield value
@@ -245,23 +264,30 @@ class Runner:
             self.error.__cause__ = error
             self._settle(RunnerState.FAILED)
             return
-        if self.state is RunnerState.CLOSED:
-            engine.close()
-            return
-        self._engine = engine
-        self._settle(RunnerState.READY)
-        while (job := self._next_job(engine)) is not None:
-            job.run(engine)
-        self._engine = None
-        engine.close()
+        if self.state is not RunnerState.CLOSED:
+            self._engine = engine
+            self._settle(RunnerState.READY)
+            while (job := self._next_job(engine)) is not None:
+                job.run(engine)
+            self._engine = None
+        self._upkeep(engine.close)
+        self._settle(RunnerState.CLOSED)
 
     def _next_job(self, engine: Engine) -> _Job[Any] | None:
         """Wait for work; when there is none for a while, let the engine rest once."""
         try:
             return self._jobs.get(timeout=REST_AFTER)
         except queue.Empty:
-            engine.rest()
+            self._upkeep(engine.rest)
             return self._jobs.get()
+
+    @staticmethod
+    def _upkeep(work: Callable[[], None]) -> None:
+        """Do what nobody waits for. If it fails, the thread goes on, and the screen is left alone."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 (nobody waits for it: the log is told, without what was said)
+            log.warning("the engine's upkeep failed: %s", type(error).__name__)
 
     def _note_progress(self, share: float) -> bool:
         self.progress = share
