@@ -132,13 +132,3 @@ def turns(rng: Random, hostile: Sequence[str] = (), *, most: int = 6) -> list[Pr
         question = "" if rng.random() < 0.05 else text(rng, hostile)
         made.append(PromptTurn(key=f"turn-{place}", user=question, reply=reply))
     return made
-
-
-def as_messages(system: str, history: Sequence[PromptTurn]) -> list[Message]:
-    """What a history says, as messages."""
-    said = [Message(Role.SYSTEM, system)] if system else []
-    for turn in history:
-        said.append(Message(Role.USER, turn.user))
-        if turn.reply:
-            said.append(Message(Role.ASSISTANT, turn.reply))
-    return said

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.tokenizer import CONTROLS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mistral_chat.engine.encoding.format import MessageEncoding, Span
     from mistral_chat.engine.encoding.tokenizer import Tokenizer
+    from mistral_chat.generation import PromptTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,16 @@ def describe(encoding: MessageEncoding, tokenizer: Tokenizer) -> list[Piece]:
         Piece(token, piece_text(tokenizer, token), bool(tokenizer.attributes[token] & CONTROLS), owners.get(place))
         for place, token in enumerate(encoding.tokens)
     ]
+
+
+def messages_of(system: str, turns: Iterable[PromptTurn]) -> list[Message]:
+    """A history as messages, for `PromptFormat.encode_messages`. The tokens are those of `PromptFormat.encode`."""
+    messages = [Message(Role.SYSTEM, system)] if system else []
+    for turn in turns:
+        messages.append(Message(Role.USER, turn.user))
+        if turn.reply:
+            messages.append(Message(Role.ASSISTANT, turn.reply))
+    return messages
 
 
 def piece_text(tokenizer: Tokenizer, token: int) -> str:

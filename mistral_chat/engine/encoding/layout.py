@@ -53,14 +53,18 @@ class Layout:
 
         Where the layout is not exact, that is the whole block, because its parts cannot be told from each other.
         """
+        pieces = self.by_block.get(block)
+        if not pieces:
+            return None
         if not self.exact:
-            start, end = 0, len(self.text)
-        found = [
-            (max(piece.start, piece.start + start - piece.offset), min(piece.end, piece.start + end - piece.offset))
-            for piece in self.by_block.get(block, ())
-        ]
-        found = [(first, last) for first, last in found if first < last]
-        return (min(first for first, _ in found), max(last for _, last in found)) if found else None
+            return pieces[0].start, max(piece.end for piece in pieces)
+        first, last = len(self.text), 0
+        for piece in pieces:
+            shift = piece.start - piece.offset
+            from_, to = max(piece.start, start + shift), min(piece.end, end + shift)
+            if from_ < to:
+                first, last = min(first, from_), max(last, to)
+        return (first, last) if first < last else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,24 +144,20 @@ def _unused(texts: Iterable[str]) -> list[str]:
     return [next(free) for _ in range(4)]
 
 
-def _variants(field: _Field, block: Block) -> list[tuple[str, int]]:
-    """What templates make of a content, and where each begins in the block: themselves, stripped, or without a thought."""
+def _variants(field: _Field, block: Block) -> Iterator[tuple[str, int]]:
+    """What templates make of a content, and where each begins in the block: itself, stripped, or without a thought."""
+    yield field.text, field.offset
     texts = [field.text]
     if block.role is Role.ASSISTANT and _THOUGHT_ENDS in field.text:
         texts.append(field.text.rsplit(_THOUGHT_ENDS, 1)[1])
-    variants: dict[str, int] = {}
     for text in texts:
         base = field.offset + len(field.text) - len(text)
         for strip in (None, " ", "\n"):
             left = len(text) - len(text.lstrip(strip))
-            for variant, offset in (
-                (text, base),
-                (text.strip(strip), base + left),
-                (text.lstrip(strip), base + left),
-                (text.rstrip(strip), base),
-            ):
-                variants.setdefault(variant, offset)
-    return list(variants.items())
+            yield text.strip(strip), base + left
+            yield text.lstrip(strip), base + left
+            yield text.rstrip(strip), base
+        yield text, base
 
 
 def _align(text: str, pieces: Sequence[str], fields: Sequence[_Field], blocks: Sequence[Block]) -> list[Written] | None:
@@ -169,33 +169,35 @@ def _align(text: str, pieces: Sequence[str], fields: Sequence[_Field], blocks: S
         return None
     order = [int(number) for number in pieces[1::2]]
     after = pieces[2::2]
-    known = {number: _variants(fields[number], blocks[fields[number].block]) for number in set(order)}
     chosen: list[Written] = []
-    choices = [0]
+    untried: list[Iterator[tuple[str, int]]] = []
     place = len(pieces[0])
-    for _ in range(_STEPS):
-        step = len(choices) - 1
-        if step == len(order):
-            if place == len(text):
-                return chosen
-        else:
-            variants = known[order[step]]
-            while choices[step] < len(variants):
-                variant, offset = variants[choices[step]]
-                choices[step] += 1
-                end = place + len(variant)
-                if text.startswith(variant, place) and text.startswith(after[step], end):
-                    chosen.append(Written(place, end, fields[order[step]].block, offset))
-                    place = end + len(after[step])
-                    choices.append(0)
-                    break
-            if len(choices) > step + 1:
-                continue
-        choices.pop()
-        if not choices:
+    for _ in range(_STEPS + len(order)):
+        step = len(chosen)
+        if step == len(order) and place == len(text):
+            return chosen
+        if step == len(untried) < len(order):
+            field = fields[order[step]]
+            untried.append(_variants(field, blocks[field.block]))
+        found = next(_matching(text, place, untried[step], after[step]), None) if step < len(order) else None
+        if found is not None:
+            end, offset = found
+            chosen.append(Written(place, end, fields[order[step]].block, offset))
+            place = end + len(after[step])
+            continue
+        del untried[step:]
+        if not chosen:
             return None
         place = chosen.pop().start
     return None
+
+
+def _matching(text: str, place: int, variants: Iterator[tuple[str, int]], after: str) -> Iterator[tuple[int, int]]:
+    """Where each of `variants` ends that stands at `place`, with `after` behind it, and its offset."""
+    for variant, offset in variants:
+        end = place + len(variant)
+        if text.startswith(variant, place) and text.startswith(after, end):
+            yield end, offset
 
 
 def _broken(text: str, pattern: re.Pattern[str] | None, mark: str) -> str:

@@ -98,6 +98,7 @@ class SpecialTexts:
 def _cut_one(text: str, fragment: Fragment, wanted: tuple[str, int, int], allowed: Callable[[int, int], bool]) -> list[Fragment]:
     """Cut one fragment of text at each allowed match of a special text, given with its token and the token's flags."""
     special, token, flags = wanted
+    strips_left, strips_right = bool(flags & int(Attribute.LSTRIP)), bool(flags & int(Attribute.RSTRIP))
     cut: list[Fragment] = []
     begin = search = fragment.start
     while (place := text.find(special, search, fragment.end)) >= 0:
@@ -106,12 +107,12 @@ def _cut_one(text: str, fragment: Fragment, wanted: tuple[str, int, int], allowe
             search = place + 1
             continue
         end = place
-        while flags & Attribute.LSTRIP and end > begin and text[end - 1] in _SPACES:
+        while strips_left and end > begin and text[end - 1] in _SPACES:
             end -= 1
         if end > begin:
             cut.append(Fragment(begin, end))
         cut.append(Fragment(place, after, token))
-        while flags & Attribute.RSTRIP and after < fragment.end and text[after] in _SPACES:
+        while strips_right and after < fragment.end and text[after] in _SPACES:
             after += 1
         begin = search = after
     if begin < fragment.end:

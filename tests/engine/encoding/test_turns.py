@@ -13,6 +13,7 @@ from support.gguf_factory import write_gguf
 
 from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.choose import choose_format
+from mistral_chat.engine.encoding.describe import messages_of
 from mistral_chat.generation import PromptTurn
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def test_the_turns_are_the_whole_prompt(opened: Opened, conversations: int, seed
         system = make.text(rng, make.HOSTILE) if rng.random() < 0.5 else ""
         closed = rng.random() < 0.3
         encoding = chosen.encode(system, history, closed=closed)
-        whole = chosen.encode_messages(make.as_messages(system, history), closed=closed)
+        whole = chosen.encode_messages(messages_of(system, history), closed=closed)
         note = f"seed {seed}, history {number}: {system!r} {history!r}"
         assert encoding.tokens == whole.tokens, note
         assert [turn.key for turn in encoding.turns] == [turn.key for turn in history], note
@@ -128,7 +129,7 @@ def test_what_was_asked_in_vain_is_asked_together(opened: Opened) -> None:
     for turn in encoding.turns[:2]:
         assert turn.prompt
         assert turn.reply == turn.closing == ()
-    assert encoding.tokens == chosen.encode_messages(make.as_messages("", history)).tokens
+    assert encoding.tokens == chosen.encode_messages(messages_of("", history)).tokens
 
 
 def test_messages_of_one_role_in_any_order_are_taken(opened: Opened) -> None:

@@ -1,0 +1,79 @@
+"""A model's vocabulary: what it says of itself, and what it does once its model is gone."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from support.conversations import HOSTILE, WORDS
+from support.gguf_factory import gguf_file
+
+from mistral_chat.conversation import Message, Role
+from mistral_chat.engine.encoding.choose import choose_format
+from mistral_chat.engine.encoding.describe import describe, joined
+from mistral_chat.engine.llama.vocabulary import open_vocabulary
+from mistral_chat.errors import EngineFailed, EngineLoadFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mistral_chat.engine.llama.vocabulary import Vocabulary
+
+
+def test_a_file_says_what_it_is(vocabulary: Callable[[str], Vocabulary]) -> None:
+    opened = vocabulary("v0.3")
+    assert opened.name == "Mistral-7B-Instruct-v0.3"
+    assert opened.architecture == "llama"
+    assert opened.context_trained == 32768
+    assert opened.template == "mistral-v3"
+    assert (opened.bos, opened.eos, opened.add_bos) == (1, 2, True)
+    assert opened.end_tokens == {2}
+    assert vocabulary("v1-bare").template is None
+    assert not vocabulary("v3-no-space").space_prefix
+    assert vocabulary("tekken").pre_tokenizer == "tekken"
+
+
+def test_pieces_spell_the_text(vocabulary: Callable[[str], Vocabulary]) -> None:
+    for variant in ("v1", "v3", "tekken"):
+        opened = vocabulary(variant)
+        for text in [*WORDS, *HOSTILE]:
+            spelled = b"".join(opened.piece(token) for token in opened.tokenize(text)).decode()
+            expected = text.replace("\u2581", " ") if opened.is_sentencepiece else text
+            assert spelled == (" " + expected if opened.space_prefix else expected)
+
+
+def test_many_threads_read_at_once(gguf_folder: Path) -> None:
+    texts = [text * 50 for text in (*WORDS, *HOSTILE)]
+    with open_vocabulary(gguf_file(gguf_folder, "v3")) as opened:
+        expected = [opened.tokenize(text) for text in texts]
+        with ThreadPoolExecutor(8) as threads:
+            for found in threads.map(lambda _: [opened.tokenize(text) for text in texts], range(16)):
+                assert found == expected
+
+
+def test_a_closed_vocabulary_fails_and_does_not_crash(gguf_folder: Path) -> None:
+    with open_vocabulary(gguf_file(gguf_folder, "v3")) as opened:
+        pass
+    with pytest.raises(EngineFailed, match="closed"):
+        opened.tokenize("Hello")
+    with pytest.raises(EngineFailed, match="closed"):
+        opened.piece(1000)
+
+
+def test_what_is_no_gguf_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "page.gguf"
+    path.write_text("<html>not found</html>")
+    with pytest.raises(EngineLoadFailed, match=r"page\.gguf"), open_vocabulary(path):
+        pass
+
+
+def test_parts_of_characters_are_shown_as_bytes_and_joined_as_text(vocabulary: Callable[[str], Vocabulary]) -> None:
+    opened = vocabulary("v3")
+    chosen = choose_format(opened, opened.template, opened.name, None)
+    pieces = describe(chosen.encode_messages([Message(Role.USER, "𰁴")]), opened)
+    assert [piece.text for piece in pieces] == ["<s>", "[INST]", " ", "<0xF0>", "<0xB0>", "<0x81>", "<0xB4>", "[/INST]"]
+    assert [piece.is_control for piece in pieces] == [True, True, False, False, False, False, False, True]
+    assert [piece.span is not None for piece in pieces] == [False, False, False, True, True, True, True, False]
+    assert joined(pieces[2:-1], opened) == " 𰁴"
