@@ -215,9 +215,14 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if nobody_to_ask():
         raise click.UsageError("There is nobody to ask. Give --yes if it is meant.")
     click.confirm(question, abort=True, err=True)
+
+
+def nobody_to_ask() -> bool:
+    """Whether standard input is no terminal."""
+    return not sys.stdin.isatty()
 
 
 def tell_what_is_owed(store: ConversationStore) -> None:

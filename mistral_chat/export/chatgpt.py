@@ -64,9 +64,7 @@ def _tree(fields: Fields) -> ConversationTree:
     for turn, members in _turns(nodes, started):
         turns.append(turn)
         turn_of.update(dict.fromkeys(members, turn.key))
-    at = fields.optional("current_node", str)
-    while at is not None and at not in turn_of:
-        at = nodes[at].parent if at in nodes else None
+    current = _turn_at(fields.optional("current_node", str), nodes, turn_of)
     key = fields.optional("conversation_id", str) or fields.optional("id", str) or repr(sorted(nodes))
     created = _time(fields, started)
     try:
@@ -78,10 +76,19 @@ def _tree(fields: Fields) -> ConversationTree:
             updated=max(created, _time(fields, fields.optional("update_time", float) or started)),
             system="\n\n".join(node.text for node in nodes.values() if node.role == "system" and node.text),
             turns=tuple(turns),
-            current=turn_of[at] if at is not None else (turns[-1].key if turns else None),
+            current=current or (turns[-1].key if turns else None),
         )
     except ValueError as error:
         raise fields.refused(str(error)) from error
+
+
+def _turn_at(node: str | None, nodes: dict[str, _Node], turn_of: dict[str, str]) -> str | None:
+    """The turn that a node is part of, or the nearest one above it; None where there is none, as among nodes in a circle."""
+    passed: set[str] = set()
+    while node in nodes and node not in turn_of and node not in passed:
+        passed.add(node)
+        node = nodes[node].parent
+    return None if node is None else turn_of.get(node)
 
 
 def _key(*parts: str) -> str:

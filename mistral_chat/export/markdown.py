@@ -120,7 +120,7 @@ def _time(fields: dict[str, object], name: str, source: str, otherwise: datetime
 def _turns(body: str, source: str, created: datetime) -> Iterator[TreeTurn]:
     """The turns of the body. Their keys are made from their place and text, so that the same file gives the same keys."""
     heads = list(_HEADS.finditer(body))
-    ends = [head.start() for head in heads[1:]] + [len(body)]
+    ends = [*(head.start() for head in heads), len(body)][1:]
     parent: str | None = None
     pending: tuple[datetime, str] | None = None
     for place, (head, end) in enumerate(zip(heads, ends, strict=True)):

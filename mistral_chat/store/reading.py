@@ -68,7 +68,8 @@ class Reading(StorePart):
     ) -> list[Summary]:
         """A page of the list: pinned ones first, then by last use; the trash by when it was thrown away, latest first.
 
-        `contains` keeps those whose title holds it, without regard to case and accents; `tag` those that bear the tag.
+        `contains` keeps those whose title holds it, without regard to case and accents; `tag` those that bear the tag. A
+        `limit` of -1 means all.
         """
         order = "pinned DESC, updated DESC, row DESC"
         match where:
@@ -88,7 +89,8 @@ class Reading(StorePart):
                 query = f"{SUMMARY} WHERE {shelf} {tagged} ORDER BY {order} LIMIT :limit OFFSET :offset"
                 return [summary(row) for row in connection.execute(query, values)]
             titles = connection.execute(f"SELECT row, title FROM conversations WHERE {shelf} {tagged} ORDER BY {order}", values)
-            rows = [row["row"] for row in titles if sought in folded(row["title"])][offset : offset + limit]
+            rows = [row["row"] for row in titles if sought in folded(row["title"])][offset:]
+            rows = rows if limit < 0 else rows[:limit]
             return [summary(connection.execute(f"{SUMMARY} WHERE row = ?", (row,)).fetchone()) for row in rows]
 
     def latest(self) -> str | None:

@@ -1,4 +1,7 @@
-"""Writes turns as a chat does, and says on standard output what has been kept, until it is killed. With `pause` it stops in the midst of a reply."""
+"""Writes turns as a chat does, and says on standard output what has been kept, until it is killed.
+
+With `pause` it stops in the midst of a reply.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,289 @@
+"""`mistral-chat chats`, as a person or a script meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+from support.stores import Clock, chat, said
+
+from mistral_chat.cli.chats import chats
+from mistral_chat.cli.main import cli
+from mistral_chat.cli.wiring import Program
+from mistral_chat.errors import MistralChatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_chat.store.conversations import ConversationStore
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program(environ={"MISTRAL_CHAT_DATA_DIR": str(tmp_path / "data")}, now=Clock())
+
+
+def run(program: Program, *arguments: str, **more: Any) -> Result:
+    return CliRunner().invoke(chats, arguments, obj=program, catch_exceptions=not more.pop("raises", False), **more)
+
+
+def done(program: Program, *arguments: str) -> str:
+    result = run(program, *arguments)
+    assert (result.exception, result.exit_code) == (None, 0), result.output
+    return result.stdout
+
+
+def as_json(program: Program, *arguments: str) -> Any:
+    return json.loads(done(program, *arguments, "--json"))
+
+
+def opened(program: Program) -> closing[ConversationStore]:
+    return closing(program.open_store())
+
+
+@pytest.fixture
+def herons(program: Program) -> str:
+    """A conversation with a branch, beside another; its id."""
+    with opened(program) as store:
+        conversation, turns = chat(store, ("What is a heron?", "A bird."), ("Big?", "Two metres."))
+        said(store, conversation, "How big?", "Very.", turns[0])
+        chat(store, ("Zebras", "Striped."), title="About zebras")
+    return conversation
+
+
+def test_list_has_the_keys_that_scripts_rely_on(program: Program, herons: str) -> None:
+    listed = as_json(program, "list")
+    assert [each["title"] for each in listed] == ["About zebras", "What is a heron?"]
+    for each in listed:
+        assert {"conversation_id", "title", "turns", "updated"} <= each.keys()
+        assert datetime.fromisoformat(each["updated"]).tzinfo is not None
+    assert (listed[1]["conversation_id"], listed[1]["turns"]) == (herons, 2)
+
+
+def test_list_for_people_shows_short_ids(program: Program, herons: str) -> None:
+    lines = done(program, "list").splitlines()
+    assert re.fullmatch(rf"{herons[:8]}  \d{{4}}-\d\d-\d\d \d\d:\d\d      2  What is a heron\?", lines[1])
+
+
+def test_an_empty_list_is_no_error(program: Program) -> None:
+    result = run(program, "list")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "There are none" in result.stderr
+    assert as_json(program, "list") == []
+    assert as_json(program, "search", "x") == []
+    assert run(program, "search", "x").stderr == "Nothing was found.\n"
+
+
+def test_lists_can_be_narrowed(program: Program, herons: str) -> None:
+    done(program, "tag", herons[:8], "Birds", "big")
+    assert [each["tags"] for each in as_json(program, "list", "--tag", "birds")] == [["big", "birds"]]
+    assert "#big #birds" in done(program, "list")
+    done(program, "tag", herons, "--off", "big")
+    assert [each["tags"] for each in as_json(program, "list", "--contains", "HERON")] == [["birds"]]
+    done(program, "archive", herons)
+    assert [each["conversation_id"] for each in as_json(program, "list", "--archived")] == [herons]
+    assert len(as_json(program, "list")) == 1
+    done(program, "archive", "--off", herons)
+    done(program, "pin", herons)
+    assert as_json(program, "list", "-n", "1")[0]["conversation_id"] == herons
+    done(program, "pin", "--off", herons)
+    assert as_json(program, "list", "-n", "1")[0]["conversation_id"] != herons
+
+
+def test_search_has_the_keys_that_scripts_rely_on(program: Program, herons: str) -> None:
+    (hit,) = as_json(program, "search", "two", "metres")
+    assert {"conversation_id", "turn_id", "snippet", "rank"} <= hit.keys()
+    assert (hit["conversation_id"], hit["snippet"]) == (herons, "Two metres.")
+    assert as_json(program, "search", "about")[0]["turn_id"] is None
+    assert "Two metres." in done(program, "search", '"two metres"')
+
+
+def test_show_prints_the_current_path(program: Program, herons: str) -> None:
+    shown = done(program, "show", herons[:6])
+    assert "What is a heron?" in shown
+    assert "[2 of 2]:\nHow big?" in shown
+    assert "Two metres." not in shown
+    found = as_json(program, "show", herons)
+    assert [turn["reply"] for turn in found["turns"]] == ["A bird.", "Very."]
+    assert found["conversation_id"] == herons
+
+
+def test_show_tree_prints_every_branch_and_marks_the_path(program: Program, herons: str) -> None:
+    lines = [line[9:] for line in done(program, "show", herons, "--tree").splitlines()]
+    assert lines == [
+        "* What is a heron? → A bird.",
+        "  ├ Big? → Two metres.",
+        "* └ How big? → Very.",
+    ]
+    assert [turn["current"] for turn in as_json(program, "show", herons, "--tree")["turns"]] == [True, False, True]
+
+
+def test_show_says_how_replies_ended(program: Program) -> None:
+    with opened(program) as store:
+        conversation = store.create(system="Be brief.")
+        turn = store.add_turn(conversation, "a", parent_id=None)
+        store.finish_reply(turn, "half", finish_reason="cancelled")
+        store.finish_reply(store.add_reply(turn), "", finish_reason=None, error="The model failed.")
+    assert "(The model failed.)" in done(program, "show", conversation)
+    assert "System:\nBe brief." in done(program, "show", conversation)
+    assert "(stopped)" in done(program, "show", conversation, "--tree")
+
+
+HOSTILE = "\x1b]52;c;cm0gLXJm\x07\x1b[2J\u202etitle\x9b31m\r"
+
+
+def test_titles_cannot_act_on_the_terminal(program: Program) -> None:
+    with opened(program) as store:
+        conversation, _ = chat(store, (f"zebra {HOSTILE}", f"reply {HOSTILE}"))
+        with store.database.write() as connection:  # a store that somebody else made
+            connection.execute("UPDATE conversations SET title = ?, title_by = 'person', model = ?", (HOSTILE, HOSTILE))
+            connection.execute("UPDATE turns SET model = ?", (HOSTILE,))
+            connection.execute("INSERT INTO tags VALUES (1, ?)", (HOSTILE,))
+    for arguments in (["list"], ["search", "zebra"], ["show", conversation, "--tree"]):
+        assert not set("\x1b\x07\x9b\u202e\r") & set(done(program, *arguments))
+    assert done(program, "show", conversation).count("\x1b]52") == 2  # the two texts, exactly as they were written
+
+
+def test_rename_gives_a_title_and_takes_it_back(program: Program, herons: str) -> None:
+    done(program, "rename", herons, "Birds")
+    assert as_json(program, "show", herons)["title"] == "Birds"
+    done(program, "rename", herons, "")
+    assert as_json(program, "show", herons)["title"] == "What is a heron?"
+
+
+def test_rm_moves_to_the_trash_and_restore_brings_back(program: Program, herons: str) -> None:
+    assert done(program, "rm", herons) == ""
+    assert [each["conversation_id"] for each in as_json(program, "trash")] == [herons]
+    assert herons[:8] in done(program, "trash")
+    assert herons[:8] in done(program, "list", "--trash")
+    done(program, "restore", herons[:8])
+    assert as_json(program, "trash") == []
+    assert len(as_json(program, "list")) == 2
+
+
+def test_rm_now_deletes_for_good_with_its_snapshots(program: Program, herons: str) -> None:
+    snapshots = program.paths.snapshots_dir
+    snapshots.mkdir(parents=True)
+    asked = run(program, "rm", "--now", herons)
+    assert asked.exit_code == 2
+    assert "Give --yes" in asked.output
+    assert len(as_json(program, "list")) == 2
+    done(program, "rm", "--now", "--yes", herons)
+    assert [each["title"] for each in as_json(program, "list")] == ["About zebras"]
+    assert not any(b"heron" in path.read_bytes() for path in program.paths.data_dir.rglob("*") if path.is_file())
+    with pytest.raises(MistralChatError):
+        run(program, "show", herons, raises=True)
+
+
+def test_emptying_the_trash_prints_what_is_gone(program: Program, herons: str) -> None:
+    assert as_json(program, "trash", "--empty") == []
+    done(program, "rm", herons)
+    assert as_json(program, "trash", "--empty", "--yes") == [herons]
+    assert as_json(program, "trash") == []
+
+
+def test_no_means_no(program: Program, herons: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.cli.chats.nobody_to_ask", lambda: False)
+    assert run(program, "rm", "--now", herons, input="n\n").exit_code == 1
+    assert len(as_json(program, "list")) == 2
+    assert run(program, "rm", "--now", herons, input="y\n").exit_code == 0
+    assert len(as_json(program, "list")) == 1
+
+
+def test_export_and_import_bring_everything_to_another_store(program: Program, herons: str, tmp_path: Path) -> None:
+    file = tmp_path / "all.json"
+    done(program, "export", "--all", "-o", str(file))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    other = Program(environ={"MISTRAL_CHAT_DATA_DIR": str(tmp_path / "other")}, now=Clock())
+    assert "Would import 2 conversations with 4 turns." in done(other, "import", "--dry-run", str(file))
+    assert as_json(other, "list") == []
+    assert as_json(other, "import", str(file))["turns"] == 4
+    assert "2 were here already" in done(other, "import", str(file))
+    assert as_json(other, "show", herons, "--tree") == as_json(program, "show", herons, "--tree")
+
+
+def test_export_writes_markdown_one_file_a_conversation(program: Program, herons: str, tmp_path: Path) -> None:
+    assert done(program, "export", herons, "-f", "markdown").startswith("---\nmistral-chat: 1\n")
+    assert json.loads(done(program, "export", herons))["conversations"][0]["id"] == herons
+    done(program, "export", herons, "-o", str(tmp_path / "one.md"))
+    assert "Very." in (tmp_path / "one.md").read_text()
+    done(program, "export", "--all", "-f", "markdown", "-o", str(tmp_path / "notes"))
+    assert sorted(path.name[:-12] for path in (tmp_path / "notes").iterdir()) == ["About-zebras", "What-is-a-heron"]
+
+
+def test_export_refuses_what_it_cannot_do(program: Program, herons: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text("mine")
+    for arguments, told in (
+        (["export"], "Name conversations"),
+        (["export", "--all", herons], "Name conversations"),
+        (["export", herons, "-o", str(file)], "exists already"),
+        (["export", "--all", "-f", "markdown"], "need a folder"),
+        (["export", herons, "-o", str(tmp_path / "missing" / "x.json")], "cannot be written"),
+    ):
+        result = run(program, *arguments)
+        assert told in f"{result.output} {result.exception}"
+        assert result.exit_code != 0
+    assert file.read_text() == "mine"
+    done(program, "export", herons, "-o", str(file), "--force")
+    assert herons in file.read_text()
+
+
+def test_a_broken_file_changes_nothing(program: Program, herons: str, tmp_path: Path) -> None:
+    file = tmp_path / "all.json"
+    done(program, "export", "--all", "-o", str(file))
+    done(program, "rm", "--now", "--yes", herons)
+    file.write_text(file.read_text().replace('"title_by": "person"', '"title_by": "cat"'))
+    result = run(program, "import", str(file))
+    assert "conversations[1]" in str(result.exception)
+    assert len(as_json(program, "list")) == 1
+
+
+def test_backup_and_repair(program: Program, herons: str, tmp_path: Path) -> None:
+    file = tmp_path / "backup.db"
+    done(program, "backup", str(file))
+    assert "exists already" in str(run(program, "backup", str(file)).exception)
+    done(program, "backup", "--force", str(file))
+    assert as_json(program, "repair")["kept"] is None
+    assert "sound" in done(program, "repair")
+    with program.paths.database.open("r+b") as database:
+        database.write(bytes(4096))
+    assert "chats repair" in str(run(program, "list").exception)
+    told = done(program, "repair")
+    assert "Saved 2 conversations with 4 turns." in told
+    assert "is kept as" in told
+    assert len(as_json(program, "show", herons, "--tree")["turns"]) == 3
+
+
+def test_ids_are_completed_with_their_titles(program: Program, herons: str) -> None:
+    environment = {
+        **os.environ,
+        "MISTRAL_CHAT_DATA_DIR": program.environ["MISTRAL_CHAT_DATA_DIR"],
+        "_MISTRAL_CHAT_COMPLETE": "zsh_complete",
+        "COMP_WORDS": f"mistral-chat chats show {herons[:3]}",
+        "COMP_CWORD": "3",
+    }
+    completed = subprocess.run(
+        [sys.executable, "-c", "from mistral_chat.cli.main import cli; cli(prog_name='mistral-chat')"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"{herons[:8]}\nWhat is a heron?" in completed.stdout
+
+
+def test_the_group_is_part_of_the_program() -> None:
+    result = CliRunner().invoke(cli, ["chats", "--help"])
+    assert result.exit_code == 0
+    for name in ("list", "show", "search", "export", "import", "rename", "pin", "rm", "restore", "trash", "backup", "repair"):
+        assert f"\n  {name} " in result.output

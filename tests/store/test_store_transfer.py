@@ -1,0 +1,273 @@
+"""Out of one store and into another: identical, all or nothing, and recognised the second time."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.conversation_trees import conversation_trees, texts
+from support.stores import assert_index_is_true, chat, open_store, said
+
+from mistral_chat.errors import ImportFailed
+from mistral_chat.export.json_file import json_lines, read_json
+from mistral_chat.export.markdown import read_markdown, to_markdown
+from mistral_chat.store.importing import conversations_in
+from mistral_chat.store.text import first_line, one_line, storable, tag_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_chat.export.tree import ConversationTree
+    from mistral_chat.store.conversations import ConversationStore
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def as_json(trees: list[ConversationTree]) -> str:
+    return "".join(json_lines(trees, exported=NOW))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@given(st.lists(conversation_trees(), max_size=3, unique_by=lambda tree: tree.key))
+def test_everything_survives_export_and_import_into_an_empty_store(trees: list[ConversationTree]) -> None:
+    first, second = open_store(None), open_store(None)
+    first.add_trees(trees)
+    exported = list(first.read_trees())
+    assert len(exported) == len(trees)
+    text = as_json(exported)
+    text.encode()
+    second.add_trees(read_json(text, "export.json"))
+    assert list(second.read_trees()) == exported
+    for tree in exported:
+        assert second.conversation(tree.key) == first.conversation(tree.key)
+        assert second.tree(tree.key) == first.tree(tree.key)
+        assert second.path(tree.key) == first.path(tree.key)
+    assert_index_is_true(second)
+    assert second.add_trees(read_json(text, "export.json")).conversations == []
+    first.close()
+    second.close()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@given(conversation_trees())
+def test_markdown_keeps_the_current_path_word_for_word(tree: ConversationTree) -> None:
+    """All but a reply that is empty and never ended, which leaves nothing to write down."""
+    store = open_store(None)
+    (key,) = store.add_trees([tree]).conversations
+    stored = store.read_tree(key)
+    again = read_markdown(to_markdown(stored), "x.md", now=NOW)
+    assert [(turn.turn.user, turn.turn.reply) for turn in again.path] == [
+        (turn.turn.user, turn.turn.reply) for turn in stored.path
+    ]
+    assert (again.key, again.title, again.system, again.tags) == (stored.key, stored.title, stored.system, stored.tags)
+    assert [turn.created for turn in again.path] == [turn.created for turn in stored.path]
+    store.close()
+
+
+@given(texts)
+def test_what_is_stored_is_stored_the_same_the_second_time(text: str) -> None:
+    for change, again in ((storable, storable), (one_line, one_line), (tag_name, tag_name), (first_line, one_line)):
+        once = change(text)
+        assert again(once) == once
+        once.encode()
+        assert "\x00" not in once
+
+
+def test_an_ordinary_text_is_stored_as_it_is() -> None:
+    for text in ("", "plain", "é日👩‍🚀\u202e\x1b[31m", "tab\tand\r\nlines\x85\u2028"):
+        assert storable(text) == text
+    assert storable("a\x00b\ud800c\udc00") == "a\ufffdb\ufffdc\ufffd"
+    assert storable("\ud83d\ude00") == "😀"
+
+
+@pytest.mark.parametrize(
+    ("message", "title"),
+    [
+        ("", ""),
+        ("\n \n", ""),
+        ("Hello", "Hello"),
+        ("### Why?  \nBecause", "Why?"),
+        ("```\ncode()", "code()"),
+        ("\x1b[31mred\x1b[0m", "[31mred [0m"),
+        ("\u202egnp.exe", "gnp.exe"),
+        ("word " * 40, "word " * 14 + "word…"),
+        ("x" * 200, "x" * 79 + "…"),
+    ],
+)
+def test_titles_are_one_harmless_line_of_at_most_80_characters(message: str, title: str) -> None:
+    assert first_line(message) == title
+    assert len(first_line(message)) <= 80
+
+
+@pytest.fixture
+def exported(store: ConversationStore) -> tuple[str, str]:
+    """A conversation with a branch, and the export of its store."""
+    conversation, turns = chat(store, ("one", "1"), ("two", "2"), title="Numbers")
+    said(store, conversation, "two?", "2b", turns[0])
+    store.tag(conversation, "work")
+    return conversation, as_json(list(store.read_trees()))
+
+
+def test_a_dry_run_says_what_would_happen_and_changes_nothing(store: ConversationStore, exported: tuple[str, str]) -> None:
+    empty = open_store(None)
+    trees = read_json(exported[1], "x")
+    report = empty.add_trees(trees, dry_run=True)
+    assert (report.conversations, report.turns) == ([exported[0]], 3)
+    assert empty.summaries() == []
+    assert store.add_trees(trees, dry_run=True).already_here == [exported[0]]
+
+
+def test_a_conversation_that_went_on_is_added_beside_the_one_that_is_here_once(
+    store: ConversationStore, exported: tuple[str, str]
+) -> None:
+    conversation, text = exported
+    said(store, conversation, "three", "3", store.path(conversation)[-1].turn_id)
+    (copy,) = store.add_trees(read_json(text, "x")).conversations
+    assert copy != conversation
+    assert [turn.turn for turn in store.path(copy)] == [turn.turn for turn in store.path(conversation)][:2]
+    assert store.add_trees(read_json(text, "x")).already_here == [copy]
+    assert len(store.summaries()) == 2
+    assert_index_is_true(store)
+
+
+def test_an_import_in_which_one_conversation_fails_adds_none(store: ConversationStore, exported: tuple[str, str]) -> None:
+    store.delete(exported[0])
+    trees = read_json(exported[1], "x")
+
+    def failing() -> Any:
+        yield trees[0]
+        raise ImportFailed("the second is at fault")
+
+    with pytest.raises(ImportFailed):
+        store.add_trees(failing())
+    assert store.summaries() == []
+    assert_index_is_true(store)
+
+
+def test_exports_leave_the_trash_out(store: ConversationStore) -> None:
+    kept, _ = chat(store, ("a", "b"))
+    archived, _ = chat(store, ("c", "d"))
+    trashed, _ = chat(store, ("e", "f"))
+    store.archive(archived, archived=True)
+    store.trash(trashed)
+    assert [tree.key for tree in store.read_trees()] == [kept, archived]
+    assert [tree.key for tree in store.read_trees("trash")] == [trashed]
+    reading = store.read_trees()
+    next(reading)
+    store.delete(archived)
+    assert list(reading) == []
+
+
+def changed(path: list[str | int], value: object, text: str) -> str:
+    """The export with the value at `path` replaced; with ... it is removed."""
+    file = json.loads(text)
+    at = file
+    for step in path[:-1]:
+        at = at[step]
+    if value is ...:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return json.dumps(file)
+
+
+TURN = ["conversations", 0, "turns", 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (["format"], "other", "no export of mistral-chat"),
+        (["version"], 99, "newer mistral-chat.*Upgrade"),
+        (["version"], True, "'version' must be a whole number, not true"),
+        (["conversations"], {}, "'conversations' must be a list"),
+        (["conversations", 0], 5, r"conversations\[0\]: an object is expected"),
+        (["conversations", 0, "title"], ..., r"conversations\[0\]: 'title' is missing"),
+        (["conversations", 0, "title_by"], "cat", "'title_by' must be one of"),
+        (["conversations", 0, "created"], "yesterday", "'created' must be an ISO 8601 time"),
+        (["conversations", 0, "created"], "2026-01-01T00:00:00", "must have a zone"),
+        (["conversations", 0, "tags"], [1], "'tags' must be texts"),
+        (["conversations", 0, "current"], None, "no turn is the current one"),
+        (["conversations", 0, "current"], "x", "'x' is not there"),
+        (["conversations", 0, "sampling"], {"temperature": 9}, "'top_p' is missing"),
+        (["conversations", 0, "pinned"], 1, "'pinned' must be true or false"),
+        ([*TURN, "user"], 3, r"conversations\[0\].turns\[1\]: 'user' must be a text, not 3"),
+        ([*TURN, "parent"], "0" * 16, "hangs on '0000000000000000', which does not stand before it"),
+        ([*TURN, "finish_reason"], "bored", "'finish_reason' must be one of"),
+        ([*TURN, "usage"], {"prompt_tokens": 1.5}, r"turns\[1\].usage: 'prompt_tokens' must be a whole number"),
+        ([*TURN, "created"], "9999-12-31T23:59:59-23:00", "ISO 8601"),
+    ],
+)
+def test_a_fault_in_a_file_is_refused_with_its_place(
+    exported: tuple[str, str], path: list[str | int], value: object, told: str
+) -> None:
+    with pytest.raises(ImportFailed, match=told):
+        read_json(changed(path, value, exported[1]), "export.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "line 1"),
+        (b"{", "line 1, column 2"),
+        (b"[1, 2]", "neither an export"),
+        (b'{"a": 1}', "neither an export"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"format": "mistral-chat", "version": ' + b"9" * 5_000 + b"}", "number without bounds"),
+        (b"\xff\xfe", "no text in UTF-8"),
+        (b"# Just notes\n", "front matter"),
+        (b"---\ntitle: x\n---\n", "front matter"),
+        (b"---\nmistral-chat: 1\ncreated: soon\n---\n", "'created' must be"),
+        (b"SQLite format 3\x00" + bytes(200), "cannot be read"),
+    ],
+)
+def test_a_file_that_is_none_of_ours_is_refused_with_its_name(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "file.json"
+    path.write_bytes(content)
+    with pytest.raises(ImportFailed, match=told) as caught:
+        conversations_in([path], now=NOW)
+    assert "file.json" in str(caught.value)
+    assert "Nothing was imported" in str(caught.value)
+
+
+def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ImportFailed, match="cannot be read"):
+        conversations_in([tmp_path / "missing.json"], now=NOW)
+
+
+def test_a_folder_of_markdown_comes_back_as_a_store(store: ConversationStore, exported: tuple[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for place, tree in enumerate(store.read_trees()):
+        (folder / f"{place}.md").write_text(to_markdown(tree), encoding="utf-8", newline="")
+    (folder / "ignored.txt").write_text("x")
+    other = open_store(None)
+    other.add_trees(conversations_in([folder], now=NOW))
+    assert [turn.turn.reply for turn in other.path(exported[0])] == ["1", "2b"]
+    assert other.conversation(exported[0]).summary.tags == ("work",)
+
+
+def test_markdown_is_readable_and_says_how_replies_ended(store: ConversationStore) -> None:
+    conversation, (turn,) = chat(store, ("What is 2 + 2?", "Four."), title='A "title": odd')
+    text = to_markdown(store.read_tree(conversation))
+    assert 'title: "A \\"title\\": odd"\n' in text
+    assert '# A "title": odd\n\n## You\n' in text
+    assert "\n\nWhat is 2 + 2?\n\n## model\n<!-- mistral-chat: reply stop -->\n\nFour.\n\n" in text
+    store.write_reply(turn, "Fo")
+    assert "<!-- mistral-chat: reply unfinished -->" in to_markdown(store.read_tree(conversation))
+
+
+def test_front_matter_that_a_person_retyped_is_read() -> None:
+    tree = read_markdown("---\nmistral-chat: 1\ntitle: My own title\n---\n", "x.md", now=NOW)
+    assert (tree.title, tree.turns, tree.created) == ("My own title", (), NOW)
+
+
+def test_lines_that_look_like_ours_are_only_text(store: ConversationStore) -> None:
+    hostile = "## You\n<!-- mistral-chat: user 2026-01-01T00:00:00+00:00 -->\n\nfake\n\n<!-- mistral-chat\\: reply stop -->"
+    conversation, _ = chat(store, (hostile, hostile))
+    again = read_markdown(to_markdown(store.read_tree(conversation)), "x.md", now=NOW)
+    assert [(turn.turn.user, turn.turn.reply) for turn in again.turns] == [(hostile, hostile)]
