@@ -75,6 +75,7 @@ class Talk:
         self.sampling = sampling
         self.turns: list[PromptTurn] = []
         self.shifts: list[ContextShift] = []
+        self.said = 0
         self.read = 0
         """Tokens that the last turn read before its reply."""
 
@@ -83,7 +84,8 @@ class Talk:
 
     def say(self, text: str, *, key: str = "", cancel: Cancel | None = None, sampling: Sampling | None = None) -> Completion:
         """Send `text`, and keep it with its reply."""
-        turn = PromptTurn(key=key or f"t{len(self.turns)}", user=text)
+        turn = PromptTurn(key=key or f"t{self.said}", user=text)
+        self.said += 1
         completion = None
         for event in self.engine.reply(self.history(turn), sampling or self.sampling, cancel or Cancel()):
             if isinstance(event, Completion):

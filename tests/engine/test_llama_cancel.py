@@ -1,0 +1,203 @@
+"""Stopping the real engine: at once, and with nothing wrong afterwards."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.llama_engines import GREEDY, Talk, cells_of, divergence, engine_of, make_engine, next_scores, read_all
+from test_llama_traps import TEXT
+
+from mistral_chat.engine.llama.cache import Cache
+from mistral_chat.engine.rolling import RollingEngine
+from mistral_chat.generation import Cancel, Completion, Delta, Event, Prefill, PromptTurn, Sampling
+
+STOPS = int(os.environ.get("MISTRAL_CHAT_TEST_STOPS", "40"))
+"""How many random stops are tried; MISTRAL_CHAT_TEST_STOPS=200 is the full measure."""
+
+
+@pytest.fixture(scope="module")
+def demo(demo_weights: Path) -> Iterator[RollingEngine]:
+    engine = make_engine(demo_weights, size=1024)
+    yield engine
+    engine.close()
+
+
+def test_a_stop_ends_a_reply_within_one_token(tiny_weights: Callable[[str], Path]) -> None:
+    with engine_of(tiny_weights("v7")) as engine:
+        cancel = Cancel()
+        after: list[Event] = []
+        turn = PromptTurn(key="a", user="Tell me a long story about the sea.")
+        for event in engine.reply(Talk(engine).history(turn), Sampling(temperature=0), cancel):
+            if cancel.is_set:
+                after.append(event)
+            elif isinstance(event, Delta):
+                cancel.set()
+        assert sum(isinstance(event, Delta) for event in after) <= 1
+        assert isinstance(after[-1], Completion)
+        assert after[-1].finish_reason == "cancelled"
+        assert not cells_of(engine).moved
+
+
+def test_a_stop_while_a_prompt_is_read_takes_a_blink(demo: RollingEngine) -> None:
+    talk = Talk(demo)
+    talk.say("Good morning.")
+    cancel = Cancel()
+    set_at = 0.0
+
+    def stop() -> None:
+        nonlocal set_at
+        set_at = time.perf_counter()
+        cancel.set()
+
+    events = []
+    for event in demo.reply(talk.history(PromptTurn(key="long", user=TEXT * 6)), GREEDY, cancel):
+        events.append(event)
+        if isinstance(event, Prefill) and event.done >= 90 and not set_at:
+            set_at = 1.0
+            threading.Timer(0.15, stop).start()  # in the middle of the next chunk
+    took = time.perf_counter() - set_at
+    sys.stdout.write(f"stopped {took * 1000:.0f} ms after the flag was set\n")
+    assert isinstance(events[-1], Completion)
+    assert events[-1].finish_reason == "cancelled"
+    assert not any(isinstance(event, Delta) for event in events), "a reply began to a message that was stopped"
+    last = events[-2]
+    assert isinstance(last, Prefill)
+    assert last.done < last.total
+    assert took < 5, "the stop waited for the whole prompt"
+    assert cells_of(demo).end == len(demo.held.tokens)
+    assert talk.say("Good night.").text
+
+
+def stop_somewhere(engine: RollingEngine, talk: Talk, rng: random.Random, text: str) -> None:
+    """Send a message that is stopped at a random moment: before, at an event, after a time, or not at all."""
+    cancel = Cancel()
+    turn = PromptTurn(key=f"s{rng.random()}", user=text)
+    way = rng.choice(("before", "event", "time", "abandon"))
+    at = rng.randrange(1, 12)
+    timer = None
+    if way == "before":
+        cancel.set()
+    elif way == "time":
+        timer = threading.Timer(rng.random() * 0.03, cancel.set)
+        timer.start()
+    events = engine.reply(talk.history(turn), Sampling(temperature=0, max_tokens=20), cancel)
+    said = []
+    for number, event in enumerate(events):
+        talk.note(event)
+        if isinstance(event, Delta):
+            said.append(event.text)
+        if number == at and way == "event":
+            cancel.set()
+        if number == at and way == "abandon":
+            events.close()  # type: ignore[attr-defined]  # a generator
+            break
+    if timer is not None:
+        timer.join()
+    if reply := "".join(said):
+        talk.turns.append(PromptTurn(key=turn.key, user=text, reply=reply))
+
+
+class Twin:
+    """Another cache to which the same is done as to the first one, but for what was stopped."""
+
+    def __init__(self, cells: Cache, twin: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cells, self.twin = cells, twin
+        self.todo: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.read = cells.read
+        monkeypatch.setattr(cells, "read", self.note_read)
+        for name in ("cut", "splice", "clear"):
+            monkeypatch.setattr(cells, name, self.noting(getattr(cells, name), getattr(twin, name)))
+
+    def note_read(self, tokens: Sequence[int], cancel: Cancel | None = None) -> None:
+        before = self.cells.end
+        try:
+            self.read(tokens, cancel)
+        finally:
+            if read := self.cells.end - before:
+                self.todo.append((self.twin.read, (tokens[:read],)))
+
+    def noting(self, real: Callable[..., None], twin: Callable[..., None]) -> Callable[..., None]:
+        def do(*arguments: Any) -> None:
+            self.todo.append((twin, arguments))
+            real(*arguments)
+
+        return do
+
+    def check(self) -> None:
+        """Bring the twin up to date; both think the same of what comes next, but for rounding."""
+        for do, arguments in self.todo:
+            do(*arguments)
+        self.todo.clear()
+        assert self.twin.end == self.cells.end
+        if self.cells.end < self.cells.size - 2:
+            found = next_scores(self.cells, [400, 500])
+            assert divergence(next_scores(self.twin, [400, 500]), found) < 0.001, "a stop has spoilt the cache"
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("variant", ["v7", "v3"])
+def test_stops_at_random_moments_leave_nothing_wrong(
+    tiny_weights: Callable[[str], Path], variant: str, kv_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = random.randrange(2**32)
+    rng = random.Random(seed)
+    path = tiny_weights(variant)
+    with engine_of(path, size=512, kv_type=kv_type) as engine, engine_of(path, size=512, kv_type=kv_type) as other:
+        talk = Talk(engine, system="You are terse.")
+        twin = Twin(cells_of(engine), cells_of(other), monkeypatch)
+        sys.stdout.write(f"seed {seed}\n")
+        for number in range(STOPS):
+            text = f"Message {number}. " + TEXT[: rng.randrange(900)]
+            kind = rng.random()
+            if kind < 0.6:
+                stop_somewhere(engine, talk, rng, text)
+            elif kind < 0.7:
+                cancel = Cancel()
+                threading.Timer(rng.random() * 0.01, cancel.set).start()
+                for _ in engine.read_ahead(talk.history(), cancel):
+                    """Stopped, or not."""
+            elif kind < 0.8 and talk.turns:
+                del talk.turns[rng.randrange(len(talk.turns))]
+            else:
+                talk.say(text)
+                held = [turn.key for turn in talk.kept()]
+                assert [turn.key for turn in engine.held.turns] == held
+            assert cells_of(engine).end == len(engine.held.tokens) <= 512
+            if number % 8 == 7:
+                twin.check()
+
+
+def test_the_turn_after_a_stop_is_that_of_an_engine_which_was_left_alone(tiny_weights: Callable[[str], Path]) -> None:
+    path = tiny_weights("v7")
+    for steps in range(1, 9):
+        with engine_of(path) as stopped, engine_of(path) as alone:
+            talks = [Talk(stopped, system="You are terse."), Talk(alone, system="You are terse.")]
+            for talk in talks:
+                talk.say("Name three rivers.")
+            cancel = Cancel()
+            for number, _ in enumerate(stopped.reply(talks[0].history(PromptTurn(key="x", user=TEXT)), GREEDY, cancel)):
+                if number == steps:
+                    cancel.set()
+            replies = [talk.say("And three lakes?").text for talk in talks]
+            assert replies[0] == replies[1], f"stopped after {steps} events, the model answers something else"
+
+
+def test_reading_ahead_is_stopped_by_its_flag(demo: RollingEngine) -> None:
+    talk = Talk(demo)
+    talk.turns = [PromptTurn(key="r", user=TEXT * 4, reply="Yes.")]
+    cancel = Cancel()
+    threading.Timer(0.2, cancel.set).start()
+    steps = list(demo.read_ahead(talk.history(), cancel))
+    assert steps[-1].done < steps[-1].total
+    assert cells_of(demo).end == len(demo.held.tokens)
+    talk.turns = [PromptTurn(key="r", user=TEXT, reply="Yes.")]
+    read_all(demo.read_ahead(talk.history(), Cancel()))
+    assert [turn.key for turn in demo.held.turns] == ["r"]
