@@ -156,27 +156,28 @@ class _Asking:
 
     async def run(self) -> int:
         """Ask and print; the exit code is 0, or 128 and the number of the signal that stopped it."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._interrupt, number)
         self._work = asyncio.create_task(self._ask())
+        # asyncio's own handlers lose a signal while a fast engine fills the pipe that they share with it.
+        before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             completion = await self._work
         except asyncio.CancelledError:
             completion = None
         finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
             self._progress.clear()
         if completion is not None:
             self._report(completion)
         return 0 if self._signal is None else 128 + self._signal
 
-    def _interrupt(self, number: int) -> None:
+    def _interrupt(self, number: int, _frame: object) -> None:
         """Stop the reply; while there is none yet, and the second time, stop everything."""
         again, self._signal = self._signal is not None, number
         if self._runner.busy and not again:
             self._chat.stop()
         elif self._work is not None:
-            self._work.cancel()
+            self._work.get_loop().call_soon_threadsafe(self._work.cancel)
 
     async def _ask(self) -> Completion | None:
         from mistral_chat.generation import Completion, Delta, Prefill

@@ -1,0 +1,159 @@
+"""The rooms fit together: what one opens, another finds."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from support.programs import echo_program
+
+from mistral_chat.cli.main import cli
+from mistral_chat.cli.wiring import Program, TypedOption
+from mistral_chat.engine.echo import EchoEngine
+from mistral_chat.errors import ConfigError, EngineError, UsageError, WeightsNotFound
+
+if TYPE_CHECKING:
+    from mistral_chat.engine.runner import LoadProgress
+
+
+def configure(folder: Path, text: str) -> None:
+    path = folder / "config" / "mistral-chat" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+class TestSettings:
+    def test_a_typed_option_wins_and_is_named_when_it_is_wrong(self) -> None:
+        program = Program().with_options({"sampling.seed": TypedOption("--seed", 5)})
+        assert program.settings.sampling.seed == 5
+        with pytest.raises(UsageError, match="--ctx-size: size must be from"):
+            _ = program.with_options({"context.size": TypedOption("--ctx-size", 1)}).settings
+
+    def test_nothing_is_read_before_it_is_asked_for(self, own_folders: Path) -> None:
+        configure(own_folders, "modle: x")
+        program = Program()
+        with pytest.raises(ConfigError):
+            _ = program.settings
+
+    def test_the_settings_move_the_weights_folder(self, own_folders: Path) -> None:
+        configure(own_folders, "models: {folder: /elsewhere}")
+        assert Program().paths.models_dir == Path("/elsewhere")
+        assert Program({"MISTRAL_CHAT_MODELS_DIR": "/there"}).paths.models_dir == Path("/there")
+
+
+class TestStore:
+    def test_a_reply_that_a_dead_process_left_is_closed(self) -> None:
+        pid = os.fork()
+        if pid == 0:
+            store = Program().open_store()
+            turn = store.add_turn(store.create(), "question", parent_id=None)
+            store.write_reply(turn, "half an ans")
+            os._exit(9)
+        os.waitpid(pid, 0)
+        store = Program().open_store()
+        (left,) = store.path(store.latest() or "")
+        assert (left.turn.user, left.turn.reply, left.turn.finish_reason) == ("question", "half an ans", "cancelled")
+
+    def test_what_lay_in_the_trash_goes_with_its_snapshots(self) -> None:
+        program = Program()
+        store = program.open_store()
+        doomed, kept = store.create(), store.create()
+        for each in (doomed, kept):
+            store.add_turn(each, "question", parent_id=None)
+            store.trash(each)
+        folder = program.snapshots()
+        assert folder is not None
+        path = folder._path(doomed)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"state")
+        later = Program(now=lambda: datetime.now(UTC) + timedelta(days=31))
+        store.restore(kept)
+        later.tidy(later.open_store())
+        assert not path.exists()
+        assert store.summaries(where="trash") == []
+        assert [each.conversation_id for each in store.summaries()] == [kept]
+
+    def test_a_trash_that_is_kept_is_kept(self, own_folders: Path) -> None:
+        configure(own_folders, "trash_days: 0")
+        store = Program().open_store()
+        doomed = store.create()
+        store.add_turn(doomed, "question", parent_id=None)
+        store.trash(doomed)
+        Program(now=lambda: datetime.now(UTC) + timedelta(days=3000)).tidy(store)
+        assert store.summaries(where="trash")
+
+    def test_forgetting_without_a_snapshots_folder_makes_none(self) -> None:
+        Program().forget_snapshots(["one"])
+        assert not Program().paths.snapshots_dir.exists()
+
+
+class TestEngine:
+    def test_a_model_that_is_not_there_is_told_before_a_thread_starts(self) -> None:
+        with pytest.raises(WeightsNotFound):
+            Program().runner("no-such-model")
+
+    def test_snapshots_can_be_switched_off(self, own_folders: Path) -> None:
+        configure(own_folders, "snapshots: {enabled: false}")
+        assert Program().snapshots() is None
+
+    async def test_the_chosen_format_reaches_the_engine(self, demo_weights: Path) -> None:
+        asked: list[Any] = []
+
+        def load(_program: Program, weights: Any, prompt_format: str | None, _on_progress: LoadProgress) -> EchoEngine:
+            asked.append((weights.path, prompt_format))
+            return EchoEngine()
+
+        for chosen in ("mistral-v1", None):
+            runner = Program(load=load).runner("demo", prompt_format=chosen)
+            await runner.wait_ready()
+            runner.close()
+        assert asked[0] == (demo_weights, "mistral-v1")
+
+    @pytest.mark.usefixtures("demo_weights")
+    async def test_without_another_loader_llama_cpp_is_loaded(self) -> None:
+        small = {"context.size": TypedOption("--ctx-size", 256)}
+        runner = Program().with_options(small).runner("demo", saved=False)
+        facts = await runner.wait_ready()
+        runner.close(None)
+        assert (facts.model, facts.window) == ("demo", 256)
+
+
+class TestStopping:
+    @staticmethod
+    def ask(program: Program, *arguments: str) -> Any:
+        return CliRunner().invoke(cli, ["ask", *arguments, "hello"], obj=program, input="")
+
+    def test_ctrl_c_while_the_model_loads_stores_nothing(self) -> None:
+        def load(*_: Any) -> EchoEngine:
+            on_progress: LoadProgress = _[-1]
+            os.kill(os.getpid(), signal.SIGINT)
+            while on_progress(0.5):
+                os.sched_yield()
+            raise EngineError("given up")
+
+        result = self.ask(Program(load=load), "-m", "demo")
+        assert (result.exit_code, result.stdout) == (130, "")
+        assert Program().open_store().latest() is None
+
+    def test_the_second_ctrl_c_stops_what_the_first_did_not(self) -> None:
+        def answer(_text: str) -> str:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            return "word " * 10_000
+
+        assert self.ask(echo_program(answer), "-m", "demo").exit_code == 130
+
+    def test_a_conversation_goes_on_with_the_model_it_was_held_with(self) -> None:
+        store = Program().open_store()
+        held = store.create(model="demo")
+        store.finish_reply(store.add_turn(held, "one", parent_id=None), "1", finish_reason="stop", usage=None, model="demo")
+        assert self.ask(echo_program(), "-c").exit_code == 0
+        store.set_model(held, "gone")
+        result = self.ask(replace(echo_program(), environ={**os.environ, "MISTRAL_CHAT_MODEL": "demo"}), "-c")
+        assert result.exit_code == 0, "a model that is gone gives way to the settings'"
