@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -44,6 +45,9 @@ class ChoosingScreen(ReplyingScreen):
         """Go on with the model `spec`, as ``-m`` names it. A reply that is being written is stopped; what it has stays."""
         if self.replying:
             self.stop()
-            await self.workers.wait_for_complete([worker for worker in self.workers if worker.group == "reply"])
-        self.model = spec
+            writing = [worker.wait() for worker in self.workers if worker.group == "reply"]
+            await asyncio.gather(*writing, return_exceptions=True)
+        self.model, self.trouble = spec, None
+        self.show_welcome()
+        self.show_hints()
         self.load_model()

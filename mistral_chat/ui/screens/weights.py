@@ -17,12 +17,13 @@ from textual.widgets import Button, Static
 from mistral_chat.errors import MistralChatError
 from mistral_chat.ui.amounts import size
 from mistral_chat.ui.screens.replying import ReplyingScreen
+from mistral_chat.ui.screens.weights_words import free, introduction, label, risky
 from mistral_chat.ui.shelf import Arrival, Stock
-from mistral_chat.ui.text import clean, one_line
+from mistral_chat.ui.text import clean
 from mistral_chat.ui.widgets.fetch_view import FetchView
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.status_line import StatusLine
-from mistral_chat.ui.widgets.weights_facts import WeightsFacts, missing_room
+from mistral_chat.ui.widgets.weights_facts import WeightsFacts
 from mistral_chat.ui.widgets.weights_list import WeightsList
 
 if TYPE_CHECKING:
@@ -139,8 +140,8 @@ class WeightsScreen(Screen["str | None"]):
             self._introduce(f"{error.title}. {error}", trouble=True)
             return
         self.listed.show(self._stock, self._taken.spec if self._taken else marked)
-        self._introduce(*_introduction(self._stock, self._wanted, self._problem, first=self._in_use is None))
-        self.status.tell(state=_free(self._stock))
+        self._introduce(*introduction(self._stock, self._wanted, self._problem, first=self._in_use is None))
+        self.status.tell(state=free(self._stock))
         self._show(_Step.CHOOSING)
         self.listed.focus()
 
@@ -266,6 +267,8 @@ class WeightsScreen(Screen["str | None"]):
             if self._step is _Step.FETCHING:
                 self.fetching.fail("Something went wrong inside the program", "What has arrived is kept.")
                 self._show(_Step.FAILED)
+            elif self._step is _Step.LOOKING:
+                self._introduce("What is here could not be looked at.", trouble=True)
             self.post_message(ReplyingScreen.WorkFailed(event.worker.error))
 
     # Showing.
@@ -284,14 +287,11 @@ class WeightsScreen(Screen["str | None"]):
         act, back = self.query_one("#act", Button), self.query_one("#back", Button)
         weights = self._stock.find(self.listed.marked or "")
         if self._step is _Step.CHOOSING:
-            label = _label(weights, self._stock)
-            act.label, back.label = Content(label), Content("Back" if self._in_use else "Not now")
-            risky = weights is not None and (weights.fit == "too large" or missing_room(weights, self._stock) > 0)
-            act.variant = "warning" if risky else "primary"
+            act.label, back.label = Content(label(weights, self._stock)), Content("Back" if self._in_use else "Not now")
+            act.variant = "warning" if risky(weights, self._stock) else "primary"
             act.disabled = weights is None or bool(weights.obstacle)
         else:
-            label, other = _BUTTONS[self._step]
-            act.label, back.label = Content(label), Content(other)
+            act.label, back.label = (Content(word) for word in _BUTTONS[self._step])
             act.variant, act.disabled = "primary", False
         # A label alone does not change a button's width.
         act.refresh(layout=True)
@@ -301,42 +301,3 @@ class WeightsScreen(Screen["str | None"]):
         intro = self.query_one("#intro", Static)
         intro.update(Content(clean(text)))
         intro.set_class(trouble, "-trouble")
-
-
-def _introduction(stock: Stock, wanted: str, problem: str, *, first: bool) -> tuple[str, bool]:
-    """What stands above the list, and whether it is trouble."""
-    if stock.memory is not None and stock.weights and not any(weights.fit in {"fits", "tight"} for weights in stock.weights):
-        free = f"{stock.memory / 1e9:.1f} GB"
-        return f"Nothing here fits into the {free} of memory that are free. Close other programs, then look again with F5.", True
-    if not first:
-        return "Choose what to go on with. The conversation stays as it is.", False
-    fetched = f"What you choose is fetched once, from {one_line(stock.hub)}; what you write never leaves this computer."
-    known = stock.find(wanted) or stock.find(wanted.lower())
-    if problem and known is None:
-        return f"{one_line(problem, 300)} {fetched}", True
-    if any(weights.place for weights in stock.weights):
-        name = one_line(known.title if known else wanted, 60)
-        return f"{name} is not on this computer yet. {fetched}", False
-    return f"There is no model on this computer yet. {fetched}", False
-
-
-def _label(weights: ShownWeights | None, stock: Stock) -> str:
-    """What the first button does."""
-    if weights is None or weights.obstacle:
-        return "Not here"
-    anyway = " anyway" if weights.fit == "too large" or missing_room(weights, stock) else ""
-    if weights.place:
-        return "Keep using it" if weights.spec == stock.in_use else f"Use it{anyway}"
-    if weights.arrived:
-        return f"Go on fetching{anyway}"
-    amount = f" {size(weights.size)}" if weights.size else ""
-    return f"Fetch{amount}{anyway}" if weights.exact else f"Fetch about{amount}{anyway}"
-
-
-def _free(stock: Stock) -> str:
-    parts = [
-        f"{stock.memory / 1e9:.1f} GB RAM" if stock.memory is not None else "",
-        f"{stock.card / 1e9:.1f} GB graphics" if stock.card else "",
-        f"{stock.disk / 1e9:,.0f} GB disk" if stock.disk is not None else "",
-    ]
-    return ", ".join(part for part in parts if part) + " free" if any(parts) else ""
