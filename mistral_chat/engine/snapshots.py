@@ -7,6 +7,7 @@ known before llama.cpp sees it. Whatever is wrong with a file, it is removed and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -78,6 +79,7 @@ class SnapshotFolder:
         self._lock = threading.Lock()
         self._wanted: dict[str, object] = {}
         self._pending: Future[None] | None = None
+        self._closed = False
 
     def save(self, snapshot: Snapshot) -> None:
         """Write a snapshot in the background, in the place of the conversation's last one. An older one waiting is dropped."""
@@ -85,25 +87,31 @@ class SnapshotFolder:
             return
         ticket = object()
         with self._lock:
+            if self._closed:
+                return
             self._wanted[snapshot.conversation] = ticket
             self._pending = self._writer.submit(self._write, snapshot, ticket)
 
     def load(self, conversation: str, identity: str) -> Snapshot | None:
-        """Read a conversation's snapshot, if there is one that was made with the same weights and settings."""
+        """Read a conversation's snapshot, if there is one that was made with the same weights and settings.
+
+        A file that cannot be used, whatever is wrong with it, counts as none and is removed.
+        """
         self.flush()
         path = self._path(conversation)
         try:
-            snapshot = _unpack(_read(path), self._key())
+            snapshot = _unpack(_read(path, self._budget + _LONGEST_HEADER), self._key())
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.info("a snapshot was discarded: %s", type(error).__name__)
-            path.unlink(missing_ok=True)
+            _discard(path)
             return None
         if snapshot.identity != identity or snapshot.conversation != conversation:
-            path.unlink(missing_ok=True)
+            _discard(path)
             return None
-        os.utime(path)
+        with contextlib.suppress(OSError):  # another window may have removed it meanwhile
+            os.utime(path)
         return snapshot
 
     def forget(self, conversation: str) -> None:
@@ -127,6 +135,8 @@ class SnapshotFolder:
 
     def close(self, *, wait: bool = True) -> None:
         """Finish writing, unless `wait` is False, and take no more."""
+        with self._lock:
+            self._closed = True
         self._writer.shutdown(wait=wait, cancel_futures=not wait)
 
     @property
@@ -189,10 +199,24 @@ class SnapshotFolder:
         return key
 
 
-def _read(path: Path) -> bytearray:
-    """A file in a buffer that llama.cpp can be given as it is, without a second copy of half a gigabyte."""
+def _discard(path: Path) -> None:
+    """Remove a file that is of no use; if that cannot be done, it stays of no use."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path, limit: int) -> bytearray:
+    """A file in a buffer that llama.cpp can be given as it is, without a second copy of half a gigabyte.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it has more than `limit` bytes, which no snapshot has.
+    """
     with path.open("rb") as file:
-        data = bytearray(path.stat().st_size)
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise ValueError("too large")
+        data = bytearray(size)
         size = file.readinto(data)
     return data[:size] if size != len(data) else data
 

@@ -1,0 +1,308 @@
+"""KV states on disk: whole or not at all, within a budget, and gone with their conversation."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mistral_chat.engine import snapshots as room
+from mistral_chat.engine.encoding.format import Encoding, TurnTokens
+from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder, identify
+
+HELD = Encoding((1, 2), (TurnTokens("a", (3, 4), (5,), (6, 7)), TurnTokens("b", (8,), (), ())))
+STATE = bytes(range(40))
+
+
+def snapshot(conversation: str = "one", *, identity: str = "weights", state: bytes = STATE) -> Snapshot:
+    return Snapshot(
+        conversation=conversation,
+        identity=identity,
+        held=HELD,
+        sampled={"a": ("h\ud800é", (5,))},
+        pinned=frozenset({"a"}),
+        state=state,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "snapshots"
+
+
+@pytest.fixture
+def folder(path: Path) -> Iterator[SnapshotFolder]:
+    folder = SnapshotFolder(path, budget=10_000)
+    yield folder
+    folder.close()
+
+
+def files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.kv*"))
+
+
+def save(folder: SnapshotFolder, *wanted: Snapshot) -> None:
+    for each in wanted:
+        folder.save(each)
+        folder.flush()
+
+
+def test_what_was_saved_comes_back_in_another_run(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot())
+    other = SnapshotFolder(path, budget=10_000)
+    loaded = other.load("one", "weights")
+    assert loaded is not None
+    assert bytes(loaded.state) == STATE
+    assert replace(loaded, state=STATE) == snapshot()
+    other.close()
+
+
+def test_there_is_nothing_before_the_first_save(folder: SnapshotFolder, path: Path) -> None:
+    assert folder.load("one", "weights") is None
+    assert folder.size == 0
+    folder.forget("one")
+    folder.prune([])
+    folder.flush()
+    assert not path.exists(), "a folder appears only when it is needed"
+
+
+def test_only_the_owner_may_read_it(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(each.stat().st_mode) for each in path.iterdir()} == {0o600}
+    assert len(list(path.iterdir())) == 2, "a snapshot and the key"
+
+
+def test_the_latest_state_takes_the_place_of_the_one_before(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot(), snapshot(state=b"newer"))
+    loaded = folder.load("one", "weights")
+    assert loaded is not None
+    assert bytes(loaded.state) == b"newer"
+    assert len(files(path)) == 1
+
+
+@pytest.mark.parametrize("wrong", ["identity", "conversation"])
+def test_a_state_of_other_weights_or_of_another_conversation_is_discarded(folder: SnapshotFolder, path: Path, wrong: str) -> None:
+    save(folder, snapshot())
+    if wrong == "identity":
+        assert folder.load("one", "other weights") is None
+    else:
+        (found,) = files(path)
+        found.rename(folder._path("two"))
+        assert folder.load("two", "weights") is None
+    assert files(path) == []
+
+
+def test_no_changed_byte_goes_unnoticed(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot())
+    (file,) = files(path)
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+        assert folder.load("one", "weights") is None, f"byte {place} was changed"
+        assert not file.exists()
+    file.write_bytes(whole)
+    assert folder.load("one", "weights") is not None
+
+
+def test_no_cut_and_no_addition_goes_unnoticed(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot())
+    (file,) = files(path)
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        assert folder.load("one", "weights") is None, f"only {length} bytes were left"
+    for more in (b"\0", whole):
+        file.write_bytes(whole + more)
+        assert folder.load("one", "weights") is None
+    assert files(path) == []
+
+
+def test_a_state_written_with_another_key_is_not_believed(folder: SnapshotFolder, path: Path) -> None:
+    """Who can put a file into the folder's place, but not read the key, cannot make llama.cpp read it."""
+    save(folder, snapshot())
+    (path / "key").unlink()
+    assert folder.load("one", "weights") is None
+
+
+def test_a_damaged_key_is_made_anew(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot())
+    (path / "key").write_bytes(b"short")
+    assert folder.load("one", "weights") is None
+    save(folder, snapshot())
+    assert folder.load("one", "weights") is not None
+
+
+def test_a_file_larger_than_any_snapshot_is_not_read_into_memory(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot())
+    (file,) = files(path)
+    os.truncate(file, 2**40)
+    assert folder.load("one", "weights") is None
+    assert not file.exists()
+
+
+def test_a_folder_in_the_place_of_a_file_is_no_reason_to_stop(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot())
+    (file,) = files(path)
+    file.unlink()
+    file.mkdir()
+    assert folder.load("one", "weights") is None
+
+
+def test_a_file_that_another_window_deletes_meanwhile_is_no_reason_to_stop(
+    folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(folder, snapshot())
+    real = room._unpack
+
+    def unpack_and_lose(data: bytearray, key: bytes) -> Snapshot:
+        found = real(data, key)
+        folder.forget("one")
+        return found
+
+    monkeypatch.setattr(room, "_unpack", unpack_and_lose)
+    loaded = folder.load("one", "weights")
+    assert loaded is not None
+    assert bytes(loaded.state) == STATE
+
+
+def test_the_least_recently_used_leave_when_the_budget_is_full(path: Path) -> None:
+    folder = SnapshotFolder(path, budget=3000)
+    names = ["a", "b", "c", "d", "e"]
+    for age, name in enumerate(names):
+        save(folder, snapshot(name, state=bytes(500)))
+        os.utime(folder._path(name), (1000 + age, 1000 + age))
+        if name == "c":
+            assert folder.load("a", "weights") is not None, "opened, so used"
+    assert folder.size <= 3000
+    left = [name for name in names if folder.load(name, "weights") is not None]
+    assert "e" in left
+    assert "a" in left
+    assert "b" not in left
+    folder.close()
+
+
+def test_a_state_larger_than_the_budget_is_not_written(path: Path) -> None:
+    folder = SnapshotFolder(path, budget=100)
+    save(folder, snapshot(state=bytes(101)))
+    assert files(path) == []
+    folder.close()
+
+
+def test_a_budget_of_nothing_writes_nothing(path: Path) -> None:
+    folder = SnapshotFolder(path, budget=0)
+    save(folder, snapshot())
+    assert files(path) == []
+    folder.close()
+
+
+def test_a_forgotten_conversation_leaves_no_state(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot(), snapshot("two"))
+    folder.forget("one")
+    assert folder.load("one", "weights") is None
+    assert folder.load("two", "weights") is not None
+    assert len(files(path)) == 1
+
+
+def test_a_state_that_is_being_written_does_not_outlive_its_conversation(
+    folder: SnapshotFolder, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, forgotten = threading.Event(), threading.Event()
+    real = os.fsync
+
+    def slow(file: int) -> None:
+        writing.set()
+        assert forgotten.wait(10)
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    folder.save(snapshot())
+    assert writing.wait(10)
+    folder.forget("one")
+    forgotten.set()
+    folder.flush()
+    assert files(path) == []
+
+
+def test_of_several_states_that_wait_only_the_last_is_written(
+    folder: SnapshotFolder, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    written: list[int] = []
+    real = os.fsync
+
+    def slow(file: int) -> None:
+        assert go_on.wait(10)
+        written.append(file)
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    for number in range(5):
+        folder.save(snapshot(state=bytes([number]) * 10))
+    go_on.set()
+    loaded = folder.load("one", "weights")
+    assert loaded is not None
+    assert bytes(loaded.state) == bytes([4]) * 10
+    assert len(written) <= 2
+
+
+def test_pruning_leaves_the_known_and_clears_what_a_dead_process_left(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot("one"), snapshot("two"))
+    (path / f"{folder._path('one').name}.12345678").write_bytes(b"half")
+    folder.prune(["one"])
+    assert files(path) == [folder._path("one")]
+    assert folder.load("one", "weights") is not None
+
+
+def test_a_full_disk_is_no_reason_to_stop(
+    folder: SnapshotFolder, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    save(folder, snapshot())
+    assert files(path) == []
+    assert "could not be written" in caplog.text
+    assert folder.load("one", "weights") is None
+
+
+def test_a_closed_folder_takes_no_more_and_asks_for_nothing(path: Path) -> None:
+    folder = SnapshotFolder(path, budget=10_000)
+    folder.save(snapshot())
+    folder.close()
+    assert len(files(path)) == 1
+    folder.save(snapshot("two"))
+    folder.forget("one")
+    assert files(path) == []
+
+
+def test_the_log_says_nothing_of_what_was_said(folder: SnapshotFolder, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    save(folder, snapshot("secret"))
+    folder._path("secret").write_bytes(b"rubbish")
+    assert folder.load("secret", "weights") is None
+    assert "secret" not in caplog.text
+
+
+def test_an_identity_is_that_of_the_weights_and_of_everything_else(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.gguf"
+    weights.write_bytes(bytes(6 * 1024 * 1024))
+    os.utime(weights, (1, 1))
+    first = identify(weights, "version", 1024)
+    assert identify(weights, "version", 1024) == first
+    assert identify(weights, "version", 2048) != first
+    assert identify(weights, "other", 1024) != first
+    os.utime(weights, (2, 2))
+    assert identify(weights, "version", 1024) != first
+    os.utime(weights, (1, 1))
+    with weights.open("r+b") as file:
+        file.seek(6 * 1024 * 1024 - 10)
+        file.write(b"x")
+    os.utime(weights, (1, 1))
+    assert identify(weights, "version", 1024) != first
