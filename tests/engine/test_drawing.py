@@ -1,0 +1,103 @@
+"""Text out of tokens that are parts of characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from support.words_format import BYTES, EOS, FIRST_WORD, INST, UNKNOWN, WORDS, ChatFormat, WordsTokenizer
+
+from mistral_chat.engine.drawing import Drawn
+from mistral_chat.generation import Delta, PromptTurn
+
+TOKENIZER = WordsTokenizer()
+SPACE_A = FIRST_WORD + WORDS.index(" a")
+A = FIRST_WORD + WORDS.index("a")
+TURN = PromptTurn(key="t", user="hello")
+
+
+def drawn(
+    tokens: Sequence[int], *, prefix: str = "", turn: PromptTurn = TURN, earlier: Sequence[int] = ()
+) -> tuple[Drawn, list[str]]:
+    reply = Drawn(ChatFormat(TOKENIZER, prefix), TOKENIZER, [turn], earlier)
+    deltas: list[Delta] = []
+    for token in tokens:
+        deltas += reply.add(token)
+    deltas += reply.flush()
+    return reply, [delta.text for delta in deltas]
+
+
+def bytes_of(text: str) -> list[int]:
+    return [BYTES + byte for byte in text.encode()]
+
+
+@pytest.mark.parametrize("text", ["é", "👩‍🚀", "שלום", "日本語", "🇫🇷", "e\u0301", "\u200b\u202e"])
+def test_a_character_in_pieces_comes_whole(text: str) -> None:
+    reply, deltas = drawn(bytes_of(text))
+    assert deltas == list(text)
+    assert reply.text == text
+    assert reply.tokens == bytes_of(text)
+
+
+def test_a_character_that_is_never_completed_shows_as_such() -> None:
+    reply, deltas = drawn([A, *bytes_of("é")[:1]])
+    assert deltas == ["a", "\ufffd"]
+    assert reply.text == "a\ufffd"
+
+
+def test_a_broken_character_does_not_swallow_what_follows() -> None:
+    assert drawn([BYTES + 0xF0, A, A])[0].text == "\ufffdaa"
+
+
+@given(st.text(), st.sampled_from(["", " "]))
+def test_any_text_survives_byte_by_byte(text: str, prefix: str) -> None:
+    reply, deltas = drawn(bytes_of(prefix + text), prefix=prefix)
+    assert reply.text == text == "".join(deltas)
+    assert "" not in deltas
+
+
+@given(st.lists(st.integers(BYTES, FIRST_WORD + len(WORDS) - 1)), st.sampled_from(["", " "]))
+def test_streaming_gives_what_decoding_the_whole_reply_gives(tokens: list[int], prefix: str) -> None:
+    reply, deltas = drawn(tokens, prefix=prefix)
+    whole = b"".join(TOKENIZER.piece(token) for token in tokens).decode(errors="replace")
+    assert reply.text == whole.removeprefix(prefix) == "".join(deltas)
+    assert reply.sampled == (reply.text, tuple(tokens))
+
+
+def test_the_space_before_a_reply_is_dropped_once_and_only_at_its_start() -> None:
+    assert drawn([SPACE_A, SPACE_A], prefix=" ")[0].text == "a a"
+    assert drawn([A, SPACE_A], prefix=" ")[0].text == "a a"
+    assert drawn([*bytes_of(" "), SPACE_A], prefix=" ")[0].text == " a"
+    assert drawn([*bytes_of(" ")], prefix=" ")[1] == []
+
+
+def test_a_reply_that_goes_on_keeps_its_spaces() -> None:
+    turn = PromptTurn(key="t", user="hello", reply="a")
+    reply, deltas = drawn([SPACE_A], prefix=" ", turn=turn, earlier=[A])
+    assert deltas == [" a"]
+    assert reply.text == " a", "what stood before is not said twice"
+    assert reply.turn.reply == "a a"
+    assert reply.sampled == ("a a", (A, SPACE_A))
+    assert reply.turns == [reply.turn]
+
+
+def test_tokens_that_text_cannot_hold_are_known() -> None:
+    reply, _ = drawn([])
+    assert [token for token in (EOS, INST, UNKNOWN, A, BYTES) if reply.is_control(token)] == [EOS, INST, UNKNOWN]
+
+
+def test_speed_is_counted_from_the_first_token() -> None:
+    reply, _ = drawn([A, A, A])
+    assert (reply.first, reply.speed) == (None, 0.0)
+    for now in (10.0, 11.0, 12.0):
+        reply.note_time(now)
+    assert reply.first == 10.0
+    assert reply.speed == 1.0
+
+
+def test_one_token_has_no_speed() -> None:
+    reply, _ = drawn([A])
+    reply.note_time(10.0)
+    assert reply.speed == 0.0
