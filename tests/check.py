@@ -22,7 +22,10 @@ CHECKS = (
     ("lint-imports",),
 )
 
-TESTS = ("pytest", "--cov", "--cov-report=term")
+TESTS = ("pytest",)
+
+COVERED = ("--cov", "--cov-report=term")
+"""Only a run of all tests is measured."""
 
 PLAIN_ROOMS = ("coverage", "report", "--omit=*/mistral_chat/ui/*", "--fail-under=95")
 
@@ -45,7 +48,7 @@ def main(arguments: list[str]) -> int:
         if code := run(command, quiet=False):
             return code
     sys.stdout.write(f"checked in {time.monotonic() - began:.0f} s\n")
-    if code := run((*TESTS, *arguments), quiet=False):
+    if code := run((*TESTS, *(arguments or COVERED)), quiet=False):
         return code
     return 0 if arguments else run(PLAIN_ROOMS, quiet=True)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mistral_chat.cli import options
-from mistral_chat.cli.message import compose, read_text, standard_input
+from mistral_chat.cli.message import compose, read_text, standard_input, typed_text
 from mistral_chat.cli.parent import without_core_dumps
 from mistral_chat.cli.terminal import Progress, write_reply
 
@@ -73,7 +73,7 @@ def ask(ctx: click.Context, /, prompt: str | None, files: tuple[Path, ...], **ty
     options.refuse_both(("--continue", typed["resume"]), ("--chat", typed["chat"]))
     options.refuse_both(("--no-save", typed["no_save"]), ("--continue", typed["resume"]))
     options.refuse_both(("--no-save", typed["no_save"]), ("--chat", typed["chat"]))
-    text = compose([(path.name, read_text(path)) for path in files], standard_input(), prompt or "")
+    text = compose([(path.name, read_text(path)) for path in files], standard_input(), typed_text(prompt or ""))
     if not text.strip():
         raise click.UsageError("There is nothing to ask: give a prompt, a file, or text on standard input.", ctx)
     chosen = options.typed_settings(ctx)

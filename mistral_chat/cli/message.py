@@ -45,6 +45,11 @@ def standard_input() -> str:
     return sys.stdin.buffer.read().decode("utf-8-sig", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+def typed_text(argument: str) -> str:
+    """An argument of the command line as text: bytes that the locale did not know are read as UTF-8."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def compose(files: Sequence[tuple[str, str]], piped: str, prompt: str) -> str:
     """Join files (each a name and a text), piped text and the prompt, in this order.
 

@@ -6,9 +6,11 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -112,3 +114,32 @@ def test_a_reader_that_goes_away_gets_no_complaint() -> None:
     command = f"{sys.executable} -m mistral_chat ask -m demo --max-tokens 30 'Count to ten.' | head -c 1"
     done = subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert done.stderr == b""
+
+
+def test_what_is_said_stands_in_the_database_alone(own_folders: Path) -> None:
+    """Nothing else on the disk holds the words: no log, no cache, no temporary file."""
+    before = set(Path(tempfile.gettempdir()).iterdir())
+    assert ask("--max-tokens", "4", "The password is xyzzy-plugh.").returncode == 0
+    holding = [path for path in own_folders.rglob("*") if path.is_file() and b"xyzzy-plugh" in path.read_bytes()]
+    assert {path.name for path in holding} <= {"conversations.db", "conversations.db-wal"}
+    assert holding
+    left = set(Path(tempfile.gettempdir()).iterdir()) - before
+    assert not [path for path in left if path.is_file() and b"xyzzy-plugh" in path.read_bytes()]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace, which sees every connection, is not installed")
+def test_nothing_is_asked_of_the_network(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    watched = ["strace", "-f", "-e", "trace=connect,sendto", "-o", str(trace)]
+    done = subprocess.run(
+        [*watched, *PROGRAM, "ask", "-m", "demo", "--max-tokens", "2", "Hello."],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("strace may not watch processes here")
+    assert done.returncode == 0, done.stderr
+    assert "AF_INET" not in trace.read_text()
