@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ def follow(progress: Iterator[Progress], name: str) -> None:
             last = value.bytes
             words = f"{_STAGES[value.stage]}{': ' + value.note if value.note else ''}"
             if not plain:
-                line.show(bar(value))
+                line.show(one_line(bar(value), max(20, shutil.get_terminal_size().columns - 3)))
             elif words != shown or time.monotonic() - told >= _PLAIN_EVERY:
                 click.echo(f"{one_line(name)}: {one_line(words)}, {amounts(value)}", err=True)
                 shown, told = words, time.monotonic()
@@ -64,7 +65,8 @@ def bar(value: Progress) -> str:
     """One line for a terminal: a bar, bytes, speed and the time that is left."""
     share = value.bytes / value.total if value.total else 0.0
     filled = int(_BAR * share)
-    return one_line(f"[{'#' * filled}{'.' * (_BAR - filled)}] {share:4.0%} {amounts(value)} {value.note or _STAGES[value.stage]}")
+    words = value.note or ("" if value.stage == "downloading" else _STAGES[value.stage])
+    return one_line(f"[{'#' * filled}{'.' * (_BAR - filled)}] {share:.0%} {amounts(value)} {words}")
 
 
 def amounts(value: Progress) -> str:

@@ -1,0 +1,269 @@
+"""Weights from the shell: what is listed, fetched, checked, imported, shown and removed."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from support.hub_server import Fault, HubServer
+from support.small_gguf import STRING, small_model
+from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
+
+from mistral_chat.cli.machine import memory_of
+from mistral_chat.cli.main import cli
+from mistral_chat.cli.pulling import amounts, bar, follow
+from mistral_chat.cli.wiring import Program
+from mistral_chat.engine.hardware import Device, DeviceKind
+from mistral_chat.errors import DownloadFailed
+from mistral_chat.paths import Paths
+from mistral_chat.weights.fit import Memory
+from mistral_chat.weights.progress import Progress, Speedometer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SIZE = 1_000_000
+
+
+def models(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(cli, ["models", *arguments], obj=Program(environ={**os.environ, **environ}))
+
+
+def answer(*arguments: str, **environ: str) -> Any:
+    result = models(*arguments, "--json", **environ)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def ours() -> Path:
+    return Paths.from_environment(os.environ).models_dir
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    with HubServer() as server:
+        server.add(REPOSITORY, FILE, gguf_bytes(SIZE))
+        yield server
+
+
+@pytest.fixture
+def tiny(ours: Path) -> Path:
+    path = ours / REPOSITORY / FILE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gguf_bytes(SIZE))
+    return path
+
+
+def test_the_list_has_the_keys_that_scripts_read(tiny: Path) -> None:
+    rows = {row["name"]: row for row in answer("list")}
+    row = rows[SPEC]
+    assert set(row) == {"name", "path", "bytes", "quantization", "source", "verified", "fits"}
+    assert (row["path"], row["bytes"], row["source"], row["verified"], row["fits"]) == (str(tiny), SIZE, "ours", None, True)
+
+
+def test_the_list_shows_what_is_here_what_has_begun_and_what_is_refused(tiny: Path) -> None:
+    hostile = tiny.with_name("bad\x1b]52;c;x\x07.gguf")
+    hostile.write_bytes(b"<html>")
+    result = models("list")
+    assert SPEC in result.stdout
+    assert "Not usable" in result.stdout
+    assert "web page" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "models list --available" in result.stdout
+
+
+def test_an_empty_list_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert "models pull NAME" in models("list").stdout
+
+
+def test_what_can_be_fetched_is_weighed_against_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: Memory(ram=8_000_000_000))
+    rows = answer("list", "--available")
+    assert [row["name"] for row in rows if row["recommended"]] == ["mistral-7b-instruct-v0.3"]
+    fits = {row["name"]: row["fits"] for row in rows}
+    assert (fits["mistral-7b-instruct-v0.3"], fits["mistral-nemo-instruct-2407"], fits["ministral-3-8b-instruct-2512"]) == (
+        True,
+        False,
+        None,
+    )
+    table = models("list", "--available").stdout
+    assert "* mistral-7b-instruct-v0.3 " in table
+    assert "recommended: Needs about 5.2 GB" in table
+
+
+def test_a_machine_that_does_not_say_what_is_free_gets_the_list_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: None)
+    assert {row["fits"] for row in answer("list", "--available")} == {None}
+    assert answer("list") is not None
+
+
+def test_a_file_is_fetched_and_its_path_is_all_that_stands_on_standard_output(hub: HubServer, ours: Path) -> None:
+    result = models("pull", SPEC, HF_ENDPOINT=hub.endpoint)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{ours / REPOSITORY / FILE}\n"
+    assert "done, 1.0 of 1.0 MB" in result.stderr
+    again = models("pull", SPEC, HF_ENDPOINT="http://127.0.0.1:9")
+    assert "on this disk already (ours)" in again.stderr
+    assert models("path", SPEC).stdout == result.stdout
+
+
+def test_a_failed_fetch_is_one_sentence_and_goes_on_later(hub: HubServer, ours: Path) -> None:
+    hub.misbehave(Fault(cut_after=400_000, times=1))
+    hub.misbehave(Fault(web_page=True))
+    result = models("pull", SPEC, HF_ENDPOINT=hub.endpoint)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "log in with a browser" in result.stderr.splitlines()[-1]
+    assert f"{SPEC}: 0.4 MB of 1.0 MB are here; go on with" in models("list").stdout
+    hub.behave()
+    assert models("pull", SPEC, HF_ENDPOINT=hub.endpoint).exit_code == 0
+    assert hub.bytes_sent() == SIZE - 400_000
+
+
+def test_what_cannot_be_fetched_is_said() -> None:
+    assert models("pull", "nothing").exit_code == 1
+    assert "has no quantization" in models("pull", "mistral-7b-instruct-v0.3:Q9").stderr
+
+
+def test_a_model_that_will_not_fit_is_fetched_with_a_warning(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: Memory(ram=1_000_000_000))
+    hub.add("bartowski/Mistral-7B-Instruct-v0.3-GGUF", "x.gguf", b"x")
+    result = models("pull", "mistral-7b-instruct-v0.3", HF_ENDPOINT=hub.endpoint)
+    assert "Warning: Needs about 5.2 GB; 1.0 GB are free" in result.stderr
+    assert result.exit_code == 1
+
+
+def test_verifying_exits_with_1_when_a_file_is_wrong(hub: HubServer) -> None:
+    models("pull", SPEC, HF_ENDPOINT=hub.endpoint)
+    assert [row["verified"] for row in answer("verify")] == [True]
+    assert "is right" in models("verify", SPEC).stdout
+    path = Paths.from_environment(os.environ).models_dir / REPOSITORY / FILE
+    stat = path.stat()
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"rot")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    result = models("verify", SPEC)
+    assert result.exit_code == 1
+    assert "IS WRONG" in result.stdout
+    assert "models rm" in result.stderr
+
+
+def test_removing_says_what_it_frees_and_leaves_what_is_not_ours(tiny: Path, demo_weights: Path) -> None:
+    assert "0.00 GB are free again" in models("rm", SPEC).stderr
+    assert not tiny.exists()
+    result = models("rm", "demo")
+    assert result.exit_code == 2
+    assert "not ours to remove" in result.stderr
+    assert demo_weights.exists()
+
+
+def test_importing_must_say_how(tmp_path: Path, ours: Path) -> None:
+    path = tmp_path / "mine.gguf"
+    path.write_bytes(small_model().encoded())
+    assert models("import", str(path)).exit_code == 2
+    result = models("import", str(path), "--link")
+    assert result.stdout == f"{ours / 'mine.gguf'}\n"
+    assert "took no room of its own" in models("rm", "mine").stderr
+
+
+def test_showing_a_file_says_what_it_is_and_needs(tmp_path: Path) -> None:
+    draft = small_model()
+    draft.set("general.name", STRING, "evil\x1b[2J")
+    path = tmp_path / "mine.gguf"
+    path.write_bytes(draft.encoded())
+    facts = answer("show", str(path))
+    assert (facts["architecture"], facts["layers"], facts["prompt_format"], facts["chat_template"]) == (
+        "llama",
+        1,
+        "mistral-v1",
+        "10 characters",
+    )
+    assert facts["memory_needed"]["total"] == sum(facts["memory_needed"][key] for key in ("weights", "kv", "compute"))
+    text = models("show", str(path)).stdout
+    assert "memory needed:" in text
+    assert "\x1b" not in text
+
+
+def test_showing_a_file_without_a_usable_template_says_so(tmp_path: Path) -> None:
+    draft = small_model()
+    draft.drop("tokenizer.chat_template")
+    path = tmp_path / "mine.gguf"
+    path.write_bytes(draft.encoded())
+    assert answer("show", str(path))["prompt_format"].startswith("none: ")
+
+
+def test_showing_a_catalog_model_says_where_it_comes_from() -> None:
+    facts = answer("show", "mistral-7b-instruct-v0.2:Q5_K_M")
+    assert (facts["path"], facts["bytes"], facts["repository"]) == (None, None, "TheBloke/Mistral-7B-Instruct-v0.2-GGUF")
+    assert "not on this disk" in models("show", "mistral-7b-instruct-v0.2").stdout
+    assert models("show", "nothing").exit_code == 1
+
+
+def test_a_bar_tells_bytes_speed_and_time() -> None:
+    value = Progress(stage="downloading", bytes=2_000_000_000, total=4_000_000_000, speed=2e7, seconds_left=4000.0)
+    assert bar(value) == "[############............] 50% 2,000.0 of 4,000.0 MB, 20.0 MB/s, 1 h 06 min left"
+    assert amounts(Progress(stage="asking", bytes=0, total=None)) == "0.0 MB"
+    assert "2 min 05 s left" in amounts(Progress(stage="downloading", bytes=1, total=2, speed=1.0, seconds_left=125.0))
+
+
+def test_a_terminal_gets_a_bar_that_is_erased(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import sys
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    follow(iter([Progress(stage="downloading", bytes=1, total=2, note="odd \x1b[2J")]), "x")
+    told = capsys.readouterr().err
+    assert told.startswith("\r\x1b[K[############............] 50%")
+    assert told.endswith("\r\x1b[K")
+    assert "\x1b[2J" not in told
+
+
+def test_an_interrupted_fetch_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def values() -> Iterator[Progress]:
+        yield Progress(stage="downloading", bytes=3_000_000, total=9_000_000)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(values(), "a-model")
+    assert "Paused; 3.0 MB are kept. Go on with: mistral-chat models pull a-model" in capsys.readouterr().err
+
+    def failing() -> Iterator[Progress]:
+        yield Progress(stage="asking", bytes=0, total=None)
+        raise DownloadFailed("no")
+
+    with pytest.raises(DownloadFailed):
+        follow(failing(), "a-model")
+
+
+def test_the_speed_is_that_of_the_last_seconds() -> None:
+    speedometer = Speedometer()
+    assert speedometer.speed(0.0, 0) == 0.0
+    assert speedometer.speed(1.0, 100) == 100.0
+    for second in range(2, 20):
+        speed = speedometer.speed(float(second), 100 + (second - 1) * 10)
+    assert speed == 10.0
+    assert speedometer.speed(21.0, 0) == 0.0
+
+
+def test_what_is_free_is_put_together_from_cards_and_memory() -> None:
+    def device(kind: DeviceKind, free: int) -> Device:
+        return Device(name="x", description="", kind=kind, free=free, total=free)
+
+    cards = [device(DeviceKind.GPU, 5), device(DeviceKind.GPU, 6), device(DeviceKind.CPU, 9)]
+    assert memory_of(10, cards, unified=False) == Memory(ram=10, vram=11)
+    assert memory_of(10, cards, unified=True) == Memory(ram=10, vram=11, unified=True)
+    assert memory_of(10, cards[2:], unified=True) == Memory(ram=10)
+    assert memory_of(None, cards, unified=False) is None
+
+
+def test_the_group_is_a_click_group() -> None:
+    from mistral_chat.cli.models import models as group
+
+    assert sorted(group.list_commands(click.Context(group))) == ["import", "list", "path", "pull", "rm", "show", "verify"]
