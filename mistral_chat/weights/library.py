@@ -97,7 +97,7 @@ class Library:
         if path.is_file():
             path = path.absolute()
             found = stores.Found(path=path, source="ours" if self.is_ours(path) else "path", name=str(path))
-            return self._weights(found, None)
+            return _sound(self._weights(found, None))
         wanted = spec.lower()
         named = (
             found for found in self._everything() if wanted in {found.name.lower(), found.path.name.lower(), _stem(found.path)}
@@ -154,7 +154,7 @@ class Library:
         problem: WeightsUnusable | None = None
         for found in candidates:
             try:
-                return self._weights(found, offer or self._offer_of(found))
+                return _sound(self._weights(found, offer or self._offer_of(found)))
             except WeightsUnusable as error:
                 problem = problem or error
         if problem is not None:
@@ -235,6 +235,19 @@ class Library:
         raise WeightsNotFound(
             f"There is no model {spec!r}.{hint} `mistral-chat models list` shows what is here and what can be had."
         )
+
+
+def _sound(weights: Weights) -> Weights:
+    """The weights, unless hashing them showed that they are not what they should be.
+
+    Raises:
+        WeightsUnusable: it did, and the file has not changed since.
+    """
+    if weights.verified is False:
+        raise WeightsUnusable(
+            weights.path, "its SHA-256 is not what it should be, so it is damaged. Remove it and fetch it again."
+        )
+    return weights
 
 
 def _stem(path: Path) -> str:

@@ -8,8 +8,10 @@ import random
 import shutil
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 from support.hub_server import Fault, HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
@@ -20,9 +22,10 @@ from mistral_chat.weights.keeping import pull
 from mistral_chat.weights.library import Library
 from mistral_chat.weights.part import Part
 from mistral_chat.weights.patience import Patience
+from mistral_chat.weights.transfer import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from mistral_chat.weights.progress import Progress
@@ -395,3 +398,76 @@ def test_old_remains_are_cleaned_and_fresh_ones_left(library: Library, hub: HubS
     fetch(library)
     assert [path.exists() for path in old] == [False, False]
     assert all(path.exists() for path in kept)
+
+
+class Wayward(BaseHTTPRequestHandler):
+    """A place that files are fetched from which does not behave as the hub's own does."""
+
+    content = b""
+    way = ""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library's name)
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(302 if self.way in {"/round", "ftp://127.0.0.1/x"} else 200)
+        if self.way in {"/round", "ftp://127.0.0.1/x"}:
+            self.send_header("Location", self.way)
+        self.end_headers()
+        if self.way in {"without length", "too long"}:
+            self.wfile.write(self.content + (b"more" if self.way == "too long" else b""))
+
+
+@pytest.fixture
+def wayward(content: bytes) -> Iterator[tuple[str, type[Wayward]]]:
+    handler = type("OneWayward", (Wayward,), {"content": content})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", handler
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("without length", ""),
+        ("too long", "sent more than"),
+        ("/round", "without end"),
+        ("ftp://127.0.0.1/x", "not safe (ftp://127.0.0.1)"),
+    ],
+)
+def test_a_wayward_place_ends_in_the_file_or_in_a_sentence(
+    library: Library, hub: HubServer, wayward: tuple[str, type[Wayward]], way: str, words: str
+) -> None:
+    hub.store, wayward[1].way = wayward[0], way
+    if words:
+        assert words in str(failure(library))
+        assert not target(library).exists()
+    else:
+        fetch(library)
+        assert target(library).read_bytes() == wayward[1].content
+
+
+def test_a_proxy_that_does_not_answer_is_named(
+    library: Library, hub: HubServer, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    from huggingface_hub import close_session
+
+    close_session()
+    try:
+        error = failure(with_environ(library, {"HTTPS_PROXY": "http://127.0.0.1:9"}))
+    finally:
+        close_session()
+    assert "HTTPS_PROXY" in str(error)
+    assert hub.seen == []
+
+
+def test_faults_of_the_network_are_put_into_words() -> None:
+    url = "https://hub.example/x?signature=secret"
+    assert describe(httpx2.ProxyError("x"), url) == "The proxy did not connect to hub.example."
+    assert describe(httpx2.ConnectError("x"), url) == "hub.example cannot be reached."
+    with pytest.raises(DownloadFailed, match="SSL_CERT_FILE"):
+        describe(httpx2.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] x"), url)

