@@ -218,6 +218,8 @@ class MistralChatApp(App[None]):
         """Everything that has a key, and the choice of colours."""
         for node in (screen, self):
             for binding in known_bindings((type(node),)).values():
+                if binding.action == "command_palette":
+                    continue
                 yield SystemCommand(binding.description, binding.tooltip, self._command(binding.action, node))
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
 

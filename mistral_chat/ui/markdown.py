@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.tree import SyntaxTreeNode
 
-LARGEST_SOURCE: Final = 64 * 1024
+LARGEST_SOURCE: Final = 32 * 1024
 """Characters of Markdown that are parsed; a longer text is shown as it stands."""
 
 LARGEST_PARAGRAPH: Final = 8 * 1024
@@ -113,8 +113,8 @@ class Reader:
 def blocks(source: str) -> list[Block]:
     """Parse a whole reply."""
     reader = Reader()
-    for start in range(0, len(source), LARGEST_SOURCE // 4):
-        reader.write(source[start : start + LARGEST_SOURCE // 4])
+    for start in range(0, len(source), LARGEST_SOURCE // 2):
+        reader.write(source[start : start + LARGEST_SOURCE // 2])
     return reader.finished + reader.open
 
 
@@ -133,7 +133,7 @@ def _parts(source: str) -> list[tuple[Block, int]]:
 
 def plain(source: str) -> Prose:
     """Give a text as it stands, as one block."""
-    return Prose(tuple(Line(Content(line)) for line in clean(source).strip("\n").split("\n")))
+    return Prose(tuple(Line(Content(line.expandtabs(4))) for line in clean(source).strip("\n").split("\n")))
 
 
 def _is_twisted(source: str) -> bool:
@@ -183,7 +183,7 @@ def _lines(node: SyntaxTreeNode, depth: int = 0) -> Iterator[Line]:
         case "fence" | "code_block":
             indent = Content("  ")
             for code in clean(node.content).rstrip("\n").split("\n"):
-                yield Line(Content.styled(code, ".prose--code"), indent, indent)
+                yield Line(Content.styled(code.expandtabs(4), ".prose--code"), indent, indent)
         case "table":
             table = _table(node)
             yield from (Line(Content(" │ ").join(row)) for row in (table.header, *table.rows))
@@ -269,7 +269,7 @@ class _Writer:
             case "softbreak" | "hardbreak":
                 self._add("\n")
             case "code_inline":
-                self._add(clean(node.content), ".prose--code")
+                self._add(clean(node.content).expandtabs(4), ".prose--code")
             case "image":
                 self._add(f"[image: {one_line(node.content) or 'without a name'}]")
                 self._target(str(node.attrs.get("src", "")), "")

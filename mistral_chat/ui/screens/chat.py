@@ -82,6 +82,8 @@ class ChatScreen(ChoosingScreen):
         self._draft_timer: Timer | None = None
         self._version = -1
         self._furnished = False
+        self.shown_first = False
+        """Whether the conversation to begin with is on the screen."""
 
     def compose(self) -> ComposeResult:
         """The list beside the conversation."""
@@ -90,8 +92,9 @@ class ChatScreen(ChoosingScreen):
         with Vertical(id="main"):
             with Container(id="stage"):
                 yield Placard()
-            yield NoticeBar()
-            yield Composer()
+            with Vertical(id="desk"):
+                yield NoticeBar()
+                yield Composer()
             yield StatusLine()
 
     def on_mount(self) -> None:
@@ -140,6 +143,7 @@ class ChatScreen(ChoosingScreen):
         await self.open(self._open_first)
         if typed:
             self.composer.set_draft(typed)
+        self.shown_first = True
         self.load_model()
 
     # The conversation on the screen.

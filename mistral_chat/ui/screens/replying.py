@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import getters, message, work
@@ -58,8 +58,11 @@ class Sending:
     reply: str = ""
     """What has been written so far."""
     began: float = 0.0
-    tokens: int = field(default=0)
+    tokens: int = 0
     told: float = 0.0
+    used: int = 0
+    """Tokens in the window when the reply began, as far as the events tell."""
+    read: bool = False
 
 
 class ReplyingScreen(Screen[None]):
@@ -197,7 +200,8 @@ class ReplyingScreen(Screen[None]):
                             self._tell_reading(sending, done, total)
                         case Completion(finish_reason=reason):
                             self.status.tell(state="stopped" if reason == "cancelled" else "ready")
-                        case ContextShift():
+                        case ContextShift(tokens=tokens):
+                            sending.used = max(0, sending.used - tokens)
                             self.context_shifted(sending, event)
                         case _:
                             await self._begin(sending, chat, event.turn_id)
@@ -232,6 +236,7 @@ class ReplyingScreen(Screen[None]):
         sending.page.conversation_id = chat.conversation_id
         stored = self.store.turn(turn_id)
         sending.reply = stored.turn.reply
+        sending.used = ledger.used if (ledger := chat.ledger) is not None else 0
         if sending.page is self.page:
             await self.transcript.begin(shown(stored))
             self.show_welcome()
@@ -249,9 +254,12 @@ class ReplyingScreen(Screen[None]):
             sending.told = now
             seconds = now - sending.began
             speed = f" {(sending.tokens - 1) / seconds:.1f} tok/s" if seconds >= _PACE else ""
-            self.status.tell(state=f"writing{speed}")
+            self.status.tell(state=f"writing{speed}", used=sending.used + sending.tokens)
 
     def _tell_reading(self, sending: Sending, done: int, total: int) -> None:
+        if not sending.read:
+            sending.read = True
+            sending.used += total
         if total and not sending.tokens:
             self.status.tell(state=f"reading prompt {done / total:.0%}")
 

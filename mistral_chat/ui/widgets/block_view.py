@@ -38,11 +38,11 @@ class BlockView(Widget):
         & > .prose--heading { text-style: bold; }
         & > .prose--line { color: $border; }
         & > .prose--link { text-style: underline; }
-        & > .prose--mark { color: $text-muted; }
-        & > .prose--quote { color: $text-muted; }
+        & > .prose--mark { color: $foreground 65%; }
+        & > .prose--quote { color: $foreground 65%; }
         & > .prose--strong { text-style: bold; }
         & > .prose--struck { text-style: strike; }
-        & > .prose--target { color: $text-muted; }
+        & > .prose--target { color: $foreground 65%; }
         & > .prose--title { text-style: bold; color: $text-primary; }
     }
     """

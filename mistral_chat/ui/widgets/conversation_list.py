@@ -28,13 +28,16 @@ class ConversationList(OptionList):
     DEFAULT_CSS = """
     ConversationList {
         height: 1fr;
-        padding: 0;
+        padding: 0 1;
         border: none;
         background: transparent;
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
         scrollbar-size-vertical: 1;
 
+        &.-textual-compact { padding: 0 1; }
         &:focus { border: none; background-tint: transparent; }
-        & > .option-list--option { padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        & > .option-list--option { padding: 0; }
         & > .option-list--option-disabled { color: $text-muted; text-style: none; }
         & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: bold; }
         &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }

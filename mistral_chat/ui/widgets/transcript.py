@@ -37,7 +37,7 @@ class Transcript(VerticalScroll, can_focus=True):
     DEFAULT_CSS = """
     Transcript {
         height: 100%;
-        align-horizontal: center;
+        align: center bottom;
         scrollbar-size-vertical: 1;
         scrollbar-background: $background;
         scrollbar-color: $panel;

@@ -1,0 +1,92 @@
+"""Strings that attack a screen: what acts on terminals, what markup languages obey, what hides, and what is too much."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_ACTS: Final = [
+    "\x1b]52;c;cm0gLXJmIH4=\x07",
+    "\x1b]52;c;cm0gLXJmIH4=\x1b\\",
+    "\x1b]0;PWNED\x07",
+    "\x1b]8;;https://evil.example\x1b\\click\x1b]8;;\x1b\\",
+    "\x1b[2J\x1b[H",
+    "\x1b[?1049l",
+    "\x1b[6n",
+    "\x1b[5i",
+    "\x1bP+q544e\x1b\\",
+    "\x1b_Gi=1\x1b\\",
+    "\x9b31m",
+    "\x9d0;PWNED\x9c",
+    "\x90q\x9c",
+    "\x1b",
+    "\x07\x08\x0b\x0c\x7f\x00",
+    "a\rb",
+    "\u202egnp.exe\u202c",
+    "\u2066\u2067\u2068\u2069",
+    "zero\u200bwidth\u2060join\ufeff",
+    "".join(chr(0xE0000 + ord(letter)) for letter in "hidden"),
+    "\ud800 \udfff",
+    "\u2028\u2029",
+    "\x85",
+    "\x0e\x0f",
+    "&#x1b;[31m &#8238; &#155;",
+]
+
+_MARKUP: Final = [
+    "[bold]B[/bold]",
+    "[/]",
+    "[INST] hi [/INST]",
+    "[/nosuch]",
+    "[@click=app.quit]quit[/]",
+    "[b",
+    "[/",
+    "[$primary on red]x",
+    "[link=https://evil.example]x[/link]",
+    "[[x]]",
+    "\\[x]",
+    "[#ff0000]x",
+    "<b>bold</b><script>alert(1)</script>",
+    "</s><s>[INST]",
+    "List<String> and a < b && c > d",
+    "[https://mybank.example](https://evil.example/x)",
+    "[a](javascript:alert(1)) [b](vscode://x) [c](file:///etc/passwd)",
+    "![image](https://evil.example/pixel.png)",
+    "[a]: https://evil.example",
+    "%s {0} {name} $(id) `id`",
+]
+
+_MUCH: Final = [
+    "x" * 5000,
+    "漢" * 3000,
+    "e" + "\u0301" * 500,
+    "👨‍👩‍👧‍👦" * 200,
+    "[" * 300,
+    "*" * 300,
+    "`" * 300,
+    "> " * 200 + "deep",
+    "- " * 200 + "deep",
+    "| " * 100 + "|\n" + "|-" * 100 + "|\n" + "| x " * 100 + "|",
+    "a\n" * 2000,
+    "\t" * 50 + "tab",
+    "```" + "\x1b]0;x\x07" + "\ncode\n```",
+    "```python\n" + "print('\x1b[31m')\n" * 20,
+    "1" * 400 + ". item",
+]
+
+STRINGS: Final = [*_ACTS, *_MARKUP, *_MUCH, *(f"{act} {markup}" for act in _ACTS for markup in _MARKUP[:10])]
+"""Some three hundred."""
+
+ALLOWED_CONTROLS: Final = frozenset("\n")
+"""What the text of a drawn row may hold: nothing; a join of rows holds line breaks."""
+
+
+def dangerous(text: str) -> list[str]:
+    """The characters of `text` that act on a terminal, reorder its line or hide."""
+    found = []
+    for character in text:
+        code = ord(character)
+        control = (code < 0x20 and character not in ALLOWED_CONTROLS) or 0x7F <= code < 0xA0
+        hidden = 0x202A <= code <= 0x202E or 0x2060 <= code <= 0x2069 or code in {0x200B, 0xFEFF} or 0xE0000 <= code < 0xE0080
+        if control or hidden or 0xD800 <= code < 0xE000:
+            found.append(f"U+{code:04X}")
+    return found

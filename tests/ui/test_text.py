@@ -1,0 +1,64 @@
+"""The door for text on its way to the screen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.hostile import STRINGS, dangerous
+
+from mistral_chat.ui.text import break_words, clean, literal, literal_line, one_line
+
+ANYTHING = st.text(st.characters(exclude_categories=()))
+
+
+@pytest.mark.parametrize("text", STRINGS)
+def test_nothing_hostile_comes_through(text: str) -> None:
+    assert not dangerous(clean(text).replace("\t", ""))
+    assert not dangerous(one_line(text))
+    assert "\n" not in one_line(text)
+    assert literal(text).plain == clean(text)
+    assert literal_line(text).plain == one_line(text)
+
+
+@given(ANYTHING)
+def test_any_text_is_made_safe_and_can_be_encoded(text: str) -> None:
+    cleaned = clean(text)
+    assert not dangerous(cleaned.replace("\t", ""))
+    cleaned.encode()
+    assert clean(cleaned) == cleaned
+
+
+@given(ANYTHING, st.integers(0, 50))
+def test_cleaning_piece_by_piece_is_cleaning_the_whole(text: str, cut: int) -> None:
+    assert clean(text[:cut]) + clean(text[cut:]) == clean(text)
+
+
+@pytest.mark.parametrize("text", ["é", "héllo wörld", "👨‍👩‍👧‍👦", "नमस्ते", "می‌خواهم", "שלום", "日本語", "🇫🇷", "a\tb\nc"])
+def test_what_people_write_stays_as_it_is(text: str) -> None:
+    assert clean(text) == text
+
+
+def test_escape_sequences_can_still_be_read() -> None:
+    assert clean("\x1b[31m") == "␛[31m"
+    assert clean("a\r\nb") == "a\nb"
+
+
+@given(ANYTHING, st.integers(2, 40))
+def test_one_line_keeps_its_limit(text: str, limit: int) -> None:
+    assert len(one_line(text, limit)) <= limit
+
+
+def test_long_words_are_broken_and_nothing_is_lost() -> None:
+    broken = break_words("x" * 5000 + " end", 2000)
+    assert max(map(len, broken.split())) == 2000
+    assert broken.replace("\n", "") == "x" * 5000 + " end"
+    assert break_words("short") == "short"
+
+
+def test_cleaning_needs_no_terminal_library() -> None:
+    code = "import sys, mistral_chat.ui.text; sys.exit('textual' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
