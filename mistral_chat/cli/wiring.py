@@ -170,7 +170,12 @@ class Program:
                 folder.forget(conversation)
 
     def engine_loader(
-        self, spec: str | None = None, *, prompt_format: str | None = None, saved: bool = True
+        self,
+        spec: str | None = None,
+        *,
+        prompt_format: str | None = None,
+        saved: bool = True,
+        snapshots: SnapshotFolder | None = None,
     ) -> Callable[[LoadProgress], Engine]:
         """What a `Runner` is given to load the model `spec`, or the settings' model.
 
@@ -178,6 +183,7 @@ class Program:
             spec: as ``-m`` takes it.
             prompt_format: how messages become tokens, instead of what the catalog, the settings or the file say.
             saved: False keeps KV states off the disk.
+            snapshots: where KV states are kept instead, whatever `saved` says.
 
         Raises:
             WeightsError: there are no such weights. Trouble while loading is raised by what is returned.
@@ -202,7 +208,7 @@ class Program:
                 settings=program.settings.engine,
                 context=program.settings.context,
                 prompt_format=chosen,
-                snapshots=program.snapshots() if saved else None,
+                snapshots=snapshots or (program.snapshots() if saved else None),
                 on_progress=on_progress,
                 before_loading=None if weights.verified else try_out,
             )
