@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.llama_engines import GREEDY, Talk, cells_of, divergence, engine_of, make_engine, next_scores, read_all
-from test_llama_traps import TEXT
+from support.llama_engines import GREEDY, TEXT, Talk, cells_of, divergence, engine_of, make_engine, next_scores, read_all
 
 from mistral_chat.engine.llama.cache import Cache
 from mistral_chat.engine.rolling import RollingEngine

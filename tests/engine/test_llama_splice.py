@@ -8,8 +8,7 @@ from typing import Any
 
 import llama_cpp
 import pytest
-from support.llama_engines import cells_of, divergence, make_engine, model_of, next_scores
-from test_llama_traps import TEXT
+from support.llama_engines import TEXT, cells_of, divergence, make_engine, model_of, next_scores
 
 from mistral_chat.engine.llama.cache import SCRATCH, Cache
 

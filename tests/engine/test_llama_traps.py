@@ -15,7 +15,7 @@ from typing import Any
 import llama_cpp
 import pytest
 from support import ask_hostile_state
-from support.llama_engines import Talk, cells_of, divergence, engine_of, make_engine, model_of, next_scores, read_all
+from support.llama_engines import TEXT, Talk, cells_of, divergence, engine_of, make_engine, model_of, next_scores, read_all
 
 from mistral_chat.engine.cells import Aborted
 from mistral_chat.engine.llama import cache
@@ -24,12 +24,6 @@ from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.generation import Cancel
 
-TEXT = (
-    "The harbour lay quiet in the early light. Two boats had come in during the night, and the men who had sailed them sat on "
-    "the wall, drinking coffee from tin cups and saying little. One of them, the older, had a scar along his jaw; the other kept "
-    "looking at the water as if something might still come out of it. A dog crossed the square, stopped at the fountain, and "
-    "went on. When the bell of the church began to ring, nobody looked up, for it had rung at that hour every day of their lives."
-)
 NOISE = 0.01
 """Two ways of computing the same thing differ by this many nats at most: rounding, not another meaning."""
 

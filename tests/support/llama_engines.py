@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 GREEDY = Sampling(temperature=0, max_tokens=16)
 
+TEXT = (
+    "The harbour lay quiet in the early light. Two boats had come in during the night, and the men who had sailed them sat on "
+    "the wall, drinking coffee from tin cups and saying little. One of them, the older, had a scar along his jaw; the other kept "
+    "looking at the water as if something might still come out of it. A dog crossed the square, stopped at the fountain, and "
+    "went on. When the bell of the church began to ring, nobody looked up, for it had rung at that hour every day of their lives."
+)
+"""Prose that a model can make sense of: 113 tokens of the demo."""
+
 
 def make_engine(
     path: Path,
