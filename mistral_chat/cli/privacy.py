@@ -26,6 +26,7 @@ def account(program: Program) -> str:
         (str(paths.snapshots_dir), f"the model's working memory of conversations, as tokens: {snapshots}"),
         (str(paths.log_file), "what the program and llama.cpp did; never what was said"),
         (str(paths.models_dir), "weights, and what has arrived of them"),
+        (str(paths.data_dir), "which weights were tried here, and which conversations are open"),
         (str(paths.config_file), "the settings; only you write them"),
         ("where you export or back up to", "what you chose to take out"),
     ]
