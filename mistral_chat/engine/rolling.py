@@ -188,7 +188,11 @@ class RollingEngine:
         """Save the KV state, if it is not on the disk as it is."""
         if self._snapshots is None or not self._conversation or not self._ledger.changed or not self.held.turns:
             return
-        state = self._ledger.state()
+        try:
+            state = self._ledger.state()
+        except EngineFailed:
+            self._ledger.reset()  # only the KV state is lost; the next turn reads the conversation afresh
+            return
         if state is not None:
             keys = self._ledger.cost()
             self._snapshots.save(
