@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.stores import Clock, assert_index_is_true, open_store
+
+if TYPE_CHECKING:
+    from mistral_chat.store.conversations import ConversationStore
 
 WORDS = st.text(st.sampled_from("abc é日👍 \x00\ud800\n"), max_size=12)
 
@@ -43,9 +48,16 @@ class Lives(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "conversations.db"
         self.clock = Clock()
-        self.store = open_store(self.path, self.clock)
+        self.places = count(1)
+        self.store = self.opened()
         self.conversations: dict[str, ModelConversation] = {}
         self.turns: dict[str, ModelTurn] = {}
+
+    def opened(self) -> ConversationStore:
+        """A store whose ids are the same in every run, so that a failing life can be told again."""
+        store = open_store(self.path, self.clock)
+        store._new_id = lambda: f"{next(self.places):016x}"
+        return store
 
     def teardown(self) -> None:
         self.store.close()
@@ -137,7 +149,7 @@ class Lives(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.store.close()
-        self.store = open_store(self.path, self.clock)
+        self.store = self.opened()
         unfinished = [turn for turn in self.turns.values() if turn.writing]
         assert self.store.recover() == len(unfinished)
         for turn in unfinished:
