@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -69,10 +70,14 @@ def _run(
     program: Program, *, system: str | None, persona: str, resume: bool, chat: str | None, saved: bool, prompt_format: str | None
 ) -> int:
     """Run the app and return its exit code. The conversations are opened when it asks for them, unless one is named here."""
+    # What is imported stays: looking for garbage in it would cost a twentieth of the start, and pauses later.
+    gc.disable()
     from mistral_chat.cli.logs import start_log
     from mistral_chat.cli.shelf import ProgramShelf
     from mistral_chat.ui.app import MistralChatApp
 
+    gc.freeze()
+    gc.enable()
     start_log(program.paths.log_file if saved else None)
     settings = program.settings
     conversation_id, opened = None, None
