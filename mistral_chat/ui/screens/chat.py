@@ -67,7 +67,7 @@ class ChatScreen(ChoosingScreen):
         _binding("ctrl+o", "focus_list", "Go to the list", "Choose a conversation from the list", priority=True),
         _binding("f2", "rename", "Rename", "Give the conversation another title"),
         _binding("f4", "delete", "Delete", "Move the conversation to the trash"),
-        _binding("f7", "models", "Models", "Choose another model, and fetch it where it is not here"),
+        _binding("f9", "models", "Models", "Choose another model, and fetch it where it is not here"),
         _binding("f5", "retry", "Load the model again", "Look for the model again and load it"),
         _binding("f8", "undo", "Take back", "Take the last conversation out of the trash again"),
     ]
@@ -169,7 +169,7 @@ class ChatScreen(ChoosingScreen):
         if not empty:
             self.placard.hide()
         elif isinstance(self.trouble, WeightsNotFound):
-            keys = [("F7", "choose a model"), ("F5", "look again"), ("F1", "help"), ("Ctrl+Q", "quit")]
+            keys = [("F9", "choose a model"), ("F5", "look again"), ("F1", "help"), ("Ctrl+Q", "quit")]
             self.placard.show("There is no model on this computer yet", [str(self.trouble)], keys)
         elif self.trouble is not None:
             keys = [("F5", "try again"), ("F1", "help"), ("Ctrl+Q", "quit")]

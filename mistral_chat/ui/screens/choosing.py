@@ -11,6 +11,9 @@ from mistral_chat.errors import WeightsNotFound
 from mistral_chat.ui.screens.replying import ReplyingScreen
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from mistral_chat.chat import Chat, ChatEvent
     from mistral_chat.errors import MistralChatError
 
 
@@ -20,7 +23,17 @@ class ChoosingScreen(ReplyingScreen):
     def model_missing(self, error: MistralChatError) -> None:
         """Say what is wrong with the model; where it is not on this disk, offer those that are and those that can be had."""
         super().model_missing(error)
-        if isinstance(error, WeightsNotFound) and self.rooms.shelf is not None and self.is_current:
+        # Who is typing goes on typing: the list would take the next keys for its own. It opens when the message is sent.
+        if self.is_current and not self.composer.text:
+            self._offer_models()
+
+    def send(self, text: str, begin: Callable[[Chat], AsyncGenerator[ChatEvent, None]] | None = None) -> None:
+        """Say `text` as `ReplyingScreen` does; where there is no model, keep it as the draft and offer models."""
+        super().send(text, begin)
+        self._offer_models()
+
+    def _offer_models(self) -> None:
+        if isinstance(self.trouble, WeightsNotFound) and self.rooms.shelf is not None:
             self.action_models()
 
     @work(group="models", exclusive=True, exit_on_error=False)

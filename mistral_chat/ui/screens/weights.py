@@ -97,6 +97,8 @@ class WeightsScreen(Screen["str | None"]):
         self._stop = threading.Event()
         self._to_list = False
         self._arrived = ""
+        self._leaving = False
+        self._left = False
 
     def compose(self) -> ComposeResult:
         """The choice and the download, of which one is seen, above the buttons."""
@@ -124,9 +126,9 @@ class WeightsScreen(Screen["str | None"]):
         self._stop.set()
 
     def on_screen_resume(self) -> None:
-        """Leave when the download was done behind a dialog."""
-        if self._arrived:
-            self.dismiss(self._arrived)
+        """Leave when the question above was answered so, or the download was done behind it."""
+        if self._arrived or self._leaving:
+            self._end(self._arrived or None)
 
     # Choosing.
 
@@ -159,7 +161,7 @@ class WeightsScreen(Screen["str | None"]):
         if weights is None or self._step is not _Step.CHOOSING:
             return
         if weights.place:
-            self.dismiss(None if weights.spec == self._stock.in_use else weights.spec)
+            self._end(None if weights.spec == self._stock.in_use else weights.spec)
         elif weights.obstacle:
             self.notice.tell(weights.obstacle, trouble=True)
         else:
@@ -199,7 +201,7 @@ class WeightsScreen(Screen["str | None"]):
             self._arrived = weights.spec
             # A dialog may lie above; this screen is left when it has the screen again.
             if self.is_current:
-                self.dismiss(weights.spec)
+                self._end(weights.spec)
         elif self._to_list:
             self._back_to_list()
         else:
@@ -238,11 +240,17 @@ class WeightsScreen(Screen["str | None"]):
         elif self._step in (_Step.PAUSED, _Step.FAILED):
             self._back_to_list()
         else:
-            self.dismiss(None)
+            self._end(None)
+
+    def _end(self, spec: str | None) -> None:
+        """Leave with what was chosen; once only, because keys and the download may both ask for it."""
+        if not self._left:
+            self._left = True
+            self.dismiss(spec)
 
     def _answered(self, yes: bool | None) -> None:  # noqa: FBT001 (what a dialog answers)
-        if yes and not self._arrived:
-            self.dismiss(None)
+        # The dialog still lies above; what follows happens when this screen has the terminal again.
+        self._leaving = bool(yes)
 
     @on(Button.Pressed, "#act")
     def _act(self) -> None:

@@ -125,12 +125,13 @@ def _options(stock: Stock) -> list[Option]:
     here = [weights for weights in stock.weights if weights.place]
     away = [weights for weights in stock.weights if not weights.place]
     first = [weights for weights in away if weights.recommended or weights.spec == stock.chosen]
+    first.sort(key=lambda weights: weights.spec != stock.chosen)
     options: list[Option] = []
     for weights in first:
         _section(
             options, "Recommended here" if weights.recommended else "Begun" if weights.arrived else "Asked for", [_tall(weights)]
         )
-    for place, group in _groups(here, lambda weights: f"On this disk  ·  {weights.place}"):
+    for place, group in _groups(here, lambda weights: f"On this disk · {weights.place}"):
         _section(options, place, [_tall(weights, in_use=weights.spec == stock.in_use) for weights in group])
     for heading, group in _groups((weights for weights in away if weights not in first), _model):
         _section(options, heading, [_row(weights) for weights in group])
@@ -153,7 +154,7 @@ def _groups(weights: Iterable[ShownWeights], heading: Callable[[ShownWeights], s
 
 
 def _model(weights: ShownWeights) -> str:
-    return f"{weights.title}  ·  {weights.licence}" if weights.licence else weights.title
+    return f"{weights.title} · {weights.licence}" if weights.licence else weights.title
 
 
 def _tall(weights: ShownWeights, *, in_use: bool = False) -> Option:
