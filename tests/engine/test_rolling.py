@@ -1,0 +1,381 @@
+"""A chat over the rolling engine, at random, with everything that can happen to it; and what must be true after each step."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, note, settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.engine_contract import examine
+from support.fake_cells import FakeCells
+from support.weightless import weightless_engine
+from support.words_format import BYTES, FIRST_WORD, FORMATS, INST, WORDS, WordsTokenizer
+
+from mistral_chat.engine.encoding.format import PromptFormat
+from mistral_chat.engine.rolling import RollingEngine
+from mistral_chat.engine.snapshots import SnapshotFolder
+from mistral_chat.engine.window import SHORTEST_TAIL, take
+from mistral_chat.errors import EngineFailed, MessageTooLong
+from mistral_chat.generation import Cancel, Completion, ContextShift, Delta, Event, History, PromptTurn, Sampling
+
+WORD_TOKENS = st.integers(FIRST_WORD, FIRST_WORD + len(WORDS) - 1)
+BYTE_TOKENS = st.sampled_from([BYTES + byte for byte in "é👩‍🚀".encode()])
+DRAWN = st.lists(st.one_of(WORD_TOKENS, WORD_TOKENS, BYTE_TOKENS, st.just(INST)), max_size=60)
+TEXTS = st.one_of(
+    st.text("abc .é\n", min_size=1, max_size=24).map(lambda text: "a" + text),
+    st.builds(lambda word, count: word * count, st.sampled_from(["ab", "a b.", " and c"]), st.integers(1, 30)),
+)
+SYSTEMS = st.one_of(st.just(""), st.just("abc a b c."), TEXTS, st.just("c b a. " * 12))
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What happens during one generation."""
+
+    cancel_at_read: int | None = None
+    cancel_at_event: int | None = None
+    abandon_at_event: int | None = None
+    fail: tuple[str, int] | None = None
+    finished_part: int = 0
+
+
+FATES = st.one_of(
+    st.just(Fate()),
+    st.just(Fate()),
+    st.builds(Fate, cancel_at_read=st.integers(0, 30), finished_part=st.integers(0, 40)),
+    st.builds(Fate, cancel_at_event=st.integers(0, 12)),
+    st.builds(Fate, abandon_at_event=st.integers(0, 12)),
+    st.builds(
+        Fate,
+        fail=st.tuples(st.sampled_from(["read", "read", "cut", "splice"]), st.integers(0, 12)),
+        finished_part=st.integers(0, 40),
+    ),
+)
+
+
+@dataclass
+class Said:
+    """A turn as the store keeps it."""
+
+    turn: PromptTurn
+    excluded: bool = False
+
+
+@dataclass
+class Conversation:
+    """A conversation as the store keeps it."""
+
+    name: str
+    system: str
+    path: list[Said] = field(default_factory=list)
+
+    def history(self, answered: str | None = None) -> History:
+        shown = [said.turn for said in self.path if said.turn.key == answered or (said.turn.reply and not said.excluded)]
+        return History(conversation=self.name, system=self.system, turns=tuple(shown))
+
+
+class Chatting(RuleBasedStateMachine):
+    """One engine, a few conversations."""
+
+    conversations = Bundle("conversations")
+
+    @initialize(
+        shape=st.sampled_from(sorted(FORMATS)),
+        size=st.integers(180, 420),
+        low_water=st.sampled_from([0.1, 0.5, 0.75, 0.95]),
+        can_move=st.sampled_from([True, True, True, False]),
+    )
+    def begin(self, shape: str, size: int, low_water: float, can_move: bool) -> None:  # noqa: FBT001 (hypothesis gives it by name)
+        self.folder = tempfile.TemporaryDirectory()
+        self.snapshots: SnapshotFolder | None = None
+        self.tokenizer = WordsTokenizer()
+        self.format: PromptFormat = FORMATS[shape](self.tokenizer)
+        self.shape, self.size, self.low_water, self.can_move = shape, size, low_water, can_move
+        self.keys = 0
+        self._open()
+        self.here = Conversation("first", "abc a b c.")
+        self.all = [self.here]
+        self.drawn: dict[str, tuple[int, ...]] = {}
+        self.continued: set[str] = set()
+        self.steady = False
+
+    def _open(self) -> None:
+        self.snapshots = SnapshotFolder(Path(self.folder.name), budget=20_000)
+        self.cells = FakeCells(self.size, can_move=self.can_move)
+        make_format = FORMATS[self.shape]
+        self.engine: RollingEngine = weightless_engine(
+            self.cells, make_format, low_water=self.low_water, snapshots=self.snapshots
+        )
+
+    def teardown(self) -> None:
+        if hasattr(self, "engine"):
+            self.engine.close()
+            self.folder.cleanup()
+
+    # What a person does
+
+    @rule(text=TEXTS, drawn=DRAWN, fate=FATES, limit=st.one_of(st.none(), st.integers(1, 20)))
+    def send(self, text: str, drawn: list[int], fate: Fate, limit: int | None) -> None:
+        self._answer(self._add(text), drawn, fate, limit)
+
+    @rule(text=TEXTS, drawn=st.lists(WORD_TOKENS, min_size=1, max_size=12))
+    def chat(self, text: str, drawn: list[int]) -> None:
+        for _ in range(4):
+            self._answer(self._add(text), drawn, Fate(), None)
+
+    @precondition(lambda self: self.here.path)
+    @rule(drawn=DRAWN, fate=FATES, data=st.data())
+    def regenerate(self, drawn: list[int], fate: Fate, data: st.DataObject) -> None:
+        place = data.draw(st.integers(0, len(self.here.path) - 1))
+        again = self.here.path[place].turn
+        self.here.path = self.here.path[:place]
+        self.steady = False
+        self._answer(self._add(again.user), drawn, fate, None)
+
+    @precondition(lambda self: self.here.path)
+    @rule(drawn=DRAWN, fate=FATES)
+    def go_on(self, drawn: list[int], fate: Fate) -> None:
+        last = self.here.path[-1]
+        if last.turn.reply:
+            self.continued.add(last.turn.key)
+        self.steady = False
+        self._answer(last, drawn, fate, None)
+
+    @precondition(lambda self: self.here.path)
+    @rule(data=st.data(), pinned=st.booleans(), excluded=st.sampled_from([False, False, True]))
+    def mark(self, data: st.DataObject, pinned: bool, excluded: bool) -> None:  # noqa: FBT001 (hypothesis gives them by name)
+        said = data.draw(st.sampled_from(self.here.path))
+        said.turn = replace(said.turn, pinned=pinned)
+        said.excluded = excluded
+        self.steady = False
+
+    @rule(system=SYSTEMS)
+    def change_system(self, system: str) -> None:
+        self.here.system = system
+        self.steady = False
+
+    @rule(place=st.integers(0, 2), drawn=DRAWN)
+    def switch(self, place: int, drawn: list[int]) -> None:
+        names = ("first", "second", "")
+        found = next((each for each in self.all if each.name == names[place]), None)
+        if found is None:
+            found = Conversation(names[place], "abc a b c.")
+            self.all.append(found)
+        self.here = found
+        self.steady = False
+
+    @rule(draft=st.one_of(st.just(""), TEXTS), fate=FATES, again=st.booleans())
+    def type_a_draft(self, draft: str, fate: Fate, again: bool) -> None:  # noqa: FBT001 (hypothesis gives it by name)
+        for typed in (draft, draft + " abc") if again else (draft,):
+            cancel = self._arm(fate)
+            before = set(self.engine.ledger.turns)
+            try:
+                events = self.engine.read_ahead(replace(self.here.history(), draft=typed), cancel)
+                for number, _ in enumerate(events):
+                    if number == fate.abandon_at_event:
+                        events.close()  # type: ignore[attr-defined]  # the rolling engine's iterator is a generator
+                        break
+                    if number == fate.cancel_at_event:
+                        cancel.set()
+            except EngineFailed:
+                assert fate.fail
+                self._check_dropped()
+            self._disarm()
+            note(f"after the draft: {[turn.key for turn in self.engine.ledger.turns]}, before: {len(before)}")
+        self.steady = self.steady and fate == Fate()
+
+    @rule()
+    def send_too_much(self) -> None:
+        said = self._add("ab " * self.cells.size)
+        before = self.engine.ledger if self.steady else None
+        tokens = self.cells.tokens if self.steady else None
+        with pytest.raises(MessageTooLong) as caught:
+            list(self.engine.reply(self.here.history(said.turn.key), Sampling(), Cancel()))
+        assert caught.value.window == self.cells.size
+        assert caught.value.tokens > caught.value.available >= 0
+        self.here.path.pop()
+        if before is not None:
+            assert self.engine.ledger == before
+            assert self.cells.tokens == tokens
+
+    @rule(fails=st.booleans())
+    def rest(self, fails: bool) -> None:  # noqa: FBT001 (hypothesis gives it by name)
+        if fails:
+            self.cells.fail = {"read": 0}
+        self.engine.rest()
+        self._disarm()
+        self.steady = self.steady and bool(self.cells.cells)
+
+    @rule(question=TEXTS, drawn=DRAWN, fate=FATES)
+    def ask_aside(self, question: str, drawn: list[int], fate: Fate) -> None:
+        before = self.engine.ledger, self.cells.tokens
+        history = self.here.history()
+        self.cells.script.extend(drawn)
+        try:
+            asked = replace(history, turns=(*history.turns, PromptTurn(key="aside", user=question)))
+            self.engine.aside(asked, Sampling(max_tokens=8), self._arm(fate))
+        except EngineFailed:
+            assert fate.fail
+            self._check_dropped()
+            self.steady = False
+        self._disarm()
+        if self.steady:
+            assert (self.engine.ledger, self.cells.tokens) == before, "what was asked in passing left a trace"
+
+    @rule()
+    def restart(self) -> None:
+        self.engine.close()
+        self._open()
+        self.steady = False
+
+    @rule()
+    def forget(self) -> None:
+        assert self.snapshots is not None
+        self.snapshots.forget(self.here.name)
+
+    # What must be true
+
+    @invariant()
+    def the_ledger_says_what_is_in_the_cache(self) -> None:
+        if not hasattr(self, "engine"):
+            return
+        held = self.engine.held
+        assert self.cells.tokens == held.tokens
+        assert len(held.tokens) <= self.cells.size
+        view = self.engine.ledger
+        assert view.used == len(held.tokens)
+        assert [(turn.key, turn.tokens) for turn in view.turns] == [(turn.key, len(turn.tokens)) for turn in held.turns]
+        assert self.cells.replies_begun == self.cells.replies_ended
+
+    # How it is done
+
+    def _add(self, text: str) -> Said:
+        self.keys += 1
+        self.here.path.append(Said(PromptTurn(key=f"{self.here.name}{self.keys}", user=text)))
+        return self.here.path[-1]
+
+    def _arm(self, fate: Fate) -> Cancel:
+        cancel = Cancel()
+        reads = fate.cancel_at_read
+
+        def before_read(armed: Cancel | None) -> None:
+            nonlocal reads
+            if reads is not None and armed is cancel:
+                reads -= 1
+                if reads < 0:
+                    cancel.set()
+
+        self.cells.before_read = before_read
+        self.cells.finished_part = fate.finished_part
+        self.cells.fail = dict([fate.fail]) if fate.fail else {}
+        return cancel
+
+    def _disarm(self) -> None:
+        self.cells.before_read = lambda _: None
+        self.cells.fail = {}
+        self.cells.script.clear()
+
+    def _answer(self, said: Said, drawn: list[int], fate: Fate, limit: int | None) -> None:
+        before = [turn.key for turn in self.engine.ledger.turns]
+        read, steady = self.cells.tokens_read, self.steady
+        cancel = self._arm(fate)
+        self.cells.script.extend(drawn)
+        key, old_reply = said.turn.key, said.turn.reply
+        events: list[Event] = []
+        self.steady = False
+        try:
+            reply = self.engine.reply(self.here.history(key), Sampling(max_tokens=limit), cancel)
+            for number, event in enumerate(reply):
+                events.append(event)
+                if number == fate.abandon_at_event:
+                    reply.close()  # type: ignore[attr-defined]  # the rolling engine's iterator is a generator
+                    break
+                if number == fate.cancel_at_event:
+                    cancel.set()
+        except EngineFailed:
+            assert fate.fail, "the cells were asked for something impossible"
+            self._check_dropped()
+            self._keep(said, old_reply, events)
+            return self._disarm()
+        except MessageTooLong:
+            assert not events
+            return self._disarm()
+        self._disarm()
+        note(f"{key}: {[type(event).__name__ for event in events]}; held {[turn.key for turn in self.engine.ledger.turns]}")
+        self._keep(said, old_reply, events)
+        if fate.abandon_at_event is not None and not isinstance(events[-1], Completion):
+            return None
+        outcome = examine(iter(events))
+        drawn_count = outcome.completion.usage.completion_tokens
+        self.drawn[key] = tuple(drawn[:drawn_count])
+        if outcome.completion.finish_reason == "cancelled" or fate.fail or fate.abandon_at_event is not None:
+            return None
+        self._check_settled(before, outcome.shifted)
+        if steady and self.cells.can_move:
+            self._check_read(self.cells.tokens_read - read, said.turn, drawn_count, events)
+        self.steady = bool(said.turn.reply)
+        return None
+
+    def _keep(self, said: Said, old_reply: str, events: Sequence[Event]) -> None:
+        said.turn = replace(said.turn, reply=old_reply + "".join(e.text for e in events if isinstance(e, Delta)))
+
+    def _check_dropped(self) -> None:
+        assert self.engine.held.tokens == ()
+        assert self.engine.ledger.turns == ()
+        assert self.cells.cells == {}
+
+    def _check_settled(self, before: Sequence[str], shifted: Sequence[str]) -> None:
+        """After a whole reply: whole turns, the newest ones and the pinned, in the form they take before the next."""
+        held = self.engine.held
+        last = self.here.path[-1].turn
+        shown = self.here.history(last.key).turns
+        by_key = {turn.key: turn for turn in shown}
+        kept = [by_key[turn.key] for turn in held.turns]
+        assert kept, "the turn that was just answered is gone"
+        assert kept[-1] == last
+        loose = [turn.key for turn in shown if not turn.pinned]
+        held_loose = [turn.key for turn in kept if not turn.pinned]
+        assert held_loose == loose[len(loose) - len(held_loose) :], "something else than the oldest turns left"
+        assert [turn for turn in shown if turn.pinned] == [turn for turn in kept if turn.pinned], "a pinned turn left"
+        assert kept == [turn for turn in shown if turn in kept], "the order changed"
+        assert [turn.pinned for turn in self.engine.ledger.turns] == [turn.pinned for turn in kept]
+        gone = {key for key in before if key in by_key} - {turn.key for turn in kept}
+        assert gone <= set(shifted), "a turn left unannounced"
+        assert set(shifted) <= set(by_key) - {turn.key for turn in kept}, "a turn was announced and did not leave"
+        sampled = {turn.key: turn.reply for turn in held.turns if turn.reply}
+        whole = self.format.encode(self.here.system, [*kept, PromptTurn(key="next", user=".")], sampled=sampled)
+        if len(whole.tokens) - len(whole.turns[-1].tokens) <= self.cells.size and held.turns[-1].closing:
+            assert held == take(whole, len(whole.tokens) - len(whole.turns[-1].tokens)), "the cache is not the prompt"
+        for turn in held.turns:
+            self._check_reply(by_key[turn.key], turn.reply)
+
+    def _check_reply(self, turn: PromptTurn, reply: tuple[int, ...]) -> None:
+        if turn.key in self.continued:
+            return
+        text = b"".join(self.tokenizer.piece(token) for token in reply).decode(errors="replace")
+        assert self.format.reply_text(text) == turn.reply, "the model sees another reply than the person"
+        if turn.key == self.here.path[-1].turn.key:
+            assert reply == self.drawn[turn.key], "the reply is not kept as it was drawn"
+
+    def _check_read(self, read: int, turn: PromptTurn, drawn: int, events: Sequence[Event]) -> None:
+        """In a chat that goes on, only what is new is read, before and after turns leave."""
+        alone = self.format.encode(self.here.system, [replace(turn, reply="")])
+        shifts = sum(isinstance(event, ContextShift) for event in events)
+        system = len(self.tokenizer.tokenize(self.here.system))
+        most = len(alone.tokens) + drawn + 12 + SHORTEST_TAIL + shifts * (SHORTEST_TAIL + system + 8)
+        assert read <= most, f"{read} tokens were read where {most} would do"
+
+
+Chatting.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=20,
+    deadline=None,
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestChatting = Chatting.TestCase
