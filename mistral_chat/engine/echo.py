@@ -132,7 +132,8 @@ class EchoEngine:
     def aside(self, history: History, sampling: Sampling, cancel: Cancel) -> str:
         """Answer in passing; see `Engine.aside`."""
         words = _WORD.findall(self._answer(history.turns[-1].user))
-        return "" if cancel.is_set else "".join(words[: sampling.max_tokens])
+        asked = len(_encode(history.system, history.turns).tokens) + self._window.reserve
+        return "" if cancel.is_set or asked > self._window.size else "".join(words[: sampling.max_tokens])
 
     def count(self, text: str) -> int:
         """How many words `text` has."""

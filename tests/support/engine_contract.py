@@ -313,6 +313,22 @@ class EngineContract:
         assert outcome.completion.text
         assert keys(engine.ledger) == ["a", "b"]
 
+    def test_what_is_asked_in_passing_leaves_no_trace(self, engine: Engine) -> None:
+        turns = self.talk(engine, 3)
+        before = engine.ledger
+        question = PromptTurn(key="aside", user="Give this conversation a title.")
+        assert engine.aside(self.history(*turns, question), self.sampling, Cancel())
+        assert engine.ledger == before
+        stopped = Cancel()
+        stopped.set()
+        assert engine.aside(self.history(*turns, question), self.sampling, stopped) == ""
+        assert engine.ledger == before
+        huge = PromptTurn(key="aside", user=text_of(engine, engine.facts.window))
+        assert engine.aside(self.history(*turns, huge), self.sampling, Cancel()) == ""
+        assert engine.ledger == before
+        outcome, _ = self.say(engine, turns, PromptTurn(key="next", user="Hello again."))
+        assert outcome.read <= engine.count("Hello again.") + self.scaffold
+
     def test_upkeep_changes_nothing_that_is_seen(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
         before = engine.ledger
