@@ -159,10 +159,11 @@ class FollowingHash:
         return self._position
 
     def grown(self, size: int) -> None:
-        """Say that the file's first `size` bytes stand."""
-        with self._changed:
-            self._available = size
-            self._changed.notify_all()
+        """Say that the file's first `size` bytes stand; the thread wakes when a block of them is new."""
+        self._available = size
+        if size - self._position >= _BLOCK:
+            with self._changed:
+                self._changed.notify_all()
 
     def whole(self) -> None:
         """Say that the file will not grow any more."""
@@ -212,7 +213,7 @@ class FollowingHash:
     def _next(self) -> int:
         """Bytes that can be hashed now; waits for some; 0 at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._whole or self._available > self._position)
+            self._changed.wait_for(lambda: self._ended or self._whole or self._available - self._position >= _BLOCK)
             return 0 if self._ended else self._available - self._position
 
 
