@@ -16,7 +16,7 @@ from mistral_chat.store import index
 from mistral_chat.store.database import create, open_database
 from mistral_chat.store.instances import living
 from mistral_chat.store.rows import SUMMARY, moment, stamp, stored_conversation, turn_value
-from mistral_chat.store.salvage import Salvage, salvage, with_head_of
+from mistral_chat.store.salvage import Salvage, salvage, salvage_pages, with_head_of
 from mistral_chat.store.text import first_line
 from mistral_chat.store.trouble import translated
 
@@ -106,7 +106,7 @@ def _in_use(path: Path) -> bool:
 
 
 def _read(path: Path, fresh: Path, folder: Path, now: str) -> Salvage:
-    """Salvage the file, with a borrowed first page if its own is of no use."""
+    """Salvage the file: through SQLite, through SQLite with a borrowed first page, or from the pages alone."""
     with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
         saved = salvage(path, now)
         if saved.turns or saved.conversations:
@@ -120,6 +120,9 @@ def _read(path: Path, fresh: Path, folder: Path, now: str) -> Salvage:
         saved = salvage(patched, now)
         if saved.turns or saved.conversations:
             return saved
+    saved = salvage_pages(path, now)
+    if saved.turns or saved.conversations:
+        return saved
     raise StoreDamaged(
         f"No conversation can be read from {path}. It was left as it is. Put a backup in its place, or move it away."
     )

@@ -7,23 +7,32 @@ import json
 import sqlite3
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from mistral_chat.conversation import Usage
 from mistral_chat.generation import Sampling
+from mistral_chat.store.pages import PAGE, Row, rows_on_pages
 from mistral_chat.store.text import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-Row = dict[str, Any]
-
-_HEADER_PAGES: Final = slice(28, 32)
-_FREE_PAGES: Final = slice(32, 40)
-_PAGE: Final = 4096
+_HEADERPAGES: Final = slice(28, 32)
+_FREEPAGES: Final = slice(32, 40)
 _MOST_ROWS: Final = 5_000_000
+_COLUMNS: Final = {
+    "conversations": tuple(
+        "row id title title_by created updated system model sampling current persona pinned archived trashed".split()  # noqa: SIM905 - as they stand in the table
+    ),
+    "turns": tuple(
+        "row id conversation parent depth created user reply finish_reason error model usage pinned excluded writer".split()  # noqa: SIM905 - the same
+    ),
+}
+_FEWEST: Final = {"conversations": 10, "turns": 15}
+"""How many columns the tables had at first."""
+
 _INDEXES: Final = {
     "conversations": ("sqlite_autoindex_conversations_1",),
     "turns": ("sqlite_autoindex_turns_1", "turns_by_conversation", "turns_by_parent", "turns_by_time"),
@@ -55,10 +64,16 @@ def salvage(path: Path, now: str) -> Salvage:
         connection.text_factory = readable
         connection.row_factory = sqlite3.Row
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        conversations, _ = _readable(connection, "conversations")
-        turns, unreadable = _readable(connection, "turns")
+        conversations, _ = _readable(connection, path, "conversations")
+        turns, unreadable = _readable(connection, path, "turns")
         tags, drafts = _plain(connection, "tags"), _plain(connection, "drafts")
     return _mended(conversations, turns, tags, drafts, lost=unreadable - turns.keys(), now=now)
+
+
+def salvage_pages(path: Path, now: str) -> Salvage:
+    """The same without SQLite, from the pages alone. Tags and drafts are not found this way."""
+    conversations, turns = (rows_on_pages(path, _COLUMNS[table], _FEWEST[table]) for table in ("conversations", "turns"))
+    return _mended(conversations, turns, [], [], lost=set(), now=now)
 
 
 def with_head_of(damaged: Path, fresh: Path, target: Path) -> None:
@@ -67,10 +82,10 @@ def with_head_of(damaged: Path, fresh: Path, target: Path) -> None:
     The first page says where the tables begin; tables that were made in the same order begin at the same places.
     """
     content = bytearray(damaged.read_bytes())
-    head = bytearray(fresh.read_bytes()[:_PAGE])
-    head[_HEADER_PAGES] = (len(content) // _PAGE).to_bytes(4, "big")
-    head[_FREE_PAGES] = bytes(8)
-    content[:_PAGE] = head
+    head = bytearray(fresh.read_bytes()[:PAGE])
+    head[_HEADERPAGES] = (len(content) // PAGE).to_bytes(4, "big")
+    head[_FREEPAGES] = bytes(8)
+    content[:PAGE] = head
     target.write_bytes(content)
 
 
@@ -82,7 +97,7 @@ def _plain(connection: sqlite3.Connection, table: str) -> list[Row]:
     return rows
 
 
-def _readable(connection: sqlite3.Connection, table: str) -> tuple[dict[int, Row], set[int]]:
+def _readable(connection: sqlite3.Connection, path: Path, table: str) -> tuple[dict[int, Row], set[int]]:
     """The rows of `table` that can be read, and the numbers of all that are known to have been there."""
     rows: dict[int, Row] = {}
     for order in ("ASC", "DESC"):
@@ -103,7 +118,8 @@ def _readable(connection: sqlite3.Connection, table: str) -> tuple[dict[int, Row
                 found = connection.execute(f"SELECT * FROM {table} WHERE row = ?", (row,)).fetchone()
                 if found is not None:
                     rows[row] = dict(found)
-    return rows, known
+    lost = rows_on_pages(path, _COLUMNS[table], _FEWEST[table])
+    return lost | rows, known
 
 
 def _mended(

@@ -17,6 +17,7 @@ from mistral_chat.errors import MistralChatError, StoreBusy, StoreDamaged, Store
 from mistral_chat.store import database as database_module
 from mistral_chat.store.database import open_database
 from mistral_chat.store.repair import repair
+from mistral_chat.store.salvage import salvage_pages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +122,7 @@ def test_repair_saves_what_can_be_read_and_keeps_the_damaged_file(database: Path
     saved = {turn.turn_id: turn for each in listed for turn in store.tree(each)}
     assert len(saved) == done.turns
     known = {turn for turns in made.values() for turn in turns}
-    assert len(known & saved.keys()) >= {"head": 200, "half": 20, "middle": 150, "turns": 0}[kind]
+    assert len(known & saved.keys()) >= {"head": 200, "half": 60, "middle": 180, "turns": 190}[kind]
     assert all(turn.turn.reply.startswith("answer") for each, turn in saved.items() if each in known)
     for each in listed:
         store.path(each)
@@ -142,6 +143,29 @@ def test_a_lost_head_loses_nothing(database: Path) -> None:
     assert store.draft("") == "a draft"
     assert store.tags() == {"kept": 1}
     store.close()
+
+
+def test_turns_are_found_on_the_pages_alone_however_long_they_are(database: Path) -> None:
+    made = filled(database, 5)
+    store = open_store(database)
+    texts = ["", "é" * 4_000, "long " * 20_000]
+    conversation, turns = chat(store, *((text, text) for text in texts))
+    store.rename(conversation, "Long", by="person")
+    store.close()
+    saved = salvage_pages(database, "2026-01-01T00:00:00+00:00")
+    assert {turn["id"] for turn in saved.turns} == {turn for each in made.values() for turn in each} | set(turns)
+    assert {each["title"] for each in saved.conversations} == {"Long", *(f"No {place}" for place in range(5))}
+    assert [turn["reply"] for turn in saved.turns if turn["id"] in turns] == texts
+    assert all(turn["depth"] <= 5 and turn["finish_reason"] == "stop" for turn in saved.turns)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_pages_of_noise_hold_no_rows(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "noise"
+    noise = bytearray(random.Random(seed).randbytes(PAGE * 40 + 7))
+    noise[::PAGE] = b"\x0d" * 41
+    path.write_bytes(noise)
+    assert salvage_pages(path, "2026-01-01T00:00:00+00:00").turns == []
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "zeroed"])

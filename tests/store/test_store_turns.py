@@ -135,6 +135,15 @@ def test_marks_are_set_one_by_one(store: ConversationStore) -> None:
     assert (store.turn(turn).turn.pinned, store.turn(turn).turn.excluded) == (False, True)
 
 
+def test_pinned_turns_of_the_current_path_can_be_asked_for(store: ConversationStore) -> None:
+    conversation, (first, second, third) = chat(store, ("one", "1"), ("two", "2"), ("three", "3"))
+    other = said(store, conversation, "three, again", "3b", second)
+    for turn in (first, third, other):
+        store.mark(turn, pinned=True)
+    assert [turn.turn_id for turn in store.pinned(conversation)] == [first, other]
+    assert store.pinned(store.create()) == []
+
+
 def test_pages_of_a_long_conversation_fit_together(store: ConversationStore) -> None:
     conversation, turns = chat(store, *((f"q{place}", f"a{place}") for place in range(30)))
     pages = [store.path_page(conversation, limit=7)]
