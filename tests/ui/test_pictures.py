@@ -149,6 +149,34 @@ class TestStates:
 
         picture(snap_compare, stage, MEDIUM, act)
 
+    @pytest.mark.parametrize("theme", ["mistral-dark", "mistral-light"])
+    def test_turns_have_left_the_window(self, snap_compare: Compare, theme: str) -> None:
+        stage = Stage(answer=lambda text: f"{text}? " + "A reply of some length. " * 12, window=320, settings=themed(theme))
+
+        async def act(pilot: Pilot[Any]) -> None:
+            await ready(pilot, stage)
+            for number in range(7):
+                await say(pilot, stage, f"Message {number}")
+                await until(pilot, lambda n=number: len(stage.screen.transcript.turns) == n + 1)
+                await answered(pilot, stage)
+            stage.screen.transcript.focus()
+            await pilot.press("pageup")
+
+        picture(snap_compare, stage, MEDIUM, act)
+
+    def test_a_second_reply_beside_the_first(self, snap_compare: Compare) -> None:
+        stage = Stage()
+
+        async def act(pilot: Pilot[Any]) -> None:
+            await ready(pilot, stage)
+            await say(pilot, stage, "Say it again")
+            await answered(pilot, stage)
+            await pilot.press("ctrl+r")
+            await until(pilot, lambda: stage.screen.transcript.turns[-1].siblings == 2)
+            await answered(pilot, stage)
+
+        picture(snap_compare, stage, MEDIUM, act)
+
     def test_failed(self, snap_compare: Compare) -> None:
         def fail(_text: str) -> str:
             raise EngineError("llama.cpp failed while it was working. The next message starts afresh.")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
-from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Static, TextArea
 
 from mistral_chat.errors import MistralChatError, WeightsNotFound
-from mistral_chat.ui.screens.choosing import ChoosingScreen
+from mistral_chat.ui.screens.branching import BranchingScreen
 from mistral_chat.ui.screens.replying import PAGE, Page, shown
-from mistral_chat.ui.shown import ShownConversation
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.placard import Placard
@@ -27,11 +26,7 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from mistral_chat.ui.rooms import Rooms
-    from mistral_chat.ui.widgets.conversation_list import ConversationList
     from mistral_chat.ui.widgets.transcript import Transcript
-
-_LISTED = 300
-"""Conversations listed at first, and more with each time more are asked for."""
 
 _SETTLED_SECONDS = 0.05
 """What the first screen is left alone for, so that the first keys are echoed at once."""
@@ -44,10 +39,11 @@ _WATCH_SECONDS = 4.0
 
 
 def _binding(key: str, action: str, description: str, tooltip: str, *, priority: bool = False) -> Binding:
-    return Binding(key, action, description, tooltip=tooltip, id=f"chat.{action}", show=False, priority=priority)
+    name = {"branch(-1)": "branch_before", "branch(1)": "branch_after"}.get(action, action)
+    return Binding(key, action, description, tooltip=tooltip, id=f"chat.{name}", show=False, priority=priority)
 
 
-class ChatScreen(ChoosingScreen):
+class ChatScreen(BranchingScreen):
     """Shows one conversation at a time, and all the others beside it."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
@@ -65,9 +61,21 @@ class ChatScreen(ChoosingScreen):
         _binding("ctrl+n", "new", "New conversation", "Begin a new conversation", priority=True),
         _binding("ctrl+b", "toggle_list", "Show or hide the list", "Show or hide the list of conversations", priority=True),
         _binding("ctrl+o", "focus_list", "Go to the list", "Choose a conversation from the list", priority=True),
+        _binding("ctrl+r", "regenerate", "Regenerate", "Answer the last message once more; the old reply stays as a branch"),
+        _binding("f3", "edit", "Edit the last message", "Say the last message anew; the old one stays as a branch"),
+        _binding("f6", "continue", "Continue the reply", "Let the model go on with its last reply", priority=True),
+        _binding(
+            "alt+left", "branch(-1)", "Branch before", "Go to the branch before, at the last turn that has any", priority=True
+        ),
+        _binding(
+            "alt+right", "branch(1)", "Branch after", "Go to the branch after, at the last turn that has any", priority=True
+        ),
+        _binding("ctrl+y", "copy_reply", "Copy the reply", "Copy the last reply as the model wrote it", priority=True),
+        _binding("ctrl+g", "editor", "Write in your editor", "Write the message in $VISUAL or $EDITOR", priority=True),
+        _binding("f9", "pin", "Pin", "Keep the conversation at the top of the list, or no longer"),
         _binding("f2", "rename", "Rename", "Give the conversation another title"),
         _binding("f4", "delete", "Delete", "Move the conversation to the trash"),
-        _binding("f9", "models", "Models", "Choose another model, and fetch it where it is not here"),
+        _binding("f7", "models", "Models", "Choose another model, and fetch it where it is not here", priority=True),
         _binding("f5", "retry", "Load the model again", "Look for the model again and load it"),
         _binding("f8", "undo", "Take back", "Take the last conversation out of the trash again"),
     ]
@@ -76,11 +84,7 @@ class ChatScreen(ChoosingScreen):
         """Take the doors to the other rooms, and the id of the conversation to begin with; None is a new one."""
         super().__init__(rooms)
         self._open_first = open_first
-        self.conversations: ConversationList
-        self._limit = _LISTED
-        self._trashed: str | None = None
         self._draft_timer: Timer | None = None
-        self._version = -1
         self._furnished = False
         self.shown_first = False
         """Whether the conversation to begin with is on the screen."""
@@ -138,7 +142,7 @@ class ChatScreen(ChoosingScreen):
             return
         self.composer.remember(self.store.input_history(200))
         self.list_conversations()
-        self.set_interval(_WATCH_SECONDS, self._look_around)
+        self.set_interval(_WATCH_SECONDS, self.look_around)
         typed = self.composer.text
         await self.open(self._open_first)
         if typed:
@@ -153,6 +157,7 @@ class ChatScreen(ChoosingScreen):
         if self.store is None:
             return
         self.save_draft()
+        self.editing = None
         self.page = Page(conversation_id)
         self.conversations.mark_open(conversation_id)
         self.remove_class("-list")
@@ -169,7 +174,7 @@ class ChatScreen(ChoosingScreen):
         if not empty:
             self.placard.hide()
         elif isinstance(self.trouble, WeightsNotFound):
-            keys = [("F9", "choose a model"), ("F5", "look again"), ("F1", "help"), ("Ctrl+Q", "quit")]
+            keys = [("F7", "choose a model"), ("F5", "look again"), ("F1", "help"), ("Ctrl+Q", "quit")]
             self.placard.show("There is no model on this computer yet", [str(self.trouble)], keys)
         elif self.trouble is not None:
             keys = [("F5", "try again"), ("F1", "help"), ("Ctrl+Q", "quit")]
@@ -195,7 +200,7 @@ class ChatScreen(ChoosingScreen):
         if self._draft_timer is not None:
             self._draft_timer.stop()
             self._draft_timer = None
-        if self.store is not None:
+        if self.store is not None and self.editing is None:
             self.store.save_draft(self.page.conversation_id or "", self.composer.text)
 
     async def leave(self) -> None:
@@ -210,7 +215,10 @@ class ChatScreen(ChoosingScreen):
 
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
-        self.send(event.text)
+        if self.editing is not None:
+            self.send_edited(event.text)
+        else:
+            self.send(event.text)
         self.save_draft()
 
     @on(Composer.Refused)
@@ -223,58 +231,6 @@ class ChatScreen(ChoosingScreen):
             older = self.store.path_page(self.page.conversation_id, before=event.before, limit=PAGE)
             self.transcript.prepend([shown(turn) for turn in older], complete=not older or older[0].parent_id is None)
 
-    # The list.
-
-    def conversations_changed(self) -> None:
-        """Show the list anew, with the open conversation marked."""
-        self.list_conversations()
-        self.conversations.mark_open(self.page.conversation_id)
-        if self.store is not None:
-            self.composer.remember(self.store.input_history(200))
-
-    def list_conversations(self) -> None:
-        """Show the list as the store has it."""
-        if self.store is None:
-            return
-        self._version = self.store.data_version()
-        found = self.store.summaries(limit=self._limit + 1)
-        lines = [
-            ShownConversation(conversation_id=one.conversation_id, title=one.title, updated=one.updated, pinned=one.pinned)
-            for one in found[: self._limit]
-        ]
-        self.conversations.show(lines, self.rooms.now(), more=len(found) > self._limit)
-
-    def _look_around(self) -> None:
-        """Notice what another window has written."""
-        if self.store is not None and self.store.data_version() != self._version:
-            self.list_conversations()
-
-    async def on_conversation_list_chosen(self, event: ConversationList.Chosen) -> None:
-        """Open the conversation."""
-        await self.open(event.conversation_id)
-
-    def on_conversation_list_more_wanted(self) -> None:
-        """List older conversations too."""
-        self._limit += _LISTED
-        self.list_conversations()
-
-    async def on_conversation_list_deletion_asked(self, event: ConversationList.DeletionAsked) -> None:
-        """Move the conversation to the trash."""
-        await self._delete(event.conversation_id)
-
-    async def _delete(self, conversation_id: str) -> None:
-        if self.store is None:
-            return
-        title = self.store.conversation(conversation_id).summary.title
-        if self.replying and conversation_id == self.page.conversation_id:
-            self.stop()
-        self.store.trash(conversation_id)
-        self._trashed = conversation_id
-        if conversation_id == self.page.conversation_id:
-            await self.open(None)
-        self.list_conversations()
-        self.notice.tell(f"“{title or 'New conversation'}” is in the trash.", offer="F8 takes it back")
-
     @on(NoticeBar.ActionTaken)
     async def _offer_taken(self) -> None:
         await self.action_undo()
@@ -283,6 +239,8 @@ class ChatScreen(ChoosingScreen):
 
     def action_stop(self) -> None:
         """Stop the reply; otherwise put a list that lies over the chat away, and go back to the composer."""
+        if self.leave_editing():
+            return
         if self.replying:
             self.stop()
             return
@@ -293,12 +251,41 @@ class ChatScreen(ChoosingScreen):
         """Copy what is selected; with nothing selected stop the reply, and never quit."""
         text = self.composer.selected_text if self.composer.has_focus else ""
         if text := text or self.get_selected_text() or "":
-            self.app.copy_to_clipboard(text)
-            self.notice.tell(f"Copied {len(text):,} characters, if this terminal allows it.")
+            self._copy(text)
         elif self.replying:
             self.stop()
         else:
             self.notice.tell("Ctrl+Q quits.")
+
+    def action_copy_reply(self) -> None:
+        """Copy the last reply, as the model wrote it."""
+        replies = [shown.turn.reply for shown in self.transcript.turns if shown.turn.reply]
+        if replies:
+            self._copy(replies[-1])
+        else:
+            self.notice.tell("There is no reply to copy yet.")
+
+    @work(group="copy", exclusive=True, exit_on_error=False)
+    async def _copy(self, text: str) -> None:
+        """Put `text` on the clipboard, and say how."""
+        from mistral_chat.ui.clipboard import set_clipboard
+
+        used = await set_clipboard(text, os.environ)
+        if not used:
+            self.app.copy_to_clipboard(text)
+        way = f"with {used}" if used else "through the terminal (OSC 52), if it allows that"
+        self.notice.tell(f"Copied {len(text):,} characters {way}.")
+
+    @work(group="editor", exclusive=True, exit_on_error=False)
+    async def action_editor(self) -> None:
+        """Write the draft in the person's own editor."""
+        from mistral_chat.ui.editor import edited
+
+        text, problem = await edited(self.app, self.composer.text, os.environ)
+        if problem:
+            self.notice.tell(problem, trouble=True)
+        else:
+            self.composer.set_draft(text)
 
     async def action_new(self) -> None:
         """Begin a new conversation."""
@@ -319,36 +306,6 @@ class ChatScreen(ChoosingScreen):
         self.remove_class("-no-list")
         self.add_class("-list")
         self.conversations.focus()
-
-    @work(group="dialog", exclusive=True, exit_on_error=False)
-    async def action_rename(self) -> None:
-        """Ask for another title: of the conversation under the list's cursor, or of the open one."""
-        from mistral_chat.ui.screens.rename import RenameScreen
-
-        chosen = self.conversations.marked if self.conversations.has_focus else self.page.conversation_id
-        if self.store is None or chosen is None:
-            self.notice.tell("There is nothing to rename yet. Send a message first.")
-            return
-        title = await self.app.push_screen_wait(RenameScreen(self.store.conversation(chosen).summary.title))
-        if title is not None and self.store is not None:
-            self.store.rename(chosen, title, by="person")
-            self.list_conversations()
-
-    async def action_delete(self) -> None:
-        """Move the open conversation to the trash."""
-        if self.page.conversation_id is None:
-            self.notice.tell("There is nothing to delete yet.")
-        else:
-            await self._delete(self.page.conversation_id)
-
-    async def action_undo(self) -> None:
-        """Take the conversation that was deleted last out of the trash, and open it."""
-        if self.store is None or self._trashed is None:
-            raise SkipAction
-        taken, self._trashed = self._trashed, None
-        self.store.restore(taken)
-        self.list_conversations()
-        await self.open(taken)
 
     def action_retry(self) -> None:
         """Try again what did not work: opening the conversations, or loading the model."""

@@ -43,6 +43,8 @@ class Page:
     def __init__(self, conversation_id: str | None) -> None:
         """Show `conversation_id`, or a new conversation."""
         self.conversation_id = conversation_id
+        self.told = False
+        """Whether it was said that turns leave the window."""
 
 
 @dataclass(slots=True)
@@ -98,6 +100,8 @@ class ReplyingScreen(Screen[None]):
         """Why there is no model."""
         self._queue: list[Sending] = []
         self._current: Sending | None = None
+        self._held: dict[str, bool] = {}
+        """The turns the model sees, each with whether it is pinned."""
 
     @property
     def replying(self) -> bool:
@@ -238,7 +242,10 @@ class ReplyingScreen(Screen[None]):
         sending.reply = stored.turn.reply
         sending.used = ledger.used if (ledger := chat.ledger) is not None else 0
         if sending.page is self.page:
-            await self.transcript.begin(shown(stored))
+            if stored.parent_id == self.transcript.last_id and stored.turn_id != self.transcript.last_id:
+                await self.transcript.begin(shown(stored))
+            else:
+                await self.show_turns()
             self.show_welcome()
         self.conversations_changed()
 
@@ -264,7 +271,22 @@ class ReplyingScreen(Screen[None]):
             self.status.tell(state=f"reading prompt {done / total:.0%}")
 
     def context_shifted(self, sending: Sending, shift: ContextShift) -> None:
-        """Some turns left the model's window."""
+        """Some turns left the model's window: show it, and say what that means the first time."""
+        if sending.page is self.page:
+            self._held = {key: pinned for key, pinned in self._held.items() if key not in shift.turns}
+            self.transcript.show_memory(self._held)
+            if not sending.page.told:
+                sending.page.told = True
+                many = "The oldest turn" if len(shift.turns) == 1 else f"The {len(shift.turns)} oldest turns"
+                self.notice.tell(f"The window is full. {many} left it: still here above the line, and in search.")
+
+    def show_memory(self) -> None:
+        """Draw the line where the model's memory begins, as its ledger has it."""
+        ledger = self.runner.ledger if self.runner is not None else None
+        if ledger is not None:
+            self._held = {turn.key: turn.pinned for turn in ledger.turns}
+            self.status.tell(used=ledger.used, window=ledger.window)
+            self.transcript.show_memory(self._held)
 
     def _failed(self, sending: Sending, error: MistralChatError) -> None:
         """Say why there is no reply. A message that was not kept goes back to the composer."""
@@ -281,8 +303,7 @@ class ReplyingScreen(Screen[None]):
             return
         if sending.turn_id is not None and sending.page is self.page:
             self.transcript.finish(shown(self.store.turn(sending.turn_id)))
-        if self.runner is not None and (ledger := self.runner.ledger) is not None:
-            self.status.tell(used=ledger.used, window=ledger.window)
+        self.show_memory()
         self.conversations_changed()
         self.call_later(self._send_next)
 

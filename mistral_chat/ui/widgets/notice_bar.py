@@ -32,8 +32,15 @@ class NoticeBar(Static):
         self.text = ""
         """What is shown, without the offer."""
 
-    def tell(self, text: str, *, offer: str = "", trouble: bool = False) -> None:
-        """Show `text`, which may quote anything, and what a click does, such as ``"F8 takes it back"``."""
+    def tell(self, text: str, *, offer: str = "", trouble: bool = False, stay: bool = False) -> None:
+        """Show a notice.
+
+        Args:
+            text: what happened; may quote anything.
+            offer: what a click does, such as ``"F8 takes it back"``.
+            trouble: whether it is something to look at.
+            stay: keep it until the next notice.
+        """
         self.text = one_line(text, 400)
         self._offers = bool(offer)
         self.set_class(trouble, "-trouble")
@@ -42,7 +49,7 @@ class NoticeBar(Static):
         self.add_class("-shown")
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_timer(_SECONDS, self.clear)
+        self._timer = None if stay else self.set_timer(_SECONDS, self.clear)
 
     def clear(self) -> None:
         """Take the notice away."""

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from mistral_chat.ui.widgets.turn_view import TurnView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from textual.geometry import Size
     from textual.layout import DockArrangeResult
@@ -80,6 +80,7 @@ class Transcript(VerticalScroll, can_focus=True):
         self._views: list[TurnView] = []
         self._growing: TurnView | None = None
         self._settling = False
+        self._held: Mapping[str, bool] = {}
         self._complete = True
         self._asked = False
         self._place: tuple[Widget, float] | None = None
@@ -97,6 +98,11 @@ class Transcript(VerticalScroll, can_focus=True):
     def turns(self) -> Sequence[ShownTurn]:
         """The turns that are known, oldest first."""
         return self._turns
+
+    @property
+    def last_id(self) -> str | None:
+        """The id of the newest turn; None while there is none."""
+        return self._turns[-1].turn_id if self._turns else None
 
     @property
     def following(self) -> bool:
@@ -124,6 +130,7 @@ class Transcript(VerticalScroll, can_focus=True):
             self.anchor()
             await self.mount_all(self._views)
         self._settling = False
+        self._mark_views()
         self.call_after_refresh(self._tend)
 
     def prepend(self, turns: Sequence[ShownTurn], *, complete: bool) -> None:
@@ -133,6 +140,7 @@ class Transcript(VerticalScroll, can_focus=True):
         self._end += len(turns)
         self._complete = complete
         self._asked = False
+        self._mark_views()
         self._tend()
 
     async def begin(self, shown: ShownTurn) -> TurnView:
@@ -147,6 +155,34 @@ class Transcript(VerticalScroll, can_focus=True):
         self.anchor()
         await self.mount(view)
         return view
+
+    def show_memory(self, held: Mapping[str, bool]) -> None:
+        """Dim the turns that left the model's window, and draw the line where it begins.
+
+        Args:
+            held: the turns the model sees, each with whether it is pinned. Turns of another conversation say nothing.
+        """
+        self._held = held
+        self._mark_views()
+
+    @property
+    def left(self) -> Sequence[str]:
+        """The ids of the known turns that the model no longer sees, oldest first."""
+        return [turn.turn_id for turn in self._turns[: self._edge or 0] if turn.turn_id not in self._held]
+
+    @property
+    def _edge(self) -> int | None:
+        """The place of the first turn that is seen and not pinned; None where nothing is known, or nothing has left."""
+        for place, turn in enumerate(self._turns):
+            if self._held.get(turn.turn_id) is False:
+                return place if place or not self._complete else None
+        return None
+
+    def _mark_views(self) -> None:
+        edge, left = self._edge, set(self.left)
+        first = self._turns[edge].turn_id if edge is not None else None
+        for view in self._views:
+            view.mark_memory(left=view.shown.turn_id in left, edge=view.shown.turn_id == first)
 
     def write(self, turn_id: str, text: str) -> None:
         """Add a streamed piece to the turn that was begun; another turn's is not shown."""
@@ -233,6 +269,7 @@ class Transcript(VerticalScroll, can_focus=True):
         self._first -= more
         self.mount_all(added, before=self._views[0])
         self._views[:0] = added
+        self._mark_views()
         self.call_after_refresh(self._tend)
 
     def _grow_down(self) -> None:
@@ -241,6 +278,7 @@ class Transcript(VerticalScroll, can_focus=True):
         added = [TurnView(turn) for turn in more]
         self.mount_all(added, after=self._views[-1])
         self._views += added
+        self._mark_views()
 
     def _prune(self, height: int, below: float) -> None:
         """Unmount turns that are more than the margin away from what is seen."""

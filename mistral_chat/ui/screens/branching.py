@@ -1,0 +1,84 @@
+"""Going back in a conversation: regenerate, edit, continue, and walk between branches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mistral_chat.ui.screens.listing import ListingScreen
+
+if TYPE_CHECKING:
+    from mistral_chat.ui.rooms import Rooms
+    from mistral_chat.ui.shown import ShownTurn
+
+
+class BranchingScreen(ListingScreen):
+    """Changes the end of a conversation. Nothing is overwritten: what was said before stays as a branch beside it."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        """Take the doors to the rest of the program."""
+        super().__init__(rooms)
+        self.editing: str | None = None
+        """The turn whose message is being written anew."""
+
+    def action_regenerate(self) -> None:
+        """Answer the last message once more; the old reply stays beside the new one."""
+        if (last := self._last_turn("regenerate")) is not None:
+            self.send("", lambda chat: chat.regenerate(last.turn_id))
+
+    def action_continue(self) -> None:
+        """Let the model go on with its last reply."""
+        if (last := self._last_turn("continue")) is not None:
+            if not last.turn.reply:
+                self.notice.tell("There is no reply to continue. Ctrl+R asks once more.")
+                return
+            self.send("", lambda chat: chat.continue_reply(last.turn_id))
+
+    def action_edit(self) -> None:
+        """Take the last message into the composer, to say it anew."""
+        if (last := self._last_turn("edit")) is not None:
+            self.save_draft()
+            self.editing = last.turn_id
+            self.composer.set_draft(last.turn.user)
+            self.composer.focus()
+            self.notice.tell("Enter says it anew, and the old one stays as a branch. Escape leaves it.", stay=True)
+
+    def leave_editing(self) -> bool:
+        """Put the draft back that editing took the place of; says whether there was anything to leave."""
+        if self.editing is None:
+            return False
+        self.editing = None
+        self.notice.clear()
+        self.composer.set_draft(self.store.draft(self.page.conversation_id or "") if self.store is not None else "")
+        return True
+
+    def send_edited(self, text: str) -> None:
+        """Say `text` in the place of the message that is being edited."""
+        turn_id, self.editing = self.editing, None
+        if turn_id is not None:
+            self.send(text, lambda chat: chat.edit(turn_id, text))
+            if not self.composer.text and self.store is not None:
+                self.composer.set_draft(self.store.draft(self.page.conversation_id or ""))
+
+    async def action_branch(self, step: int) -> None:
+        """Go `step` branches on, at the last turn that has any."""
+        if self.store is None or self.replying:
+            return
+        for shown in reversed(self.transcript.turns):
+            if shown.siblings > 1:
+                ids = self.store.siblings(shown.turn_id)
+                self.store.select(ids[(ids.index(shown.turn_id) + step) % len(ids)])
+                await self.show_turns()
+                return
+        self.notice.tell("There are no branches here. Ctrl+R or F3 begins one.")
+
+    def save_draft(self) -> None:
+        """Keep what is typed. The chat screen says where."""
+
+    def _last_turn(self, what: str) -> ShownTurn | None:
+        if self.replying:
+            self.notice.tell(f"A reply is being written. Stop it with Escape to {what}.")
+        elif not self.transcript.turns:
+            self.notice.tell(f"There is nothing to {what} yet. Send a message first.")
+        else:
+            return self.transcript.turns[-1]
+        return None
