@@ -2,7 +2,10 @@
 
 llama.cpp's pattern for Tekken leaves combining marks out of the letters, so that a word in Hindi, say, comes apart at its vowel
 signs; and it cannot be given very long words. Such texts are therefore cut and merged here: the pattern is that of Mistral's
-``tekken.json``, the merges are tiktoken's, lowest rank first. A mark that is younger than Python's Unicode tables is not seen.
+``tekken.json``, the merges are tiktoken's, lowest rank first.
+
+One limit is left: characters that came with Unicode 15 or later, such as the hieroglyphs of 2024, may not be letters yet in the
+tables of Python and llama.cpp, so that a word may end elsewhere beside them.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -82,8 +83,16 @@ def test_random_conversations_have_the_tokens_that_mistral_gives_them(case: Case
     hostile = [*make.HOSTILE, *list(vocabulary.controls)[:40], *list(vocabulary.user_defined)[:20]]
     for number in range(conversations):
         messages = make.messages(rng, () if number % 10 == 0 else hostile)
+        if chosen.name.endswith("tekken"):
+            messages = [Message(each.role, _without_young(each.content)) for each in messages]
         found = chosen.encode_messages(messages).tokens
         assert list(found) == oracle(messages), f"seed {seed}, conversation {number}: {messages!r}"
+
+
+def _without_young(text: str) -> str:
+    """Tekken asks what is a letter, and tables of different age disagree about characters younger than both."""
+    ours = set("".join(make.WORDS))
+    return "".join("?" if unicodedata.ucd_3_2_0.category(each) == "Cn" and each not in ours else each for each in text)
 
 
 def test_no_control_token_comes_out_of_its_own_text(case: Case) -> None:
