@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -125,7 +126,7 @@ def parse_adapters(given: Sequence[str]) -> list[tuple[Path, float]]:
     """Read LoRA adapters as FILE or FILE:SCALE; the scale is 1.0 where none is given.
 
     Raises:
-        UsageError: a scale is no number.
+        UsageError: a scale is no finite number.
     """
     adapters = []
     for text in given:
@@ -133,7 +134,10 @@ def parse_adapters(given: Sequence[str]) -> list[tuple[Path, float]]:
         if not colon or Path(text).is_file():
             file, scale = text, "1"
         try:
-            adapters.append((Path(file).expanduser(), float(scale)))
-        except ValueError as error:
-            raise UsageError(f"{text!r} is no LoRA adapter: write FILE or FILE:SCALE, such as style.gguf:0.8.") from error
+            factor = float(scale)
+        except ValueError:
+            factor = math.nan
+        if not math.isfinite(factor):
+            raise UsageError(f"{text!r} is no LoRA adapter: write FILE or FILE:SCALE, such as style.gguf:0.8.")
+        adapters.append((Path(file).expanduser(), factor))
     return adapters
