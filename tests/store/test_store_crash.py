@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from support.stores import assert_index_is_true, chat, open_store
 
 if TYPE_CHECKING:
+    from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.store.records import StoredTurn
 
 KILLS = int(os.environ.get("MISTRAL_CHAT_KILLS", "20"))
@@ -133,3 +134,32 @@ def test_changes_of_one_instance_are_noticed_by_the_other(database: Path) -> Non
     assert [each.conversation_id for each in second.summaries()] == [conversation]
     first.close()
     second.close()
+
+
+def test_backups_under_writes_are_whole(database: Path, tmp_path: Path) -> None:
+    writer = start("store_writer.py", str(database))
+    assert writer.stdout is not None
+    store = open_store_when_there(writer, database)
+    turns = 0
+    for place in range(5):
+        asked = [line.split()[1] for line in (writer.stdout.readline() for _ in range(40)) if line.startswith("asked")]
+        copy_path = tmp_path / f"{place}.db"
+        store.backup(copy_path)
+        copy = open_store(copy_path)
+        copy.check()
+        assert copy.turn(asked[-1]).turn.user.startswith("question ")
+        assert_index_is_true(copy)
+        there = sum(len(copy.tree(each.conversation_id)) for each in copy.summaries(limit=-1))
+        assert there > turns
+        turns = there
+        copy.close()
+    writer.kill()
+    writer.communicate()
+    store.close()
+
+
+def open_store_when_there(writer: subprocess.Popen[str], database: Path) -> ConversationStore:
+    """The store, once the writer has said its first word."""
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    return open_store(database)
