@@ -258,12 +258,7 @@ class Chat:
         return self._store.turn(turn_id)
 
     def _find_persona(self, name: str) -> Persona | None:
-        if not name:
-            return None
-        if name not in self._settings.personas:
-            known = ", ".join(sorted(self._settings.personas)) or "none yet"
-            raise UsageError(f"There is no persona {name!r}. The personas in config.yaml are: {known}.")
-        return self._settings.personas[name]
+        return self._settings.persona(name) if name else None
 
     def _adopt(self, conversation_id: str) -> None:
         """Write what was asked for from now on into the conversation."""

@@ -80,6 +80,8 @@ def _run(
     gc.enable()
     start_log(program.paths.log_file if saved else None)
     settings = program.settings
+    if persona:
+        settings.persona(persona)
     conversation_id, opened = None, None
     if chat or resume:
         opened = program.open_store()

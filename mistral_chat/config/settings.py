@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mistral_chat.errors import UsageError
 from mistral_chat.generation import Sampling
 
 SMALLEST_WINDOW = 256
@@ -183,3 +184,14 @@ class Settings:
         _check_range(self, "trash_days", 0, 36_500)
         if not self.model.strip():
             raise ValueError("model must name a model")
+
+    def persona(self, name: str) -> Persona:
+        """The persona `name`.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if name not in self.personas:
+            known = ", ".join(sorted(self.personas)) or "none yet"
+            raise UsageError(f"There is no persona {name!r}. The personas in config.yaml are: {known}.")
+        return self.personas[name]

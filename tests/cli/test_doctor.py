@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support.terminals import Terminal
 
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
@@ -62,6 +63,20 @@ class TestDoctor:
         result = run("doctor")
         assert result.exit_code == 1
         assert "c.yaml:1: there is no key 'modle'" in result.stdout
+
+    @pytest.mark.parametrize(("columns", "words"), [(100, "ok     terminal"), (50, "note   terminal")])
+    def test_the_terminal_is_looked_at(self, columns: int, words: str) -> None:
+        terminal = Terminal(columns=columns)
+        try:
+            code = "import sys; from mistral_chat.cli.main import cli; cli.main(sys.argv[1:], prog_name='mistral-chat')"
+            terminal.run(code, ["doctor"], {"SSH_CONNECTION": "far", "TMUX": "yes", "NO_COLOR": "1"})
+            terminal.wait()
+        finally:
+            terminal.close()
+        seen = terminal.written.decode()
+        assert words in seen
+        assert f"xterm-256color inside tmux, {columns}x30, no colours (NO_COLOR)" in seen
+        assert "over SSH" in seen
 
 
 class TestPrivacy:

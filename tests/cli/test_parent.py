@@ -189,8 +189,9 @@ class TestTheApp:
         assert terminal.modes_left_on() == []
         assert terminal.settings() == terminal.before
 
-    def test_an_unknown_conversation_is_told_before_the_screen_opens(self, terminal: Terminal) -> None:
-        terminal.run(APP, ["-m", "demo", "--chat", "zzzz"])
-        assert terminal.wait() == 1
+    @pytest.mark.parametrize(("option", "code"), [("--chat", 1), ("--persona", 2)])
+    def test_what_does_not_exist_is_told_before_the_screen_opens(self, terminal: Terminal, option: str, code: int) -> None:
+        terminal.run(APP, ["-m", "demo", option, "zzzz"])
+        assert terminal.wait() == code
         assert b"\x1b[?1049h" not in terminal.written
         assert terminal.written.count(b"zzzz") == 1
