@@ -7,7 +7,7 @@ it grows, and whatever ends it (the model, a person, an error, a closed window) 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -126,11 +126,11 @@ class Chat:
 
         Raises:
             InvalidText: the text is empty or cannot be encoded.
-            MessageTooLong: it is larger than the window; nothing was stored.
+            MessageTooLong: it is larger than what the window has for it; once the engine is loaded, nothing was stored.
             MistralChatError: the engine could not answer; the question is kept, with the reason.
         """
         check_text(text)
-        self._check_length(text)
+        self._check_length(text, self._store.pinned(self.conversation_id) if self.conversation_id else ())
         if self.conversation_id is None:
             self.conversation_id = self._store.create(
                 system=self.system, model=self._model, sampling=self._sampling, persona=self._persona
@@ -145,8 +145,8 @@ class Chat:
     async def edit(self, turn_id: str, text: str) -> AsyncGenerator[ChatEvent, None]:
         """Say `text` in the place of a turn's message; the old one stays as a sibling. Raises as `send` does."""
         check_text(text)
-        self._check_length(text)
         stored = self._find(turn_id)
+        self._check_length(text, [turn for turn in self._store.pinned(self._conversation) if turn.depth < stored.depth])
         new_id = self._store.add_turn(self._conversation, text, parent_id=stored.parent_id, model=self._model)
         async with aclosing(self._answer(new_id)) as events:
             async for event in events:
@@ -237,11 +237,18 @@ class Chat:
             ),
         )
 
-    def _check_length(self, text: str) -> None:
-        """Refuse what cannot fit, before anything is stored; the engine checks again, with everything counted."""
+    def _check_length(self, text: str, pinned: Sequence[StoredTurn]) -> None:
+        """Refuse what cannot fit, before anything is stored; the engine checks again, with the format's own tokens counted.
+
+        Before the engine is loaded nothing can be counted, and the question is kept with the engine's refusal.
+        """
         facts, ledger, tokens = self._runner.facts, self._runner.ledger, self._runner.count(text)
-        if facts is not None and ledger is not None and tokens is not None and tokens + ledger.reserve > facts.window:
-            raise MessageTooLong(tokens, facts.window - ledger.reserve, facts.window)
+        if facts is None or ledger is None or tokens is None:
+            return
+        stay = [part for stored in pinned if not stored.turn.excluded for part in (stored.turn.user, stored.turn.reply)]
+        available = facts.window - ledger.reserve - sum(self._runner.count(part) or 0 for part in (self.system, *stay))
+        if tokens > available:
+            raise MessageTooLong(tokens, max(0, available), facts.window)
 
     @property
     def _model(self) -> str:
@@ -291,12 +298,12 @@ class _Reply:
             self._saved = self._clock()
 
     def finish(self, reason: FinishReason | None, *, model: str, usage: Usage | None = None, error: str = "") -> None:
-        """Save the reply for good; only the first call counts."""
+        """Save the reply for good; only the first call that succeeds counts."""
         if not self._finished:
-            self._finished = True
             self._store.finish_reply(
                 self._turn_id, "".join(self._pieces), finish_reason=reason, usage=usage, model=model, error=error
             )
+            self._finished = True
 
 
 def check_text(text: str) -> None:
