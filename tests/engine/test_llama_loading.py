@@ -108,9 +108,8 @@ def test_nothing_reaches_the_terminal_and_its_files_stay_as_they_are(
     settings, context = EngineSettings(threads=1), ContextSettings(size=256)
     engine = open_engine(tiny_weights("v7"), name="x", settings=settings, context=context, on_progress=look)
     cancel = Cancel()
-    for event in engine.reply(Talk(engine).history(PromptTurn(key="a", user="Hello.")), Sampling(max_tokens=8), cancel):
-        if event:
-            cancel.set()
+    for _ in engine.reply(Talk(engine).history(PromptTurn(key="a", user="Hello.")), Sampling(max_tokens=8), cancel):
+        cancel.set()
     engine.close()
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(tiny_weights("v7").read_bytes()[:100_000])
@@ -135,9 +134,8 @@ def test_the_log_holds_nothing_that_was_said(
         for number in range(8):
             talk.say(f"Where is the zeppelin number {number}? Ask the quagmire.")
         cancel = Cancel()
-        for event in engine.reply(talk.history(PromptTurn(key="a", user="The zeppelin again.")), Sampling(), cancel):
-            if event:
-                cancel.set()
+        for _ in engine.reply(talk.history(PromptTurn(key="a", user="The zeppelin again.")), Sampling(), cancel):
+            cancel.set()
     assert caplog.records, "llama.cpp's log is lost"
     for word in ("xylophone", "zeppelin", "quagmire"):
         assert word not in caplog.text
