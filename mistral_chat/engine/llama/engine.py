@@ -68,27 +68,28 @@ def open_engine(
     except BaseException:
         model.close()
         raise
-    window = Window(size=cache.size, reserve=min(context.reserve, cache.size // 8), low_water=context.low_water)
-    facts = EngineFacts(
-        model=name,
-        prompt_format=chosen.name,
-        device=plan.device,
-        window=cache.size,
-        context_trained=model.context_trained,
-        parameters=model.parameters,
-        bytes=model.bytes,
-    )
     marks = [(str(file), scale, file.stat().st_size, file.stat().st_mtime_ns) for file, scale in adapters]
-    identity = identify(path, binding.version(), cache.size, plan, chosen.name, marks) if snapshots else ""
     return RollingEngine(
         cells=cache,
         tokenizer=model.vocabulary,
         prompt_format=chosen,
-        window=window,
-        facts=facts,
-        identity=identity,
+        window=Window(size=cache.size, reserve=min(context.reserve, cache.size // 8), low_water=context.low_water),
+        facts=_facts(model, name, chosen.name, plan.device, cache.size),
+        identity=identify(path, binding.version(), cache.size, plan, chosen.name, marks) if snapshots else "",
         snapshots=snapshots,
         checked=checked,
+    )
+
+
+def _facts(model: Model, name: str, prompt_format: str, device: str, window: int) -> EngineFacts:
+    return EngineFacts(
+        model=name,
+        prompt_format=prompt_format,
+        device=device,
+        window=window,
+        context_trained=model.context_trained,
+        parameters=model.parameters,
+        bytes=model.bytes,
     )
 
 
