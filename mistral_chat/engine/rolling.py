@@ -105,6 +105,7 @@ class RollingEngine:
         """Answer the last turn of `history`; see `Engine.reply`."""
         began = self._clock()
         self._open(history.conversation)
+        self._begin_anew(history)
         fit = self._fit(history)
         yield from self._announce(fit)
         drawn = Drawn(self._format, self._tokenizer, fit.kept, fit.encoding.turns[-1].reply)
@@ -139,6 +140,7 @@ class RollingEngine:
     def aside(self, history: History, sampling: Sampling, cancel: Cancel) -> str:
         """Answer the last turn in passing; see `Engine.aside`."""
         self._open(history.conversation)
+        self._begin_anew(history)
         before, changed = self.held, self._ledger.changed
         try:
             fit = self._fit(history)
@@ -229,6 +231,11 @@ class RollingEngine:
     def _encode(self, system: str, turns: Sequence[PromptTurn]) -> Encoding:
         drawn = {turn.key: known[1] for turn in turns if (known := self._sampled.get(turn.key)) and known[0] == turn.reply}
         return self._format.encode(system, turns, sampled=drawn)
+
+    def _begin_anew(self, history: History) -> None:
+        """Forget tokens that were drawn for the last turn when none of them became text: half a character, say."""
+        if not history.turns[-1].reply:
+            self._sampled.pop(history.turns[-1].key, None)
 
     def _announce(self, fit: Fit) -> Iterator[ContextShift]:
         """Say which turns leave that the model has seen until now."""
