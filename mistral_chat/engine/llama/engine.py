@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mistral_chat.config import ContextSettings, EngineSettings
 from mistral_chat.engine import hardware
 from mistral_chat.engine.encoding.choose import choose_format
+from mistral_chat.engine.encoding.format import PromptFormat
 from mistral_chat.engine.llama import binding
 from mistral_chat.engine.llama.cache import Cache
 from mistral_chat.engine.llama.devices import list_devices
@@ -58,16 +59,7 @@ def open_engine(
     plan = _plan(path, name, settings, context)
     if before_loading is not None:
         before_loading()
-    model = Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, on_progress=on_progress)
-    try:
-        model.require_writing()
-        for file, scale in adapters:
-            model.add_adapter(file, scale)
-        chosen = choose_format(model.vocabulary, model.vocabulary.template, model.vocabulary.name, prompt_format)
-        cache = Cache(model, plan, context.size)
-    except BaseException:
-        model.close()
-        raise
+    model, chosen, cache = _load(path, plan, adapters, prompt_format, context.size, on_progress)
     marks = [(str(file), scale, file.stat().st_size, file.stat().st_mtime_ns) for file, scale in adapters]
     return RollingEngine(
         cells=cache,
@@ -79,6 +71,28 @@ def open_engine(
         snapshots=snapshots,
         checked=checked,
     )
+
+
+def _load(
+    path: Path,
+    plan: hardware.EnginePlan,
+    adapters: Sequence[tuple[Path, float]],
+    prompt_format: str | None,
+    size: int,
+    on_progress: Callable[[float], bool] | None,
+) -> tuple[Model, PromptFormat, Cache]:
+    """Load everything that llama.cpp holds; what was loaded is let go when a part of it fails."""
+    model = Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, on_progress=on_progress)
+    try:
+        model.require_writing()
+        for file, scale in adapters:
+            model.add_adapter(file, scale)
+        chosen = choose_format(model.vocabulary, model.vocabulary.template, model.vocabulary.name, prompt_format)
+        cache = Cache(model, plan, size)
+    except BaseException:
+        model.close()
+        raise
+    return model, chosen, cache
 
 
 def _facts(model: Model, name: str, prompt_format: str, device: str, window: int) -> EngineFacts:
