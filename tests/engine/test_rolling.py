@@ -372,10 +372,11 @@ class Chatting(RuleBasedStateMachine):
 
 
 Chatting.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=80,
     stateful_step_count=20,
     deadline=None,
     report_multiple_bugs=False,
+    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestChatting = Chatting.TestCase
