@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from mistral_chat.config import Persona, Settings
 from mistral_chat.conversation import FinishReason, Usage
 from mistral_chat.engine.runner import Runner
-from mistral_chat.errors import ConversationNotFound, InvalidText, MessageTooLong, MistralChatError, UsageError
+from mistral_chat.errors import ConversationNotFound, InvalidText, MessageTooLong, MistralChatError, StoreBusy, UsageError
 from mistral_chat.generation import Completion, Delta, Event, History, LedgerView, Prefill, PromptTurn, Sampling
 from mistral_chat.store.conversations import ConversationStore
 from mistral_chat.store.records import StoredTurn
@@ -294,16 +294,22 @@ class _Reply:
         self._pieces.append(piece)
         if self._clock() - self._saved >= SAVE_EVERY:
             self._pieces = ["".join(self._pieces)]
-            self._store.write_reply(self._turn_id, self._pieces[0])
+            with suppress(StoreBusy):  # another window is writing: the next second will do
+                self._store.write_reply(self._turn_id, self._pieces[0])
             self._saved = self._clock()
 
     def finish(self, reason: FinishReason | None, *, model: str, usage: Usage | None = None, error: str = "") -> None:
         """Save the reply for good; only the first call that succeeds counts."""
-        if not self._finished:
-            self._store.finish_reply(
-                self._turn_id, "".join(self._pieces), finish_reason=reason, usage=usage, model=model, error=error
-            )
-            self._finished = True
+        text = "".join(self._pieces)
+        for last in (False, False, True):
+            if self._finished:
+                return
+            try:
+                self._store.finish_reply(self._turn_id, text, finish_reason=reason, usage=usage, model=model, error=error)
+                self._finished = True
+            except StoreBusy:  # a long import of another window, say; each try has waited for it
+                if last:
+                    raise
 
 
 def check_text(text: str) -> None:

@@ -284,10 +284,24 @@ async def test_a_busy_store_at_the_end_of_a_reply_is_asked_once_more(
         real(turn_id, text, **rest)
 
     monkeypatch.setattr(store, "finish_reply", busy_once)
-    with pytest.raises(StoreBusy):
-        await say(chat, "Hello")
+    await say(chat, "Hello")
+    assert last(chat).finish_reason == "stop"
     assert last(chat).reply == "You said: Hello"
     assert not chat.turns()[-1].writing
+
+
+async def test_a_busy_store_while_a_reply_grows_does_not_end_it(
+    chat: Chat, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reply must not break off because another window was writing when it was to be saved."""
+
+    def busy(turn_id: str, text: str) -> None:
+        raise StoreBusy("Another window is busy. Try again.")
+
+    monkeypatch.setattr("mistral_chat.chat.SAVE_EVERY", 0.0)
+    monkeypatch.setattr(store, "write_reply", busy)
+    await say(chat, "Hello")
+    assert last(chat).reply == "You said: Hello"
 
 
 async def test_a_new_answer_stands_beside_the_old_one(chat: Chat, engine: ScriptedEngine, store: ConversationStore) -> None:

@@ -59,7 +59,7 @@ def open_engine(
     plan = _plan(path, name, settings, context)
     if before_loading is not None:
         before_loading()
-    model, chosen, cache = _load(path, plan, adapters, prompt_format, context.size, on_progress)
+    model, chosen, cache = _load(path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress)
     marks = [(str(file), scale, file.stat().st_size, file.stat().st_mtime_ns) for file, scale in adapters]
     return RollingEngine(
         cells=cache,
@@ -78,6 +78,7 @@ def _load(
     plan: hardware.EnginePlan,
     adapters: Sequence[tuple[Path, float]],
     prompt_format: str | None,
+    *,
     size: int,
     on_progress: Callable[[float], bool] | None,
 ) -> tuple[Model, PromptFormat, Cache]:
