@@ -68,7 +68,7 @@ class Cells(Protocol):
     def end_reply(self) -> None:
         """Draw no more."""
 
-    def state(self) -> bytes | None:
+    def state(self) -> bytes | memoryview | None:
         """The contents for the disk; None when there is nothing, or nothing that can be saved now."""
 
     def restore(self, state: bytes | memoryview, tokens: int) -> bool:

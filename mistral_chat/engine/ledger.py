@@ -138,7 +138,7 @@ class Ledger:
         self.hold(NOTHING)
         self.changed = False
 
-    def state(self) -> bytes | None:
+    def state(self) -> bytes | memoryview | None:
         """The cache's contents for the disk.
 
         If a move is still owed its read, the last token is read once more: contents saved before that would be wrong.

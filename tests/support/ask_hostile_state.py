@@ -44,8 +44,9 @@ def main(path: str, seed: str, count: str) -> None:
     with engine_of(Path(path), size=256) as engine:
         cells = cells_of(engine)
         cells.read([rng.randrange(300, 3000) for _ in range(TOKENS)])
-        good = cells.state()
-        assert good is not None
+        saved = cells.state()
+        assert saved is not None
+        good = bytes(saved)
         for _ in range(int(count)):
             kind, state = damaged(good, rng)
             taken = cells.restore(state, TOKENS)

@@ -163,14 +163,17 @@ class Cache:
         row = llama_cpp.llama_get_logits_ith(self.pointer, -1)
         return list(row[: len(self._model.vocabulary.texts)])
 
-    def state(self) -> bytes | None:
-        """The cache's contents for the disk; None while a move is pending, because it would be saved wrong."""
+    def state(self) -> bytes | memoryview | None:
+        """The cache's contents for the disk; None while a move is pending, because it would be saved wrong.
+
+        A full window takes half a gigabyte, so it is handed over as it was written and not copied.
+        """
         if self.moved:
             return None
         size = llama_cpp.llama_state_seq_get_size(self.pointer, MAIN)
-        buffer = (ctypes.c_uint8 * size)()
-        written = llama_cpp.llama_state_seq_get_data(self.pointer, buffer, size, MAIN)
-        return memoryview(buffer)[:written].tobytes() if written else None
+        buffer = bytearray(size)
+        written = llama_cpp.llama_state_seq_get_data(self.pointer, (ctypes.c_uint8 * size).from_buffer(buffer), size, MAIN)
+        return memoryview(buffer)[:written] if written else None
 
     def restore(self, state: bytes | memoryview, tokens: int) -> bool:
         """Take up contents that `state` gave, which hold `tokens` tokens; False, and an empty cache, when they do not fit.
