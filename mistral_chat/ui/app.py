@@ -121,7 +121,8 @@ class MistralChatApp(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         """Begin with the chat."""
-        return ChatScreen(self._rooms, open_first=self._first)
+        wrong = problems(self._rooms.settings.keymap, self.known_bindings) if self._rooms.settings.keymap else []
+        return ChatScreen(self._rooms, open_first=self._first, warning=" ".join(wrong))
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Give the colours of code to themes that have none."""
@@ -132,8 +133,6 @@ class MistralChatApp(App[None]):
         keymap: Mapping[str, str] = self._rooms.settings.keymap
         if keymap:
             self.set_keymap({name: keys for name, keys in keymap.items() if name in self.known_bindings})
-            if wrong := problems(keymap, self.known_bindings):
-                self.call_after_refresh(self._tell, " ".join(wrong))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             # Elsewhere than on the main thread of a Unix process there is nothing to listen to.

@@ -151,6 +151,14 @@ async def answered(pilot: Pilot[Any], stage: Stage) -> None:
     await pilot.pause()
 
 
+async def spoken(pilot: Pilot[Any], stage: Stage, text: str) -> None:
+    """Send a message and wait for the end of its reply."""
+    wanted = len(stage.screen.transcript.turns) + 1
+    await say(pilot, stage, text)
+    await until(pilot, lambda: len(stage.screen.transcript.turns) == wanted, "the message is shown")
+    await answered(pilot, stage)
+
+
 def drawn(stage: Stage) -> str:
     """Everything that stands on the screen now, row by row."""
     width, height = stage.app.size

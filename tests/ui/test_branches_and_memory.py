@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support.screens import PAUSE, Stage, answered, drawn, ready, say, until
+from support.screens import PAUSE, Stage, answered, drawn, ready, say, spoken, until
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -81,9 +81,7 @@ async def test_the_line_stands_where_the_ledger_begins() -> None:
     async with run(stage, (100, 60)) as pilot:
         await ready(pilot, stage)
         for number in range(9):
-            await say(pilot, stage, f"message {number}")
-            await until(pilot, lambda n=number: len(stage.screen.transcript.turns) == n + 1)
-            await answered(pilot, stage)
+            await spoken(pilot, stage, f"message {number}")
         runner = stage.screen.runner
         assert runner is not None
         assert runner.ledger is not None

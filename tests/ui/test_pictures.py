@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
-from support.screens import NOON, PAUSE, Stage, answered, furnished, ready, say, until
+from support.screens import NOON, PAUSE, Stage, answered, furnished, ready, say, spoken, until
 
 from mistral_chat.config import Settings
 from mistral_chat.errors import EngineError, EngineLoadFailed, NotEnoughMemory, StoreDamaged, WeightsNotFound
@@ -156,9 +156,7 @@ class TestStates:
         async def act(pilot: Pilot[Any]) -> None:
             await ready(pilot, stage)
             for number in range(7):
-                await say(pilot, stage, f"Message {number}")
-                await until(pilot, lambda n=number: len(stage.screen.transcript.turns) == n + 1)
-                await answered(pilot, stage)
+                await spoken(pilot, stage, f"Message {number}")
             stage.screen.transcript.focus()
             await pilot.press("pageup")
 
@@ -274,6 +272,22 @@ class TestStates:
             await until(pilot, lambda: len(stage.app.screen_stack) == 2)
             from textual.widgets import Input
 
+            stage.app.screen.query_one(Input).cursor_blink = False
+
+        picture(snap_compare, stage, size, act)
+
+    @pytest.mark.parametrize("size", [NARROW, MEDIUM], ids=str)
+    def test_searching(self, snap_compare: Compare, size: tuple[int, int]) -> None:
+        stage = Stage()
+        stage.say(("How do I bake bread?", "Mix flour, water and salt, and let the dough rest for a night."), title="Bread")
+        stage.say(("What is rye good for?", "Rye bread keeps for a week, and rye dough needs acid."), title="Rye")
+
+        async def act(pilot: Pilot[Any]) -> None:
+            await ready(pilot, stage)
+            await pilot.press("ctrl+f", *"dough")
+            from textual.widgets import Input, OptionList
+
+            await until(pilot, lambda: stage.app.screen.query_one(OptionList).option_count == 2)
             stage.app.screen.query_one(Input).cursor_blink = False
 
         picture(snap_compare, stage, size, act)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -12,8 +11,8 @@ from textual.containers import Container, Vertical
 from textual.widgets import Static, TextArea
 
 from mistral_chat.errors import MistralChatError, WeightsNotFound
-from mistral_chat.ui.screens.branching import BranchingScreen
-from mistral_chat.ui.screens.replying import PAGE, Page, shown
+from mistral_chat.ui.screens.commanding import CommandingScreen
+from mistral_chat.ui.screens.replying import Page
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.placard import Placard
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from mistral_chat.ui.rooms import Rooms
-    from mistral_chat.ui.widgets.transcript import Transcript
 
 _SETTLED_SECONDS = 0.05
 """What the first screen is left alone for, so that the first keys are echoed at once."""
@@ -43,7 +41,7 @@ def _binding(key: str, action: str, description: str, tooltip: str, *, priority:
     return Binding(key, action, description, tooltip=tooltip, id=f"chat.{name}", show=False, priority=priority)
 
 
-class ChatScreen(BranchingScreen):
+class ChatScreen(CommandingScreen):
     """Shows one conversation at a time, and all the others beside it."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
@@ -73,6 +71,7 @@ class ChatScreen(BranchingScreen):
         _binding("ctrl+y", "copy_reply", "Copy the reply", "Copy the last reply as the model wrote it", priority=True),
         _binding("ctrl+g", "editor", "Write in your editor", "Write the message in $VISUAL or $EDITOR", priority=True),
         _binding("f9", "pin", "Pin", "Keep the conversation at the top of the list, or no longer"),
+        _binding("ctrl+f", "search", "Search", "Find words in everything that was said", priority=True),
         _binding("f2", "rename", "Rename", "Give the conversation another title"),
         _binding("f4", "delete", "Delete", "Move the conversation to the trash"),
         _binding("f7", "models", "Models", "Choose another model, and fetch it where it is not here", priority=True),
@@ -80,10 +79,17 @@ class ChatScreen(BranchingScreen):
         _binding("f8", "undo", "Take back", "Take the last conversation out of the trash again"),
     ]
 
-    def __init__(self, rooms: Rooms, *, open_first: str | None = None) -> None:
-        """Take the doors to the other rooms, and the id of the conversation to begin with; None is a new one."""
+    def __init__(self, rooms: Rooms, *, open_first: str | None = None, warning: str = "") -> None:
+        """Take the doors to the other rooms.
+
+        Args:
+            rooms: the doors.
+            open_first: the id of the conversation to begin with; None is a new one.
+            warning: what to tell when it is shown.
+        """
         super().__init__(rooms)
         self._open_first = open_first
+        self._warning = warning
         self._draft_timer: Timer | None = None
         self._furnished = False
         self.shown_first = False
@@ -148,6 +154,8 @@ class ChatScreen(BranchingScreen):
         if typed:
             self.composer.set_draft(typed)
         self.shown_first = True
+        if self._warning:
+            self.notice.tell(self._warning, trouble=True)
         self.load_model()
 
     # The conversation on the screen.
@@ -210,26 +218,18 @@ class ChatScreen(BranchingScreen):
 
     @on(TextArea.Changed, "#composer")
     def _draft_changed(self) -> None:
+        self.list_commands()
         if self._draft_timer is None:
             self._draft_timer = self.set_timer(_DRAFT_SECONDS, self.save_draft)
 
     @on(Composer.Submitted)
-    def _submitted(self, event: Composer.Submitted) -> None:
-        if self.editing is not None:
-            self.send_edited(event.text)
-        else:
-            self.send(event.text)
+    async def _submitted(self, event: Composer.Submitted) -> None:
+        await self.say(event.text)
         self.save_draft()
 
     @on(Composer.Refused)
     def _refused(self, event: Composer.Refused) -> None:
         self.notice.tell(event.reason, trouble=True)
-
-    def on_transcript_older_wanted(self, event: Transcript.OlderWanted) -> None:
-        """Read older turns from the store."""
-        if self.store is not None and self.page.conversation_id is not None:
-            older = self.store.path_page(self.page.conversation_id, before=event.before, limit=PAGE)
-            self.transcript.prepend([shown(turn) for turn in older], complete=not older or older[0].parent_id is None)
 
     @on(NoticeBar.ActionTaken)
     async def _offer_taken(self) -> None:
@@ -251,41 +251,11 @@ class ChatScreen(BranchingScreen):
         """Copy what is selected; with nothing selected stop the reply, and never quit."""
         text = self.composer.selected_text if self.composer.has_focus else ""
         if text := text or self.get_selected_text() or "":
-            self._copy(text)
+            self.copy(text)
         elif self.replying:
             self.stop()
         else:
             self.notice.tell("Ctrl+Q quits.")
-
-    def action_copy_reply(self) -> None:
-        """Copy the last reply, as the model wrote it."""
-        replies = [shown.turn.reply for shown in self.transcript.turns if shown.turn.reply]
-        if replies:
-            self._copy(replies[-1])
-        else:
-            self.notice.tell("There is no reply to copy yet.")
-
-    @work(group="copy", exclusive=True, exit_on_error=False)
-    async def _copy(self, text: str) -> None:
-        """Put `text` on the clipboard, and say how."""
-        from mistral_chat.ui.clipboard import set_clipboard
-
-        used = await set_clipboard(text, os.environ)
-        if not used:
-            self.app.copy_to_clipboard(text)
-        way = f"with {used}" if used else "through the terminal (OSC 52), if it allows that"
-        self.notice.tell(f"Copied {len(text):,} characters {way}.")
-
-    @work(group="editor", exclusive=True, exit_on_error=False)
-    async def action_editor(self) -> None:
-        """Write the draft in the person's own editor."""
-        from mistral_chat.ui.editor import edited
-
-        text, problem = await edited(self.app, self.composer.text, os.environ)
-        if problem:
-            self.notice.tell(problem, trouble=True)
-        else:
-            self.composer.set_draft(text)
 
     async def action_new(self) -> None:
         """Begin a new conversation."""

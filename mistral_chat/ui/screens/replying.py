@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.chat import Chat, ChatEvent
     from mistral_chat.engine.runner import Runner
+    from mistral_chat.generation import Sampling
     from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.store.records import StoredTurn
     from mistral_chat.ui.rooms import Rooms
@@ -43,6 +44,10 @@ class Page:
     def __init__(self, conversation_id: str | None) -> None:
         """Show `conversation_id`, or a new conversation."""
         self.conversation_id = conversation_id
+        self.system: str | None = None
+        """A new conversation's own system prompt."""
+        self.sampling: Sampling | None = None
+        """A new conversation's own way of drawing tokens."""
         self.told = False
         """Whether it was said that turns leave the window."""
 
@@ -228,7 +233,8 @@ class ReplyingScreen(Screen[None]):
             runner=self.runner,
             settings=self.rooms.settings,
             conversation_id=page.conversation_id,
-            system=self.rooms.system if new else None,
+            system=(page.system or self.rooms.system) if new else None,
+            sampling=page.sampling if new else None,
             persona=self.rooms.persona if new else "",
             snapshots=self.rooms.saved,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import message
+from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 
@@ -27,10 +28,12 @@ class Composer(TextArea, inherit_bindings=True):
 
     **Enter** sends. **Ctrl+J** breaks the line, and so do Alt+Enter and Shift+Enter in terminals that tell them from Enter.
     At the first line **Up** goes back through what was sent before, at the last line **Down** comes forward again.
-    You can write while the model loads or replies: the message waits for its turn.
+    You can write while the model loads or replies: the message waits for its turn. A **/** begins a command, and **Tab**
+    completes it; two slashes begin a message that begins with one.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "complete", "Complete", tooltip="Complete a command", id="composer.complete", show=False),
         Binding("enter", "submit", "Send", tooltip="Send the message", id="composer.send", show=False, priority=True),
         Binding(
             "ctrl+j,alt+enter,shift+enter",
@@ -67,6 +70,9 @@ class Composer(TextArea, inherit_bindings=True):
             super().__init__()
             self.text = text
 
+    class CompletionAsked(message.Message):
+        """The draft begins with a slash, and Tab was pressed."""
+
     class Refused(message.Message):
         """Something cannot be taken into the draft; it was left as it was."""
 
@@ -97,6 +103,12 @@ class Composer(TextArea, inherit_bindings=True):
         """Put `text` into the editor, with the cursor at its end."""
         self._place = -1
         self._put(text)
+
+    def action_complete(self) -> None:
+        """Complete a command; elsewhere go on to the next part of the screen."""
+        if not self.text.startswith("/"):
+            raise SkipAction
+        self.post_message(self.CompletionAsked())
 
     def action_submit(self) -> None:
         """Send the draft, once the keys before this one are in it.

@@ -184,6 +184,32 @@ class Transcript(VerticalScroll, can_focus=True):
         for view in self._views:
             view.mark_memory(left=view.shown.turn_id in left, edge=view.shown.turn_id == first)
 
+    async def go_to(self, turn_id: str) -> None:
+        """Show the turn `turn_id` at the top, if it is known; the end is no longer followed."""
+        place = next((number for number, turn in enumerate(self._turns) if turn.turn_id == turn_id), None)
+        if place is None:
+            return
+        self._settling = True
+        self.release_anchor()
+        self._place = None
+        self._first = max(0, place - 2)
+        self._end = min(len(self._turns), place + _MOST_TURNS)
+        gone, self._views = self._views, [TurnView(turn) for turn in self._turns[self._first : self._end]]
+        async with self.batch():
+            await self.remove_children(gone)
+            await self.mount_all(self._views)
+        self._mark_views()
+        found = self._views[place - self._first]
+        found.add_class("-found")
+        self.call_after_refresh(self._arrive, found)
+
+    def _arrive(self, found: TurnView) -> None:
+        """Put `found` at the top edge, now that it has been laid out."""
+        self.release_anchor()
+        self.scroll_to_widget(found, animate=False, top=True, force=True)
+        self._settling = False
+        self.call_after_refresh(self._tend)
+
     def write(self, turn_id: str, text: str) -> None:
         """Add a streamed piece to the turn that was begun; another turn's is not shown."""
         if self._growing is not None and self._growing.shown.turn_id == turn_id:

@@ -29,6 +29,7 @@ class TurnView(Vertical):
         margin: 1 1 0 1;
 
         .branch { color: $foreground 65%; padding: 0 2; height: 1; }
+        &.-found MessageView { background: $primary 25%; }
         &.-left { opacity: 55%; }
         &.-edge {
             border-top: solid $primary 50%;

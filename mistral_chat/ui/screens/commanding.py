@@ -1,0 +1,146 @@
+"""Slash commands: the part of the chat screen that reads and obeys them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mistral_chat.errors import MistralChatError, UsageError
+from mistral_chat.generation import Sampling
+from mistral_chat.ui.screens.finding import FindingScreen
+from mistral_chat.ui.slash import matching, read
+
+if TYPE_CHECKING:
+    from mistral_chat.store.conversations import ConversationStore
+
+
+class CommandingScreen(FindingScreen):
+    """Tells commands from messages, and sends what is a message."""
+
+    async def say(self, draft: str) -> None:
+        """Send `draft`, or do what it asks for. An unknown command is refused and goes back to the composer."""
+        if self.editing is not None:
+            self.send_edited(draft)
+            return
+        said = read(draft)
+        if said.message is not None:
+            self.send(said.message)
+        elif said.command is None:
+            self.composer.set_draft(draft)
+            self.notice.tell(said.refusal, trouble=True)
+        elif said.command.action.endswith("_with"):
+            try:
+                await getattr(self, f"do_{said.command.action.removesuffix('_with')}")(said.argument)
+            except MistralChatError as error:
+                self.composer.set_draft(draft)
+                self.notice.tell(str(error), trouble=True)
+        else:
+            await self.run_action(said.command.action)
+
+    def on_composer_completion_asked(self) -> None:
+        """Complete a command's name."""
+        found = matching(self.composer.text)
+        if len(found) == 1:
+            self.composer.set_draft(f"/{found[0].name}" + (" " if found[0].argument else ""))
+        self.list_commands()
+
+    def list_commands(self) -> None:
+        """Show the commands that the draft may be the beginning of."""
+        found = matching(self.composer.text)
+        if len(found) == 1:
+            self.notice.tell(f"/{found[0].name} {found[0].argument}: {found[0].help}".replace(" :", ":"), stay=True)
+            self._listing = True
+        elif found:
+            self.notice.tell("  ".join(f"/{command.name}" for command in found), stay=True)
+            self._listing = True
+        elif self._listing:
+            self._listing = False
+            self.notice.clear()
+
+    _listing = False
+
+    async def do_system(self, text: str) -> None:
+        """Set the system prompt of the conversation on the screen; without text, say what it is."""
+        store, page = self._store(), self.page
+        if text:
+            page.system = text
+            if page.conversation_id is not None:
+                store.set_system(page.conversation_id, text)
+            self.notice.tell("The system prompt holds from the next message on.")
+            return
+        stored = store.conversation(page.conversation_id).system if page.conversation_id is not None else None
+        now = page.system or stored or self.rooms.system or self.rooms.settings.system
+        self.notice.tell(f"System prompt: {now}" if now else "There is no system prompt. Set one with: /system TEXT")
+
+    async def do_set(self, words: str) -> None:
+        """Set how tokens are drawn in the conversation on the screen; without words, say how they are.
+
+        Raises:
+            UsageError: no such setting, or a value it cannot have.
+        """
+        store, page = self._store(), self.page
+        stored = store.conversation(page.conversation_id).sampling if page.conversation_id is not None else None
+        sampling = page.sampling or stored or self.rooms.settings.sampling
+        if not words:
+            self.notice.tell("  ".join(f"{field.name} {getattr(sampling, field.name)}" for field in fields(Sampling)))
+            return
+        page.sampling = _changed(sampling, words)
+        if page.conversation_id is not None:
+            store.set_sampling(page.conversation_id, page.sampling)
+        self.notice.tell(f"{words.split(maxsplit=1)[0]} is {words.split()[1]} from the next message on.")
+
+    async def do_export(self, name: str) -> None:
+        """Write the conversation on the screen to a Markdown file that only its owner can read.
+
+        Raises:
+            UsageError: there is nothing to write, or the file is there already or cannot be written.
+        """
+        store, conversation_id = self._store(), self.page.conversation_id
+        if conversation_id is None:
+            raise UsageError("There is nothing to export yet. Send a message first.")
+        if not name:
+            raise UsageError("Name a file: /export conversation.md")
+        path = await asyncio.to_thread(_export, store, conversation_id, name)
+        self.notice.tell(f"The conversation is in {path}")
+
+    def _store(self) -> ConversationStore:
+        if self.store is None:
+            raise UsageError("The conversations are not open yet.")
+        return self.store
+
+
+def _changed(sampling: Sampling, words: str) -> Sampling:
+    """Change one setting by its name.
+
+    Raises:
+        UsageError: no such setting, or a value it cannot have.
+    """
+    names = [field.name for field in fields(Sampling)]
+    name, _, value = words.partition(" ")
+    if name not in names:
+        raise UsageError(f"There is no setting {name!r}. There are: {', '.join(names)}.")
+    whole = name in {"top_k", "seed", "max_tokens"}
+    try:
+        number = None if value.strip() == "none" and name in {"seed", "max_tokens"} else (int if whole else float)(value)
+        changes: dict[str, object] = {name: number}
+        return replace(sampling, **changes)  # type: ignore[arg-type]  # the name was looked up among the fields just above
+    except ValueError as error:
+        why = str(error) if value.strip() and name in str(error) else f"{name} takes a {'whole number' if whole else 'number'}"
+        raise UsageError(f"{why}. For instance: /set temperature 0.2") from error
+
+
+def _export(store: ConversationStore, conversation_id: str, name: str) -> Path:
+    from mistral_chat.export.markdown import to_markdown
+    from mistral_chat.paths import private_opener
+
+    path = Path(name).expanduser().absolute()
+    try:
+        with open(path, "x", encoding="utf-8", newline="", opener=private_opener) as file:
+            file.write(to_markdown(store.read_tree(conversation_id)))
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists already. Choose another name.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}). Nothing was exported.") from error
+    return path

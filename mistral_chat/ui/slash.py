@@ -1,0 +1,74 @@
+"""Slash commands: what they are called, what they do, and what is no command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Slash:
+    """One command."""
+
+    name: str
+    action: str
+    """The screen's action; one that ends in ``_with`` is given what stands after the name."""
+    help: str
+    argument: str = ""
+    """What may stand after the name, for the list of commands."""
+
+
+COMMANDS: Final = (
+    Slash("help", "app.toggle_help", "show or hide help and keys"),
+    Slash("new", "new", "begin a new conversation"),
+    Slash("clear", "new", "begin a new conversation"),
+    Slash("model", "models", "choose another model"),
+    Slash("system", "system_with", "show or set this conversation's system prompt", "TEXT"),
+    Slash("set", "set_with", "show or set how tokens are drawn, such as: /set temperature 0.2", "NAME VALUE"),
+    Slash("regen", "regenerate", "answer the last message once more"),
+    Slash("edit", "edit", "say the last message anew"),
+    Slash("continue", "continue", "let the model go on with its last reply"),
+    Slash("copy", "copy_reply", "copy the last reply"),
+    Slash("search", "search", "find words in everything that was said"),
+    Slash("rename", "rename", "give the conversation another title"),
+    Slash("pin", "pin", "keep the conversation at the top of the list, or no longer"),
+    Slash("delete", "delete", "move the conversation to the trash"),
+    Slash("export", "export_with", "write the conversation to a Markdown file", "FILE"),
+    Slash("theme", "app.change_theme", "choose the colours"),
+    Slash("quit", "app.quit", "save everything and quit"),
+)
+"""Every command, in the order they are listed."""
+
+
+class Said(NamedTuple):
+    """What a draft turned out to be."""
+
+    message: str | None = None
+    """A message to send."""
+    command: Slash | None = None
+    argument: str = ""
+    refusal: str = ""
+    """Why it is neither; a sentence for the person."""
+
+
+def read(draft: str) -> Said:
+    """Tell a message from a command. Two slashes begin a message that begins with one; several lines are always a message."""
+    if draft.startswith("//"):
+        return Said(message=draft[1:])
+    if not draft.startswith("/") or "\n" in draft:
+        return Said(message=draft)
+    name, _, argument = draft[1:].partition(" ")
+    for command in COMMANDS:
+        if command.name == name:
+            return Said(command=command, argument=argument.strip())
+    close = get_close_matches(name, [command.name for command in COMMANDS], 1)
+    hint = f"Did you mean /{close[0]}?" if close else "/help shows what there is."
+    return Said(refusal=f"There is no command /{name}. {hint} To send it as a message, begin with two slashes.")
+
+
+def matching(draft: str) -> list[Slash]:
+    """The commands that `draft` may be the beginning of; none once it holds a space."""
+    if not draft.startswith("/") or draft.startswith("//") or any(letter.isspace() for letter in draft):
+        return []
+    return [command for command in COMMANDS if command.name.startswith(draft[1:])]

@@ -1,0 +1,215 @@
+"""The app around the screens: keys, help, colours, and errors nobody foresaw."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.screens import Stage, answered, drawn, ready, say, until
+from textual.widget import Widget
+
+from mistral_chat.config import Settings
+from mistral_chat.ui import themes
+from mistral_chat.ui.app import MistralChatApp
+from mistral_chat.ui.keymap import problems
+from mistral_chat.ui.screens.chat import ChatScreen
+from mistral_chat.ui.screens.rename import RenameScreen
+from mistral_chat.ui.screens.search import SearchScreen
+from mistral_chat.ui.widgets.composer import Composer
+from mistral_chat.ui.widgets.conversation_list import ConversationList
+from mistral_chat.ui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from textual.pilot import Pilot
+
+SAID = "what was said in the conversation"
+
+
+def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
+    return stage.app.run_test(size=size, notifications=True, tooltips=True)
+
+
+@pytest.mark.parametrize("node", [MistralChatApp, ChatScreen, Composer, ConversationList, Transcript, RenameScreen, SearchScreen])
+def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None:
+    for binding in node.__dict__["BINDINGS"]:
+        assert binding.id, binding
+        assert binding.description, binding
+        assert binding.tooltip, binding
+
+
+def test_no_two_keys_have_the_same_name_or_clash() -> None:
+    known = Stage().app.known_bindings
+    assert len(known) > 25
+    assert problems({}, known) == []
+    assert problems({name: binding.key for name, binding in known.items()}, known) == []
+
+
+async def test_everything_that_takes_the_focus_has_help() -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        for key in ("", "f1", "f2", "ctrl+f"):
+            if key == "f2":
+                await stage.screen.open(stage.say(("Q", "A")))
+            if key:
+                await pilot.press(key)
+                await pilot.pause()
+            for widget in stage.app.screen.focus_chain:
+                own = [node for node in widget.ancestors_with_self if isinstance(node, Widget) and node.HELP]
+                assert own, widget
+            if key in {"f2", "ctrl+f"}:
+                await pilot.press("escape")
+                await pilot.pause()
+
+
+async def test_f1_shows_and_hides_help() -> None:
+    stage = Stage()
+    async with run(stage, (120, 40)) as pilot:
+        await ready(pilot, stage)
+        await pilot.press("f1")
+        await until(pilot, lambda: "Ctrl+J breaks the" in drawn(stage).replace("\n", " ") or "breaks the" in drawn(stage))
+        await pilot.press("f1")
+        await until(pilot, lambda: "breaks the" not in drawn(stage))
+
+
+async def test_a_key_can_be_changed_in_the_settings() -> None:
+    stage = Stage(settings=replace(Settings(), keymap={"chat.new": "f10", "chat.nwe": "f11", "chat.rename": "f4"}))
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await until(pilot, lambda: "Did you mean 'chat.new'?" in stage.screen.notice.text)
+        assert "f4 is given to both" in stage.screen.notice.text
+        await say(pilot, stage, "Hello")
+        await answered(pilot, stage)
+        await pilot.press("f10")
+        await until(pilot, lambda: "A new conversation" in drawn(stage))
+
+
+async def test_an_action_that_fails_leaves_the_app_alive_and_logs_only_the_place(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_self: ChatScreen) -> None:
+        raise RuntimeError(SAID)
+
+    monkeypatch.setattr(ChatScreen, "action_pin", broken)
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        with caplog.at_level(logging.ERROR, "mistral_chat"):
+            await pilot.press("f9")
+            await until(pilot, lambda: "RuntimeError" in stage.screen.notice.text)
+        assert SAID not in stage.screen.notice.text
+        assert all(SAID not in record.getMessage() for record in caplog.records)
+        await say(pilot, stage, "Still here?")
+        await answered(pilot, stage)
+
+
+async def test_work_that_fails_leaves_the_app_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        monkeypatch.setattr(stage.screen, "_chat", lambda _page: 1 / 0)
+        await say(pilot, stage, "Hello")
+        await until(pilot, lambda: "ZeroDivisionError" in stage.screen.notice.text)
+        assert stage.app.is_running
+        assert not stage.screen.replying
+
+
+async def test_a_broken_screen_ends_with_one_sentence_and_without_what_was_said(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = Stage()
+    logging.getLogger("mistral_chat").addHandler(logging.NullHandler())
+
+    def broken() -> None:
+        raise RuntimeError(SAID)
+
+    async def break_it() -> None:
+        async with run(stage) as pilot:
+            await ready(pilot, stage)
+            stage.screen.call_later(broken)
+            await until(pilot, lambda: not stage.app.is_running)
+
+    with pytest.raises(RuntimeError):
+        await break_it()
+    assert stage.app.return_code == 1
+    told = capsys.readouterr()
+    assert SAID not in told.out + told.err
+    assert "the screen broke (RuntimeError)" in " ".join((told.out + told.err).split())
+
+
+@pytest.mark.parametrize("theme", themes.THEMES, ids=lambda theme: theme.name)
+def test_text_can_be_read_in_our_colours(theme: Any) -> None:
+    from textual.color import Color
+
+    background = Color.parse(theme.background)
+    for name in ("foreground", "primary", "accent", "warning", "error", "success"):
+        assert contrast(Color.parse(getattr(theme, name)), background) >= 4.5, name
+    for name, colour in theme.variables.items():
+        if name.startswith("code-"):
+            assert contrast(Color.parse(colour), background) >= 4.5, name
+
+
+def contrast(one: Any, other: Any) -> float:
+    """The ratio that WCAG 2 defines; 4.5 is its bound for text."""
+
+    def luminance(colour: Any) -> float:
+        parts = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in colour.normalized]
+        return float(0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2])
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+async def test_an_unknown_theme_is_the_dark_one() -> None:
+    stage = Stage(settings=replace(Settings(), theme="nosuch"))
+    assert stage.app.theme == "mistral-dark"
+
+
+async def test_history_is_walked_with_up_and_down() -> None:
+    stage = Stage()
+    stage.say(("older", "A"), ("newer", "A"))
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await pilot.press(*"draft", "up")
+        assert stage.screen.composer.text == "newer"
+        await pilot.press("up")
+        assert stage.screen.composer.text == "older"
+        await pilot.press("up", "down")
+        assert stage.screen.composer.text == "newer"
+        await pilot.press("down")
+        assert stage.screen.composer.text == "draft"
+
+
+@pytest.mark.parametrize("key", ["ctrl+j", "alt+enter", "shift+enter"])
+async def test_a_line_can_be_broken_in_every_terminal(key: str) -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await pilot.press(*"one", key, *"two")
+        await pilot.pause()
+        assert stage.screen.composer.text == "one\ntwo"
+        assert not stage.screen.replying
+
+
+async def test_the_composer_grows_to_eight_lines() -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        heights = []
+        for lines in (1, 4, 8, 30):
+            stage.screen.composer.set_draft("\n".join("x" * lines))
+            await pilot.pause()
+            heights.append(stage.screen.composer.content_size.height)
+        assert heights == [1, 4, 8, 8]
+
+
+async def test_another_windows_conversations_appear() -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        stage.say(("Question", "Answer"), title="From elsewhere")
+        stage.screen._version = -1
+        stage.screen.look_around()
+        await until(pilot, lambda: "From elsewhere" in drawn(stage))

@@ -1,0 +1,102 @@
+"""Search, and going to what was found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from support.screens import Stage, drawn, ready, until
+from textual.widgets import OptionList
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from textual.pilot import Pilot
+
+
+def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
+    return stage.app.run_test(size=size, notifications=True, tooltips=True)
+
+
+async def test_a_hit_far_up_in_a_long_conversation_is_shown() -> None:
+    stage = Stage()
+    pairs = [(f"question {number}", f"answer {number}. " + "More words. " * 30) for number in range(300)]
+    pairs[7] = ("Where is the marmalade?", "On the shelf.")
+    stage.say(*pairs, title="Long")
+    stage.say(("Something else", "Fine"), title="Short")
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await pilot.press("ctrl+f", *"marmalade")
+        await until(pilot, lambda: "1 found" in drawn(stage))
+        await pilot.press("enter")
+        await until(pilot, lambda: "On the shelf." in drawn(stage))
+        assert "Where is the marmalade?" in drawn(stage)
+        assert not stage.screen.transcript.following
+        assert len(stage.screen.transcript.views) < 60
+        await pilot.press("escape")
+
+
+async def test_a_hit_on_another_branch_opens_that_branch() -> None:
+    stage = Stage()
+    conversation = stage.say(("Question", "old pineapple answer"))
+    (turn,) = stage.store.path(conversation)
+    other = stage.store.add_reply(turn.turn_id, model="model")
+    stage.store.finish_reply(other, "new answer", finish_reason="stop")
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await stage.screen.open(conversation)
+        assert "pineapple" not in drawn(stage)
+        await pilot.press("ctrl+f", *"pineapple")
+        await until(pilot, lambda: stage.app.screen.query_one(OptionList).option_count == 1)
+        await pilot.press("enter")
+        await until(pilot, lambda: "old pineapple answer" in drawn(stage))
+        assert [turn.turn.reply for turn in stage.store.path(conversation)] == ["old pineapple answer"]
+
+
+async def test_nothing_found_and_leaving_change_nothing() -> None:
+    stage = Stage()
+    stage.say(("Question", "Answer"))
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await pilot.press("ctrl+f", *"zebra")
+        await until(pilot, lambda: "Nothing found" in drawn(stage))
+        await pilot.press("enter", "down", "up", "escape")
+        await until(pilot, lambda: len(stage.app.screen_stack) == 1)
+        assert stage.screen.page.conversation_id is None
+
+
+async def test_scrolling_up_mounts_older_turns_and_lets_go_of_newer_ones() -> None:
+    stage = Stage()
+    stage.conversation_id = stage.say(*((f"question {number}", "An answer. " * 40) for number in range(200)))
+    stage.app = stage.make_app()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        transcript = stage.screen.transcript
+        assert "question 199" in drawn(stage)
+        transcript.focus()
+        for _ in range(400):
+            if transcript.views[0].shown.turn.user == "question 0" and transcript.scroll_y == 0:
+                break
+            await pilot.press("pageup")
+            await pilot.pause()
+            assert len(transcript.views) < 60
+        assert "question 0" in drawn(stage)
+        await pilot.press("end")
+        await until(pilot, lambda: "question 199" in drawn(stage))
+        assert transcript.following
+
+
+async def test_the_line_being_read_stays_when_the_window_changes_its_width() -> None:
+    stage = Stage()
+    stage.conversation_id = stage.say(*((f"question {number}", "An answer. " * 40) for number in range(40)))
+    stage.app = stage.make_app()
+    async with run(stage, (140, 30)) as pilot:
+        await ready(pilot, stage)
+        transcript = stage.screen.transcript
+        transcript.focus()
+        await pilot.press("pageup", "pageup")
+        await pilot.pause()
+        top = next(view for view in transcript.views if view.region.bottom > transcript.region.y)
+        await pilot.resize_terminal(70, 30)
+        await pilot.pause()
+        await pilot.pause()
+        assert next(view for view in transcript.views if view.region.bottom > transcript.region.y) is top

@@ -1,0 +1,121 @@
+"""Slash commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.screens import Stage, answered, drawn, ready, say, until
+
+from mistral_chat.ui.screens.chat import ChatScreen
+from mistral_chat.ui.slash import COMMANDS, matching, read
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from textual.pilot import Pilot
+
+
+def run(stage: Stage) -> AbstractAsyncContextManager[Pilot[Any]]:
+    return stage.app.run_test(size=(100, 30), notifications=True, tooltips=True)
+
+
+@pytest.mark.parametrize(
+    ("draft", "message"),
+    [("hello", "hello"), ("//etc/hosts is a file", "/etc/hosts is a file"), ("/new\nlines", "/new\nlines"), (" /new", " /new")],
+)
+def test_what_is_a_message(draft: str, message: str) -> None:
+    assert read(draft).message == message
+
+
+@pytest.mark.parametrize("draft", ["/nwe", "/etc/hosts is a file", "/", "/NEW"])
+def test_what_is_no_command_is_refused(draft: str) -> None:
+    said = read(draft)
+    assert said.message is None
+    assert said.command is None
+    assert "two slashes" in said.refusal
+
+
+def test_a_command_is_completed_from_its_beginning() -> None:
+    assert [command.name for command in matching("/re")] == ["regen", "rename"]
+    assert matching("/re x") == []
+    assert len(matching("/")) == len(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_does_something(command: Any) -> None:
+    stage = Stage()
+    name = command.action.removeprefix("app.")
+    wanted = f"do_{name.removesuffix('_with')}" if name.endswith("_with") else f"action_{name}"
+    assert hasattr(stage.app if command.action.startswith("app.") else ChatScreen, wanted)
+
+
+async def test_an_unknown_command_is_not_sent() -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await say(pilot, stage, "/regne")
+        await until(pilot, lambda: "Did you mean /regen?" in drawn(stage))
+        assert stage.screen.composer.text == "/regne"
+        assert stage.store.latest() is None
+
+
+async def test_tab_completes_and_the_list_shows_while_typing() -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await pilot.press("/", "e", "x")
+        await until(pilot, lambda: "/export FILE" in stage.screen.notice.text)
+        await pilot.press("tab")
+        await until(pilot, lambda: stage.screen.composer.text == "/export ")
+        stage.screen.composer.set_draft("")
+        await until(pilot, lambda: not stage.screen.notice.text)
+
+
+async def test_system_prompt_and_sampling_hold_for_this_conversation() -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await say(pilot, stage, "/system Be brief.")
+        await say(pilot, stage, "/set temperature 0.2")
+        await until(pilot, lambda: "temperature is 0.2" in stage.screen.notice.text)
+        await say(pilot, stage, "Hello")
+        await answered(pilot, stage)
+        stored = stage.store.conversation(stage.store.latest() or "")
+        assert stored.system == "Be brief."
+        assert stored.sampling is not None
+        assert stored.sampling.temperature == 0.2
+        await say(pilot, stage, "/set top_k 7")
+        await until(pilot, lambda: stage.store.conversation(stored.summary.conversation_id).sampling.top_k == 7)  # type: ignore[union-attr]  # set just above
+        await say(pilot, stage, "/system")
+        await until(pilot, lambda: "Be brief." in stage.screen.notice.text)
+
+
+@pytest.mark.parametrize(
+    "draft", ["/set", "/set nothing 1", "/set temperature hot", "/set temperature 99", "/set top_k 1.5", "/export"]
+)
+async def test_wrong_values_are_refused_with_a_reason(draft: str) -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await say(pilot, stage, draft)
+        await until(pilot, lambda: stage.screen.notice.text)
+        assert stage.store.latest() is None
+
+
+async def test_a_conversation_is_exported_once(tmp_path: Path) -> None:
+    stage = Stage()
+    path = tmp_path / "talk.md"
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await say(pilot, stage, "Hello")
+        await answered(pilot, stage)
+        await say(pilot, stage, f"/export {path}")
+        await until(pilot, path.exists)
+        assert "You said: Hello" in path.read_text()
+        assert path.stat().st_mode & 0o777 == 0o600
+        await say(pilot, stage, f"/export {path}")
+        await until(pilot, lambda: "exists already" in stage.screen.notice.text)
+        await say(pilot, stage, f"/export {tmp_path / 'no' / 'folder.md'}")
+        await until(pilot, lambda: "cannot be written" in stage.screen.notice.text)
