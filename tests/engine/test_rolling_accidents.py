@@ -1,0 +1,192 @@
+"""The rare accidents of the rolling engine, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.engine_contract import examine, keys
+from support.fake_cells import FakeCells
+from support.weightless import weightless_engine
+from support.words_format import BYTES, FIRST_WORD, FORMATS
+
+from mistral_chat.engine.rolling import RollingEngine
+from mistral_chat.engine.snapshots import SnapshotFolder
+from mistral_chat.errors import EngineFailed
+from mistral_chat.generation import Cancel, ContextShift, Delta, History, PromptTurn, Sampling
+
+A = FIRST_WORD
+
+
+def turn(key: str, length: int = 20, reply: str = "") -> PromptTurn:
+    return PromptTurn(key=key, user="a" * length, reply=reply)
+
+
+def history(*turns: PromptTurn, draft: str = "") -> History:
+    return History(conversation="one", system="abc.", turns=turns, draft=draft)
+
+
+def answer(engine: RollingEngine, cells: FakeCells, *turns: PromptTurn, tokens: int = 5) -> tuple[PromptTurn, ...]:
+    """Answer the last of `turns` with `tokens` tokens; the turns with the reply."""
+    cells.script.extend([A] * tokens)
+    text = examine(engine.reply(history(*turns), Sampling(), Cancel())).completion.text
+    return (*turns[:-1], PromptTurn(key=turns[-1].key, user=turns[-1].user, reply=text))
+
+
+@pytest.mark.parametrize("shape", FORMATS)
+def test_a_reply_that_fills_the_window_goes_on_without_the_oldest_turns(shape: str) -> None:
+    cells = FakeCells(320)
+    engine = weightless_engine(cells, FORMATS[shape])
+    turns: tuple[PromptTurn, ...] = ()
+    for key in "abc":
+        turns = answer(engine, cells, *turns, turn(key))
+    cells.script.extend([A] * 260)
+    outcome = examine(engine.reply(history(*turns, turn("long")), Sampling(), Cancel()))
+    kinds = [type(event) for event in outcome.events]
+    assert ContextShift in kinds[kinds.index(Delta) :]
+    assert outcome.completion.finish_reason == "stop"
+    assert outcome.completion.text == "a" * 260
+    assert keys(engine.ledger)[-1] == "long"
+    assert "a" not in keys(engine.ledger)
+
+
+def test_a_reply_that_fills_the_window_alone_ends_there() -> None:
+    cells = FakeCells(200)
+    cells.script.extend([A] * 400)
+    outcome = examine(weightless_engine(cells).reply(history(turn("long")), Sampling(), Cancel()))
+    assert outcome.completion.finish_reason == "length"
+    assert cells.end == 200
+
+
+def test_a_stop_while_the_oldest_turns_leave_in_the_middle_of_a_reply_is_honoured() -> None:
+    """The engine may have to read a few tokens again there, which can take a while."""
+    cells = FakeCells(320, can_move=False)
+    engine = weightless_engine(cells)
+    turns: tuple[PromptTurn, ...] = ()
+    for key in "abc":
+        turns = answer(engine, cells, *turns, turn(key))
+    cells.script.extend([A] * 260)
+    cancel = Cancel()
+    events = []
+    for event in engine.reply(history(*turns, turn("long")), Sampling(), cancel):
+        events.append(event)
+        if isinstance(event, ContextShift) and any(isinstance(each, Delta) for each in events):
+            cancel.set()
+    outcome = examine(iter(events))
+    assert outcome.completion.finish_reason == "cancelled"
+    assert len(outcome.completion.text) > 20
+    assert cells.tokens == engine.held.tokens
+
+
+def test_a_failure_after_the_reply_leaves_the_reply_whole() -> None:
+    cells = FakeCells(400)
+    engine = weightless_engine(cells)
+    cells.script.extend([A] * 3)
+    events = engine.reply(history(turn("one")), Sampling(), Cancel())
+    found = [next(events)]
+    while not isinstance(found[-1], Delta) or len([each for each in found if isinstance(each, Delta)]) < 3:
+        found.append(next(events))
+    cells.fail = {"read": 1}
+    outcome = examine(iter([*found, *events]))
+    assert (outcome.completion.text, outcome.completion.finish_reason) == ("aaa", "stop")
+    assert engine.ledger.used == 0
+    assert answer(engine, cells, *(turn("one", reply="aaa"), turn("two")))[-1].reply == "aaaaa"
+
+
+def test_a_stopped_reply_makes_room_for_the_next_turn_though_nobody_is_told() -> None:
+    cells = FakeCells(320)
+    engine = weightless_engine(cells)
+    turns: tuple[PromptTurn, ...] = ()
+    for key in "abc":
+        turns = answer(engine, cells, *turns, turn(key))
+    cells.script.extend([A] * 300)
+    cancel = Cancel()
+    written = 0
+    for event in engine.reply(history(*turns, turn("long")), Sampling(), cancel):
+        written += isinstance(event, Delta)
+        if cells.end >= 300:
+            cancel.set()
+    assert written
+    assert engine.ledger.used <= 320 * 3 // 4
+    assert keys(engine.ledger)[-1] == "long"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda cells: cells.fail.update(read=0),
+        lambda cells: cells.fail.update(cut=0),
+    ],
+)
+def test_a_failure_while_reading_ahead_drops_everything(spoil: Callable[[FakeCells], None]) -> None:
+    cells = FakeCells(400)
+    engine = weightless_engine(cells)
+    turns = answer(engine, cells, turn("a", 40))
+    turns = answer(engine, cells, *turns, turn("b", 40))
+    spoil(cells)
+    with pytest.raises(EngineFailed):
+        list(engine.read_ahead(history(turns[1], draft="a new draft that is long enough to be read"), Cancel()))
+    assert engine.ledger.used == 0
+    assert cells.end == 0
+
+
+def test_nothing_leaves_for_a_draft() -> None:
+    cells = FakeCells(320)
+    engine = weightless_engine(cells)
+    turns: tuple[PromptTurn, ...] = ()
+    for key in "abc":
+        turns = answer(engine, cells, *turns, turn(key))
+    before = engine.ledger
+    for length in (220, 1000):
+        assert list(engine.read_ahead(history(*turns, draft="a" * length), Cancel())) == []
+        assert engine.ledger == before
+
+
+def test_a_draft_is_read_before_it_is_sent() -> None:
+    cells = FakeCells(400)
+    engine = weightless_engine(cells)
+    turns = answer(engine, cells, turn("a"))
+    list(engine.read_ahead(history(*turns, draft="a" * 100), Cancel()))
+    sent = examine(engine.reply(history(*turns, turn("b", 110)), Sampling(), Cancel()))
+    assert sent.read < 30
+
+
+def test_a_state_that_cannot_be_saved_costs_the_state_alone(tmp_path: Path) -> None:
+    cells = FakeCells(400)
+    engine = weightless_engine(cells, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    turns = answer(engine, cells, turn("a", 40))
+    turns = answer(engine, cells, *turns, turn("b", 40))
+    list(engine.read_ahead(history(turns[1]), Cancel()))
+    cells.moved = True
+    cells.fail = {"read": 0}
+    engine.rest()
+    assert engine.ledger.used == 0
+    assert list(tmp_path.glob("*.kv")) == []
+    assert answer(engine, cells, turns[1], turn("c"))[-1].reply == "aaaaa"
+    engine.close()
+
+
+def test_half_a_character_is_not_the_beginning_of_the_next_answer() -> None:
+    cells = FakeCells(400)
+    engine = weightless_engine(cells)
+    cells.script.append(BYTES + 0xF0)
+    cells.fail = {"read": 1}
+    with pytest.raises(EngineFailed):
+        engine.aside(history(turn("title")), Sampling(), Cancel())
+    cells.script.extend([A] * 3)
+    assert engine.aside(history(turn("title")), Sampling(), Cancel()) == "aaa"
+    assert engine.ledger.used == 0
+
+
+def test_reopening_reads_nothing_again(tmp_path: Path) -> None:
+    cells = FakeCells(400)
+    engine = weightless_engine(cells, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    turns = answer(engine, cells, turn("a", 40))
+    engine.close()
+    cells = FakeCells(400)
+    engine = weightless_engine(cells, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    assert list(engine.read_ahead(history(*turns), Cancel())) == []
+    assert cells.tokens_read == 0
+    assert keys(engine.ledger) == ["a"]
+    engine.close()
