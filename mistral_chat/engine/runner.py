@@ -64,12 +64,6 @@ class _Job(Generic[T]):
             self.done.set()
             self._post(None)
 
-    def refuse(self, error: MistralChatError) -> None:
-        """End the job without doing it."""
-        self.error = error
-        self.done.set()
-        self._post(None)
-
     def _post(self, value: T | None) -> None:
         try:
             self.loop.call_soon_threadsafe(self.values.put_nowait, value)
