@@ -173,9 +173,9 @@ def test_half_a_character_is_not_the_beginning_of_the_next_answer() -> None:
     cells.script.append(BYTES + 0xF0)
     cells.fail = {"read": 1}
     with pytest.raises(EngineFailed):
-        engine.aside(history(turn("title")), Sampling(), Cancel())
+        engine.aside(history(turn("title", 3)), Sampling(), Cancel())
     cells.script.extend([A] * 3)
-    assert engine.aside(history(turn("title")), Sampling(), Cancel()) == "aaa"
+    assert engine.aside(history(turn("title", 3)), Sampling(), Cancel()) == "aaa"
     assert engine.ledger.used == 0
 
 
