@@ -13,6 +13,7 @@ from mistral_chat.engine.rolling import RollingEngine
 
 CASES = (
     ("v7", "f16", 256),
+    ("v3", "q8_0", 256),
     ("v3", "q8_0", 1024),
     ("chatml", "f16", 1024),
     ("v1", "q8_0", 4096),
