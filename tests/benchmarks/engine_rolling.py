@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -27,7 +28,7 @@ from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.generation import Cancel, History, PromptTurn, Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mistral_chat.engine.rolling import RollingEngine
 
@@ -200,53 +201,70 @@ def bare_speed(cells: Any, engine: RollingEngine, sampling: Sampling, count: int
 
 
 def quality(path: Path, arguments: argparse.Namespace) -> None:
-    """What forgetting in place costs: the loss on prose that is written as replies, against a fresh read of the same turns."""
+    """What forgetting in place costs: the loss on the next reply, against a fresh read of the same kept turns.
+
+    The replies are Python's own documentation, paragraph by paragraph and never the same twice.
+    """
     for kv_type in ("f16", "q8_0"):
         engine = open_for(path, arguments, kv_type=kv_type, size=arguments.quality_window)
         fresh = open_for(path, arguments, kv_type=kv_type, size=arguments.quality_window)
-        differences = []
+        differences: list[float] = []
         turns: list[PromptTurn] = []
-        shifts = number = 0
-        sentences = PROSE.split(". ")
-        while shifts < arguments.shifts:
-            reply = f"{sentences[number % len(sentences)]}. {sentences[(number * 3 + 1) % len(sentences)]}."
+        shifts = 0
+        for number, reply in enumerate(paragraphs()):
             turn = PromptTurn(key=f"q{number}", user=message(number), reply=reply)
-            before = [held.key for held in engine.held.turns]
+            if shifts >= arguments.shifts:
+                differences.append(loss_here(engine, fresh, turns, turn))
             turns.append(turn)
+            before = {held.key for held in engine.held.turns}
             read_all(engine.read_ahead(History(system=SYSTEM, turns=tuple(turns)), Cancel()))
-            shifts += bool(set(before) - {held.key for held in engine.held.turns})
-            if shifts and (shifts > arguments.shifts - 8):
-                differences.append(loss_here(engine, fresh))
-            number += 1
+            shifts += bool(before - {held.key for held in engine.held.turns})
+            if len(differences) >= arguments.probes:
+                break
         mean, spread = statistics.mean(differences), statistics.stdev(differences)
         say(
             f"quality, {kv_type}: loss against a fresh read, nats a token",
-            f"{mean:+.4f} (sd {spread:.4f} over {len(differences)} turns, {shifts} shifts)",
+            f"{mean:+.4f} (sd {spread:.4f} over {len(differences)} turns after {arguments.shifts} shifts)",
         )
         engine.close()
         fresh.close()
 
 
-def loss_here(engine: RollingEngine, fresh: RollingEngine) -> float:
-    """The loss on prose behind what `engine` holds, less that behind a fresh read of the same tokens."""
-    probe = model_of(engine).vocabulary.tokenize(PROSE)[:48]
+def paragraphs() -> Iterator[str]:
+    """Prose of some 80 tokens a piece, from the documentation that comes with Python."""
+    for topic in sorted(topics):
+        for paragraph in topics[topic].split("\n\n"):
+            text = " ".join(paragraph.split())
+            if paragraph[:1].isalpha() and 250 < len(text) < 600:
+                yield text
+
+
+def loss_here(engine: RollingEngine, fresh: RollingEngine, turns: Sequence[PromptTurn], turn: PromptTurn) -> float:
+    """The loss on the reply of `turn` behind what `engine` holds, less that behind a fresh read of the same tokens."""
+    keys = {held.key for held in engine.held.turns}
+    encoding = engine._format.encode(SYSTEM, [*(each for each in turns if each.key in keys), turn])
+    held = len(engine.held.tokens)
+    if encoding.tokens[:held] != engine.held.tokens:
+        raise SystemExit("the ledger holds something else than the kept turns")
+    question = encoding.tokens[held : len(encoding.tokens) - len(encoding.turns[-1].reply)]
     cells, others = cells_of(engine), cells_of(fresh)
-    tokens = engine.held.tokens
+    reply = encoding.turns[-1].reply[: min(64, cells.size - held - len(question))]
     others.clear()
-    for place in range(0, len(tokens), others.batch):
-        others.read(tokens[place : place + others.batch])
-    return loss(cells, probe) - loss(others, probe)
+    for place in range(0, held, others.batch):
+        others.read(encoding.tokens[place : min(held, place + others.batch)])
+    return loss(cells, question, reply) - loss(others, question, reply)
 
 
-def loss(cells: Any, probe: Sequence[int]) -> float:
+def loss(cells: Any, question: Sequence[int], reply: Sequence[int]) -> float:
+    """Nats a token of `reply` behind `question`; both are cut out again."""
     end = cells.end
+    cells.read(question)
     total = 0.0
-    for place, token in enumerate(probe):
-        if place:
-            total -= log_probabilities(cells.logits())[token]
+    for token in reply:
+        total -= log_probabilities(cells.logits())[token]
         cells.read([token])
     cells.cut(end, cells.end)
-    return total / (len(probe) - 1)
+    return total / len(reply)
 
 
 def reopening(path: Path, arguments: argparse.Namespace) -> None:
@@ -290,7 +308,8 @@ def main() -> None:
     parser.add_argument("--decode", type=int, default=48, help="tokens of a round of decoding")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shifts", type=int, default=24)
-    parser.add_argument("--quality-window", type=int, default=512)
+    parser.add_argument("--probes", type=int, default=12, help="replies whose loss is compared")
+    parser.add_argument("--quality-window", type=int, default=768)
     parser.add_argument("--reopen", type=int, default=4096, help="the window that is reopened")
     parser.add_argument("--filled", type=int, default=3400, help="tokens in it")
     parser.add_argument("--no-llama", action="store_true")
