@@ -101,16 +101,19 @@ class ProgramShelf:
 
     def _choices(self, library: Library, wanted: str, memory: Memory | None) -> list[Choice]:
         """What can be had, and what was asked for where no catalog names it."""
+        from mistral_chat.config import Settings
         from mistral_chat.errors import WeightsNotFound
         from mistral_chat.weights.fit import Memory, advise
 
         settings = self._program.settings
         window, kv_type = settings.context.size, settings.engine.kv_type
-        choices = advise(library.catalog, memory or Memory(ram=0), preferred=wanted, window=window, kv_type=kv_type)
         try:
             offer = library.catalog.find(wanted)
         except WeightsNotFound:
             offer = None
+        # What cannot be weighed cannot be recommended; beside it stands what the program would begin with by itself.
+        preferred = wanted if offer is not None and offer.shape else Settings().model
+        choices = advise(library.catalog, memory or Memory(ram=0), preferred=preferred, window=window, kv_type=kv_type)
         if offer is not None and all(choice.offer.name != offer.name for choice in choices):
             choices.insert(0, _unweighed(offer))
         return choices

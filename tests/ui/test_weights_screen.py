@@ -120,7 +120,7 @@ async def test_leaving_a_download_asks_first_and_keeps_what_is_here(first: First
         await until(pilot, lambda: first.chat.is_current)
         await until_drawn(pilot, "There is no model on this computer yet")
         assert first.part.stat().st_size == STALL
-        await pilot.press("f9")
+        await pilot.press("f7")
         await until_drawn(pilot, "Go on fetching")
 
 
@@ -194,7 +194,7 @@ async def test_changing_the_model_keeps_the_conversation(first: FirstRun) -> Non
         await chatting(pilot, first)
         await pilot.press(*"stay", "enter")
         await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
-        await pilot.press("f9")
+        await pilot.press("f7")
         await until(pilot, lambda: first.choosing)
         await until_drawn(pilot, "in use")
         assert first.weights.listed.marked == "tiny"
@@ -231,7 +231,8 @@ async def test_the_palette_knows_the_models_screen(first: FirstRun) -> None:
         await until(pilot, lambda: first.choosing)
         await pilot.press("escape")
         await until(pilot, lambda: first.chat.is_current)
-        assert "Models" in [command.title for command in first.app.get_system_commands(first.chat)]
+        screen: Any = first.chat
+        assert "Models" in [command.title for command in first.app.get_system_commands(screen)]
         assert "chat.models" in first.app.known_bindings
 
 

@@ -129,7 +129,7 @@ def _options(stock: Stock) -> list[Option]:
     options: list[Option] = []
     for weights in first:
         _section(
-            options, "Recommended here" if weights.recommended else "Begun" if weights.arrived else "Asked for", [_tall(weights)]
+            options, _best(weights) if weights.recommended else "Begun" if weights.arrived else "Asked for", [_tall(weights)]
         )
     for place, group in _groups(here, lambda weights: f"On this disk · {weights.place}"):
         _section(options, place, [_tall(weights, in_use=weights.spec == stock.in_use) for weights in group])
@@ -153,13 +153,19 @@ def _groups(weights: Iterable[ShownWeights], heading: Callable[[ShownWeights], s
     return groups.items()
 
 
+def _best(weights: ShownWeights) -> str:
+    """Why one of them stands out: where nothing fits, what needs least is no recommendation."""
+    return "Needs the least" if weights.fit == "too large" else "Recommended"
+
+
 def _model(weights: ShownWeights) -> str:
     return f"{weights.title} · {weights.licence}" if weights.licence else weights.title
 
 
 def _tall(weights: ShownWeights, *, in_use: bool = False) -> Option:
     """Two lines: the name, and what it takes."""
-    tags = [tag for tag, wanted in (("in use", in_use), ("recommended", weights.recommended and bool(weights.place))) if wanted]
+    best = _best(weights).lower() if weights.recommended and weights.place else ""
+    tags = [tag for tag in ("in use" if in_use else "", best) if tag]
     name = Content.assemble(
         one_line(weights.title, 80),
         "  " if weights.quantization else "",
@@ -172,7 +178,7 @@ def _tall(weights: ShownWeights, *, in_use: bool = False) -> Option:
         Content.styled(*FITS[weights.fit]),
         Content.styled(_begun(weights), "$text-accent"),
     ]
-    line = Content("  ·  ").join([part for part in parts if part])
+    line = Content(" · ").join([part for part in parts if part])
     return Option(Content("\n  ").join([name, line]), id=weights.spec)
 
 
