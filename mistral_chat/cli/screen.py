@@ -96,6 +96,7 @@ def _run(
         persona=persona,
         saved=saved,
         shelf=ProgramShelf(program),
+        forget=program.forget_snapshots,
     )
     app.run()
     return app.return_code or 0

@@ -77,6 +77,7 @@ class MistralChatApp(App[None]):
         system: str | None = None,
         persona: str = "",
         shelf: Shelf | None = None,
+        forget: Callable[[Iterable[str]], object] = tuple,
         saved: bool = True,
     ) -> None:
         """Take the doors to the rest of the program.
@@ -90,6 +91,7 @@ class MistralChatApp(App[None]):
             system: the system prompt of new conversations, in place of the settings'.
             persona: the name of the persona for new conversations.
             shelf: the weights that are here and that can be had; without it no model can be chosen in the app.
+            forget: drops what else was kept of conversations that were deleted for good, by their ids.
             saved: whether what is said is kept; said on the screen when it is not.
         """
         super().__init__()
@@ -102,6 +104,7 @@ class MistralChatApp(App[None]):
             system=system,
             persona=persona,
             shelf=shelf,
+            forget=forget,
         )
         self._first = conversation_id
         self._leaving = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from mistral_chat.config import Settings
@@ -31,5 +31,7 @@ class Rooms:
     system: str | None = None
     """The system prompt asked for in place of the settings'."""
     persona: str = ""
+    forget: Callable[[Iterable[str]], object] = tuple
+    """Drops what else was kept of conversations that were deleted for good, by their ids: KV states on the disk."""
     shelf: Shelf | None = None
     """The weights that are here and that can be had; None where they are not to be chosen."""

@@ -34,6 +34,7 @@ COMMANDS: Final = (
     Slash("rename", "rename", "give the conversation another title"),
     Slash("pin", "pin", "keep the conversation at the top of the list, or no longer"),
     Slash("delete", "delete", "move the conversation to the trash"),
+    Slash("trash", "trash", "see what was deleted, take it back, or delete it for good"),
     Slash("export", "export_with", "write the conversation to a Markdown file", "FILE"),
     Slash("theme", "app.change_theme", "choose the colours"),
     Slash("quit", "app.quit", "save everything and quit"),

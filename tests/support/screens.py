@@ -68,6 +68,8 @@ class Stage:
     gate: threading.Event = field(default_factory=threading.Event)
     loaded: threading.Event = field(default_factory=threading.Event)
     path: Any = None
+    forgotten: list[str] = field(default_factory=list)
+    """What was deleted for good."""
     moment: datetime = NOON
 
     def __post_init__(self) -> None:
@@ -85,6 +87,7 @@ class Stage:
             now=lambda: self.moment,
             conversation_id=self.conversation_id,
             saved=self.saved,
+            forget=self.forgotten.extend,
         )
 
     def _runner_for(self, _spec: str) -> Runner:

@@ -17,6 +17,7 @@ from mistral_chat.ui.keymap import problems
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.screens.rename import RenameScreen
 from mistral_chat.ui.screens.search import SearchScreen
+from mistral_chat.ui.screens.trash import TrashScreen
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.conversation_list import ConversationList
 from mistral_chat.ui.widgets.transcript import Transcript
@@ -33,7 +34,9 @@ def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContext
     return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
-@pytest.mark.parametrize("node", [MistralChatApp, ChatScreen, Composer, ConversationList, Transcript, RenameScreen, SearchScreen])
+@pytest.mark.parametrize(
+    "node", [MistralChatApp, ChatScreen, Composer, ConversationList, Transcript, RenameScreen, SearchScreen, TrashScreen]
+)
 def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None:
     for binding in node.__dict__["BINDINGS"]:
         assert binding.id, binding
@@ -52,7 +55,7 @@ async def test_everything_that_takes_the_focus_has_help() -> None:
     stage = Stage()
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        for key in ("", "f1", "f2", "ctrl+f"):
+        for key in ("", "f1", "f2", "ctrl+f", "f10"):
             if key == "f2":
                 await stage.screen.open(stage.say(("Q", "A")))
             if key:
@@ -61,7 +64,7 @@ async def test_everything_that_takes_the_focus_has_help() -> None:
             for widget in stage.app.screen.focus_chain:
                 own = [node for node in widget.ancestors_with_self if isinstance(node, Widget) and node.HELP]
                 assert own, widget
-            if key in {"f2", "ctrl+f"}:
+            if key in {"f2", "ctrl+f", "f10"}:
                 await pilot.press("escape")
                 await pilot.pause()
 
@@ -77,14 +80,14 @@ async def test_f1_shows_and_hides_help() -> None:
 
 
 async def test_a_key_can_be_changed_in_the_settings() -> None:
-    stage = Stage(settings=replace(Settings(), keymap={"chat.new": "f10", "chat.nwe": "f11", "chat.rename": "f4"}))
+    stage = Stage(settings=replace(Settings(), keymap={"chat.new": "f12", "chat.nwe": "f11", "chat.rename": "f4"}))
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await until(pilot, lambda: "Did you mean 'chat.new'?" in stage.screen.notice.text)
         assert "f4 is given to both" in stage.screen.notice.text
         await say(pilot, stage, "Hello")
         await answered(pilot, stage)
-        await pilot.press("f10")
+        await pilot.press("f12")
         await until(pilot, lambda: "A new conversation" in drawn(stage))
 
 

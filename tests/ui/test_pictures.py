@@ -292,6 +292,19 @@ class TestStates:
 
         picture(snap_compare, stage, size, act)
 
+    @pytest.mark.parametrize("size", [NARROW, MEDIUM], ids=str)
+    def test_the_trash(self, snap_compare: Compare, size: tuple[int, int]) -> None:
+        stage = Stage()
+        for title in ("Bread", "Rye"):
+            stage.store.trash(stage.say(("Question", "Answer"), title=title))
+
+        async def act(pilot: Pilot[Any]) -> None:
+            await ready(pilot, stage)
+            await pilot.press("f10")
+            await until(pilot, lambda: len(stage.app.screen_stack) == 2)
+
+        picture(snap_compare, stage, size, act)
+
     def test_help(self, snap_compare: Compare) -> None:
         stage = Stage()
 

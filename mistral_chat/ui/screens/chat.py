@@ -75,6 +75,7 @@ class ChatScreen(CommandingScreen):
         _binding("f2", "rename", "Rename", "Give the conversation another title"),
         _binding("f4", "delete", "Delete", "Move the conversation to the trash"),
         _binding("f7", "models", "Models", "Choose another model, and fetch it where it is not here", priority=True),
+        _binding("f10", "trash", "Trash", "See what was deleted, take it back, or delete it for good"),
         _binding("f5", "retry", "Load the model again", "Look for the model again and load it"),
         _binding("f8", "undo", "Take back", "Take the last conversation out of the trash again"),
     ]

@@ -100,6 +100,17 @@ class ListingScreen(ChoosingScreen):
         self.store.pin(chosen, not self.store.conversation(chosen).summary.pinned)
         self.list_conversations()
 
+    @work(group="dialog", exclusive=True, exit_on_error=False)
+    async def action_trash(self) -> None:
+        """Look into the trash, and open what is taken back."""
+        from mistral_chat.ui.screens.trash import TrashScreen
+
+        if self.store is not None:
+            taken = await self.app.push_screen_wait(TrashScreen(self.store, self.rooms.forget))
+            self.list_conversations()
+            if taken is not None:
+                await self.open(taken)
+
     async def action_undo(self) -> None:
         """Take the conversation that was deleted last out of the trash, and open it."""
         if self.store is None or self._trashed is None:

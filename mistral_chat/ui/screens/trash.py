@@ -1,0 +1,158 @@
+"""The trash: what was deleted, to take back or to destroy."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, OptionList, Static
+from textual.widgets.option_list import Option
+
+from mistral_chat.errors import StoreError
+from mistral_chat.ui.screens.confirm import ConfirmScreen
+from mistral_chat.ui.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from textual.app import ComposeResult
+
+    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.records import Summary
+
+_LISTED: Final = 1000
+
+
+class TrashList(OptionList):
+    """What is in the trash."""
+
+    HELP = "## Trash\n\n**Enter** takes the conversation back. **Delete** destroys it for good, after a question.\n"
+
+
+class TrashButton(Button):
+    """One thing to do with the trash."""
+
+    HELP = "## Trash\n\n**Tab** goes from one to the other, **Enter** does it, **Escape** goes back.\n"
+
+
+class TrashScreen(ModalScreen["str | None"]):
+    """Lists the trash; ends with the id of the conversation that was taken back, or None."""
+
+    CSS_PATH = "dialog.tcss"
+    HELP = "## Trash\n\n**Enter** takes a conversation back, **Delete** destroys it, **Escape** goes back.\n"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Back", tooltip="Leave the trash as it is", id="trash.cancel"),
+        Binding(
+            "delete",
+            "destroy",
+            "Delete for good",
+            tooltip="Destroy the conversation; it cannot be taken back",
+            id="trash.destroy",
+        ),
+    ]
+
+    def __init__(self, store: ConversationStore, forget: Callable[[Iterable[str]], object]) -> None:
+        """List the trash of `store`; `forget` drops what else was kept of conversations that are gone."""
+        super().__init__()
+        self._store = store
+        self._forget = forget
+        self._found: list[Summary] = []
+
+    def compose(self) -> ComposeResult:
+        """The list and what can be done."""
+        with Vertical(classes="dialog tall"):
+            yield Static("Trash", classes="heading", markup=False)
+            yield Static("", id="told", markup=False)
+            yield TrashList(markup=False, compact=True)
+            with Horizontal(classes="buttons"):
+                yield TrashButton("Take back", id="restore", variant="primary", compact=True)
+                yield TrashButton("Delete for good", id="destroy", compact=True)
+                yield TrashButton("Empty the trash", id="empty", compact=True)
+
+    def on_mount(self) -> None:
+        """Show what there is."""
+        self._show()
+        self.query_one(TrashList).focus()
+
+    def action_leave(self) -> None:
+        """Leave the trash as it is."""
+        self.dismiss(None)
+
+    @on(OptionList.OptionSelected)
+    @on(Button.Pressed, "#restore")
+    def _restore(self) -> None:
+        marked = self._marked()
+        if marked is not None:
+            self._store.restore(marked.conversation_id)
+            self.dismiss(marked.conversation_id)
+
+    @on(Button.Pressed, "#destroy")
+    def action_destroy(self) -> None:
+        """Destroy the marked conversation, after a question."""
+        marked = self._marked()
+        if marked is not None:
+            self._destroy([marked], f"Delete “{one_line(marked.title, 60) or 'New conversation'}” for good?")
+
+    @on(Button.Pressed, "#empty")
+    def _empty(self) -> None:
+        if self._found:
+            self._destroy(self._found, "Empty the trash?")
+
+    @work(group="destroy", exclusive=True, exit_on_error=False)
+    async def _destroy(self, doomed: list[Summary], question: str) -> None:
+        many = "It is" if len(doomed) == 1 else f"All {len(doomed)} conversations are"
+        ask = ConfirmScreen(
+            question, f"{many} destroyed, with everything that was said. This cannot be taken back.", yes="Delete", no="Keep"
+        )
+        if not await self.app.push_screen_wait(ask):
+            return
+        self._tell("Deleting …")
+        try:
+            whole = await asyncio.to_thread(_delete, self._store, [one.conversation_id for one in doomed], self._forget)
+        except StoreError as error:
+            self._show()
+            self._tell(str(error))
+            return
+        self._show()
+        if not whole:
+            self._tell("Deleted. Another window is open; the last traces go when it is closed.")
+
+    def _marked(self) -> Summary | None:
+        place = self.query_one(TrashList).highlighted
+        return self._found[place] if place is not None and place < len(self._found) else None
+
+    def _show(self) -> None:
+        self._found = self._store.summaries(where="trash", limit=_LISTED)
+        listed = self.query_one(TrashList)
+        listed.set_options([Option(_line(summary)) for summary in self._found])
+        listed.highlighted = 0 if self._found else None
+        self._tell(f"{len(self._found)} deleted" if self._found else "The trash is empty.")
+
+    def _tell(self, text: str) -> None:
+        self.query_one("#told", Static).update(Content(one_line(text)))
+
+
+def _line(summary: Summary) -> Content:
+    title = one_line(summary.title, 70) or "New conversation"
+    if summary.trashed is None:
+        return Content(title)
+    return Content.assemble(title, "  ", (f"deleted {summary.trashed.astimezone():%d %B %Y}", "$foreground 65%"))
+
+
+def _delete(store: ConversationStore, conversation_ids: list[str], forget: Callable[[Iterable[str]], object]) -> bool:
+    """Delete for good on a connection of its own; says whether no trace is left."""
+    another = store.another()
+    whole = True
+    try:
+        for conversation_id in conversation_ids:
+            whole = another.delete(conversation_id)
+    finally:
+        if another.database is not store.database:
+            another.close()
+    forget(conversation_ids)
+    return whole
