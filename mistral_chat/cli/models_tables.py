@@ -83,7 +83,8 @@ def facts_of_weights(weights: Weights, settings: Settings) -> dict[str, Any]:
 
 def facts_of_offer(offer: Offer, library: Library, settings: Settings) -> dict[str, Any]:
     """What the catalog knows of weights that are not here."""
-    from mistral_chat.weights.fit import file_bytes, need
+    from mistral_chat.memory import need
+    from mistral_chat.weights.fit import file_bytes
 
     size, exact = file_bytes(offer)
     needed = (

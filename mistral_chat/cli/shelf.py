@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.cli.wiring import Program
+    from mistral_chat.memory import Need
     from mistral_chat.weights.catalog import Offer
-    from mistral_chat.weights.fit import Choice, Memory, Need
+    from mistral_chat.weights.fit import Choice, Memory
     from mistral_chat.weights.library import Library, Weights
 
 _PLACES = {

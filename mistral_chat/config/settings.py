@@ -88,6 +88,8 @@ class EngineSettings:
         """
         _check_range(self, "n_gpu_layers", 0, 10_000)
         _check_range(self, "threads", 1, 1024)
+        if self.kv_type != "f16" and self.flash_attention == "off":
+            raise ValueError(f"flash_attention must be auto or on with a {self.kv_type} cache, which needs it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What the machine has, what follows from it, and what a model will cost in memory. Pure but for `measure_memory`."""
+"""What the machine has, and how a model is run on it. Pure but for the questions to the system at the end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from mistral_chat.config import EngineSettings
+from mistral_chat.memory import BATCH, Need, Shape, need
 
-MEBIBYTE = 1024**2
-GIBIBYTE = 1024**3
-
-COMPUTE_BUFFER = 320 * MEBIBYTE
-"""Working memory of llama.cpp beside the weights and the cache, for batches of 512 on a 7B model: 296 MiB measured."""
-
-KV_BYTES = {"f16": 2.0, "q8_0": 34 / 32}
-"""Bytes an element of the KV cache takes: q8_0 keeps 32 elements in 34 bytes."""
+SPARE_ON_GPU = 256 * 1024**2
+"""Bytes of a GPU's memory that are left to the screen and to what llama.cpp does not tell of."""
 
 
 class DeviceKind(StrEnum):
@@ -44,22 +39,6 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """The sizes of a model that its memory follows from."""
-
-    bytes: int
-    """The weights on the disk."""
-    layers: int
-    kv_heads: int
-    head_size: int
-    """Elements of one head's key, and of its value."""
-
-    def kv_bytes(self, window: int, kv_type: str) -> int:
-        """Bytes of the KV cache for `window` tokens: a key and a value in each layer for each KV head."""
-        return int(2 * self.layers * self.kv_heads * self.head_size * window * KV_BYTES[kv_type])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EnginePlan:
     """How the model will be run here."""
 
@@ -76,6 +55,8 @@ class EnginePlan:
     kv_on_gpu: bool
     aborts: bool
     """Whether llama.cpp can be stopped in the middle of a batch; GPUs finish theirs."""
+    needed: Need
+    """The memory that this takes."""
 
 
 def choose_plan(
@@ -83,6 +64,7 @@ def choose_plan(
     devices: Sequence[Device],
     *,
     shape: Shape,
+    weights: int,
     window: int,
     system_info: str,
     cores: int,
@@ -100,6 +82,7 @@ def choose_plan(
         settings: what a person asked for; it wins.
         devices: what there is, from llama.cpp.
         shape: the model's sizes.
+        weights: bytes of the weights.
         window: tokens of the context window.
         system_info: what llama.cpp prints of the processor.
         cores: physical cores.
@@ -111,34 +94,32 @@ def choose_plan(
     if best is None:
         layers = 0
     elif layers is None:
-        layers = _layers_that_fit(shape, window, settings.kv_type, best.free)
+        there = need(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=True)
+        layers = _layers_that_fit(there, shape, best.free)
     on_gpu = best is not None and layers != 0
     flash = settings.flash_attention
-    twice = memory_needed(shape, window, settings.kv_type) + shape.bytes
-    repack = settings.repack and "AMX_INT8 = 1" not in system_info and (free is None or twice <= free)
+    flash_attention = (on_gpu or settings.kv_type != "f16") if flash == "auto" else flash == "on"
+    needed = need(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=flash_attention)
+    repack = settings.repack and "AMX_INT8 = 1" not in system_info and (free is None or needed.total + weights <= free)
     return EnginePlan(
         n_gpu_layers=layers,
         device=best.name if best is not None and on_gpu else "CPU",
         threads=settings.threads or max(1, cores),
-        batch=512,
-        flash_attention=(on_gpu or settings.kv_type != "f16") if flash == "auto" else flash == "on",
+        batch=BATCH,
+        flash_attention=flash_attention,
         kv_type=settings.kv_type,
         repack=repack,
         kv_on_gpu=on_gpu,
         aborts=not on_gpu,
+        needed=needed,
     )
 
 
-def _layers_that_fit(shape: Shape, window: int, kv_type: str, free: int) -> int:
+def _layers_that_fit(needed: Need, shape: Shape, free: int) -> int:
     """How many layers fit in `free` bytes, with their share of the cache; -1 when all do."""
-    each = (shape.bytes + shape.kv_bytes(window, kv_type)) / (shape.layers + 1)
-    fitting = int((free - COMPUTE_BUFFER - 256 * MEBIBYTE) // each)
+    each = (needed.weights + needed.kv) / (shape.layers + 1)
+    fitting = int((free - needed.compute - SPARE_ON_GPU) // each)
     return -1 if fitting > shape.layers else max(0, fitting)
-
-
-def memory_needed(shape: Shape, window: int, kv_type: str) -> int:
-    """Bytes of memory a model takes while it runs: its weights, its cache and llama.cpp's working memory."""
-    return shape.bytes + shape.kv_bytes(window, kv_type) + min(COMPUTE_BUFFER, shape.bytes)
 
 
 def physical_cores(cpuinfo: Path = Path("/proc/cpuinfo")) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mistral_chat.errors import ConfigError, WeightsNotFound
+from mistral_chat.memory import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,26 +30,6 @@ QUANTIZATION = re.compile(
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """What of a model's configuration decides how much memory it takes."""
-
-    parameters: int
-    layers: int
-    heads: int
-    """Attention heads."""
-    kv_heads: int
-    """Heads of keys and values, fewer than `heads` where several share them."""
-    head_dim: int
-    width: int
-    """The size of the hidden state."""
-    feed_forward: int
-    """The size of the layer between."""
-    vocabulary: int
-    context: int
-    """The longest window the model was trained for, in tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

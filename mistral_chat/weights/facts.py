@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import WeightsUnusable
-from mistral_chat.weights.catalog import Shape, quantization_in
+from mistral_chat.memory import Shape
+from mistral_chat.weights.catalog import quantization_in
 from mistral_chat.weights.gguf import Header, read_header
 from mistral_chat.weights.stores import parts_of
 from mistral_chat.weights.tensors import BLOCKS

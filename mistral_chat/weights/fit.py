@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from mistral_chat.memory import KvType, Need, need
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mistral_chat.weights.catalog import Catalog, Offer, Shape
+    from mistral_chat.weights.catalog import Catalog, Offer
     from mistral_chat.weights.facts import Facts
 
-KvType = Literal["f16", "q8_0"]
 Verdict = Literal["fits", "tight", "too large", "unknown"]
 
-BATCH: Final = 512
-"""Tokens that llama.cpp reads at once (n_ubatch); its buffers are sized for them."""
-
-_KV_BYTES: Final = {"f16": 2.0, "q8_0": 34 / 32}
 _BITS_PER_WEIGHT: Final = {
     "Q2_K": 3.00,
     "IQ3_M": 3.63,
@@ -50,22 +47,6 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What a model takes when it is loaded, in bytes."""
-
-    weights: int
-    kv: int
-    """The KV cache."""
-    compute: int
-    """llama.cpp's buffers for reading a batch."""
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.kv + self.compute
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """One offer, weighed against a machine."""
 
@@ -82,20 +63,11 @@ class Choice:
     recommended: bool = False
 
 
-def need(shape: Shape, weights: int, *, window: int, kv_type: KvType = "f16", flash_attention: bool = False) -> Need:
-    """What `weights` bytes of a model of this `shape` take with a `window` of tokens.
-
-    llama.cpp's compute buffer is the largest of three: the words' scores, the feed-forward layer, and without flash attention
-    one score for each head, token of the batch and token of the window. Measured against llama.cpp's own report on models of
-    135M and 7B with windows of 1,024 to 8,192: at most 8 % above it, and at most 6 % below.
-    """
-    kv_items = shape.layers * shape.kv_heads * 2 * shape.head_dim
-    return _need(shape, weights, kv_items, window=window, kv_type=kv_type, flash_attention=flash_attention)
-
-
 def need_of(facts: Facts, *, window: int, kv_type: KvType = "f16", flash_attention: bool = False) -> Need:
     """What a file on this disk takes with a `window` of tokens."""
-    return _need(facts.shape, facts.bytes, facts.kv_items, window=window, kv_type=kv_type, flash_attention=flash_attention)
+    return need(
+        facts.shape, facts.bytes, window=window, kv_type=kv_type, flash_attention=flash_attention, kv_items=facts.kv_items
+    )
 
 
 def file_bytes(offer: Offer) -> tuple[int | None, bool]:
@@ -151,18 +123,6 @@ def advise(
     model = preferred.lower().partition(":")[0]
     best = _recommended(choices, model if model in catalog.models else next(iter(catalog.models)), catalog)
     return [replace(choice, recommended=choice is best) for choice in choices]
-
-
-def _need(shape: Shape, weights: int, kv_items: int, *, window: int, kv_type: KvType, flash_attention: bool) -> Need:
-    cells = -(-window // 256) * 256
-    scores = shape.vocabulary + 3 * shape.width
-    feed_forward = 2 * shape.feed_forward + 8 * shape.width
-    attention = 0 if flash_attention else (shape.heads + 1) * cells + 6 * shape.width
-    return Need(
-        weights=weights,
-        kv=int(kv_items * cells * _KV_BYTES[kv_type]),
-        compute=4 * BATCH * max(scores, feed_forward, attention),
-    )
 
 
 def _weigh(offer: Offer, memory: Memory, window: int, kv_type: KvType) -> Choice:

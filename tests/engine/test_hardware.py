@@ -11,19 +11,28 @@ import pytest
 
 from mistral_chat.config import EngineSettings
 from mistral_chat.engine.hardware import (
-    COMPUTE_BUFFER,
-    GIBIBYTE,
     Device,
     DeviceKind,
     EnginePlan,
-    Shape,
     choose_plan,
     measure_memory,
-    memory_needed,
     physical_cores,
 )
+from mistral_chat.memory import Shape, need
 
-MISTRAL = Shape(bytes=4_368_000_000, layers=32, kv_heads=8, head_size=128)
+GIBIBYTE = 1024**3
+WEIGHTS = 4_368_000_000
+MISTRAL = Shape(
+    parameters=7_248_000_000,
+    layers=32,
+    heads=32,
+    kv_heads=8,
+    head_dim=128,
+    width=4096,
+    feed_forward=14336,
+    vocabulary=32768,
+    context=32768,
+)
 CPU = Device(name="CPU", description="", kind=DeviceKind.CPU, free=16 * GIBIBYTE, total=32 * GIBIBYTE)
 ACCELERATOR = Device(name="AMX", description="", kind=DeviceKind.ACCELERATOR, free=0, total=0)
 
@@ -35,18 +44,21 @@ def gpu(free: float, name: str = "CUDA0", kind: DeviceKind = DeviceKind.GPU) -> 
 def plan(
     settings: EngineSettings, *devices: Device, system_info: str = "AVX2 = 1", cores: int = 4, free: int | None = None
 ) -> EnginePlan:
-    return choose_plan(settings, [CPU, *devices], shape=MISTRAL, window=4096, system_info=system_info, cores=cores, free=free)
+    return choose_plan(
+        settings, [CPU, *devices], shape=MISTRAL, weights=WEIGHTS, window=4096, system_info=system_info, cores=cores, free=free
+    )
 
 
 def test_the_cache_of_a_7b_model_takes_what_was_measured() -> None:
-    assert MISTRAL.kv_bytes(4096, "f16") == 512 * 1024**2
-    assert MISTRAL.kv_bytes(4096, "q8_0") == 272 * 1024**2
+    assert need(MISTRAL, WEIGHTS, window=4096).kv == 512 * 1024**2
+    assert need(MISTRAL, WEIGHTS, window=4096, kv_type="q8_0").kv == 272 * 1024**2
 
 
 def test_a_model_needs_its_weights_its_cache_and_room_to_work() -> None:
-    assert memory_needed(MISTRAL, 4096, "f16") == MISTRAL.bytes + 512 * 1024**2 + COMPUTE_BUFFER
-    tiny = Shape(bytes=1000, layers=1, kv_heads=1, head_size=1)
-    assert memory_needed(tiny, 100, "f16") == 1000 + 400 + 1000, "a small model works in little room"
+    needed = plan(EngineSettings()).needed
+    assert needed.weights == WEIGHTS
+    assert needed.total == WEIGHTS + 512 * 1024**2 + needed.compute
+    assert needed.compute > 0
 
 
 def test_on_a_cpu_alone() -> None:
@@ -61,6 +73,7 @@ def test_on_a_cpu_alone() -> None:
         repack=True,
         kv_on_gpu=False,
         aborts=True,
+        needed=need(MISTRAL, WEIGHTS, window=4096),
     )
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from mistral_chat.config import CatalogSource, Settings
 from mistral_chat.errors import WeightsNotFound
+from mistral_chat.memory import need
 from mistral_chat.weights.catalog import Catalog, Offer, parse_hub_spec, quantization_in
 from mistral_chat.weights.facts import read_facts
-from mistral_chat.weights.fit import Memory, advise, file_bytes, need, need_of, verdict
+from mistral_chat.weights.fit import Memory, advise, file_bytes, need_of, verdict
 
 GB = 1_000_000_000
 DEFAULT = "mistral-7b-instruct-v0.3"

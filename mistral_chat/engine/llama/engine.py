@@ -61,13 +61,14 @@ def open_engine(
         before_loading()
     model, chosen, cache = _load(path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress)
     marks = [(str(file), scale, file.stat().st_size, file.stat().st_mtime_ns) for file, scale in adapters]
+    made_with = (binding.version(), cache.size, plan.kv_type, plan.flash_attention, chosen.name, marks)
     return RollingEngine(
         cells=cache,
         tokenizer=model.vocabulary,
         prompt_format=chosen,
         window=Window(size=cache.size, reserve=min(context.reserve, cache.size // 8), low_water=context.low_water),
         facts=_facts(model, name, chosen.name, plan.device, cache.size),
-        identity=identify(path, binding.version(), cache.size, plan, chosen.name, marks) if snapshots else "",
+        identity=identify(path, *made_with) if snapshots else "",
         snapshots=snapshots,
         checked=checked,
     )
@@ -111,8 +112,8 @@ def _facts(model: Model, name: str, prompt_format: str, device: str, window: int
 def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSettings) -> hardware.EnginePlan:
     """Look at the file's sizes and at the machine, and decide how to run the one on the other."""
     with open_vocabulary(path) as vocabulary:
-        shape = read_shape(vocabulary, _bytes_on_disk(path))
-        trained = vocabulary.context_trained
+        shape = read_shape(vocabulary)
+    trained = shape.context
     if trained and context.size > trained:
         raise UsageError(
             f"{name} was trained to see {trained:,} tokens, and a window of {context.size:,} was asked for. "
@@ -123,14 +124,14 @@ def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSetti
         settings,
         list_devices(),
         shape=shape,
+        weights=_bytes_on_disk(path),
         window=context.size,
         system_info=binding.system_info(),
         cores=hardware.physical_cores(),
         free=free,
     )
-    needed = hardware.memory_needed(shape, context.size, plan.kv_type)
-    if settings.check_memory and plan.n_gpu_layers == 0 and free is not None and needed > free:
-        raise NotEnoughMemory(path, needed, free)
+    if settings.check_memory and plan.n_gpu_layers == 0 and free is not None and plan.needed.total > free:
+        raise NotEnoughMemory(path, plan.needed.total, free)
     return plan
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import llama_cpp
 
-from mistral_chat.engine.hardware import Shape
 from mistral_chat.engine.llama import binding
 from mistral_chat.engine.llama.vocabulary import Vocabulary
 from mistral_chat.errors import EngineLoadFailed, UsageError
+from mistral_chat.memory import Shape
 
 
 class Model:
@@ -105,16 +105,21 @@ class Model:
             self.adapters, self.pointer = [], None
 
 
-def read_shape(vocabulary: Vocabulary, size: int) -> Shape:
-    """The model's sizes from its metadata, with `size` bytes of weights; unknown ones count as Mistral 7B's."""
+def read_shape(vocabulary: Vocabulary) -> Shape:
+    """The model's sizes from its metadata; unknown ones count as Mistral 7B's."""
     data, arch = vocabulary.metadata, vocabulary.architecture
     width = _number(data.get(f"{arch}.embedding_length"), 4096)
     heads = _number(data.get(f"{arch}.attention.head_count"), 32)
     return Shape(
-        bytes=size,
+        parameters=0,
         layers=_number(data.get(f"{arch}.block_count"), 32),
+        heads=heads,
         kv_heads=_number(data.get(f"{arch}.attention.head_count_kv"), heads),
-        head_size=_number(data.get(f"{arch}.attention.key_length"), max(1, width // heads)),
+        head_dim=_number(data.get(f"{arch}.attention.key_length"), max(1, width // heads)),
+        width=width,
+        feed_forward=_number(data.get(f"{arch}.feed_forward_length"), 4 * width),
+        vocabulary=len(vocabulary.texts),
+        context=vocabulary.context_trained,
     )
 
 

