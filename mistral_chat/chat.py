@@ -6,6 +6,7 @@ it grows, and whatever ends it (the model, a person, an error, a closed window) 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
@@ -15,7 +16,7 @@ from mistral_chat.config import Persona, Settings
 from mistral_chat.conversation import FinishReason, Usage
 from mistral_chat.engine.runner import Runner
 from mistral_chat.errors import ConversationNotFound, InvalidText, MessageTooLong, MistralChatError, StoreBusy, UsageError
-from mistral_chat.generation import Completion, Delta, Event, History, LedgerView, Prefill, PromptTurn, Sampling
+from mistral_chat.generation import Completion, Delta, Event, History, LedgerView, Prefill, Prompt, PromptTurn, Sampling
 from mistral_chat.store.conversations import ConversationStore
 from mistral_chat.store.records import StoredTurn
 
@@ -185,6 +186,17 @@ class Chat:
         async with aclosing(self._runner.read_ahead(history)) as progress:
             async for event in progress:
                 yield event
+
+    async def prompt(self, draft: str = "") -> Prompt | None:
+        """What the model would be given if `draft` were sent now; without one, what it has been given so far.
+
+        None until the engine is loaded.
+
+        Raises:
+            MessageTooLong: the draft cannot fit.
+            PromptFormatError: the model's format cannot express this conversation.
+        """
+        return await asyncio.to_thread(self._runner.describe, replace(self._history(None), draft=draft))
 
     async def suggest_title(self) -> str:
         """Let the model name the conversation, in passing; empty when it has nothing to say or no room for it.

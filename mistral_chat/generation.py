@@ -144,6 +144,48 @@ class LedgerView:
         return self.system_tokens + sum(turn.tokens for turn in self.turns)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptPiece:
+    """A stretch of a prompt as people read it."""
+
+    text: str
+    """What the tokens spell, or one control token's name. Untrusted text."""
+    tokens: int
+    is_control: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPart:
+    """One turn of a prompt, or what stands before the first."""
+
+    key: str
+    """The turn's key; empty for the head and for a draft."""
+    pieces: tuple[PromptPiece, ...]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it takes."""
+        return sum(piece.tokens for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """All that the model is given, for people."""
+
+    window: int
+    reserve: int
+    """Tokens kept free for a reply when a turn begins."""
+    parts: tuple[PromptPart, ...] = ()
+    """The head, then the turns; empty where nothing would be given."""
+    draft: bool = False
+    """Whether the last part is the draft, and the model would answer it."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it takes."""
+        return sum(part.tokens for part in self.parts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
     """What an engine is, for people and for the store."""
@@ -186,7 +228,7 @@ class Cancel:
 
 
 class Engine(Protocol):
-    """Turns a history into a reply. All but `count` and `facts` belong to one thread."""
+    """Turns a history into a reply. All but `count`, `describe` and `facts` belong to one thread."""
 
     @property
     def facts(self) -> EngineFacts:
@@ -223,6 +265,19 @@ class Engine(Protocol):
 
     def count(self, text: str) -> int:
         """How many tokens `text` takes as a message. May be called from any thread."""
+
+    def describe(self, history: History) -> Prompt:
+        """What the model would be given for `history` and its draft, without touching the cache; from any thread.
+
+        Without a draft all turns are closed, as they stand in the cache after the last reply.
+
+        Raises:
+            MessageTooLong: the draft cannot fit.
+            PromptFormatError: the model's format cannot express this history.
+        """
+
+    def forget(self, conversation: str) -> None:
+        """Keep nothing of a conversation, in the cache or on the disk: it was deleted. Empty means those without a name."""
 
     def rest(self) -> None:
         """Do upkeep that may wait, such as saving a KV state: nothing has been asked for a while."""

@@ -25,6 +25,9 @@ from mistral_chat.generation import (
     LedgerTurn,
     LedgerView,
     Prefill,
+    Prompt,
+    PromptPart,
+    PromptPiece,
     PromptTurn,
     Sampling,
 )
@@ -62,6 +65,7 @@ class EchoEngine:
         self._pause = 1 / tokens_per_second if tokens_per_second else 0.0
         self._held = Encoding(head=(), turns=())
         self._pinned: frozenset[str] = frozenset()
+        self._conversation = ""
 
     @property
     def facts(self) -> EngineFacts:
@@ -91,7 +95,7 @@ class EchoEngine:
         total = len(fit.encoding.tokens)
         yield Prefill(0, total - keep)
         self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
-        self._held = fit.encoding
+        self._held, self._conversation = fit.encoding, history.conversation
         yield Prefill(total - keep, total - keep)
         first = time.perf_counter() - began
         written: list[str] = []
@@ -125,7 +129,7 @@ class EchoEngine:
         """Take `history` into the ledger; see `Engine.read_ahead`."""
         if not cancel.is_set:
             fit = self._window.fit(history.turns, lambda turns: _encode(history.system, turns, closed=True))
-            self._held = fit.encoding
+            self._held, self._conversation = fit.encoding, history.conversation
             self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
             yield Prefill(len(self._held.tokens), len(self._held.tokens))
 
@@ -139,6 +143,29 @@ class EchoEngine:
         """How many words `text` has."""
         return len(_WORD.findall(text))
 
+    def describe(self, history: History) -> Prompt:
+        """What it would be given; see `Engine.describe`."""
+        draft = bool(history.draft.strip())
+        turns = [*history.turns, *([PromptTurn(key="", user=history.draft)] if draft else [])]
+        size, reserve = self._window.size, self._window.reserve
+        if not turns:
+            return Prompt(window=size, reserve=reserve)
+        seen = {turn.key for turn in self._held.turns}
+        first = next((place for place, turn in enumerate(turns) if turn.key in seen), 0)
+        closed = not draft
+        fit = self._window.fit(
+            turns[first:], lambda kept: _encode(history.system, kept, closed=closed), need=0 if closed else None
+        )
+        head = PromptPart("", (PromptPiece("<begin>", 1, is_control=True), *_pieces(history.system)))
+        last = len(fit.kept) - 1
+        parts = [_part(turn, closed=closed or place < last) for place, turn in enumerate(fit.kept)]
+        return Prompt(window=size, reserve=reserve, parts=(head, *parts), draft=draft)
+
+    def forget(self, conversation: str) -> None:
+        """Forget everything, if it is this conversation's."""
+        if conversation == self._conversation:
+            self._held = Encoding(head=(), turns=())
+
     def rest(self) -> None:
         """Nothing is owed."""
 
@@ -149,6 +176,15 @@ class EchoEngine:
 
 def _tokens(text: str) -> tuple[int, ...]:
     return tuple(8 + zlib.crc32(word.encode("utf-8", "replace")) for word in _WORD.findall(text))
+
+
+def _pieces(text: str) -> tuple[PromptPiece, ...]:
+    return (PromptPiece(text, len(_WORD.findall(text))),) if text else ()
+
+
+def _part(turn: PromptTurn, *, closed: bool) -> PromptPart:
+    opening, answer, end = (PromptPiece(name, 1, is_control=True) for name in ("<user>", "<reply>", "<end>"))
+    return PromptPart(turn.key, (opening, *_pieces(turn.user), answer, *_pieces(turn.reply), *([end] if closed else [])))
 
 
 def _with_reply(turn: PromptTurn, reply: str) -> PromptTurn:

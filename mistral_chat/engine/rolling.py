@@ -11,7 +11,7 @@ owed while a person can stop a read, or when the state is saved.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 
 from mistral_chat.conversation import Usage
@@ -20,6 +20,7 @@ from mistral_chat.engine.drawing import Drawn
 from mistral_chat.engine.encoding.format import Encoding, PromptFormat
 from mistral_chat.engine.encoding.tokenizer import Tokenizer
 from mistral_chat.engine.ledger import Ledger
+from mistral_chat.engine.prompting import DRAFT, Prompting
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
 from mistral_chat.engine.window import Fit, Window, common_prefix, take
 from mistral_chat.errors import EngineFailed, MessageTooLong
@@ -39,10 +40,8 @@ from mistral_chat.generation import (
 _NEXT = PromptTurn(key="\0next", user=".")
 """Stands for the turn to come, so that the turns before it take the form that they will have then."""
 
-_DRAFT = "\0draft"
 
-
-class RollingEngine:
+class RollingEngine(Prompting):
     """An `Engine` over cells that can be cut. See `mistral_chat.generation.Engine` for what its methods promise."""
 
     def __init__(
@@ -71,16 +70,14 @@ class RollingEngine:
             checked: check the ledger against the cache after every step, at some cost.
             clock: seconds.
         """
-        self._ledger = Ledger(cells, reserve=window.reserve, checked=checked, clock=clock)
-        self._tokenizer = tokenizer
-        self._format = prompt_format
-        self._window = window
+        ledger = Ledger(cells, reserve=window.reserve, checked=checked, clock=clock)
+        super().__init__(ledger=ledger, tokenizer=tokenizer, prompt_format=prompt_format, window=window)
         self._facts = facts
         self._identity = identity
         self._snapshots = snapshots
         self._clock = clock
-        self._sampled: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._conversation = ""
+        self._held_for = ""  # whose turns are in the cache
 
     @property
     def facts(self) -> EngineFacts:
@@ -169,7 +166,7 @@ class RollingEngine:
         """Bring `history`, and the stable part of its draft, into the cache; see `Engine.read_ahead`."""
         self._open(history.conversation)
         draft = bool(history.draft.strip())
-        last = PromptTurn(key=_DRAFT, user=history.draft) if draft else _NEXT
+        last = PromptTurn(key=DRAFT, user=history.draft) if draft else _NEXT
         try:
             fit = self._fit(replace(history, turns=(*history.turns, last)))
         except MessageTooLong:
@@ -185,6 +182,14 @@ class RollingEngine:
         except EngineFailed:
             self._ledger.reset()
             raise
+
+    def forget(self, conversation: str) -> None:
+        """Keep nothing of a conversation; see `Engine.forget`."""
+        if self._snapshots is not None and conversation:
+            self._snapshots.forget(conversation)
+        if conversation in {self._conversation, self._held_for}:
+            self._ledger.reset()
+            self._sampled, self._conversation, self._held_for = {}, "", ""
 
     def rest(self) -> None:
         """Save the KV state, if it is not on the disk as it is."""
@@ -218,20 +223,6 @@ class RollingEngine:
                 self._snapshots.close()
             self._ledger.cells.close()
 
-    def _fit(self, history: History) -> Fit:
-        """Choose the turns that stay: those from the oldest one in the ledger on, and pinned ones, as far as they fit.
-
-        What left does not come back by itself: the window would be read again for it.
-        """
-        seen = self._ledger.cost()
-        first = next((place for place, turn in enumerate(history.turns) if turn.key in seen and not turn.pinned), 0)
-        turns = [turn for place, turn in enumerate(history.turns) if place >= first or turn.pinned]
-        return self._window.fit(turns, lambda kept: self._encode(history.system, kept))
-
-    def _encode(self, system: str, turns: Sequence[PromptTurn]) -> Encoding:
-        drawn = {turn.key: known[1] for turn in turns if (known := self._sampled.get(turn.key)) and known[0] == turn.reply}
-        return self._format.encode(system, turns, sampled=drawn)
-
     def _begin_anew(self, history: History) -> None:
         """Forget tokens that were drawn for the last turn when none of them became text: half a character, say."""
         if not history.turns[-1].reply:
@@ -245,6 +236,7 @@ class RollingEngine:
             yield ContextShift(leaving, sum(costs[key] for key in leaving))
 
     def _edit(self, fit: Fit, encoding: Encoding, *, read_last: bool = False) -> int:
+        self._held_for = self._conversation
         self._ledger.pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
         return self._ledger.edit(encoding, read_last=read_last)
 
@@ -321,7 +313,7 @@ class RollingEngine:
     def _stable_length(self, history: History, fit: Fit) -> int:
         """How many tokens of a prompt with a draft at its end stay as they are when typing goes on."""
         without = Encoding(fit.encoding.head, fit.encoding.turns[:-1])
-        if fit.kept[-1].key != _DRAFT:
+        if fit.kept[-1].key != DRAFT:
             return len(without.tokens)
         longer = self._encode(history.system, [*fit.kept[:-1], replace(fit.kept[-1], user=fit.kept[-1].user + " and")])
         return max(len(without.tokens), common_prefix(fit.encoding.tokens, longer.tokens) - 1)
@@ -337,4 +329,4 @@ class RollingEngine:
         if snapshot is None or len(snapshot.held.tokens) <= common_prefix(snapshot.held.tokens, self.held.tokens):
             return
         if self._ledger.restore(snapshot.state, snapshot.held, snapshot.pinned):
-            self._sampled = dict(snapshot.sampled)
+            self._sampled, self._held_for = dict(snapshot.sampled), conversation

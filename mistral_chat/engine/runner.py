@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from mistral_chat.errors import EngineError, MistralChatError
-from mistral_chat.generation import Cancel, Engine, EngineFacts, Event, History, LedgerView, Prefill, Sampling
+from mistral_chat.generation import Cancel, Engine, EngineFacts, Event, History, LedgerView, Prefill, Prompt, Sampling
 
 T = TypeVar("T")
 
@@ -122,6 +122,29 @@ class Runner:
         """How many tokens `text` takes as a message; None until the engine is ready."""
         engine = self._engine
         return engine.count(text) if engine is not None else None
+
+    def describe(self, history: History) -> Prompt | None:
+        """What the model would be given, as `Engine.describe` says; None until the engine is ready. From any thread."""
+        engine = self._engine
+        return engine.describe(history) if engine is not None else None
+
+    async def forget(self, conversation: str) -> None:
+        """Keep nothing of a conversation that was deleted. Waits for what is being written; without an engine there is nothing.
+
+        Raises:
+            MistralChatError: the engine failed.
+        """
+        if self._engine is None:
+            return
+        self._give_way()
+
+        def drop(engine: Engine) -> Iterator[None]:
+            engine.forget(conversation)
+            return iter(())
+
+        async with aclosing(self._do(_Job(drop, Cancel(), asyncio.get_running_loop()))) as nothing:
+            async for _ in nothing:
+                """It yields no value; its end is what is waited for."""
 
     async def wait_ready(self) -> EngineFacts:
         """Wait until the engine is loaded.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.tokenizer import CONTROLS
+from mistral_chat.generation import PromptPiece
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,6 +48,19 @@ def messages_of(system: str, turns: Iterable[PromptTurn]) -> list[Message]:
         if turn.reply:
             messages.append(Message(Role.ASSISTANT, turn.reply))
     return messages
+
+
+def runs(tokens: Iterable[int], tokenizer: Tokenizer) -> tuple[PromptPiece, ...]:
+    """Tokens as people read them: each control token by its name, and the text between them in one piece."""
+    found: list[PromptPiece] = []
+    for is_control, run in groupby(tokens, key=lambda token: bool(tokenizer.attributes[token] & CONTROLS)):
+        together = list(run)
+        if is_control:
+            found += [PromptPiece(piece_text(tokenizer, token), 1, is_control=True) for token in together]
+        else:
+            text = b"".join(tokenizer.piece(token) for token in together).decode("utf-8", "replace")
+            found.append(PromptPiece(text, len(together)))
+    return tuple(found)
 
 
 def piece_text(tokenizer: Tokenizer, token: int) -> str:

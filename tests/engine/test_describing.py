@@ -1,0 +1,177 @@
+"""What people are shown of a prompt is what the model is given, and a deleted conversation leaves the engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.engine_contract import examine, keys, text_of
+from support.fake_cells import FakeCells
+from support.llama_engines import engine_of
+from support.weightless import weightless_engine
+from support.words_format import FIRST_WORD, FORMATS
+
+from mistral_chat.engine.echo import EchoEngine
+from mistral_chat.engine.rolling import RollingEngine
+from mistral_chat.engine.runner import Runner
+from mistral_chat.engine.snapshots import SnapshotFolder
+from mistral_chat.errors import MessageTooLong
+from mistral_chat.generation import Cancel, Engine, History, Prefill, PromptTurn, Sampling
+
+SHORT = Sampling(temperature=0, max_tokens=6)
+
+
+class WordyCells(FakeCells):
+    """Draws a few words for each reply."""
+
+    def begin_reply(self, sampling: Sampling, recent: Any) -> None:
+        super().begin_reply(sampling, recent)
+        self.script.extend([FIRST_WORD, FIRST_WORD + 3, FIRST_WORD + 4])
+
+
+@pytest.fixture(params=["echo", *FORMATS])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    made: Engine = (
+        EchoEngine(window=2048) if request.param == "echo" else weightless_engine(WordyCells(2048), FORMATS[request.param])
+    )
+    yield made
+    made.close()
+
+
+def talk(engine: Engine, *, conversation: str = "c", turns: int = 3, system: str = "abc a b.") -> History:
+    history = History(conversation=conversation, system=system)
+    for number in range(turns):
+        asked = replace(history, turns=(*history.turns, PromptTurn(key=f"t{number}", user=f"ab {number}?")))
+        reply = examine(engine.reply(asked, SHORT, Cancel())).completion.text
+        history = replace(asked, turns=(*history.turns, replace(asked.turns[-1], reply=reply)))
+    return history
+
+
+def spelled(prompt: Any) -> str:
+    return "".join(piece.text for part in prompt.parts for piece in part.pieces if not piece.is_control)
+
+
+def test_a_draft_is_shown_as_it_would_be_read(engine: Engine) -> None:
+    history = talk(engine)
+    before = engine.ledger
+    prompt = engine.describe(replace(history, draft="a b c and é </s> [INST] "))
+    assert engine.ledger == before, "looking at the prompt changed the cache"
+    assert prompt.draft
+    assert [part.key for part in prompt.parts] == ["", "t0", "t1", "t2", ""]
+    assert "</s> [INST]" in spelled(prompt), "what a person typed was taken for control tokens"
+    asked = replace(history, turns=(*history.turns, PromptTurn(key="sent", user="a b c and é </s> [INST] ")))
+    outcome = examine(engine.reply(asked, SHORT, Cancel()))
+    assert prompt.tokens == outcome.completion.usage.prompt_tokens
+
+
+def test_without_a_draft_the_turns_are_shown_with_their_replies(engine: Engine) -> None:
+    history = talk(engine)
+    prompt = engine.describe(history)
+    assert not prompt.draft
+    assert prompt.window == engine.ledger.window
+    assert [part.key for part in prompt.parts] == ["", "t0", "t1", "t2"]
+    for turn in history.turns:
+        assert turn.user in spelled(prompt)
+        assert turn.reply in spelled(prompt)
+    assert "abc a b." in spelled(prompt)
+    assert any(piece.is_control for part in prompt.parts for piece in part.pieces)
+
+
+def test_nothing_is_shown_where_nothing_would_be_given(engine: Engine) -> None:
+    assert engine.describe(History(system="Be brief.")).parts == ()
+
+
+def test_a_draft_that_cannot_fit_is_refused(engine: Engine) -> None:
+    with pytest.raises(MessageTooLong):
+        engine.describe(History(draft="a b c " * engine.facts.window))
+
+
+def test_turns_that_left_are_not_shown(engine: Engine) -> None:
+    history = talk(engine)
+    for number in range(8):
+        asked = replace(history, turns=(*history.turns, PromptTurn(key=f"long{number}", user=text_of(engine, 300))))
+        reply = examine(engine.reply(asked, SHORT, Cancel())).completion.text
+        history = replace(asked, turns=(*history.turns, replace(asked.turns[-1], reply=reply)))
+    shown = [part.key for part in engine.describe(history).parts if part.key]
+    assert "t0" not in shown
+    assert shown == keys(engine.ledger)
+
+
+def test_it_can_be_looked_at_from_another_thread_while_a_reply_is_written(engine: Engine) -> None:
+    history = talk(engine)
+    asked = replace(history, turns=(*history.turns, PromptTurn(key="sent", user="abc?")))
+    looks: list[int] = []
+    for _ in engine.reply(asked, SHORT, Cancel()):
+        thread = threading.Thread(target=lambda: looks.append(engine.describe(history).tokens))
+        thread.start()
+        thread.join()
+    assert len(set(looks)) == 1, "the same history was shown in several ways"
+
+
+def test_a_deleted_conversation_leaves_the_cache(engine: Engine) -> None:
+    talk(engine)
+    engine.forget("another")
+    assert keys(engine.ledger) == ["t0", "t1", "t2"], "a conversation was forgotten in another's place"
+    engine.forget("c")
+    assert keys(engine.ledger) == []
+    assert engine.ledger.used == 0
+    assert keys_after(engine) == ["t0"], "the engine could not be used afterwards"
+
+
+def keys_after(engine: Engine) -> list[str]:
+    talk(engine, conversation="next", turns=1)
+    return keys(engine.ledger)
+
+
+def test_a_deleted_conversation_that_is_still_held_behind_another_one_leaves_the_cache() -> None:
+    engine = weightless_engine(FakeCells(256))
+    talk(engine, turns=1)
+    list(engine.read_ahead(History(conversation="other", draft="abc " * 300), Cancel()))
+    assert keys(engine.ledger) == ["t0"]
+    engine.forget("c")
+    assert keys(engine.ledger) == []
+    engine.close()
+
+
+def test_a_deleted_conversation_leaves_no_snapshot_and_makes_none(tmp_path: Path) -> None:
+    folder = SnapshotFolder(tmp_path, budget=2**20)
+    engine: RollingEngine = weightless_engine(FakeCells(512), snapshots=folder)
+    talk(engine)
+    engine.rest()
+    folder.flush()
+    assert folder.size
+    engine.forget("c")
+    assert not folder.size, "what was deleted is still on the disk"
+    engine.rest()
+    engine.close()
+    assert not list(tmp_path.glob("*.kv*")), "what was deleted was written once more"
+
+
+async def test_the_runner_shows_and_forgets_beside_the_engines_thread() -> None:
+    runner = Runner(lambda _progress: EchoEngine())
+    assert runner.describe(History(draft="Hello")) is None
+    await runner.forget("c")
+    await runner.wait_ready()
+    history = History(conversation="c", turns=(PromptTurn(key="a", user="Hello", reply="Hello."),))
+    assert [step async for step in runner.read_ahead(history)] == [Prefill(6, 6)]
+    prompt = runner.describe(history)
+    assert prompt is not None
+    assert prompt.tokens == 6
+    await runner.forget("c")
+    assert runner.ledger is not None
+    assert not runner.ledger.turns
+    runner.close()
+
+
+@pytest.mark.parametrize("variant", ["v1", "v3", "v7"])
+def test_a_real_vocabulary_is_spelled_out(tiny_weights: Callable[[str], Path], variant: str) -> None:
+    with engine_of(tiny_weights(variant)) as engine:
+        history = talk(engine, turns=2)
+        prompt = engine.describe(replace(history, draft="Is [INST] a token?"))
+        controls = [piece.text for part in prompt.parts for piece in part.pieces if piece.is_control]
+        assert controls[0] == "<s>"
+        assert "Is [INST] a token?" in spelled(prompt)
