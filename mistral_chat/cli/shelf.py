@@ -57,7 +57,7 @@ class ProgramShelf:
         usable, refused = library.survey()
         used = _path_of(library, in_use) if in_use else None
         memory = self._with_what_is_used(self._memory(), next((each for each in usable if each.path == used), None))
-        choices = self._choices(library, wanted, memory)
+        choices = self._choices(library, wanted, memory, in_use=used is not None)
         begun = {partial.name: partial.bytes for partial in library.partials()}
         here = list(self._here(library, usable, memory, {choice.offer.name for choice in choices if choice.recommended}))
         away = list(_away(library, choices, {weights.name for weights in usable}, begun, known=memory is not None))
@@ -100,7 +100,7 @@ class ProgramShelf:
             return ""
         return f"To begin with it next time, write “model: {spec}” in {self._program.paths.config_file}."
 
-    def _choices(self, library: Library, wanted: str, memory: Memory | None) -> list[Choice]:
+    def _choices(self, library: Library, wanted: str, memory: Memory | None, *, in_use: bool) -> list[Choice]:
         """What can be had, and what was asked for where no catalog names it."""
         from mistral_chat.config import Settings
         from mistral_chat.errors import WeightsNotFound
@@ -112,8 +112,9 @@ class ProgramShelf:
             offer = library.catalog.find(wanted)
         except WeightsNotFound:
             offer = None
-        # What cannot be weighed cannot be recommended; beside it stands what the program would begin with by itself.
-        preferred = wanted if offer is not None and offer.shape else Settings().model
+        # What is in use, and what cannot be weighed or fetched, is no advice; the program's own default is.
+        sound = offer is not None and offer.shape is not None and not offer.package and not in_use
+        preferred = wanted if sound else Settings().model
         choices = advise(library.catalog, memory or Memory(ram=0), preferred=preferred, window=window, kv_type=kv_type)
         if offer is not None and all(choice.offer.name != offer.name for choice in choices):
             choices.insert(0, _unweighed(offer))

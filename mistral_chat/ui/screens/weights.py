@@ -63,6 +63,7 @@ class WeightsScreen(Screen["str | None"]):
 
     CSS_PATH = "weights.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 (as Textual declares it)
     HELP = (
         "## Models\n\nChoose what to chat with. What is on this disk is used where it lies; anything else is fetched once.\n"
         "A download can be paused, and what has arrived is kept whatever happens.\n"

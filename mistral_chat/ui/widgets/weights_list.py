@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FITS: Final[dict[Fit, tuple[str, str]]] = {
     "fits": ("fits", "$text-success"),
-    "tight": ("barely fits", "$text-warning"),
+    "tight": ("tight", "$text-warning"),
     "too large": ("too large", "$text-error"),
     "unknown": ("", "$foreground 65%"),
 }

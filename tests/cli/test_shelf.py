@@ -1,0 +1,125 @@
+"""What the app's list of weights holds, over real files and a machine whose memory is given."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from support.hub_server import HubServer
+from support.programs import echo_program
+from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
+
+from mistral_chat.cli.shelf import ProgramShelf
+from mistral_chat.weights.fit import Memory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_chat.cli.wiring import Program
+    from mistral_chat.ui.shelf import Stock
+
+DEFAULT = "mistral-7b-instruct-v0.3"
+LAPTOP = Memory(ram=9_000_000_000)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return echo_program(
+        environ={"MISTRAL_CHAT_DATA_DIR": str(tmp_path / "data"), "MISTRAL_CHAT_CONFIG": str(tmp_path / "c.yaml")}
+    )
+
+
+def look(program: Program, wanted: str = DEFAULT, in_use: str | None = None, memory: Memory | None = LAPTOP) -> Stock:
+    return ProgramShelf(program, memory=lambda: memory).look(wanted, in_use)
+
+
+def recommended(stock: Stock) -> list[str]:
+    return [weights.spec for weights in stock.weights if weights.recommended]
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gguf_bytes(200_000))
+    return path
+
+
+def test_the_default_is_recommended_where_it_fits(program: Program) -> None:
+    stock = look(program)
+    assert recommended(stock) == [DEFAULT]
+    assert stock.chosen == DEFAULT
+    assert stock.memory == LAPTOP.ram
+    assert stock.disk
+    assert stock.hub == "huggingface.co"
+
+
+def test_where_memory_is_unknown_nothing_is_recommended_and_what_was_asked_for_is_chosen(program: Program) -> None:
+    stock = look(program, memory=None)
+    assert recommended(stock) == []
+    assert stock.chosen == DEFAULT
+    assert {weights.fit for weights in stock.weights} == {"unknown"}
+
+
+def test_a_file_on_the_hub_that_no_catalog_has_is_offered(program: Program) -> None:
+    stock = look(program, "hf:Acme/tiny-GGUF/tiny.gguf")
+    assert stock.chosen == "hf:Acme/tiny-GGUF/tiny.gguf"
+    assert recommended(stock) == [DEFAULT], "what cannot be weighed is no advice"
+
+
+def test_a_name_that_is_not_well_formed_leaves_the_list_whole(program: Program) -> None:
+    assert look(program, "hf:nonsense").chosen == DEFAULT
+
+
+def test_two_files_of_one_name_can_both_be_chosen(program: Program, own_folders: Path, tmp_path: Path) -> None:
+    ours = put(tmp_path / "data" / "models" / REPOSITORY / FILE)
+    theirs = put(own_folders / ".lmstudio" / "models" / REPOSITORY / FILE)
+    theirs.write_bytes(theirs.read_bytes() + b"x")
+    stock = look(program)
+    found = [weights for weights in stock.weights if weights.source in {str(ours), str(theirs)}]
+    assert len({weights.spec for weights in found}) == 2
+    library = program.library()
+    assert {str(library.find(weights.spec).path) for weights in found} == {str(ours), str(theirs)}
+
+
+def test_what_is_in_use_gives_its_memory_back(program: Program, tmp_path: Path) -> None:
+    path = put(tmp_path / "data" / "models" / REPOSITORY / FILE)
+    stock = look(program, SPEC, SPEC)
+    assert stock.in_use == stock.chosen == next(weights.spec for weights in stock.weights if weights.source == str(path))
+    assert stock.memory is not None
+    assert stock.memory > LAPTOP.ram
+    card = look(program, SPEC, SPEC, Memory(ram=8_000_000_000, vram=6_000_000_000))
+    assert card.card > 6_000_000_000
+    assert card.memory == 8_000_000_000
+    assert look(program, SPEC, "gone").in_use == ""
+
+
+def test_a_damaged_file_is_told_with_its_reason(program: Program, tmp_path: Path) -> None:
+    path = put(tmp_path / "data" / "models" / "cut.gguf")
+    path.write_bytes(path.read_bytes()[:5000])
+    stock = look(program)
+    assert [name for name, _ in stock.unusable] == [str(path)]
+
+
+def test_the_next_start_is_spoken_of_only_when_it_would_differ(program: Program) -> None:
+    shelf = ProgramShelf(program, memory=lambda: LAPTOP)
+    assert shelf.keep(DEFAULT) == ""
+    assert str(program.paths.config_file) in shelf.keep("demo")
+
+
+def test_fetching_tells_where_it_stands_and_remembers_what_was_begun(tmp_path: Path) -> None:
+    with HubServer() as hub:
+        hub.add(REPOSITORY, FILE, gguf_bytes(300_000))
+        program = echo_program(
+            environ={
+                "HF_ENDPOINT": hub.endpoint,
+                "MISTRAL_CHAT_DATA_DIR": str(tmp_path),
+                "MISTRAL_CHAT_CONFIG": str(tmp_path / "c"),
+            }
+        )
+        arrivals = list(ProgramShelf(program).fetch(SPEC, threading.Event()))
+        assert (arrivals[-1].stage, arrivals[-1].here, arrivals[-1].total) == ("done", 300_000, 300_000)
+        assert program.library().find(SPEC).bytes == 300_000
+
+
+def test_the_machine_is_asked_for_its_memory(program: Program) -> None:
+    assert ProgramShelf(program).look(DEFAULT, None).weights
