@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mistral_chat.errors import NotEnoughDisk, UsageError, WeightsError, WeightsNotFound, WeightsUnusable
+from mistral_chat.errors import DownloadFailed, NotEnoughDisk, UsageError, WeightsError, WeightsNotFound, WeightsUnusable
 from mistral_chat.weights import stores
 from mistral_chat.weights.facts import read_facts
 from mistral_chat.weights.part import Part
@@ -77,7 +77,12 @@ def pull(
     def finished(path: Path, remote: Remote, digest: str) -> None:
         library.record.add(path, Check.of(path, digest, remote.sha256, offer.name))
 
-    library.models_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        library.models_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise DownloadFailed(
+            f"{library.models_dir} cannot be made ({error.strerror}). Set models.folder to a folder that can be written."
+        ) from error
     fetch = Fetch(
         offer,
         stores.parts_of(library.target(offer)),

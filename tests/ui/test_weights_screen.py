@@ -149,6 +149,19 @@ async def test_a_failure_says_what_to_do_and_can_be_tried_again(first: FirstRun)
         await chatting(pilot, first)
 
 
+async def test_a_folder_that_cannot_be_written_is_said_on_the_screen(first: FirstRun) -> None:
+    folder = first.target.parents[2]
+    folder.parent.mkdir(parents=True)
+    folder.write_text("in the way", encoding="utf-8")
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("enter")
+        await until_drawn(pilot, "models.folder")
+        folder.unlink()
+        await pilot.press("p")
+        await chatting(pilot, first)
+
+
 async def test_quitting_pauses_the_download(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
