@@ -114,7 +114,7 @@ async def test_work_that_fails_leaves_the_app_alive(monkeypatch: pytest.MonkeyPa
     stage = Stage()
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        monkeypatch.setattr(stage.screen, "_chat", lambda _page: 1 / 0)
+        monkeypatch.setattr(stage.screen, "chat_of", lambda _page: 1 / 0)
         await say(pilot, stage, "Hello")
         await until(pilot, lambda: "ZeroDivisionError" in stage.screen.notice.text)
         assert stage.app.is_running

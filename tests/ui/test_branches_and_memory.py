@@ -149,3 +149,14 @@ async def test_keys_that_need_a_turn_say_so() -> None:
             stage.screen.notice.clear()
             await pilot.press(key)
             await until(pilot, lambda: stage.screen.notice.text, key)
+
+
+async def test_an_opened_conversation_is_read_before_anything_is_sent() -> None:
+    stage = Stage(window=256)
+    conversation = stage.say(*((f"question {number}", "word " * 30) for number in range(12)))
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await stage.screen.open(conversation)
+        await until(pilot, lambda: stage.screen.transcript.left, "the line is drawn")
+        assert stage.screen.status.status.used > 100
+        await until(pilot, lambda: stage.screen.status.status.state == "ready")

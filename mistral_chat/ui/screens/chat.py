@@ -11,7 +11,7 @@ from textual.containers import Container, Vertical
 from textual.widgets import Static, TextArea
 
 from mistral_chat.errors import MistralChatError, WeightsNotFound
-from mistral_chat.ui.screens.commanding import CommandingScreen
+from mistral_chat.ui.screens.reading import ReadingScreen
 from mistral_chat.ui.screens.replying import Page
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
@@ -41,7 +41,7 @@ def _binding(key: str, action: str, description: str, tooltip: str, *, priority:
     return Binding(key, action, description, tooltip=tooltip, id=f"chat.{name}", show=False, priority=priority)
 
 
-class ChatScreen(CommandingScreen):
+class ChatScreen(ReadingScreen):
     """Shows one conversation at a time, and all the others beside it."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
@@ -175,6 +175,7 @@ class ChatScreen(CommandingScreen):
         await self.show_turns()
         self.show_welcome()
         self.composer.focus()
+        self.read_ahead()
 
     def show_welcome(self) -> None:
         """Say how to begin where nothing has been said yet, or what is missing."""

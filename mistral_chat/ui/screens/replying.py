@@ -113,8 +113,6 @@ class ReplyingScreen(Screen[None]):
         """Whether a reply is awaited or being written."""
         return self._current is not None
 
-    # What the chat screen adds.
-
     def conversations_changed(self) -> None:
         """Show the list of conversations anew."""
 
@@ -124,7 +122,11 @@ class ReplyingScreen(Screen[None]):
     def show_hints(self) -> None:
         """Show the keys that help now."""
 
-    # The model.
+    def model_ready(self) -> None:
+        """The model is loaded."""
+        if not self.replying:
+            self.status.tell(state="ready")
+        self.show_welcome()
 
     @work(group="model", exclusive=True, exit_on_error=False)
     async def load_model(self) -> None:
@@ -145,9 +147,7 @@ class ReplyingScreen(Screen[None]):
             self.model_missing(error)
             return
         self.status.tell(model=facts.model, window=facts.window, used=0)
-        if not self.replying:
-            self.status.tell(state="ready")
-        self.show_welcome()
+        self.model_ready()
 
     def model_missing(self, error: MistralChatError) -> None:
         """Say what is wrong with the model, and give back what waited for it."""
@@ -159,8 +159,6 @@ class ReplyingScreen(Screen[None]):
         if not self.placard.display:
             self.notice.tell(str(error), trouble=True)
         self.show_hints()
-
-    # Sending.
 
     def send(self, text: str, begin: Callable[[Chat], AsyncGenerator[ChatEvent, None]] | None = None) -> None:
         """Say `text` in the conversation on the screen, or do what `begin` does with its chat; at once, or in turn."""
@@ -198,7 +196,7 @@ class ReplyingScreen(Screen[None]):
     async def _reply(self, sending: Sending) -> None:
         """Stream one reply onto the screen. Cancelling it stops the engine and keeps what was written."""
         try:
-            chat = self._chat(sending.page)
+            chat = self.chat_of(sending.page)
             self.status.tell(state="waiting for the model", trouble=False)
             async with aclosing(sending.begin(chat)) as events:
                 async for event in events:
@@ -222,7 +220,8 @@ class ReplyingScreen(Screen[None]):
         finally:
             self._settle(sending)
 
-    def _chat(self, page: Page) -> Chat:
+    def chat_of(self, page: Page) -> Chat:
+        """Make the live chat of a page."""
         from mistral_chat.chat import Chat
 
         assert self.store is not None  # noqa: S101 (a message is taken only when the store is open)
@@ -312,8 +311,6 @@ class ReplyingScreen(Screen[None]):
         self.show_memory()
         self.conversations_changed()
         self.call_later(self._send_next)
-
-    # Showing.
 
     async def show_turns(self) -> None:
         """Show the conversation on the screen from its end, with the reply that is being written in it."""
