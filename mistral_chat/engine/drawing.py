@@ -25,7 +25,7 @@ class Drawn:
         self._earlier = tuple(earlier)
         self._awaited = "" if self._turn.reply else prompt_format.reply_prefix
         self._pieces: list[str] = []
-        self._last = 0.0
+        self._now = self._last = 0.0
         self.turns_before = list(turns[:-1])
         """The turns before this one that are in the prompt."""
         self.tokens: list[int] = []
@@ -63,7 +63,7 @@ class Drawn:
     def note_time(self, now: float) -> None:
         """A token was drawn at `now`."""
         self.first = now if self.first is None else self.first
-        self._last = now
+        self._now = now
 
     def is_control(self, token: int) -> bool:
         """Whether `token` is one that text cannot hold; it ends a reply, whatever it means."""
@@ -72,6 +72,7 @@ class Drawn:
     def add(self, token: int) -> Iterator[Delta]:
         """Take a token; yield the text that it completes, if any."""
         self.tokens.append(token)
+        self._last = self._now  # not for the token that ends the reply, which is none of those that are counted
         yield from self._emit(self._decoder.decode(self._tokenizer.piece(token)))
 
     def flush(self) -> Iterator[Delta]:

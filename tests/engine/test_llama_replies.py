@@ -125,6 +125,24 @@ def test_a_repeat_penalty_makes_what_was_just_said_less_likely(tiny_weights: Cal
         assert draw(warm, [likeliest]) >= 0
 
 
+def test_the_speed_counts_no_time_for_the_token_that_ends_the_reply(
+    tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine_of(tiny_weights("v7")) as engine:
+        now = iter(float(second) for second in range(1000))
+        tokens = model_of(engine).vocabulary.tokenize("one two three four")
+        script(engine, monkeypatch, tokens)
+        times: list[float] = []
+
+        def clock() -> float:
+            times.append(next(now))
+            return times[-1]
+
+        monkeypatch.setattr(engine, "_clock", clock)
+        _, done = deltas(engine, Talk(engine))
+        assert done.usage.tokens_per_second == 1.0, "one token a second, however the reply ends"
+
+
 def test_max_tokens_counts_what_was_drawn(tiny_weights: Callable[[str], Path]) -> None:
     with engine_of(tiny_weights("v7")) as engine:
         for wanted in (1, 2, 7):
