@@ -220,6 +220,31 @@ async def test_changing_the_model_keeps_the_conversation(first: FirstRun) -> Non
         assert [turn.turn.user for turn in first.chat.transcript.turns] == ["stay"]
 
 
+async def test_changing_the_model_ends_the_reply_that_is_being_written(first: FirstRun) -> None:
+    first.target.parent.mkdir(parents=True)
+    first.target.write_bytes(first.content)
+    async with run(first) as pilot:
+        await chatting(pilot, first)
+        first.chat.send("word " * 900)
+        await until(pilot, lambda: first.chat.transcript.turns)
+        await first.chat.use_model("demo")
+        assert not first.chat.replying
+        await chatting(pilot, first)
+        assert first.chat.runner is not None
+        turn = first.store.path(first.store.latest() or "")[0].turn
+        assert turn.finish_reason is not None, "the reply stands as it was"
+
+
+async def test_a_message_sent_before_the_model_was_missed_comes_back(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.chat.store is not None)
+        first.chat.send("first words")
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("enter")
+        await chatting(pilot, first)
+        assert first.chat.composer.text == "first words"
+
+
 async def test_a_model_that_nobody_knows_is_said_above_the_list(tmp_path: Path, hub: HubServer) -> None:
     first = FirstRun(tmp_path, hub, model="mistrel-7b-instruct-v0.3")
     async with run(first) as pilot:

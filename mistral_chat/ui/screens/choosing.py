@@ -22,9 +22,10 @@ class ChoosingScreen(ReplyingScreen):
 
     def model_missing(self, error: MistralChatError) -> None:
         """Say what is wrong with the model; where it is not on this disk, offer those that are and those that can be had."""
+        sent = bool(self._queue)
         super().model_missing(error)
         # Who is typing goes on typing: the list would take the next keys for its own. It opens when the message is sent.
-        if self.is_current and not self.composer.text:
+        if self.is_current and (sent or not self.composer.text):
             self._offer_models()
 
     def send(self, text: str, begin: Callable[[Chat], AsyncGenerator[ChatEvent, None]] | None = None) -> None:
