@@ -88,22 +88,15 @@ def choose_plan(
         cores: physical cores.
         free: bytes of main memory that are free, where that is known.
     """
-    gpus = [device for device in devices if device.kind in (DeviceKind.GPU, DeviceKind.INTEGRATED)]
-    best = max(gpus, key=lambda device: device.free, default=None)
-    layers = settings.n_gpu_layers
-    if best is None:
-        layers = 0
-    elif layers is None:
-        there = need(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=True)
-        layers = _layers_that_fit(there, shape, best.free)
-    on_gpu = best is not None and layers != 0
+    gpu, layers = _place(settings, devices, shape, weights, window)
+    on_gpu = gpu is not None
     flash = settings.flash_attention
     flash_attention = (on_gpu or settings.kv_type != "f16") if flash == "auto" else flash == "on"
     needed = need(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=flash_attention)
     repack = settings.repack and "AMX_INT8 = 1" not in system_info and (free is None or needed.total + weights <= free)
     return EnginePlan(
         n_gpu_layers=layers,
-        device=best.name if best is not None and on_gpu else "CPU",
+        device=gpu.name if gpu else "CPU",
         threads=settings.threads or max(1, cores),
         batch=BATCH,
         flash_attention=flash_attention,
@@ -113,6 +106,21 @@ def choose_plan(
         aborts=not on_gpu,
         needed=needed,
     )
+
+
+def _place(
+    settings: EngineSettings, devices: Sequence[Device], shape: Shape, weights: int, window: int
+) -> tuple[Device | None, int]:
+    """The GPU that takes part, if one does, and how many layers go to it."""
+    gpus = [device for device in devices if device.kind in (DeviceKind.GPU, DeviceKind.INTEGRATED)]
+    best = max(gpus, key=lambda device: device.free, default=None)
+    if best is None or settings.n_gpu_layers == 0:
+        return None, 0
+    if settings.n_gpu_layers is not None:
+        return best, settings.n_gpu_layers
+    there = need(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=True)
+    layers = _layers_that_fit(there, shape, best.free)
+    return (best, layers) if layers else (None, 0)
 
 
 def _layers_that_fit(needed: Need, shape: Shape, free: int) -> int:
