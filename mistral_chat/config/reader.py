@@ -74,18 +74,27 @@ def read_settings(text: str, source: str) -> FileSettings:
     Raises:
         ConfigError: the text is no YAML, or a key or a value in it cannot be used.
     """
+    root = compose(text, source)
     reader = _Reader(source)
+    if root is None or _is_empty(root):
+        return FileSettings()
+    return FileSettings(reader.section(root, Settings, ""), reader.lines)
+
+
+def compose(text: str, source: str) -> yaml.Node | None:
+    """The root of the YAML in `text`, which came from `source`, with marks that say where everything stands; None for nothing.
+
+    Raises:
+        ConfigError: the text is no YAML, or holds an alias.
+    """
     try:
-        root = _Composer(text, source).get_single_node()
+        return _Composer(text, source).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(source, mark.line + 1 if mark else None, f"not YAML: {error.problem or error.context}") from error
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise ConfigError(source, line, f"the character U+{ord(text[error.position]):04X} cannot stand in YAML") from error
-    if root is None or _is_empty(root):
-        return FileSettings()
-    return FileSettings(reader.section(root, Settings, ""), reader.lines)
 
 
 class _Composer(yaml.SafeLoader):

@@ -1,0 +1,233 @@
+"""Changes one setting in the settings' file and leaves every other character as it is.
+
+The file is a person's own: comments, order, quotes and line ends stay. YAML's nodes say where the value stands; the new one is
+put there, or a line is added where the file says nothing. Every change is read back before it is written: it must give exactly
+the old settings but the one that changed, or the file is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+import yaml
+
+from mistral_chat.config.layers import Configuration
+from mistral_chat.config.reader import LARGEST_FILE, FileSettings, compose, read_settings
+from mistral_chat.config.reference import default_file
+from mistral_chat.errors import ConfigError
+from mistral_chat.paths import FILE_MODE, private_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_BLOCK_HEADER = re.compile(r"[|>][-+0-9]*(?P<comment>[ \t]+#[^\r\n]*)?")
+_UNPRINTABLE = re.compile("[^\n\r\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+
+
+class _Edit(NamedTuple):
+    """Put `text` in the place of what stands from `start` up to `end`."""
+
+    start: int
+    end: int
+    text: str
+
+
+def write_setting(path: Path, key: str, value: object) -> FileSettings:
+    """Set the dotted `key` to `value` in the file at `path`, which is made of the commented defaults when there is none.
+
+    The file is replaced in one step and is the owner's alone afterwards. A link stays one.
+
+    Returns:
+        What the file says now.
+
+    Raises:
+        ConfigError: the file cannot be used as it stands, the value is out of its range, or the file cannot be written; nothing
+            was changed.
+    """
+    target = path.resolve()
+    text, mark = _read(target, str(path))
+    changed = changed_text(text, key, value, str(path))
+    found = read_settings(changed, str(path))
+    content = mark + changed.encode()
+    if len(content) > LARGEST_FILE:
+        raise ConfigError(str(path), None, f"the file would be larger than the {LARGEST_FILE // 1024} KB that settings may take")
+    try:
+        _replace(target, content)
+    except OSError as error:
+        raise ConfigError(str(path), None, f"the file cannot be written: {error.strerror}") from error
+    return found
+
+
+def changed_text(text: str, key: str, value: object, source: str) -> str:
+    """The settings' file `text`, which came from `source`, with the dotted `key` set to `value`.
+
+    Raises:
+        ConfigError: as `write_setting` says.
+    """
+    before = read_settings(text, source)
+    wanted = Configuration(before.settings).with_value(key, value, source).settings
+    edit = _find_edit(text, compose(text, source), key.split("."), value)
+    if "\r\n" in text:
+        edit = edit._replace(text=edit.text.replace("\n", "\r\n"))
+    changed = text[: edit.start] + edit.text + text[edit.end :]
+    try:
+        if read_settings(changed, source).settings == wanted:
+            return changed
+    except ConfigError:
+        pass
+    line = before.lines.get(key)
+    raise ConfigError(source, line, f"'{key}' is written in a way that can only be changed by hand. Nothing was changed.")
+
+
+def written(value: object) -> str:
+    """`value` as YAML on one line; empty for None."""
+    if value is None:
+        return ""
+    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and "e" in text and "." not in text:
+        text = text.replace("e", ".0e")  # YAML 1.1 knows no number without a point before its exponent
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"  # noqa: PLR2004 (what four digits can write)
+
+
+def _find_edit(text: str, root: yaml.Node | None, names: list[str], value: object) -> _Edit:
+    """Find where the value goes; `names` is the key's path."""
+    lines = _lines(names, value, "")
+    if root is None or root.start_mark.index == root.end_mark.index:
+        return _appended(text, len(text), lines)
+    if not isinstance(root, yaml.MappingNode):
+        return _Edit(root.start_mark.index, root.end_mark.index, lines.removesuffix("\n"))
+    node, depth = root, 0
+    while isinstance(node, yaml.MappingNode):
+        found = next(((key, each) for key, each in node.value if key.value == names[depth]), None)
+        if found is None:
+            return _added(text, node, names[depth:], value)
+        key_node, node = found
+        depth += 1
+        if depth == len(names):
+            return _replaced(text, key_node, node, value)
+    return _filled(text, key_node, node, names[depth:], value)
+
+
+def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: object) -> _Edit:
+    """Put the value in the place of another."""
+    new = written(value)
+    start, end = node.start_mark.index, _end(node, text)
+    old = text[start:end]
+    if header := _BLOCK_HEADER.match(old) if isinstance(node, yaml.ScalarNode) and node.style in {"|", ">"} else None:
+        new += header["comment"] or ""
+    colon = text.index(":", key.end_mark.index) + 1
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style:
+        # What stands on lines of its own goes to the key's line; a comment there stays behind it.
+        between = text[colon:start].rstrip(" \t")
+        return _Edit(colon, end, f" {new}" + between.removesuffix("\n").removesuffix("\r"))
+    if not new:
+        if text[colon:start].strip(" \t") or text[end:].lstrip(" \t").startswith((",", "}")):
+            new = "null"  # the old value stands on a line of its own, or between braces
+        else:
+            start = colon
+    elif start == colon:
+        new = f" {new}"
+    return _Edit(start, end, new)
+
+
+def _added(text: str, mapping: yaml.MappingNode, names: list[str], value: object) -> _Edit:
+    """Add a key at the end of a mapping that lacks it."""
+    if mapping.flow_style:
+        if not mapping.value:
+            place = mapping.start_mark.index + 1
+            return _Edit(place, place, _flow(names, value))
+        place = _end(mapping.value[-1][1], text)
+        return _Edit(place, place, f", {_flow(names, value)}")
+    first = mapping.value[0][0].start_mark
+    indent = text[first.index - first.column : first.index]
+    return _appended(text, _end(mapping, text, whole=True), _lines(names, value, indent))
+
+
+def _filled(text: str, key: yaml.Node, empty: yaml.Node, names: list[str], value: object) -> _Edit:
+    """Put the first key into a section that is there without any."""
+    start, end = empty.start_mark.index, empty.end_mark.index
+    before = text[key.start_mark.index - key.start_mark.column : key.start_mark.index]
+    if start == end and not before.strip():
+        return _appended(text, start, _lines(names, value, f"{before}  "))
+    return _Edit(start, end, f" {{{_flow(names, value)}}}" if start == end else f"{{{_flow(names, value)}}}")
+
+
+def _appended(text: str, place: int, lines: str) -> _Edit:
+    """Put whole lines behind the line that holds `place`."""
+    if place == 0 or text[place - 1] in "\r\n":
+        return _Edit(place, place, lines)
+    line_end = text.find("\n", place)
+    if line_end < 0:
+        return _Edit(len(text), len(text), f"\n{lines}")
+    return _Edit(line_end + 1, line_end + 1, lines)
+
+
+def _lines(names: list[str], value: object, indent: str) -> str:
+    """A key with its value on lines of their own, in as many sections as it lies."""
+    sections = "".join(f"{indent}{'  ' * depth}{name}:\n" for depth, name in enumerate(names[:-1]))
+    return f"{sections}{indent}{'  ' * (len(names) - 1)}{names[-1]}: {written(value)}".rstrip() + "\n"
+
+
+def _flow(names: list[str], value: object) -> str:
+    inner = f"{names[-1]}: {written(value) or 'null'}"
+    for name in reversed(names[:-1]):
+        inner = f"{name}: {{{inner}}}"
+    return inner
+
+
+def _end(node: yaml.Node, text: str, *, whole: bool = False) -> int:
+    """Where what is written of a node ends; PyYAML ends block collections at the next token, behind comments.
+
+    Args:
+        node: what was read.
+        text: where it was read.
+        whole: count the blank lines after a block of text as its own.
+    """
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last, text, whole=whole)
+    end: int = node.end_mark.index
+    if isinstance(node, yaml.ScalarNode) and node.style in {"|", ">"} and not whole:
+        end = node.start_mark.index + len(text[node.start_mark.index : end].rstrip())
+    return end
+
+
+def _read(path: Path, source: str) -> tuple[str, bytes]:
+    """The file's text and its byte order mark; the commented defaults when there is no file."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        return default_file(), b""
+    except OSError as error:
+        raise ConfigError(source, None, f"the file cannot be read: {error.strerror}") from error
+    if len(content) > LARGEST_FILE:
+        raise ConfigError(source, None, f"the file is larger than the {LARGEST_FILE // 1024} KB that settings may take")
+    mark = b"\xef\xbb\xbf" if content.startswith(b"\xef\xbb\xbf") else b""
+    try:
+        return content[len(mark) :].decode(), mark
+    except UnicodeDecodeError as error:
+        raise ConfigError(source, content[: error.start].count(b"\n") + 1, "the file is not text in UTF-8") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file beside `path` and put it in its place."""
+    private_folder(path.parent)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

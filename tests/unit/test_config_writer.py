@@ -1,0 +1,252 @@
+"""A setting that is changed from inside the program changes in the file, and nothing else in the file does."""
+
+from __future__ import annotations
+
+import stat
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mistral_chat.config import Settings
+from mistral_chat.config.layers import Configuration, leaves
+from mistral_chat.config.reader import LARGEST_FILE, read_file, read_settings
+from mistral_chat.config.reference import default_file
+from mistral_chat.config.writer import changed_text, write_setting, written
+from mistral_chat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+SHARES = st.floats(0, 1)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "model": WORDS.filter(str.strip),
+    "system": st.one_of(WORDS, st.sampled_from(["Two\nlines.", "yes", "0x10", "- a", "a: b # c", "\x85\u2028\ufeff\x1b[31m"])),
+    "titles": st.sampled_from(["first_line", "model"]),
+    "trash_days": st.integers(0, 400),
+    "sampling.temperature": st.floats(0, 5),
+    "sampling.top_p": SHARES,
+    "sampling.seed": st.one_of(st.none(), st.integers(0, 10**9)),
+    "context.size": st.integers(256, 100_000),
+    "context.read_ahead": st.booleans(),
+    "engine.threads": st.one_of(st.none(), st.integers(1, 64)),
+    "engine.lora": st.lists(WORDS, max_size=3).map(tuple),
+    "models.folder": st.one_of(st.none(), WORDS),
+    "keymap": st.dictionaries(st.sampled_from(["chat.stop", "app.quit"]), st.just("ctrl+x")),
+}
+CHANGES = st.sampled_from(sorted(VALUES)).flatmap(lambda key: st.tuples(st.just(key), VALUES[key]))
+COMMENTS = st.sampled_from(["", "", "# a note: with a colon", "#model: demo", "   # far in"])
+
+
+def spelled(draw: st.DrawFn, key: str, value: Any, indent: str) -> str:
+    """One of the ways in which a person may write a value, after the key's colon."""
+    note = draw(st.sampled_from(["", "", " # why", "   # 'because' \""]))
+    if value is None:
+        return draw(st.sampled_from(["", " ~", " null"])) + note
+    if isinstance(value, tuple) and value:
+        pad = indent + draw(st.sampled_from(["", "  "])) if indent else "  "
+        items = "".join(f"\n{pad}- {written(each)}{draw(st.sampled_from(['', ' # item']))}" for each in value)
+        return draw(st.sampled_from([f"{note}{items}", f" {written(value)}{note}"]))
+    if isinstance(value, str) and value.isascii() and value.isalnum() and value.isalpha() and value.lower() not in PLAIN_BOOLS:
+        block = f" |-{note}\n{indent}  {value}"
+        ways = [f" {value}{note}", f"   '{value}'{note}", block, *([f" >+\n{indent}  {value}\n\n"] if key == "system" else [])]
+        return draw(st.sampled_from(ways))
+    return f" {written(value)}{note}"
+
+
+PLAIN_BOOLS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
+
+
+@st.composite
+def files(draw: st.DrawFn) -> str:
+    """A settings' file as people write them."""
+    chosen = draw(st.lists(st.sampled_from(sorted(VALUES)), unique=True))
+    sections: dict[str, list[str]] = {}
+    for key in draw(st.permutations(chosen)):
+        section, _, name = key.rpartition(".")
+        sections.setdefault(section or key, []).append(name)
+    lines = ["---"] if draw(st.booleans()) else []
+    for section, names in sections.items():
+        lines += [draw(COMMENTS), ""][: draw(st.integers(0, 2))]
+        if section in names:
+            lines.append(f"{section}:{spelled(draw, section, draw(VALUES[section]), '')}")
+        elif draw(st.integers(0, 4)) == 0:
+            inside = ", ".join(f"{name}: {written(draw(VALUES[f'{section}.{name}'])) or '~'}" for name in names)
+            lines.append(f"{section}: {{{inside}}}{draw(st.sampled_from(['', ' # flow']))}")
+        else:
+            indent = draw(st.sampled_from([" ", "  ", "    "]))
+            lines.append(f"{section}:{draw(st.sampled_from(['', ' # section']))}")
+            for name in names:
+                lines += [f"{indent}{draw(COMMENTS)}".rstrip(" ")][: draw(st.integers(0, 1))]
+                lines.append(f"{indent}{name}:{spelled(draw, name, draw(VALUES[f'{section}.{name}']), indent)}")
+    lines += [draw(COMMENTS)]
+    return "\n".join(lines) + draw(st.sampled_from(["", "\n", "\n\n# the end\n"]))
+
+
+def rest_of(text: str, key: str) -> tuple[list[str], list[str]]:
+    """The lines of a file before and behind those that a key's value takes, its own line left out."""
+    lines = text.splitlines(keepends=True)
+    found = read_settings(text, "config.yaml").lines
+    start = found[key]
+    later = [line for line in found.values() if line > start]
+    return lines[: start - 1], lines[min(later) - 1 :] if later else []
+
+
+@settings(max_examples=400, deadline=None)
+@given(files(), CHANGES, st.sampled_from(["\n", "\r\n"]))
+def test_exactly_one_setting_changes_and_no_other_line(text: str, change: tuple[str, Any], line_end: str) -> None:
+    key, value = change
+    text = text.replace("\n", line_end)
+    before = read_settings(text, "config.yaml")
+    after = changed_text(text, key, value, "config.yaml")
+    read = read_settings(after, "config.yaml")
+    assert read.settings == Configuration(before.settings).with_value(key, value, "").settings
+    assert dict(leaves(read.settings))[key] == value
+    assert after.count("\n") == after.count(line_end) or "\n" not in text
+    if key in before.lines and after != text and "{" not in text:
+        ahead, behind = rest_of(text, key)
+        lines = after.splitlines(keepends=True)
+        assert lines[: len(ahead)] == ahead
+        assert not behind or lines[-len(behind) :] == behind
+    elif key not in before.lines:
+        opcodes = SequenceMatcher(None, text, after, autojunk=False).get_opcodes()
+        assert all(tag in {"equal", "insert"} for tag, *_ in opcodes) or "{" in text or "~" in text or "null" in text
+
+
+@given(CHANGES)
+def test_every_line_of_the_commented_defaults_stays_but_one(change: tuple[str, Any]) -> None:
+    key, value = change
+    before = default_file()
+    after = changed_text(before, key, value, "config.yaml")
+    assert dict(leaves(read_settings(after, "config.yaml").settings))[key] == value
+    old, new = before.split("\n"), after.split("\n")
+    assert len(old) == len(new)
+    assert sum(one != other for one, other in zip(old, new, strict=True)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value", "expected"),
+    [
+        ("", "model", "demo", 'model: "demo"\n'),
+        ("---\n# nothing yet\n", "model", "demo", '---\n# nothing yet\nmodel: "demo"\n'),
+        ("~\n", "sampling.seed", 5, "sampling:\n  seed: 5\n"),
+        ("? model\n: demo\n...\n# over\n", "model", "other", '? model\n: "other"\n...\n# over\n'),
+        ("--- # c\nmodel: &x !!str demo # y", "model", "other", '--- # c\nmodel: "other" # y'),
+        ("# mine", "sampling.seed", 5, "# mine\nsampling:\n  seed: 5\n"),
+        ("sampling: # how\n\nmodel: demo\n", "sampling.seed", 5, "sampling: # how\n  seed: 5\n\nmodel: demo\n"),
+        ("sampling: ~\n", "sampling.seed", 5, "sampling: {seed: 5}\n"),
+        ("sampling: {}\n", "sampling.seed", 5, "sampling: {seed: 5}\n"),
+        ("sampling: {seed: 4,  top_k: 1} # x\n", "sampling.seed", None, "sampling: {seed: null,  top_k: 1} # x\n"),
+        ("sampling:\n    seed: 4 # lucky\n", "sampling.seed", 5, "sampling:\n    seed: 5 # lucky\n"),
+        ("sampling:\n    seed: 4 # lucky\n", "sampling.seed", None, "sampling:\n    seed: # lucky\n"),
+        ("sampling:\n    seed: # lucky\n", "sampling.seed", 5, "sampling:\n    seed: 5 # lucky\n"),
+        ("theme:   'mistral-dark'   # night\n", "theme", "mistral-light", 'theme:   "mistral-light"   # night\n'),
+        ("system: | # who\n  One\n  two\n\nmodel: demo\n", "system", "Three", 'system: "Three" # who\n\nmodel: demo\n'),
+        ("system: |+\n  One\n\n\n", "model", "demo", 'system: |+\n  One\n\n\nmodel: "demo"\n'),
+        (
+            "engine:\n  lora: # mine\n  # the first\n  - a.gguf # best\n  - b.gguf\n  # later\n  threads: 4\n",
+            "engine.lora",
+            ("c.gguf",),
+            'engine:\n  lora: ["c.gguf"] # mine\n  # the first\n  # later\n  threads: 4\n',
+        ),
+        ("{model: demo}", "trash_days", 3, "{model: demo, trash_days: 3}"),
+        ("model: demo\r\n", "trash_days", 3, "model: demo\r\ntrash_days: 3\r\n"),
+        ("model:\n  demo\n", "model", "other", 'model:\n  "other"\n'),
+        ("sampling.temperature: 1\n".replace(".", ":\n  "), "sampling.top_k", 3, "sampling:\n  temperature: 1\n  top_k: 3\n"),
+    ],
+)
+def test_where_a_value_is_put(text: str, key: str, value: object, expected: str) -> None:
+    assert changed_text(text, key, value, "config.yaml") == expected
+
+
+@pytest.mark.parametrize("number", [1e-7, 5e-324, 1e16, 0.1, 3.0])
+def test_numbers_of_every_size_are_read_back(number: float) -> None:
+    if number <= 5:
+        after = changed_text("", "sampling.temperature", number, "config.yaml")
+        assert read_settings(after, "config.yaml").settings.sampling.temperature == number
+    assert "." in written(number)
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize(
+        ("text", "place"),
+        [
+            ("model: demo\nnope: 1\n", "config.yaml:2: "),
+            ("model: [\n", "config.yaml:2: "),
+            ("a: &b 1\nc: *b\n", "config.yaml:2: "),
+        ],
+    )
+    def test_a_file_that_cannot_be_read_stays_as_it_is(self, tmp_path: Path, text: str, place: str) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            write_setting(path, "trash_days", 3)
+        assert place in str(caught.value)
+        assert path.read_text() == text
+
+    def test_a_value_out_of_its_range_names_it(self) -> None:
+        with pytest.raises(ConfigError, match="trash_days must be from 0"):
+            changed_text("", "trash_days", -1, "config.yaml")
+        with pytest.raises(ConfigError, match="temperature must be from 0 to 5"):
+            changed_text("", "sampling.temperature", 9.0, "config.yaml")
+
+    def test_what_can_only_be_changed_by_hand_is_left_alone(self) -> None:
+        with pytest.raises(ConfigError, match=r"config\.yaml:2: 'engine.lora' .* by hand"):
+            changed_text("engine:\n  ? lora # why: because\n  : - x.gguf\n", "engine.lora", ("y.gguf",), "config.yaml")
+
+    def test_a_file_that_would_be_too_large_is_not_written(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text("# " + "x" * (LARGEST_FILE - 10))
+        with pytest.raises(ConfigError, match="larger than"):
+            write_setting(path, "model", "demo")
+        assert path.stat().st_size == LARGEST_FILE - 8
+
+    def test_text_that_is_no_utf_8_is_told_with_its_line(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_bytes(b"model: demo\nsystem: \xff\n")
+        with pytest.raises(ConfigError, match=r"config\.yaml:2: "):
+            write_setting(path, "trash_days", 3)
+
+    def test_a_folder_that_may_not_be_written_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(ConfigError, match=r"config\.yaml: the file cannot be"):
+            write_setting(tmp_path / "file" / "config.yaml", "trash_days", 3)
+
+
+class TestTheFile:
+    def test_it_is_made_of_the_commented_defaults_and_is_private(self, tmp_path: Path) -> None:
+        path = tmp_path / "new" / "config.yaml"
+        found = write_setting(path, "sampling.temperature", 0.2)
+        assert found.settings.sampling.temperature == 0.2
+        assert path.read_text() == default_file().replace("temperature: 0.7", "temperature: 0.2")
+        assert read_file(path) == found
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert [each.name for each in path.parent.iterdir()] == ["config.yaml"], "a part was left behind"
+
+    def test_it_is_private_after_a_change_and_keeps_its_mark(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_bytes(b"\xef\xbb\xbfmodel: demo\n")
+        path.chmod(0o644)
+        write_setting(path, "model", "other")
+        assert path.read_bytes() == b'\xef\xbb\xbfmodel: "other"\n'
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def test_a_link_stays_a_link(self, tmp_path: Path) -> None:
+        real = tmp_path / "dotfiles" / "chat.yaml"
+        real.parent.mkdir()
+        real.write_text("model: demo\n")
+        link = tmp_path / "config.yaml"
+        link.symlink_to(real)
+        write_setting(link, "trash_days", 3)
+        assert link.is_symlink()
+        assert real.read_text() == "model: demo\ntrash_days: 3\n"
+
+    def test_settings_that_are_set_to_what_they_are_stay(self) -> None:
+        text = default_file()
+        for key, value in leaves(Settings()):
+            if key not in {"models.catalog", "personas"}:
+                text = changed_text(text, key, value, "config.yaml")
+        assert text == default_file()
