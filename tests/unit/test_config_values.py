@@ -1,0 +1,68 @@
+"""What a person types for one setting becomes that setting's value, or is refused with a reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from mistral_chat.config import Settings
+from mistral_chat.config.layers import leaves
+from mistral_chat.config.values import choices, is_single, is_text, shown, typed_value
+from mistral_chat.errors import ConfigError
+
+
+def test_every_single_default_can_be_typed_as_it_is_shown() -> None:
+    for key, value in leaves(Settings()):
+        if is_single(key):
+            assert typed_value(key, shown(value)) == value, key
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("sampling.temperature", " 0.2 ", 0.2),
+        ("sampling.temperature", "1", 1.0),
+        ("sampling.seed", "  ", None),
+        ("sampling.seed", "7", 7),
+        ("context.read_ahead", "false", False),
+        ("titles", "model", "model"),
+        ("system", "Be: brief # please\nand kind", "Be: brief # please\nand kind"),
+        ("system", "", ""),
+        ("models.folder", "", None),
+        ("models.folder", "/disk/no", "/disk/no"),
+        ("engine.lora", "a.gguf, b.gguf:0.5,", ("a.gguf", "b.gguf:0.5")),
+        ("engine.lora", "", ()),
+    ],
+)
+def test_what_is_typed_is_what_is_set(key: str, text: str, value: object) -> None:
+    assert typed_value(key, text) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "why"),
+    [
+        ("sampling.temperature", "hot", "must be a number, not the text 'hot'"),
+        ("sampling.temperature", "9", "temperature must be from 0 to 5"),
+        ("sampling.temperature", "", "must be a number, not empty"),
+        ("sampling.top_k", "1.5", "must be a whole number"),
+        ("sampling.top_k", "[1", "is not a whole number"),
+        ("sampling.top_k", "3, seed: 5", "a whole number"),
+        ("sampling.top_k", "3\n  seed: 5", "a whole number"),
+        ("sampling.top_k", "\x1b[31m", "cannot stand in YAML"),
+        ("engine.kv_type", "q4_0", "must be one of f16, q8_0"),
+        ("context.size", "12", "size must be from 256"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_reason(key: str, text: str, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        typed_value(key, text)
+    assert why in caught.value.problem
+
+
+def test_what_there_is_to_choose_from() -> None:
+    assert choices("engine.kv_type") == ("f16", "q8_0")
+    assert choices("snapshots.enabled") == ("true", "false")
+    assert choices("sampling.seed") == choices("model") == ()
+    assert is_text("models.folder")
+    assert not is_text("sampling.seed")
+    assert not is_single("personas")
+    assert shown({"chat.stop": "f12", "app.quit": "f11"}) == "chat.stop, app.quit"
