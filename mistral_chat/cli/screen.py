@@ -95,7 +95,7 @@ def _run(
         system=system,
         persona=persona,
         saved=saved,
-        shelf=ProgramShelf(program),
+        shelf=ProgramShelf(program, saved=saved),
         forget=program.forget_snapshots,
     )
     app.run()

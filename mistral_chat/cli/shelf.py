@@ -40,9 +40,16 @@ def _free_memory() -> Memory | None:
 class ProgramShelf:
     """The weights of one run of the program."""
 
-    def __init__(self, program: Program, *, memory: Callable[[], Memory | None] = _free_memory) -> None:
-        """Look where `program` looks; `memory` says what is free on this machine."""
+    def __init__(self, program: Program, *, memory: Callable[[], Memory | None] = _free_memory, saved: bool = True) -> None:
+        """Look where `program` looks.
+
+        Args:
+            program: this run.
+            memory: says what is free on this machine.
+            saved: whether this run may write settings.
+        """
         self._program = program
+        self._saved = saved
         self._memory = memory
 
     def look(self, wanted: str, in_use: str | None) -> Stock:
@@ -94,11 +101,23 @@ class ProgramShelf:
                 note=value.note,
             )
 
-    def keep(self, spec: str) -> str:
-        """Say what to write into the settings' file to begin with `spec` next time."""
-        if spec == self._program.settings.model:
+    def keep(self, spec: str, *, first: bool) -> str:
+        """Write `spec` into the settings' file, unless a person named another model for this run; else say what to write."""
+        from mistral_chat.config.writer import write_setting
+        from mistral_chat.errors import ConfigError
+
+        file, configuration = self._program.paths.config_file, self._program.configuration
+        if spec == configuration.settings.model:
             return ""
-        return f"To begin with it next time, write “model: {spec}” in {self._program.paths.config_file}."
+        by_hand = f"To begin with it next time, write “model: {spec}” in {file}."
+        source = configuration.sources.get("model", str(file))
+        if not first or not self._saved or not source.startswith(str(file)):
+            return by_hand
+        try:
+            write_setting(file, "model", spec)
+        except ConfigError as error:
+            return f"{error} {by_hand}"
+        return f"The next start begins with it: {file} says so."
 
     def _choices(self, library: Library, wanted: str, memory: Memory | None, *, in_use: bool) -> list[Choice]:
         """What can be had, and what was asked for where no catalog names it."""

@@ -119,6 +119,11 @@ class Shelf(Protocol):
         """
         ...
 
-    def keep(self, spec: str) -> str:
-        """Say how a person makes `spec` the model that the next start begins with; empty when it is that already."""
+    def keep(self, spec: str, *, first: bool) -> str:
+        """Let the next start begin with `spec`, or say how a person does that; gives what is to be told, if anything.
+
+        Args:
+            spec: what was taken.
+            first: whether there was no model before; only then is the settings' file written.
+        """
         ...

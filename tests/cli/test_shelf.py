@@ -100,10 +100,33 @@ def test_a_damaged_file_is_told_with_its_reason(program: Program, tmp_path: Path
     assert [name for name, _ in stock.unusable] == [str(path)]
 
 
-def test_the_next_start_is_spoken_of_only_when_it_would_differ(program: Program) -> None:
+def test_the_first_choice_is_what_the_next_start_begins_with(tmp_path: Path, program: Program) -> None:
+    file = program.paths.config_file
+    file.write_text("# mine\ntheme: mistral-light  # bright\n", encoding="utf-8")
     shelf = ProgramShelf(program, memory=lambda: LAPTOP)
-    assert shelf.keep(DEFAULT) == ""
-    assert str(program.paths.config_file) in shelf.keep("demo")
+    assert shelf.keep(DEFAULT, first=True) == "", "the default needs no word"
+    assert "write “model: demo”" in shelf.keep("demo", first=False), "a change for this run is not kept"
+    assert "write “model: demo”" in ProgramShelf(program, saved=False).keep("demo", first=True), "nothing is kept of such a run"
+    assert "mine" in file.read_text("utf-8")
+    assert "model" not in file.read_text("utf-8")
+    assert "The next start begins with it" in shelf.keep("demo", first=True)
+    assert file.read_text("utf-8").startswith("# mine\ntheme: mistral-light  # bright\n")
+    assert echo_program(environ=program.environ).settings.model == "demo"
+
+
+def test_a_model_named_for_one_run_leaves_the_settings_alone(program: Program) -> None:
+    named = echo_program(environ={**program.environ, "MISTRAL_CHAT_MODEL": "pocket"})
+    assert "write “model: demo”" in ProgramShelf(named).keep("demo", first=True)
+    assert not program.paths.config_file.exists()
+
+
+def test_settings_that_cannot_be_changed_are_told_with_what_to_write(program: Program) -> None:
+    shelf = ProgramShelf(program)
+    assert shelf.keep(DEFAULT, first=True) == ""
+    program.paths.config_file.mkdir()
+    told = shelf.keep("demo", first=True)
+    assert "write “model: demo”" in told
+    assert str(program.paths.config_file) in told
 
 
 def test_fetching_tells_where_it_stands_and_remembers_what_was_begun(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ class StillShelf:
         stop.wait(30)
         yield Arrival(stage="paused", here=self._moment.here, total=self._moment.total)
 
-    def keep(self, spec: str) -> str:
+    def keep(self, spec: str, *, first: bool) -> str:
         return ""
 
 

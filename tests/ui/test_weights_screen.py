@@ -173,6 +173,9 @@ async def test_quitting_pauses_the_download(first: FirstRun) -> None:
 async def test_a_click_looks_and_a_double_click_takes(first: FirstRun) -> None:
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
+        await until_drawn(pilot, "leaves this computer.")
+        await until_drawn(pilot, "disk free")
+        await pilot.pause()
         row = rows(first.app).split("\n").index(next(row for row in rows(first.app).split("\n") if "SmolLM2" in row))
         await pilot.click(offset=(8, row))
         await pilot.pause()
@@ -196,7 +199,8 @@ async def test_weights_of_other_programs_are_used_where_they_lie(first: FirstRun
         await pilot.press("enter")
         await chatting(pilot, first)
         assert first.chat.model == shown.spec
-        assert f"model: {shown.spec}"[:40] in first.chat.notice.text, "a person learns how to begin with it next time"
+        await until(pilot, lambda: "The next start begins with it" in first.chat.notice.text)
+        assert shown.spec in (first.folder / "config.yaml").read_text("utf-8"), "the first choice is not asked for again"
     assert not list(first.target.parents[2].rglob("*.gguf")), "nothing is copied"
 
 

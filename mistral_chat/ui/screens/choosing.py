@@ -13,6 +13,8 @@ from mistral_chat.ui.screens.replying import ReplyingScreen
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from textual.worker import Worker
+
     from mistral_chat.chat import Chat, ChatEvent
     from mistral_chat.errors import MistralChatError
 
@@ -50,12 +52,14 @@ class ChoosingScreen(ReplyingScreen):
         problem = str(self.trouble) if self.trouble is not None else ""
         screen = WeightsScreen(shelf, wanted=self.model, in_use=in_use, problem=problem)
         spec = await self.app.push_screen_wait(screen)
-        if spec is not None:
-            await self.use_model(spec)
-            if told := shelf.keep(spec):
-                self.notice.tell(told)
+        if spec is None:
+            return
+        loading = await self.use_model(spec)
+        await loading.wait()
+        if self.trouble is None and (told := await asyncio.to_thread(shelf.keep, spec, first=in_use is None)):
+            self.notice.tell(told)
 
-    async def use_model(self, spec: str) -> None:
+    async def use_model(self, spec: str) -> Worker[None]:
         """Go on with the model `spec`, as ``-m`` names it. A reply that is being written is stopped; what it has stays."""
         if self.replying:
             self.stop()
@@ -64,4 +68,4 @@ class ChoosingScreen(ReplyingScreen):
         self.model, self.trouble = spec, None
         self.show_welcome()
         self.show_hints()
-        self.load_model()
+        return self.load_model()
