@@ -55,8 +55,11 @@ class ChoosingScreen(ReplyingScreen):
         if spec is None:
             return
         loading = await self.use_model(spec)
-        await loading.wait()
-        if self.trouble is None and (told := await asyncio.to_thread(shelf.keep, spec, first=in_use is None)):
+        # It ends early where another load takes its place.
+        await asyncio.gather(loading.wait(), return_exceptions=True)
+        if loading.is_cancelled or self.trouble is not None:
+            return
+        if told := await asyncio.to_thread(shelf.keep, spec, first=in_use is None):
             self.notice.tell(told)
 
     async def use_model(self, spec: str) -> Worker[None]:
