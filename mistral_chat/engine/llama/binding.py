@@ -13,11 +13,11 @@ from collections import deque
 from functools import cache
 from typing import Any
 
-# Both must stand before the library is loaded. ggml forks a debugger onto the terminal when it aborts, and OpenMP's threads spin
-# while they wait for each other: with one more busy program on two cores the demo model then wrote 1 to 19 tokens a second, and
-# 53 when the threads sleep instead.
+# Both must stand before the library is loaded. ggml forks a debugger onto the terminal when it aborts. And OpenMP's threads spin
+# for long while they wait for each other, which is ruinous as soon as anything else runs: on two cores the demo model writes 86
+# tokens a second when nothing does, and 1 to 19 beside a busy program. Spinning shortly before they sleep keeps 77 and 22 to 29.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import llama_cpp
 
