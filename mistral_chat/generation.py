@@ -228,7 +228,7 @@ class Cancel:
 
 
 class Engine(Protocol):
-    """Turns a history into a reply. All but `count`, `describe` and `facts` belong to one thread."""
+    """Turns a history into a reply. All but `count`, `limits`, `describe` and `facts` belong to one thread."""
 
     @property
     def facts(self) -> EngineFacts:
@@ -265,6 +265,9 @@ class Engine(Protocol):
 
     def count(self, text: str) -> int:
         """How many tokens `text` takes as a message. May be called from any thread."""
+
+    def limits(self, text: str) -> str | None:
+        """Say what in `text` the model cannot tell from its format's own marks, as a sentence; None if nothing. From any thread."""
 
     def describe(self, history: History) -> Prompt:
         """What the model would be given for `history` and its draft, without touching the cache; from any thread.

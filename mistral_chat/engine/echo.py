@@ -143,6 +143,9 @@ class EchoEngine:
         """How many words `text` has."""
         return len(_WORD.findall(text))
 
+    def limits(self, text: str) -> str | None:
+        """Nothing: its marks are no text."""
+
     def describe(self, history: History) -> Prompt:
         """What it would be given; see `Engine.describe`."""
         draft = bool(history.draft.strip())

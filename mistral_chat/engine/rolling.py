@@ -98,6 +98,10 @@ class RollingEngine(Prompting):
         """How many tokens `text` takes as a message."""
         return self._format.count(text)
 
+    def limits(self, text: str) -> str | None:
+        """What in `text` looks like the format's own marks; see `Engine.limits`."""
+        return self._format.limits(text)
+
     def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
         """Answer the last turn of `history`; see `Engine.reply`."""
         began = self._clock()

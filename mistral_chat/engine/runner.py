@@ -123,6 +123,11 @@ class Runner:
         engine = self._engine
         return engine.count(text) if engine is not None else None
 
+    def limits(self, text: str) -> str | None:
+        """What the model takes for its format's own marks in `text`, as `Engine.limits` says; None until the engine is ready."""
+        engine = self._engine
+        return engine.limits(text) if engine is not None else None
+
     def describe(self, history: History) -> Prompt | None:
         """What the model would be given, as `Engine.describe` says; None until the engine is ready. From any thread."""
         engine = self._engine

@@ -55,6 +55,14 @@ def spelled(prompt: Any) -> str:
     return "".join(piece.text for part in prompt.parts for piece in part.pieces if not piece.is_control)
 
 
+async def test_text_that_looks_like_the_formats_own_marks_is_told_through_the_thread() -> None:
+    runner = Runner(lambda _progress: weightless_engine(WordyCells(2048), FORMATS[min(FORMATS)]))
+    await runner.wait_ready()
+    assert runner.limits("a ☰ b") == "The model reads the ☰ in this text as a border."
+    assert runner.limits("a b") is None
+    runner.close()
+
+
 def test_a_draft_is_shown_as_it_would_be_read(engine: Engine) -> None:
     history = talk(engine)
     before = engine.ledger

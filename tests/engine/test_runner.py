@@ -128,7 +128,7 @@ async def test_deltas_come_while_the_engine_still_writes(runner: Runner, engine:
 
 
 async def test_before_it_is_loaded_nothing_is_known(runner: Runner, engine: SlowEngine) -> None:
-    assert (runner.facts, runner.ledger, runner.count("a b")) == (None, None, None)
+    assert (runner.facts, runner.ledger, runner.count("a b"), runner.limits("a b")) == (None, None, None, None)
     facts = await runner.wait_ready()
     assert (runner.facts, runner.ledger, runner.count("a b")) == (facts, engine.ledger, 2)
     runner.start()

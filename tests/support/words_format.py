@@ -125,7 +125,7 @@ class ChatFormat:
         return len(self._tokenizer.tokenize(text))
 
     def limits(self, text: str) -> str | None:
-        return None
+        return "The model reads the ☰ in this text as a border." if "☰" in text else None
 
 
 FORMATS: Mapping[str, Callable[[WordsTokenizer], PromptFormat]] = {
