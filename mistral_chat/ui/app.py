@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mistral_chat.config import Settings
     from mistral_chat.engine.runner import Runner
     from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.ui.preferences import Preferences
     from mistral_chat.ui.shelf import Shelf
 
 _WATCHDOG_SECONDS: Final = 2.0
@@ -77,6 +78,7 @@ class MistralChatApp(App[None]):
         system: str | None = None,
         persona: str = "",
         shelf: Shelf | None = None,
+        preferences: Preferences | None = None,
         forget: Callable[[Iterable[str]], object] = tuple,
         saved: bool = True,
     ) -> None:
@@ -91,6 +93,7 @@ class MistralChatApp(App[None]):
             system: the system prompt of new conversations, in place of the settings'.
             persona: the name of the persona for new conversations.
             shelf: the weights that are here and that can be had; without it no model can be chosen in the app.
+            preferences: the settings' file; without it no setting can be changed in the app.
             forget: drops what else was kept of conversations that were deleted for good, by their ids.
             saved: whether what is said is kept; said on the screen when it is not.
         """
@@ -104,6 +107,7 @@ class MistralChatApp(App[None]):
             system=system,
             persona=persona,
             shelf=shelf,
+            preferences=preferences,
             forget=forget,
         )
         self._first = conversation_id
@@ -116,11 +120,15 @@ class MistralChatApp(App[None]):
     @property
     def known_bindings(self) -> dict[str, Binding]:
         """Every binding that a person can remap, by its id."""
+        from mistral_chat.ui.screens.prompt import PromptScreen
+        from mistral_chat.ui.screens.settings import SettingsScreen
         from mistral_chat.ui.screens.weights import WeightsScreen
         from mistral_chat.ui.widgets.conversation_list import ConversationList
+        from mistral_chat.ui.widgets.list_filter import ListFilter
         from mistral_chat.ui.widgets.transcript import Transcript
 
-        return known_bindings((type(self), ChatScreen, Composer, ConversationList, Transcript, WeightsScreen))
+        screens = (ChatScreen, WeightsScreen, SettingsScreen, PromptScreen)
+        return known_bindings((type(self), *screens, Composer, ConversationList, ListFilter, Transcript))
 
     def get_default_screen(self) -> Screen[None]:
         """Begin with the chat."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mistral_chat.config import Settings
     from mistral_chat.engine.runner import Runner
     from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.ui.preferences import Preferences
     from mistral_chat.ui.shelf import Shelf
 
 
@@ -35,3 +36,5 @@ class Rooms:
     """Drops what else was kept of conversations that were deleted for good, by their ids: KV states on the disk."""
     shelf: Shelf | None = None
     """The weights that are here and that can be had; None where they are not to be chosen."""
+    preferences: Preferences | None = None
+    """The settings' file; None where it is not to be changed."""

@@ -36,6 +36,9 @@ COMMANDS: Final = (
     Slash("delete", "delete", "move the conversation to the trash"),
     Slash("trash", "trash", "see what was deleted, take it back, or delete it for good"),
     Slash("export", "export_with", "write the conversation to a Markdown file", "FILE"),
+    Slash("prompt", "prompt", "see exactly what the model is given"),
+    Slash("unsaved", "unsaved", "hold a conversation that is not saved, or go back"),
+    Slash("settings", "settings", "see every setting, and change it"),
     Slash("theme", "app.change_theme", "choose the colours"),
     Slash("quit", "app.quit", "save everything and quit"),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from mistral_chat.cli.preferences import ProgramPreferences
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.runner import Runner
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
+    from mistral_chat.cli.wiring import Program
     from mistral_chat.engine.runner import LoadProgress
     from mistral_chat.generation import Cancel, Engine, Event, History, Sampling
     from mistral_chat.ui.screens.chat import ChatScreen
@@ -68,6 +70,8 @@ class Stage:
     gate: threading.Event = field(default_factory=threading.Event)
     loaded: threading.Event = field(default_factory=threading.Event)
     path: Any = None
+    program: Program | None = None
+    """Whose settings can be changed."""
     forgotten: list[str] = field(default_factory=list)
     """What was deleted for good."""
     moment: datetime = NOON
@@ -87,6 +91,7 @@ class Stage:
             now=lambda: self.moment,
             conversation_id=self.conversation_id,
             saved=self.saved,
+            preferences=ProgramPreferences(self.program) if self.program is not None else None,
             forget=self.forgotten.extend,
         )
 

@@ -80,14 +80,14 @@ async def test_f1_shows_and_hides_help() -> None:
 
 
 async def test_a_key_can_be_changed_in_the_settings() -> None:
-    stage = Stage(settings=replace(Settings(), keymap={"chat.new": "f12", "chat.nwe": "f11", "chat.rename": "f4"}))
+    stage = Stage(settings=replace(Settings(), keymap={"chat.new": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await until(pilot, lambda: "Did you mean 'chat.new'?" in stage.screen.notice.text)
         assert "f4 is given to both" in stage.screen.notice.text
         await say(pilot, stage, "Hello")
         await answered(pilot, stage)
-        await pilot.press("f12")
+        await pilot.press("alt+n")
         await until(pilot, lambda: "A new conversation" in drawn(stage))
 
 

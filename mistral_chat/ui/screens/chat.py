@@ -11,8 +11,8 @@ from textual.containers import Container, Vertical
 from textual.widgets import Static, TextArea
 
 from mistral_chat.errors import MistralChatError, WeightsNotFound
-from mistral_chat.ui.screens.reading import ReadingScreen
 from mistral_chat.ui.screens.replying import Page
+from mistral_chat.ui.screens.unsaved import UnsavedScreen
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.placard import Placard
@@ -41,7 +41,7 @@ def _binding(key: str, action: str, description: str, tooltip: str, *, priority:
     return Binding(key, action, description, tooltip=tooltip, id=f"chat.{name}", show=False, priority=priority)
 
 
-class ChatScreen(ReadingScreen):
+class ChatScreen(UnsavedScreen):
     """Shows one conversation at a time, and all the others beside it."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
@@ -76,8 +76,16 @@ class ChatScreen(ReadingScreen):
         _binding("f4", "delete", "Delete", "Move the conversation to the trash"),
         _binding("f7", "models", "Models", "Choose another model, and fetch it where it is not here", priority=True),
         _binding("f10", "trash", "Trash", "See what was deleted, take it back, or delete it for good"),
+        _binding("f12,ctrl+comma", "settings", "Settings", "See every setting, and change it", priority=True),
+        _binding("ctrl+l", "prompt", "Look at the prompt", "See exactly what the model is given", priority=True),
+        _binding(
+            "ctrl+t", "unsaved", "Unsaved conversation", "Begin a conversation that is not saved, or go back", priority=True
+        ),
         _binding("f5", "retry", "Load the model again", "Look for the model again and load it"),
-        _binding("f8", "undo", "Take back", "Take the last conversation out of the trash again"),
+        _binding("f8", "undo", "Undo", "Take back what was done last: delete, archive, rename, pin, tag, edit, regenerate"),
+        _binding("alt+a", "archive", "Archive", "Put the conversation into the archive, or back into the list", priority=True),
+        _binding("alt+v", "archived", "Archived conversations", "List what is archived, or go back", priority=True),
+        _binding("alt+f", "filter", "Filter the list", "Narrow the list of conversations down as you type", priority=True),
     ]
 
     def __init__(self, rooms: Rooms, *, open_first: str | None = None, warning: str = "") -> None:
@@ -117,12 +125,13 @@ class ChatScreen(ReadingScreen):
     async def furnish(self) -> None:
         """Bring in what the first screen does without, and open the store."""
         from mistral_chat.ui.widgets.conversation_list import ConversationList
+        from mistral_chat.ui.widgets.list_filter import ListFilter
         from mistral_chat.ui.widgets.transcript import Transcript
 
         self.transcript = Transcript()
         self.transcript.display = False
-        self.conversations = ConversationList()
-        await self.query_one("#side").mount(self.conversations)
+        self.conversations, self.list_filter = ConversationList(), ListFilter()
+        await self.query_one("#side").mount(self.list_filter, self.conversations)
         await self.query_one("#stage").mount(self.transcript)
         self._furnished = True
         self.open_store()
@@ -192,7 +201,8 @@ class ChatScreen(ReadingScreen):
         else:
             keys = [("Enter", "send"), ("Ctrl+J", "new line"), ("Ctrl+O", "choose a conversation"), ("Ctrl+P", "all commands")]
             kept = "Nothing leaves this computer" + ("." if self.rooms.saved else ", and nothing of this is kept.")
-            self.placard.show("A new conversation", [f"Write a message below. {kept}"], keys)
+            heading = "A new conversation" if self.rooms.saved else "A conversation that is not saved"
+            self.placard.show(heading, [f"Write a message below. {kept}"], keys)
 
     def show_hints(self) -> None:
         """Show the keys that help now."""
@@ -234,8 +244,8 @@ class ChatScreen(ReadingScreen):
         self.notice.tell(event.reason, trouble=True)
 
     @on(NoticeBar.ActionTaken)
-    async def _offer_taken(self) -> None:
-        await self.action_undo()
+    def _offer_taken(self) -> None:
+        self.action_undo()
 
     # Actions.
 
@@ -246,6 +256,7 @@ class ChatScreen(ReadingScreen):
         if self.replying:
             self.stop()
             return
+        self.leave_list()
         self.remove_class("-list")
         self.composer.focus()
 

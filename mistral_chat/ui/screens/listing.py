@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from textual import work
 from textual.actions import SkipAction
 
+from mistral_chat.errors import MistralChatError
 from mistral_chat.ui.screens.choosing import ChoosingScreen
+from mistral_chat.ui.screens.replying import Page
 from mistral_chat.ui.shown import ShownConversation
 
 if TYPE_CHECKING:
@@ -106,10 +110,27 @@ class ListingScreen(ChoosingScreen):
         from mistral_chat.ui.screens.trash import TrashScreen
 
         if self.store is not None:
-            taken = await self.app.push_screen_wait(TrashScreen(self.store, self.rooms.forget))
+            taken = await self.app.push_screen_wait(TrashScreen(self.store, self._forget))
             self.list_conversations()
             if taken is not None:
                 await self.open(taken)
+
+    async def _forget(self, gone: list[str]) -> None:
+        """Keep nothing of conversations that were deleted for good: in the model's cache, on the disk, on the screen."""
+        for conversation_id in gone:
+            if self.runner is not None:
+                # An engine that failed holds nothing.
+                with suppress(MistralChatError):
+                    await self.runner.forget(conversation_id)
+        await asyncio.to_thread(self.rooms.forget, gone)
+        if self._trashed in gone:
+            self._trashed = None
+        if self.page.conversation_id in gone:
+            # Another window put it into the trash. Its draft went with it.
+            self.page = Page(None)
+            self.composer.set_draft("")
+            await self.open(None)
+        self.show_memory()
 
     async def action_undo(self) -> None:
         """Take the conversation that was deleted last out of the trash, and open it."""

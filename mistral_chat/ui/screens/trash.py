@@ -18,7 +18,7 @@ from mistral_chat.ui.screens.confirm import ConfirmScreen
 from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from textual.app import ComposeResult
 
@@ -56,7 +56,7 @@ class TrashScreen(ModalScreen["str | None"]):
         ),
     ]
 
-    def __init__(self, store: ConversationStore, forget: Callable[[Iterable[str]], object]) -> None:
+    def __init__(self, store: ConversationStore, forget: Callable[[list[str]], Awaitable[None]]) -> None:
         """List the trash of `store`; `forget` drops what else was kept of conversations that are gone."""
         super().__init__()
         self._store = store
@@ -101,10 +101,10 @@ class TrashScreen(ModalScreen["str | None"]):
     @on(Button.Pressed, "#empty")
     def _empty(self) -> None:
         if self._found:
-            self._destroy(self._found, "Empty the trash?")
+            self._destroy(self._found, "Empty the trash?", everything=True)
 
     @work(group="destroy", exclusive=True, exit_on_error=False)
-    async def _destroy(self, doomed: list[Summary], question: str) -> None:
+    async def _destroy(self, doomed: list[Summary], question: str, *, everything: bool = False) -> None:
         many = "It is" if len(doomed) == 1 else f"All {len(doomed)} conversations are"
         ask = ConfirmScreen(
             question, f"{many} destroyed, with everything that was said. This cannot be taken back.", yes="Delete", no="Keep"
@@ -112,15 +112,19 @@ class TrashScreen(ModalScreen["str | None"]):
         if not await self.app.push_screen_wait(ask):
             return
         self._tell("Deleting …")
+        ids = [one.conversation_id for one in doomed]
+        told = ""
         try:
-            whole = await asyncio.to_thread(_delete, self._store, [one.conversation_id for one in doomed], self._forget)
+            if not await asyncio.to_thread(_delete, self._store, None if everything else ids[0]):
+                told = "Deleted. Another window is reading; the last traces go when it lets go."
         except StoreError as error:
-            self._show()
-            self._tell(str(error))
-            return
+            told = str(error)
+        # Whatever happened on the way, nothing else may be kept of what is gone.
+        left = {one.conversation_id for one in self._store.summaries(where="trash", limit=-1)}
+        await self._forget([one for one in ids if one not in left])
         self._show()
-        if not whole:
-            self._tell("Deleted. Another window is open; the last traces go when it is closed.")
+        if told:
+            self._tell(told)
 
     def _marked(self) -> Summary | None:
         place = self.query_one(TrashList).highlighted
@@ -144,15 +148,17 @@ def _line(summary: Summary) -> Content:
     return Content.assemble(title, "  ", (f"deleted {summary.trashed.astimezone():%d %B %Y}", "$foreground 65%"))
 
 
-def _delete(store: ConversationStore, conversation_ids: list[str], forget: Callable[[Iterable[str]], object]) -> bool:
-    """Delete for good on a connection of its own; says whether no trace is left."""
+def _delete(store: ConversationStore, conversation_id: str | None) -> bool:
+    """Delete one conversation for good, or all that are in the trash; says whether no trace is left.
+
+    It may take seconds, and has a connection of its own.
+    """
     another = store.another()
-    whole = True
     try:
-        for conversation_id in conversation_ids:
-            whole = another.delete(conversation_id)
+        if conversation_id is not None:
+            return another.delete(conversation_id)
+        another.empty_trash()
+        return not another.purge_owed()
     finally:
         if another.database is not store.database:
             another.close()
-    forget(conversation_ids)
-    return whole

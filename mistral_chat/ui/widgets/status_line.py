@@ -29,6 +29,8 @@ class Status:
     """Tokens in the model's window."""
     window: int = 0
     """How many tokens it holds; 0 while nobody knows."""
+    unsaved: bool = False
+    """Whether nothing of what is said is kept."""
     queued: int = 0
     """Messages that wait for their turn."""
     hints: tuple[tuple[str, str], ...] = ()
@@ -72,11 +74,12 @@ class StatusLine(Widget):
     def _left(self, width: int) -> Content:
         status = self._status
         state = Content.styled(status.state, "$text-warning" if status.trouble else "$text")
+        unsaved = Content.styled("not saved", "bold $text-warning") if status.unsaved else None
         queued = Content.styled(f"{status.queued} queued", "$text-accent") if status.queued else None
         model = Content.styled(one_line(status.model, 40), "$foreground 65%") if status.model else None
         meter = _meter(status.used, status.window) if status.window else None
         for parts in ((model, state, meter, queued), (state, meter, queued), (state, queued), (state,)):
-            line = Content(_SEPARATOR).join([part for part in parts if part])
+            line = Content(_SEPARATOR).join([part for part in (unsaved, *parts) if part])
             if line.cell_length <= width:
                 return line
         return state.truncate(width, ellipsis=True)

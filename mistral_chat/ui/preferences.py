@@ -1,0 +1,30 @@
+"""The app's door to the settings' file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mistral_chat.config.layers import Configuration
+
+
+class Preferences(Protocol):
+    """The settings of the next start, and the file that they are written to."""
+
+    @property
+    def file(self) -> str:
+        """The file's path; untrusted text."""
+
+    def read(self) -> Configuration:
+        """Every setting with its source, as the next start with the same options would find them.
+
+        Raises:
+            MistralChatError: the file, the environment or an option holds something that cannot be used.
+        """
+
+    def write(self, key: str, value: object) -> Configuration:
+        """Set the dotted `key` in the file, which is made if there is none, and read again.
+
+        Raises:
+            MistralChatError: the file or the value cannot be used, and nothing was changed.
+        """

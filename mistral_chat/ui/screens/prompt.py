@@ -1,0 +1,131 @@
+"""The prompt: exactly what the model is given, token by token where tokens matter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Static
+
+from mistral_chat.ui.text import break_words, clean, one_line
+from mistral_chat.ui.widgets.status_line import StatusLine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from textual.app import ComposeResult
+
+    from mistral_chat.generation import Prompt, PromptPart
+
+_QUIET: Final = "$foreground 65%"
+_CONTROL: Final = "$text-accent reverse"
+_BAR: Final = 48
+"""Cells of the bar that shows the window."""
+
+
+class PromptText(VerticalScroll):
+    """The prompt, part by part."""
+
+    HELP = (
+        "## Prompt\n\nThe arrow keys scroll. What is shown in reverse is a control token: one token that the format puts in,\n"
+        "and that no typed text can become. Everything else is text to the model, whatever it looks like.\n"
+    )
+
+
+class PromptScreen(Screen[None]):
+    """Shows a prompt with its control tokens, what each part costs, and how full the window is."""
+
+    CSS_PATH = "prompt.tcss"
+    HELP = "## Prompt\n\nThis is all that the model is given. **Escape** goes back.\n"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Back", tooltip="Go back to the chat", id="prompt.leave", show=False),
+    ]
+
+    def __init__(self, prompt: Prompt, *, labels: Mapping[str, str], behind: int, what: str) -> None:
+        """Show `prompt`.
+
+        Args:
+            prompt: what the model is given; it has at least one part.
+            labels: what the turns are called, by their keys.
+            behind: how many turns of the conversation are not in it.
+            what: the format and the model; untrusted text.
+        """
+        super().__init__()
+        self._prompt = prompt
+        self._labels = labels
+        self._behind = behind
+        self._what = what
+
+    def compose(self) -> ComposeResult:
+        """What it is, how full the window is, and the parts."""
+        prompt = self._prompt
+        with Vertical(id="page"):
+            heading = "What the model would be given now" if prompt.draft else "What the model has been given"
+            yield Static(heading, id="title", markup=False)
+            yield Static(self._summary(), id="intro", markup=False)
+            with PromptText():
+                if self._behind > 0:
+                    yield Static(Content(self._missing()), classes="missing", markup=False)
+                for place, part in enumerate(prompt.parts):
+                    yield Static(self._part(place, part), classes="part", markup=False)
+        yield StatusLine()
+
+    def on_mount(self) -> None:
+        """Show the end, where the last message stands."""
+        self.query_one(StatusLine).tell(hints=(("Up, Down", "scroll"), ("Esc", "back"), ("F1", "help")))
+        text = self.query_one(PromptText)
+        text.focus()
+        self.call_after_refresh(text.scroll_end, animate=False)
+
+    def action_leave(self) -> None:
+        """Go back to the chat."""
+        self.dismiss(None)
+
+    def _summary(self) -> Content:
+        prompt = self._prompt
+        used = f"{prompt.tokens:,} of {prompt.window:,} tokens ({prompt.tokens / prompt.window:.0%})"
+        kept = f"  ·  {prompt.reserve:,} kept free for a reply"
+        line = Content.assemble(used, (kept, _QUIET), ("  ·  " * bool(self._what) + one_line(self._what, 80), _QUIET))
+        return Content("\n").join([_bar(prompt), line])
+
+    def _missing(self) -> str:
+        turns = "1 turn of this conversation is" if self._behind == 1 else f"{self._behind:,} turns of this conversation are"
+        return f"{turns} not in it: out of the window, or left out. What was said there is still in the chat and in search."
+
+    def _part(self, place: int, part: PromptPart) -> Content:
+        if place == 0:
+            name = "Beginning and system prompt"
+        elif part.key:
+            name = self._labels.get(part.key, "Turn")
+        else:
+            name = "Your draft"
+        many = "1 token" if part.tokens == 1 else f"{part.tokens:,} tokens"
+        heading = Content.assemble((name, "bold $text-primary"), ("  ·  ", _QUIET), (many, _QUIET))
+        return Content("\n").join([heading, Content("").join(_pieces(part))])
+
+
+def _pieces(part: PromptPart) -> Iterator[Content]:
+    if not part.pieces:
+        yield Content.styled("nothing", _QUIET)
+    for piece in part.pieces:
+        if piece.is_control:
+            yield Content.styled(one_line(piece.text, 80), _CONTROL)
+        else:
+            yield Content(break_words(clean(piece.text)))
+
+
+def _bar(prompt: Prompt) -> Content:
+    """The window as a bar: the beginning, the turns, the draft, and what is free; told apart without colours too."""
+    head = prompt.parts[0].tokens
+    draft = prompt.parts[-1].tokens if prompt.draft else 0
+    shares = (("▓", head, "$secondary"), ("█", prompt.tokens - head - draft, "$primary"), ("▒", draft, "$text-warning"))
+    bar, done, before = Content(""), 0, 0
+    for sign, tokens, style in shares:
+        done += tokens
+        end = min(_BAR, max(before + bool(tokens), round(done / prompt.window * _BAR)))
+        bar += Content.styled(sign * (end - before), style)
+        before = end
+    return bar + Content.styled("░" * (_BAR - before), "$foreground 30%")

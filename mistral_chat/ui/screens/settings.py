@@ -1,0 +1,201 @@
+"""The settings: what each is, where it comes from, what it means; and changing it in the person's own file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual import getters, on
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from mistral_chat.config.values import choices, is_single, shown, typed_value
+from mistral_chat.errors import ConfigError, MistralChatError
+from mistral_chat.ui.screens.settings_words import Row, effect, place, rows
+from mistral_chat.ui.text import one_line
+from mistral_chat.ui.widgets.notice_bar import NoticeBar
+from mistral_chat.ui.widgets.status_line import StatusLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from textual.app import ComposeResult
+
+    from mistral_chat.config.layers import Configuration
+    from mistral_chat.ui.preferences import Preferences
+
+_QUIET: Final = "$foreground 65%"
+_NAME: Final = 16
+"""Columns of a setting's name."""
+_VALUE: Final = 26
+"""Columns of a value in the list; the text beside or below has all of it."""
+
+
+class SettingList(OptionList):
+    """Lists the settings in their groups."""
+
+    HELP = "## Settings\n\nThe arrow keys go through the settings. **Enter** changes the one under the cursor.\n"
+
+
+class SettingFacts(VerticalScroll):
+    """What is known of one setting."""
+
+    HELP = "## About a setting\n\nThe arrow keys scroll. **Tab** goes back to the list.\n"
+
+    def compose(self) -> ComposeResult:
+        """One text."""
+        yield Static(id="facts", markup=False)
+
+    def show(self, row: Row, file: str) -> None:
+        """Show what is known of `row`."""
+        source = "the default" if row.source == "default" else one_line(row.source.replace(file, "config.yaml"))
+        facts = [("Now", one_line(row.text, 1000)), ("From", source), ("Default", one_line(row.default))]
+        lines = [
+            Content.styled(row.key, "bold"),
+            Content(row.entry.meaning),
+            Content(""),
+            *(Content.assemble((name.ljust(9), _QUIET), text) for name, text in facts),
+            Content.assemble(("Takes".ljust(9), _QUIET), row.entry.kind.replace("`", "")),
+            Content(""),
+            Content.styled(effect(row.key) if is_single(row.key) else "This is written in the file itself.", _QUIET),
+        ]
+        self.query_one("#facts", Static).update(Content("\n").join(lines))
+        self.scroll_home(animate=False)
+
+
+class SettingsScreen(Screen[None]):
+    """Shows every setting, and writes those that are changed into the settings' file."""
+
+    CSS_PATH = "settings.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
+    HELP = (
+        "## Settings\n\n**Enter** changes the setting under the cursor. It is written into your config.yaml, where everything\n"
+        "else, your comments too, stays as it is. **Escape** goes back.\n"
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Back", tooltip="Go back to the chat", id="settings.leave", show=False),
+        Binding("f5", "look", "Read again", tooltip="Read the settings' file again", id="settings.look", show=False),
+    ]
+
+    listed = getters.query_one(SettingList)
+    facts = getters.query_one(SettingFacts)
+    notice = getters.query_one(NoticeBar)
+    status = getters.query_one(StatusLine)
+
+    def __init__(self, preferences: Preferences, *, themes: Sequence[str], changed: Callable[[str, object], None]) -> None:
+        """Show the settings.
+
+        Args:
+            preferences: the door to them.
+            themes: the colours that can be chosen.
+            changed: told of the dotted key and the value that holds from now on.
+        """
+        super().__init__()
+        self._preferences = preferences
+        self._themes = themes
+        self._changed = changed
+        self._rows: dict[str, Row] = {}
+
+    def compose(self) -> ComposeResult:
+        """The list, and what is known of the setting under the cursor."""
+        with Vertical(id="page"):
+            with Vertical(id="choice"):
+                yield Static("Settings", id="title", markup=False)
+                yield Static("", id="intro", markup=False)
+                with Container(id="table"):
+                    yield SettingList(markup=False, compact=True)
+                    yield SettingFacts()
+            yield NoticeBar()
+        yield StatusLine()
+
+    def on_mount(self) -> None:
+        """Read the settings."""
+        self.status.tell(hints=(("Enter", "change"), ("Esc", "back"), ("F5", "read again"), ("F1", "help")))
+        self.action_look()
+        self.listed.focus()
+
+    def action_look(self) -> None:
+        """Read the settings' file again."""
+        try:
+            self._show(self._preferences.read())
+        except MistralChatError as error:
+            self._introduce(f"{error} Correct it there, then press F5.", trouble=True)
+
+    def action_leave(self) -> None:
+        """Go back to the chat."""
+        self.dismiss(None)
+
+    @on(OptionList.OptionHighlighted)
+    def _marked(self, event: OptionList.OptionHighlighted) -> None:
+        if event.option_id is not None:
+            self.facts.show(self._rows[event.option_id], self._preferences.file)
+
+    @on(OptionList.OptionSelected)
+    def _taken(self, event: OptionList.OptionSelected) -> None:
+        row = self._rows.get(event.option_id or "")
+        if row is None:
+            return
+        if not is_single(row.key):
+            self.notice.tell(f"{row.key} holds names of your own. Write it in {self._preferences.file}, then start again.")
+            return
+        from mistral_chat.ui.screens.setting import SettingScreen
+
+        screen = SettingScreen(
+            row.key,
+            shown(row.value),
+            f"{row.entry.meaning} {effect(row.key)}",
+            default=shown(typed_value(row.key, row.entry.default.strip('"[]'))),
+            keep=lambda typed: self._keep(row.key, typed),
+            choices=self._themes if row.key == "theme" else choices(row.key),
+            lines=row.key == "system",
+        )
+        self.app.push_screen(screen)
+
+    def _keep(self, key: str, typed: str) -> str:
+        """Write what was typed for `key`; say why it cannot be, or nothing."""
+        try:
+            value = typed_value(key, typed)
+            configuration = self._preferences.write(key, value)
+        except ConfigError as error:
+            return error.problem if error.line is None or error.source == key else str(error)
+        except MistralChatError as error:
+            return str(error)
+        self._show(configuration)
+        row = self._rows[key]
+        self._changed(key, row.value)
+        if row.value == value:
+            text = f"{key} is {row.text} now."
+            self.notice.tell(f"{text} {effect(key)}" if effect(key) != effect("theme") else text)
+        else:
+            self.notice.tell(f"It is written, but {row.source} was given for this run and goes before the file.", trouble=True)
+        return ""
+
+    def _show(self, configuration: Configuration) -> None:
+        marked = self.listed.highlighted
+        self._rows = {row.key: row for row in rows(configuration)}
+        options: list[Option] = []
+        group = ""
+        for row in self._rows.values():
+            if row.group != group:
+                group = row.group
+                options += [Option("", disabled=True)] * bool(options) + [Option(Content(group), disabled=True)]
+            options.append(Option(_line(row, self._preferences.file), id=row.key))
+        self.listed.set_options(options)
+        self.listed.highlighted = 1 if marked is None else marked
+        self._introduce(f"Kept in {self._preferences.file}")
+
+    def _introduce(self, text: str, trouble: bool = False) -> None:  # noqa: FBT001, FBT002 (given as a pair with the text)
+        intro = self.query_one("#intro", Static)
+        intro.update(Content(one_line(text, 400)))
+        intro.set_class(trouble, "-trouble")
+
+
+def _line(row: Row, file: str) -> Content:
+    """A setting on one line: its name, its value and its source; what is not the default stands out."""
+    text = Content(one_line(row.text, 200)).truncate(_VALUE - 1, ellipsis=True).pad_right(0)
+    value = text.stylize(_QUIET if row.source == "default" or row.text == "empty" else "$text-accent")
+    gap = " " * max(1, _VALUE - text.cell_length)
+    return Content.assemble(f"{row.name:{_NAME}}", value, gap, (one_line(place(row.source, file), 40), _QUIET))

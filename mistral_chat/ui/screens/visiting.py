@@ -1,0 +1,72 @@
+"""Looking behind the chat: the settings, and the prompt that the model is given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from textual import work
+
+from mistral_chat.errors import MistralChatError
+from mistral_chat.ui.screens.reading import ReadingScreen
+from mistral_chat.ui.themes import THEMES
+
+if TYPE_CHECKING:
+    from mistral_chat.generation import Prompt
+
+
+class VisitingScreen(ReadingScreen):
+    """Opens the screens that show how the chat works, and takes over what is changed there."""
+
+    def action_settings(self) -> None:
+        """See every setting, and change it."""
+        from mistral_chat.ui.screens.settings import SettingsScreen
+
+        preferences = self.rooms.preferences
+        if preferences is None:
+            self.notice.tell("Settings cannot be changed here. mistral-chat config show lists them.")
+            return
+        ours = [theme.name for theme in THEMES]
+        others = sorted(name for name in self.app.available_themes if name not in ours)
+        self.app.push_screen(SettingsScreen(preferences, themes=[*ours, *others], changed=self.setting_changed))
+
+    def setting_changed(self, key: str, value: object) -> None:
+        """Let what can change while the program runs follow the settings."""
+        from mistral_chat.config.layers import Configuration
+        from mistral_chat.ui.screens.settings_words import AT_ONCE, SOON
+
+        if key in AT_ONCE and str(value) in self.app.available_themes:
+            self.app.theme = str(value)
+        if {key, key.partition(".")[0]} & SOON:
+            settings = Configuration(self.rooms.settings).with_value(key, value, key).settings
+            self.rooms = replace(self.rooms, settings=settings)
+
+    @work(group="dialog", exclusive=True, exit_on_error=False)
+    async def action_prompt(self) -> None:
+        """Look at exactly what the model is given for the conversation on the screen and the draft."""
+        if self.store is None or self.runner is None or self.runner.facts is None:
+            self.notice.tell("The model is not loaded yet, and only it knows how it is spoken to.")
+            return
+        draft = self.composer.text if self.editing is None else ""
+        try:
+            prompt = await self.chat_of(self.page).prompt(draft)
+        except MistralChatError as error:
+            self.notice.tell(str(error), trouble=True)
+            return
+        if prompt is None or not prompt.parts:
+            self.notice.tell("Nothing would be given to the model yet. Write a message first.")
+        else:
+            await self._show_prompt(prompt)
+
+    async def _show_prompt(self, prompt: Prompt) -> None:
+        from mistral_chat.ui.screens.prompt import PromptScreen
+
+        assert self.store is not None  # noqa: S101 (it was asked for the conversation just now)
+        facts = self.runner.facts if self.runner is not None else None
+        labels, behind = {}, 0
+        if self.page.conversation_id is not None:
+            stored = [self.store.turn(part.key) for part in prompt.parts if part.key]
+            labels = {one.turn_id: f"Turn {one.depth}" + (", pinned" if one.turn.pinned else "") for one in stored}
+            behind = self.store.conversation(self.page.conversation_id).summary.turns - len(stored)
+        what = f"format {facts.prompt_format}, {facts.model}" if facts is not None else ""
+        await self.app.push_screen_wait(PromptScreen(prompt, labels=labels, behind=behind, what=what))
