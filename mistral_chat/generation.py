@@ -267,7 +267,7 @@ class Engine(Protocol):
         """How many tokens `text` takes as a message. May be called from any thread."""
 
     def limits(self, text: str) -> str | None:
-        """Say what in `text` the model cannot tell from its format's own marks, as a sentence; None if nothing. From any thread."""
+        """Say what in `text` the model takes for its format's own marks, as a sentence; None if nothing. From any thread."""
 
     def describe(self, history: History) -> Prompt:
         """What the model would be given for `history` and its draft, without touching the cache; from any thread.

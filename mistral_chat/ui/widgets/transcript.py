@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import message
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.scrollbar import ScrollBar
 from textual.widget import Widget
 
+from mistral_chat.ui.widgets.marking import Marking
 from mistral_chat.ui.widgets.turn_view import TurnView
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from textual.geometry import Size
     from textual.layout import DockArrangeResult
@@ -27,7 +27,7 @@ _MOST_TURNS: Final = 24
 """Turns mounted in one go; short ones are cheap, but not free."""
 
 
-class Transcript(VerticalScroll, can_focus=True):
+class Transcript(Marking, can_focus=True):
     """Shows turns, oldest at the top, and follows the end until the reader scrolls away.
 
     Ten turns and ten thousand cost the same: turns far from what is seen are not mounted. Where the reader is stays where it is
@@ -48,7 +48,8 @@ class Transcript(VerticalScroll, can_focus=True):
     ## Conversation
 
     Scroll with the arrows, Page Up and Page Down, Home and End, or the wheel. Select text with the mouse; Ctrl+C copies it.
-    Older turns appear as you scroll up.
+    Older turns appear as you scroll up. **Alt+Up** and **Alt+Down**, or a click, choose a turn; **Enter** shows what can be done
+    with it.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -61,7 +62,18 @@ class Transcript(VerticalScroll, can_focus=True):
             id="transcript.newest",
             show=False,
         ),
+        Binding(
+            "enter",
+            "turn",
+            "What to do with the turn",
+            tooltip="See what can be done with the chosen turn",
+            id="transcript.turn",
+            show=False,
+        ),
     ]
+
+    class MenuWanted(message.Message):
+        """A person asks what can be done with the chosen turn, or with the last one."""
 
     class OlderWanted(message.Message):
         """The reader nears the oldest turn that is known; there may be older ones."""
@@ -73,36 +85,17 @@ class Transcript(VerticalScroll, can_focus=True):
 
     def __init__(self) -> None:
         """Make an empty transcript."""
-        super().__init__(id="transcript")
-        self._turns: list[ShownTurn] = []
+        super().__init__()
         self._first = 0
         self._end = 0
-        self._views: list[TurnView] = []
         self._growing: TurnView | None = None
         self._settling = False
-        self._held: Mapping[str, bool] = {}
-        self._complete = True
         self._asked = False
         self._place: tuple[Widget, float] | None = None
 
     def on_mount(self) -> None:
         """Follow the end."""
         self.anchor()
-
-    @property
-    def views(self) -> list[TurnView]:
-        """The turns that are mounted, oldest first."""
-        return list(self._views)
-
-    @property
-    def turns(self) -> Sequence[ShownTurn]:
-        """The turns that are known, oldest first."""
-        return self._turns
-
-    @property
-    def last_id(self) -> str | None:
-        """The id of the newest turn; None while there is none."""
-        return self._turns[-1].turn_id if self._turns else None
 
     @property
     def following(self) -> bool:
@@ -130,7 +123,7 @@ class Transcript(VerticalScroll, can_focus=True):
             self.anchor()
             await self.mount_all(self._views)
         self._settling = False
-        self._mark_views()
+        self.mark_views()
         self.call_after_refresh(self._tend)
 
     def prepend(self, turns: Sequence[ShownTurn], *, complete: bool) -> None:
@@ -140,13 +133,15 @@ class Transcript(VerticalScroll, can_focus=True):
         self._end += len(turns)
         self._complete = complete
         self._asked = False
-        self._mark_views()
+        self.mark_views()
         self._tend()
 
     async def begin(self, shown: ShownTurn) -> TurnView:
         """Add a turn whose reply is awaited, go to it, and give its view."""
         if self._end < len(self._turns):
             await self.show(self._turns, complete=self._complete)
+        self._chosen = None
+        self.mark_views()
         view = TurnView(shown, growing=True)
         self._turns.append(shown)
         self._end = len(self._turns)
@@ -155,34 +150,6 @@ class Transcript(VerticalScroll, can_focus=True):
         self.anchor()
         await self.mount(view)
         return view
-
-    def show_memory(self, held: Mapping[str, bool]) -> None:
-        """Dim the turns that left the model's window, and draw the line where it begins.
-
-        Args:
-            held: the turns the model sees, each with whether it is pinned. Turns of another conversation say nothing.
-        """
-        self._held = held
-        self._mark_views()
-
-    @property
-    def left(self) -> Sequence[str]:
-        """The ids of the known turns that the model no longer sees, oldest first."""
-        return [turn.turn_id for turn in self._turns[: self._edge or 0] if turn.turn_id not in self._held]
-
-    @property
-    def _edge(self) -> int | None:
-        """The place of the first turn that is seen and not pinned; None where nothing is known, or nothing has left."""
-        for place, turn in enumerate(self._turns):
-            if self._held.get(turn.turn_id) is False:
-                return place if place or not self._complete else None
-        return None
-
-    def _mark_views(self) -> None:
-        edge, left = self._edge, set(self.left)
-        first = self._turns[edge].turn_id if edge is not None else None
-        for view in self._views:
-            view.mark_memory(left=view.shown.turn_id in left, edge=view.shown.turn_id == first)
 
     async def go_to(self, turn_id: str) -> None:
         """Show the turn `turn_id` at the top, if it is known; the end is no longer followed."""
@@ -198,7 +165,7 @@ class Transcript(VerticalScroll, can_focus=True):
         async with self.batch():
             await self.remove_children(gone)
             await self.mount_all(self._views)
-        self._mark_views()
+        self.mark_views()
         found = self._views[place - self._first]
         found.add_class("-found")
         self.call_after_refresh(self._arrive, found)
@@ -224,6 +191,11 @@ class Transcript(VerticalScroll, can_focus=True):
         for view in self._views:
             if view.shown.turn_id == shown.turn_id:
                 view.finish(shown)
+        self.mark_views()
+
+    def action_turn(self) -> None:
+        """Ask for what can be done with the turn."""
+        self.post_message(self.MenuWanted())
 
     def action_oldest(self) -> None:
         """Go to the top of what is mounted."""
@@ -295,7 +267,7 @@ class Transcript(VerticalScroll, can_focus=True):
         self._first -= more
         self.mount_all(added, before=self._views[0])
         self._views[:0] = added
-        self._mark_views()
+        self.mark_views()
         self.call_after_refresh(self._tend)
 
     def _grow_down(self) -> None:
@@ -304,7 +276,7 @@ class Transcript(VerticalScroll, can_focus=True):
         added = [TurnView(turn) for turn in more]
         self.mount_all(added, after=self._views[-1])
         self._views += added
-        self._mark_views()
+        self.mark_views()
 
     def _prune(self, height: int, below: float) -> None:
         """Unmount turns that are more than the margin away from what is seen."""
