@@ -31,3 +31,4 @@ class ShownConversation:
     updated: datetime
     """When something was last said, with a zone."""
     pinned: bool = False
+    tags: tuple[str, ...] = ()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
-from mistral_chat.ui.screens.listing import ListingScreen
+from mistral_chat.ui.screens.organising import OrganisingScreen
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from mistral_chat.chat import Chat, ChatEvent
+    from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.ui.rooms import Rooms
     from mistral_chat.ui.shown import ShownTurn
 
 
-class BranchingScreen(ListingScreen):
+class BranchingScreen(OrganisingScreen):
     """Changes the end of a conversation. Nothing is overwritten: what was said before stays as a branch beside it."""
 
     def __init__(self, rooms: Rooms) -> None:
@@ -23,7 +29,7 @@ class BranchingScreen(ListingScreen):
     def action_regenerate(self) -> None:
         """Answer the last message once more; the old reply stays beside the new one."""
         if (last := self._last_turn("regenerate")) is not None:
-            self.send("", lambda chat: chat.regenerate(last.turn_id))
+            self.send("", lambda chat: self._noting("regenerate", chat, last.turn_id, chat.regenerate(last.turn_id)))
 
     def action_continue(self) -> None:
         """Let the model go on with its last reply."""
@@ -55,7 +61,7 @@ class BranchingScreen(ListingScreen):
         """Say `text` in the place of the message that is being edited."""
         turn_id, self.editing = self.editing, None
         if turn_id is not None:
-            self.send(text, lambda chat: chat.edit(turn_id, text))
+            self.send(text, lambda chat: self._noting("edit", chat, turn_id, chat.edit(turn_id, text)))
             if not self.composer.text and self.store is not None:
                 self.composer.set_draft(self.store.draft(self.page.conversation_id or ""))
 
@@ -70,6 +76,24 @@ class BranchingScreen(ListingScreen):
                 await self.show_turns()
                 return
         self.notice.tell("There are no branches here. Ctrl+R or F3 begins one.")
+
+    async def _noting(
+        self, name: str, chat: Chat, before: str, events: AsyncGenerator[ChatEvent, None]
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """Pass `events` on; once there is a new branch, note how to go back to the turn `before`."""
+        from mistral_chat.chat import TurnStarted
+
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, TurnStarted) and self.store is not None:
+                    self.deeds.did(name, partial(self._go_back_to, self.store, chat.conversation_id, before))
+                yield event
+
+    async def _go_back_to(self, store: ConversationStore, conversation_id: str | None, turn_id: str) -> None:
+        if conversation_id == self.page.conversation_id:
+            await self.end_reply()
+        store.select(turn_id)
+        await (self.show_turns() if conversation_id == self.page.conversation_id else self.open(conversation_id))
 
     def save_draft(self) -> None:
         """Keep what is typed. The chat screen says where."""

@@ -142,7 +142,7 @@ class ChatScreen(UnsavedScreen):
 
     def on_key(self, event: events.Key) -> None:
         """Take what nothing else took into the composer: a key typed before it has the focus is not lost."""
-        if event.is_printable and event.character:
+        if event.is_printable and event.character and event.key not in self.active_bindings:
             event.stop()
             self.composer.focus()
             self.composer.insert(event.character)

@@ -1,4 +1,4 @@
-"""The list of conversations: the part of the chat screen that lists, renames, deletes and takes back."""
+"""The list of conversations: the part of the chat screen that lists, filters and looks into the archive and the trash."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from textual import work
-from textual.actions import SkipAction
 
 from mistral_chat.errors import MistralChatError
 from mistral_chat.ui.screens.choosing import ChoosingScreen
@@ -15,11 +14,15 @@ from mistral_chat.ui.screens.replying import Page
 from mistral_chat.ui.shown import ShownConversation
 
 if TYPE_CHECKING:
+    from textual.widgets import Input
+
+    from mistral_chat.store.records import Shelf
     from mistral_chat.ui.rooms import Rooms
     from mistral_chat.ui.widgets.conversation_list import ConversationList
+    from mistral_chat.ui.widgets.list_filter import ListFilter
 
 _LISTED: Final = 300
-"""Conversations listed at first, and more with each time more are asked for."""
+"""Conversations listed at first, and more each time the reader nears the end."""
 
 
 class ListingScreen(ChoosingScreen):
@@ -30,8 +33,11 @@ class ListingScreen(ChoosingScreen):
         super().__init__(rooms)
         self.conversations: ConversationList
         """Brought in after the first screen."""
+        self.list_filter: ListFilter
+        """Brought in with the list."""
         self._limit = _LISTED
-        self._trashed: str | None = None
+        self._archive = False
+        self._sought = ""
         self._version = -1
 
     async def open(self, conversation_id: str | None) -> None:
@@ -49,12 +55,19 @@ class ListingScreen(ChoosingScreen):
         if self.store is None:
             return
         self._version = self.store.data_version()
-        found = self.store.summaries(limit=self._limit + 1)
+        words, tag = _asked(self._sought)
+        where: Shelf = "archived" if self._archive else "active"
+        found = self.store.summaries(where=where, contains=words, tag=tag, limit=self._limit + 1)
         lines = [
-            ShownConversation(conversation_id=one.conversation_id, title=one.title, updated=one.updated, pinned=one.pinned)
+            ShownConversation(
+                conversation_id=one.conversation_id, title=one.title, updated=one.updated, pinned=one.pinned, tags=one.tags
+            )
             for one in found[: self._limit]
         ]
-        self.conversations.show(lines, self.rooms.now(), more=len(found) > self._limit)
+        heading = "Archived" if self._archive else ""
+        empty = "Nothing fits" if self._sought.strip() else "The archive is empty" if self._archive else ""
+        more = len(found) > self._limit
+        self.conversations.show(lines, self.rooms.now(), more=more, heading=heading, empty=empty)
 
     def look_around(self) -> None:
         """Notice what another window has written."""
@@ -70,38 +83,57 @@ class ListingScreen(ChoosingScreen):
         self._limit += _LISTED
         self.list_conversations()
 
-    async def on_conversation_list_deletion_asked(self, event: ConversationList.DeletionAsked) -> None:
-        """Move the conversation to the trash."""
-        await self._delete(event.conversation_id)
+    # Narrowing down.
 
-    @work(group="dialog", exclusive=True, exit_on_error=False)
-    async def action_rename(self) -> None:
-        """Ask for another title: of the conversation under the list's cursor, or of the open one."""
-        from mistral_chat.ui.screens.rename import RenameScreen
+    def action_filter(self) -> None:
+        """Narrow the list down as one types."""
+        self.remove_class("-no-list")
+        self.add_class("-list")
+        self.list_filter.display = True
+        # At once, and not with the next message as `focus` does it: what is typed next is for the filter.
+        self.set_focus(self.list_filter)
 
-        chosen = self.conversations.marked if self.conversations.has_focus else self.page.conversation_id
-        if self.store is None or chosen is None:
-            self.notice.tell("There is nothing to rename yet. Send a message first.")
-            return
-        title = await self.app.push_screen_wait(RenameScreen(self.store.conversation(chosen).summary.title))
-        if title is not None and self.store is not None:
-            self.store.rename(chosen, title, by="person")
-            self.list_conversations()
+    def action_archived(self) -> None:
+        """List what is archived, or go back to what is not."""
+        self._archive = not self._archive
+        self._begin_list()
+        self.action_focus_list()
+        self.conversations.mark_first()
 
-    async def action_delete(self) -> None:
-        """Move the open conversation to the trash."""
-        if self.page.conversation_id is None:
-            self.notice.tell("There is nothing to delete yet.")
-        else:
-            await self._delete(self.page.conversation_id)
+    def leave_list(self) -> None:
+        """List everything that is not archived, as at first."""
+        if self._archive or self._sought or self.list_filter.display:
+            self._archive = False
+            self.list_filter.display = False
+            self.list_filter.value = self._sought = ""
+            self._begin_list()
 
-    def action_pin(self) -> None:
-        """Keep a conversation at the top of the list, or no longer: the one under the list's cursor, or the open one."""
-        chosen = self.conversations.marked if self.conversations.has_focus else self.page.conversation_id
-        if self.store is None or chosen is None:
-            self.notice.tell("There is nothing to pin yet. Send a message first.")
-            return
-        self.store.pin(chosen, not self.store.conversation(chosen).summary.pinned)
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """List what fits what was typed."""
+        if event.input is self.list_filter and event.value != self._sought:
+            self._sought = event.value
+            self._begin_list()
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Open the first conversation that fits."""
+        if event.input is self.list_filter and (first := self.conversations.first) is not None:
+            await self.open(first)
+
+    def on_list_filter_left(self) -> None:
+        """List everything again."""
+        self.leave_list()
+        self.conversations.focus()
+
+    def on_list_filter_list_wanted(self) -> None:
+        """Go to what was found."""
+        self.conversations.focus()
+        self.conversations.mark_first()
+
+    def action_focus_list(self) -> None:
+        """Go to the list. The chat screen shows it, if need be."""
+
+    def _begin_list(self) -> None:
+        self._limit = _LISTED
         self.list_conversations()
 
     @work(group="dialog", exclusive=True, exit_on_error=False)
@@ -123,8 +155,6 @@ class ListingScreen(ChoosingScreen):
                 with suppress(MistralChatError):
                     await self.runner.forget(conversation_id)
         await asyncio.to_thread(self.rooms.forget, gone)
-        if self._trashed in gone:
-            self._trashed = None
         if self.page.conversation_id in gone:
             # Another window put it into the trash. Its draft went with it.
             self.page = Page(None)
@@ -132,24 +162,9 @@ class ListingScreen(ChoosingScreen):
             await self.open(None)
         self.show_memory()
 
-    async def action_undo(self) -> None:
-        """Take the conversation that was deleted last out of the trash, and open it."""
-        if self.store is None or self._trashed is None:
-            raise SkipAction
-        taken, self._trashed = self._trashed, None
-        self.store.restore(taken)
-        self.list_conversations()
-        await self.open(taken)
 
-    async def _delete(self, conversation_id: str) -> None:
-        if self.store is None:
-            return
-        title = self.store.conversation(conversation_id).summary.title
-        if self.replying and conversation_id == self.page.conversation_id:
-            self.stop()
-        self.store.trash(conversation_id)
-        self._trashed = conversation_id
-        if conversation_id == self.page.conversation_id:
-            await self.open(None)
-        self.list_conversations()
-        self.notice.tell(f"“{title or 'New conversation'}” is in the trash.", offer="F8 takes it back")
+def _asked(text: str) -> tuple[str, str]:
+    """Take what was typed apart: the part of a title, and the first word that begins with a number sign as the tag."""
+    words = text.split()
+    tag = next((word for word in words if word.startswith("#") and word != "#"), "")
+    return " ".join(word for word in words if word not in {tag, "#"}), tag.removeprefix("#")

@@ -98,7 +98,7 @@ class UnsavedScreen(VisitingScreen):
         self.page = Page(conversation_id)
         self.composer.set_draft(draft)
         self.store = store
-        self._trashed = None
+        self.deeds.clear()
         self._show_saved()
         await self.open(conversation_id)
         self.composer.set_draft(draft)

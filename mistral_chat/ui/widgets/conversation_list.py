@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from textual import message, on
 from textual.binding import Binding, BindingType
@@ -47,12 +47,13 @@ class ConversationList(OptionList):
     HELP = """\
     ## Conversations
 
-    **Enter** opens one, **F2** renames it, **Delete** moves it to the trash; the notice that follows offers to take it back.
-    Ctrl+B hides and shows the list.
+    **Enter** opens one, **/** narrows the list down as you type, **F2** renames, **F9** pins, **Alt+A** archives, **Delete**
+    moves to the trash. **F8** undoes each of these. Ctrl+B hides and shows the list.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("delete", "delete", "Delete", tooltip="Move the conversation to the trash", id="list.delete", show=False),
+        Binding("slash", "screen.filter", "Filter", tooltip="Narrow the list down as you type", id="list.filter", show=False),
     ]
 
     class Chosen(message.Message):
@@ -77,7 +78,8 @@ class ConversationList(OptionList):
     def __init__(self) -> None:
         """Make an empty list."""
         super().__init__(id="conversations", markup=False, compact=True)
-        self._shown: tuple[tuple[ShownConversation, ...], date, bool] | None = None
+        self._shown: _Shown | None = None
+        self._asked = False
         self._open: str | None = None
 
     @property
@@ -86,22 +88,50 @@ class ConversationList(OptionList):
         option = self.highlighted_option
         return option.id if option is not None and option.id != _OLDER else None
 
-    def show(self, conversations: Sequence[ShownConversation], now: datetime, *, more: bool = False) -> None:
+    @property
+    def first(self) -> str | None:
+        """The id of the first conversation listed."""
+        return next((option.id for option in self.options if option.id not in {None, _OLDER}), None)
+
+    def show(
+        self,
+        conversations: Sequence[ShownConversation],
+        now: datetime,
+        *,
+        more: bool = False,
+        heading: str = "",
+        empty: str = "",
+    ) -> None:
         """List `conversations`, in their order.
 
         Args:
             conversations: the first ones in the store's order.
             now: a time with a zone; says what is today.
             more: whether there are others, which the last line then offers.
+            heading: what is listed, where it is not what is listed as a rule.
+            empty: what to say where there are none.
         """
-        today = now.astimezone().date()
-        wanted = (tuple(conversations), today, more)
+        wanted = _Shown(tuple(conversations), now.astimezone().date(), more, heading, empty)
         if wanted == self._shown:
             return
-        self._shown = wanted
-        marked = self.marked or self._open
-        self.set_options([*_options(wanted[0], today), *([Option("Older …", id=_OLDER)] if more else [])])
+        self._shown, self._asked = wanted, False
+        marked, place = self.marked or self._open, self.scroll_offset.y
+        self.set_options(_lines(wanted))
         self._mark(marked)
+        if more or place:
+            self.call_after_refresh(self.scroll_to, y=place, animate=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Ask for older conversations before the reader reaches the end."""
+        super().watch_scroll_y(old_value, new_value)
+        near = self.max_scroll_y - new_value < self.size.height
+        if near and new_value > old_value and self._shown is not None and self._shown.more and not self._asked:
+            self._asked = True
+            self.post_message(self.MoreWanted())
+
+    def mark_first(self) -> None:
+        """Move the cursor to the first conversation."""
+        self._mark(self.first)
 
     def mark_open(self, conversation_id: str | None) -> None:
         """Move the cursor to the conversation that is open; None is a new one."""
@@ -126,6 +156,25 @@ class ConversationList(OptionList):
         self.highlighted = known.get(conversation_id) if conversation_id is not None else None
 
 
+class _Shown(NamedTuple):
+    conversations: tuple[ShownConversation, ...]
+    today: date
+    more: bool
+    heading: str
+    empty: str
+
+
+def _lines(shown: _Shown) -> Iterator[Option]:
+    if shown.heading:
+        yield Option(Content.styled(shown.heading, "bold $text-accent"), disabled=True)
+        yield Option("", disabled=True)
+    if not shown.conversations and shown.empty:
+        yield Option(Content(shown.empty), disabled=True)
+    yield from _options(shown.conversations, shown.today)
+    if shown.more:
+        yield Option("Older …", id=_OLDER)
+
+
 def _options(conversations: Sequence[ShownConversation], today: date) -> Iterator[Option]:
     heading = ""
     for shown in conversations:
@@ -135,7 +184,14 @@ def _options(conversations: Sequence[ShownConversation], today: date) -> Iterato
                 yield Option("", disabled=True)
             heading = wanted
             yield Option(Content(heading), disabled=True)
-        yield Option(Content(one_line(shown.title, 80) or "New conversation"), id=shown.conversation_id)
+        yield Option(_title(shown), id=shown.conversation_id)
+
+
+def _title(shown: ShownConversation) -> Content:
+    title = one_line(shown.title, 80) or "New conversation"
+    if not shown.tags:
+        return Content(title)
+    return Content.assemble(title, "  ", (" ".join(f"#{one_line(tag, 30)}" for tag in shown.tags), "$foreground 65%"))
 
 
 def _day(day: date, today: date) -> str:
