@@ -288,7 +288,11 @@ class ChatScreen(UnsavedScreen):
         """Go to the list, and show it if need be."""
         self.remove_class("-no-list")
         self.add_class("-list")
-        self.conversations.focus()
+        # At once where it is in view already, so that a key pressed right after this one is the list's.
+        if self.conversations.focusable:
+            self.set_focus(self.conversations)
+        else:
+            self.conversations.focus()
 
     def action_retry(self) -> None:
         """Try again what did not work: opening the conversations, or loading the model."""
