@@ -1,0 +1,224 @@
+"""A new user's first half hour in a real terminal, with the real program and the demo model; and what a sudden end leaves."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import sys
+from functools import partial
+from operator import ne
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.tmux import Tmux
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WINDOW = 512
+SHORT = 24
+"""Tokens of a reply, so that half an hour passes in half a minute."""
+
+FIRST = "Tell me a long story about a lighthouse."
+EDITED = "Name one deep sea."
+WORD = "periwinkle"
+SECRET = "wentletrap"  # noqa: S105 (a shell that must not be found on the disk, no key)
+EDGE = "what the model sees begins here"
+
+
+class Person:
+    """Someone at the keyboard. Every step ends with looking at the screen."""
+
+    def __init__(self, terminal: Tmux, home: Path) -> None:
+        self.terminal = terminal
+        self.home = home
+        self.database = home / "data" / "conversations.db"
+        (home / "config.yaml").write_text(
+            f"model: demo\ncontext: {{size: {WINDOW}, reserve: 64}}\nsampling: {{seed: 1}}\n", encoding="utf-8"
+        )
+
+    def start(self, *arguments: str) -> None:
+        environ = {
+            **{name: value for name, value in os.environ.items() if name.startswith("XDG_") or name in {"HOME", "PATH"}},
+            "MISTRAL_CHAT_CONFIG": str(self.home / "config.yaml"),
+            "MISTRAL_CHAT_DATA_DIR": str(self.home / "data"),
+        }
+        self.terminal.start("exec " + shlex.join([sys.executable, "-m", "mistral_chat", *arguments]), environ)
+        self.terminal.wait_for("Write a message", "ready")
+
+    def type(self, text: str) -> None:
+        self.terminal.write(text)
+        self.terminal.press("Enter")
+
+    def begin(self, text: str) -> str:
+        """Send a message and see its reply begin; the screen then."""
+        self.type(text)
+        return self.terminal.wait_for(f"█ {text}", "tok/s")
+
+    def ask(self, text: str) -> str:
+        """Send a message and see its reply end; the screen then."""
+        self.type(text)
+        self.terminal.wait_for(f"█ {text}")
+        return self.terminal.wait_for(f"█ {text}", "·  ready")
+
+    def quit(self) -> None:
+        self.terminal.press("C-q")
+        assert self.terminal.wait_for_the_end() == "0"
+        assert self.terminal.modes() == "00"
+
+    # The half hour.
+
+    def looks_around(self) -> None:
+        screen = self.terminal.wait_for("A new conversation", "Nothing leaves this computer.")
+        assert "demo" in screen
+        assert f"ctx 0/{WINDOW}" in screen
+        self.terminal.press("F1")
+        self.terminal.wait_for("Enter sends", what="the help")
+        self.terminal.press("F1")
+        self.terminal.wait_without("Enter sends")
+
+    def asks_and_stops(self) -> None:
+        self.begin(FIRST)
+        self.terminal.press("Escape")
+        screen = self.terminal.wait_for("■ Stopped", "·  stopped")
+        assert f"█ {FIRST}" in screen
+
+    def asks_again_and_regenerates(self) -> None:
+        self.type(f"/set max_tokens {SHORT}")
+        self.terminal.wait_for(f"max_tokens is {SHORT} from the next message on.")
+        self.ask("Name one mountain.")
+        self.terminal.press("C-r")
+        self.terminal.wait_for("◂ 2/2 ▸")
+        self.terminal.wait_for("◂ 2/2 ▸", "·  ready")
+        self.terminal.press("M-Left")
+        self.terminal.wait_for("◂ 1/2 ▸")
+        self.terminal.press("M-Right")
+        self.terminal.wait_for("◂ 2/2 ▸")
+
+    def edits_and_branches(self) -> None:
+        self.terminal.press("F3")
+        self.terminal.wait_for("Enter says it anew", "│ Name one mountain.")
+        self.terminal.press("C-u")
+        self.ask(EDITED)
+        screen = self.terminal.wait_for("◂ 3/3 ▸", "·  ready")
+        assert "Name one mountain." not in screen
+        self.terminal.press("M-Left")
+        self.terminal.wait_for("◂ 2/3 ▸", "█ Name one mountain.")
+        self.terminal.press("M-Right")
+        self.terminal.wait_for("◂ 3/3 ▸", f"█ {EDITED}")
+
+    def fills_the_window(self) -> None:
+        self.ask(f"Remember the word {WORD}.")
+        told = "The window is full."
+        for number in range(1, 16):
+            screen = self.ask(f"Here is step {number} of a long day at sea, with wind and rain.")
+            if told in screen:
+                break
+        assert told in screen
+        assert "left it" in screen
+        self.terminal.press("BTab")
+        for _ in range(20):
+            if EDGE in (before := self.terminal.screen):
+                break
+            self.terminal.press("PPage")
+            self.terminal.wait_until(partial(ne, before), "an earlier page")
+        self.terminal.wait_for(EDGE)
+        self.terminal.press("End", "Escape")
+        self.terminal.wait_for(f"█ Here is step {number}")
+
+    def searches_and_jumps(self) -> None:
+        assert f"█ Remember the word {WORD}." not in self.terminal.screen
+        self.terminal.press("C-f")
+        self.terminal.wait_for("Find words in everything that was said")
+        self.terminal.write(WORD)
+        self.terminal.wait_for(" found", WORD)
+        self.terminal.press("Enter")
+        self.terminal.wait_for(f"█ Remember the word {WORD}.")
+
+    def pins(self) -> None:
+        self.terminal.press("F9")
+        self.terminal.wait_for("Pinned", "Tell me a long story")
+
+    def exports(self) -> None:
+        file = self.home / "kept.md"
+        self.type(f"/export {file}")
+        self.terminal.wait_for("The conversation is in")
+        assert WORD in file.read_text(encoding="utf-8")
+
+    def deletes_and_takes_back(self) -> None:
+        self.terminal.press("C-n")
+        self.terminal.wait_for("A new conversation")
+        self.ask("Say good night.")
+        self.terminal.press("F4")
+        self.terminal.wait_for("is in the trash.", "F8 takes it back", "A new conversation")
+        self.terminal.press("F8")
+        self.terminal.wait_for("█ Say good night.")
+
+    def says_something_unsaved(self) -> None:
+        self.type("/unsaved")
+        self.terminal.wait_for("A conversation that is not saved", "not saved")
+        self.ask(f"Forget the word {SECRET}.")
+        self.type("/unsaved")
+        self.terminal.wait_for("Go back to what is saved?", "Let it go")
+        self.terminal.press("Tab", "Enter")
+        self.terminal.wait_for("█ Say good night.")
+        self.terminal.wait_without(SECRET)
+
+    def finds_everything_again(self) -> None:
+        screen = self.terminal.wait_for("Pinned", "Say good night.", "A new conversation")
+        assert SECRET not in screen
+        self.terminal.press("C-o", "Home", "Enter")
+        self.terminal.wait_for("of a long day at sea", "·  ready")
+        self.terminal.press("C-f")
+        self.terminal.wait_for("Find words")
+        self.terminal.write("mountain")
+        self.terminal.wait_for(" found")
+        self.terminal.press("Enter")
+        self.terminal.wait_for("█ Name one mountain.")
+
+
+@pytest.fixture
+def person(tmp_path: Path, demo_weights: Path, own_folders: Path) -> Iterator[Person]:
+    if shutil.which("tmux") is None:
+        pytest.skip("tmux is not installed, and this test plays in one")
+    terminal = Tmux(tmp_path / "tmux")
+    yield Person(terminal, tmp_path)
+    terminal.close()
+
+
+def test_the_first_half_hour(person: Person) -> None:
+    person.start()
+    person.looks_around()
+    person.asks_and_stops()
+    person.asks_again_and_regenerates()
+    person.edits_and_branches()
+    person.fills_the_window()
+    person.searches_and_jumps()
+    person.pins()
+    person.exports()
+    person.deletes_and_takes_back()
+    person.says_something_unsaved()
+    person.quit()
+    assert not [path for path in (person.home / "data").rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    person.start()
+    person.finds_everything_again()
+    person.quit()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the program behind its waiting parent is found in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_sudden_end_keeps_the_question_and_what_was_written(person: Person, number: signal.Signals) -> None:
+    person.start()
+    screen = person.begin(FIRST)
+    words = screen.split(f"█ {FIRST}")[1].split("▕")[2].split()[:3]
+    person.terminal.wait_until(lambda screen: len(screen.split(FIRST)[-1].split()) > 40, "some lines of the reply")
+    (child,) = Path(f"/proc/{person.terminal.pid}/task/{person.terminal.pid}/children").read_text(encoding="ascii").split()
+    os.kill(int(child) if number == signal.SIGKILL else person.terminal.pid, number)
+    assert person.terminal.wait_for_the_end() == str(128 + number)
+    assert person.terminal.modes() == "00"
+    person.start("--continue")
+    screen = person.terminal.wait_for(f"█ {FIRST}", "■ Stopped", "ready")
+    assert " ".join(words) in screen
