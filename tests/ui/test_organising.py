@@ -44,7 +44,7 @@ async def test_enter_in_the_filter_opens_the_first() -> None:
     stage.say(("Question", "The answer"), title="Only one")
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        await pilot.press("alt+f", *"only", "enter")
+        await pilot.press("alt+l", *"only", "enter")
         await until(pilot, lambda: "The answer" in drawn(stage))
 
 
@@ -76,7 +76,7 @@ async def test_tags_are_shown_and_filter() -> None:
         await ready(pilot, stage)
         await say(pilot, stage, "/tag #work Urgent")
         await until(pilot, lambda: "#urgent #work" in drawn(stage))
-        await pilot.press("alt+f", *"#work")
+        await pilot.press("alt+l", *"#work")
         await until(pilot, lambda: "Bread" not in drawn(stage))
         await pilot.press("escape", "escape")
         await say(pilot, stage, "/tag -urgent")

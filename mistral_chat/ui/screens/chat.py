@@ -85,7 +85,10 @@ class ChatScreen(UnsavedScreen):
         _binding("f8", "undo", "Undo", "Take back what was done last: delete, archive, rename, pin, tag, edit, regenerate"),
         _binding("alt+a", "archive", "Archive", "Put the conversation into the archive, or back into the list", priority=True),
         _binding("alt+v", "archived", "Archived conversations", "List what is archived, or go back", priority=True),
-        _binding("alt+f", "filter", "Filter the list", "Narrow the list of conversations down as you type", priority=True),
+        _binding("alt+l", "filter", "Filter the list", "Narrow the list of conversations down as you type", priority=True),
+        _binding(
+            "alt+z", "cancel_background", "Cancel background work", "Stop loading the model, or finding a title", priority=True
+        ),
     ]
 
     def __init__(self, rooms: Rooms, *, open_first: str | None = None, warning: str = "") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual import work
 
-from mistral_chat.errors import WeightsNotFound
+from mistral_chat.errors import EngineError, WeightsNotFound
 from mistral_chat.ui.screens.replying import ReplyingScreen
 
 if TYPE_CHECKING:
@@ -61,6 +61,26 @@ class ChoosingScreen(ReplyingScreen):
             return
         if told := await asyncio.to_thread(shelf.keep, spec, first=in_use is None):
             self.notice.tell(told)
+
+    def load_model(self) -> Worker[None]:
+        """Load the model as `ReplyingScreen` does, in a way that can be given up."""
+        loading = super().load_model()
+        self._watch(loading)
+        return loading
+
+    @work(group="watching", exit_on_error=False)
+    async def _watch(self, loading: Worker[None]) -> None:
+        with self.background.doing("loading", self._give_up, quiet=True):
+            # It ends early where another load takes its place.
+            await asyncio.gather(loading.wait(), return_exceptions=True)
+
+    @work(group="model", exclusive=True, exit_on_error=False)
+    async def _give_up(self) -> None:
+        """Stop loading."""
+        runner, self.runner = self.runner, None
+        if runner is not None:
+            await asyncio.to_thread(runner.close)
+        self.model_missing(EngineError("Loading was stopped. F5 loads the model, F7 chooses another."))
 
     async def use_model(self, spec: str) -> Worker[None]:
         """Go on with the model `spec`, as ``-m`` names it. A reply that is being written is stopped; what it has stays."""

@@ -14,6 +14,7 @@ from textual.screen import Screen
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import MistralChatError, WeightsNotFound
 from mistral_chat.generation import Completion, ContextShift, Delta, Prefill
+from mistral_chat.ui.background import Background
 from mistral_chat.ui.shown import ShownTurn
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
@@ -96,6 +97,8 @@ class ReplyingScreen(Screen[None]):
         self.rooms = rooms
         self.store: ConversationStore | None = None
         self.runner: Runner | None = None
+        self.background = Background(lambda text: self.status.tell(working=text))
+        """What goes on without anybody waiting for it."""
         self.page = Page(None)
         self.model = rooms.settings.model
         """What is to be loaded, as ``-m`` names it."""

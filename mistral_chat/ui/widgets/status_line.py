@@ -29,8 +29,12 @@ class Status:
     """Tokens in the model's window."""
     window: int = 0
     """How many tokens it holds; 0 while nobody knows."""
+    draft: int = 0
+    """Tokens of what is being typed."""
     unsaved: bool = False
     """Whether nothing of what is said is kept."""
+    working: str = ""
+    """What goes on in the background."""
     queued: int = 0
     """Messages that wait for their turn."""
     hints: tuple[tuple[str, str], ...] = ()
@@ -38,7 +42,7 @@ class Status:
 
 
 class StatusLine(Widget):
-    """Shows a `Status` on one row. What does not fit is left out: hints first, then the window, then the model's name."""
+    """Shows a `Status` on one row. What does not fit is left out, hints first."""
 
     def __init__(self) -> None:
         """Make an empty line."""
@@ -77,15 +81,18 @@ class StatusLine(Widget):
         unsaved = Content.styled("not saved", "bold $text-warning") if status.unsaved else None
         queued = Content.styled(f"{status.queued} queued", "$text-accent") if status.queued else None
         model = Content.styled(one_line(status.model, 40), "$foreground 65%") if status.model else None
-        meter = _meter(status.used, status.window) if status.window else None
-        for parts in ((model, state, meter, queued), (state, meter, queued), (state, queued), (state,)):
+        meter = _meter(status.used, status.draft, status.window) if status.window else None
+        working = Content.styled(one_line(status.working, 40), "$foreground 65%") if status.working else None
+        most = (model, state, meter, working, queued)
+        for parts in (most, most[1:], (state, working, queued), (state, queued), (state,)):
             line = Content(_SEPARATOR).join([part for part in (unsaved, *parts) if part])
             if line.cell_length <= width:
                 return line
         return state.truncate(width, ellipsis=True)
 
 
-def _meter(used: int, window: int) -> Content:
-    share = used / window
+def _meter(used: int, draft: int, window: int) -> Content:
+    share = (used + draft) / window
     style = "$foreground 65%" if share < 0.75 else "$text-warning"  # noqa: PLR2004 (where the window makes room, by default)
-    return Content.styled(f"ctx {used:,}/{window:,} ({share:.0%})", style)
+    typed = f" + {draft:,}" if draft else ""
+    return Content.styled(f"ctx {used:,}{typed}/{window:,} ({share:.0%})", style)
