@@ -12,7 +12,9 @@ from textual.widgets import Static, TextArea
 
 from mistral_chat.errors import MistralChatError, WeightsNotFound
 from mistral_chat.ui.screens.replying import Page
+from mistral_chat.ui.screens.turning import TURN_BINDINGS
 from mistral_chat.ui.screens.unsaved import UnsavedScreen
+from mistral_chat.ui.screens.weighing import WINDOW_BINDINGS
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.placard import Placard
@@ -81,14 +83,16 @@ class ChatScreen(UnsavedScreen):
         _binding(
             "ctrl+t", "unsaved", "Unsaved conversation", "Begin a conversation that is not saved, or go back", priority=True
         ),
+        *TURN_BINDINGS,
+        *WINDOW_BINDINGS,
         _binding("f5", "retry", "Load the model again", "Look for the model again and load it"),
+        _binding(
+            "alt+z", "cancel_background", "Cancel background work", "Stop loading the model, or finding a title", priority=True
+        ),
         _binding("f8", "undo", "Undo", "Take back what was done last: delete, archive, rename, pin, tag, edit, regenerate"),
         _binding("alt+a", "archive", "Archive", "Put the conversation into the archive, or back into the list", priority=True),
         _binding("alt+v", "archived", "Archived conversations", "List what is archived, or go back", priority=True),
         _binding("alt+l", "filter", "Filter the list", "Narrow the list of conversations down as you type", priority=True),
-        _binding(
-            "alt+z", "cancel_background", "Cancel background work", "Stop loading the model, or finding a title", priority=True
-        ),
     ]
 
     def __init__(self, rooms: Rooms, *, open_first: str | None = None, warning: str = "") -> None:
@@ -261,7 +265,7 @@ class ChatScreen(UnsavedScreen):
             return
         self.leave_list()
         self.remove_class("-list")
-        self.composer.focus()
+        self.leave_turn()
 
     def action_copy_or_stop(self) -> None:
         """Copy what is selected; with nothing selected stop the reply, and never quit."""

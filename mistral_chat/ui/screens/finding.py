@@ -62,15 +62,15 @@ class FindingScreen(BranchingScreen):
             self.notice.tell("There is no reply to copy yet.")
 
     @work(group="copy", exclusive=True, exit_on_error=False)
-    async def copy(self, text: str) -> None:
-        """Put `text` on the clipboard, and say how."""
+    async def copy(self, text: str, what: str = "") -> None:
+        """Put `text` on the clipboard, and say how; `what` is said before its length."""
         from mistral_chat.ui.clipboard import set_clipboard
 
         used = await set_clipboard(text, os.environ)
         if not used:
             self.app.copy_to_clipboard(text)
         way = f"with {used}" if used else "through the terminal (OSC 52), if it allows that"
-        self.notice.tell(f"Copied {len(text):,} characters {way}.")
+        self.notice.tell(f"Copied {what}{len(text):,} characters {way}.")
 
     @work(group="editor", exclusive=True, exit_on_error=False)
     async def action_editor(self) -> None:

@@ -294,7 +294,7 @@ class ReplyingScreen(Screen[None]):
         if ledger is not None:
             self._held = {turn.key: turn.pinned for turn in ledger.turns}
             self.status.tell(used=ledger.used, window=ledger.window)
-            self.transcript.show_memory(self._held)
+            self.transcript.show_memory(self._held, {turn.key: turn.tokens for turn in ledger.turns})
 
     def _failed(self, sending: Sending, error: MistralChatError) -> None:
         """Say why there is no reply. A message that was not kept goes back to the composer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual import message
 from textual.containers import VerticalScroll
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 class Marking(VerticalScroll):
     """Marks the turns that are mounted, and those that will be."""
+
+    class Chosen(message.Message):
+        """A turn was clicked: it is the chosen one now, or no longer."""
 
     def __init__(self) -> None:
         """Mark nothing."""
@@ -79,12 +83,15 @@ class Marking(VerticalScroll):
                 view.shown = shown
         self.mark_views()
 
-    async def choose(self, turn_id: str | None) -> None:
-        """Mark one turn as the chosen one and bring it into view; None takes the mark away."""
+    def choose_none(self) -> None:
+        """Take the mark away from the chosen turn."""
+        self._chosen = None
+        self.mark_views()
+
+    async def choose(self, turn_id: str) -> None:
+        """Mark one turn as the chosen one, and bring it into view."""
         self._chosen = turn_id
         self.mark_views()
-        if turn_id is None:
-            return
         view = next((view for view in self._views if view.shown.turn_id == turn_id), None)
         if view is None:
             await self.go_to(turn_id)
@@ -108,6 +115,7 @@ class Marking(VerticalScroll):
         if view is not None and not self.screen.get_selected_text():
             self._chosen = None if view.shown.turn_id == self._chosen else view.shown.turn_id
             self.mark_views()
+            self.post_message(self.Chosen())
 
     def mark_views(self) -> None:
         """Let every mounted turn show what is known of it."""

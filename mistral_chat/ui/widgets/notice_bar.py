@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import message
 from textual.content import Content
@@ -20,6 +20,9 @@ _SECONDS: Final = 12.0
 
 class NoticeBar(Static):
     """Shows one notice at a time and goes away by itself. It never covers what is being read."""
+
+    LONGEST: ClassVar = 400
+    """Characters of a notice."""
 
     class ActionTaken(message.Message):
         """The notice was clicked, and what it offers is to be done."""
@@ -41,7 +44,7 @@ class NoticeBar(Static):
             trouble: whether it is something to look at.
             stay: keep it until the next notice.
         """
-        self.text = one_line(text, 400)
+        self.text = one_line(text, self.LONGEST)
         self._offers = bool(offer)
         self.set_class(trouble, "-trouble")
         parts = [self.text, "   ", (offer, "bold $text-accent")] if offer else [self.text]

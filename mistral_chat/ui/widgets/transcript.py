@@ -172,6 +172,8 @@ class Transcript(Marking, can_focus=True):
 
     def _arrive(self, found: TurnView) -> None:
         """Put `found` at the top edge, now that it has been laid out."""
+        if found not in self._views:
+            return  # another place was wanted meanwhile
         self.release_anchor()
         self.scroll_to_widget(found, animate=False, top=True, force=True)
         self._settling = False
