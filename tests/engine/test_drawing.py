@@ -89,10 +89,12 @@ def test_tokens_that_text_cannot_hold_are_known() -> None:
 
 
 def test_speed_is_counted_from_the_first_token() -> None:
-    reply, _ = drawn([A, A, A])
+    reply, _ = drawn([])
     assert (reply.first, reply.speed) == (None, 0.0)
     for now in (10.0, 11.0, 12.0):
         reply.note_time(now)
+        list(reply.add(A))
+    reply.note_time(20.0)  # the token that ends the reply is not part of it
     assert reply.first == 10.0
     assert reply.speed == 1.0
 
