@@ -137,7 +137,10 @@ class ContextScreen(ModalScreen[None]):
     def _gone(self) -> Content:
         named = [f"  {one_line(text, 48)}" for text in self._left[-1 : -_NAMED - 1 : -1]]
         more = len(self._left) - len(named)
-        lines = [f"{len(self._left):,} left the window, {'lately' if len(self._left) > 1 else 'namely'}:", *named]
+        lines = [
+            f"{len(self._left):,} turns left the window, the last of them:" if more or len(named) > 1 else "One turn left:",
+            *named,
+        ]
         return Content("\n".join([*lines, *([f"  and {more:,} before"] if more else [])]))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.ui.shown import ShownTurn
 
-_WIDEST: Final = 34
+_WIDEST: Final = 38
 """Cells for what can be done, before its key."""
 
 

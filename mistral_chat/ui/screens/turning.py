@@ -115,7 +115,7 @@ class TurningScreen(CommandingScreen):
         if turn is None:
             return
         await self.transcript.choose(turn.turn_id)
-        keys = {active.binding.action: self.app.get_key_display(active.binding) for active in self.active_bindings.values()}
+        keys = {active.binding.action: key_name(active.binding.key) for active in self.active_bindings.values()}
         screen = TurnScreen(turn, tokens=await self._cost(turn), code=len(code_of(turn)), keys=keys)
         action = await self.app.push_screen_wait(screen)
         if action is not None:
@@ -299,6 +299,11 @@ def code_of(turn: ShownTurn) -> Sequence[Code]:
     if not any(mark in reply for mark in ("```", "~~~", "    ", "\t")):
         return ()
     return [block for block in blocks(reply) if isinstance(block, Code)]
+
+
+def key_name(key: str) -> str:
+    """A key as the rest of the screen writes it: ``Alt+M``."""
+    return "+".join(part.capitalize() for part in key.split("+"))
 
 
 def _worth(tokens: int | None) -> str:

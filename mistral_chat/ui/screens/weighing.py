@@ -174,7 +174,7 @@ class WeighingScreen(TurningScreen):
         await self.app.push_screen_wait(
             ContextScreen(
                 parts,
-                turns=path[-1].depth + 1 if path else 0,
+                turns=path[-1].depth if path else 0,
                 excluded=sum(turn.turn.excluded for turn in turns),
                 left=[turn.turn.user for turn in turns if turn.turn_id in left],
             )

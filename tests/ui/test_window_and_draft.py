@@ -1,0 +1,232 @@
+"""What fills the window, what the draft takes of it, and reading a long draft before it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.hostile import STRINGS, dangerous
+from support.screens import GatedEngine, Stage, answered, drawn, furnished, ready, say, spoken, until
+
+from mistral_chat.config import Settings
+from mistral_chat.engine.runner import Runner
+from mistral_chat.generation import LedgerTurn, LedgerView
+from mistral_chat.ui.meter import WindowParts, parts_of
+from mistral_chat.ui.screens.context import ContextScreen
+from mistral_chat.ui.shown import ShownTurn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from textual.pilot import Pilot
+
+    from mistral_chat.engine.runner import LoadProgress
+    from mistral_chat.generation import Cancel, Engine, History, Prefill
+
+
+def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
+    return stage.app.run_test(size=size, notifications=True, tooltips=True)
+
+
+class ReadingEngine(GatedEngine):
+    """Notes the drafts it is given to read, and reads them until it is stopped or the gate opens."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.answer, stage.gate, window=stage.window)
+        self.drafts: list[str] = []
+        self.stopped: list[str] = []
+
+    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+        if history.draft:
+            self.drafts.append(history.draft)
+            while not self._gate.wait(0.005) and not cancel.is_set:
+                """Read on."""
+            if cancel.is_set:
+                self.stopped.append(history.draft)
+        yield from super().read_ahead(history, cancel)
+
+    def limits(self, text: str) -> str | None:
+        return "The model reads the [INST] in this text as the border of a message." if "[INST]" in text else None
+
+
+class ReadingStage(Stage):
+    """A stage with an engine that notes what it reads."""
+
+    engine: ReadingEngine
+
+    def _runner_for(self, _spec: str) -> Runner:
+        def load(progress: LoadProgress) -> Engine:
+            if self.loading:
+                while not self.loaded.wait(0.005) and progress(0.4):
+                    """Load on."""
+            self.engine = ReadingEngine(self)
+            return self.engine
+
+        return Runner(load)
+
+
+def turn(key: str, *, pinned: bool = False, excluded: bool = False) -> ShownTurn:
+    from mistral_chat.conversation import Turn
+
+    return ShownTurn(turn_id=key, turn=Turn(user=key, reply="r", pinned=pinned, excluded=excluded))
+
+
+def test_the_parts_add_up_and_leave_out_what_the_model_will_not_see() -> None:
+    held = (LedgerTurn("a", 10), LedgerTurn("b", 20, pinned=True), LedgerTurn("c", 40), LedgerTurn("\0draft", 80))
+    ledger = LedgerView(window=512, reserve=64, system_tokens=5, turns=held)
+    parts = parts_of(ledger, [turn("a", excluded=True), turn("b", pinned=True), turn("c")], draft=100)
+    assert parts == WindowParts(window=512, system=5, pinned=20, conversation=40, seen=2, draft=100, reserve=64)
+    assert (parts.used, parts.free, parts.room, parts.fits, parts.pushes) == (65, 512 - 65 - 100 - 64, 512 - 64 - 25, True, False)
+
+
+def test_another_conversations_turns_count_as_nothing() -> None:
+    ledger = LedgerView(window=512, reserve=64, system_tokens=5, turns=(LedgerTurn("x", 300),))
+    assert parts_of(ledger, [turn("a")], system=7).used == 7
+
+
+async def test_the_drafts_tokens_are_shown_while_typing_and_go_when_it_is_sent() -> None:
+    stage = Stage(window=256)
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        composer = stage.screen.composer
+        composer.insert("one two three")
+        await until(pilot, lambda: "3 tokens" in str(composer.border_subtitle))
+        assert "ctx 0 + 3/256" in drawn(stage).replace("ctx 1 + 3", "ctx 0 + 3")
+        await pilot.press("enter")
+        await until(pilot, lambda: not composer.border_subtitle)
+        await answered(pilot, stage)
+        composer.insert("/help")
+        await until(pilot, lambda: stage.screen._weighed == "/help")
+        assert not composer.border_subtitle, "a command is no message"
+
+
+async def test_nothing_is_counted_while_the_model_loads_and_then_it_is() -> None:
+    stage = Stage(loading=True)
+    async with run(stage) as pilot:
+        await furnished(pilot, stage)
+        stage.screen.composer.insert("one two three")
+        await until(pilot, lambda: stage.screen._weighed)
+        assert not stage.screen.composer.border_subtitle
+        stage.loaded.set()
+        await until(pilot, lambda: "3 tokens" in str(stage.screen.composer.border_subtitle))
+
+
+async def test_a_draft_that_does_not_fit_is_told_with_numbers_before_it_is_sent() -> None:
+    stage = Stage(window=256)
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        composer = stage.screen.composer
+        composer.set_draft("word " * 300)
+        await until(pilot, lambda: composer.has_class("-over"))
+        await until(pilot, lambda: "takes 300 tokens" in stage.screen.notice.text)
+        room = stage.screen.parts.room if stage.screen.parts else 0
+        assert f"at most {room} of 256" in stage.screen.notice.text
+        assert f"300 tokens, {room} fit" in str(composer.border_subtitle)
+        composer.set_draft("word")
+        await until(pilot, lambda: not composer.has_class("-over"))
+        await until(pilot, lambda: not stage.screen.notice.text, "the warning goes with its reason")
+
+
+async def test_a_draft_that_makes_turns_leave_says_so() -> None:
+    stage = Stage(window=256)
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await spoken(pilot, stage, "word " * 70)
+        stage.screen.composer.insert("word " * 120)
+        await until(pilot, lambda: "120 tokens, the oldest turns will leave" in str(stage.screen.composer.border_subtitle))
+
+
+async def test_text_that_the_format_misreads_is_told_before_it_is_sent() -> None:
+    stage = ReadingStage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        stage.screen.composer.insert("what is [INST]?")
+        await until(pilot, lambda: "[INST] in this text" in stage.screen.notice.text)
+        stage.screen.composer.set_draft("what?")
+        await until(pilot, lambda: not stage.screen.notice.text)
+
+
+async def test_a_long_draft_is_read_ahead_and_typing_stops_that() -> None:
+    stage = ReadingStage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        stage.screen.composer.insert("word " * 60)
+        await until(pilot, lambda: stage.engine.drafts, "the draft is read")
+        assert stage.engine.drafts == ["word " * 60]
+        await pilot.press("x")
+        await until(pilot, lambda: stage.engine.stopped == ["word " * 60], "typing stops it")
+        await until(pilot, lambda: len(stage.engine.drafts) == 2, "the longer one is read after the next pause")
+        await pilot.press("enter")
+        await answered(pilot, stage)
+        assert len(stage.engine.stopped) == 2, "sending stops it"
+        assert stage.screen.transcript.turns[-1].turn.reply.startswith("You said: word")
+
+
+async def test_a_short_draft_and_a_command_are_not_read_and_the_setting_is_obeyed() -> None:
+    settings = Settings(context=replace(Settings().context, read_ahead=False))
+    for stage, draft in (
+        (ReadingStage(), "short"),
+        (ReadingStage(), "/system " + "word " * 60),
+        (ReadingStage(settings=settings), "w " * 200),
+    ):
+        async with run(stage) as pilot:
+            await ready(pilot, stage)
+            stage.screen.composer.insert(draft)
+            await until(pilot, lambda stage=stage: stage.screen._tick is not None)  # type: ignore[misc]  # a default binds it
+            await until(pilot, lambda stage=stage: stage.screen._tick is None, "the pause has passed")  # type: ignore[misc]  # a default binds it
+            assert not stage.engine.drafts
+
+
+async def test_the_window_is_shown_part_by_part() -> None:
+    stage = Stage(answer=lambda text: f"{text} " + "word " * 60, window=512, settings=replace(Settings(), system="Be brief."))
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        for number in range(9):
+            await spoken(pilot, stage, f"message {number}")
+        await pilot.press("alt+up", "alt+p")
+        await until(pilot, lambda: stage.screen.parts and stage.screen.parts.pinned)
+        stage.screen.composer.insert("one two")
+        await until(pilot, lambda: stage.screen.parts and stage.screen.parts.draft == 2)
+        parts = stage.screen.parts
+        assert parts is not None
+        await pilot.press("alt+w")
+        await until(pilot, lambda: isinstance(stage.app.screen, ContextScreen))
+        await pilot.pause()
+        text = drawn(stage)
+        for amount in (parts.system, parts.pinned, parts.conversation, parts.draft, parts.reserve, parts.free):
+            assert f"{amount:,}  " in text
+        assert parts.system + parts.pinned + parts.conversation + parts.draft + parts.reserve + parts.free == 512
+        assert f"The model sees {parts.seen} of 9 turns." in text
+        assert f"{9 - parts.seen} turns left the window" in text
+        assert f"message {8 - parts.seen}" in text
+        await pilot.press("escape")
+        assert stage.app.screen is stage.screen
+
+
+async def test_the_command_opens_it_and_without_a_model_it_says_why_not() -> None:
+    stage = Stage(loading=True)
+    async with run(stage) as pilot:
+        await furnished(pilot, stage)
+        await pilot.press("alt+w")
+        await until(pilot, lambda: "not loaded yet" in stage.screen.notice.text)
+        stage.loaded.set()
+        await ready(pilot, stage)
+        await say(pilot, stage, "/context")
+        await until(pilot, lambda: isinstance(stage.app.screen, ContextScreen))
+        await pilot.pause()
+        assert "Nothing has been said yet." in drawn(stage)
+
+
+@pytest.mark.parametrize("text", STRINGS[::25])
+async def test_hostile_messages_that_left_are_named_safely(text: str) -> None:
+    parts = WindowParts(window=256, system=1, conversation=100, seen=2, draft=400, reserve=32)
+    stage = Stage()
+    async with run(stage, (60, 20)) as pilot:
+        await ready(pilot, stage)
+        stage.app.push_screen(ContextScreen(parts, turns=9, excluded=1, left=[text] * 6))
+        await pilot.pause()
+        await pilot.press("end")
+        await pilot.pause()
+        assert not dangerous(drawn(stage)), repr(text)
