@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from mistral_chat.store.conversations import ConversationStore
 
 
-@click.group(short_help="List, search, export and delete conversations.")
+@click.group(
+    short_help="List, search, export and delete conversations.", context_settings={"help_option_names": ["-h", "--help"]}
+)
 def chats() -> None:
     """List, search, export and delete conversations.
 
