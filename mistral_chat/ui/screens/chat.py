@@ -190,7 +190,7 @@ class ChatScreen(UnsavedScreen):
         self.composer.set_draft(self.store.draft(conversation_id or ""))
         await self.show_turns()
         self.show_welcome()
-        self.composer.focus()
+        self.set_focus(self.composer)  # at once: later, it would take the focus back from where the next key went
         self.read_ahead()
 
     def show_welcome(self) -> None:
