@@ -58,7 +58,7 @@ def paths(program: Program, *, as_json: bool) -> None:
 def list_places(known: Paths) -> list[Place]:
     """Where the program may write."""
     return [
-        Place("The settings, which only you write:", known.config_file),
+        Place("The settings, as you write or choose them:", known.config_file),
         Place("What was said, and what belongs to it:", known.data_dir),
         Place("Weights:", known.models_dir),
         Place("KV states; they hold what was said, as tokens:", known.snapshots_dir),

@@ -27,7 +27,7 @@ def account(program: Program) -> str:
         (str(paths.log_file), "what the program and llama.cpp did; never what was said"),
         (str(paths.models_dir), "weights, and what has arrived of them"),
         (str(paths.data_dir), "which weights were tried here, and which conversations are open"),
-        (str(paths.config_file), "the settings; only you write them"),
+        (str(paths.config_file), "the settings, as you write or choose them"),
         ("where you export or back up to", "what you chose to take out"),
     ]
     lines = ["What is written, readable by you alone:"]
