@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mistral_chat.attachments import compose, read_text
 from mistral_chat.cli import options
-from mistral_chat.cli.message import compose, read_text, standard_input, typed_text
+from mistral_chat.cli.message import standard_input, typed_text
 from mistral_chat.cli.parent import without_core_dumps
 from mistral_chat.cli.terminal import Progress, write_reply
 

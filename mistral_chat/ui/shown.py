@@ -23,6 +23,16 @@ class ShownTurn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShownFile:
+    """A file that goes along with the draft."""
+
+    name: str
+    bytes: int
+    tokens: int | None
+    """What it takes in the message; None while nobody can count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShownConversation:
     """A conversation as the list shows it."""
 

@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 from support.programs import echo_program
 
+from mistral_chat.attachments import LARGEST_FILE, attached, compose
 from mistral_chat.cli.main import cli
-from mistral_chat.cli.message import LARGEST_FILE, attached, compose, typed_text
+from mistral_chat.cli.message import typed_text
 from mistral_chat.config import Settings
 from mistral_chat.errors import EngineFailed
 from mistral_chat.paths import Paths

@@ -65,7 +65,7 @@ async def test_tab_completes_and_the_list_shows_while_typing() -> None:
     stage = Stage()
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        await pilot.press("/", "e", "x")
+        await pilot.press("/", *"exp")
         await until(pilot, lambda: "/export FILE" in stage.screen.notice.text)
         await pilot.press("tab")
         await until(pilot, lambda: stage.screen.composer.text == "/export ")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from mistral_chat.errors import MistralChatError
-from mistral_chat.ui.screens.titling import TitlingScreen
+from mistral_chat.ui.screens.attaching import AttachingScreen
 from mistral_chat.ui.themes import THEMES
 
 if TYPE_CHECKING:
     from mistral_chat.generation import Prompt
 
 
-class VisitingScreen(TitlingScreen):
+class VisitingScreen(AttachingScreen):
     """Opens the screens that show how the chat works, and takes over what is changed there."""
 
     def action_settings(self) -> None:

@@ -9,10 +9,12 @@ from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 
+from mistral_chat.ui.dropped import pasted_file
 from mistral_chat.ui.text import break_words, clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from textual import events
 
@@ -72,6 +74,15 @@ class Composer(TextArea, inherit_bindings=True):
 
     class CompletionAsked(message.Message):
         """The draft begins with a slash, and Tab was pressed."""
+
+    class FilePasted(message.Message):
+        """The path of a file was pasted, or the file dropped on the terminal. The draft was left as it was."""
+
+        def __init__(self, path: Path, text: str) -> None:
+            """Carry the `path` and the `text` that was pasted."""
+            super().__init__()
+            self.path = path
+            self.text = text
 
     class Refused(message.Message):
         """Something cannot be taken into the draft; it was left as it was."""
@@ -157,7 +168,14 @@ class Composer(TextArea, inherit_bindings=True):
                 )
             )
             return
-        text = break_words(clean(event.text.replace("\r\n", "\n").replace("\r", "\n")))
+        if (path := pasted_file(event.text)) is not None:
+            self.post_message(self.FilePasted(path, event.text))
+            return
+        self.paste_text(event.text)
+
+    def paste_text(self, pasted: str) -> None:
+        """Take `pasted` in at the cursor, cleaned."""
+        text = break_words(clean(pasted.replace("\r\n", "\n").replace("\r", "\n")))
         if text and (result := self._replace_via_keyboard(text, *self.selection)):
             self.move_cursor(result.end_location)
 

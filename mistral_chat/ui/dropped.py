@@ -1,0 +1,65 @@
+"""Paths of files as people type them, and as terminals paste them when a file is dropped."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from mistral_chat.ui.text import clean
+
+_LONGEST: Final = 4096
+"""Characters of a path."""
+
+_BEGINNINGS: Final = ("/", "~/", "'/", '"/', "file://")
+
+
+def typed_path(text: str) -> Path:
+    """The path that `text` means: quoted, escaped as a shell wants it, with ``~``, as a ``file:`` address, or as it stands."""
+    text = text.strip()
+    if text.startswith("file://"):
+        return Path(unquote(urlsplit(text).path))
+    plain = Path(text).expanduser()
+    if plain.exists():
+        return plain
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return plain
+    return Path(words[0]).expanduser() if len(words) == 1 else plain
+
+
+def pasted_file(text: str) -> Path | None:
+    """The file whose whole path `text` is; None where it is anything else. A bare name is a word, not a path."""
+    text = text.strip()
+    if not text.startswith(_BEGINNINGS) or "\n" in text or "\0" in text or len(text) > _LONGEST:
+        return None
+    try:
+        path = typed_path(text)
+        return path if path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such home, no such address
+        return None
+
+
+def completed(typed: str) -> tuple[str, list[str]]:
+    """Complete a path as far as it is clear, and give what it may go on with; folders end with a slash.
+
+    Names that cannot be typed, because they hold what acts on a terminal, are left out.
+    """
+    folder, slash, begin = typed.rpartition("/")
+    try:
+        with os.scandir(Path(folder + slash).expanduser() if slash else ".") as entries:
+            names = [entry.name + ("/" if entry.is_dir() else "") for entry in entries if entry.name.startswith(begin)]
+    except (OSError, RuntimeError, ValueError):
+        return typed, []
+    found = sorted(name for name in names if clean(name) == name and (begin or not name.startswith(".")))
+    return (folder + slash + _shared(found) if found else typed), found
+
+
+def _shared(names: list[str]) -> str:
+    """What all of `names`, which are sorted, begin with: what the first and the last do."""
+    first, last = names[0], names[-1]
+    same = next((place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return first[:same]

@@ -1,0 +1,86 @@
+"""The files that go along with the draft, above the composer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual import message, on
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from mistral_chat.ui.amounts import size
+from mistral_chat.ui.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mistral_chat.ui.shown import ShownFile
+
+_MEGA: Final = 1_000_000
+
+
+class FileBar(OptionList):
+    """One line for each file, with its size and what it takes of the window. Out of sight while there is none."""
+
+    DEFAULT_CSS = """
+    FileBar {
+        height: auto;
+        max-height: 4;
+        max-width: 102;
+        padding: 0 2;
+        border: none;
+        background: transparent;
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
+        scrollbar-size-vertical: 1;
+
+        &.-textual-compact { padding: 0 2; }
+        &:focus { border: none; background-tint: transparent; }
+        & > .option-list--option { padding: 0; }
+        & > .option-list--option-highlighted { background: transparent; color: $foreground; text-style: none; }
+        &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
+    }
+    """
+
+    HELP = "## Files\n\nThese go along with the next message. **Delete** or a click takes one away; **F8** brings it back.\n"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("delete,backspace", "remove", "Take away", tooltip="Do not send this file", id="files.remove", show=False),
+    ]
+
+    class Removed(message.Message):
+        """A file is not to be sent."""
+
+        def __init__(self, place: int) -> None:
+            """Carry its place, from 0."""
+            super().__init__()
+            self.place = place
+
+    def __init__(self) -> None:
+        """Make an empty bar, which takes no room."""
+        super().__init__(id="files", markup=False, compact=True)
+        self.display = False
+
+    def show(self, files: Sequence[ShownFile]) -> None:
+        """Show `files`, in their order."""
+        self.set_options([Option(_line(file)) for file in files])
+        self.display = bool(files)
+
+    def action_remove(self) -> None:
+        """Take away the file under the cursor."""
+        if self.highlighted is not None:
+            self.post_message(self.Removed(self.highlighted))
+
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self.post_message(self.Removed(event.option_index))
+
+
+def _line(file: ShownFile) -> Content:
+    tokens = "… tokens" if file.tokens is None else f"{file.tokens:,} tokens"
+    large = size(file.bytes) if file.bytes >= _MEGA else f"{file.bytes / 1000:.1f} kB"
+    facts = (f"  {large}  {tokens}  ", "$foreground 65%")
+    return Content.assemble(("▪ ", "$text-accent"), one_line(file.name, 40), facts, ("✕", "$text-accent"))
