@@ -335,6 +335,7 @@ class TestStates:
         async def act(pilot: Pilot[Any]) -> None:
             await ready(pilot, stage)
             stage.screen.composer.set_draft("\n".join(f"line {number}" for number in range(12)))
+            await until(pilot, lambda: stage.screen.composer.border_subtitle, "it is counted")
 
         picture(snap_compare, stage, MEDIUM, act)
 

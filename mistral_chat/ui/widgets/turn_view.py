@@ -36,11 +36,12 @@ class TurnView(Vertical):
         &.-chosen MessageView { background: $primary 20%; border-left: outer $primary; }
         &.-found MessageView { background: $primary 25%; }
         &.-left { opacity: 55%; }
+        &.-left.-chosen { opacity: 85%; }
         &.-edge {
             border-top: solid $primary 50%;
             border-title-color: $foreground 65%;
             border-title-align: center;
-            margin-top: 1;
+            margin: 1 1 0 1;
         }
     }
     """
