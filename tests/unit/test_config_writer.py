@@ -51,8 +51,9 @@ def spelled(draw: st.DrawFn, key: str, value: Any, indent: str) -> str:
         items = "".join(f"\n{pad}- {written(each)}{draw(st.sampled_from(['', ' # item']))}" for each in value)
         return draw(st.sampled_from([f"{note}{items}", f" {written(value)}{note}"]))
     if isinstance(value, str) and value.isascii() and value.isalnum() and value.isalpha() and value.lower() not in PLAIN_BOOLS:
-        block = f" |-{note}\n{indent}  {value}"
-        ways = [f" {value}{note}", f"   '{value}'{note}", block, *([f" >+\n{indent}  {value}\n\n"] if key == "system" else [])]
+        ways = [f" {value}{note}", f"   '{value}'{note}"]
+        if key != "titles":  # a comment that is far in belongs to a block, and these values may not grow
+            ways += [f" |-{note}\n{indent}  {value}", f" >+\n{indent}  {value}\n\n"]
         return draw(st.sampled_from(ways))
     return f" {written(value)}{note}"
 
