@@ -31,7 +31,8 @@ class Composer(TextArea, inherit_bindings=True):
     **Enter** sends. **Ctrl+J** breaks the line, and so do Alt+Enter and Shift+Enter in terminals that tell them from Enter.
     At the first line **Up** goes back through what was sent before, at the last line **Down** comes forward again.
     You can write while the model loads or replies: the message waits for its turn. A **/** begins a command, and **Tab**
-    completes it; two slashes begin a message that begins with one.
+    completes it; two slashes begin a message that begins with one. A text file that is dropped here, or whose path is pasted,
+    goes along with the message, and so does **/attach** FILE.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mistral_chat.ui.shown import ShownFile
 
 _MEGA: Final = 1_000_000
+_FACTS: Final = 36
+"""Cells that are kept for a file's size and cost."""
+_SHORTEST: Final = 12
+"""Characters of a name that are always shown."""
 
 
 class FileBar(OptionList):
@@ -65,7 +69,8 @@ class FileBar(OptionList):
 
     def show(self, files: Sequence[ShownFile]) -> None:
         """Show `files`, in their order."""
-        self.set_options([Option(_line(file)) for file in files])
+        room = max(_SHORTEST, self.app.size.width - _FACTS)
+        self.set_options([Option(_line(file, room)) for file in files])
         self.display = bool(files)
 
     def action_remove(self) -> None:
@@ -79,8 +84,8 @@ class FileBar(OptionList):
         self.post_message(self.Removed(event.option_index))
 
 
-def _line(file: ShownFile) -> Content:
+def _line(file: ShownFile, room: int) -> Content:
     tokens = "… tokens" if file.tokens is None else f"{file.tokens:,} tokens"
     large = size(file.bytes) if file.bytes >= _MEGA else f"{file.bytes / 1000:.1f} kB"
     facts = (f"  {large}  {tokens}  ", "$foreground 65%")
-    return Content.assemble(("▪ ", "$text-accent"), one_line(file.name, 40), facts, ("✕", "$text-accent"))
+    return Content.assemble(("▪ ", "$text-accent"), one_line(file.name, min(room, 60)), facts, ("✕", "$text-accent"))
