@@ -94,7 +94,9 @@ async def test_a_click_chooses_a_turn_and_enter_shows_what_can_be_done() -> None
     stage = opened(("first", "one"), ("second", "two"))
     async with run(stage) as pilot:
         await shown(pilot, stage)
-        await pilot.click(stage.screen.transcript.views[0].reply)
+        reply = stage.screen.transcript.views[0].reply
+        await until(pilot, lambda: reply.region and stage.app.screen.region.contains_region(reply.region), "it is laid out")
+        await pilot.click(reply)
         assert chosen(stage) == "first"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(stage.app.screen, TurnScreen))
