@@ -25,6 +25,7 @@ COMMANDS: Final = (
     Slash("clear", "new", "begin a new conversation"),
     Slash("model", "models", "choose another model"),
     Slash("system", "system_with", "show or set this conversation's system prompt", "TEXT"),
+    Slash("persona", "persona_with", "choose who the model is in this conversation", "NAME"),
     Slash("set", "set_with", "show or set how tokens are drawn, such as: /set temperature 0.2", "NAME VALUE"),
     Slash("regen", "regenerate", "answer the last message once more"),
     Slash("edit", "edit", "say the last message anew"),

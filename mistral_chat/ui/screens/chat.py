@@ -11,7 +11,7 @@ from textual.containers import Container, Vertical
 from textual.widgets import Static, TextArea
 
 from mistral_chat.errors import MistralChatError, WeightsNotFound
-from mistral_chat.ui.screens.replying import Page
+from mistral_chat.ui.screens.page import Page
 from mistral_chat.ui.screens.turning import TURN_BINDINGS
 from mistral_chat.ui.screens.unsaved import UnsavedScreen
 from mistral_chat.ui.screens.weighing import WINDOW_BINDINGS
@@ -83,13 +83,19 @@ class ChatScreen(UnsavedScreen):
         _binding(
             "ctrl+t", "unsaved", "Unsaved conversation", "Begin a conversation that is not saved, or go back", priority=True
         ),
+        _binding("alt+r", "persona", "Persona", "Choose who the model is in this conversation", priority=True),
         *TURN_BINDINGS,
         *WINDOW_BINDINGS,
         _binding("f5", "retry", "Load the model again", "Look for the model again and load it"),
         _binding(
             "alt+z", "cancel_background", "Cancel background work", "Stop loading the model, or finding a title", priority=True
         ),
-        _binding("f8", "undo", "Undo", "Take back what was done last: delete, archive, rename, pin, tag, edit, regenerate"),
+        _binding(
+            "f8",
+            "undo",
+            "Undo",
+            "Take back what was done last: delete, archive, rename, pin, exclude, tag, persona, edit, regenerate",
+        ),
         _binding("alt+a", "archive", "Archive", "Put the conversation into the archive, or back into the list", priority=True),
         _binding("alt+v", "archived", "Archived conversations", "List what is archived, or go back", priority=True),
         _binding("alt+l", "filter", "Filter the list", "Narrow the list of conversations down as you type", priority=True),

@@ -70,8 +70,13 @@ class CommandingScreen(FindingScreen):
                 store.set_system(page.conversation_id, text)
             self.notice.tell("The system prompt holds from the next message on.")
             return
-        stored = store.conversation(page.conversation_id).system if page.conversation_id is not None else None
-        now = page.system or stored or self.rooms.system or self.rooms.settings.system
+        if page.conversation_id is not None:
+            now = store.conversation(page.conversation_id).system
+        else:
+            rooms = self.rooms
+            persona = rooms.settings.personas.get(rooms.persona) if page.persona is None else None
+            begun = persona.system if persona is not None else rooms.settings.system
+            now = next(text for text in (page.system, rooms.system, begun) if text is not None)
         self.notice.tell(f"System prompt: {now}" if now else "There is no system prompt. Set one with: /system TEXT")
 
     async def do_set(self, words: str) -> None:

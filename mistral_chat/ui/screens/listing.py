@@ -10,7 +10,7 @@ from textual import work
 
 from mistral_chat.errors import MistralChatError
 from mistral_chat.ui.screens.choosing import ChoosingScreen
-from mistral_chat.ui.screens.replying import Page
+from mistral_chat.ui.screens.page import Page
 from mistral_chat.ui.shown import ShownConversation
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from mistral_chat.ui.screens.weighing import WeighingScreen
 
 if TYPE_CHECKING:
     from mistral_chat.ui.rooms import Rooms
-    from mistral_chat.ui.screens.replying import Page
+    from mistral_chat.ui.screens.page import Page
 
 LONG_DRAFT: Final = 200
 """Characters from which on a draft is read ahead; a shorter one is read in no time."""

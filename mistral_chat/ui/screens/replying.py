@@ -15,6 +15,7 @@ from mistral_chat.conversation import Turn
 from mistral_chat.errors import MistralChatError, WeightsNotFound
 from mistral_chat.generation import Completion, ContextShift, Delta, Prefill
 from mistral_chat.ui.background import Background
+from mistral_chat.ui.screens.page import Page
 from mistral_chat.ui.shown import ShownTurn
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from mistral_chat.chat import Chat, ChatEvent
     from mistral_chat.engine.runner import Runner
-    from mistral_chat.generation import Sampling
     from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.store.records import StoredTurn
     from mistral_chat.ui.rooms import Rooms
@@ -37,20 +37,6 @@ PAGE = 60
 
 _PACE = 0.5
 """Seconds between two changes of the speed that is shown."""
-
-
-class Page:
-    """The conversation on the screen; a new one gets its id with its first message."""
-
-    def __init__(self, conversation_id: str | None) -> None:
-        """Show `conversation_id`, or a new conversation."""
-        self.conversation_id = conversation_id
-        self.system: str | None = None
-        """A new conversation's own system prompt."""
-        self.sampling: Sampling | None = None
-        """A new conversation's own way of drawing tokens."""
-        self.told = False
-        """Whether it was said that turns leave the window."""
 
 
 @dataclass(slots=True)
@@ -235,9 +221,9 @@ class ReplyingScreen(Screen[None]):
             runner=self.runner,
             settings=self.rooms.settings,
             conversation_id=page.conversation_id,
-            system=(page.system or self.rooms.system) if new else None,
+            system=(self.rooms.system if page.system is None else page.system) if new else None,
             sampling=page.sampling if new else None,
-            persona=self.rooms.persona if new else "",
+            persona=(self.rooms.persona if page.persona is None else page.persona) if new else "",
             snapshots=self.rooms.saved,
         )
 

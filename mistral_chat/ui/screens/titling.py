@@ -11,7 +11,8 @@ from mistral_chat.ui.screens.reading import ReadingScreen
 
 if TYPE_CHECKING:
     from mistral_chat.ui.rooms import Rooms
-    from mistral_chat.ui.screens.replying import Page, Sending
+    from mistral_chat.ui.screens.page import Page
+    from mistral_chat.ui.screens.replying import Sending
 
 _TRIES: Final = 3
 """How often a conversation is named before it keeps its first line."""

@@ -181,7 +181,7 @@ class TurningScreen(CommandingScreen):
             return
         tokens = await self._cost(turn)
         if turn.turn.pinned:
-            self._mark(turn, pinned=False)
+            self._mark("unpin", turn, pinned=False)
             self.notice.tell(f"The turn is not pinned any more{_worth(tokens)}. It leaves the window when it is the oldest.")
         elif (room := await self._room_beside(tokens or 0)) is not None:
             self.notice.tell(
@@ -190,7 +190,7 @@ class TurningScreen(CommandingScreen):
                 trouble=True,
             )
         else:
-            self._mark(turn, pinned=True, excluded=False)
+            self._mark("pin", turn, pinned=True, excluded=False)
             self.notice.tell(f"The turn is pinned: it stays in the window{_worth(tokens)}.")
 
     async def action_exclude_turn(self) -> None:
@@ -200,17 +200,23 @@ class TurningScreen(CommandingScreen):
             return
         tokens = await self._cost(turn)
         if turn.turn.excluded:
-            self._mark(turn, excluded=False)
+            self._mark("restore", turn, excluded=False)
             self.notice.tell(f"The turn is restored: the model may see it again{_worth(tokens)}.")
         else:
-            self._mark(turn, pinned=False, excluded=True)
+            self._mark("exclude", turn, pinned=False, excluded=True)
             self.notice.tell(f"The turn is excluded: the model does not see it{_worth(tokens)}.")
 
-    def _mark(self, turn: ShownTurn, *, pinned: bool | None = None, excluded: bool | None = None) -> None:
+    def _mark(self, name: str, turn: ShownTurn, *, pinned: bool | None = None, excluded: bool | None = None) -> None:
         assert self.store is not None  # noqa: S101 (it was asked just before)
-        self.store.mark(turn.turn_id, pinned=pinned, excluded=excluded)
-        self.transcript.replace_turn(shown(self.store.turn(turn.turn_id)))
-        self.read_ahead()
+        store, before = self.store, turn.turn
+
+        def mark(*, pinned: bool | None, excluded: bool | None) -> None:
+            store.mark(turn.turn_id, pinned=pinned, excluded=excluded)
+            self.transcript.replace_turn(shown(store.turn(turn.turn_id)))
+            self.read_ahead()
+
+        mark(pinned=pinned, excluded=excluded)
+        self._did(f"{name} a turn", lambda: mark(pinned=before.pinned, excluded=before.excluded))
 
     async def _cost(self, turn: ShownTurn) -> int | None:
         """How many tokens a turn takes: as the ledger has it, else counted without the format's own; None while loading."""

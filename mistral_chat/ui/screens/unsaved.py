@@ -10,8 +10,8 @@ from textual import work
 from textual.widgets import Static
 
 from mistral_chat.errors import ConversationNotFound, MistralChatError
-from mistral_chat.ui.screens.replying import Page
-from mistral_chat.ui.screens.visiting import VisitingScreen
+from mistral_chat.ui.screens.page import Page
+from mistral_chat.ui.screens.personas import PersonasScreen
 
 if TYPE_CHECKING:
     from mistral_chat.store.conversations import ConversationStore
@@ -26,7 +26,7 @@ class _Kept(NamedTuple):
     """What was on the screen."""
 
 
-class UnsavedScreen(VisitingScreen):
+class UnsavedScreen(PersonasScreen):
     """Holds conversations of which nothing reaches the disk: no text, no draft, no history, no KV state."""
 
     def __init__(self, rooms: Rooms) -> None:
