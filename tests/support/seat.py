@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import struct
 import termios
 import time
@@ -41,7 +42,10 @@ class Seat:
         """When the end of the reply was shown, on the monotonic clock."""
 
     def close(self) -> None:
-        """End the program."""
+        """End the program. The app goes before its parent, which would leave it running."""
+        if self._terminal.process.poll() is None:
+            for pid in reversed(self.pids):
+                os.kill(pid, signal.SIGKILL)
         self._terminal.close()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import threading
 import time
@@ -21,6 +22,7 @@ class Tmux:
 
     def __init__(self, socket: Path, size: tuple[int, int] = (100, 30)) -> None:
         self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
+        self._begun, self._ended = socket.with_suffix(".pid"), socket.with_suffix(".code")
         columns, rows = size
         # An idle shell holds the window until the first program takes it.
         self._run(
@@ -29,9 +31,13 @@ class Tmux:
 
     def start(self, command: str, environ: Mapping[str, str]) -> None:
         """Run a command in the window, in place of what ran there."""
-        self._run("clear-history")
+        for note in (self._begun, self._ended):
+            note.unlink(missing_ok=True)
+        # tmux does not always come to know an exit code, so a shell writes it down.
+        inner = shlex.join(["sh", "-c", f"echo $$ > {shlex.quote(str(self._begun))}; exec {command}"])
+        outer = f"{inner}; echo $? > {shlex.quote(str(self._ended))}"
         given = [part for name, value in environ.items() for part in ("-e", f"{name}={value}")]
-        self._run("respawn-pane", "-k", *given, command)
+        self._run("respawn-pane", "-k", *given, outer)
 
     @property
     def screen(self) -> str:
@@ -41,7 +47,7 @@ class Tmux:
     @property
     def pid(self) -> int:
         """The process that was started in the window."""
-        return int(self._run("display-message", "-p", "#{pane_pid}"))
+        return int(self._begun.read_text(encoding="ascii"))
 
     def press(self, *keys: str) -> None:
         """Press keys by tmux's names."""
@@ -68,13 +74,12 @@ class Tmux:
         return screen
 
     def wait_for_the_end(self) -> str:
-        """The exit code of the program, or the name of the signal that ended it."""
-        ask = "#{pane_dead} #{pane_dead_status}#{pane_dead_signal}"
+        """The exit code of the program, as a shell tells it."""
         pause, deadline = threading.Event(), time.monotonic() + PATIENCE
-        while not (said := self._run("display-message", "-p", ask)).startswith("1"):
+        while not (self._ended.is_file() and (code := self._ended.read_text(encoding="ascii").strip())):
             assert time.monotonic() < deadline, f"never ended:\n{self.screen}"
             pause.wait(0.05)
-        return said[1:].strip()
+        return code
 
     def modes(self) -> str:
         """Whether the program holds the second screen, and whether it holds the mouse: two digits."""

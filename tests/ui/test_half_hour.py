@@ -46,7 +46,7 @@ class Person:
             "MISTRAL_CHAT_CONFIG": str(self.home / "config.yaml"),
             "MISTRAL_CHAT_DATA_DIR": str(self.home / "data"),
         }
-        self.terminal.start("exec " + shlex.join([sys.executable, "-m", "mistral_chat", *arguments]), environ)
+        self.terminal.start(shlex.join([sys.executable, "-m", "mistral_chat", *arguments]), environ)
         self.terminal.wait_for("Write a message", "ready")
 
     def type(self, text: str) -> None:
@@ -102,6 +102,7 @@ class Person:
         self.terminal.press("F3")
         self.terminal.wait_for("Enter says it anew", "│ Name one mountain.")
         self.terminal.press("C-u")
+        self.terminal.wait_for("│ Write a message")
         self.ask(EDITED)
         screen = self.terminal.wait_for("◂ 3/3 ▸", "·  ready")
         assert "Name one mountain." not in screen
