@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.hub_server import Fault, HubServer
+from support.tmux import PATIENCE, Tmux
 
 from mistral_chat.store.conversations import ConversationStore
 from mistral_chat.store.database import open_database
@@ -23,56 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REPOSITORY, FILE = "acme/demo-GGUF", "demo-Q4_1.gguf"
-PATIENCE = 40.0
-"""Seconds after which a screen counts as never coming."""
-
-
-class Terminal:
-    """A terminal of 60 columns and 20 rows, in a tmux of its own."""
-
-    def __init__(self, socket: Path, command: str) -> None:
-        self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
-        self._run("new-session", "-d", "-x", "60", "-y", "20", command, ";", "set-option", "-g", "remain-on-exit", "on")
-
-    def screen(self) -> str:
-        return self._run("capture-pane", "-p")
-
-    def ended(self) -> str:
-        """The exit code once the program has ended; empty before."""
-        return self._run("display-message", "-p", "#{pane_dead_status}").strip()
-
-    def press(self, *keys: str) -> None:
-        self._run("send-keys", *keys)
-
-    def write(self, text: str) -> None:
-        self._run("send-keys", "-l", text)
-
-    def wait_for(self, text: str) -> str:
-        """The first screen that shows `text`."""
-        pause, deadline = threading.Event(), time.monotonic() + PATIENCE
-        while text not in (screen := self.screen()):
-            assert time.monotonic() < deadline, f"never shown: {text!r}\n{screen}"
-            pause.wait(0.05)
-        return screen
-
-    def wait_for_the_end(self) -> str:
-        pause, deadline = threading.Event(), time.monotonic() + PATIENCE
-        while not self.ended():
-            assert time.monotonic() < deadline, f"never ended:\n{self.screen()}"
-            pause.wait(0.05)
-        return self.ended()
-
-    def close(self) -> None:
-        subprocess.run([*self._tmux, "kill-server"], check=False, capture_output=True)
-
-    def _run(self, *arguments: str) -> str:
-        # Without an environment of its own the child would inherit LINES and COLUMNS, which readline sets behind Python's back.
-        done = subprocess.run([*self._tmux, *arguments], check=True, capture_output=True, text=True, env=dict(os.environ))
-        return done.stdout
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, demo_weights: Path, own_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+def terminal(tmp_path: Path, demo_weights: Path, own_folders: Path) -> Iterator[Tmux]:
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed, and this test plays in one")
     with HubServer() as hub:
@@ -85,15 +38,18 @@ def terminal(tmp_path: Path, demo_weights: Path, own_folders: Path, monkeypatch:
             f"models:\n  catalog:\n    pocket: {{repository: {REPOSITORY}, file: {FILE}}}\n",
             encoding="utf-8",
         )
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setenv("MISTRAL_CHAT_CONFIG", str(settings))
-        monkeypatch.setenv("MISTRAL_CHAT_DATA_DIR", str(tmp_path / "data"))
-        terminal = Terminal(tmp_path / "tmux", shlex.join([sys.executable, "-m", "mistral_chat"]))
+        environ = {
+            "HF_ENDPOINT": hub.endpoint,
+            "MISTRAL_CHAT_CONFIG": str(settings),
+            "MISTRAL_CHAT_DATA_DIR": str(tmp_path / "data"),
+        }
+        terminal = Tmux(tmp_path / "tmux", (60, 20))
+        terminal.start(shlex.join([sys.executable, "-m", "mistral_chat"]), environ)
         yield terminal
         terminal.close()
 
 
-def test_from_nothing_to_the_first_reply(terminal: Terminal, tmp_path: Path, demo_weights: Path) -> None:
+def test_from_nothing_to_the_first_reply(terminal: Tmux, tmp_path: Path, demo_weights: Path) -> None:
     terminal.wait_for("Asked for")
     terminal.wait_for("leaves this computer.")
     first = terminal.wait_for("disk free")
