@@ -144,7 +144,7 @@ def llama_times(path: Path, talk: Talk, arguments: argparse.Namespace, first: in
             try:
                 events = model.create_chat_completion(said, stream=True, temperature=0, max_tokens=arguments.reply)
                 pieces = (each["choices"][0]["delta"].get("content") for each in events)
-                next(piece for piece in pieces if piece)
+                next((piece for piece in pieces if piece), "")  # weights without training may end at once
             except ValueError:  # the prompt does not fit
                 start += 1
                 continue
