@@ -208,6 +208,7 @@ class Program:
                 settings=program.settings.engine,
                 context=program.settings.context,
                 prompt_format=chosen,
+                shape=weights.shape,
                 snapshots=snapshots or (program.snapshots() if saved else None),
                 on_progress=on_progress,
                 before_loading=None if weights.verified else try_out,

@@ -17,6 +17,7 @@ from mistral_chat.weights.stores import Found
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from mistral_chat.memory import Shape
     from mistral_chat.weights.catalog import Catalog, Offer
     from mistral_chat.weights.stores import Source
 
@@ -37,6 +38,8 @@ class Weights:
     """Whether its SHA-256 was found to be what the catalog or the hub states; None when that was never asked."""
     prompt_format: str | None
     """The prompt format that the catalog or the settings give it; None leaves it to the file's own template."""
+    shape: Shape
+    """The model's sizes, as the file's header states them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +214,7 @@ class Library:
             source=found.source,
             verified=None if check is None or check.expected is None else check.sha256 == check.expected,
             prompt_format=self._format(name, found.path, offer),
+            shape=facts.shape,
         )
 
     def _format(self, name: str, path: Path, offer: Offer | None) -> str | None:

@@ -20,6 +20,7 @@ from mistral_chat.engine.snapshots import SnapshotFolder, identify
 from mistral_chat.engine.window import Window
 from mistral_chat.errors import NotEnoughMemory, UsageError
 from mistral_chat.generation import EngineFacts
+from mistral_chat.memory import Shape
 
 _SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
@@ -31,6 +32,7 @@ def open_engine(
     settings: EngineSettings,
     context: ContextSettings,
     prompt_format: str | None = None,
+    shape: Shape | None = None,
     snapshots: SnapshotFolder | None = None,
     on_progress: Callable[[float], bool] | None = None,
     before_loading: Callable[[], None] | None = None,
@@ -44,6 +46,7 @@ def open_engine(
         settings: how llama.cpp is to run.
         context: the window that the model sees.
         prompt_format: how messages become tokens, where the file's own way is not to be used.
+        shape: the model's sizes, where the file's header was read already; None lets llama.cpp read them first.
         snapshots: where KV states are kept; None keeps none.
         on_progress: is told the share of the weights that is loaded; answers False to give up.
         before_loading: is called once it is known that the model fits, and may refuse by raising.
@@ -56,7 +59,7 @@ def open_engine(
         UsageError: the window is larger than what the model was trained to see, or an adapter is misspelt.
     """
     adapters = parse_adapters(settings.lora)
-    plan = _plan(path, name, settings, context)
+    plan = _plan(path, name, settings, context, shape or _read_shape(path))
     if before_loading is not None:
         before_loading()
     model, chosen, cache = _load(path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress)
@@ -109,10 +112,13 @@ def _facts(model: Model, name: str, prompt_format: str, device: str, window: int
     )
 
 
-def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSettings) -> hardware.EnginePlan:
-    """Look at the file's sizes and at the machine, and decide how to run the one on the other."""
+def _read_shape(path: Path) -> Shape:
     with open_vocabulary(path) as vocabulary:
-        shape = read_shape(vocabulary)
+        return read_shape(vocabulary)
+
+
+def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSettings, shape: Shape) -> hardware.EnginePlan:
+    """Look at the model's sizes and at the machine, and decide how to run the one on the other."""
     trained = shape.context
     if trained and context.size > trained:
         raise UsageError(
