@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
+from mistral_chat.paths import private_folder
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class SnapshotFolder:
         path = self._path(snapshot.conversation)
         part = path.with_suffix(f".kv.{secrets.token_hex(4)}")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self._folder)
             with self._lock:
                 if self._wanted.get(snapshot.conversation) is not ticket:
                     return
@@ -190,7 +191,7 @@ class SnapshotFolder:
         except FileNotFoundError:
             key = b""
         if len(key) != _DIGEST:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self._folder)
             key = secrets.token_bytes(_DIGEST)
             part = self._folder / f"key.{secrets.token_hex(4)}"
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

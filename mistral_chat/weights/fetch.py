@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from filelock import FileLock, Timeout
 
 from mistral_chat.errors import DownloadFailed, MistralChatError
+from mistral_chat.paths import private_folder
 from mistral_chat.weights.part import Part, Remote, abandoned_parts
 from mistral_chat.weights.patience import Attempts, Stopped
 from mistral_chat.weights.progress import Progress, Speedometer, Stage
@@ -122,7 +123,7 @@ class Fetch:
 
     def _fetch_alone(self) -> None:
         first = self._targets[0]
-        first.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(first.parent)
         lock = FileLock(first.with_name(f".{first.name}.lock"), mode=0o600, thread_local=False)
         self._acquire(lock)
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mistral_chat.errors import DownloadFailed, NotEnoughDisk, UsageError, WeightsError, WeightsNotFound, WeightsUnusable
+from mistral_chat.paths import private_folder
 from mistral_chat.weights import stores
 from mistral_chat.weights.facts import read_facts
 from mistral_chat.weights.part import Part
@@ -78,7 +79,8 @@ def pull(
         library.record.add(path, Check.of(path, digest, remote.sha256, offer.name))
 
     try:
-        library.models_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A file in its place is refused here, where the settings can be named.
+        private_folder(library.models_dir).mkdir(exist_ok=True)
     except OSError as error:
         raise DownloadFailed(
             f"{library.models_dir} cannot be made ({error.strerror}). Set models.folder to a folder that can be written."
@@ -162,7 +164,7 @@ def take_in(library: Library, path: Path, way: Way) -> Weights:
     facts = read_facts(path)
     parts = stores.parts_of(path)
     if way == "copy":
-        library.models_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(library.models_dir)
         free = shutil.disk_usage(library.models_dir).free
         if free < facts.bytes:
             raise NotEnoughDisk(library.models_dir, facts.bytes, free)
@@ -172,7 +174,7 @@ def take_in(library: Library, path: Path, way: Way) -> Weights:
     if existing := next((target for target in targets if target.exists()), None):
         raise WeightsError(f"{existing} is there already. Remove it first with: mistral-chat models rm {existing}")
     try:
-        first.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(first.parent)
         for part, target in zip(parts, targets, strict=True):
             _bring(part, target, way)
     except OSError as error:

@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from mistral_chat.paths import private_folder
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
@@ -69,7 +71,7 @@ class Record:
         Raises:
             OSError: the record cannot be written.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self._path.parent)
         self._write({**self._entries(), str(path): asdict(check)})
 
     def forget(self, path: Path) -> None:

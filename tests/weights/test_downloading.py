@@ -73,6 +73,26 @@ def test_a_file_arrives_whole_verified_and_read_only(library: Library, hub: HubS
     assert hub.bytes_sent() == SIZE
 
 
+def test_every_folder_that_a_first_download_makes_is_the_persons_own(
+    hub: HubServer, tmp_path: Path, own_folders: Path, content: bytes
+) -> None:
+    """Where nothing is saved, no other part of the program has made the data folder before."""
+    data = tmp_path / "share" / "mistral-chat"
+    library = Library(
+        models_dir=data / "models", folders=(), catalog=Catalog.shipped(), environ={"HF_ENDPOINT": hub.endpoint}, home=own_folders
+    )
+    before = os.umask(0o022)
+    try:
+        fetch(library)
+    finally:
+        os.umask(before)
+    assert target(library).read_bytes() == content
+    made = [data.parent, data, *(path for path in data.rglob("*") if path.is_dir())]
+    assert {path: oct(path.stat().st_mode & 0o777) for path in made} == dict.fromkeys(made, oct(0o700))
+    shared = [path for path in data.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert not shared, "others can read what was fetched"
+
+
 def test_what_is_here_is_not_fetched_again(library: Library, hub: HubServer, content: bytes) -> None:
     fetch(library)
     hub.behave()
