@@ -178,3 +178,50 @@ def test_what_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "/a\0b",
     ):
         assert pasted_file(text) is None, text
+
+
+async def test_the_drafts_cost_counts_its_files(notes: Path) -> None:
+    stage = Stage(window=256)
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        composer = stage.screen.composer
+        await say(pilot, stage, f"/attach {notes}")
+        await until(pilot, lambda: "tokens" in str(composer.border_subtitle), "the file alone is counted")
+        composer.insert("one two three")
+        whole = stage.screen.whole("one two three")
+        assert "buy bread" in whole
+        assert stage.screen.runner is not None
+        tokens = stage.screen.runner.count(whole)
+        await until(pilot, lambda: f"{tokens} tokens" in str(composer.border_subtitle))
+        assert stage.screen.parts is not None
+        assert stage.screen.parts.draft == tokens
+        composer.set_draft("")
+        stage.screen.query_one("#files").focus()
+        await pilot.press("down", "delete")
+        await until(pilot, lambda: not composer.border_subtitle, "the cost goes with the file")
+
+
+async def test_files_that_do_not_fit_together_are_told_with_numbers_before_they_are_sent(tmp_path: Path) -> None:
+    stage = Stage(window=256)
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        for name in ("one.txt", "two.txt"):
+            (tmp_path / name).write_text("word " * 150)
+            await say(pilot, stage, f"/attach {tmp_path / name}")
+            await until(pilot, lambda name=name: f"▪ {name}" in drawn(stage))  # type: ignore[misc]  # mypy has no type for a lambda's default
+        await until(pilot, lambda: "This message with its 2 files takes" in stage.screen.notice.text)
+        assert stage.screen.composer.has_class("-over")
+        stage.screen.query_one("#files").focus()
+        await pilot.press("down", "delete")
+        await until(pilot, lambda: not stage.screen.composer.has_class("-over"))
+
+
+async def test_the_prompt_is_shown_with_the_files(notes: Path) -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await say(pilot, stage, f"/attach {notes}")
+        await until(pilot, lambda: "▪ my notes.txt" in drawn(stage))
+        stage.screen.composer.insert("What?")
+        await pilot.press("ctrl+l")
+        await until(pilot, lambda: "Your draft" in drawn(stage) and "buy bread" in drawn(stage))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -158,3 +159,16 @@ async def test_pinning_and_excluding_a_turn_are_taken_back() -> None:
         assert stage.screen.transcript.turns[0].turn.pinned
         await say(pilot, stage, "/undo")
         await until(pilot, lambda: marks() == (False, False))
+
+
+async def test_setting_one_number_keeps_the_personas_others() -> None:
+    stage = with_personas(calm=Persona(system="Be calm.", sampling=Sampling(temperature=0.3, top_k=7)))
+    stage.app._rooms = replace(stage.app._rooms, persona="calm")
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await say(pilot, stage, "/set")
+        await until(pilot, lambda: "temperature 0.3" in stage.screen.notice.text)
+        await say(pilot, stage, "/set top_p 0.5")
+        await until(pilot, lambda: "top_p is 0.5" in stage.screen.notice.text)
+        await spoken(pilot, stage, "Hello")
+        assert held(stage).sampling == Sampling(temperature=0.3, top_k=7, top_p=0.5)

@@ -73,8 +73,17 @@ class AttachingScreen(TitlingScreen):
         """
         if not typed:
             raise UsageError("Name a text file: /attach notes.txt. Tab completes its path; dropping a file here attaches it too.")
-        file = await self._take(typed_path(typed))
+        await self.attach(typed_path(typed))
+
+    async def attach(self, path: Path) -> None:
+        """Send the text file at `path` along with the next message.
+
+        Raises:
+            InvalidText: it cannot be read, is too large, or is no text.
+        """
+        file = await self._take(path)
         self.notice.tell(f"“{file.name}” goes along with the next message.")
+        self._weigh_again()
 
     async def on_composer_file_pasted(self, event: Composer.FilePasted) -> None:
         """Attach a file that was dropped; undoing that pastes its path. What cannot be attached is pasted as it is."""
@@ -92,6 +101,7 @@ class AttachingScreen(TitlingScreen):
 
         self.deeds.did("attach", take_back)
         self.notice.tell(f"“{file.name}” goes along with the next message.", offer="F8 pastes its path instead")
+        self._weigh_again()
 
     @on(Composer.CompletionAsked)
     async def _complete_path(self) -> None:
@@ -185,6 +195,21 @@ class AttachingScreen(TitlingScreen):
         await self.show_files()
         return file
 
+    def whole(self, message: str) -> str:
+        """What is sent for `message`, with the files of the draft. A message that is said anew keeps what it had."""
+        files = self._files.get(self._place, []) if self.editing is None else []
+        return compose([(file.name, file.text) for file in files], "", message) if files else message
+
+    def along(self) -> str:
+        """Name the files of the draft, where there are any."""
+        files = self._files.get(self._place, []) if self.editing is None else []
+        return f" with its {'file' if len(files) == 1 else f'{len(files)} files'}" if files else ""
+
+    def _weigh_again(self) -> None:
+        """Weigh the draft with its files, and say anew what is wrong with it."""
+        self._warned = ""
+        self._weigh_draft()
+
     def _tokens(self, file: _File) -> int | None:
         return self.runner.count(attached(file.name, file.text)) if self.runner is not None else None
 
@@ -193,7 +218,7 @@ class AttachingScreen(TitlingScreen):
         self._list_files()
         if not self._files[place]:
             del self._files[place]
-            self.composer.focus()
+            self.set_focus(self.composer)
 
     @work(group="counting", exclusive=True, exit_on_error=False)
     async def _count(self) -> None:
@@ -211,3 +236,4 @@ class AttachingScreen(TitlingScreen):
         for bar in self.query(FileBar):
             files = self._files.get(self._place, [])
             bar.show([ShownFile(name=file.name, bytes=file.bytes, tokens=file.tokens) for file in files])
+            self._weigh_draft()

@@ -42,11 +42,15 @@ class BranchingScreen(OrganisingScreen):
     def action_edit(self) -> None:
         """Take the last message into the composer, to say it anew."""
         if (last := self._last_turn("edit")) is not None:
-            self.save_draft()
-            self.editing = last.turn_id
-            self.composer.set_draft(last.turn.user)
-            self.composer.focus()
-            self.notice.tell("Enter says it anew, and the old one stays as a branch. Escape leaves it.", stay=True)
+            # Keys typed before this one are still on their way to the composer, and those after it follow this call there.
+            self.set_focus(self.composer)
+            self.composer.call_later(self._begin_editing, last)
+
+    def _begin_editing(self, last: ShownTurn) -> None:
+        self.save_draft()
+        self.editing = last.turn_id
+        self.composer.set_draft(last.turn.user)
+        self.notice.tell("Enter says it anew, and the old one stays as a branch. Escape leaves it.", stay=True)
 
     def leave_editing(self) -> bool:
         """Put the draft back that editing took the place of; says whether there was anything to leave."""

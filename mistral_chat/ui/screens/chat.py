@@ -62,7 +62,9 @@ class ChatScreen(UnsavedScreen):
         _binding("ctrl+b", "toggle_list", "Show or hide the list", "Show or hide the list of conversations", priority=True),
         _binding("ctrl+o", "focus_list", "Go to the list", "Choose a conversation from the list", priority=True),
         _binding("ctrl+r", "regenerate", "Regenerate", "Answer the last message once more; the old reply stays as a branch"),
-        _binding("f3", "edit", "Edit the last message", "Say the last message anew; the old one stays as a branch"),
+        _binding(
+            "f3", "edit", "Edit the last message", "Say the last message anew; the old one stays as a branch", priority=True
+        ),
         _binding("f6", "continue", "Continue the reply", "Let the model go on with its last reply", priority=True),
         _binding(
             "alt+left", "branch(-1)", "Branch before", "Go to the branch before, at the last turn that has any", priority=True
@@ -172,10 +174,7 @@ class ChatScreen(UnsavedScreen):
         self.composer.remember(self.store.input_history(200))
         self.list_conversations()
         self.set_interval(_WATCH_SECONDS, self.look_around)
-        typed = self.composer.text
-        await self.open(self._open_first)
-        if typed:
-            self.composer.set_draft(typed)
+        await self.open(self._open_first, self.composer.text or None)
         self.shown_first = True
         if self._warning:
             self.notice.tell(self._warning, trouble=True)
@@ -183,17 +182,20 @@ class ChatScreen(UnsavedScreen):
 
     # The conversation on the screen.
 
-    async def open(self, conversation_id: str | None) -> None:
-        """Show a conversation, or a new one, with its draft."""
+    async def open(self, conversation_id: str | None, draft: str | None = None) -> None:
+        """Show a conversation, or a new one, with its draft; `draft` is what stands there already, where anything does."""
         if self.store is None:
             return
-        self.save_draft()
+        if draft is None:
+            self.save_draft()
         self.editing = None
         self.page = Page(conversation_id)
         self.conversations.mark_open(conversation_id)
         self.remove_class("-list")
         self.notice.clear()
-        self.composer.set_draft(self.store.draft(conversation_id or ""))
+        # Before anything is waited for: what is typed meanwhile comes behind it.
+        if draft is None or draft != self.composer.text:
+            self.composer.set_draft(self.store.draft(conversation_id or "") if draft is None else draft)
         await self.show_turns()
         self.show_welcome()
         self.set_focus(self.composer)  # at once: later, it would take the focus back from where the next key went
@@ -291,11 +293,11 @@ class ChatScreen(UnsavedScreen):
         """Show or hide the list."""
         if self.has_class("-narrow"):
             self.toggle_class("-list")
-            (self.conversations if self.has_class("-list") else self.composer).focus()
+            self.action_focus_list() if self.has_class("-list") else self.set_focus(self.composer)
         else:
             self.toggle_class("-no-list")
             if self.has_class("-no-list"):
-                self.composer.focus()
+                self.set_focus(self.composer)
 
     def action_focus_list(self) -> None:
         """Go to the list, and show it if need be."""

@@ -14,6 +14,7 @@ from mistral_chat.ui.slash import matching, read
 
 if TYPE_CHECKING:
     from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.ui.screens.page import Page
 
 
 class CommandingScreen(FindingScreen):
@@ -28,16 +29,21 @@ class CommandingScreen(FindingScreen):
         if said.message is not None:
             self.send(said.message)
         elif said.command is None:
-            self.composer.set_draft(draft)
-            self.notice.tell(said.refusal, trouble=True)
+            self._refuse(draft, said.refusal)
         elif said.command.action.endswith("_with"):
             try:
                 await getattr(self, f"do_{said.command.action.removesuffix('_with')}")(said.argument)
             except MistralChatError as error:
-                self.composer.set_draft(draft)
-                self.notice.tell(str(error), trouble=True)
+                self._refuse(draft, str(error))
         else:
             await self.run_action(said.command.action)
+
+    def _refuse(self, draft: str, reason: str) -> None:
+        """Give a command back, and say why for as long as it stands there unchanged."""
+        self.composer.set_draft(draft)
+        self._refused_draft = self.composer.text
+        self.notice.tell(reason, trouble=True, stay=True)
+        self._listing = True
 
     def on_composer_completion_asked(self) -> None:
         """Complete a command's name."""
@@ -47,7 +53,10 @@ class CommandingScreen(FindingScreen):
         self.list_commands()
 
     def list_commands(self) -> None:
-        """Show the commands that the draft may be the beginning of."""
+        """Show the commands that the draft may be the beginning of, but for one that was just refused."""
+        if self.composer.text == self._refused_draft != "":
+            return
+        self._refused_draft = ""
         found = matching(self.composer.text)
         if len(found) == 1:
             self.notice.tell(f"/{found[0].name} {found[0].argument}: {found[0].help}".replace(" :", ":"), stay=True)
@@ -60,6 +69,9 @@ class CommandingScreen(FindingScreen):
             self.notice.clear()
 
     _listing = False
+    """Whether the notice speaks of the command in the draft."""
+    _refused_draft = ""
+    """The command that was refused, while it stands unchanged."""
 
     async def do_system(self, text: str) -> None:
         """Set the system prompt of the conversation on the screen; without text, say what it is."""
@@ -86,8 +98,7 @@ class CommandingScreen(FindingScreen):
             UsageError: no such setting, or a value it cannot have.
         """
         store, page = self._store(), self.page
-        stored = store.conversation(page.conversation_id).sampling if page.conversation_id is not None else None
-        sampling = page.sampling or stored or self.rooms.settings.sampling
+        sampling = page.sampling or self._begun_sampling(store, page) or self.rooms.settings.sampling
         if not words:
             self.notice.tell("  ".join(f"{field.name} {getattr(sampling, field.name)}" for field in fields(Sampling)))
             return
@@ -95,6 +106,13 @@ class CommandingScreen(FindingScreen):
         if page.conversation_id is not None:
             store.set_sampling(page.conversation_id, page.sampling)
         self.notice.tell(f"{words.split(maxsplit=1)[0]} is {words.split()[1]} from the next message on.")
+
+    def _begun_sampling(self, store: ConversationStore, page: Page) -> Sampling | None:
+        """How the conversation draws tokens by itself or by its persona; None where the settings say it."""
+        if page.conversation_id is not None:
+            return store.conversation(page.conversation_id).sampling
+        persona = self.rooms.settings.personas.get(self.rooms.persona if page.persona is None else page.persona)
+        return persona.sampling if persona is not None else None
 
     async def do_export(self, name: str) -> None:
         """Write the conversation on the screen to a Markdown file that only its owner can read.

@@ -40,7 +40,7 @@ class ListingScreen(ChoosingScreen):
         self._sought = ""
         self._version = -1
 
-    async def open(self, conversation_id: str | None) -> None:
+    async def open(self, conversation_id: str | None, draft: str | None = None) -> None:
         """Show a conversation; None is a new one. The chat screen says how."""
 
     def conversations_changed(self) -> None:

@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from mistral_chat.ui.text import one_line
+from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -19,7 +20,7 @@ LONGEST_TITLE = 200
 """Characters of a title."""
 
 
-class TitleInput(Input):
+class TitleInput(KeysInOrder, Input):
     """The field for the title."""
 
     HELP = "## Title\n\nType the conversation's new title. **Enter** keeps it, **Escape** leaves the old one.\n"

@@ -15,6 +15,7 @@ from textual.widgets import Button, Input, Static
 
 from mistral_chat.paths import private_opener
 from mistral_chat.ui.text import one_line
+from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ _ENDINGS: Final = {
 """How a file's name ends, by the word after the fence. Any other word may be anything, and makes a text file."""
 
 
-class FileInput(Input):
+class FileInput(KeysInOrder, Input):
     """The field for the file's name."""
 
     HELP = """\

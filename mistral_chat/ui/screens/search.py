@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option
 
 from mistral_chat.errors import StoreError
 from mistral_chat.ui.text import one_line
+from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -26,7 +27,7 @@ _FOUND: Final = 50
 """Hits that are listed."""
 
 
-class SearchInput(Input):
+class SearchInput(KeysInOrder, Input):
     """The words to find."""
 
     HELP = """\

@@ -88,7 +88,7 @@ class TurningScreen(CommandingScreen):
     def leave_turn(self) -> None:
         """Choose no turn, and go back to the composer."""
         self.transcript.choose_none()
-        self.composer.focus()
+        self.set_focus(self.composer)
 
     @work(group="weigh", exclusive=True, exit_on_error=False)
     async def _weigh(self, turn: ShownTurn) -> None:

@@ -100,8 +100,7 @@ class UnsavedScreen(PersonasScreen):
         self.store = store
         self.deeds.clear()
         self._show_saved()
-        await self.open(conversation_id)
-        self.composer.set_draft(draft)
+        await self.open(conversation_id, draft)
         self.conversations_changed()
 
     def _has_said(self) -> bool:

@@ -9,6 +9,7 @@ from textual import work
 
 from mistral_chat.errors import MistralChatError
 from mistral_chat.ui.screens.attaching import AttachingScreen
+from mistral_chat.ui.slash import read
 from mistral_chat.ui.themes import THEMES
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class VisitingScreen(AttachingScreen):
         if self.store is None or self.runner is None or self.runner.facts is None:
             self.notice.tell("The model is not loaded yet, and only it knows how it is spoken to.")
             return
-        draft = self.composer.text if self.editing is None else ""
+        message = read(self.composer.text).message if self.editing is None else None
+        draft = self.whole(message) if message and message.strip() else ""
         try:
             prompt = await self.chat_of(self.page).prompt(draft)
         except MistralChatError as error:

@@ -61,6 +61,14 @@ class WeighingScreen(TurningScreen):
     def paused(self, draft: str) -> None:
         """Nothing was typed for about a second. The reading screen reads ahead."""
 
+    def whole(self, message: str) -> str:
+        """All that is sent when `message` is. The attaching screen adds the files."""
+        return message
+
+    def along(self) -> str:
+        """What a message is said to come with, as the end of its name. The attaching screen speaks of files."""
+        return ""
+
     @property
     def parts(self) -> WindowParts | None:
         """What fills the window; None until the model is loaded."""
@@ -106,7 +114,7 @@ class WeighingScreen(TurningScreen):
             self._stop_looking()
             message = read(text).message
             if message:
-                self.paused(message)
+                self.paused(self.whole(message))
 
     def _stop_looking(self) -> None:
         if self._tick is not None:
@@ -117,7 +125,7 @@ class WeighingScreen(TurningScreen):
     async def _weigh_draft(self) -> None:
         """Count the draft, and say so where it cannot be sent or will be misread."""
         self._weighed = text = self.composer.text
-        message = (read(text).message or "") if text.strip() else ""
+        message = self.whole((read(text).message or "") if text.strip() else "")
         runner = self.runner
         tokens = await self.count(message) if message else 0
         if runner is None or tokens is None:
@@ -144,8 +152,8 @@ class WeighingScreen(TurningScreen):
         warning = limits
         if parts is not None and not parts.fits:
             warning = (
-                f"This message takes {parts.draft:,} tokens, and at most {parts.room:,} of {parts.window:,} are free for it. "
-                f"Shorten it by {parts.draft - parts.room:,} tokens, or it will not be sent."
+                f"This message{self.along()} takes {parts.draft:,} tokens, and at most {parts.room:,} of {parts.window:,} are "
+                f"free for it. Shorten it by {parts.draft - parts.room:,} tokens, or it will not be sent."
             )
         if warning == self._warned:
             return
