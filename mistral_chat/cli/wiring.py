@@ -220,4 +220,6 @@ class Program:
         """An engine's thread for the model `spec`; not started. Takes and raises what `engine_loader` does."""
         from mistral_chat.engine.runner import Runner
 
-        return Runner(self.engine_loader(spec, prompt_format=prompt_format, saved=saved))
+        snapshots = self.snapshots() if saved else None
+        load = self.engine_loader(spec, prompt_format=prompt_format, saved=saved, snapshots=snapshots)
+        return Runner(load, snapshots=snapshots)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
+from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.errors import EngineError, MistralChatError
 from mistral_chat.generation import Cancel, Engine, EngineFacts, Event, History, LedgerView, Prefill, Prompt, Sampling
 
@@ -74,13 +75,16 @@ class _Job(Generic[T]):
 class Runner:
     """Owns one engine and the thread it lives on."""
 
-    def __init__(self, load: Callable[[LoadProgress], Engine]) -> None:
+    def __init__(self, load: Callable[[LoadProgress], Engine], *, snapshots: SnapshotFolder | None = None) -> None:
         """Take `load`, which makes the engine; it is called on the engine's thread, by `start`.
 
         Args:
             load: is given a callback for its progress, and raises a `MistralChatError` when it cannot.
+            snapshots: where the engine keeps KV states; None keeps none.
         """
         self._load = load
+        self.snapshots = snapshots
+        """Where KV states are kept: says what is being written or read."""
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._engine: Engine | None = None

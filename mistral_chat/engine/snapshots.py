@@ -19,9 +19,10 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
+from mistral_chat.engine.upkeep import GivenUp, Upkeep, block_of, blocks
 from mistral_chat.paths import private_folder
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,18 @@ class SnapshotFolder:
         self._wanted: dict[str, object] = {}
         self._pending: Future[None] | None = None
         self._closed = False
+        self._stopped = threading.Event()
+        self._tell: Callable[[Upkeep | None], object] = lambda _upkeep: None
+
+    def watch(self, tell: Callable[[Upkeep | None], object]) -> None:
+        """Let `tell` hear what is being written or read, and None when that ends; called on whichever thread does it."""
+        self._tell = tell
+
+    def stop(self) -> None:
+        """Give up what is being written or read. Nothing is lost but time: the conversation is read again when it is opened."""
+        with self._lock:
+            self._wanted.clear()
+        self._stopped.set()
 
     def save(self, snapshot: Snapshot) -> None:
         """Write a snapshot in the background, in the place of the conversation's last one. An older one waiting is dropped."""
@@ -100,14 +113,17 @@ class SnapshotFolder:
         """
         self.flush()
         path = self._path(conversation)
+        self._stopped.clear()
         try:
-            snapshot = _unpack(_read(path, self._budget + _LONGEST_HEADER), self._key())
-        except FileNotFoundError:
+            snapshot = _unpack(_read(path, self._budget + _LONGEST_HEADER, self._note_reading), self._key())
+        except (FileNotFoundError, GivenUp):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.info("a snapshot was discarded: %s", type(error).__name__)
             _discard(path)
             return None
+        finally:
+            self._tell(None)
         if snapshot.identity != identity or snapshot.conversation != conversation:
             _discard(path)
             return None
@@ -157,7 +173,7 @@ class SnapshotFolder:
                 if self._wanted.get(snapshot.conversation) is not ticket:
                     return
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.writelines(_pack(snapshot, self._key()))
+                self._put(snapshot, ticket, file)
                 file.flush()
                 os.fsync(file.fileno())
             with self._lock:
@@ -170,6 +186,23 @@ class SnapshotFolder:
             log.warning("a snapshot could not be written: %s", error.strerror)
         finally:
             part.unlink(missing_ok=True)
+            self._tell(None)
+
+    def _put(self, snapshot: Snapshot, ticket: object, file: BinaryIO) -> None:
+        """Write the snapshot, as far as it is still wanted."""
+        done, total = 0, len(snapshot.state)
+        self._tell(Upkeep("saving", done, total))
+        for block in blocks(_pack(snapshot, self._key())):
+            if self._wanted.get(snapshot.conversation) is not ticket:
+                return
+            file.write(block)
+            done += len(block)
+            self._tell(Upkeep("saving", min(done, total), total))
+
+    def _note_reading(self, done: int, total: int) -> None:
+        if self._stopped.is_set():
+            raise GivenUp
+        self._tell(Upkeep("restoring", done, total))
 
     def _make_room(self, newest: Path) -> None:
         """Delete the least recently used snapshots until the budget is kept."""
@@ -206,8 +239,13 @@ def _discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _read(path: Path, limit: int) -> bytearray:
+def _read(path: Path, limit: int, note: Callable[[int, int], None]) -> bytearray:
     """A file in a buffer that llama.cpp can be given as it is, without a second copy of half a gigabyte.
+
+    Args:
+        path: the file.
+        limit: bytes that it may have.
+        note: hears how many bytes are read, and of how many; it may raise `GivenUp`.
 
     Raises:
         OSError: it cannot be read.
@@ -218,8 +256,12 @@ def _read(path: Path, limit: int) -> bytearray:
         if size > limit:
             raise ValueError("too large")
         data = bytearray(size)
-        size = file.readinto(data)
-    return data[:size] if size != len(data) else data
+        read = 0
+        with memoryview(data) as view:
+            while got := file.readinto(block_of(view, read)):
+                read += got
+                note(read, size)
+    return data[:read] if read != len(data) else data
 
 
 def _pack(snapshot: Snapshot, key: bytes) -> list[bytes | memoryview]:

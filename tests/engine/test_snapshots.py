@@ -14,6 +14,7 @@ import pytest
 from mistral_chat.engine import snapshots as room
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder, identify
+from mistral_chat.engine.upkeep import Upkeep
 
 HELD = Encoding((1, 2), (TurnTokens("a", (3, 4), (5,), (6, 7)), TurnTokens("b", (8,), (), ())))
 STATE = bytes(range(40))
@@ -306,3 +307,39 @@ def test_an_identity_is_that_of_the_weights_and_of_everything_else(tmp_path: Pat
         file.write(b"x")
     os.utime(weights, (1, 1))
     assert identify(weights, "version", 1024) != first
+
+
+def test_who_watches_hears_of_writing_and_reading_and_of_their_end(folder: SnapshotFolder) -> None:
+    heard: list[Upkeep | None] = []
+    folder.watch(heard.append)
+    save(folder, snapshot())
+    assert heard[0] == Upkeep("saving", 0, len(STATE))
+    assert heard[-2:] == [Upkeep("saving", len(STATE), len(STATE)), None]
+    heard.clear()
+    assert folder.load("one", "weights") is not None
+    first = heard[0]
+    assert first is not None
+    assert first.what == "restoring"
+    assert first.done == first.total > len(STATE)
+    assert heard[-1] is None
+    heard.clear()
+    assert folder.load("two", "weights") is None
+    assert heard == [None], "there is nothing to read, and nothing to show"
+
+
+def test_writing_that_is_stopped_leaves_nothing_behind(folder: SnapshotFolder, path: Path) -> None:
+    folder.watch(lambda upkeep: folder.stop() if upkeep is not None else None)
+    save(folder, snapshot())
+    assert files(path) == []
+    folder.watch(lambda _upkeep: None)
+    save(folder, snapshot())
+    assert len(files(path)) == 1, "the next one is written again"
+
+
+def test_reading_that_is_stopped_keeps_the_file_for_another_time(folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.engine.upkeep._BLOCK", 16)
+    save(folder, snapshot())
+    folder.watch(lambda upkeep: folder.stop() if upkeep is not None else None)
+    assert folder.load("one", "weights") is None
+    folder.watch(lambda _upkeep: None)
+    assert folder.load("one", "weights") is not None
