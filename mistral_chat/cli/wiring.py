@@ -44,6 +44,8 @@ class Program:
     now: Callable[[], datetime] = utc_now
     options: Mapping[str, TypedOption] = field(default_factory=dict)
     """The settings that were typed, by dotted key."""
+    formats: dict[str, str] = field(default_factory=dict)
+    """Prompt formats by model name that were chosen in the app; they win over the settings'."""
     load: Callable[[Program, Weights, str | None, LoadProgress], Engine] | None = None
     """Makes an engine of weights, with a prompt format where the file's own is not to be used; None is llama.cpp."""
 
@@ -131,7 +133,7 @@ class Program:
             catalog=Catalog.shipped(models.catalog),
             environ=self.environ,
             home=Path.home(),
-            formats=models.formats,
+            formats={**models.formats, **self.formats},
         )
 
     def snapshots(self) -> SnapshotFolder | None:

@@ -9,7 +9,7 @@ from mistral_chat.config.settings import Settings
 from mistral_chat.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 VARIABLES = {"MISTRAL_CHAT_MODEL": "model", "MISTRAL_CHAT_MODELS_DIR": "models.folder"}
@@ -24,17 +24,18 @@ class Configuration:
     sources: Mapping[str, str] = field(default_factory=dict)
     """By dotted key: a file with its line, a variable's name, or an option's name."""
 
-    def with_value(self, key: str, value: object, source: str) -> Configuration:
-        """The configuration with the dotted `key` set by `source`.
+    def with_value(self, key: str | Sequence[str], value: object, source: str) -> Configuration:
+        """The configuration with the `key`, dotted or as its names, set by `source`.
 
         Raises:
             ConfigError: the value is out of its range. It names `source`.
         """
+        names = key.split(".") if isinstance(key, str) else list(key)
         try:
-            settings = _replaced(self.settings, key.split("."), value)
+            settings = _replaced(self.settings, names, value)
         except ValueError as error:
             raise ConfigError(source, None, str(error)) from error
-        return Configuration(settings, {**self.sources, key: source})
+        return Configuration(settings, {**self.sources, ".".join(names): source})
 
     def rows(self) -> list[tuple[str, object, str]]:
         """Every setting as its dotted key, its value and its source."""
@@ -78,4 +79,6 @@ def leaves(section: Any, prefix: str = "") -> list[tuple[str, object]]:
 
 def _replaced(section: Any, names: list[str], value: object) -> Any:
     name, *rest = names
+    if isinstance(section, dict):
+        return {**section, name: value}
     return replace(section, **{name: _replaced(getattr(section, name), rest, value) if rest else value})

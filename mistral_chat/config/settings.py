@@ -143,7 +143,7 @@ class ModelSettings:
     folders: tuple[str, ...] = ()
     """More folders with GGUF files, used in place."""
     formats: dict[str, str] = field(default_factory=dict)
-    """Prompt formats by model name, where the file's own is not to be used."""
+    """Prompt formats by model name, where the file's own is not to be used; `automatic` goes back to that."""
     catalog: dict[str, CatalogSource] = field(default_factory=dict)
     """More models by name."""
 

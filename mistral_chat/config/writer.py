@@ -22,10 +22,15 @@ from mistral_chat.errors import ConfigError
 from mistral_chat.paths import FILE_MODE, private_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _BLOCK_HEADER = re.compile(r"[|>][-+0-9]*(?P<comment>[ \t]+#[^\r\n]*)?")
 _UNPRINTABLE = re.compile("[^\n\r\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+
+_PLAIN = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
+_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+"""What YAML takes for something else than text."""
 
 
 class _Edit(NamedTuple):
@@ -36,8 +41,10 @@ class _Edit(NamedTuple):
     text: str
 
 
-def write_setting(path: Path, key: str, value: object) -> FileSettings:
+def write_setting(path: Path, key: str | Sequence[str], value: object) -> FileSettings:
     """Set the dotted `key` to `value` in the file at `path`, which is made of the commented defaults when there is none.
+
+    Where a name in the key may hold a dot, as a model's does, the key is given as its names.
 
     The file is replaced in one step and is the owner's alone afterwards. A link stays one.
 
@@ -62,15 +69,16 @@ def write_setting(path: Path, key: str, value: object) -> FileSettings:
     return found
 
 
-def changed_text(text: str, key: str, value: object, source: str) -> str:
+def changed_text(text: str, key: str | Sequence[str], value: object, source: str) -> str:
     """The settings' file `text`, which came from `source`, with the dotted `key` set to `value`.
 
     Raises:
         ConfigError: as `write_setting` says.
     """
     before = read_settings(text, source)
-    wanted = Configuration(before.settings).with_value(key, value, source).settings
-    edit = _find_edit(text, compose(text, source), key.split("."), value)
+    names = key.split(".") if isinstance(key, str) else list(key)
+    wanted = Configuration(before.settings).with_value(names, value, source).settings
+    edit = _find_edit(text, compose(text, source), names, value)
     if "\r\n" in text:
         edit = edit._replace(text=edit.text.replace("\n", "\r\n"))
     changed = text[: edit.start] + edit.text + text[edit.end :]
@@ -79,8 +87,9 @@ def changed_text(text: str, key: str, value: object, source: str) -> str:
             return changed
     except ConfigError:
         pass
-    line = before.lines.get(key)
-    raise ConfigError(source, line, f"'{key}' is written in a way that can only be changed by hand. Nothing was changed.")
+    dotted = ".".join(names)
+    line = before.lines.get(dotted)
+    raise ConfigError(source, line, f"'{dotted}' is written in a way that can only be changed by hand. Nothing was changed.")
 
 
 def written(value: object) -> str:
@@ -173,15 +182,20 @@ def _appended(text: str, place: int, lines: str) -> _Edit:
 
 def _lines(names: list[str], value: object, indent: str) -> str:
     """A key with its value on lines of their own, in as many sections as it lies."""
-    sections = "".join(f"{indent}{'  ' * depth}{name}:\n" for depth, name in enumerate(names[:-1]))
-    return f"{sections}{indent}{'  ' * (len(names) - 1)}{names[-1]}: {written(value)}".rstrip() + "\n"
+    sections = "".join(f"{indent}{'  ' * depth}{_name(name)}:\n" for depth, name in enumerate(names[:-1]))
+    return f"{sections}{indent}{'  ' * (len(names) - 1)}{_name(names[-1])}: {written(value)}".rstrip() + "\n"
 
 
 def _flow(names: list[str], value: object) -> str:
-    inner = f"{names[-1]}: {written(value) or 'null'}"
+    inner = f"{_name(names[-1])}: {written(value) or 'null'}"
     for name in reversed(names[:-1]):
-        inner = f"{name}: {{{inner}}}"
+        inner = f"{_name(name)}: {{{inner}}}"
     return inner
+
+
+def _name(name: str) -> str:
+    """A key as YAML; what a person named may need quotes."""
+    return name if _PLAIN.fullmatch(name) and name.lower() not in _WORDS else written(name)
 
 
 def _end(node: yaml.Node, text: str, *, whole: bool = False) -> int:

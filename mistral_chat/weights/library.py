@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from mistral_chat.errors import WeightsNotFound, WeightsUnusable
 from mistral_chat.weights import stores
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mistral_chat.memory import Shape
     from mistral_chat.weights.catalog import Catalog, Offer
     from mistral_chat.weights.stores import Source
+
+AUTOMATIC: Final = "automatic"
+"""In place of a prompt format: the one that the catalog or the file gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +224,8 @@ class Library:
         """What the settings say for the weights' name, the model's, or the file's; else what the catalog says."""
         names = (name, offer.model if offer else "", path.name, path.stem)
         chosen = next((self._formats[each.lower()] for each in names if each.lower() in self._formats), None)
-        return chosen or (offer.prompt_format if offer else None)
+        own = offer.prompt_format if offer else None
+        return own if chosen in {None, AUTOMATIC} else chosen
 
     def _missing(self, offer: Offer) -> NoReturn:
         if offer.package:

@@ -163,6 +163,23 @@ def test_where_a_value_is_put(text: str, key: str, value: object, expected: str)
     assert changed_text(text, key, value, "config.yaml") == expected
 
 
+@pytest.mark.parametrize(
+    "name", ["mistral-7b-instruct-v0.3:Q4_0", "v0.3", "7", "no", "/home/ada/a: b#.gguf", 'a "b"', "née\u202e"]
+)
+@pytest.mark.parametrize(
+    "before", ["", "models:\n  formats: {mine: chatml}  # mine\n", "models:\n  formats:\n    mine: chatml\n"]
+)
+def test_a_key_that_a_person_named_may_hold_anything(before: str, name: str) -> None:
+    """A model's prompt format is kept under the model's name, whatever it is called."""
+    text = changed_text(before, ("models", "formats", name), "chatml", "config.yaml")
+    formats = read_settings(text, "config.yaml").settings.models.formats
+    assert formats == {**({"mine": "chatml"} if before else {}), name: "chatml"}
+    assert ("# mine" in text) == ("# mine" in before)
+    again = changed_text(text, ("models", "formats", name), "automatic", "config.yaml")
+    assert read_settings(again, "config.yaml").settings.models.formats[name] == "automatic"
+    assert len(again.splitlines()) == len(text.splitlines())
+
+
 @pytest.mark.parametrize("number", [1e-7, 5e-324, 1e16, 0.1, 3.0])
 def test_numbers_of_every_size_are_read_back(number: float) -> None:
     if number <= 5:

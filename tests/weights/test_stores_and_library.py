@@ -46,7 +46,7 @@ def library_of(
         catalog=Catalog.shipped(sources),
         environ={**os.environ, **names},
         home=home,
-        formats={"named": "mistral-v7"},
+        formats={"named": "mistral-v7", "by-hash": "automatic"},
     )
 
 
