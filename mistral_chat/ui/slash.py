@@ -40,7 +40,7 @@ COMMANDS: Final = (
     Slash("details", "details", "show under each reply what it took, or no longer"),
     Slash("context", "context", "see what fills the model's window, and what has left it"),
     Slash("search", "search", "find words in everything that was said"),
-    Slash("attach", "attach_with", "send a text file along with the next message; Tab completes its path", "FILE"),
+    Slash("attach", "attach_with", "send a text file along with the next message; without a path it asks which", "FILE"),
     Slash("rename", "rename", "give the conversation another title"),
     Slash("pin", "pin", "keep the conversation at the top of the list, or no longer"),
     Slash("tag", "tag_with", "add tags to the conversation, take one away with a minus, or list them", "WORD -WORD"),

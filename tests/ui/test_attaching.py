@@ -21,6 +21,11 @@ def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContext
     return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
+def words(stage: Stage) -> str:
+    """What is drawn, without frames and line ends."""
+    return " ".join(drawn(stage).replace("│", " ").split())
+
+
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
     path = tmp_path / "my notes.txt"
@@ -225,3 +230,35 @@ async def test_the_prompt_is_shown_with_the_files(notes: Path) -> None:
         stage.screen.composer.insert("What?")
         await pilot.press("ctrl+l")
         await until(pilot, lambda: "Your draft" in drawn(stage) and "buy bread" in drawn(stage))
+
+
+@pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
+async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
+    notes: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    (notes.parent / "folder").mkdir()
+    (notes.parent / "folder" / "inner.txt").write_text("inner")
+    (notes.parent / "folder" / "picture.png").write_bytes(b"\x89PNG\0\xff")
+    monkeypatch.chdir(notes.parent)
+    stage = Stage()
+    async with run(stage, size) as pilot:
+        await ready(pilot, stage)
+        await pilot.press("alt+o")
+        await until(pilot, lambda: "folder/" in drawn(stage) and "my notes.txt" in drawn(stage), "what is here is listed")
+        await pilot.press("f", "tab")
+        await until(pilot, lambda: "picture.png" in drawn(stage), "Tab completes the folder's name")
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "text files can be" in words(stage), "what is no text is refused in the dialog")
+        await pilot.press("up", "enter")
+        await until(pilot, lambda: "▪ inner.txt" in drawn(stage))
+        assert stage.screen.composer.has_focus
+        await say(pilot, stage, "/attach")
+        await until(pilot, lambda: "inner.txt" in drawn(stage) and stage.app.screen is not stage.screen, "it begins there again")
+        stage.app.screen.query_one("PathInput").value = str(notes)  # type: ignore[attr-defined]  # a field for a path
+        await until(pilot, lambda: "1 found" in drawn(stage))
+        await pilot.press("enter")
+        await until(pilot, lambda: "▪ my notes.txt" in drawn(stage))
+        await pilot.press("alt+o")
+        await until(pilot, lambda: stage.app.screen is not stage.screen)
+        await pilot.press("escape")
+        await until(pilot, lambda: stage.app.screen is stage.screen)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from textual import on, work
+from textual.binding import Binding
 
 from mistral_chat.attachments import attached, compose, read_text
-from mistral_chat.errors import InvalidText, MistralChatError, UsageError
+from mistral_chat.errors import InvalidText, MistralChatError
 from mistral_chat.ui.dropped import completed, typed_path
 from mistral_chat.ui.screens.titling import TitlingScreen
 from mistral_chat.ui.shown import ShownFile
@@ -28,6 +29,19 @@ _OFFERED: Final = 12
 """Names shown while a path is completed."""
 
 _COMMAND: Final = "/attach "
+
+FILE_BINDINGS: Final = (
+    Binding(
+        "alt+o",
+        "attach",
+        "Attach a file",
+        tooltip="Send a text file along with the next message",
+        id="chat.attach",
+        show=False,
+        priority=True,
+    ),
+)
+"""The keys for files."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +72,8 @@ class AttachingScreen(TitlingScreen):
         super().__init__(rooms)
         self._files: dict[tuple[bool, str], list[_File]] = {}
         self._parcels: list[_Parcel] = []
+        self._folder = ""
+        """Where a file was looked for last."""
 
     @property
     def _place(self) -> tuple[bool, str]:
@@ -65,15 +81,22 @@ class AttachingScreen(TitlingScreen):
         return self.rooms.saved, self.page.conversation_id or ""
 
     async def do_attach(self, typed: str) -> None:
-        """Send a text file along with the next message.
+        """Send a text file along with the next message; without a name, ask which.
 
         Raises:
-            UsageError: no file was named.
             InvalidText: it cannot be read, is too large, or is no text.
         """
-        if not typed:
-            raise UsageError("Name a text file: /attach notes.txt. Tab completes its path; dropping a file here attaches it too.")
-        await self.attach(typed_path(typed))
+        if typed:
+            await self.attach(typed_path(typed))
+        else:
+            self.action_attach()
+
+    @work(group="dialog", exclusive=True, exit_on_error=False)
+    async def action_attach(self) -> None:
+        """Ask for a text file that goes along with the next message."""
+        from mistral_chat.ui.screens.attach import AttachScreen
+
+        self._folder = await self.app.push_screen_wait(AttachScreen(self.attach, self._folder))
 
     async def attach(self, path: Path) -> None:
         """Send the text file at `path` along with the next message.

@@ -11,6 +11,7 @@ from textual.containers import Container, Vertical
 from textual.widgets import Static, TextArea
 
 from mistral_chat.errors import MistralChatError, WeightsNotFound
+from mistral_chat.ui.screens.attaching import FILE_BINDINGS
 from mistral_chat.ui.screens.page import Page
 from mistral_chat.ui.screens.turning import TURN_BINDINGS
 from mistral_chat.ui.screens.unsaved import UnsavedScreen
@@ -88,6 +89,7 @@ class ChatScreen(UnsavedScreen):
         _binding("alt+r", "persona", "Persona", "Choose who the model is in this conversation", priority=True),
         *TURN_BINDINGS,
         *WINDOW_BINDINGS,
+        *FILE_BINDINGS,
         _binding("f5", "retry", "Load the model again", "Look for the model again and load it"),
         _binding(
             "alt+z", "cancel_background", "Cancel background work", "Stop loading the model, or finding a title", priority=True

@@ -33,7 +33,7 @@ class Composer(KeysInOrder, TextArea, inherit_bindings=True):
     At the first line **Up** goes back through what was sent before, at the last line **Down** comes forward again.
     You can write while the model loads or replies: the message waits for its turn. A **/** begins a command, and **Tab**
     completes it; two slashes begin a message that begins with one. A text file that is dropped here, or whose path is pasted,
-    goes along with the message, and so does **/attach** FILE.
+    goes along with the message, and so does one that is chosen with **Alt+O**.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
