@@ -7,20 +7,18 @@ one, by its SHA-256, or by its entity tag where the hub does not say the SHA-256
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import threading
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_BLOCK = 4 << 20
-_SETTLE = 64 << 20
-"""After so many bytes what is here is sent to the disk, so that little is left to wait for at the end."""
+_SETTLE: Final = 32 << 20
+"""Bytes that may wait to be sent to the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +104,17 @@ class Part:
         return self.size()
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[int]:
-        """The descriptor to append with; the bytes are on the disk when the context ends."""
+    def opened(self) -> Iterator[Appending]:
+        """The part, to append to; what was appended is on the disk when the context ends without an error."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         descriptor = os.open(self.path, flags, 0o600)
         try:
-            yield descriptor
-            os.fsync(descriptor)
+            appending = Appending(descriptor)
+            try:
+                yield appending
+            finally:
+                appending.end()
+            appending.settle()
         finally:
             os.close(descriptor)
 
@@ -134,87 +136,62 @@ class Part:
         fresh.replace(self.claim_path)
 
 
-class FollowingHash:
-    """The SHA-256 of a file that is still growing, by a thread that reads what another writes.
+class Appending:
+    """An open part. A second thread sends to the disk what was appended, so that little is left to wait for at the end."""
 
-    It begins with what is already there, so a resumed download goes on at once and is hashed in step. The bytes come from the
-    system's cache, and hashlib lets go of Python's lock, so the download hardly notices.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Begin to hash the file at `path`, as far as `grown` says that it goes."""
-        self._path = path
-        self._hash = hashlib.sha256()
-        self._available = 0
-        self._position = 0
-        self._whole = self._ended = False
+    def __init__(self, descriptor: int) -> None:
+        """Append to the file behind `descriptor`, which stays open until `end` was called."""
+        self._descriptor = descriptor
+        self._unsettled = 0
+        self._ended = False
         self._error: OSError | None = None
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="sha256", daemon=True)
+        self._due = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="settling", daemon=True)
         self._thread.start()
 
-    @property
-    def position(self) -> int:
-        """Bytes hashed so far."""
-        return self._position
-
-    def grown(self, size: int) -> None:
-        """Say that the file's first `size` bytes stand; the thread wakes when a block of them is new."""
-        self._available = size
-        if size - self._position >= _BLOCK:
-            with self._changed:
-                self._changed.notify_all()
-
-    def whole(self) -> None:
-        """Say that the file will not grow any more."""
-        with self._changed:
-            self._whole = True
-            self._changed.notify_all()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until all of it is hashed, at most so long; gives whether it is.
+    def append(self, block: memoryview) -> None:
+        """Write all of `block`.
 
         Raises:
-            OSError: the file could not be read back.
+            OSError: it, or something before it, could not be written; a piece of it may stand.
         """
-        self._thread.join(seconds)
         if self._error is not None:
             raise self._error
-        return not self._thread.is_alive()
+        left = block
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+        self._unsettled += len(block)
+        if self._unsettled >= _SETTLE:
+            self._unsettled = 0
+            self._due.set()
 
-    def hexdigest(self) -> str:
-        """The SHA-256 of what was hashed; right once `wait` gave True."""
-        return self._hash.hexdigest()
+    def empty(self) -> None:
+        """Begin anew."""
+        os.ftruncate(self._descriptor, 0)
 
     def end(self) -> None:
-        """Stop, whether all is hashed or not."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        """Leave the second thread."""
+        self._ended = True
+        self._due.set()
         self._thread.join()
+
+    def settle(self) -> None:
+        """Wait until everything is on the disk.
+
+        Raises:
+            OSError: the disk did not take it; a disk says so only once, so this tells what the second thread heard, too.
+        """
+        if self._error is not None:
+            raise self._error
+        os.fsync(self._descriptor)
 
     def _run(self) -> None:
         try:
-            with self._path.open("rb", buffering=0) as file:
-                view = memoryview(bytearray(_BLOCK))
-                settled = 0
-                while available := self._next():
-                    read = file.readinto(view[: min(_BLOCK, available)])
-                    if not read:
-                        raise OSError(5, "the part became shorter while it was hashed")  # noqa: TRY301 (kept for wait)
-                    self._hash.update(view[:read])
-                    self._position += read
-                    if self._position - settled >= _SETTLE:
-                        os.fsync(file.fileno())
-                        settled = self._position
+            while self._due.wait() and not self._ended:
+                self._due.clear()
+                os.fsync(self._descriptor)
         except OSError as error:
             self._error = error
-
-    def _next(self) -> int:
-        """Bytes that can be hashed now; waits for some; 0 at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._whole or self._available - self._position >= _BLOCK)
-            return 0 if self._ended else self._available - self._position
 
 
 def abandoned_parts(folder: Path, before: float) -> list[Path]:

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
 import shutil
 import socket
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import httpcore2
 import httpx2
 
 from mistral_chat.errors import DownloadFailed, NotEnoughDisk
-from mistral_chat.weights.part import FollowingHash, Part, Remote
+from mistral_chat.weights.body import Body
+from mistral_chat.weights.following import FollowingHash
+from mistral_chat.weights.part import Part, Remote
 from mistral_chat.weights.patience import Again, Attempts, Patience, Stopped
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
+    from mistral_chat.weights.part import Appending
     from mistral_chat.weights.progress import Stage
 
-_BLOCK: Final = 1 << 18
-"""Bytes that are read and written at once, where so many wait."""
 _MOST_REDIRECTS: Final = 8
 _SPARE_DISK: Final = 64 << 20
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -72,7 +71,8 @@ class Transfer:
         waiting = self._socket
         if waiting is not None:
             with contextlib.suppress(OSError):
-                waiting.shutdown(socket.SHUT_RDWR)
+                # SSLSocket.shutdown would also take the encryption off, and what is still on its way be read as it is.
+                socket.socket.shutdown(waiting, socket.SHUT_RDWR)
 
     def run(self) -> str:
         """Fetch what is missing, check all of it, and give the file its name. Gives its SHA-256.
@@ -86,9 +86,9 @@ class Transfer:
         self._have = self._part.prepare(self._remote)
         self._check_room()
         try:
-            with self._part.opened() as descriptor:
+            with self._part.opened() as part:
                 self._follow()
-                self._fetch(descriptor)
+                self._fetch(part)
             digest = self._digest()
         except OSError as error:
             self._cannot_write(error)
@@ -104,13 +104,13 @@ class Transfer:
         self._part.finish()
         return digest
 
-    def _fetch(self, descriptor: int) -> None:
+    def _fetch(self, part: Appending) -> None:
         best = self._have
         with self._client() as client:
             while self._have < self._remote.bytes:
                 try:
                     self._tell("downloading", "")
-                    for _ in self._stream(client, descriptor):
+                    for _ in self._stream(client, part):
                         if self._have - best >= self._patience.progress:
                             best = self._have
                             self._attempts.succeeded()
@@ -121,15 +121,23 @@ class Transfer:
                         raise Stopped from error
                     self._attempts.failed(Again(describe(error, self._remote.url)))
 
-    def _stream(self, client: httpx2.Client, descriptor: int) -> Iterator[None]:
+    def _stream(self, client: httpx2.Client, part: Appending) -> Iterator[None]:
         """One attempt: ask for what is missing and write what comes, to the last byte before a fault; yields after each block."""
         with self._answer(client) as response:
-            self._check(response, descriptor)
+            self._check(response, part)
             stream = response.extensions.get("network_stream")
             self._socket = stream.get_extra_info("socket") if stream is not None else None
             try:
-                for block in self._blocks(response):
-                    self._write(descriptor, block)
+                body = Body(response, self._patience.stall)
+                following = self._hash or self._follow()
+                while count := body.read_into(space := following.space()):
+                    if self._have + count > self._remote.bytes:
+                        raise DownloadFailed(
+                            f"The server sent more than the {self._remote.bytes:,} bytes of {self._remote.file}."
+                        )
+                    part.append(space[:count])
+                    following.grown(count)
+                    self._have += count
                     yield
                     if self._stop.is_set():
                         raise Stopped
@@ -137,43 +145,6 @@ class Transfer:
                 self._socket = None
         if self._have < self._remote.bytes:
             raise Again("The connection ended early.")
-
-    def _blocks(self, response: httpx2.Response) -> Iterator[bytes]:
-        """The body.
-
-        What httpx2 does to each 64 kB of it costs more than hashing them, so once its parser has handed on what it holds, the
-        rest of a body of stated length is read from the stream below.
-        """
-        parsed = response.iter_raw()
-        first = next(parsed, b"")
-        yield first
-        stream, length = response.extensions.get("network_stream"), response.headers.get("content-length")
-        if stream is None or length is None or "transfer-encoding" in response.headers or response.http_version != "HTTP/1.1":
-            yield from parsed
-            return
-        missing = int(length) - len(first)
-        while missing > 0:
-            try:
-                block = stream.read(min(_BLOCK, missing), timeout=self._patience.stall)
-            except httpcore2.TimeoutException as error:
-                raise httpx2.ReadTimeout(str(error)) from error
-            except httpcore2.NetworkError as error:
-                raise httpx2.ReadError(str(error)) from error
-            if not block:
-                raise httpx2.ReadError("the connection was closed early")
-            missing -= len(block)
-            yield block
-
-    def _write(self, descriptor: int, block: bytes) -> None:
-        if self._have + len(block) > self._remote.bytes:
-            raise DownloadFailed(f"The server sent more than the {self._remote.bytes:,} bytes of {self._remote.file}.")
-        view = memoryview(block)
-        while view:
-            written = os.write(descriptor, view)
-            self._have += written
-            view = view[written:]
-        if self._hash is not None:
-            self._hash.grown(self._have)
 
     @contextlib.contextmanager
     def _answer(self, client: httpx2.Client) -> Iterator[httpx2.Response]:
@@ -203,7 +174,7 @@ class Transfer:
         if linked and self._remote.etag and linked != self._remote.etag:
             raise RevisionChanged
 
-    def _check(self, response: httpx2.Response, descriptor: int) -> None:
+    def _check(self, response: httpx2.Response, part: Appending) -> None:
         """Check that the answer is the rest of the file, or all of it."""
         status = response.status_code
         if status in _BUSY:
@@ -225,26 +196,25 @@ class Transfer:
         if int(response.headers.get("content-length", self._remote.bytes)) != self._remote.bytes:
             raise RevisionChanged
         if self._have:
-            os.ftruncate(descriptor, 0)
+            part.empty()
             self._have = 0
             self._follow()
 
-    def _follow(self) -> None:
+    def _follow(self) -> FollowingHash:
         """Hash what is here, and what will come, from the beginning."""
         if self._hash is not None:
             self._hash.end()
-        self._hash = FollowingHash(self._part.path)
-        self._hash.grown(self._have)
+        self._hash = FollowingHash(self._part.path, self._have)
+        return self._hash
 
     def _digest(self) -> str:
-        if self._hash is None:
-            return ""
+        following = self._hash or self._follow()
         self._tell("verifying", "")
-        self._hash.whole()
-        while not self._hash.wait(0.1):
+        following.whole()
+        while not following.wait(0.1):
             if self._stop.is_set():
                 raise Stopped
-        return self._hash.hexdigest()
+        return following.hexdigest()
 
     def _client(self) -> httpx2.Client:
         limits = httpx2.Timeout(self._patience.stall, connect=self._patience.connect)
