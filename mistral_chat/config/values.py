@@ -67,6 +67,11 @@ def typed_value(key: str, text: str) -> object:
     return dict(leaves(settings))[key]
 
 
+def kind_of(key: str) -> Any:
+    """The type of the dotted `key`."""
+    return _kind(key)[0]
+
+
 def _kind(key: str) -> tuple[Any, bool]:
     """The type of the dotted `key` without None, and whether it may be None."""
     kind: Any = Settings

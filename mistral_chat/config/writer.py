@@ -22,8 +22,10 @@ from mistral_chat.errors import ConfigError
 from mistral_chat.paths import FILE_MODE, private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from mistral_chat.config.settings import Settings
 
 _BLOCK_HEADER = re.compile(r"[|>][-+0-9]*(?P<comment>[ \t]+#[^\r\n]*)?")
 _UNPRINTABLE = re.compile("[^\n\r\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -33,8 +35,8 @@ _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 """What YAML takes for something else than text."""
 
 
-class _Edit(NamedTuple):
-    """Put `text` in the place of what stands from `start` up to `end`."""
+class Edit(NamedTuple):
+    """A change of the file's text: `text` in the place of what stands from `start` up to `end`, counted in characters."""
 
     start: int
     end: int
@@ -55,9 +57,18 @@ def write_setting(path: Path, key: str | Sequence[str], value: object) -> FileSe
         ConfigError: the file cannot be used as it stands, the value is out of its range, or the file cannot be written; nothing
             was changed.
     """
+    return change_file(path, lambda text: changed_text(text, key, value, str(path)))
+
+
+def change_file(path: Path, change: Callable[[str], str]) -> FileSettings:
+    """Let `change` make a new text of the settings' file at `path`, as `write_setting` says.
+
+    Raises:
+        ConfigError: as `write_setting` says, and what `change` raises.
+    """
     target = path.resolve()
     text, mark = _read(target, str(path))
-    changed = changed_text(text, key, value, str(path))
+    changed = change(text)
     found = read_settings(changed, str(path))
     content = mark + changed.encode()
     if len(content) > LARGEST_FILE:
@@ -78,18 +89,29 @@ def changed_text(text: str, key: str | Sequence[str], value: object, source: str
     before = read_settings(text, source)
     names = key.split(".") if isinstance(key, str) else list(key)
     wanted = Configuration(before.settings).with_value(names, value, source).settings
-    edit = _find_edit(text, compose(text, source), names, value)
-    if "\r\n" in text:
-        edit = edit._replace(text=edit.text.replace("\n", "\r\n"))
-    changed = text[: edit.start] + edit.text + text[edit.end :]
+    changed = with_edit(text, find_edit(text, compose(text, source), names, value))
+    return checked(changed, wanted, before, ".".join(names), source)
+
+
+def with_edit(text: str, edit: Edit) -> str:
+    """`text` with the `edit` made, in the line ends that it has."""
+    new = edit.text.replace("\n", "\r\n") if "\r\n" in text else edit.text
+    return text[: edit.start] + new + text[edit.end :]
+
+
+def checked(changed: str, wanted: Settings, before: FileSettings, key: str, source: str) -> str:
+    """Give the text `changed` back if it says what is `wanted`, after the file said `before`.
+
+    Raises:
+        ConfigError: it does not; the message names the dotted `key`.
+    """
     try:
         if read_settings(changed, source).settings == wanted:
             return changed
     except ConfigError:
         pass
-    dotted = ".".join(names)
-    line = before.lines.get(dotted)
-    raise ConfigError(source, line, f"'{dotted}' is written in a way that can only be changed by hand. Nothing was changed.")
+    line = before.lines.get(key)
+    raise ConfigError(source, line, f"'{key}' is written in a way that can only be changed by hand. Nothing was changed.")
 
 
 def written(value: object) -> str:
@@ -107,17 +129,20 @@ def _escaped(found: re.Match[str]) -> str:
     return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"  # noqa: PLR2004 (what four digits can write)
 
 
-def _find_edit(text: str, root: yaml.Node | None, names: list[str], value: object) -> _Edit:
-    """Find where the value goes; `names` is the key's path."""
+def find_edit(text: str, root: yaml.Node | None, names: list[str], value: object) -> Edit:
+    """Find where `value` goes in `text`, whose root is `root`; `names` is the key's path."""
     lines = _lines(names, value, "")
     if root is None or root.start_mark.index == root.end_mark.index:
         return _appended(text, len(text), lines)
     if not isinstance(root, yaml.MappingNode):
-        return _Edit(root.start_mark.index, root.end_mark.index, lines.removesuffix("\n"))
+        return Edit(root.start_mark.index, root.end_mark.index, lines.removesuffix("\n"))
+    key_node: yaml.Node = root
     node, depth = root, 0
     while isinstance(node, yaml.MappingNode):
         found = next(((key, each) for key, each in node.value if key.value == names[depth]), None)
         if found is None:
+            if not node.value and depth:
+                return _opened(text, key_node, node, names[depth:], value)
             return _added(text, node, names[depth:], value)
         key_node, node = found
         depth += 1
@@ -126,10 +151,10 @@ def _find_edit(text: str, root: yaml.Node | None, names: list[str], value: objec
     return _filled(text, key_node, node, names[depth:], value)
 
 
-def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: object) -> _Edit:
+def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: object) -> Edit:
     """Put the value in the place of another."""
     new = written(value)
-    start, end = node.start_mark.index, _end(node, text)
+    start, end = node.start_mark.index, edit_end(node, text)
     old = text[start:end]
     if header := _BLOCK_HEADER.match(old) if isinstance(node, yaml.ScalarNode) and node.style in {"|", ">"} else None:
         new += header["comment"] or ""
@@ -137,7 +162,7 @@ def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: object) -> _Edi
     if isinstance(node, yaml.CollectionNode) and not node.flow_style:
         # What stands on lines of its own goes to the key's line; a comment there stays behind it.
         between = text[colon:start].rstrip(" \t")
-        return _Edit(colon, end, f" {new}" + between.removesuffix("\n").removesuffix("\r"))
+        return Edit(colon, end, f" {new}" + between.removesuffix("\n").removesuffix("\r"))
     if not new:
         if text[colon:start].strip(" \t") or text[end:].lstrip(" \t").startswith((",", "}")):
             new = "null"  # the old value stands on a line of its own, or between braces
@@ -145,45 +170,61 @@ def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: object) -> _Edi
             start = colon
     elif start == colon:
         new = f" {new}"
-    return _Edit(start, end, new)
+    return Edit(start, end, new)
 
 
-def _added(text: str, mapping: yaml.MappingNode, names: list[str], value: object) -> _Edit:
+def _added(text: str, mapping: yaml.MappingNode, names: list[str], value: object) -> Edit:
     """Add a key at the end of a mapping that lacks it."""
     if mapping.flow_style:
         if not mapping.value:
             place = mapping.start_mark.index + 1
-            return _Edit(place, place, _flow(names, value))
-        place = _end(mapping.value[-1][1], text)
-        return _Edit(place, place, f", {_flow(names, value)}")
+            return Edit(place, place, _flow(names, value))
+        place = edit_end(mapping.value[-1][1], text)
+        return Edit(place, place, f", {_flow(names, value)}")
     first = mapping.value[0][0].start_mark
     indent = text[first.index - first.column : first.index]
-    return _appended(text, _end(mapping, text, whole=True), _lines(names, value, indent))
+    return _appended(text, edit_end(mapping, text, whole=True), _lines(names, value, indent))
 
 
-def _filled(text: str, key: yaml.Node, empty: yaml.Node, names: list[str], value: object) -> _Edit:
+def _opened(text: str, key: yaml.Node, empty: yaml.Node, names: list[str], value: object) -> Edit:
+    """Put the first key into empty braces, on a line of its own where that is possible."""
+    before = text[key.start_mark.index - key.start_mark.column : key.start_mark.index]
+    start, end = empty.start_mark.index, empty.end_mark.index
+    line_end = text.find("\n", end) if "\n" in text[end:] else len(text)
+    behind = text[end:line_end].rstrip("\r")
+    if before.strip() or "\n" in text[key.end_mark.index : end] or not (not behind.strip() or behind.lstrip().startswith("#")):
+        return Edit(start + 1, start + 1, _flow(names, value))
+    new = f"{behind.rstrip()}\n{_lines(names, value, f'{before}  ')}"
+    return Edit(start - 1, line_end, new.removesuffix("\n"))
+
+
+def _filled(text: str, key: yaml.Node, empty: yaml.Node, names: list[str], value: object) -> Edit:
     """Put the first key into a section that is there without any."""
     start, end = empty.start_mark.index, empty.end_mark.index
     before = text[key.start_mark.index - key.start_mark.column : key.start_mark.index]
     if start == end and not before.strip():
         return _appended(text, start, _lines(names, value, f"{before}  "))
-    return _Edit(start, end, f" {{{_flow(names, value)}}}" if start == end else f"{{{_flow(names, value)}}}")
+    return Edit(start, end, f" {{{_flow(names, value)}}}" if start == end else f"{{{_flow(names, value)}}}")
 
 
-def _appended(text: str, place: int, lines: str) -> _Edit:
+def _appended(text: str, place: int, lines: str) -> Edit:
     """Put whole lines behind the line that holds `place`."""
     if place == 0 or text[place - 1] in "\r\n":
-        return _Edit(place, place, lines)
+        return Edit(place, place, lines)
     line_end = text.find("\n", place)
     if line_end < 0:
-        return _Edit(len(text), len(text), f"\n{lines}")
-    return _Edit(line_end + 1, line_end + 1, lines)
+        return Edit(len(text), len(text), f"\n{lines}")
+    return Edit(line_end + 1, line_end + 1, lines)
 
 
 def _lines(names: list[str], value: object, indent: str) -> str:
     """A key with its value on lines of their own, in as many sections as it lies."""
     sections = "".join(f"{indent}{'  ' * depth}{_name(name)}:\n" for depth, name in enumerate(names[:-1]))
-    return f"{sections}{indent}{'  ' * (len(names) - 1)}{_name(names[-1])}: {written(value)}".rstrip() + "\n"
+    indent += "  " * (len(names) - 1)
+    if isinstance(value, dict) and value:
+        inner = "".join(_lines([name], each, f"{indent}  ") for name, each in value.items())
+        return f"{sections}{indent}{_name(names[-1])}:\n{inner}"
+    return f"{sections}{indent}{_name(names[-1])}: {written(value)}".rstrip() + "\n"
 
 
 def _flow(names: list[str], value: object) -> str:
@@ -198,7 +239,7 @@ def _name(name: str) -> str:
     return name if _PLAIN.fullmatch(name) and name.lower() not in _WORDS else written(name)
 
 
-def _end(node: yaml.Node, text: str, *, whole: bool = False) -> int:
+def edit_end(node: yaml.Node, text: str, *, whole: bool = False) -> int:
     """Where what is written of a node ends; PyYAML ends block collections at the next token, behind comments.
 
     Args:
@@ -208,7 +249,7 @@ def _end(node: yaml.Node, text: str, *, whole: bool = False) -> int:
     """
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
-        return _end(last[1] if isinstance(last, tuple) else last, text, whole=whole)
+        return edit_end(last[1] if isinstance(last, tuple) else last, text, whole=whole)
     end: int = node.end_mark.index
     if isinstance(node, yaml.ScalarNode) and node.style in {"|", ">"} and not whole:
         end = node.start_mark.index + len(text[node.start_mark.index : end].rstrip())

@@ -1,0 +1,120 @@
+"""What people name themselves is put into the settings' file, changed there and taken out, and nothing else in it is touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mistral_chat.config import CatalogSource, Persona
+from mistral_chat.config.entries import changed_entry, entry_fields, named, sections, typed_entry, typed_of, write_entry
+from mistral_chat.config.layers import Configuration, load_configuration
+from mistral_chat.config.reader import read_settings
+from mistral_chat.config.reference import default_file
+from mistral_chat.errors import ConfigError
+from mistral_chat.generation import Sampling
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILES = {
+    "empty": "",
+    "default": default_file(),
+    "block": "# mine\npersonas:\n  cook:   # who cooks\n    system: Cook.   # short\n"
+    "    sampling:\n      temperature: 0.2  # cold\n  # the clerk\n  clerk:\n    system: |\n      Count.\n\n"
+    "keymap:\n  chat.new: alt+n\n",
+    "flow": "personas: {cook: {system: Cook., sampling: {temperature: 0.2}}, clerk: {system: Count.}}  # all\n"
+    "keymap: {chat.new: alt+n}\n",
+    "windows": "personas:\r\n  cook:\r\n    system: Cook.\r\nkeymap: {}  # none\r\n",
+}
+PERSONA: dict[tuple[str, ...], str] = {("system",): "Be brief.\nBe kind.", ("sampling", "top_k"): "7"}
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=12).filter(str.strip)
+
+
+def held(text: str, section: str) -> dict[str, Any]:
+    return named(read_settings(text, "f").settings, section)
+
+
+@pytest.mark.parametrize("file", FILES.values(), ids=FILES.keys())
+def test_an_entry_is_added_changed_and_taken_out_again(file: str) -> None:
+    before = held(file, "personas")
+    added = changed_entry(file, "personas", "new one", PERSONA, "f")
+    wanted = Persona(system="Be brief.\nBe kind.", sampling=Sampling(top_k=7))
+    assert held(added, "personas") == {**before, "new one": wanted}
+    changed = changed_entry(added, "personas", "new one", {("system",): "Else."}, "f")
+    assert held(changed, "personas") == {**before, "new one": Persona(system="Else.")}
+    gone = changed_entry(changed, "personas", "new one", None, "f")
+    assert read_settings(gone, "f").settings == read_settings(file, "f").settings
+    for comment in ("# mine", "# who cooks", "# short", "# cold", "# the clerk", "# all", "# none", "# The colours."):
+        assert (comment in gone) == (comment in file), "a comment is lost"
+    assert ("\r\n" in file) == ("\r\n" in added)
+
+
+@pytest.mark.parametrize("name", ["cook", "clerk"])
+@pytest.mark.parametrize("file", [FILES["block"], FILES["flow"]], ids=["block", "flow"])
+def test_one_field_changes_and_the_other_stays_as_it_was_written(file: str, name: str) -> None:
+    configuration = Configuration(read_settings(file, "f").settings, dict.fromkeys(read_settings(file, "f").lines, "f"))
+    typed = typed_of("personas", name, configuration)
+    assert changed_entry(file, "personas", name, typed, "f") == file, "keeping what stands changes the file"
+    changed = changed_entry(file, "personas", name, {**typed, ("sampling", "temperature"): "1.5"}, "f")
+    assert held(changed, "personas")[name].sampling == Sampling(temperature=1.5)
+    assert held(changed, "personas")[name].system == held(file, "personas")[name].system
+    left = changed_entry(file, "personas", name, None, "f")
+    assert set(held(left, "personas")) == {"cook", "clerk"} - {name}
+
+
+@given(st.sampled_from(sorted(FILES)), st.sampled_from(["keymap", "models.formats", "personas"]), NAMES, st.text(max_size=12))
+@settings(max_examples=150, deadline=None)
+def test_any_name_and_any_text_come_back_and_go_again(file: str, section: str, name: str, text: str) -> None:
+    text = text.encode("utf-8", "ignore").decode()
+    path = ("system",) if section == "personas" else ()
+    before = FILES[file]
+    added = changed_entry(before, section, name, {path: text}, "f")
+    entry = held(added, section)[name]
+    shown = entry.system if section == "personas" else entry
+    assert shown == (text if text.strip() or not path else ""), "the text is another one"
+    gone = held(changed_entry(added, section, name, None, "f"), section)
+    assert gone == {key: value for key, value in held(before, section).items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("section", "typed", "problem"),
+    [
+        (
+            "personas",
+            {("sampling", "temperature"): "hot"},
+            "temperature' must be a number, not the text 'hot'",
+        ),
+        ("personas", {("sampling", "top_p"): "7"}, "personas.x.sampling.top_p must be from 0 to 1, not 7"),
+        ("personas", {("sampling", "seed"): "}, system: a"}, "must be a whole number"),
+        ("models.catalog", {("repository",): "a/b"}, "'models.catalog.x' needs the key 'file'"),
+        ("models.catalog", {("repository",): "a", ("file",): "b.gguf"}, "must be OWNER/NAME"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_the_words_of_the_file(section: str, typed: Any, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        changed_entry(FILES["default"], section, "x", typed, "f")
+    assert problem in caught.value.problem
+
+
+@pytest.mark.parametrize("name", ["", "  ", "two\nlines"])
+def test_an_entry_needs_a_name_on_one_line(name: str) -> None:
+    with pytest.raises(ConfigError, match="needs a name"):
+        typed_entry("keymap", name, {(): "f5"})
+
+
+def test_every_section_of_names_has_fields_with_a_meaning() -> None:
+    assert set(sections()) == {"personas", "keymap", "models.formats", "models.catalog"}
+    for section in sections():
+        for field in entry_fields(section):
+            assert field.entry.meaning
+
+
+def test_a_model_of_ones_own_reaches_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write_entry(path, "models.catalog", "mine", {("repository",): "a/b", ("file",): "c.gguf", ("bytes",): "77"})
+    found = load_configuration(path, {}).settings.models.catalog
+    assert found == {"mine": CatalogSource(repository="a/b", file="c.gguf", bytes=77)}
+    assert path.stat().st_mode & 0o777 == 0o600
