@@ -48,7 +48,7 @@ def list_models(program: Program, *, available: bool, as_json: bool) -> None:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
     begun = library.partials()
-    click.echo(weights_table(rows, refused, begun))
+    click.echo(weights_table(rows, refused, begun, program.settings.model))
 
 
 @models.command(short_help="Fetch weights, going on with what is here.")
@@ -81,10 +81,11 @@ def pull(program: Program, name: str) -> None:
 @click.pass_obj
 def rm(program: Program, name: str) -> None:
     """Remove weights that were fetched or imported, or what has arrived of them. Files of other programs are left alone."""
+    from mistral_chat.cli.models_tables import size
     from mistral_chat.weights import keeping
 
     freed = keeping.remove(program.library(), name)
-    _say(f"Removed {name}: {freed / 1e9:.2f} GB are free again." if freed else f"Removed {name}, which took no room of its own.")
+    _say(f"Removed {name}: {size(freed)} are free again." if freed else f"Removed {name}, which took no room of its own.")
 
 
 @models.command(short_help="Hash weights and hold them against what they should be.")
@@ -99,19 +100,24 @@ def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
     from mistral_chat.cli.pulling import hash_with_progress
 
     library = program.library()
-    chosen = [library.find(name) for name in names] or [weights for weights in library.list() if weights.source == "ours"]
+    chosen = [library.find(name, even_damaged=True) for name in names] or [
+        weights for weights in library.list() if weights.source == "ours"
+    ]
+    if not chosen:
+        _say("There are no weights of ours to check. Name what models list shows to check others.")
     rows: list[dict[str, Any]] = []
     for weights in chosen:
         for verdict in hash_with_progress(library, weights):
             row = {"name": weights.name, "path": str(verdict.path), "sha256": verdict.sha256}
             rows.append({**row, "expected": verdict.expected, "verified": verdict.right})
             if not as_json:
-                words = {True: "is right", False: f"IS WRONG: it should be {verdict.expected}", None: "is not stated anywhere"}
-                click.echo(f"{_shown(weights.name)}: SHA-256 {verdict.sha256} {words[verdict.right]}")
+                wrong, unknown = f"IS WRONG: it should be {verdict.expected}", "was read; nobody states what it should be"
+                words = {True: "is right", False: wrong, None: unknown}[verdict.right]
+                click.echo(f"{_shown(weights.name)}: SHA-256 {verdict.sha256} {words}")
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
     if any(row["verified"] is False for row in rows):
-        _say("Remove what is wrong with: mistral-chat models rm NAME, and fetch it again.")
+        _say("Remove what is wrong with: mistral-chat models rm NAME, and fetch it again; what is not ours, where it is from.")
         click.get_current_context().exit(1)
 
 

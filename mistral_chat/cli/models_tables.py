@@ -19,17 +19,17 @@ _VERIFIED = {True: "yes", False: "NO", None: "-"}
 _FITS = {True: "fits", False: "too large", None: "?"}
 
 
-def weights_table(rows: Sequence[Mapping[str, Any]], refused: Sequence[Refused], begun: Sequence[Partial]) -> str:
-    """What is on this disk, what has begun to arrive, and what is there and cannot be used."""
-    lines = ["No weights are on this disk. Get the recommended ones with: mistral-chat models pull NAME"] if not rows else []
+def weights_table(rows: Sequence[Mapping[str, Any]], refused: Sequence[Refused], begun: Sequence[Partial], wanted: str) -> str:
+    """What is on this disk, what has begun to arrive, and what cannot be used; where nothing is, how to get `wanted`."""
+    lines = [] if rows else [f"No weights are on this disk. Get some with: mistral-chat models pull {one_line(wanted)}"]
     if rows:
         cells = [
-            (row["name"], row["quantization"], _size(row["bytes"]), row["source"], _VERIFIED[row["verified"]], _FITS[row["fits"]])
+            (row["name"], row["quantization"], size(row["bytes"]), row["source"], _VERIFIED[row["verified"]], _FITS[row["fits"]])
             for row in rows
         ]
         lines = _columns(("NAME", "QUANTIZATION", "SIZE", "SOURCE", "VERIFIED", "MEMORY"), cells)
     for partial in begun:
-        share = f"{_size(partial.bytes)} of {_size(partial.total)}"
+        share = f"{size(partial.bytes)} of {size(partial.total)}"
         lines.append(f"{one_line(partial.name)}: {share} are here; go on with: mistral-chat models pull {one_line(partial.name)}")
     for each in refused:
         lines.append(f"Not usable: {one_line(str(each.path))}: {one_line(each.reason)}")
@@ -42,8 +42,8 @@ def offers_table(rows: Sequence[Mapping[str, Any]]) -> str:
         (
             ("* " if row["recommended"] else "  ") + row["name"],
             row["quantization"],
-            ("" if row["exact"] else "about ") + _size(row["bytes"]) if row["bytes"] else "?",
-            _size(row["needs"]) if row["needs"] else "?",
+            ("" if row["exact"] else "about ") + size(row["bytes"]) if row["bytes"] else "?",
+            size(row["needs"]) if row["needs"] else "?",
             _FITS[row["fits"]],
             row["licence"],
         )
@@ -113,7 +113,7 @@ def facts_table(facts: Mapping[str, Any]) -> str:
     lines = []
     for key, value in facts.items():
         if isinstance(value, dict):
-            text = ", ".join(f"{name} {_size(amount)}" for name, amount in value.items())
+            text = ", ".join(f"{name} {size(amount)}" for name, amount in value.items())
         elif key == "bytes" and value is not None:
             text = f"{value:,}"
         elif value is None:
@@ -143,5 +143,6 @@ def _columns(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[st
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
 
 
-def _size(amount: int) -> str:
+def size(amount: int) -> str:
+    """An amount of bytes, in MB or GB as people count them."""
     return f"{amount / 1e9:.2f} GB" if amount >= 1e9 else f"{amount / 1e6:.1f} MB"  # noqa: PLR2004 (a gigabyte)

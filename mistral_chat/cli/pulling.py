@@ -49,7 +49,7 @@ def follow(progress: Iterator[Progress], name: str) -> None:
             if not plain:
                 line.show(one_line(bar(value), max(20, shutil.get_terminal_size().columns - 3)))
             elif words != shown or time.monotonic() - told >= _PLAIN_EVERY:
-                click.echo(f"{one_line(name)}: {one_line(words)}, {amounts(value)}", err=True)
+                click.echo(", ".join(filter(None, (f"{one_line(name)}: {one_line(words)}", amounts(value)))), err=True)
                 shown, told = words, time.monotonic()
         line.clear()
     except KeyboardInterrupt:
@@ -70,7 +70,9 @@ def bar(value: Progress) -> str:
 
 
 def amounts(value: Progress) -> str:
-    """Bytes, speed and the time that is left, as far as they are known."""
+    """Bytes, speed and the time that is left, as far as they are known; nothing before the hub has answered."""
+    if value.total is None and not value.bytes:
+        return ""
     whole = f" of {value.total / 1e6:,.1f}" if value.total else ""
     text = f"{value.bytes / 1e6:,.1f}{whole} MB"
     if value.speed > 0 and value.stage in {"downloading", "waiting"}:

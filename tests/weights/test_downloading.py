@@ -478,11 +478,16 @@ def test_a_proxy_that_does_not_answer_is_named(
 
     close_session()
     try:
-        error = failure(with_environ(library, {"HTTPS_PROXY": "http://127.0.0.1:9"}))
+        error = failure(with_environ(library, {"HTTP_PROXY": "http://127.0.0.1:9"}))
     finally:
         close_session()
-    assert "HTTPS_PROXY" in str(error)
+    assert "HTTP_PROXY" in str(error)
     assert hub.seen == []
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://hub.example", "https://", "https://hub example"])
+def test_an_endpoint_that_is_no_address_is_named(library: Library, endpoint: str) -> None:
+    assert "no address of a hub" in str(failure(with_environ(library, {"HF_ENDPOINT": endpoint})))
 
 
 def test_faults_of_the_network_are_put_into_words() -> None:

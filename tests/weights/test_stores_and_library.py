@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -291,7 +292,7 @@ def test_removing_says_what_it_frees_and_leaves_nothing(library: Library, hub: H
         list(pull(library, SPEC))
     partial = library.partials()[0]
     assert (partial.name, partial.bytes, partial.total) == (SPEC, 200_000, 500_000)
-    with pytest.raises(WeightsNotFound, match=r"0\.0 of 0\.0 GB are here already"):
+    with pytest.raises(WeightsNotFound, match=r"0\.2 of 0\.5 MB are here already"):
         library.find(SPEC)
     assert remove(library, SPEC) == 200_000
     hub.behave()
@@ -300,6 +301,25 @@ def test_removing_says_what_it_frees_and_leaves_nothing(library: Library, hub: H
     assert [path.name for path in library.models_dir.iterdir()] == ["checked.json"]
     with pytest.raises(WeightsNotFound):
         remove(library, SPEC)
+
+
+def test_an_imported_file_is_called_as_the_list_calls_it(library: Library, tmp_path: Path) -> None:
+    taken = take_in(library, put(tmp_path / "given" / "mine.gguf"), "link")
+    assert taken.name == "mine.gguf"
+    assert [weights.name for weights in library.list() if weights.source == "ours"] == ["mine.gguf"]
+    assert remove(library, taken.name) == 0
+
+
+def test_the_address_of_a_file_on_the_hub_is_understood(library: Library) -> None:
+    page = f"https://huggingface.co/{REPOSITORY}/blob/main/{FILE}"
+    download = f"https://huggingface.co/{REPOSITORY}/resolve/v2/{FILE}?download=true"
+    for meant, spec in ((SPEC, page), (f"hf:{REPOSITORY}@v2/{FILE}", download), (SPEC, f"{REPOSITORY}/{FILE}")):
+        with pytest.raises(WeightsNotFound, match=f"mean {re.escape(meant)}[?]"):
+            pull(library, spec)
+        with pytest.raises(WeightsNotFound, match=f"on the hub, write {re.escape(meant)}[.]"):
+            library.find(spec)
+    with pytest.raises(WeightsNotFound, match=re.escape("There is no file './x.gguf'. `mistral-chat")):
+        library.find("./x.gguf")
 
 
 @pytest.mark.parametrize("way", ["link", "move", "copy"])
