@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mistral_chat.cli.wiring import Program
@@ -34,6 +35,21 @@ class ProgramPreferences:
 
         write_setting(self._path, key, value)
         return self.read()
+
+    def write_entry(self, section: str, name: str, typed: Mapping[tuple[str, ...], str] | None) -> Configuration:
+        """Change one entry in the file, and read again; raises as `config.entries.write_entry` and `Program.configuration` do."""
+        from mistral_chat.config.entries import write_entry
+
+        write_entry(self._path, section, name, typed)
+        return self.read()
+
+    def stamp(self) -> object:
+        """When the file was changed last, and its size; None while there is none."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
 
     @property
     def _path(self) -> Path:

@@ -16,7 +16,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 
 from mistral_chat.ui import themes
-from mistral_chat.ui.keymap import known_bindings, problems
+from mistral_chat.ui.keymap import bound_nodes, keys_of, known_bindings
 from mistral_chat.ui.rooms import Rooms
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.widgets.composer import Composer
@@ -109,6 +109,7 @@ class MistralChatApp(App[None]):
             shelf=shelf,
             preferences=preferences,
             forget=forget,
+            keys=self,
         )
         self._first = conversation_id
         self._leaving = False
@@ -119,21 +120,16 @@ class MistralChatApp(App[None]):
 
     @property
     def known_bindings(self) -> dict[str, Binding]:
-        """Every binding that a person can remap, by its id."""
-        from mistral_chat.ui.screens.prompt import PromptScreen
-        from mistral_chat.ui.screens.settings import SettingsScreen
-        from mistral_chat.ui.screens.weights import WeightsScreen
-        from mistral_chat.ui.widgets.conversation_list import ConversationList
-        from mistral_chat.ui.widgets.list_filter import ListFilter
-        from mistral_chat.ui.widgets.transcript import Transcript
+        """Every binding that a person can remap, by its id: those of the app and of the chat first."""
+        return known_bindings((type(self), ChatScreen, Composer, *bound_nodes()))
 
-        screens = (ChatScreen, WeightsScreen, SettingsScreen, PromptScreen)
-        return known_bindings((type(self), *screens, Composer, ConversationList, ListFilter, Transcript))
+    def use_keymap(self, keymap: Mapping[str, str]) -> None:
+        """Let the person's keys hold from now on; what `keymap` does not name has its default again."""
+        self.set_keymap({name: ",".join(keys_of(keys)) for name, keys in keymap.items()})
 
     def get_default_screen(self) -> Screen[None]:
         """Begin with the chat."""
-        wrong = problems(self._rooms.settings.keymap, self.known_bindings) if self._rooms.settings.keymap else []
-        return ChatScreen(self._rooms, open_first=self._first, warning=" ".join(wrong))
+        return ChatScreen(self._rooms, open_first=self._first)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Give the colours of code to themes that have none."""
@@ -141,9 +137,7 @@ class MistralChatApp(App[None]):
 
     def on_mount(self) -> None:
         """Take the person's keys, and listen for signals."""
-        keymap: Mapping[str, str] = self._rooms.settings.keymap
-        if keymap:
-            self.set_keymap({name: keys for name, keys in keymap.items() if name in self.known_bindings})
+        self.use_keymap(self._rooms.settings.keymap)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             # Elsewhere than on the main thread of a Unix process there is nothing to listen to.
@@ -216,6 +210,10 @@ class MistralChatApp(App[None]):
         return next(screen for screen in self.screen_stack if isinstance(screen, ChatScreen))
 
     # Commands.
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave every key to a dialog that asks for one."""
+        return not getattr(self.screen, "takes_every_key", False) and super().check_action(action, parameters)
 
     def action_toggle_help(self) -> None:
         """Show or hide the help panel."""

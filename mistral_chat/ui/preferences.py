@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mistral_chat.config.layers import Configuration
 
 
@@ -28,3 +30,13 @@ class Preferences(Protocol):
         Raises:
             MistralChatError: the file or the value cannot be used, and nothing was changed.
         """
+
+    def write_entry(self, section: str, name: str, typed: Mapping[tuple[str, ...], str] | None) -> Configuration:
+        """Put the entry `name` into the dotted `section` of the file, as `config.entries` reads it, or with None take it away.
+
+        Raises:
+            MistralChatError: the file, the name or a value cannot be used, and nothing was changed.
+        """
+
+    def stamp(self) -> object:
+        """What is another one when the file has changed; asked for often."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mistral_chat.config import Settings
     from mistral_chat.engine.runner import Runner
     from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.ui.keymap import KeyChoice
     from mistral_chat.ui.preferences import Preferences
     from mistral_chat.ui.shelf import Shelf
 
@@ -38,3 +39,5 @@ class Rooms:
     """The weights that are here and that can be had; None where they are not to be chosen."""
     preferences: Preferences | None = None
     """The settings' file; None where it is not to be changed."""
+    keys: KeyChoice | None = None
+    """The app's keys; None where they are not to be changed."""

@@ -8,19 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.screens import Stage, answered, drawn, ready, say, until
-from textual.widget import Widget
 
 from mistral_chat.config import Settings
 from mistral_chat.ui import themes
-from mistral_chat.ui.app import MistralChatApp
-from mistral_chat.ui.keymap import problems
 from mistral_chat.ui.screens.chat import ChatScreen
-from mistral_chat.ui.screens.rename import RenameScreen
-from mistral_chat.ui.screens.search import SearchScreen
-from mistral_chat.ui.screens.trash import TrashScreen
-from mistral_chat.ui.widgets.composer import Composer
-from mistral_chat.ui.widgets.conversation_list import ConversationList
-from mistral_chat.ui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -32,41 +23,6 @@ SAID = "what was said in the conversation"
 
 def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
     return stage.app.run_test(size=size, notifications=True, tooltips=True)
-
-
-@pytest.mark.parametrize(
-    "node", [MistralChatApp, ChatScreen, Composer, ConversationList, Transcript, RenameScreen, SearchScreen, TrashScreen]
-)
-def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None:
-    for binding in node.__dict__["BINDINGS"]:
-        assert binding.id, binding
-        assert binding.description, binding
-        assert binding.tooltip, binding
-
-
-def test_no_two_keys_have_the_same_name_or_clash() -> None:
-    known = Stage().app.known_bindings
-    assert len(known) > 25
-    assert problems({}, known) == []
-    assert problems({name: binding.key for name, binding in known.items()}, known) == []
-
-
-async def test_everything_that_takes_the_focus_has_help() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        for key in ("", "f1", "f2", "ctrl+f", "f10"):
-            if key == "f2":
-                await stage.screen.open(stage.say(("Q", "A")))
-            if key:
-                await pilot.press(key)
-                await pilot.pause()
-            for widget in stage.app.screen.focus_chain:
-                own = [node for node in widget.ancestors_with_self if isinstance(node, Widget) and node.HELP]
-                assert own, widget
-            if key in {"f2", "ctrl+f", "f10"}:
-                await pilot.press("escape")
-                await pilot.pause()
 
 
 async def test_f1_shows_and_hides_help() -> None:

@@ -57,6 +57,12 @@ class StillPreferences:
     def write(self, _key: str, _value: object) -> Configuration:
         return self.read()
 
+    def write_entry(self, _section: str, _name: str, _typed: object) -> Configuration:
+        return self.read()
+
+    def stamp(self) -> object:
+        return None
+
 
 def furnish(stage: Stage) -> Stage:
     stage.app._rooms = replace(stage.app._rooms, preferences=StillPreferences())

@@ -204,15 +204,6 @@ async def test_a_file_that_was_broken_meanwhile_is_told_with_its_line_and_left_a
         await until(pilot, lambda: "Kept in" in drawn(stage))
 
 
-async def test_names_of_ones_own_are_written_by_hand(config: Path) -> None:
-    stage = staged(config)
-    async with run(stage) as pilot:
-        screen = await opened(pilot, stage)
-        await mark(pilot, screen, "personas")
-        await pilot.press("enter")
-        await until(pilot, lambda: "holds names of your own" in screen.notice.text)
-
-
 async def test_hostile_values_are_drawn_as_text(config: Path) -> None:
     write(config, 'model: "[bold]\\x1b]52;c;aGk=\\x07 \\u202eevil"\nsystem: "[/red]\\x1b[2J"\nkeymap: {"[b]": "\\x1b"}\n')
     stage = staged(config)

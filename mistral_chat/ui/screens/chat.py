@@ -105,17 +105,15 @@ class ChatScreen(UnsavedScreen):
         _binding("alt+l", "filter", "Filter the list", "Narrow the list of conversations down as you type", priority=True),
     ]
 
-    def __init__(self, rooms: Rooms, *, open_first: str | None = None, warning: str = "") -> None:
+    def __init__(self, rooms: Rooms, *, open_first: str | None = None) -> None:
         """Take the doors to the other rooms.
 
         Args:
             rooms: the doors.
             open_first: the id of the conversation to begin with; None is a new one.
-            warning: what to tell when it is shown.
         """
         super().__init__(rooms)
         self._open_first = open_first
-        self._warning = warning
         self._draft_timer: Timer | None = None
         self._furnished = False
         self.shown_first = False
@@ -178,9 +176,8 @@ class ChatScreen(UnsavedScreen):
         self.set_interval(_WATCH_SECONDS, self.look_around)
         await self.open(self._open_first, self.composer.text or None)
         self.shown_first = True
-        if self._warning:
-            self.notice.tell(self._warning, trouble=True)
         self.load_model()
+        await self.tell_keys()
 
     # The conversation on the screen.
 

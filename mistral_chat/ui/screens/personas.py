@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.ui.screens.page import Page
 
-_NONE_YET: Final = (
-    "There are no personas yet. Add one to config.yaml, such as: personas: {cook: {system: You are a cook.}}; "
-    "it is there from the next start on."
-)
+_NONE_YET: Final = "There are no personas yet. Add one in the settings: F12, then personas."
 
 
 class _Way(NamedTuple):

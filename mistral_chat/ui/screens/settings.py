@@ -20,11 +20,12 @@ from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from textual.app import ComposeResult
 
     from mistral_chat.config.layers import Configuration
+    from mistral_chat.ui.keymap import KeyChoice
     from mistral_chat.ui.preferences import Preferences
 
 _QUIET: Final = "$foreground 65%"
@@ -60,7 +61,7 @@ class SettingFacts(VerticalScroll):
             *(Content.assemble((name.ljust(9), _QUIET), text) for name, text in facts),
             Content.assemble(("Takes".ljust(9), _QUIET), row.entry.kind.replace("`", "")),
             Content(""),
-            Content.styled(effect(row.key) if is_single(row.key) else "This is written in the file itself.", _QUIET),
+            Content.styled(effect(row.key), _QUIET),
         ]
         self.query_one("#facts", Static).update(Content("\n").join(lines))
         self.scroll_home(animate=False)
@@ -85,19 +86,29 @@ class SettingsScreen(Screen[None]):
     notice = getters.query_one(NoticeBar)
     status = getters.query_one(StatusLine)
 
-    def __init__(self, preferences: Preferences, *, themes: Sequence[str], changed: Callable[[str, object], None]) -> None:
+    def __init__(
+        self,
+        preferences: Preferences,
+        *,
+        themes: Sequence[str],
+        changed: Callable[[str, object], None],
+        keys: KeyChoice | None = None,
+    ) -> None:
         """Show the settings.
 
         Args:
             preferences: the door to them.
             themes: the colours that can be chosen.
             changed: told of the dotted key and the value that holds from now on.
+            keys: the app's keys; None where they are changed as texts.
         """
         super().__init__()
         self._preferences = preferences
         self._themes = themes
         self._changed = changed
+        self._keys = keys
         self._rows: dict[str, Row] = {}
+        self._configuration: Configuration | None = None
 
     def compose(self) -> ComposeResult:
         """The list, and what is known of the setting under the cursor."""
@@ -122,7 +133,7 @@ class SettingsScreen(Screen[None]):
         try:
             self._show(self._preferences.read())
         except MistralChatError as error:
-            self._introduce(f"{error} Correct it there, then press F5.", trouble=True)
+            self._introduce(f"{str(error).rstrip('.')}. Correct it there, then press F5.", trouble=True)
 
     def action_leave(self) -> None:
         """Go back to the chat."""
@@ -139,7 +150,7 @@ class SettingsScreen(Screen[None]):
         if row is None:
             return
         if not is_single(row.key):
-            self.notice.tell(f"{row.key} holds names of your own. Write it in {self._preferences.file}, then start again.")
+            self._open_names(row.key)
             return
         from mistral_chat.ui.screens.setting import SettingScreen
 
@@ -153,6 +164,30 @@ class SettingsScreen(Screen[None]):
             lines=row.key == "system",
         )
         self.app.push_screen(screen)
+
+    def _open_names(self, key: str) -> None:
+        """Show what a person named under the section `key`, to be changed."""
+        from mistral_chat.ui.screens.keys import KeysScreen
+        from mistral_chat.ui.screens.names import NamesScreen
+        from mistral_chat.ui.screens.settings_names import NamedSection
+
+        if self._configuration is None:
+            return
+
+        def changed(configuration: Configuration) -> None:
+            self._show(configuration)
+            self._changed(key, self._rows[key].value)
+
+        section = NamedSection(key, self._configuration, self._preferences, changed)
+        if key != "keymap" or self._keys is None:
+            self.app.push_screen(NamesScreen(section))
+            return
+
+        def keep(name: str, keys: str | None) -> tuple[Mapping[str, str], str]:
+            problem = section.keep(name, {(): keys} if keys is not None else None)
+            return section.texts(), problem
+
+        self.app.push_screen(KeysScreen(self._keys.known_bindings, section.texts(), keep))
 
     def _keep(self, key: str, typed: str) -> str:
         """Write what was typed for `key`; say why it cannot be, or nothing."""
@@ -174,6 +209,7 @@ class SettingsScreen(Screen[None]):
         return ""
 
     def _show(self, configuration: Configuration) -> None:
+        self._configuration = configuration
         marked = self.listed.highlighted
         self._rows = {row.key: row for row in rows(configuration)}
         options: list[Option] = []

@@ -23,7 +23,7 @@ _GROUPS: Final = {
     "models": "Weights",
 }
 
-AT_ONCE: Final = frozenset({"theme"})
+AT_ONCE: Final = frozenset({"theme", "keymap", "personas"})
 """Settings that the app changes to while it runs."""
 
 SOON: Final = frozenset({"system", "sampling", "context.read_ahead"})
@@ -75,6 +75,8 @@ def rows(configuration: Configuration) -> Iterator[Row]:
 
 def effect(key: str) -> str:
     """When a change of `key` takes effect, as a sentence."""
+    if key == "personas":
+        return "A change takes effect at once; a conversation keeps what it began with."
     if key in AT_ONCE:
         return "A change takes effect at once."
     if key == "system":

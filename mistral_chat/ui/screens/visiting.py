@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from textual import work
 
@@ -14,10 +15,21 @@ from mistral_chat.ui.themes import THEMES
 
 if TYPE_CHECKING:
     from mistral_chat.generation import Prompt
+    from mistral_chat.ui.preferences import Preferences
+    from mistral_chat.ui.rooms import Rooms
+
+_NEVER: Final = object()
+"""Stands for a file that was not looked at yet."""
 
 
 class VisitingScreen(AttachingScreen):
     """Opens the screens that show how the chat works, and takes over what is changed there."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        """Take the doors to the rest of the program."""
+        super().__init__(rooms)
+        self._stamp: object = _NEVER
+        """The settings' file as it was when it was looked at last."""
 
     def action_settings(self) -> None:
         """See every setting, and change it."""
@@ -29,18 +41,59 @@ class VisitingScreen(AttachingScreen):
             return
         ours = [theme.name for theme in THEMES]
         others = sorted(name for name in self.app.available_themes if name not in ours)
-        self.app.push_screen(SettingsScreen(preferences, themes=[*ours, *others], changed=self.setting_changed))
+        themes = [*ours, *others]
+        self.app.push_screen(SettingsScreen(preferences, themes=themes, changed=self.setting_changed, keys=self.rooms.keys))
 
     def setting_changed(self, key: str, value: object) -> None:
         """Let what can change while the program runs follow the settings."""
         from mistral_chat.config.layers import Configuration
         from mistral_chat.ui.screens.settings_words import AT_ONCE, SOON
 
-        if key in AT_ONCE and str(value) in self.app.available_themes:
+        if not {key, key.partition(".")[0]} & (AT_ONCE | SOON):
+            return
+        settings = Configuration(self.rooms.settings).with_value(key, value, key).settings
+        self.rooms = replace(self.rooms, settings=settings)
+        if key == "theme" and str(value) in self.app.available_themes:
             self.app.theme = str(value)
-        if {key, key.partition(".")[0]} & SOON:
-            settings = Configuration(self.rooms.settings).with_value(key, value, key).settings
-            self.rooms = replace(self.rooms, settings=settings)
+        if key == "keymap" and self.rooms.keys is not None:
+            self.rooms.keys.use_keymap(settings.keymap)
+
+    async def tell_keys(self) -> None:
+        """Say what is wrong with the person's keys."""
+        from mistral_chat.ui.keymap import problems
+
+        keys, keymap = self.rooms.keys, self.rooms.settings.keymap
+        if keys is not None and keymap:
+            # Looking for every key there is takes in every screen, which nobody has to wait for.
+            wrong = await asyncio.to_thread(lambda: problems(keymap, keys.known_bindings))
+            if wrong:
+                self.notice.tell(" ".join(wrong), trouble=True)
+
+    def look_around(self) -> None:
+        """Notice what another window has written, and what was changed in the settings' file."""
+        super().look_around()
+        preferences = self.rooms.preferences
+        if preferences is not None and (stamp := preferences.stamp()) != self._stamp:
+            first, self._stamp = self._stamp is _NEVER, stamp
+            if not first:
+                self._follow_file(preferences)
+
+    @work(group="settings", exclusive=True, exit_on_error=False)
+    async def _follow_file(self, preferences: Preferences) -> None:
+        """Let what can change while the program runs follow the settings' file."""
+        from mistral_chat.config.layers import leaves
+
+        try:
+            configuration = await asyncio.to_thread(preferences.read)
+        except MistralChatError as error:
+            self.notice.tell(f"{error} Until that is put right, the settings are as they were.", trouble=True)
+            return
+        now, keymap = dict(leaves(self.rooms.settings)), self.rooms.settings.keymap
+        for key, value in leaves(configuration.settings):
+            if value != now[key]:
+                self.setting_changed(key, value)
+        if self.rooms.settings.keymap != keymap:
+            await self.tell_keys()
 
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def action_prompt(self) -> None:

@@ -1,0 +1,68 @@
+"""What people name themselves in the settings, as the dialogs for it read and keep it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mistral_chat.config.entries import entry_fields, named, typed_of
+from mistral_chat.config.reference import entries
+from mistral_chat.errors import ConfigError, MistralChatError
+from mistral_chat.ui.screens.settings_words import effect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mistral_chat.config.entries import EntryField, Typed
+    from mistral_chat.config.layers import Configuration
+    from mistral_chat.ui.preferences import Preferences
+
+
+class NamedSection:
+    """One section of the settings whose keys a person names, read from and written to the settings' file."""
+
+    def __init__(
+        self, key: str, configuration: Configuration, preferences: Preferences, changed: Callable[[Configuration], None]
+    ) -> None:
+        """Stand for the dotted section `key`.
+
+        Args:
+            key: the section.
+            configuration: what holds now.
+            preferences: the door to the file.
+            changed: told of what holds after each change.
+        """
+        self.key = key
+        meaning = next(entry.meaning for entry in entries() if entry.key == key)
+        self.meaning = f"{meaning} {effect(key)}"
+        self._configuration, self._preferences, self._changed = configuration, preferences, changed
+
+    def fields(self) -> tuple[EntryField, ...]:
+        """What an entry can say."""
+        return entry_fields(self.key)
+
+    def names(self) -> dict[str, str]:
+        """Every entry by its name, with the beginning of what it says."""
+        return {name: _summary(self.typed(name)) for name in named(self._configuration.settings, self.key)}
+
+    def typed(self, name: str) -> Typed:
+        """What an entry says."""
+        return typed_of(self.key, name, self._configuration)
+
+    def texts(self) -> dict[str, str]:
+        """Every entry of a section of texts."""
+        return named(self._configuration.settings, self.key)
+
+    def keep(self, name: str, typed: Typed | None) -> str:
+        """Keep an entry, or with None take it away; says why that cannot be, or nothing."""
+        try:
+            self._configuration = self._preferences.write_entry(self.key, name, typed)
+        except ConfigError as error:
+            return error.problem if error.line is None or error.source == self.key else str(error)
+        except MistralChatError as error:
+            return str(error)
+        self._changed(self._configuration)
+        return ""
+
+
+def _summary(typed: Typed) -> str:
+    return " · ".join(text.partition("\n")[0] for text in typed.values() if text)

@@ -1,0 +1,211 @@
+"""The keys: each says what it does, and each can be changed while the program runs, by pressing another."""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.screens import Stage, drawn, ready, until
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.widget import Widget
+
+from mistral_chat.cli.wiring import Program
+from mistral_chat.config import Settings
+from mistral_chat.config.reader import read_file
+from mistral_chat.ui import screens, widgets
+from mistral_chat.ui.app import MistralChatApp
+from mistral_chat.ui.keymap import bound_nodes, in_words, keys_of, problems, taken_by, unfit
+from mistral_chat.ui.screens.keys import KeysScreen
+from mistral_chat.ui.screens.press import PressScreen
+from mistral_chat.ui.screens.settings import SettingsScreen
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from textual.pilot import Pilot
+
+
+def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
+    return stage.app.run_test(size=size, notifications=True, tooltips=True)
+
+
+def staged(path: Path, text: str = "") -> Stage:
+    path.write_text(text)
+    program = Program(environ={"MISTRAL_CHAT_CONFIG": str(path)})
+    return Stage(program=program, settings=program.settings)
+
+
+def change(path: Path, text: str) -> None:
+    """Write the settings' file, as an editor does."""
+    path.write_text(text)
+
+
+def ours() -> list[type[Widget]]:
+    """Every widget and screen of ours."""
+    found = []
+    for package in (screens, widgets):
+        for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            module = import_module(info.name)
+            found += [
+                each
+                for each in vars(module).values()
+                if isinstance(each, type) and issubclass(each, Widget) and each.__module__ == info.name
+            ]
+    return found
+
+
+@pytest.mark.parametrize("node", [MistralChatApp, *bound_nodes()], ids=lambda node: node.__name__)
+def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None:
+    known = Stage().app.known_bindings
+    for binding in node.__dict__["BINDINGS"]:
+        assert isinstance(binding, Binding)
+        assert binding.id, f"{binding.key} of {node.__name__} cannot be changed"
+        assert binding.description, binding
+        assert binding.tooltip, f"help does not say what {binding.key} of {node.__name__} does"
+        assert known[binding.id].action == binding.action, f"two keys are called {binding.id}"
+
+
+@pytest.mark.parametrize("widget", [each for each in ours() if each.can_focus and not each.__subclasses__()], ids=lambda each: each.__name__)
+def test_everything_that_can_have_the_focus_has_help_of_its_own(widget: type[Widget]) -> None:
+    assert widget.HELP, f"F1 says nothing about {widget.__name__}"
+
+
+@pytest.mark.parametrize("screen", [each for each in ours() if issubclass(each, Screen) and not each.__subclasses__()], ids=lambda each: each.__name__)
+def test_every_screen_has_help_for_what_is_not_of_our_making(screen: type[Widget]) -> None:
+    # Buttons are Textual's: the help of the screen around them stands for them.
+    assert screen.HELP, f"F1 says nothing about {screen.__name__}"
+
+
+def test_no_two_keys_clash_as_they_are() -> None:
+    known = Stage().app.known_bindings
+    assert len(known) > 60
+    assert problems({}, known) == []
+    assert problems({name: binding.key for name, binding in known.items()}, known) == []
+
+
+@pytest.mark.parametrize(
+    ("keymap", "problem"),
+    [
+        ({"chat.nwe": "f5"}, "there is no 'chat.nwe'. Did you mean 'chat.new'?"),
+        ({"chat.new": "f4"}, "f4 is given to both 'chat.new' and 'chat.delete'"),
+        ({"chat.new": "up"}, "up is given to both 'chat.new' and 'composer.up'"),
+        ({"list.delete": "ctrl+q"}, "ctrl+q is given to both 'app.quit' and 'list.delete'"),
+        ({"chat.new": "ctrl-n"}, "'ctrl-n' is no key. Did you mean 'ctrl+n'?"),
+        ({"chat.new": "strg+n"}, "'strg+n' is no key."),
+        ({"chat.new": "x"}, "X alone could not be typed any more"),
+        ({"chat.new": " "}, "has no key; the default stays"),
+    ],
+)
+def test_what_is_wrong_with_a_keymap_is_told(keymap: dict[str, str], problem: str) -> None:
+    assert any(problem in each for each in problems(keymap, Stage().app.known_bindings))
+
+
+def test_keys_that_are_never_in_force_together_may_be_the_same() -> None:
+    known = Stage().app.known_bindings
+    assert problems({"list.delete": "x", "weights.pause": "x"}, known) == []
+    assert taken_by("chat.new", "f4", {}, known) == "chat.delete"
+    assert taken_by("chat.new", "f4", {"chat.delete": "ctrl+k"}, known) is None
+    assert keys_of("Shift+Ctrl+a, f5") == ["ctrl+shift+a", "f5"]
+    assert in_words("ctrl+j,alt+enter") == "Ctrl+J or Alt+Enter"
+    assert not unfit("chat.new", "alt+ctrl+f12")
+
+
+async def test_what_is_wrong_with_the_keys_is_told_at_the_start_and_the_rest_holds() -> None:
+    stage = Stage(settings=replace(Settings(), keymap={"chat.settings": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await until(pilot, lambda: "Did you mean 'chat.new'?" in stage.screen.notice.text)
+        assert "f4 is given to both" in stage.screen.notice.text
+        await pilot.press("alt+n")
+        await until(pilot, lambda: "config show" in stage.screen.notice.text)
+
+
+async def opened(pilot: Pilot[Any], stage: Stage) -> KeysScreen:
+    await ready(pilot, stage)
+    await pilot.press("f12")
+    await until(pilot, lambda: isinstance(stage.app.screen, SettingsScreen) and "General" in drawn(stage))
+    settings = stage.app.screen
+    assert isinstance(settings, SettingsScreen)
+    settings.listed.highlighted = settings.listed.get_option_index("keymap")
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(stage.app.screen, KeysScreen) and "Everywhere" in drawn(stage))
+    screen = stage.app.screen
+    assert isinstance(screen, KeysScreen)
+    return screen
+
+
+async def pressed(pilot: Pilot[Any], stage: Stage, name: str, *keys: str) -> None:
+    """Ask for another key for `name`, and press `keys`."""
+    listed = stage.app.screen.query_one("KeyList")
+    listed.highlighted = listed.get_option_index(name)  # type: ignore[attr-defined]  # a list of options
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(stage.app.screen, PressScreen))
+    await pilot.press(*keys)
+
+
+@pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
+async def test_a_key_is_changed_by_pressing_another_and_holds_at_once(tmp_path: Path, size: tuple[int, int]) -> None:
+    config = tmp_path / "config.yaml"
+    stage = staged(config, "# mine\nkeymap: {}  # none yet\n")
+    async with run(stage, size) as pilot:
+        await opened(pilot, stage)
+        await pressed(pilot, stage, "chat.new", "f4")
+        await until(pilot, lambda: "is “Delete” already" in drawn(stage).replace("\n", " "), "a key that is taken is refused")
+        await pilot.press("x")
+        await until(pilot, lambda: "could not be typed" in drawn(stage))
+        await pilot.press("alt+n")
+        await until(pilot, lambda: isinstance(stage.app.screen, KeysScreen))
+        await until(pilot, lambda: "New conversation: Alt+N from now on" in drawn(stage))
+        assert config.read_text() == '# mine\nkeymap:  # none yet\n  chat.new: "alt+n"\n'
+        await pressed(pilot, stage, "app.quit", "ctrl+q")
+        await until(pilot, lambda: isinstance(stage.app.screen, KeysScreen))
+        assert stage.app.is_running, "the key that is asked for quit the program"
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: stage.app.screen is stage.screen)
+        await stage.screen.open(stage.say(("Question", "Answer")))
+        await pilot.press("ctrl+n")
+        await pilot.pause()
+        assert stage.screen.page.conversation_id is not None, "the old key still works"
+        await pilot.press("alt+n")
+        await until(pilot, lambda: stage.screen.page.conversation_id is None)
+
+
+async def test_a_default_comes_back_and_what_names_nothing_goes(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    stage = staged(config, "keymap:\n  chat.new: alt+n   # mine\n  chat.nwe: f5\n")
+    async with run(stage) as pilot:
+        screen = await opened(pilot, stage)
+        assert "there is no 'chat.nwe'" in drawn(stage)
+        listed = screen.query_one("KeyList")
+        for name in ("chat.nwe", "chat.new"):
+            listed.highlighted = listed.get_option_index(name)  # type: ignore[attr-defined]  # a list of options
+            await pilot.press("delete")
+            await until(pilot, lambda name=name: name not in config.read_text())  # type: ignore[misc]  # mypy has no type for a lambda's default
+        assert read_file(config).settings.keymap == {}
+        assert "New conversation: Ctrl+N from now on." in drawn(stage)
+        await pressed(pilot, stage, "chat.new", "escape")
+        await until(pilot, lambda: isinstance(stage.app.screen, KeysScreen))
+        assert read_file(config).settings.keymap == {}
+
+
+async def test_keys_written_into_the_file_by_hand_hold_without_a_new_start(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    stage = staged(config)
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        stage.screen.look_around()
+        change(config, "keymap: {chat.filter: f5, chat.rename: alt+n}\ntheme: mistral-light\n")
+        stage.screen.look_around()
+        await until(pilot, lambda: "f5 is given to both" in stage.screen.notice.text)
+        assert stage.app.theme == "mistral-light"
+        await pilot.press("alt+n")
+        await until(pilot, lambda: "nothing to rename" in stage.screen.notice.text)
+        change(config, "keymap: [broken\n")
+        stage.screen.look_around()
+        await until(pilot, lambda: "the settings are as they were" in stage.screen.notice.text)
+        assert stage.screen.rooms.settings.keymap["chat.rename"] == "alt+n"
