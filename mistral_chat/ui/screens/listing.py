@@ -65,7 +65,7 @@ class ListingScreen(ChoosingScreen):
             for one in found[: self._limit]
         ]
         heading = "Archived" if self._archive else ""
-        empty = "Nothing fits" if self._sought.strip() else "The archive is empty" if self._archive else ""
+        empty = "Nothing fits" if self._sought.strip() else "The archive is empty" if self._archive else "No conversations yet"
         more = len(found) > self._limit
         self.conversations.show(lines, self.rooms.now(), more=more, heading=heading, empty=empty)
 

@@ -44,7 +44,7 @@ class RenameScreen(ModalScreen[str | None]):
         """The field and two buttons."""
         with Vertical(classes="dialog"):
             yield Static("Rename the conversation", classes="heading")
-            yield TitleInput(self._old, max_length=LONGEST_TITLE, placeholder="Title", select_on_focus=True)
+            yield TitleInput(self._old, max_length=LONGEST_TITLE, placeholder="Title", select_on_focus=True, compact=True)
             with Horizontal(classes="buttons"):
                 yield Button("Rename", variant="primary", id="rename", compact=True)
                 yield Button("Cancel", id="cancel", compact=True)

@@ -92,7 +92,7 @@ class SavingScreen(ModalScreen["Path | None"]):
         with Vertical(classes="dialog"):
             yield Static("Save a code block", classes="heading")
             yield Static(self._which(), classes="which", markup=False)
-            yield FileInput(self._proposed(), placeholder="File name")
+            yield FileInput(self._proposed(), placeholder="File name", compact=True)
             yield Static("", id="told", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Save", variant="primary", id="save", compact=True)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _FOUND: Final = 50
 """Hits that are listed."""
 
+_HOW: Final = '"Two words" stay together, word* finds what begins so.'
+"""Said while no word has been typed."""
+
 
 class SearchInput(KeysInOrder, Input):
     """The words to find."""
@@ -65,7 +68,7 @@ class SearchScreen(ModalScreen["SearchHit | None"]):
         """The field, the hits, and how many there are."""
         with Vertical(classes="dialog tall"):
             yield SearchInput(placeholder="Find words in everything that was said", compact=True)
-            yield Static("", id="told", markup=False)
+            yield Static(_HOW, id="told", markup=False)
             yield HitList(markup=False, compact=True)
 
     def action_leave(self) -> None:
@@ -107,7 +110,7 @@ class SearchScreen(ModalScreen["SearchHit | None"]):
         listed.set_options([Option(_line(hit)) for hit in hits])
         listed.highlighted = 0 if hits else None
         many = f"{len(hits)} found" if len(hits) < _FOUND else f"the best {_FOUND}"
-        told.update(Content(many if hits else "Nothing found" if words.strip() else ""))
+        told.update(Content(many if hits else "Nothing found" if words.strip() else _HOW))
 
 
 def _line(hit: SearchHit) -> Content:

@@ -136,6 +136,8 @@ class TrashScreen(ModalScreen["str | None"]):
         listed.set_options([Option(_line(summary)) for summary in self._found])
         listed.highlighted = 0 if self._found else None
         self._tell(f"{len(self._found)} deleted" if self._found else "The trash is empty.")
+        for button in self.query(TrashButton):
+            button.disabled = not self._found
 
     def _tell(self, text: str) -> None:
         self.query_one("#told", Static).update(Content(one_line(text)))

@@ -83,7 +83,8 @@ class StatusLine(Widget):
         model = Content.styled(one_line(status.model, 40), "$foreground 65%") if status.model else None
         meter = _meter(status.used, status.draft, status.window) if status.window else None
         working = Content.styled(one_line(status.working, 40), "$foreground 65%") if status.working else None
-        most = (model, state, meter, working, queued)
+        # What waits, and how to stop, go before the model's name.
+        most = (None if queued else model, state, meter, working, queued)
         for parts in (most, most[1:], (state, working, queued), (state, queued), (state,)):
             line = Content(_SEPARATOR).join([part for part in (unsaved, *parts) if part])
             if line.cell_length <= width:

@@ -8,6 +8,7 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from mistral_chat.ui.text import literal_line
+from mistral_chat.ui.widgets.bare import Bare
 from mistral_chat.ui.widgets.message_view import MessageView
 from mistral_chat.ui.widgets.reply_view import ReplyView
 from mistral_chat.ui.widgets.turn_head import TurnHead
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.shown import ShownTurn
 
 
-class TurnView(Vertical):
+class TurnView(Vertical, Bare):
     """Shows one turn. The transcript mounts and unmounts whole turns.
 
     Its class `-left` dims it: the model does not see it. `-edge` draws the line where the model's memory begins. `-chosen` marks
@@ -50,7 +51,7 @@ class TurnView(Vertical):
         """Show `shown`; a `growing` one has a reply that is still being written."""
         super().__init__()
         self.shown = shown
-        self.border_title = "what the model sees begins here"
+        self.border_title = " what the model sees begins here "
         self._head = TurnHead(shown)
         self._details: Static | None = None
         self.reply = ReplyView(shown.turn, growing=growing)
