@@ -34,15 +34,20 @@ PAUSE = "⏸"
 class GatedEngine(EchoEngine):
     """Writes its answer up to a `PAUSE`, then waits for `gate`; what stands for the pause is not written."""
 
-    def __init__(self, answer: Callable[[str], str], gate: threading.Event, **settings: Any) -> None:
+    def __init__(self, answer: Callable[[str], str], gate: threading.Event, *, slow: bool = False, **settings: Any) -> None:
         super().__init__(answer, **settings)
         self._gate = gate
+        self._slow = slow
 
     def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
-        from mistral_chat.generation import Completion, Delta
+        from mistral_chat.generation import Completion, Delta, Prefill
 
         for event in super().reply(history, sampling, cancel):
             match event:
+                case Prefill(done=done, total=total) if self._slow and done == total:
+                    yield Prefill(total * 43 // 100, total)
+                    while not self._gate.wait(0.005) and not cancel.is_set:
+                        pass
                 case Delta(text=text) if PAUSE in text:
                     while not self._gate.wait(0.005) and not cancel.is_set:
                         pass
@@ -67,6 +72,10 @@ class Stage:
     """Raised while the engine loads."""
     loading: bool = False
     """Whether loading stays at 40 % until `loaded` is set."""
+    slow: bool = False
+    """Whether reading the prompt stays at some 43 % until `gate` is set."""
+    doors: dict[str, Any] = field(default_factory=dict)
+    """Other doors for the app in place of the usual ones, by their names."""
     gate: threading.Event = field(default_factory=threading.Event)
     loaded: threading.Event = field(default_factory=threading.Event)
     path: Any = None
@@ -84,16 +93,17 @@ class Stage:
         return ConversationStore(open_database(self.path, now=lambda: self.moment), now=lambda: self.moment)
 
     def make_app(self) -> MistralChatApp:
-        return MistralChatApp(
-            open_store=lambda: self.store,
-            runner_for=self._runner_for,
-            settings=self.settings,
-            now=lambda: self.moment,
-            conversation_id=self.conversation_id,
-            saved=self.saved,
-            preferences=ProgramPreferences(self.program) if self.program is not None else None,
-            forget=self.forgotten.extend,
-        )
+        usual: dict[str, Any] = {
+            "open_store": lambda: self.store,
+            "runner_for": self._runner_for,
+            "settings": self.settings,
+            "now": lambda: self.moment,
+            "conversation_id": self.conversation_id,
+            "saved": self.saved,
+            "preferences": ProgramPreferences(self.program) if self.program is not None else None,
+            "forget": self.forgotten.extend,
+        }
+        return MistralChatApp(**usual | self.doors)
 
     def _runner_for(self, _spec: str) -> Runner:
         if self.failure is not None:
@@ -107,7 +117,7 @@ class Stage:
                 pass
         if self.load_failure is not None:
             raise self.load_failure
-        return GatedEngine(self.answer, self.gate, window=self.window)
+        return GatedEngine(self.answer, self.gate, slow=self.slow, window=self.window)
 
     @property
     def screen(self) -> ChatScreen:

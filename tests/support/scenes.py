@@ -1,0 +1,164 @@
+"""Scenes for pictures: how the app is set up, what a person does, and what must then stand on the screen."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import chdir
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from support.pictures import picture
+from support.screens import Stage, furnished, ready, say, spoken, until
+from textual.widgets import Input, TextArea
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from textual.pilot import Pilot
+
+
+_PATIENCE: Final = 500
+"""Looks at the screen, after which what is waited for counts as never coming; some five seconds or more."""
+
+
+class Step(Protocol):
+    """Something that a person does, or waits for."""
+
+    async def __call__(self, pilot: Pilot[Any], stage: Stage, /) -> None:
+        """Do it."""
+
+
+async def opened(pilot: Pilot[Any], stage: Stage) -> None:
+    """Begin with the model loaded, and the conversation on the screen read by it."""
+    await ready(pilot, stage)
+    if stage.conversation_id is not None:
+        await until(pilot, lambda: (ledger := stage.screen.runner and stage.screen.runner.ledger) and ledger.turns, "it is read")
+        await ready(pilot, stage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """One state of one screen."""
+
+    name: str
+    shows: tuple[str, ...]
+    """What stands on the screen at every size, or the picture is not of what its name says."""
+    stage: Callable[[], Stage] = Stage
+    start: Step = opened
+    """What is waited for before anything is done."""
+    steps: tuple[Step, ...] = ()
+
+    async def take(self, size: tuple[int, int], themes: Sequence[str]) -> dict[str, str]:
+        """Play the scene at a size, and take its picture in each of `themes`."""
+        stage = self.stage()
+        stage.app.theme = themes[0]
+        pictures = {}
+        async with stage.app.run_test(size=size, notifications=True, tooltips=True) as pilot:
+            await self.start(pilot, stage)
+            for step in self.steps:
+                await step(pilot, stage)
+            for theme in themes:
+                stage.app.theme = theme
+                await self._settle(pilot, stage)
+                pictures[theme] = picture(stage.app)
+            stage.loaded.set()
+            stage.gate.set()
+        return pictures
+
+    async def _settle(self, pilot: Pilot[Any], stage: Stage) -> None:
+        """Wait until what the scene shows is there, and nothing moves any more."""
+        for field in stage.app.screen.query(Input):
+            field.cursor_blink = False
+        for area in stage.app.screen.query(TextArea):
+            area.cursor_blink = False
+        await see(*self.shows)(pilot, stage)
+        before = ""
+        while (now := picture(stage.app)) != before:
+            before = now
+            await pilot.pause()
+
+
+def press(*keys: str) -> Step:
+    """Press keys by their names."""
+
+    async def step(pilot: Pilot[Any], _stage: Stage) -> None:
+        await pilot.press(*keys)
+
+    return step
+
+
+def write(text: str) -> Step:
+    """Type where the focus is."""
+
+    async def step(pilot: Pilot[Any], _stage: Stage) -> None:
+        await pilot.press(*text)
+
+    return step
+
+
+def send(text: str) -> Step:
+    """Send a message or a command, and wait for nothing."""
+
+    async def step(pilot: Pilot[Any], stage: Stage) -> None:
+        await say(pilot, stage, text)
+
+    return step
+
+
+def ask(text: str) -> Step:
+    """Send a message and wait for the end of its reply."""
+
+    async def step(pilot: Pilot[Any], stage: Stage) -> None:
+        await spoken(pilot, stage, text)
+
+    return step
+
+
+def draft(text: str) -> Step:
+    """Write a draft, and wait until it is weighed."""
+
+    async def step(pilot: Pilot[Any], stage: Stage) -> None:
+        stage.screen.composer.set_draft(text)
+        await until(pilot, lambda: stage.screen.composer.border_subtitle, "the draft is weighed")
+
+    return step
+
+
+def see(*texts: str) -> Step:
+    """Wait until all of `texts` stand on the screen."""
+
+    async def step(pilot: Pilot[Any], stage: Stage) -> None:
+        for _ in range(_PATIENCE):
+            if all(text in (rows := _rows(stage)) for text in texts):
+                return
+            await pilot.pause(0.01)
+        raise AssertionError(f"never shown: {[text for text in texts if text not in rows]}\n{rows}")
+
+    return step
+
+
+def attach(name: str, text: str) -> Step:
+    """Attach a text file by its path."""
+
+    async def step(pilot: Pilot[Any], stage: Stage) -> None:
+        with tempfile.TemporaryDirectory() as folder, chdir(folder):
+            Path(name).write_text(text, encoding="utf-8")
+            await say(pilot, stage, f"/attach {name}")
+            await until(pilot, lambda: stage.screen.notice.text, "it is attached or refused")
+
+    return step
+
+
+async def furnish(pilot: Pilot[Any], stage: Stage) -> None:
+    """Begin as soon as the screen is whole, with a model or without."""
+    await furnished(pilot, stage)
+
+
+async def anyhow(_pilot: Pilot[Any], _stage: Stage) -> None:
+    """Begin at once."""
+
+
+def _rows(stage: Stage) -> str:
+    """What stands on the screen; empty while a screen is new."""
+    return "\n".join("".join(segment.text for segment in strip) for strip in stage.app.screen._compositor.render_strips())

@@ -1,0 +1,256 @@
+"""Scenes of the chat while somebody talks: asking, reading, stopping, and what can go wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from support.scenes import Scene, anyhow, ask, draft, furnish, press, see, send
+from support.screens import PAUSE, Stage, drawn, until
+
+from mistral_chat.config import Settings
+from mistral_chat.errors import EngineFailed, EngineLoadFailed, NotEnoughMemory, StoreDamaged, WeightsNotFound
+
+if TYPE_CHECKING:
+    from support.scenes import Step
+    from textual.pilot import Pilot
+
+QUESTION: Final = "What is a context window?"
+
+REPLY: Final = """\
+A **context window** is what the model sees at once. When it is full, the oldest turns leave:
+
+1. The system prompt stays, and so does what you pin.
+2. Everything else leaves oldest first, in whole turns.
+   - What left stays on the screen and in search.
+
+```python
+def fits(tokens: int, window: int = 4096) -> bool:
+    \"\"\"Whether a message fits.\"\"\"
+    return tokens <= window  # in tokens, not words
+```
+
+| Term | Means | Cost |
+|---|:-:|--:|
+| prefill | reading the prompt | 1.5 s |
+| decode | producing tokens | 0.1 s |
+
+> Text is the truth, the cache is a working copy.
+
+See [the notes](https://example.org/notes) for more.
+"""
+
+_LONG_CODE: Final = (
+    "Here it is:\n\n```python\n"
+    + "\n".join(
+        f"value_{number} = compute(first={number}, second={number * 2}, third='a long argument that reaches beyond the edge')"
+        for number in range(12)
+    )
+    + "\n```\n"
+)
+
+_WIDE_TABLE: Final = (
+    "The huts on the way:\n\n| Hut | Height | Open | Beds | What to know before one goes there |\n|---|--:|---|--:|---|\n"
+    "| Puez | 2,475 m | June to October | 94 | Book early for September, and bring cash |\n"
+    "| Firenze | 2,037 m | May to October | 100 | The path from the valley takes some two hours |\n"
+    "| Genova | 2,306 m | June to October | 90 | Donaudampfschifffahrtsgesellschaftskapitänsmütze |\n"
+)
+
+_WEIGHTS: Final = Path("/models/mistral-7b-instruct-v0.3.Q4_K_M.gguf")
+
+_ABSENT: Final = WeightsNotFound(
+    "mistral-7b-instruct-v0.3 is not on this disk. Get it (4.4 GB) with:\n\n"
+    "    mistral-chat models pull mistral-7b-instruct-v0.3\n\n"
+    "Or try the small demo model: mistral-chat -m demo"
+)
+
+
+def answers(text: str, **settings: Any) -> Stage:
+    """A model that always says `text`."""
+    return Stage(answer=lambda _: text, **settings)
+
+
+def _continues() -> Stage:
+    """A model that was cut off, and then says the rest."""
+    parts = iter(("Rye keeps longer than wheat, because its bran", "bran holds water.\n\nIt also needs acid, so that it can rise."))
+    return Stage(answer=lambda _: next(parts), settings=replace(Settings(), sampling=replace(Settings().sampling, max_tokens=7)))
+
+
+async def _uncut(_pilot: Pilot[Any], stage: Stage) -> None:
+    """Let the next reply be as long as it likes."""
+    stage.screen.rooms = replace(stage.screen.rooms, settings=Settings())
+
+
+def _fails(error: Exception) -> Stage:
+    def fail(_text: str) -> str:
+        raise error
+
+    return Stage(answer=fail)
+
+
+def _broken_store() -> Stage:
+    def broken() -> Any:
+        raise StoreDamaged("/data/conversations.db is damaged. Restore a backup, or move the file away and start again.")
+
+    return Stage(doors={"open_store": broken})
+
+
+def _remapped(**keymap: str) -> Stage:
+    return Stage(settings=replace(Settings(), keymap={name.replace("_", "."): keys for name, keys in keymap.items()}))
+
+
+def forgetful() -> Stage:
+    """A conversation of which the window holds only the end."""
+    stage = Stage(window=320)
+    stage.conversation_id = stage.say(
+        *((f"Message {number}", f"Message {number}? " + "A reply of some length. " * 12) for number in range(7)), title="Bread"
+    )
+    stage.app = stage.make_app()
+    return stage
+
+
+def _back_to(text: str) -> Step:
+    """Page up until `text` is on the screen."""
+
+    async def step(pilot: Pilot[Any], stage: Stage) -> None:
+        stage.screen.transcript.focus()
+        for _ in range(20):
+            if text in drawn(stage):
+                return
+            await pilot.press("pageup")
+
+    return step
+
+
+async def _until_full(pilot: Pilot[Any], stage: Stage) -> None:
+    """Talk until the first turns leave."""
+    for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"):
+        await ask(f"How was {day}?")(pilot, stage)
+        if "The window is full." in stage.screen.notice.text:
+            return
+
+
+async def _written(pilot: Pilot[Any], stage: Stage) -> None:
+    """Wait until the reply has come to its pause, and draw it; the speed is one that does not change."""
+
+    def words() -> str:
+        return stage.screen.transcript.views[-1].reply.text if stage.screen.transcript.turns else ""
+
+    await until(pilot, lambda: stage.screen.replying and words().endswith("window  # "), "the reply comes to its pause")
+    stage.screen.transcript.views[-1].reply.draw()
+    stage.screen.status.tell(state="writing 11.2 tok/s", used=120)
+
+
+async def _half_said(pilot: Pilot[Any], stage: Stage) -> None:
+    await until(pilot, lambda: stage.screen.replying and "2." in stage.screen.transcript.views[-1].reply.text, "it writes")
+
+
+_TO_BE_STOPPED: Final = REPLY.replace("Everything", f"{PAUSE} Everything")
+_TO_BE_AWAITED: Final = REPLY.replace("in tokens", f"{PAUSE} in tokens")
+
+SCENES: Final = (
+    Scene(name="new", shows=("A new conversation", "Write a message", "ready")),
+    Scene(name="loading", stage=lambda: Stage(loading=True), start=furnish, shows=("loading 40%",)),
+    Scene(
+        name="waiting-for-the-model",
+        stage=lambda: Stage(loading=True),
+        start=furnish,
+        steps=(send("Are you there?"),),
+        shows=("█ Are you there?", "loading 40%"),
+    ),
+    Scene(
+        name="reading-the-prompt",
+        stage=lambda: Stage(slow=True),
+        steps=(send("Tell me everything about oranges. " * 9),),
+        shows=("█ Tell me everything", "reading prompt 4"),
+    ),
+    Scene(
+        name="streaming",
+        stage=lambda: answers(_TO_BE_AWAITED),
+        steps=(send(QUESTION), _written),
+        shows=("return tokens", "writing 11.2 tok/s"),
+    ),
+    Scene(
+        name="queued",
+        stage=lambda: answers(_TO_BE_AWAITED),
+        steps=(send(QUESTION), _written, send("And what is prefill?"), _written),
+        shows=("1 queued",),
+    ),
+    Scene(
+        name="stopped",
+        stage=lambda: answers(_TO_BE_STOPPED),
+        steps=(send(QUESTION), _half_said, press("escape")),
+        shows=("■ Stopped", "·  stopped"),
+    ),
+    Scene(name="cut", stage=_continues, steps=(ask("Why rye?"),), shows=("because its", "■ Cut")),
+    Scene(
+        name="continued",
+        stage=_continues,
+        steps=(ask("Why rye?"), _uncut, press("f6"), see("rise.", "·  ready")),
+        shows=("because its bran", "·  ready"),
+    ),
+    Scene(name="empty-reply", stage=lambda: answers(""), steps=(ask("Are you there?"),), shows=("█ Are you there?", "ready")),
+    Scene(
+        name="failed",
+        stage=lambda: _fails(EngineFailed("llama.cpp failed while it was working. The next message starts afresh.")),
+        steps=(ask(QUESTION),),
+        shows=("llama.cpp failed", "·  failed"),
+    ),
+    Scene(
+        name="out-of-memory-while-writing",
+        stage=lambda: _fails(NotEnoughMemory(_WEIGHTS, 5_600_000_000, 300_000_000)),
+        steps=(ask(QUESTION),),
+        shows=("5.6 GB", "·  failed"),
+    ),
+    Scene(name="reply", stage=lambda: answers(REPLY), steps=(ask(QUESTION),), shows=("reading the prompt", "the notes", "ready")),
+    Scene(name="long-code", stage=lambda: answers(_LONG_CODE), steps=(ask("Compute twelve values."),), shows=("value_11",)),
+    Scene(name="wide-table", stage=lambda: answers(_WIDE_TABLE), steps=(ask("Which huts are there?"),), shows=("Genova",)),
+    Scene(name="giant-word", stage=lambda: answers("o" + "-o" * 150 + " and " + "o" * 300), steps=(ask("Sing."),), shows=("oooo",)),
+    Scene(
+        name="branches", steps=(ask("Say it again"), press("ctrl+r"), see("◂ 2/2 ▸"), see("·  ready")), shows=("◂ 2/2 ▸", "ready")
+    ),
+    Scene(name="editing", steps=(ask("Name one mountain."), press("f3")), shows=("Enter says it anew", "Name one mountain.")),
+    Scene(
+        name="the-line-of-memory",
+        stage=forgetful,
+        steps=(_back_to("what the model sees begins here"),),
+        shows=("what the model sees begins here",),
+    ),
+    Scene(
+        name="the-window-is-full",
+        stage=lambda: answers("It has rained since then, and it rains still.", window=80),
+        steps=(_until_full,),
+        shows=("The window is full.", "left it"),
+    ),
+    Scene(
+        name="long-draft",
+        steps=(draft("\n".join(f"line {number}" for number in range(12))),),
+        shows=("line 11", "24 tokens"),
+    ),
+    Scene(name="draft-too-large", stage=lambda: Stage(window=256), steps=(draft("word " * 300),), shows=("Shorten it by", "fit")),
+    Scene(name="nothing-is-kept", stage=lambda: Stage(saved=False), shows=("Nothing leaves this computer", "not saved")),
+    Scene(name="no-model", stage=lambda: Stage(failure=_ABSENT), start=furnish, shows=("no model yet", "F7")),
+    Scene(
+        name="weights-cut",
+        stage=lambda: Stage(
+            load_failure=EngineLoadFailed(
+                _WEIGHTS, "the file ends before its tensors do. Fetch it again with: mistral-chat models verify"
+            )
+        ),
+        start=furnish,
+        shows=("The model could not be loaded", "F5"),
+    ),
+    Scene(
+        name="out-of-memory",
+        stage=lambda: Stage(load_failure=NotEnoughMemory(_WEIGHTS, 5_600_000_000, 3_100_000_000)),
+        start=furnish,
+        shows=("Not enough memory", "3.1 GB are free"),
+    ),
+    Scene(name="the-conversations-do-not-open", stage=_broken_store, start=anyhow, shows=("damaged", "try again")),
+    Scene(
+        name="keys-that-clash",
+        stage=lambda: _remapped(chat_new="ctrl+f", chat_nonsense="f5"),
+        shows=("chat.nonsense",),
+    ),
+)
