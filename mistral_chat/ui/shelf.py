@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Fit = Literal["fits", "tight", "too large", "unknown"]
 """Whether a model fits into the memory that is free."""
@@ -47,6 +47,12 @@ class ShownWeights:
     obstacle: str = ""
     """Why they cannot be fetched from here, and what to do instead."""
     recommended: bool = False
+    frees: int | None = None
+    """Bytes that removing them frees; None where they are not ours to remove."""
+    prompt_format: str = ""
+    """The prompt format that a person chose; empty where it is found by itself."""
+    under_way: str = ""
+    """What is being done to them, such as ``fetching 40 %``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,5 +131,38 @@ class Shelf(Protocol):
         Args:
             spec: what was taken.
             first: whether there was no model before; only then is the settings' file written.
+        """
+        ...
+
+    def check(self, spec: str, stop: threading.Event, tell: Callable[[int], None]) -> bool | None:
+        """Hash weights that are here; says whether the SHA-256 is what it should be, None when nobody says what that is.
+
+        Args:
+            spec: which.
+            stop: set it to leave; the answer is None then.
+            tell: hears how many bytes have been read.
+
+        Raises:
+            MistralChatError: the file cannot be read.
+        """
+        ...
+
+    def remove(self, spec: str) -> int:
+        """Delete weights of ours, or what has arrived of them; gives the bytes that this frees.
+
+        Raises:
+            MistralChatError: they are not ours, or not there.
+        """
+        ...
+
+    def formats(self) -> tuple[str, ...]:
+        """The prompt formats that weights can be given; the first leaves it to the file."""
+        ...
+
+    def keep_format(self, spec: str, name: str) -> str:
+        """Speak to the weights in the prompt format `name` from the next loading on; gives what is to be told.
+
+        Raises:
+            MistralChatError: there are no such weights.
         """
         ...

@@ -128,6 +128,7 @@ class HubServer:
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        """Silent connections are cut when it is set."""
         self._servers = [_Server(self, "hub", port), _Server(self, "store", 0)]
         self.endpoint, self.store = (f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers)
 
@@ -187,8 +188,13 @@ class HubServer:
             self.seen.append(seen)
 
     def wait_for_the_end(self) -> None:
-        """Keep a connection silent until the reader leaves or the server ends."""
+        """Keep a connection silent until it is cut or the server ends."""
         self._ended.wait(120)
+
+    def cut_the_silent(self) -> None:
+        """Cut the connections that stall now; later ones stall again."""
+        ended, self._ended = self._ended, threading.Event()
+        ended.set()
 
 
 class _Server(ThreadingHTTPServer):

@@ -18,7 +18,7 @@ from mistral_chat.ui.shelf import Arrival, ShownWeights, Stock
 from mistral_chat.weights.fit import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from textual.pilot import Pilot
@@ -31,6 +31,8 @@ SIZE = 3_000_000
 """Bytes of the file on the hub."""
 
 GB = 10**9
+
+FORMATS = ("automatic", "mistral-v1", "mistral-v3", "mistral-v3-tekken", "mistral-v7", "mistral-v7-tekken", "chatml", "template")
 
 
 @dataclass
@@ -119,6 +121,20 @@ class StillShelf:
         yield Arrival(stage="paused", here=self._moment.here, total=self._moment.total)
 
     def keep(self, spec: str, *, first: bool) -> str:
+        return ""
+
+    def check(self, spec: str, stop: threading.Event, tell: Callable[[int], None]) -> bool | None:
+        tell(60_000_000)
+        stop.wait(30)
+        return None
+
+    def remove(self, spec: str) -> int:
+        return 0
+
+    def formats(self) -> tuple[str, ...]:
+        return FORMATS
+
+    def keep_format(self, spec: str, name: str) -> str:
         return ""
 
 

@@ -11,7 +11,7 @@ from support.screens import PAUSE, Stage, answered, drawn, furnished, ready, say
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.ui.background import Background
+from mistral_chat.ui.background import Background, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,13 +144,48 @@ async def test_loading_can_be_stopped_and_begun_again() -> None:
         await until(pilot, lambda: stage.screen.status.status.state == "ready")
 
 
+class Clock:
+    """Lets half seconds pass when it is told to."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], None]] = []
+
+    def later(self, _seconds: float, then: Callable[[], None]) -> None:
+        self.due.append(then)
+
+    def passes(self) -> None:
+        due, self.due = self.due, []
+        for then in due:
+            then()
+
+
 def test_each_piece_of_work_is_known_until_it_ends() -> None:
     told: list[str] = []
-    stopped: list[str] = []
-    background = Background(told.append)
-    stop: Callable[[], object] = lambda: stopped.append("verifying")  # noqa: E731 (a callback of one line)
-    with background.doing("titling"), background.doing("verifying", stop), background.doing("loading", quiet=True):
-        assert background.text == "⟳ titling, verifying"
-        assert background.cancel() == ["verifying"]
-    assert (background.text, stopped) == ("", ["verifying"])
-    assert told[0] == "⟳ titling"
+    stops: list[str] = []
+    clock = Clock()
+    background = Background(told.append, later=clock.later)
+    stop: Callable[[], object] = lambda: stops.append("checking")  # noqa: E731 (a callback of one line)
+    with (
+        background.doing("titling"),
+        background.doing("checking", cancel=stop, kept="Nothing is lost.") as check,
+        background.doing("loading", quiet=True),
+    ):
+        clock.passes()
+        assert background.text == "⟳ titling, checking"
+        check.tell(0.4099)
+        assert told[-1] == background.text == "⟳ titling, checking 40%"
+        assert background.cancel() == [check]
+        assert stopped([check]) == "Stopped: checking. Nothing is lost."
+    assert (background.text, stops, told[-1]) == ("", ["checking"], "")
+
+
+def test_what_ends_within_half_a_second_is_never_shown() -> None:
+    """A word that comes and goes in the corner of the eye is noise."""
+    told: list[str] = []
+    clock = Clock()
+    background = Background(told.append, later=clock.later)
+    with background.doing("reading ahead") as job:
+        job.tell(0.9)
+        assert background.jobs == [job], "and yet it can be stopped"
+    clock.passes()
+    assert not any(told)

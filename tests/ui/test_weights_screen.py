@@ -12,6 +12,7 @@ from support.shelves import GB, SIZE, FirstRun, StillShelf, here, offered, rows,
 from support.tiny_files import gguf_bytes
 
 from mistral_chat.ui.screens.confirm import ConfirmScreen
+from mistral_chat.ui.screens.pick import PickScreen
 from mistral_chat.ui.screens.weights import WeightsScreen
 from mistral_chat.ui.shelf import Arrival
 from mistral_chat.weights.fit import Memory
@@ -111,12 +112,12 @@ async def test_leaving_a_download_asks_first_and_keeps_what_is_here(first: First
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(first.app.screen, ConfirmScreen))
+        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(first.app.screen, WeightsScreen), "staying was the first answer")
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(first.app.screen, ConfirmScreen))
-        await pilot.click("#yes")
+        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
+        await pilot.press("down", "down", "enter")
         await until(pilot, lambda: first.chat.is_current)
         await until_drawn(pilot, "There is no model on this computer yet")
         assert first.part.stat().st_size == STALL
@@ -132,8 +133,8 @@ async def test_a_download_that_ends_behind_the_question_opens_the_chat(first: Fi
         first.hub.misbehave(Fault(rate=4_000_000))
         await pilot.press("p", "escape")
         await until(pilot, first.target.exists)
-        await until(pilot, lambda: not first.weights.workers or first.weights._arrived)
-        if isinstance(first.app.screen, ConfirmScreen):
+        await until(pilot, lambda: first.chat.is_current or first.weights._arrived)
+        if isinstance(first.app.screen, PickScreen):
             await pilot.press("escape")
         await chatting(pilot, first)
 
@@ -268,6 +269,252 @@ async def test_what_does_not_fit_is_offered_with_a_warning(tmp_path: Path, hub: 
         await until_drawn(pilot, "would not load, or crawl.")
 
 
+async def in_the_background(pilot: Pilot[Any], first: FirstRun) -> None:
+    """Leave a stalled download behind, and take the demo meanwhile."""
+    await stalled(pilot, first)
+    await pilot.press("b")
+    await until_drawn(pilot, "It goes on in the background.")
+    await until_drawn(pilot, "Being fetched")
+    point_at(first, "demo")
+    await pilot.press("enter")
+    await chatting(pilot, first)
+    assert first.chat.model == "demo"
+
+
+async def asked(pilot: Pilot[Any], first: FirstRun, text: str) -> str:
+    """Say `text`; the reply."""
+    await pilot.press(*text, "enter")
+    await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
+    return first.store.path(first.store.latest() or "")[-1].turn.reply
+
+
+async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await in_the_background(pilot, first)
+        assert await asked(pilot, first, "hello") == "You said: hello"
+        await until_drawn(pilot, "⟳ fetching 33%")
+        first.hub.cut_the_silent()
+        await until(pilot, lambda: first.target.exists() and "is here." in first.chat.notice.text)
+        assert first.chat.model == "demo", "a model that comes does not push itself forward"
+        await until_drawn(pilot, "F7 and Enter switch to it")
+        await until(pilot, lambda: "⟳" not in rows(first.app))
+        await pilot.press("f7")
+        await until(pilot, lambda: first.choosing)
+        assert first.weights.listed.marked == "tiny"
+        await pilot.press("enter")
+        await until(pilot, lambda: first.chat.is_current)
+        await chatting(pilot, first)
+        assert first.chat.model == "tiny"
+        assert [turn.turn.user for turn in first.chat.transcript.turns] == ["hello"]
+    assert first.target.read_bytes() == first.content
+    assert first.hub.bytes_sent() < 1.01 * SIZE
+
+
+async def test_a_click_on_the_notice_switches_to_what_has_come(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await in_the_background(pilot, first)
+        first.hub.cut_the_silent()
+        await until(pilot, lambda: "is here." in first.chat.notice.text)
+        await pilot.pause()
+        await pilot.click("#notice")
+        await until(pilot, lambda: first.chat.model == "tiny")
+        await chatting(pilot, first)
+
+
+async def test_a_download_behind_the_chat_can_be_looked_at_and_paused(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await in_the_background(pilot, first)
+        await pilot.press("f7")
+        await until(pilot, lambda: first.choosing)
+        assert first.weights.listed.marked == "tiny", "the download is what one comes to see"
+        await until_drawn(pilot, "fetching 33 %")
+        await until_drawn(pilot, "Show the download")
+        await pilot.press("enter")
+        await until_drawn(pilot, "1.0 of 3.0 MB")
+        assert not first.hub.requests("GET", "store")[1:], "it was begun a second time"
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: first.chat.is_current)
+        await until_drawn(pilot, "⟳ fetching 33%")
+        await pilot.press("alt+z")
+        await until_drawn(pilot, "Stopped: fetching. What has arrived is kept")
+        await until(pilot, lambda: "⟳" not in rows(first.app))
+        assert first.part.stat().st_size == STALL
+
+
+async def test_a_failure_behind_the_chat_is_told_with_its_reason(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await in_the_background(pilot, first)
+        first.hub.misbehave(Fault(status=403))
+        first.hub.cut_the_silent()
+        await until(pilot, lambda: "was not fetched" in first.chat.notice.text, "the failure is told")
+        assert "403" in first.chat.notice.text or "HF_TOKEN" in first.chat.notice.text
+        assert await asked(pilot, first, "still here") == "You said: still here"
+
+
+async def test_the_chat_opens_when_a_download_is_done_that_was_left_behind_without_a_model(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.press("b")
+        await until_drawn(pilot, "Being fetched")
+        await pilot.press("escape")
+        await until(pilot, lambda: first.chat.is_current)
+        first.hub.cut_the_silent()
+        await chatting(pilot, first)
+        assert first.chat.model == "tiny"
+
+
+async def test_a_download_that_ends_while_the_list_is_looked_at_says_so(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.press("b")
+        await until_drawn(pilot, "Being fetched")
+        first.hub.cut_the_silent()
+        await until_drawn(pilot, "is here. Enter in the list takes it.")
+        await until_drawn(pilot, "On this disk · our folder")
+        await pilot.press("escape")
+        await chatting(pilot, first)
+        assert first.chat.model == "tiny", "it is all there is"
+
+
+async def test_quitting_pauses_a_download_behind_the_chat(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await in_the_background(pilot, first)
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not first.app.is_running)
+    assert first.part.stat().st_size == STALL
+
+
+def put(first: FirstRun) -> None:
+    """Lay the weights where a download would put them."""
+    first.target.parent.mkdir(parents=True)
+    first.target.write_bytes(first.content)
+
+
+async def with_the_demo(pilot: Pilot[Any], first: FirstRun) -> None:
+    """Chat with the demo, and look at the list with the cursor on the weights of ours."""
+    await chatting(pilot, first)
+    await first.chat.use_model("demo")
+    await chatting(pilot, first)
+    await pilot.press("f7")
+    await until(pilot, lambda: first.choosing)
+    point_at(first, "tiny")
+    await pilot.pause()
+
+
+async def test_weights_of_ours_are_removed_after_a_question(first: FirstRun) -> None:
+    put(first)
+    async with run(first) as pilot:
+        await with_the_demo(pilot, first)
+        await pilot.press("delete")
+        await until_drawn(pilot, "3.0 MB of the disk are free then.")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(first.app.screen, WeightsScreen), "keeping it was the first answer")
+        assert first.target.exists()
+        await pilot.press("delete")
+        await until(pilot, lambda: isinstance(first.app.screen, ConfirmScreen))
+        await pilot.click("#yes")
+        await until_drawn(pilot, "3.0 MB are free again.")
+        assert not first.target.exists()
+
+
+async def test_the_model_in_use_and_what_is_not_ours_stay(first: FirstRun) -> None:
+    put(first)
+    async with run(first) as pilot:
+        await chatting(pilot, first)
+        await pilot.press("f7")
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("delete")
+        await until_drawn(pilot, "It is in use.")
+        point_at(first, "demo")
+        await pilot.press("delete")
+        await until_drawn(pilot, "not ours to remove")
+        point_at(first, "mistral-7b-instruct-v0.3")
+        await pilot.press("delete")
+        await until_drawn(pilot, "is not here. Enter fetches it.")
+    assert first.target.exists()
+
+
+async def test_what_has_arrived_of_a_download_can_be_removed(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.click("#back")
+        await until_drawn(pilot, "1.0 MB here")
+        await pilot.press("m")
+        await until_drawn(pilot, "Frees 1.0 MB")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(first.app.screen, ConfirmScreen))
+        await pilot.click("#yes")
+        await until_drawn(pilot, "1.0 MB are free again.")
+        assert not first.part.exists()
+
+
+async def test_a_file_is_checked_in_the_background(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("enter")
+        await chatting(pilot, first)
+        await pilot.press("f7")
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("v")
+        await until_drawn(pilot, "its SHA-256 is right.")
+        first.target.chmod(0o600)
+        first.target.write_bytes(first.content[:-1] + bytes([first.content[-1] ^ 1]))
+        await pilot.press("v")
+        # The file has changed since the hub said what it should be, so nobody says that any more.
+        await until_drawn(pilot, "nobody states what its SHA-256 should be.")
+
+
+async def test_a_check_that_is_left_goes_on_and_can_be_stopped(tmp_path: Path, hub: HubServer) -> None:
+    first = FirstRun(tmp_path, hub, shelf=StillShelf(usual_stock()))
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        point_at(first, "demo")
+        await pilot.press("v")
+        await until_drawn(pilot, "checking 60 %")
+        await pilot.press("escape")
+        await until_drawn(pilot, "⟳ checking 60%")
+        await pilot.press("alt+z")
+        await until_drawn(pilot, "Stopped: checking.")
+        await until(pilot, lambda: "⟳" not in rows(first.app))
+
+
+async def test_a_prompt_format_is_chosen_kept_and_given_back(first: FirstRun) -> None:
+    put(first)
+    settings = first.folder / "config.yaml"
+    async with run(first) as pilot:
+        await with_the_demo(pilot, first)
+        await pilot.press("f")
+        await until_drawn(pilot, "Qwen, SmolLM and many others")
+        await pilot.press("end", "up", "enter")
+        await until_drawn(pilot, "Its prompt format is chatml")
+        assert '    tiny: "chatml"' in settings.read_text("utf-8")
+        assert first.program.library().find("tiny").prompt_format == "chatml", "the next loading does not know it"
+        await until_drawn(pilot, "Prompt format: chatml")
+        await pilot.press("m", "down", "enter")
+        await until_drawn(pilot, "Qwen, SmolLM and many others")
+        await pilot.press("home", "enter")
+        await until_drawn(pilot, "Its prompt format is found by itself")
+        assert first.program.library().find("tiny").prompt_format is None
+        assert '    tiny: "automatic"' in settings.read_text("utf-8")
+
+
+async def test_a_new_format_of_the_model_in_use_loads_it_anew(first: FirstRun) -> None:
+    put(first)
+    async with run(first) as pilot:
+        await chatting(pilot, first)
+        before = first.chat.runner
+        await pilot.press("f7")
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("f")
+        await until_drawn(pilot, "is loaded anew")
+        await pilot.press("end", "enter")
+        await until(pilot, lambda: first.chat.is_current and first.chat.runner not in {None, before})
+        await chatting(pilot, first)
+        assert first.chat.model == "tiny"
+
+
 async def test_the_palette_knows_the_models_screen(first: FirstRun) -> None:
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
@@ -306,7 +553,7 @@ async def test_hostile_names_and_reasons_are_text(tmp_path: Path, hub: HubServer
 async def test_the_buttons_stay_where_there_is_little_room(first: FirstRun, size: tuple[int, int]) -> None:
     async with run(first, size) as pilot:
         await until(pilot, lambda: first.choosing)
-        for button in first.weights.query("#buttons Button"):
+        for button in first.weights.query("#buttons Button").filter("#act, #back"):
             assert button.region.bottom <= size[1]
             assert button.region.right <= size[0]
             assert button.region.width

@@ -8,19 +8,31 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from mistral_chat.errors import EngineError, WeightsNotFound
+from mistral_chat.ui.errands import Check, Download, Errands
 from mistral_chat.ui.screens.replying import ReplyingScreen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from textual.worker import Worker
 
     from mistral_chat.chat import Chat, ChatEvent
     from mistral_chat.errors import MistralChatError
+    from mistral_chat.ui.background import Job
+    from mistral_chat.ui.rooms import Rooms
 
 
 class ChoosingScreen(ReplyingScreen):
     """Asks which model to use when there is none, and whenever a person wants another."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        """Take the doors to the rest of the program."""
+        super().__init__(rooms)
+        self.errands = Errands(rooms.shelf, self.background, self._run, self._errand_ended) if rooms.shelf else None
+        """What is fetched and checked meanwhile; None where models are not to be chosen."""
+        self._came = ""
+        """What was fetched last while nobody looked."""
+        self._loading: Job | None = None
 
     def model_missing(self, error: MistralChatError) -> None:
         """Say what is wrong with the model; where it is not on this disk, offer those that are and those that can be had."""
@@ -44,22 +56,30 @@ class ChoosingScreen(ReplyingScreen):
         """Choose a model, and fetch it where it is not here."""
         from mistral_chat.ui.screens.weights import WeightsScreen
 
-        shelf = self.rooms.shelf
-        if shelf is None:
+        shelf, errands = self.rooms.shelf, self.errands
+        if shelf is None or errands is None:
             self.notice.tell("Models cannot be chosen here. mistral-chat models lists them.")
             return
         in_use = self.model if self.runner is not None and self.trouble is None else None
         problem = str(self.trouble) if self.trouble is not None else ""
-        screen = WeightsScreen(shelf, wanted=self.model, in_use=in_use, problem=problem)
+        marked, self._came = self._came, ""
+        screen = WeightsScreen(shelf, errands, wanted=self.model, in_use=in_use, problem=problem, marked=marked)
         spec = await self.app.push_screen_wait(screen)
-        if spec is None:
-            return
+        if spec is None and isinstance(self.trouble, WeightsNotFound):
+            # What came while the list was looked at is better than nothing.
+            spec = screen.came or None
+        if spec is not None:
+            await self._go_on_with(spec, first=in_use is None)
+
+    async def _go_on_with(self, spec: str, *, first: bool) -> None:
+        """Load the model `spec`, and let the next start begin with it if it is the first."""
         loading = await self.use_model(spec)
         # It ends early where another load takes its place.
         await asyncio.gather(loading.wait(), return_exceptions=True)
-        if loading.is_cancelled or self.trouble is not None:
+        shelf = self.rooms.shelf
+        if shelf is None or loading.is_cancelled or self.trouble is not None:
             return
-        if told := await asyncio.to_thread(shelf.keep, spec, first=in_use is None):
+        if told := await asyncio.to_thread(shelf.keep, spec, first=first):
             self.notice.tell(told)
 
     def load_model(self) -> Worker[None]:
@@ -68,9 +88,15 @@ class ChoosingScreen(ReplyingScreen):
         self._watch(loading)
         return loading
 
+    def loaded_so_far(self, share: float) -> None:
+        """Show how far loading is, in the list of what goes on too."""
+        super().loaded_so_far(share)
+        if self._loading is not None:
+            self._loading.tell(share)
+
     @work(group="watching", exit_on_error=False)
     async def _watch(self, loading: Worker[None]) -> None:
-        with self.background.doing("loading", self._give_up, quiet=True):
+        with self.background.doing("loading", self.model, cancel=self._give_up, quiet=True) as self._loading:
             # It ends early where another load takes its place.
             await asyncio.gather(loading.wait(), return_exceptions=True)
 
@@ -92,3 +118,43 @@ class ChoosingScreen(ReplyingScreen):
         self.show_welcome()
         self.show_hints()
         return self.load_model()
+
+    # What goes on meanwhile.
+
+    def _run(self, errand: Coroutine[None, None, None]) -> None:
+        self.run_worker(errand, group="errand", exit_on_error=False)
+
+    def _errand_ended(self, errand: Download | Check) -> None:
+        """Tell how a download or a check ended that nobody looked at."""
+        if isinstance(errand, Check):
+            from mistral_chat.ui.screens.weights_words import checked
+
+            text, trouble = checked(errand)
+            if text:
+                self.notice.tell(text, trouble=trouble, stay=trouble)
+        elif errand.state == "failed":
+            title, text = errand.problem
+            self.notice.tell(f"{errand.name} was not fetched. {title}. {text} F7 tries again.", trouble=True, stay=True)
+        elif errand.state == "done":
+            self._arrived(errand)
+
+    def _arrived(self, download: Download) -> None:
+        """Begin with what was fetched where there is no model; else offer it."""
+        if isinstance(self.trouble, WeightsNotFound):
+            self._switch(download.spec, first=True)
+            return
+        self._came = download.spec
+        offer = "F7 and Enter switch to it"
+        self.notice.tell(f"{download.name} is here.", offer=offer, act=lambda: self._switch(download.spec), stay=True)
+
+    @work(group="models", exclusive=True, exit_on_error=False)
+    async def _switch(self, spec: str, *, first: bool = False) -> None:
+        """Go on with a model that has just come."""
+        self._came = ""
+        await self._go_on_with(spec, first=first)
+
+    async def leave(self) -> None:
+        """Pause what is being fetched, stop what runs and let the rooms go."""
+        if self.errands is not None:
+            await self.errands.leave()
+        await super().leave()

@@ -43,7 +43,7 @@ class ReadingScreen(WeighingScreen):
         """Stop reading a draft that is not what stands there any more."""
         if self._draft_read:
             self._draft_read = ""
-            self.workers.cancel_group(self, "ahead")
+            self._stop_reading()
 
     def paused(self, draft: str) -> None:
         """Read a long draft ahead."""
@@ -60,16 +60,18 @@ class ReadingScreen(WeighingScreen):
 
     @work(group="ahead", exclusive=True, exit_on_error=False)
     async def _read(self, page: Page, draft: str) -> None:
+        about = "the draft" if draft else "this conversation"
         try:
-            async with aclosing(self.chat_of(page).read_ahead(draft)) as progress:
-                async for event in progress:
-                    if event.total and not self.replying:
-                        self.status.tell(state=f"reading ahead {event.done / event.total:.0%}")
+            with self.background.doing("reading ahead", about, cancel=self._stop_reading) as job:
+                async with aclosing(self.chat_of(page).read_ahead(draft)) as progress:
+                    async for event in progress:
+                        if event.total:
+                            job.tell(event.done / event.total, f"{event.done:,} of {event.total:,} tokens")
         except MistralChatError:
             # Whatever it is, the next message meets it too, and says so where it matters.
             return
-        finally:
-            if not self.replying and self.trouble is None and self.is_attached:
-                self.status.tell(state="ready")
         if page is self.page and not self.replying:
             self.show_memory()
+
+    def _stop_reading(self) -> None:
+        self.workers.cancel_group(self, "ahead")

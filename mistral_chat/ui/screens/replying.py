@@ -1,4 +1,4 @@
-"""Loading the model, sending, streaming and stopping: the part of the chat screen that waits for the engine."""
+"""Sending, streaming and stopping: the part of the chat screen that waits for the engine."""
 
 from __future__ import annotations
 
@@ -6,27 +6,21 @@ import asyncio
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from textual import getters, message, work
-from textual.screen import Screen
+from textual import work
 
 from mistral_chat.conversation import Turn
-from mistral_chat.errors import MistralChatError, WeightsNotFound
+from mistral_chat.errors import MistralChatError
 from mistral_chat.generation import Completion, ContextShift, Delta, Prefill
-from mistral_chat.ui.background import Background
+from mistral_chat.ui.screens.loading import LoadingScreen
 from mistral_chat.ui.screens.page import Page
 from mistral_chat.ui.shown import ShownTurn
-from mistral_chat.ui.widgets.composer import Composer
-from mistral_chat.ui.widgets.notice_bar import NoticeBar
-from mistral_chat.ui.widgets.placard import Placard
-from mistral_chat.ui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from mistral_chat.chat import Chat, ChatEvent
-    from mistral_chat.engine.runner import Runner
     from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.store.records import StoredTurn
     from mistral_chat.ui.rooms import Rooms
@@ -59,39 +53,16 @@ class Sending:
     read: bool = False
 
 
-class ReplyingScreen(Screen[None]):
-    """Has one engine and lets it write one reply at a time. Further messages wait in a queue."""
-
-    class WorkFailed(message.Message):
-        """Work in the background failed in a way nobody foresaw."""
-
-        def __init__(self, error: BaseException) -> None:
-            """Carry the `error`; what it says is not for the log."""
-            super().__init__()
-            self.error = error
-
-    composer = getters.query_one(Composer)
-    notice = getters.query_one(NoticeBar)
-    placard = getters.query_one(Placard)
-    status = getters.query_one(StatusLine)
-
-    AUTO_FOCUS: ClassVar[str] = "Composer"
+class ReplyingScreen(LoadingScreen):
+    """Lets the engine write one reply at a time. Further messages wait in a queue."""
 
     def __init__(self, rooms: Rooms) -> None:
         """Take the doors to the rest of the program; nothing is opened yet."""
-        super().__init__()
-        self.rooms = rooms
+        super().__init__(rooms)
         self.store: ConversationStore | None = None
-        self.runner: Runner | None = None
-        self.background = Background(lambda text: self.status.tell(working=text))
-        """What goes on without anybody waiting for it."""
         self.page = Page(None)
-        self.model = rooms.settings.model
-        """What is to be loaded, as ``-m`` names it."""
         self.transcript: Transcript
         """What was said; brought in with the list after the first screen."""
-        self.trouble: MistralChatError | None = None
-        """Why there is no model."""
         self._queue: list[Sending] = []
         self._current: Sending | None = None
         self._held: dict[str, bool] = {}
@@ -104,50 +75,6 @@ class ReplyingScreen(Screen[None]):
 
     def conversations_changed(self) -> None:
         """Show the list of conversations anew."""
-
-    def show_welcome(self) -> None:
-        """Say how to begin where nothing has been said yet."""
-
-    def show_hints(self) -> None:
-        """Show the keys that help now."""
-
-    def model_ready(self) -> None:
-        """The model is loaded."""
-        if not self.replying:
-            self.status.tell(state="ready")
-        self.show_welcome()
-
-    @work(group="model", exclusive=True, exit_on_error=False)
-    async def load_model(self) -> None:
-        """Load the model in the background; messages sent meanwhile wait for it."""
-        self.trouble = None
-        old, self.runner = self.runner, None
-        if old is not None:
-            await asyncio.to_thread(old.close)
-        self.status.tell(state="loading", trouble=False, model=self.model)
-        try:
-            self.runner = await asyncio.to_thread(self.rooms.runner_for, self.model)
-            self._send_next()
-            ready = asyncio.ensure_future(self.runner.wait_ready())
-            while not (await asyncio.wait({ready}, timeout=0.2))[0]:
-                self.status.tell(state=f"loading {self.runner.progress:.0%}")
-            facts = ready.result()
-        except MistralChatError as error:
-            self.model_missing(error)
-            return
-        self.status.tell(model=facts.model, window=facts.window, used=0)
-        self.model_ready()
-
-    def model_missing(self, error: MistralChatError) -> None:
-        """Say what is wrong with the model, and give back what waited for it."""
-        self.trouble = error
-        state = "no model yet" if isinstance(error, WeightsNotFound) else "the model did not load"
-        self.status.tell(state=state, trouble=True)
-        self._give_back()
-        self.show_welcome()
-        if not self.placard.display:
-            self.notice.tell(str(error), trouble=True)
-        self.show_hints()
 
     def send(self, text: str, begin: Callable[[Chat], AsyncGenerator[ChatEvent, None]] | None = None) -> None:
         """Say `text` in the conversation on the screen, or do what `begin` does with its chat; at once, or in turn."""

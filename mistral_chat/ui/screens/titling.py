@@ -32,11 +32,6 @@ class TitlingScreen(ReadingScreen):
         if self.is_attached and self._to_be_named(sending):
             self._name_page(sending.page)
 
-    def action_cancel_background(self) -> None:
-        """Stop what goes on in the background."""
-        stopped = self.background.cancel()
-        self.notice.tell(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing goes on in the background.")
-
     def _to_be_named(self, sending: Sending) -> bool:
         conversation_id, store = sending.page.conversation_id, self.store
         if self.rooms.settings.titles != "model" or not self.rooms.saved or store is None or conversation_id is None:
@@ -54,7 +49,7 @@ class TitlingScreen(ReadingScreen):
             return
         self._tried[conversation_id] = self._tried.get(conversation_id, 0) + 1
         try:
-            with self.background.doing("titling", lambda: self.workers.cancel_group(self, "title")):
+            with self.background.doing("titling", "this conversation", cancel=self._stop_titling):
                 title = await self.chat_of(page).suggest_title()
             if title and store is self.store:
                 store.rename(conversation_id, title, by="model")
@@ -62,3 +57,6 @@ class TitlingScreen(ReadingScreen):
         except MistralChatError:
             # The first line is title enough: what is wrong with the engine is told by the next message.
             return
+
+    def _stop_titling(self) -> None:
+        self.workers.cancel_group(self, "title")

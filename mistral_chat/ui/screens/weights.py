@@ -2,63 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import getters, on, work
+from textual import on
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal, Vertical
-from textual.content import Content
-from textual.screen import Screen
-from textual.widgets import Button, Static
+from textual.widgets import Button
 
-from mistral_chat.errors import MistralChatError
 from mistral_chat.ui.amounts import size
-from mistral_chat.ui.screens.replying import ReplyingScreen
-from mistral_chat.ui.screens.weights_words import free, introduction, label, risky
-from mistral_chat.ui.shelf import Arrival, Stock
-from mistral_chat.ui.text import clean
-from mistral_chat.ui.widgets.fetch_view import FetchView
-from mistral_chat.ui.widgets.notice_bar import NoticeBar
-from mistral_chat.ui.widgets.status_line import StatusLine
-from mistral_chat.ui.widgets.weights_facts import WeightsFacts
+from mistral_chat.ui.errands import Check
+from mistral_chat.ui.screens.weights_tools import WeightsTools
+from mistral_chat.ui.screens.weights_words import Step
 from mistral_chat.ui.widgets.weights_list import WeightsList
 
 if TYPE_CHECKING:
-    from textual.app import ComposeResult
-    from textual.worker import Worker
-
-    from mistral_chat.ui.shelf import Shelf, ShownWeights
+    from mistral_chat.ui.errands import Download
 
 
-class _Step(StrEnum):
-    """What the screen shows."""
-
-    LOOKING = "looking"
-    CHOOSING = "choosing"
-    FETCHING = "fetching"
-    PAUSED = "paused"
-    FAILED = "failed"
+def _binding(key: str, action: str, description: str, tooltip: str) -> Binding:
+    return Binding(key, action, description, tooltip=tooltip, id=f"weights.{action}", show=False)
 
 
-_BUTTONS = {
-    _Step.LOOKING: ("Look again", "Back"),
-    _Step.FETCHING: ("Pause", "Cancel"),
-    _Step.PAUSED: ("Go on", "Cancel"),
-    _Step.FAILED: ("Try again", "Back to the list"),
-}
-_KEYS = {
-    _Step.LOOKING: (("F5", "look again"), ("Esc", "back")),
-    _Step.CHOOSING: (("Enter", "take it"), ("Esc", "back"), ("F5", "look again"), ("F1", "help")),
-    _Step.FETCHING: (("P", "pause"), ("Esc", "leave"), ("F1", "help")),
-    _Step.PAUSED: (("P", "go on"), ("Esc", "back to the list"), ("F1", "help")),
-    _Step.FAILED: (("P", "try again"), ("Esc", "back to the list"), ("F1", "help")),
-}
-
-
-class WeightsScreen(Screen["str | None"]):
+class WeightsScreen(WeightsTools):
     """Lets a person choose a model; ends with what names it once it is on this disk, or with None."""
 
     CSS_PATH = "weights.tcss"
@@ -66,247 +30,203 @@ class WeightsScreen(Screen["str | None"]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 (as Textual declares it)
     HELP = (
         "## Models\n\nChoose what to chat with. What is on this disk is used where it lies; anything else is fetched once.\n"
-        "A download can be paused, and what has arrived is kept whatever happens.\n"
+        "A download can be paused, or go on in the background while you chat; what has arrived is kept whatever happens.\n"
+        "Of what is here, **V** checks the file, **F** chooses the prompt format, **Delete** removes it, **M** lists all three.\n"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back", tooltip="Leave things as they are", id="weights.leave", show=False),
-        Binding("f5", "look", "Look again", tooltip="See again what is here and what is free", id="weights.look", show=False),
-        Binding("p", "pause", "Pause or go on", tooltip="Pause the download, or go on with it", id="weights.pause", show=False),
+        _binding("escape", "leave", "Back", "Leave things as they are"),
+        _binding("f5", "look", "Look again", "See again what is here and what is free"),
+        _binding("p", "pause", "Pause or go on", "Pause the download, or go on with it"),
+        _binding("b", "background", "Fetch in the background", "Let the download go on while you do something else"),
+        _binding("m", "more", "More about this model", "Check the file, choose its prompt format, or remove it"),
+        _binding("v", "check", "Check the file", "Hash the file in the background, and hold that against what it should be"),
+        _binding("f", "format", "Prompt format", "Choose how the model is spoken to"),
+        _binding("delete", "remove", "Remove the model", "Delete weights of ours from the disk, after a question"),
     ]
 
-    listed = getters.query_one(WeightsList)
-    facts = getters.query_one(WeightsFacts)
-    fetching = getters.query_one(FetchView)
-    notice = getters.query_one(NoticeBar)
-    status = getters.query_one(StatusLine)
-
-    def __init__(self, shelf: Shelf, *, wanted: str, in_use: str | None = None, problem: str = "") -> None:
-        """Take the doors to the weights.
-
-        Args:
-            shelf: where to look and to fetch.
-            wanted: the model that was asked for, as ``-m`` takes it.
-            in_use: the model that is loaded; None where there is none yet.
-            problem: why `wanted` cannot be used; shown where the catalog does not know it.
-        """
-        super().__init__()
-        self._shelf = shelf
-        self._wanted, self._in_use, self._problem = wanted, in_use, problem
-        self._stock = Stock(weights=())
-        self._step = _Step.LOOKING
-        self._taken: ShownWeights | None = None
-        self._stop = threading.Event()
-        self._to_list = False
-        self._arrived = ""
-        self._leaving = False
-        self._left = False
-
-    def compose(self) -> ComposeResult:
-        """The choice and the download, of which one is seen, above the buttons."""
-        with Vertical(id="page"):
-            with Vertical(id="choice"):
-                yield Static("Choose a model", id="title", markup=False)
-                yield Static("Looking at what is on this computer …", id="intro", markup=False)
-                with Container(id="table"):
-                    yield WeightsList()
-                    yield WeightsFacts()
-            yield FetchView()
-            yield NoticeBar()
-            with Horizontal(id="buttons"):
-                yield Button("Look again", id="act", variant="primary", compact=True)
-                yield Button("Back", id="back", compact=True)
-        yield StatusLine()
+    came = ""
+    """What was fetched while the list was looked at."""
+    _download: Download | None = None
+    """The one that is looked at."""
+    _to_list = False
+    """Whether the list is to follow when it has paused."""
+    _arrived = ""
+    """What was looked at until it was here."""
+    _answer = ""
+    """What the question above was answered with."""
+    _left = False
 
     def on_mount(self) -> None:
         """Look at what is here."""
-        self._show(_Step.LOOKING)
+        self._errands.watch = self._changed
+        self._show(Step.LOOKING)
         self.look()
 
     def on_unmount(self) -> None:
-        """Pause what is being fetched; what has arrived is kept."""
-        self._stop.set()
+        """Watch no more. What is being fetched goes on."""
+        if self._errands.watch == self._changed:
+            self._errands.watch = None
 
     def on_screen_resume(self) -> None:
-        """Leave when the question above was answered so, or the download was done behind it."""
-        if self._arrived or self._leaving:
-            self._end(self._arrived or None)
+        """Do what the question above was answered with, or leave when the download was done behind it."""
+        answer, self._answer = self._answer, ""
+        if self._arrived:
+            self.end(self._arrived)
+        elif answer == "background":
+            self.action_background()
+        elif answer == "pause" and self._download is not None:
+            self._download.stop.set()
+            self.end(None)
 
     # Choosing.
-
-    @work(group="look", exclusive=True, exit_on_error=False)
-    async def look(self) -> None:
-        """See what is here, what can be had and what is free."""
-        marked = self.listed.marked
-        try:
-            self._stock = await asyncio.to_thread(self._shelf.look, self._wanted, self._in_use)
-        except MistralChatError as error:
-            self._introduce(f"{error.title}. {error}", trouble=True)
-            return
-        self.listed.show(self._stock, self._taken.spec if self._taken else marked)
-        self._introduce(*introduction(self._stock, self._wanted, self._problem, first=self._in_use is None))
-        self.status.tell(state=free(self._stock))
-        self._show(_Step.CHOOSING)
-        self.listed.focus()
-
-    @on(WeightsList.Marked)
-    def _marked(self, event: WeightsList.Marked) -> None:
-        weights = self._stock.find(event.spec)
-        if weights is not None:
-            self.facts.show(weights, self._stock)
-            if self._step is _Step.CHOOSING:
-                self._show_buttons()
 
     @on(WeightsList.Taken)
     def _take(self, event: WeightsList.Taken) -> None:
         weights = self._stock.find(event.spec)
-        if weights is None or self._step is not _Step.CHOOSING:
+        if weights is None or self._step is not Step.CHOOSING:
             return
         if weights.place:
-            self._end(None if weights.spec == self._stock.in_use else weights.spec)
+            self.end(None if weights.spec == self._stock.in_use else weights.spec)
         elif weights.obstacle:
             self.notice.tell(weights.obstacle, trouble=True)
         else:
-            self._taken = weights
-            name = f"{weights.title} {weights.quantization}".strip()
-            before = Arrival(stage="asking", here=weights.arrived, total=weights.size if weights.exact else None)
-            self.fetching.begin(name, before, hub=self._stock.hub, folder=self._stock.folder)
-            self.fetch()
+            self._download = self._errands.fetch(weights)
+            self._follow(self._download)
 
     # Fetching.
 
-    @work(group="fetch", exclusive=True, exit_on_error=False)
-    async def fetch(self) -> None:
-        """Fetch what was taken, or go on with it, until it is here, paused or has failed."""
-        weights = self._taken
-        if weights is None:
-            return
-        stop = self._stop = threading.Event()
+    def _follow(self, download: Download) -> None:
+        """Show how the download goes on."""
         self._to_list = False
-        self._show(_Step.FETCHING)
-        arrivals = self._shelf.fetch(weights.spec, stop)
-        stage = ""
-        try:
-            while (arrival := await asyncio.to_thread(next, arrivals, None)) is not None:
-                stage = arrival.stage
-                self.fetching.show(arrival)
-        except MistralChatError as error:
-            self.fetching.fail(error.title, str(error))
-            self._show(_Step.FAILED)
-        else:
-            self._ended(weights, stage)
-        finally:
-            stop.set()
+        self.fetching.begin(download.name, download.arrival, hub=self._stock.hub, folder=self._stock.folder)
+        self._show(Step.FETCHING)
 
-    def _ended(self, weights: ShownWeights, stage: str) -> None:
-        if stage == "done":
-            self._arrived = weights.spec
+    def _changed(self, errand: Download | Check) -> None:
+        """Show how far a download or a check is, or how it ended."""
+        if isinstance(errand, Check):
+            if errand.ended.is_set():
+                self.tell_checked(errand)
+            else:
+                self._refresh(errand.spec)
+        elif errand is not self._download:
+            self._changed_behind(errand)
+        elif errand.state == "failed":
+            self.fetching.fail(*errand.problem)
+            self._show(Step.FAILED)
+        else:
+            self.fetching.show(errand.arrival)
+            if errand.state != "running":
+                self._ended(errand)
+
+    def _changed_behind(self, download: Download) -> None:
+        """Show in the list how a download goes on that is not looked at."""
+        if download.state == "running":
+            self._refresh(download.spec)
+            return
+        if download.state == "done":
+            self.came = download.spec
+            self.notice.tell(f"{download.name} is here. Enter in the list takes it.", stay=True)
+        elif download.state == "failed":
+            title, text = download.problem
+            self.notice.tell(f"{download.name} was not fetched. {title}. {text}", trouble=True, stay=True)
+        if self._step in (Step.LOOKING, Step.CHOOSING):
+            self.look()
+
+    def _ended(self, download: Download) -> None:
+        if download.state == "done":
+            self._arrived = download.spec
             # A dialog may lie above; this screen is left when it has the screen again.
             if self.is_current:
-                self._end(weights.spec)
+                self.end(download.spec)
         elif self._to_list:
             self._back_to_list()
         else:
-            self._show(_Step.PAUSED)
+            self._show(Step.PAUSED)
 
-    def _back_to_list(self) -> None:
+    def _back_to_list(self, told: str = "") -> None:
         arrival = self.fetching.arrival
-        if arrival is not None and arrival.here:
-            self.notice.tell(f"{size(arrival.here)} of it are kept. Take it again to go on from there.")
-        self._show(_Step.LOOKING)
+        if not told and arrival is not None and arrival.here:
+            told = f"{size(arrival.here)} of it are kept. Take it again to go on from there."
+        if told:
+            self.notice.tell(told)
+        self._download = None
+        self._show(Step.LOOKING)
         self.look()
 
     def action_pause(self) -> None:
         """Pause the download, or go on with it."""
-        if self._step is _Step.FETCHING:
-            self._stop.set()
+        if self._download is None:
+            return
+        if self._step is Step.FETCHING:
+            self._download.stop.set()
             self.query_one("#act", Button).disabled = True
-        elif self._step in (_Step.PAUSED, _Step.FAILED):
-            self.fetch()
+        elif self._step in (Step.PAUSED, Step.FAILED):
+            self._errands.resume(self._download)
+            self._follow(self._download)
+
+    def action_background(self) -> None:
+        """Let the download go on behind the list where there is no model yet, else behind the chat."""
+        if self._step is not Step.FETCHING:
+            return
+        if self._in_use:
+            self.end(None)
+        else:
+            self._back_to_list("It goes on in the background. Another model can be taken meanwhile, such as the demo.")
 
     # Leaving.
 
     def action_look(self) -> None:
         """See again what is here and what is free."""
-        if self._step in (_Step.LOOKING, _Step.CHOOSING):
+        if self._step in (Step.LOOKING, Step.CHOOSING):
             self.look()
 
     def action_leave(self) -> None:
         """Go one step back; a download that runs is asked about first."""
-        if self._step is _Step.FETCHING:
-            from mistral_chat.ui.screens.confirm import ConfirmScreen
+        if self._step is Step.FETCHING:
+            from mistral_chat.ui.screens.pick import Answer, PickScreen
 
-            text = "It pauses. What has arrived is kept, and it goes on from there another time."
-            question = ConfirmScreen("Leave while the model is being fetched?", text, yes="Pause and leave", no="Stay")
-            self.app.push_screen(question, self._answered)
-        elif self._step in (_Step.PAUSED, _Step.FAILED):
+            answers = (
+                Answer("", "Stay", "Look on"),
+                Answer("background", "Go on in the background", "Fetch while you do something else; F7 shows it again"),
+                Answer("pause", "Pause and leave", "What has arrived is kept, and it goes on from there another time"),
+            )
+            self.app.push_screen(PickScreen("Leave while the model is being fetched?", "", answers), self._answered)
+        elif self._step in (Step.PAUSED, Step.FAILED):
             self._back_to_list()
         else:
-            self._end(None)
+            self.end(None)
 
-    def _end(self, spec: str | None) -> None:
+    def end(self, spec: str | None) -> None:
         """Leave with what was chosen; once only, because keys and the download may both ask for it."""
         if not self._left:
             self._left = True
+            self._errands.watch = None
             self.dismiss(spec)
 
-    def _answered(self, yes: bool | None) -> None:  # noqa: FBT001 (what a dialog answers)
+    def _answered(self, answer: str | None) -> None:
         # The dialog still lies above; what follows happens when this screen has the terminal again.
-        self._leaving = bool(yes)
+        self._answer = answer or ""
 
     @on(Button.Pressed, "#act")
     def _act(self) -> None:
-        if self._step is _Step.LOOKING:
+        if self._step is Step.LOOKING:
             self.look()
-        elif self._step is _Step.CHOOSING:
+        elif self._step is Step.CHOOSING:
             self.listed.action_select()
         else:
             self.action_pause()
 
+    @on(Button.Pressed, "#more")
+    def _more(self) -> None:
+        if self._step is Step.FETCHING:
+            self.action_background()
+        else:
+            self.action_more()
+
     @on(Button.Pressed, "#back")
     def _back(self) -> None:
-        if self._step is _Step.FETCHING:
+        if self._step is Step.FETCHING and self._download is not None:
             self._to_list = True
-            self._stop.set()
+            self._download.stop.set()
         else:
             self.action_leave()
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """Tell the app's last resort of work that failed in a way nobody foresaw."""
-        if event.worker.error is not None and event.state.name == "ERROR":
-            if self._step is _Step.FETCHING:
-                self.fetching.fail("Something went wrong inside the program", "What has arrived is kept.")
-                self._show(_Step.FAILED)
-            elif self._step is _Step.LOOKING:
-                self._introduce("What is here could not be looked at.", trouble=True)
-            self.post_message(ReplyingScreen.WorkFailed(event.worker.error))
-
-    # Showing.
-
-    def _show(self, step: _Step) -> None:
-        self._step = step
-        choosing = step in (_Step.LOOKING, _Step.CHOOSING)
-        self.query_one("#choice").display = choosing
-        self.fetching.display = not choosing
-        self.status.tell(hints=_KEYS[step])
-        self._show_buttons()
-        if not choosing:
-            self.query_one("#act").focus()
-
-    def _show_buttons(self) -> None:
-        act, back = self.query_one("#act", Button), self.query_one("#back", Button)
-        weights = self._stock.find(self.listed.marked or "")
-        if self._step is _Step.CHOOSING:
-            act.label, back.label = Content(label(weights, self._stock)), Content("Back" if self._in_use else "Not now")
-            act.variant = "warning" if risky(weights, self._stock) else "primary"
-            act.disabled = weights is None or bool(weights.obstacle)
-        else:
-            act.label, back.label = (Content(word) for word in _BUTTONS[self._step])
-            act.variant, act.disabled = "primary", False
-        # A label alone does not change a button's width.
-        act.refresh(layout=True)
-        back.refresh(layout=True)
-
-    def _introduce(self, text: str, trouble: bool = False) -> None:  # noqa: FBT001, FBT002 (given as a pair with the text)
-        intro = self.query_one("#intro", Static)
-        intro.update(Content(clean(text)))
-        intro.set_class(trouble, "-trouble")

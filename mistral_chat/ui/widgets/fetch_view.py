@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from textual.containers import VerticalScroll
@@ -56,7 +55,10 @@ class FetchBar(Widget):
 class FetchView(VerticalScroll):
     """Shows a download, paused or not, or why it failed."""
 
-    HELP = "## A download\n\n**P** pauses it and goes on. **Escape** leaves. What has arrived is kept in every case.\n"
+    HELP = (
+        "## A download\n\n**P** pauses it and goes on. **B** lets it go on while you do something else. **Escape** leaves. "
+        "What has arrived is kept in every case.\n"
+    )
 
     def __init__(self) -> None:
         """Make an empty view."""
@@ -81,9 +83,7 @@ class FetchView(VerticalScroll):
         self.show(before)
 
     def show(self, arrival: Arrival) -> None:
-        """Show where the download stands. Until the hub has answered, what was known before is shown."""
-        if arrival.total is None and self.arrival is not None:
-            arrival = replace(arrival, here=max(arrival.here, self.arrival.here), total=self.arrival.total)
+        """Show where the download stands."""
         self.arrival = arrival
         self._show_amounts(arrival)
         words = arrival.note or _WORDS[arrival.stage]

@@ -11,6 +11,8 @@ from textual.widgets import Static
 from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual import events
     from textual.timer import Timer
 
@@ -32,20 +34,31 @@ class NoticeBar(Static):
         super().__init__(id="notice", markup=False)
         self._timer: Timer | None = None
         self._offers = False
+        self._act: Callable[[], object] | None = None
         self.text = ""
         """What is shown, without the offer."""
 
-    def tell(self, text: str, *, offer: str = "", trouble: bool = False, stay: bool = False) -> None:
+    def tell(
+        self,
+        text: str,
+        *,
+        offer: str = "",
+        act: Callable[[], object] | None = None,
+        trouble: bool = False,
+        stay: bool = False,
+    ) -> None:
         """Show a notice.
 
         Args:
             text: what happened; may quote anything.
             offer: what a click does, such as ``"F8 takes it back"``.
+            act: does it; None posts `ActionTaken`.
             trouble: whether it is something to look at.
             stay: keep it until the next notice.
         """
         self.text = one_line(text, self.LONGEST)
         self._offers = bool(offer)
+        self._act = act
         self.set_class(trouble, "-trouble")
         parts = [self.text, "   ", (offer, "bold $text-accent")] if offer else [self.text]
         self.update(Content.assemble(*parts))
@@ -57,12 +70,14 @@ class NoticeBar(Static):
     def clear(self) -> None:
         """Take the notice away."""
         self.text = ""
-        self._offers = False
+        self._offers, self._act = False, None
         self.remove_class("-shown")
 
     def on_click(self, event: events.Click) -> None:
         """Do what is offered, or take the notice away."""
         event.stop()
-        if self._offers:
+        if self._act is not None:
+            self._act()
+        elif self._offers:
             self.post_message(self.ActionTaken())
         self.clear()

@@ -57,7 +57,9 @@ def _cautions(weights: ShownWeights, stock: Stock) -> list[Content]:
         found.append(Content.styled(one_line(weights.obstacle, _LONGEST), "$text-warning"))
     if lacking := missing_room(weights, stock):
         found.append(Content.styled(f"The disk lacks {size(lacking)} for it.", "$text-error"))
-    if weights.arrived:
+    if weights.under_way:
+        found.append(Content.styled(f"Now: {one_line(weights.under_way)}", "$text-accent"))
+    elif weights.arrived:
         here = part_of(weights.arrived, weights.size) if weights.size and weights.exact else size(weights.arrived)
         found.append(Content.styled(f"A download was begun: {here} are here, and it goes on from there.", "$text-accent"))
     if weights.verified is False:
@@ -83,6 +85,7 @@ def _facts(weights: ShownWeights, stock: Stock) -> list[tuple[str, str]]:
         ("Memory", needs),
         ("File", weights.source),
         ("Checked", checked),
+        ("Prompt format", weights.prompt_format),
     ]
 
 

@@ -93,6 +93,14 @@ class WeightsList(OptionList):
         self.highlighted = places[wanted] if wanted is not None else None
         self.call_after_refresh(self._show_heading)
 
+    def update(self, weights: ShownWeights, stock: Stock) -> None:
+        """Show what has changed about `weights`, which are listed."""
+        place = next((place for place, option in enumerate(self.options) if option.id == weights.spec), None)
+        if place is not None:
+            tall = weights.place or _stands_out(weights, stock)
+            option = _tall(weights, in_use=weights.spec == stock.in_use) if tall else _row(weights)
+            self.replace_option_prompt_at_index(place, option.prompt)
+
     def on_click(self, event: events.Click) -> None:
         """Move the cursor; a click alone must not begin a download of gigabytes."""
         event.prevent_default()
@@ -124,19 +132,27 @@ class WeightsList(OptionList):
 def _options(stock: Stock) -> list[Option]:
     here = [weights for weights in stock.weights if weights.place]
     away = [weights for weights in stock.weights if not weights.place]
-    first = [weights for weights in away if weights.recommended or weights.spec == stock.chosen]
+    first = [weights for weights in away if _stands_out(weights, stock)]
     first.sort(key=lambda weights: weights.spec != stock.chosen)
     options: list[Option] = []
     for weights in first:
-        _section(
-            options, _best(weights) if weights.recommended else "Begun" if weights.arrived else "Asked for", [_tall(weights)]
-        )
+        _section(options, _heading(weights), [_tall(weights)])
     for place, group in _groups(here, lambda weights: f"On this disk · {weights.place}"):
         _section(options, place, [_tall(weights, in_use=weights.spec == stock.in_use) for weights in group])
     for heading, group in _groups((weights for weights in away if weights not in first), _model):
         _section(options, heading, [_row(weights) for weights in group])
     _section(options, "Not usable", [_unusable(name, reason) for name, reason in stock.unusable])
     return options
+
+
+def _stands_out(weights: ShownWeights, stock: Stock) -> bool:
+    return weights.recommended or bool(weights.under_way) or weights.spec == stock.chosen
+
+
+def _heading(weights: ShownWeights) -> str:
+    if weights.under_way:
+        return "Being fetched"
+    return _best(weights) if weights.recommended else "Begun" if weights.arrived else "Asked for"
 
 
 def _section(options: list[Option], heading: str, rows: Sequence[Option]) -> None:
@@ -211,4 +227,4 @@ def _needs(weights: ShownWeights) -> str:
 
 
 def _begun(weights: ShownWeights) -> str:
-    return f"{size(weights.arrived)} here" if weights.arrived else ""
+    return one_line(weights.under_way, 40) or (f"{size(weights.arrived)} here" if weights.arrived else "")

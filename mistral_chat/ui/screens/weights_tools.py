@@ -1,0 +1,146 @@
+"""What can be done with weights that are here: checked, given another prompt format, removed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from textual import work
+
+from mistral_chat.errors import MistralChatError
+from mistral_chat.ui.amounts import size
+from mistral_chat.ui.screens.weights_choice import WeightsChoice
+from mistral_chat.ui.screens.weights_words import FORMATS, Step, checked, doomed, not_ours
+from mistral_chat.ui.text import one_line
+
+if TYPE_CHECKING:
+    from mistral_chat.ui.errands import Check
+    from mistral_chat.ui.shelf import ShownWeights
+
+
+class WeightsTools(WeightsChoice):
+    """Works on the weights under the cursor."""
+
+    def end(self, spec: str | None) -> None:
+        """Leave with what was chosen. The screen for weights says how."""
+
+    @work(group="tool", exclusive=True, exit_on_error=False)
+    async def action_more(self) -> None:
+        """Choose what to do with the weights under the cursor."""
+        from mistral_chat.ui.screens.pick import Answer, PickScreen
+
+        weights = self._marked_here()
+        if weights is None:
+            return
+        answers = []
+        if weights.place:
+            answers.append(Answer("check", "Check the file", "Hash it, and hold that against what it should be"))
+            answers.append(Answer("format", "Prompt format", weights.prompt_format or "found by itself"))
+        if weights.frees is not None:
+            answers.append(Answer("remove", "Remove it", f"Frees {size(weights.frees)}" if weights.frees else "Frees no room"))
+        chosen = await self.app.push_screen_wait(PickScreen(_name(weights), "", answers))
+        if chosen == "check":
+            self._check(weights)
+        elif chosen == "format":
+            await self._choose_format(weights)
+        elif chosen == "remove":
+            await self._remove(weights)
+
+    def action_check(self) -> None:
+        """Hash the file under the cursor in the background."""
+        weights = self._marked_here()
+        if weights is not None:
+            self._check(weights)
+
+    @work(group="tool", exclusive=True, exit_on_error=False)
+    async def action_format(self) -> None:
+        """Choose the prompt format for the weights under the cursor."""
+        weights = self._marked_here()
+        if weights is not None:
+            await self._choose_format(weights)
+
+    @work(group="tool", exclusive=True, exit_on_error=False)
+    async def action_remove(self) -> None:
+        """Remove the weights under the cursor, after a question."""
+        weights = self._marked_here()
+        if weights is not None:
+            await self._remove(weights)
+
+    def tell_checked(self, check: Check) -> None:
+        """Say how a check ended, and show it in the list."""
+        text, trouble = checked(check)
+        if text:
+            self.notice.tell(text, trouble=trouble, stay=trouble)
+        self.look()
+
+    def _marked_here(self) -> ShownWeights | None:
+        """The weights under the cursor, where anything of them is here."""
+        weights = self.chosen if self._step is Step.CHOOSING else None
+        if weights is not None and not weights.place and not weights.arrived and not weights.under_way:
+            self.notice.tell(f"{_name(weights)} is not here. Enter fetches it.")
+            return None
+        return weights
+
+    def _check(self, weights: ShownWeights) -> None:
+        if not weights.place:
+            self.notice.tell("It is checked when all of it has arrived.")
+            return
+        self._errands.check(weights)
+        self._refresh(weights.spec)
+        self.notice.tell(f"{_name(weights)} is being checked. That goes on in the background; Alt+Z in the chat stops it.")
+
+    async def _choose_format(self, weights: ShownWeights) -> None:
+        from mistral_chat.ui.screens.pick import Answer, PickScreen
+
+        if not weights.place:
+            self.notice.tell("A prompt format can be chosen when all of it has arrived.")
+            return
+        used = weights.spec == self._stock.in_use
+        text = "Only for a model that answers in riddles: the wrong format makes a model worse." + (
+            " It is in use, and is loaded anew with what you choose." if used else ""
+        )
+        names = await asyncio.to_thread(self._shelf.formats)
+        answers = [Answer(name, name, FORMATS.get(name, "")) for name in names]
+        chosen = await self.app.push_screen_wait(
+            PickScreen(f"How is {_name(weights)} spoken to?", text, answers, marked=weights.prompt_format or names[0])
+        )
+        if chosen is None or chosen == (weights.prompt_format or names[0]):
+            return
+        try:
+            told = await asyncio.to_thread(self._shelf.keep_format, weights.spec, chosen)
+        except MistralChatError as error:
+            self.notice.tell(str(error), trouble=True)
+            return
+        if used:
+            self.end(weights.spec)
+        else:
+            self.notice.tell(told)
+            self.look()
+
+    async def _remove(self, weights: ShownWeights) -> None:
+        from mistral_chat.ui.screens.confirm import ConfirmScreen
+
+        if weights.frees is None:
+            self.notice.tell(not_ours(weights))
+        elif weights.spec == self._stock.in_use:
+            self.notice.tell("It is in use. Choose another model first; then it can be removed.")
+        elif weights.under_way:
+            self.notice.tell(f"Not while this goes on: {one_line(weights.under_way)}. Stop it first.")
+        else:
+            question = ConfirmScreen(f"Remove {_name(weights)}?", doomed(weights), yes="Remove", no="Keep")
+            if await self.app.push_screen_wait(question):
+                await self._delete(weights)
+
+    async def _delete(self, weights: ShownWeights) -> None:
+        try:
+            freed = await asyncio.to_thread(self._shelf.remove, weights.spec)
+        except (MistralChatError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            self.notice.tell(f"{_name(weights)} could not be removed: {why}", trouble=True)
+            return
+        self.notice.tell(f"Removed {_name(weights)}: {size(freed)} are free again.")
+        self.look()
+
+
+def _name(weights: ShownWeights) -> str:
+    return one_line(f"{weights.title} {weights.quantization}".strip(), 60)

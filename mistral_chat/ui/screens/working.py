@@ -1,0 +1,90 @@
+"""What every part of the chat screen has: the doors to the rest of the program, and what goes on in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual import getters, message
+from textual.screen import Screen
+
+from mistral_chat.ui.amounts import part_of
+from mistral_chat.ui.background import Background, stopped
+from mistral_chat.ui.widgets.composer import Composer
+from mistral_chat.ui.widgets.notice_bar import NoticeBar
+from mistral_chat.ui.widgets.placard import Placard
+from mistral_chat.ui.widgets.status_line import StatusLine
+
+if TYPE_CHECKING:
+    from mistral_chat.engine.snapshots import SnapshotFolder
+    from mistral_chat.engine.upkeep import Upkeep
+    from mistral_chat.ui.background import Job
+    from mistral_chat.ui.rooms import Rooms
+
+_UPKEEP: Final = {
+    "saving": ("saving state", "lets this conversation reopen at once", "The conversation itself is kept in any case."),
+    "restoring": ("restoring state", "of this conversation", "The model reads the conversation again instead."),
+}
+"""What a KV state's way to the disk and back is called, what it is for, and what stopping it means."""
+
+
+class WorkingScreen(Screen[None]):
+    """Shows in the status line what goes on without anybody waiting for it, and stops it on request."""
+
+    class WorkFailed(message.Message):
+        """Work in the background failed in a way nobody foresaw."""
+
+        def __init__(self, error: BaseException) -> None:
+            """Carry the `error`; what it says is not for the log."""
+            super().__init__()
+            self.error = error
+
+    composer = getters.query_one(Composer)
+    notice = getters.query_one(NoticeBar)
+    placard = getters.query_one(Placard)
+    status = getters.query_one(StatusLine)
+
+    AUTO_FOCUS: ClassVar[str] = "Composer"
+
+    def __init__(self, rooms: Rooms) -> None:
+        """Take the doors to the rest of the program; nothing is opened yet."""
+        super().__init__()
+        self.rooms = rooms
+        self.background = Background(self._show_work)
+        """What goes on without anybody waiting for it."""
+
+    def action_cancel_background(self) -> None:
+        """Stop what goes on in the background: one thing at once; of several a person chooses."""
+        if len(self.background.jobs) > 1:
+            from mistral_chat.ui.screens.background import BackgroundScreen
+
+            self.app.push_screen(BackgroundScreen(self.background))
+        else:
+            self.notice.tell(stopped(self.background.cancel()))
+
+    def watch_snapshots(self, snapshots: SnapshotFolder) -> None:
+        """Show when KV states are written and read, which happens on the engine's threads."""
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        shown: list[Job] = []
+
+        def show(upkeep: Upkeep | None) -> None:
+            if upkeep is None:
+                while shown:
+                    self.background.end(shown.pop())
+                return
+            if not shown:
+                name, about, kept = _UPKEEP[upkeep.what]
+                shown.append(self.background.begin(name, about, cancel=snapshots.stop, kept=kept))
+            shown[0].tell(upkeep.done / max(1, upkeep.total), part_of(upkeep.done, upkeep.total))
+
+        def hear(upkeep: Upkeep | None) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody looks any more
+                loop.call_soon_threadsafe(show, upkeep, context=context)
+
+        snapshots.watch(hear)
+
+    def _show_work(self, text: str) -> None:
+        if self.is_attached:
+            self.status.tell(working=text)
