@@ -14,6 +14,7 @@ from mistral_chat.config.reference import Entry, entries
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.keymap import known_bindings
 from mistral_chat.ui.screens.chat import ChatScreen
+from mistral_chat.ui.screens.weights import WeightsScreen
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.conversation_list import ConversationList
 from mistral_chat.ui.widgets.list_filter import ListFilter
@@ -32,7 +33,7 @@ def generated() -> dict[str, str]:
 
 def keys() -> str:
     """What each key does."""
-    bindings = known_bindings((MistralChatApp, ChatScreen, Composer, ConversationList, ListFilter, Transcript))
+    bindings = known_bindings((MistralChatApp, ChatScreen, Composer, ConversationList, ListFilter, Transcript, WeightsScreen))
     rows = [(" or ".join(map(_key, b.key.split(","))), b.tooltip or b.description, f"`{name}`") for name, b in bindings.items()]
     return _table(("key", "does", "id"), rows)
 

@@ -143,7 +143,7 @@ class ProgramShelf:
 
     def keep_format(self, spec: str, name: str) -> str:
         """Write the prompt format into the settings' file, where this run may; it holds for this run in any case."""
-        from mistral_chat.config.writer import write_setting
+        from mistral_chat.config.entries import write_entry
         from mistral_chat.errors import ConfigError
         from mistral_chat.weights.library import AUTOMATIC
 
@@ -153,11 +153,11 @@ class ProgramShelf:
         told = "Its prompt format is found by itself" if name == AUTOMATIC else f"Its prompt format is {name}"
         if not self._saved:
             return f"{told} in this run. Nothing is saved, so the next start does not know."
-        if name == AUTOMATIC and not replace(program).settings.models.formats:
-            return f"{told}."
         file = program.paths.config_file
         try:
-            write_setting(file, ("models", "formats", weights), name)
+            if name == AUTOMATIC and weights not in replace(program).settings.models.formats:
+                return f"{told}."
+            write_entry(file, "models.formats", weights, None if name == AUTOMATIC else {(): name})
         except ConfigError as error:
             return f"{error} {told} in this run."
         return f"{told}: {file} says so."

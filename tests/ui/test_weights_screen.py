@@ -497,7 +497,7 @@ async def test_a_prompt_format_is_chosen_kept_and_given_back(first: FirstRun) ->
         await pilot.press("home", "enter")
         await until_drawn(pilot, "Its prompt format is found by itself")
         assert first.program.library().find("tiny").prompt_format is None
-        assert '    tiny: "automatic"' in settings.read_text("utf-8")
+        assert "chatml" not in settings.read_text("utf-8")
 
 
 async def test_a_new_format_of_the_model_in_use_loads_it_anew(first: FirstRun) -> None:

@@ -92,7 +92,11 @@ class ChatScreen(UnsavedScreen):
         *FILE_BINDINGS,
         _binding("f5", "retry", "Load the model again", "Look for the model again and load it"),
         _binding(
-            "alt+z", "cancel_background", "Cancel background work", "Stop loading the model, or finding a title", priority=True
+            "alt+z",
+            "cancel_background",
+            "Cancel background work",
+            "Stop what goes on in the background; where that is several things, choose from a list",
+            priority=True,
         ),
         _binding(
             "f8",
