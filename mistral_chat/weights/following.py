@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-_BUFFER: Final = 1 << 18
-"""Bytes that are received, written and hashed at once where so many come: they still lie in the processor's cache when the
-second thread takes them up."""
-_BUFFERS: Final = 8
+_BUFFER: Final = 1 << 20
+"""Bytes that are handed over to be hashed at once: many enough that the two threads seldom wait for each other, and few enough
+that they still lie in the processor's cache."""
+_BUFFERS: Final = 4
 _BEHIND: Final = 4 << 20
 """So many bytes are read back from the file at once, where the hash is behind."""
 _PATIENCE: Final = 0.05
