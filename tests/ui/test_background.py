@@ -1,25 +1,32 @@
-"""What goes on without anybody waiting for it: titles by the model, and loading; both can be stopped."""
+"""What goes on without anybody waiting for it: it is seen, how far it is, and it can be stopped."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import PAUSE, Stage, answered, drawn, furnished, ready, say, spoken, until
+from support.hostile import STRINGS, dangerous
+from support.screens import PAUSE, GatedEngine, Stage, answered, drawn, furnished, ready, say, spoken, until
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
+from mistral_chat.engine.encoding.format import Encoding
+from mistral_chat.engine.runner import Runner
+from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
 from mistral_chat.ui.background import Background, stopped
+from mistral_chat.ui.screens.background import BackgroundScreen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from textual.pilot import Pilot
 
     from mistral_chat.generation import Cancel, History, Sampling
+    from mistral_chat.ui.background import Job
 
 NAMED = replace(Settings(), titles="model")
 
@@ -142,6 +149,120 @@ async def test_loading_can_be_stopped_and_begun_again() -> None:
         stage.loaded.set()
         await pilot.press("f5")
         await until(pilot, lambda: stage.screen.status.status.state == "ready")
+
+
+class Keeping(GatedEngine):
+    """Writes a KV state whenever it rests, through the real folder."""
+
+    def __init__(self, snapshots: SnapshotFolder) -> None:
+        super().__init__(answers, threading.Event())
+        self._snapshots = snapshots
+
+    def rest(self) -> None:
+        state = b"state" * 100
+        self._snapshots.save(
+            Snapshot(conversation="one", identity="", held=Encoding((), ()), sampled={}, pinned=frozenset(), state=state)
+        )
+
+
+@dataclass
+class KeepingStage(Stage):
+    """Keeps KV states in a folder."""
+
+    snapshots: SnapshotFolder | None = None
+
+    def _runner_for(self, _spec: str) -> Runner:
+        assert self.snapshots is not None
+        engine = Keeping(self.snapshots)
+        return Runner(lambda _progress: engine, snapshots=self.snapshots)
+
+
+async def test_a_state_on_its_way_to_the_disk_is_seen_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def slowly(_pieces: object) -> Iterator[memoryview]:
+        yield memoryview(b"beginning")
+        gate.wait(20)
+        yield memoryview(b"end")
+
+    monkeypatch.setattr("mistral_chat.engine.snapshots.blocks", slowly)
+    monkeypatch.setattr("mistral_chat.engine.runner.REST_AFTER", 0.05)
+    folder = SnapshotFolder(tmp_path / "snapshots", budget=10_000)
+    stage = KeepingStage(snapshots=folder)
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await until(pilot, lambda: "⟳ saving state" in drawn(stage).splitlines()[-1])
+        await pilot.press("alt+z")
+        await until(pilot, lambda: "Stopped: saving state. The conversation itself is kept" in drawn(stage))
+        gate.set()
+        await until(pilot, lambda: "⟳" not in drawn(stage))
+    folder.close()
+    assert not list((tmp_path / "snapshots").glob("*.kv*")), "half a state is left on the disk"
+
+
+def busy(stage: Stage, stops: list[str]) -> list[Job]:
+    """Begin three things, as a download, a check and a title would."""
+    background = stage.screen.background
+    fetching = background.begin("fetching", "Mistral 7B", cancel=lambda: stops.append("fetching"), kept="It is kept.")
+    checking = background.begin("checking", "the demo", cancel=lambda: stops.append("checking"))
+    fetching.tell(0.4, "1.75 of 4.37 GB")
+    return [fetching, checking, background.begin("titling", "this conversation")]
+
+
+@pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
+async def test_of_several_things_a_person_chooses_what_to_stop(size: tuple[int, int]) -> None:
+    """With a download of gigabytes running, the key that stops a title must not stop the download."""
+    stage, stops = Stage(), list[str]()
+    async with run(stage, size) as pilot:
+        await ready(pilot, stage)
+        fetching, checking, titling = busy(stage, stops)
+        await until(pilot, lambda: "⟳ fetching 40%, checking, titling" in drawn(stage).splitlines()[-1])
+        await pilot.press("alt+z")
+        await until(pilot, lambda: "1.75 of 4.37 GB" in drawn(stage))
+        assert stops == [], "it stopped something before anybody chose"
+        assert "Mistral 7B" in drawn(stage)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "Stopped: checking." in drawn(stage))
+        assert stops == ["checking"]
+        stage.screen.background.end(checking)
+        fetching.tell(0.5, "2.19 of 4.37 GB")
+        await until(pilot, lambda: "2.19 of 4.37 GB" in drawn(stage) and "the demo" not in drawn(stage))
+        await pilot.press("delete")
+        await until(pilot, lambda: "cannot be stopped: titling" in drawn(stage))
+        await pilot.press("up", "delete")
+        await until(pilot, lambda: "Stopped: fetching. It is kept." in drawn(stage))
+        stage.screen.background.end(fetching)
+        stage.screen.background.end(titling)
+        await until(pilot, lambda: "Stop everything" not in drawn(stage))
+        await pilot.press("enter")
+        await until(pilot, lambda: stage.screen.is_current)
+
+
+async def test_everything_can_be_stopped_at_once() -> None:
+    stage, stops = Stage(), list[str]()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        busy(stage, stops)
+        await pilot.press("alt+z")
+        await until(pilot, lambda: isinstance(stage.app.screen, BackgroundScreen))
+        await pilot.click("#all")
+        await until(pilot, lambda: stops == ["fetching", "checking"])
+        await pilot.press("escape")
+        await until(pilot, lambda: stage.screen.is_current)
+
+
+async def test_hostile_names_of_what_goes_on_are_text() -> None:
+    stage = Stage()
+    async with run(stage, (60, 20)) as pilot:
+        await ready(pilot, stage)
+        for name in STRINGS[::20]:
+            text = name.encode("utf-8", "replace").decode("utf-8")
+            stage.screen.background.begin("fetching", text, cancel=lambda: None).tell(0.5, text)
+        await pilot.press("alt+z")
+        await until(pilot, lambda: isinstance(stage.app.screen, BackgroundScreen))
+        for _ in stage.screen.background.jobs:
+            assert not dangerous(drawn(stage))
+            await pilot.press("down")
 
 
 class Clock:

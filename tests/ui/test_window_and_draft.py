@@ -155,6 +155,7 @@ async def test_a_long_draft_is_read_ahead_and_typing_stops_that() -> None:
         stage.screen.composer.insert("word " * 60)
         await until(pilot, lambda: stage.engine.drafts, "the draft is read")
         assert stage.engine.drafts == ["word " * 60]
+        await until(pilot, lambda: "⟳ reading ahead" in drawn(stage).splitlines()[-1], "it is seen")
         await pilot.press("x")
         await until(pilot, lambda: stage.engine.stopped == ["word " * 60], "typing stops it")
         await until(pilot, lambda: len(stage.engine.drafts) == 2, "the longer one is read after the next pause")
@@ -162,6 +163,18 @@ async def test_a_long_draft_is_read_ahead_and_typing_stops_that() -> None:
         await answered(pilot, stage)
         assert len(stage.engine.stopped) == 2, "sending stops it"
         assert stage.screen.transcript.turns[-1].turn.reply.startswith("You said: word")
+
+
+async def test_reading_ahead_can_be_stopped_without_touching_the_draft() -> None:
+    stage = ReadingStage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        stage.screen.composer.insert("word " * 60)
+        await until(pilot, lambda: stage.engine.drafts, "the draft is read")
+        await pilot.press("alt+z")
+        await until(pilot, lambda: stage.engine.stopped == ["word " * 60])
+        await until(pilot, lambda: "Stopped: reading ahead." in drawn(stage))
+        assert stage.screen.composer.text == "word " * 60
 
 
 async def test_a_short_draft_and_a_command_are_not_read_and_the_setting_is_obeyed() -> None:

@@ -128,7 +128,7 @@ class BackgroundScreen(ModalScreen[None]):
         self._listed = jobs
         listed.set_options([Option(_lines(job)) for job in jobs])
         listed.display = bool(jobs)
-        listed.highlighted = jobs.index(marked) if marked in jobs else 0 if jobs else None
+        listed.highlighted = jobs.index(marked) if marked in jobs else min(place or 0, len(jobs) - 1) if jobs else None
         for button in self.query("#stop, #all").results(Button):
             button.display = bool(jobs)
         if not jobs:

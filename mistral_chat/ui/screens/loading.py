@@ -12,6 +12,7 @@ from mistral_chat.ui.screens.working import WorkingScreen
 
 if TYPE_CHECKING:
     from mistral_chat.engine.runner import Runner
+    from mistral_chat.generation import EngineFacts
     from mistral_chat.ui.rooms import Rooms
 
 
@@ -63,15 +64,22 @@ class LoadingScreen(WorkingScreen):
             if self.runner.snapshots is not None:
                 self.watch_snapshots(self.runner.snapshots)
             self._send_next()
-            ready = asyncio.ensure_future(self.runner.wait_ready())
-            while not (await asyncio.wait({ready}, timeout=0.2))[0]:
-                self.loaded_so_far(self.runner.progress)
-            facts = ready.result()
+            facts = await self._followed(self.runner)
         except MistralChatError as error:
             self.model_missing(error)
             return
         self.status.tell(model=facts.model, window=facts.window, used=0)
         self.model_ready()
+
+    async def _followed(self, runner: Runner) -> EngineFacts:
+        """Show how far loading is until it is done; raises as `Runner.wait_ready` does."""
+        ready = asyncio.ensure_future(runner.wait_ready())
+        try:
+            while not (await asyncio.wait({ready}, timeout=0.2))[0]:
+                self.loaded_so_far(runner.progress)
+            return ready.result()
+        finally:
+            ready.cancel()
 
     def loaded_so_far(self, share: float) -> None:
         """Show the share of the model that is loaded, from 0.0 to 1.0."""
