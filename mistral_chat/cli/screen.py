@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mistral_chat.store.conversations import ConversationStore
 
 log = logging.getLogger("mistral_chat.app")
+
+_COLLECTING: Final = (10_000, 10, 50)
+"""How seldom garbage is looked for, as `gc.set_threshold` takes it. A screen that is drawn makes many objects and hardly any
+garbage; by Python's own numbers the search would hold up a key in a hundred for a tenth of a second while a reply grows."""
 
 
 def open_screen(
@@ -78,6 +82,7 @@ def _run(
     from mistral_chat.ui.app import MistralChatApp
 
     gc.freeze()
+    gc.set_threshold(*_COLLECTING)
     gc.enable()
     start_log(program.paths.log_file if saved else None)
     settings = program.settings

@@ -118,6 +118,11 @@ def blocks(source: str) -> list[Block]:
     return reader.finished + reader.open
 
 
+def reads_alike(source: str) -> bool:
+    """Whether `source` gives the same blocks however it is cut: it does where no piece can be too large or twisted."""
+    return len(source) <= LARGEST_SOURCE and not _is_twisted(source)
+
+
 def _parts(source: str) -> list[tuple[Block, int]]:
     """Parse `source` into its top-level blocks, each with the number of the line it starts on.
 

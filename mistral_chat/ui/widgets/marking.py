@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from textual import message
 from textual.containers import VerticalScroll
 
+from mistral_chat.ui.widgets.bare import Bare
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.turn_view import TurnView
 
 
-class Marking(VerticalScroll):
+class Marking(VerticalScroll, Bare):
     """Marks the turns that are mounted, and those that will be."""
 
     class Chosen(message.Message):
