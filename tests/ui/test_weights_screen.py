@@ -306,6 +306,7 @@ async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstR
         await chatting(pilot, first)
         assert first.chat.model == "tiny"
         assert [turn.turn.user for turn in first.chat.transcript.turns] == ["hello"]
+        assert "model: tiny" in (first.folder / "config.yaml").read_text("utf-8"), "the demo was only for the meantime"
     assert first.target.read_bytes() == first.content
     assert first.hub.bytes_sent() < 1.01 * SIZE
 
@@ -360,9 +361,15 @@ async def test_the_chat_opens_when_a_download_is_done_that_was_left_behind_witho
         await until_drawn(pilot, "Being fetched")
         await pilot.press("escape")
         await until(pilot, lambda: first.chat.is_current)
+        await until_drawn(pilot, "tiny F32 is being fetched")
+        first.chat.composer.insert("typed meanwhile")
+        await pilot.press("enter")
+        await until_drawn(pilot, "Your message stays here until then")
+        assert first.chat.is_current
         first.hub.cut_the_silent()
         await chatting(pilot, first)
         assert first.chat.model == "tiny"
+        assert first.chat.composer.text == "typed meanwhile"
 
 
 async def test_a_download_that_ends_while_the_list_is_looked_at_says_so(first: FirstRun) -> None:

@@ -210,6 +210,10 @@ class ChatScreen(UnsavedScreen):
         self.transcript.display = not empty
         if not empty:
             self.placard.hide()
+        elif isinstance(self.trouble, WeightsNotFound) and self.being_fetched:
+            keys = [("F7", "look at it, or take another model"), ("Alt+Z", "pause it"), ("F1", "help"), ("Ctrl+Q", "quit")]
+            text = "The chat opens when it is here. You can write your first message meanwhile."
+            self.placard.show(f"{self.being_fetched} is being fetched", [text], keys)
         elif isinstance(self.trouble, WeightsNotFound):
             keys = [("F7", "choose a model"), ("F5", "look again"), ("F1", "help"), ("Ctrl+Q", "quit")]
             self.placard.show("There is no model on this computer yet", [str(self.trouble)], keys)
@@ -318,6 +322,9 @@ class ChatScreen(UnsavedScreen):
             self.open_store()
         elif self.trouble is not None:
             self.load_model()
+        else:
+            ready = self.runner is not None and self.runner.facts is not None
+            self.notice.tell("Nothing is wrong: the model is loaded." if ready else "The model is being loaded.")
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Tell the app's last resort of work that failed in a way nobody foresaw."""

@@ -32,6 +32,8 @@ class ChoosingScreen(ReplyingScreen):
         """What is fetched and checked meanwhile; None where models are not to be chosen."""
         self._came = ""
         """What was fetched last while nobody looked."""
+        self._first = False
+        """Whether the next start still has no model to begin with."""
         self._loading: Job | None = None
 
     def model_missing(self, error: MistralChatError) -> None:
@@ -45,7 +47,10 @@ class ChoosingScreen(ReplyingScreen):
     def send(self, text: str, begin: Callable[[Chat], AsyncGenerator[ChatEvent, None]] | None = None) -> None:
         """Say `text` as `ReplyingScreen` does; where there is no model, keep it as the draft and offer models."""
         super().send(text, begin)
-        self._offer_models()
+        if self.trouble is not None and self.being_fetched:
+            self.notice.tell(f"{self.being_fetched} is being fetched. Your message stays here until then; F7 shows more.")
+        else:
+            self._offer_models()
 
     def _offer_models(self) -> None:
         if isinstance(self.trouble, WeightsNotFound) and self.rooms.shelf is not None:
@@ -70,17 +75,31 @@ class ChoosingScreen(ReplyingScreen):
             spec = screen.came or None
         if spec is not None:
             await self._go_on_with(spec, first=in_use is None)
+        else:
+            self.show_welcome()
 
     async def _go_on_with(self, spec: str, *, first: bool) -> None:
-        """Load the model `spec`, and let the next start begin with it if it is the first."""
+        """Load the model `spec`, and let the next start begin with it if it is the first.
+
+        What is taken only until a download is done is not what a person wants to begin with.
+        """
+        self.notice.clear()
+        self._first = self._first or first
         loading = await self.use_model(spec)
         # It ends early where another load takes its place.
         await asyncio.gather(loading.wait(), return_exceptions=True)
         shelf = self.rooms.shelf
-        if shelf is None or loading.is_cancelled or self.trouble is not None:
+        if shelf is None or loading.is_cancelled or self.trouble is not None or self.being_fetched:
             return
+        first, self._first = self._first, False
         if told := await asyncio.to_thread(shelf.keep, spec, first=first):
             self.notice.tell(told)
+
+    @property
+    def being_fetched(self) -> str:
+        """The names of the models that are being fetched; empty while none is."""
+        running = [each.name for each in self.errands.downloads.values() if each.state == "running"] if self.errands else []
+        return " and ".join(running)
 
     def load_model(self) -> Worker[None]:
         """Load the model as `ReplyingScreen` does, in a way that can be given up."""
@@ -126,6 +145,7 @@ class ChoosingScreen(ReplyingScreen):
 
     def _errand_ended(self, errand: Download | Check) -> None:
         """Tell how a download or a check ended that nobody looked at."""
+        self.show_welcome()
         if isinstance(errand, Check):
             from mistral_chat.ui.screens.weights_words import checked
 
