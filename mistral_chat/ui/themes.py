@@ -22,6 +22,20 @@ _LIGHT_CODE: Final = {
     "code-name": "#1f4fa3",
 }
 
+_DARK_BARS: Final = {
+    "scrollbar": "#363b45",
+    "scrollbar-hover": "#4a505c",
+    "scrollbar-active": "#f0884a",
+    "scrollbar-background": "#1c1f24",
+}
+
+_LIGHT_BARS: Final = {
+    "scrollbar": "#cfcbc3",
+    "scrollbar-hover": "#aaa69e",
+    "scrollbar-active": "#b84a0c",
+    "scrollbar-background": "#f2f0ec",
+}
+
 DARK: Final = Theme(
     name="mistral-dark",
     primary="#f0884a",
@@ -35,7 +49,7 @@ DARK: Final = Theme(
     surface="#1c1f24",
     panel="#252931",
     dark=True,
-    variables={**_DARK_CODE, "border": "#4a505c", "border-blurred": "#363b45", "block-cursor-text-style": "none"},
+    variables={**_DARK_CODE, **_DARK_BARS, "border": "#4a505c", "border-blurred": "#363b45", "block-cursor-text-style": "none"},
 )
 
 LIGHT: Final = Theme(
@@ -51,7 +65,7 @@ LIGHT: Final = Theme(
     surface="#f2f0ec",
     panel="#e7e4de",
     dark=False,
-    variables={**_LIGHT_CODE, "border": "#aaa69e", "border-blurred": "#cfcbc3", "block-cursor-text-style": "none"},
+    variables={**_LIGHT_CODE, **_LIGHT_BARS, "border": "#aaa69e", "border-blurred": "#cfcbc3", "block-cursor-text-style": "none"},
 )
 
 HIGH_CONTRAST: Final = Theme(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from textual.content import Content
 from textual.widgets import Static
@@ -11,6 +11,11 @@ from mistral_chat.ui.text import clean, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from textual.geometry import Size
+
+_MEASURE: Final = 84
+"""Columns of a line that the eye finds back from."""
 
 
 class Placard(Static):
@@ -33,6 +38,10 @@ class Placard(Static):
             ]
         self.update(Content("\n").join(rows))
         self.display = True
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        """Give the text no more than a readable measure."""
+        return min(super().get_content_width(container, viewport), _MEASURE)
 
     def hide(self) -> None:
         """Take the placard away."""

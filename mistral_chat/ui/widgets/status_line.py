@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _SEPARATOR: Final = "  ·  "
 
+_STOP: Final = "Esc"
+"""The key that ends what runs: where it comes first, it goes before everything but the state."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
@@ -64,7 +67,7 @@ class StatusLine(Widget):
     def render(self) -> RenderResult:
         """Put the parts on one row."""
         width = self.content_size.width
-        left = self._left(width)
+        left = self._left(width - sum(len(key) + len(meaning) + 3 for key, meaning in self._status.hints[:1] if key == _STOP))
         room = width - left.cell_length - 2
         hints = Content("")
         for key, meaning in self._status.hints:
@@ -83,8 +86,7 @@ class StatusLine(Widget):
         model = Content.styled(one_line(status.model, 40), "$foreground 65%") if status.model else None
         meter = _meter(status.used, status.draft, status.window) if status.window else None
         working = Content.styled(one_line(status.working, 40), "$foreground 65%") if status.working else None
-        # What waits, and how to stop, go before the model's name.
-        most = (None if queued else model, state, meter, working, queued)
+        most = (model, state, meter, working, queued)
         for parts in (most, most[1:], (state, working, queued), (state, queued), (state,)):
             line = Content(_SEPARATOR).join([part for part in (unsaved, *parts) if part])
             if line.cell_length <= width:
