@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from textual import on, work
 from textual.app import App, SystemCommand
@@ -19,6 +19,7 @@ from mistral_chat.ui import themes
 from mistral_chat.ui.keymap import bound_nodes, keys_of, known_bindings
 from mistral_chat.ui.rooms import Rooms
 from mistral_chat.ui.screens.chat import ChatScreen
+from mistral_chat.ui.slash import COMMANDS as SLASH_COMMANDS
 from mistral_chat.ui.widgets.composer import Composer
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class MistralChatApp(App[None]):
     COMMANDS = App.COMMANDS | {_conversation_commands}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", tooltip="Save everything and quit", id="app.quit", show=False, priority=True),
-        Binding("f1", "toggle_help", "Help", tooltip="Show or hide help and keys", id="app.help", show=False),
+        Binding("f1", "toggle_help", "Help", tooltip="Show help and every key", id="app.help", show=False, priority=True),
         Binding(
             "ctrl+p",
             "command_palette",
@@ -216,19 +217,27 @@ class MistralChatApp(App[None]):
         return not getattr(self.screen, "takes_every_key", False) and super().check_action(action, parameters)
 
     def action_toggle_help(self) -> None:
-        """Show or hide the help panel."""
-        if self.screen.query("HelpPanel"):
-            self.action_hide_help_panel()
-        else:
-            self.action_show_help_panel()
+        """Show help for what has the focus, with every key that is in force; or go back from it."""
+        from mistral_chat.ui.screens.help import HelpScreen, help_parts, help_texts
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        if isinstance(self.screen, HelpScreen):
+            self.screen.action_leave()
+        else:
+            texts = help_texts(self.screen.focused, self.screen)
+            self.push_screen(HelpScreen(texts, help_parts(self.screen.active_bindings)))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Everything that has a key, and the choice of colours."""
         for node in (screen, self):
             for binding in known_bindings((type(node),)).values():
                 if binding.action == "command_palette":
                     continue
                 yield SystemCommand(binding.description, binding.tooltip, self._command(binding.action, node))
+        if isinstance(screen, ChatScreen):
+            for slash in SLASH_COMMANDS:
+                if slash.title:
+                    about = f"{slash.help[0].upper()}{slash.help[1:]}"
+                    yield SystemCommand(slash.title, about, self._command(f"ask({slash.name!r})", screen))
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
 
     def _command(self, action: str, node: DOMNode) -> Callable[[], None]:

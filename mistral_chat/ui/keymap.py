@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MODIFIERS: Final = ("alt", "ctrl", "hyper", "meta", "shift", "super")
 _NAMES: Final = frozenset(str(key.value).rpartition("+")[2] for key in Keys)
+_WORDS: Final = {"pageup": "PageUp", "pagedown": "PageDown"}
 _IN_CHAT: Final = frozenset({"chat", "composer", "files", "filter", "list", "transcript"})
 """Places that are on the chat's screen, with whose keys theirs are in force."""
 _TYPED_INTO: Final = frozenset({"app", "chat", "composer", "filter"})
@@ -66,7 +67,9 @@ def keys_of(keys: str) -> list[str]:
 
 def in_words(keys: str) -> str:
     """Keys as the screen writes them: ``Ctrl+J or Alt+Enter``."""
-    return " or ".join("+".join(part.replace("_", " ").capitalize() for part in key.split("+")) for key in keys_of(keys))
+    return " or ".join(
+        "+".join(_WORDS.get(part, part.replace("_", " ").capitalize()) for part in key.split("+")) for key in keys_of(keys)
+    )
 
 
 def unfit(name: str, key: str) -> str:

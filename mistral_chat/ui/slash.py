@@ -17,16 +17,18 @@ class Slash:
     help: str
     argument: str = ""
     """What may stand after the name, for the list of commands."""
+    title: str = ""
+    """What it is called in the list of all commands, where it has no key and asks for its argument."""
 
 
 COMMANDS: Final = (
-    Slash("help", "app.toggle_help", "show or hide help and keys"),
+    Slash("help", "app.toggle_help", "show help and every key"),
     Slash("new", "new", "begin a new conversation"),
     Slash("clear", "new", "begin a new conversation"),
     Slash("model", "models", "choose another model"),
-    Slash("system", "system_with", "show or set this conversation's system prompt", "TEXT"),
+    Slash("system", "system_with", "show or set this conversation's system prompt", "TEXT", "System prompt"),
     Slash("persona", "persona_with", "choose who the model is in this conversation", "NAME"),
-    Slash("set", "set_with", "show or set how tokens are drawn, such as: /set temperature 0.2", "NAME VALUE"),
+    Slash("set", "set_with", "show or set how tokens are drawn, such as: /set temperature 0.2", "NAME VALUE", "Sampling"),
     Slash("regen", "regenerate", "answer the last message once more"),
     Slash("edit", "edit", "say the last message anew"),
     Slash("continue", "continue", "let the model go on with its last reply"),
@@ -43,14 +45,14 @@ COMMANDS: Final = (
     Slash("attach", "attach_with", "send a text file along with the next message; without a path it asks which", "FILE"),
     Slash("rename", "rename", "give the conversation another title"),
     Slash("pin", "pin", "keep the conversation at the top of the list, or no longer"),
-    Slash("tag", "tag_with", "add tags to the conversation, take one away with a minus, or list them", "WORD -WORD"),
+    Slash("tag", "tag_with", "add tags to the conversation, take one away with a minus, or list them", "WORD -WORD", "Tags"),
     Slash("archive", "archive", "put the conversation into the archive, or back into the list"),
     Slash("archived", "archived", "list what is archived, or go back"),
     Slash("filter", "filter", "narrow the list of conversations down"),
     Slash("undo", "undo", "take back what was done last"),
     Slash("delete", "delete", "move the conversation to the trash"),
     Slash("trash", "trash", "see what was deleted, take it back, or delete it for good"),
-    Slash("export", "export_with", "write the conversation to a Markdown file", "FILE"),
+    Slash("export", "export_with", "write the conversation to a Markdown file", "FILE", "Export"),
     Slash("prompt", "prompt", "see exactly what the model is given"),
     Slash("unsaved", "unsaved", "hold a conversation that is not saved, or go back"),
     Slash("settings", "settings", "see every setting, and change it"),

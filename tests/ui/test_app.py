@@ -25,6 +25,30 @@ def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContext
     return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
+async def test_help_shows_the_keys_of_where_one_is_and_lies_over_dialogs_too() -> None:
+    stage = Stage()
+    async with run(stage, (60, 20)) as pilot:
+        await ready(pilot, stage)
+        for key in ("", "ctrl+f", "f10"):
+            if key:
+                await pilot.press(key)
+                await until(pilot, lambda: stage.app.screen is not stage.screen)
+            below = stage.app.screen
+            tooltips = {each.binding.tooltip for each in below.active_bindings.values() if each.binding.tooltip}
+            await pilot.press("f1")
+            await until(pilot, lambda below=below: stage.app.screen is not below)  # type: ignore[misc]  # mypy has no type for a lambda's default
+            await pilot.pause()
+            shown = " ".join(str(stage.app.screen.query_one("KeyTable").render()).split())
+            for tooltip in tooltips:
+                assert tooltip.split()[0] in shown, tooltip
+            assert len(shown) > sum(map(len, tooltips)), "a key is missing"
+            await pilot.press("f1")
+            await until(pilot, lambda below=below: stage.app.screen is below)  # type: ignore[misc]  # mypy has no type for a lambda's default
+            if key:
+                await pilot.press("escape")
+                await until(pilot, lambda: stage.app.screen is stage.screen)
+
+
 async def test_f1_shows_and_hides_help() -> None:
     stage = Stage()
     async with run(stage, (120, 40)) as pilot:

@@ -155,3 +155,22 @@ async def test_a_long_list_grows_as_it_is_scrolled() -> None:
         await until(pilot, lambda: stage.screen.conversations.option_count > 700)
         await pilot.press("end")
         await until(pilot, lambda: "Talk 0" in drawn(stage))
+
+
+async def test_pinning_renaming_and_trying_again_say_what_they_did() -> None:
+    stage = Stage()
+    chosen = stage.say(("Question", "Answer"), title="Bread")
+    stage.conversation_id = chosen
+    stage.app = stage.make_app()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await pilot.press("f9")
+        await until(pilot, lambda: "“Bread” stays at the top of the list" in stage.screen.notice.text)
+        await pilot.press("f9")
+        await until(pilot, lambda: "stands by its day again" in stage.screen.notice.text)
+        await pilot.press("f2")
+        await until(pilot, lambda: stage.app.screen is not stage.screen)
+        await pilot.press(*"Rye", "enter")
+        await until(pilot, lambda: "The title is “Rye” now" in stage.screen.notice.text)
+        await pilot.press("f5")
+        await until(pilot, lambda: "Nothing is wrong" in stage.screen.notice.text)

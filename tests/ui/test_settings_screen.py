@@ -224,3 +224,13 @@ async def test_without_a_file_it_says_what_to_do() -> None:
         await ready(pilot, stage)
         await pilot.press("f12")
         await until(pilot, lambda: "config show" in stage.screen.notice.text)
+
+
+async def test_colours_chosen_from_the_list_of_all_commands_are_kept(config: Path) -> None:
+    stage = staged(config)
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        stage.app.theme = "mistral-light"
+        await until(pilot, lambda: "the next time too" in stage.screen.notice.text)
+        assert read_file(config).settings.theme == "mistral-light"
+        assert "# calm" in read(config)

@@ -119,3 +119,40 @@ async def test_a_conversation_is_exported_once(tmp_path: Path) -> None:
         await until(pilot, lambda: "exists already" in stage.screen.notice.text)
         await say(pilot, stage, f"/export {tmp_path / 'no' / 'folder.md'}")
         await until(pilot, lambda: "cannot be written" in stage.screen.notice.text)
+
+
+async def test_a_name_for_the_export_is_proposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await say(pilot, stage, "How is bread made?")
+        await answered(pilot, stage)
+        await say(pilot, stage, "/export")
+        await until(pilot, lambda: stage.screen.composer.text == "/export how-is-bread-made.md")
+        await until(pilot, lambda: "Enter writes" in stage.screen.notice.text)
+        await pilot.press("enter")
+        await until(pilot, (tmp_path / "how-is-bread-made.md").exists)
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each.action.endswith("_with")], ids=lambda each: each.name)
+def test_every_command_that_takes_something_can_be_found_without_knowing_it(command: Any) -> None:
+    bound = {binding.action for binding in Stage().app.known_bindings.values()}
+    assert command.title or command.action.removesuffix("_with") in bound, "the list of all commands lacks it"
+
+
+async def test_what_has_no_key_is_asked_for_from_the_list_of_all_commands() -> None:
+    stage = Stage()
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        commands = {each.title: each for each in stage.app.get_system_commands(stage.screen)}
+        stage.screen.composer.insert("a draft")
+        commands["Sampling"].callback()
+        await until(pilot, lambda: stage.app.screen is not stage.screen)
+        await pilot.press(*"temperature", "space", *"9", "enter")
+        await until(pilot, lambda: "must be from 0 to 5" in stage.screen.notice.text)
+        commands["System prompt"].callback()
+        await until(pilot, lambda: stage.app.screen is not stage.screen)
+        await pilot.press(*"Short", "enter")
+        await until(pilot, lambda: stage.screen.page.system == "Short")
+        assert stage.screen.composer.text == "a draft", "asking took the draft away"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual import work
+
 from mistral_chat.errors import MistralChatError, UsageError
 from mistral_chat.generation import Sampling
 from mistral_chat.ui.screens.finding import FindingScreen
-from mistral_chat.ui.slash import matching, read
+from mistral_chat.ui.slash import COMMANDS, matching, read
+from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
     from mistral_chat.store.conversations import ConversationStore
@@ -40,9 +44,13 @@ class CommandingScreen(FindingScreen):
 
     def _refuse(self, draft: str, reason: str) -> None:
         """Give a command back, and say why for as long as it stands there unchanged."""
+        self._put(draft, reason, trouble=True)
+
+    def _put(self, draft: str, told: str, *, trouble: bool = False) -> None:
+        """Put a command into the composer, and what is told of it above, for as long as it stands there unchanged."""
         self.composer.set_draft(draft)
         self._refused_draft = self.composer.text
-        self.notice.tell(reason, trouble=True, stay=True)
+        self.notice.tell(told, trouble=trouble, stay=True)
         self._listing = True
 
     def on_composer_completion_asked(self) -> None:
@@ -82,14 +90,17 @@ class CommandingScreen(FindingScreen):
                 store.set_system(page.conversation_id, text)
             self.notice.tell("The system prompt holds from the next message on.")
             return
-        if page.conversation_id is not None:
-            now = store.conversation(page.conversation_id).system
-        else:
-            rooms = self.rooms
-            persona = rooms.settings.personas.get(rooms.persona) if page.persona is None else None
-            begun = persona.system if persona is not None else rooms.settings.system
-            now = next(text for text in (page.system, rooms.system, begun) if text is not None)
+        now = self._system_now()
         self.notice.tell(f"System prompt: {now}" if now else "There is no system prompt. Set one with: /system TEXT")
+
+    def _system_now(self) -> str:
+        """The system prompt of the next message."""
+        page, rooms = self.page, self.rooms
+        if page.conversation_id is not None:
+            return self._store().conversation(page.conversation_id).system
+        persona = rooms.settings.personas.get(rooms.persona) if page.persona is None else None
+        begun = persona.system if persona is not None else rooms.settings.system
+        return next(text for text in (page.system, rooms.system, begun) if text is not None)
 
     async def do_set(self, words: str) -> None:
         """Set how tokens are drawn in the conversation on the screen; without words, say how they are.
@@ -100,7 +111,9 @@ class CommandingScreen(FindingScreen):
         store, page = self._store(), self.page
         sampling = page.sampling or self._begun_sampling(store, page) or self.rooms.settings.sampling
         if not words:
-            self.notice.tell("  ".join(f"{field.name} {getattr(sampling, field.name)}" for field in fields(Sampling)))
+            values = {field.name: getattr(sampling, field.name) for field in fields(Sampling)}
+            told = " · ".join(f"{name} {'none' if value is None else value}" for name, value in values.items())
+            self.notice.tell(f"{told}. Change one with: /set temperature 0.2")
             return
         page.sampling = _changed(sampling, words)
         if page.conversation_id is not None:
@@ -124,9 +137,34 @@ class CommandingScreen(FindingScreen):
         if conversation_id is None:
             raise UsageError("There is nothing to export yet. Send a message first.")
         if not name:
-            raise UsageError("Name a file: /export conversation.md")
+            self._put(f"/export {self._proposed_file(store, conversation_id)}", "Enter writes the conversation to this file.")
+            return
         path = await asyncio.to_thread(_export, store, conversation_id, name)
         self.notice.tell(f"The conversation is in {path}")
+
+    def _proposed_file(self, store: ConversationStore, conversation_id: str) -> str:
+        """A name for the exported file, made of the words of the title."""
+        words = re.findall(r"\w+", store.conversation(conversation_id).summary.title.lower())
+        return f"{'-'.join(words[:8])[:60] or 'conversation'}.md"
+
+    @work(group="dialog", exclusive=True, exit_on_error=False)
+    async def action_ask(self, name: str) -> None:
+        """Ask for what stands behind the slash command `name`, and do it."""
+        from mistral_chat.ui.screens.ask import AskScreen
+
+        command = next(each for each in COMMANDS if each.name == name)
+        value, page = "", self.page
+        try:
+            if name == "export" and page.conversation_id is not None:
+                value = self._proposed_file(self._store(), page.conversation_id)
+            elif name == "system":
+                value = self._system_now()
+            text = await self.app.push_screen_wait(AskScreen(command.title, f"{command.help}: {command.argument}", value))
+            # A system prompt of several lines is shown on one here; Enter alone does not make it so.
+            if text is not None and not (name == "system" and text == one_line(value, 4000).strip()):
+                await getattr(self, f"do_{name}")(text)
+        except MistralChatError as error:
+            self.notice.tell(str(error), trouble=True)
 
     def _store(self) -> ConversationStore:
         if self.store is None:

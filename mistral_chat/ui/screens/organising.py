@@ -47,15 +47,19 @@ class OrganisingScreen(ListingScreen):
             store.rename(chosen, title, by="person")
             self._did("rename", lambda: _give_title(store, before))
             self.list_conversations()
+            self.notice.tell(f"The title is “{title}” now.", offer="F8 undoes it")
 
     def action_pin(self) -> None:
         """Keep a conversation at the top of the list, or no longer: the one under the list's cursor, or the open one."""
         if (chosen := self._chosen("pin")) is None or self.store is None:
             return
-        store, pinned = self.store, self.store.conversation(chosen).summary.pinned
+        store, summary = self.store, self.store.conversation(chosen).summary
+        pinned = summary.pinned
         store.pin(chosen, not pinned)
         self._did("unpin" if pinned else "pin", lambda: store.pin(chosen, pinned))
         self.list_conversations()
+        where = "stands by its day again" if pinned else "stays at the top of the list"
+        self.notice.tell(f"“{summary.title or 'New conversation'}” {where}.", offer="F8 undoes it")
 
     def action_archive(self) -> None:
         """Put a conversation into the archive, or back into the list."""

@@ -14,6 +14,8 @@ from mistral_chat.ui.slash import read
 from mistral_chat.ui.themes import THEMES
 
 if TYPE_CHECKING:
+    from textual.theme import Theme
+
     from mistral_chat.generation import Prompt
     from mistral_chat.ui.preferences import Preferences
     from mistral_chat.ui.rooms import Rooms
@@ -30,6 +32,24 @@ class VisitingScreen(AttachingScreen):
         super().__init__(rooms)
         self._stamp: object = _NEVER
         """The settings' file as it was when it was looked at last."""
+
+    def on_mount(self) -> None:
+        """Keep the colours that are chosen."""
+        self.app.theme_changed_signal.subscribe(self, self._theme_chosen)
+
+    @work(group="settings", exit_on_error=False)
+    async def _theme_chosen(self, theme: Theme) -> None:
+        """Write the colours that were chosen from the list of all commands into the settings, as the settings screen does."""
+        preferences, rooms = self.rooms.preferences, self.rooms
+        if preferences is None or not rooms.saved or theme.name == rooms.settings.theme:
+            return
+        self.rooms = replace(rooms, settings=replace(rooms.settings, theme=theme.name))
+        try:
+            await asyncio.to_thread(preferences.write, "theme", theme.name)
+        except MistralChatError as error:
+            self.notice.tell(f"The colours hold until you quit: {error}", trouble=True)
+        else:
+            self.notice.tell(f"The colours are {theme.name}, the next time too.")
 
     def action_settings(self) -> None:
         """See every setting, and change it."""
