@@ -1,11 +1,13 @@
-"""What the screen costs, measured on the real program in a terminal: `python tests/benchmarks/screen_speed.py [TOKENS]`.
+"""What the screen costs, measured on the real program in a terminal: `python tests/benchmarks/screen_speed.py [--parts …]`.
 
-Prints one table and exits with 1 when a figure is over its limit. Seconds of the processor are the robust figures; times
-depend on what else the machine does, so its load is printed too. Linux only: the figures come from /proc.
+Prints one table and exits with 1 when a figure is over its limit; `--help` names the parts that can be measured alone. Seconds of
+the processor are the robust figures; times depend on what else the machine does, so its load is printed too. Linux only: the
+figures come from /proc.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -186,17 +188,38 @@ def measure_decode(table: Table, folder: Path, rounds: int = 3) -> None:
     table.line("decoding: ratio", screen / headless, "", least=0.97)
 
 
-def main(tokens: int) -> int:
-    """Measure everything, and give 1 when a figure is over its limit."""
+PARTS = {
+    "reply": "a long reply's cost, the memory, and how soon a key is echoed",
+    "opening": "how soon conversations of three lengths are open",
+    "frames": "scrolling, resizing and streaming in a short and in a long conversation",
+    "decode": "the demo model's speed with the screen and without it",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Measure what is asked for, and give 1 when a figure is over its limit."""
+    told = "\n".join(f"  {name:9}{what}" for name, what in PARTS.items())
+    parser = argparse.ArgumentParser(
+        description="Measures what the screen costs.",
+        epilog=f"parts, all of them by default:\n{told}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help="what to measure")
+    parser.add_argument("--tokens", type=int, default=2_000, help="how long the long reply is (2000)")
+    asked = parser.parse_args(arguments)
     sys.stdout.write(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.2f} at the beginning\n")
     table = Table()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        measure_reply(table, folder / "reply", tokens)
-        ids = fill(folder / "long")
-        measure_opening(table, folder / "long", ids)
-        measure_frames(table, folder / "long", ids)
-        measure_decode(table, folder / "decode")
+        if "reply" in asked.parts:
+            measure_reply(table, folder / "reply", asked.tokens)
+        ids = fill(folder / "long") if {"opening", "frames"}.intersection(asked.parts) else {}
+        if "opening" in asked.parts:
+            measure_opening(table, folder / "long", ids)
+        if "frames" in asked.parts:
+            measure_frames(table, folder / "long", ids)
+        if "decode" in asked.parts:
+            measure_decode(table, folder / "decode")
     sys.stdout.write(f"load {os.getloadavg()[0]:.2f} at the end\n")
     sys.stdout.write(f"over the limit: {', '.join(name.strip() for name in table.missed) or 'nothing'}\n")
     return 1 if table.missed else 0
@@ -211,4 +234,4 @@ def _p99(values: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000))
+    sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import select
 import signal
 import struct
@@ -37,6 +38,7 @@ class Seat:
         self._terminal = Terminal(COLUMNS, ROWS)
         self._terminal.run(code, arguments, environ)
         self._letters = cycle(LETTERS)
+        self._rhythm = random.Random(7)
         self._tail = b""
         self.ended = 0.0
         """When the end of the reply was shown, on the monotonic clock."""
@@ -118,11 +120,14 @@ class Seat:
             self._read(left)
 
     def echoes(self, keys: int, gap: float = 0.03) -> list[float]:
-        """Type so many letters with a pause between them, and clear the draft; seconds until each is shown."""
+        """Type so many letters with a pause between them, and clear the draft; seconds until each is shown.
+
+        The pauses are of half to one and a half times `gap`: even ones would fall into step with the drawing of a reply.
+        """
         waits = []
         for letter in (next(self._letters) for _ in range(keys)):
             waits.append(self.time_to(letter.encode(), letter))
-            self.watch(gap)
+            self.watch(gap * self._rhythm.uniform(0.5, 1.5))
         self.press(b"\x15")
         self.watch(gap)
         return waits

@@ -252,6 +252,8 @@ class ChatScreen(UnsavedScreen):
 
     @on(TextArea.Changed, "#composer")
     def _draft_changed(self) -> None:
+        if self.replying:
+            self.transcript.give_way()
         self.list_commands()
         if self._draft_timer is None:
             self._draft_timer = self.set_timer(_DRAFT_SECONDS, self.save_draft)

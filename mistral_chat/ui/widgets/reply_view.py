@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from mistral_chat.ui.markdown import Line, Prose, Reader, blocks, plain, reads_alike
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 _REFRESH: Final = 0.125
 """Seconds between two drawings of a growing reply. More often costs the model speed and the eye nothing."""
+
+_ECHO: Final = 0.06
+"""Seconds after a key in which its letter is drawn first."""
+
+_PATIENCE: Final = 2
+"""How often in a row a reply gives way to keys."""
 
 
 class ReplyView(BlocksView):
@@ -45,6 +52,8 @@ class ReplyView(BlocksView):
         self._reader = Reader()
         self._arrived: list[str] = []
         self._timer: Timer | None = None
+        self._typed = 0.0
+        self._gave_way = 0
         self._text = turn.reply
         if growing:
             self._reader.write(turn.reply[:LARGEST_SHOWN])
@@ -61,12 +70,23 @@ class ReplyView(BlocksView):
         """Draw what arrives, from time to time."""
         if self._growing:
             self.add_class("-streaming" if self._turn.reply else "-waiting")
-            self._timer = self.set_interval(_REFRESH, self.draw)
+            self._timer = self.set_interval(_REFRESH, self._tick)
 
     def write(self, text: str) -> None:
         """Add a streamed piece; it is drawn with the next refresh."""
         self._text += text
         self._arrived.append(text)
+
+    def give_way(self) -> None:
+        """A key was pressed: let its letter be drawn first."""
+        self._typed = time.monotonic()
+
+    def _tick(self) -> None:
+        if self._gave_way < _PATIENCE and time.monotonic() - self._typed < _ECHO:
+            self._gave_way += 1
+            return
+        self._gave_way = 0
+        self.draw()
 
     def draw(self) -> None:
         """Draw what has arrived since the last time."""

@@ -184,6 +184,11 @@ class Transcript(Marking, can_focus=True):
         if self._growing is not None and self._growing.shown.turn_id == turn_id:
             self._growing.reply.write(text)
 
+    def give_way(self) -> None:
+        """A key was pressed: what it brings to the screen comes before more of a growing reply."""
+        if self._growing is not None:
+            self._growing.reply.give_way()
+
     def finish(self, shown: ShownTurn) -> None:
         """Show a turn as it was kept, whether it is mounted or not."""
         self._growing = None
