@@ -113,6 +113,11 @@ class Errands:
         download = self.downloads.get(spec)
         return download if download is not None and download.state == "running" else None
 
+    @property
+    def last(self) -> str:
+        """What a person comes to see: the spec of the newest download that is not done; empty without one."""
+        return next((spec for spec, each in reversed(self.downloads.items()) if each.state != "done"), "")
+
     def fetch(self, weights: ShownWeights) -> Download:
         """Fetch `weights`, going on with what is here; the download that runs already, if one does."""
         running = self.running(weights.spec)

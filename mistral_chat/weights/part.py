@@ -13,6 +13,8 @@ import threading
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Self
 
+from mistral_chat.paths import FILE_MODE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -136,6 +138,7 @@ class Part:
     def _write_claim(self, claim: Claim) -> None:
         fresh = self.claim_path.with_name(self.claim_path.name + ".new")
         fresh.write_text(json.dumps(asdict(claim), indent=1), "utf-8")
+        fresh.chmod(FILE_MODE)
         fresh.replace(self.claim_path)
 
 

@@ -356,6 +356,7 @@ def test_progress_comes_often_and_a_pause_is_quick(library: Library, hub: HubSer
     kept = Part(target(library)).size()
     assert kept >= 1_000_000
     assert library.partials()[0].bytes == kept
+    assert {path.stat().st_mode & 0o077 for path in target(library).parent.iterdir()} == {0}, "others can read it meanwhile"
     hub.behave()
     fetch(library)
     assert ranges(hub) == [kept]

@@ -186,9 +186,9 @@ class WeightsScreen(WeightsTools):
             from mistral_chat.ui.screens.pick import Answer, PickScreen
 
             answers = (
-                Answer("", "Stay", "Look on"),
-                Answer("background", "Go on in the background", "Fetch while you do something else; F7 shows it again"),
-                Answer("pause", "Pause and leave", "What has arrived is kept, and it goes on from there another time"),
+                Answer("", "Stay"),
+                Answer("background", "Go on in the background", "F7 shows it again"),
+                Answer("pause", "Pause and leave", "What has arrived is kept"),
             )
             self.app.push_screen(PickScreen("Leave while the model is being fetched?", "", answers), self._answered)
         elif self._step in (Step.PAUSED, Step.FAILED):

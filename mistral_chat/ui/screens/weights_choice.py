@@ -84,14 +84,13 @@ class WeightsChoice(Screen["str | None"]):
     @work(group="look", exclusive=True, exit_on_error=False)
     async def look(self) -> None:
         """See what is here, what can be had and what is free."""
-        marked = self.listed.marked or self._marked or next(iter(self._under_way()), "")
+        marked = self.listed.marked or self._marked or self._errands.last
         try:
             stock = await asyncio.to_thread(self._shelf.look, self._wanted, self._in_use)
         except MistralChatError as error:
             self._introduce(f"{error.title}. {error}", trouble=True)
             return
-        words = self._under_way()
-        self._stock = replace(stock, weights=tuple(replace(one, under_way=words.get(one.spec, "")) for one in stock.weights))
+        self._stock = replace(stock, weights=tuple(self._with_what_goes_on(one) for one in stock.weights))
         self.listed.show(self._stock, marked)
         self._introduce(*introduction(self._stock, self._wanted, self._problem, first=self._in_use is None))
         self.status.tell(state=free(self._stock))
@@ -99,21 +98,26 @@ class WeightsChoice(Screen["str | None"]):
             self._show(Step.CHOOSING)
             self.listed.focus()
 
-    def _under_way(self) -> dict[str, str]:
-        """What is being done to weights, by their spec."""
-        words = {check.spec: f"checking {int(check.share * 100)} %" for check in self._errands.checks.values()}
-        for download in self._errands.downloads.values():
-            if download.state == "running":
-                words[download.spec] = "fetching" if download.share is None else f"fetching {int(download.share * 100)} %"
-        return words
+    def _with_what_goes_on(self, weights: ShownWeights) -> ShownWeights:
+        """`weights`, with how far their download or their check is."""
+        if check := self._errands.checks.get(weights.spec):
+            return replace(weights, under_way=f"checking {int(check.share * 100)} %")
+        download = self._errands.running(weights.spec)
+        if download is None:
+            return replace(weights, under_way="")
+        here, total = download.arrival.here, download.arrival.total
+        if download.share is None or total is None:
+            return replace(weights, under_way="fetching")
+        words = f"fetching {int(download.share * 100)} %"
+        return replace(weights, under_way=words, arrived=here, size=total, exact=True)
 
     def _refresh(self, spec: str) -> None:
         """Show how far what is being done to the weights `spec` is."""
         weights = self._stock.find(spec)
         if weights is None:
             return
-        changed = replace(weights, under_way=self._under_way().get(spec, ""))
-        if changed != weights:
+        changed = self._with_what_goes_on(weights)
+        if changed.under_way != weights.under_way:
             self._stock = replace(
                 self._stock, weights=tuple(changed if each is weights else each for each in self._stock.weights)
             )

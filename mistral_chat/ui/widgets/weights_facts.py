@@ -31,6 +31,9 @@ class WeightsFacts(VerticalScroll):
         yield Static(id="facts-name", markup=False)
         yield Static(id="facts", markup=False)
 
+    _spec = ""
+    """What is shown; how far its download is changes under the reader's eyes, and must not scroll."""
+
     def show(self, weights: ShownWeights, stock: Stock) -> None:
         """Show what is known of `weights`."""
         heading = one_line(f"{weights.title} {weights.quantization}".strip(), _LONGEST)
@@ -41,7 +44,9 @@ class WeightsFacts(VerticalScroll):
             *(_fact(name, text) for name, text in _facts(weights, stock) if text),
         ]
         self.query_one("#facts", Static).update(Content("\n").join([line for line in lines if line]))
-        self.scroll_home(animate=False)
+        if weights.spec != self._spec:
+            self._spec = weights.spec
+            self.scroll_home(animate=False)
 
 
 def missing_room(weights: ShownWeights, stock: Stock) -> int:

@@ -146,7 +146,7 @@ def _options(stock: Stock) -> list[Option]:
 
 
 def _stands_out(weights: ShownWeights, stock: Stock) -> bool:
-    return weights.recommended or bool(weights.under_way) or weights.spec == stock.chosen
+    return weights.recommended or bool(weights.under_way or weights.arrived) or weights.spec == stock.chosen
 
 
 def _heading(weights: ShownWeights) -> str:
