@@ -18,8 +18,8 @@ from mistral_chat.engine.llama.cache import Cache
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.generation import Cancel, Completion, Delta, Event, Prefill, PromptTurn, Sampling
 
-STOPS = int(os.environ.get("MISTRAL_CHAT_TEST_STOPS", "40"))
-"""How many random stops are tried; MISTRAL_CHAT_TEST_STOPS=200 is the full measure."""
+STOPS = int(os.environ.get("MISTRAL_CHAT_TEST_STOPS", "200"))
+"""How many random stops are tried."""
 
 
 @pytest.fixture(scope="module")
