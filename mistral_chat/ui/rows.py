@@ -87,6 +87,11 @@ class Rows(ABC):
             self._laid = self.count
         return self._rows
 
+    @property
+    def laid(self) -> Laid:
+        """All that is laid out."""
+        return Laid(self._width, self._laid, self._rows)
+
     def first(self, lines: int) -> Laid:
         """Give what is laid out of the first `lines` lines."""
         lines = min(lines, self._laid)
@@ -174,7 +179,7 @@ class LineRows(Rows):
         pairs = zip(self.lines, before.lines, strict=False)
         same = next((y for y, (new, old) in enumerate(pairs) if not _is_same(new, old)), min(self.count, before.count))
         if same == self.count == before.count:
-            self.take(before.first(same + 1))
+            self.take(before.laid)
             return None
         return self.take(before.first(same))
 
@@ -268,7 +273,7 @@ class TableRows(Rows):
         mine, theirs = (chain(table.header, *table.rows) for table in (self.table, before.table))
         if not all(new.is_same(old) for new, old in zip(mine, theirs, strict=True)):
             return 0
-        self.take(before.first(self.count))
+        self.take(before.laid)
         return None
 
     def _row(self, cells: Sequence[Content], widths: Sequence[int], y: int) -> Iterator[Row]:

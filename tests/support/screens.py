@@ -17,6 +17,7 @@ from mistral_chat.ui.app import MistralChatApp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from textual.pilot import Pilot
 
@@ -133,6 +134,11 @@ class Stage:
             parent = self.store.add_turn(conversation, user, parent_id=parent, model="model")
             self.store.finish_reply(parent, reply, finish_reason="stop")
         return conversation
+
+
+def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
+    """The stage's app with a person in front of it, who sees notices and tooltips too."""
+    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") -> None:

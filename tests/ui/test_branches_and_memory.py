@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from support.screens import PAUSE, Stage, answered, drawn, ready, say, spoken, until
+from support.screens import PAUSE, Stage, answered, drawn, ready, run, say, spoken, until
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     import pytest
-    from textual.pilot import Pilot
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 def replies(stage: Stage) -> list[str]:

@@ -6,19 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import PAUSE, Stage, answered, drawn, furnished, ready, say, until
+from support.screens import PAUSE, Stage, answered, drawn, furnished, ready, run, say, until
 
 from mistral_chat.errors import EngineLoadFailed, WeightsNotFound
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
-
-    from textual.pilot import Pilot
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 async def test_a_message_is_answered_and_kept() -> None:
