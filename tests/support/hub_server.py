@@ -262,7 +262,8 @@ class _Exchange(BaseHTTPRequestHandler):
         if self.server.hub.silent_about_hashes and self.command == "GET":
             facts = {}
         if on_hub:
-            facts |= {"X-Xet-Hash": content.sha256, "Location": f"{self.server.hub.store}/store{self.path}?signature=secret"}
+            place = f"{self.server.hub.store}/store{urlsplit(self.path).path}?signature=secret"
+            facts |= {"X-Xet-Hash": content.sha256, "Location": place}
             return self._status(302, facts)
         return self._body(content, fault, facts)
 
@@ -308,7 +309,7 @@ class _Exchange(BaseHTTPRequestHandler):
                     block[place] ^= 0xFF
                 self.connection.sendall(block)
                 sent += len(block)
-                if fault.rate:
+                if fault.rate and sent < count:
                     time.sleep(len(block) / fault.rate)
             yield sent
 

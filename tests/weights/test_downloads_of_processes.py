@@ -73,6 +73,15 @@ def test_kills_at_random_moments_lose_nothing(hub: HubServer, models_dir: Path, 
     assert {path.name for path in target.parent.iterdir()} <= {FILE, f".{FILE}.lock"}, "kills left something behind"
 
 
+def test_the_proxy_is_asked_for_the_file_and_nobody_for_anything_else(hub: HubServer, models_dir: Path, content: bytes) -> None:
+    """The name `hub.invalid` leads nowhere but through the proxy, which here is the hub itself."""
+    names = {"HTTP_PROXY": hub.endpoint, "http_proxy": hub.endpoint, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    assert run(hub, models_dir, HF_ENDPOINT="http://hub.invalid", **names) == (0, f"done {SIZE}")
+    assert (models_dir / REPOSITORY / FILE).read_bytes() == content
+    assert all("/resolve/" in seen.path for seen in hub.seen), "something else than the file was asked for"
+    assert {seen.headers["host"] for seen in hub.seen if seen.origin == "hub"} == {"hub.invalid"}
+
+
 def test_two_processes_fetch_the_file_once(hub: HubServer, models_dir: Path, content: bytes) -> None:
     hub.misbehave(Fault(rate=SIZE / 2))
     children = [begin(hub, models_dir) for _ in range(2)]
