@@ -45,7 +45,7 @@ class AskScreen(ModalScreen["str | None"]):
         with Vertical(classes="dialog"):
             yield Static(Content(one_line(self._heading)), classes="heading")
             yield Static(Content(clean(self._about)), classes="explained")
-            yield AskInput(one_line(self._value, _LONGEST), select_on_focus=True)
+            yield AskInput(one_line(self._value, _LONGEST), select_on_focus=True, compact=True)
             with Horizontal(classes="buttons"):
                 yield Button("Do it", variant="primary", id="do", compact=True)
                 yield Button("Cancel", id="cancel", compact=True)
