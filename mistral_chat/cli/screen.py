@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mistral_chat.app")
 
-_COLLECTING: Final = (10_000, 10, 50)
+_COLLECTING: Final = (5_000, 5, 20)
 """How seldom garbage is looked for, as `gc.set_threshold` takes it. A screen that is drawn makes many objects and hardly any
 garbage; by Python's own numbers the search would hold up a key in a hundred for a tenth of a second while a reply grows."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from threading import Thread
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from mistral_chat.ui.markdown import Line, Prose, Reader, blocks, plain, reads_alike
+from mistral_chat.ui.code import highlighted
+from mistral_chat.ui.markdown import Code, Line, Prose, Reader, blocks, plain, reads_alike
 from mistral_chat.ui.widgets.blocks_view import BlocksView
 from mistral_chat.ui.widgets.message_view import LARGEST_SHOWN
 
@@ -54,6 +56,7 @@ class ReplyView(BlocksView):
         self._timer: Timer | None = None
         self._typed = 0.0
         self._gave_way = 0
+        self._prepared = {""}
         self._text = turn.reply
         if growing:
             self._reader.write(turn.reply[:LARGEST_SHOWN])
@@ -110,7 +113,15 @@ class ReplyView(BlocksView):
         self._show_ended(self._reader.finished + self._reader.open if as_read else blocks(turn.reply[:LARGEST_SHOWN]), turn)
 
     def _show_read(self, known: int) -> None:
-        """Show what the reader has, when the first `known` blocks are shown already. Code that may still grow has no colours."""
+        """Show what the reader has, when the first `known` blocks are shown already.
+
+        Code that may still grow has no colours; what knows its language is brought in meanwhile, which takes a tenth of a second
+        that keys would wait for.
+        """
+        for block in self._reader.open:
+            if isinstance(block, Code) and block.language not in self._prepared:
+                self._prepared.add(block.language)
+                Thread(target=highlighted, args=("", block.language), name="colours", daemon=True).start()
         finished = [(block, True) for block in self._reader.finished[known:]]
         self.put(known, finished + [(block, False) for block in self._reader.open])
 
