@@ -52,7 +52,7 @@ class Download:
         if arrival.stage == "downloading" and arrival.speed > 0:
             parts.append(f"{size(arrival.speed)}/s")
             parts.append(f"{duration(arrival.seconds_left)} left" if arrival.seconds_left is not None else "")
-        return "   ".join(part for part in (*parts, arrival.note) if part)
+        return ", ".join(part for part in (*parts, arrival.note) if part)
 
     def note(self, arrival: Arrival) -> None:
         """Take in where it stands. Until the hub has answered, what was known before holds."""

@@ -86,6 +86,12 @@ class FirstRun:
         return isinstance(screen, WeightsScreen) and screen.is_mounted and screen.listed.marked is not None
 
 
+def point_at(first: FirstRun, spec: str) -> None:
+    """Put the cursor of the list on the weights `spec`."""
+    listed = first.weights.listed
+    listed.highlighted = next(place for place, option in enumerate(listed.options) if option.id == spec)
+
+
 def rows(app: MistralChatApp) -> str:
     """Everything that stands on the screen now, row by row."""
     strips = app.screen._compositor.render_strips()

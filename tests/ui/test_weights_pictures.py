@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.hub_server import HubServer
 from support.screens import until
-from support.shelves import GB, FirstRun, StillShelf, usual_stock
+from support.shelves import GB, FirstRun, StillShelf, here, point_at, rows, usual_stock
 
 from mistral_chat.errors import DownloadFailed
+from mistral_chat.ui.screens.confirm import ConfirmScreen
+from mistral_chat.ui.screens.pick import PickScreen
 from mistral_chat.ui.shelf import Arrival, Stock
 
 if TYPE_CHECKING:
@@ -83,6 +85,48 @@ async def asked(pilot: Pilot[Any], first: FirstRun) -> None:
     await pilot.pause()
 
 
+async def behind(pilot: Pilot[Any], first: FirstRun) -> None:
+    """The download goes on behind the list."""
+    await fetching(pilot, first)
+    await pilot.press("b")
+    await until(pilot, lambda: first.choosing and "fetching 40 %" in rows(first.app))
+
+
+async def waited_for(pilot: Pilot[Any], first: FirstRun) -> None:
+    """The download goes on behind a chat that has no model yet."""
+    await behind(pilot, first)
+    first.chat.composer.cursor_blink = False
+    await pilot.press("escape")
+    await until(pilot, lambda: first.chat.is_current and "⟳ fetching 40%" in rows(first.app))
+
+
+async def checking(pilot: Pilot[Any], first: FirstRun) -> None:
+    point_at(first, "demo")
+    await pilot.press("v")
+    await until(pilot, lambda: "checking 60 %" in rows(first.app))
+
+
+async def more(pilot: Pilot[Any], first: FirstRun) -> None:
+    point_at(first, "ours")
+    await pilot.pause()
+    await pilot.press("m")
+    await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
+
+
+async def formats(pilot: Pilot[Any], first: FirstRun) -> None:
+    point_at(first, "ours")
+    await pilot.pause()
+    await pilot.press("f")
+    await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
+
+
+async def removing(pilot: Pilot[Any], first: FirstRun) -> None:
+    point_at(first, "ours")
+    await pilot.pause()
+    await pilot.press("delete")
+    await until(pilot, lambda: isinstance(first.app.screen, ConfirmScreen))
+
+
 @pytest.mark.parametrize("theme", ["mistral-dark", "mistral-light"])
 @pytest.mark.parametrize("size", [NARROW, MEDIUM, WIDE], ids=str)
 def test_the_first_run(paint: Callable[..., None], size: tuple[int, int], theme: str) -> None:
@@ -93,6 +137,30 @@ def test_the_first_run(paint: Callable[..., None], size: tuple[int, int], theme:
 @pytest.mark.parametrize("act", [fetching, paused, asked], ids=["at-40-percent", "paused", "asked-before-leaving"])
 def test_a_download(paint: Callable[..., None], size: tuple[int, int], act: Act) -> None:
     paint(size, act)
+
+
+@pytest.mark.parametrize("size", [NARROW, MEDIUM], ids=str)
+@pytest.mark.parametrize("act", [behind, waited_for], ids=["behind-the-list", "behind-a-chat-without-a-model"])
+def test_a_download_in_the_background(paint: Callable[..., None], size: tuple[int, int], act: Act) -> None:
+    paint(size, act)
+
+
+@pytest.mark.parametrize("size", [NARROW, MEDIUM], ids=str)
+@pytest.mark.parametrize("act", [checking, more, formats, removing], ids=["checking", "more", "formats", "removing"])
+def test_what_can_be_done_with_a_model(paint: Callable[..., None], size: tuple[int, int], act: Act) -> None:
+    ours = here(
+        "Mistral 7B Instruct v0.3",
+        "our folder",
+        spec="ours",
+        quantization="Q4_K_M",
+        size=4_372_812_000,
+        needs=(4_372_812_000, 537_000_000, 280_000_000),
+        frees=4_372_812_000,
+        prompt_format="mistral-v3",
+        verified=True,
+    )
+    stock = usual_stock()
+    paint(size, act, stock=replace(stock, weights=(ours, *stock.weights), in_use="demo"))
 
 
 @pytest.mark.parametrize("size", [NARROW, MEDIUM], ids=str)

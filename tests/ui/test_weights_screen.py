@@ -8,7 +8,7 @@ import pytest
 from support.hostile import STRINGS, dangerous
 from support.hub_server import Fault, HubServer
 from support.screens import until
-from support.shelves import GB, SIZE, FirstRun, StillShelf, here, offered, rows, until_drawn, usual_stock
+from support.shelves import GB, SIZE, FirstRun, StillShelf, here, offered, point_at, rows, until_drawn, usual_stock
 from support.tiny_files import gguf_bytes
 
 from mistral_chat.ui.screens.confirm import ConfirmScreen
@@ -53,11 +53,6 @@ async def stalled(pilot: Pilot[Any], first: FirstRun) -> None:
     await until(pilot, lambda: first.choosing)
     await pilot.press("enter")
     await until_drawn(pilot, "1.0 of 3.0 MB")
-
-
-def point_at(first: FirstRun, spec: str) -> None:
-    listed = first.weights.listed
-    listed.highlighted = next(place for place, option in enumerate(listed.options) if option.id == spec)
 
 
 async def test_the_first_run_leads_from_nothing_to_a_reply(first: FirstRun) -> None:

@@ -90,6 +90,7 @@ class BackgroundScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Show what goes on, and keep showing it."""
+        self._tell("")
         self._show()
         self.query_one(JobList).focus()
         self.set_interval(_TICK, self._show)
@@ -146,5 +147,5 @@ def _lines(job: Job) -> Content:
     """What it is and what it is done to, and under it how far it is."""
     heading = Content.assemble((one_line(job.name, 20), "bold"), "  ", (one_line(job.about, _WIDEST - 22), "$foreground 65%"))
     far = [f"{int(job.share * 100)} %" if job.share is not None else "", one_line(job.detail, _WIDEST - 10)]
-    line = "   ".join(part for part in far if part) or "under way"
-    return Content("\n  ").join([heading, Content.styled(line, "$text-accent")])
+    line = ", ".join(part for part in far if part) or "under way"
+    return Content("\n ").join([heading, Content.styled(line, "$text-accent")])

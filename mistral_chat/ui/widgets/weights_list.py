@@ -111,6 +111,10 @@ class WeightsList(OptionList):
         if event.chain >= _DOUBLE:
             self.action_select()
 
+    def on_resize(self) -> None:
+        """Keep the cursor in view when a notice takes room away."""
+        self.call_after_refresh(self.scroll_to_highlight)
+
     def _show_heading(self) -> None:
         """Show the heading above the first weights, which the cursor never reaches."""
         if self.highlighted is not None and self.highlighted <= 1:
