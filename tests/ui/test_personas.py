@@ -128,7 +128,7 @@ async def test_without_personas_it_is_told_how_to_add_one() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press("alt+r")
-        await until(pilot, lambda: "Add one to config.yaml" in stage.screen.notice.text)
+        await until(pilot, lambda: "Add one in the settings: F12" in stage.screen.notice.text)
 
 
 async def test_the_list_draws_no_escape_sequence_and_no_markup() -> None:

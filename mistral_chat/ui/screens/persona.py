@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import on
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from mistral_chat.ui.screens.choice import ChoiceScreen
 from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
@@ -31,27 +30,9 @@ class PersonaList(OptionList):
     HELP = "## Personas\n\n**Enter** takes what is marked. **Escape** goes back.\n"
 
 
-class PersonaScreen(ModalScreen["str | None"]):
+class PersonaScreen(ChoiceScreen):
     """Shows the personas; ends with the name that was chosen, with an empty one for none, or with None to leave it as it is."""
 
-    CSS_PATH = "dialog.tcss"
-    DEFAULT_CSS = """
-    PersonaScreen {
-        align: center middle;
-
-        .dialog { max-height: 90%; padding: 1 2 0 2; }
-        OptionList {
-            height: auto;
-            max-height: 60vh;
-            margin-bottom: 1;
-            background: $surface;
-            scrollbar-size-vertical: 1;
-
-            &:focus { background-tint: transparent; }
-            &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; }
-        }
-    }
-    """
     HELP = "## Persona\n\n**Enter** takes what is marked, **Escape** leaves everything as it is.\n"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", tooltip="Change nothing", id="persona.cancel"),
@@ -64,11 +45,13 @@ class PersonaScreen(ModalScreen["str | None"]):
         self._personas = personas
         self._held = held
 
-    def compose(self) -> ComposeResult:
-        """A heading and the list."""
-        with Vertical(classes="dialog"):
-            yield Static("Who is the model in this conversation?", classes="heading", markup=False)
-            yield PersonaList(*(Option(self._lines(name)) for name in self._names), markup=False, compact=True)
+    def above(self) -> ComposeResult:
+        """What is asked."""
+        yield Static("Who is the model in this conversation?", classes="heading", markup=False)
+
+    def choices(self) -> OptionList:
+        """Nobody, and every persona."""
+        return PersonaList(*(Option(self._lines(name)) for name in self._names), markup=False, compact=True)
 
     def on_mount(self) -> None:
         """Begin at the persona that is held now."""
@@ -76,12 +59,9 @@ class PersonaScreen(ModalScreen["str | None"]):
         names.highlighted = self._names.index(self._held) if self._held in self._names else 0
         names.focus()
 
-    def action_leave(self) -> None:
-        """Change nothing."""
-        self.dismiss(None)
-
     @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
+    def _chosen_name(self, event: OptionList.OptionSelected) -> None:
+        event.prevent_default()  # a persona may be called anything, and no name at all is one of the choices
         self.dismiss(self._names[event.option_index])
 
     def _lines(self, name: str) -> Content:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from textual import on
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from mistral_chat.ui.screens.choice import ChoiceScreen
 from mistral_chat.ui.text import literal_line
 
 if TYPE_CHECKING:
@@ -31,25 +29,13 @@ class DeedList(OptionList):
     HELP = "## What to do\n\n**Enter** does what is marked. **Escape** goes back.\n"
 
 
-class TurnScreen(ModalScreen["str | None"]):
+class TurnScreen(ChoiceScreen):
     """Shows what can be done with a turn; ends with the action that was chosen, or None."""
 
-    CSS_PATH = "dialog.tcss"
     DEFAULT_CSS = """
     TurnScreen {
-        align: center middle;
-
-        .dialog { max-height: 90%; padding: 1 2 0 2; }
         .cost { color: $foreground 65%; margin-bottom: 1; height: auto; }
-        OptionList {
-            height: auto;
-            margin-bottom: 1;
-            background: $surface;
-            scrollbar-size-vertical: 1;
-
-            &:focus { background-tint: transparent; }
-            &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
-        }
+        OptionList { max-height: 100%; }
     }
     """
     HELP = "## A turn\n\n**Enter** does what is marked, **Escape** goes back.\n"
@@ -72,22 +58,15 @@ class TurnScreen(ModalScreen["str | None"]):
         self._code = code
         self._keys = keys
 
-    def compose(self) -> ComposeResult:
-        """The turn, what it takes, and the list."""
-        with Vertical(classes="dialog"):
-            yield Static(literal_line(self._turn.turn.user, 56), classes="heading")
-            yield Static(self._cost(), classes="cost", markup=False)
-            yield DeedList(
-                *(Option(self._line(text, action), id=action) for action, text in self._deeds()), markup=False, compact=True
-            )
+    def above(self) -> ComposeResult:
+        """The turn, and what it takes."""
+        yield Static(literal_line(self._turn.turn.user, 56), classes="heading")
+        yield Static(self._cost(), classes="cost", markup=False)
 
-    def action_leave(self) -> None:
-        """Do nothing."""
-        self.dismiss(None)
-
-    @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(event.option_id)
+    def choices(self) -> OptionList:
+        """What can be done with it, each with its key."""
+        options = [Option(self._line(text, action), id=action) for action, text in self._deeds()]
+        return DeedList(*options, markup=False, compact=True)
 
     def _cost(self) -> str:
         turn = self._turn.turn
