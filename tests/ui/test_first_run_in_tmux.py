@@ -27,28 +27,33 @@ REPOSITORY, FILE = "acme/demo-GGUF", "demo-Q4_1.gguf"
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, demo_weights: Path, own_folders: Path) -> Iterator[Tmux]:
-    if shutil.which("tmux") is None:
-        pytest.skip("tmux is not installed, and this test plays in one")
+def hub(demo_weights: Path) -> Iterator[HubServer]:
     with HubServer() as hub:
         hub.add(REPOSITORY, FILE, demo_weights)
         hub.misbehave(Fault(rate=40_000_000))
-        settings = tmp_path / "config.yaml"
-        settings.write_text(
-            "model: pocket\n"
-            "sampling: {max_tokens: 12, seed: 1}\n"
-            f"models:\n  catalog:\n    pocket: {{repository: {REPOSITORY}, file: {FILE}}}\n",
-            encoding="utf-8",
-        )
-        environ = {
-            "HF_ENDPOINT": hub.endpoint,
-            "MISTRAL_CHAT_CONFIG": str(settings),
-            "MISTRAL_CHAT_DATA_DIR": str(tmp_path / "data"),
-        }
-        terminal = Tmux(tmp_path / "tmux", (60, 20))
-        terminal.start(shlex.join([sys.executable, "-m", "mistral_chat"]), environ)
-        yield terminal
-        terminal.close()
+        yield hub
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, hub: HubServer, own_folders: Path) -> Iterator[Tmux]:
+    if shutil.which("tmux") is None:
+        pytest.skip("tmux is not installed, and this test plays in one")
+    settings = tmp_path / "config.yaml"
+    settings.write_text(
+        "model: pocket\n"
+        "sampling: {max_tokens: 12, seed: 1}\n"
+        f"models:\n  catalog:\n    pocket: {{repository: {REPOSITORY}, file: {FILE}}}\n",
+        encoding="utf-8",
+    )
+    environ = {
+        "HF_ENDPOINT": hub.endpoint,
+        "MISTRAL_CHAT_CONFIG": str(settings),
+        "MISTRAL_CHAT_DATA_DIR": str(tmp_path / "data"),
+    }
+    terminal = Tmux(tmp_path / "tmux", (60, 20))
+    terminal.start(shlex.join([sys.executable, "-m", "mistral_chat"]), environ)
+    yield terminal
+    terminal.close()
 
 
 def test_from_nothing_to_the_first_reply(terminal: Tmux, tmp_path: Path, demo_weights: Path) -> None:
@@ -76,6 +81,36 @@ def test_from_nothing_to_the_first_reply(terminal: Tmux, tmp_path: Path, demo_we
         path for path in (tmp_path / "data" / "models").rglob("*") if path.is_file() and path.name.endswith((".gguf", ".part"))
     ]
     assert [path.name for path in files] == [FILE]
+    store.close()
+
+
+def test_chatting_with_the_demo_while_a_model_is_fetched(terminal: Tmux, hub: HubServer, tmp_path: Path) -> None:
+    """Whoever fetches gigabytes has something to do meanwhile, and loses nothing of either by quitting."""
+    hub.behave()
+    hub.misbehave(Fault(stall_after=40_000_000, times=1))
+    terminal.wait_for("Asked for", "disk free")
+    terminal.press("Enter")
+    terminal.wait_for("40.0 of 98.4 MB")
+    terminal.press("Escape")
+    terminal.wait_for("Go on in the background")
+    terminal.press("Down", "Enter")
+    terminal.wait_for("Being fetched", "fetching 40 %")
+    terminal.press("Down", "Down")
+    terminal.wait_for("From: demo package")
+    terminal.press("Enter")
+    terminal.wait_for("ready", "⟳ fetching 40%")
+    terminal.write("Say hello.")
+    terminal.press("Enter")
+    store = ConversationStore(open_database(tmp_path / "data" / "conversations.db", now=_now), now=_now)
+    assert _finished_reply(store)
+    hub.cut_the_silent()
+    terminal.wait_for("is here.", "F7 and Enter")
+    terminal.press("F7")
+    terminal.wait_for("our folder", "in use")
+    terminal.press("Enter")
+    terminal.wait_for("pocket", "ready")
+    terminal.press("C-q")
+    assert terminal.wait_for_the_end() == "0"
     store.close()
 
 
