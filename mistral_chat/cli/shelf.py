@@ -124,7 +124,7 @@ class ProgramShelf:
         from mistral_chat.weights.keeping import verify
 
         library = self._program.library()
-        verdicts = verify(library, library.find(spec), stop=stop, tell=tell)
+        verdicts = verify(library, library.find(spec, even_damaged=True), stop=stop, tell=tell)
         answers = {verdict.right for verdict in verdicts}
         return False if False in answers else None if not answers or None in answers else True
 
@@ -148,7 +148,7 @@ class ProgramShelf:
         from mistral_chat.weights.library import AUTOMATIC
 
         program = self._program
-        weights = program.library().find(spec).name
+        weights = program.library().find(spec, even_damaged=True).name
         program.formats[weights] = name
         told = "Its prompt format is found by itself" if name == AUTOMATIC else f"Its prompt format is {name}"
         if not self._saved:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,9 @@ from support.programs import echo_program
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 from mistral_chat.cli.shelf import ProgramShelf
+from mistral_chat.ui.screens.weights_words import FORMATS
 from mistral_chat.weights.fit import Memory
+from mistral_chat.weights.record import Check
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,3 +149,51 @@ def test_fetching_tells_where_it_stands_and_remembers_what_was_begun(tmp_path: P
 
 def test_the_machine_is_asked_for_its_memory(program: Program) -> None:
     assert ProgramShelf(program).look(DEFAULT, None).weights
+
+
+def test_what_removing_frees_is_known_before_and_is_what_it_frees(program: Program, tmp_path: Path) -> None:
+    """The question before weights are removed must not promise room that a second name keeps."""
+    folder = program.paths.models_dir
+    alone, linked = put(folder / "alone.gguf"), put(folder / "linked.gguf")
+    (tmp_path / "elsewhere.gguf").hardlink_to(linked)
+    frees = {weights.source: weights.frees for weights in look(program).weights if weights.place}
+    assert (frees[str(alone)], frees[str(linked)]) == (200_000, 0)
+    shelf = ProgramShelf(program)
+    assert [shelf.remove(str(path)) for path in (alone, linked)] == [200_000, 0]
+    assert not alone.exists()
+    assert (tmp_path / "elsewhere.gguf").exists()
+    assert frees.get(str(next(weights.source for weights in look(program).weights if weights.spec == "demo"))) is None
+
+
+def test_weights_are_held_against_the_hash_that_is_stated(program: Program) -> None:
+    path = put(program.paths.models_dir / "mine.gguf")
+    shelf, read = ProgramShelf(program), list[int]()
+    assert shelf.check(str(path), threading.Event(), read.append) is None, "nobody states what it should be"
+    assert read[-1] == 200_000
+    library = program.library()
+    for expected, right in ((library.record.of(path).sha256, True), ("0" * 64, False)):  # type: ignore[union-attr]  # just made
+        library.record.add(path, Check.of(path, "", expected))
+        assert shelf.check(str(path), threading.Event(), read.append) is right
+    stopped = threading.Event()
+    stopped.set()
+    assert shelf.check(str(path), stopped, read.append) is None
+
+
+def test_a_prompt_format_is_written_where_settings_may_be_and_holds_at_once_in_any_case(program: Program) -> None:
+    put(program.paths.models_dir / "mine.gguf")
+    settings = program.paths.config_file
+    unsaved = ProgramShelf(program, saved=False)
+    assert "Nothing is saved" in unsaved.keep_format("mine", "chatml")
+    assert not settings.exists(), "a run that saves nothing wrote the settings"
+    assert program.library().find("mine").prompt_format == "chatml"
+    assert next(weights for weights in look(program).weights if weights.title == "mine.gguf").prompt_format == "chatml"
+    shelf = ProgramShelf(program)
+    assert str(settings) in shelf.keep_format("mine", "mistral-v1")
+    assert replace(program).settings.models.formats == {"mine.gguf": "mistral-v1"}
+    assert shelf.keep_format("mine", "automatic").startswith("Its prompt format is found by itself")
+    assert replace(program).settings.models.formats == {}
+    assert program.library().find("mine").prompt_format is None
+    settings.write_text("models: [broken", encoding="utf-8")
+    assert "in this run" in shelf.keep_format("mine", "chatml"), "settings that cannot be used do not stop it"
+    assert shelf.formats()[0] == "automatic"
+    assert set(shelf.formats()) == set(FORMATS), "each format is explained"
