@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
-from mistral_chat.errors import DownloadFailed, MistralChatError
+from mistral_chat.errors import DownloadFailed
 from mistral_chat.paths import private_folder
 from mistral_chat.weights.part import Part, Remote, abandoned_parts
 from mistral_chat.weights.patience import Attempts, Stopped
@@ -115,11 +115,11 @@ class Fetch:
             self._tell("done", "")
         except Stopped:
             self._tell("paused", "")
-        except MistralChatError as error:
-            self._error = error
         except OSError as error:
             self._error = DownloadFailed(f"{self._folder} cannot be written ({error.strerror or error}).")
             self._error.__cause__ = error
+        except Exception as error:  # noqa: BLE001 (whatever it is, `progress` raises it where somebody waits)
+            self._error = error
 
     def _fetch_alone(self) -> None:
         first = self._targets[0]

@@ -18,7 +18,9 @@ from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 from mistral_chat.errors import DownloadFailed, NotEnoughDisk, WeightsError, WeightsNotFound
 from mistral_chat.weights.catalog import Catalog
-from mistral_chat.weights.keeping import pull
+from mistral_chat.weights.download import Hub
+from mistral_chat.weights.fetch import Fetch
+from mistral_chat.weights.keeping import offer_for, pull
 from mistral_chat.weights.library import Library
 from mistral_chat.weights.part import Part
 from mistral_chat.weights.patience import Patience
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from mistral_chat.weights.part import Remote
     from mistral_chat.weights.progress import Progress
 
 SIZE = 3_000_000
@@ -71,6 +74,22 @@ def test_a_file_arrives_whole_verified_and_read_only(library: Library, hub: HubS
     left = {path.name for path in library.models_dir.rglob("*") if path.is_file()}
     assert left <= {FILE, f".{FILE}.lock", "checked.json"}
     assert hub.bytes_sent() == SIZE
+
+
+def test_what_nobody_foresaw_is_raised_and_never_taken_for_an_end(library: Library, hub: HubServer, content: bytes) -> None:
+    """A download that only ended would leave a person without a model and without a word."""
+    offer = offer_for(library, SPEC)
+
+    def finished(path: Path, remote: Remote, digest: str) -> None:
+        raise ZeroDivisionError
+
+    places = Hub(environ=library.environ, home=library.home, patience=QUICK)
+    download = Fetch(
+        offer, [library.target(offer)], folder=library.models_dir, hub=places, stop=threading.Event(), finished=finished
+    )
+    with pytest.raises(ZeroDivisionError):
+        list(download.progress())
+    assert target(library).read_bytes() == content
 
 
 def test_every_folder_that_a_first_download_makes_is_the_persons_own(
