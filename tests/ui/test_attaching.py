@@ -39,12 +39,12 @@ async def test_a_file_is_shown_with_its_cost_and_sent_with_the_message(notes: Pa
     async with run(stage, size) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, f"/attach {notes}")
-        await until(pilot, lambda: "my notes.txt  0.0 kB" in drawn(stage))
+        await until(pilot, lambda: "my notes.txt  19 bytes" in drawn(stage))
         assert "tokens" in drawn(stage)
         await spoken(pilot, stage, "What do I need?")
         (turn,) = stage.store.path(stage.store.latest() or "")
         assert turn.turn.user == "my notes.txt\n```\nbuy bread\nand salt\n```\n\nWhat do I need?"
-        assert "0.0 kB" not in drawn(stage)
+        assert "19 bytes" not in drawn(stage)
 
 
 @pytest.mark.parametrize("form", ["{}", "'{}'", '"{}"'])

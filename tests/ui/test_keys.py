@@ -70,12 +70,16 @@ def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None
         assert known[binding.id].action == binding.action, f"two keys are called {binding.id}"
 
 
-@pytest.mark.parametrize("widget", [each for each in ours() if each.can_focus and not each.__subclasses__()], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "widget", [each for each in ours() if each.can_focus and not each.__subclasses__()], ids=lambda each: each.__name__
+)
 def test_everything_that_can_have_the_focus_has_help_of_its_own(widget: type[Widget]) -> None:
     assert widget.HELP, f"F1 says nothing about {widget.__name__}"
 
 
-@pytest.mark.parametrize("screen", [each for each in ours() if issubclass(each, Screen) and not each.__subclasses__()], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "screen", [each for each in ours() if issubclass(each, Screen) and not each.__subclasses__()], ids=lambda each: each.__name__
+)
 def test_every_screen_has_help_for_what_is_not_of_our_making(screen: type[Widget]) -> None:
     # Buttons are Textual's: the help of the screen around them stands for them.
     assert screen.HELP, f"F1 says nothing about {screen.__name__}"
@@ -209,3 +213,15 @@ async def test_keys_written_into_the_file_by_hand_hold_without_a_new_start(tmp_p
         stage.screen.look_around()
         await until(pilot, lambda: "the settings are as they were" in stage.screen.notice.text)
         assert stage.screen.rooms.settings.keymap["chat.rename"] == "alt+n"
+
+
+async def test_what_is_told_names_the_keys_that_hold() -> None:
+    stage = Stage(settings=replace(Settings(), keymap={"chat.undo": "alt+u", "composer.send": "ctrl+k"}))
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        assert "Ctrl+K" in drawn(stage)
+        await stage.screen.open(stage.say(("Question", "Answer"), title="Bread"))
+        await pilot.press("f4")
+        await until(pilot, lambda: "Alt+U takes it back" in drawn(stage))
+        await pilot.press("alt+u")
+        await until(pilot, lambda: "Undone: delete" in drawn(stage))

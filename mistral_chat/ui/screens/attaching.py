@@ -123,7 +123,9 @@ class AttachingScreen(TitlingScreen):
             composer.paste_text(event.text)
 
         self.deeds.did("attach", take_back)
-        self.notice.tell(f"“{file.name}” goes along with the next message.", offer="F8 pastes its path instead")
+        self.notice.tell(
+            f"“{file.name}” goes along with the next message.", offer=f"{self.key_of('chat.undo')} pastes its path instead"
+        )
         self._weigh_again()
 
     @on(Composer.CompletionAsked)
@@ -149,7 +151,7 @@ class AttachingScreen(TitlingScreen):
             await self.show_files()
 
         self.deeds.did("take a file away", take_back)
-        self.notice.tell(f"“{file.name}” is not sent.", offer="F8 undoes it")
+        self.notice.tell(f"“{file.name}” is not sent.", offer=f"{self.key_of('chat.undo')} undoes it")
 
     async def show_turns(self) -> None:
         """Show the conversation on the screen, and the files of its draft."""

@@ -35,7 +35,7 @@ class BranchingScreen(OrganisingScreen):
         """Let the model go on with its last reply."""
         if (last := self._last_turn("continue")) is not None:
             if not last.turn.reply:
-                self.notice.tell("There is no reply to continue. Ctrl+R asks once more.")
+                self.notice.tell(f"There is no reply to continue. {self.key_of('chat.regenerate')} asks once more.")
                 return
             self.send("", lambda chat: chat.continue_reply(last.turn_id))
 
@@ -50,7 +50,9 @@ class BranchingScreen(OrganisingScreen):
         self.save_draft()
         self.editing = last.turn_id
         self.composer.set_draft(last.turn.user)
-        self.notice.tell("Enter says it anew, and the old one stays as a branch. Escape leaves it.", stay=True)
+        self.notice.tell(
+            f"Enter says it anew, and the old one stays as a branch. {self.key_of('chat.stop')} leaves it.", stay=True
+        )
 
     def leave_editing(self) -> bool:
         """Put the draft back that editing took the place of; says whether there was anything to leave."""
@@ -79,7 +81,9 @@ class BranchingScreen(OrganisingScreen):
                 self.store.select(ids[(ids.index(shown.turn_id) + step) % len(ids)])
                 await self.show_turns()
                 return
-        self.notice.tell("There are no branches here. Ctrl+R or F3 begins one.")
+        self.notice.tell(
+            f"There are no branches here. {self.key_of('chat.regenerate')} or {self.key_of('chat.edit')} begins one."
+        )
 
     async def _noting(
         self, name: str, chat: Chat, before: str, events: AsyncGenerator[ChatEvent, None]
@@ -104,7 +108,7 @@ class BranchingScreen(OrganisingScreen):
 
     def _last_turn(self, what: str) -> ShownTurn | None:
         if self.replying:
-            self.notice.tell(f"A reply is being written. Stop it with Escape to {what}.")
+            self.notice.tell(f"A reply is being written. Stop it with {self.key_of('chat.stop')} to {what}.")
         elif not self.transcript.turns:
             self.notice.tell(f"There is nothing to {what} yet. Send a message first.")
         else:

@@ -173,7 +173,8 @@ class ChatScreen(UnsavedScreen):
             self.store = await asyncio.to_thread(self.rooms.open_store)
         except MistralChatError as error:
             self.status.tell(state="the conversations did not open", trouble=True)
-            self.placard.show(error.title, [str(error)], [("F5", "try again"), ("Ctrl+Q", "quit")], trouble=True)
+            keys = self.keys_of(("chat.retry", "try again"), ("app.quit", "quit"))
+            self.placard.show(error.title, [str(error)], keys, trouble=True)
             return
         self.composer.remember(self.store.input_history(200))
         self.list_conversations()
@@ -211,31 +212,42 @@ class ChatScreen(UnsavedScreen):
         if not empty:
             self.placard.hide()
         elif isinstance(self.trouble, WeightsNotFound) and self.being_fetched:
-            keys = [("F7", "look at it, or take another model"), ("Alt+Z", "pause it"), ("F1", "help"), ("Ctrl+Q", "quit")]
+            keys = self.keys_of(
+                ("chat.models", "look at it, or take another model"),
+                ("chat.cancel_background", "pause it"),
+                ("app.help", "help"),
+                ("app.quit", "quit"),
+            )
             text = "The chat opens when it is here. You can write your first message meanwhile."
             self.placard.show(f"{self.being_fetched} is being fetched", [text], keys)
         elif isinstance(self.trouble, WeightsNotFound):
-            keys = [("F7", "choose a model"), ("F5", "look again"), ("F1", "help"), ("Ctrl+Q", "quit")]
+            keys = self.keys_of(
+                ("chat.models", "choose a model"), ("chat.retry", "look again"), ("app.help", "help"), ("app.quit", "quit")
+            )
             self.placard.show("There is no model on this computer yet", [str(self.trouble)], keys)
         elif self.trouble is not None:
-            keys = [("F5", "try again"), ("F1", "help"), ("Ctrl+Q", "quit")]
+            keys = self.keys_of(("chat.retry", "try again"), ("app.help", "help"), ("app.quit", "quit"))
             self.placard.show(self.trouble.title, [str(self.trouble)], keys, trouble=True)
         else:
-            keys = [("Enter", "send"), ("Ctrl+J", "new line"), ("Ctrl+O", "choose a conversation"), ("Ctrl+P", "all commands")]
+            keys = self.keys_of(
+                ("composer.send", "send"),
+                ("composer.newline", "new line"),
+                ("chat.focus_list", "choose a conversation"),
+                ("app.palette", "all commands"),
+            )
             kept = "Nothing leaves this computer" + ("." if self.rooms.saved else ", and nothing of this is kept.")
             heading = "A new conversation" if self.rooms.saved else "A conversation that is not saved"
             self.placard.show(heading, [f"Write a message below. {kept}"], keys)
 
     def show_hints(self) -> None:
         """Show the keys that help now."""
-        hints: tuple[tuple[str, str], ...]
         if self.replying:
-            hints = (("Esc", "stop"), ("F1", "help"))
+            hints = self.keys_of(("chat.stop", "stop"), ("app.help", "help"))
         elif self.trouble is not None:
-            hints = (("F5", "try again"), ("F1", "help"))
+            hints = self.keys_of(("chat.retry", "try again"), ("app.help", "help"))
         else:
-            hints = (("Enter", "send"), ("Ctrl+J", "new line"), ("F1", "help"))
-        self.status.tell(hints=hints)
+            hints = self.keys_of(("composer.send", "send"), ("composer.newline", "new line"), ("app.help", "help"))
+        self.status.tell(hints=tuple((key.replace("Escape", "Esc"), does) for key, does in hints))
 
     def save_draft(self) -> None:
         """Keep what is typed, for the conversation on the screen."""
@@ -292,7 +304,7 @@ class ChatScreen(UnsavedScreen):
         elif self.replying:
             self.stop()
         else:
-            self.notice.tell("Ctrl+Q quits.")
+            self.notice.tell(f"{self.key_of('app.quit')} quits.")
 
     async def action_new(self) -> None:
         """Begin a new conversation."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from textual import work
 
 from mistral_chat.errors import StoreError, UsageError
 from mistral_chat.ui.deeds import Deeds
+from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.screens.listing import ListingScreen
 
 if TYPE_CHECKING:
@@ -20,6 +21,25 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.conversation_list import ConversationList
 
 
+_SPOKEN_OF: Final = {
+    "app.help": "F1",
+    "app.palette": "Ctrl+P",
+    "app.quit": "Ctrl+Q",
+    "chat.cancel_background": "Alt+Z",
+    "chat.edit": "F3",
+    "chat.focus_list": "Ctrl+O",
+    "chat.models": "F7",
+    "chat.regenerate": "Ctrl+R",
+    "chat.retry": "F5",
+    "chat.settings": "F12",
+    "chat.stop": "Escape",
+    "chat.undo": "F8",
+    "composer.newline": "Ctrl+J",
+    "composer.send": "Enter",
+}
+"""What the default keys of bindings are called, where a notice or a hint names one."""
+
+
 class OrganisingScreen(ListingScreen):
     """Does things with whole conversations. Whatever it does can be undone."""
 
@@ -28,6 +48,14 @@ class OrganisingScreen(ListingScreen):
         super().__init__(rooms)
         self.deeds = Deeds()
         """What can be undone."""
+
+    def key_of(self, name: str) -> str:
+        """The key of the binding `name`, one of those that are spoken of, as the person has it."""
+        return in_words(self.rooms.settings.keymap.get(name, "")) or _SPOKEN_OF[name]
+
+    def keys_of(self, *wanted: tuple[str, str]) -> list[tuple[str, str]]:
+        """Bindings by their names, with what they do, as keys with what they do."""
+        return [(self.key_of(name), meaning) for name, meaning in wanted]
 
     def on_conversation_list_deletion_asked(self, event: ConversationList.DeletionAsked) -> None:
         """Move the conversation to the trash."""
@@ -47,7 +75,7 @@ class OrganisingScreen(ListingScreen):
             store.rename(chosen, title, by="person")
             self._did("rename", lambda: _give_title(store, before))
             self.list_conversations()
-            self.notice.tell(f"The title is “{title}” now.", offer="F8 undoes it")
+            self.notice.tell(f"The title is “{title}” now.", offer=f"{self.key_of('chat.undo')} undoes it")
 
     def action_pin(self) -> None:
         """Keep a conversation at the top of the list, or no longer: the one under the list's cursor, or the open one."""
@@ -59,7 +87,7 @@ class OrganisingScreen(ListingScreen):
         self._did("unpin" if pinned else "pin", lambda: store.pin(chosen, pinned))
         self.list_conversations()
         where = "stands by its day again" if pinned else "stays at the top of the list"
-        self.notice.tell(f"“{summary.title or 'New conversation'}” {where}.", offer="F8 undoes it")
+        self.notice.tell(f"“{summary.title or 'New conversation'}” {where}.", offer=f"{self.key_of('chat.undo')} undoes it")
 
     def action_archive(self) -> None:
         """Put a conversation into the archive, or back into the list."""
@@ -70,7 +98,7 @@ class OrganisingScreen(ListingScreen):
         self._did("unarchive" if summary.archived else "archive", lambda: store.archive(chosen, summary.archived))
         where = "back in the list" if summary.archived else "in the archive"
         self.list_conversations()
-        self.notice.tell(f"“{summary.title or 'New conversation'}” is {where}.", offer="F8 undoes it")
+        self.notice.tell(f"“{summary.title or 'New conversation'}” is {where}.", offer=f"{self.key_of('chat.undo')} undoes it")
 
     async def do_tag(self, words: str) -> None:
         """Add tags to a conversation, or take away those with a minus before them; without words, say what there is.
@@ -94,7 +122,10 @@ class OrganisingScreen(ListingScreen):
         if after != before:
             self._did("tag", lambda: _give_tags(store, chosen, before))
         self.list_conversations()
-        self.notice.tell(f"Tags of this conversation: {' '.join(f'#{name}' for name in after) or 'none'}.", offer="F8 undoes it")
+        self.notice.tell(
+            f"Tags of this conversation: {' '.join(f'#{name}' for name in after) or 'none'}.",
+            offer=f"{self.key_of('chat.undo')} undoes it",
+        )
 
     def action_delete(self) -> None:
         """Move the open conversation to the trash."""
@@ -136,7 +167,7 @@ class OrganisingScreen(ListingScreen):
         if shown:
             await self.open(None)
         self.list_conversations()
-        self.notice.tell(f"“{title or 'New conversation'}” is in the trash.", offer="F8 takes it back")
+        self.notice.tell(f"“{title or 'New conversation'}” is in the trash.", offer=f"{self.key_of('chat.undo')} takes it back")
 
     async def end_reply(self) -> None:
         """Stop what is being written, and wait until it has stopped."""

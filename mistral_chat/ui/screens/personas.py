@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from textual import work
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from mistral_chat.generation import Sampling
     from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.ui.screens.page import Page
-
-_NONE_YET: Final = "There are no personas yet. Add one in the settings: F12, then personas."
 
 
 class _Way(NamedTuple):
@@ -37,11 +35,16 @@ class PersonasScreen(VisitingScreen):
         if self.store is None:
             return
         if not personas:
-            self.notice.tell(_NONE_YET)
+            self.notice.tell(self._none_yet)
             return
         name = await self.app.push_screen_wait(PersonaScreen(personas, self._persona_of(self.store, page)))
         if name is not None and page is self.page:
             self._choose_persona(name)
+
+    @property
+    def _none_yet(self) -> str:
+        key = self.key_of("chat.settings")
+        return f"There are no personas yet. Add one in the settings: {key}, then personas."
 
     async def do_persona(self, name: str) -> None:
         """Hold the conversation on the screen with the persona `name`, or with ``none``; without a name, ask which.
@@ -55,7 +58,7 @@ class PersonasScreen(VisitingScreen):
         elif name == "none" and name not in personas:
             self._choose_persona("")
         elif not personas:
-            raise UsageError(_NONE_YET)
+            raise UsageError(self._none_yet)
         else:
             self._choose_persona(name)
 
@@ -72,7 +75,7 @@ class PersonasScreen(VisitingScreen):
             self._hold(store, page, _Way("", None, None))
         self._did("persona", lambda: self._hold(store, page, before))
         told = f"Persona: {name} from the next message on." if name else "No persona from the next message on."
-        self.notice.tell(told, offer="F8 undoes it")
+        self.notice.tell(told, offer=f"{self.key_of('chat.undo')} undoes it")
 
     def _persona_of(self, store: ConversationStore, page: Page) -> str:
         """The name of the persona of the next message; empty for none."""

@@ -268,7 +268,9 @@ class TurningScreen(CommandingScreen):
         elif turn.siblings > 1:
             await self._walk(turn.turn_id, step)
         else:
-            self.notice.tell("This turn has no branches. Ctrl+R or F3 begins one.")
+            self.notice.tell(
+                f"This turn has no branches. {self.key_of('chat.regenerate')} or {self.key_of('chat.edit')} begins one."
+            )
 
     async def on_turn_head_walked(self, event: TurnHead.Walked) -> None:
         """An arrow was clicked."""
@@ -277,7 +279,7 @@ class TurningScreen(CommandingScreen):
     async def _walk(self, turn_id: str, step: int) -> None:
         """Go `step` branches on at the turn `turn_id`, and stay at that place."""
         if self.replying:
-            self.notice.tell("A reply is being written. Stop it with Escape to go to another branch.")
+            self.notice.tell(f"A reply is being written. Stop it with {self.key_of('chat.stop')} to go to another branch.")
         elif self.store is not None:
             ids = self.store.siblings(turn_id)
             wanted = ids[(ids.index(turn_id) + step) % len(ids)]

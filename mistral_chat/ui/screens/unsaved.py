@@ -42,7 +42,7 @@ class UnsavedScreen(PersonasScreen):
     async def action_unsaved(self) -> None:
         """Begin a conversation that is not saved, or go back to those that are."""
         if self.replying:
-            self.notice.tell("A reply is being written. Stop it with Escape first.")
+            self.notice.tell(f"A reply is being written. Stop it with {self.key_of('chat.stop')} first.")
         elif self._waiting is not None:
             if not self._has_said() or await self._sure():
                 await self._go_back()

@@ -86,6 +86,7 @@ class FileBar(OptionList):
 
 def _line(file: ShownFile, room: int) -> Content:
     tokens = "… tokens" if file.tokens is None else f"{file.tokens:,} tokens"
-    large = size(file.bytes) if file.bytes >= _MEGA else f"{file.bytes / 1000:.1f} kB"
+    small = f"{file.bytes / 1000:.1f} kB" if file.bytes >= 1000 else f"{file.bytes} bytes"  # noqa: PLR2004 (bytes of a kB)
+    large = size(file.bytes) if file.bytes >= _MEGA else small
     facts = (f"  {large}  {tokens}  ", "$foreground 65%")
     return Content.assemble(("▪ ", "$text-accent"), one_line(file.name, min(room, 60)), facts, ("✕", "$text-accent"))
