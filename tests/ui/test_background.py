@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
-    from mistral_chat.generation import Cancel, History, Sampling
+    from mistral_chat.generation import Cancel, History, Prefill, Sampling
     from mistral_chat.ui.background import Job
 
 NAMED = replace(Settings(), titles="model")
@@ -158,6 +158,10 @@ class Keeping(GatedEngine):
         super().__init__(answers, threading.Event())
         self._snapshots = snapshots
 
+    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+        self._snapshots.load("one", "")
+        yield from super().read_ahead(history, cancel)
+
     def rest(self) -> None:
         state = b"state" * 100
         self._snapshots.save(
@@ -198,6 +202,34 @@ async def test_a_state_on_its_way_to_the_disk_is_seen_and_can_be_stopped(tmp_pat
         await until(pilot, lambda: "⟳" not in drawn(stage))
     folder.close()
     assert not list((tmp_path / "snapshots").glob("*.kv*")), "half a state is left on the disk"
+
+
+async def test_a_state_on_its_way_back_is_seen_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def slowly(view: memoryview, start: int) -> memoryview:
+        if start:
+            gate.wait(20)
+        return view[start : start + 64]
+
+    folder = SnapshotFolder(tmp_path / "snapshots", budget=10_000)
+    stage = KeepingStage(snapshots=folder)
+    Keeping(folder).rest()
+    folder.flush()
+    stage.conversation_id = stage.say(("Bread?", "Flour."))
+    stage.app = stage.make_app()
+    monkeypatch.setattr("mistral_chat.engine.snapshots.block_of", slowly)
+    async with run(stage) as pilot:
+        await until(pilot, lambda: "⟳ reading ahead, restoring state" in drawn(stage).splitlines()[-1])
+        await pilot.press("alt+z")
+        await until(pilot, lambda: isinstance(stage.app.screen, BackgroundScreen))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "Stopped: restoring state. The model reads" in drawn(stage))
+        gate.set()
+        await pilot.press("escape")
+        await until(pilot, lambda: "⟳" not in drawn(stage))
+    assert len(list((tmp_path / "snapshots").glob("*.kv"))) == 1, "what was only not waited for is gone"
+    folder.close()
 
 
 def busy(stage: Stage, stops: list[str]) -> list[Job]:
