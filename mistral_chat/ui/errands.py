@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.background import Background
     from mistral_chat.ui.shelf import Shelf, ShownWeights
 
-_KEPT: Final = "What has arrived is kept, and F7 goes on with it."
+_KEPT: Final = "What has arrived is kept, and the list of models goes on with it."
 _PATIENCE: Final = 0.8
 """Seconds that leaving waits for downloads to pause. What has arrived is on the disk anyway."""
 

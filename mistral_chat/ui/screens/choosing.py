@@ -48,7 +48,8 @@ class ChoosingScreen(ReplyingScreen):
         """Say `text` as `ReplyingScreen` does; where there is no model, keep it as the draft and offer models."""
         super().send(text, begin)
         if self.trouble is not None and self.being_fetched:
-            self.notice.tell(f"{self.being_fetched} is being fetched. Your message stays here until then; F7 shows more.")
+            more = f"{self.key_of('chat.models')} shows more"
+            self.notice.tell(f"{self.being_fetched} is being fetched. Your message stays here until then; {more}.")
         else:
             self._offer_models()
 
@@ -125,7 +126,8 @@ class ChoosingScreen(ReplyingScreen):
         runner, self.runner = self.runner, None
         if runner is not None:
             await asyncio.to_thread(runner.close)
-        self.model_missing(EngineError("Loading was stopped. F5 loads the model, F7 chooses another."))
+        again, another = self.key_of("chat.retry"), self.key_of("chat.models")
+        self.model_missing(EngineError(f"Loading was stopped. {again} loads the model, {another} chooses another."))
 
     async def use_model(self, spec: str) -> Worker[None]:
         """Go on with the model `spec`, as ``-m`` names it. A reply that is being written is stopped; what it has stays."""
@@ -154,7 +156,8 @@ class ChoosingScreen(ReplyingScreen):
                 self.notice.tell(text, trouble=trouble, stay=trouble)
         elif errand.state == "failed":
             title, text = errand.problem
-            self.notice.tell(f"{errand.name} was not fetched. {title}. {text} F7 tries again.", trouble=True, stay=True)
+            again = f"{self.key_of('chat.models')} tries again."
+            self.notice.tell(f"{errand.name} was not fetched. {title}. {text} {again}", trouble=True, stay=True)
         elif errand.state == "done":
             self._arrived(errand)
 
@@ -164,7 +167,7 @@ class ChoosingScreen(ReplyingScreen):
             self._switch(download.spec, first=True)
             return
         self._came = download.spec
-        offer = "F7 and Enter switch to it"
+        offer = f"{self.key_of('chat.models')} and Enter switch to it"
         self.notice.tell(f"{download.name} is here.", offer=offer, act=lambda: self._switch(download.spec), stay=True)
 
     @work(group="models", exclusive=True, exit_on_error=False)

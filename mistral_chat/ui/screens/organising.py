@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from textual import work
 
 from mistral_chat.errors import StoreError, UsageError
 from mistral_chat.ui.deeds import Deeds
-from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.screens.listing import ListingScreen
 
 if TYPE_CHECKING:
@@ -21,25 +20,6 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.conversation_list import ConversationList
 
 
-_SPOKEN_OF: Final = {
-    "app.help": "F1",
-    "app.palette": "Ctrl+P",
-    "app.quit": "Ctrl+Q",
-    "chat.cancel_background": "Alt+Z",
-    "chat.edit": "F3",
-    "chat.focus_list": "Ctrl+O",
-    "chat.models": "F7",
-    "chat.regenerate": "Ctrl+R",
-    "chat.retry": "F5",
-    "chat.settings": "F12",
-    "chat.stop": "Escape",
-    "chat.undo": "F8",
-    "composer.newline": "Ctrl+J",
-    "composer.send": "Enter",
-}
-"""What the default keys of bindings are called, where a notice or a hint names one."""
-
-
 class OrganisingScreen(ListingScreen):
     """Does things with whole conversations. Whatever it does can be undone."""
 
@@ -48,14 +28,6 @@ class OrganisingScreen(ListingScreen):
         super().__init__(rooms)
         self.deeds = Deeds()
         """What can be undone."""
-
-    def key_of(self, name: str) -> str:
-        """The key of the binding `name`, one of those that are spoken of, as the person has it."""
-        return in_words(self.rooms.settings.keymap.get(name, "")) or _SPOKEN_OF[name]
-
-    def keys_of(self, *wanted: tuple[str, str]) -> list[tuple[str, str]]:
-        """Bindings by their names, with what they do, as keys with what they do."""
-        return [(self.key_of(name), meaning) for name, meaning in wanted]
 
     def on_conversation_list_deletion_asked(self, event: ConversationList.DeletionAsked) -> None:
         """Move the conversation to the trash."""

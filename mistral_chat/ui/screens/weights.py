@@ -187,7 +187,7 @@ class WeightsScreen(WeightsTools):
 
             answers = (
                 Answer("", "Stay"),
-                Answer("background", "Go on in the background", "F7 shows it again"),
+                Answer("background", "Go on in the background", "The list of models shows it again"),
                 Answer("pause", "Pause and leave", "What has arrived is kept"),
             )
             self.app.push_screen(PickScreen("Leave while the model is being fetched?", "", answers), self._answered)

@@ -87,7 +87,7 @@ class WeightsTools(WeightsChoice):
             return
         self._errands.check(weights)
         self._refresh(weights.spec)
-        self.notice.tell(f"{_name(weights)} is being checked. That goes on in the background; Alt+Z in the chat stops it.")
+        self.notice.tell(f"{_name(weights)} is being checked. That goes on in the background.")
 
     async def _choose_format(self, weights: ShownWeights) -> None:
         from mistral_chat.ui.screens.pick import Answer, PickScreen

@@ -12,6 +12,7 @@ from textual.screen import Screen
 
 from mistral_chat.ui.amounts import part_of
 from mistral_chat.ui.background import Background, stopped
+from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.placard import Placard
@@ -28,6 +29,25 @@ _UPKEEP: Final = {
     "restoring": ("restoring state", "of this conversation", "The model reads the conversation again instead."),
 }
 """What a KV state's way to the disk and back is called, what it is for, and what stopping it means."""
+
+
+_SPOKEN_OF: Final = {
+    "app.help": "F1",
+    "app.palette": "Ctrl+P",
+    "app.quit": "Ctrl+Q",
+    "chat.cancel_background": "Alt+Z",
+    "chat.edit": "F3",
+    "chat.focus_list": "Ctrl+O",
+    "chat.models": "F7",
+    "chat.regenerate": "Ctrl+R",
+    "chat.retry": "F5",
+    "chat.settings": "F12",
+    "chat.stop": "Escape",
+    "chat.undo": "F8",
+    "composer.newline": "Ctrl+J",
+    "composer.send": "Enter",
+}
+"""What the default keys of bindings are called, where a notice or a hint names one."""
 
 
 class WorkingScreen(Screen[None]):
@@ -54,6 +74,14 @@ class WorkingScreen(Screen[None]):
         self.rooms = rooms
         self.background = Background(self._show_work)
         """What goes on without anybody waiting for it."""
+
+    def key_of(self, name: str) -> str:
+        """The key of the binding `name`, one of those that are spoken of, as the person has it."""
+        return in_words(self.rooms.settings.keymap.get(name, "")) or _SPOKEN_OF[name]
+
+    def keys_of(self, *wanted: tuple[str, str]) -> list[tuple[str, str]]:
+        """Bindings by their names, with what they do, as keys with what they do."""
+        return [(self.key_of(name), meaning) for name, meaning in wanted]
 
     def action_cancel_background(self) -> None:
         """Stop what goes on in the background: one thing at once; of several a person chooses."""
