@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 
@@ -20,6 +20,7 @@ from mistral_chat.ui.keymap import bound_nodes, keys_of, known_bindings
 from mistral_chat.ui.rooms import Rooms
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.slash import COMMANDS as SLASH_COMMANDS
+from mistral_chat.ui.text import clean
 from mistral_chat.ui.widgets.composer import Composer
 
 if TYPE_CHECKING:
@@ -144,6 +145,12 @@ class MistralChatApp(App[None]):
             # Elsewhere than on the main thread of a Unix process there is nothing to listen to.
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._signalled, number)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Let nothing into a field by a paste that would act on the terminal. The composer looks for files first, and cleans then."""
+        if isinstance(event, events.Paste) and not isinstance(self.focused, Composer):
+            event.text = clean(event.text)
+        await super().on_event(event)
 
     # Leaving.
 

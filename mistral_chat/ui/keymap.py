@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from textual.binding import Binding
 from textual.keys import REPLACED_KEYS, Keys, key_to_character
 
+from mistral_chat.ui.text import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -67,8 +69,10 @@ def keys_of(keys: str) -> list[str]:
 
 def in_words(keys: str) -> str:
     """Keys as the screen writes them: ``Ctrl+J or Alt+Enter``."""
-    return " or ".join(
-        "+".join(_WORDS.get(part, part.replace("_", " ").capitalize()) for part in key.split("+")) for key in keys_of(keys)
+    return one_line(
+        " or ".join(
+            "+".join(_WORDS.get(part, part.replace("_", " ").capitalize()) for part in key.split("+")) for key in keys_of(keys)
+        )
     )
 
 
@@ -122,7 +126,8 @@ def _together(one: str, other: str) -> bool:
 
 def _is_key(key: str) -> bool:
     *modifiers, name = key.split("+")
-    known = len(name) == 1 or name in _NAMES or _character(name) is not None
+    # Half a character, or one that does nothing but act on a terminal, is no key that anybody could press.
+    known = name.isprintable() and (len(name) == 1 or name in _NAMES or _character(name) is not None)
     return bool(name) and known and set(modifiers) <= set(_MODIFIERS)
 
 

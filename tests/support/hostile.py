@@ -73,7 +73,13 @@ _MUCH: Final = [
     "1" * 400 + ". item",
 ]
 
-STRINGS: Final = [*_ACTS, *_MARKUP, *_MUCH, *(f"{act} {markup}" for act in _ACTS for markup in _MARKUP[:10])]
+BASE: Final = [*_ACTS, *_MARKUP, *_MUCH]
+"""What the rest is made of."""
+
+MEGABYTES: Final = ["x" * 1_000_000, "\x1b]0;x\x07[b]\u202e" * 100_000]
+"""A line of a million characters, and one that is hostile besides."""
+
+STRINGS: Final = [*BASE, *(f"{act} {markup}" for act in _ACTS for markup in _MARKUP[:10])]
 """Some three hundred."""
 
 ALLOWED_CONTROLS: Final = frozenset("\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from rich.text import Text
 from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -15,7 +16,7 @@ from textual.widgets.option_list import Option
 
 from mistral_chat.errors import MistralChatError
 from mistral_chat.ui.dropped import completed, typed_path
-from mistral_chat.ui.text import one_line
+from mistral_chat.ui.text import clean, one_line
 from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class PathInput(KeysInOrder, Input):
     Type a path, or go through the list with **Up** and **Down**. **Enter** opens the folder that is marked, or attaches the
     file. **Tab** completes what is typed as far as it is clear. **Escape** attaches nothing.
     """
+
+    @property
+    def _value(self) -> Text:
+        """The path as it is drawn: completing it may bring in a name that would act on the terminal."""
+        return Text("".join(clean(letter).strip("\n") or "·" for letter in self.value), no_wrap=True, overflow="ignore", end="")
 
 
 class NameList(OptionList, can_focus=False):

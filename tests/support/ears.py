@@ -1,0 +1,67 @@
+"""A terminal that listens: everything that the app writes to it is kept, and searched for what did not come from the app."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.color import ColorSystem
+from support.hostile import dangerous
+from textual.drivers.headless_driver import HeadlessDriver
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from textual.app import App
+    from textual.pilot import Pilot
+
+_OURS: Final = re.compile(
+    r"\x1b\[(?:\d+;\d+H|\?2026[hl]|\?25[hl]|(?:(?:\d|2\d|39|49|[34]8;2;\d+;\d+;\d+)(?:;(?=\d)|(?=m)))*m)|\x1b\]22;[a-z-]+\x07"
+)
+"""What Textual writes by itself: where the cursor goes, frames that come whole, letters' styles with true colours alone, and the
+mouse's shape."""
+
+
+class Ears:
+    """What was written to one terminal."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+
+    def hear(self, data: str) -> None:
+        """Take what the app writes; a bell that comes alone is Textual's own, for a field that is full."""
+        if data != "\x07":
+            self._pieces.append(data)
+
+    def heard(self) -> str:
+        """Everything since the last call, as a terminal gets it; text that is no UTF-8 would end the app."""
+        data = "".join(self._pieces)
+        self._pieces.clear()
+        return data.encode("utf-8").decode("utf-8")
+
+    def foreign(self) -> list[str]:
+        """What acts on a terminal, reorders a line or hides, since the last call, and was not the app's own."""
+        return dangerous(_OURS.sub("", self.heard()))
+
+
+@asynccontextmanager
+async def listening(app: App[Any], size: tuple[int, int] = (100, 30)) -> AsyncIterator[tuple[Pilot[Any], Ears]]:
+    """Run `app` in a terminal that listens."""
+    ears = Ears()
+
+    class Driver(HeadlessDriver):
+        """As Textual's for tests, but what is drawn reaches it."""
+
+        @property
+        def is_headless(self) -> bool:
+            return False
+
+        def write(self, data: str) -> None:
+            ears.hear(data)
+
+    app.driver_class = Driver
+    # Whatever terminal the tests run in: a hostile text may hold codes for sixteen colours, and the app never writes those.
+    app.console._color_system = ColorSystem.TRUECOLOR
+    async with app.run_test(headless=False, size=size, notifications=True, tooltips=True) as pilot:
+        yield pilot, ears

@@ -1,0 +1,282 @@
+"""Every screen and dialog filled with what is hostile, in each place that shows text which may be anything."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from support.screens import until
+from support.shelves import StillShelf, offered, usual_stock
+from textual.binding import Binding
+from textual.widgets import Input
+
+from mistral_chat.config import Persona, Settings
+from mistral_chat.config.entries import EntryField
+from mistral_chat.config.layers import Configuration
+from mistral_chat.config.reference import Entry, entries
+from mistral_chat.conversation import Turn
+from mistral_chat.errors import InvalidText
+from mistral_chat.generation import Prompt, PromptPart, PromptPiece
+from mistral_chat.ui.keymap import in_words
+from mistral_chat.ui.markdown import Code
+from mistral_chat.ui.meter import WindowParts
+from mistral_chat.ui.screens.ask import AskScreen
+from mistral_chat.ui.screens.attach import AttachScreen
+from mistral_chat.ui.screens.background import BackgroundScreen
+from mistral_chat.ui.screens.confirm import ConfirmScreen
+from mistral_chat.ui.screens.context import ContextScreen
+from mistral_chat.ui.screens.entry import EntryScreen
+from mistral_chat.ui.screens.help import HelpPart, HelpScreen
+from mistral_chat.ui.screens.keys import KeysScreen
+from mistral_chat.ui.screens.names import NamesScreen
+from mistral_chat.ui.screens.persona import PersonaScreen
+from mistral_chat.ui.screens.pick import Answer, PickScreen
+from mistral_chat.ui.screens.press import PressScreen
+from mistral_chat.ui.screens.prompt import PromptScreen
+from mistral_chat.ui.screens.rename import RenameScreen
+from mistral_chat.ui.screens.saving import SavingScreen
+from mistral_chat.ui.screens.search import SearchScreen
+from mistral_chat.ui.screens.setting import SettingScreen
+from mistral_chat.ui.screens.settings import SettingsScreen
+from mistral_chat.ui.screens.trash import TrashScreen
+from mistral_chat.ui.screens.turn import TurnScreen
+from mistral_chat.ui.screens.weights import WeightsScreen
+from mistral_chat.ui.shelf import Arrival
+from mistral_chat.ui.shown import ShownTurn
+from mistral_chat.ui.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from support.screens import Stage
+    from textual.pilot import Pilot
+    from textual.screen import Screen
+
+    Make = Callable[[Stage, Sequence[str]], Screen[Any]]
+    Act = Callable[[Pilot[Any], Any, Sequence[str]], Awaitable[None]]
+
+
+def storable(text: str) -> str:
+    """What the store takes: it refuses half characters, and so does the chat before it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+async def _nothing(_pilot: Pilot[Any], _screen: Any, _texts: Sequence[str]) -> None:
+    """Only look."""
+
+
+async def _enter(pilot: Pilot[Any], _screen: Any, _texts: Sequence[str]) -> None:
+    """Take what is there, which is refused."""
+    await pilot.press("enter")
+
+
+class Filled(NamedTuple):
+    """How a screen is filled."""
+
+    make: Make
+    at_once: int
+    """How many texts it takes."""
+    act: Act = _nothing
+    """What is done in it, so that more is shown."""
+
+
+@dataclass(frozen=True)
+class _Preferences:
+    """Settings whose values, sources and file's name are hostile."""
+
+    texts: Sequence[str]
+
+    @property
+    def file(self) -> str:
+        return self.texts[0]
+
+    def read(self) -> Configuration:
+        personas = {text: Persona(system=text) for text in self.texts}
+        settings = replace(
+            Settings(), model=self.texts[1], system=self.texts[2], personas=personas, keymap=dict.fromkeys(self.texts, "f")
+        )
+        keys = [entry.key for entry in entries()]
+        return Configuration(settings, {key: self.texts[place % len(self.texts)] for place, key in enumerate(keys)})
+
+    def write(self, _key: str, _value: object) -> Configuration:
+        raise InvalidText(self.texts[3])
+
+    def write_entry(self, _section: str, _name: str, _typed: object) -> Configuration:
+        raise InvalidText(self.texts[3])
+
+    def stamp(self) -> object:
+        return None
+
+
+class _Section:
+    """A section of the settings with hostile names."""
+
+    key = "personas"
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.meaning = texts[0]
+        self._texts = texts
+
+    def fields(self) -> tuple[EntryField, ...]:
+        return tuple(
+            EntryField((name,), Entry(name, "text", "", "A text"), is_text=True) for name in ("system", "file", "licence")
+        )
+
+    def names(self) -> dict[str, str]:
+        return dict(zip(self._texts, reversed(self._texts), strict=True))
+
+    def typed(self, _name: str) -> dict[tuple[str, ...], str]:
+        return {field.path: text for field, text in zip(self.fields(), self._texts, strict=False)}
+
+    def keep(self, _name: str, _typed: object) -> str:
+        return self._texts[0]
+
+
+def _entry(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    section = _Section(texts)
+    return EntryScreen(texts[0], section.fields(), typed=section.typed(""), name=texts[1], keep=lambda *_: texts[2])
+
+
+def _setting(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    heading, value, about, default, problem = texts
+    return SettingScreen(heading, value, about, default=default, keep=lambda _: problem)
+
+
+def _keys(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    known = {f"chat.{place}": Binding("f1", "stop", "Stop", tooltip="Stop", id=f"chat.{place}") for place in range(len(texts))}
+    return KeysScreen(known, {f"chat.{place}": text for place, text in enumerate(texts)}, lambda *_: ({}, texts[0]))
+
+
+async def _found(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
+    """Search for a word that only these conversations hold."""
+    field = screen.query_one(Input)
+    field.value = f"word{abs(hash(tuple(texts)))}"
+    await until(pilot, lambda: len(screen._hits) >= min(25, len(texts)), "they are found")
+
+
+def _search(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    for text in texts:
+        stage.say((f"word{abs(hash(tuple(texts)))} {storable(text)[:2000]}", "Yes."), title=storable(text)[:300])
+    return SearchScreen(stage.store)
+
+
+async def _forget(_gone: list[str]) -> None:
+    """Nothing else is kept."""
+
+
+def _trash(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    for text in texts:
+        stage.store.trash(stage.say(("Question", "Answer"), title=storable(text)[:300]))
+    return TrashScreen(stage.store, _forget)
+
+
+def _background(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    for text in texts:
+        job = stage.screen.background.begin(text, text, cancel=lambda: None, kept=text)
+        job.tell(0.5, text)
+    return BackgroundScreen(stage.screen.background)
+
+
+def _saving(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    return SavingScreen([Code(language=text, text=text) for text in texts], 0)
+
+
+async def _save(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
+    """Give every text as a name in a folder that is not there."""
+    for text in texts:
+        screen.query_one(Input).value = f"/dev/null/{clean(text)}"
+        await pilot.press("enter", "down")
+
+
+async def _attach(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
+    """Look into a folder whose files have such names, and take one."""
+    with tempfile.TemporaryDirectory() as folder:
+        for text in texts:
+            with suppress(OSError, ValueError):  # a name that the disk does not take
+                (Path(folder) / text[:200].replace("/", "_")).write_text("x", encoding="utf-8")
+        screen.query_one(Input).value = f"{folder}/"
+        await until(pilot, lambda: screen._names, "the names are listed")
+        for name in screen._names[::5]:
+            screen.query_one(Input).value = f"{folder}/{name}"
+            await pilot.pause()
+        await pilot.press("enter")
+
+
+def _prompt(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    parts = [PromptPart(str(place), (PromptPiece(text, 1, is_control=place % 2 == 0),)) for place, text in enumerate(texts)]
+    labels = {str(place): "Turn 1" for place in range(len(texts))}
+    return PromptScreen(Prompt(window=4096, reserve=64, parts=tuple(parts)), labels=labels, behind=2, what=texts[0])
+
+
+def _context(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    return ContextScreen(WindowParts(window=4096), turns=9, excluded=1, left=texts)
+
+
+def _turn(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    shown = ShownTurn(turn_id="1", turn=Turn(user=texts[0], reply=texts[0]), siblings=2)
+    return TurnScreen(shown, tokens=3, code=2, keys={"copy_reply": "Ctrl+Y"})
+
+
+def _weights(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    weights = tuple(
+        offered(text, 10**9, spec=f"{place}", title=text, about=text, licence=text, reason=text, source=text, obstacle=text)
+        if place % 2
+        else offered(text, 10**9, spec=f"{place}", title=text, place=text, source=text, prompt_format=text)
+        for place, text in enumerate(texts)
+    )
+    unusable = tuple((text, text) for text in texts)
+    stock = usual_stock(weights=weights, chosen="0", folder=texts[0], hub=texts[1], unusable=unusable)
+    shelf = StillShelf(stock)
+    assert stage.screen.errands is not None
+    return WeightsScreen(shelf, stage.screen.errands, wanted=texts[0], problem=texts[1])
+
+
+async def _go_through(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
+    """Look at each of the weights, and at a download that fails."""
+    await until(pilot, lambda: screen.listed.option_count > len(texts), "they are listed")
+    for _ in texts:
+        await pilot.press("down")
+    screen.query_one("#choice").display, screen.fetching.display = False, True
+    for text in texts[::4]:
+        screen.fetching.begin(text, Arrival(stage="asking", here=0), hub=text, folder=text)
+        screen.fetching.show(Arrival(stage="retrying", here=1, note=text))
+        await pilot.pause()
+        screen.fetching.fail(text, text)
+        await pilot.pause()
+
+
+SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
+    AskScreen: Filled(lambda _, texts: AskScreen(*texts), 3),
+    AttachScreen: Filled(lambda _, __: AttachScreen(_refuse), 60, _attach),
+    BackgroundScreen: Filled(_background, 60),
+    ConfirmScreen: Filled(lambda _, texts: ConfirmScreen(texts[0], texts[1], yes="Yes", no="No"), 2),
+    ContextScreen: Filled(_context, 3),
+    EntryScreen: Filled(_entry, 3, _enter),
+    HelpScreen: Filled(lambda _, texts: HelpScreen([], [HelpPart("Keys", tuple((in_words(text), "Do") for text in texts))]), 60),
+    KeysScreen: Filled(_keys, 60),
+    NamesScreen: Filled(lambda _, texts: NamesScreen(_Section(texts)), 60),
+    PersonaScreen: Filled(lambda _, texts: PersonaScreen({text: Persona(system=text) for text in texts}, texts[0]), 60),
+    PickScreen: Filled(
+        lambda _, texts: PickScreen(texts[0], texts[1], [Answer(str(place), text, text) for place, text in enumerate(texts)]), 30
+    ),
+    PressScreen: Filled(lambda _, texts: PressScreen(Binding("f1", "stop", "Stop"), texts[0], lambda _: texts[1]), 2, _enter),
+    PromptScreen: Filled(_prompt, 60),
+    RenameScreen: Filled(lambda _, texts: RenameScreen(texts[0]), 1),
+    SavingScreen: Filled(_saving, 8, _save),
+    SearchScreen: Filled(_search, 50, _found),
+    SettingScreen: Filled(_setting, 5, _enter),
+    SettingsScreen: Filled(
+        lambda _, texts: SettingsScreen(_Preferences(texts), themes=texts, changed=lambda *_: None), 30, _enter
+    ),
+    TrashScreen: Filled(_trash, 60),
+    TurnScreen: Filled(_turn, 1),
+    WeightsScreen: Filled(_weights, 8, _go_through),
+}
+"""Every screen but the chat itself."""
+
+
+async def _refuse(path: Path) -> None:
+    raise InvalidText(f"{path} cannot be sent.")

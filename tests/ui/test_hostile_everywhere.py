@@ -1,0 +1,109 @@
+"""Hostile text in every screen and dialog that there is; what is written to the terminal is searched for it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.ears import listening
+from support.hostile import BASE, MEGABYTES, STRINGS, dangerous
+from support.hostile_screens import SCREENS
+from support.screens import Stage, ready
+from support.shelves import StillShelf, usual_stock
+from textual import events
+from textual.screen import Screen
+
+import mistral_chat.ui.screens
+from mistral_chat.config import Settings
+from mistral_chat.ui.screens.chat import ChatScreen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from textual.pilot import Pilot
+
+FEW = 10
+"""A screen that takes at least so many texts at once is given all of them; a dialog is given those that the rest is made of."""
+
+PASTED = " ".join(text for text in BASE if dangerous(text) and len(text) < 100 and text.isascii())
+"""A terminal gives no half characters."""
+
+
+def parcels(texts: Sequence[str], size: int) -> Iterator[list[str]]:
+    """All of `texts`, `size` at a time; the last parcel is filled up from the beginning."""
+    for start in range(0, len(texts), size):
+        yield [texts[(start + place) % len(texts)] for place in range(size)]
+
+
+def ours() -> set[type[Screen[Any]]]:
+    """Every screen that the app can show."""
+    for module in pkgutil.iter_modules(mistral_chat.ui.screens.__path__):
+        importlib.import_module(f"mistral_chat.ui.screens.{module.name}")
+    found: set[type[Screen[Any]]] = set()
+    heads: list[type[Screen[Any]]] = [Screen]
+    while heads:
+        kind = heads.pop()
+        below = kind.__subclasses__()
+        heads += below
+        if kind.__module__.startswith("mistral_chat.") and not any(each.__module__.startswith("mistral_chat.") for each in below):
+            found.add(kind)
+    return found
+
+
+async def paste(pilot: Pilot[Any], stage: Stage, text: str) -> None:
+    """Paste `text` into every field on the screen."""
+    await pilot.pause()
+    for field in stage.app.screen.query("Input, TextArea"):
+        field.focus()
+        await pilot.pause()
+        stage.app.post_message(events.Paste(text))
+        await pilot.pause()
+
+
+def test_no_screen_is_left_out() -> None:
+    assert ours() - {ChatScreen} == set(SCREENS), "add a new screen to support/hostile_screens.py"
+
+
+@pytest.mark.parametrize("kind", SCREENS, ids=lambda kind: kind.__name__)
+async def test_nothing_hostile_reaches_the_terminal_from(kind: type[Screen[Any]]) -> None:
+    filled = SCREENS[kind]
+    stage = Stage(doors={"shelf": StillShelf(usual_stock())})
+    async with listening(stage.app, (100, 90)) as (pilot, ears):
+        await ready(pilot, stage)
+        texts = [*(STRINGS if filled.at_once >= FEW else BASE), *MEGABYTES]
+        for parcel in parcels(texts, filled.at_once):
+            screen = filled.make(stage, parcel)
+            await stage.app.push_screen(screen)
+            await pilot.pause()
+            await filled.act(pilot, screen, parcel)
+            await paste(pilot, stage, PASTED)
+            assert not (found := ears.foreign()), f"{found[:9]} from {str(parcel)[:2000]!r}"
+            if stage.app.screen is screen:
+                await stage.app.pop_screen()
+        assert stage.app.is_running
+
+
+@pytest.mark.parametrize("keys", ["ctrl+p", "alt+l", "ctrl+f", "f2"])
+async def test_a_paste_brings_nothing_hostile_into(keys: str) -> None:
+    stage = Stage()
+    stage.conversation_id = stage.say(("Question", "Answer"), title="Bread")
+    stage.app = stage.make_app()
+    async with listening(stage.app) as (pilot, ears):
+        await ready(pilot, stage)
+        await pilot.press(keys)
+        await paste(pilot, stage, PASTED)
+        assert not ears.foreign()
+
+
+@pytest.mark.parametrize("keys", ["\ud800 \udfff", "\x07", "\x1b[2J", "a\u202eb"])
+async def test_keys_of_ones_own_that_are_none(keys: str) -> None:
+    stage = Stage(settings=replace(Settings(), keymap={"chat.new": keys}))
+    async with listening(stage.app, (60, 90)) as (pilot, ears):
+        await ready(pilot, stage)
+        assert "is no key" in stage.screen.notice.text
+        await pilot.press("f1")
+        await pilot.pause()
+        assert not ears.foreign()
