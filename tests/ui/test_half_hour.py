@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.small_gguf import STRING, small_model
 from support.tmux import Tmux
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ EDITED = "Name one deep sea."
 WORD = "periwinkle"
 SECRET = "wentletrap"  # noqa: S105 (a shell that must not be found on the disk, no key)
 EDGE = "what the model sees begins here"
+OTHER = "harbourlight"
+"""Another model's name."""
 
 
 class Person:
@@ -39,8 +43,14 @@ class Person:
         self.terminal = terminal
         self.home = home
         self.database = home / "data" / "conversations.db"
+        weights = home / "weights"
+        weights.mkdir()
+        other = small_model()
+        other.set("general.name", STRING, OTHER)
+        (weights / f"{OTHER}.gguf").write_bytes(other.encoded())
         (home / "config.yaml").write_text(
-            f"model: demo\ncontext: {{size: {WINDOW}, reserve: 64}}\nsampling: {{seed: 1}}\n", encoding="utf-8"
+            f"model: demo\ncontext: {{size: {WINDOW}, reserve: 64}}\nsampling: {{seed: 1}}\nmodels: {{folders: [{weights}]}}\n",
+            encoding="utf-8",
         )
 
     def start(self, *arguments: str) -> None:
@@ -114,8 +124,20 @@ class Person:
         self.terminal.press("M-Right")
         self.terminal.wait_for("◂ 3/3 ▸", f"█ {EDITED}")
 
+    def forks(self) -> None:
+        self.terminal.press("M-Up", "M-Up")
+        self.terminal.wait_for("chosen")
+        self.terminal.press("M-k")
+        screen = self.terminal.wait_for("This is a new conversation, a copy up to the turn you chose.", f"█ {FIRST}")
+        assert f"█ {EDITED}" not in screen
+        self.ask("Name one colour.")
+        self.terminal.press("C-o", "Down", "Enter")
+        screen = self.terminal.wait_for(f"█ {EDITED}", f"█ {FIRST}", "·  ready")
+        assert "█ Name one colour." not in screen
+
     def fills_the_window(self) -> None:
         self.ask(f"Remember the word {WORD}.")
+        self.pins_a_turn()
         told = "The window is full."
         for number in range(1, 16):
             screen = self.ask(f"Here is step {number} of a long day at sea, with wind and rain.")
@@ -132,6 +154,19 @@ class Person:
         self.terminal.wait_for(EDGE)
         self.terminal.press("End", "Escape")
         self.terminal.wait_for(f"█ Here is step {number}")
+        self.terminal.press("M-w")
+        screen = self.terminal.wait_for(f"The window holds {WINDOW} tokens", "pinned turns")
+        assert re.search(r"pinned turns +[1-9]", screen), "the pinned turn left the window"
+        self.terminal.press("Escape")
+        self.terminal.wait_without("pinned turns")
+
+    def pins_a_turn(self) -> None:
+        self.terminal.press("M-Up")
+        self.terminal.wait_for("chosen")
+        self.terminal.press("M-p")
+        self.terminal.wait_for("The turn is pinned: it stays in the window", "◆ pinned")
+        self.terminal.press("Escape")
+        self.terminal.wait_without("chosen")
 
     def searches_and_jumps(self) -> None:
         assert f"█ Remember the word {WORD}." not in self.terminal.screen
@@ -145,6 +180,24 @@ class Person:
     def pins(self) -> None:
         self.terminal.press("F9")
         self.terminal.wait_for("Pinned", "Tell me a long story")
+
+    def goes_on_with_another_model(self) -> None:
+        self.takes_a_model(OTHER, OTHER)
+        self.ask("Where am I now?")
+        self.takes_a_model("SmolLM2", "demo")
+
+    def takes_a_model(self, name: str, called: str) -> None:
+        self.terminal.press("F7")
+        self.terminal.wait_for("Choose a model", "Enter take it")
+        marked = re.compile(rf"[▏│] +{name}")  # beside the list stands what is known of the weights under the cursor
+        for _ in range(40):  # from the last one on it goes to the first
+            if marked.search(before := self.terminal.screen):
+                break
+            self.terminal.press("Down")
+            self.terminal.wait_until(partial(ne, before), "the next model")
+        self.terminal.wait_until(marked.search, f"{name} under the cursor")
+        self.terminal.press("Enter")
+        self.terminal.wait_until(re.compile(rf"{called}\S*  ·  ready").search, f"{called} is ready")
 
     def exports(self) -> None:
         file = self.home / "kept.md"
@@ -199,9 +252,11 @@ def test_the_first_half_hour(person: Person) -> None:
     person.asks_and_stops()
     person.asks_again_and_regenerates()
     person.edits_and_branches()
+    person.forks()
     person.fills_the_window()
     person.searches_and_jumps()
     person.pins()
+    person.goes_on_with_another_model()
     person.exports()
     person.deletes_and_takes_back()
     person.says_something_unsaved()
