@@ -49,8 +49,10 @@ def last_lines(path: str, n: int = 10) -> list[str]:
         return list(deque(file, maxlen=n))  # the newest
 ```
 
-- It takes memory for `n` lines, however long the file is.
-- For files of many gigabytes, read blocks from the end instead.
+| Way | Holds in memory | Best for |
+|---|---|---|
+| a deque | n lines | any text file |
+| blocks from the end | one block | files of many gigabytes |
 """
 
 NOTES = "Where should we walk for three days? Here are my notes:\n\n" + "a hut, a pass and a path, " * 247 + "and so on."
