@@ -1,48 +1,94 @@
-"""Hostile text in every place of the screen that shows text."""
+"""Hostile text in every place of the chat that shows text; what is written to the terminal is searched for it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any
 
 import pytest
-from support.hostile import STRINGS, dangerous
+from support.ears import listening
+from support.hostile import BASE, MEGABYTES, STRINGS
+from support.hostile_screens import storable
 from support.screens import Stage, answered, drawn, furnished, ready, say, until
 
-from mistral_chat.errors import EngineError, WeightsNotFound
+from mistral_chat.conversation import Usage
+from mistral_chat.errors import EngineError, MistralChatError, WeightsNotFound
+from mistral_chat.ui.shown import ShownFile
 from mistral_chat.ui.text import break_words, clean
+from mistral_chat.ui.widgets.file_bar import FileBar
 
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from textual.pilot import Pilot
-
-
-def run(stage: Stage) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=(100, 30), notifications=True, tooltips=True)
-
-
-def storable(text: str) -> str:
-    """What the store takes: it refuses half characters, and so does the chat before it."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+USAGE = Usage(prompt_tokens=9, completion_tokens=9, cached_tokens=0, time_to_first_token=0.1, tokens_per_second=9.0)
 
 
 async def test_in_messages_replies_titles_and_notices() -> None:
     stage = Stage()
     texts = [storable(text) for text in STRINGS]
     conversations = [stage.say((text, text), title=text[:300]) for text in texts]
-    async with run(stage) as pilot:
+    async with listening(stage.app) as (pilot, ears):
         await ready(pilot, stage)
         for text, conversation in zip(texts, conversations, strict=True):
             await stage.screen.open(conversation)
             stage.screen.notice.tell(text, offer="F8 takes it back")
             stage.screen.status.tell(model=text)
             await pilot.pause()
-            assert not dangerous(drawn(stage)), repr(text)
+            assert not ears.foreign(), repr(text)
+
+
+async def test_in_the_list_with_its_tags_and_the_archive() -> None:
+    stage = Stage()
+    for place, text in enumerate(STRINGS):
+        conversation = stage.say(("Question", "Answer"), title=f"find {storable(text)[:200]}")
+        stage.store.archive(conversation, archived=place % 2 == 1)
+        with suppress(MistralChatError):  # what cannot be a tag
+            stage.store.tag(conversation, storable(text)[:30])
+    async with listening(stage.app, (100, 400)) as (pilot, ears):
+        await ready(pilot, stage)
+        assert not ears.foreign()
+        await pilot.press("alt+v")
+        await until(pilot, lambda: "Archived" in drawn(stage))
+        assert not ears.foreign()
+
+
+async def test_in_files_details_and_the_history() -> None:
+    stage = Stage()
+    stage.conversation_id = stage.store.create(title="Models")
+    parent = None
+    for text in BASE:
+        parent = stage.store.add_turn(stage.conversation_id, "Question", parent_id=parent, model=storable(text)[:200])
+        stage.store.finish_reply(parent, "Answer", finish_reason="stop", usage=USAGE, model=storable(text)[:200])
+    stage.app = stage.make_app()
+    async with listening(stage.app, (100, 500)) as (pilot, ears):
+        await ready(pilot, stage)
+        await pilot.press("alt+d")
+        await until(pilot, lambda: drawn(stage).count("tokens/s") > len(BASE) // 2)
+        assert not ears.foreign()
+        bar = FileBar()
+        await stage.screen.query_one("#desk").mount(bar)
+        bar.styles.max_height = 400
+        bar.show([ShownFile(name=text, bytes=9, tokens=9) for text in (*STRINGS, *MEGABYTES)])
+        await pilot.pause()
+        assert not ears.foreign()
+        stage.screen.composer.remember([storable(text) for text in BASE])
+        for text in BASE:
+            await pilot.press("up")
+            assert not ears.foreign(), repr(text)
+
+
+async def test_in_placards_and_notices_a_megabyte_long() -> None:
+    stage = Stage()
+    async with listening(stage.app) as (pilot, ears):
+        await ready(pilot, stage)
+        for text in (*STRINGS, *MEGABYTES):
+            stage.screen.placard.show(text, [text], [("F5", "try again")], trouble=True)
+            stage.screen.notice.tell(text, offer="F8", trouble=True)
+            stage.screen.status.tell(model=text, working=text)
+            await pilot.pause()
+            assert not ears.foreign(), repr(text[:500])
 
 
 async def test_while_it_streams() -> None:
     stage = Stage(answer=lambda text: text)
-    async with run(stage) as pilot:
+    async with listening(stage.app) as (pilot, ears):
         await ready(pilot, stage)
         for text in STRINGS[:60:3]:
             if not storable(text).strip() or len(text) > 2000:
@@ -51,17 +97,17 @@ async def test_while_it_streams() -> None:
             stage.screen.send(storable(text))
             await until(pilot, lambda: stage.screen.replying)
             await answered(pilot, stage)
-            assert not dangerous(drawn(stage)), repr(text)
+            assert not ears.foreign(), repr(text)
 
 
 @pytest.mark.parametrize("text", STRINGS[::12])
 async def test_in_errors(text: str) -> None:
     stage = Stage(failure=WeightsNotFound(text))
-    async with run(stage) as pilot:
+    async with listening(stage.app) as (pilot, ears):
         await furnished(pilot, stage)
         await until(pilot, lambda: stage.screen.trouble is not None)
         await pilot.pause()
-        assert not dangerous(drawn(stage))
+        assert not ears.foreign()
 
 
 async def test_in_a_failed_reply() -> None:
@@ -69,26 +115,26 @@ async def test_in_a_failed_reply() -> None:
         raise EngineError("broken \x1b]0;x\x07 [/INST] [/]")
 
     stage = Stage(answer=fail)
-    async with run(stage) as pilot:
+    async with listening(stage.app) as (pilot, ears):
         await ready(pilot, stage)
         await say(pilot, stage, "Go")
         await answered(pilot, stage)
         assert "broken" in drawn(stage)
-        assert not dangerous(drawn(stage))
+        assert not ears.foreign()
 
 
 async def test_in_the_composer_and_its_history() -> None:
     stage = Stage()
-    async with run(stage) as pilot:
+    async with listening(stage.app) as (pilot, ears):
         await ready(pilot, stage)
         for text in STRINGS[:60]:
             pilot.app.post_message(_paste(text))
             await pilot.pause()
             assert stage.screen.composer.text == break_words(clean(text.replace("\r\n", "\n").replace("\r", "\n")))
-            assert not dangerous(drawn(stage)), repr(text)
+            assert not ears.foreign(), repr(text)
             stage.screen.composer.set_draft(text)
             await pilot.pause()
-            assert not dangerous(drawn(stage)), repr(text)
+            assert not ears.foreign(), repr(text)
             stage.screen.composer.set_draft("")
 
 
@@ -96,23 +142,23 @@ async def test_in_the_dialogs_and_the_palette() -> None:
     stage = Stage()
     for text in STRINGS[:45]:
         stage.say(("Q", "A"), title=f"find {storable(text)[:200]}")
-    async with run(stage) as pilot:
+    async with listening(stage.app) as (pilot, ears):
         await ready(pilot, stage)
         for summary in stage.store.summaries()[:45:4]:
             await stage.screen.open(summary.conversation_id)
             await pilot.press("f2")
             await until(pilot, lambda: "Rename the conversation" in drawn(stage))
-            assert not dangerous(drawn(stage))
+            assert not ears.foreign()
             await pilot.press("escape")
             await pilot.pause()
         await pilot.press("ctrl+p", *"find")
         await until(pilot, lambda: "Open the conversation" in drawn(stage))
-        assert not dangerous(drawn(stage))
+        assert not ears.foreign()
 
 
 async def test_a_megabyte_is_refused_or_broken_and_the_screen_answers() -> None:
     stage = Stage()
-    async with run(stage) as pilot:
+    async with listening(stage.app) as (pilot, _):
         await ready(pilot, stage)
         pilot.app.post_message(_paste("x" * 1_000_000))
         await until(pilot, lambda: "1,000,000 characters" in stage.screen.notice.text)
@@ -126,7 +172,7 @@ async def test_a_megabyte_is_refused_or_broken_and_the_screen_answers() -> None:
 
 async def test_a_paste_of_lines_never_sends() -> None:
     stage = Stage()
-    async with run(stage) as pilot:
+    async with listening(stage.app) as (pilot, _):
         await ready(pilot, stage)
         pilot.app.post_message(_paste("one\ntwo\r\nthree\rfour\n"))
         await pilot.pause()
