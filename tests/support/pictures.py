@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from html import escape
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.cells import cell_len
 
@@ -28,7 +28,7 @@ _PLAIN: Final = ("#c5c8c6", "#000000")
 """What a terminal has where nobody gives a colour."""
 
 
-def picture(app: App[object]) -> str:
+def picture(app: App[Any]) -> str:
     """Draw what stands on the screen. The same screen gives the same characters; nothing is fetched to look at it."""
     rows = [[_run(run) for run in _runs(strip)] for strip in app.screen._compositor.render_strips()]
     widths = Counter[str]()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import chdir
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -13,13 +13,17 @@ from support.screens import Stage, furnished, ready, say, spoken, until
 from textual.widgets import Input, TextArea
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from textual.pilot import Pilot
 
 
 _PATIENCE: Final = 500
 """Looks at the screen, after which what is waited for counts as never coming; some five seconds or more."""
+
+
+_STILL: Final = 0.02
+"""Seconds between two looks at a screen that should not move any more."""
 
 
 class Step(Protocol):
@@ -73,10 +77,11 @@ class Scene:
         for area in stage.app.screen.query(TextArea):
             area.cursor_blink = False
         await see(*self.shows)(pilot, stage)
-        before = ""
-        while (now := picture(stage.app)) != before:
-            before = now
-            await pilot.pause()
+        # What lies behind a dialog, and what a notice moves, is drawn a little later: nothing may have moved for three looks.
+        looks: list[str] = []
+        while looks[-3:] != [picture(stage.app)] * 3:
+            looks.append(picture(stage.app))
+            await pilot.pause(_STILL)
 
 
 def press(*keys: str) -> Step:
@@ -138,12 +143,19 @@ def see(*texts: str) -> Step:
     return step
 
 
+@contextmanager
+def _file(name: str, text: str) -> Iterator[None]:
+    """Work in a folder that holds one file."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        Path(name).write_text(text, encoding="utf-8")
+        yield
+
+
 def attach(name: str, text: str) -> Step:
     """Attach a text file by its path."""
 
     async def step(pilot: Pilot[Any], stage: Stage) -> None:
-        with tempfile.TemporaryDirectory() as folder, chdir(folder):
-            Path(name).write_text(text, encoding="utf-8")
+        with _file(name, text):
             await say(pilot, stage, f"/attach {name}")
             await until(pilot, lambda: stage.screen.notice.text, "it is attached or refused")
 

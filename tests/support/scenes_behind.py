@@ -1,20 +1,17 @@
-"""Scenes behind the chat: help, all commands, the settings, the prompt, and choosing and fetching a model."""
+"""Scenes behind the chat: help, all commands, attaching, the settings and the prompt."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from support.scenes import Scene, furnish, opened, press, see, write
+from support.scenes import Scene, press, see, write
 from support.screens import Stage, until
-from support.shelves import GB, StillShelf, usual_stock
 
 from mistral_chat.config import Settings
 from mistral_chat.config.layers import Configuration
 from mistral_chat.config.reader import read_settings
-from mistral_chat.errors import DownloadFailed, WeightsNotFound
 from mistral_chat.ui.screens.settings import SettingsScreen
-from mistral_chat.ui.shelf import Arrival, Stock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from support.scenes import Step
     from textual.pilot import Pilot
 
-    from mistral_chat.errors import MistralChatError
 
 _FILE: Final = """\
 # My settings.
@@ -96,7 +92,31 @@ SETTINGS: Final = (
     Scene(name="a-setting-of-yes-and-no", stage=_settled(), steps=_change("context.read_ahead"), shows=("read_ahead",)),
     Scene(name="a-setting-of-lines", stage=_settled(), steps=_change("system"), shows=("Answer briefly",)),
     Scene(
-        name="a-setting-of-names",
+        name="pressing-another-key",
+        stage=_settled(),
+        steps=(*_change("keymap")[:3], press("enter"), see("Everywhere"), press("enter")),
+        shows=("Press the new key for", "Quit"),
+    ),
+    Scene(
+        name="personas-of-ones-own",
+        stage=_settled(_FILE + "personas:\n  cook: {system: You are a cook.}\n  clerk: {system: You are a clerk.}\n"),
+        steps=(*_change("personas")[:3], press("enter")),
+        shows=("cook", "You are a clerk."),
+    ),
+    Scene(
+        name="one-persona-of-ones-own",
+        stage=_settled(_FILE + "personas:\n  cook: {system: You are a cook.}\n"),
+        steps=(*_change("personas")[:3], press("enter"), see("You are a cook."), press("enter")),
+        shows=("temperature", "Cancel"),
+    ),
+    Scene(
+        name="no-names-of-ones-own",
+        stage=_settled(),
+        steps=(*_change("models.formats")[:3], press("enter")),
+        shows=("formats", "Add"),
+    ),
+    Scene(
+        name="a-setting-of-keys",
         stage=_settled(),
         steps=(*_change("keymap")[:3], press("enter")),
         shows=("Everywhere", "Ctrl+Q"),
@@ -132,93 +152,10 @@ BEHIND: Final = (
     Scene(name="all-commands", steps=(press("ctrl+p"), _listed), shows=("Archived conversations",)),
     Scene(name="a-command-by-its-name", steps=(press("ctrl+p"), write("pin"), _listed), shows=("Pin",)),
     Scene(name="the-prompt", stage=_asked, steps=(_drafted, press("ctrl+l")), shows=("Your draft", "format words")),
-    Scene(name="the-prompt-has-been-given", stage=_asked, steps=(press("ctrl+l"), see("Turn 2"), press("home")), shows=("Turn 2",)),
-    *SETTINGS,
+    Scene(
+        name="the-prompt-has-been-given", stage=_asked, steps=(press("ctrl+l"), see("Turn 2"), press("home")), shows=("Turn 2",)
+    ),
+    Scene(name="attaching", steps=(press("alt+o"),), shows=("letters/", "notes.txt", "poem.md")),
 )
 
-_ABSENT: Final = WeightsNotFound("mistral-7b-instruct-v0.3 is not on this disk.")
-_PART: Final = Arrival(stage="downloading", here=1_749_124_800, total=4_372_812_000, speed=12_400_000, seconds_left=211)
-_SILENT: Final = DownloadFailed(
-    "huggingface.co does not answer. It was tried 7 times. What has arrived is kept; start the download again to go on."
-)
-
-
-def _shelf(
-    stock: Stock | None = None, moment: Arrival = _PART, failure: MistralChatError | None = None
-) -> Callable[[], Stage]:
-    """A computer without a model, and what could be had."""
-    shelf = StillShelf(stock or usual_stock(), moment, failure)
-    settings = replace(Settings(), model="mistral-7b-instruct-v0.3")
-    return lambda: Stage(failure=_ABSENT, settings=settings, doors={"shelf": shelf})
-
-
-def _tight() -> Stock:
-    """What there is for a computer with very little memory."""
-    stock = usual_stock()
-    weights = tuple(
-        replace(
-            each,
-            fit="too large",
-            recommended=each.spec == "demo",
-            reason=each.reason.replace("9.0 GB are free.", "0.3 GB are free; it would not load, or crawl."),
-        )
-        for each in stock.weights
-    )
-    return replace(stock, weights=weights, chosen="demo", memory=3 * GB // 10, disk=2 * GB)
-
-
-def _begun() -> Stock:
-    """A download that was begun, and a file that cannot be used."""
-    stock = usual_stock()
-    weights = tuple(replace(each, arrived=1_200_000_000) if each.recommended else each for each in stock.weights)
-    unusable = (("/home/ada/models/cut.gguf", "the file is cut: its tensors end at 4.1 GB and the file at 2.2 GB."),)
-    return replace(stock, weights=weights, unusable=unusable)
-
-
-def _moment(stage: str, **changes: Any) -> Callable[[], Stage]:
-    facts: dict[str, Any] = {"stage": stage, "here": _PART.here, "total": _PART.total}
-    return _shelf(moment=Arrival(**(facts | changes)))
-
-
-_CHOICE = see("Choose a model", "Fetch")
-_FETCH: Final = (_CHOICE, press("enter"))
-
-WEIGHTS: Final = (
-    Scene(name="first-run", stage=_shelf(), start=furnish, steps=(_CHOICE,), shows=("is not on this computer yet", "Fetch")),
-    Scene(
-        name="another-model",
-        stage=lambda: Stage(doors={"shelf": StillShelf(replace(usual_stock(), in_use="demo"))}),
-        start=opened,
-        steps=(press("f7"),),
-        shows=("Choose what to go on with",),
-    ),
-    Scene(name="nothing-fits", stage=_shelf(_tight()), start=furnish, shows=("Choose a model", "Nothing here fits")),
-    Scene(name="a-download-was-begun", stage=_shelf(_begun()), start=furnish, shows=("Choose a model", "Go on fetching")),
-    Scene(
-        name="asking-the-hub",
-        stage=_moment("asking", here=0, total=None),
-        start=furnish,
-        steps=_FETCH,
-        shows=("asking the hub",),
-    ),
-    Scene(name="downloading", stage=_shelf(), start=furnish, steps=_FETCH, shows=("40", "Pause")),
-    Scene(
-        name="waiting-to-try-again",
-        stage=_moment("retrying", note="huggingface.co does not answer."),
-        start=furnish,
-        steps=_FETCH,
-        shows=("does not answer",),
-    ),
-    Scene(name="checking", stage=_moment("verifying"), start=furnish, steps=_FETCH, shows=("checking what is here",)),
-    Scene(name="paused", stage=_shelf(), start=furnish, steps=(*_FETCH, see("Pause"), press("p")), shows=("paused", "Go on")),
-    Scene(name="offline", stage=_shelf(failure=_SILENT), start=furnish, steps=_FETCH, shows=("does not answer", "Try again")),
-    Scene(
-        name="leaving-a-download",
-        stage=_shelf(),
-        start=furnish,
-        steps=(*_FETCH, see("Pause"), press("escape")),
-        shows=("Leave while the model is being fetched?",),
-    ),
-)
-
-SCENES: Final = (*BEHIND, *WEIGHTS)
+SCENES: Final = (*BEHIND, *SETTINGS)

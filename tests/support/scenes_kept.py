@@ -112,9 +112,14 @@ async def _unread(_pilot: Pilot[Any], stage: Stage) -> None:
 
 
 TURNS: Final = (
-    Scene(name="marks-and-the-chosen-turn", stage=talked, steps=(press("alt+up", "alt+up"),), shows=("chosen", "the model does not see this")),
+    Scene(
+        name="marks-and-the-chosen-turn",
+        stage=talked,
+        steps=(press("alt+up", "alt+up"),),
+        shows=("chosen", "the model does not see this"),
+    ),
     Scene(name="the-pinned-turn", stage=talked, steps=(press("alt+up", "alt+up", "alt+up"),), shows=("chosen", "pinned")),
-    Scene(name="details", stage=talked, steps=(press("alt+d"),), shows=("11.2 tokens/s", "mistral-7b")),
+    Scene(name="details", stage=talked, steps=(press("alt+d"),), shows=("by itself", "mistral-7b")),
     Scene(name="what-to-do-with-a-turn", stage=talked, steps=(press("f11"),), shows=("Copy the reply", "Regenerate")),
     Scene(name="saving-code", stage=talked, steps=(press("alt+s"),), shows=("Save a code block", "code.py")),
     Scene(
@@ -138,13 +143,18 @@ TURNS: Final = (
             attach("a file with a long and telling name.md", "# Heading\n" * 9),
             see("✕"),
             attach("notes.txt", "buy bread and salt\n" * 40),
-            see("notes.txt", "kB"),
+            see("notes.txt", "760 bytes"),
             draft("Summarise both."),
             _unread,
         ),
         shows=("▪ notes.txt", "▪ a file", "193 tokens"),
     ),
-    Scene(name="a-file-too-large", stage=lambda: Stage(window=256), steps=(attach("book.txt", "word " * 999),), shows=("book.txt takes",)),
+    Scene(
+        name="a-file-too-large",
+        stage=lambda: Stage(window=256),
+        steps=(attach("book.txt", "word " * 999),),
+        shows=("book.txt takes",),
+    ),
     Scene(name="slash-commands", steps=(write("/"),), shows=("/help", "/export", "/quit")),
     Scene(name="a-slash-command", steps=(write("/exp"),), shows=("/export FILE: write",)),
     Scene(name="a-slash-refused", steps=(send("/pesrona cook"),), shows=("Did you mean /persona?",)),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FOUND: Final = 50
 """Hits that are listed."""
 
-_HOW: Final = '"Two words" stay together; begin* finds beginnings.'
+_HOW: Final = '"Two words" stay together; wor* finds words.'
 """Said while no word has been typed."""
 
 
