@@ -102,12 +102,6 @@ async def _busy(pilot: Pilot[Any], stage: Stage) -> None:
     await see("⟳ fetching 40%")(pilot, stage)
 
 
-async def _done(_pilot: Pilot[Any], stage: Stage) -> None:
-    """Everything ends."""
-    for job in stage.screen.background.jobs:
-        stage.screen.background.end(job)
-
-
 _CHOICE = see("Choose a model", "Fetch")
 _FETCH: Final = (_CHOICE, press("enter"))
 
@@ -166,9 +160,4 @@ SCENES: Final = (
     Scene(name="checking-a-model", stage=_ours, steps=(_at_ours, press("v")), shows=("checking",)),
     Scene(name="background-in-the-line", steps=(_busy,), shows=("⟳ fetching 40%",)),
     Scene(name="background", steps=(_busy, press("alt+z")), shows=("In the background", "1.75 of 4.37 GB")),
-    Scene(
-        name="background-has-ended",
-        steps=(_busy, press("alt+z"), see("In the background"), press("enter"), see("Stopped: fetching"), _done),
-        shows=("Stopped: fetching",),
-    ),
 )

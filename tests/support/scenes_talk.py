@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from support.scenes import Scene, anyhow, ask, draft, furnish, press, see, send
-from support.screens import PAUSE, Stage, drawn, until
+from support.screens import PAUSE, Stage, until
 
 from mistral_chat.config import Settings
 from mistral_chat.errors import EngineFailed, EngineLoadFailed, NotEnoughMemory, StoreDamaged, WeightsNotFound
 
 if TYPE_CHECKING:
-    from support.scenes import Step
     from textual.pilot import Pilot
 
 QUESTION: Final = "What is a context window?"
@@ -112,17 +111,18 @@ def forgetful() -> Stage:
     return stage
 
 
-def _back_to(text: str) -> Step:
-    """Page up until `text` is on the screen."""
+async def _to_the_line(pilot: Pilot[Any], stage: Stage) -> None:
+    """Scroll to where the model's memory begins."""
+    transcript = stage.screen.transcript
+    await until(pilot, lambda: transcript.query(".-edge"), "the line is drawn")
+    transcript.focus()
+    await pilot.pause(0.05)
+    transcript.scroll_to_center(transcript.query(".-edge").first(), animate=False, immediate=True)
 
-    async def step(pilot: Pilot[Any], stage: Stage) -> None:
-        stage.screen.transcript.focus()
-        for _ in range(20):
-            if text in drawn(stage):
-                return
-            await pilot.press("pageup")
 
-    return step
+async def _to_the_end(pilot: Pilot[Any], stage: Stage) -> None:
+    await pilot.pause(0.05)
+    stage.screen.transcript.scroll_end(animate=False, immediate=True)
 
 
 async def _until_full(pilot: Pilot[Any], stage: Stage) -> None:
@@ -218,13 +218,13 @@ SCENES: Final = (
     Scene(
         name="the-line-of-memory",
         stage=forgetful,
-        steps=(_back_to("what the model sees begins here"),),
+        steps=(_to_the_line,),
         shows=("what the model sees begins here",),
     ),
     Scene(
         name="the-window-is-full",
         stage=lambda: answers("It has rained since then, and it rains still.", window=80),
-        steps=(_until_full,),
+        steps=(_until_full, _to_the_end),
         shows=("The window is full.", "left it"),
     ),
     Scene(
