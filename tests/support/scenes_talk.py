@@ -214,7 +214,11 @@ SCENES: Final = (
     Scene(
         name="branches", steps=(ask("Say it again"), press("ctrl+r"), see("◂ 2/2 ▸"), see("·  ready")), shows=("◂ 2/2 ▸", "ready")
     ),
-    Scene(name="editing", steps=(ask("Name one mountain."), press("f3")), shows=("Enter says it anew", "Name one mountain.")),
+    Scene(
+        name="editing",
+        steps=(ask("Name one mountain."), press("f3")),
+        shows=("Enter says it anew", "Name one mountain.", "3 tokens"),
+    ),
     Scene(
         name="the-line-of-memory",
         stage=forgetful,
