@@ -147,7 +147,7 @@ class MistralChatApp(App[None]):
                 loop.add_signal_handler(number, self._signalled, number)
 
     async def on_event(self, event: events.Event) -> None:
-        """Let nothing into a field by a paste that would act on the terminal. The composer looks for files first, and cleans then."""
+        """Let no paste bring into a field what would act on the terminal. The composer looks for files first, and cleans then."""
         if isinstance(event, events.Paste) and not isinstance(self.focused, Composer):
             event.text = clean(event.text)
         await super().on_event(event)

@@ -79,9 +79,12 @@ class Scene:
         await see(*self.shows)(pilot, stage)
         # What lies behind a dialog, and what a notice moves, is drawn a little later: nothing may have moved for three looks.
         looks: list[str] = []
-        while looks[-3:] != [picture(stage.app)] * 3:
+        for _ in range(_PATIENCE):
+            if looks[-3:] == [picture(stage.app)] * 3:
+                return
             looks.append(picture(stage.app))
             await pilot.pause(_STILL)
+        raise AssertionError(f"{self.name}: something on the screen moves and does not stop")
 
 
 def press(*keys: str) -> Step:

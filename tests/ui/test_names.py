@@ -73,7 +73,8 @@ async def test_a_persona_is_made_and_can_be_chosen_at_once(tmp_path: Path, size:
         await pilot.press(*"clerk", "tab", *"Count.", "tab", *"hot")
         assert screen.query_one(TextArea).text == "Count."
         await pilot.press("enter")
-        await until(pilot, lambda: "must be a number" in str(screen.query_one("#problem", Static).render()), "a wrong value is told in the dialog")
+        problem = screen.query_one("#problem", Static)
+        await until(pilot, lambda: "must be a number" in str(problem.render()), "a wrong value is told in the dialog")
         await pilot.press("backspace", "backspace", "backspace", *"0.5", "enter")
         await back(pilot, stage)
         assert read_file(config).settings.personas["clerk"] == Persona(system="Count.", sampling=Sampling(temperature=0.5))
