@@ -10,7 +10,7 @@ from textual.widget import Widget
 
 if TYPE_CHECKING:
     from textual.color import Color
-    from textual.geometry import Region
+    from textual.geometry import Region, Size
 
 
 class Bare(Widget):
@@ -19,6 +19,11 @@ class Bare(Widget):
     Textual makes every row of a widget anew when the widget changes its size. A growing reply does that eight times a second, and
     so does all that it stands in. A row that is the same object as before costs next to nothing on its way to the terminal.
     """
+
+    def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:  # noqa: FBT001, FBT002 (Textual's own signature)
+        """Take a size. Textual would lay the whole screen out a second time for it; scroll bars that come or go ask for that."""
+        del layout
+        return super()._size_updated(size, virtual_size, container_size, layout=False)
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Draw the rows of `crop`."""

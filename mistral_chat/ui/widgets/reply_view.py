@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from mistral_chat.ui.markdown import Block
 
 _REFRESH: Final = 0.125
-"""Seconds between two drawings of a growing reply. More often costs the model speed and the eye nothing."""
+"""Seconds between two drawings of a growing reply, at the least. More often costs the model speed and the eye nothing."""
+
+_SHARE: Final = 0.03
+"""The share of a processor that the screen may take for a growing reply. Where every processor works for the model, each waits
+for all others many times a token, so what the screen takes of one is what the model loses."""
+
+_LONGEST: Final = 0.4
+"""Seconds between two drawings, at the most."""
 
 _ECHO: Final = 0.06
 """Seconds after a key in which its letter is drawn first."""
@@ -55,6 +62,7 @@ class ReplyView(BlocksView):
         self._arrived: list[str] = []
         self._timer: Timer | None = None
         self._typed = 0.0
+        self._paid = (0.0, 0.0)
         self._gave_way = 0
         self._prepared = {""}
         self._text = turn.reply
@@ -85,11 +93,16 @@ class ReplyView(BlocksView):
         self._typed = time.monotonic()
 
     def _tick(self) -> None:
-        if self._gave_way < _PATIENCE and time.monotonic() - self._typed < _ECHO:
+        """Draw, unless a key was pressed just now, or the drawing before took so much of the processor that it is too soon."""
+        now, used = time.monotonic(), time.thread_time()
+        if self._gave_way < _PATIENCE and now - self._typed < _ECHO:
             self._gave_way += 1
             return
-        self._gave_way = 0
-        self.draw()
+        since, before = self._paid
+        if self._arrived and now - since >= min((used - before) / _SHARE, _LONGEST):
+            self._gave_way = 0
+            self._paid = (now, used)
+            self.draw()
 
     def draw(self) -> None:
         """Draw what has arrived since the last time."""
