@@ -36,6 +36,8 @@ SHORT, THOUSAND, LONG = 10, 1_000, 10_000
 """Turns of the conversations."""
 RATE = 50
 """Tokens in a second."""
+LOADING = 120.0
+"""Seconds that a model may take to load."""
 ECHOES = 40
 """Keys in a row, before the draft is cleared."""
 
@@ -57,7 +59,7 @@ class Table:
 
 
 @contextlib.contextmanager
-def seat(folder: Path, code: str = PACED, *arguments: str, rate: float = RATE) -> Iterator[Seat]:
+def seat(folder: Path, code: str = PACED, *arguments: str, rate: float = RATE, model: str = "demo") -> Iterator[Seat]:
     """Someone in front of the program, once its model is ready."""
     environ = {
         "MISTRAL_CHAT_DATA_DIR": str(folder),
@@ -66,9 +68,9 @@ def seat(folder: Path, code: str = PACED, *arguments: str, rate: float = RATE) -
         SPEED: str(rate),
         ENDED: str(folder / "ended"),
     }
-    seated = Seat(code, ["-m", "demo", *arguments], environ)
+    seated = Seat(code, ["-m", model, *arguments], environ)
     try:
-        seated.wait_for("ready")
+        seated.wait_for("ready", LOADING)
         yield seated
     finally:
         seated.close()
@@ -163,21 +165,21 @@ def measure_frames(table: Table, folder: Path, ids: dict[int, str]) -> None:
         table.line(f"{name}: ratio", many / few, "", most=1.5)
 
 
-def measure_decode(table: Table, folder: Path, rounds: int = 3) -> None:
-    """Let the demo model write the same reply with the screen and without it, in turns."""
+def measure_decode(table: Table, folder: Path, model: str, written: int, rounds: int = 3) -> None:
+    """Let `model` write the same reply of `written` tokens with the screen and without it, in turns."""
     asked = "Tell me a long story about a lighthouse and its keeper."
     folder.mkdir(exist_ok=True)
-    (folder / "config.yaml").write_text("sampling: {seed: 1, max_tokens: 300}\n", encoding="utf-8")
+    (folder / "config.yaml").write_text(f"sampling: {{seed: 1, max_tokens: {written}}}\n", encoding="utf-8")
     environ = {**os.environ, "MISTRAL_CHAT_DATA_DIR": str(folder), "MISTRAL_CHAT_CONFIG": str(folder / "config.yaml")}
     bare, shown = [], []
     for _ in range(rounds):
-        line = [sys.executable, "-m", "mistral_chat", "ask", "-m", "demo", "--json", asked]
+        line = [sys.executable, "-m", "mistral_chat", "ask", "-m", model, "--json", asked]
         done = subprocess.run(line, env=environ, check=True, capture_output=True, text=True)
         bare.append(json.loads(done.stdout)["usage"]["tokens_per_second"])
-        with seat(folder, REAL) as person:
+        with seat(folder, REAL, model=model) as person:
             person.ask(asked)
-            person.wait_for("writing")
-            person.wait_for("ready", 120)
+            person.wait_for("writing", LOADING)
+            person.wait_for("ready", 600)
         store = ConversationStore(open_database(folder / "conversations.db", now=_now), now=_now)
         usage = store.path(store.latest() or "")[-1].turn.usage
         store.close()
@@ -192,7 +194,7 @@ PARTS = {
     "reply": "a long reply's cost, the memory, and how soon a key is echoed",
     "opening": "how soon conversations of three lengths are open",
     "frames": "scrolling, resizing and streaming in a short and in a long conversation",
-    "decode": "the demo model's speed with the screen and without it",
+    "decode": "a real model's speed with the screen and without it",
 }
 
 
@@ -206,6 +208,8 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help="what to measure")
     parser.add_argument("--tokens", type=int, default=2_000, help="how long the long reply is (2000)")
+    parser.add_argument("--model", default="demo", help="whose speed is measured, as mistral-chat takes it (demo)")
+    parser.add_argument("--written", type=int, default=300, help="how many tokens that model writes (300)")
     asked = parser.parse_args(arguments)
     sys.stdout.write(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.2f} at the beginning\n")
     table = Table()
@@ -219,7 +223,7 @@ def main(arguments: list[str]) -> int:
         if "frames" in asked.parts:
             measure_frames(table, folder / "long", ids)
         if "decode" in asked.parts:
-            measure_decode(table, folder / "decode")
+            measure_decode(table, folder / "decode", asked.model, asked.written)
     sys.stdout.write(f"load {os.getloadavg()[0]:.2f} at the end\n")
     sys.stdout.write(f"over the limit: {', '.join(name.strip() for name in table.missed) or 'nothing'}\n")
     return 1 if table.missed else 0
