@@ -11,7 +11,7 @@ import pytest
 from support.ears import listening
 from support.hostile import BASE, MEGABYTES, STRINGS, dangerous
 from support.hostile_screens import SCREENS
-from support.screens import Stage, ready
+from support.screens import Stage, ready, until
 from support.shelves import StillShelf, usual_stock
 from textual import events
 from textual.screen import Screen
@@ -103,7 +103,7 @@ async def test_keys_of_ones_own_that_are_none(keys: str) -> None:
     stage = Stage(settings=replace(Settings(), keymap={"chat.new": keys}))
     async with listening(stage.app, (60, 90)) as (pilot, ears):
         await ready(pilot, stage)
-        assert "is no key" in stage.screen.notice.text
+        await until(pilot, lambda: "is no key" in stage.screen.notice.text, "it is told")
         await pilot.press("f1")
         await pilot.pause()
         assert not ears.foreign()
