@@ -184,6 +184,7 @@ class ProgramShelf:
 
     def _here(self, library: Library, usable: Iterable[Weights], memory: Memory | None, best: set[str]) -> Iterator[ShownWeights]:
         from mistral_chat.weights.fit import reason, verdict
+        from mistral_chat.weights.keeping import own_bytes
         from mistral_chat.weights.library import AUTOMATIC
 
         taken: set[str] = set()
@@ -208,7 +209,7 @@ class ProgramShelf:
                 source=str(weights.path),
                 verified=weights.verified,
                 recommended=memory is not None and spec in best,
-                frees=_own_bytes(weights.path) if weights.source == "ours" else None,
+                frees=own_bytes(weights.path) if weights.source == "ours" else None,
                 prompt_format=chosen.get(weights.name, ""),
             )
 
@@ -307,14 +308,6 @@ def _offer(library: Library, name: str) -> Offer | None:
 def _about(library: Library, offer: Offer | None) -> str:
     model = library.catalog.models.get(offer.model) if offer else None
     return model.about if model else ""
-
-
-def _own_bytes(path: Path) -> int:
-    """What removing a file of ours, with all its parts, frees: nothing where it has another name too."""
-    from mistral_chat.weights.stores import parts_of
-
-    stats = [part.stat() for part in parts_of(path) if part.exists()]
-    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
 
 
 def _free_disk(folder: Path) -> int | None:

@@ -184,8 +184,8 @@ class Program:
         Args:
             spec: as ``-m`` takes it.
             prompt_format: how messages become tokens, instead of what the catalog, the settings or the file say.
-            saved: False keeps KV states off the disk.
-            snapshots: where KV states are kept instead, whatever `saved` says.
+            saved: False leaves no note on the disk of which weights were tried.
+            snapshots: where KV states are kept; None keeps none.
 
         Raises:
             WeightsError: there are no such weights. Trouble while loading is raised by what is returned.
@@ -211,7 +211,7 @@ class Program:
                 context=program.settings.context,
                 prompt_format=chosen,
                 shape=weights.shape,
-                snapshots=snapshots or (program.snapshots() if saved else None),
+                snapshots=snapshots,
                 on_progress=on_progress,
                 before_loading=None if weights.verified else try_out,
             )
@@ -219,7 +219,10 @@ class Program:
         return load
 
     def runner(self, spec: str | None = None, *, prompt_format: str | None = None, saved: bool = True) -> Runner:
-        """An engine's thread for the model `spec`; not started. Takes and raises what `engine_loader` does."""
+        """An engine's thread for the model `spec`, with KV states on the disk where `saved` and the settings allow; not started.
+
+        Takes and raises what `engine_loader` does.
+        """
         from mistral_chat.engine.runner import Runner
 
         snapshots = self.snapshots() if saved else None

@@ -140,15 +140,18 @@ def remove(library: Library, spec: str) -> int:
     path, name = _to_remove(library, spec)
     if not library.is_ours(path):
         raise UsageError(f"{name} is used in place and is not ours to remove. It lies at {path}.")
-    freed = 0
+    freed = own_bytes(path)
     for part in stores.parts_of(path):
-        if part.exists():
-            stat = part.stat()
-            freed += stat.st_size if stat.st_nlink == 1 else 0
-            part.unlink()
+        part.unlink(missing_ok=True)
         library.record.forget(part)
     _tidy(path, library.models_dir)
     return freed
+
+
+def own_bytes(path: Path) -> int:
+    """What removing a file, with all its parts, frees: nothing where it has another name too."""
+    stats = [part.stat() for part in stores.parts_of(path) if part.exists()]
+    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
 
 
 def take_in(library: Library, path: Path, way: Way) -> Weights:
