@@ -49,16 +49,6 @@ class BackgroundScreen(ModalScreen[None]):
 
         .dialog { max-height: 90%; padding: 1 2; }
         #told { color: $text-muted; height: auto; max-height: 3; margin-bottom: 1; }
-        OptionList {
-            height: auto;
-            max-height: 50vh;
-            margin-bottom: 1;
-            background: $surface;
-            scrollbar-size-vertical: 1;
-
-            &:focus { background-tint: transparent; }
-            &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
-        }
         Button { margin-right: 1; min-width: 10; }
     }
     """

@@ -23,16 +23,6 @@ class ChoiceScreen(ModalScreen["str | None"]):
         align: center middle;
 
         .dialog { max-height: 90%; padding: 1 2 0 2; }
-        OptionList {
-            height: auto;
-            max-height: 60vh;
-            margin-bottom: 1;
-            background: $surface;
-            scrollbar-size-vertical: 1;
-
-            &:focus { background-tint: transparent; }
-            &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
-        }
     }
     """
 
