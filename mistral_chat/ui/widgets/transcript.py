@@ -92,6 +92,8 @@ class Transcript(Marking, can_focus=True):
         self._settling = False
         self._asked = False
         self._place: tuple[Widget, float] | None = None
+        self._thumb = 0.0
+        """Where the scroll bar was when the screen was last laid out."""
 
     def on_mount(self) -> None:
         """Follow the end."""
@@ -239,6 +241,14 @@ class Transcript(Marking, can_focus=True):
                         self.vertical_scrollbar.set_reactive(ScrollBar.position, target)
                     break
         return result
+
+    def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:  # noqa: FBT001, FBT002 (Textual's own signature)
+        """Take a size. Laying out moves the scroll bar and does not draw it; it is drawn where it has moved."""
+        updated = super()._size_updated(size, virtual_size, container_size, layout)
+        if self._thumb != self.scroll_y:
+            self._thumb = self.scroll_y
+            self.vertical_scrollbar.refresh()
+        return updated
 
     def _note_place(self) -> None:
         """Remember which turn is at the top edge, and how far it has scrolled past it."""
