@@ -12,10 +12,10 @@ import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
+from mistral_chat.engine.job import Job
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.errors import EngineError, MistralChatError
 from mistral_chat.generation import Cancel, Engine, EngineFacts, Event, History, LedgerView, Prefill, Prompt, Sampling
@@ -43,35 +43,6 @@ class RunnerState(StrEnum):
     CLOSED = "closed"
 
 
-@dataclass(slots=True)
-class _Job(Generic[T]):
-    """A piece of work for the engine's thread, and where its values go."""
-
-    work: Callable[[Engine], Iterator[T]]
-    cancel: Cancel
-    loop: asyncio.AbstractEventLoop
-    values: asyncio.Queue[T | None] = field(default_factory=asyncio.Queue)
-    done: threading.Event = field(default_factory=threading.Event)
-    error: BaseException | None = None
-
-    def run(self, engine: Engine) -> None:
-        """Do the work, hand over each value, and mark the end whatever happens."""
-        try:
-            for value in self.work(engine):
-                self._post(value)
-        except Exception as error:  # noqa: BLE001 (carried over to the waiting coroutine, which raises it)
-            self.error = error
-        finally:
-            self.done.set()
-            self._post(None)
-
-    def _post(self, value: T | None) -> None:
-        try:
-            self.loop.call_soon_threadsafe(self.values.put_nowait, value)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            self.cancel.set()
-
-
 class Runner:
     """Owns one engine and the thread it lives on."""
 
@@ -85,7 +56,7 @@ class Runner:
         self._load = load
         self.snapshots = snapshots
         """Where KV states are kept: says what is being written or read."""
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._engine: Engine | None = None
         self._settled = threading.Event()
@@ -151,7 +122,7 @@ class Runner:
             engine.forget(conversation)
             return iter(())
 
-        async with aclosing(self._do(_Job(drop, Cancel(), asyncio.get_running_loop()))) as nothing:
+        async with aclosing(self._do(Job(drop, Cancel()))) as nothing:
             async for _ in nothing:
                 """It yields no value; its end is what is waited for."""
 
@@ -189,7 +160,7 @@ class Runner:
         await self.wait_ready()
         self._give_way()
         self._replies.append(cancel)
-        job = _Job(lambda e: e.reply(history, sampling, cancel), cancel, asyncio.get_running_loop())
+        job = Job(lambda e: e.reply(history, sampling, cancel), cancel)
         try:
             async with aclosing(self._do(job)) as values:
                 async for value in values:
@@ -209,7 +180,7 @@ class Runner:
         self._give_way()
         cancel = Cancel()
         self._ahead = cancel
-        job = _Job(lambda e: e.read_ahead(history, cancel), cancel, asyncio.get_running_loop())
+        job = Job(lambda e: e.read_ahead(history, cancel), cancel)
         try:
             async with aclosing(self._do(job)) as values:
                 async for value in values:
@@ -233,7 +204,7 @@ class Runner:
         self._give_way()
         cancel = Cancel()
         self._ahead = cancel
-        job = _Job(lambda e: iter([e.aside(history, sampling, cancel)]), cancel, asyncio.get_running_loop())
+        job = Job(lambda e: iter([e.aside(history, sampling, cancel)]), cancel)
         try:
             async with aclosing(self._do(job)) as texts:
                 return "".join([text async for text in texts])
@@ -263,20 +234,14 @@ class Runner:
         if self._ahead is not None:
             self._ahead.set()
 
-    async def _do(self, job: _Job[T]) -> AsyncGenerator[T, None]:
+    async def _do(self, job: Job[T]) -> AsyncGenerator[T, None]:
         with self._lock:
             if self.state is not RunnerState.READY:
                 raise EngineError(_CLOSED)
             self._jobs.put(job)
-        try:
-            while (value := await job.values.get()) is not None:
+        async with aclosing(job.values()) as values:
+            async for value in values:
                 yield value
-            if job.error is not None:
-                raise job.error
-        finally:
-            job.cancel.set()
-            while not job.done.is_set():
-                await job.values.get()
 
     def _run(self) -> None:
         try:
@@ -299,7 +264,7 @@ class Runner:
         self._upkeep(engine.close)
         self._settle(RunnerState.CLOSED)
 
-    def _next_job(self, engine: Engine) -> _Job[Any] | None:
+    def _next_job(self, engine: Engine) -> Job[Any] | None:
         """Wait for work; when there is none for a while, let the engine rest once."""
         try:
             return self._jobs.get(timeout=REST_AFTER)

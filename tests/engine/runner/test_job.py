@@ -1,0 +1,137 @@
+"""The way of text from the engine's thread to the screen: nothing is lost or late, and not every token wakes the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mistral_chat.engine.echo import EchoEngine
+from mistral_chat.engine.job import PACE, Job
+from mistral_chat.errors import EngineFailed
+from mistral_chat.generation import Cancel, Delta, Prefill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATIENCE = 10.0
+"""Seconds after which what is waited for counts as never coming."""
+
+
+@contextmanager
+def at_work(job: Job[Any]) -> Iterator[None]:
+    """Let the job run on a thread of its own, and wait for the thread."""
+    thread = threading.Thread(target=job.run, args=(EchoEngine(str),))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "the engine's thread would be stuck"
+
+
+def gives(*values: Any) -> Callable[[Any], Iterator[Any]]:
+    return lambda _: iter(values)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.one_of(st.integers(0, 9).map(lambda n: Delta(str(n))), st.integers(1, 9).map(lambda n: Prefill(n, 9)))))
+def test_everything_comes_once_and_in_order(values: list[Any]) -> None:
+    async def taken() -> list[Any]:
+        job = Job(gives(*values), Cancel())
+        with at_work(job):
+            return [value async for value in job.values()]
+
+    assert asyncio.run(taken()) == values
+
+
+async def test_a_fast_model_does_not_wake_the_loop_for_each_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, wakings = asyncio.get_running_loop(), 0
+    call = loop.call_soon_threadsafe
+
+    def counted(*arguments: Any, **options: Any) -> asyncio.Handle:
+        nonlocal wakings
+        wakings += 1
+        return call(*arguments, **options)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+    tokens = [Delta("a") for _ in range(5000)]
+    job = Job(gives(*tokens), Cancel())
+    began = time.monotonic()
+    with at_work(job):
+        assert [value async for value in job.values()] == tokens
+    assert wakings <= 3 + (time.monotonic() - began) / PACE, "each waking takes the processor from the model"
+
+
+async def test_no_token_waits_for_the_next_one() -> None:
+    gate = threading.Event()
+
+    def work(_: Any) -> Iterator[Delta]:
+        yield Delta("one")
+        yield Delta("two")  # within the rest that follows the first
+        assert gate.wait(PATIENCE)
+        yield Delta("three")
+
+    job = Job(work, Cancel())
+    with at_work(job):
+        async with asyncio.timeout(PATIENCE), aclosing(job.values()) as values:
+            assert [(await anext(values)).text, (await anext(values)).text] == ["one", "two"]
+            gate.set()
+            assert (await anext(values)).text == "three"
+
+
+async def test_others_have_their_turn_beside_an_engine_that_never_pauses() -> None:
+    cancel, turns = Cancel(), 0
+
+    def work(_: Any) -> Iterator[Delta]:
+        while not cancel.is_set:
+            yield Delta("a")
+
+    async def other() -> None:
+        nonlocal turns
+        for turns in range(20):  # noqa: B007 (how far it came is what is asked)
+            await asyncio.sleep(0)
+
+    job = Job(work, cancel)
+    with at_work(job):
+        task = asyncio.create_task(other())
+        async with asyncio.timeout(PATIENCE), aclosing(job.values()) as values:
+            async for _ in values:
+                if task.done():
+                    break
+    assert turns == 19, "keys would wait for the end of the reply"
+
+
+async def test_who_leaves_stops_the_engine_and_waits_for_it() -> None:
+    cancel, ended = Cancel(), threading.Event()
+
+    def work(_: Any) -> Iterator[Delta]:
+        yield Delta("one")
+        while not cancel.is_set:
+            time.sleep(0)
+        ended.set()
+
+    job = Job(work, cancel)
+    with at_work(job):
+        async with aclosing(job.values()) as values:
+            await anext(values)
+        assert ended.is_set(), "the next message would meet a cache that is still changing"
+
+
+async def test_what_goes_wrong_comes_after_what_went_well() -> None:
+    def work(_: Any) -> Iterator[Delta]:
+        yield Delta("one")
+        raise EngineFailed("It broke.")
+
+    job = Job(work, Cancel())
+    with at_work(job):
+        async with aclosing(job.values()) as values:
+            assert (await anext(values)).text == "one"
+            with pytest.raises(EngineFailed, match="It broke"):
+                await anext(values)
