@@ -1,0 +1,87 @@
+"""Between replies: reading ahead gives way to whoever asks, and the engine rests when nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
+
+from mistral_chat.engine import runner as room
+from mistral_chat.engine.echo import EchoEngine
+from mistral_chat.engine.runner import Runner
+from mistral_chat.errors import EngineFailed
+from mistral_chat.generation import Completion
+
+
+async def test_reading_ahead_gives_way_to_a_reply(runner: Runner, engine: SlowEngine) -> None:
+    async def ahead() -> int:
+        return len([step async for step in runner.read_ahead(history())])
+
+    task = asyncio.create_task(ahead())
+    await asyncio.to_thread(engine.ahead.wait)
+    reply = asyncio.create_task(collect(runner, history("hello")))
+    assert await task == 1
+    assert engine.cancelled == ["ahead"]
+    engine.let(100)
+    assert isinstance((await reply)[-1], Completion)
+
+
+async def test_nothing_is_read_ahead_while_a_reply_is_written(runner: Runner, engine: SlowEngine) -> None:
+    reply = asyncio.create_task(collect(runner, history()))
+    await begun(engine)
+    assert [step async for step in runner.read_ahead(history())] == []
+    assert not engine.ahead.is_set()
+    runner.stop()
+    await reply
+
+
+async def test_a_newer_draft_stops_reading_the_older_one(runner: Runner, engine: SlowEngine) -> None:
+    async def ahead() -> int:
+        return len([step async for step in runner.read_ahead(history())])
+
+    first = asyncio.create_task(ahead())
+    await asyncio.to_thread(engine.ahead.wait)
+    second = asyncio.create_task(ahead())
+    await first
+    assert engine.cancelled == ["ahead"]
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert engine.running == 0
+
+
+async def test_failed_upkeep_does_not_take_the_engine_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saving a KV state may fail. The chat goes on without it."""
+
+    class Restless(EchoEngine):
+        rested = threading.Event()
+
+        def rest(self) -> None:
+            self.rested.set()
+            raise EngineFailed("The state could not be saved.")
+
+    monkeypatch.setattr(room, "REST_AFTER", 0.01)
+    engine = Restless()
+    runner = Runner(lambda _: engine)
+    async with asyncio.timeout(PATIENCE):
+        await runner.wait_ready()
+        await asyncio.to_thread(engine.rested.wait)
+        assert isinstance((await collect(runner, history()))[-1], Completion)
+    runner.close(PATIENCE)
+    assert not runner._thread.is_alive()
+
+
+async def test_the_engine_rests_once_when_nothing_was_asked_for_a_while(
+    runner: Runner, engine: SlowEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "REST_AFTER", 0.01)
+    await runner.wait_ready()
+    await asyncio.to_thread(engine.rested.wait)
+    assert engine.rests == 1
+    engine.rested.clear()
+    engine.let(100)
+    await collect(runner, history())
+    await asyncio.to_thread(engine.rested.wait)
+    assert engine.rests == 2

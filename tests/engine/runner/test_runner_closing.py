@@ -1,0 +1,99 @@
+"""After closing nothing is left: no reply that waits, no thread, no traceback on the screen."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
+
+from mistral_chat.engine.echo import EchoEngine
+from mistral_chat.engine.runner import Runner
+from mistral_chat.errors import EngineError, EngineFailed
+from mistral_chat.generation import Completion, Prefill, Sampling
+
+
+async def test_after_it_is_closed_a_reply_is_refused(runner: Runner, engine: SlowEngine) -> None:
+    await runner.wait_ready()
+    runner.close(PATIENCE)
+    assert engine.closed.is_set()
+    assert runner.facts is None
+    with pytest.raises(EngineError):
+        await collect(runner, history())
+    runner.close(PATIENCE)
+
+
+async def test_a_runner_that_was_closed_before_it_began_refuses_too() -> None:
+    runner = Runner(lambda _: EchoEngine())
+    runner.close()
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(EngineError):
+            await collect(runner, history())
+
+
+async def test_closing_stops_the_reply_that_is_written(runner: Runner, engine: SlowEngine) -> None:
+    task = asyncio.create_task(collect(runner, history(key="cut")))
+    await begun(engine)
+    await asyncio.to_thread(runner.close, PATIENCE)
+    assert engine.closed.is_set()
+    events = await task
+    assert isinstance(events[-1], Completion)
+    assert events[-1].finish_reason == "cancelled"
+
+
+async def test_closing_stops_the_replies_that_wait_as_well(runner: Runner, engine: SlowEngine) -> None:
+    tasks = [asyncio.create_task(collect(runner, history(key=key))) for key in ("first", "second", "third")]
+    await begun(engine)
+    await asyncio.to_thread(runner.close, PATIENCE)
+    for events in await asyncio.gather(*tasks):
+        assert isinstance(events[-1], Completion)
+    assert engine.closed.is_set()
+
+
+def test_two_loops_can_use_one_engine_one_after_the_other() -> None:
+    runner = Runner(lambda _: EchoEngine())
+    for _ in range(2):
+        assert isinstance(asyncio.run(collect(runner, history()))[-1], Completion)
+    runner.close(PATIENCE)
+
+
+def test_a_loop_that_is_gone_stops_the_reply_that_was_for_it() -> None:
+    engine = SlowEngine()
+    runner = Runner(lambda _: engine)
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> None:
+        reply = runner.reply(history(), Sampling())
+        assert isinstance(await anext(reply), Prefill)
+        left.append(reply)
+
+    left: list[object] = []
+    loop.run_until_complete(begin())
+    loop.close()
+    engine.let(1)
+    runner.close(PATIENCE)
+    assert not runner._thread.is_alive(), "the engine writes for a loop that is gone"
+    left.clear()
+
+
+def test_an_error_while_closing_stays_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A traceback on standard error would end up in the middle of the screen."""
+
+    class Stubborn(EchoEngine):
+        def close(self) -> None:
+            raise EngineFailed("It would not let go.")
+
+    runner = Runner(lambda _: Stubborn())
+    assert isinstance(asyncio.run(collect(runner, history()))[-1], Completion)
+    runner.close(PATIENCE)
+    assert "EngineFailed" in caplog.text
+
+
+def test_no_thread_is_left_behind() -> None:
+    before = threading.active_count()
+    for _ in range(3):
+        runner = Runner(lambda _: EchoEngine())
+        asyncio.run(collect(runner, history()))
+        runner.close(PATIENCE)
+    assert threading.active_count() == before

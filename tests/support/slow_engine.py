@@ -1,0 +1,89 @@
+"""An engine that writes only as fast as a test lets it, and how a test asks its thread for a reply."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+from mistral_chat.engine.echo import EchoEngine
+from mistral_chat.engine.runner import Runner
+from mistral_chat.generation import Cancel, Completion, Delta, Event, History, Prefill, PromptTurn, Sampling
+
+PATIENCE = 10.0
+"""Seconds after which a test counts as hung."""
+
+
+def history(text: str = "one two three", key: str = "t") -> History:
+    """One question and nothing before it."""
+    return History(turns=(PromptTurn(key=key, user=text),))
+
+
+class SlowEngine(EchoEngine):
+    """Writes a reply only as fast as it is let, and says what it is doing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Semaphore(0)
+        self.began = threading.Semaphore(0)
+        self.running = 0
+        self.most_running = 0
+        self.threads: set[int] = set()
+        self.rests = 0
+        self.rested = threading.Event()
+        self.closed = threading.Event()
+        self.cancelled: list[str] = []
+        self.ahead = threading.Event()
+
+    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+        self._enter()
+        try:
+            for event in super().reply(history, sampling, cancel):
+                if isinstance(event, Delta):
+                    while not self.go_on.acquire(timeout=0.005) and not cancel.is_set:
+                        """Wait for the test or for a stop."""
+                if isinstance(event, Completion) and event.finish_reason == "cancelled":
+                    self.cancelled.append(history.turns[-1].key)
+                yield event
+        finally:
+            self.running -= 1
+
+    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+        self._enter()
+        try:
+            self.ahead.set()
+            yield Prefill(0, 100)
+            while not cancel.is_set and not self.go_on.acquire(timeout=0.005):
+                """Read for as long as nobody asks for anything."""
+            if cancel.is_set:
+                self.cancelled.append("ahead")
+        finally:
+            self.running -= 1
+
+    def rest(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.rests += 1
+        self.rested.set()
+
+    def close(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.closed.set()
+
+    def let(self, deltas: int) -> None:
+        self.go_on.release(deltas)
+
+    def _enter(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.running += 1
+        self.began.release()
+        self.most_running = max(self.most_running, self.running)
+
+
+async def collect(runner: Runner, asked: History) -> list[Event]:
+    """Everything that the runner tells of one reply."""
+    return [event async for event in runner.reply(asked, Sampling())]
+
+
+async def begun(engine: SlowEngine) -> None:
+    """Wait until the engine begins one more piece of work."""
+    assert await asyncio.to_thread(engine.began.acquire, timeout=PATIENCE)
