@@ -1,0 +1,76 @@
+"""An engine and a clock that do what a test says, and how a test talks through a chat."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+
+from mistral_chat.chat import Chat, TurnStarted
+from mistral_chat.conversation import Turn
+from mistral_chat.engine.echo import EchoEngine
+from mistral_chat.generation import Cancel, Delta, Event, History, Prefill, Sampling
+
+PATIENCE = 10.0
+"""Seconds after which a test counts as hung."""
+
+
+class Clock:
+    """Seconds that pass only when the test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class ScriptedEngine(EchoEngine):
+    """Remembers what it was asked, and can be made to wait or to fail after a number of deltas."""
+
+    def __init__(self, answer: Callable[[str], str] = lambda text: f"You said: {text}", *, window: int = 4096) -> None:
+        super().__init__(answer, window=window)
+        self.asked: list[History] = []
+        self.sampling: list[Sampling] = []
+        self.ahead: list[History] = []
+        self.at_start: Callable[[], None] = lambda: None
+        self.at_delta: Callable[[int], None] = lambda _: None
+        self.at_delta_waits = -1
+        self.waiting = threading.Event()
+
+    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+        self.asked.append(history)
+        self.sampling.append(sampling)
+        self.at_start()
+        deltas = 0
+        for event in super().reply(history, sampling, cancel):
+            if isinstance(event, Delta):
+                self.at_delta(deltas)
+                deltas += 1
+            yield event
+            if deltas == self.at_delta_waits:
+                self.waiting.set()
+                while not cancel.is_set:
+                    threading.Event().wait(0.001)
+
+    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+        self.ahead.append(history)
+        return super().read_ahead(history, cancel)
+
+
+async def finish(events: AsyncGenerator[object, None]) -> list[object]:
+    """Every event until the reply has ended."""
+    async with asyncio.timeout(PATIENCE), aclosing(events):
+        return [event async for event in events]
+
+
+async def say(chat: Chat, text: str) -> str:
+    """Send `text`; the new turn's id."""
+    started = (await finish(chat.send(text)))[0]
+    assert isinstance(started, TurnStarted)
+    return started.turn_id
+
+
+def last(chat: Chat) -> Turn:
+    """The newest turn as the store has it."""
+    return chat.turns()[-1].turn
