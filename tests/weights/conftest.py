@@ -1,9 +1,13 @@
+"""A hub of the test's own, a library that fetches from it, and one file to fetch."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from support.fetching import SIZE
 from support.hub_server import HubServer
+from support.tiny_files import FILE, REPOSITORY, gguf_bytes
 
 from mistral_chat.weights.catalog import Catalog
 from mistral_chat.weights.library import Library
@@ -34,3 +38,11 @@ def library(hub: HubServer, models_dir: Path, own_folders: Path) -> Library:
         environ={"HF_ENDPOINT": hub.endpoint},
         home=own_folders,
     )
+
+
+@pytest.fixture
+def content(hub: HubServer) -> bytes:
+    """What the hub has under `SPEC`."""
+    whole = gguf_bytes(SIZE)
+    hub.add(REPOSITORY, FILE, whole)
+    return whole

@@ -1,0 +1,59 @@
+"""Fetches one file from a hub of the test, quickly or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.hub_server import HubServer
+from support.tiny_files import FILE, REPOSITORY, SPEC
+
+from mistral_chat.errors import WeightsError
+from mistral_chat.weights.keeping import pull
+from mistral_chat.weights.library import Library
+from mistral_chat.weights.patience import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mistral_chat.weights.progress import Progress
+
+SIZE = 3_000_000
+"""Bytes of the file."""
+
+QUICK = Patience(stall=1.5, connect=2.0, first_wait=0.01, longest_wait=0.05, attempts=4, progress=50_000)
+"""Gives up in seconds."""
+
+
+def fetch(library: Library, spec: str = SPEC, patience: Patience = QUICK) -> list[Progress]:
+    """Everything that the download tells until it is done."""
+    return list(pull(library, spec, patience=patience))
+
+
+def failure(library: Library, spec: str = SPEC, patience: Patience = QUICK) -> WeightsError:
+    """The error in which the download ends."""
+    with pytest.raises(WeightsError) as caught:
+        fetch(library, spec, patience)
+    return caught.value
+
+
+def target(library: Library) -> Path:
+    """Where the file lies when it is whole."""
+    return library.models_dir / REPOSITORY / FILE
+
+
+def ranges(hub: HubServer) -> list[int]:
+    """Where each request for bytes began."""
+    return [int(seen.headers.get("range", "bytes=0-")[6:-1]) for seen in hub.requests("GET", "store")]
+
+
+def with_environ(library: Library, names: Mapping[str, str]) -> Library:
+    """The same library with more variables in its environment."""
+    return Library(
+        models_dir=library.models_dir,
+        folders=(),
+        catalog=library.catalog,
+        environ={**library.environ, **names},
+        home=library.home,
+    )
