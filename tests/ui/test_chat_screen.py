@@ -233,6 +233,16 @@ async def test_no_row_of_the_status_ever_wraps() -> None:
             assert len(drawn(stage).splitlines()[-1]) == width
 
 
+async def test_how_far_a_download_is_stays_in_sight_beside_a_reply_at_60_columns() -> None:
+    stage = Stage(saved=False)
+    async with run(stage, (60, 20)) as pilot:
+        await ready(pilot, stage)
+        stage.screen.status.tell(state="writing 11.2 tok/s", working="⟳ fetching 43%", hints=(("Esc", "stop"),))
+        await pilot.pause()
+        row = drawn(stage).splitlines()[-1]
+        assert all(part in row for part in ("not saved", "writing 11.2 tok/s", "⟳ 43%", "Esc stop"))
+
+
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
 async def test_a_signal_saves_and_leaves(number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import signal
