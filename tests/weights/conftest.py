@@ -1,4 +1,4 @@
-"""A hub of the test's own, a library that fetches from it, and one file to fetch."""
+"""A library that fetches from the test's own hub, and one file to fetch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ from mistral_chat.weights.catalog import Catalog
 from mistral_chat.weights.library import Library
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def hub() -> Iterator[HubServer]:
-    with HubServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,0 +1,147 @@
+"""A download that is left behind goes on under the chat: looked at, paused, told of, and switched to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from support.hub_server import Fault
+from support.screens import run, until
+from support.shelves import (
+    SIZE,
+    STALL,
+    FirstRun,
+    chatting,
+    point_at,
+    rows,
+    stalled,
+    until_drawn,
+)
+
+from mistral_chat.ui.screens.pick import PickScreen
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+
+async def in_the_background(pilot: Pilot[Any], first: FirstRun) -> None:
+    """Leave a stalled download behind, and take the demo meanwhile."""
+    await stalled(pilot, first)
+    await pilot.press("b")
+    await until_drawn(pilot, "It goes on in the background.")
+    await until_drawn(pilot, "Being fetched")
+    point_at(first, "demo")
+    await pilot.press("enter")
+    await chatting(pilot, first)
+    assert first.chat.model == "demo"
+
+
+async def asked(pilot: Pilot[Any], first: FirstRun, text: str) -> str:
+    """Say `text`; the reply."""
+    await pilot.press(*text, "enter")
+    await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
+    return first.store.path(first.store.latest() or "")[-1].turn.reply
+
+
+async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await in_the_background(pilot, first)
+        assert await asked(pilot, first, "hello") == "You said: hello"
+        await until_drawn(pilot, "⟳ fetching 33%")
+        first.hub.cut_the_silent()
+        await until(pilot, lambda: first.target.exists() and "is here." in first.chat.notice.text)
+        assert first.chat.model == "demo", "a model that comes does not push itself forward"
+        await until_drawn(pilot, "F7 and Enter switch to it")
+        await until(pilot, lambda: "⟳" not in rows(first.app))
+        await pilot.press("f7")
+        await until(pilot, lambda: first.choosing)
+        assert first.weights.listed.marked == "tiny"
+        await pilot.press("enter")
+        await until(pilot, lambda: first.chat.is_current)
+        await chatting(pilot, first)
+        assert first.chat.model == "tiny"
+        assert [turn.turn.user for turn in first.chat.transcript.turns] == ["hello"]
+        assert "model: tiny" in (first.folder / "config.yaml").read_text("utf-8"), "the demo was only for the meantime"
+    assert first.target.read_bytes() == first.content
+    assert first.hub.bytes_sent() < 1.01 * SIZE
+
+
+async def test_a_click_on_the_notice_switches_to_what_has_come(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await in_the_background(pilot, first)
+        first.hub.cut_the_silent()
+        await until(pilot, lambda: "is here." in first.chat.notice.text)
+        await pilot.pause()
+        await pilot.click("#notice")
+        await until(pilot, lambda: first.chat.model == "tiny")
+        await chatting(pilot, first)
+
+
+async def test_a_download_behind_the_chat_can_be_looked_at_and_paused(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await in_the_background(pilot, first)
+        await pilot.press("f7")
+        await until(pilot, lambda: first.choosing)
+        assert first.weights.listed.marked == "tiny", "the download is what one comes to see"
+        await until_drawn(pilot, "fetching 33 %")
+        await until_drawn(pilot, "Show the download")
+        await pilot.press("enter")
+        await until_drawn(pilot, "1.0 of 3.0 MB")
+        assert not first.hub.requests("GET", "store")[1:], "it was begun a second time"
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: first.chat.is_current)
+        await until_drawn(pilot, "⟳ fetching 33%")
+        await pilot.press("alt+z")
+        await until_drawn(pilot, "Stopped: fetching. What has arrived is kept")
+        await until(pilot, lambda: "⟳" not in rows(first.app))
+        assert first.part.stat().st_size == STALL
+
+
+async def test_a_failure_behind_the_chat_is_told_with_its_reason(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await in_the_background(pilot, first)
+        first.hub.misbehave(Fault(status=403))
+        first.hub.cut_the_silent()
+        await until(pilot, lambda: "was not fetched" in first.chat.notice.text, "the failure is told")
+        assert "403" in first.chat.notice.text or "HF_TOKEN" in first.chat.notice.text
+        assert await asked(pilot, first, "still here") == "You said: still here"
+
+
+async def test_the_chat_opens_when_a_download_is_done_that_was_left_behind_without_a_model(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.press("b")
+        await until_drawn(pilot, "Being fetched")
+        await pilot.press("escape")
+        await until(pilot, lambda: first.chat.is_current)
+        await until_drawn(pilot, "tiny F32 is being fetched")
+        first.chat.composer.insert("typed meanwhile")
+        await pilot.press("enter")
+        await until_drawn(pilot, "Your message stays here until then")
+        assert first.chat.is_current
+        first.hub.cut_the_silent()
+        await chatting(pilot, first)
+        assert first.chat.model == "tiny"
+        assert first.chat.composer.text == "typed meanwhile"
+
+
+async def test_a_download_that_ends_while_the_list_is_looked_at_says_so(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.press("b")
+        await until_drawn(pilot, "Being fetched")
+        first.hub.cut_the_silent()
+        await until_drawn(pilot, "is here. Enter in the list takes it.")
+        await until_drawn(pilot, "On this disk · our folder")
+        await pilot.press("escape")
+        await chatting(pilot, first)
+        assert first.chat.model == "tiny", "it is all there is"
+
+
+async def test_quitting_pauses_a_download_behind_the_chat(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await in_the_background(pilot, first)
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not first.app.is_running)
+    assert first.part.stat().st_size == STALL

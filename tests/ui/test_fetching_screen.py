@@ -1,0 +1,104 @@
+"""A download on the screen for weights: paused, left, failed and tried again; what has arrived is kept."""
+
+from __future__ import annotations
+
+from support.hub_server import Fault
+from support.screens import run, until
+from support.shelves import (
+    SIZE,
+    STALL,
+    FirstRun,
+    chatting,
+    stalled,
+    until_drawn,
+)
+
+from mistral_chat.ui.screens.pick import PickScreen
+from mistral_chat.ui.screens.weights import WeightsScreen
+
+
+async def test_a_paused_download_goes_on_where_it_was(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.press("p")
+        await until_drawn(pilot, "Go on")
+        assert first.part.stat().st_size == STALL
+        await pilot.press("p")
+        await chatting(pilot, first)
+    assert first.target.read_bytes() == first.content
+    assert first.hub.bytes_sent() < 1.01 * SIZE
+
+
+async def test_a_cancelled_download_is_kept_and_says_so(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.click("#back")
+        await until_drawn(pilot, "1.0 MB of it are kept.")
+        await until_drawn(pilot, "1.0 MB here")
+        assert first.part.stat().st_size == STALL
+        await pilot.click("#act")
+        await chatting(pilot, first)
+    assert first.hub.bytes_sent() < 1.01 * SIZE
+
+
+async def test_leaving_a_download_asks_first_and_keeps_what_is_here(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(first.app.screen, WeightsScreen), "staying was the first answer")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: first.chat.is_current)
+        await until_drawn(pilot, "There is no model on this computer yet")
+        assert first.part.stat().st_size == STALL
+        await pilot.press("f7")
+        await until_drawn(pilot, "Go on fetching")
+
+
+async def test_a_download_that_ends_behind_the_question_opens_the_chat(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.press("p")
+        await until_drawn(pilot, "Go on")
+        first.hub.misbehave(Fault(rate=4_000_000))
+        await pilot.press("p", "escape")
+        await until(pilot, first.target.exists)
+        await until(pilot, lambda: first.chat.is_current or first.weights._arrived)
+        if isinstance(first.app.screen, PickScreen):
+            await pilot.press("escape")
+        await chatting(pilot, first)
+
+
+async def test_a_failure_says_what_to_do_and_can_be_tried_again(first: FirstRun) -> None:
+    first.hub.misbehave(Fault(on="HEAD", status=403, times=1))
+    async with run(first, (60, 20)) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("enter")
+        await until_drawn(pilot, "HF_TOKEN")
+        await until_drawn(pilot, "Try again")
+        await pilot.press("enter")
+        await chatting(pilot, first)
+
+
+async def test_a_folder_that_cannot_be_written_is_said_on_the_screen(first: FirstRun) -> None:
+    folder = first.target.parents[2]
+    folder.parent.mkdir(parents=True)
+    folder.write_text("in the way", encoding="utf-8")
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("enter")
+        await until_drawn(pilot, "models.folder")
+        folder.unlink()
+        await pilot.press("p")
+        await chatting(pilot, first)
+
+
+async def test_quitting_pauses_the_download(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not first.app.is_running)
+    assert first.part.stat().st_size == STALL

@@ -1,0 +1,110 @@
+"""The first run: from nothing to a reply, with whatever a person picks, types or has on the disk already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support.hub_server import HubServer
+from support.screens import run, until
+from support.shelves import (
+    GB,
+    FirstRun,
+    chatting,
+    point_at,
+    rows,
+    until_drawn,
+)
+from support.tiny_files import gguf_bytes
+
+from mistral_chat.ui.screens.weights import WeightsScreen
+from mistral_chat.weights.fit import Memory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_the_first_run_leads_from_nothing_to_a_reply(first: FirstRun) -> None:
+    async with run(first, (60, 20)) as pilot:
+        await until(pilot, lambda: first.choosing)
+        assert first.weights.listed.marked == "tiny"
+        await pilot.press("enter")
+        await chatting(pilot, first)
+        assert first.target.read_bytes() == first.content
+        await pilot.press(*"hello", "enter")
+        await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
+        assert first.store.path(first.store.latest() or "")[0].turn.reply == "You said: hello"
+
+
+async def test_what_was_typed_before_the_list_opened_is_still_there(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        first.chat.composer.insert("early")
+        await until(pilot, lambda: first.chat.trouble is not None)
+        assert first.chat.is_current, "the list took the keys of who is typing"
+        await pilot.press("enter")
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("enter")
+        await chatting(pilot, first)
+        assert first.chat.composer.text == "early"
+
+
+async def test_a_click_looks_and_a_double_click_takes(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await until_drawn(pilot, "leaves this computer.")
+        await until_drawn(pilot, "disk free")
+        await pilot.pause()
+        row = rows(first.app).split("\n").index(next(row for row in rows(first.app).split("\n") if "SmolLM2" in row))
+        await pilot.click(offset=(8, row))
+        await pilot.pause()
+        assert isinstance(first.app.screen, WeightsScreen), "a click alone began something"
+        assert first.weights.listed.marked == "demo"
+        await pilot.click(offset=(8, row), times=2)
+        await chatting(pilot, first)
+        assert first.chat.model == "demo"
+
+
+async def test_weights_of_other_programs_are_used_where_they_lie(first: FirstRun, own_folders: Path) -> None:
+    file = own_folders / ".lmstudio" / "models" / "acme" / "other-GGUF" / "other-F32.gguf"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(gguf_bytes(200_000))
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await until_drawn(pilot, "On this disk · LM Studio")
+        shown = next(each for each in first.weights._stock.weights if each.place == "LM Studio")
+        point_at(first, shown.spec)
+        await until_drawn(pilot, "used where it lies")
+        await pilot.press("enter")
+        await chatting(pilot, first)
+        assert first.chat.model == shown.spec
+        await until(pilot, lambda: "The next start begins with it" in first.chat.notice.text)
+        assert shown.spec in (first.folder / "config.yaml").read_text("utf-8"), "the first choice is not asked for again"
+    assert not list(first.target.parents[2].rglob("*.gguf")), "nothing is copied"
+
+
+async def test_a_message_sent_before_the_model_was_missed_comes_back(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.chat.store is not None)
+        first.chat.send("first words")
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("enter")
+        await chatting(pilot, first)
+        assert first.chat.composer.text == "first words"
+
+
+async def test_a_model_that_nobody_knows_is_said_above_the_list(tmp_path: Path, hub: HubServer) -> None:
+    first = FirstRun(tmp_path, hub, model="mistrel-7b-instruct-v0.3")
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await until_drawn(pilot, "Did you mean mistral-7b-instruct-v0.3")
+        assert first.weights.listed.marked == "mistral-7b-instruct-v0.3"
+
+
+async def test_what_does_not_fit_is_offered_with_a_warning(tmp_path: Path, hub: HubServer) -> None:
+    first = FirstRun(tmp_path, hub, memory=Memory(ram=2 * GB), model="mistral-7b-instruct-v0.3")
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        large = "mistral-7b-instruct-v0.3"
+        assert first.weights.listed.marked != large, "what is recommended fits"
+        point_at(first, large)
+        await until_drawn(pilot, "Fetch 4.37 GB anyway")
+        await until_drawn(pilot, "would not load, or crawl.")
