@@ -128,7 +128,7 @@ def main() -> int:
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
-        script = Path(__file__).parents[1] / "support" / "hub_server.py"
+        script = Path(__file__).parents[1] / "support" / "serve_hub.py"
         command = [sys.executable, str(script), "--serve", f"{REPOSITORY}:{FILE}={served}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:

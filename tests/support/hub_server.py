@@ -9,9 +9,7 @@ In a test::
         ...
         assert hub.bytes_sent() < 1.01 * len(content)
 
-By hand, with one file and, if wanted, one fault::
-
-    python tests/support/hub_server.py --serve acme/tiny-GGUF:tiny.gguf=tiny.gguf --fault cut_after=1000000 --fault times=1
+By hand, as a process of its own: ``serve_hub.py``.
 
 As on the real hub, ``/OWNER/NAME/resolve/REVISION/FILE`` answers with the file's facts in headers and sends the reader on to a
 second origin, whose address carries a signature. Commits stay as they are; a branch moves when a file is replaced.
@@ -19,11 +17,9 @@ second origin, whose address carries a signature. Commits stay as they are; a br
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import io
-import json
 import re
 import socket
 import threading
@@ -332,26 +328,3 @@ class _Exchange(BaseHTTPRequestHandler):
     def _note(self, status: int, sent: int) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.hub.note(Seen(self.command, self.path, self.server.origin, headers, status, sent))
-
-
-def main() -> None:
-    """Serve files until interrupted; prints one line, ``ENDPOINT http://127.0.0.1:PORT``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serve", action="append", required=True, metavar="OWNER/NAME:FILE=PATH")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--fault", action="append", default=[], metavar="FIELD=VALUE", help="fields of one Fault, as JSON")
-    arguments = parser.parse_args()
-    with HubServer(arguments.port) as hub:
-        for served in arguments.serve:
-            name, _, path = served.partition("=")
-            repository, _, file = name.partition(":")
-            hub.add(repository, file, Path(path))
-        if arguments.fault:
-            fields = dict(item.split("=", 1) for item in arguments.fault)
-            hub.misbehave(Fault(**{key: value if key == "on" else json.loads(value) for key, value in fields.items()}))
-        print(f"ENDPOINT {hub.endpoint}", flush=True)  # noqa: T201 (the script's one line)
-        threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()
