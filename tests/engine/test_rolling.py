@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -13,73 +13,16 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.engine_contract import examine
 from support.fake_cells import FakeCells
+from support.random_chats import DRAWN, FATES, SYSTEMS, TEXTS, WORD_TOKENS, Conversation, Fate, Said
 from support.weightless import weightless_engine
-from support.words_format import BYTES, FIRST_WORD, FORMATS, INST, WORDS, WordsTokenizer
+from support.words_format import FORMATS, WordsTokenizer
 
 from mistral_chat.engine.encoding.format import PromptFormat
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.engine.window import SHORTEST_TAIL, take
 from mistral_chat.errors import EngineFailed, MessageTooLong
-from mistral_chat.generation import Cancel, Completion, ContextShift, Delta, Event, History, PromptTurn, Sampling
-
-WORD_TOKENS = st.integers(FIRST_WORD, FIRST_WORD + len(WORDS) - 1)
-BYTE_TOKENS = st.sampled_from([BYTES + byte for byte in "é👩‍🚀".encode()])
-DRAWN = st.one_of(
-    st.lists(st.one_of(WORD_TOKENS, WORD_TOKENS, BYTE_TOKENS, st.just(INST)), max_size=40),
-    st.builds(lambda tokens, times: tokens * times, st.lists(WORD_TOKENS, min_size=1, max_size=8), st.integers(10, 60)),
-)
-TEXTS = st.one_of(
-    st.text("abc .é\n", min_size=1, max_size=24).map(lambda text: "a" + text),
-    st.builds(lambda word, count: word * count, st.sampled_from(["ab", "a b.", " and c"]), st.integers(1, 30)),
-)
-SYSTEMS = st.one_of(st.just(""), st.just("abc a b c."), TEXTS, st.just("c b a. " * 12))
-
-
-@dataclass(frozen=True)
-class Fate:
-    """What happens during one generation."""
-
-    cancel_at_read: int | None = None
-    cancel_at_event: int | None = None
-    abandon_at_event: int | None = None
-    fail: tuple[str, int] | None = None
-    finished_part: int = 0
-
-
-FATES = st.one_of(
-    st.just(Fate()),
-    st.just(Fate()),
-    st.builds(Fate, cancel_at_read=st.integers(0, 30), finished_part=st.integers(0, 40)),
-    st.builds(Fate, cancel_at_event=st.integers(0, 12)),
-    st.builds(Fate, abandon_at_event=st.integers(0, 12)),
-    st.builds(
-        Fate,
-        fail=st.tuples(st.sampled_from(["read", "read", "cut", "splice"]), st.integers(0, 12)),
-        finished_part=st.integers(0, 40),
-    ),
-)
-
-
-@dataclass
-class Said:
-    """A turn as the store keeps it."""
-
-    turn: PromptTurn
-    excluded: bool = False
-
-
-@dataclass
-class Conversation:
-    """A conversation as the store keeps it."""
-
-    name: str
-    system: str
-    path: list[Said] = field(default_factory=list)
-
-    def history(self, answered: str | None = None) -> History:
-        shown = [said.turn for said in self.path if said.turn.key == answered or (said.turn.reply and not said.excluded)]
-        return History(conversation=self.name, system=self.system, turns=tuple(shown))
+from mistral_chat.generation import Cancel, Completion, ContextShift, Delta, Event, PromptTurn, Sampling
 
 
 class Chatting(RuleBasedStateMachine):
