@@ -1,6 +1,8 @@
 """The tests' hub as a process of its own, with one file and, if wanted, one fault.
 
     python tests/support/serve_hub.py --serve acme/tiny-GGUF:tiny.gguf=tiny.gguf --fault cut_after=1000000 --fault times=1
+
+It prints one line, ``ENDPOINT http://127.0.0.1:PORT``, and serves until it is interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from support.hub_server import Fault, HubServer
 
 
 def main() -> None:
-    """Serve files until interrupted; prints one line, ``ENDPOINT http://127.0.0.1:PORT``."""
+    """Serve what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--serve", action="append", required=True, metavar="OWNER/NAME:FILE=PATH")
     parser.add_argument("--port", type=int, default=0)
