@@ -41,6 +41,9 @@ class ProgramPreferences:
         from mistral_chat.config.entries import write_entry
 
         write_entry(self._path, section, name, typed)
+        if section == "models.formats":
+            for chosen in [each for each in self._program.formats if each.lower() == name.lower()]:
+                del self._program.formats[chosen]  # what was chosen last holds
         return self.read()
 
     def stamp(self) -> object:

@@ -188,7 +188,7 @@ class ProgramShelf:
         from mistral_chat.weights.library import AUTOMATIC
 
         taken: set[str] = set()
-        chosen = {**self._program.settings.models.formats, **self._program.formats}
+        chosen = {**self._program.models.formats, **self._program.formats}
         chosen = {weights: name for weights, name in chosen.items() if name != AUTOMATIC}
         for weights in usable:
             offer, need = _offer(library, weights.name), self._need(weights)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.config import Settings
     from mistral_chat.config.layers import Configuration
+    from mistral_chat.config.settings import ModelSettings
     from mistral_chat.engine.runner import LoadProgress, Runner
     from mistral_chat.engine.snapshots import SnapshotFolder
     from mistral_chat.generation import Engine
@@ -78,6 +79,17 @@ class Program:
         """The settings. Raises as `configuration` does."""
         return self.configuration.settings
 
+    @property
+    def models(self) -> ModelSettings:
+        """What the settings' file says of models by now, as far as that can be used; see `configuration` for what it raises."""
+        from mistral_chat.errors import MistralChatError
+
+        begun = self.settings.models
+        try:
+            return replace(self).settings.models
+        except MistralChatError:
+            return begun
+
     @cached_property
     def paths(self) -> Paths:
         """Where everything is. Raises as `configuration` does, because settings move folders."""
@@ -126,7 +138,7 @@ class Program:
         from mistral_chat.weights.catalog import Catalog
         from mistral_chat.weights.library import Library
 
-        models = self.settings.models
+        models = self.models
         return Library(
             models_dir=self.paths.models_dir,
             folders=[Path(folder) for folder in models.folders],

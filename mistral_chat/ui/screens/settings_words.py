@@ -29,6 +29,9 @@ AT_ONCE: Final = frozenset({"theme", "keymap", "personas"})
 SOON: Final = frozenset({"system", "sampling", "context.read_ahead"})
 """Settings, or sections of them, that the app asks for again with each message."""
 
+LISTED: Final = frozenset({"models.catalog", "models.folders"})
+"""Settings that are asked for again whenever the list of models is opened."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -75,15 +78,20 @@ def rows(configuration: Configuration) -> Iterator[Row]:
 
 def effect(key: str) -> str:
     """When a change of `key` takes effect, as a sentence."""
+    when = "when mistral-chat is started next"
     if key == "personas":
-        return "A change takes effect at once; a conversation keeps what it began with."
-    if key in AT_ONCE:
-        return "A change takes effect at once."
-    if key == "system":
-        return "A change takes effect with the next new conversation."
-    if {key, key.partition(".")[0]} & SOON:
-        return "A change takes effect with the next message, where the conversation has no settings of its own."
-    return "A change takes effect when mistral-chat is started next."
+        when = "at once; a conversation keeps what it began with"
+    elif key in AT_ONCE:
+        when = "at once"
+    elif key == "system":
+        when = "with the next new conversation"
+    elif {key, key.partition(".")[0]} & SOON:
+        when = "with the next message, where the conversation has no settings of its own"
+    elif key in LISTED:
+        when = "when the list of models is opened next"
+    elif key == "models.formats":
+        when = "when the model is loaded next"
+    return f"A change takes effect {when}."
 
 
 def place(source: str, file: str) -> str:
