@@ -130,8 +130,7 @@ def write_gguf(
         context: how many tokens the model claims to have been trained on.
         seed: of the random weights.
     """
-    source = Path(mistral_common.__file__).parent / "data" / FILES[vocabulary]
-    tokens = _read_tekken(source) if vocabulary == "tekken" else _read_sentencepiece(source)
+    tokens = _read(vocabulary)
     for text in control:
         tokens.add(text, gguf.TokenType.CONTROL)
     for text in user_defined:
@@ -139,8 +138,20 @@ def write_gguf(
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
     writer.add_context_length(context)
+    _add_vocabulary(writer, tokens, end)
+    _add_prompt_form(writer, template, add_bos=add_bos, space_prefix=space_prefix)
+    _add_weights(writer, len(tokens.texts), layers, width, np.random.default_rng(seed))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_vocabulary(writer: gguf.GGUFWriter, tokens: _Tokens, end: str | None) -> None:
+    """Add the tokens, as the kind of tokenizer needs them, and which of them are unknown, first and last."""
     writer.add_vocab_size(len(tokens.texts))
-    if vocabulary == "tekken":
+    if tokens.merges:
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("tekken")
         writer.add_token_merges(tokens.merges)
@@ -152,6 +163,10 @@ def write_gguf(
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(tokens.texts.index(end.encode()) if end else 2)
+
+
+def _add_prompt_form(writer: gguf.GGUFWriter, template: str | None, *, add_bos: bool | None, space_prefix: bool | None) -> None:
+    """Add what says how prompts are written; what is None is left out."""
     if add_bos is not None:
         writer.add_add_bos_token(add_bos)
         writer.add_add_eos_token(value=False)
@@ -159,12 +174,6 @@ def write_gguf(
         writer.add_add_space_prefix(space_prefix)
     if template is not None:
         writer.add_chat_template(template)
-    _add_weights(writer, len(tokens.texts), layers, width, np.random.default_rng(seed))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 def _add_weights(writer: gguf.GGUFWriter, size: int, layers: int, width: int, rng: np.random.Generator) -> None:
@@ -193,6 +202,12 @@ def _add_weights(writer: gguf.GGUFWriter, size: int, layers: int, width: int, rn
         for tensor in ("attn_norm", "ffn_norm"):
             writer.add_tensor(f"{block}{tensor}.weight", np.ones(width, np.float32))
     writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
+
+
+def _read(vocabulary: VocabularyName) -> _Tokens:
+    """The tokens of one of `FILES`."""
+    path = Path(mistral_common.__file__).parent / "data" / FILES[vocabulary]
+    return _read_tekken(path) if vocabulary == "tekken" else _read_sentencepiece(path)
 
 
 def _read_sentencepiece(path: Path) -> _Tokens:
