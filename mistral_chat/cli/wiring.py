@@ -195,7 +195,8 @@ class Program:
 
         Args:
             spec: as ``-m`` takes it.
-            prompt_format: how messages become tokens, instead of what the catalog, the settings or the file say.
+            prompt_format: how messages become tokens, instead of what the catalog, the settings or the file say; what was chosen
+                for these weights in the app goes before it.
             saved: False leaves no note on the disk of which weights were tried.
             snapshots: where KV states are kept; None keeps none.
 
@@ -203,7 +204,7 @@ class Program:
             WeightsError: there are no such weights. Trouble while loading is raised by what is returned.
         """
         weights = self.library().find(spec or self.settings.model)
-        chosen = prompt_format or weights.prompt_format
+        chosen = weights.prompt_format if weights.name in self.formats else prompt_format or weights.prompt_format
         program = self
 
         def load(on_progress: LoadProgress) -> Engine:

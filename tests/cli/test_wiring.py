@@ -109,11 +109,13 @@ class TestEngine:
             asked.append((weights.path, prompt_format))
             return EchoEngine()
 
-        for chosen in ("mistral-v1", None):
-            runner = Program(load=load).runner("demo", prompt_format=chosen)
+        in_the_app = {"demo": "chatml"}
+        for typed, kept in (("mistral-v1", {}), (None, {}), ("mistral-v1", in_the_app)):
+            runner = Program(load=load, formats=kept).runner("demo", prompt_format=typed)
             await runner.wait_ready()
             runner.close()
         assert asked[0] == (demo_weights, "mistral-v1")
+        assert asked[2] == (demo_weights, "chatml"), "what was chosen on the screen would have no effect, without a word"
 
     @pytest.mark.usefixtures("demo_weights")
     async def test_without_another_loader_llama_cpp_is_loaded(self) -> None:
