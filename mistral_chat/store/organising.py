@@ -113,7 +113,7 @@ class Organising(StorePart):
         """Begin a conversation that ends with a copy of this turn, and return its id.
 
         The turns above it, their marks and the conversation's settings come along; siblings stay behind. A reply that is being
-        written is copied as far as it has come.
+        written is copied as far as it has come. A title says that it is a fork's.
 
         Raises:
             ConversationNotFound: there is no such turn.
@@ -123,7 +123,8 @@ class Organising(StorePart):
             conversation_id, now = self._new_id(), self._stamp()
             conversation = connection.execute(
                 "INSERT INTO conversations (id, title, title_by, created, updated, system, model, sampling, persona) "
-                "SELECT ?, title, title_by, ?, ?, system, model, sampling, persona FROM conversations WHERE row = ? "
+                "SELECT ?, CASE WHEN title = '' OR title LIKE '% (fork)' THEN title ELSE title || ' (fork)' END, title_by, ?, ?, "
+                "system, model, sampling, persona FROM conversations WHERE row = ? "
                 "RETURNING row, title, title_by",
                 (conversation_id, now, now, turn["conversation"]),
             ).fetchone()
