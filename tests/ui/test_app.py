@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from support.screens import Stage, answered, drawn, ready, say, until
+from support.screens import Stage, answered, drawn, ready, run, say, until
 
 from mistral_chat.config import Settings
 from mistral_chat.ui import themes
 from mistral_chat.ui.screens.chat import ChatScreen
 
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from textual.pilot import Pilot
-
 SAID = "what was said in the conversation"
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 async def test_help_shows_the_keys_of_where_one_is_and_lies_over_dialogs_too() -> None:

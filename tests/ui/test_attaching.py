@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from support.screens import PAUSE, Stage, answered, drawn, furnished, ready, say, spoken, until
+from support.screens import PAUSE, Stage, answered, drawn, furnished, ready, run, say, spoken, until
 from textual import events
 
 from mistral_chat.ui.dropped import completed, pasted_file, typed_path
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
-
-    from textual.pilot import Pilot
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 def words(stage: Stage) -> str:

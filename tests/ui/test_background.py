@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from support.hostile import STRINGS, dangerous
-from support.screens import PAUSE, GatedEngine, Stage, answered, drawn, furnished, ready, say, spoken, until
+from support.screens import PAUSE, GatedEngine, Stage, answered, drawn, furnished, ready, run, say, spoken, until
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
@@ -20,19 +20,12 @@ from mistral_chat.ui.screens.background import BackgroundScreen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
-
-    from textual.pilot import Pilot
 
     from mistral_chat.generation import Cancel, History, Prefill, Sampling
     from mistral_chat.ui.background import Job
 
 NAMED = replace(Settings(), titles="model")
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 def answers(text: str) -> str:

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import pytest
-from support.screens import Stage, drawn, ready, say, until
+from support.screens import Stage, drawn, ready, run, say, until
 from textual import events
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from textual.pilot import Pilot
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 def press_at_once(stage: Stage, *keys: str) -> None:

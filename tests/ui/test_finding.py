@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from support.screens import Stage, drawn, ready, until
+from support.screens import Stage, drawn, ready, run, until
 from textual.widgets import OptionList
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from textual.pilot import Pilot
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 async def test_a_hit_far_up_in_a_long_conversation_is_shown() -> None:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import Stage, drawn, ready, until
+from support.screens import Stage, drawn, ready, run, until
 from textual.binding import Binding
 from textual.screen import Screen
 from textual.widget import Widget
@@ -24,14 +24,9 @@ from mistral_chat.ui.screens.press import PressScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from textual.pilot import Pilot
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 def staged(path: Path, text: str = "") -> Stage:

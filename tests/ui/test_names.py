@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.hostile import STRINGS, dangerous
-from support.screens import Stage, drawn, ready, say, until
+from support.screens import Stage, drawn, ready, run, say, until
 from textual.widgets import Input, Static, TextArea
 
 from mistral_chat.cli.wiring import Program
@@ -18,16 +18,11 @@ from mistral_chat.ui.screens.names import NamesScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from textual.pilot import Pilot
 
 FILE = "# mine\npersonas:\n  cook:   # who cooks\n    system: Cook.\n    sampling: {temperature: 0.2}\n"
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 def staged(path: Path, text: str) -> Stage:

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from support.screens import PAUSE, Stage, answered, drawn, ready, say, spoken, until
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from textual.pilot import Pilot
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
+from support.screens import PAUSE, Stage, answered, drawn, ready, run, say, spoken, until
 
 
 def titles(stage: Stage, where: Any = "active") -> list[str]:

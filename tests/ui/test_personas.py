@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from support.screens import Stage, drawn, ready, say, spoken, until
+from support.screens import Stage, drawn, ready, run, say, spoken, until
 from textual.widgets import OptionList
 
 from mistral_chat.config import Persona, Settings
@@ -14,17 +14,9 @@ from mistral_chat.generation import Sampling
 from mistral_chat.ui.screens.persona import PersonaScreen
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from textual.pilot import Pilot
-
     from mistral_chat.store.records import StoredConversation
 
 COLD = Sampling(temperature=0.1)
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 def with_personas(**more: Persona) -> Stage:

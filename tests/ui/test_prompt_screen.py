@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support.screens import Stage, drawn, furnished, ready, spoken, until
+from support.screens import Stage, drawn, furnished, ready, run, spoken, until
 
 from mistral_chat.ui.screens.prompt import PromptScreen
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
     from textual.pilot import Pilot
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 async def looked(pilot: Pilot[Any], stage: Stage) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import Stage, drawn, ready, until
+from support.screens import Stage, drawn, ready, run, until
 from textual.widgets import Input, TextArea
 
 from mistral_chat.cli.wiring import Program, TypedOption
@@ -14,7 +14,6 @@ from mistral_chat.ui.screens.setting import SettingScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from textual.pilot import Pilot
@@ -45,10 +44,6 @@ def write(path: Path, text: str) -> None:
 def staged(config: Path, **options: TypedOption) -> Stage:
     program = Program(environ={"MISTRAL_CHAT_CONFIG": str(config)}).with_options(options)
     return Stage(program=program, settings=program.settings)
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 async def opened(pilot: Pilot[Any], stage: Stage) -> SettingsScreen:

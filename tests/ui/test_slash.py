@@ -5,20 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import Stage, answered, drawn, ready, say, until
+from support.screens import Stage, answered, drawn, ready, run, say, until
 
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.slash import COMMANDS, matching, read
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
-
-    from textual.pilot import Pilot
-
-
-def run(stage: Stage) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=(100, 30), notifications=True, tooltips=True)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from support.hostile import STRINGS, dangerous
-from support.screens import Stage, answered, drawn, ready, spoken, until
+from support.screens import Stage, answered, drawn, ready, run, spoken, until
 from textual.widgets import Input, OptionList
 
 from mistral_chat.ui.screens.saving import SavingScreen
@@ -14,7 +14,6 @@ from mistral_chat.ui.screens.turn import TurnScreen
 from mistral_chat.ui.widgets.turn_head import TurnHead
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     import pytest
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
     from mistral_chat.store.records import StoredTurn
 
 CODE = "Two:\n\n```python\nprint(1)\n```\n\nand\n\n```sh\nls\n```\n"
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 def path(stage: Stage) -> list[StoredTurn]:

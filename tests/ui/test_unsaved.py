@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support.screens import Stage, drawn, ready, spoken, until
+from support.screens import Stage, drawn, ready, run, spoken, until
 
 from mistral_chat.ui.screens.confirm import ConfirmScreen
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from textual.pilot import Pilot
 
 HUSHED = "tangerine"
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 def written(folder: Path) -> bytes:

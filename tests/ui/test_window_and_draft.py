@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from support.hostile import STRINGS, dangerous
-from support.screens import GatedEngine, Stage, answered, drawn, furnished, ready, say, spoken, until
+from support.screens import GatedEngine, Stage, answered, drawn, furnished, ready, run, say, spoken, until
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.runner import Runner
@@ -18,16 +18,9 @@ from mistral_chat.ui.shown import ShownTurn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractAsyncContextManager
-
-    from textual.pilot import Pilot
 
     from mistral_chat.engine.runner import LoadProgress
     from mistral_chat.generation import Cancel, Engine, History, Prefill
-
-
-def run(stage: Stage, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 class ReadingEngine(GatedEngine):
