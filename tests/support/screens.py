@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from textual.app import App
     from textual.pilot import Pilot
 
     from mistral_chat.cli.wiring import Program
@@ -135,6 +136,12 @@ class Stage:
             self.store.finish_reply(parent, reply, finish_reason="stop")
         return conversation
 
+    def begin(self, *pairs: tuple[str, str], title: str = "") -> str:
+        """Put a conversation into the store, with which the app begins; its id."""
+        self.conversation_id = self.say(*pairs, title=title)
+        self.app = self.make_app()
+        return self.conversation_id
+
 
 class Staged(Protocol):
     """Whatever has an app to play with."""
@@ -189,11 +196,24 @@ async def spoken(pilot: Pilot[Any], stage: Stage, text: str) -> None:
     await answered(pilot, stage)
 
 
-def drawn(stage: Stage) -> str:
+def rows(app: App[Any]) -> str:
     """Everything that stands on the screen now, row by row."""
-    width, height = stage.app.size
-    strips = stage.app.screen._compositor.render_strips()
-    rows = ["".join(segment.text for segment in strip) for strip in strips]
-    assert len(rows) == height
-    assert width
-    return "\n".join(rows)
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+
+def drawn(stage: Stage) -> str:
+    """The whole screen, row by row; fails where the app is not laid out yet."""
+    shown = rows(stage.app)
+    assert shown.count("\n") + 1 == stage.app.size.height
+    assert stage.app.size.width
+    return shown
+
+
+async def until_drawn(pilot: Pilot[Any], text: str) -> None:
+    """Let the app run until `text` stands on the screen; fail after some ten seconds of its time."""
+    for _ in range(1000):
+        if text in rows(pilot.app):
+            return
+        await pilot.pause(0.01)
+    raise AssertionError(f"never drawn: {text!r}\n{rows(pilot.app)}")

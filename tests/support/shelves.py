@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from support.hub_server import Fault, HubServer
 from support.programs import echo_program
-from support.screens import until
+from support.screens import until, until_drawn
 from support.tiny_files import FILE, REPOSITORY, gguf_bytes
 
 from mistral_chat.cli.shelf import ProgramShelf
@@ -94,21 +94,6 @@ def point_at(first: FirstRun, spec: str) -> None:
     """Put the cursor of the list on the weights `spec`."""
     listed = first.weights.listed
     listed.highlighted = next(place for place, option in enumerate(listed.options) if option.id == spec)
-
-
-def rows(app: MistralChatApp) -> str:
-    """Everything that stands on the screen now, row by row."""
-    strips = app.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
-
-
-async def until_drawn(pilot: Pilot[Any], text: str) -> None:
-    """Let the app run until `text` stands on the screen; fail after some ten seconds of its time."""
-    for _ in range(1000):
-        if text in rows(pilot.app):  # type: ignore[arg-type]  # the pilot knows its app as any app
-            return
-        await pilot.pause(0.01)
-    raise AssertionError(f"never drawn: {text!r}\n{rows(pilot.app)}")  # type: ignore[arg-type]  # as above
 
 
 async def chatting(pilot: Pilot[Any], first: FirstRun) -> None:

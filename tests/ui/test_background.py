@@ -209,8 +209,7 @@ async def test_a_state_on_its_way_back_is_seen_and_can_be_stopped(tmp_path: Path
     stage = KeepingStage(snapshots=folder)
     Keeping(folder).rest()
     folder.flush()
-    stage.conversation_id = stage.say(("Bread?", "Flour."))
-    stage.app = stage.make_app()
+    stage.begin(("Bread?", "Flour."))
     monkeypatch.setattr("mistral_chat.engine.snapshots.block_of", slowly)
     async with run(stage) as pilot:
         await until(pilot, lambda: "⟳ reading ahead, restoring state" in drawn(stage).splitlines()[-1])

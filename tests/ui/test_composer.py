@@ -18,8 +18,7 @@ def press_at_once(stage: Stage, *keys: str) -> None:
 @pytest.mark.parametrize("before", [[], ["alt+up"], ["ctrl+o"]], ids=["composer", "turn", "list"])
 async def test_the_message_to_edit_can_be_cut_by_the_very_next_key(before: list[str]) -> None:
     stage = Stage()
-    stage.conversation_id = stage.say(("the old question", "Answer"))
-    stage.app = stage.make_app()
+    stage.begin(("the old question", "Answer"))
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press(*before)
@@ -34,8 +33,7 @@ async def test_the_message_to_edit_can_be_cut_by_the_very_next_key(before: list[
 
 async def test_letters_typed_just_before_editing_stay_in_the_draft_they_were_typed_into() -> None:
     stage = Stage()
-    stage.conversation_id = stage.say(("the old question", "Answer"))
-    stage.app = stage.make_app()
+    stage.begin(("the old question", "Answer"))
     async with run(stage) as pilot:
         await ready(pilot, stage)
         press_at_once(stage, "a", "b", "c", "f3", "x")
@@ -81,8 +79,7 @@ async def test_why_a_command_was_refused_stands_until_the_draft_changes(draft: s
 
 async def test_a_letter_never_overtakes_a_key_that_deletes_or_leaves() -> None:
     stage = Stage()
-    stage.conversation_id = stage.say(("the old question", "Answer"))
-    stage.app = stage.make_app()
+    stage.begin(("the old question", "Answer"))
     async with run(stage) as pilot:
         await ready(pilot, stage)
         press_at_once(stage, "a", "b", "backspace", "c", "home", "x")

@@ -5,17 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from support.hub_server import Fault
-from support.screens import run, until
-from support.shelves import (
-    SIZE,
-    STALL,
-    FirstRun,
-    chatting,
-    point_at,
-    rows,
-    stalled,
-    until_drawn,
-)
+from support.screens import rows, run, until, until_drawn
+from support.shelves import SIZE, STALL, FirstRun, chatting, point_at, stalled
 
 from mistral_chat.ui.screens.pick import PickScreen
 

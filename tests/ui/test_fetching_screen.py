@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from support.hub_server import Fault
-from support.screens import run, until
-from support.shelves import (
-    SIZE,
-    STALL,
-    FirstRun,
-    chatting,
-    stalled,
-    until_drawn,
-)
+from support.screens import run, until, until_drawn
+from support.shelves import SIZE, STALL, FirstRun, chatting, stalled
 
 from mistral_chat.ui.screens.pick import PickScreen
 from mistral_chat.ui.screens.weights import WeightsScreen

@@ -55,8 +55,7 @@ async def test_nothing_found_and_leaving_change_nothing() -> None:
 
 async def test_scrolling_up_mounts_older_turns_and_lets_go_of_newer_ones() -> None:
     stage = Stage()
-    stage.conversation_id = stage.say(*((f"question {number}", "An answer. " * 40) for number in range(200)))
-    stage.app = stage.make_app()
+    stage.begin(*((f"question {number}", "An answer. " * 40) for number in range(200)))
     async with run(stage) as pilot:
         await ready(pilot, stage)
         transcript = stage.screen.transcript
@@ -76,8 +75,7 @@ async def test_scrolling_up_mounts_older_turns_and_lets_go_of_newer_ones() -> No
 
 async def test_the_line_being_read_stays_when_the_window_changes_its_width() -> None:
     stage = Stage()
-    stage.conversation_id = stage.say(*((f"question {number}", "An answer. " * 40) for number in range(40)))
-    stage.app = stage.make_app()
+    stage.begin(*((f"question {number}", "An answer. " * 40) for number in range(40)))
     async with run(stage, (140, 30)) as pilot:
         await ready(pilot, stage)
         transcript = stage.screen.transcript

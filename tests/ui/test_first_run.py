@@ -5,15 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from support.hub_server import HubServer
-from support.screens import run, until
-from support.shelves import (
-    GB,
-    FirstRun,
-    chatting,
-    point_at,
-    rows,
-    until_drawn,
-)
+from support.screens import rows, run, until, until_drawn
+from support.shelves import GB, FirstRun, chatting, point_at
 from support.tiny_files import gguf_bytes
 
 from mistral_chat.ui.screens.weights import WeightsScreen

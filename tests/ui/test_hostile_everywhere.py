@@ -89,8 +89,7 @@ async def test_nothing_hostile_reaches_the_terminal_from(kind: type[Screen[Any]]
 @pytest.mark.parametrize("keys", ["ctrl+p", "alt+l", "ctrl+f", "f2"])
 async def test_a_paste_brings_nothing_hostile_into(keys: str) -> None:
     stage = Stage()
-    stage.conversation_id = stage.say(("Question", "Answer"), title="Bread")
-    stage.app = stage.make_app()
+    stage.begin(("Question", "Answer"), title="Bread")
     async with listening(stage.app) as (pilot, ears):
         await ready(pilot, stage)
         await pilot.press(keys)

@@ -61,8 +61,7 @@ async def test_a_conversation_is_archived_found_there_and_brought_back() -> None
 async def test_tags_are_shown_and_filter() -> None:
     stage = Stage()
     stage.say(("Question", "Answer"), title="Bread")
-    stage.conversation_id = stage.say(("Question", "Answer"), title="Report")
-    stage.app = stage.make_app()
+    stage.begin(("Question", "Answer"), title="Report")
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, "/tag #work Urgent")
@@ -79,8 +78,7 @@ async def test_tags_are_shown_and_filter() -> None:
 
 async def test_what_was_done_is_undone_one_after_the_other() -> None:
     stage = Stage()
-    stage.conversation_id = stage.say(("First line", "Answer"))
-    stage.app = stage.make_app()
+    conversation = stage.begin(("First line", "Answer"))
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press("f9", "alt+a", "f2")
@@ -92,7 +90,7 @@ async def test_what_was_done_is_undone_one_after_the_other() -> None:
         for name in ("delete", "rename", "archive", "pin"):
             await pilot.press("f8")
             await until(pilot, lambda name=name: stage.screen.notice.text == f"Undone: {name}")  # type: ignore[misc]  # mypy has no type for a lambda's default
-        stored = stage.store.conversation(stage.conversation_id)
+        stored = stage.store.conversation(conversation)
         assert (stored.summary.title, stored.title_by) == ("First line", "first_line")
         assert (stored.summary.pinned, stored.summary.archived, stored.summary.trashed) == (False, False, None)
         await pilot.press("f8")
@@ -101,8 +99,7 @@ async def test_what_was_done_is_undone_one_after_the_other() -> None:
 
 async def test_undoing_what_is_gone_says_so() -> None:
     stage = Stage()
-    stage.conversation_id = stage.say(("Question", "Answer"), title="Doomed")
-    stage.app = stage.make_app()
+    stage.begin(("Question", "Answer"), title="Doomed")
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press("f4")

@@ -26,8 +26,7 @@ def with_personas(**more: Persona) -> Stage:
 
 def opened(stage: Stage) -> Stage:
     """The stage with a conversation on the screen."""
-    stage.conversation_id = stage.say(("Question", "Answer"))
-    stage.app = stage.make_app()
+    stage.begin(("Question", "Answer"))
     return stage
 
 

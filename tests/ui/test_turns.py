@@ -32,8 +32,7 @@ def path(stage: Stage) -> list[StoredTurn]:
 def opened(*pairs: tuple[str, str], **settings: Any) -> Stage:
     """A stage whose app begins with a conversation."""
     stage = Stage(**settings)
-    stage.conversation_id = stage.say(*pairs)
-    stage.app = stage.make_app()
+    stage.begin(*pairs)
     return stage
 
 

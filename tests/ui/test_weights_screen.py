@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.hostile import STRINGS, dangerous
 from support.hub_server import HubServer
-from support.screens import run, until
-from support.shelves import (
-    FirstRun,
-    StillShelf,
-    chatting,
-    here,
-    offered,
-    point_at,
-    put,
-    rows,
-    stalled,
-    until_drawn,
-    usual_stock,
-)
+from support.screens import rows, run, until, until_drawn
+from support.shelves import FirstRun, StillShelf, chatting, here, offered, point_at, put, stalled, usual_stock
 
 from mistral_chat.ui.screens.confirm import ConfirmScreen
 from mistral_chat.ui.screens.weights import WeightsScreen
@@ -33,8 +21,7 @@ if TYPE_CHECKING:
 
 
 async def test_changing_the_model_keeps_the_conversation(first: FirstRun) -> None:
-    first.target.parent.mkdir(parents=True)
-    first.target.write_bytes(first.content)
+    put(first)
     async with run(first) as pilot:
         await chatting(pilot, first)
         await pilot.press(*"stay", "enter")
@@ -53,8 +40,7 @@ async def test_changing_the_model_keeps_the_conversation(first: FirstRun) -> Non
 
 
 async def test_changing_the_model_ends_the_reply_that_is_being_written(first: FirstRun) -> None:
-    first.target.parent.mkdir(parents=True)
-    first.target.write_bytes(first.content)
+    put(first)
     async with run(first) as pilot:
         await chatting(pilot, first)
         first.chat.send("word " * 900)
