@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.screens import Stage, drawn, ready, run, until
+from support.settings_screens import section, staged, write
 from textual.binding import Binding
 from textual.screen import Screen
 from textual.widget import Widget
 
-from mistral_chat.cli.wiring import Program
 from mistral_chat.config import Settings
 from mistral_chat.config.reader import read_file
 from mistral_chat.ui import screens, widgets
@@ -21,23 +21,11 @@ from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.keymap import bound_nodes, in_words, keys_of, problems, taken_by, unfit
 from mistral_chat.ui.screens.keys import KeysScreen
 from mistral_chat.ui.screens.press import PressScreen
-from mistral_chat.ui.screens.settings import SettingsScreen
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from textual.pilot import Pilot
-
-
-def staged(path: Path, text: str = "") -> Stage:
-    path.write_text(text)
-    program = Program(environ={"MISTRAL_CHAT_CONFIG": str(path)})
-    return Stage(program=program, settings=program.settings)
-
-
-def change(path: Path, text: str) -> None:
-    """Write the settings' file, as an editor does."""
-    path.write_text(text)
 
 
 def ours() -> list[type[Widget]]:
@@ -125,13 +113,7 @@ async def test_what_is_wrong_with_the_keys_is_told_at_the_start_and_the_rest_hol
 
 
 async def opened(pilot: Pilot[Any], stage: Stage) -> KeysScreen:
-    await ready(pilot, stage)
-    await pilot.press("f12")
-    await until(pilot, lambda: isinstance(stage.app.screen, SettingsScreen) and "General" in drawn(stage))
-    settings = stage.app.screen
-    assert isinstance(settings, SettingsScreen)
-    settings.listed.highlighted = settings.listed.get_option_index("keymap")
-    await pilot.press("enter")
+    await section(pilot, stage, "keymap")
     await until(pilot, lambda: isinstance(stage.app.screen, KeysScreen) and "Everywhere" in drawn(stage))
     screen = stage.app.screen
     assert isinstance(screen, KeysScreen)
@@ -150,7 +132,8 @@ async def pressed(pilot: Pilot[Any], stage: Stage, name: str, *keys: str) -> Non
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_a_key_is_changed_by_pressing_another_and_holds_at_once(tmp_path: Path, size: tuple[int, int]) -> None:
     config = tmp_path / "config.yaml"
-    stage = staged(config, "# mine\nkeymap: {}  # none yet\n")
+    write(config, "# mine\nkeymap: {}  # none yet\n")
+    stage = staged(config)
     async with run(stage, size) as pilot:
         await opened(pilot, stage)
         await pressed(pilot, stage, "chat.new", "f4")
@@ -176,7 +159,8 @@ async def test_a_key_is_changed_by_pressing_another_and_holds_at_once(tmp_path: 
 
 async def test_a_default_comes_back_and_what_names_nothing_goes(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    stage = staged(config, "keymap:\n  chat.new: alt+n   # mine\n  chat.nwe: f5\n")
+    write(config, "keymap:\n  chat.new: alt+n   # mine\n  chat.nwe: f5\n")
+    stage = staged(config)
     async with run(stage) as pilot:
         screen = await opened(pilot, stage)
         assert "there is no 'chat.nwe'" in drawn(stage)
@@ -194,17 +178,18 @@ async def test_a_default_comes_back_and_what_names_nothing_goes(tmp_path: Path) 
 
 async def test_keys_written_into_the_file_by_hand_hold_without_a_new_start(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
+    write(config, "")
     stage = staged(config)
     async with run(stage) as pilot:
         await ready(pilot, stage)
         stage.screen.look_around()
-        change(config, "keymap: {chat.filter: f5, chat.rename: alt+n}\ntheme: mistral-light\n")
+        write(config, "keymap: {chat.filter: f5, chat.rename: alt+n}\ntheme: mistral-light\n")
         stage.screen.look_around()
         await until(pilot, lambda: "f5 is given to both" in stage.screen.notice.text)
         assert stage.app.theme == "mistral-light"
         await pilot.press("alt+n")
         await until(pilot, lambda: "nothing to rename" in stage.screen.notice.text)
-        change(config, "keymap: [broken\n")
+        write(config, "keymap: [broken\n")
         stage.screen.look_around()
         await until(pilot, lambda: "the settings are as they were" in stage.screen.notice.text)
         assert stage.screen.rooms.settings.keymap["chat.rename"] == "alt+n"

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.hostile import STRINGS, dangerous
-from support.screens import Stage, drawn, ready, run, say, until
+from support.screens import Stage, drawn, run, say, until
+from support.settings_screens import section, staged, write
 from textual.widgets import Input, Static, TextArea
 
-from mistral_chat.cli.wiring import Program
 from mistral_chat.config import CatalogSource, Persona
 from mistral_chat.config.reader import read_file
 from mistral_chat.generation import Sampling
 from mistral_chat.ui.screens.entry import EntryScreen
 from mistral_chat.ui.screens.names import NamesScreen
-from mistral_chat.ui.screens.settings import SettingsScreen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,20 +24,8 @@ if TYPE_CHECKING:
 FILE = "# mine\npersonas:\n  cook:   # who cooks\n    system: Cook.\n    sampling: {temperature: 0.2}\n"
 
 
-def staged(path: Path, text: str) -> Stage:
-    path.write_text(text)
-    program = Program(environ={"MISTRAL_CHAT_CONFIG": str(path)})
-    return Stage(program=program, settings=program.settings)
-
-
-async def opened(pilot: Pilot[Any], stage: Stage, section: str) -> None:
-    await ready(pilot, stage)
-    await pilot.press("f12")
-    await until(pilot, lambda: isinstance(stage.app.screen, SettingsScreen) and "General" in drawn(stage))
-    settings = stage.app.screen
-    assert isinstance(settings, SettingsScreen)
-    settings.listed.highlighted = settings.listed.get_option_index(section)
-    await pilot.press("enter")
+async def opened(pilot: Pilot[Any], stage: Stage, key: str) -> None:
+    await section(pilot, stage, key)
     await until(pilot, lambda: isinstance(stage.app.screen, NamesScreen))
     await pilot.pause()
 
@@ -60,7 +47,8 @@ async def back(pilot: Pilot[Any], stage: Stage) -> None:
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_a_persona_is_made_and_can_be_chosen_at_once(tmp_path: Path, size: tuple[int, int]) -> None:
     config = tmp_path / "config.yaml"
-    stage = staged(config, FILE)
+    write(config, FILE)
+    stage = staged(config)
     async with run(stage, size) as pilot:
         await opened(pilot, stage, "personas")
         assert "cook" in drawn(stage)
@@ -82,7 +70,8 @@ async def test_a_persona_is_made_and_can_be_chosen_at_once(tmp_path: Path, size:
 
 async def test_one_field_is_changed_and_the_rest_of_the_file_stays(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    stage = staged(config, FILE)
+    write(config, FILE)
+    stage = staged(config)
     async with run(stage) as pilot:
         await opened(pilot, stage, "personas")
         screen = await asked(pilot, stage, "enter")
@@ -98,7 +87,8 @@ async def test_one_field_is_changed_and_the_rest_of_the_file_stays(tmp_path: Pat
 
 async def test_taking_away_is_asked_about_first(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    stage = staged(config, FILE)
+    write(config, FILE)
+    stage = staged(config)
     async with run(stage) as pilot:
         await opened(pilot, stage, "personas")
         await pilot.press("delete")
@@ -116,7 +106,8 @@ async def test_taking_away_is_asked_about_first(tmp_path: Path) -> None:
 
 
 async def test_a_name_is_needed_and_is_given_once(tmp_path: Path) -> None:
-    stage = staged(tmp_path / "config.yaml", FILE)
+    write(tmp_path / "config.yaml", FILE)
+    stage = staged(tmp_path / "config.yaml")
     async with run(stage) as pilot:
         await opened(pilot, stage, "personas")
         await asked(pilot, stage, "plus", "enter")
@@ -130,7 +121,8 @@ async def test_a_name_is_needed_and_is_given_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_a_model_of_ones_own_is_checked_as_the_file_would_be(tmp_path: Path, size: tuple[int, int]) -> None:
     config = tmp_path / "config.yaml"
-    stage = staged(config, "")
+    write(config, "")
+    stage = staged(config)
     async with run(stage, size) as pilot:
         await opened(pilot, stage, "models.catalog")
         await asked(pilot, stage, "enter")
@@ -143,7 +135,8 @@ async def test_a_model_of_ones_own_is_checked_as_the_file_would_be(tmp_path: Pat
 
 async def test_a_prompt_format_is_given_to_a_model(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    stage = staged(config, "")
+    write(config, "")
+    stage = staged(config)
     async with run(stage) as pilot:
         await opened(pilot, stage, "models.formats")
         await asked(pilot, stage, "enter")
@@ -162,7 +155,8 @@ async def test_hostile_names_and_texts_are_drawn_as_text(tmp_path: Path, text: s
         file = changed_entry("", "personas", text[:2000], {("system",): text[:20_000]}, "f")
     except ConfigError:
         file = FILE
-    stage = staged(tmp_path / "config.yaml", file)
+    write(tmp_path / "config.yaml", file)
+    stage = staged(tmp_path / "config.yaml")
     async with run(stage, (60, 20)) as pilot:
         await opened(pilot, stage, "personas")
         assert not dangerous(drawn(stage)), repr(text)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.screens import Stage, drawn, ready, run, until
+from support.settings_screens import settings, staged, write
 from textual.widgets import Input, TextArea
 
-from mistral_chat.cli.wiring import Program, TypedOption
+from mistral_chat.cli.wiring import TypedOption
 from mistral_chat.config.reader import read_file
 from mistral_chat.ui.screens.setting import SettingScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
@@ -37,26 +38,6 @@ def read(path: Path) -> str:
     return path.read_text()
 
 
-def write(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def staged(config: Path, **options: TypedOption) -> Stage:
-    program = Program(environ={"MISTRAL_CHAT_CONFIG": str(config)}).with_options(options)
-    return Stage(program=program, settings=program.settings)
-
-
-async def opened(pilot: Pilot[Any], stage: Stage) -> SettingsScreen:
-    await ready(pilot, stage)
-    await pilot.press("f12")
-    await until(
-        pilot, lambda: isinstance(stage.app.screen, SettingsScreen) and "General" in drawn(stage), "the settings are shown"
-    )
-    screen = stage.app.screen
-    assert isinstance(screen, SettingsScreen)
-    return screen
-
-
 async def mark(pilot: Pilot[Any], screen: SettingsScreen, key: str) -> None:
     screen.listed.highlighted = screen.listed.get_option_index(key)
     await pilot.pause()
@@ -77,7 +58,7 @@ async def closed(pilot: Pilot[Any], stage: Stage) -> None:
 async def test_every_setting_is_shown_with_its_source_and_meaning(config: Path) -> None:
     stage = staged(config, **{"sampling.top_k": TypedOption("--top-k", 7)})
     async with run(stage, (120, 80)) as pilot:
-        screen = await opened(pilot, stage)
+        screen = await settings(pilot, stage)
         for name in ("trash_days", "temperature", "low_water", "budget", "kv_type", "folders", "personas", "keymap"):
             assert name in drawn(stage)
         assert "line 3" in drawn(stage)
@@ -90,7 +71,7 @@ async def test_every_setting_is_shown_with_its_source_and_meaning(config: Path) 
 async def test_a_value_is_kept_and_the_rest_of_the_file_stays(config: Path) -> None:
     stage = staged(config)
     async with run(stage) as pilot:
-        screen = await opened(pilot, stage)
+        screen = await settings(pilot, stage)
         await asked(pilot, stage, screen, "sampling.temperature")
         assert stage.app.screen.query_one(Input).value == "0.4"
         await pilot.press("1", ".", "5", "enter")
@@ -106,7 +87,7 @@ async def test_a_value_is_kept_and_the_rest_of_the_file_stays(config: Path) -> N
 async def test_a_wrong_value_is_refused_where_it_is_typed(config: Path) -> None:
     stage = staged(config)
     async with run(stage, (60, 20)) as pilot:
-        screen = await opened(pilot, stage)
+        screen = await settings(pilot, stage)
         await asked(pilot, stage, screen, "sampling.temperature")
         await pilot.press("h", "o", "t", "enter")
         await until(pilot, lambda: "must be a number" in drawn(stage))
@@ -121,7 +102,7 @@ async def test_a_wrong_value_is_refused_where_it_is_typed(config: Path) -> None:
 async def test_a_theme_is_taken_at_once(config: Path) -> None:
     stage = staged(config)
     async with run(stage) as pilot:
-        screen = await opened(pilot, stage)
+        screen = await settings(pilot, stage)
         await asked(pilot, stage, screen, "theme")
         await pilot.press("down", "enter")
         await closed(pilot, stage)
@@ -132,7 +113,7 @@ async def test_a_theme_is_taken_at_once(config: Path) -> None:
 async def test_a_system_prompt_of_several_lines_is_kept(config: Path) -> None:
     stage = staged(config)
     async with run(stage, (60, 20)) as pilot:
-        screen = await opened(pilot, stage)
+        screen = await settings(pilot, stage)
         await asked(pilot, stage, screen, "system")
         assert stage.app.screen.query_one(TextArea).has_focus
         await pilot.press(*"Be brief.", "enter", *"Be kind.", "tab", "enter")
@@ -144,7 +125,7 @@ async def test_a_system_prompt_of_several_lines_is_kept(config: Path) -> None:
 async def test_a_choice_and_the_way_back_to_the_default(config: Path) -> None:
     stage = staged(config)
     async with run(stage) as pilot:
-        screen = await opened(pilot, stage)
+        screen = await settings(pilot, stage)
         await asked(pilot, stage, screen, "engine.kv_type")
         await pilot.press("down", "enter")
         await closed(pilot, stage)
@@ -160,7 +141,7 @@ async def test_the_file_is_made_with_comments_when_there_is_none(tmp_path: Path)
     config = tmp_path / "made" / "config.yaml"
     stage = staged(config)
     async with run(stage) as pilot:
-        screen = await opened(pilot, stage)
+        screen = await settings(pilot, stage)
         assert not config.exists(), "looking wrote a file"
         await asked(pilot, stage, screen, "trash_days")
         await pilot.press("7", "enter")
@@ -172,7 +153,7 @@ async def test_the_file_is_made_with_comments_when_there_is_none(tmp_path: Path)
 async def test_an_option_of_this_run_goes_before_the_file_and_that_is_said(config: Path) -> None:
     stage = staged(config, **{"sampling.temperature": TypedOption("--temperature", 0.1)})
     async with run(stage) as pilot:
-        screen = await opened(pilot, stage)
+        screen = await settings(pilot, stage)
         await asked(pilot, stage, screen, "sampling.temperature")
         await pilot.press("2", "enter")
         await closed(pilot, stage)
@@ -184,7 +165,7 @@ async def test_an_option_of_this_run_goes_before_the_file_and_that_is_said(confi
 async def test_a_file_that_was_broken_meanwhile_is_told_with_its_line_and_left_alone(config: Path) -> None:
     stage = staged(config)
     async with run(stage) as pilot:
-        screen = await opened(pilot, stage)
+        screen = await settings(pilot, stage)
         write(config, "nope: 1\n")
         await asked(pilot, stage, screen, "trash_days")
         await pilot.press("7", "enter")
@@ -203,7 +184,7 @@ async def test_hostile_values_are_drawn_as_text(config: Path) -> None:
     write(config, 'model: "[bold]\\x1b]52;c;aGk=\\x07 \\u202eevil"\nsystem: "[/red]\\x1b[2J"\nkeymap: {"[b]": "\\x1b"}\n')
     stage = staged(config)
     async with run(stage, (60, 20)) as pilot:
-        screen = await opened(pilot, stage)
+        screen = await settings(pilot, stage)
         for key in ("model", "system", "keymap"):
             await mark(pilot, screen, key)
             assert "\x1b" not in drawn(stage)
