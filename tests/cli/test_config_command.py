@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from support.programs import run
 
-from mistral_chat.cli.main import cli
 from mistral_chat.config import Settings
 from mistral_chat.config.layers import leaves
 from mistral_chat.config.reader import read_file
@@ -22,7 +22,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def config(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["config", *arguments])
+    return run("config", *arguments)
 
 
 def test_show_lists_every_key_with_its_source(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

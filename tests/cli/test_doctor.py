@@ -6,15 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support.programs import run
 from support.terminals import Terminal
 
-from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, list(arguments))
 
 
 @pytest.fixture

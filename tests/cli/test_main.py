@@ -9,16 +9,12 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from support.programs import run
 
 from mistral_chat import __version__
 from mistral_chat.cli.main import COMMANDS, cli
 from mistral_chat.cli.wiring import Program
 from mistral_chat.errors import MistralChatError, UsageError, WeightsNotFound
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, list(arguments))
 
 
 def test_the_help_names_every_command_in_its_own_words() -> None:

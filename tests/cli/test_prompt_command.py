@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 HELLO = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there!"}, {"role": "user", "content": "Bye"}]
 
 
-@pytest.fixture(scope="session")
-def gguf_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gguf")
-
-
 @pytest.fixture
 def messages(tmp_path: Path) -> Path:
     return tmp_path / "messages.json"

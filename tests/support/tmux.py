@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +24,9 @@ class Tmux:
     """One window in a private tmux. It stays when its program has ended, and another can be started in it."""
 
     def __init__(self, socket: Path, size: tuple[int, int] = (100, 30)) -> None:
+        """Open the window; where tmux is not installed, the test is skipped."""
+        if shutil.which("tmux") is None:
+            pytest.skip("tmux is not installed, and this test plays in one")
         self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
         self._begun, self._ended = socket.with_suffix(".pid"), socket.with_suffix(".code")
         columns, rows = size

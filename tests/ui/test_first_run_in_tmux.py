@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 import threading
 import time
@@ -36,8 +35,6 @@ def hub(demo_weights: Path) -> Iterator[HubServer]:
 
 @pytest.fixture
 def terminal(tmp_path: Path, hub: HubServer, own_folders: Path) -> Iterator[Tmux]:
-    if shutil.which("tmux") is None:
-        pytest.skip("tmux is not installed, and this test plays in one")
     settings = tmp_path / "config.yaml"
     settings.write_text(
         "model: pocket\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import signal
 import sqlite3
 import sys
@@ -239,8 +238,6 @@ class Person:
 
 @pytest.fixture
 def person(tmp_path: Path, demo_weights: Path, own_folders: Path) -> Iterator[Person]:
-    if shutil.which("tmux") is None:
-        pytest.skip("tmux is not installed, and this test plays in one")
     terminal = Tmux(tmp_path / "tmux")
     yield Person(terminal, tmp_path)
     terminal.close()

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.fetching import ranges
 from support.hub_server import Fault, HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
@@ -39,10 +40,6 @@ def run(hub: HubServer, models_dir: Path, **names: str) -> tuple[int, str]:
         return child.returncode, return_text.splitlines()[-1]
 
 
-def begun_at(hub: HubServer) -> list[int]:
-    return [int(seen.headers.get("range", "bytes=0-")[6:-1]) for seen in hub.requests("GET", "store")]
-
-
 def test_kills_at_random_moments_lose_nothing(hub: HubServer, models_dir: Path, content: bytes) -> None:
     kills = int(os.environ.get("MISTRAL_CHAT_TEST_KILLS", KILLS))
     hub.misbehave(Fault(rate=SIZE / 2))
@@ -67,7 +64,7 @@ def test_kills_at_random_moments_lose_nothing(hub: HubServer, models_dir: Path, 
     hub.misbehave(Fault())
     assert run(hub, models_dir)[0] == 0
     assert target.read_bytes() == content
-    asked = begun_at(hub)
+    asked = ranges(hub)
     read_again = sum(max(0, before - after) for before, after in zip(kept, asked[1:], strict=False))
     assert read_again <= SIZE * 0.01, "what was here was fetched again"
     assert {path.name for path in target.parent.iterdir()} <= {FILE, f".{FILE}.lock"}, "kills left something behind"
@@ -87,7 +84,7 @@ def test_two_processes_fetch_the_file_once(hub: HubServer, models_dir: Path, con
     children = [begin(hub, models_dir) for _ in range(2)]
     ends = [child.communicate(timeout=60)[0].splitlines()[-1] for child in children]
     assert ends == [f"done {SIZE}"] * 2
-    assert begun_at(hub) == [0]
+    assert ranges(hub) == [0]
     assert (models_dir / REPOSITORY / FILE).read_bytes() == content
 
 
@@ -108,7 +105,7 @@ def test_the_second_process_goes_on_when_the_first_is_killed(hub: HubServer, mod
     first.communicate()
     assert rest.splitlines()[-1] == f"done {SIZE}"
     assert (models_dir / REPOSITORY / FILE).read_bytes() == content
-    assert min(begun_at(hub)[1:]) > SIZE // 5
+    assert min(ranges(hub)[1:]) > SIZE // 5
 
 
 def test_a_file_that_may_not_grow_ends_in_a_sentence_and_goes_on_later(hub: HubServer, models_dir: Path, content: bytes) -> None:
@@ -117,7 +114,7 @@ def test_a_file_that_may_not_grow_ends_in_a_sentence_and_goes_on_later(hub: HubS
     assert end.startswith("error DownloadFailed")
     assert "cannot hold a file" in end
     assert run(hub, models_dir) == (0, f"done {SIZE}")
-    assert begun_at(hub)[1] == 5_000_000
+    assert ranges(hub)[1] == 5_000_000
 
 
 def test_a_disk_that_fills_up_ends_in_a_sentence_and_goes_on_later(hub: HubServer, models_dir: Path, content: bytes) -> None:
@@ -142,7 +139,7 @@ def test_a_disk_that_fills_up_ends_in_a_sentence_and_goes_on_later(hub: HubServe
         assert run(hub, models_dir)[1].startswith("error NotEnoughDisk")
         (models_dir / "other").unlink()
         assert run(hub, models_dir) == (0, f"done {SIZE}")
-        assert begun_at(hub)[-1] == kept
+        assert ranges(hub)[-1] == kept
         assert (models_dir / REPOSITORY / FILE).read_bytes() == content
     finally:
         subprocess.run(["umount", str(models_dir)], check=True)  # noqa: S607 (root's own path)

@@ -37,12 +37,6 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="session")
-def gguf_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where this session's GGUF files are."""
-    return tmp_path_factory.mktemp("gguf")
-
-
-@pytest.fixture(scope="session")
 def vocabulary(gguf_folder: Path) -> Iterator[Callable[[str | Path], Vocabulary]]:
     """Opens the vocabulary of a variant of the factory, or of a file, once in the session."""
     opened: dict[str | Path, Vocabulary] = {}
