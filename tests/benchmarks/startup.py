@@ -7,6 +7,7 @@ Prints medians and ratios. Runs alternate, so that a busy machine slows both sid
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -84,4 +85,6 @@ def main(rounds: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", nargs="?", type=int, default=5, help="how often each is started (5)")
+    sys.exit(main(parser.parse_args().rounds))

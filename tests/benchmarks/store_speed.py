@@ -6,6 +6,7 @@ with 1 when a median is over its limit. A store in FOLDER is used if it is there
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import resource
@@ -139,8 +140,11 @@ def measure(path: Path) -> bool:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="where the store is, or is made")
+    chosen = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as temporary:
-        path = Path(sys.argv[1] if len(sys.argv) > 1 else temporary) / "conversations.db"
+        path = (chosen or Path(temporary)) / "conversations.db"
         if not path.exists():
             make_store(path)
         sys.exit(measure(path))

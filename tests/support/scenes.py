@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from support.pictures import picture
-from support.screens import Stage, furnished, ready, say, spoken, until
+from support.screens import Stage, furnished, ready, rows, say, spoken, until
 from textual.widgets import Input, TextArea
 
 if TYPE_CHECKING:
@@ -138,10 +138,10 @@ def see(*texts: str) -> Step:
 
     async def step(pilot: Pilot[Any], stage: Stage) -> None:
         for _ in range(_PATIENCE):
-            if all(text in (rows := _rows(stage)) for text in texts):
+            if all(text in (seen := rows(stage.app)) for text in texts):
                 return
             await pilot.pause(0.01)
-        raise AssertionError(f"never shown: {[text for text in texts if text not in rows]}\n{rows}")
+        raise AssertionError(f"never shown: {[text for text in texts if text not in seen]}\n{seen}")
 
     return step
 
@@ -172,8 +172,3 @@ async def furnish(pilot: Pilot[Any], stage: Stage) -> None:
 
 async def anyhow(_pilot: Pilot[Any], _stage: Stage) -> None:
     """Begin at once."""
-
-
-def _rows(stage: Stage) -> str:
-    """What stands on the screen; empty while a screen is new."""
-    return "\n".join("".join(segment.text for segment in strip) for strip in stage.app.screen._compositor.render_strips())

@@ -104,10 +104,9 @@ def _remapped(**keymap: str) -> Stage:
 def forgetful() -> Stage:
     """A conversation of which the window holds only the end."""
     stage = Stage(window=320)
-    stage.conversation_id = stage.say(
+    stage.begin(
         *((f"Message {number}", f"Message {number}? " + "A reply of some length. " * 12) for number in range(7)), title="Bread"
     )
-    stage.app = stage.make_app()
     return stage
 
 

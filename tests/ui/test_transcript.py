@@ -8,8 +8,7 @@ from support.screens import Stage, ready, run, until
 
 async def test_the_scroll_bar_follows_when_the_room_for_the_conversation_shrinks() -> None:
     stage = Stage()
-    stage.conversation_id = stage.say(*((f"Question {number}", "An answer of some length. " * 2) for number in range(12)))
-    stage.app = stage.make_app()
+    stage.begin(*((f"Question {number}", "An answer of some length. " * 2) for number in range(12)))
     async with run(stage) as pilot:
         await ready(pilot, stage)
         transcript = stage.screen.transcript

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.slow_engine import PATIENCE
 
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.job import PACE, Job
@@ -19,9 +20,6 @@ from mistral_chat.generation import Cancel, Delta, Prefill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-PATIENCE = 10.0
-"""Seconds after which what is waited for counts as never coming."""
 
 
 @contextmanager
