@@ -53,8 +53,13 @@ class Scene:
     """What is waited for before anything is done."""
     steps: tuple[Step, ...] = ()
 
-    async def take(self, size: tuple[int, int], themes: Sequence[str]) -> dict[str, str]:
-        """Play the scene at a size, and take its picture in each of `themes`."""
+    async def take(
+        self, size: tuple[int, int], themes: Sequence[str], wanted: Callable[[str, str], bool] = lambda _theme, _picture: True
+    ) -> dict[str, str]:
+        """Play the scene at a size, and take its picture in each of `themes`.
+
+        A picture that is not `wanted` is taken again for a while: a busy machine may be late with something.
+        """
         stage = self.stage()
         stage.app.theme = themes[0]
         pictures = {}
@@ -66,6 +71,11 @@ class Scene:
                 stage.app.theme = theme
                 await self._settle(pilot, stage)
                 pictures[theme] = picture(stage.app)
+                for _ in range(_PATIENCE):
+                    if wanted(theme, pictures[theme]):
+                        break
+                    await pilot.pause(_STILL)
+                    pictures[theme] = picture(stage.app)
             stage.loaded.set()
             stage.gate.set()
         return pictures

@@ -6,6 +6,7 @@ change that is meant, `pytest tests/ui/test_pictures.py --snapshot-update` keeps
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,14 +14,14 @@ from support import scenes_behind, scenes_kept, scenes_models, scenes_talk
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from support.scenes import Scene
     from syrupy.assertion import SnapshotAssertion
 
 SIZES = [(60, 20), (100, 30), (200, 50)]
-THEMES = {"dark": "mistral-dark", "light": "mistral-light"}
+THEMES = {"mistral-dark": "dark", "mistral-light": "light"}
+"""The name of a picture in each theme."""
 LISTS = (scenes_talk.SCENES, scenes_kept.SCENES, scenes_behind.SCENES, scenes_models.SCENES)
 SCENES = {scene.name: scene for scenes in LISTS for scene in scenes}
 TELLING = ("reply", "marks-and-the-chosen-turn", "the-window-in-parts", "settings", "first-run", "downloading")
@@ -53,17 +54,34 @@ def a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
 
+class Album:
+    """The pictures that are kept of one test."""
+
+    def __init__(self, snapshot: SnapshotAssertion, names: Mapping[str, str], here: Path, *, update: bool) -> None:
+        """Have a picture for each theme, under the name that `names` gives it; one that differs is left in `here`."""
+        self._snapshot, self._names, self._here, self._update = snapshot, names, here, update
+
+    async def compare(self, scene: Scene, size: tuple[int, int]) -> None:
+        """Play a scene, and hold its pictures against those that are kept."""
+        for theme, picture in (await scene.take(size, list(self._names), self._wanted)).items():
+            name = self._names[theme]
+            if picture != self._snapshot(name=name, extension_class=Svg):
+                seen = self._here / f"{name}.svg"
+                seen.write_text(picture, encoding="utf-8")
+                pytest.fail(f"The screen looks different now. Compare {seen} with the picture in tests/ui/__snapshots__.")
+
+    def _wanted(self, theme: str, picture: str) -> bool:
+        """Whether it is the picture that is kept; any is, where new ones are to be kept."""
+        kept = self._snapshot(name=self._names[theme], extension_class=Svg)
+        location = Path(kept.extension.get_location(test_location=kept.test_location, index=self._names[theme]))
+        return self._update or not location.exists() or location.read_text(encoding="utf-8") == picture
+
+
 @pytest.fixture
-def kept(snapshot: SnapshotAssertion, tmp_path: Path) -> Callable[[str, str], None]:
-    """Compares a picture with the one of its name."""
-
-    def compare(picture: str, name: str) -> None:
-        if picture != snapshot(name=name, extension_class=Svg):
-            seen = tmp_path / f"{name}.svg"
-            seen.write_text(picture, encoding="utf-8")
-            pytest.fail(f"The screen looks different now. Compare {seen} with the picture in tests/ui/__snapshots__.")
-
-    return compare
+def album(snapshot: SnapshotAssertion, tmp_path: Path, pytestconfig: pytest.Config) -> Callable[[Mapping[str, str]], Album]:
+    """Makes an album of names by theme."""
+    update = bool(pytestconfig.getoption("update_snapshots"))
+    return lambda names: Album(snapshot, names, tmp_path, update=update)
 
 
 def named(size: tuple[int, int]) -> str:
@@ -72,20 +90,16 @@ def named(size: tuple[int, int]) -> str:
 
 @pytest.mark.parametrize("size", SIZES, ids=named)
 @pytest.mark.parametrize("scene", SCENES.values(), ids=lambda scene: scene.name)
-async def test_in_dark_and_light(scene: Scene, size: tuple[int, int], kept: Callable[[str, str], None]) -> None:
-    taken = await scene.take(size, list(THEMES.values()))
-    for shade, theme in THEMES.items():
-        kept(taken[theme], shade)
+async def test_in_dark_and_light(scene: Scene, size: tuple[int, int], album: Callable[[Mapping[str, str]], Album]) -> None:
+    await album(THEMES).compare(scene, size)
 
 
 @pytest.mark.parametrize("theme", ["mistral-light", "mistral-high-contrast", "nord"])
-async def test_begun_in_other_colours(theme: str, kept: Callable[[str, str], None]) -> None:
-    taken = await SCENES["reply"].take((100, 30), [theme])
-    kept(taken[theme], theme)
+async def test_begun_in_other_colours(theme: str, album: Callable[[Mapping[str, str]], Album]) -> None:
+    await album({theme: theme}).compare(SCENES["reply"], (100, 30))
 
 
 @pytest.mark.parametrize("name", TELLING)
-async def test_without_colours(name: str, kept: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_colours(name: str, album: Callable[[Mapping[str, str]], Album], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    taken = await SCENES[name].take((100, 30), ["mistral-dark"])
-    kept(taken["mistral-dark"], "none")
+    await album({"mistral-dark": "none"}).compare(SCENES[name], (100, 30))

@@ -86,7 +86,7 @@ class StatusLine(Widget):
         model = Content.styled(one_line(status.model, 40), "$foreground 65%") if status.model else None
         meter = _meter(status.used, status.draft, status.window) if status.window else None
         working = Content.styled(one_line(status.working, 40), "$foreground 65%") if status.working else None
-        share = status.working.rpartition(" ")[2]
+        share = one_line(status.working.rpartition(" ")[2], 8)
         briefly = Content.styled(f"⟳ {share}", "$foreground 65%") if share.endswith("%") else None
         most = (model, state, meter, working, queued)
         for parts in (most, most[1:], (state, working, queued), (state, briefly, queued), (state, queued), (state,)):
