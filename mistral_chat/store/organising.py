@@ -123,7 +123,7 @@ class Organising(StorePart):
             conversation_id, now = self._new_id(), self._stamp()
             conversation = connection.execute(
                 "INSERT INTO conversations (id, title, title_by, created, updated, system, model, sampling, persona) "
-                "SELECT ?, CASE WHEN title = '' OR title LIKE '% (fork)' THEN title ELSE title || ' (fork)' END, title_by, ?, ?, "
+                "SELECT ?, CASE WHEN title = '' OR title LIKE 'Fork: %' THEN title ELSE 'Fork: ' || title END, title_by, ?, ?, "
                 "system, model, sampling, persona FROM conversations WHERE row = ? "
                 "RETURNING row, title, title_by",
                 (conversation_id, now, now, turn["conversation"]),

@@ -111,8 +111,8 @@ def test_a_fork_is_a_conversation_of_its_own(store: ConversationStore) -> None:
     fork = store.fork(second)
     assert replies(store, fork) == ["1", "2"]
     assert [(turn.turn.pinned, turn.turn.excluded) for turn in store.path(fork)] == [(True, False), (False, True)]
-    assert store.conversation(fork).summary.title == "Numbers (fork)", "the list shows two of one name"
-    assert store.conversation(store.fork(store.path(fork)[-1].turn_id)).summary.title == "Numbers (fork)"
+    assert store.conversation(fork).summary.title == "Fork: Numbers", "the list shows two of one name"
+    assert store.conversation(store.fork(store.path(fork)[-1].turn_id)).summary.title == "Fork: Numbers"
     assert not {turn.turn_id for turn in store.path(fork)} & {first, second, third}
     store.delete(conversation)
     assert replies(store, fork) == ["1", "2"]
