@@ -6,11 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import PAUSE, Stage, answered, drawn, furnished, ready, run, say, until
+from support.screens import PAUSE, Stage, answered, drawn, furnished, ready, rows, run, say, until
+from textual.app import App
 
 from mistral_chat.errors import EngineLoadFailed, WeightsNotFound
+from mistral_chat.ui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -234,13 +237,16 @@ async def test_no_row_of_the_status_ever_wraps() -> None:
 
 
 async def test_how_far_a_download_is_stays_in_sight_beside_a_reply_at_60_columns() -> None:
-    stage = Stage(saved=False)
-    async with run(stage, (60, 20)) as pilot:
-        await ready(pilot, stage)
-        stage.screen.status.tell(state="writing 11.2 tok/s", working="⟳ fetching 43%", hints=(("Esc", "stop"),))
-        await pilot.pause()
-        row = drawn(stage).splitlines()[-1]
-        assert all(part in row for part in ("not saved", "writing 11.2 tok/s", "⟳ 43%", "Esc stop"))
+    class Line(App[None]):
+        def compose(self) -> Iterator[StatusLine]:
+            yield StatusLine()
+
+    app = Line()
+    async with app.run_test(size=(60, 1)) as pilot:
+        status = app.query_one(StatusLine)
+        status.tell(state="writing 11.2 tok/s", unsaved=True, working="⟳ fetching 43%", hints=(("Esc", "stop"),))
+        parts = ("not saved", "writing 11.2 tok/s", "⟳ 43%", "Esc stop")
+        await until(pilot, lambda: all(part in rows(app) for part in parts), "all of it is on the row")
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
