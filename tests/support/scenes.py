@@ -22,6 +22,10 @@ _PATIENCE: Final = 500
 """Looks at the screen, after which what is waited for counts as never coming; some five seconds or more."""
 
 
+_TRIES: Final = 50
+"""How often a picture that is not the wanted one is taken; some five seconds or more."""
+
+
 _STILL: Final = 0.02
 """Seconds between two looks at a screen that should not move any more."""
 
@@ -69,24 +73,25 @@ class Scene:
                 await step(pilot, stage)
             for theme in themes:
                 stage.app.theme = theme
-                await self._settle(pilot, stage)
-                pictures[theme] = picture(stage.app)
-                for _ in range(_PATIENCE):
+                for _ in range(_TRIES):
+                    await self._settle(pilot, stage)
+                    pictures[theme] = picture(stage.app)
                     if wanted(theme, pictures[theme]):
                         break
-                    await pilot.pause(_STILL)
-                    pictures[theme] = picture(stage.app)
             stage.loaded.set()
             stage.gate.set()
         return pictures
 
     async def _settle(self, pilot: Pilot[Any], stage: Stage) -> None:
         """Wait until what the scene shows is there, and nothing moves any more."""
+        await see(*self.shows)(pilot, stage)
         for field in stage.app.screen.query(Input):
             field.cursor_blink = False
         for area in stage.app.screen.query(TextArea):
             area.cursor_blink = False
-        await see(*self.shows)(pilot, stage)
+            # A row that was drawn while its cursor was dark is kept, and would be taken for the row with a still one.
+            area.notify_style_update()
+            area.refresh()
         # What lies behind a dialog, and what a notice moves, is drawn a little later: nothing may have moved for three looks.
         looks: list[str] = []
         for _ in range(_PATIENCE):
