@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -140,12 +141,15 @@ def test_no_block_holds_anything_hostile(source: str) -> None:
 )
 def test_four_times_the_text_takes_no_sixteen_times_as_long_to_read(source: str) -> None:
     """A hostile reply must not hold the screen: what grows with the square of its length would."""
-    seconds = []
-    for text in (source[: len(source) // 4], source):
+
+    def seconds(text: str) -> float:
         began = time.process_time()
         blocks(text)
-        seconds.append(time.process_time() - began)
-    assert seconds[1] <= 10 * seconds[0] + 0.5
+        return time.process_time() - began
+
+    # A busy machine, or garbage that is collected meanwhile, disturbs one try or another; a square would show in all of them.
+    gc.collect()
+    assert any(seconds(source) <= 10 * seconds(source[: len(source) // 4]) + 0.5 for _ in range(5))
 
 
 def test_a_text_beyond_the_limit_is_shown_in_formatted_pieces() -> None:
