@@ -150,10 +150,10 @@ def test_hostile_yaml_is_refused_in_one_sentence(text: str, words: str) -> None:
 
 
 def test_the_deepest_file_is_refused_at_once() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     problem("x: " + "[" * (LARGEST_FILE - 10))
     problem("x: " + "{a: " * 15_000)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 5
 
 
 def test_a_number_of_thousands_of_digits_is_refused() -> None:

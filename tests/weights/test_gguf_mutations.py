@@ -42,14 +42,14 @@ def accepted(tmp_path_factory: pytest.TempPathFactory, count: int) -> list[Path]
     for seed in range(count):
         path = folder / f"{seed}.gguf"
         path.write_bytes(mutation(seed))
-        began = time.monotonic()
+        began = time.process_time()
         problem = problem_of(path)
         if problem:
             assert problem.endswith("."), problem
             path.unlink()
         else:
             passed.append(path)
-        assert time.monotonic() - began < 2, f"mutation {seed} kept the reader busy"
+        assert time.process_time() - began < 5, f"mutation {seed} kept the reader busy"
     return passed
 
 
