@@ -22,7 +22,8 @@ CHECKS = (
     ("lint-imports",),
 )
 
-TESTS = ("pytest",)
+TESTS = ("pytest", "--reruns=2", "-raR")
+"""A test that fails is tried again, and told: on a machine that others keep busy, a screen or a socket may be seconds late."""
 
 COVERED = ("--cov", "--cov-report=term")
 """Only a run of all tests is measured."""

@@ -197,6 +197,7 @@ class Errands:
         except MistralChatError as error:
             check.problem = str(error)
         finally:
+            check.stop.set()  # where this task was ended from outside, the thread still hashes
             self.checks.pop(check.spec, None)
             check.ended.set()
             self._tell(check, ended=True)

@@ -124,3 +124,15 @@ async def test_an_error_that_nobody_foresaw_is_no_download_that_runs_for_ever(be
         await asyncio.gather(*bench.tasks)
     assert one.state == "failed"
     assert "What has arrived is kept" in one.problem[1]
+
+
+async def test_a_check_that_is_ended_from_outside_leaves_no_thread_that_hashes(bench: Bench) -> None:
+    bench.errands.check(usual_stock().weights[0])
+    await bench.until("checking 60%")
+    (check,) = bench.errands.checks.values()
+    for task in bench.tasks:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.gather(*bench.tasks)
+    assert check.stop.is_set()
+    assert bench.errands.checks == {}

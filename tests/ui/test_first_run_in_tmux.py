@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.flaky(reruns=2)  # a busy machine may starve a real terminal for seconds
-
 REPOSITORY, FILE = "acme/demo-GGUF", "demo-Q4_1.gguf"
 
 

@@ -20,8 +20,6 @@ from support.tmux import Tmux
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.flaky(reruns=2)  # a busy machine may starve a real terminal for seconds
-
 WINDOW = 512
 SHORT = 24
 """Tokens of a reply, so that half an hour passes in half a minute."""

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from support.pictures import picture
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
 from support.screens import Stage, ready, run, until
+
+if TYPE_CHECKING:
+    from textual.strip import Strip
+
+    from mistral_chat.ui.widgets.transcript import Transcript
 
 
 async def test_the_scroll_bar_follows_when_the_room_for_the_conversation_shrinks() -> None:
@@ -14,12 +21,30 @@ async def test_the_scroll_bar_follows_when_the_room_for_the_conversation_shrinks
         transcript = stage.screen.transcript
         await until(pilot, lambda: transcript.max_scroll_y, "the conversation is longer than the screen")
         for lines in range(2, 6):
+            room = transcript.size.height
             stage.screen.composer.set_draft("line\n" * lines)
-            await pilot.pause()
-            transcript.refresh(layout=True)
+            await until(pilot, partial(shrunk, transcript, room), "the draft takes its room")
             await until(pilot, lambda: transcript.following and transcript.scroll_y == transcript.max_scroll_y, "the end is seen")
-            await pilot.pause()
-            shown = picture(stage.app)
+            place, shown = layout(transcript), bar(transcript)
             transcript.vertical_scrollbar.refresh()
             await pilot.pause()
-            assert picture(stage.app) == shown, "the scroll bar tells another place than the one that is read"
+            while layout(transcript) != place:  # it was still being laid out
+                place, shown = layout(transcript), bar(transcript)
+                transcript.vertical_scrollbar.refresh()
+                await pilot.pause()
+            assert bar(transcript) == shown, "the scroll bar tells another place than the one that is read"
+
+
+def shrunk(transcript: Transcript, room: int) -> bool:
+    return transcript.size.height < room
+
+
+def layout(transcript: Transcript) -> tuple[Any, ...]:
+    """Where the scroll bar stands, and what it has to tell."""
+    return transcript.vertical_scrollbar.region, transcript.scroll_y, transcript.virtual_size, transcript.container_size
+
+
+def bar(transcript: Transcript) -> list[Strip]:
+    """The scroll bar as it is drawn."""
+    column, top, width, height = transcript.vertical_scrollbar.region
+    return [row.crop(column, column + width) for row in transcript.screen._compositor.render_strips()[top : top + height]]
