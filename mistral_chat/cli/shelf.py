@@ -188,8 +188,7 @@ class ProgramShelf:
         from mistral_chat.weights.library import AUTOMATIC
 
         taken: set[str] = set()
-        chosen = {**self._program.models.formats, **self._program.formats}
-        chosen = {weights: name for weights, name in chosen.items() if name != AUTOMATIC}
+        chosen = {weights: name for weights, name in self._program.models.formats.items() if name != AUTOMATIC}
         for weights in usable:
             offer, need = _offer(library, weights.name), self._need(weights)
             # A second file of the same name is found by its path.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -81,14 +82,16 @@ class Program:
 
     @property
     def models(self) -> ModelSettings:
-        """What the settings' file says of models by now, as far as that can be used; see `configuration` for what it raises."""
+        """What the settings' file says of models by now, as far as that can be used, with the formats chosen in the app.
+
+        Raises as `configuration` does.
+        """
         from mistral_chat.errors import MistralChatError
 
-        begun = self.settings.models
-        try:
-            return replace(self).settings.models
-        except MistralChatError:
-            return begun
+        models = self.settings.models
+        with suppress(MistralChatError):
+            models = replace(self).settings.models
+        return replace(models, formats={**models.formats, **self.formats})
 
     @cached_property
     def paths(self) -> Paths:
@@ -145,7 +148,7 @@ class Program:
             catalog=Catalog.shipped(models.catalog),
             environ=self.environ,
             home=Path.home(),
-            formats={**models.formats, **self.formats},
+            formats=models.formats,
         )
 
     def snapshots(self) -> SnapshotFolder | None:
