@@ -25,7 +25,7 @@ COMMANDS: Final = (
     Slash("help", "app.toggle_help", "show help and every key"),
     Slash("new", "new", "begin a new conversation"),
     Slash("clear", "new", "begin a new conversation"),
-    Slash("model", "models", "choose another model"),
+    Slash("model", "models_with", "choose another model", "NAME"),
     Slash("system", "system_with", "show or set this conversation's system prompt", "TEXT", "System prompt"),
     Slash("persona", "persona_with", "choose who the model is in this conversation", "NAME"),
     Slash("set", "set_with", "show or set how tokens are drawn, such as: /set temperature 0.2", "NAME VALUE", "Sampling"),
@@ -41,14 +41,14 @@ COMMANDS: Final = (
     Slash("fork", "fork", "begin a conversation that ends with a copy of the turn"),
     Slash("details", "details", "show under each reply what it took, or no longer"),
     Slash("context", "context", "see what fills the model's window, and what has left it"),
-    Slash("search", "search", "find words in everything that was said"),
+    Slash("search", "search_with", "find words in everything that was said", "WORDS"),
     Slash("attach", "attach_with", "send a text file along with the next message; without a path it asks which", "FILE"),
-    Slash("rename", "rename", "give the conversation another title"),
+    Slash("rename", "rename_with", "give the conversation another title", "TITLE"),
     Slash("pin", "pin", "keep the conversation at the top of the list, or no longer"),
     Slash("tag", "tag_with", "add tags to the conversation, take one away with a minus, or list them", "WORD -WORD", "Tags"),
     Slash("archive", "archive", "put the conversation into the archive, or back into the list"),
     Slash("archived", "archived", "list what is archived, or go back"),
-    Slash("filter", "filter", "narrow the list of conversations down"),
+    Slash("filter", "filter_with", "narrow the list of conversations down", "WORDS"),
     Slash("undo", "undo", "take back what was done last"),
     Slash("delete", "delete", "move the conversation to the trash"),
     Slash("trash", "trash", "see what was deleted, take it back, or delete it for good"),
@@ -60,6 +60,9 @@ COMMANDS: Final = (
     Slash("quit", "app.quit", "save everything and quit"),
 )
 """Every command, in the order they are listed."""
+
+
+_AS_MESSAGE: Final = "To send it as a message, begin with two slashes."
 
 
 class Said(NamedTuple):
@@ -82,10 +85,12 @@ def read(draft: str) -> Said:
     name, _, argument = draft[1:].partition(" ")
     for command in COMMANDS:
         if command.name == name:
+            if argument.strip() and not command.argument:
+                return Said(refusal=f"/{name} stands alone, and nothing comes after it. {_AS_MESSAGE}")
             return Said(command=command, argument=argument.strip())
     close = get_close_matches(name, [command.name for command in COMMANDS], 1)
     hint = f"Did you mean /{close[0]}?" if close else "/help shows what there is."
-    return Said(refusal=f"There is no command /{name}. {hint} To send it as a message, begin with two slashes.")
+    return Said(refusal=f"There is no command /{name}. {hint} {_AS_MESSAGE}")
 
 
 def matching(draft: str) -> list[Slash]:

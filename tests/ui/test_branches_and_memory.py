@@ -70,6 +70,18 @@ async def test_continuing_goes_on_where_the_reply_was_stopped() -> None:
         assert reply.endswith("two")
 
 
+async def test_a_whole_reply_that_is_continued_says_that_there_is_no_more() -> None:
+    answers = iter(["All of it.", ""])
+    stage = Stage(answer=lambda _: next(answers))
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await spoken(pilot, stage, "Count")
+        await pilot.press("f6")
+        await until(pilot, lambda: "nothing to add" in stage.screen.notice.text)
+        await answered(pilot, stage)
+        assert replies(stage) == ["All of it."]
+
+
 async def test_the_line_stands_where_the_ledger_begins() -> None:
     stage = Stage(answer=lambda text: f"{text} " + "word " * 60, window=512)
     async with run(stage, (100, 60)) as pilot:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import Stage, answered, drawn, ready, run, say, until
+from support.screens import Stage, answered, drawn, ready, run, say, until, until_drawn
+from support.shelves import StillShelf, usual_stock
 
 from mistral_chat.ui.screens.chat import ChatScreen
+from mistral_chat.ui.screens.weights import WeightsScreen
 from mistral_chat.ui.slash import COMMANDS, matching, read
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ def test_what_is_a_message(draft: str, message: str) -> None:
     assert read(draft).message == message
 
 
-@pytest.mark.parametrize("draft", ["/nwe", "/etc/hosts is a file", "/", "/NEW"])
+@pytest.mark.parametrize("draft", ["/nwe", "/etc/hosts is a file", "/", "/NEW", "/new is a command", "/undo that"])
 def test_what_is_no_command_is_refused(draft: str) -> None:
     said = read(draft)
     assert said.message is None
@@ -52,6 +54,41 @@ async def test_an_unknown_command_is_not_sent() -> None:
         await until(pilot, lambda: "Did you mean /regen?" in drawn(stage))
         assert stage.screen.composer.text == "/regne"
         assert stage.store.latest() is None
+
+
+@pytest.mark.parametrize("draft", ["/regen shorter", "/delete this"])
+async def test_what_was_typed_after_a_command_that_takes_nothing_is_not_lost(draft: str) -> None:
+    stage = Stage()
+    stage.begin(("One", "Two"))
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await say(pilot, stage, draft)
+        await until(pilot, lambda: "stands alone" in stage.screen.notice.text)
+        assert stage.screen.composer.text == draft
+        assert [turn.turn.reply for turn in stage.store.path(stage.conversation_id or "")] == ["Two"]
+
+
+async def test_commands_take_what_their_dialogs_ask_for() -> None:
+    stage = Stage(doors={"shelf": StillShelf(usual_stock())})
+    stage.begin(("Where is the lighthouse?", "In the harbour."))
+    async with run(stage) as pilot:
+        await ready(pilot, stage)
+        await say(pilot, stage, "/search harbour")
+        await until_drawn(pilot, "1 found")
+        await pilot.press("escape")
+        await say(pilot, stage, "/rename Of the sea")
+        await until(pilot, lambda: stage.store.conversation(stage.conversation_id or "").summary.title == "Of the sea")
+        await say(pilot, stage, "/model v0.3 q8_0")
+        await until(pilot, lambda: isinstance(stage.app.screen, WeightsScreen) and stage.app.screen.listed.marked)
+        assert stage.app.screen.listed.marked == "mistral-7b-instruct-v0.3:Q8_0"  # type: ignore[attr-defined]  # asked for just above
+        await pilot.press("escape")
+        await say(pilot, stage, "/model nonsense")
+        await until_drawn(pilot, "There is no 'nonsense' in this list.")
+        await pilot.press("escape")
+        await say(pilot, stage, "/filter nothing like it")
+        await until_drawn(pilot, "Nothing fits")
+        await pilot.press("escape")
+        await until_drawn(pilot, "Of the sea")
 
 
 async def test_tab_completes_and_the_list_shows_while_typing() -> None:

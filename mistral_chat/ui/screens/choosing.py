@@ -57,9 +57,13 @@ class ChoosingScreen(ReplyingScreen):
         if isinstance(self.trouble, WeightsNotFound) and self.rooms.shelf is not None:
             self.action_models()
 
+    async def do_models(self, name: str) -> None:
+        """Choose a model as `action_models` does, beginning at the one that `name` is in."""
+        self.action_models(name)
+
     @work(group="models", exclusive=True, exit_on_error=False)
-    async def action_models(self) -> None:
-        """Choose a model, and fetch it where it is not here."""
+    async def action_models(self, name: str = "") -> None:
+        """Choose a model, and fetch it where it is not here. The cursor begins at the one that `name` is in."""
         from mistral_chat.ui.screens.weights import WeightsScreen
 
         shelf, errands = self.rooms.shelf, self.errands
@@ -69,7 +73,7 @@ class ChoosingScreen(ReplyingScreen):
         in_use = self.model if self.runner is not None and self.trouble is None else None
         problem = str(self.trouble) if self.trouble is not None else ""
         marked, self._came = self._came, ""
-        screen = WeightsScreen(shelf, errands, wanted=self.model, in_use=in_use, problem=problem, marked=marked)
+        screen = WeightsScreen(shelf, errands, wanted=self.model, in_use=in_use, problem=problem, marked=marked, sought=name)
         spec = await self.app.push_screen_wait(screen)
         if spec is None and isinstance(self.trouble, WeightsNotFound):
             # What came while the list was looked at is better than nothing.

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 class FindingScreen(BranchingScreen):
     """Goes to any place in any conversation, and carries text out of it."""
 
+    async def do_search(self, words: str) -> None:
+        """Find `words` in everything that was said, and go there."""
+        self.action_search(words)
+
     @work(group="dialog", exclusive=True, exit_on_error=False)
-    async def action_search(self) -> None:
-        """Find words in everything that was said, and go there."""
+    async def action_search(self, words: str = "") -> None:
+        """Find words in everything that was said, beginning with `words`, and go there."""
         from mistral_chat.ui.screens.search import SearchScreen
 
         if self.store is not None:
-            hit = await self.app.push_screen_wait(SearchScreen(self.store))
+            hit = await self.app.push_screen_wait(SearchScreen(self.store, words))
             if hit is not None:
                 await self.open_at(hit.conversation_id, hit.turn_id)
 

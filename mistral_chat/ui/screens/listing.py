@@ -85,6 +85,11 @@ class ListingScreen(ChoosingScreen):
 
     # Narrowing down.
 
+    async def do_filter(self, words: str) -> None:
+        """Narrow the list down to what `words` are in, and go on as one types."""
+        self.action_filter()
+        self.list_filter.value = words or self.list_filter.value
+
     def action_filter(self) -> None:
         """Narrow the list down as one types."""
         self.remove_class("-no-list")

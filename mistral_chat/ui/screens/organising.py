@@ -10,6 +10,7 @@ from textual import work
 from mistral_chat.errors import StoreError, UsageError
 from mistral_chat.ui.deeds import Deeds
 from mistral_chat.ui.screens.listing import ListingScreen
+from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,15 +34,19 @@ class OrganisingScreen(ListingScreen):
         """Move the conversation to the trash."""
         self._delete(event.conversation_id)
 
+    async def do_rename(self, title: str) -> None:
+        """Give the conversation the title `title`; without one, ask for it."""
+        self.action_rename(title)
+
     @work(group="dialog", exclusive=True, exit_on_error=False)
-    async def action_rename(self) -> None:
-        """Ask for another title: of the conversation under the list's cursor, or of the open one."""
-        from mistral_chat.ui.screens.rename import RenameScreen
+    async def action_rename(self, title: str | None = None) -> None:
+        """Give another title, or ask for it: to the conversation under the list's cursor, or to the open one."""
+        from mistral_chat.ui.screens.rename import LONGEST_TITLE, RenameScreen
 
         if (chosen := self._chosen("rename")) is None or self.store is None:
             return
         before = self.store.conversation(chosen)
-        title = await self.app.push_screen_wait(RenameScreen(before.summary.title))
+        title = one_line(title or "", LONGEST_TITLE) or await self.app.push_screen_wait(RenameScreen(before.summary.title))
         if title is not None and self.store is not None:
             store = self.store
             store.rename(chosen, title, by="person")

@@ -123,6 +123,8 @@ class ReplyingScreen(LoadingScreen):
                             self._tell_reading(sending, done, total)
                         case Completion(finish_reason=reason):
                             self.status.tell(state="stopped" if reason == "cancelled" else "ready")
+                            if reason == "stop" and sending.reply and not sending.tokens:
+                                self.notice.tell("The model has nothing to add to this reply.")
                         case ContextShift(tokens=tokens):
                             sending.used = max(0, sending.used - tokens)
                             self.context_shifted(sending, event)

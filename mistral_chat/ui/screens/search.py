@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _FOUND: Final = 50
 """Hits that are listed."""
 
+_LONGEST: Final = 1000
+"""Characters of words that are brought along."""
+
 _HOW: Final = '"Two words" stay together; wor* finds words.'
 """Said while no word has been typed."""
 
@@ -58,16 +61,19 @@ class SearchScreen(ModalScreen["SearchHit | None"]):
         Binding("up", "up", "Previous hit", tooltip="Mark the previous hit", id="search.up", show=False),
     ]
 
-    def __init__(self, store: ConversationStore) -> None:
-        """Search in `store`."""
+    def __init__(self, store: ConversationStore, words: str = "") -> None:
+        """Search in `store`, for `words` to begin with."""
         super().__init__()
         self._store = store
+        self._words = one_line(words, _LONGEST)
         self._hits: list[SearchHit] = []
 
     def compose(self) -> ComposeResult:
         """The field, the hits, and how many there are."""
         with Vertical(classes="dialog tall"):
-            yield SearchInput(placeholder="Find words in everything that was said", compact=True)
+            yield SearchInput(
+                self._words, placeholder="Find words in everything that was said", select_on_focus=False, compact=True
+            )
             yield Static(_HOW, id="told", markup=False)
             yield HitList(markup=False, compact=True)
 

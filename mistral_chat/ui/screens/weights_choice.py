@@ -41,7 +41,15 @@ class WeightsChoice(Screen["str | None"]):
     status = getters.query_one(StatusLine)
 
     def __init__(
-        self, shelf: Shelf, errands: Errands, *, wanted: str, in_use: str | None = None, problem: str = "", marked: str = ""
+        self,
+        shelf: Shelf,
+        errands: Errands,
+        *,
+        wanted: str,
+        in_use: str | None = None,
+        problem: str = "",
+        marked: str = "",
+        sought: str = "",
     ) -> None:
         """Take the doors to the weights.
 
@@ -52,10 +60,12 @@ class WeightsChoice(Screen["str | None"]):
             in_use: the model that is loaded; None where there is none yet.
             problem: why `wanted` cannot be used; shown where the catalog does not know it.
             marked: what the cursor begins at; empty for what is best.
+            sought: words of the name of what the cursor begins at instead; empty where none was named.
         """
         super().__init__()
         self._shelf, self._errands = shelf, errands
-        self._wanted, self._in_use, self._problem, self._marked = wanted, in_use, problem, marked
+        self._wanted, self._in_use, self._problem = wanted, in_use, problem
+        self._marked, self._sought = marked, sought
         self._stock = Stock(weights=())
         self._step = Step.LOOKING
 
@@ -84,19 +94,30 @@ class WeightsChoice(Screen["str | None"]):
     @work(group="look", exclusive=True, exit_on_error=False)
     async def look(self) -> None:
         """See what is here, what can be had and what is free."""
-        marked = self.listed.marked or self._marked or self._errands.last
         try:
             stock = await asyncio.to_thread(self._shelf.look, self._wanted, self._in_use)
         except MistralChatError as error:
             self._introduce(f"{error.title}. {error}", trouble=True)
             return
         self._stock = replace(stock, weights=tuple(self._with_what_goes_on(one) for one in stock.weights))
-        self.listed.show(self._stock, marked)
+        self.listed.show(self._stock, self.listed.marked or self._first_marked())
         self._introduce(*introduction(self._stock, self._wanted, self._problem, first=self._in_use is None))
         self.status.tell(state=free(self._stock))
         if self._step in (Step.LOOKING, Step.CHOOSING):
             self._show(Step.CHOOSING)
             self.listed.focus()
+
+    def _first_marked(self) -> str:
+        """The spec that the cursor begins at; empty where nothing speaks for one."""
+        if not self._sought:
+            return self._marked or self._errands.last
+        words = self._sought.lower().split()
+        names = {one.spec: f"{one.spec} {one.title} {one.quantization}".lower() for one in self._stock.weights}
+        fitting = [spec for spec, name in names.items() if all(word in name for word in words)]
+        found = self._sought if self._sought in names else next(iter(fitting), "")
+        if not found:
+            self.notice.tell(f"There is no {self._sought!r} in this list.", trouble=True)
+        return found
 
     def _with_what_goes_on(self, weights: ShownWeights) -> ShownWeights:
         """`weights`, with how far their download or their check is."""
