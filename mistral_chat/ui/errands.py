@@ -196,8 +196,10 @@ class Errands:
                 check.right = await asyncio.to_thread(self._shelf.check, check.spec, check.stop, tell)
         except MistralChatError as error:
             check.problem = str(error)
+        except asyncio.CancelledError:
+            check.stop.set()  # the thread would go on hashing
+            raise
         finally:
-            check.stop.set()  # where this task was ended from outside, the thread still hashes
             self.checks.pop(check.spec, None)
             check.ended.set()
             self._tell(check, ended=True)
