@@ -24,6 +24,10 @@ _COLLECTING: Final = (5_000, 5, 20)
 """How seldom garbage is looked for, as `gc.set_threshold` takes it. A screen that is drawn makes many objects and hardly any
 garbage; by Python's own numbers the search would hold up a key in a hundred for a tenth of a second while a reply grows."""
 
+_SWITCHING: Final = 0.0005
+"""Seconds after which a thread that draws lets the engine's thread go on, where both want Python. By its own five milliseconds a
+model would wait that long between two of its tokens whenever the screen is drawn."""
+
 
 def open_screen(
     program: Program,
@@ -84,6 +88,7 @@ def _run(
     gc.freeze()
     gc.set_threshold(*_COLLECTING)
     gc.enable()
+    sys.setswitchinterval(_SWITCHING)
     start_log(program.paths.log_file if saved else None)
     settings = program.settings
     if persona:

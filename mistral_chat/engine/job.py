@@ -12,9 +12,9 @@ from mistral_chat.generation import Cancel, Delta, Engine
 
 T = TypeVar("T")
 
-PACE: Final = 0.04
-"""Seconds between two wakings of an event loop for text. A person sees no difference; a model that writes faster would lose a
-processor to each of its tokens. The first token, and every one of a slower model, is handed over as it comes."""
+PACE: Final = 0.12
+"""Seconds between two wakings of an event loop for text: a screen that draws growing text more often than that only takes the
+processor from the model. The first token, and every one of a slower model, is handed over as it comes."""
 
 
 class Job(Generic[T]):
@@ -45,7 +45,9 @@ class Job(Generic[T]):
         try:
             for value in self._work(engine):
                 self._given.append(value)
-                if not self._resting or not isinstance(value, Delta):
+                if not isinstance(value, Delta):
+                    self._call(self._something.set)
+                elif not self._resting:
                     self._resting = True
                     self._call(self._wake)
         except Exception as error:  # noqa: BLE001 (carried over to the waiting coroutine, which raises it)

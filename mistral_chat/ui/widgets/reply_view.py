@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mistral_chat.conversation import Turn
     from mistral_chat.ui.markdown import Block
 
-_REFRESH: Final = 0.125
+_REFRESH: Final = 0.1
 """Seconds between two drawings of a growing reply, at the least. More often costs the model speed and the eye nothing."""
 
 _SHARE: Final = 0.03
@@ -78,31 +78,42 @@ class ReplyView(BlocksView):
         return self._text
 
     def on_mount(self) -> None:
-        """Draw what arrives, from time to time."""
+        """Begin to grow."""
         if self._growing:
             self.add_class("-streaming" if self._turn.reply else "-waiting")
-            self._timer = self.set_interval(_REFRESH, self._tick)
+            self._tick()
 
     def write(self, text: str) -> None:
-        """Add a streamed piece; it is drawn with the next refresh."""
+        """Add a streamed piece; it is drawn as soon as it is time."""
         self._text += text
         self._arrived.append(text)
+        if self._timer is None and self.is_attached:
+            self._draw_in_time()
 
     def give_way(self) -> None:
         """A key was pressed: let its letter be drawn first."""
         self._typed = time.monotonic()
 
     def _tick(self) -> None:
-        """Draw, unless a key was pressed just now, or the drawing before took so much of the processor that it is too soon."""
+        """Draw what has arrived meanwhile."""
+        self._timer = None
+        if self._arrived:
+            self._draw_in_time()
+
+    def _draw_in_time(self) -> None:
+        """Draw; later, where a key was pressed just now, or where the drawing before took much of the processor."""
         now, used = time.monotonic(), time.thread_time()
-        if self._gave_way < _PATIENCE and now - self._typed < _ECHO:
-            self._gave_way += 1
-            return
         since, before = self._paid
-        if self._arrived and now - since >= min((used - before) / _SHARE, _LONGEST):
-            self._gave_way = 0
-            self._paid = (now, used)
-            self.draw()
+        due = since + max(_REFRESH, min((used - before) / _SHARE, _LONGEST))
+        if self._gave_way < _PATIENCE and now < self._typed + _ECHO:
+            self._gave_way += 1
+            due = max(due, self._typed + _ECHO)
+        if now < due:
+            self._timer = self.set_timer(due - now, self._tick)
+            return
+        self._gave_way = 0
+        self._paid = (now, used)
+        self.draw()
 
     def draw(self) -> None:
         """Draw what has arrived since the last time."""
