@@ -106,6 +106,12 @@ class Composer(KeysInOrder, TextArea, inherit_bindings=True):
         self._history: Sequence[str] = ()
         self._place = -1
         self._kept = ""
+        self.still = False
+        """Whether the cursor is seen and does not blink; each blink draws a part of the screen."""
+
+    def _toggle_cursor_blink_visible(self) -> None:
+        if not (self.still and self._cursor_visible):
+            super()._toggle_cursor_blink_visible()
 
     def remember(self, sent: Sequence[str]) -> None:
         """Take what was sent before, newest first, for Up and Down."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _REFRESH: Final = 0.1
 """Seconds between two drawings of a growing reply, at the least. More often costs the model speed and the eye nothing."""
 
-_SHARE: Final = 0.03
+_SHARE: Final = 0.015
 """The share of a processor that the screen may take for a growing reply. Where every processor works for the model, each waits
 for all others many times a token, so what the screen takes of one is what the model loses."""
 
@@ -94,17 +94,15 @@ class ReplyView(BlocksView):
         """A key was pressed: let its letter be drawn first."""
         self._typed = time.monotonic()
 
-    def _tick(self) -> None:
-        """Draw what has arrived meanwhile."""
-        self._timer = None
-        if self._arrived:
-            self._draw_in_time()
-
     def _draw_in_time(self) -> None:
-        """Draw; later, where a key was pressed just now, or where the drawing before took much of the processor."""
-        now, used = time.monotonic(), time.thread_time()
+        """Draw at once, or as soon as it is time; what the drawing before has cost says when."""
         since, before = self._paid
-        due = since + max(_REFRESH, min((used - before) / _SHARE, _LONGEST))
+        cost = time.thread_time() - before
+        self._wait(since + max(_REFRESH, min(cost / _SHARE, _LONGEST)))
+
+    def _wait(self, due: float) -> None:
+        """Draw when it is `due`, and no key has just been pressed."""
+        now = time.monotonic()
         if self._gave_way < _PATIENCE and now < self._typed + _ECHO:
             self._gave_way += 1
             due = max(due, self._typed + _ECHO)
@@ -112,8 +110,14 @@ class ReplyView(BlocksView):
             self._timer = self.set_timer(due - now, self._tick)
             return
         self._gave_way = 0
-        self._paid = (now, used)
+        self._paid = (now, time.thread_time())
         self.draw()
+
+    def _tick(self) -> None:
+        """It is time."""
+        self._timer = None
+        if self._arrived:
+            self._wait(0.0)
 
     def draw(self) -> None:
         """Draw what has arrived since the last time."""
