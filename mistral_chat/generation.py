@@ -102,8 +102,6 @@ class Delta:
     """One streamed piece of the reply's text; never part of a character."""
 
     text: str
-    tokens: int = 1
-    """How many tokens it was drawn as: several where a character takes them, or where they came faster than they are taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

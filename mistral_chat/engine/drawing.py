@@ -25,7 +25,6 @@ class Drawn:
         self._earlier = tuple(earlier)
         self._awaited = "" if self._turn.reply else prompt_format.reply_prefix
         self._pieces: list[str] = []
-        self._told = 0
         self._now = self._last = 0.0
         self.turns_before = list(turns[:-1])
         """The turns before this one that are in the prompt."""
@@ -85,5 +84,4 @@ class Drawn:
             text, self._awaited = text.removeprefix(self._awaited), ""
         if text:
             self._pieces.append(text)
-            tokens, self._told = len(self.tokens) - self._told, len(self.tokens)
-            yield Delta(text, tokens)
+            yield Delta(text)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from itertools import groupby
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Final, Generic, TypeVar
 
 from mistral_chat.generation import Cancel, Delta, Engine
 
@@ -58,7 +57,7 @@ class Job(Generic[T]):
             self._call(self._something.set)
 
     async def values(self) -> AsyncGenerator[T, None]:
-        """Give each value; pieces of text that came together are one. Closing the generator ends the work, and waits for its end.
+        """Give each value. Closing the generator ends the work, and waits until it has ended.
 
         Raises:
             BaseException: what the work raised.
@@ -67,9 +66,8 @@ class Job(Generic[T]):
             while True:
                 done = self._done.is_set()  # asked first: what is given before the end is there when the end is seen
                 self._something.clear()
-                # And no more than there are now, so that others have their turn beside a very fast engine.
-                for value in _joined([self._given.popleft() for _ in range(len(self._given))]):
-                    yield value
+                for _ in range(len(self._given)):  # and no more, so that others have their turn beside a very fast engine
+                    yield self._given.popleft()
                 if done:
                     break
                 await self._something.wait()
@@ -100,13 +98,3 @@ class Job(Generic[T]):
         if self._given and not self._done.is_set():
             self._resting = True
             self._wake()
-
-
-def _joined(values: Iterable[Any]) -> Iterator[Any]:
-    """The values in their order, with pieces of text that follow each other as one."""
-    for is_text, group in groupby(values, lambda value: isinstance(value, Delta)):
-        if is_text:
-            pieces = [value for value in group if isinstance(value, Delta)]
-            yield Delta("".join(piece.text for piece in pieces), sum(piece.tokens for piece in pieces))
-        else:
-            yield from group

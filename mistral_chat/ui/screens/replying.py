@@ -46,9 +46,6 @@ class Sending:
     reply: str = ""
     """What has been written so far."""
     began: float = 0.0
-    """When the first text came."""
-    before: int = 0
-    """Tokens of that first text."""
     tokens: int = 0
     told: float = 0.0
     used: int = 0
@@ -121,8 +118,8 @@ class ReplyingScreen(LoadingScreen):
             async with aclosing(sending.begin(chat)) as events:
                 async for event in events:
                     match event:
-                        case Delta(text=text, tokens=tokens):
-                            self._write(sending, text, tokens)
+                        case Delta(text=text):
+                            self._write(sending, text)
                         case Prefill(done=done, total=total):
                             self._tell_reading(sending, done, total)
                         case Completion(finish_reason=reason):
@@ -176,19 +173,18 @@ class ReplyingScreen(LoadingScreen):
             self.show_welcome()
         self.conversations_changed()
 
-    def _write(self, sending: Sending, text: str, tokens: int) -> None:
+    def _write(self, sending: Sending, text: str) -> None:
         now = time.monotonic()
         sending.reply += text
         if not sending.tokens:
             sending.began = now
-            sending.before = tokens
-        sending.tokens += tokens
+        sending.tokens += 1
         if sending.page is self.page and sending.turn_id is not None:
             self.transcript.write(sending.turn_id, text)
         if now - sending.told >= _PACE:
             sending.told = now
             seconds = now - sending.began
-            speed = f" {(sending.tokens - sending.before) / seconds:.1f} tok/s" if seconds >= _PACE else ""
+            speed = f" {(sending.tokens - 1) / seconds:.1f} tok/s" if seconds >= _PACE else ""
             self.status.tell(state=f"writing{speed}", used=sending.used + sending.tokens)
 
     def _tell_reading(self, sending: Sending, done: int, total: int) -> None:

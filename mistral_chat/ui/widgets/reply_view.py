@@ -27,6 +27,9 @@ for all others many times a token, so what the screen takes of one is what the m
 _LONGEST: Final = 0.4
 """Seconds between two drawings, at the most."""
 
+_AT_ONCE: Final = 0.001
+"""Seconds until a drawing that is due."""
+
 _ECHO: Final = 0.06
 """Seconds after a key in which its letter is drawn first."""
 
@@ -81,43 +84,35 @@ class ReplyView(BlocksView):
         """Begin to grow."""
         if self._growing:
             self.add_class("-streaming" if self._turn.reply else "-waiting")
-            self._tick()
+            self._tick()  # for what was written before
 
     def write(self, text: str) -> None:
-        """Add a streamed piece; it is drawn as soon as it is time."""
+        """Add a streamed piece. It is drawn with those that come with it, as soon as what the drawing before has cost allows."""
         self._text += text
         self._arrived.append(text)
         if self._timer is None and self.is_attached:
-            self._draw_in_time()
+            since, before = self._paid
+            cost = time.thread_time() - before
+            due = since + max(_REFRESH, min(cost / _SHARE, _LONGEST))
+            self._timer = self.set_timer(max(_AT_ONCE, due - time.monotonic()), self._tick)
 
     def give_way(self) -> None:
         """A key was pressed: let its letter be drawn first."""
         self._typed = time.monotonic()
 
-    def _draw_in_time(self) -> None:
-        """Draw at once, or as soon as it is time; what the drawing before has cost says when."""
-        since, before = self._paid
-        cost = time.thread_time() - before
-        self._wait(since + max(_REFRESH, min(cost / _SHARE, _LONGEST)))
-
-    def _wait(self, due: float) -> None:
-        """Draw when it is `due`, and no key has just been pressed."""
+    def _tick(self) -> None:
+        """Draw, unless a key has just been pressed."""
+        self._timer = None
+        if not self._arrived:
+            return
         now = time.monotonic()
         if self._gave_way < _PATIENCE and now < self._typed + _ECHO:
             self._gave_way += 1
-            due = max(due, self._typed + _ECHO)
-        if now < due:
-            self._timer = self.set_timer(due - now, self._tick)
+            self._timer = self.set_timer(max(_AT_ONCE, self._typed + _ECHO - now), self._tick)
             return
         self._gave_way = 0
         self._paid = (now, time.thread_time())
         self.draw()
-
-    def _tick(self) -> None:
-        """It is time."""
-        self._timer = None
-        if self._arrived:
-            self._wait(0.0)
 
     def draw(self) -> None:
         """Draw what has arrived since the last time."""
