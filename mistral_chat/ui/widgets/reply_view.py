@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _REFRESH: Final = 0.1
 """Seconds between two drawings of a growing reply, at the least. More often costs the model speed and the eye nothing."""
 
-_SHARE: Final = 0.015
+_SHARE: Final = 0.012
 """The share of a processor that the screen may take for a growing reply. Where every processor works for the model, each waits
 for all others many times a token, so what the screen takes of one is what the model loses."""
 
-_LONGEST: Final = 0.4
+_LONGEST: Final = 0.5
 """Seconds between two drawings, at the most."""
 
 _AT_ONCE: Final = 0.001
