@@ -278,3 +278,19 @@ async def test_a_reply_gives_way_to_keys_and_not_for_ever() -> None:
         await until(pilot, lambda: "A first word" in drawn(stage))
         stage.gate.set()
         await answered(pilot, stage)
+
+
+async def test_the_cursor_is_seen_and_stands_still_while_a_reply_grows() -> None:
+    stage = Stage(answer=lambda _: PAUSE)
+    async with run(stage) as pilot:
+        await growing(pilot, stage)
+        composer = stage.screen.composer
+        composer.focus()
+        for _ in range(3):
+            composer._toggle_cursor_blink_visible()
+            assert composer._cursor_visible, "nobody would see where the next key goes"
+        stage.gate.set()
+        await answered(pilot, stage)
+        await until(pilot, lambda: not composer.still)
+        composer._toggle_cursor_blink_visible()
+        assert not composer._cursor_visible

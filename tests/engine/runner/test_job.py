@@ -84,6 +84,24 @@ async def test_no_token_waits_for_the_next_one() -> None:
             assert (await anext(values)).text == "three"
 
 
+async def test_the_first_token_comes_at_once_after_the_prompt_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.engine.job.PACE", 100 * PATIENCE)
+    gate = threading.Event()
+
+    def work(_: Any) -> Iterator[Prefill | Delta]:
+        yield Prefill(9, 9)
+        yield Delta("one")
+        assert gate.wait(PATIENCE)
+        yield Prefill(9, 9)
+
+    job = Job(work, Cancel())
+    with at_work(job):
+        async with asyncio.timeout(PATIENCE), aclosing(job.values()) as values:
+            assert [await anext(values), await anext(values)] == [Prefill(9, 9), Delta("one")]
+            gate.set()
+            assert await anext(values) == Prefill(9, 9), "what is no text waits for nothing"
+
+
 async def test_others_have_their_turn_beside_an_engine_that_never_pauses() -> None:
     cancel, turns = Cancel(), 0
 
