@@ -184,15 +184,10 @@ class Person:
         self.takes_a_model("SmolLM2", "demo")
 
     def takes_a_model(self, name: str, called: str) -> None:
-        self.terminal.press("F7")
+        self.type(f"/model {name}")
         self.terminal.wait_for("Choose a model", "Enter take it")
-        marked = re.compile(rf"[▏│] +{name}")  # beside the list stands what is known of the weights under the cursor
-        for _ in range(40):  # from the last one on it goes to the first
-            if marked.search(before := self.terminal.screen):
-                break
-            self.terminal.press("Down")
-            self.terminal.wait_until(partial(ne, before), "the next model")
-        self.terminal.wait_until(marked.search, f"{name} under the cursor")
+        # Beside the list stands what is known of the weights under the cursor.
+        self.terminal.wait_until(re.compile(rf"[▏│] +{name}").search, f"{name} under the cursor")
         self.terminal.press("Enter")
         self.terminal.wait_until(re.compile(rf"{called}\S*  ·  ready").search, f"{called} is ready")
 
