@@ -25,10 +25,9 @@ async def test_the_scroll_bar_follows_when_the_room_for_the_conversation_shrinks
             stage.screen.composer.set_draft("line\n" * lines)
             await until(pilot, partial(shrunk, transcript, room), "the draft takes its room")
             await until(pilot, lambda: transcript.following and transcript.scroll_y == transcript.max_scroll_y, "the end is seen")
-            place, shown = layout(transcript), bar(transcript)
-            transcript.vertical_scrollbar.refresh()
-            await pilot.pause()
-            while layout(transcript) != place:  # it was still being laid out
+            place: tuple[Any, ...] = ()
+            shown: list[Strip] = []
+            while layout(transcript) != place:  # until nothing is being laid out any more
                 place, shown = layout(transcript), bar(transcript)
                 transcript.vertical_scrollbar.refresh()
                 await pilot.pause()

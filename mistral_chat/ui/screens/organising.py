@@ -39,14 +39,14 @@ class OrganisingScreen(ListingScreen):
         self.action_rename(title)
 
     @work(group="dialog", exclusive=True, exit_on_error=False)
-    async def action_rename(self, title: str | None = None) -> None:
-        """Give another title, or ask for it: to the conversation under the list's cursor, or to the open one."""
+    async def action_rename(self, wanted: str = "") -> None:
+        """Give the title `wanted`, or ask for one: to the conversation under the list's cursor, or to the open one."""
         from mistral_chat.ui.screens.rename import LONGEST_TITLE, RenameScreen
 
         if (chosen := self._chosen("rename")) is None or self.store is None:
             return
         before = self.store.conversation(chosen)
-        title = one_line(title or "", LONGEST_TITLE) or await self.app.push_screen_wait(RenameScreen(before.summary.title))
+        title: str | None = one_line(wanted, LONGEST_TITLE) or await self.app.push_screen_wait(RenameScreen(before.summary.title))
         if title is not None and self.store is not None:
             store = self.store
             store.rename(chosen, title, by="person")

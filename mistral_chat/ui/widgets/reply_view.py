@@ -84,7 +84,8 @@ class ReplyView(BlocksView):
         """Begin to grow."""
         if self._growing:
             self.add_class("-streaming" if self._turn.reply else "-waiting")
-            self._tick()  # for what was written before
+            if self._arrived and self._timer is None:
+                self._tick()
 
     def write(self, text: str) -> None:
         """Add a streamed piece. It is drawn with those that come with it, as soon as what the drawing before has cost allows."""
@@ -93,22 +94,23 @@ class ReplyView(BlocksView):
         if self._timer is None and self.is_attached:
             since, before = self._paid
             cost = time.thread_time() - before
-            due = since + max(_REFRESH, min(cost / _SHARE, _LONGEST))
-            self._timer = self.set_timer(max(_AT_ONCE, due - time.monotonic()), self._tick)
+            self._draw_at(since + max(_REFRESH, min(cost / _SHARE, _LONGEST)))
 
     def give_way(self) -> None:
         """A key was pressed: let its letter be drawn first."""
         self._typed = time.monotonic()
 
+    def _draw_at(self, due: float) -> None:
+        """Draw when the monotonic clock shows `due`, or at once where it is past."""
+        self._timer = self.set_timer(max(_AT_ONCE, due - time.monotonic()), self._tick)
+
     def _tick(self) -> None:
         """Draw, unless a key has just been pressed."""
         self._timer = None
-        if not self._arrived:
-            return
         now = time.monotonic()
         if self._gave_way < _PATIENCE and now < self._typed + _ECHO:
             self._gave_way += 1
-            self._timer = self.set_timer(max(_AT_ONCE, self._typed + _ECHO - now), self._tick)
+            self._draw_at(self._typed + _ECHO)
             return
         self._gave_way = 0
         self._paid = (now, time.thread_time())
