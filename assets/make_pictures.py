@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.engine.runner import Runner
-from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.screens.chat import ChatScreen
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
-    from mistral_chat.generation import EngineFacts
+    from mistral_chat.generation import LoadedModel
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SIZE = (100, 30)
@@ -71,7 +71,7 @@ class Actor(EchoEngine):
     """Says what it was given to say, under the name of the model that the program is made for."""
 
     @property
-    def facts(self) -> EngineFacts:
+    def facts(self) -> LoadedModel:
         """The facts of the real model."""
         return replace(super().facts, model=MODEL)
 
@@ -102,7 +102,7 @@ class Scene:
         moment = NOON
         self.app = MistralChatApp(
             open_store=lambda: self.store,
-            runner_for=lambda _: Runner(lambda _progress: Actor(lambda text: said.get(text, ""))),
+            runner_for=lambda _: EngineThread(lambda _progress: Actor(lambda text: said.get(text, ""))),
             settings=replace(Settings(), theme=theme, system=system),
             now=lambda: moment,
         )

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 from mistral_chat.config import Persona, Settings
 from mistral_chat.conversation import FinishReason, Usage
-from mistral_chat.engine.runner import Runner
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import ConversationNotFound, InvalidText, MessageTooLong, MistralChatError, StoreBusy, UsageError
-from mistral_chat.generation import Completion, Delta, Event, History, LedgerView, Prefill, Prompt, PromptTurn, Sampling
-from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.generation import Completion, ContextState, Delta, Event, History, Prefill, Prompt, PromptTurn, Sampling
 from mistral_chat.store.records import StoredTurn
+from mistral_chat.store.store import ConversationStore
 
 SAVE_EVERY = 1.0
 """Seconds between two writes of a growing reply."""
@@ -48,7 +48,7 @@ class Chat:
         self,
         *,
         store: ConversationStore,
-        runner: Runner,
+        runner: EngineThread,
         settings: Settings,
         conversation_id: str | None = None,
         system: str | None = None,
@@ -92,7 +92,7 @@ class Chat:
             self._adopt(conversation_id)
 
     @property
-    def ledger(self) -> LedgerView | None:
+    def ledger(self) -> ContextState | None:
         """What the model still sees; None until it is loaded. Turns are named by their id."""
         return self._runner.ledger
 

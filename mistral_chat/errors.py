@@ -74,19 +74,19 @@ class InvalidText(MistralChatError):
     title = "The text cannot be used"
 
 
-class WeightsError(MistralChatError):
+class ModelError(MistralChatError):
     """Trouble with a model's weights on the disk or on the way there."""
 
     title = "The model's weights cannot be used"
 
 
-class WeightsNotFound(WeightsError):
+class ModelNotFound(ModelError):
     """No such model, file or catalog entry."""
 
     title = "No such model"
 
 
-class WeightsUnusable(WeightsError):
+class ModelUnusable(ModelError):
     """The file is damaged, cut, hostile or not a chat model."""
 
     def __init__(self, path: Path, problem: str) -> None:
@@ -96,13 +96,13 @@ class WeightsUnusable(WeightsError):
         super().__init__(f"{path}: {problem}")
 
 
-class DownloadFailed(WeightsError):
+class DownloadFailed(ModelError):
     """The hub or the network would not give the file. What has arrived is kept."""
 
     title = "The download did not finish"
 
 
-class NotEnoughDisk(WeightsError):
+class NotEnoughDisk(ModelError):
     """The download would not fit on the disk."""
 
     title = "Not enough room on the disk"

@@ -118,7 +118,7 @@ Event = Prefill | ContextShift | Delta | Completion
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerTurn:
+class CachedTurn:
     """One turn that the model still sees."""
 
     key: str
@@ -127,7 +127,7 @@ class LedgerTurn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerView:
+class ContextState:
     """What the model has in its KV cache right now, for the screen."""
 
     window: int
@@ -136,7 +136,7 @@ class LedgerView:
     """Tokens kept free for a reply when a turn begins."""
     system_tokens: int = 0
     """Tokens of the system prompt and the format's head."""
-    turns: tuple[LedgerTurn, ...] = field(default=())
+    turns: tuple[CachedTurn, ...] = field(default=())
 
     @property
     def used(self) -> int:
@@ -187,7 +187,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineFacts:
+class LoadedModel:
     """What an engine is, for people and for the store."""
 
     model: str
@@ -202,7 +202,7 @@ class EngineFacts:
     bytes: int = 0
 
 
-class Cancel:
+class CancelToken:
     """Tells an engine to stop; may be set from any thread.
 
     The flag is the first byte of a C buffer, so that llama.cpp's abort callback can read it without Python.
@@ -231,14 +231,14 @@ class Engine(Protocol):
     """Turns a history into a reply. All but `count`, `limits`, `describe` and `facts` belong to one thread."""
 
     @property
-    def facts(self) -> EngineFacts:
+    def facts(self) -> LoadedModel:
         """What this engine is."""
 
     @property
-    def ledger(self) -> LedgerView:
+    def ledger(self) -> ContextState:
         """What the model has in its cache now. Read between calls or from the engine's thread."""
 
-    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+    def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         """Answer the last turn of `history`, or go on with its reply.
 
         Ends with exactly one `Completion`. A cancel ends it within one token, and within 250 ms while the prompt is read.
@@ -250,10 +250,10 @@ class Engine(Protocol):
             EngineFailed: llama.cpp failed; the cache was dropped and the next call starts afresh.
         """
 
-    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         """Bring `history`, all of whose turns are closed, into the cache before it is needed."""
 
-    def aside(self, history: History, sampling: Sampling, cancel: Cancel) -> str:
+    def aside(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
         """Answer the last turn of `history` in passing: what was in the cache before is in it afterwards, and nothing else.
 
         Returns:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_chat.cli.main import COMMANDS
-from mistral_chat.config.reference import Entry, entries
+from mistral_chat.config.docs import Entry, entries
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.keymap import known_bindings
 from mistral_chat.ui.screens.chat import ChatScreen

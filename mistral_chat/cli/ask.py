@@ -15,8 +15,8 @@ import click
 
 from mistral_chat.attachments import compose, read_text
 from mistral_chat.cli import options
-from mistral_chat.cli.message import standard_input, typed_text
-from mistral_chat.cli.parent import without_core_dumps
+from mistral_chat.cli.stdin import standard_input, typed_text
+from mistral_chat.cli.supervisor import without_core_dumps
 from mistral_chat.cli.terminal import Progress, write_reply
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from mistral_chat.chat import Chat
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.engine.runner import Runner
+    from mistral_chat.engine.thread import EngineThread
     from mistral_chat.generation import Completion, Sampling
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +118,14 @@ def _conversation(store: ConversationStore, request: Request) -> str | None:
 
 def _model(program: Program, store: ConversationStore, conversation_id: str | None, request: Request) -> str | None:
     """What is asked: the model that was typed, or the conversation's where it is still here, or the settings'."""
-    from mistral_chat.errors import WeightsError
+    from mistral_chat.errors import ModelError
 
     held_with = store.conversation(conversation_id).summary.model if conversation_id and not request.typed_model else ""
     if not held_with:
         return None
     try:
         program.library().find(held_with)
-    except WeightsError:
+    except ModelError:
         return None
     return held_with
 
@@ -134,7 +134,7 @@ class _Asking:
     """One question on its way: loading, reading, writing, and the ways to stop."""
 
     def __init__(
-        self, program: Program, store: ConversationStore, runner: Runner, request: Request, conversation_id: str | None
+        self, program: Program, store: ConversationStore, runner: EngineThread, request: Request, conversation_id: str | None
     ) -> None:
         from mistral_chat.chat import Chat
 

@@ -18,7 +18,7 @@ from mistral_chat.cli.terminal import Progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mistral_chat.cli.measuring import Playing, TurnMeasure
+    from mistral_chat.cli.benchmark import Playing, TurnMeasure
     from mistral_chat.cli.wiring import Program
     from mistral_chat.engine.snapshots import SnapshotFolder
     from mistral_chat.generation import Engine
@@ -152,7 +152,7 @@ class _Benching:
     def _playing(self, engine: Engine) -> Playing:
         from dataclasses import replace
 
-        from mistral_chat.cli.measuring import Playing
+        from mistral_chat.cli.benchmark import Playing
 
         settings = self._program.settings
         sampling = replace(settings.sampling, max_tokens=SHORT_REPLY) if self._short else settings.sampling
@@ -166,7 +166,7 @@ class _Benching:
 
     def _play(self, engine: Engine, playing: Playing) -> list[TurnMeasure]:
         """Play all messages, and show each turn as it ends when a person is to read them."""
-        from mistral_chat.cli.measuring import equal_messages, until_rolling
+        from mistral_chat.cli.benchmark import equal_messages, until_rolling
 
         if self._said is not None:
             turns = playing.play(self._said[1])
@@ -227,6 +227,6 @@ def _summary(turns: Sequence[TurnMeasure]) -> list[str]:
 
 
 def _shown(text: str) -> str:
-    from mistral_chat.ui.text import clean
+    from mistral_chat.text import clean
 
     return clean(text)

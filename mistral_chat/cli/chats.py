@@ -13,7 +13,7 @@ from mistral_chat.cli.chats_arguments import CONVERSATION, as_json_option, print
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
 
 
 @click.group(
@@ -41,7 +41,7 @@ for command in chats_files.COMMANDS:
 @click.pass_obj
 def list_conversations(program: Program, /, *, as_json: bool, limit: int | None, **asked: Any) -> None:
     """List conversations: pinned ones first, then the last used first."""
-    from mistral_chat.cli.chats_text import summary_json, summary_lines
+    from mistral_chat.cli.chats_format import summary_json, summary_lines
 
     with closing(program.open_store()) as store:
         summaries = store.summaries(limit=-1 if limit is None else limit, **asked)
@@ -64,7 +64,7 @@ def show(program: Program, /, conversation: str, *, tree: bool, as_json: bool) -
 
     To a file or a pipe, texts go exactly as they were written; on a terminal, control characters are made visible.
     """
-    from mistral_chat.cli.chats_text import conversation_json, conversation_lines, tree_lines
+    from mistral_chat.cli.chats_format import conversation_json, conversation_lines, tree_lines
 
     with closing(program.open_store()) as store:
         conversation_id = store.resolve(conversation)
@@ -88,7 +88,7 @@ def search(program: Program, /, words: tuple[str, ...], *, limit: int, as_json: 
     All words must occur together. "Words in quotation marks" stand side by side, word* finds what begins with it, and so does
     the last word. Case and accents do not matter.
     """
-    from mistral_chat.cli.chats_text import hit_json, hit_lines
+    from mistral_chat.cli.chats_format import hit_json, hit_lines
 
     with closing(program.open_store()) as store:
         hits = store.search(" ".join(words), limit=limit)
@@ -183,7 +183,7 @@ def restore(program: Program, /, conversations: tuple[str, ...]) -> None:
 @click.pass_obj
 def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None:
     """List the trash, or empty it for good. With --json, --empty prints the ids that are gone."""
-    from mistral_chat.cli.chats_text import summary_json, summary_lines
+    from mistral_chat.cli.chats_format import summary_json, summary_lines
 
     with closing(program.open_store()) as store:
         summaries = store.summaries(where="trash", limit=-1)

@@ -23,10 +23,10 @@ class ConversationId(click.ParamType[str]):
         """The ids that begin so, with their titles; none when the store cannot be read."""
         from click.shell_completion import CompletionItem
 
-        from mistral_chat.cli.chats_text import SHORT_ID
+        from mistral_chat.cli.chats_format import SHORT_ID
         from mistral_chat.cli.wiring import Program
         from mistral_chat.errors import MistralChatError
-        from mistral_chat.ui.text import one_line
+        from mistral_chat.text import one_line
 
         try:
             program = ctx.find_object(Program) or Program()

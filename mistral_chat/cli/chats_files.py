@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.export.tree import ConversationTree
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.export.tree import ExportedConversation
+    from mistral_chat.store.store import ConversationStore
 
 
 @click.command("export", short_help="Write conversations to a file or to standard output.")
@@ -62,7 +62,7 @@ def export(
             _write_folder(trees, output, force=force)
 
 
-def _chosen(store: ConversationStore, conversations: tuple[str, ...]) -> Iterator[ConversationTree]:
+def _chosen(store: ConversationStore, conversations: tuple[str, ...]) -> Iterator[ExportedConversation]:
     """The conversations, one at a time; all of them when none is named. Unknown ones are refused before the first is read."""
     ids = [store.resolve(conversation) for conversation in conversations]
     return (store.read_tree(conversation_id) for conversation_id in ids) if ids else store.read_trees()
@@ -74,7 +74,7 @@ def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
     Raises:
         UsageError: the file is there already, or may not be written.
     """
-    from mistral_chat.cli.chats_text import shown
+    from mistral_chat.cli.chats_format import shown
     from mistral_chat.errors import UsageError
     from mistral_chat.paths import private_opener
 
@@ -96,7 +96,7 @@ def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
         part.unlink(missing_ok=True)
 
 
-def _write_folder(trees: Iterable[ConversationTree], folder: Path | None, *, force: bool) -> None:
+def _write_folder(trees: Iterable[ExportedConversation], folder: Path | None, *, force: bool) -> None:
     """Write each conversation to a Markdown file of its own.
 
     Raises:

@@ -25,7 +25,7 @@ def config() -> None:
 @click.pass_obj
 def show(program: Program, *, as_json: bool) -> None:
     """Print every setting with its value and its source."""
-    from mistral_chat.ui.text import one_line
+    from mistral_chat.text import one_line
 
     rows = program.configuration.rows()
     if as_json:
@@ -50,7 +50,7 @@ def path(program: Program) -> None:
 @config.command()
 def default() -> None:
     """Print a settings' file with every default and what each key means."""
-    from mistral_chat.config.reference import default_file
+    from mistral_chat.config.docs import default_file
 
     click.echo(default_file(), nl=False)
 

@@ -41,7 +41,7 @@ def doctor(program: Program, *, privacy: bool) -> None:
 
     The exit code is 1 when something is wrong. Nothing is repaired and nothing is sent.
     """
-    from mistral_chat.ui.text import one_line
+    from mistral_chat.text import one_line
 
     if privacy:
         from mistral_chat.cli.privacy import account
@@ -79,17 +79,17 @@ def _settings(program: Program) -> Iterator[Finding]:
 def _engine(program: Program) -> Iterator[Finding]:
     from mistral_chat.cli.logs import start_log
     from mistral_chat.engine.hardware import measure_memory, physical_cores
-    from mistral_chat.engine.llama import binding
+    from mistral_chat.engine.llama import backend
     from mistral_chat.engine.llama.devices import list_devices
 
     start_log(program.paths.log_file)
-    binding.start()
-    yield Finding("ok", "llama.cpp", binding.version())
+    backend.start()
+    yield Finding("ok", "llama.cpp", backend.version())
     for device in list_devices():
         yield Finding("ok", "device", f"{device.name} ({device.description}), {device.total / 1e9:.1f} GB")
     memory = measure_memory()
     free = "unknown memory" if memory is None else f"{memory / 1e9:.1f} GB of memory free"
-    yield Finding("ok", "machine", f"{physical_cores()} cores, {free}; runs on {'a GPU' if binding.can_offload() else 'the CPU'}")
+    yield Finding("ok", "machine", f"{physical_cores()} cores, {free}; runs on {'a GPU' if backend.can_offload() else 'the CPU'}")
 
 
 def _weights(program: Program) -> Iterator[Finding]:
@@ -107,8 +107,8 @@ def _weights(program: Program) -> Iterator[Finding]:
 
 
 def _conversations(program: Program) -> Iterator[Finding]:
-    from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.store.database import open_database
+    from mistral_chat.store.store import ConversationStore
 
     path = program.paths.database
     if not path.exists():

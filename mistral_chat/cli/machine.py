@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_chat.engine.hardware import Device
-    from mistral_chat.weights.fit import Memory
+    from mistral_chat.models.memory_fit import Memory
 
 
 def free_memory() -> Memory | None:
@@ -23,7 +23,7 @@ def free_memory() -> Memory | None:
 def memory_of(ram: int | None, devices: Sequence[Device], *, unified: bool) -> Memory | None:
     """Put together what is free on the `devices` and in main memory; graphics cards that share `ram` add nothing to it."""
     from mistral_chat.engine.hardware import DeviceKind
-    from mistral_chat.weights.fit import Memory
+    from mistral_chat.models.memory_fit import Memory
 
     if ram is None:
         return None

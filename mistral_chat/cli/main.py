@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
 
 def _leave_with(message: str, code: int) -> Never:
     """Write `message`, which may quote untrusted names, to standard error and exit with `code`."""
-    from mistral_chat.ui.text import clean
+    from mistral_chat.text import clean
 
     click.echo(f"mistral-chat: {clean(message)}", err=True)
     sys.exit(code)
@@ -120,7 +120,7 @@ def cli(ctx: click.Context, /, **typed: Any) -> None:
     if ctx.invoked_subcommand is not None:
         _refuse_misplaced(ctx)
         return
-    from mistral_chat.cli.screen import open_screen
+    from mistral_chat.cli.tui import open_screen
 
     open_screen(ctx.obj.with_options(options.typed_settings(ctx)), **_screen_options(typed))
 

@@ -10,8 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.weights.fit import Memory
-    from mistral_chat.weights.library import Library, Weights
+    from mistral_chat.models.library import Library, ModelFile
+    from mistral_chat.models.memory_fit import Memory
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
@@ -35,7 +35,7 @@ def list_models(program: Program, *, available: bool, as_json: bool) -> None:
     `fits` says whether the model fits into the memory that is free now, with the window and the cache that are set.
     """
     from mistral_chat.cli.machine import free_memory
-    from mistral_chat.cli.models_tables import offers_table, weights_table
+    from mistral_chat.cli.models_format import offers_table, weights_table
 
     library, memory = program.library(), free_memory()
     if available:
@@ -59,17 +59,17 @@ def pull(program: Program, name: str) -> None:
 
     A download that was stopped goes on where it stopped. Ctrl+C pauses it. What is on this disk already is used in place.
     """
-    from mistral_chat.cli.pulling import follow
-    from mistral_chat.errors import WeightsNotFound
-    from mistral_chat.weights import keeping
+    from mistral_chat.cli.download_progress import follow
+    from mistral_chat.errors import ModelNotFound
+    from mistral_chat.models import operations
 
     library = program.library()
     try:
         weights = library.find(name)
-    except WeightsNotFound:
-        offer = keeping.offer_for(library, name)
+    except ModelNotFound:
+        offer = operations.offer_for(library, name)
         _warn_of_size(program, library, offer.name)
-        follow(keeping.pull(library, offer.name), offer.name)
+        follow(operations.pull(library, offer.name), offer.name)
         weights = library.find(offer.name)
     else:
         _say(f"{weights.name} is on this disk already ({weights.source}).")
@@ -81,10 +81,10 @@ def pull(program: Program, name: str) -> None:
 @click.pass_obj
 def rm(program: Program, name: str) -> None:
     """Remove weights that were fetched or imported, or what has arrived of them. Files of other programs are left alone."""
-    from mistral_chat.cli.models_tables import size
-    from mistral_chat.weights import keeping
+    from mistral_chat.cli.models_format import size
+    from mistral_chat.models import operations
 
-    freed = keeping.remove(program.library(), name)
+    freed = operations.remove(program.library(), name)
     _say(f"Removed {name}: {size(freed)} are free again." if freed else f"Removed {name}, which took no room of its own.")
 
 
@@ -97,7 +97,7 @@ def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
 
     Exits with 1 when one of them is not what it should be.
     """
-    from mistral_chat.cli.pulling import hash_with_progress
+    from mistral_chat.cli.download_progress import hash_with_progress
 
     library = program.library()
     chosen = [library.find(name, even_damaged=True) for name in names] or [
@@ -140,12 +140,12 @@ def import_file(program: Program, file: Path, way: str | None) -> None:
 
     A file need not be imported: -m FILE uses it where it lies.
     """
-    from mistral_chat.weights import keeping
+    from mistral_chat.models import operations
 
-    ways: dict[str, keeping.Way] = {"link": "link", "move": "move", "copy": "copy"}
+    ways: dict[str, operations.Way] = {"link": "link", "move": "move", "copy": "copy"}
     if way not in ways:
         raise click.UsageError("Say how: --link, --move or --copy.")
-    weights = keeping.take_in(program.library(), file.absolute(), ways[way])
+    weights = operations.take_in(program.library(), file.absolute(), ways[way])
     _say(f"It is called {weights.name} now.")
     click.echo(_shown(weights.path))
 
@@ -156,13 +156,13 @@ def import_file(program: Program, file: Path, way: str | None) -> None:
 @click.pass_obj
 def show(program: Program, name: str, *, as_json: bool) -> None:
     """Show the facts of weights on this disk, or of those that can be fetched."""
-    from mistral_chat.cli.models_tables import facts_of_offer, facts_of_weights, facts_table
-    from mistral_chat.errors import WeightsNotFound
+    from mistral_chat.cli.models_format import facts_of_offer, facts_of_weights, facts_table
+    from mistral_chat.errors import ModelNotFound
 
     library = program.library()
     try:
         facts = facts_of_weights(library.find(name), program.settings)
-    except WeightsNotFound:
+    except ModelNotFound:
         offer = library.catalog.find(name)
         if offer is None:
             raise
@@ -170,9 +170,9 @@ def show(program: Program, name: str, *, as_json: bool) -> None:
     click.echo(json.dumps(facts, ensure_ascii=False) if as_json else facts_table(facts))
 
 
-def _weights_row(program: Program, weights: Weights, memory: Memory | None) -> dict[str, Any]:
-    from mistral_chat.weights.facts import read_facts
-    from mistral_chat.weights.fit import need_of, verdict
+def _weights_row(program: Program, weights: ModelFile, memory: Memory | None) -> dict[str, Any]:
+    from mistral_chat.models.memory_fit import need_of, verdict
+    from mistral_chat.models.metadata import read_facts
 
     context, kv_type = program.settings.context.size, program.settings.engine.kv_type
     found = verdict(need_of(read_facts(weights.path), window=context, kv_type=kv_type), memory) if memory else "unknown"
@@ -188,7 +188,7 @@ def _weights_row(program: Program, weights: Weights, memory: Memory | None) -> d
 
 
 def _offer_rows(program: Program, library: Library, memory: Memory | None) -> list[dict[str, Any]]:
-    from mistral_chat.weights.fit import Memory, advise
+    from mistral_chat.models.memory_fit import Memory, advise
 
     settings = program.settings
     known = memory or Memory(ram=0)
@@ -226,6 +226,6 @@ def _say(text: str) -> None:
 
 
 def _shown(value: object) -> str:
-    from mistral_chat.ui.text import clean
+    from mistral_chat.text import clean
 
     return clean(str(value))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mistral_chat.cli.wiring import TypedOption
+from mistral_chat.cli.wiring import CommandLineOverride
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,12 +39,12 @@ def _all(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated],
 
 
 def _later(name: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """The function `name` of `completing`, which is imported when a shell asks."""
+    """The function `name` of `shell_completion`, which is imported when a shell asks."""
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from mistral_chat.cli import completing
+        from mistral_chat.cli import shell_completion
 
-        found: list[CompletionItem] = getattr(completing, name)(ctx, parameter, incomplete)
+        found: list[CompletionItem] = getattr(shell_completion, name)(ctx, parameter, incomplete)
         return found
 
     return complete
@@ -115,14 +115,14 @@ def conversation_options(command: Decorated) -> Decorated:
     )(command)
 
 
-def typed_settings(context: click.Context) -> Mapping[str, TypedOption]:
+def typed_settings(context: click.Context) -> Mapping[str, CommandLineOverride]:
     """The settings whose options were typed, by dotted key."""
     typed = {}
     for parameter in context.command.params:
         if isinstance(parameter, SettingOption) and parameter.name is not None:
             value = context.params.get(parameter.name)
             if value is not None and value != ():
-                typed[parameter.key] = TypedOption(parameter.opts[-1], value)
+                typed[parameter.key] = CommandLineOverride(parameter.opts[-1], value)
     return typed
 
 

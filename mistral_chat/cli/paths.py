@@ -40,7 +40,7 @@ class Written:
 @click.pass_obj
 def paths(program: Program, *, as_json: bool) -> None:
     """List every file and folder that is written, with sizes in bytes."""
-    from mistral_chat.ui.text import one_line
+    from mistral_chat.text import one_line
 
     places = list_places(program.paths)
     if as_json:

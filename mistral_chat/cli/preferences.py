@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.config.layers import Configuration
+    from mistral_chat.config.configuration import Configuration
 
 
 class ProgramPreferences:
@@ -38,7 +38,7 @@ class ProgramPreferences:
 
     def write_entry(self, section: str, name: str, typed: Mapping[tuple[str, ...], str] | None) -> Configuration:
         """Change one entry in the file, and read again; raises as `config.entries.write_entry` and `Program.configuration` do."""
-        from mistral_chat.config.entries import write_entry
+        from mistral_chat.config.named_entries import write_entry
 
         write_entry(self._path, section, name, typed)
         if section == "models.formats":

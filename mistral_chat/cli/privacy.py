@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
@@ -50,7 +50,7 @@ def _hosts(program: Program) -> list[str]:
     """Every host that can ever be contacted, and when."""
     from pathlib import Path
 
-    from mistral_chat.weights.download import Hub
+    from mistral_chat.models.hub import Hub
 
     hub = Hub(environ=program.environ, home=Path.home())
     host = urlsplit(hub.endpoint).hostname or hub.endpoint

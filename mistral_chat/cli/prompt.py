@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.cli.wiring import Program
     from mistral_chat.conversation import Message
-    from mistral_chat.engine.encoding.describe import Piece
+    from mistral_chat.engine.encoding.segments import Piece
     from mistral_chat.engine.encoding.tokenizer import Tokenizer
 
 
@@ -41,7 +41,7 @@ def prompt(ctx: click.Context, /, file: Path, *, prompt_format: str | None, as_j
     """
     from mistral_chat.cli.logs import start_log
     from mistral_chat.engine.encoding.choose import choose_format
-    from mistral_chat.engine.encoding.describe import describe
+    from mistral_chat.engine.encoding.segments import describe
     from mistral_chat.engine.llama.vocabulary import open_vocabulary
 
     program: Program = ctx.obj.with_options(options.typed_settings(ctx))
@@ -107,7 +107,7 @@ def highlight(pieces: Sequence[Piece], tokenizer: Tokenizer) -> str:
 
     What models and people wrote is cleaned, so that no escape sequence in it reaches the terminal.
     """
-    from mistral_chat.engine.encoding.describe import joined
+    from mistral_chat.engine.encoding.segments import joined
 
     shown = []
     for (is_control, is_said), run in groupby(pieces, key=lambda piece: (piece.is_control, piece.span is not None)):
@@ -120,6 +120,6 @@ def highlight(pieces: Sequence[Piece], tokenizer: Tokenizer) -> str:
 
 
 def _shown(text: str) -> str:
-    from mistral_chat.ui.text import clean
+    from mistral_chat.text import clean
 
     return clean(text)

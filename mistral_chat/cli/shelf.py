@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.memory import Need
-    from mistral_chat.weights.catalog import Offer
-    from mistral_chat.weights.fit import Choice, Memory
-    from mistral_chat.weights.library import Library, Weights
+    from mistral_chat.memory_estimate import Need
+    from mistral_chat.models.catalog import CatalogEntry
+    from mistral_chat.models.library import Library, ModelFile
+    from mistral_chat.models.memory_fit import Choice, Memory
 
 _PLACES = {
     "ours": "our folder",
@@ -58,7 +58,7 @@ class ProgramShelf:
         Raises:
             ConfigError: the settings' catalog cannot be used.
         """
-        from mistral_chat.weights.download import Hub
+        from mistral_chat.models.hub import Hub
 
         library, settings = self._program.library(), self._program.settings
         usable, refused = library.survey()
@@ -89,7 +89,7 @@ class ProgramShelf:
         Raises:
             WeightsError: they cannot be had; what has arrived is kept.
         """
-        from mistral_chat.weights.keeping import pull
+        from mistral_chat.models.operations import pull
 
         for value in pull(self._program.library(), spec, stop=stop):
             yield Arrival(
@@ -121,7 +121,7 @@ class ProgramShelf:
 
     def check(self, spec: str, stop: threading.Event, tell: Callable[[int], None]) -> bool | None:
         """Hash weights that are here, and remember what came out."""
-        from mistral_chat.weights.keeping import verify
+        from mistral_chat.models.operations import verify
 
         library = self._program.library()
         verdicts = verify(library, library.find(spec, even_damaged=True), stop=stop, tell=tell)
@@ -130,22 +130,22 @@ class ProgramShelf:
 
     def remove(self, spec: str) -> int:
         """Delete weights of ours, or what has arrived of them."""
-        from mistral_chat.weights.keeping import remove
+        from mistral_chat.models.operations import remove
 
         return remove(self._program.library(), spec)
 
     def formats(self) -> tuple[str, ...]:
         """What `keep_format` takes."""
         from mistral_chat.engine.encoding.choose import FORMATS
-        from mistral_chat.weights.library import AUTOMATIC
+        from mistral_chat.models.library import AUTOMATIC
 
         return (AUTOMATIC, *FORMATS)
 
     def keep_format(self, spec: str, name: str) -> str:
         """Write the prompt format into the settings' file, where this run may; it holds for this run in any case."""
-        from mistral_chat.config.entries import write_entry
+        from mistral_chat.config.named_entries import write_entry
         from mistral_chat.errors import ConfigError
-        from mistral_chat.weights.library import AUTOMATIC
+        from mistral_chat.models.library import AUTOMATIC
 
         program = self._program
         weights = program.library().find(spec, even_damaged=True).name
@@ -165,14 +165,14 @@ class ProgramShelf:
     def _choices(self, library: Library, wanted: str, memory: Memory | None, *, in_use: bool) -> list[Choice]:
         """What can be had, and what was asked for where no catalog names it."""
         from mistral_chat.config import Settings
-        from mistral_chat.errors import WeightsNotFound
-        from mistral_chat.weights.fit import Memory, advise
+        from mistral_chat.errors import ModelNotFound
+        from mistral_chat.models.memory_fit import Memory, advise
 
         settings = self._program.settings
         window, kv_type = settings.context.size, settings.engine.kv_type
         try:
             offer = library.catalog.find(wanted)
-        except WeightsNotFound:
+        except ModelNotFound:
             offer = None
         # What is in use, and what cannot be weighed or fetched, is no advice; the program's own default is.
         sound = offer is not None and offer.shape is not None and not offer.package and not in_use
@@ -182,10 +182,12 @@ class ProgramShelf:
             choices.insert(0, _unweighed(offer))
         return choices
 
-    def _here(self, library: Library, usable: Iterable[Weights], memory: Memory | None, best: set[str]) -> Iterator[ShownWeights]:
-        from mistral_chat.weights.fit import reason, verdict
-        from mistral_chat.weights.keeping import own_bytes
-        from mistral_chat.weights.library import AUTOMATIC
+    def _here(
+        self, library: Library, usable: Iterable[ModelFile], memory: Memory | None, best: set[str]
+    ) -> Iterator[ShownWeights]:
+        from mistral_chat.models.library import AUTOMATIC
+        from mistral_chat.models.memory_fit import reason, verdict
+        from mistral_chat.models.operations import own_bytes
 
         taken: set[str] = set()
         chosen = {weights: name for weights, name in self._program.models.formats.items() if name != AUTOMATIC}
@@ -212,14 +214,14 @@ class ProgramShelf:
                 prompt_format=chosen.get(weights.name, ""),
             )
 
-    def _need(self, weights: Weights) -> Need:
-        from mistral_chat.weights.facts import read_facts
-        from mistral_chat.weights.fit import need_of
+    def _need(self, weights: ModelFile) -> Need:
+        from mistral_chat.models.memory_fit import need_of
+        from mistral_chat.models.metadata import read_facts
 
         settings = self._program.settings
         return need_of(read_facts(weights.path), window=settings.context.size, kv_type=settings.engine.kv_type)
 
-    def _with_what_is_used(self, memory: Memory | None, weights: Weights | None) -> Memory | None:
+    def _with_what_is_used(self, memory: Memory | None, weights: ModelFile | None) -> Memory | None:
         """Count in what the model in use gives back: its share of the graphics card, or all but the weights, which are mapped."""
         if memory is None or weights is None:
             return memory
@@ -271,8 +273,8 @@ def _chosen(shown: Iterable[ShownWeights], wanted: str, in_use: str) -> str:
     return best.spec if best else next(iter(by_spec), "")
 
 
-def _unweighed(offer: Offer) -> Choice:
-    from mistral_chat.weights.fit import Choice
+def _unweighed(offer: CatalogEntry) -> Choice:
+    from mistral_chat.models.memory_fit import Choice
 
     return Choice(
         offer=offer,
@@ -285,26 +287,26 @@ def _unweighed(offer: Offer) -> Choice:
 
 
 def _path_of(library: Library, spec: str) -> Path | None:
-    from mistral_chat.errors import WeightsError
+    from mistral_chat.errors import ModelError
 
     try:
         return library.find(spec).path
-    except WeightsError:
+    except ModelError:
         return None
 
 
-def _offer(library: Library, name: str) -> Offer | None:
+def _offer(library: Library, name: str) -> CatalogEntry | None:
     """The catalog's offer of that name; a file's name may look like one that is not well formed."""
-    from mistral_chat.errors import WeightsNotFound
+    from mistral_chat.errors import ModelNotFound
 
     try:
         offer = library.catalog.find(name)
-    except WeightsNotFound:
+    except ModelNotFound:
         return None
     return offer if offer is not None and offer.model in library.catalog.models else None
 
 
-def _about(library: Library, offer: Offer | None) -> str:
+def _about(library: Library, offer: CatalogEntry | None) -> str:
     model = library.catalog.models.get(offer.model) if offer else None
     return model.about if model else ""
 

@@ -15,7 +15,7 @@ EVERY = 0.1
 def write_reply(text: str, out: TextIO) -> None:
     """Write a piece of a reply at once: exactly to a file or a pipe, and with control characters made visible to a terminal."""
     if out.isatty():
-        from mistral_chat.ui.text import clean
+        from mistral_chat.text import clean
 
         text = clean(text)
     out.write(text)

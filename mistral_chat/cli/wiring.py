@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from mistral_chat.config import Settings
-    from mistral_chat.config.layers import Configuration
+    from mistral_chat.config.configuration import Configuration
     from mistral_chat.config.settings import ModelSettings
-    from mistral_chat.engine.runner import LoadProgress, Runner
     from mistral_chat.engine.snapshots import SnapshotFolder
+    from mistral_chat.engine.thread import EngineThread, LoadProgress
     from mistral_chat.generation import Engine
+    from mistral_chat.models.library import Library, ModelFile
     from mistral_chat.paths import Paths
-    from mistral_chat.store.conversations import ConversationStore
-    from mistral_chat.weights.library import Library, Weights
+    from mistral_chat.store.store import ConversationStore
 
 
 def utc_now() -> datetime:
@@ -28,7 +28,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class TypedOption(NamedTuple):
+class CommandLineOverride(NamedTuple):
     """An option that stands for a setting, as it was typed."""
 
     flag: str
@@ -44,14 +44,14 @@ class Program:
 
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     now: Callable[[], datetime] = utc_now
-    options: Mapping[str, TypedOption] = field(default_factory=dict)
+    options: Mapping[str, CommandLineOverride] = field(default_factory=dict)
     """The settings that were typed, by dotted key."""
     formats: dict[str, str] = field(default_factory=dict)
     """Prompt formats by model name that were chosen in the app; they win over the settings'."""
-    load: Callable[[Program, Weights, str | None, LoadProgress], Engine] | None = None
+    load: Callable[[Program, ModelFile, str | None, LoadProgress], Engine] | None = None
     """Makes an engine of weights, with a prompt format where the file's own is not to be used; None is llama.cpp."""
 
-    def with_options(self, typed: Mapping[str, TypedOption]) -> Program:
+    def with_options(self, typed: Mapping[str, CommandLineOverride]) -> Program:
         """The same run, with these settings typed."""
         return replace(self, options={**self.options, **typed})
 
@@ -63,7 +63,7 @@ class Program:
             ConfigError: the file or the environment holds something that cannot be used.
             UsageError: a typed option does.
         """
-        from mistral_chat.config.layers import load_configuration
+        from mistral_chat.config.configuration import load_configuration
         from mistral_chat.errors import ConfigError, UsageError
         from mistral_chat.paths import Paths
 
@@ -110,8 +110,8 @@ class Program:
             StoreError: the database cannot be used.
         """
         from mistral_chat.paths import private_folder
-        from mistral_chat.store.conversations import ConversationStore
         from mistral_chat.store.database import open_database
+        from mistral_chat.store.store import ConversationStore
 
         if saved:
             private_folder(self.paths.data_dir)
@@ -138,8 +138,8 @@ class Program:
         """
         from pathlib import Path
 
-        from mistral_chat.weights.catalog import Catalog
-        from mistral_chat.weights.library import Library
+        from mistral_chat.models.catalog import Catalog
+        from mistral_chat.models.library import Library
 
         models = self.models
         return Library(
@@ -163,8 +163,8 @@ class Program:
     def _has_conversation(self, conversation_id: str) -> bool:
         """Whether a conversation is surely still kept. Opens the store anew, because any thread may ask."""
         from mistral_chat.errors import StoreError
-        from mistral_chat.store.conversations import ConversationStore
         from mistral_chat.store.database import open_database
+        from mistral_chat.store.store import ConversationStore
 
         try:
             store = ConversationStore(open_database(self.paths.database, now=self.now), now=self.now)
@@ -194,7 +194,7 @@ class Program:
         saved: bool = True,
         snapshots: SnapshotFolder | None = None,
     ) -> Callable[[LoadProgress], Engine]:
-        """What a `Runner` is given to load the model `spec`, or the settings' model.
+        """What a `EngineThread` is given to load the model `spec`, or the settings' model.
 
         Args:
             spec: as ``-m`` takes it.
@@ -234,13 +234,13 @@ class Program:
 
         return load
 
-    def runner(self, spec: str | None = None, *, prompt_format: str | None = None, saved: bool = True) -> Runner:
+    def runner(self, spec: str | None = None, *, prompt_format: str | None = None, saved: bool = True) -> EngineThread:
         """An engine's thread for the model `spec`, with KV states on the disk where `saved` and the settings allow; not started.
 
         Takes and raises what `engine_loader` does.
         """
-        from mistral_chat.engine.runner import Runner
+        from mistral_chat.engine.thread import EngineThread
 
         snapshots = self.snapshots() if saved else None
         load = self.engine_loader(spec, prompt_format=prompt_format, saved=saved, snapshots=snapshots)
-        return Runner(load, snapshots=snapshots)
+        return EngineThread(load, snapshots=snapshots)

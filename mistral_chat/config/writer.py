@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
-from mistral_chat.config.layers import Configuration
+from mistral_chat.config.configuration import Configuration
+from mistral_chat.config.docs import default_file
 from mistral_chat.config.reader import LARGEST_FILE, FileSettings, compose, read_settings
-from mistral_chat.config.reference import default_file
 from mistral_chat.errors import ConfigError
 from mistral_chat.paths import FILE_MODE, private_folder
 

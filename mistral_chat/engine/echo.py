@@ -15,15 +15,15 @@ from mistral_chat.conversation import FinishReason, Usage
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
 from mistral_chat.engine.window import Window, transition
 from mistral_chat.generation import (
-    Cancel,
+    CachedTurn,
+    CancelToken,
     Completion,
     ContextShift,
+    ContextState,
     Delta,
-    EngineFacts,
     Event,
     History,
-    LedgerTurn,
-    LedgerView,
+    LoadedModel,
     Prefill,
     Prompt,
     PromptPart,
@@ -68,22 +68,22 @@ class EchoEngine:
         self._conversation = ""
 
     @property
-    def facts(self) -> EngineFacts:
+    def facts(self) -> LoadedModel:
         """What this engine is."""
         size = self._window.size
-        return EngineFacts(model="echo", prompt_format="words", device="none", window=size, context_trained=size)
+        return LoadedModel(model="echo", prompt_format="words", device="none", window=size, context_trained=size)
 
     @property
-    def ledger(self) -> LedgerView:
+    def ledger(self) -> ContextState:
         """What it would still see if it saw."""
-        return LedgerView(
+        return ContextState(
             window=self._window.size,
             reserve=self._window.reserve,
             system_tokens=len(self._held.head),
-            turns=tuple(LedgerTurn(t.key, len(t.tokens), t.key in self._pinned) for t in self._held.turns),
+            turns=tuple(CachedTurn(t.key, len(t.tokens), t.key in self._pinned) for t in self._held.turns),
         )
 
-    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+    def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         """Answer the last turn of `history` word by word; see `Engine.reply`."""
         began = time.perf_counter()
         fit = self._window.fit(history.turns, lambda turns: _encode(history.system, turns))
@@ -125,7 +125,7 @@ class EchoEngine:
             ),
         )
 
-    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         """Take `history` into the ledger; see `Engine.read_ahead`."""
         if not cancel.is_set:
             fit = self._window.fit(history.turns, lambda turns: _encode(history.system, turns, closed=True))
@@ -133,7 +133,7 @@ class EchoEngine:
             self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
             yield Prefill(len(self._held.tokens), len(self._held.tokens))
 
-    def aside(self, history: History, sampling: Sampling, cancel: Cancel) -> str:
+    def aside(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
         """Answer in passing; see `Engine.aside`."""
         words = _WORD.findall(self._answer(history.turns[-1].user))
         asked = len(_encode(history.system, history.turns).tokens) + self._window.reserve

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from mistral_chat.config import EngineSettings
-from mistral_chat.memory import BATCH, Need, Shape, need
+from mistral_chat.memory_estimate import BATCH, Need, Shape, need
 
 SPARE_ON_GPU = 256 * 1024**2
 """Bytes of a GPU's memory that are left to the screen and to what llama.cpp does not tell of."""
@@ -39,7 +39,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnginePlan:
+class LoadPlan:
     """How the model will be run here."""
 
     n_gpu_layers: int
@@ -69,7 +69,7 @@ def choose_plan(
     system_info: str,
     cores: int,
     free: int | None,
-) -> EnginePlan:
+) -> LoadPlan:
     """Decide how to run a model of `shape` on `devices`.
 
     As many layers as fit go to the GPU with the most free memory: each takes its share of the weights and of the cache. Flash
@@ -94,7 +94,7 @@ def choose_plan(
     flash_attention = (on_gpu or settings.kv_type != "f16") if flash == "auto" else flash == "on"
     needed = need(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=flash_attention)
     repack = settings.repack and "AMX_INT8 = 1" not in system_info and (free is None or needed.total + weights <= free)
-    return EnginePlan(
+    return LoadPlan(
         n_gpu_layers=layers,
         device=gpu.name if gpu else "CPU",
         threads=settings.threads or max(1, cores),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 
-from mistral_chat.engine.cells import Aborted, Cells
 from mistral_chat.engine.encoding.format import Encoding
+from mistral_chat.engine.kv_cache import Aborted, KVCache
 from mistral_chat.engine.window import Cut, take, transition
-from mistral_chat.generation import Cancel, LedgerTurn, LedgerView, Prefill
+from mistral_chat.generation import CachedTurn, CancelToken, ContextState, Prefill
 
 NOTHING = Encoding(head=(), turns=())
 
@@ -22,7 +22,7 @@ class Ledger:
     """A cache and the encoding of exactly what is in it. Every change goes through here, so that the two agree."""
 
     def __init__(
-        self, cells: Cells, *, reserve: int, checked: bool = False, clock: Callable[[], float] = time.perf_counter
+        self, cells: KVCache, *, reserve: int, checked: bool = False, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         """Keep the ledger of `cells`, which are empty.
 
@@ -37,7 +37,7 @@ class Ledger:
         self._checked = checked
         self._clock = clock
         self._chunk = min(FIRST_CHUNK, cells.batch)
-        self._view: LedgerView | None = None
+        self._view: ContextState | None = None
         self._held = NOTHING
         self.pinned: frozenset[str] = frozenset()
         """The keys of the pinned turns."""
@@ -50,14 +50,14 @@ class Ledger:
         return self._held
 
     @property
-    def view(self) -> LedgerView:
+    def view(self) -> ContextState:
         """What is held, for the screen."""
         if self._view is None:
-            self._view = LedgerView(
+            self._view = ContextState(
                 window=self.cells.size,
                 reserve=self._reserve,
                 system_tokens=len(self._held.head),
-                turns=tuple(LedgerTurn(turn.key, len(turn.tokens), turn.key in self.pinned) for turn in self._held.turns),
+                turns=tuple(CachedTurn(turn.key, len(turn.tokens), turn.key in self.pinned) for turn in self._held.turns),
             )
         return self._view
 
@@ -94,7 +94,7 @@ class Ledger:
         self.hold(take(encoding, plan.keep))
         return plan.spliced
 
-    def read_on(self, encoding: Encoding, cancel: Cancel) -> Generator[Prefill, None, bool]:
+    def read_on(self, encoding: Encoding, cancel: CancelToken) -> Generator[Prefill, None, bool]:
         """Read the rest of `encoding` behind what is held of it, and return whether all of it was read.
 
         Raises:
@@ -122,7 +122,7 @@ class Ledger:
             yield Prefill(done - start, len(tokens) - start, (now - began) / (done - start) * (len(tokens) - done))
         return True
 
-    def read_all(self, encoding: Encoding, cancel: Cancel) -> bool:
+    def read_all(self, encoding: Encoding, cancel: CancelToken) -> bool:
         """Do as `read_on` does, without telling of the progress."""
         reading = self.read_on(encoding, cancel)
         while True:

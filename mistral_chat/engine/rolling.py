@@ -15,23 +15,23 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 
 from mistral_chat.conversation import Usage
-from mistral_chat.engine.cells import Aborted, Cells
-from mistral_chat.engine.drawing import Drawn
 from mistral_chat.engine.encoding.format import Encoding, PromptFormat
 from mistral_chat.engine.encoding.tokenizer import Tokenizer
+from mistral_chat.engine.generated_reply import GeneratedReply
+from mistral_chat.engine.kv_cache import Aborted, KVCache
 from mistral_chat.engine.ledger import Ledger
-from mistral_chat.engine.prompting import DRAFT, Prompting
+from mistral_chat.engine.prompt_builder import DRAFT, Prompting
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
 from mistral_chat.engine.window import Fit, Window, common_prefix, take
 from mistral_chat.errors import EngineFailed, MessageTooLong
 from mistral_chat.generation import (
-    Cancel,
+    CancelToken,
     Completion,
     ContextShift,
-    EngineFacts,
+    ContextState,
     Event,
     History,
-    LedgerView,
+    LoadedModel,
     Prefill,
     PromptTurn,
     Sampling,
@@ -47,11 +47,11 @@ class RollingEngine(Prompting):
     def __init__(
         self,
         *,
-        cells: Cells,
+        cells: KVCache,
         tokenizer: Tokenizer,
         prompt_format: PromptFormat,
         window: Window,
-        facts: EngineFacts,
+        facts: LoadedModel,
         identity: str = "",
         snapshots: SnapshotFolder | None = None,
         checked: bool = False,
@@ -80,12 +80,12 @@ class RollingEngine(Prompting):
         self._held_for = ""  # whose turns are in the cache
 
     @property
-    def facts(self) -> EngineFacts:
+    def facts(self) -> LoadedModel:
         """What this engine is."""
         return self._facts
 
     @property
-    def ledger(self) -> LedgerView:
+    def ledger(self) -> ContextState:
         """What the model has in its cache."""
         return self._ledger.view
 
@@ -102,14 +102,14 @@ class RollingEngine(Prompting):
         """What in `text` looks like the format's own marks; see `Engine.limits`."""
         return self._format.limits(text)
 
-    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+    def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         """Answer the last turn of `history`; see `Engine.reply`."""
         began = self._clock()
         self._open(history.conversation)
         self._begin_anew(history)
         fit = self._fit(history)
         yield from self._announce(fit)
-        drawn = Drawn(self._format, self._tokenizer, fit.kept, fit.encoding.turns[-1].reply)
+        drawn = GeneratedReply(self._format, self._tokenizer, fit.kept, fit.encoding.turns[-1].reply)
         try:
             spliced = self._edit(fit, fit.encoding, read_last=True)
             cached = len(self.held.tokens) - spliced
@@ -138,7 +138,7 @@ class RollingEngine(Prompting):
             self._ledger.reset()
             raise
 
-    def aside(self, history: History, sampling: Sampling, cancel: Cancel) -> str:
+    def aside(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
         """Answer the last turn in passing; see `Engine.aside`."""
         self._open(history.conversation)
         self._begin_anew(history)
@@ -149,7 +149,7 @@ class RollingEngine(Prompting):
             return ""
         if fit.dropped:
             return ""
-        drawn = Drawn(self._format, self._tokenizer, fit.kept, ())
+        drawn = GeneratedReply(self._format, self._tokenizer, fit.kept, ())
         try:
             self._edit(fit, fit.encoding, read_last=True)
             if all_read := self._ledger.read_all(fit.encoding, cancel):
@@ -159,14 +159,14 @@ class RollingEngine(Prompting):
                     """Only the whole text is wanted."""
             self._sampled.pop(drawn.turn.key, None)
             self._ledger.edit(before)
-            self._ledger.read_all(before, Cancel())
+            self._ledger.read_all(before, CancelToken())
             self._ledger.changed = changed
         except EngineFailed:
             self._ledger.reset()
             raise
         return drawn.text.strip() if all_read and drawn.finish_reason != "cancelled" else ""
 
-    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         """Bring `history`, and the stable part of its draft, into the cache; see `Engine.read_ahead`."""
         self._open(history.conversation)
         draft = bool(history.draft.strip())
@@ -244,7 +244,7 @@ class RollingEngine(Prompting):
         self._ledger.pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
         return self._ledger.edit(encoding, read_last=read_last)
 
-    def _write(self, system: str, sampling: Sampling, cancel: Cancel, drawn: Drawn) -> Iterator[Event]:
+    def _write(self, system: str, sampling: Sampling, cancel: CancelToken, drawn: GeneratedReply) -> Iterator[Event]:
         """Draw tokens until the reply ends, and read each before the next; turns leave when the window is full."""
         cells = self._ledger.cells
         cells.begin_reply(sampling, self.held.tokens)
@@ -270,12 +270,12 @@ class RollingEngine(Prompting):
             self._catch_up(system, drawn)
         yield from drawn.flush()
 
-    def _catch_up(self, system: str, drawn: Drawn) -> None:
+    def _catch_up(self, system: str, drawn: GeneratedReply) -> None:
         """Let the ledger hold what of the reply is in the cache."""
         self._sampled[drawn.turn.key] = drawn.sampled
         self._ledger.hold(take(self._encode(system, drawn.turns), self._ledger.cells.end))
 
-    def _make_room(self, system: str, cancel: Cancel, drawn: Drawn) -> Generator[Event, None, bool]:
+    def _make_room(self, system: str, cancel: CancelToken, drawn: GeneratedReply) -> Generator[Event, None, bool]:
         """Let the oldest turns leave in the middle of a reply, whose last token is not read yet; answer whether any did.
 
         Raises:
@@ -294,7 +294,7 @@ class RollingEngine(Prompting):
             raise Aborted
         return True
 
-    def _settle(self, system: str, drawn: Drawn) -> Iterator[ContextShift]:
+    def _settle(self, system: str, drawn: GeneratedReply) -> Iterator[ContextShift]:
         """Close the turn in the cache, in the form it will have before the next one, and make room for that one."""
         turns = [*drawn.turns, _NEXT]
         self._sampled[drawn.turn.key] = drawn.sampled
@@ -310,7 +310,7 @@ class RollingEngine(Prompting):
         yield from self._announce(fit)
         try:
             self._edit(fit, settled)
-            self._ledger.read_all(settled, Cancel())
+            self._ledger.read_all(settled, CancelToken())
         except EngineFailed:
             self._ledger.reset()  # the reply is whole; only the next turn is read afresh
 

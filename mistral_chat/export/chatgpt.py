@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mistral_chat.conversation import Turn
 from mistral_chat.export.fields import Fields, refused
-from mistral_chat.export.tree import ConversationTree, TreeTurn
+from mistral_chat.export.tree import ExportedConversation, TreeTurn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def is_chatgpt(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, dict) and "mapping" in item for item in value)
 
 
-def chatgpt_trees(value: list[object], source: str) -> list[ConversationTree]:
+def chatgpt_trees(value: list[object], source: str) -> list[ExportedConversation]:
     """The conversations in the parsed JSON of a file called `source`.
 
     Raises:
@@ -56,7 +56,7 @@ class _Way:
     replies: tuple[_Node, ...]
 
 
-def _tree(fields: Fields) -> ConversationTree:
+def _tree(fields: Fields) -> ExportedConversation:
     nodes = _nodes(fields)
     started = fields.optional("create_time", float) or 0.0
     turns: list[TreeTurn] = []
@@ -68,7 +68,7 @@ def _tree(fields: Fields) -> ConversationTree:
     key = fields.optional("conversation_id", str) or fields.optional("id", str) or repr(sorted(nodes))
     created = _time(fields, started)
     try:
-        return ConversationTree(
+        return ExportedConversation(
             key=_key("conversation", key),
             title=fields.optional("title", str) or "",
             title_by="model",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from mistral_chat.conversation import FinishReason, Turn, Usage
 from mistral_chat.export.fields import Fields, parsed, refused
-from mistral_chat.export.tree import ConversationTree, TreeTurn
+from mistral_chat.export.tree import ExportedConversation, TreeTurn
 from mistral_chat.generation import Sampling
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ FORMAT: Final = "mistral-chat"
 VERSION: Final = 1
 
 
-def json_lines(trees: Iterable[ConversationTree], *, exported: datetime) -> Iterator[str]:
+def json_lines(trees: Iterable[ExportedConversation], *, exported: datetime) -> Iterator[str]:
     """The file piece by piece, so that a store of any size fits: join the pieces, or write them one after another."""
     yield f'{{"format": "{FORMAT}", "version": {VERSION}, "exported": "{exported.isoformat()}", "conversations": ['
     separator = "\n"
@@ -34,7 +34,7 @@ def json_lines(trees: Iterable[ConversationTree], *, exported: datetime) -> Iter
     yield "\n]}\n"
 
 
-def _conversation(tree: ConversationTree) -> dict[str, Any]:
+def _conversation(tree: ExportedConversation) -> dict[str, Any]:
     return {
         "id": tree.key,
         "title": tree.title,
@@ -61,7 +61,7 @@ def is_export(value: object) -> bool:
     return isinstance(value, dict) and value.get("format") == FORMAT
 
 
-def read_json(text: str, source: str) -> list[ConversationTree]:
+def read_json(text: str, source: str) -> list[ExportedConversation]:
     """The conversations in the text of a file called `source`.
 
     Raises:
@@ -70,7 +70,7 @@ def read_json(text: str, source: str) -> list[ConversationTree]:
     return trees_in(parsed(text, source), source)
 
 
-def trees_in(value: object, source: str) -> list[ConversationTree]:
+def trees_in(value: object, source: str) -> list[ExportedConversation]:
     """The same for JSON that was parsed already.
 
     Raises:
@@ -87,7 +87,7 @@ def trees_in(value: object, source: str) -> list[ConversationTree]:
     return [_tree(Fields(item, source, place)) for item, place in file.items("conversations")]
 
 
-def _tree(fields: Fields) -> ConversationTree:
+def _tree(fields: Fields) -> ExportedConversation:
     tags = []
     for tag, _ in fields.items("tags"):
         if not isinstance(tag, str):
@@ -95,7 +95,7 @@ def _tree(fields: Fields) -> ConversationTree:
         tags.append(tag)
     turns = tuple(_turn(fields.nested(item, place)) for item, place in fields.items("turns"))
     try:
-        return ConversationTree(
+        return ExportedConversation(
             key=fields.get("id", str),
             title=fields.get("title", str),
             title_by=cast(

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from mistral_chat.conversation import FinishReason, Turn
 from mistral_chat.export.fields import refused
-from mistral_chat.export.tree import ConversationTree, TreeTurn
+from mistral_chat.export.tree import ExportedConversation, TreeTurn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ _FRONT: Final = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)
 _FINISHED: Final = ("stop", "length", "cancelled")
 
 
-def to_markdown(tree: ConversationTree) -> str:
+def to_markdown(tree: ExportedConversation) -> str:
     """The current path of `tree` as Markdown."""
     parts = ["---\n"]
     front = {
@@ -72,7 +72,7 @@ def _escaped(text: str) -> str:
     return _LIKE_A_HEAD.sub(r"\1\\\2", text)
 
 
-def read_markdown(text: str, source: str, *, now: datetime) -> ConversationTree:
+def read_markdown(text: str, source: str, *, now: datetime) -> ExportedConversation:
     """The conversation in a Markdown file called `source`; `now` stands in for times that are missing.
 
     Raises:
@@ -86,7 +86,7 @@ def read_markdown(text: str, source: str, *, now: datetime) -> ConversationTree:
     turns = list(_turns(text[front.end() :], source, created))
     key = str(fields.get("id") or hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16])
     tags = fields.get("tags")
-    return ConversationTree(
+    return ExportedConversation(
         key=key,
         title=str(fields.get("title", "")),
         created=created,

@@ -28,7 +28,7 @@ class TreeTurn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConversationTree:
+class ExportedConversation:
     """A conversation with all of its branches."""
 
     key: str

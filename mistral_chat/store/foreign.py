@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import ImportFailed
-from mistral_chat.export.tree import ConversationTree, TreeTurn
+from mistral_chat.export.tree import ExportedConversation, TreeTurn
 from mistral_chat.store.text import readable
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ SQLITE_HEADER = b"SQLite format 3\x00"
 """What every SQLite file begins with."""
 
 
-def foreign_trees(path: Path) -> list[ConversationTree]:
+def foreign_trees(path: Path) -> list[ExportedConversation]:
     """Every conversation in another program's store.
 
     Raises:
@@ -64,14 +64,14 @@ def _chain(key: str, said: Iterable[tuple[datetime, Turn]]) -> tuple[TreeTurn, .
     return tuple(turns)
 
 
-def _oterm(connection: sqlite3.Connection, changed: datetime) -> Iterator[ConversationTree]:
+def _oterm(connection: sqlite3.Connection, changed: datetime) -> Iterator[ExportedConversation]:
     """Chats of oterm. It keeps no times; the file's stands in for them."""
     for chat in connection.execute("SELECT * FROM chat ORDER BY id").fetchall():
         messages = connection.execute("SELECT author, text FROM message WHERE chat_id = ? ORDER BY id", (chat["id"],))
         key = _key("oterm", chat["id"], chat["name"])
         model = str(chat["model"] or "")
         turns = _chain(key, ((changed, turn) for turn in _paired(messages, model)))
-        yield ConversationTree(
+        yield ExportedConversation(
             key=key,
             title=str(chat["name"] or ""),
             created=changed,
@@ -98,7 +98,7 @@ def _paired(messages: Iterable[sqlite3.Row], model: str) -> Iterator[Turn]:
         yield Turn(user=asked)
 
 
-def _llm_responses(connection: sqlite3.Connection, changed: datetime, tables: set[str]) -> Iterator[ConversationTree]:
+def _llm_responses(connection: sqlite3.Connection, changed: datetime, tables: set[str]) -> Iterator[ExportedConversation]:
     """Conversations of llm as it kept them at first, and still reads them."""
     if not {"conversations", "responses"} <= tables:
         return
@@ -125,10 +125,10 @@ def _llm_responses(connection: sqlite3.Connection, changed: datetime, tables: se
             yield _llm(str(conversation["id"]), str(conversation["name"] or ""), system, said)
 
 
-def _llm(conversation: str, name: str, system: str, said: list[tuple[datetime, Turn]]) -> ConversationTree:
+def _llm(conversation: str, name: str, system: str, said: list[tuple[datetime, Turn]]) -> ExportedConversation:
     key = _key("llm", conversation)
     turns = _chain(key, said)
-    return ConversationTree(
+    return ExportedConversation(
         key=key,
         title=name,
         title_by="model",
@@ -140,7 +140,7 @@ def _llm(conversation: str, name: str, system: str, said: list[tuple[datetime, T
     )
 
 
-def _llm_threads(connection: sqlite3.Connection, changed: datetime, tables: set[str]) -> Iterator[ConversationTree]:
+def _llm_threads(connection: sqlite3.Connection, changed: datetime, tables: set[str]) -> Iterator[ExportedConversation]:
     """Threads of llm, whose messages hang on one another by hash; each turn knows where its reply begins and ends."""
     if not {"threads", "turns", "messages", "parts"} <= tables:
         return

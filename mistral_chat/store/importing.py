@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from mistral_chat.export.tree import ConversationTree
+    from mistral_chat.export.tree import ExportedConversation
 
 
-def conversations_in(paths: Iterable[Path], *, now: datetime) -> list[ConversationTree]:
+def conversations_in(paths: Iterable[Path], *, now: datetime) -> list[ExportedConversation]:
     """The conversations in files and folders: our JSON and Markdown, ChatGPT's `conversations.json`, oterm's and llm's stores.
 
     A folder stands for the Markdown and JSON files in it. A file is known by what is in it, not by its name.
@@ -27,7 +27,7 @@ def conversations_in(paths: Iterable[Path], *, now: datetime) -> list[Conversati
     Raises:
         ImportFailed: a file is missing, of another kind or at fault; its name and the place in it are told.
     """
-    trees: list[ConversationTree] = []
+    trees: list[ExportedConversation] = []
     for path in paths:
         files = sorted(file for file in path.iterdir() if file.suffix in {".md", ".json"}) if path.is_dir() else [path]
         for file in files:
@@ -35,7 +35,7 @@ def conversations_in(paths: Iterable[Path], *, now: datetime) -> list[Conversati
     return trees
 
 
-def _in_file(path: Path, now: datetime) -> list[ConversationTree]:
+def _in_file(path: Path, now: datetime) -> list[ExportedConversation]:
     try:
         content = path.read_bytes()
         if content.startswith(SQLITE_HEADER):

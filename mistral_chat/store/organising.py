@@ -11,7 +11,7 @@ from mistral_chat.store.text import first_line, one_line, storable, tag_name
 
 if TYPE_CHECKING:
     from mistral_chat.generation import Sampling
-    from mistral_chat.store.records import TitleBy
+    from mistral_chat.store.records import TitleSource
 
 
 class Organising(StorePart):
@@ -20,7 +20,7 @@ class Organising(StorePart):
     Every method raises `ConversationNotFound` when there is no such conversation.
     """
 
-    def rename(self, conversation_id: str, title: str, *, by: TitleBy) -> bool:
+    def rename(self, conversation_id: str, title: str, *, by: TitleSource) -> bool:
         """Give a title, made into one line, and return whether it was taken.
 
         A person's title is replaced by a person only. A person's empty title gives it back to the first message.

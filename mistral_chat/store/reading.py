@@ -13,7 +13,7 @@ from mistral_chat.store.text import storable, tag_name
 if TYPE_CHECKING:
     import sqlite3
 
-    from mistral_chat.store.records import Shelf, StoredConversation, StoredTurn, Summary
+    from mistral_chat.store.records import ConversationSummary, Shelf, StoredConversation, StoredTurn
 
 _UPWARDS: Final = """
     WITH RECURSIVE up (row, parent, depth) AS (
@@ -65,7 +65,7 @@ class Reading(StorePart):
 
     def summaries(
         self, *, where: Shelf = "active", contains: str = "", tag: str = "", limit: int = 200, offset: int = 0
-    ) -> list[Summary]:
+    ) -> list[ConversationSummary]:
         """A page of the list: pinned ones first, then by last use; the trash by when it was thrown away, latest first.
 
         `contains` keeps those whose title holds it, without regard to case and accents; `tag` those that bear the tag. A

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mistral_chat.conversation import Turn
     from mistral_chat.generation import Sampling
 
-TitleBy = Literal["first_line", "model", "person"]
+TitleSource = Literal["first_line", "model", "person"]
 """Who gave a title. A person's is never replaced by the others."""
 
 Shelf = Literal["active", "archived", "trash"]
@@ -19,7 +19,7 @@ Shelf = Literal["active", "archived", "trash"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class ConversationSummary:
     """One line of the conversation list."""
 
     conversation_id: str
@@ -63,13 +63,13 @@ class StoredTurn:
 class StoredConversation:
     """A conversation without its turns."""
 
-    summary: Summary
+    summary: ConversationSummary
     system: str
     sampling: Sampling | None
     """None means the settings'."""
     persona: str
     """The name of the persona it was begun with; empty without one."""
-    title_by: TitleBy
+    title_by: TitleSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

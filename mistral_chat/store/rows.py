@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from mistral_chat.conversation import Turn, Usage
 from mistral_chat.generation import Sampling
-from mistral_chat.store.records import StoredConversation, StoredTurn, Summary
+from mistral_chat.store.records import ConversationSummary, StoredConversation, StoredTurn
 from mistral_chat.store.trouble import damaged
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def usage_text(usage: Usage | None) -> str | None:
     return None if usage is None else json.dumps(asdict(usage))
 
 
-def summary(row: sqlite3.Row) -> Summary:
+def summary(row: sqlite3.Row) -> ConversationSummary:
     """The value of a row that `SUMMARY` selected."""
-    return Summary(
+    return ConversationSummary(
         conversation_id=row["id"],
         title=row["title"],
         turns=row["turns"],

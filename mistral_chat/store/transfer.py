@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from mistral_chat.export.tree import ConversationTree, TreeTurn
+from mistral_chat.export.tree import ExportedConversation, TreeTurn
 from mistral_chat.store import index
 from mistral_chat.store.base import StorePart
 from mistral_chat.store.rows import SUMMARY, moment, sampling_text, stamp, stored_conversation, turn_value, usage_text
@@ -37,7 +37,7 @@ class Imported:
 class Transfer(StorePart):
     """Export and import as values; files and formats are not known here."""
 
-    def read_tree(self, conversation_id: str) -> ConversationTree:
+    def read_tree(self, conversation_id: str) -> ExportedConversation:
         """The conversation with every branch, as a value. A reply that is being written is taken as far as it has come.
 
         Raises:
@@ -46,7 +46,7 @@ class Transfer(StorePart):
         with self.database.read() as connection:
             return _tree(connection, self._conversation(connection, conversation_id)["row"])
 
-    def read_trees(self, *shelves: Shelf) -> Iterator[ConversationTree]:
+    def read_trees(self, *shelves: Shelf) -> Iterator[ExportedConversation]:
         """Every conversation of these shelves (none given: all but the trash), oldest first, one at a time in memory.
 
         What another instance adds meanwhile may be missing; each conversation is consistent in itself.
@@ -67,7 +67,7 @@ class Transfer(StorePart):
                     continue
             yield tree
 
-    def add_trees(self, trees: Iterable[ConversationTree], *, dry_run: bool = False) -> Imported:
+    def add_trees(self, trees: Iterable[ExportedConversation], *, dry_run: bool = False) -> Imported:
         """Add conversations, all of them or, when anything fails, none; with `dry_run` only say what would be added.
 
         A conversation that the store has already, as it is in the file, is left alone. One that it has in another state is
@@ -82,7 +82,7 @@ class Transfer(StorePart):
                 self._add(connection, _storable(tree), imported, dry_run=dry_run)
         return imported
 
-    def _add(self, connection: sqlite3.Connection, tree: ConversationTree, imported: Imported, *, dry_run: bool) -> None:
+    def _add(self, connection: sqlite3.Connection, tree: ExportedConversation, imported: Imported, *, dry_run: bool) -> None:
         conversation_id = tree.key
         there = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
         if there is not None and _tree(connection, there["row"]) != tree:
@@ -96,7 +96,7 @@ class Transfer(StorePart):
         if not dry_run:
             self._insert(connection, conversation_id, tree)
 
-    def _insert(self, connection: sqlite3.Connection, conversation_id: str, tree: ConversationTree) -> None:
+    def _insert(self, connection: sqlite3.Connection, conversation_id: str, tree: ExportedConversation) -> None:
         conversation = connection.execute(
             "INSERT INTO conversations (id, title, title_by, created, updated, system, model, sampling, persona, pinned, "
             "archived) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -157,7 +157,7 @@ def _insert_turn(
     return row
 
 
-def _tree(connection: sqlite3.Connection, row: int) -> ConversationTree:
+def _tree(connection: sqlite3.Connection, row: int) -> ExportedConversation:
     conversation = stored_conversation(connection.execute(f"{SUMMARY} WHERE row = ?", (row,)).fetchone())
     turns = connection.execute(
         "SELECT turns.*, parents.id AS parent_id FROM turns LEFT JOIN turns AS parents ON parents.row = turns.parent "
@@ -168,7 +168,7 @@ def _tree(connection: sqlite3.Connection, row: int) -> ConversationTree:
         "SELECT turns.id FROM conversations JOIN turns ON turns.row = conversations.current WHERE conversations.row = ?", (row,)
     ).fetchone()
     summary = conversation.summary
-    return ConversationTree(
+    return ExportedConversation(
         key=summary.conversation_id,
         title=summary.title,
         title_by=conversation.title_by,
@@ -189,7 +189,7 @@ def _tree(connection: sqlite3.Connection, row: int) -> ConversationTree:
     )
 
 
-def _storable(tree: ConversationTree) -> ConversationTree:
+def _storable(tree: ExportedConversation) -> ExportedConversation:
     """The tree as the store would give it back: usable ids, texts that can be kept, a title on one line, tags in order."""
     title = one_line(tree.title)
     by = tree.title_by

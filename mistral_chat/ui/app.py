@@ -15,12 +15,12 @@ from textual import events, on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 
+from mistral_chat.text import clean
 from mistral_chat.ui import themes
 from mistral_chat.ui.keymap import bound_nodes, keys_of, known_bindings
 from mistral_chat.ui.rooms import Rooms
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.slash import COMMANDS as SLASH_COMMANDS
-from mistral_chat.ui.text import clean
 from mistral_chat.ui.widgets.composer import Composer
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
     from mistral_chat.config import Settings
-    from mistral_chat.engine.runner import Runner
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.engine.thread import EngineThread
+    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.preferences import Preferences
     from mistral_chat.ui.shelf import Shelf
 
@@ -73,7 +73,7 @@ class MistralChatApp(App[None]):
         self,
         *,
         open_store: Callable[[], ConversationStore],
-        runner_for: Callable[[str], Runner],
+        runner_for: Callable[[str], EngineThread],
         settings: Settings,
         now: Callable[[], datetime],
         conversation_id: str | None = None,

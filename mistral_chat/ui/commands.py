@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from textual.command import Hit, Provider
 
+from mistral_chat.text import one_line
 from mistral_chat.ui.screens.chat import ChatScreen
-from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
     from textual.command import Hits

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from mistral_chat.ui.text import clean
+from mistral_chat.text import clean
 
 _LONGEST: Final = 4096
 """Characters of a path."""

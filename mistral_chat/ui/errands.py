@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from mistral_chat.errors import MistralChatError
-from mistral_chat.ui.amounts import duration, part_of, size
+from mistral_chat.ui.formatting import duration, part_of, size
 from mistral_chat.ui.shelf import Arrival
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from textual.binding import Binding
 from textual.keys import REPLACED_KEYS, Keys, key_to_character
 
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

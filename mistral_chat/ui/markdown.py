@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from textual.content import Content, Span
 
-from mistral_chat.ui.text import clean, one_line
+from mistral_chat.text import clean, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

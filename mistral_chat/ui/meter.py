@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mistral_chat.generation import LedgerView
+    from mistral_chat.generation import ContextState
     from mistral_chat.ui.shown import ShownTurn
 
 
@@ -56,7 +56,7 @@ class WindowParts:
         return self.fits and self.draft > 0 and self.used + self.draft + self.reserve > self.window
 
 
-def parts_of(ledger: LedgerView, turns: Sequence[ShownTurn], *, system: int = 0, draft: int = 0) -> WindowParts:
+def parts_of(ledger: ContextState, turns: Sequence[ShownTurn], *, system: int = 0, draft: int = 0) -> WindowParts:
     """Tell what fills the window, for the conversation on the screen.
 
     Args:

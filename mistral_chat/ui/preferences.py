@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mistral_chat.config.layers import Configuration
+    from mistral_chat.config.configuration import Configuration
 
 
 class Preferences(Protocol):

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mistral_chat.config import Settings
-    from mistral_chat.engine.runner import Runner
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.engine.thread import EngineThread
+    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.keymap import KeyChoice
     from mistral_chat.ui.preferences import Preferences
     from mistral_chat.ui.shelf import Shelf
@@ -23,8 +23,8 @@ class Rooms:
 
     open_store: Callable[[], ConversationStore]
     """Opens the conversations; a store in memory leaves nothing behind. Raises `StoreError`."""
-    runner_for: Callable[[str], Runner]
-    """Makes the engine's thread, not started, for a model as ``-m`` names it. Raises `WeightsError`."""
+    runner_for: Callable[[str], EngineThread]
+    """Makes the engine's thread, not started, for a model as ``-m`` names it. Raises `ModelError`."""
     settings: Settings
     now: Callable[[], datetime]
     """The clock, with a zone."""

@@ -30,9 +30,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.small_gguf import small_model
 from support.tiny_files import FILE, REPOSITORY, SPEC
 
-from mistral_chat.weights.catalog import Catalog
-from mistral_chat.weights.keeping import pull
-from mistral_chat.weights.library import Library
+from mistral_chat.models.catalog import Catalog
+from mistral_chat.models.library import Library
+from mistral_chat.models.operations import pull
 
 if TYPE_CHECKING:
     from collections.abc import Callable

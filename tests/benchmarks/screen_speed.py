@@ -26,9 +26,9 @@ from support.paced import END, ENDED, SPEED, answer
 from support.seat import LOAD, Seat
 
 from mistral_chat.conversation import Turn
-from mistral_chat.export.tree import ConversationTree, TreeTurn
-from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.export.tree import ExportedConversation, TreeTurn
 from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
 
 PACED = "from support.paced import run\nrun()\n"
 REAL = "import sys\nfrom mistral_chat.cli.main import cli\ncli.main(sys.argv[1:], prog_name='mistral-chat')\n"
@@ -76,7 +76,7 @@ def seat(folder: Path, code: str = PACED, *arguments: str, rate: float = RATE, m
         seated.close()
 
 
-def tree(turns: int) -> ConversationTree:
+def tree(turns: int) -> ExportedConversation:
     """A conversation of `turns` turns, each with prose, a list and code."""
     began = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=turns % 7)
     said = [
@@ -88,7 +88,7 @@ def tree(turns: int) -> ConversationTree:
         )
         for number in range(turns)
     ]
-    return ConversationTree(
+    return ExportedConversation(
         key=f"c{turns}",
         title=f"Of {turns} turns",
         created=began,

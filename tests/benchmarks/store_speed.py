@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.make_store import make_store, vocabulary
 
 from mistral_chat.export.json_file import json_lines
-from mistral_chat.store.conversations import ConversationStore
 from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -13,13 +13,13 @@ from support.programs import echo_program
 
 from mistral_chat.attachments import LARGEST_FILE, attached, compose
 from mistral_chat.cli.main import cli
-from mistral_chat.cli.message import typed_text
+from mistral_chat.cli.stdin import typed_text
 from mistral_chat.config import Settings
 from mistral_chat.errors import EngineFailed
 from mistral_chat.paths import Paths
 
 if TYPE_CHECKING:
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
 
 KEYS = {"reply", "finish_reason", "conversation_id", "model", "usage"}
 USAGE = {"prompt_tokens", "cached_tokens", "completion_tokens", "time_to_first_token", "tokens_per_second"}

@@ -24,7 +24,7 @@ from mistral_chat.errors import MistralChatError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from click.testing import Result
 from support.programs import run
 
 from mistral_chat.config import Settings
-from mistral_chat.config.layers import leaves
+from mistral_chat.config.configuration import leaves
 from mistral_chat.config.reader import read_file
 
 

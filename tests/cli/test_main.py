@@ -14,7 +14,7 @@ from support.programs import run
 from mistral_chat import __version__
 from mistral_chat.cli.main import COMMANDS, cli
 from mistral_chat.cli.wiring import Program
-from mistral_chat.errors import MistralChatError, UsageError, WeightsNotFound
+from mistral_chat.errors import MistralChatError, ModelNotFound, UsageError
 
 
 def test_the_help_names_every_command_in_its_own_words() -> None:
@@ -79,7 +79,7 @@ def test_wrong_usage_is_told_with_what_is_right(arguments: list[str], words: str
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (WeightsNotFound("There is no such file."), 1, "mistral-chat: There is no such file.\n"),
+        (ModelNotFound("There is no such file."), 1, "mistral-chat: There is no such file.\n"),
         (UsageError("That does not exist."), 2, "mistral-chat: That does not exist.\n"),
         (MistralChatError("named \x1b]0;evil\x07"), 1, "mistral-chat: named ␛]0;evil␇\n"),
         (click.ClickException("click says"), 1, "mistral-chat: click says\n"),

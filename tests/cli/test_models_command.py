@@ -13,15 +13,15 @@ from support.hub_server import Fault, HubServer
 from support.small_gguf import STRING, small_model
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
+from mistral_chat.cli.download_progress import amounts, bar, follow
 from mistral_chat.cli.machine import memory_of
 from mistral_chat.cli.main import cli
-from mistral_chat.cli.pulling import amounts, bar, follow
 from mistral_chat.cli.wiring import Program
 from mistral_chat.engine.hardware import Device, DeviceKind
 from mistral_chat.errors import DownloadFailed
+from mistral_chat.models.memory_fit import Memory
+from mistral_chat.models.progress import Progress, Speedometer
 from mistral_chat.paths import Paths
-from mistral_chat.weights.fit import Memory
-from mistral_chat.weights.progress import Progress, Speedometer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.terminals import Terminal, open_terminal
 
-from mistral_chat.cli.screen import farewell
+from mistral_chat.cli.tui import farewell
 from mistral_chat.cli.wiring import Program
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 PARENT = """
 import os, signal, sys, time
-from mistral_chat.cli import parent
-parent.GRACE = 1
-parent.stay_behind(lambda number: f"told {number}")
+from mistral_chat.cli import supervisor
+supervisor.GRACE = 1
+supervisor.stay_behind(lambda number: f"told {number}")
 """
 
 TAKE_OVER = r"""
@@ -67,7 +67,7 @@ def test_a_native_death_leaves_the_terminal_as_it_was(terminal: Terminal, number
 
 def test_an_abort_in_native_code_leaves_no_core_file(terminal: Terminal) -> None:
     terminal.run(
-        f"from mistral_chat.cli.parent import without_core_dumps; without_core_dumps()\n{PARENT}"
+        f"from mistral_chat.cli.supervisor import without_core_dumps; without_core_dumps()\n{PARENT}"
         "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0], flush=True); os.abort()"
     )
     assert terminal.wait() == 128 + signal.SIGABRT
@@ -126,9 +126,9 @@ def test_a_child_that_stops_stops_the_parent_and_wakes_with_it(terminal: Termina
 def test_a_child_can_be_started_afresh(terminal: Terminal) -> None:
     again = """
 import os, sys
-from mistral_chat.cli import parent
-parent.stay_behind(lambda number: f"told {number}", command=[sys.executable, "-c", sys.argv[1], sys.argv[1]])
-print("the child", os.getpid() != os.getsid(0), parent.SUPERVISED in os.environ)
+from mistral_chat.cli import supervisor
+supervisor.stay_behind(lambda number: f"told {number}", command=[sys.executable, "-c", sys.argv[1], sys.argv[1]])
+print("the child", os.getpid() != os.getsid(0), supervisor.SUPERVISED in os.environ)
 sys.exit(4)
 """
     terminal.run(again, [again])

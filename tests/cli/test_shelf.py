@@ -13,9 +13,9 @@ from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 from mistral_chat.cli.preferences import ProgramPreferences
 from mistral_chat.cli.shelf import ProgramShelf
+from mistral_chat.models.checksums import Check
+from mistral_chat.models.memory_fit import Memory
 from mistral_chat.ui.screens.weights_words import FORMATS
-from mistral_chat.weights.fit import Memory
-from mistral_chat.weights.record import Check
 
 if TYPE_CHECKING:
     from pathlib import Path

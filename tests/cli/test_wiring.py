@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from support.programs import echo_program
 
 from mistral_chat.cli.main import cli
-from mistral_chat.cli.wiring import Program, TypedOption
+from mistral_chat.cli.wiring import CommandLineOverride, Program
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.errors import ConfigError, EngineError, UsageError, WeightsNotFound
+from mistral_chat.errors import ConfigError, EngineError, ModelNotFound, UsageError
 
 if TYPE_CHECKING:
-    from mistral_chat.engine.runner import LoadProgress
+    from mistral_chat.engine.thread import LoadProgress
 
 
 def configure(folder: Path, text: str) -> None:
@@ -30,10 +30,10 @@ def configure(folder: Path, text: str) -> None:
 
 class TestSettings:
     def test_a_typed_option_wins_and_is_named_when_it_is_wrong(self) -> None:
-        program = Program().with_options({"sampling.seed": TypedOption("--seed", 5)})
+        program = Program().with_options({"sampling.seed": CommandLineOverride("--seed", 5)})
         assert program.settings.sampling.seed == 5
         with pytest.raises(UsageError, match="--ctx-size: size must be from"):
-            _ = program.with_options({"context.size": TypedOption("--ctx-size", 1)}).settings
+            _ = program.with_options({"context.size": CommandLineOverride("--ctx-size", 1)}).settings
 
     def test_nothing_is_read_before_it_is_asked_for(self, own_folders: Path) -> None:
         configure(own_folders, "modle: x")
@@ -95,7 +95,7 @@ class TestStore:
 
 class TestEngine:
     def test_a_model_that_is_not_there_is_told_before_a_thread_starts(self) -> None:
-        with pytest.raises(WeightsNotFound):
+        with pytest.raises(ModelNotFound):
             Program().runner("no-such-model")
 
     def test_snapshots_can_be_switched_off(self, own_folders: Path) -> None:
@@ -119,7 +119,7 @@ class TestEngine:
 
     @pytest.mark.usefixtures("demo_weights")
     async def test_without_another_loader_llama_cpp_is_loaded(self) -> None:
-        small = {"context.size": TypedOption("--ctx-size", 256)}
+        small = {"context.size": CommandLineOverride("--ctx-size", 256)}
         runner = Program().with_options(small).runner("demo", saved=False)
         facts = await runner.wait_ready()
         runner.close(None)

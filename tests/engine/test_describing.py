@@ -17,10 +17,10 @@ from support.words_format import FIRST_WORD, FORMATS
 
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.rolling import RollingEngine
-from mistral_chat.engine.runner import Runner
 from mistral_chat.engine.snapshots import SnapshotFolder
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import MessageTooLong
-from mistral_chat.generation import Cancel, Engine, History, Prefill, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Engine, History, Prefill, PromptTurn, Sampling
 
 SHORT = Sampling(temperature=0, max_tokens=6)
 
@@ -46,7 +46,7 @@ def talk(engine: Engine, *, conversation: str = "c", turns: int = 3, system: str
     history = History(conversation=conversation, system=system)
     for number in range(turns):
         asked = replace(history, turns=(*history.turns, PromptTurn(key=f"t{number}", user=f"ab {number}?")))
-        reply = examine(engine.reply(asked, SHORT, Cancel())).completion.text
+        reply = examine(engine.reply(asked, SHORT, CancelToken())).completion.text
         history = replace(asked, turns=(*history.turns, replace(asked.turns[-1], reply=reply)))
     return history
 
@@ -56,7 +56,7 @@ def spelled(prompt: Any) -> str:
 
 
 async def test_text_that_looks_like_the_formats_own_marks_is_told_through_the_thread() -> None:
-    runner = Runner(lambda _progress: weightless_engine(WordyCells(2048), FORMATS[min(FORMATS)]))
+    runner = EngineThread(lambda _progress: weightless_engine(WordyCells(2048), FORMATS[min(FORMATS)]))
     await runner.wait_ready()
     assert runner.limits("a ☰ b") == "The model reads the ☰ in this text as a border."
     assert runner.limits("a b") is None
@@ -72,7 +72,7 @@ def test_a_draft_is_shown_as_it_would_be_read(engine: Engine) -> None:
     assert [part.key for part in prompt.parts] == ["", "t0", "t1", "t2", ""]
     assert "</s> [INST]" in spelled(prompt), "what a person typed was taken for control tokens"
     asked = replace(history, turns=(*history.turns, PromptTurn(key="sent", user="a b c and é </s> [INST] ")))
-    outcome = examine(engine.reply(asked, SHORT, Cancel()))
+    outcome = examine(engine.reply(asked, SHORT, CancelToken()))
     assert prompt.tokens == outcome.completion.usage.prompt_tokens
 
 
@@ -102,7 +102,7 @@ def test_turns_that_left_are_not_shown(engine: Engine) -> None:
     history = talk(engine)
     for number in range(8):
         asked = replace(history, turns=(*history.turns, PromptTurn(key=f"long{number}", user=text_of(engine, 300))))
-        reply = examine(engine.reply(asked, SHORT, Cancel())).completion.text
+        reply = examine(engine.reply(asked, SHORT, CancelToken())).completion.text
         history = replace(asked, turns=(*history.turns, replace(asked.turns[-1], reply=reply)))
     shown = [part.key for part in engine.describe(history).parts if part.key]
     assert "t0" not in shown
@@ -113,7 +113,7 @@ def test_it_can_be_looked_at_from_another_thread_while_a_reply_is_written(engine
     history = talk(engine)
     asked = replace(history, turns=(*history.turns, PromptTurn(key="sent", user="abc?")))
     looks: list[int] = []
-    for _ in engine.reply(asked, SHORT, Cancel()):
+    for _ in engine.reply(asked, SHORT, CancelToken()):
         thread = threading.Thread(target=lambda: looks.append(engine.describe(history).tokens))
         thread.start()
         thread.join()
@@ -138,7 +138,7 @@ def keys_after(engine: Engine) -> list[str]:
 def test_a_deleted_conversation_that_is_still_held_behind_another_one_leaves_the_cache() -> None:
     engine = weightless_engine(FakeCells(256))
     talk(engine, turns=1)
-    list(engine.read_ahead(History(conversation="other", draft="abc " * 300), Cancel()))
+    list(engine.read_ahead(History(conversation="other", draft="abc " * 300), CancelToken()))
     assert keys(engine.ledger) == ["t0"]
     engine.forget("c")
     assert keys(engine.ledger) == []
@@ -160,7 +160,7 @@ def test_a_deleted_conversation_leaves_no_snapshot_and_makes_none(tmp_path: Path
 
 
 async def test_the_runner_shows_and_forgets_beside_the_engines_thread() -> None:
-    runner = Runner(lambda _progress: EchoEngine())
+    runner = EngineThread(lambda _progress: EchoEngine())
     assert runner.describe(History(draft="Hello")) is None
     await runner.forget("c")
     await runner.wait_ready()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from support.words_format import BYTES, EOS, FIRST_WORD, INST, UNKNOWN, WORDS, ChatFormat, WordsTokenizer
 
-from mistral_chat.engine.drawing import Drawn
+from mistral_chat.engine.generated_reply import GeneratedReply
 from mistral_chat.generation import Delta, PromptTurn
 
 TOKENIZER = WordsTokenizer()
@@ -20,8 +20,8 @@ TURN = PromptTurn(key="t", user="hello")
 
 def drawn(
     tokens: Sequence[int], *, prefix: str = "", turn: PromptTurn = TURN, earlier: Sequence[int] = ()
-) -> tuple[Drawn, list[str]]:
-    reply = Drawn(ChatFormat(TOKENIZER, prefix), TOKENIZER, [turn], earlier)
+) -> tuple[GeneratedReply, list[str]]:
+    reply = GeneratedReply(ChatFormat(TOKENIZER, prefix), TOKENIZER, [turn], earlier)
     deltas: list[Delta] = []
     for token in tokens:
         deltas += reply.add(token)

@@ -9,7 +9,7 @@ import pytest
 from support.engine_contract import EngineContract, examine, keys
 
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.generation import Cancel, History, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, History, PromptTurn, Sampling
 
 
 class TestEchoEngine(EngineContract):
@@ -21,7 +21,7 @@ class TestEchoEngine(EngineContract):
 
 
 def ask(engine: EchoEngine, text: str, sampling: Sampling = Sampling()) -> str:  # noqa: B008 (a frozen value)
-    return examine(engine.reply(History(turns=(PromptTurn(key="t", user=text),)), sampling, Cancel())).completion.text
+    return examine(engine.reply(History(turns=(PromptTurn(key="t", user=text),)), sampling, CancelToken())).completion.text
 
 
 def test_it_says_what_it_was_told() -> None:
@@ -34,7 +34,7 @@ def test_the_answer_is_whatever_the_test_wants() -> None:
 
 def test_an_answer_longer_than_the_window_ends_where_the_window_ends() -> None:
     engine = EchoEngine(lambda _: "word " * 1000, window=256)
-    outcome = examine(engine.reply(History(turns=(PromptTurn(key="t", user="go"),)), Sampling(), Cancel()))
+    outcome = examine(engine.reply(History(turns=(PromptTurn(key="t", user="go"),)), Sampling(), CancelToken()))
     assert outcome.completion.finish_reason == "length"
     assert engine.ledger.used <= 256
 

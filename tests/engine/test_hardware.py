@@ -13,12 +13,12 @@ from mistral_chat.config import EngineSettings
 from mistral_chat.engine.hardware import (
     Device,
     DeviceKind,
-    EnginePlan,
+    LoadPlan,
     choose_plan,
     measure_memory,
     physical_cores,
 )
-from mistral_chat.memory import Shape, need
+from mistral_chat.memory_estimate import Shape, need
 
 GIBIBYTE = 1024**3
 WEIGHTS = 4_368_000_000
@@ -43,7 +43,7 @@ def gpu(free: float, name: str = "CUDA0", kind: DeviceKind = DeviceKind.GPU) -> 
 
 def plan(
     settings: EngineSettings, *devices: Device, system_info: str = "AVX2 = 1", cores: int = 4, free: int | None = None
-) -> EnginePlan:
+) -> LoadPlan:
     return choose_plan(
         settings, [CPU, *devices], shape=MISTRAL, weights=WEIGHTS, window=4096, system_info=system_info, cores=cores, free=free
     )
@@ -63,7 +63,7 @@ def test_a_model_needs_its_weights_its_cache_and_room_to_work() -> None:
 
 def test_on_a_cpu_alone() -> None:
     chosen = plan(EngineSettings(), ACCELERATOR)
-    assert chosen == EnginePlan(
+    assert chosen == LoadPlan(
         n_gpu_layers=0,
         device="CPU",
         threads=4,

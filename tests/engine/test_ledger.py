@@ -8,7 +8,7 @@ from support.fake_cells import FakeCells
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
 from mistral_chat.engine.ledger import CHUNK_SECONDS, FIRST_CHUNK, NOTHING, Ledger
 from mistral_chat.errors import EngineFailed
-from mistral_chat.generation import Cancel, LedgerTurn, Prefill
+from mistral_chat.generation import CachedTurn, CancelToken, Prefill
 
 
 def prompt(*turns: tuple[str, int], head: int = 3) -> Encoding:
@@ -32,8 +32,8 @@ def ledger_of(cells: FakeCells, clock: Clock | None = None) -> Ledger:
     return Ledger(cells, reserve=10, checked=True, clock=clock or Clock())
 
 
-def read(ledger: Ledger, encoding: Encoding, cancel: Cancel | None = None) -> list[Prefill]:
-    return list(ledger.read_on(encoding, cancel or Cancel()))
+def read(ledger: Ledger, encoding: Encoding, cancel: CancelToken | None = None) -> list[Prefill]:
+    return list(ledger.read_on(encoding, cancel or CancelToken()))
 
 
 def test_an_empty_cache_is_seen_as_empty() -> None:
@@ -47,7 +47,7 @@ def test_what_was_read_is_seen() -> None:
     ledger = ledger_of(FakeCells(100))
     ledger.pinned = frozenset("b")
     read(ledger, prompt(("a", 4), ("b", 5)))
-    assert ledger.view.turns == (LedgerTurn("a", 4), LedgerTurn("b", 5, pinned=True))
+    assert ledger.view.turns == (CachedTurn("a", 4), CachedTurn("b", 5, pinned=True))
     assert ledger.view.system_tokens == 3
     assert ledger.view.used == 12
     assert ledger.cost() == {"a": 4, "b": 5}
@@ -82,7 +82,7 @@ def test_nothing_to_read_is_read_at_once() -> None:
 def test_a_stopped_read_leaves_what_was_finished_of_it(finished: int) -> None:
     cells = FakeCells(1000)
     cells.finished_part = finished
-    cancel = Cancel()
+    cancel = CancelToken()
     ledger = ledger_of(cells)
     reads = ledger.read_on(prompt(("a", 20), ("b", 500)), cancel)
     assert next(reads).done == 0
@@ -95,7 +95,7 @@ def test_a_stopped_read_leaves_what_was_finished_of_it(finished: int) -> None:
 
 
 def test_a_stop_between_two_reads_is_honoured() -> None:
-    cells, cancel = FakeCells(1000), Cancel()
+    cells, cancel = FakeCells(1000), CancelToken()
     ledger = ledger_of(cells)
     reads = ledger.read_on(prompt(("a", 500)), cancel)
     next(reads)
@@ -136,7 +136,7 @@ def test_contents_are_saved_only_after_the_read_that_a_move_owes() -> None:
     restored = ledger_of(other)
     assert restored.restore(state, prompt(("b", 60)), frozenset("b"))
     assert other.tokens == cells.tokens == prompt(("b", 60)).tokens
-    assert restored.view.turns == (LedgerTurn("b", 60, pinned=True),)
+    assert restored.view.turns == (CachedTurn("b", 60, pinned=True),)
     assert not restored.changed
 
 
@@ -172,7 +172,7 @@ def test_a_disagreement_is_found() -> None:
 
 
 def test_reading_all_tells_whether_it_was_all() -> None:
-    ledger, stopped = ledger_of(FakeCells(1000)), Cancel()
+    ledger, stopped = ledger_of(FakeCells(1000)), CancelToken()
     stopped.set()
     assert not ledger.read_all(prompt(("a", 40)), stopped)
-    assert ledger.read_all(prompt(("a", 40)), Cancel())
+    assert ledger.read_all(prompt(("a", 40)), CancelToken())

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from support.llama_engines import GREEDY, TEXT, Talk, cells_of, divergence, engine_of, make_engine, next_scores, read_all
 
-from mistral_chat.engine.llama.cache import Cache
+from mistral_chat.engine.llama.context import Cache
 from mistral_chat.engine.rolling import RollingEngine
-from mistral_chat.generation import Cancel, Completion, Delta, Event, Prefill, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, Delta, Event, Prefill, PromptTurn, Sampling
 
 STOPS = int(os.environ.get("MISTRAL_CHAT_TEST_STOPS", "200"))
 """How many random stops are tried."""
@@ -31,7 +31,7 @@ def demo(demo_weights: Path) -> Iterator[RollingEngine]:
 
 def test_a_stop_ends_a_reply_within_one_token(tiny_weights: Callable[[str], Path]) -> None:
     with engine_of(tiny_weights("v7")) as engine:
-        cancel = Cancel()
+        cancel = CancelToken()
         after: list[Event] = []
         turn = PromptTurn(key="a", user="Tell me a long story about the sea.")
         for event in engine.reply(Talk(engine).history(turn), Sampling(temperature=0), cancel):
@@ -48,7 +48,7 @@ def test_a_stop_ends_a_reply_within_one_token(tiny_weights: Callable[[str], Path
 def test_a_stop_while_a_prompt_is_read_takes_a_blink(demo: RollingEngine) -> None:
     talk = Talk(demo)
     talk.say("Good morning.")
-    cancel = Cancel()
+    cancel = CancelToken()
     set_at = 0.0
 
     def stop() -> None:
@@ -77,7 +77,7 @@ def test_a_stop_while_a_prompt_is_read_takes_a_blink(demo: RollingEngine) -> Non
 
 def stop_somewhere(engine: RollingEngine, talk: Talk, rng: random.Random, text: str) -> None:
     """Send a message that is stopped at a random moment: before, at an event, after a time, or not at all."""
-    cancel = Cancel()
+    cancel = CancelToken()
     turn = PromptTurn(key=f"s{rng.random()}", user=text)
     way = rng.choice(("before", "event", "time", "abandon"))
     at = rng.randrange(1, 12)
@@ -115,7 +115,7 @@ class Twin:
         for name in ("cut", "splice", "clear"):
             monkeypatch.setattr(cells, name, self.noting(getattr(cells, name), getattr(twin, name)))
 
-    def note_read(self, tokens: Sequence[int], cancel: Cancel | None = None) -> None:
+    def note_read(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
         before = self.cells.end
         try:
             self.read(tokens, cancel)
@@ -159,7 +159,7 @@ def test_stops_at_random_moments_leave_nothing_wrong(
             if kind < 0.6:
                 stop_somewhere(engine, talk, rng, text)
             elif kind < 0.7:
-                cancel = Cancel()
+                cancel = CancelToken()
                 threading.Timer(rng.random() * 0.01, cancel.set).start()
                 for _ in engine.read_ahead(talk.history(), cancel):
                     """Stopped, or not."""
@@ -181,7 +181,7 @@ def test_the_turn_after_a_stop_is_that_of_an_engine_which_was_left_alone(tiny_we
             talks = [Talk(stopped, system="You are terse."), Talk(alone, system="You are terse.")]
             for talk in talks:
                 talk.say("Name three rivers.")
-            cancel = Cancel()
+            cancel = CancelToken()
             for number, _ in enumerate(stopped.reply(talks[0].history(PromptTurn(key="x", user=TEXT)), GREEDY, cancel)):
                 if number == steps:
                     cancel.set()
@@ -192,11 +192,11 @@ def test_the_turn_after_a_stop_is_that_of_an_engine_which_was_left_alone(tiny_we
 def test_reading_ahead_is_stopped_by_its_flag(demo: RollingEngine) -> None:
     talk = Talk(demo)
     talk.turns = [PromptTurn(key="r", user=TEXT * 4, reply="Yes.")]
-    cancel = Cancel()
+    cancel = CancelToken()
     threading.Timer(0.2, cancel.set).start()
     steps = list(demo.read_ahead(talk.history(), cancel))
     assert steps[-1].done < steps[-1].total
     assert cells_of(demo).end == len(demo.held.tokens)
     talk.turns = [PromptTurn(key="r", user=TEXT, reply="Yes.")]
-    read_all(demo.read_ahead(talk.history(), Cancel()))
+    read_all(demo.read_ahead(talk.history(), CancelToken()))
     assert [turn.key for turn in demo.held.turns] == ["r"]

@@ -13,7 +13,7 @@ from support.llama_engines import Talk, engine_of, make_engine
 
 from mistral_chat.engine import hardware
 from mistral_chat.errors import EngineLoadFailed, NotEnoughMemory, UsageError
-from mistral_chat.generation import Cancel, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, PromptTurn, Sampling
 
 
 def test_a_model_says_what_it_is_once_it_is_loaded(tiny_weights: Callable[[str], Path]) -> None:
@@ -107,7 +107,7 @@ def test_nothing_reaches_the_terminal_and_its_files_stay_as_they_are(
 
     settings, context = EngineSettings(threads=1), ContextSettings(size=256)
     engine = open_engine(tiny_weights("v7"), name="x", settings=settings, context=context, on_progress=look)
-    cancel = Cancel()
+    cancel = CancelToken()
     for _ in engine.reply(Talk(engine).history(PromptTurn(key="a", user="Hello.")), Sampling(max_tokens=8), cancel):
         cancel.set()
     engine.close()
@@ -133,7 +133,7 @@ def test_the_log_holds_nothing_that_was_said(
         talk = Talk(engine, system="Keep the xylophone secret.", conversation="c")
         for number in range(8):
             talk.say(f"Where is the zeppelin number {number}? Ask the quagmire.")
-        cancel = Cancel()
+        cancel = CancelToken()
         for _ in engine.reply(talk.history(PromptTurn(key="a", user="The zeppelin again.")), Sampling(), cancel):
             cancel.set()
     assert caplog.records, "llama.cpp's log is lost"

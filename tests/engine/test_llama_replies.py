@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from support.llama_engines import TEXT, Talk, cells_of, engine_of, model_of
 
-from mistral_chat.engine.llama.cache import Cache
+from mistral_chat.engine.llama.context import Cache
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.errors import EngineLoadFailed, MessageTooLong, UsageError
-from mistral_chat.generation import Cancel, Completion, Delta, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, Delta, PromptTurn, Sampling
 
 
 def script(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch, tokens: list[int]) -> None:
@@ -24,7 +24,7 @@ def script(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch, tokens: list[
 
 
 def deltas(engine: RollingEngine, talk: Talk) -> tuple[list[str], Completion]:
-    events = list(engine.reply(talk.history(PromptTurn(key="x", user="Say it.")), Sampling(temperature=0), Cancel()))
+    events = list(engine.reply(talk.history(PromptTurn(key="x", user="Say it.")), Sampling(temperature=0), CancelToken()))
     done = events[-1]
     assert isinstance(done, Completion)
     return [event.text for event in events if isinstance(event, Delta)], done

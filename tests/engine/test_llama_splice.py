@@ -10,7 +10,7 @@ import llama_cpp
 import pytest
 from support.llama_engines import TEXT, cells_of, divergence, make_engine, model_of, next_scores
 
-from mistral_chat.engine.llama.cache import SCRATCH, Cache
+from mistral_chat.engine.llama.context import SCRATCH, Cache
 
 
 @pytest.fixture(scope="module", params=["f16", "q8_0"])

@@ -17,12 +17,12 @@ import pytest
 from support import ask_hostile_state
 from support.llama_engines import TEXT, Talk, cells_of, divergence, engine_of, make_engine, model_of, next_scores, read_all
 
-from mistral_chat.engine.cells import Aborted
-from mistral_chat.engine.llama import cache
-from mistral_chat.engine.llama.cache import MAIN, Cache
+from mistral_chat.engine.kv_cache import Aborted
+from mistral_chat.engine.llama import context as cache
+from mistral_chat.engine.llama.context import MAIN, Cache
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
-from mistral_chat.generation import Cancel
+from mistral_chat.generation import CancelToken
 
 NOISE = 0.01
 """Two ways of computing the same thing differ by this many nats at most: rounding, not another meaning."""
@@ -98,13 +98,13 @@ def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_weights: Path, tmp_
         for question in ("Where do gulls sleep when it storms?", "What do sailors eat?", "Name a knot, please."):
             talk.say(question)
         del talk.turns[1]
-        read_all(engine.read_ahead(talk.history(), Cancel()))
+        read_all(engine.read_ahead(talk.history(), CancelToken()))
         assert cells_of(engine).moved, "the case that this test is about"
         engine.rest()
         expected = next_scores(cells_of(engine), [400, 401])
         held = engine.held
     with engine_of(demo_weights, size=512, snapshots=SnapshotFolder(tmp_path / "kv", budget=2**30)) as engine:
-        read_all(engine.read_ahead(talk.history(), Cancel()))
+        read_all(engine.read_ahead(talk.history(), CancelToken()))
         assert engine.held == held
         assert divergence(expected, next_scores(cells_of(engine), [400, 401])) < NOISE
 
@@ -117,7 +117,7 @@ def test_a_stop_cannot_strike_while_keys_are_moved(
     strike = AbortAfter(nodes)
     monkeypatch.setattr(cache, "_string_length", lambda: strike.callback)
     with pytest.raises(Aborted):
-        cells.read(tokens[100:], Cancel())
+        cells.read(tokens[100:], CancelToken())
     assert cells.end == len(left) + 1, "the one token that settles the move was read, and no more"
     monkeypatch.undo()
     cells.read(tokens[101:])
@@ -129,7 +129,7 @@ def test_the_trap_is_real(cells: Cache, tokens: list[int], undisturbed: list[flo
     strike = AbortAfter(15)
     monkeypatch.setattr(cache, "_string_length", lambda: strike.callback)
     with pytest.raises(Aborted):
-        cells._decode(tokens[100:], cells.end, MAIN, Cancel())
+        cells._decode(tokens[100:], cells.end, MAIN, CancelToken())
     monkeypatch.undo()
     cells.read(tokens[100:])
     assert divergence(undisturbed, cells.logits()) > NOISE, "llama.cpp stops moves safely now: the guard in read() can go"
@@ -139,7 +139,7 @@ def test_a_flag_that_is_set_before_a_move_is_settled_stops_the_rest(
     cells: Cache, tokens: list[int], undisturbed: list[float]
 ) -> None:
     left = cut_cells(cells, tokens)
-    cancel = Cancel()
+    cancel = CancelToken()
     cancel.set()
     with pytest.raises(Aborted):
         cells.read(tokens[100:], cancel)
@@ -156,7 +156,7 @@ def test_the_abort_callback_is_strlen_itself() -> None:
 
 def test_a_stop_works_while_another_thread_keeps_python_busy(cells: Cache, tokens: list[int]) -> None:
     stop = threading.Event()
-    cancel = Cancel()
+    cancel = CancelToken()
 
     def compute() -> None:
         while not stop.is_set():

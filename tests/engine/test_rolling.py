@@ -22,7 +22,7 @@ from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.engine.window import SHORTEST_TAIL, take
 from mistral_chat.errors import EngineFailed, MessageTooLong
-from mistral_chat.generation import Cancel, Completion, ContextShift, Delta, Event, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, ContextShift, Delta, Event, PromptTurn, Sampling
 
 
 class Chatting(RuleBasedStateMachine):
@@ -141,7 +141,7 @@ class Chatting(RuleBasedStateMachine):
         before = self.engine.ledger if self.steady else None
         tokens = self.cells.tokens if self.steady else None
         with pytest.raises(MessageTooLong) as caught:
-            list(self.engine.reply(self.here.history(said.turn.key), Sampling(), Cancel()))
+            list(self.engine.reply(self.here.history(said.turn.key), Sampling(), CancelToken()))
         assert caught.value.window == self.cells.size
         assert caught.value.tokens > caught.value.available >= 0
         self.here.path.pop()
@@ -205,11 +205,11 @@ class Chatting(RuleBasedStateMachine):
         self.here.path.append(Said(PromptTurn(key=f"{self.here.name}{self.keys}", user=text)))
         return self.here.path[-1]
 
-    def _arm(self, fate: Fate) -> Cancel:
-        cancel = Cancel()
+    def _arm(self, fate: Fate) -> CancelToken:
+        cancel = CancelToken()
         reads = fate.cancel_at_read
 
-        def before_read(armed: Cancel | None) -> None:
+        def before_read(armed: CancelToken | None) -> None:
             nonlocal reads
             if reads is not None and armed is cancel:
                 reads -= 1

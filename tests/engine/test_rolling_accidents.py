@@ -14,7 +14,7 @@ from support.words_format import BYTES, FIRST_WORD, FORMATS
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.errors import EngineFailed
-from mistral_chat.generation import Cancel, ContextShift, Delta, History, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, ContextShift, Delta, History, PromptTurn, Sampling
 
 A = FIRST_WORD
 
@@ -30,7 +30,7 @@ def history(*turns: PromptTurn, draft: str = "") -> History:
 def answer(engine: RollingEngine, cells: FakeCells, *turns: PromptTurn, tokens: int = 5) -> tuple[PromptTurn, ...]:
     """Answer the last of `turns` with `tokens` tokens; the turns with the reply."""
     cells.script.extend([A] * tokens)
-    text = examine(engine.reply(history(*turns), Sampling(), Cancel())).completion.text
+    text = examine(engine.reply(history(*turns), Sampling(), CancelToken())).completion.text
     return (*turns[:-1], PromptTurn(key=turns[-1].key, user=turns[-1].user, reply=text))
 
 
@@ -42,7 +42,7 @@ def test_a_reply_that_fills_the_window_goes_on_without_the_oldest_turns(shape: s
     for key in "abc":
         turns = answer(engine, cells, *turns, turn(key))
     cells.script.extend([A] * 260)
-    outcome = examine(engine.reply(history(*turns, turn("long")), Sampling(), Cancel()))
+    outcome = examine(engine.reply(history(*turns, turn("long")), Sampling(), CancelToken()))
     kinds = [type(event) for event in outcome.events]
     assert ContextShift in kinds[kinds.index(Delta) :]
     assert outcome.completion.finish_reason == "stop"
@@ -54,7 +54,7 @@ def test_a_reply_that_fills_the_window_goes_on_without_the_oldest_turns(shape: s
 def test_a_reply_that_fills_the_window_alone_ends_there() -> None:
     cells = FakeCells(200)
     cells.script.extend([A] * 400)
-    outcome = examine(weightless_engine(cells).reply(history(turn("long")), Sampling(), Cancel()))
+    outcome = examine(weightless_engine(cells).reply(history(turn("long")), Sampling(), CancelToken()))
     assert outcome.completion.finish_reason == "length"
     assert cells.end == 200
 
@@ -67,7 +67,7 @@ def test_a_stop_while_the_oldest_turns_leave_in_the_middle_of_a_reply_is_honoure
     for key in "abc":
         turns = answer(engine, cells, *turns, turn(key))
     cells.script.extend([A] * 260)
-    cancel = Cancel()
+    cancel = CancelToken()
     events = []
     for event in engine.reply(history(*turns, turn("long")), Sampling(), cancel):
         events.append(event)
@@ -83,7 +83,7 @@ def test_a_failure_after_the_reply_leaves_the_reply_whole() -> None:
     cells = FakeCells(400)
     engine = weightless_engine(cells)
     cells.script.extend([A] * 3)
-    events = engine.reply(history(turn("one")), Sampling(), Cancel())
+    events = engine.reply(history(turn("one")), Sampling(), CancelToken())
     found = [next(events)]
     while not isinstance(found[-1], Delta) or len([each for each in found if isinstance(each, Delta)]) < 3:
         found.append(next(events))
@@ -101,7 +101,7 @@ def test_a_stopped_reply_makes_room_for_the_next_turn_though_nobody_is_told() ->
     for key in "abc":
         turns = answer(engine, cells, *turns, turn(key))
     cells.script.extend([A] * 300)
-    cancel = Cancel()
+    cancel = CancelToken()
     written = 0
     for event in engine.reply(history(*turns, turn("long")), Sampling(), cancel):
         written += isinstance(event, Delta)
@@ -126,7 +126,7 @@ def test_a_failure_while_reading_ahead_drops_everything(spoil: Callable[[FakeCel
     turns = answer(engine, cells, *turns, turn("b", 40))
     spoil(cells)
     with pytest.raises(EngineFailed):
-        list(engine.read_ahead(history(turns[1], draft="a new draft that is long enough to be read"), Cancel()))
+        list(engine.read_ahead(history(turns[1], draft="a new draft that is long enough to be read"), CancelToken()))
     assert engine.ledger.used == 0
     assert cells.end == 0
 
@@ -139,7 +139,7 @@ def test_nothing_leaves_for_a_draft() -> None:
         turns = answer(engine, cells, *turns, turn(key))
     before = engine.ledger
     for length in (220, 1000):
-        assert list(engine.read_ahead(history(*turns, draft="a" * length), Cancel())) == []
+        assert list(engine.read_ahead(history(*turns, draft="a" * length), CancelToken())) == []
         assert engine.ledger == before
 
 
@@ -147,8 +147,8 @@ def test_a_draft_is_read_before_it_is_sent() -> None:
     cells = FakeCells(400)
     engine = weightless_engine(cells)
     turns = answer(engine, cells, turn("a"))
-    list(engine.read_ahead(history(*turns, draft="a" * 100), Cancel()))
-    sent = examine(engine.reply(history(*turns, turn("b", 110)), Sampling(), Cancel()))
+    list(engine.read_ahead(history(*turns, draft="a" * 100), CancelToken()))
+    sent = examine(engine.reply(history(*turns, turn("b", 110)), Sampling(), CancelToken()))
     assert sent.read < 30
 
 
@@ -157,7 +157,7 @@ def test_a_state_that_cannot_be_saved_costs_the_state_alone(tmp_path: Path) -> N
     engine = weightless_engine(cells, snapshots=SnapshotFolder(tmp_path, budget=10_000))
     turns = answer(engine, cells, turn("a", 40))
     turns = answer(engine, cells, *turns, turn("b", 40))
-    list(engine.read_ahead(history(turns[1]), Cancel()))
+    list(engine.read_ahead(history(turns[1]), CancelToken()))
     cells.moved = True
     cells.fail = {"read": 0}
     engine.rest()
@@ -173,9 +173,9 @@ def test_half_a_character_is_not_the_beginning_of_the_next_answer() -> None:
     cells.script.append(BYTES + 0xF0)
     cells.fail = {"read": 1}
     with pytest.raises(EngineFailed):
-        engine.aside(history(turn("title", 3)), Sampling(), Cancel())
+        engine.aside(history(turn("title", 3)), Sampling(), CancelToken())
     cells.script.extend([A] * 3)
-    assert engine.aside(history(turn("title", 3)), Sampling(), Cancel()) == "aaa"
+    assert engine.aside(history(turn("title", 3)), Sampling(), CancelToken()) == "aaa"
     assert engine.ledger.used == 0
 
 
@@ -186,7 +186,7 @@ def test_reopening_reads_nothing_again(tmp_path: Path) -> None:
     engine.close()
     cells = FakeCells(400)
     engine = weightless_engine(cells, snapshots=SnapshotFolder(tmp_path, budget=10_000))
-    assert list(engine.read_ahead(history(*turns), Cancel())) == []
+    assert list(engine.read_ahead(history(*turns), CancelToken())) == []
     assert cells.tokens_read == 0
     assert keys(engine.ledger) == ["a"]
     engine.close()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from support.stores import assert_index_is_true, chat, open_store
 
 if TYPE_CHECKING:
-    from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.store.records import StoredTurn
+    from mistral_chat.store.store import ConversationStore
 
 KILLS = int(os.environ.get("MISTRAL_CHAT_KILLS", "20"))
 SUPPORT = Path(__file__).parents[1] / "support"

@@ -22,7 +22,7 @@ from mistral_chat.store.salvage import salvage_pages
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
 
 PAGE = 4096
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
 
 SECRETS = ["quetzalcoatl", "xylographie", "wombatique", "Nachtigallenzwiebel", "zirkonium", "vermillon", "玻璃心"]
 """Words of the doomed conversation: user, reply, title, draft, tag, system prompt, and one without spaces."""

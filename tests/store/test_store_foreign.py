@@ -17,12 +17,12 @@ from mistral_chat.store.importing import conversations_in
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mistral_chat.export.tree import ConversationTree
+    from mistral_chat.export.tree import ExportedConversation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def said(tree: ConversationTree) -> list[tuple[str, str]]:
+def said(tree: ExportedConversation) -> list[tuple[str, str]]:
     return [(turn.turn.user, turn.turn.reply) for turn in tree.path]
 
 
@@ -50,7 +50,7 @@ def chatgpt(*nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
     } | more
 
 
-def read(tmp_path: Path, value: object) -> list[ConversationTree]:
+def read(tmp_path: Path, value: object) -> list[ExportedConversation]:
     path = tmp_path / "conversations.json"
     path.write_text(json.dumps(value), encoding="utf-8")
     return conversations_in([path], now=NOW)

@@ -13,7 +13,7 @@ from mistral_chat.store.search import match_expression
 from mistral_chat.store.snippet import fold
 
 if TYPE_CHECKING:
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
 
 HOSTILE = [
     '"', '""', '"""', "*", "**", "a AND", "AND", "OR", "NOT", "NEAR(", "NEAR(a b, 2)", "(", ")", "foo:bar", "user:x", "-x",

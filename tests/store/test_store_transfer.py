@@ -21,19 +21,19 @@ from mistral_chat.store.text import first_line, one_line, storable, tag_name
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mistral_chat.export.tree import ConversationTree
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.export.tree import ExportedConversation
+    from mistral_chat.store.store import ConversationStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def as_json(trees: list[ConversationTree]) -> str:
+def as_json(trees: list[ExportedConversation]) -> str:
     return "".join(json_lines(trees, exported=NOW))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(st.lists(conversation_trees(), max_size=3, unique_by=lambda tree: tree.key))
-def test_everything_survives_export_and_import_into_an_empty_store(trees: list[ConversationTree]) -> None:
+def test_everything_survives_export_and_import_into_an_empty_store(trees: list[ExportedConversation]) -> None:
     first, second = open_store(None), open_store(None)
     first.add_trees(trees)
     exported = list(first.read_trees())
@@ -54,7 +54,7 @@ def test_everything_survives_export_and_import_into_an_empty_store(trees: list[C
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(conversation_trees())
-def test_markdown_keeps_the_current_path_word_for_word(tree: ConversationTree) -> None:
+def test_markdown_keeps_the_current_path_word_for_word(tree: ExportedConversation) -> None:
     """All but a reply that is empty and never ended, which leaves nothing to write down."""
     store = open_store(None)
     (key,) = store.add_trees([tree]).conversations

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.stores import Clock, assert_index_is_true, open_store
 
 if TYPE_CHECKING:
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
 
 WORDS = st.text(st.sampled_from("abc é日👍 \x00\ud800\n"), max_size=12)
 

@@ -13,7 +13,7 @@ from mistral_chat.generation import Sampling
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
 
 USAGE = Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=3, time_to_first_token=0.25, tokens_per_second=12.5)
 

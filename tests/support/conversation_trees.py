@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mistral_chat.conversation import Turn, Usage
-from mistral_chat.export.tree import ConversationTree, TreeTurn
+from mistral_chat.export.tree import ExportedConversation, TreeTurn
 from mistral_chat.generation import Sampling
 
 texts = st.text(st.one_of(st.characters(), st.sampled_from("\x00\r\n\t #-<!:\\\ud800\u202e")), max_size=80)
@@ -52,7 +52,7 @@ turns = st.builds(
 
 
 @st.composite
-def conversation_trees(draw: st.DrawFn, /, **fixed: Any) -> ConversationTree:
+def conversation_trees(draw: st.DrawFn, /, **fixed: Any) -> ExportedConversation:
     """A conversation with up to eight turns that hang on one another in any way."""
     names = draw(st.lists(keys, max_size=8, unique=True))
     parents = [draw(st.sampled_from([None, *names[:place]])) for place in range(len(names))]
@@ -76,4 +76,4 @@ def conversation_trees(draw: st.DrawFn, /, **fixed: Any) -> ConversationTree:
         "turns": tuple(made),
         "current": draw(st.sampled_from(names)) if names else None,
     }
-    return ConversationTree(**(fields | fixed))
+    return ExportedConversation(**(fields | fixed))

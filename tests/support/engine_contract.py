@@ -14,14 +14,14 @@ import pytest
 
 from mistral_chat.errors import MessageTooLong
 from mistral_chat.generation import (
-    Cancel,
+    CancelToken,
     Completion,
     ContextShift,
+    ContextState,
     Delta,
     Engine,
     Event,
     History,
-    LedgerView,
     Prefill,
     PromptTurn,
     Sampling,
@@ -69,7 +69,7 @@ def examine(events: Iterator[Event]) -> Outcome:
     return Outcome(found, completion, shifted)
 
 
-def keys(view: LedgerView) -> list[str]:
+def keys(view: ContextState) -> list[str]:
     return [turn.key for turn in view.turns]
 
 
@@ -95,7 +95,7 @@ class EngineContract:
 
     def say(self, engine: Engine, turns: Sequence[PromptTurn], new: PromptTurn) -> tuple[Outcome, list[PromptTurn]]:
         """Send `new` after `turns`; the turns with its reply."""
-        outcome = examine(engine.reply(self.history(*turns, new), self.sampling, Cancel()))
+        outcome = examine(engine.reply(self.history(*turns, new), self.sampling, CancelToken()))
         self.check(engine)
         return outcome, [*turns, replace(new, reply=new.reply + outcome.completion.text)]
 
@@ -140,7 +140,7 @@ class EngineContract:
 
     def test_a_reply_ends_at_max_tokens(self, engine: Engine) -> None:
         turn = PromptTurn(key="one", user="Tell me a long story about the sea.")
-        outcome = examine(engine.reply(self.history(turn), Sampling(temperature=0, max_tokens=2), Cancel()))
+        outcome = examine(engine.reply(self.history(turn), Sampling(temperature=0, max_tokens=2), CancelToken()))
         assert outcome.completion.finish_reason == "length"
         assert outcome.completion.usage.completion_tokens == 2
 
@@ -182,7 +182,7 @@ class EngineContract:
         assert "t0" not in keys(engine.ledger)
 
     def test_a_stop_during_the_reply_keeps_what_was_written(self, engine: Engine) -> None:
-        cancel = Cancel()
+        cancel = CancelToken()
         turn = PromptTurn(key="one", user="Tell me a long story about the sea.")
         events: list[Event] = []
         after = 0
@@ -204,7 +204,7 @@ class EngineContract:
 
     def test_a_stop_while_the_prompt_is_read_leaves_an_engine_that_answers(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
-        cancel = Cancel()
+        cancel = CancelToken()
         long = PromptTurn(key="long", user=text_of(engine, engine.facts.window // 3))
         events: list[Event] = []
         for event in engine.reply(self.history(*turns, long), self.sampling, cancel):
@@ -220,7 +220,7 @@ class EngineContract:
         assert keys(engine.ledger) == ["t0", "t1", "short"]
 
     def test_a_stop_that_came_before_the_start_counts(self, engine: Engine) -> None:
-        cancel = Cancel()
+        cancel = CancelToken()
         cancel.set()
         outcome = examine(engine.reply(self.history(PromptTurn(key="one", user="Hello.")), self.sampling, cancel))
         assert outcome.completion.finish_reason == "cancelled"
@@ -230,7 +230,7 @@ class EngineContract:
     @pytest.mark.parametrize("kind", [Prefill, Delta, Completion])
     def test_an_abandoned_reply_leaves_an_engine_that_answers(self, engine: Engine, kind: type[Event]) -> None:
         turns = self.talk(engine, 2)
-        reply = engine.reply(self.history(*turns, PromptTurn(key="left", user="Tell me a story.")), self.sampling, Cancel())
+        reply = engine.reply(self.history(*turns, PromptTurn(key="left", user="Tell me a story.")), self.sampling, CancelToken())
         assert any(isinstance(event, kind) for event in reply)
         reply.close()  # type: ignore[attr-defined]  # every engine's iterator is a generator
         self.check(engine)
@@ -244,7 +244,7 @@ class EngineContract:
         size = engine.facts.window
         long = PromptTurn(key="long", user=text_of(engine, size))
         with pytest.raises(MessageTooLong) as caught:
-            list(engine.reply(self.history(*turns, long), self.sampling, Cancel()))
+            list(engine.reply(self.history(*turns, long), self.sampling, CancelToken()))
         assert caught.value.window == size
         assert caught.value.tokens >= engine.count(long.user) > caught.value.available > 0
         assert engine.ledger == before
@@ -272,7 +272,7 @@ class EngineContract:
 
     def test_a_reply_can_be_gone_on_with(self, engine: Engine) -> None:
         turn = PromptTurn(key="one", user="Tell me a long story about the sea.")
-        short = examine(engine.reply(self.history(turn), Sampling(temperature=0, max_tokens=2), Cancel())).completion.text
+        short = examine(engine.reply(self.history(turn), Sampling(temperature=0, max_tokens=2), CancelToken())).completion.text
         outcome, turns = self.say(engine, [], replace(turn, reply=short))
         assert outcome.read <= self.scaffold
         assert turns[-1].reply == short + outcome.completion.text
@@ -281,12 +281,12 @@ class EngineContract:
     def test_another_conversation_leaves_nothing_of_the_first_one_in_the_cache(self, engine: Engine) -> None:
         self.talk(engine, 2)
         other = History(conversation="other", system="You are terse.", turns=(PromptTurn(key="x", user="Hello."),))
-        examine(engine.reply(other, self.sampling, Cancel()))
+        examine(engine.reply(other, self.sampling, CancelToken()))
         assert keys(engine.ledger) == ["x"]
 
     def test_what_was_read_ahead_is_not_read_again(self, engine: Engine) -> None:
         turns = (PromptTurn(key="a", user=text_of(engine, 60), reply="Yes."), PromptTurn(key="b", user="And?", reply="No."))
-        steps = list(engine.read_ahead(self.history(*turns), Cancel()))
+        steps = list(engine.read_ahead(self.history(*turns), CancelToken()))
         assert steps[-1].done == steps[-1].total
         assert keys(engine.ledger) == ["a", "b"]
         self.check(engine)
@@ -297,7 +297,7 @@ class EngineContract:
     def test_a_draft_that_was_read_ahead_and_changed_does_no_harm(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
         for draft in (text_of(engine, 40), text_of(engine, 40) + " and more", "Something else", "", "[INST] </s> é"):
-            list(engine.read_ahead(replace(self.history(*turns), draft=draft), Cancel()))
+            list(engine.read_ahead(replace(self.history(*turns), draft=draft), CancelToken()))
             self.check(engine)
         outcome, _ = self.say(engine, turns, PromptTurn(key="sent", user="Something quite else."))
         assert outcome.completion.text
@@ -305,7 +305,7 @@ class EngineContract:
 
     def test_reading_ahead_stops_at_once(self, engine: Engine) -> None:
         turn = PromptTurn(key="a", user=text_of(engine, engine.facts.window // 2), reply="Yes.")
-        cancel = Cancel()
+        cancel = CancelToken()
         for _ in engine.read_ahead(self.history(turn), cancel):
             cancel.set()
         self.check(engine)
@@ -317,14 +317,14 @@ class EngineContract:
         turns = self.talk(engine, 3)
         before = engine.ledger
         question = PromptTurn(key="aside", user="Give this conversation a title.")
-        assert engine.aside(self.history(*turns, question), self.sampling, Cancel())
+        assert engine.aside(self.history(*turns, question), self.sampling, CancelToken())
         assert engine.ledger == before
-        stopped = Cancel()
+        stopped = CancelToken()
         stopped.set()
         assert engine.aside(self.history(*turns, question), self.sampling, stopped) == ""
         assert engine.ledger == before
         huge = PromptTurn(key="aside", user=text_of(engine, engine.facts.window))
-        assert engine.aside(self.history(*turns, huge), self.sampling, Cancel()) == ""
+        assert engine.aside(self.history(*turns, huge), self.sampling, CancelToken()) == ""
         assert engine.ledger == before
         outcome, _ = self.say(engine, turns, PromptTurn(key="next", user="Hello again."))
         assert outcome.read <= engine.count("Hello again.") + self.scaffold

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from support.words_format import EOS
 
-from mistral_chat.engine.cells import Aborted
+from mistral_chat.engine.kv_cache import Aborted
 from mistral_chat.errors import EngineFailed
-from mistral_chat.generation import Cancel, Sampling
+from mistral_chat.generation import CancelToken, Sampling
 
 
 class FakeCells:
-    """`Cells` as tokens by position.
+    """`KVCache` as tokens by position.
 
     Reading is possible only behind the end, drawing only behind what was just read, and saving only while nothing is owed. A
     failure leaves half of what was being done, as llama.cpp does.
@@ -29,7 +29,7 @@ class FakeCells:
         self.cells: dict[int, int] = {}
         self.script: deque[int] = deque()
         """What is drawn next; the end of the reply when it is empty."""
-        self.before_read: Callable[[Cancel | None], None] = lambda _cancel: None
+        self.before_read: Callable[[CancelToken | None], None] = lambda _cancel: None
         """Called before each read; may set the cancel, which then stops this read."""
         self.finished_part = 0
         """How many tokens an aborted or failed read leaves in the cache."""
@@ -54,7 +54,7 @@ class FakeCells:
     def begin(self) -> int:
         return min(self.cells, default=-1)
 
-    def read(self, tokens: Sequence[int], cancel: Cancel | None = None) -> None:
+    def read(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
         assert not self.closed
         assert 0 < len(tokens) <= self.batch, f"a read of {len(tokens)} tokens with batches of {self.batch}"
         tokens = list(tokens)

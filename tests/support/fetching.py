@@ -8,16 +8,16 @@ import pytest
 from support.hub_server import HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC
 
-from mistral_chat.errors import WeightsError
-from mistral_chat.weights.keeping import pull
-from mistral_chat.weights.library import Library
-from mistral_chat.weights.patience import Patience
+from mistral_chat.errors import ModelError
+from mistral_chat.models.library import Library
+from mistral_chat.models.operations import pull
+from mistral_chat.models.retry import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from mistral_chat.weights.progress import Progress
+    from mistral_chat.models.progress import Progress
 
 SIZE = 3_000_000
 """Bytes of the file."""
@@ -31,9 +31,9 @@ def fetch(library: Library, spec: str = SPEC, patience: Patience = QUICK) -> lis
     return list(pull(library, spec, patience=patience))
 
 
-def failure(library: Library, spec: str = SPEC, patience: Patience = QUICK) -> WeightsError:
+def failure(library: Library, spec: str = SPEC, patience: Patience = QUICK) -> ModelError:
     """The error in which the download ends."""
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(ModelError) as caught:
         fetch(library, spec, patience)
     return caught.value
 

@@ -14,12 +14,13 @@ from textual.binding import Binding
 from textual.widgets import Input
 
 from mistral_chat.config import Persona, Settings
-from mistral_chat.config.entries import EntryField
-from mistral_chat.config.layers import Configuration
-from mistral_chat.config.reference import Entry, entries
+from mistral_chat.config.configuration import Configuration
+from mistral_chat.config.docs import Entry, entries
+from mistral_chat.config.named_entries import EntryField
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import InvalidText
 from mistral_chat.generation import Prompt, PromptPart, PromptPiece
+from mistral_chat.text import clean
 from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.markdown import Code
 from mistral_chat.ui.meter import WindowParts
@@ -46,7 +47,6 @@ from mistral_chat.ui.screens.turn import TurnScreen
 from mistral_chat.ui.screens.weights import WeightsScreen
 from mistral_chat.ui.shelf import Arrival
 from mistral_chat.ui.shown import ShownTurn
-from mistral_chat.ui.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

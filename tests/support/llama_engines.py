@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.config import ContextSettings, EngineSettings
-from mistral_chat.engine.llama.cache import Cache
+from mistral_chat.engine.llama.context import Cache
 from mistral_chat.engine.llama.engine import open_engine
 from mistral_chat.engine.llama.model import Model
-from mistral_chat.generation import Cancel, Completion, ContextShift, Event, History, Prefill, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, ContextShift, Event, History, Prefill, PromptTurn, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,12 +90,12 @@ class Talk:
     def history(self, *more: PromptTurn) -> History:
         return History(conversation=self.conversation, system=self.system, turns=(*self.turns, *more))
 
-    def say(self, text: str, *, key: str = "", cancel: Cancel | None = None, sampling: Sampling | None = None) -> Completion:
+    def say(self, text: str, *, key: str = "", cancel: CancelToken | None = None, sampling: Sampling | None = None) -> Completion:
         """Send `text`, and keep it with its reply."""
         turn = PromptTurn(key=key or f"t{self.said}", user=text)
         self.said += 1
         completion = None
-        for event in self.engine.reply(self.history(turn), sampling or self.sampling, cancel or Cancel()):
+        for event in self.engine.reply(self.history(turn), sampling or self.sampling, cancel or CancelToken()):
             if isinstance(event, Completion):
                 completion = event
             self.note(event)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_chat.conversation import Turn, Usage
-from mistral_chat.export.tree import ConversationTree, TreeTurn
-from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.export.tree import ExportedConversation, TreeTurn
 from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def vocabulary(size: int = 20_000) -> list[str]:
     return list(words)
 
 
-def trees(conversations: int, messages: int, *, seed: int = 1) -> Iterator[ConversationTree]:
+def trees(conversations: int, messages: int, *, seed: int = 1) -> Iterator[ExportedConversation]:
     """As many conversations, with as many messages between them; one in ten regenerates a reply."""
     chance = random.Random(seed)
     words = vocabulary()
@@ -64,7 +64,7 @@ def trees(conversations: int, messages: int, *, seed: int = 1) -> Iterator[Conve
                     turn=Turn(user=text(5, 40), reply=text(20, 150), finish_reason="stop", model="made-up", usage=usage),
                 )
             )
-        yield ConversationTree(
+        yield ExportedConversation(
             key=f"{chance.getrandbits(64):016x}",
             title=text(3, 7),
             title_by=chance.choice(("model", "person", "first_line")),

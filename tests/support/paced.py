@@ -22,9 +22,9 @@ from mistral_chat.generation import Completion
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mistral_chat.engine.runner import LoadProgress
-    from mistral_chat.generation import Cancel, Event, History, Sampling
-    from mistral_chat.weights.library import Weights
+    from mistral_chat.engine.thread import LoadProgress
+    from mistral_chat.generation import CancelToken, Event, History, Sampling
+    from mistral_chat.models.library import ModelFile
 
 END = "Zanzibar"
 """The last word of every answer."""
@@ -72,7 +72,7 @@ def answer(text: str) -> str:
 class PacedEngine(EchoEngine):
     """Writes down when each answer ended, on the clock that other processes see too."""
 
-    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+    def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         for event in super().reply(history, sampling, cancel):
             if isinstance(event, Completion) and (note := os.environ.get(ENDED)):
                 Path(note).write_text(f"{time.monotonic()} {event.usage.completion_tokens}", encoding="ascii")
@@ -82,7 +82,7 @@ class PacedEngine(EchoEngine):
 def run() -> None:
     """Run the program."""
 
-    def load(program: Program, _weights: Weights, _format: str | None, _progress: LoadProgress) -> PacedEngine:
+    def load(program: Program, _weights: ModelFile, _format: str | None, _progress: LoadProgress) -> PacedEngine:
         speed = float(os.environ.get(SPEED, "50"))
         return PacedEngine(answer, window=program.settings.context.size, tokens_per_second=speed)
 

@@ -13,14 +13,14 @@ from mistral_chat.engine.echo import EchoEngine, say_again
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mistral_chat.engine.runner import LoadProgress
-    from mistral_chat.weights.library import Weights
+    from mistral_chat.engine.thread import LoadProgress
+    from mistral_chat.models.library import ModelFile
 
 
 def echo_program(answer: Callable[[str], str] = say_again, **fields: Any) -> Program:
     """A program whose every model answers with `answer`, as `EchoEngine` does."""
 
-    def load(program: Program, _weights: Weights, _prompt_format: str | None, _on_progress: LoadProgress) -> EchoEngine:
+    def load(program: Program, _weights: ModelFile, _prompt_format: str | None, _on_progress: LoadProgress) -> EchoEngine:
         return EchoEngine(answer, window=program.settings.context.size, reserve=program.settings.context.reserve)
 
     return Program(load=load, **fields)

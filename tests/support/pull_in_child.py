@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from mistral_chat.errors import MistralChatError
-from mistral_chat.weights.catalog import Catalog
-from mistral_chat.weights.keeping import pull
-from mistral_chat.weights.library import Library
-from mistral_chat.weights.patience import Patience
+from mistral_chat.models.catalog import Catalog
+from mistral_chat.models.library import Library
+from mistral_chat.models.operations import pull
+from mistral_chat.models.retry import Patience
 
 
 def main() -> int:

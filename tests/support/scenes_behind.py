@@ -9,7 +9,7 @@ from support.scenes import Scene, press, see, write
 from support.screens import Stage, until
 
 from mistral_chat.config import Settings
-from mistral_chat.config.layers import Configuration
+from mistral_chat.config.configuration import Configuration
 from mistral_chat.config.reader import read_settings
 from mistral_chat.ui.screens.settings import SettingsScreen
 

@@ -10,7 +10,7 @@ from support.screens import Stage, until
 from support.shelves import GB, StillShelf, here, usual_stock
 
 from mistral_chat.config import Settings
-from mistral_chat.errors import DownloadFailed, WeightsNotFound
+from mistral_chat.errors import DownloadFailed, ModelNotFound
 from mistral_chat.ui.screens.weights import WeightsScreen
 from mistral_chat.ui.shelf import Arrival, Stock
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.errors import MistralChatError
 
-_ABSENT: Final = WeightsNotFound("mistral-7b-instruct-v0.3 is not on this disk.")
+_ABSENT: Final = ModelNotFound("mistral-7b-instruct-v0.3 is not on this disk.")
 _PART: Final = Arrival(stage="downloading", here=1_749_124_800, total=4_372_812_000, speed=12_400_000, seconds_left=211)
 _SILENT: Final = DownloadFailed(
     "huggingface.co does not answer. It was tried 7 times. What has arrived is kept; start the download again to go on."

@@ -10,7 +10,7 @@ from support.scenes import Scene, anyhow, ask, draft, furnish, press, see, send
 from support.screens import PAUSE, Stage, until
 
 from mistral_chat.config import Settings
-from mistral_chat.errors import EngineFailed, EngineLoadFailed, NotEnoughMemory, StoreDamaged, WeightsNotFound
+from mistral_chat.errors import EngineFailed, EngineLoadFailed, ModelNotFound, NotEnoughMemory, StoreDamaged
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -58,7 +58,7 @@ _WIDE_TABLE: Final = (
 
 _WEIGHTS: Final = Path("/models/mistral-7b-instruct-v0.3.Q4_K_M.gguf")
 
-_ABSENT: Final = WeightsNotFound(
+_ABSENT: Final = ModelNotFound(
     "mistral-7b-instruct-v0.3 is not on this disk. Get it (4.4 GB) with:\n\n"
     "    mistral-chat models pull mistral-7b-instruct-v0.3\n\n"
     "Or try the small demo model: mistral-chat -m demo"

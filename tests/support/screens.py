@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mistral_chat.cli.preferences import ProgramPreferences
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.engine.runner import Runner
-from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.app import MistralChatApp
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.engine.runner import LoadProgress
-    from mistral_chat.generation import Cancel, Engine, Event, History, Sampling
+    from mistral_chat.engine.thread import LoadProgress
+    from mistral_chat.generation import CancelToken, Engine, Event, History, Sampling
     from mistral_chat.ui.screens.chat import ChatScreen
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -41,7 +41,7 @@ class GatedEngine(EchoEngine):
         self._gate = gate
         self._slow = slow
 
-    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+    def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         from mistral_chat.generation import Completion, Delta, Prefill
 
         for event in super().reply(history, sampling, cancel):
@@ -107,10 +107,10 @@ class Stage:
         }
         return MistralChatApp(**usual | self.doors)
 
-    def _runner_for(self, _spec: str) -> Runner:
+    def _runner_for(self, _spec: str) -> EngineThread:
         if self.failure is not None:
             raise self.failure
-        return Runner(self._load)
+        return EngineThread(self._load)
 
     def _load(self, progress: LoadProgress) -> Engine:
         if self.loading:

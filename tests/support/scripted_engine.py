@@ -10,7 +10,7 @@ from contextlib import aclosing
 from mistral_chat.chat import Chat, TurnStarted
 from mistral_chat.conversation import Turn
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.generation import Cancel, Delta, Event, History, Prefill, Sampling
+from mistral_chat.generation import CancelToken, Delta, Event, History, Prefill, Sampling
 
 PATIENCE = 10.0
 """Seconds after which a test counts as hung."""
@@ -38,7 +38,7 @@ class ScriptedEngine(EchoEngine):
         self.at_delta_waits = -1
         self.waiting = threading.Event()
 
-    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+    def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         self.asked.append(history)
         self.sampling.append(sampling)
         self.at_start()
@@ -53,7 +53,7 @@ class ScriptedEngine(EchoEngine):
                 while not cancel.is_set:
                     threading.Event().wait(0.001)
 
-    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         self.ahead.append(history)
         return super().read_ahead(history, cancel)
 

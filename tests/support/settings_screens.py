@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from support.screens import Stage, drawn, ready, until
 
-from mistral_chat.cli.wiring import Program, TypedOption
+from mistral_chat.cli.wiring import CommandLineOverride, Program
 from mistral_chat.ui.screens.settings import SettingsScreen
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 
-def staged(path: Path, **options: TypedOption) -> Stage:
+def staged(path: Path, **options: CommandLineOverride) -> Stage:
     """An app whose settings are those in the file at `path`, and the options of the start."""
     program = Program(environ={"MISTRAL_CHAT_CONFIG": str(path)}).with_options(options)
     return Stage(program=program, settings=program.settings)

@@ -12,11 +12,11 @@ from support.screens import until, until_drawn
 from support.tiny_files import FILE, REPOSITORY, gguf_bytes
 
 from mistral_chat.cli.shelf import ProgramShelf
+from mistral_chat.models.memory_fit import Memory
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.screens.weights import WeightsScreen
 from mistral_chat.ui.shelf import Arrival, ShownWeights, Stock
-from mistral_chat.weights.fit import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from mistral_chat.errors import MistralChatError
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.shelf import Shelf
 
 SIZE = 3_000_000

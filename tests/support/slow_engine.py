@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.engine.runner import Runner
-from mistral_chat.generation import Cancel, Completion, Delta, Event, History, Prefill, PromptTurn, Sampling
+from mistral_chat.engine.thread import EngineThread
+from mistral_chat.generation import CancelToken, Completion, Delta, Event, History, Prefill, PromptTurn, Sampling
 
 PATIENCE = 10.0
 """Seconds after which a test counts as hung."""
@@ -35,7 +35,7 @@ class SlowEngine(EchoEngine):
         self.cancelled: list[str] = []
         self.ahead = threading.Event()
 
-    def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+    def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         self._enter()
         try:
             for event in super().reply(history, sampling, cancel):
@@ -48,7 +48,7 @@ class SlowEngine(EchoEngine):
         finally:
             self.running -= 1
 
-    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         self._enter()
         try:
             self.ahead.set()
@@ -79,7 +79,7 @@ class SlowEngine(EchoEngine):
         self.most_running = max(self.most_running, self.running)
 
 
-async def collect(runner: Runner, asked: History) -> list[Event]:
+async def collect(runner: EngineThread, asked: History) -> list[Event]:
     """Everything that the runner tells of one reply."""
     return [event async for event in runner.reply(asked, Sampling())]
 

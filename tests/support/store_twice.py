@@ -6,8 +6,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mistral_chat.store.conversations import ConversationStore
 from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
 
 
 def now() -> datetime:

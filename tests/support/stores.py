@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mistral_chat.store.conversations import ConversationStore
 from mistral_chat.store.database import open_database
 from mistral_chat.store.index import fill
+from mistral_chat.store.store import ConversationStore
 
 if TYPE_CHECKING:
     from pathlib import Path

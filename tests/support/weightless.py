@@ -11,7 +11,7 @@ from mistral_chat.engine.encoding.format import PromptFormat
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.engine.window import Window
-from mistral_chat.generation import EngineFacts
+from mistral_chat.generation import LoadedModel
 
 
 def weightless_engine(
@@ -33,7 +33,7 @@ def weightless_engine(
         tokenizer=tokenizer,
         prompt_format=prompt_format,
         window=Window(size=size, reserve=size // 8 if reserve is None else reserve, low_water=low_water),
-        facts=EngineFacts(model="weightless", prompt_format=prompt_format.name, device="none", window=size, context_trained=size),
+        facts=LoadedModel(model="weightless", prompt_format=prompt_format.name, device="none", window=size, context_trained=size),
         identity=identity,
         snapshots=snapshots,
         checked=True,

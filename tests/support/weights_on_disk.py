@@ -12,8 +12,8 @@ from support.small_gguf import small_model
 from support.tiny_files import FILE, REPOSITORY
 
 from mistral_chat.config import CatalogSource
-from mistral_chat.weights.catalog import Catalog
-from mistral_chat.weights.library import Library
+from mistral_chat.models.catalog import Catalog
+from mistral_chat.models.library import Library
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,8 +13,8 @@ from support.screens import PAUSE, GatedEngine, Stage, answered, drawn, furnishe
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.encoding.format import Encoding
-from mistral_chat.engine.runner import Runner
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.ui.background import Background, stopped
 from mistral_chat.ui.screens.background import BackgroundScreen
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from mistral_chat.generation import Cancel, History, Prefill, Sampling
+    from mistral_chat.generation import CancelToken, History, Prefill, Sampling
     from mistral_chat.ui.background import Job
 
 NAMED = replace(Settings(), titles="model")
@@ -38,7 +38,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     gate = threading.Event()
     aside = EchoEngine.aside
 
-    def waiting(self: EchoEngine, history: History, sampling: Sampling, cancel: Cancel) -> str:
+    def waiting(self: EchoEngine, history: History, sampling: Sampling, cancel: CancelToken) -> str:
         while not gate.wait(0.005) and not cancel.is_set:
             pass
         return aside(self, history, sampling, cancel)
@@ -151,7 +151,7 @@ class Keeping(GatedEngine):
         super().__init__(answers, threading.Event())
         self._snapshots = snapshots
 
-    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         self._snapshots.load("one", "")
         yield from super().read_ahead(history, cancel)
 
@@ -168,10 +168,10 @@ class KeepingStage(Stage):
 
     snapshots: SnapshotFolder | None = None
 
-    def _runner_for(self, _spec: str) -> Runner:
+    def _runner_for(self, _spec: str) -> EngineThread:
         assert self.snapshots is not None
         engine = Keeping(self.snapshots)
-        return Runner(lambda _progress: engine, snapshots=self.snapshots)
+        return EngineThread(lambda _progress: engine, snapshots=self.snapshots)
 
 
 async def test_a_state_on_its_way_to_the_disk_is_seen_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ async def test_a_state_on_its_way_to_the_disk_is_seen_and_can_be_stopped(tmp_pat
         yield memoryview(b"end")
 
     monkeypatch.setattr("mistral_chat.engine.snapshots.blocks", slowly)
-    monkeypatch.setattr("mistral_chat.engine.runner.REST_AFTER", 0.05)
+    monkeypatch.setattr("mistral_chat.engine.thread.REST_AFTER", 0.05)
     folder = SnapshotFolder(tmp_path / "snapshots", budget=10_000)
     stage = KeepingStage(snapshots=folder)
     async with run(stage) as pilot:

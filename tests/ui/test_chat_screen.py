@@ -9,7 +9,7 @@ import pytest
 from support.screens import PAUSE, Stage, answered, drawn, furnished, ready, rows, run, say, until
 from textual.app import App
 
-from mistral_chat.errors import EngineLoadFailed, WeightsNotFound
+from mistral_chat.errors import EngineLoadFailed, ModelNotFound
 from mistral_chat.ui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ async def test_quitting_in_mid_reply_keeps_what_was_written(tmp_path: Path) -> N
 
 
 async def test_without_weights_the_screen_says_how_to_get_them() -> None:
-    stage = Stage(failure=WeightsNotFound("Get one with: mistral-chat models pull mistral-7b"))
+    stage = Stage(failure=ModelNotFound("Get one with: mistral-chat models pull mistral-7b"))
     async with run(stage) as pilot:
         await furnished(pilot, stage)
         await until(pilot, lambda: "There is no model on this computer yet" in drawn(stage))

@@ -9,8 +9,8 @@ from support.screens import rows, run, until, until_drawn
 from support.shelves import GB, FirstRun, chatting, point_at
 from support.tiny_files import gguf_bytes
 
+from mistral_chat.models.memory_fit import Memory
 from mistral_chat.ui.screens.weights import WeightsScreen
-from mistral_chat.weights.fit import Memory
 
 if TYPE_CHECKING:
     from pathlib import Path

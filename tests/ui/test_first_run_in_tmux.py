@@ -13,8 +13,8 @@ import pytest
 from support.hub_server import Fault, HubServer
 from support.tmux import PATIENCE, Tmux
 
-from mistral_chat.store.conversations import ConversationStore
 from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ from support.hostile_screens import storable
 from support.screens import Stage, answered, drawn, furnished, ready, say, until
 
 from mistral_chat.conversation import Usage
-from mistral_chat.errors import EngineError, MistralChatError, WeightsNotFound
+from mistral_chat.errors import EngineError, MistralChatError, ModelNotFound
+from mistral_chat.text import break_words, clean
 from mistral_chat.ui.shown import ShownFile
-from mistral_chat.ui.text import break_words, clean
 from mistral_chat.ui.widgets.file_bar import FileBar
 
 USAGE = Usage(prompt_tokens=9, completion_tokens=9, cached_tokens=0, time_to_first_token=0.1, tokens_per_second=9.0)
@@ -102,7 +102,7 @@ async def test_while_it_streams() -> None:
 
 @pytest.mark.parametrize("text", STRINGS[::12])
 async def test_in_errors(text: str) -> None:
-    stage = Stage(failure=WeightsNotFound(text))
+    stage = Stage(failure=ModelNotFound(text))
     async with listening(stage.app) as (pilot, ears):
         await furnished(pilot, stage)
         await until(pilot, lambda: stage.screen.trouble is not None)

@@ -148,7 +148,7 @@ async def test_a_prompt_format_is_given_to_a_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", STRINGS[::40])
 async def test_hostile_names_and_texts_are_drawn_as_text(tmp_path: Path, text: str) -> None:
-    from mistral_chat.config.entries import changed_entry
+    from mistral_chat.config.named_entries import changed_entry
     from mistral_chat.errors import ConfigError
 
     try:

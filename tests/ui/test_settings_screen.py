@@ -9,7 +9,7 @@ from support.screens import Stage, drawn, ready, run, until
 from support.settings_screens import settings, staged, write
 from textual.widgets import Input, TextArea
 
-from mistral_chat.cli.wiring import TypedOption
+from mistral_chat.cli.wiring import CommandLineOverride
 from mistral_chat.config.reader import read_file
 from mistral_chat.ui.screens.setting import SettingScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
@@ -56,7 +56,7 @@ async def closed(pilot: Pilot[Any], stage: Stage) -> None:
 
 
 async def test_every_setting_is_shown_with_its_source_and_meaning(config: Path) -> None:
-    stage = staged(config, **{"sampling.top_k": TypedOption("--top-k", 7)})
+    stage = staged(config, **{"sampling.top_k": CommandLineOverride("--top-k", 7)})
     async with run(stage, (120, 80)) as pilot:
         screen = await settings(pilot, stage)
         for name in ("trash_days", "temperature", "low_water", "budget", "kv_type", "folders", "personas", "keymap"):
@@ -151,7 +151,7 @@ async def test_the_file_is_made_with_comments_when_there_is_none(tmp_path: Path)
 
 
 async def test_an_option_of_this_run_goes_before_the_file_and_that_is_said(config: Path) -> None:
-    stage = staged(config, **{"sampling.temperature": TypedOption("--temperature", 0.1)})
+    stage = staged(config, **{"sampling.temperature": CommandLineOverride("--temperature", 0.1)})
     async with run(stage) as pilot:
         screen = await settings(pilot, stage)
         await asked(pilot, stage, screen, "sampling.temperature")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile import STRINGS, dangerous
 
-from mistral_chat.ui.text import break_words, clean, literal, literal_line, one_line
+from mistral_chat.text import break_words, clean, one_line
+from mistral_chat.ui.content import literal, literal_line
 
 ANYTHING = st.text(st.characters(exclude_categories=()))
 
@@ -60,5 +61,5 @@ def test_long_words_are_broken_and_nothing_is_lost() -> None:
 
 
 def test_cleaning_needs_no_terminal_library() -> None:
-    code = "import sys, mistral_chat.ui.text; sys.exit('textual' in sys.modules)"
+    code = "import sys, mistral_chat.text; sys.exit('textual' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

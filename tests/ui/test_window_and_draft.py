@@ -10,8 +10,8 @@ from support.hostile import STRINGS, dangerous
 from support.screens import GatedEngine, Stage, answered, drawn, furnished, ready, run, say, spoken, until
 
 from mistral_chat.config import Settings
-from mistral_chat.engine.runner import Runner
-from mistral_chat.generation import LedgerTurn, LedgerView
+from mistral_chat.engine.thread import EngineThread
+from mistral_chat.generation import CachedTurn, ContextState
 from mistral_chat.ui.meter import WindowParts, parts_of
 from mistral_chat.ui.screens.context import ContextScreen
 from mistral_chat.ui.shown import ShownTurn
@@ -19,8 +19,8 @@ from mistral_chat.ui.shown import ShownTurn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mistral_chat.engine.runner import LoadProgress
-    from mistral_chat.generation import Cancel, Engine, History, Prefill
+    from mistral_chat.engine.thread import LoadProgress
+    from mistral_chat.generation import CancelToken, Engine, History, Prefill
 
 
 class ReadingEngine(GatedEngine):
@@ -31,7 +31,7 @@ class ReadingEngine(GatedEngine):
         self.drafts: list[str] = []
         self.stopped: list[str] = []
 
-    def read_ahead(self, history: History, cancel: Cancel) -> Iterator[Prefill]:
+    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         if history.draft:
             self.drafts.append(history.draft)
             while not self._gate.wait(0.005) and not cancel.is_set:
@@ -49,7 +49,7 @@ class ReadingStage(Stage):
 
     engine: ReadingEngine
 
-    def _runner_for(self, _spec: str) -> Runner:
+    def _runner_for(self, _spec: str) -> EngineThread:
         def load(progress: LoadProgress) -> Engine:
             if self.loading:
                 while not self.loaded.wait(0.005) and progress(0.4):
@@ -57,7 +57,7 @@ class ReadingStage(Stage):
             self.engine = ReadingEngine(self)
             return self.engine
 
-        return Runner(load)
+        return EngineThread(load)
 
 
 def turn(key: str, *, pinned: bool = False, excluded: bool = False) -> ShownTurn:
@@ -67,15 +67,15 @@ def turn(key: str, *, pinned: bool = False, excluded: bool = False) -> ShownTurn
 
 
 def test_the_parts_add_up_and_leave_out_what_the_model_will_not_see() -> None:
-    held = (LedgerTurn("a", 10), LedgerTurn("b", 20, pinned=True), LedgerTurn("c", 40), LedgerTurn("\0draft", 80))
-    ledger = LedgerView(window=512, reserve=64, system_tokens=5, turns=held)
+    held = (CachedTurn("a", 10), CachedTurn("b", 20, pinned=True), CachedTurn("c", 40), CachedTurn("\0draft", 80))
+    ledger = ContextState(window=512, reserve=64, system_tokens=5, turns=held)
     parts = parts_of(ledger, [turn("a", excluded=True), turn("b", pinned=True), turn("c")], draft=100)
     assert parts == WindowParts(window=512, system=5, pinned=20, conversation=40, seen=2, draft=100, reserve=64)
     assert (parts.used, parts.free, parts.room, parts.fits, parts.pushes) == (65, 512 - 65 - 100 - 64, 512 - 64 - 25, True, False)
 
 
 def test_another_conversations_turns_count_as_nothing() -> None:
-    ledger = LedgerView(window=512, reserve=64, system_tokens=5, turns=(LedgerTurn("x", 300),))
+    ledger = ContextState(window=512, reserve=64, system_tokens=5, turns=(CachedTurn("x", 300),))
     assert parts_of(ledger, [turn("a")], system=7).used == 7
 
 

@@ -9,10 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistral_chat.config import CatalogSource, Persona
-from mistral_chat.config.entries import changed_entry, entry_fields, named, sections, typed_entry, typed_of, write_entry
-from mistral_chat.config.layers import Configuration, load_configuration
+from mistral_chat.config.configuration import Configuration, load_configuration
+from mistral_chat.config.docs import default_file
+from mistral_chat.config.named_entries import (
+    changed_entry,
+    entry_fields,
+    entry_to_text,
+    named,
+    parse_entry,
+    sections,
+    write_entry,
+)
 from mistral_chat.config.reader import read_settings
-from mistral_chat.config.reference import default_file
 from mistral_chat.errors import ConfigError
 from mistral_chat.generation import Sampling
 
@@ -56,7 +64,7 @@ def test_an_entry_is_added_changed_and_taken_out_again(file: str) -> None:
 @pytest.mark.parametrize("file", [FILES["block"], FILES["flow"]], ids=["block", "flow"])
 def test_one_field_changes_and_the_other_stays_as_it_was_written(file: str, name: str) -> None:
     configuration = Configuration(read_settings(file, "f").settings, dict.fromkeys(read_settings(file, "f").lines, "f"))
-    typed = typed_of("personas", name, configuration)
+    typed = entry_to_text("personas", name, configuration)
     assert changed_entry(file, "personas", name, typed, "f") == file, "keeping what stands changes the file"
     changed = changed_entry(file, "personas", name, {**typed, ("sampling", "temperature"): "1.5"}, "f")
     assert held(changed, "personas")[name].sampling == Sampling(temperature=1.5)
@@ -102,7 +110,7 @@ def test_what_cannot_be_is_refused_in_the_words_of_the_file(section: str, typed:
 @pytest.mark.parametrize("name", ["", "  ", "two\nlines"])
 def test_an_entry_needs_a_name_on_one_line(name: str) -> None:
     with pytest.raises(ConfigError, match="needs a name"):
-        typed_entry("keymap", name, {(): "f5"})
+        parse_entry("keymap", name, {(): "f5"})
 
 
 def test_every_section_of_names_has_fields_with_a_meaning() -> None:

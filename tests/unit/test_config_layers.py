@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mistral_chat.config import Settings
-from mistral_chat.config.layers import Configuration, leaves, load_configuration
+from mistral_chat.config.configuration import Configuration, leaves, load_configuration
+from mistral_chat.config.docs import default_file, docstrings, entries
 from mistral_chat.config.reader import read_settings
-from mistral_chat.config.reference import default_file, docstrings, entries
 from mistral_chat.errors import ConfigError
 from mistral_chat.generation import Sampling
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral_chat.config import CatalogSource, Persona, Settings
-from mistral_chat.config.layers import leaves
+from mistral_chat.config.configuration import leaves
 from mistral_chat.config.reader import LARGEST_FILE, read_file, read_settings
 from mistral_chat.errors import ConfigError
 from mistral_chat.generation import Sampling

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from mistral_chat.config import Settings
-from mistral_chat.config.layers import leaves
-from mistral_chat.config.values import choices, is_single, is_text, shown, typed_value
+from mistral_chat.config.configuration import leaves
+from mistral_chat.config.parsing import choices, is_scalar, is_text, parse_value, shown
 from mistral_chat.errors import ConfigError
 
 
 def test_every_single_default_can_be_typed_as_it_is_shown() -> None:
     for key, value in leaves(Settings()):
-        if is_single(key):
-            assert typed_value(key, shown(value)) == value, key
+        if is_scalar(key):
+            assert parse_value(key, shown(value)) == value, key
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_every_single_default_can_be_typed_as_it_is_shown() -> None:
     ],
 )
 def test_what_is_typed_is_what_is_set(key: str, text: str, value: object) -> None:
-    assert typed_value(key, text) == value
+    assert parse_value(key, text) == value
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_what_is_typed_is_what_is_set(key: str, text: str, value: object) -> Non
 )
 def test_what_cannot_be_is_refused_with_a_reason(key: str, text: str, why: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        typed_value(key, text)
+        parse_value(key, text)
     assert why in caught.value.problem
 
 
@@ -64,5 +64,5 @@ def test_what_there_is_to_choose_from() -> None:
     assert choices("sampling.seed") == choices("model") == ()
     assert is_text("models.folder")
     assert not is_text("sampling.seed")
-    assert not is_single("personas")
+    assert not is_scalar("personas")
     assert shown({"chat.stop": "f12", "app.quit": "f11"}) == "chat.stop, app.quit"

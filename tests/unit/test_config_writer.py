@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistral_chat.config import Settings
-from mistral_chat.config.layers import Configuration, leaves
+from mistral_chat.config.configuration import Configuration, leaves
+from mistral_chat.config.docs import default_file
 from mistral_chat.config.reader import LARGEST_FILE, read_file, read_settings
-from mistral_chat.config.reference import default_file
 from mistral_chat.config.writer import changed_text, write_setting, written
 from mistral_chat.errors import ConfigError
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from mistral_chat.conversation import Message, Role
-from mistral_chat.engine.encoding.blocks import Block, group, join
 from mistral_chat.engine.encoding.format import NOTHING_SAMPLED, Encoding, MessageEncoding, Span, TurnTokens
+from mistral_chat.engine.encoding.merge import Block, group, join
 from mistral_chat.engine.encoding.tekken import TekkenEncoder
 from mistral_chat.engine.encoding.text import TextEncoder, spell, token_ends
 from mistral_chat.errors import PromptFormatError

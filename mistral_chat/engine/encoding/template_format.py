@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mistral_chat.conversation import Message, Role
-from mistral_chat.engine.encoding.arrange import Arrangement, arrangements
 from mistral_chat.engine.encoding.format import NOTHING_SAMPLED, Encoding, MessageEncoding, Span, TurnTokens
-from mistral_chat.engine.encoding.layout import Layout, lay_out
+from mistral_chat.engine.encoding.rendered_prompt import Layout, lay_out
 from mistral_chat.engine.encoding.renderer import ESCAPE, TemplateRefusedError
-from mistral_chat.engine.encoding.shape import learn
-from mistral_chat.engine.encoding.specials import Fragment, SpecialTexts
+from mistral_chat.engine.encoding.role_layouts import Arrangement, arrangements
+from mistral_chat.engine.encoding.special_tokens import Fragment, SpecialTokenMatcher
+from mistral_chat.engine.encoding.template_traits import learn
 from mistral_chat.engine.encoding.text import TextEncoder
-from mistral_chat.engine.encoding.token_index import Run, TokenIndex
+from mistral_chat.engine.encoding.token_spans import Run, TokenIndex
 from mistral_chat.errors import PromptFormatError
 from mistral_chat.generation import PromptTurn
 
@@ -55,7 +55,7 @@ class TemplateFormat:
         self._tokenizer = tokenizer
         self._renderer = renderer
         self._shape = learn(renderer)
-        self._specials = SpecialTexts(tokenizer)
+        self._specials = SpecialTokenMatcher(tokenizer)
         self._text = TextEncoder(tokenizer)
         self._bos = tokenizer.texts[tokenizer.bos] if tokenizer.bos >= 0 else ""
         self.reply_prefix = self._learn_prefix()

@@ -10,8 +10,8 @@ from mistral_chat.config import ContextSettings, EngineSettings
 from mistral_chat.engine import hardware
 from mistral_chat.engine.encoding.choose import choose_format
 from mistral_chat.engine.encoding.format import PromptFormat
-from mistral_chat.engine.llama import binding
-from mistral_chat.engine.llama.cache import Cache
+from mistral_chat.engine.llama import backend
+from mistral_chat.engine.llama.context import Cache
 from mistral_chat.engine.llama.devices import list_devices
 from mistral_chat.engine.llama.model import Model, parse_adapters, read_shape
 from mistral_chat.engine.llama.vocabulary import open_vocabulary
@@ -19,8 +19,8 @@ from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder, identify
 from mistral_chat.engine.window import Window
 from mistral_chat.errors import NotEnoughMemory, UsageError
-from mistral_chat.generation import EngineFacts
-from mistral_chat.memory import Shape
+from mistral_chat.generation import LoadedModel
+from mistral_chat.memory_estimate import Shape
 
 _SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
@@ -64,7 +64,7 @@ def open_engine(
         before_loading()
     model, chosen, cache = _load(path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress)
     marks = [(str(file), scale, file.stat().st_size, file.stat().st_mtime_ns) for file, scale in adapters]
-    made_with = (binding.version(), cache.size, plan.kv_type, plan.flash_attention, chosen.name, marks)
+    made_with = (backend.version(), cache.size, plan.kv_type, plan.flash_attention, chosen.name, marks)
     return RollingEngine(
         cells=cache,
         tokenizer=model.vocabulary,
@@ -79,7 +79,7 @@ def open_engine(
 
 def _load(
     path: Path,
-    plan: hardware.EnginePlan,
+    plan: hardware.LoadPlan,
     adapters: Sequence[tuple[Path, float]],
     prompt_format: str | None,
     *,
@@ -100,8 +100,8 @@ def _load(
     return model, chosen, cache
 
 
-def _facts(model: Model, name: str, prompt_format: str, device: str, window: int) -> EngineFacts:
-    return EngineFacts(
+def _facts(model: Model, name: str, prompt_format: str, device: str, window: int) -> LoadedModel:
+    return LoadedModel(
         model=name,
         prompt_format=prompt_format,
         device=device,
@@ -117,7 +117,7 @@ def _read_shape(path: Path) -> Shape:
         return read_shape(vocabulary)
 
 
-def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSettings, shape: Shape) -> hardware.EnginePlan:
+def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSettings, shape: Shape) -> hardware.LoadPlan:
     """Look at the model's sizes and at the machine, and decide how to run the one on the other."""
     trained = shape.context
     if trained and context.size > trained:
@@ -132,7 +132,7 @@ def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSetti
         shape=shape,
         weights=_bytes_on_disk(path),
         window=context.size,
-        system_info=binding.system_info(),
+        system_info=backend.system_info(),
         cores=hardware.physical_cores(),
         free=free,
     )

@@ -11,10 +11,10 @@ from typing import Any
 
 import llama_cpp
 
-from mistral_chat.engine.llama import binding
+from mistral_chat.engine.llama import backend
 from mistral_chat.engine.llama.vocabulary import Vocabulary
 from mistral_chat.errors import EngineLoadFailed, UsageError
-from mistral_chat.memory import Shape
+from mistral_chat.memory_estimate import Shape
 
 
 class Model:
@@ -34,8 +34,8 @@ class Model:
         Raises:
             EngineLoadFailed: llama.cpp refuses the file, or loading was given up.
         """
-        binding.start()
-        binding.forget_complaints()
+        backend.start()
+        backend.forget_complaints()
         self.path = path
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
@@ -46,7 +46,7 @@ class Model:
             params.progress_callback = callback
         self.pointer: Any = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not self.pointer:
-            raise EngineLoadFailed(path, binding.complaints() or "llama.cpp gave no reason")
+            raise EngineLoadFailed(path, backend.complaints() or "llama.cpp gave no reason")
         self.vocabulary = Vocabulary(self.pointer)
         self.adapters: list[tuple[Any, float]] = []
 
@@ -56,10 +56,10 @@ class Model:
         Raises:
             EngineLoadFailed: llama.cpp refuses the adapter, or it belongs to another model.
         """
-        binding.forget_complaints()
+        backend.forget_complaints()
         adapter = llama_cpp.llama_adapter_lora_init(self.pointer, os.fsencode(file)) if file.is_file() else None
         if not adapter:
-            raise EngineLoadFailed(file, binding.complaints() or "there is no such LoRA adapter, or it is for another model")
+            raise EngineLoadFailed(file, backend.complaints() or "there is no such LoRA adapter, or it is for another model")
         self.adapters.append((adapter, scale))
 
     def apply_adapters(self, context: Any) -> None:

@@ -16,11 +16,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from mistral_chat.config import ContextSettings, EngineSettings
-from mistral_chat.engine.llama import binding
+from mistral_chat.engine.llama import backend
 from mistral_chat.engine.llama.engine import open_engine
 from mistral_chat.engine.snapshots import identify
 from mistral_chat.errors import EngineLoadFailed, MistralChatError
-from mistral_chat.generation import Cancel, History, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, History, PromptTurn, Sampling
 
 TIMEOUT = 600.0
 """Seconds after which a child that neither answers nor dies is given up."""
@@ -42,7 +42,7 @@ def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, re
         EngineLoadFailed: the child died or did not answer.
     """
     try:
-        mark = identify(path, binding.version(), settings)
+        mark = identify(path, backend.version(), settings)
     except OSError as error:
         raise EngineLoadFailed(path, error.strerror or "it cannot be read") from error
     known = record.read_text(encoding="utf-8").split() if record.is_file() else []
@@ -86,7 +86,7 @@ def try_out(path: Path, settings: EngineSettings, prompt_format: str | None) -> 
         prompt_format=prompt_format,
     )
     history = History(turns=(PromptTurn(key="0", user="Hello. How are you?"),))
-    for _ in engine.reply(history, Sampling(temperature=0, max_tokens=2), Cancel()):
+    for _ in engine.reply(history, Sampling(temperature=0, max_tokens=2), CancelToken()):
         """Only whether it survives matters."""
     engine.close()
 

@@ -14,7 +14,7 @@ import llama_cpp
 
 from mistral_chat.engine.encoding.text import utf8
 from mistral_chat.engine.encoding.tokenizer import CONTROLS, Attribute
-from mistral_chat.engine.llama import binding
+from mistral_chat.engine.llama import backend
 from mistral_chat.errors import EngineFailed, EngineLoadFailed
 
 if TYPE_CHECKING:
@@ -236,14 +236,14 @@ def open_vocabulary(path: Path) -> Iterator[Vocabulary]:
     Raises:
         EngineLoadFailed: llama.cpp refuses the file.
     """
-    binding.start()
-    binding.forget_complaints()
+    backend.start()
+    backend.forget_complaints()
     params = llama_cpp.llama_model_default_params()
     params.vocab_only = True
     params.n_gpu_layers = 0
     model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
-        raise EngineLoadFailed(path, binding.complaints() or "llama.cpp gave no reason")
+        raise EngineLoadFailed(path, backend.complaints() or "llama.cpp gave no reason")
     vocabulary = None
     try:
         vocabulary = Vocabulary(model)

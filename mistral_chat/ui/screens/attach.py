@@ -15,8 +15,8 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mistral_chat.errors import MistralChatError
+from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dropped import completed, typed_path
-from mistral_chat.ui.text import clean, one_line
 from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:

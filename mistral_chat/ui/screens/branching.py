@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from mistral_chat.chat import Chat, ChatEvent
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.rooms import Rooms
     from mistral_chat.ui.shown import ShownTurn
 

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Static, TextArea
 
-from mistral_chat.errors import MistralChatError, WeightsNotFound
+from mistral_chat.errors import MistralChatError, ModelNotFound
 from mistral_chat.ui.screens.attaching import FILE_BINDINGS
 from mistral_chat.ui.screens.page import Page
 from mistral_chat.ui.screens.turning import TURN_BINDINGS
@@ -211,7 +211,7 @@ class ChatScreen(UnsavedScreen):
         self.transcript.display = not empty
         if not empty:
             self.placard.hide()
-        elif isinstance(self.trouble, WeightsNotFound) and self.being_fetched:
+        elif isinstance(self.trouble, ModelNotFound) and self.being_fetched:
             keys = self.keys_of(
                 ("chat.models", "look at it, or take another model"),
                 ("chat.cancel_background", "pause it"),
@@ -220,7 +220,7 @@ class ChatScreen(UnsavedScreen):
             )
             text = "The chat opens when it is here. You can write your first message meanwhile."
             self.placard.show(f"{self.being_fetched} is being fetched", [text], keys)
-        elif isinstance(self.trouble, WeightsNotFound):
+        elif isinstance(self.trouble, ModelNotFound):
             keys = self.keys_of(
                 ("chat.models", "choose a model"), ("chat.retry", "look again"), ("app.help", "help"), ("app.quit", "quit")
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual import work
 
-from mistral_chat.errors import EngineError, WeightsNotFound
+from mistral_chat.errors import EngineError, ModelNotFound
 from mistral_chat.ui.errands import Check, Download, Errands
 from mistral_chat.ui.screens.replying import ReplyingScreen
 
@@ -54,7 +54,7 @@ class ChoosingScreen(ReplyingScreen):
             self._offer_models()
 
     def _offer_models(self) -> None:
-        if isinstance(self.trouble, WeightsNotFound) and self.rooms.shelf is not None:
+        if isinstance(self.trouble, ModelNotFound) and self.rooms.shelf is not None:
             self.action_models()
 
     async def do_models(self, name: str) -> None:
@@ -75,7 +75,7 @@ class ChoosingScreen(ReplyingScreen):
         marked, self._came = self._came, ""
         screen = WeightsScreen(shelf, errands, wanted=self.model, in_use=in_use, problem=problem, marked=marked, sought=name)
         spec = await self.app.push_screen_wait(screen)
-        if spec is None and isinstance(self.trouble, WeightsNotFound):
+        if spec is None and isinstance(self.trouble, ModelNotFound):
             # What came while the list was looked at is better than nothing.
             spec = screen.came or None
         if spec is not None:
@@ -167,7 +167,7 @@ class ChoosingScreen(ReplyingScreen):
 
     def _arrived(self, download: Download) -> None:
         """Begin with what was fetched where there is no model; else offer it."""
-        if isinstance(self.trouble, WeightsNotFound):
+        if isinstance(self.trouble, ModelNotFound):
             self._switch(download.spec, first=True)
             return
         self._came = download.spec

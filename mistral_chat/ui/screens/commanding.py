@@ -12,12 +12,12 @@ from textual import work
 
 from mistral_chat.errors import MistralChatError, UsageError
 from mistral_chat.generation import Sampling
+from mistral_chat.text import one_line
 from mistral_chat.ui.screens.finding import FindingScreen
 from mistral_chat.ui.slash import COMMANDS, matching, read
-from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.screens.page import Page
 
 

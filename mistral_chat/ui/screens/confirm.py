@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from mistral_chat.ui.text import clean, one_line
+from mistral_chat.text import clean, one_line
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static, TextArea
 
-from mistral_chat.ui.text import clean, one_line
+from mistral_chat.text import clean, one_line
 from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from mistral_chat.config.entries import EntryField, Typed
+    from mistral_chat.config.named_entries import EntryField, Typed
 
 _LONGEST: Final = 4000
 _MANY_LINES: Final = frozenset({("system",)})

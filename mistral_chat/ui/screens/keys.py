@@ -12,8 +12,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
+from mistral_chat.text import one_line
 from mistral_chat.ui.keymap import in_words, keys_of, problems, taken_by, unfit
-from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from textual import work
 
-from mistral_chat.errors import MistralChatError, WeightsNotFound
+from mistral_chat.errors import MistralChatError, ModelNotFound
 from mistral_chat.ui.screens.working import WorkingScreen
 
 if TYPE_CHECKING:
-    from mistral_chat.engine.runner import Runner
-    from mistral_chat.generation import EngineFacts
+    from mistral_chat.engine.thread import EngineThread
+    from mistral_chat.generation import LoadedModel
     from mistral_chat.ui.rooms import Rooms
 
 
@@ -22,7 +22,7 @@ class LoadingScreen(WorkingScreen):
     def __init__(self, rooms: Rooms) -> None:
         """Take the doors to the rest of the program; nothing is opened yet."""
         super().__init__(rooms)
-        self.runner: Runner | None = None
+        self.runner: EngineThread | None = None
         self.model = rooms.settings.model
         """What is to be loaded, as ``-m`` names it."""
         self.trouble: MistralChatError | None = None
@@ -71,8 +71,8 @@ class LoadingScreen(WorkingScreen):
         self.status.tell(model=facts.model, window=facts.window, used=0)
         self.model_ready()
 
-    async def _followed(self, runner: Runner) -> EngineFacts:
-        """Show how far loading is until it is done; raises as `Runner.wait_ready` does."""
+    async def _followed(self, runner: EngineThread) -> LoadedModel:
+        """Show how far loading is until it is done; raises as `EngineThread.wait_ready` does."""
         ready = asyncio.ensure_future(runner.wait_ready())
         try:
             while not (await asyncio.wait({ready}, timeout=0.2))[0]:
@@ -88,7 +88,7 @@ class LoadingScreen(WorkingScreen):
     def model_missing(self, error: MistralChatError) -> None:
         """Say what is wrong with the model, and give back what waited for it."""
         self.trouble = error
-        state = "no model yet" if isinstance(error, WeightsNotFound) else "the model did not load"
+        state = "no model yet" if isinstance(error, ModelNotFound) else "the model did not load"
         self.status.tell(state=state, trouble=True)
         self._give_back()
         self.show_welcome()

@@ -12,12 +12,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from mistral_chat.config.entries import EntryField, Typed
+    from mistral_chat.config.named_entries import EntryField, Typed
 
 _HEADINGS: Final = {"personas": "Personas", "models.formats": "Prompt formats", "models.catalog": "Models of your own"}
 _ONE: Final = {"personas": "persona", "models.formats": "prompt format", "models.catalog": "model"}

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from mistral_chat.errors import StoreError, UsageError
+from mistral_chat.text import one_line
 from mistral_chat.ui.deeds import Deeds
 from mistral_chat.ui.screens.listing import ListingScreen
-from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.store.records import StoredConversation
+    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.rooms import Rooms
     from mistral_chat.ui.widgets.conversation_list import ConversationList
 

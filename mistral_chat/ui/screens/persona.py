@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from mistral_chat.text import one_line
 from mistral_chat.ui.screens.choice import ChoiceScreen
-from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

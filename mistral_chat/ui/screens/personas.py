@@ -11,7 +11,7 @@ from mistral_chat.ui.screens.visiting import VisitingScreen
 
 if TYPE_CHECKING:
     from mistral_chat.generation import Sampling
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.screens.page import Page
 
 

@@ -9,8 +9,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from mistral_chat.text import one_line
 from mistral_chat.ui.keymap import in_words, keys_of
-from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
-from mistral_chat.ui.text import break_words, clean, one_line
+from mistral_chat.text import break_words, clean, one_line
 from mistral_chat.ui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:

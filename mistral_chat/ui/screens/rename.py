@@ -10,7 +10,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
 from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from mistral_chat.chat import Chat, ChatEvent
-    from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.store.records import StoredTurn
+    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.rooms import Rooms
     from mistral_chat.ui.widgets.transcript import Transcript
 

@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from mistral_chat.paths import private_opener
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
 from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mistral_chat.errors import StoreError
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
 from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from mistral_chat.store.conversations import ConversationStore
     from mistral_chat.store.records import SearchHit
+    from mistral_chat.store.store import ConversationStore
 
 _FOUND: Final = 50
 """Hits that are listed."""

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
-from mistral_chat.ui.text import clean, one_line
+from mistral_chat.text import clean, one_line
 from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:

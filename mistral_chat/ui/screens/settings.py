@@ -12,10 +12,10 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from mistral_chat.config.values import choices, is_single, shown, typed_value
+from mistral_chat.config.parsing import choices, is_scalar, parse_value, shown
 from mistral_chat.errors import ConfigError, MistralChatError
+from mistral_chat.text import one_line
 from mistral_chat.ui.screens.settings_words import Row, effect, place, rows
-from mistral_chat.ui.text import one_line
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.status_line import StatusLine
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from mistral_chat.config.layers import Configuration
+    from mistral_chat.config.configuration import Configuration
     from mistral_chat.ui.keymap import KeyChoice
     from mistral_chat.ui.preferences import Preferences
 
@@ -149,7 +149,7 @@ class SettingsScreen(Screen[None]):
         row = self._rows.get(event.option_id or "")
         if row is None:
             return
-        if not is_single(row.key):
+        if not is_scalar(row.key):
             self._open_names(row.key)
             return
         from mistral_chat.ui.screens.setting import SettingScreen
@@ -158,7 +158,7 @@ class SettingsScreen(Screen[None]):
             row.key,
             shown(row.value),
             f"{row.entry.meaning} {effect(row.key)}",
-            default=shown(typed_value(row.key, row.entry.default.strip('"[]'))),
+            default=shown(parse_value(row.key, row.entry.default.strip('"[]'))),
             keep=lambda typed: self._keep(row.key, typed),
             choices=self._themes if row.key == "theme" else choices(row.key),
             lines=row.key == "system",
@@ -192,7 +192,7 @@ class SettingsScreen(Screen[None]):
     def _keep(self, key: str, typed: str) -> str:
         """Write what was typed for `key`; say why it cannot be, or nothing."""
         try:
-            value = typed_value(key, typed)
+            value = parse_value(key, typed)
             configuration = self._preferences.write(key, value)
         except ConfigError as error:
             return error.problem if error.line is None or error.source == key else str(error)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mistral_chat.config.entries import entry_fields, named, typed_of
-from mistral_chat.config.reference import entries
+from mistral_chat.config.docs import entries
+from mistral_chat.config.named_entries import entry_fields, entry_to_text, named
 from mistral_chat.errors import ConfigError, MistralChatError
 from mistral_chat.ui.screens.settings_words import effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mistral_chat.config.entries import EntryField, Typed
-    from mistral_chat.config.layers import Configuration
+    from mistral_chat.config.configuration import Configuration
+    from mistral_chat.config.named_entries import EntryField, Typed
     from mistral_chat.ui.preferences import Preferences
 
 
@@ -46,7 +46,7 @@ class NamedSection:
 
     def typed(self, name: str) -> Typed:
         """What an entry says."""
-        return typed_of(self.key, name, self._configuration)
+        return entry_to_text(self.key, name, self._configuration)
 
     def texts(self) -> dict[str, str]:
         """Every entry of a section of texts."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mistral_chat.config.reference import entries
-from mistral_chat.config.values import is_single, shown
+from mistral_chat.config.docs import entries
+from mistral_chat.config.parsing import is_scalar, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mistral_chat.config.layers import Configuration
-    from mistral_chat.config.reference import Entry
+    from mistral_chat.config.configuration import Configuration
+    from mistral_chat.config.docs import Entry
 
 _GROUPS: Final = {
     "": "General",
@@ -60,7 +60,7 @@ class Row:
     @property
     def text(self) -> str:
         """The value in words; untrusted text."""
-        return shown(self.value) or ("nothing yet" if not is_single(self.key) else "empty")
+        return shown(self.value) or ("nothing yet" if not is_scalar(self.key) else "empty")
 
     @property
     def default(self) -> str:

@@ -14,16 +14,16 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mistral_chat.errors import StoreError
+from mistral_chat.text import one_line
 from mistral_chat.ui.screens.confirm import ConfirmScreen
-from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from textual.app import ComposeResult
 
-    from mistral_chat.store.conversations import ConversationStore
-    from mistral_chat.store.records import Summary
+    from mistral_chat.store.records import ConversationSummary
+    from mistral_chat.store.store import ConversationStore
 
 _LISTED: Final = 1000
 
@@ -61,7 +61,7 @@ class TrashScreen(ModalScreen["str | None"]):
         super().__init__()
         self._store = store
         self._forget = forget
-        self._found: list[Summary] = []
+        self._found: list[ConversationSummary] = []
 
     def compose(self) -> ComposeResult:
         """The list and what can be done."""
@@ -104,7 +104,7 @@ class TrashScreen(ModalScreen["str | None"]):
             self._destroy(self._found, "Empty the trash?", everything=True)
 
     @work(group="destroy", exclusive=True, exit_on_error=False)
-    async def _destroy(self, doomed: list[Summary], question: str, *, everything: bool = False) -> None:
+    async def _destroy(self, doomed: list[ConversationSummary], question: str, *, everything: bool = False) -> None:
         many = "It is" if len(doomed) == 1 else f"All {len(doomed)} conversations are"
         ask = ConfirmScreen(
             question, f"{many} destroyed, with everything that was said. This cannot be taken back.", yes="Delete", no="Keep"
@@ -126,7 +126,7 @@ class TrashScreen(ModalScreen["str | None"]):
         if told:
             self._tell(told)
 
-    def _marked(self) -> Summary | None:
+    def _marked(self) -> ConversationSummary | None:
         place = self.query_one(TrashList).highlighted
         return self._found[place] if place is not None and place < len(self._found) else None
 
@@ -143,7 +143,7 @@ class TrashScreen(ModalScreen["str | None"]):
         self.query_one("#told", Static).update(Content(one_line(text)))
 
 
-def _line(summary: Summary) -> Content:
+def _line(summary: ConversationSummary) -> Content:
     title = one_line(summary.title, 70) or "New conversation"
     if summary.trashed is None:
         return Content(title)

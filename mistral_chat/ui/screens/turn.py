@@ -9,8 +9,8 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from mistral_chat.ui.content import literal_line
 from mistral_chat.ui.screens.choice import ChoiceScreen
-from mistral_chat.ui.text import literal_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from mistral_chat.ui.screens.page import Page
 from mistral_chat.ui.screens.personas import PersonasScreen
 
 if TYPE_CHECKING:
-    from mistral_chat.store.conversations import ConversationStore
+    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.rooms import Rooms
 
 
@@ -59,8 +59,8 @@ class UnsavedScreen(PersonasScreen):
             waiting.store.close()
 
     async def _begin_unsaved(self, saved: ConversationStore) -> None:
-        from mistral_chat.store.conversations import ConversationStore
         from mistral_chat.store.database import open_database
+        from mistral_chat.store.store import ConversationStore
 
         self.leave_editing()
         self.save_draft()

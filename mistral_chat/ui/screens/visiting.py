@@ -66,7 +66,7 @@ class VisitingScreen(AttachingScreen):
 
     def setting_changed(self, key: str, value: object) -> None:
         """Let what can change while the program runs follow the settings."""
-        from mistral_chat.config.layers import Configuration
+        from mistral_chat.config.configuration import Configuration
         from mistral_chat.ui.screens.settings_words import AT_ONCE, SOON
 
         if not {key, key.partition(".")[0]} & (AT_ONCE | SOON):
@@ -101,7 +101,7 @@ class VisitingScreen(AttachingScreen):
     @work(group="settings", exclusive=True, exit_on_error=False)
     async def _follow_file(self, preferences: Preferences) -> None:
         """Let what can change while the program runs follow the settings' file."""
-        from mistral_chat.config.layers import leaves
+        from mistral_chat.config.configuration import leaves
 
         try:
             configuration = await asyncio.to_thread(preferences.read)

@@ -10,10 +10,10 @@ from textual.binding import Binding
 from textual.widgets import TextArea
 
 from mistral_chat.errors import MistralChatError
+from mistral_chat.text import one_line
 from mistral_chat.ui.meter import parts_of
 from mistral_chat.ui.screens.turning import TurningScreen
 from mistral_chat.ui.slash import read
-from mistral_chat.ui.text import one_line
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 
 if TYPE_CHECKING:

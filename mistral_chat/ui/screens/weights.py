@@ -8,8 +8,8 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widgets import Button
 
-from mistral_chat.ui.amounts import size
 from mistral_chat.ui.errands import Check
+from mistral_chat.ui.formatting import size
 from mistral_chat.ui.screens.weights_tools import WeightsTools
 from mistral_chat.ui.screens.weights_words import Step
 from mistral_chat.ui.widgets.weights_list import WeightsList

@@ -13,10 +13,10 @@ from textual.screen import Screen
 from textual.widgets import Button, Static
 
 from mistral_chat.errors import MistralChatError
+from mistral_chat.text import clean
 from mistral_chat.ui.screens.weights_words import BUTTONS, KEYS, Step, free, introduction, label, risky
 from mistral_chat.ui.screens.working import WorkingScreen
 from mistral_chat.ui.shelf import Stock
-from mistral_chat.ui.text import clean
 from mistral_chat.ui.widgets.fetch_view import FetchView
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
 from mistral_chat.ui.widgets.status_line import StatusLine

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from mistral_chat.errors import MistralChatError
-from mistral_chat.ui.amounts import size
+from mistral_chat.text import one_line
+from mistral_chat.ui.formatting import size
 from mistral_chat.ui.screens.weights_choice import WeightsChoice
 from mistral_chat.ui.screens.weights_words import FORMATS, Step, checked, doomed, not_ours
-from mistral_chat.ui.text import one_line
 
 if TYPE_CHECKING:
     from mistral_chat.ui.errands import Check

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from mistral_chat.ui.amounts import size
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
+from mistral_chat.ui.formatting import size
 from mistral_chat.ui.widgets.weights_facts import missing_room
 
 if TYPE_CHECKING:

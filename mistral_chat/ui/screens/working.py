@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual import getters, message
 from textual.screen import Screen
 
-from mistral_chat.ui.amounts import part_of
 from mistral_chat.ui.background import Background, stopped
+from mistral_chat.ui.formatting import part_of
 from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar

@@ -9,8 +9,8 @@ from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 
+from mistral_chat.text import break_words, clean
 from mistral_chat.ui.dropped import pasted_file
-from mistral_chat.ui.text import break_words, clean
 from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

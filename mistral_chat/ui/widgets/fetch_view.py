@@ -9,8 +9,8 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from mistral_chat.ui.amounts import duration, part_of, size
-from mistral_chat.ui.text import clean, one_line
+from mistral_chat.text import clean, one_line
+from mistral_chat.ui.formatting import duration, part_of, size
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult, RenderResult

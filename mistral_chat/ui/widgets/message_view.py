@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mistral_chat.ui.content import literal
 from mistral_chat.ui.markdown import Line, Prose, plain
-from mistral_chat.ui.text import literal
 from mistral_chat.ui.widgets.blocks_view import BlocksView
 
 LARGEST_SHOWN: Final = 256 * 1024

@@ -8,7 +8,7 @@ from textual import message
 from textual.content import Content
 from textual.widgets import Static
 
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

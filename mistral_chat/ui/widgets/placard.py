@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from textual.content import Content
 from textual.widgets import Static
 
-from mistral_chat.ui.text import clean, one_line
+from mistral_chat.text import clean, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from mistral_chat.ui.text import literal_line
+from mistral_chat.ui.content import literal_line
 from mistral_chat.ui.widgets.bare import Bare
 from mistral_chat.ui.widgets.message_view import MessageView
 from mistral_chat.ui.widgets.reply_view import ReplyView

@@ -8,8 +8,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from mistral_chat.ui.amounts import part_of, size
-from mistral_chat.ui.text import one_line
+from mistral_chat.text import one_line
+from mistral_chat.ui.formatting import part_of, size
 from mistral_chat.ui.widgets.weights_list import FITS
 
 if TYPE_CHECKING:

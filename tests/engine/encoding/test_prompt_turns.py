@@ -13,7 +13,7 @@ from support.gguf_factory import write_gguf
 
 from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.choose import choose_format
-from mistral_chat.engine.encoding.describe import messages_of
+from mistral_chat.engine.encoding.segments import messages_of
 from mistral_chat.generation import PromptTurn
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from support.slow_engine import PATIENCE, SlowEngine
 
-from mistral_chat.engine.runner import Runner
+from mistral_chat.engine.thread import EngineThread
 
 
 @pytest.fixture
@@ -17,9 +17,9 @@ def engine() -> SlowEngine:
 
 
 @pytest.fixture
-async def runner(engine: SlowEngine) -> AsyncIterator[Runner]:
+async def runner(engine: SlowEngine) -> AsyncIterator[EngineThread]:
     """A runner whose thread must be gone after the test."""
-    runner = Runner(lambda _: engine)
+    runner = EngineThread(lambda _: engine)
     async with asyncio.timeout(PATIENCE):
         yield runner
     runner.close(timeout=PATIENCE)

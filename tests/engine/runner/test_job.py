@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support.slow_engine import PATIENCE
 
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.engine.job import PACE, Job
+from mistral_chat.engine.engine_job import PACE, Job
 from mistral_chat.errors import EngineFailed
-from mistral_chat.generation import Cancel, Delta, Prefill
+from mistral_chat.generation import CancelToken, Delta, Prefill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def gives(*values: Any) -> Callable[[Any], Iterator[Any]]:
 @given(st.lists(st.one_of(st.integers(0, 9).map(lambda n: Delta(str(n))), st.integers(1, 9).map(lambda n: Prefill(n, 9)))))
 def test_everything_comes_once_and_in_order(values: list[Any]) -> None:
     async def taken() -> list[Any]:
-        job = Job(gives(*values), Cancel())
+        job = Job(gives(*values), CancelToken())
         with at_work(job):
             return [value async for value in job.values()]
 
@@ -60,7 +60,7 @@ async def test_a_fast_model_does_not_wake_the_loop_for_each_token(monkeypatch: p
 
     monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
     tokens = [Delta("a") for _ in range(5000)]
-    job = Job(gives(*tokens), Cancel())
+    job = Job(gives(*tokens), CancelToken())
     began = time.monotonic()
     with at_work(job):
         assert [value async for value in job.values()] == tokens
@@ -76,7 +76,7 @@ async def test_no_token_waits_for_the_next_one() -> None:
         assert gate.wait(PATIENCE)
         yield Delta("three")
 
-    job = Job(work, Cancel())
+    job = Job(work, CancelToken())
     with at_work(job):
         async with asyncio.timeout(PATIENCE), aclosing(job.values()) as values:
             assert [(await anext(values)).text, (await anext(values)).text] == ["one", "two"]
@@ -85,7 +85,7 @@ async def test_no_token_waits_for_the_next_one() -> None:
 
 
 async def test_the_first_token_comes_at_once_after_the_prompt_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral_chat.engine.job.PACE", 100 * PATIENCE)
+    monkeypatch.setattr("mistral_chat.engine.engine_job.PACE", 100 * PATIENCE)
     gate = threading.Event()
 
     def work(_: Any) -> Iterator[Prefill | Delta]:
@@ -94,7 +94,7 @@ async def test_the_first_token_comes_at_once_after_the_prompt_is_read(monkeypatc
         assert gate.wait(PATIENCE)
         yield Prefill(9, 9)
 
-    job = Job(work, Cancel())
+    job = Job(work, CancelToken())
     with at_work(job):
         async with asyncio.timeout(PATIENCE), aclosing(job.values()) as values:
             assert [await anext(values), await anext(values)] == [Prefill(9, 9), Delta("one")]
@@ -103,7 +103,7 @@ async def test_the_first_token_comes_at_once_after_the_prompt_is_read(monkeypatc
 
 
 async def test_others_have_their_turn_beside_an_engine_that_never_pauses() -> None:
-    cancel, turns = Cancel(), 0
+    cancel, turns = CancelToken(), 0
 
     def work(_: Any) -> Iterator[Delta]:
         while not cancel.is_set:
@@ -125,7 +125,7 @@ async def test_others_have_their_turn_beside_an_engine_that_never_pauses() -> No
 
 
 async def test_who_leaves_stops_the_engine_and_waits_for_it() -> None:
-    cancel, ended = Cancel(), threading.Event()
+    cancel, ended = CancelToken(), threading.Event()
 
     def work(_: Any) -> Iterator[Delta]:
         yield Delta("one")
@@ -145,7 +145,7 @@ async def test_what_goes_wrong_comes_after_what_went_well() -> None:
         yield Delta("one")
         raise EngineFailed("It broke.")
 
-    job = Job(work, Cancel())
+    job = Job(work, CancelToken())
     with at_work(job):
         async with aclosing(job.values()) as values:
             assert (await anext(values)).text == "one"

@@ -8,14 +8,14 @@ import threading
 import pytest
 from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
 
-from mistral_chat.engine import runner as room
+from mistral_chat.engine import thread as room
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.engine.runner import Runner
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import Completion
 
 
-async def test_reading_ahead_gives_way_to_a_reply(runner: Runner, engine: SlowEngine) -> None:
+async def test_reading_ahead_gives_way_to_a_reply(runner: EngineThread, engine: SlowEngine) -> None:
     async def ahead() -> int:
         return len([step async for step in runner.read_ahead(history())])
 
@@ -28,7 +28,7 @@ async def test_reading_ahead_gives_way_to_a_reply(runner: Runner, engine: SlowEn
     assert isinstance((await reply)[-1], Completion)
 
 
-async def test_nothing_is_read_ahead_while_a_reply_is_written(runner: Runner, engine: SlowEngine) -> None:
+async def test_nothing_is_read_ahead_while_a_reply_is_written(runner: EngineThread, engine: SlowEngine) -> None:
     reply = asyncio.create_task(collect(runner, history()))
     await begun(engine)
     assert [step async for step in runner.read_ahead(history())] == []
@@ -37,7 +37,7 @@ async def test_nothing_is_read_ahead_while_a_reply_is_written(runner: Runner, en
     await reply
 
 
-async def test_a_newer_draft_stops_reading_the_older_one(runner: Runner, engine: SlowEngine) -> None:
+async def test_a_newer_draft_stops_reading_the_older_one(runner: EngineThread, engine: SlowEngine) -> None:
     async def ahead() -> int:
         return len([step async for step in runner.read_ahead(history())])
 
@@ -64,7 +64,7 @@ async def test_failed_upkeep_does_not_take_the_engine_away(monkeypatch: pytest.M
 
     monkeypatch.setattr(room, "REST_AFTER", 0.01)
     engine = Restless()
-    runner = Runner(lambda _: engine)
+    runner = EngineThread(lambda _: engine)
     async with asyncio.timeout(PATIENCE):
         await runner.wait_ready()
         await asyncio.to_thread(engine.rested.wait)
@@ -74,7 +74,7 @@ async def test_failed_upkeep_does_not_take_the_engine_away(monkeypatch: pytest.M
 
 
 async def test_the_engine_rests_once_when_nothing_was_asked_for_a_while(
-    runner: Runner, engine: SlowEngine, monkeypatch: pytest.MonkeyPatch
+    runner: EngineThread, engine: SlowEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "REST_AFTER", 0.01)
     await runner.wait_ready()

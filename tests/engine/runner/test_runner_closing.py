@@ -9,12 +9,12 @@ import pytest
 from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
 
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.engine.runner import Runner
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineError, EngineFailed
 from mistral_chat.generation import Completion, Prefill, Sampling
 
 
-async def test_after_it_is_closed_a_reply_is_refused(runner: Runner, engine: SlowEngine) -> None:
+async def test_after_it_is_closed_a_reply_is_refused(runner: EngineThread, engine: SlowEngine) -> None:
     await runner.wait_ready()
     runner.close(PATIENCE)
     assert engine.closed.is_set()
@@ -25,14 +25,14 @@ async def test_after_it_is_closed_a_reply_is_refused(runner: Runner, engine: Slo
 
 
 async def test_a_runner_that_was_closed_before_it_began_refuses_too() -> None:
-    runner = Runner(lambda _: EchoEngine())
+    runner = EngineThread(lambda _: EchoEngine())
     runner.close()
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(EngineError):
             await collect(runner, history())
 
 
-async def test_closing_stops_the_reply_that_is_written(runner: Runner, engine: SlowEngine) -> None:
+async def test_closing_stops_the_reply_that_is_written(runner: EngineThread, engine: SlowEngine) -> None:
     task = asyncio.create_task(collect(runner, history(key="cut")))
     await begun(engine)
     await asyncio.to_thread(runner.close, PATIENCE)
@@ -42,7 +42,7 @@ async def test_closing_stops_the_reply_that_is_written(runner: Runner, engine: S
     assert events[-1].finish_reason == "cancelled"
 
 
-async def test_closing_stops_the_replies_that_wait_as_well(runner: Runner, engine: SlowEngine) -> None:
+async def test_closing_stops_the_replies_that_wait_as_well(runner: EngineThread, engine: SlowEngine) -> None:
     tasks = [asyncio.create_task(collect(runner, history(key=key))) for key in ("first", "second", "third")]
     await begun(engine)
     await asyncio.to_thread(runner.close, PATIENCE)
@@ -52,7 +52,7 @@ async def test_closing_stops_the_replies_that_wait_as_well(runner: Runner, engin
 
 
 def test_two_loops_can_use_one_engine_one_after_the_other() -> None:
-    runner = Runner(lambda _: EchoEngine())
+    runner = EngineThread(lambda _: EchoEngine())
     for _ in range(2):
         assert isinstance(asyncio.run(collect(runner, history()))[-1], Completion)
     runner.close(PATIENCE)
@@ -60,7 +60,7 @@ def test_two_loops_can_use_one_engine_one_after_the_other() -> None:
 
 def test_a_loop_that_is_gone_stops_the_reply_that_was_for_it() -> None:
     engine = SlowEngine()
-    runner = Runner(lambda _: engine)
+    runner = EngineThread(lambda _: engine)
     loop = asyncio.new_event_loop()
 
     async def begin() -> None:
@@ -84,7 +84,7 @@ def test_an_error_while_closing_stays_in_the_log(caplog: pytest.LogCaptureFixtur
         def close(self) -> None:
             raise EngineFailed("It would not let go.")
 
-    runner = Runner(lambda _: Stubborn())
+    runner = EngineThread(lambda _: Stubborn())
     assert isinstance(asyncio.run(collect(runner, history()))[-1], Completion)
     runner.close(PATIENCE)
     assert "EngineFailed" in caplog.text
@@ -93,7 +93,7 @@ def test_an_error_while_closing_stays_in_the_log(caplog: pytest.LogCaptureFixtur
 def test_no_thread_is_left_behind() -> None:
     before = threading.active_count()
     for _ in range(3):
-        runner = Runner(lambda _: EchoEngine())
+        runner = EngineThread(lambda _: EchoEngine())
         asyncio.run(collect(runner, history()))
         runner.close(PATIENCE)
     assert threading.active_count() == before

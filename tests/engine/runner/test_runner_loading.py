@@ -9,11 +9,11 @@ import pytest
 from support.slow_engine import PATIENCE, SlowEngine, collect, history
 
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.engine.runner import LoadProgress, Runner, RunnerState
+from mistral_chat.engine.thread import EngineThread, LoadProgress, RunnerState
 from mistral_chat.errors import EngineError, EngineLoadFailed
 
 
-async def test_before_it_is_loaded_nothing_is_known(runner: Runner, engine: SlowEngine) -> None:
+async def test_before_it_is_loaded_nothing_is_known(runner: EngineThread, engine: SlowEngine) -> None:
     assert (runner.facts, runner.ledger, runner.count("a b"), runner.limits("a b")) == (None, None, None, None)
     facts = await runner.wait_ready()
     assert (runner.facts, runner.ledger, runner.count("a b")) == (facts, engine.ledger, 2)
@@ -30,7 +30,7 @@ async def test_loading_shows_its_progress() -> None:
         assert go_on.wait(PATIENCE)
         return EchoEngine()
 
-    runner = Runner(load)
+    runner = EngineThread(load)
     assert runner.state is RunnerState.IDLE
     runner.start()
     await asyncio.to_thread(reached.wait)
@@ -47,7 +47,7 @@ async def test_a_failed_load_is_told_to_everybody_who_waits(error: type[Exceptio
             raise EngineError("The file is damaged. Get it again.")
         raise ValueError("what is this")
 
-    runner = Runner(load)
+    runner = EngineThread(load)
     async with asyncio.timeout(PATIENCE):
         results = await asyncio.gather(runner.wait_ready(), collect(runner, history()), return_exceptions=True)
     assert all(isinstance(result, EngineError) for result in results)
@@ -73,7 +73,7 @@ async def test_closing_while_it_loads_lets_everybody_go(*, obedient: bool) -> No
             raise EngineError("The load was given up.")
         return engine
 
-    runner = Runner(load)
+    runner = EngineThread(load)
     waiting = asyncio.create_task(runner.wait_ready())
     await asyncio.to_thread(reached.wait)
     runner.close(timeout=0)
@@ -93,7 +93,7 @@ async def test_a_cancelled_wait_for_the_load_leaves_the_load_alone() -> None:
         assert go_on.wait(PATIENCE)
         return EchoEngine()
 
-    runner = Runner(load)
+    runner = EngineThread(load)
     waiting = asyncio.create_task(runner.wait_ready())
     await asyncio.sleep(0)
     waiting.cancel()

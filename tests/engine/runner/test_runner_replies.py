@@ -10,12 +10,12 @@ import pytest
 from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
 
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.engine.runner import Runner, RunnerState
+from mistral_chat.engine.thread import EngineThread, RunnerState
 from mistral_chat.errors import MessageTooLong
-from mistral_chat.generation import Cancel, Completion, Delta, Event, History, Sampling
+from mistral_chat.generation import CancelToken, Completion, Delta, Event, History, Sampling
 
 
-async def test_a_reply_streams_through(runner: Runner, engine: SlowEngine) -> None:
+async def test_a_reply_streams_through(runner: EngineThread, engine: SlowEngine) -> None:
     engine.let(100)
     events = await collect(runner, history())
     assert "".join(event.text for event in events if isinstance(event, Delta)) == "You said: one two three"
@@ -24,7 +24,7 @@ async def test_a_reply_streams_through(runner: Runner, engine: SlowEngine) -> No
     assert runner.state is RunnerState.READY
 
 
-async def test_deltas_come_while_the_engine_still_writes(runner: Runner, engine: SlowEngine) -> None:
+async def test_deltas_come_while_the_engine_still_writes(runner: EngineThread, engine: SlowEngine) -> None:
     engine.let(1)
     async with aclosing(runner.reply(history(), Sampling())) as events:
         async for event in events:
@@ -33,7 +33,7 @@ async def test_deltas_come_while_the_engine_still_writes(runner: Runner, engine:
                 break
 
 
-async def test_a_stop_ends_the_reply_with_what_it_has(runner: Runner, engine: SlowEngine) -> None:
+async def test_a_stop_ends_the_reply_with_what_it_has(runner: EngineThread, engine: SlowEngine) -> None:
     engine.let(1)
     events: list[Event] = []
     async for event in runner.reply(history(), Sampling()):
@@ -46,13 +46,13 @@ async def test_a_stop_ends_the_reply_with_what_it_has(runner: Runner, engine: Sl
     assert completion.text
 
 
-async def test_stopping_when_nothing_runs_does_nothing(runner: Runner, engine: SlowEngine) -> None:
+async def test_stopping_when_nothing_runs_does_nothing(runner: EngineThread, engine: SlowEngine) -> None:
     runner.stop()
     engine.let(100)
     assert (await collect(runner, history()))[-1].finish_reason == "stop"  # type: ignore[union-attr]  # the last is a completion
 
 
-async def test_a_cancelled_task_has_stopped_the_engine_when_it_ends(runner: Runner, engine: SlowEngine) -> None:
+async def test_a_cancelled_task_has_stopped_the_engine_when_it_ends(runner: EngineThread, engine: SlowEngine) -> None:
     engine.let(1)
     task = asyncio.create_task(collect(runner, history(key="left")))
     await begun(engine)
@@ -63,7 +63,7 @@ async def test_a_cancelled_task_has_stopped_the_engine_when_it_ends(runner: Runn
     assert not runner.busy
 
 
-async def test_a_closed_generator_has_stopped_the_engine_when_it_is_closed(runner: Runner, engine: SlowEngine) -> None:
+async def test_a_closed_generator_has_stopped_the_engine_when_it_is_closed(runner: EngineThread, engine: SlowEngine) -> None:
     engine.let(1)
     reply = runner.reply(history(key="left"), Sampling())
     async for event in reply:
@@ -75,7 +75,7 @@ async def test_a_closed_generator_has_stopped_the_engine_when_it_is_closed(runne
     assert not runner.busy
 
 
-async def test_a_task_that_is_cancelled_while_it_draws_has_stopped_the_engine(runner: Runner, engine: SlowEngine) -> None:
+async def test_a_task_that_is_cancelled_while_it_draws_has_stopped_the_engine(runner: EngineThread, engine: SlowEngine) -> None:
     """The screen may be in the middle of showing a delta when a person stops the reply."""
     showing = asyncio.Event()
 
@@ -95,7 +95,7 @@ async def test_a_task_that_is_cancelled_while_it_draws_has_stopped_the_engine(ru
     assert engine.running == 0
 
 
-async def test_the_next_reply_waits_for_the_one_before(runner: Runner, engine: SlowEngine) -> None:
+async def test_the_next_reply_waits_for_the_one_before(runner: EngineThread, engine: SlowEngine) -> None:
     engine.let(100)
     first, second = await asyncio.gather(collect(runner, history("first")), collect(runner, history("second")))
     texts = ["".join(event.text for event in events if isinstance(event, Delta)) for events in (first, second)]
@@ -103,7 +103,7 @@ async def test_the_next_reply_waits_for_the_one_before(runner: Runner, engine: S
     assert not runner.busy
 
 
-async def test_a_reply_is_stopped_though_another_waits_behind_it(runner: Runner, engine: SlowEngine) -> None:
+async def test_a_reply_is_stopped_though_another_waits_behind_it(runner: EngineThread, engine: SlowEngine) -> None:
     first = asyncio.create_task(collect(runner, history(key="first")))
     await begun(engine)
     second = asyncio.create_task(collect(runner, history(key="second")))
@@ -115,7 +115,7 @@ async def test_a_reply_is_stopped_though_another_waits_behind_it(runner: Runner,
     assert not runner.busy
 
 
-async def test_a_finished_reply_does_not_hide_one_that_runs(runner: Runner, engine: SlowEngine) -> None:
+async def test_a_finished_reply_does_not_hide_one_that_runs(runner: EngineThread, engine: SlowEngine) -> None:
     first = asyncio.create_task(collect(runner, history(key="first")))
     await begun(engine)
     second = asyncio.create_task(collect(runner, history(key="second")))
@@ -128,7 +128,7 @@ async def test_a_finished_reply_does_not_hide_one_that_runs(runner: Runner, engi
     assert engine.cancelled == ["second"]
 
 
-async def test_an_error_of_the_engine_reaches_who_waits_and_the_thread_goes_on(runner: Runner, engine: SlowEngine) -> None:
+async def test_an_error_of_the_engine_reaches_who_waits_and_the_thread_goes_on(runner: EngineThread, engine: SlowEngine) -> None:
     engine.let(100)
     with pytest.raises(MessageTooLong):
         await collect(runner, history("word " * 5000))
@@ -138,10 +138,10 @@ async def test_an_error_of_the_engine_reaches_who_waits_and_the_thread_goes_on(r
 
 async def test_an_unforeseen_error_reaches_who_waits_as_well() -> None:
     class Broken(EchoEngine):
-        def reply(self, history: History, sampling: Sampling, cancel: Cancel) -> Iterator[Event]:
+        def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
             raise ZeroDivisionError
 
-    runner = Runner(lambda _: Broken())
+    runner = EngineThread(lambda _: Broken())
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(ZeroDivisionError):
             await collect(runner, history())

@@ -10,9 +10,9 @@ from support.scripted_engine import PATIENCE, Clock, ScriptedEngine
 
 from mistral_chat.chat import Chat
 from mistral_chat.config import Settings
-from mistral_chat.engine.runner import Runner
-from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def engine() -> ScriptedEngine:
 
 
 @pytest.fixture
-def runner(engine: ScriptedEngine) -> Iterator[Runner]:
-    runner = Runner(lambda _: engine)
+def runner(engine: ScriptedEngine) -> Iterator[EngineThread]:
+    runner = EngineThread(lambda _: engine)
     yield runner
     runner.close(PATIENCE)
 
@@ -40,5 +40,5 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def chat(store: ConversationStore, runner: Runner, clock: Clock) -> Chat:
+def chat(store: ConversationStore, runner: EngineThread, clock: Clock) -> Chat:
     return Chat(store=store, runner=runner, settings=Settings(system="Be kind."), clock=clock)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from support.scripted_engine import ScriptedEngine, finish, last, say
 
 from mistral_chat.chat import Chat, TurnStarted
-from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.store.store import ConversationStore
 
 
 async def test_a_new_answer_stands_beside_the_old_one(chat: Chat, engine: ScriptedEngine, store: ConversationStore) -> None:

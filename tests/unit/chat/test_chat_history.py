@@ -7,10 +7,10 @@ from support.scripted_engine import PATIENCE, ScriptedEngine, finish, say
 
 from mistral_chat.chat import Chat
 from mistral_chat.config import Settings
-from mistral_chat.engine.runner import Runner
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import History
-from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.store.store import ConversationStore
 
 
 async def test_the_engine_is_given_what_counts(chat: Chat, engine: ScriptedEngine, store: ConversationStore) -> None:
@@ -41,7 +41,7 @@ async def test_an_excluded_turn_is_still_answered_when_it_is_asked_again(
 
 async def test_a_pinned_turn_far_above_is_still_given(store: ConversationStore) -> None:
     engine = ScriptedEngine(window=256)
-    runner = Runner(lambda _: engine)
+    runner = EngineThread(lambda _: engine)
     chat = Chat(store=store, runner=runner, settings=Settings())
     first = await say(chat, "First")
     store.mark(first, pinned=True)
@@ -57,7 +57,9 @@ async def test_a_pinned_turn_far_above_is_still_given(store: ConversationStore) 
     runner.close(PATIENCE)
 
 
-async def test_without_snapshots_the_conversation_has_no_name_for_the_disk(store: ConversationStore, runner: Runner) -> None:
+async def test_without_snapshots_the_conversation_has_no_name_for_the_disk(
+    store: ConversationStore, runner: EngineThread
+) -> None:
     engine_asked: list[str] = []
     chat = Chat(store=store, runner=runner, settings=Settings(), snapshots=False)
     await say(chat, "Secret")

@@ -7,9 +7,9 @@ from support.scripted_engine import ScriptedEngine, finish, last, say
 
 from mistral_chat.chat import Chat
 from mistral_chat.config import Settings
-from mistral_chat.engine.runner import Runner
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import ConversationNotFound, InvalidText, MessageTooLong, UsageError
-from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.store.store import ConversationStore
 
 
 @pytest.mark.parametrize("text", ["", " \n\t", "half a character \ud83d"])
@@ -21,7 +21,7 @@ async def test_a_message_that_is_none_is_refused_and_not_stored(chat: Chat, stor
 
 
 async def test_a_message_larger_than_the_window_is_refused_and_not_stored(
-    chat: Chat, store: ConversationStore, runner: Runner, engine: ScriptedEngine
+    chat: Chat, store: ConversationStore, runner: EngineThread, engine: ScriptedEngine
 ) -> None:
     await runner.wait_ready()
     with pytest.raises(MessageTooLong) as caught:
@@ -36,7 +36,7 @@ async def test_a_message_larger_than_the_window_is_refused_and_not_stored(
 
 
 async def test_a_message_that_fits_only_without_the_system_prompt_is_not_stored(
-    store: ConversationStore, runner: Runner, engine: ScriptedEngine
+    store: ConversationStore, runner: EngineThread, engine: ScriptedEngine
 ) -> None:
     await runner.wait_ready()
     chat = Chat(store=store, runner=runner, settings=Settings(system="rule " * 2000))
@@ -69,7 +69,7 @@ async def test_only_the_last_reply_can_be_gone_on_with(chat: Chat) -> None:
         await finish(chat.continue_reply(first))
 
 
-def test_an_unknown_conversation_or_persona_is_told_at_once(store: ConversationStore, runner: Runner) -> None:
+def test_an_unknown_conversation_or_persona_is_told_at_once(store: ConversationStore, runner: EngineThread) -> None:
     with pytest.raises(ConversationNotFound):
         Chat(store=store, runner=runner, settings=Settings(), conversation_id="none")
     with pytest.raises(UsageError, match="none yet"):

@@ -13,10 +13,10 @@ from mistral_chat.chat import Chat, TurnStarted
 from mistral_chat.config import Settings
 from mistral_chat.conversation import Turn
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.engine.runner import Runner
+from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed, StoreBusy
 from mistral_chat.generation import Completion, Delta
-from mistral_chat.store.conversations import ConversationStore
+from mistral_chat.store.store import ConversationStore
 
 
 async def test_the_question_is_kept_before_the_engine_hears_of_it(chat: Chat, engine: ScriptedEngine) -> None:
@@ -123,7 +123,7 @@ async def test_an_engine_that_cannot_be_loaded_leaves_the_question_and_the_reaso
     def load(_: object) -> EchoEngine:
         raise EngineFailed("The file is damaged.")
 
-    chat = Chat(store=store, runner=Runner(load), settings=Settings())
+    chat = Chat(store=store, runner=EngineThread(load), settings=Settings())
     with pytest.raises(EngineFailed):
         await say(chat, "Hello")
     assert (last(chat).user, last(chat).error, last(chat).reply) == ("Hello", "The file is damaged.", "")

@@ -1,0 +1,140 @@
+"""How conversations look in a terminal. Every title and message passes the one door for text on its way to the screen."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mistral_chat.text import clean, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from mistral_chat.store.records import ConversationSummary, SearchHit, StoredConversation, StoredTurn
+
+SHORT_ID = 8
+"""Characters of an id that are shown; as many or fewer can be typed while they fit one conversation."""
+
+
+def local(moment: datetime) -> str:
+    """A time for people, where they are."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}"
+
+
+def shown(text: str) -> str:
+    """A text as it was written; made harmless when it goes to a terminal."""
+    return clean(text) if sys.stdout.isatty() else text
+
+
+def summary_lines(summaries: Sequence[ConversationSummary]) -> Iterator[str]:
+    """The list as a table: id, last use, turns, title. A star stands before the title of a pinned one."""
+    for summary in summaries:
+        title = one_line(summary.title) or "(nothing said yet)"
+        tags = "".join(f" #{one_line(tag)}" for tag in summary.tags)
+        star = "* " if summary.pinned else ""
+        yield f"{summary.conversation_id[:SHORT_ID]}  {local(summary.updated)}  {summary.turns:>5}  {star}{title}{tags}"
+
+
+def hit_lines(hits: Sequence[SearchHit]) -> Iterator[str]:
+    """What was found: the conversation, and the place below it."""
+    for hit in hits:
+        yield f"{hit.conversation_id[:SHORT_ID]}  {one_line(hit.title)}"
+        yield f"{'':{SHORT_ID}}  {one_line(hit.snippet)}"
+
+
+def conversation_lines(conversation: StoredConversation, path: Sequence[StoredTurn]) -> Iterator[str]:
+    """A conversation along its current path, for reading."""
+    summary = conversation.summary
+    yield one_line(summary.title) or "(nothing said yet)"
+    yield "  ".join(filter(None, (summary.conversation_id, local(summary.created), one_line(summary.model))))
+    if conversation.system:
+        yield f"\nSystem:\n{shown(conversation.system)}"
+    for turn in path:
+        branch = f"  [{turn.sibling} of {turn.siblings}]" if turn.siblings > 1 else ""
+        yield f"\nYou, {local(turn.created)}{branch}:\n{shown(turn.turn.user)}"
+        yield f"\n{one_line(turn.turn.model) or 'Reply'}{_ended(turn)}:\n{shown(turn.turn.reply)}"
+        if turn.turn.error:
+            yield f"({one_line(turn.turn.error)})"
+
+
+def _ended(turn: StoredTurn) -> str:
+    if turn.writing:
+        return " (being written)"
+    return {"cancelled": " (stopped)", "length": " (cut: no room)"}.get(turn.turn.finish_reason or "", "")
+
+
+def tree_lines(turns: Sequence[StoredTurn], path: Sequence[StoredTurn]) -> Iterator[str]:
+    """Every turn on a line, siblings side by side and what follows them below; a star marks the current path.
+
+    A turn without siblings stands under its parent in the same column, so that long conversations stay narrow.
+    """
+    current = {turn.turn_id for turn in path}
+    children: dict[str | None, list[StoredTurn]] = {}
+    for turn in turns:
+        children.setdefault(turn.parent_id, []).append(turn)
+    waiting = [(turn, "") for turn in reversed(children.get(None, []))]
+    while waiting:
+        turn, indent = waiting.pop()
+        joint, below = "", indent
+        if turn.siblings > 1:
+            last = turn.sibling == turn.siblings
+            joint, below = ("└ " if last else "├ "), indent + ("  " if last else "│ ")
+        star = "*" if turn.turn_id in current else " "
+        reply = f" → {one_line(turn.turn.reply, 60)}" if turn.turn.reply else ""
+        yield f"{turn.turn_id[:SHORT_ID]} {star} {indent}{joint}{one_line(turn.turn.user, 60)}{reply}{_ended(turn)}"
+        waiting += [(child, below) for child in reversed(children.get(turn.turn_id, []))]
+
+
+def summary_json(summary: ConversationSummary) -> dict[str, Any]:
+    """A line of the list for scripts."""
+    return {
+        "conversation_id": summary.conversation_id,
+        "title": summary.title,
+        "turns": summary.turns,
+        "updated": summary.updated.isoformat(),
+        "created": summary.created.isoformat(),
+        "pinned": summary.pinned,
+        "archived": summary.archived,
+        "trashed": None if summary.trashed is None else summary.trashed.isoformat(),
+        "model": summary.model,
+        "tags": list(summary.tags),
+    }
+
+
+def hit_json(hit: SearchHit) -> dict[str, Any]:
+    """A place where words were found, for scripts. `turn_id` is null when the title holds them."""
+    return {
+        "conversation_id": hit.conversation_id,
+        "turn_id": hit.turn_id,
+        "title": hit.title,
+        "snippet": hit.snippet,
+        "rank": hit.rank,
+    }
+
+
+def conversation_json(
+    conversation: StoredConversation, turns: Sequence[StoredTurn], path: Sequence[StoredTurn]
+) -> dict[str, Any]:
+    """A conversation for scripts, with the turns given; `current` says which are on the current path."""
+    from dataclasses import asdict
+
+    current = {turn.turn_id for turn in path}
+    return {
+        **summary_json(conversation.summary),
+        "turn_count": conversation.summary.turns,
+        "title_by": conversation.title_by,
+        "system": conversation.system,
+        "persona": conversation.persona,
+        "sampling": None if conversation.sampling is None else asdict(conversation.sampling),
+        "turns": [
+            {
+                "turn_id": turn.turn_id,
+                "parent_id": turn.parent_id,
+                "created": turn.created.isoformat(),
+                "current": turn.turn_id in current,
+                **asdict(turn.turn),
+            }
+            for turn in turns
+        ],
+    }

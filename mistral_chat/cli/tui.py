@@ -1,0 +1,133 @@
+"""The bare command: opens the app, with a parent that gives the terminal back."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from mistral_chat.cli import supervisor
+from mistral_chat.cli.options import refuse_both
+
+if TYPE_CHECKING:
+    from mistral_chat.cli.wiring import Program
+    from mistral_chat.store.store import ConversationStore
+
+log = logging.getLogger("mistral_chat.app")
+
+_COLLECTING: Final = (5_000, 5, 20)
+"""How seldom garbage is looked for, as `gc.set_threshold` takes it. A screen that is drawn makes many objects and hardly any
+garbage; by Python's own numbers the search would hold up a key in a hundred for a tenth of a second while a reply grows."""
+
+_SWITCHING: Final = 0.0005
+"""Seconds after which a thread that draws lets the engine's thread go on, where both want Python. By its own five milliseconds a
+model would wait that long between two of its tokens whenever the screen is drawn."""
+
+
+def open_screen(
+    program: Program,
+    *,
+    system: str | None = None,
+    persona: str = "",
+    resume: bool = False,
+    chat: str | None = None,
+    no_save: bool = False,
+    prompt_format: str | None = None,
+) -> None:
+    """Open the app in the terminal, and exit with its code.
+
+    Raises:
+        click.UsageError: there is no terminal, or options do not go together.
+        MistralChatError: the settings or the conversations cannot be used.
+    """
+    refuse_both(("--continue", resume), ("--chat", chat))
+    refuse_both(("--no-save", no_save), ("--continue", resume))
+    refuse_both(("--no-save", no_save), ("--chat", chat))
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError('The chat needs a terminal. To ask once without one, write: mistral-chat ask "…"')
+    supervisor.without_core_dumps()
+    # Apple's frameworks, which Metal needs, do not survive a fork without an exec.
+    afresh = [sys.executable, "-m", "mistral_chat", *sys.argv[1:]] if sys.platform == "darwin" else None
+    supervisor.stay_behind(lambda number: farewell(program, number), command=afresh)
+    sys.exit(
+        _run(program, system=system, persona=persona, resume=resume, chat=chat, saved=not no_save, prompt_format=prompt_format)
+    )
+
+
+def farewell(program: Program, number: int) -> str:
+    """What a person is told when the app died of the signal `number`."""
+    from mistral_chat.errors import MistralChatError
+
+    name = signal.Signals(number).name
+    kept = "What was said is saved; the last second of a reply may be missing."
+    if number in {signal.SIGTERM, signal.SIGHUP, signal.SIGINT}:
+        return f"the chat was ended from outside ({name}). {kept}"
+    try:
+        log_file = program.paths.log_file
+    except MistralChatError:
+        return f"the chat broke off ({name}). {kept}"
+    return f"the chat broke off ({name}). {kept} What llama.cpp reported last is in {log_file}"
+
+
+def _run(
+    program: Program, *, system: str | None, persona: str, resume: bool, chat: str | None, saved: bool, prompt_format: str | None
+) -> int:
+    """Run the app and return its exit code. The conversations are opened when it asks for them, unless one is named here."""
+    # What is imported stays: looking for garbage in it would cost a twentieth of the start, and pauses later.
+    gc.disable()
+    from mistral_chat.cli.logs import start_log
+    from mistral_chat.cli.preferences import ProgramPreferences
+    from mistral_chat.cli.shelf import ProgramShelf
+    from mistral_chat.ui.app import MistralChatApp
+
+    gc.freeze()
+    gc.set_threshold(*_COLLECTING)
+    gc.enable()
+    sys.setswitchinterval(_SWITCHING)
+    start_log(program.paths.log_file if saved else None)
+    settings = program.settings
+    if persona:
+        settings.persona(persona)
+    conversation_id, opened = None, None
+    if chat or resume:
+        opened = program.open_store()
+        conversation_id = opened.resolve(chat) if chat else opened.latest()
+    app = MistralChatApp(
+        open_store=lambda: _tidied(program, opened or program.open_store(saved=saved), saved=saved),
+        runner_for=lambda spec: program.runner(spec, prompt_format=prompt_format, saved=saved),
+        settings=settings,
+        now=program.now,
+        conversation_id=conversation_id,
+        system=system,
+        persona=persona,
+        saved=saved,
+        shelf=ProgramShelf(program, saved=saved),
+        preferences=ProgramPreferences(program),
+        forget=program.forget_snapshots,
+    )
+    app.run()
+    return app.return_code or 0
+
+
+def _tidied(program: Program, store: ConversationStore, *, saved: bool) -> ConversationStore:
+    """The store, with its trash being emptied beside the app."""
+    if saved:
+        threading.Thread(target=_tidy, args=(program, store.another()), name="tidy", daemon=True).start()
+    return store
+
+
+def _tidy(program: Program, store: ConversationStore) -> None:
+    """Let go of what lay in the trash long enough; the next start makes up for a failure."""
+    from mistral_chat.errors import StoreError
+
+    try:
+        program.tidy(store)
+    except StoreError as error:
+        log.warning("the trash could not be emptied: %s", type(error).__name__)
+    finally:
+        store.close()

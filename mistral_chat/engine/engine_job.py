@@ -1,0 +1,100 @@
+"""A piece of work on the engine's thread, and the way of what it gives to the event loop of who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Final, Generic, TypeVar
+
+from mistral_chat.generation import CancelToken, Delta, Engine
+
+T = TypeVar("T")
+
+PACE: Final = 0.12
+"""Seconds between two wakings of an event loop for text: a screen that draws growing text more often than that only takes the
+processor from the model. The first token, and every one of a slower model, is handed over as it comes."""
+
+
+class Job(Generic[T]):
+    """Work that gives values on one thread, and a coroutine that takes them on another.
+
+    It is made on the event loop of who waits; `run` is called on the engine's thread.
+    """
+
+    def __init__(self, work: Callable[[Engine], Iterator[T]], cancel: CancelToken) -> None:
+        """Take the work to do, and what ends it early.
+
+        Raises:
+            RuntimeError: there is no running event loop.
+        """
+        self._work = work
+        self._cancel = cancel
+        self._loop = asyncio.get_running_loop()
+        self._given: deque[T] = deque()
+        self._something = asyncio.Event()
+        self._done = threading.Event()
+        self._error: BaseException | None = None
+        self._resting = False
+        """Whether the loop was woken so lately that more text waits for the end of its rest."""
+        self._rest: asyncio.TimerHandle | None = None
+
+    def run(self, engine: Engine) -> None:
+        """Do the work, hand over each value, and mark the end whatever happens."""
+        try:
+            for value in self._work(engine):
+                self._given.append(value)
+                if not isinstance(value, Delta):
+                    self._call(self._something.set)
+                elif not self._resting:
+                    self._resting = True
+                    self._call(self._wake)
+        except Exception as error:  # noqa: BLE001 (carried over to the waiting coroutine, which raises it)
+            self._error = error
+        finally:
+            self._done.set()
+            self._call(self._something.set)
+
+    async def values(self) -> AsyncGenerator[T, None]:
+        """Give each value. Closing the generator ends the work, and waits until it has ended.
+
+        Raises:
+            BaseException: what the work raised.
+        """
+        try:
+            while True:
+                done = self._done.is_set()  # asked first: what is given before the end is there when the end is seen
+                self._something.clear()
+                for _ in range(len(self._given)):  # and no more, so that others have their turn beside a very fast engine
+                    yield self._given.popleft()
+                if done:
+                    break
+                await self._something.wait()
+            if self._error is not None:
+                raise self._error
+        finally:
+            self._cancel.set()
+            while not self._done.is_set():
+                self._something.clear()
+                await self._something.wait()
+
+    def _call(self, function: Callable[[], object]) -> None:
+        """Call something on the loop; where it is closed, nobody waits any more."""
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            self._cancel.set()
+
+    def _wake(self) -> None:
+        self._something.set()
+        if self._rest is None:
+            self._rest = self._loop.call_later(PACE, self._rested)
+
+    def _rested(self) -> None:
+        """Hand over what came meanwhile; a value that comes from now on is handed over at once, if there was none."""
+        self._rest = None
+        self._resting = False
+        if self._given and not self._done.is_set():
+            self._resting = True
+            self._wake()

@@ -1,0 +1,87 @@
+"""A reply while it is drawn: its tokens, its text, and the turns before it."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from mistral_chat.conversation import FinishReason
+from mistral_chat.engine.encoding.format import PromptFormat
+from mistral_chat.engine.encoding.tokenizer import CONTROLS, Tokenizer
+from mistral_chat.generation import Delta, PromptTurn
+
+
+class GeneratedReply:
+    """Collects tokens and turns them into text, never splitting a character."""
+
+    def __init__(
+        self, prompt_format: PromptFormat, tokenizer: Tokenizer, turns: Sequence[PromptTurn], earlier: Sequence[int]
+    ) -> None:
+        """Answer the last of `turns`, or go on with its reply, which stands in the cache as the tokens `earlier`."""
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._turn = turns[-1]
+        self._earlier = tuple(earlier)
+        self._awaited = "" if self._turn.reply else prompt_format.reply_prefix
+        self._pieces: list[str] = []
+        self._now = self._last = 0.0
+        self.turns_before = list(turns[:-1])
+        """The turns before this one that are in the prompt."""
+        self.tokens: list[int] = []
+        """What was drawn, without the token that ended the reply."""
+        self.finish_reason: FinishReason = "stop"
+        self.first: float | None = None
+        """When the first token came."""
+
+    @property
+    def text(self) -> str:
+        """What was written, without what stood before."""
+        return "".join(self._pieces)
+
+    @property
+    def turn(self) -> PromptTurn:
+        """The turn that is being answered, with its reply so far."""
+        return replace(self._turn, reply=self._turn.reply + self.text)
+
+    @property
+    def turns(self) -> list[PromptTurn]:
+        """All turns of the prompt, this one last."""
+        return [*self.turns_before, self.turn]
+
+    @property
+    def sampled(self) -> tuple[str, tuple[int, ...]]:
+        """The whole reply as text, and the tokens it was drawn as."""
+        return self._turn.reply + self.text, (*self._earlier, *self.tokens)
+
+    @property
+    def speed(self) -> float:
+        """Tokens a second after the first; 0.0 for fewer than two."""
+        seconds = self._last - self.first if self.first is not None else 0.0
+        return (len(self.tokens) - 1) / seconds if len(self.tokens) > 1 and seconds > 0 else 0.0
+
+    def note_time(self, now: float) -> None:
+        """A token was drawn at `now`."""
+        self.first = now if self.first is None else self.first
+        self._now = now
+
+    def is_control(self, token: int) -> bool:
+        """Whether `token` is one that text cannot hold; it ends a reply, whatever it means."""
+        return bool(self._tokenizer.attributes[token] & CONTROLS)
+
+    def add(self, token: int) -> Iterator[Delta]:
+        """Take a token; yield the text that it completes, if any."""
+        self.tokens.append(token)
+        self._last = self._now  # not for the token that ends the reply, which is none of those that are counted
+        yield from self._emit(self._decoder.decode(self._tokenizer.piece(token)))
+
+    def flush(self) -> Iterator[Delta]:
+        """Yield what is left: a character that never was completed shows as U+FFFD."""
+        yield from self._emit(self._decoder.decode(b"", final=True))
+
+    def _emit(self, text: str) -> Iterator[Delta]:
+        if self._awaited and text:
+            text, self._awaited = text.removeprefix(self._awaited), ""
+        if text:
+            self._pieces.append(text)
+            yield Delta(text)

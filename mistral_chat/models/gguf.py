@@ -1,0 +1,293 @@
+"""The header of a GGUF file, read strictly and within bounds, so that llama.cpp is never given a file that makes no sense.
+
+The layout is the one of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: magic, version, the numbers of tensors and of
+metadata entries, the metadata, one record for each tensor, padding, the tensors' bytes. The `gguf` package of llama.cpp's own
+project reads it too; it takes two seconds for a small model, because it keeps every word of the vocabulary, and it trusts counts.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from mistral_chat.errors import ModelUnusable
+from mistral_chat.models.tensors import BLOCKS, TensorRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Scalar = int | float | bool | str
+Value = Scalar | tuple[Scalar, ...]
+
+MOST_ENTRIES: Final = 16_384
+MOST_TENSORS: Final = 65_536
+MOST_ITEMS: Final = 8_000_000
+"""Array items in the whole header; the largest vocabularies have about 260,000 words and twice as many merges."""
+LONGEST_KEY: Final = 1024
+LONGEST_TEXT: Final = 4 << 20
+"""A longer text is refused; the longest chat templates have about 100 kB."""
+WORDS: Final = "tokenizer.ggml.tokens"
+"""Where the vocabulary stands."""
+KEPT_ITEMS: Final = 1024
+"""Longer arrays are counted and not kept."""
+_WINDOW = 1 << 20
+_LONGEST_NAME = 63
+_MOST_DIMENSIONS = 4
+_LARGEST_TYPE = 64
+_LEAST_ALIGNMENT = 32
+"""llama.cpp maps tensors into memory and aborts the process where they are not aligned to this."""
+_STRING, _ARRAY, _BOOL = 8, 9, 7
+_FORMATS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
+_SIZES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in _FORMATS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """A GGUF file's header, found to be well formed."""
+
+    path: Path
+    bytes: int
+    """The file's size."""
+    version: int
+    metadata: dict[str, Value]
+    """Scalars, texts, and arrays of at most `KEPT_ITEMS` numbers."""
+    lengths: dict[str, int] = field(default_factory=dict)
+    """How many items each array has, kept or not."""
+    tensors: tuple[TensorRecord, ...]
+
+    def text(self, key: str) -> str:
+        """The text under `key`, or an empty one."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, str) else ""
+
+    def number(self, key: str) -> int | None:
+        """The whole number under `key`; the largest, where there is one for each layer; None without one."""
+        value = self.metadata.get(key)
+        numbers = [item for item in (value if isinstance(value, tuple) else (value,)) if type(item) is int]
+        return max(numbers, default=None)
+
+
+def read_header(path: Path) -> Header:
+    """Read and check the header of the GGUF file at `path`, without its tensors.
+
+    Raises:
+        WeightsUnusable: it is no GGUF file, or it is cut, damaged or hostile; the message says which.
+    """
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise ModelUnusable(path, "this is not a file.")
+        with path.open("rb") as file:
+            return _Reader(path, file, size).header()
+    except OSError as error:
+        raise ModelUnusable(path, f"the file cannot be read ({error.strerror}).") from error
+
+
+class _Reader:
+    """Goes through the header once, and never past the end of the file."""
+
+    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
+        self._path = path
+        self._file = file
+        self._size = size
+        self._window = b""
+        self._start = 0
+        self._at = 0
+        self._items = 0
+        self._lengths: dict[str, int] = {}
+
+    def header(self) -> Header:
+        version, tensors, entries = self._opening()
+        metadata: dict[str, Value] = {}
+        keys: set[str] = set()
+        for _ in range(entries):
+            key = self._text(LONGEST_KEY, "a metadata key")
+            if not key or key in keys:
+                raise self._damaged(f"the metadata key {key!r} is empty or stands twice")
+            keys.add(key)
+            value = self._value(key, self._number("I"))
+            if value is not None:
+                metadata[key] = value
+        records = tuple(self._tensor() for _ in range(tensors))
+        if len({record.name for record in records}) != len(records):
+            raise self._damaged("two tensors have the same name")
+        self._check_extent(records, metadata)
+        return Header(
+            path=self._path,
+            bytes=self._size,
+            version=version,
+            metadata=metadata,
+            lengths=self._lengths,
+            tensors=records,
+        )
+
+    def _opening(self) -> tuple[int, int, int]:
+        if self._size == 0:
+            raise ModelUnusable(self._path, "the file is empty.")
+        magic = self._take(min(4, self._size))
+        if magic != b"GGUF":
+            raise ModelUnusable(self._path, _what_it_is(magic + self._take(min(60, self._size - len(magic)))))
+        version = self._number("I")
+        if version & 0xFFFF == 0 and version:
+            raise ModelUnusable(self._path, "this GGUF file was made for a big-endian machine.")
+        if version not in (2, 3):
+            raise ModelUnusable(self._path, f"this is GGUF version {version}; versions 2 and 3 can be used.")
+        tensors, entries = self._number("Q"), self._number("Q")
+        if tensors > MOST_TENSORS or entries > MOST_ENTRIES:
+            raise self._damaged(f"it claims {tensors:,} tensors and {entries:,} metadata entries")
+        return version, tensors, entries
+
+    def _value(self, key: str, kind: int) -> Value | None:
+        if kind == _STRING:
+            return self._text(LONGEST_TEXT, key)
+        if kind == _ARRAY:
+            return self._array(key)
+        if kind not in _FORMATS:
+            raise self._damaged(f"{key} has the unknown type {kind}")
+        return self._scalar(kind)
+
+    def _scalar(self, kind: int) -> Scalar:
+        value: int | float = struct.unpack(f"<{_FORMATS[kind]}", self._take(_SIZES[kind]))[0]
+        return bool(value) if kind == _BOOL else value
+
+    def _array(self, key: str) -> Value | None:
+        kind, count = self._number("I"), self._number("Q")
+        self._items += count
+        if self._items > MOST_ITEMS:
+            raise self._damaged(f"{key} claims {count:,} items")
+        self._lengths[key] = count
+        if kind == _STRING:
+            self._texts(key, count)
+            return None
+        if kind not in _FORMATS:
+            raise self._damaged(f"the items of {key} have the unknown type {kind}")
+        if count > KEPT_ITEMS:
+            self._skip(count * _SIZES[kind])
+            return None
+        return tuple(self._scalar(kind) for _ in range(count))
+
+    def _texts(self, key: str, count: int) -> None:
+        """Go through texts without keeping them; those of the vocabulary must differ, or llama.cpp aborts the process."""
+        if count * 8 > self._size - self._position():
+            raise self._cut(f"{key} claims {count:,} texts")
+        unpack = struct.Struct("<Q").unpack_from
+        words: set[bytes] = set()
+        filled = 0
+        for _ in range(count):
+            if len(self._window) - self._at < 8:  # noqa: PLR2004 (a length takes eight bytes)
+                self._fill(8)
+            length = unpack(self._window, self._at)[0]
+            start, end = self._at + 8, self._at + 8 + length
+            if end > len(self._window):
+                self._check_length(length, LONGEST_TEXT, key)
+                self._fill(8 + length)
+                start, end = 8, 8 + length
+            self._at = end
+            if key == WORDS and length:
+                words.add(self._window[start:end])
+                filled += 1
+        if len(words) != filled:
+            raise self._damaged("two words of its vocabulary are the same")
+
+    def _tensor(self) -> TensorRecord:
+        name = self._text(_LONGEST_NAME, "a tensor's name")
+        count = self._number("I")
+        if not 1 <= count <= _MOST_DIMENSIONS:
+            raise self._damaged(f"the tensor {name!r} has {count} dimensions")
+        record = TensorRecord(name, tuple(self._number("Q") for _ in range(count)), self._number("I"), self._number("Q"))
+        if record.kind > _LARGEST_TYPE:
+            raise self._damaged(f"the tensor {name!r} has the unknown type {record.kind}")
+        if not 0 < record.elements < 2**62 or min(record.dimensions) < 1:
+            raise self._damaged(f"the tensor {name!r} has {record.elements:,} weights")
+        weights = BLOCKS[record.kind][1] if record.kind in BLOCKS else 1
+        if record.dimensions[0] % weights:
+            raise self._damaged(f"the rows of the tensor {name!r} are no whole number of blocks")
+        return record
+
+    def _check_extent(self, records: tuple[TensorRecord, ...], metadata: dict[str, Value]) -> None:
+        alignment = metadata.get("general.alignment", 32)
+        if type(alignment) is not int or not _LEAST_ALIGNMENT <= alignment <= 1 << 20 or alignment & (alignment - 1):
+            raise self._damaged(f"general.alignment is {alignment!r}")
+        start = -(-self._position() // alignment) * alignment
+        expected: int | None = 0
+        for record in records:
+            if record.offset % alignment or expected not in {None, record.offset}:
+                raise self._damaged(f"the tensor {record.name!r} is not where it should be")
+            size = record.bytes
+            end = record.offset + (size or 0)
+            if start + end > self._size:
+                raise ModelUnusable(
+                    self._path,
+                    f"the file is cut: it has {self._size:,} bytes and its tensor {record.name!r} would end at {start + end:,}. "
+                    "Fetch it again.",
+                )
+            expected = None if size is None else -(-end // alignment) * alignment
+
+    def _text(self, limit: int, what: str) -> str:
+        length = self._number("Q")
+        self._check_length(length, limit, what)
+        return self._take(length).decode("utf-8", "replace")
+
+    def _check_length(self, length: int, limit: int, what: str) -> None:
+        if length > self._size - self._position():
+            raise self._cut(f"{what} claims {length:,} bytes")
+        if length > limit:
+            raise self._damaged(f"{what} has {length:,} bytes")
+
+    def _number(self, code: str) -> int:
+        form = f"<{code}"
+        value: int = struct.unpack(form, self._take(struct.calcsize(form)))[0]
+        return value
+
+    def _take(self, count: int) -> bytes:
+        if len(self._window) - self._at < count:
+            self._fill(count)
+        taken = self._window[self._at : self._at + count]
+        self._at += count
+        return taken
+
+    def _skip(self, count: int) -> None:
+        target = self._position() + count
+        if target > self._size:
+            raise self._cut(f"a value would end at {target:,}")
+        if self._at + count <= len(self._window):
+            self._at += count
+            return
+        self._file.seek(target)
+        self._window, self._start, self._at = b"", target, 0
+
+    def _fill(self, count: int) -> None:
+        self._start, self._window = self._position(), self._window[self._at :]
+        self._at = 0
+        self._file.seek(self._start + len(self._window))
+        self._window += self._file.read(max(count - len(self._window), _WINDOW))
+        if len(self._window) < count:
+            raise self._cut(f"its header would go on at {self._start + len(self._window):,}")
+
+    def _position(self) -> int:
+        return self._start + self._at
+
+    def _damaged(self, what: str) -> ModelUnusable:
+        return ModelUnusable(self._path, f"the GGUF file is damaged: {what}. Fetch it again.")
+
+    def _cut(self, what: str) -> ModelUnusable:
+        return ModelUnusable(self._path, f"the file is cut or damaged: it has {self._size:,} bytes and {what}. Fetch it again.")
+
+
+def _what_it_is(start: bytes) -> str:
+    """Say what a file that is not GGUF seems to be."""
+    text = start.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html")):
+        return "this is a web page, not a GGUF file; the download was answered by a log-in page or an error page."
+    if text.startswith(b"version https://git-lfs"):
+        return (
+            "this is a Git LFS pointer, not the GGUF file itself. Fetch the file with git lfs pull or mistral-chat models pull."
+        )
+    if start.startswith((b"ggml", b"lmgg", b"fmgg", b"tjgg")):
+        return "this is a GGML file of 2023, which llama.cpp no longer reads. Look for a GGUF file of the model."
+    if start.startswith(b"PK"):
+        return "this is a ZIP archive or a PyTorch file, not a GGUF file."
+    if text.startswith(b"{") or start[8:9] == b"{":
+        return "this is a safetensors or JSON file, not a GGUF file."
+    return "this is not a GGUF file."

@@ -1,0 +1,68 @@
+"""The sanitiser for every untrusted string on its way to a terminal.
+
+Textual and print() pass what they are given to the terminal nearly unchanged: an escape sequence in a reply, a title or a file
+name would set the clipboard, wipe the screen or rename the window. Every string that a model, a file or a user wrote passes
+`clean` or `one_line` before a widget or the command line shows it. What is stored stays as it was written.
+
+Cleaning is stateless: each character is judged alone, so a streamed text may be cleaned piece by piece.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_REMOVED: Final = (
+    (0x00AD, 0x00AE),  # the soft hyphen: terminals disagree about its width
+    (0x061C, 0x061D),  # bidi mark
+    (0x180E, 0x180F),  # a vowel separator without width
+    (0x200B, 0x200C),  # zero width space; the joiners beside it make emoji and Indic letters and stay
+    (0x200E, 0x2010),  # bidi marks
+    (0x202A, 0x202F),  # bidi embeddings and overrides
+    (0x2060, 0x2070),  # word joiner, invisible operators, bidi isolates
+    (0xFEFF, 0xFF00),  # byte order mark
+    (0xFFF9, 0xFFFC),  # interlinear annotation
+    (0xE0000, 0xE0080),  # tag characters: text that nobody sees
+)
+
+_TABLE: Final[dict[int, int | None]] = {
+    **{code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)},  # control pictures
+    0x0D: None,
+    0x7F: 0x2421,
+    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),  # C1: terminals take some for CSI and OSC
+    **dict.fromkeys(range(0xD800, 0xE000), 0xFFFD),  # lone surrogates cannot be encoded
+    **dict.fromkeys((code for low, high in _REMOVED for code in range(low, high)), None),
+    0x2028: 0x0A,
+    0x2029: 0x0A,
+}
+
+_SPACE: Final = re.compile(r"\s+")
+_PLAIN: Final = re.compile(r"[\t\n -~]*")
+
+
+def clean(text: str) -> str:
+    """Make `text` safe to draw: no character in the result acts on the terminal, reorders its line or hides.
+
+    Control characters become visible pictures of themselves, so that quoted escape sequences can still be read. Line breaks and
+    tabs stay. A carriage return goes, because only its line feed matters here.
+    """
+    return text if _PLAIN.fullmatch(text) else text.translate(_TABLE)
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """Make `text` safe to draw on one line: cleaned, white space folded, and cut to `limit` characters with an ellipsis."""
+    head = text[: limit * 4]
+    folded = _SPACE.sub(" ", clean(head)).strip()
+    if len(folded) <= limit and len(head) == len(text):
+        return folded
+    return folded[: limit - 1].rstrip() + "…"
+
+
+def break_words(text: str, longest: int = 2000) -> str:
+    """Put a line break into every word longer than `longest` characters.
+
+    The editor wraps line by line; one word of a megabyte would hold it up for seconds at each key.
+    """
+    if len(text) <= longest:
+        return text
+    return re.sub(rf"\S{{{longest}}}(?=\S)", lambda match: match.group() + "\n", text)

@@ -1,0 +1,177 @@
+"""A download from its first byte to its last: pauses, company, its place on the disk, and what is left over."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.fetching import QUICK, SIZE, failure, fetch, ranges, target
+from support.hub_server import Fault, HubServer
+from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
+
+from mistral_chat.errors import NotEnoughDisk
+from mistral_chat.models.catalog import Catalog
+from mistral_chat.models.download import Fetch
+from mistral_chat.models.hub import Hub
+from mistral_chat.models.library import Library
+from mistral_chat.models.operations import offer_for, pull
+from mistral_chat.models.partial import Part
+from mistral_chat.models.retry import Patience
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_chat.models.partial import Remote
+    from mistral_chat.models.progress import Progress
+
+
+def test_a_file_arrives_whole_verified_and_read_only(library: Library, hub: HubServer, content: bytes) -> None:
+    values = fetch(library)
+    assert target(library).read_bytes() == content
+    assert (values[-1].stage, values[-1].bytes, values[-1].total) == ("done", SIZE, SIZE)
+    weights = library.find(SPEC)
+    assert (weights.verified, weights.source, weights.bytes) == (True, "ours", SIZE)
+    assert target(library).stat().st_mode & 0o777 == 0o400
+    left = {path.name for path in library.models_dir.rglob("*") if path.is_file()}
+    assert left <= {FILE, f".{FILE}.lock", "checked.json"}
+    assert hub.bytes_sent() == SIZE
+
+
+def test_what_nobody_foresaw_is_raised_and_never_taken_for_an_end(library: Library, hub: HubServer, content: bytes) -> None:
+    """A download that only ended would leave a person without a model and without a word."""
+    offer = offer_for(library, SPEC)
+
+    def finished(path: Path, remote: Remote, digest: str) -> None:
+        raise ZeroDivisionError
+
+    places = Hub(environ=library.environ, home=library.home, patience=QUICK)
+    download = Fetch(
+        offer, [library.target(offer)], folder=library.models_dir, hub=places, stop=threading.Event(), finished=finished
+    )
+    with pytest.raises(ZeroDivisionError):
+        list(download.progress())
+    assert target(library).read_bytes() == content
+
+
+def test_every_folder_that_a_first_download_makes_is_the_persons_own(
+    hub: HubServer, tmp_path: Path, own_folders: Path, content: bytes
+) -> None:
+    """Where nothing is saved, no other part of the program has made the data folder before."""
+    data = tmp_path / "share" / "mistral-chat"
+    library = Library(
+        models_dir=data / "models", folders=(), catalog=Catalog.shipped(), environ={"HF_ENDPOINT": hub.endpoint}, home=own_folders
+    )
+    before = os.umask(0o022)
+    try:
+        fetch(library)
+    finally:
+        os.umask(before)
+    assert target(library).read_bytes() == content
+    made = [data.parent, data, *(path for path in data.rglob("*") if path.is_dir())]
+    assert {path: oct(path.stat().st_mode & 0o777) for path in made} == dict.fromkeys(made, oct(0o700))
+    shared = [path for path in data.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert not shared, "others can read what was fetched"
+
+
+def test_what_is_here_is_not_fetched_again(library: Library, hub: HubServer, content: bytes) -> None:
+    fetch(library)
+    hub.behave()
+    assert fetch(library)[-1].stage == "done"
+    assert hub.seen == []
+
+
+def test_a_full_disk_is_told_before_the_first_byte(
+    library: Library, hub: HubServer, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    almost_full = shutil._ntuple_diskusage(SIZE, 1, SIZE - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: almost_full)
+    error = failure(library)
+    assert isinstance(error, NotEnoughDisk)
+    assert (error.needed, error.free) == (SIZE, SIZE - 1)
+    assert hub.bytes_sent() == 0
+
+
+def test_progress_comes_often_and_a_pause_is_quick(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(rate=1_500_000, times=1))
+    stop, moments = threading.Event(), []
+    last: Progress | None = None
+    for last in pull(library, SPEC, stop=stop, patience=QUICK):
+        moments.append(time.monotonic())
+        if last.bytes > 1_000_000 and not stop.is_set():
+            assert last.speed > 0
+            assert last.seconds_left is not None
+            stop.set()
+    assert last is not None
+    assert last.stage == "paused"
+    assert max(after - before for before, after in itertools.pairwise(moments)) < 0.5
+    kept = Part(target(library)).size()
+    assert kept >= 1_000_000
+    assert library.partials()[0].bytes == kept
+    assert {path.stat().st_mode & 0o077 for path in target(library).parent.iterdir()} == {0}, "others can read it meanwhile"
+    hub.behave()
+    fetch(library)
+    assert ranges(hub) == [kept]
+
+
+def test_a_pause_wakes_a_stalled_connection(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(stall_after=1_000_000))
+    stop = threading.Event()
+    for progress in pull(library, SPEC, stop=stop, patience=Patience(stall=30)):
+        if progress.bytes >= 1_000_000 and not stop.is_set():
+            stop.set()
+            asked = time.monotonic()
+    assert time.monotonic() - asked < 15, "the pause waited until the stall was noticed"
+    assert progress.stage == "paused"
+
+
+def test_leaving_the_progress_pauses_the_download(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(rate=1_000_000))
+    values = pull(library, SPEC, patience=QUICK)
+    next(values)
+    values.close()  # type: ignore[attr-defined]  # what is annotated as an iterator is a generator
+    hub.behave()
+    fetch(library)
+    assert target(library).read_bytes() == content
+
+
+def test_two_downloads_at_once_fetch_the_file_once(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(rate=2_000_000))
+    seen: list[list[Progress]] = [[], []]
+    threads = [threading.Thread(target=lambda place=place: seen[place].extend(fetch(library))) for place in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert [values[-1].stage for values in seen] == ["done", "done"]
+    assert ranges(hub) == [0]
+    assert "waiting" in {value.stage for values in seen for value in values}
+    assert target(library).read_bytes() == content
+
+
+def test_all_parts_of_a_split_file_are_fetched(library: Library, hub: HubServer) -> None:
+    parts = {f"q/tiny-0000{number}-of-00002.gguf": gguf_bytes(500_000 * number, seed=number) for number in (1, 2)}
+    for name, part in parts.items():
+        hub.add(REPOSITORY, name, part)
+    values = fetch(library, f"hf:{REPOSITORY}/q/tiny-00001-of-00002.gguf")
+    assert (values[-1].bytes, values[-1].total) == (1_500_000, 1_500_000)
+    for name, part in parts.items():
+        assert (library.models_dir / REPOSITORY / name).read_bytes() == part
+
+
+def test_old_remains_are_cleaned_and_fresh_ones_left(library: Library, hub: HubServer, content: bytes) -> None:
+    folder = library.models_dir / "other" / "repo"
+    folder.mkdir(parents=True)
+    old = [folder / "whole.gguf.part", folder / "gone.gguf.part.json"]
+    kept = [folder / "begun.gguf.part", folder / "begun.gguf.part.json", folder / "fresh.gguf.part.json", folder / "whole.gguf"]
+    for path in (*old, *kept):
+        path.write_bytes(b"x")
+    for path in (*old, *kept[:2]):
+        os.utime(path, (1, 1))
+    fetch(library)
+    assert [path.exists() for path in old] == [False, False]
+    assert all(path.exists() for path in kept)

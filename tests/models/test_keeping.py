@@ -1,0 +1,107 @@
+"""Weights of ours: checked against their hash, removed with what they left, and taken in from elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from support.hub_server import Fault, HubServer
+from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
+from support.weights_on_disk import CONTENT, DIGEST, library_of, put
+
+from mistral_chat.config import CatalogSource
+from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable
+from mistral_chat.models.library import Library
+from mistral_chat.models.operations import pull, remove, take_in, verify
+
+
+def test_verifying_remembers_and_notices_rot(library: Library, hub: HubServer) -> None:
+    hub.add(REPOSITORY, FILE, gguf_bytes(500_000))
+    list(pull(library, SPEC))
+    weights = library.find(SPEC)
+    heard: list[int] = []
+    assert [verdict.right for verdict in verify(library, weights, tell=heard.append)] == [True]
+    assert heard[-1] == 500_000
+    weights.path.chmod(0o600)
+    with weights.path.open("r+b") as file:
+        file.seek(400_000)
+        file.write(b"rot")
+    assert library.find(SPEC).verified is None, "a changed file must not keep its old mark"
+    hub.behave()
+    assert [verdict.right for verdict in verify(library, library.find(SPEC))] == [None]
+
+
+def test_a_hash_can_be_left_in_the_middle(library: Library, tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert verify(library, library.find(str(put(tmp_path / "x.gguf"))), stop=stop) == []
+
+
+def test_removing_says_what_it_frees_and_leaves_nothing(library: Library, hub: HubServer) -> None:
+    hub.add(REPOSITORY, FILE, gguf_bytes(500_000))
+    hub.misbehave(Fault(cut_after=200_000, times=1))
+    hub.misbehave(Fault(status=404))
+    with pytest.raises(DownloadFailed):
+        list(pull(library, SPEC))
+    partial = library.partials()[0]
+    assert (partial.name, partial.bytes, partial.total) == (SPEC, 200_000, 500_000)
+    with pytest.raises(ModelNotFound, match=r"0\.2 of 0\.5 MB are here already"):
+        library.find(SPEC)
+    assert remove(library, SPEC) == 200_000
+    hub.behave()
+    list(pull(library, SPEC))
+    assert remove(library, SPEC) == 500_000
+    assert [path.name for path in library.models_dir.iterdir()] == ["checked.json"]
+    with pytest.raises(ModelNotFound):
+        remove(library, SPEC)
+
+
+def test_an_imported_file_is_called_as_the_list_calls_it(library: Library, tmp_path: Path) -> None:
+    taken = take_in(library, put(tmp_path / "given" / "mine.gguf"), "link")
+    assert taken.name == "mine.gguf"
+    assert [weights.name for weights in library.list() if weights.source == "ours"] == ["mine.gguf"]
+    assert remove(library, taken.name) == 0
+
+
+@pytest.mark.parametrize("way", ["link", "move", "copy"])
+def test_importing_brings_a_file_into_our_folder(tmp_path: Path, own_folders: Path, models_dir: Path, way: str) -> None:
+    path = put(tmp_path / "mine-Q4_0.gguf")
+    library = library_of(own_folders, models_dir)
+    weights = take_in(library, path, way)  # type: ignore[arg-type]  # the parameter's values are the literals
+    assert (weights.source, weights.path) == ("ours", models_dir / "mine-Q4_0.gguf")
+    assert path.exists() == (way != "move")
+    assert weights.path.read_bytes() == CONTENT
+    with pytest.raises(ModelError, match="is there already"):
+        take_in(library, put(tmp_path / "again" / "mine-Q4_0.gguf"), "copy")
+    assert remove(library, "mine-Q4_0") == (0 if way == "link" else len(CONTENT))
+
+
+def test_importing_a_file_that_the_catalog_knows_gives_it_the_catalogs_name(
+    tmp_path: Path, own_folders: Path, models_dir: Path
+) -> None:
+    sources = {"known": CatalogSource(repository="acme/known", file="known.gguf", bytes=len(CONTENT), sha256=DIGEST)}
+    library = library_of(own_folders, models_dir, sources=sources)
+    weights = take_in(library, put(tmp_path / "x.gguf"), "copy")
+    assert (weights.name, weights.verified, weights.path) == ("known", True, models_dir / "acme" / "known" / "known.gguf")
+
+
+def test_what_cannot_be_imported_is_refused_and_leaves_nothing(
+    tmp_path: Path, own_folders: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = library_of(own_folders, models_dir)
+    with pytest.raises(ModelUnusable):
+        take_in(library, put(tmp_path / "cut.gguf", CONTENT[:-1]), "move")
+    full = shutil._ntuple_diskusage(10, 10, 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(ModelError, match=r"0\.0 GB free"):
+        take_in(library, put(tmp_path / "whole.gguf"), "copy")
+
+    def refuse(_self: Path, _target: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with pytest.raises(ModelError, match="--move or --copy"):
+        take_in(library, tmp_path / "whole.gguf", "link")
+    assert not list(models_dir.rglob("*.gguf"))

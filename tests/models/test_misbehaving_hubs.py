@@ -1,0 +1,167 @@
+"""A hub that misbehaves: each download ends with the exact file or with a sentence, and keeps what had arrived."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+from support.fetching import QUICK, SIZE, failure, fetch, ranges, target
+from support.hub_server import Fault, HubServer
+
+from mistral_chat.errors import DownloadFailed
+from mistral_chat.models.library import Library
+from mistral_chat.models.partial import Part
+from mistral_chat.models.retry import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def test_twenty_cuts_at_random_places_lose_nothing(library: Library, hub: HubServer, content: bytes) -> None:
+    draw = random.Random(5)
+    for _ in range(20):
+        hub.misbehave(Fault(cut_after=draw.randrange(1, SIZE // 12), times=1))
+    fetch(library, patience=Patience(first_wait=0.0, attempts=30))
+    assert target(library).read_bytes() == content
+    assert hub.bytes_sent() <= SIZE * 1.01
+    assert ranges(hub) == sorted(ranges(hub))
+
+
+def test_a_stalled_connection_is_left_and_taken_up_again(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(stall_after=1_000_000, times=1))
+    values = fetch(library, patience=Patience(stall=0.6, first_wait=0.5))
+    assert target(library).read_bytes() == content
+    assert ranges(hub) == [0, 1_000_000]
+    assert any(value.stage == "retrying" and "stopped answering" in value.note for value in values)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_hub_is_asked_again(library: Library, hub: HubServer, content: bytes, status: int) -> None:
+    hub.misbehave(Fault(status=status, times=2))
+    hub.misbehave(Fault(on="HEAD", status=status, times=2))
+    fetch(library)
+    assert target(library).read_bytes() == content
+
+
+def test_a_wait_that_the_hub_asks_for_is_kept(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(status=429, retry_after=1, times=1))
+    began = time.monotonic()
+    values = fetch(library)
+    assert time.monotonic() - began >= 1
+    assert any("Trying again in 1 s" in value.note for value in values)
+
+
+def test_a_wait_that_is_too_long_is_told(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(on="HEAD", status=429, retry_after=3600))
+    assert "come back in 60 minutes" in str(failure(library))
+
+
+@pytest.mark.parametrize("fault", [Fault(status=500), Fault(cut_after=1000), Fault(stall_after=10), Fault(on="HEAD", status=503)])
+def test_faults_without_end_end_in_a_sentence(library: Library, hub: HubServer, content: bytes, fault: Fault) -> None:
+    hub.misbehave(fault)
+    error = failure(library)
+    assert "What has arrived is kept" in str(error)
+    assert not target(library).exists()
+
+
+def test_a_server_that_ignores_ranges_and_cuts_does_not_go_on_for_ever(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(ignore_range=True, cut_after=200_000))
+    assert isinstance(failure(library), DownloadFailed)
+    assert len(ranges(hub)) <= 2 * QUICK.attempts
+
+
+def test_a_server_that_ignores_ranges_is_read_from_the_start(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(cut_after=1_000_000, times=1))
+    hub.misbehave(Fault(ignore_range=True))
+    fetch(library)
+    assert target(library).read_bytes() == content
+
+
+def test_spoiled_bytes_never_get_the_files_name(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(flip=2_000_000))
+    error = failure(library)
+    assert "SHA-256" in str(error)
+    assert not target(library).exists()
+    assert Part(target(library)).size() == 0
+    hub.behave()
+    fetch(library)
+    assert target(library).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(shorter=1000), Fault(on="HEAD", claim_size=SIZE + 5), Fault(on="HEAD", claim_size=SIZE - 5)]
+)
+def test_a_wrong_size_is_an_error(library: Library, hub: HubServer, content: bytes, fault: Fault) -> None:
+    hub.misbehave(fault)
+    assert "do not agree" in str(failure(library))
+    assert not target(library).exists()
+
+
+@pytest.mark.parametrize("on", ["GET", "HEAD"])
+def test_a_log_in_page_is_not_taken_for_weights(library: Library, hub: HubServer, content: bytes, on: str) -> None:
+    hub.misbehave(Fault(on=on, web_page=True))
+    assert "log in with a browser" in str(failure(library))
+    assert not target(library).exists()
+
+
+def test_a_log_in_page_in_between_leaves_what_had_arrived(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(cut_after=1_000_000, times=1))
+    hub.misbehave(Fault(web_page=True, times=1))
+    failure(library)
+    assert Part(target(library)).size() == 1_000_000
+    hub.behave()
+    fetch(library)
+    assert ranges(hub) == [1_000_000]
+
+
+class Wayward(BaseHTTPRequestHandler):
+    """A place that files are fetched from which does not behave as the hub's own does."""
+
+    content = b""
+    way = ""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library's name)
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(302 if self.way in {"/round", "ftp://127.0.0.1/x"} else 200)
+        if self.way in {"/round", "ftp://127.0.0.1/x"}:
+            self.send_header("Location", self.way)
+        self.end_headers()
+        if self.way in {"without length", "too long"}:
+            self.wfile.write(self.content + (b"more" if self.way == "too long" else b""))
+
+
+@pytest.fixture
+def wayward(content: bytes) -> Iterator[tuple[str, type[Wayward]]]:
+    handler = type("OneWayward", (Wayward,), {"content": content})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", handler
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("without length", ""),
+        ("too long", "sent more than"),
+        ("/round", "without end"),
+        ("ftp://127.0.0.1/x", "not safe (ftp://127.0.0.1)"),
+    ],
+)
+def test_a_wayward_place_ends_in_the_file_or_in_a_sentence(
+    library: Library, hub: HubServer, wayward: tuple[str, type[Wayward]], way: str, words: str
+) -> None:
+    hub.store, wayward[1].way = wayward[0], way
+    if words:
+        assert words in str(failure(library))
+        assert not target(library).exists()
+    else:
+        fetch(library)
+        assert target(library).read_bytes() == wayward[1].content

@@ -1,0 +1,122 @@
+"""What is on the disk already is found where other programs keep it, used in place, and never written to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
+from support.weights_on_disk import COMMIT, CONTENT, DIGEST, hub_cache, library_of, ollama_store, put
+
+from mistral_chat.config import CatalogSource
+from mistral_chat.errors import ModelNotFound, ModelUnusable, UsageError
+from mistral_chat.models.operations import remove, verify
+
+LOADER = Path(__file__).parents[1] / "support" / "load_in_child.py"
+
+
+def traces(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Everything below a folder, with size, mode and time of the last change."""
+    return {str(path): (s.st_size, s.st_mode, s.st_mtime_ns) for path in sorted(folder.rglob("*")) for s in [path.lstat()]}
+
+
+@pytest.mark.parametrize("store", ["hub cache", "lm studio", "ollama", "folder"])
+def test_a_store_is_found_used_in_place_and_left_as_it_is(
+    tmp_path: Path, own_folders: Path, models_dir: Path, store: str
+) -> None:
+    places = {
+        "hub cache": lambda: hub_cache(own_folders / "cache" / "huggingface" / "hub"),
+        "lm studio": lambda: put(own_folders / ".lmstudio" / "models" / REPOSITORY / FILE),
+        "ollama": lambda: ollama_store(own_folders / ".ollama" / "models"),
+        "folder": lambda: put(tmp_path / "shelf" / "named.gguf"),
+    }
+    path = places[store]()
+    names = {"hub cache": SPEC, "lm studio": f"{REPOSITORY}/{FILE}", "ollama": "mistral:7b", "folder": "named"}
+    library = library_of(own_folders, models_dir, folders=(tmp_path / "shelf",))
+    before = traces(own_folders) | traces(tmp_path / "shelf")
+    found = library.find(names[store])
+    assert (found.source, found.bytes, found.quantization, found.verified) == (store, len(CONTENT), "F32", None)
+    assert found.path.samefile(path)
+    assert [weights.path for weights in library.list() if weights.source == store] == [found.path]
+    assert library.find(found.name).path == found.path
+    loaded = subprocess.run([sys.executable, str(LOADER)], input=f"{found.path}\n", capture_output=True, text=True, check=True)
+    assert loaded.stdout.endswith("\tloaded\n")
+    with pytest.raises(UsageError, match="not ours to remove"):
+        remove(library, names[store])
+    assert traces(own_folders) | traces(tmp_path / "shelf") == before
+    assert not models_dir.exists()
+
+
+def test_stores_are_found_where_the_environment_says(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
+    hub_cache(tmp_path / "a" / "hub", repository="acme/one")
+    hub_cache(tmp_path / "b", repository="acme/two", content=gguf_bytes(120_000, 1))
+    ollama_store(tmp_path / "c", "registry.ollama.ai/someone/chat/latest", gguf_bytes(120_000, 2))
+    put(own_folders / ".lmstudio-home-pointer", str(tmp_path / "d").encode())
+    put(tmp_path / "d" / "settings.json", json.dumps({"downloadsFolder": str(tmp_path / "e")}).encode())
+    put(tmp_path / "e" / "pub" / "repo" / "x.gguf", gguf_bytes(120_000, 3))
+    names = {weights.name for weights in library_of(own_folders, models_dir, HF_HOME=str(tmp_path / "a")).list()}
+    assert {f"hf:acme/one/{FILE}", "pub/repo/x.gguf"} <= names
+    library = library_of(own_folders, models_dir, HF_HUB_CACHE=str(tmp_path / "b"), OLLAMA_MODELS=str(tmp_path / "c"))
+    assert {f"hf:acme/two/{FILE}", "someone/chat:latest"} <= {weights.name for weights in library.list()}
+
+
+def test_hostile_or_broken_stores_do_no_harm(own_folders: Path, models_dir: Path) -> None:
+    ollama = own_folders / ".ollama" / "models"
+    for number, manifest in enumerate(
+        (b"{", b"[" * 100_000, b"[]", b'{"layers": 5}', b'{"layers": [5, {"digest": "sha256:../../x"}]}')
+    ):
+        put(ollama / "manifests" / "host" / f"m{number}" / "tag", manifest)
+    put(ollama / "manifests" / "short", b"{}")
+    put(own_folders / ".lmstudio" / "settings.json", b'{"downloadsFolder": "a\\u0000b"}')
+    put(own_folders / ".cache" / "x", b"")
+    hub = own_folders / "cache" / "huggingface" / "hub"
+    put(hub / "datasets--a--b" / "snapshots" / COMMIT / "x.gguf")
+    put(hub / "models--noowner" / "snapshots" / COMMIT / "x.gguf")
+    (hub / "models--a--b" / "snapshots" / COMMIT).mkdir(parents=True)
+    (hub / "models--a--b" / "snapshots" / COMMIT / "gone.gguf").symlink_to("nowhere")
+    (hub / "models--a--b" / "snapshots" / COMMIT / "loop").symlink_to(hub)
+    assert [weights.source for weights in library_of(own_folders, models_dir).list()] in ([], ["demo"])
+
+
+def test_a_catalog_model_is_found_in_any_store(own_folders: Path, models_dir: Path) -> None:
+    sources = {
+        "by-hash": CatalogSource(repository="acme/other", file="other-Q4_0.gguf", sha256=DIGEST, prompt_format="mistral-v3"),
+        "by-place": CatalogSource(repository="acme/placed", file="placed.gguf"),
+        "by-name-and-size": CatalogSource(repository="acme/elsewhere", file="sized.gguf", bytes=120_000),
+        "wrong-size": CatalogSource(repository="pub/repo", file="wrong.gguf", bytes=5),
+    }
+    ollama_store(own_folders / ".ollama" / "models")
+    hub_cache(
+        own_folders / "cache" / "huggingface" / "hub",
+        repository="acme/placed",
+        file="placed.gguf",
+        content=gguf_bytes(130_000, 1),
+    )
+    put(own_folders / ".lmstudio" / "models" / "pub" / "repo" / "sized.gguf", gguf_bytes(120_000, 2))
+    put(own_folders / ".lmstudio" / "models" / "pub" / "repo" / "wrong.gguf", gguf_bytes(121_000, 3))
+    library = library_of(own_folders, models_dir, sources=sources)
+    found = library.find("By-Hash")
+    assert (found.source, found.name, found.quantization, found.prompt_format) == ("ollama", "by-hash", "Q4_0", "mistral-v3")
+    assert library.find("by-place").source == "hub cache"
+    assert library.find("by-name-and-size").source == "lm studio"
+    with pytest.raises(ModelNotFound):
+        library.find("wrong-size")
+    assert {"by-hash", "by-place", "by-name-and-size", "pub/repo/wrong.gguf"} <= {weights.name for weights in library.list()}
+
+
+def test_verifying_a_blob_holds_it_against_its_own_name(own_folders: Path, models_dir: Path) -> None:
+    blob = ollama_store(own_folders / ".ollama" / "models")
+    library = library_of(own_folders, models_dir)
+    assert verify(library, library.find("mistral:7b"))[0].right is True
+    assert library.find("mistral:7b").verified is True
+    with blob.open("r+b") as file:
+        file.seek(-5, os.SEEK_END)
+        file.write(b"rot")
+    assert verify(library, library.find("mistral:7b"))[0].right is False
+    assert [weights.verified for weights in library.list() if weights.source == "ollama"] == [False]
+    with pytest.raises(ModelUnusable, match="damaged"):
+        library.find("mistral:7b")
