@@ -183,7 +183,7 @@ class Chat:
         history = self._history(None)
         if draft:
             history = replace(history, draft=draft)
-        async with aclosing(self._runner.read_ahead(history)) as progress:
+        async with aclosing(self._runner.prefill(history)) as progress:
             async for event in progress:
                 yield event
 
@@ -196,7 +196,7 @@ class Chat:
             MessageTooLong: the draft cannot fit.
             PromptFormatError: the model's format cannot express this conversation.
         """
-        return await asyncio.to_thread(self._runner.describe, replace(self._history(None), draft=draft))
+        return await asyncio.to_thread(self._runner.preview_prompt, replace(self._history(None), draft=draft))
 
     async def suggest_title(self) -> str:
         """Let the model name the conversation, in passing; empty when it has nothing to say or no room for it.
@@ -208,7 +208,7 @@ class Chat:
         if not history.turns:
             return ""
         asked = replace(history, turns=(*history.turns, PromptTurn(key=_TITLE, user=_ASK_FOR_TITLE)))
-        answer = await self._runner.aside(asked, Sampling(temperature=0, max_tokens=24))
+        answer = await self._runner.generate_detached(asked, Sampling(temperature=0, max_tokens=24))
         lines = answer.strip().splitlines()
         return lines[0].strip(" \"'*#.").removeprefix("Title:").strip(" \"'*") if lines else ""
 

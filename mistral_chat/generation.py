@@ -228,7 +228,7 @@ class CancelToken:
 
 
 class Engine(Protocol):
-    """Turns a history into a reply. All but `count`, `limits`, `describe` and `facts` belong to one thread."""
+    """Turns a history into a reply. All but `count`, `ambiguous_markup`, `preview_prompt` and `facts` belong to one thread."""
 
     @property
     def facts(self) -> LoadedModel:
@@ -250,10 +250,10 @@ class Engine(Protocol):
             EngineFailed: llama.cpp failed; the cache was dropped and the next call starts afresh.
         """
 
-    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
+    def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         """Bring `history`, all of whose turns are closed, into the cache before it is needed."""
 
-    def aside(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
+    def generate_detached(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
         """Answer the last turn of `history` in passing: what was in the cache before is in it afterwards, and nothing else.
 
         Returns:
@@ -266,10 +266,10 @@ class Engine(Protocol):
     def count(self, text: str) -> int:
         """How many tokens `text` takes as a message. May be called from any thread."""
 
-    def limits(self, text: str) -> str | None:
+    def ambiguous_markup(self, text: str) -> str | None:
         """Say what in `text` the model takes for its format's own marks, as a sentence; None if nothing. From any thread."""
 
-    def describe(self, history: History) -> Prompt:
+    def preview_prompt(self, history: History) -> Prompt:
         """What the model would be given for `history` and its draft, without touching the cache; from any thread.
 
         Without a draft all turns are closed, as they stand in the cache after the last reply.
@@ -279,10 +279,10 @@ class Engine(Protocol):
             PromptFormatError: the model's format cannot express this history.
         """
 
-    def forget(self, conversation: str) -> None:
+    def discard_conversation(self, conversation: str) -> None:
         """Keep nothing of a conversation, in the cache or on the disk: it was deleted. Empty means those without a name."""
 
-    def rest(self) -> None:
+    def run_idle_tasks(self) -> None:
         """Do upkeep that may wait, such as saving a KV state: nothing has been asked for a while."""
 
     def close(self) -> None:

@@ -111,13 +111,13 @@ class Playing:
         Args:
             written: waits until the KV state is on the disk.
         """
-        self._engine.rest()
+        self._engine.run_idle_tasks()
         other = History(conversation="", turns=(PromptTurn(key="other", user="Hello.", reply="Hello."),))
-        for _ in self._engine.read_ahead(other, CancelToken()):
+        for _ in self._engine.prefill(other, CancelToken()):
             """Only the cache's contents matter."""
         written()
         began = time.perf_counter()
-        steps = list(self._engine.read_ahead(self.history, CancelToken()))
+        steps = list(self._engine.prefill(self.history, CancelToken()))
         return time.perf_counter() - began, steps[-1].total if steps else 0
 
 

@@ -67,7 +67,7 @@ def prompt(ctx: click.Context, /, file: Path, *, prompt_format: str | None, as_j
     click.echo(
         f"\n{len(pieces):,} tokens, {share:.3g} % of a window of {window:,}; format {chosen.name}; model {_shown(weights.name)}"
     )
-    for warning in {chosen.limits(message.content) for message in messages} - {None}:
+    for warning in {chosen.ambiguous_markup(message.content) for message in messages} - {None}:
         click.echo(_shown(f"mistral-chat: {warning}"), err=True)
 
 

@@ -125,16 +125,16 @@ class EchoEngine:
             ),
         )
 
-    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
-        """Take `history` into the ledger; see `Engine.read_ahead`."""
+    def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
+        """Take `history` into the ledger; see `Engine.prefill`."""
         if not cancel.is_set:
             fit = self._window.fit(history.turns, lambda turns: _encode(history.system, turns, closed=True))
             self._held, self._conversation = fit.encoding, history.conversation
             self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
             yield Prefill(len(self._held.tokens), len(self._held.tokens))
 
-    def aside(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
-        """Answer in passing; see `Engine.aside`."""
+    def generate_detached(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
+        """Answer in passing; see `Engine.generate_detached`."""
         words = _WORD.findall(self._answer(history.turns[-1].user))
         asked = len(_encode(history.system, history.turns).tokens) + self._window.reserve
         return "" if cancel.is_set or asked > self._window.size else "".join(words[: sampling.max_tokens])
@@ -143,11 +143,11 @@ class EchoEngine:
         """How many words `text` has."""
         return len(_WORD.findall(text))
 
-    def limits(self, text: str) -> str | None:
+    def ambiguous_markup(self, text: str) -> str | None:
         """Nothing: its marks are no text."""
 
-    def describe(self, history: History) -> Prompt:
-        """What it would be given; see `Engine.describe`."""
+    def preview_prompt(self, history: History) -> Prompt:
+        """What it would be given; see `Engine.preview_prompt`."""
         draft = bool(history.draft.strip())
         turns = [*history.turns, *([PromptTurn(key="", user=history.draft)] if draft else [])]
         size, reserve = self._window.size, self._window.reserve
@@ -164,12 +164,12 @@ class EchoEngine:
         parts = [_part(turn, closed=closed or place < last) for place, turn in enumerate(fit.kept)]
         return Prompt(window=size, reserve=reserve, parts=(head, *parts), draft=draft)
 
-    def forget(self, conversation: str) -> None:
+    def discard_conversation(self, conversation: str) -> None:
         """Forget everything, if it is this conversation's."""
         if conversation == self._conversation:
             self._held = Encoding(head=(), turns=())
 
-    def rest(self) -> None:
+    def run_idle_tasks(self) -> None:
         """Nothing is owed."""
 
     def close(self) -> None:

@@ -27,8 +27,8 @@ class Prompting:
         self._window = window
         self._sampled: dict[str, tuple[str, tuple[int, ...]]] = {}
 
-    def describe(self, history: History) -> Prompt:
-        """What the model would be given for `history`; see `Engine.describe`."""
+    def preview_prompt(self, history: History) -> Prompt:
+        """What the model would be given for `history`; see `Engine.preview_prompt`."""
         draft = bool(history.draft.strip())
         if draft:
             history = replace(history, turns=(*history.turns, PromptTurn(key=DRAFT, user=history.draft)))

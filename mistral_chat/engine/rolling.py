@@ -98,9 +98,9 @@ class RollingEngine(Prompting):
         """How many tokens `text` takes as a message."""
         return self._format.count(text)
 
-    def limits(self, text: str) -> str | None:
-        """What in `text` looks like the format's own marks; see `Engine.limits`."""
-        return self._format.limits(text)
+    def ambiguous_markup(self, text: str) -> str | None:
+        """What in `text` looks like the format's own marks; see `Engine.ambiguous_markup`."""
+        return self._format.ambiguous_markup(text)
 
     def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         """Answer the last turn of `history`; see `Engine.reply`."""
@@ -138,8 +138,8 @@ class RollingEngine(Prompting):
             self._ledger.reset()
             raise
 
-    def aside(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
-        """Answer the last turn in passing; see `Engine.aside`."""
+    def generate_detached(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
+        """Answer the last turn in passing; see `Engine.generate_detached`."""
         self._open(history.conversation)
         self._begin_anew(history)
         before, changed = self.held, self._ledger.changed
@@ -166,8 +166,8 @@ class RollingEngine(Prompting):
             raise
         return drawn.text.strip() if all_read and drawn.finish_reason != "cancelled" else ""
 
-    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
-        """Bring `history`, and the stable part of its draft, into the cache; see `Engine.read_ahead`."""
+    def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
+        """Bring `history`, and the stable part of its draft, into the cache; see `Engine.prefill`."""
         self._open(history.conversation)
         draft = bool(history.draft.strip())
         last = PromptTurn(key=DRAFT, user=history.draft) if draft else _NEXT
@@ -187,15 +187,15 @@ class RollingEngine(Prompting):
             self._ledger.reset()
             raise
 
-    def forget(self, conversation: str) -> None:
-        """Keep nothing of a conversation; see `Engine.forget`."""
+    def discard_conversation(self, conversation: str) -> None:
+        """Keep nothing of a conversation; see `Engine.discard_conversation`."""
         if self._snapshots is not None and conversation:
             self._snapshots.forget(conversation)
         if conversation in {self._conversation, self._held_for}:
             self._ledger.reset()
             self._sampled, self._conversation, self._held_for = {}, "", ""
 
-    def rest(self) -> None:
+    def run_idle_tasks(self) -> None:
         """Save the KV state, if it is not on the disk as it is."""
         if self._snapshots is None or not self._conversation or not self._ledger.changed or not self.held.turns:
             return
@@ -221,7 +221,7 @@ class RollingEngine(Prompting):
     def close(self) -> None:
         """Save what is not saved, and let everything go."""
         try:
-            self.rest()
+            self.run_idle_tasks()
         finally:
             if self._snapshots is not None:
                 self._snapshots.close()
@@ -326,7 +326,7 @@ class RollingEngine(Prompting):
         """Turn to another conversation: save the state of the last one, and take up this one's, if there is one."""
         if conversation == self._conversation:
             return
-        self.rest()
+        self.run_idle_tasks()
         self._conversation, self._ledger.changed = conversation, False
         self._sampled = {}
         snapshot = self._snapshots.load(conversation, self._identity) if self._snapshots and conversation else None

@@ -98,17 +98,17 @@ class EngineThread:
         engine = self._engine
         return engine.count(text) if engine is not None else None
 
-    def limits(self, text: str) -> str | None:
-        """What the model takes for its format's own marks in `text`, as `Engine.limits` says; None until the engine is ready."""
+    def ambiguous_markup(self, text: str) -> str | None:
+        """What the model would read as markup in `text`; see `Engine.ambiguous_markup`. None until the engine is ready."""
         engine = self._engine
-        return engine.limits(text) if engine is not None else None
+        return engine.ambiguous_markup(text) if engine is not None else None
 
-    def describe(self, history: History) -> Prompt | None:
-        """What the model would be given, as `Engine.describe` says; None until the engine is ready. From any thread."""
+    def preview_prompt(self, history: History) -> Prompt | None:
+        """The prompt of `history`; see `Engine.preview_prompt`. None until the engine is ready. From any thread."""
         engine = self._engine
-        return engine.describe(history) if engine is not None else None
+        return engine.preview_prompt(history) if engine is not None else None
 
-    async def forget(self, conversation: str) -> None:
+    async def discard_conversation(self, conversation: str) -> None:
         """Keep nothing of a conversation that was deleted. Waits for what is being written; without an engine there is nothing.
 
         Raises:
@@ -119,7 +119,7 @@ class EngineThread:
         self._give_way()
 
         def drop(engine: Engine) -> Iterator[None]:
-            engine.forget(conversation)
+            engine.discard_conversation(conversation)
             return iter(())
 
         async with aclosing(self._do(Job(drop, CancelToken()))) as nothing:
@@ -168,7 +168,7 @@ class EngineThread:
         finally:
             self._replies.remove(cancel)
 
-    async def read_ahead(self, history: History) -> AsyncGenerator[Prefill, None]:
+    async def prefill(self, history: History) -> AsyncGenerator[Prefill, None]:
         """Bring `history` into the cache before it is needed. Any reply stops it at once.
 
         Raises:
@@ -180,7 +180,7 @@ class EngineThread:
         self._give_way()
         cancel = CancelToken()
         self._ahead = cancel
-        job = Job(lambda e: e.read_ahead(history, cancel), cancel)
+        job = Job(lambda e: e.prefill(history, cancel), cancel)
         try:
             async with aclosing(self._do(job)) as values:
                 async for value in values:
@@ -189,8 +189,8 @@ class EngineThread:
             if self._ahead is cancel:
                 self._ahead = None
 
-    async def aside(self, history: History, sampling: Sampling) -> str:
-        """Answer the last turn of `history` in passing, as `Engine.aside` does. Any reply stops it at once.
+    async def generate_detached(self, history: History, sampling: Sampling) -> str:
+        """Answer the last turn of `history` in passing, as `Engine.generate_detached` does. Any reply stops it at once.
 
         Returns:
             The answer; empty where there is none.
@@ -204,7 +204,7 @@ class EngineThread:
         self._give_way()
         cancel = CancelToken()
         self._ahead = cancel
-        job = Job(lambda e: iter([e.aside(history, sampling, cancel)]), cancel)
+        job = Job(lambda e: iter([e.generate_detached(history, sampling, cancel)]), cancel)
         try:
             async with aclosing(self._do(job)) as texts:
                 return "".join([text async for text in texts])
@@ -269,7 +269,7 @@ class EngineThread:
         try:
             return self._jobs.get(timeout=IDLE_SECONDS)
         except queue.Empty:
-            self._upkeep(engine.rest)
+            self._upkeep(engine.run_idle_tasks)
             return self._jobs.get()
 
     @staticmethod

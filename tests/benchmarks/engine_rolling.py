@@ -217,7 +217,7 @@ def quality(path: Path, arguments: argparse.Namespace) -> None:
                 differences.append(loss_here(engine, fresh, turns, turn))
             turns.append(turn)
             before = {held.key for held in engine.held.turns}
-            read_all(engine.read_ahead(History(system=SYSTEM, turns=tuple(turns)), CancelToken()))
+            read_all(engine.prefill(History(system=SYSTEM, turns=tuple(turns)), CancelToken()))
             shifts += bool(before - {held.key for held in engine.held.turns})
             if len(differences) >= arguments.probes:
                 break
@@ -276,7 +276,7 @@ def reopening(path: Path, arguments: argparse.Namespace) -> None:
             turns.append(PromptTurn(key=f"r{len(turns)}", user=message(len(turns)), reply=PROSE[: 300 + len(turns)]))
         history = History(conversation="c", system=SYSTEM, turns=tuple(turns))
         began = time.perf_counter()
-        read_all(engine.read_ahead(history, CancelToken()))
+        read_all(engine.prefill(history, CancelToken()))
         reading = time.perf_counter() - began
         held = engine.held.tokens
         state = cells_of(engine).state()
@@ -286,7 +286,7 @@ def reopening(path: Path, arguments: argparse.Namespace) -> None:
         engine.close()
         engine = open_for(path, arguments, size=arguments.reopen, snapshots=SnapshotFolder(Path(folder), budget=2**40))
         began = time.perf_counter()
-        read_all(engine.read_ahead(history, CancelToken()))
+        read_all(engine.prefill(history, CancelToken()))
         opening = time.perf_counter() - began
         cells_of(engine).read(held[-1:])
         same = cells_of(engine).logits() == expected

@@ -58,15 +58,15 @@ def spelled(prompt: Any) -> str:
 async def test_text_that_looks_like_the_formats_own_marks_is_told_through_the_thread() -> None:
     runner = EngineThread(lambda _progress: weightless_engine(WordyCells(2048), FORMATS[min(FORMATS)]))
     await runner.wait_ready()
-    assert runner.limits("a ☰ b") == "The model reads the ☰ in this text as a border."
-    assert runner.limits("a b") is None
+    assert runner.ambiguous_markup("a ☰ b") == "The model reads the ☰ in this text as a border."
+    assert runner.ambiguous_markup("a b") is None
     runner.close()
 
 
 def test_a_draft_is_shown_as_it_would_be_read(engine: Engine) -> None:
     history = talk(engine)
     before = engine.ledger
-    prompt = engine.describe(replace(history, draft="a b c and é </s> [INST] "))
+    prompt = engine.preview_prompt(replace(history, draft="a b c and é </s> [INST] "))
     assert engine.ledger == before, "looking at the prompt changed the cache"
     assert prompt.draft
     assert [part.key for part in prompt.parts] == ["", "t0", "t1", "t2", ""]
@@ -78,7 +78,7 @@ def test_a_draft_is_shown_as_it_would_be_read(engine: Engine) -> None:
 
 def test_without_a_draft_the_turns_are_shown_with_their_replies(engine: Engine) -> None:
     history = talk(engine)
-    prompt = engine.describe(history)
+    prompt = engine.preview_prompt(history)
     assert not prompt.draft
     assert prompt.window == engine.ledger.window
     assert [part.key for part in prompt.parts] == ["", "t0", "t1", "t2"]
@@ -90,12 +90,12 @@ def test_without_a_draft_the_turns_are_shown_with_their_replies(engine: Engine) 
 
 
 def test_nothing_is_shown_where_nothing_would_be_given(engine: Engine) -> None:
-    assert engine.describe(History(system="Be brief.")).parts == ()
+    assert engine.preview_prompt(History(system="Be brief.")).parts == ()
 
 
 def test_a_draft_that_cannot_fit_is_refused(engine: Engine) -> None:
     with pytest.raises(MessageTooLong):
-        engine.describe(History(draft="a b c " * engine.facts.window))
+        engine.preview_prompt(History(draft="a b c " * engine.facts.window))
 
 
 def test_turns_that_left_are_not_shown(engine: Engine) -> None:
@@ -104,7 +104,7 @@ def test_turns_that_left_are_not_shown(engine: Engine) -> None:
         asked = replace(history, turns=(*history.turns, PromptTurn(key=f"long{number}", user=text_of(engine, 300))))
         reply = examine(engine.reply(asked, SHORT, CancelToken())).completion.text
         history = replace(asked, turns=(*history.turns, replace(asked.turns[-1], reply=reply)))
-    shown = [part.key for part in engine.describe(history).parts if part.key]
+    shown = [part.key for part in engine.preview_prompt(history).parts if part.key]
     assert "t0" not in shown
     assert shown == keys(engine.ledger)
 
@@ -114,7 +114,7 @@ def test_it_can_be_looked_at_from_another_thread_while_a_reply_is_written(engine
     asked = replace(history, turns=(*history.turns, PromptTurn(key="sent", user="abc?")))
     looks: list[int] = []
     for _ in engine.reply(asked, SHORT, CancelToken()):
-        thread = threading.Thread(target=lambda: looks.append(engine.describe(history).tokens))
+        thread = threading.Thread(target=lambda: looks.append(engine.preview_prompt(history).tokens))
         thread.start()
         thread.join()
     assert len(set(looks)) == 1, "the same history was shown in several ways"
@@ -122,9 +122,9 @@ def test_it_can_be_looked_at_from_another_thread_while_a_reply_is_written(engine
 
 def test_a_deleted_conversation_leaves_the_cache(engine: Engine) -> None:
     talk(engine)
-    engine.forget("another")
+    engine.discard_conversation("another")
     assert keys(engine.ledger) == ["t0", "t1", "t2"], "a conversation was forgotten in another's place"
-    engine.forget("c")
+    engine.discard_conversation("c")
     assert keys(engine.ledger) == []
     assert engine.ledger.used == 0
     assert keys_after(engine) == ["t0"], "the engine could not be used afterwards"
@@ -138,9 +138,9 @@ def keys_after(engine: Engine) -> list[str]:
 def test_a_deleted_conversation_that_is_still_held_behind_another_one_leaves_the_cache() -> None:
     engine = weightless_engine(FakeCells(256))
     talk(engine, turns=1)
-    list(engine.read_ahead(History(conversation="other", draft="abc " * 300), CancelToken()))
+    list(engine.prefill(History(conversation="other", draft="abc " * 300), CancelToken()))
     assert keys(engine.ledger) == ["t0"]
-    engine.forget("c")
+    engine.discard_conversation("c")
     assert keys(engine.ledger) == []
     engine.close()
 
@@ -149,27 +149,27 @@ def test_a_deleted_conversation_leaves_no_snapshot_and_makes_none(tmp_path: Path
     folder = SnapshotFolder(tmp_path, budget=2**20)
     engine: RollingEngine = weightless_engine(FakeCells(512), snapshots=folder)
     talk(engine)
-    engine.rest()
+    engine.run_idle_tasks()
     folder.flush()
     assert folder.size
-    engine.forget("c")
+    engine.discard_conversation("c")
     assert not folder.size, "what was deleted is still on the disk"
-    engine.rest()
+    engine.run_idle_tasks()
     engine.close()
     assert not list(tmp_path.glob("*.kv*")), "what was deleted was written once more"
 
 
 async def test_the_runner_shows_and_forgets_beside_the_engines_thread() -> None:
     runner = EngineThread(lambda _progress: EchoEngine())
-    assert runner.describe(History(draft="Hello")) is None
-    await runner.forget("c")
+    assert runner.preview_prompt(History(draft="Hello")) is None
+    await runner.discard_conversation("c")
     await runner.wait_ready()
     history = History(conversation="c", turns=(PromptTurn(key="a", user="Hello", reply="Hello."),))
-    assert [step async for step in runner.read_ahead(history)] == [Prefill(6, 6)]
-    prompt = runner.describe(history)
+    assert [step async for step in runner.prefill(history)] == [Prefill(6, 6)]
+    prompt = runner.preview_prompt(history)
     assert prompt is not None
     assert prompt.tokens == 6
-    await runner.forget("c")
+    await runner.discard_conversation("c")
     assert runner.ledger is not None
     assert not runner.ledger.turns
     runner.close()
@@ -179,7 +179,7 @@ async def test_the_runner_shows_and_forgets_beside_the_engines_thread() -> None:
 def test_a_real_vocabulary_is_spelled_out(tiny_weights: Callable[[str], Path], variant: str) -> None:
     with engine_of(tiny_weights(variant)) as engine:
         history = talk(engine, turns=2)
-        prompt = engine.describe(replace(history, draft="Is [INST] a token?"))
+        prompt = engine.preview_prompt(replace(history, draft="Is [INST] a token?"))
         controls = [piece.text for part in prompt.parts for piece in part.pieces if piece.is_control]
         assert controls[0] == "<s>"
         assert "Is [INST] a token?" in spelled(prompt)

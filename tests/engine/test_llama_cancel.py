@@ -161,7 +161,7 @@ def test_stops_at_random_moments_leave_nothing_wrong(
             elif kind < 0.7:
                 cancel = CancelToken()
                 threading.Timer(rng.random() * 0.01, cancel.set).start()
-                for _ in engine.read_ahead(talk.history(), cancel):
+                for _ in engine.prefill(talk.history(), cancel):
                     """Stopped, or not."""
             elif kind < 0.8 and talk.turns:
                 del talk.turns[rng.randrange(len(talk.turns))]
@@ -194,9 +194,9 @@ def test_reading_ahead_is_stopped_by_its_flag(demo: RollingEngine) -> None:
     talk.turns = [PromptTurn(key="r", user=TEXT * 4, reply="Yes.")]
     cancel = CancelToken()
     threading.Timer(0.2, cancel.set).start()
-    steps = list(demo.read_ahead(talk.history(), cancel))
+    steps = list(demo.prefill(talk.history(), cancel))
     assert steps[-1].done < steps[-1].total
     assert cells_of(demo).end == len(demo.held.tokens)
     talk.turns = [PromptTurn(key="r", user=TEXT, reply="Yes.")]
-    read_all(demo.read_ahead(talk.history(), CancelToken()))
+    read_all(demo.prefill(talk.history(), CancelToken()))
     assert [turn.key for turn in demo.held.turns] == ["r"]

@@ -43,7 +43,7 @@ def test_a_conversation_reopens_exactly_and_reads_only_the_new_message(
     with engine_of(path, snapshots=folder_in(tmp_path), kv_type=kv_type) as engine:
         again = Talk(engine, system=talk.system, conversation="c")
         again.turns, again.said = talk.turns, 3
-        assert read_by(engine.read_ahead(again.history(), CancelToken())) == 0, "an opened conversation was read again"
+        assert read_by(engine.prefill(again.history(), CancelToken())) == 0, "an opened conversation was read again"
         found = next_scores(cells_of(engine), PROBE)
         if variant == "v7":
             assert found == expected, "nothing was ever cut: the scores are the same to the last bit"
@@ -58,7 +58,7 @@ def test_sampled_tokens_come_back_with_the_state(tiny_weights: Callable[[str], P
     with engine_of(path, snapshots=folder_in(tmp_path)) as engine:
         again = Talk(engine, system=talk.system, conversation="c")
         again.turns = talk.turns
-        read_all(engine.read_ahead(again.history(), CancelToken()))
+        read_all(engine.prefill(again.history(), CancelToken()))
         drawn = {key: tokens for key, (_, tokens) in engine._sampled.items()}
         assert [turn.reply for turn in engine.held.turns] == [drawn[turn.key] for turn in engine.held.turns]
 
@@ -70,7 +70,7 @@ def test_a_rolled_conversation_reopens_where_it_was(tiny_weights: Callable[[str]
     with engine_of(path, snapshots=folder_in(tmp_path)) as engine:
         again = Talk(engine, system=talk.system, conversation="c")
         again.turns = talk.turns
-        assert read_by(engine.read_ahead(again.history(), CancelToken())) == 0
+        assert read_by(engine.prefill(again.history(), CancelToken())) == 0
         assert divergence(expected, next_scores(cells_of(engine), PROBE)) < 0.01
 
 
@@ -85,7 +85,7 @@ def test_a_state_made_with_other_settings_is_not_believed(
     with engine_of(path, snapshots=folder_in(tmp_path), **change) as engine:
         again = Talk(engine, system=talk.system, conversation="c")
         again.turns = talk.turns
-        assert read_by(engine.read_ahead(again.history(), CancelToken())) > 100
+        assert read_by(engine.prefill(again.history(), CancelToken())) > 100
         again.said = 3
         assert again.say("And now?").text
 
@@ -99,7 +99,7 @@ def test_a_state_of_other_weights_is_not_believed(tmp_path: Path) -> None:
     with engine_of(other, snapshots=folder_in(tmp_path)) as engine:
         again = Talk(engine, system=talk.system, conversation="c")
         again.turns = talk.turns
-        assert read_by(engine.read_ahead(again.history(), CancelToken())) > 100
+        assert read_by(engine.prefill(again.history(), CancelToken())) > 100
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "grown"])
@@ -120,7 +120,7 @@ def test_a_damaged_state_is_read_again(tiny_weights: Callable[[str], Path], tmp_
     with engine_of(path, snapshots=folder_in(tmp_path)) as engine:
         again = Talk(engine, system=talk.system, conversation="c")
         again.turns = talk.turns
-        assert read_by(engine.read_ahead(again.history(), CancelToken())) > 100
+        assert read_by(engine.prefill(again.history(), CancelToken())) > 100
         assert divergence(expected, next_scores(cells_of(engine), PROBE)) < 0.01
 
 
@@ -128,10 +128,10 @@ def test_an_incognito_talk_leaves_nothing_on_the_disk(tiny_weights: Callable[[st
     with engine_of(tiny_weights("v7"), snapshots=folder_in(tmp_path)) as engine:
         talk = Talk(engine)
         talk.say("Nobody may know.")
-        engine.rest()
+        engine.run_idle_tasks()
         named = Talk(engine, conversation="named")
-        read_all(engine.read_ahead(named.history(), CancelToken()))
-        engine.rest()
+        read_all(engine.prefill(named.history(), CancelToken()))
+        engine.run_idle_tasks()
     assert not list(tmp_path.rglob("*.kv"))
 
 
@@ -160,11 +160,11 @@ def test_a_failed_upkeep_costs_the_state_and_not_the_chat(
         for number in range(3):
             talk.say(f"Question {number}?")
         del talk.turns[0]
-        read_all(engine.read_ahead(talk.history(), CancelToken()))
+        read_all(engine.prefill(talk.history(), CancelToken()))
         assert cells_of(engine).moved
         with monkeypatch.context() as patch:
             patch.setattr(cells_of(engine), "read", fail)
-            engine.rest()
+            engine.run_idle_tasks()
         assert talk.say("Are you still there?").text
         assert cells_of(engine).end == len(engine.held.tokens)
 
@@ -174,7 +174,7 @@ def test_a_turn_is_not_kept_waiting_for_a_state_to_be_written(tiny_weights: Call
         talk = Talk(engine, conversation="c")
         for number in range(4):
             talk.say(f"Question {number}?")
-            engine.rest()
+            engine.run_idle_tasks()
         turn = PromptTurn(key="last", user="Well?")
         assert read_by(engine.reply(talk.history(turn), talk.sampling, CancelToken())) < 40
     assert len(list(tmp_path.rglob("*.kv"))) == 1

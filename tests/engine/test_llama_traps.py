@@ -98,13 +98,13 @@ def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_weights: Path, tmp_
         for question in ("Where do gulls sleep when it storms?", "What do sailors eat?", "Name a knot, please."):
             talk.say(question)
         del talk.turns[1]
-        read_all(engine.read_ahead(talk.history(), CancelToken()))
+        read_all(engine.prefill(talk.history(), CancelToken()))
         assert cells_of(engine).moved, "the case that this test is about"
-        engine.rest()
+        engine.run_idle_tasks()
         expected = next_scores(cells_of(engine), [400, 401])
         held = engine.held
     with engine_of(demo_weights, size=512, snapshots=SnapshotFolder(tmp_path / "kv", budget=2**30)) as engine:
-        read_all(engine.read_ahead(talk.history(), CancelToken()))
+        read_all(engine.prefill(talk.history(), CancelToken()))
         assert engine.held == held
         assert divergence(expected, next_scores(cells_of(engine), [400, 401])) < NOISE
 

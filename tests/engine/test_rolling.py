@@ -121,7 +121,7 @@ class Chatting(RuleBasedStateMachine):
             cancel = self._arm(fate)
             before = set(self.engine.ledger.turns)
             try:
-                events = self.engine.read_ahead(replace(self.here.history(), draft=typed), cancel)
+                events = self.engine.prefill(replace(self.here.history(), draft=typed), cancel)
                 for number, _ in enumerate(events):
                     if number == fate.abandon_at_event:
                         events.close()  # type: ignore[attr-defined]  # the rolling engine's iterator is a generator
@@ -153,7 +153,7 @@ class Chatting(RuleBasedStateMachine):
     def rest(self, fails: bool) -> None:  # noqa: FBT001 (hypothesis gives it by name)
         if fails:
             self.cells.fail = {"read": 0}
-        self.engine.rest()
+        self.engine.run_idle_tasks()
         self._disarm()
         self.steady = self.steady and bool(self.cells.cells)
 
@@ -164,7 +164,7 @@ class Chatting(RuleBasedStateMachine):
         self.cells.script.extend(drawn)
         try:
             asked = replace(history, turns=(*history.turns, PromptTurn(key="aside", user=question)))
-            self.engine.aside(asked, Sampling(max_tokens=8), self._arm(fate))
+            self.engine.generate_detached(asked, Sampling(max_tokens=8), self._arm(fate))
         except EngineFailed:
             assert fate.fail
             self._check_dropped()

@@ -126,7 +126,7 @@ def test_a_failure_while_reading_ahead_drops_everything(spoil: Callable[[FakeCel
     turns = answer(engine, cells, *turns, turn("b", 40))
     spoil(cells)
     with pytest.raises(EngineFailed):
-        list(engine.read_ahead(history(turns[1], draft="a new draft that is long enough to be read"), CancelToken()))
+        list(engine.prefill(history(turns[1], draft="a new draft that is long enough to be read"), CancelToken()))
     assert engine.ledger.used == 0
     assert cells.end == 0
 
@@ -139,7 +139,7 @@ def test_nothing_leaves_for_a_draft() -> None:
         turns = answer(engine, cells, *turns, turn(key))
     before = engine.ledger
     for length in (220, 1000):
-        assert list(engine.read_ahead(history(*turns, draft="a" * length), CancelToken())) == []
+        assert list(engine.prefill(history(*turns, draft="a" * length), CancelToken())) == []
         assert engine.ledger == before
 
 
@@ -147,7 +147,7 @@ def test_a_draft_is_read_before_it_is_sent() -> None:
     cells = FakeCells(400)
     engine = weightless_engine(cells)
     turns = answer(engine, cells, turn("a"))
-    list(engine.read_ahead(history(*turns, draft="a" * 100), CancelToken()))
+    list(engine.prefill(history(*turns, draft="a" * 100), CancelToken()))
     sent = examine(engine.reply(history(*turns, turn("b", 110)), Sampling(), CancelToken()))
     assert sent.read < 30
 
@@ -157,10 +157,10 @@ def test_a_state_that_cannot_be_saved_costs_the_state_alone(tmp_path: Path) -> N
     engine = weightless_engine(cells, snapshots=SnapshotFolder(tmp_path, budget=10_000))
     turns = answer(engine, cells, turn("a", 40))
     turns = answer(engine, cells, *turns, turn("b", 40))
-    list(engine.read_ahead(history(turns[1]), CancelToken()))
+    list(engine.prefill(history(turns[1]), CancelToken()))
     cells.moved = True
     cells.fail = {"read": 0}
-    engine.rest()
+    engine.run_idle_tasks()
     assert engine.ledger.used == 0
     assert list(tmp_path.glob("*.kv")) == []
     assert answer(engine, cells, turns[1], turn("c"))[-1].reply == "aaaaa"
@@ -173,9 +173,9 @@ def test_half_a_character_is_not_the_beginning_of_the_next_answer() -> None:
     cells.script.append(BYTES + 0xF0)
     cells.fail = {"read": 1}
     with pytest.raises(EngineFailed):
-        engine.aside(history(turn("title", 3)), Sampling(), CancelToken())
+        engine.generate_detached(history(turn("title", 3)), Sampling(), CancelToken())
     cells.script.extend([A] * 3)
-    assert engine.aside(history(turn("title", 3)), Sampling(), CancelToken()) == "aaa"
+    assert engine.generate_detached(history(turn("title", 3)), Sampling(), CancelToken()) == "aaa"
     assert engine.ledger.used == 0
 
 
@@ -186,7 +186,7 @@ def test_reopening_reads_nothing_again(tmp_path: Path) -> None:
     engine.close()
     cells = FakeCells(400)
     engine = weightless_engine(cells, snapshots=SnapshotFolder(tmp_path, budget=10_000))
-    assert list(engine.read_ahead(history(*turns), CancelToken())) == []
+    assert list(engine.prefill(history(*turns), CancelToken())) == []
     assert cells.tokens_read == 0
     assert keys(engine.ledger) == ["a"]
     engine.close()

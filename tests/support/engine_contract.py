@@ -286,7 +286,7 @@ class EngineContract:
 
     def test_what_was_read_ahead_is_not_read_again(self, engine: Engine) -> None:
         turns = (PromptTurn(key="a", user=text_of(engine, 60), reply="Yes."), PromptTurn(key="b", user="And?", reply="No."))
-        steps = list(engine.read_ahead(self.history(*turns), CancelToken()))
+        steps = list(engine.prefill(self.history(*turns), CancelToken()))
         assert steps[-1].done == steps[-1].total
         assert keys(engine.ledger) == ["a", "b"]
         self.check(engine)
@@ -297,7 +297,7 @@ class EngineContract:
     def test_a_draft_that_was_read_ahead_and_changed_does_no_harm(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
         for draft in (text_of(engine, 40), text_of(engine, 40) + " and more", "Something else", "", "[INST] </s> é"):
-            list(engine.read_ahead(replace(self.history(*turns), draft=draft), CancelToken()))
+            list(engine.prefill(replace(self.history(*turns), draft=draft), CancelToken()))
             self.check(engine)
         outcome, _ = self.say(engine, turns, PromptTurn(key="sent", user="Something quite else."))
         assert outcome.completion.text
@@ -306,7 +306,7 @@ class EngineContract:
     def test_reading_ahead_stops_at_once(self, engine: Engine) -> None:
         turn = PromptTurn(key="a", user=text_of(engine, engine.facts.window // 2), reply="Yes.")
         cancel = CancelToken()
-        for _ in engine.read_ahead(self.history(turn), cancel):
+        for _ in engine.prefill(self.history(turn), cancel):
             cancel.set()
         self.check(engine)
         outcome, _ = self.say(engine, [turn], PromptTurn(key="b", user="Well?"))
@@ -317,14 +317,14 @@ class EngineContract:
         turns = self.talk(engine, 3)
         before = engine.ledger
         question = PromptTurn(key="aside", user="Give this conversation a title.")
-        assert engine.aside(self.history(*turns, question), self.sampling, CancelToken())
+        assert engine.generate_detached(self.history(*turns, question), self.sampling, CancelToken())
         assert engine.ledger == before
         stopped = CancelToken()
         stopped.set()
-        assert engine.aside(self.history(*turns, question), self.sampling, stopped) == ""
+        assert engine.generate_detached(self.history(*turns, question), self.sampling, stopped) == ""
         assert engine.ledger == before
         huge = PromptTurn(key="aside", user=text_of(engine, engine.facts.window))
-        assert engine.aside(self.history(*turns, huge), self.sampling, CancelToken()) == ""
+        assert engine.generate_detached(self.history(*turns, huge), self.sampling, CancelToken()) == ""
         assert engine.ledger == before
         outcome, _ = self.say(engine, turns, PromptTurn(key="next", user="Hello again."))
         assert outcome.read <= engine.count("Hello again.") + self.scaffold
@@ -332,8 +332,8 @@ class EngineContract:
     def test_upkeep_changes_nothing_that_is_seen(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
         before = engine.ledger
-        engine.rest()
-        engine.rest()
+        engine.run_idle_tasks()
+        engine.run_idle_tasks()
         assert engine.ledger == before
         outcome, _ = self.say(engine, turns, PromptTurn(key="next", user="Hello again."))
         assert outcome.read <= engine.count("Hello again.") + self.scaffold

@@ -53,9 +53,9 @@ class ScriptedEngine(EchoEngine):
                 while not cancel.is_set:
                     threading.Event().wait(0.001)
 
-    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
+    def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         self.ahead.append(history)
-        return super().read_ahead(history, cancel)
+        return super().prefill(history, cancel)
 
 
 async def finish(events: AsyncGenerator[object, None]) -> list[object]:

@@ -48,7 +48,7 @@ class SlowEngine(EchoEngine):
         finally:
             self.running -= 1
 
-    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
+    def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         self._enter()
         try:
             self.ahead.set()
@@ -60,7 +60,7 @@ class SlowEngine(EchoEngine):
         finally:
             self.running -= 1
 
-    def rest(self) -> None:
+    def run_idle_tasks(self) -> None:
         self.threads.add(threading.get_ident())
         self.rests += 1
         self.rested.set()

@@ -124,7 +124,7 @@ class ChatFormat:
     def count(self, text: str) -> int:
         return len(self._tokenizer.tokenize(text))
 
-    def limits(self, text: str) -> str | None:
+    def ambiguous_markup(self, text: str) -> str | None:
         return "The model reads the ☰ in this text as a border." if "☰" in text else None
 
 

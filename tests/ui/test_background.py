@@ -36,14 +36,14 @@ def answers(text: str) -> str:
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Titles wait for this event, or until they are stopped."""
     gate = threading.Event()
-    aside = EchoEngine.aside
+    generate_detached = EchoEngine.generate_detached
 
     def waiting(self: EchoEngine, history: History, sampling: Sampling, cancel: CancelToken) -> str:
         while not gate.wait(0.005) and not cancel.is_set:
             pass
-        return aside(self, history, sampling, cancel)
+        return generate_detached(self, history, sampling, cancel)
 
-    monkeypatch.setattr(EchoEngine, "aside", waiting)
+    monkeypatch.setattr(EchoEngine, "generate_detached", waiting)
     return gate
 
 
@@ -151,11 +151,11 @@ class Keeping(GatedEngine):
         super().__init__(answers, threading.Event())
         self._snapshots = snapshots
 
-    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
+    def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         self._snapshots.load("one", "")
-        yield from super().read_ahead(history, cancel)
+        yield from super().prefill(history, cancel)
 
-    def rest(self) -> None:
+    def run_idle_tasks(self) -> None:
         state = b"state" * 100
         self._snapshots.save(
             Snapshot(conversation="one", identity="", held=Encoding((), ()), sampled={}, pinned=frozenset(), state=state)
@@ -207,7 +207,7 @@ async def test_a_state_on_its_way_back_is_seen_and_can_be_stopped(tmp_path: Path
 
     folder = SnapshotFolder(tmp_path / "snapshots", budget=10_000)
     stage = KeepingStage(snapshots=folder)
-    Keeping(folder).rest()
+    Keeping(folder).run_idle_tasks()
     folder.flush()
     stage.begin(("Bread?", "Flour."))
     monkeypatch.setattr("mistral_chat.engine.snapshots.block_of", slowly)

@@ -31,16 +31,16 @@ class ReadingEngine(GatedEngine):
         self.drafts: list[str] = []
         self.stopped: list[str] = []
 
-    def read_ahead(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
+    def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         if history.draft:
             self.drafts.append(history.draft)
             while not self._gate.wait(0.005) and not cancel.is_set:
                 """Read on."""
             if cancel.is_set:
                 self.stopped.append(history.draft)
-        yield from super().read_ahead(history, cancel)
+        yield from super().prefill(history, cancel)
 
-    def limits(self, text: str) -> str | None:
+    def ambiguous_markup(self, text: str) -> str | None:
         return "The model reads the [INST] in this text as the border of a message." if "[INST]" in text else None
 
 

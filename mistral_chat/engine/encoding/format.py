@@ -118,5 +118,5 @@ class PromptFormat(Protocol):
             InvalidText: the text holds a lone surrogate.
         """
 
-    def limits(self, text: str) -> str | None:
+    def ambiguous_markup(self, text: str) -> str | None:
         """Say what in `text` cannot be told from the format's own tokens, as a sentence for the person; None if nothing."""

@@ -71,7 +71,7 @@ class MistralFormat:
         """How many tokens `text` takes as a user's message, without the format's scaffolding."""
         return len(self._write(text))
 
-    def limits(self, text: str) -> str | None:
+    def ambiguous_markup(self, text: str) -> str | None:
         """In v1, a typed ``[INST]`` or ``[/INST]`` is the format's own text; in all others nothing is."""
         found = next((mark for mark in ("[/INST]", "[INST]") if mark in text), None)
         if not self._rules.lead or found is None:

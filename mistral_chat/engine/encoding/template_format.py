@@ -76,7 +76,7 @@ class TemplateFormat:
         """How many tokens `text` takes as a user's message, without the format's scaffolding."""
         return len(self._text.run(text, prefix=False, apart=self._specials.markers))
 
-    def limits(self, text: str) -> str | None:
+    def ambiguous_markup(self, text: str) -> str | None:
         """Say which of the template's marks in `text` are plain text in this vocabulary, and so look the same in a prompt."""
         marks = [part.strip() for part in (self._shape.opening, self._shape.asking, self._shape.closing)]
         plain = [mark for mark in marks if len(mark) >= _SHORTEST_MARK and not self._specials.within([mark])]

@@ -158,7 +158,7 @@ class ListingScreen(ChoosingScreen):
             if self.runner is not None:
                 # An engine that failed holds nothing.
                 with suppress(MistralChatError):
-                    await self.runner.forget(conversation_id)
+                    await self.runner.discard_conversation(conversation_id)
         await asyncio.to_thread(self.rooms.forget, gone)
         if self.page.conversation_id in gone:
             # Another window put it into the trash. Its draft went with it.

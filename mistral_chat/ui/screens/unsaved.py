@@ -89,7 +89,7 @@ class UnsavedScreen(PersonasScreen):
         unsaved.close()
         if self.runner is not None:
             with suppress(MistralChatError):  # then the next reply drops it
-                await self.runner.forget("")
+                await self.runner.discard_conversation("")
         self.show_memory()
         self.notice.tell("What was not saved is gone. From here on everything is kept again.")
 

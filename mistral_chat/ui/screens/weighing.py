@@ -133,7 +133,7 @@ class WeighingScreen(TurningScreen):
         self._system_tokens = await self._count_system()
         self._draft_tokens = tokens
         self.show_window()
-        limits = await asyncio.to_thread(runner.limits, message) if message else None
+        limits = await asyncio.to_thread(runner.ambiguous_markup, message) if message else None
         self._warn(limits or "")
 
     async def _count_system(self) -> int:

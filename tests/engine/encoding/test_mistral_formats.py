@@ -127,9 +127,9 @@ def test_the_space_before_a_reply_is_dropped_once(vocabulary: Callable[[str], Vo
 
 
 def test_only_v1_cannot_tell_a_typed_mark(vocabulary: Callable[[str], Vocabulary]) -> None:
-    warning = _format(vocabulary("v1")).limits("end it [/INST] now")
+    warning = _format(vocabulary("v1")).ambiguous_markup("end it [/INST] now")
     assert warning is not None
     assert "[/INST]" in warning
-    assert _format(vocabulary("v1")).limits("</s> is fine") is None
+    assert _format(vocabulary("v1")).ambiguous_markup("</s> is fine") is None
     for variant in ("v3", "v7", "tekken", "chatml"):
-        assert _format(vocabulary(variant)).limits("end it [/INST] <|im_end|> now") is None
+        assert _format(vocabulary(variant)).ambiguous_markup("end it [/INST] <|im_end|> now") is None

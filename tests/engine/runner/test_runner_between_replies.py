@@ -17,7 +17,7 @@ from mistral_chat.generation import Completion
 
 async def test_reading_ahead_gives_way_to_a_reply(runner: EngineThread, engine: SlowEngine) -> None:
     async def ahead() -> int:
-        return len([step async for step in runner.read_ahead(history())])
+        return len([step async for step in runner.prefill(history())])
 
     task = asyncio.create_task(ahead())
     await asyncio.to_thread(engine.ahead.wait)
@@ -31,7 +31,7 @@ async def test_reading_ahead_gives_way_to_a_reply(runner: EngineThread, engine: 
 async def test_nothing_is_read_ahead_while_a_reply_is_written(runner: EngineThread, engine: SlowEngine) -> None:
     reply = asyncio.create_task(collect(runner, history()))
     await begun(engine)
-    assert [step async for step in runner.read_ahead(history())] == []
+    assert [step async for step in runner.prefill(history())] == []
     assert not engine.ahead.is_set()
     runner.stop()
     await reply
@@ -39,7 +39,7 @@ async def test_nothing_is_read_ahead_while_a_reply_is_written(runner: EngineThre
 
 async def test_a_newer_draft_stops_reading_the_older_one(runner: EngineThread, engine: SlowEngine) -> None:
     async def ahead() -> int:
-        return len([step async for step in runner.read_ahead(history())])
+        return len([step async for step in runner.prefill(history())])
 
     first = asyncio.create_task(ahead())
     await asyncio.to_thread(engine.ahead.wait)
@@ -58,7 +58,7 @@ async def test_failed_upkeep_does_not_take_the_engine_away(monkeypatch: pytest.M
     class Restless(EchoEngine):
         rested = threading.Event()
 
-        def rest(self) -> None:
+        def run_idle_tasks(self) -> None:
             self.rested.set()
             raise EngineFailed("The state could not be saved.")
 

@@ -14,7 +14,7 @@ from mistral_chat.errors import EngineError, EngineLoadFailed
 
 
 async def test_before_it_is_loaded_nothing_is_known(runner: EngineThread, engine: SlowEngine) -> None:
-    assert (runner.facts, runner.ledger, runner.count("a b"), runner.limits("a b")) == (None, None, None, None)
+    assert (runner.facts, runner.ledger, runner.count("a b"), runner.ambiguous_markup("a b")) == (None, None, None, None)
     facts = await runner.wait_ready()
     assert (runner.facts, runner.ledger, runner.count("a b")) == (facts, engine.ledger, 2)
     runner.start()
