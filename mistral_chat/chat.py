@@ -120,7 +120,7 @@ class Chat:
 
     def turns(self) -> list[StoredTurn]:
         """The conversation's current path, oldest turn first."""
-        return [] if self.conversation_id is None else self._store.path(self.conversation_id)
+        return [] if self.conversation_id is None else self._store.turns(self.conversation_id)
 
     async def send(self, text: str) -> AsyncGenerator[ChatEvent, None]:
         """Say `text` and stream the reply.
@@ -136,7 +136,7 @@ class Chat:
             self.conversation_id = self._store.create(
                 system=self.system, model=self._model, sampling=self._sampling, persona=self._persona
             )
-        path = self._store.path_page(self.conversation_id, before=None, limit=1)
+        path = self._store.turns_page(self.conversation_id, before=None, limit=1)
         parent = path[-1].turn_id if path else None
         turn_id = self._store.add_turn(self.conversation_id, text, parent_id=parent, model=self._model)
         async with aclosing(self._answer(turn_id)) as events:
@@ -156,7 +156,7 @@ class Chat:
     async def regenerate(self, turn_id: str) -> AsyncGenerator[ChatEvent, None]:
         """Answer a turn's message once more; the old reply stays as a sibling. Raises as `send` does."""
         self._find(turn_id)
-        new_id = self._store.add_reply(turn_id, model=self._model)
+        new_id = self._store.add_sibling(turn_id, model=self._model)
         async with aclosing(self._answer(new_id)) as events:
             async for event in events:
                 yield event
@@ -167,7 +167,7 @@ class Chat:
         Raises:
             UsageError: the turn is not the last one of the current path.
         """
-        path = self._store.path_page(self._conversation, before=None, limit=1)
+        path = self._store.turns_page(self._conversation, before=None, limit=1)
         if not path or path[-1].turn_id != turn_id:
             raise UsageError("Only the last reply can be continued. Regenerate this one, or go to its last turn.")
         async with aclosing(self._answer(turn_id, kept=path[-1].turn.reply)) as events:
@@ -236,7 +236,7 @@ class Chat:
             return History(system=self.system)
         facts = self._runner.facts
         limit = max(16, (facts.window if facts else self._settings.context.size) // SMALLEST_TURN)
-        stored = self._store.path_page(self.conversation_id, before=None, limit=limit)
+        stored = self._store.turns_page(self.conversation_id, before=None, limit=limit)
         ids = {turn.turn_id for turn in stored}
         pinned = [turn for turn in self._store.pinned(self.conversation_id) if turn.turn_id not in ids]
         return History(

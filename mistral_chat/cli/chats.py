@@ -68,7 +68,7 @@ def show(program: Program, /, conversation: str, *, tree: bool, as_json: bool) -
 
     with closing(program.open_store()) as store:
         conversation_id = store.resolve(conversation)
-        found, path = store.conversation(conversation_id), store.path(conversation_id)
+        found, path = store.conversation(conversation_id), store.turns(conversation_id)
         turns = store.tree(conversation_id) if tree else path
     if as_json:
         print_json(conversation_json(found, turns, path))
@@ -229,7 +229,7 @@ def nobody_to_ask() -> bool:
 
 def tell_what_is_owed(store: ConversationStore) -> None:
     """Say so when another program's reading kept traces of deleted text in the log."""
-    if store.purge_owed():
+    if store.purge_pending():
         click.echo(
             "Deleted. Another mistral-chat is reading the database; the last traces of the text go when it lets go of it.",
             err=True,

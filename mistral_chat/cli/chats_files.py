@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.export.tree import ExportedConversation
+    from mistral_chat.export.exported_conversation import ExportedConversation
     from mistral_chat.store.store import ConversationStore
 
 
@@ -63,9 +63,9 @@ def export(
 
 
 def _chosen(store: ConversationStore, conversations: tuple[str, ...]) -> Iterator[ExportedConversation]:
-    """The conversations, one at a time; all of them when none is named. Unknown ones are refused before the first is read."""
+    """Yield the conversations one at a time, all of them when none is named. Unknown ids are refused before the first is read."""
     ids = [store.resolve(conversation) for conversation in conversations]
-    return (store.read_tree(conversation_id) for conversation_id in ids) if ids else store.read_trees()
+    return (store.export_conversation(conversation_id) for conversation_id in ids) if ids else store.export_conversations()
 
 
 def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
@@ -132,11 +132,11 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
 
     All are imported or, when anything is wrong with one of them, none. What is here already is left alone.
     """
-    from mistral_chat.store.importing import conversations_in
+    from mistral_chat.store.importing import read_import_files
 
-    trees = conversations_in(files, now=program.now())
+    trees = read_import_files(files, now=program.now())
     with closing(program.open_store()) as store:
-        imported = store.add_trees(trees, dry_run=dry_run)
+        imported = store.import_conversations(trees, dry_run=dry_run)
     if as_json:
         print_json(
             {
@@ -147,7 +147,7 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
             }
         )
         return
-    verb = "Would import" if dry_run else "Imported"
+    verb = "Would import" if dry_run else "ImportResult"
     click.echo(f"{verb} {len(imported.conversations):,} conversations with {imported.turns:,} turns.")
     if imported.already_here:
         click.echo(f"{len(imported.already_here):,} were here already and were left alone.")

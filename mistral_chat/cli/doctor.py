@@ -117,7 +117,7 @@ def _conversations(program: Program) -> Iterator[Finding]:
     yield from _permissions(program.paths.data_dir)
     database = open_database(path, now=program.now)
     try:
-        database.check()
+        database.integrity_check()
         latest = ConversationStore(database, now=program.now).latest()
     finally:
         database.close()

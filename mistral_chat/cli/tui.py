@@ -117,7 +117,7 @@ def _run(
 def _tidied(program: Program, store: ConversationStore, *, saved: bool) -> ConversationStore:
     """The store, with its trash being emptied beside the app."""
     if saved:
-        threading.Thread(target=_tidy, args=(program, store.another()), name="tidy", daemon=True).start()
+        threading.Thread(target=_tidy, args=(program, store.new_connection()), name="tidy", daemon=True).start()
     return store
 
 

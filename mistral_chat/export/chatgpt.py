@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mistral_chat.conversation import Turn
-from mistral_chat.export.fields import Fields, refused
-from mistral_chat.export.tree import ExportedConversation, TreeTurn
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.export.json_reader import JSONReader, import_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def chatgpt_trees(value: list[object], source: str) -> list[ExportedConversation
     Raises:
         ImportFailed: a conversation is not as it should be; the place is named.
     """
-    return [_tree(Fields(item, source, f"conversation {place}")) for place, item in enumerate(value, 1)]
+    return [_tree(JSONReader(item, source, f"conversation {place}")) for place, item in enumerate(value, 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class _Way:
     replies: tuple[_Node, ...]
 
 
-def _tree(fields: Fields) -> ExportedConversation:
+def _tree(fields: JSONReader) -> ExportedConversation:
     nodes = _nodes(fields)
     started = fields.optional("create_time", float) or 0.0
     turns: list[TreeTurn] = []
@@ -79,7 +79,7 @@ def _tree(fields: Fields) -> ExportedConversation:
             current=current or (turns[-1].key if turns else None),
         )
     except ValueError as error:
-        raise fields.refused(str(error)) from error
+        raise fields.import_error(str(error)) from error
 
 
 def _turn_at(node: str | None, nodes: dict[str, _Node], turn_of: dict[str, str]) -> str | None:
@@ -95,14 +95,14 @@ def _key(*parts: str) -> str:
     return hashlib.sha256("\0".join(("chatgpt", *parts)).encode(errors="replace")).hexdigest()[:16]
 
 
-def _time(fields: Fields, seconds: float) -> datetime:
+def _time(fields: JSONReader, seconds: float) -> datetime:
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise fields.refused(f"{seconds:g} is no time") from error
+        raise fields.import_error(f"{seconds:g} is no time") from error
 
 
-def _nodes(fields: Fields) -> dict[str, _Node]:
+def _nodes(fields: JSONReader) -> dict[str, _Node]:
     """The nodes by their key.
 
     Raises:
@@ -110,15 +110,15 @@ def _nodes(fields: Fields) -> dict[str, _Node]:
     """
     mapping = fields.child("mapping")
     if mapping is None:
-        raise fields.refused("'mapping' is missing")
+        raise fields.import_error("'mapping' is missing")
     nodes = {key: _node(key, mapping.nested(value, f"{mapping.place}.{key}")) for key, value in mapping.pairs()}
     for node in nodes.values():
         if any(child not in nodes or nodes[child].parent != node.key for child in node.children):
-            raise refused(mapping.source, f"{mapping.place}.{node.key}", "a child is missing or has another parent")
+            raise import_error(mapping.source, f"{mapping.place}.{node.key}", "a child is missing or has another parent")
     return nodes
 
 
-def _node(key: str, fields: Fields) -> _Node:
+def _node(key: str, fields: JSONReader) -> _Node:
     children = tuple(str(child) for child, _ in fields.items("children")) if fields.has("children") else ()
     parent = fields.optional("parent", str)
     message = fields.child("message")
@@ -138,7 +138,7 @@ def _node(key: str, fields: Fields) -> _Node:
     )
 
 
-def _text(content: Fields | None) -> str:
+def _text(content: JSONReader | None) -> str:
     """What a message says."""
     if content is None:
         return ""

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from mistral_chat.conversation import FinishReason, Turn, Usage
-from mistral_chat.export.fields import Fields, parsed, refused
-from mistral_chat.export.tree import ExportedConversation, TreeTurn
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.export.json_reader import JSONReader, import_error, parsed
 from mistral_chat.generation import Sampling
 
 if TYPE_CHECKING:
@@ -77,21 +77,21 @@ def trees_in(value: object, source: str) -> list[ExportedConversation]:
         ImportFailed: as `read_json`.
     """
     if not is_export(value):
-        raise refused(source, "", "this is no export of mistral-chat")
-    file = Fields(value, source, "")
+        raise import_error(source, "", "this is no export of mistral-chat")
+    file = JSONReader(value, source, "")
     version = file.get("version", int)
     if version > VERSION:
-        raise refused(
+        raise import_error(
             source, "", f"a newer mistral-chat wrote this file (format {version}, this one reads up to {VERSION}). Upgrade first"
         )
-    return [_tree(Fields(item, source, place)) for item, place in file.items("conversations")]
+    return [_tree(JSONReader(item, source, place)) for item, place in file.items("conversations")]
 
 
-def _tree(fields: Fields) -> ExportedConversation:
+def _tree(fields: JSONReader) -> ExportedConversation:
     tags = []
     for tag, _ in fields.items("tags"):
         if not isinstance(tag, str):
-            raise fields.refused("'tags' must be texts")
+            raise fields.import_error("'tags' must be texts")
         tags.append(tag)
     turns = tuple(_turn(fields.nested(item, place)) for item, place in fields.items("turns"))
     try:
@@ -114,10 +114,10 @@ def _tree(fields: Fields) -> ExportedConversation:
             current=fields.optional("current", str),
         )
     except ValueError as error:
-        raise fields.refused(str(error)) from error
+        raise fields.import_error(str(error)) from error
 
 
-def _turn(fields: Fields) -> TreeTurn:
+def _turn(fields: JSONReader) -> TreeTurn:
     finish_reason = None
     if fields.optional("finish_reason", str) is not None:
         finish_reason = cast("FinishReason", fields.choice("finish_reason", ("stop", "length", "cancelled")))
@@ -138,7 +138,7 @@ def _turn(fields: Fields) -> TreeTurn:
     )
 
 
-def _usage(fields: Fields | None) -> Usage | None:
+def _usage(fields: JSONReader | None) -> Usage | None:
     if fields is None:
         return None
     return Usage(
@@ -150,7 +150,7 @@ def _usage(fields: Fields | None) -> Usage | None:
     )
 
 
-def _sampling(fields: Fields | None) -> Sampling | None:
+def _sampling(fields: JSONReader | None) -> Sampling | None:
     if fields is None:
         return None
     try:
@@ -164,4 +164,4 @@ def _sampling(fields: Fields | None) -> Sampling | None:
             max_tokens=fields.optional("max_tokens", int),
         )
     except ValueError as error:
-        raise fields.refused(str(error)) from error
+        raise fields.import_error(str(error)) from error

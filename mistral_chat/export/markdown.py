@@ -25,8 +25,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
 from mistral_chat.conversation import FinishReason, Turn
-from mistral_chat.export.fields import refused
-from mistral_chat.export.tree import ExportedConversation, TreeTurn
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.export.json_reader import import_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ def read_markdown(text: str, source: str, *, now: datetime) -> ExportedConversat
     front = _FRONT.match(text)
     fields = {} if front is None else dict(_front(front.group(1)))
     if front is None or "mistral-chat" not in fields:
-        raise refused(source, "line 1", "this Markdown does not begin with the front matter of an export")
+        raise import_error(source, "line 1", "this Markdown does not begin with the front matter of an export")
     created = _time(fields, "created", source, now)
     turns = list(_turns(text[front.end() :], source, created))
     key = str(fields.get("id") or hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16])
@@ -113,7 +113,7 @@ def _time(fields: dict[str, object], name: str, source: str, otherwise: datetime
     try:
         found = datetime.fromisoformat(str(fields[name])) if name in fields else otherwise
     except ValueError as error:
-        raise refused(source, "the front matter", f"{name!r} must be an ISO 8601 time") from error
+        raise import_error(source, "the front matter", f"{name!r} must be an ISO 8601 time") from error
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mistral_chat.errors import StoreError
 from mistral_chat.store.base import StorePart
-from mistral_chat.store.trouble import translated
+from mistral_chat.store.sqlite_errors import map_sqlite_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,12 +30,12 @@ class Backup(StorePart):
         if target.exists() and not replace:
             raise StoreError(f"{target} exists already. Choose another name, or remove it first.")
         passing = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-        with translated(target):
+        with map_sqlite_errors(target):
             os.close(os.open(passing, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
-            with self.database.outside_transactions() as connection, translated(target):
+            with self.database.autocommit() as connection, map_sqlite_errors(target):
                 connection.execute("VACUUM INTO ?", (str(passing),))
-            with translated(target):
+            with map_sqlite_errors(target):
                 _sound(passing)
                 passing.replace(target)
         finally:

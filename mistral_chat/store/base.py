@@ -6,8 +6,8 @@ import secrets
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import ConversationNotFound
-from mistral_chat.store.rows import stamp
-from mistral_chat.store.text import storable
+from mistral_chat.store.rows import to_timestamp
+from mistral_chat.store.text import sanitise_for_sqlite
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,7 +32,7 @@ class StorePart:
         self._new_id = new_id
 
     def _stamp(self) -> str:
-        return stamp(self._now())
+        return to_timestamp(self._now())
 
     @staticmethod
     def _conversation(connection: sqlite3.Connection, conversation_id: str) -> sqlite3.Row:
@@ -42,7 +42,7 @@ class StorePart:
             ConversationNotFound: there is none with this id.
         """
         row: sqlite3.Row | None = connection.execute(
-            "SELECT * FROM conversations WHERE id = ?", (storable(conversation_id),)
+            "SELECT * FROM conversations WHERE id = ?", (sanitise_for_sqlite(conversation_id),)
         ).fetchone()
         if row is None:
             raise ConversationNotFound(f"There is no conversation {conversation_id}. It may have been deleted for good.")
@@ -55,7 +55,9 @@ class StorePart:
         Raises:
             ConversationNotFound: there is none with this id.
         """
-        row: sqlite3.Row | None = connection.execute("SELECT * FROM turns WHERE id = ?", (storable(turn_id),)).fetchone()
+        row: sqlite3.Row | None = connection.execute(
+            "SELECT * FROM turns WHERE id = ?", (sanitise_for_sqlite(turn_id),)
+        ).fetchone()
         if row is None:
             raise ConversationNotFound(f"There is no turn {turn_id}. Its conversation may have been deleted for good.")
         return row

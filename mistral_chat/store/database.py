@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from mistral_chat.errors import StoreDamaged, StoreTooNew
-from mistral_chat.store.instances import Instance
 from mistral_chat.store.migrations import STEPS, applied, migrate
-from mistral_chat.store.text import readable
-from mistral_chat.store.trouble import damaged, translated
+from mistral_chat.store.sqlite_errors import corruption_error, map_sqlite_errors
+from mistral_chat.store.text import decode_lossy
+from mistral_chat.store.writer_lock import WriterLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ BUSY_SECONDS: Final = 5.0
 """How long a call waits for another instance's write before it raises `StoreBusy`."""
 
 CHECKED_BYTES: Final = 32 * 1024**2
-"""A file up to this size is looked through when it is opened, in some 30 ms. A larger one's owner calls `Database.check`."""
+"""Files up to this size are checked when they are opened (about 30 ms); for larger ones, call `integrity_check`."""
 
 _PRAGMAS: Final = (
     "PRAGMA foreign_keys = ON",
@@ -45,20 +45,20 @@ _PRAGMAS: Final = (
 
 
 class Database:
-    """One connection. Calls from several threads take turns; a thread that works long gets `another` of its own."""
+    """One connection. Calls from several threads take turns; a thread that works long gets `new_connection` of its own."""
 
     def __init__(
         self, connection: sqlite3.Connection, path: Path | None, now: Callable[[], datetime], busy_seconds: float
     ) -> None:
         """Take over an open `connection` to the file at `path`, or to memory when that is None."""
         connection.row_factory = sqlite3.Row
-        connection.text_factory = readable
+        connection.text_factory = decode_lossy
         self._connection = connection
         self._lock = threading.RLock()
         self._busy_seconds = busy_seconds
         self.path = path
         self.now = now
-        self.instance = Instance(path)
+        self.writer = WriterLock(path)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -83,14 +83,14 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def outside_transactions(self) -> Iterator[sqlite3.Connection]:
+    def autocommit(self) -> Iterator[sqlite3.Connection]:
         """The connection for what SQLite does only outside a transaction: pragmas, checkpoints, VACUUM."""
-        with self._lock, translated(self.path):
+        with self._lock, map_sqlite_errors(self.path):
             yield self._connection
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, translated(self.path):
+        with self._lock, map_sqlite_errors(self.path):
             if self._connection.in_transaction:
                 yield self._connection
                 return
@@ -105,10 +105,10 @@ class Database:
 
     def data_version(self) -> int:
         """A number that changes when another connection, in this program or another, has written."""
-        with self.outside_transactions() as connection:
+        with self.autocommit() as connection:
             return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
-    def check(self) -> None:
+    def integrity_check(self) -> None:
         """Look through the whole file for broken structure. Takes about a second a gigabyte; call it beside the work.
 
         SQLite keeps no checksums, so a changed letter inside a text goes unseen.
@@ -116,14 +116,14 @@ class Database:
         Raises:
             StoreDamaged: something is broken; the message says what to do.
         """
-        with self.outside_transactions() as connection:
+        with self.autocommit() as connection:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise damaged(self.path, str(verdict))
+            raise corruption_error(self.path, str(verdict))
 
-    def cut_log(self) -> bool:
+    def truncate_wal(self) -> bool:
         """Move the write-ahead log into the file and cut it to nothing; False at once when another connection needs it."""
-        with self.outside_transactions() as connection:
+        with self.autocommit() as connection:
             connection.execute("PRAGMA busy_timeout = 0")
             try:
                 (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -131,7 +131,7 @@ class Database:
                 connection.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")
         return not busy
 
-    def another(self) -> Database:
+    def new_connection(self) -> Database:
         """A further connection to the same file, for another thread. A database in memory has only one: itself."""
         if self.path is None:
             return self
@@ -140,7 +140,7 @@ class Database:
     def close(self) -> None:
         """Let the file go. No other call may follow."""
         with self._lock:
-            self.instance.end()
+            self.writer.end()
             self._connection.close()
 
 
@@ -155,7 +155,7 @@ def open_database(path: Path | None, *, now: Callable[[], datetime], busy_second
         StoreBusy: another instance held the file for longer than `busy_seconds`.
         StoreError: the folder or the file may not be written.
     """
-    with translated(path):
+    with map_sqlite_errors(path):
         if path is None:
             connection = _prepared(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
             migrate(connection)
@@ -167,9 +167,9 @@ def open_database(path: Path | None, *, now: Callable[[], datetime], busy_second
         database = Database(_connect(path, busy_seconds), path, now, busy_seconds)
         try:
             if path.stat().st_size <= CHECKED_BYTES:
-                database.check()
+                database.integrity_check()
             if pending:
-                with database.outside_transactions() as connection:
+                with database.autocommit() as connection:
                     migrate(connection)
         except BaseException:
             database.close()
@@ -224,7 +224,7 @@ def _look(path: Path) -> bool:
         StoreDamaged: it holds nothing of ours.
     """
     if path.stat().st_size == 0:
-        raise damaged(path, "the file is empty")
+        raise corruption_error(path, "the file is empty")
     address = f"file:{quote(os.fspath(path.absolute()))}?mode=ro"
     with contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
         names = applied(connection)

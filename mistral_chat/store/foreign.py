@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import ImportFailed
-from mistral_chat.export.tree import ExportedConversation, TreeTurn
-from mistral_chat.store.text import readable
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.store.text import decode_lossy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ SQLITE_HEADER = b"SQLite format 3\x00"
 """What every SQLite file begins with."""
 
 
-def foreign_trees(path: Path) -> list[ExportedConversation]:
+def import_oterm_or_llm(path: Path) -> list[ExportedConversation]:
     """Every conversation in another program's store.
 
     Raises:
@@ -35,7 +35,7 @@ def foreign_trees(path: Path) -> list[ExportedConversation]:
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
-            connection.text_factory = readable
+            connection.text_factory = decode_lossy
             connection.row_factory = sqlite3.Row
             tables = {row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)

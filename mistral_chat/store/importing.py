@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 from mistral_chat.errors import ImportFailed
 from mistral_chat.export.chatgpt import chatgpt_trees, is_chatgpt
-from mistral_chat.export.fields import parsed
 from mistral_chat.export.json_file import is_export, trees_in
+from mistral_chat.export.json_reader import parsed
 from mistral_chat.export.markdown import read_markdown
-from mistral_chat.store.foreign import SQLITE_HEADER, foreign_trees
+from mistral_chat.store.foreign import SQLITE_HEADER, import_oterm_or_llm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
     from pathlib import Path
 
-    from mistral_chat.export.tree import ExportedConversation
+    from mistral_chat.export.exported_conversation import ExportedConversation
 
 
-def conversations_in(paths: Iterable[Path], *, now: datetime) -> list[ExportedConversation]:
+def read_import_files(paths: Iterable[Path], *, now: datetime) -> list[ExportedConversation]:
     """The conversations in files and folders: our JSON and Markdown, ChatGPT's `conversations.json`, oterm's and llm's stores.
 
     A folder stands for the Markdown and JSON files in it. A file is known by what is in it, not by its name.
@@ -39,7 +39,7 @@ def _in_file(path: Path, now: datetime) -> list[ExportedConversation]:
     try:
         content = path.read_bytes()
         if content.startswith(SQLITE_HEADER):
-            return foreign_trees(path)
+            return import_oterm_or_llm(path)
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise ImportFailed(f"{path} cannot be read ({error.strerror}). Nothing was imported.") from error

@@ -5,7 +5,7 @@ gave (its rowid is the conversation's, negated); a title from the first line is 
 user's text, and the reply once the reply has ended: as long as `turns.writer` is set the reply is not indexed, so a
 streaming reply costs one indexing and not one a second.
 
-FTS5 keeps no copy of the text here, so an entry is taken out by giving it the very text that was put in. `segmented` is
+FTS5 keeps no copy of the text here, so an entry is taken out by giving it the very text that was put in. `space_out_cjk` is
 therefore part of the file's format: whoever changes it writes a migration that fills the index anew.
 
 SQLite's unicode61 tokenizer splits at spaces and punctuation, and scripts that write without spaces would be one word a
@@ -39,7 +39,7 @@ _UNSPACED: Final = re.compile(
 )
 
 
-def segmented(text: str) -> str:
+def space_out_cjk(text: str) -> str:
     """`text` with spaces around each character that is a word of its own."""
     return text if text.isascii() else _UNSPACED.sub(r" \1 ", text)
 
@@ -47,7 +47,7 @@ def segmented(text: str) -> str:
 def add_turn(connection: sqlite3.Connection, row: int, user: str, reply: str = "") -> None:
     """Put a turn into the index."""
     connection.execute(
-        "INSERT INTO found (rowid, title, user, reply) VALUES (?, '', ?, ?)", (row, segmented(user), segmented(reply))
+        "INSERT INTO found (rowid, title, user, reply) VALUES (?, '', ?, ?)", (row, space_out_cjk(user), space_out_cjk(reply))
     )
 
 
@@ -55,7 +55,7 @@ def drop_turn(connection: sqlite3.Connection, row: int, user: str, reply: str = 
     """Take a turn out; `user` and `reply` are what was put in."""
     connection.execute(
         "INSERT INTO found (found, rowid, title, user, reply) VALUES ('delete', ?, '', ?, ?)",
-        (row, segmented(user), segmented(reply)),
+        (row, space_out_cjk(user), space_out_cjk(reply)),
     )
 
 
@@ -63,7 +63,9 @@ def add_title(connection: sqlite3.Connection, conversation: int, title: str, by:
     """Put a conversation's title into the index, unless it is its first line."""
     if by == "first_line":
         return
-    connection.execute("INSERT INTO found (rowid, title, user, reply) VALUES (?, ?, '', '')", (-conversation, segmented(title)))
+    connection.execute(
+        "INSERT INTO found (rowid, title, user, reply) VALUES (?, ?, '', '')", (-conversation, space_out_cjk(title))
+    )
 
 
 def drop_title(connection: sqlite3.Connection, conversation: int, title: str, by: str) -> None:
@@ -71,11 +73,12 @@ def drop_title(connection: sqlite3.Connection, conversation: int, title: str, by
     if by == "first_line":
         return
     connection.execute(
-        "INSERT INTO found (found, rowid, title, user, reply) VALUES ('delete', ?, ?, '', '')", (-conversation, segmented(title))
+        "INSERT INTO found (found, rowid, title, user, reply) VALUES ('delete', ?, ?, '', '')",
+        (-conversation, space_out_cjk(title)),
     )
 
 
-def fill(connection: sqlite3.Connection) -> None:
+def rebuild(connection: sqlite3.Connection) -> None:
     """Build the index anew from the tables."""
     connection.execute("INSERT INTO found (found) VALUES ('delete-all')")
     titles = connection.execute("SELECT row, title, title_by FROM conversations")

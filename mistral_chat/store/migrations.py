@@ -91,7 +91,7 @@ def m0003_search(database: Database) -> None:
 
     The index keeps no copy of the text (`content=''`). `store/index.py` says what stands in it.
     """
-    from mistral_chat.store.index import fill
+    from mistral_chat.store.index import rebuild
 
     database.execute("""
         CREATE VIRTUAL TABLE found USING fts5 (
@@ -100,7 +100,7 @@ def m0003_search(database: Database) -> None:
         )
     """)
     database.execute("CREATE TABLE owed (upkeep TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
-    fill(database.conn)
+    rebuild(database.conn)
 
 
 STEPS: Final[tuple[Callable[[Database], None], ...]] = (m0001_conversations, m0002_organising, m0003_search)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mistral_chat.store import index
 from mistral_chat.store.base import StorePart
 from mistral_chat.store.rows import sampling_text
-from mistral_chat.store.text import first_line, one_line, storable, tag_name
+from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite, tag_name
 
 if TYPE_CHECKING:
     from mistral_chat.generation import Sampling
@@ -50,11 +50,11 @@ class Organising(StorePart):
 
     def set_system(self, conversation_id: str, system: str) -> None:
         """Set its system prompt; empty for none."""
-        self._set(conversation_id, "system", storable(system))
+        self._set(conversation_id, "system", sanitise_for_sqlite(system))
 
     def set_model(self, conversation_id: str, model: str) -> None:
         """Set the weights it is held with; empty for the settings'."""
-        self._set(conversation_id, "model", storable(model))
+        self._set(conversation_id, "model", sanitise_for_sqlite(model))
 
     def set_sampling(self, conversation_id: str, sampling: Sampling | None) -> None:
         """Set how its tokens are drawn; None for the settings' way."""
@@ -62,7 +62,7 @@ class Organising(StorePart):
 
     def set_persona(self, conversation_id: str, persona: str) -> None:
         """Note the persona it is held with; empty for none."""
-        self._set(conversation_id, "persona", storable(persona))
+        self._set(conversation_id, "persona", sanitise_for_sqlite(persona))
 
     def _set(self, conversation_id: str, column: str, value: str | int | None) -> None:
         with self.database.write() as connection:
@@ -105,7 +105,7 @@ class Organising(StorePart):
             if conversation_id:
                 self._conversation(connection, conversation_id)
             if text:
-                connection.execute("INSERT OR REPLACE INTO drafts VALUES (?, ?)", (conversation_id, storable(text)))
+                connection.execute("INSERT OR REPLACE INTO drafts VALUES (?, ?)", (conversation_id, sanitise_for_sqlite(text)))
             else:
                 connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation_id,))
 

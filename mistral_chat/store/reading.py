@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final, assert_never
 from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store.base import StorePart
 from mistral_chat.store.rows import SUMMARY, TURN, stored_conversation, stored_turn, summary
-from mistral_chat.store.text import storable, tag_name
+from mistral_chat.store.text import sanitise_for_sqlite, tag_name
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from mistral_chat.store.records import ConversationSummary, Shelf, StoredConversation, StoredTurn
+    from mistral_chat.store.records import ConversationSummary, Folder, StoredConversation, StoredTurn
 
 _UPWARDS: Final = """
     WITH RECURSIVE up (row, parent, depth) AS (
@@ -26,7 +26,7 @@ _UPWARDS: Final = """
 """A turn and those above it, nearest first, as many as the limit says (-1: all)."""
 
 
-def folded(text: str) -> str:
+def fold_case_and_accents(text: str) -> str:
     """`text` without case and accents, for finding one text in another."""
     if text.isascii():
         return text.lower()
@@ -52,7 +52,7 @@ class Reading(StorePart):
         Raises:
             ConversationNotFound: no id begins so, or several do.
         """
-        wanted = storable(prefix).strip().lower()
+        wanted = sanitise_for_sqlite(prefix).strip().lower()
         with self.database.read() as connection:
             rows = connection.execute(
                 "SELECT id FROM conversations WHERE id >= ? AND id < ? LIMIT 2", (wanted, wanted + "\U0010ffff")
@@ -64,7 +64,7 @@ class Reading(StorePart):
         return str(rows[0]["id"])
 
     def summaries(
-        self, *, where: Shelf = "active", contains: str = "", tag: str = "", limit: int = 200, offset: int = 0
+        self, *, where: Folder = "active", contains: str = "", tag: str = "", limit: int = 200, offset: int = 0
     ) -> list[ConversationSummary]:
         """A page of the list: pinned ones first, then by last use; the trash by when it was thrown away, latest first.
 
@@ -74,22 +74,22 @@ class Reading(StorePart):
         order = "pinned DESC, updated DESC, row DESC"
         match where:
             case "active":
-                shelf = "trashed IS NULL AND archived = 0"
+                kept = "trashed IS NULL AND archived = 0"
             case "archived":
-                shelf = "trashed IS NULL AND archived = 1"
+                kept = "trashed IS NULL AND archived = 1"
             case "trash":
-                shelf, order = "trashed IS NOT NULL", "trashed DESC, row DESC"
+                kept, order = "trashed IS NOT NULL", "trashed DESC, row DESC"
             case _:
                 assert_never(where)
         tagged = "AND row IN (SELECT conversation FROM tags WHERE tag = :tag)" if tag else ""
-        sought = folded(storable(contains)).strip()
+        sought = fold_case_and_accents(sanitise_for_sqlite(contains)).strip()
         values = {"tag": tag_name(tag), "limit": limit, "offset": offset}
         with self.database.read() as connection:
             if not sought:
-                query = f"{SUMMARY} WHERE {shelf} {tagged} ORDER BY {order} LIMIT :limit OFFSET :offset"
+                query = f"{SUMMARY} WHERE {kept} {tagged} ORDER BY {order} LIMIT :limit OFFSET :offset"
                 return [summary(row) for row in connection.execute(query, values)]
-            titles = connection.execute(f"SELECT row, title FROM conversations WHERE {shelf} {tagged} ORDER BY {order}", values)
-            rows = [row["row"] for row in titles if sought in folded(row["title"])][offset:]
+            titles = connection.execute(f"SELECT row, title FROM conversations WHERE {kept} {tagged} ORDER BY {order}", values)
+            rows = [row["row"] for row in titles if sought in fold_case_and_accents(row["title"])][offset:]
             rows = rows if limit < 0 else rows[:limit]
             return [summary(connection.execute(f"{SUMMARY} WHERE row = ?", (row,)).fetchone()) for row in rows]
 
@@ -101,7 +101,7 @@ class Reading(StorePart):
             ).fetchone()
         return None if row is None else str(row["id"])
 
-    def path(self, conversation_id: str) -> list[StoredTurn]:
+    def turns(self, conversation_id: str) -> list[StoredTurn]:
         """The turns of the current path, oldest first. Empty when nothing was said.
 
         Raises:
@@ -111,7 +111,7 @@ class Reading(StorePart):
             current = self._conversation(connection, conversation_id)["current"]
             return self._upwards(connection, current, -1)
 
-    def path_page(
+    def turns_page(
         self, conversation_id: str, *, before: str | None = None, after: str | None = None, limit: int = 50
     ) -> list[StoredTurn]:
         """Up to `limit` neighbouring turns of the current path, oldest first.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TitleSource = Literal["first_line", "model", "person"]
 """Who gave a title. A person's is never replaced by the others."""
 
-Shelf = Literal["active", "archived", "trash"]
+Folder = Literal["active", "archived", "trash"]
 """Where a conversation is kept."""
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError
 from mistral_chat.store import index
 from mistral_chat.store.database import create, open_database
-from mistral_chat.store.instances import living
-from mistral_chat.store.rows import SUMMARY, moment, stamp, stored_conversation, turn_value
+from mistral_chat.store.rows import SUMMARY, from_timestamp, stored_conversation, to_timestamp, turn_value
 from mistral_chat.store.salvage import Salvage, salvage, salvage_pages, with_head_of
+from mistral_chat.store.sqlite_errors import map_sqlite_errors
 from mistral_chat.store.text import first_line
-from mistral_chat.store.trouble import translated
+from mistral_chat.store.writer_lock import active_writers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,12 +54,12 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> Repaired:
         raise StoreError(f"There is no {path}, so there is nothing to repair.")
     if _sound(path, now):
         return Repaired(kept=None)
-    if living(path) or _in_use(path):
+    if active_writers(path) or _in_use(path):
         raise StoreBusy(f"Another mistral-chat is using {path}. Close it and try again.")
-    with translated(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".repair-") as folder:
+    with map_sqlite_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".repair-") as folder:
         fresh = Path(folder) / "new.db"
         create(fresh)
-        saved = _read(path, fresh, Path(folder), stamp(now()))
+        saved = _read(path, fresh, Path(folder), to_timestamp(now()))
         _fill(fresh, saved)
         kept = path.with_name(f"{path.name}.damaged-{now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         _exchange(path, fresh, kept)
@@ -79,14 +79,14 @@ def _sound(path: Path, now: Callable[[], datetime]) -> bool:
     except StoreDamaged:
         return False
     try:
-        database.check()
+        database.integrity_check()
         with database.write() as connection:
             connection.execute("INSERT INTO found (found) VALUES ('integrity-check')")
             for conversation in connection.execute(SUMMARY):
                 stored_conversation(conversation)
             for turn in connection.execute("SELECT * FROM turns"):
                 turn_value(turn)
-                moment(turn["created"])
+                from_timestamp(turn["created"])
     except StoreDamaged:
         return False
     finally:
@@ -147,7 +147,7 @@ def _fill(fresh: Path, saved: Salvage) -> None:
             for row in rows:
                 columns = ", ".join(row)
                 connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
-        index.fill(connection)
+        index.rebuild(connection)
         connection.execute("COMMIT")
 
 

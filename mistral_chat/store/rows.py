@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from mistral_chat.conversation import Turn, Usage
 from mistral_chat.generation import Sampling
 from mistral_chat.store.records import ConversationSummary, StoredConversation, StoredTurn
-from mistral_chat.store.trouble import damaged
+from mistral_chat.store.sqlite_errors import corruption_error
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,7 +36,7 @@ TURN: Final = """
 """Selects what `stored_turn` needs."""
 
 
-def stamp(moment: datetime) -> str:
+def to_timestamp(moment: datetime) -> str:
     """`moment` as it is stored: ISO 8601 in UTC with microseconds, so that text sorts as time does.
 
     Raises:
@@ -47,7 +47,7 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def moment(stamped: str) -> datetime:
+def from_timestamp(stamped: str) -> datetime:
     """The time that `stamp` stored.
 
     Raises:
@@ -56,7 +56,7 @@ def moment(stamped: str) -> datetime:
     try:
         return datetime.fromisoformat(stamped)
     except ValueError as error:
-        raise damaged(None, "a time cannot be read") from error
+        raise corruption_error(None, "a time cannot be read") from error
 
 
 def sampling_text(sampling: Sampling | None) -> str | None:
@@ -75,11 +75,11 @@ def summary(row: sqlite3.Row) -> ConversationSummary:
         conversation_id=row["id"],
         title=row["title"],
         turns=row["turns"],
-        created=moment(row["created"]),
-        updated=moment(row["updated"]),
+        created=from_timestamp(row["created"]),
+        updated=from_timestamp(row["updated"]),
         pinned=bool(row["pinned"]),
         archived=bool(row["archived"]),
-        trashed=None if row["trashed"] is None else moment(row["trashed"]),
+        trashed=None if row["trashed"] is None else from_timestamp(row["trashed"]),
         model=row["model"],
         tags=tuple(sorted(row["tags"].split(TAG_SEPARATOR))) if row["tags"] else (),
     )
@@ -94,7 +94,7 @@ def stored_conversation(row: sqlite3.Row) -> StoredConversation:
     try:
         sampling = None if row["sampling"] is None else Sampling(**json.loads(row["sampling"]))
     except (ValueError, TypeError) as error:
-        raise damaged(None, f"the sampling of conversation {row['id']} cannot be read") from error
+        raise corruption_error(None, f"the sampling of conversation {row['id']} cannot be read") from error
     return StoredConversation(
         summary=summary(row), system=row["system"], sampling=sampling, persona=row["persona"], title_by=row["title_by"]
     )
@@ -109,7 +109,7 @@ def turn_value(row: sqlite3.Row) -> Turn:
     try:
         usage = None if row["usage"] is None else Usage(**json.loads(row["usage"]))
     except (ValueError, TypeError) as error:
-        raise damaged(None, f"the figures of turn {row['id']} cannot be read") from error
+        raise corruption_error(None, f"the figures of turn {row['id']} cannot be read") from error
     return Turn(
         user=row["user"],
         reply=row["reply"],
@@ -128,7 +128,7 @@ def stored_turn(row: sqlite3.Row) -> StoredTurn:
         turn_id=row["id"],
         parent_id=row["parent_id"],
         turn=turn_value(row),
-        created=moment(row["created"]),
+        created=from_timestamp(row["created"]),
         sibling=row["sibling"],
         siblings=row["siblings"],
         depth=row["depth"],

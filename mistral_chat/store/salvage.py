@@ -13,7 +13,7 @@ from urllib.parse import quote
 from mistral_chat.conversation import Usage
 from mistral_chat.generation import Sampling
 from mistral_chat.store.pages import PAGE, Row, rows_on_pages
-from mistral_chat.store.text import readable
+from mistral_chat.store.text import decode_lossy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ def salvage(path: Path, now: str) -> Salvage:
     """
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
     with contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
-        connection.text_factory = readable
+        connection.text_factory = decode_lossy
         connection.row_factory = sqlite3.Row
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         conversations, _ = _readable(connection, path, "conversations")

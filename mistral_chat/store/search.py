@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from mistral_chat.store.index import segmented
+from mistral_chat.store.index import space_out_cjk
 from mistral_chat.store.records import SearchHit
 from mistral_chat.store.snippet import Term, snippet
-from mistral_chat.store.text import storable
+from mistral_chat.store.text import sanitise_for_sqlite
 
 if TYPE_CHECKING:
     import sqlite3
@@ -43,7 +43,7 @@ _TURN: Final = """
 
 def terms(query: str) -> list[Term]:
     """What `query` asks for; empty when it holds nothing that could be found."""
-    text = storable(query[:_LONGEST_QUERY])
+    text = sanitise_for_sqlite(query[:_LONGEST_QUERY])
     found = []
     for match in _TERM.finditer(text):
         phrase, _, word = match.groups()
@@ -56,12 +56,12 @@ def terms(query: str) -> list[Term]:
 
 
 def _findable(text: str) -> bool:
-    return any(each.isalnum() for each in text) or segmented(text) != text
+    return any(each.isalnum() for each in text) or space_out_cjk(text) != text
 
 
 def match_expression(query: str) -> str:
     """`query` in FTS5's language: quoted strings and stars alone, so that nothing in it is an operator. Empty for no terms."""
-    return " ".join(f'"{segmented(term.text).strip()}"{"*" if term.prefix else ""}' for term in terms(query))
+    return " ".join(f'"{space_out_cjk(term.text).strip()}"{"*" if term.prefix else ""}' for term in terms(query))
 
 
 def search(database: Database, query: str, *, limit: int = 50) -> list[SearchHit]:

@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mistral_chat.store.index import segmented
+from mistral_chat.store.index import space_out_cjk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,11 +48,13 @@ def pattern(terms: Sequence[Term]) -> re.Pattern[str] | None:
     """Finds `terms` in folded text; None when there is nothing to find."""
     alternatives = []
     for term in terms:
-        words = re.findall(r"[^\W_]+|[^\s\w]", segmented(fold(term.text)))
-        spelled = [_ACCENTS.join(map(re.escape, word)) + _ACCENTS for word in words if segmented(word) != word or word.isalnum()]
+        words = re.findall(r"[^\W_]+|[^\s\w]", space_out_cjk(fold(term.text)))
+        spelled = [
+            _ACCENTS.join(map(re.escape, word)) + _ACCENTS for word in words if space_out_cjk(word) != word or word.isalnum()
+        ]
         if not spelled:
             continue
-        unspaced = segmented(term.text) != term.text
+        unspaced = space_out_cjk(term.text) != term.text
         start, end = ("", "") if unspaced else (_NOT_IN_WORD, r"[^\W_]*" if term.prefix else _WORD_ENDS)
         alternatives.append(start + (r"[\W_]*" if unspaced else _GAP).join(spelled) + end)
     return re.compile("|".join(alternatives)) if alternatives else None

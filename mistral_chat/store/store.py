@@ -27,13 +27,13 @@ class ConversationStore(Reading, Writing, Organising, Trash, Transfer, Backup):
         """A number that changes when another connection, in this program or another, has written."""
         return self.database.data_version()
 
-    def check(self) -> None:
-        """Look through the whole file for damage, beside the work. Raises what `Database.check` does."""
-        self.database.check()
+    def integrity_check(self) -> None:
+        """Look through the whole file for damage, beside the work. Raises what `Database.integrity_check` does."""
+        self.database.integrity_check()
 
-    def another(self) -> ConversationStore:
+    def new_connection(self) -> ConversationStore:
         """The same store on a connection of its own, for a thread that works long. A store in memory stays one."""
-        return ConversationStore(self.database.another(), now=self._now, new_id=self._new_id)
+        return ConversationStore(self.database.new_connection(), now=self._now, new_id=self._new_id)
 
     def close(self) -> None:
         """Let the file go. No other call may follow."""

@@ -17,7 +17,7 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 
-def storable(text: str) -> str:
+def sanitise_for_sqlite(text: str) -> str:
     """`text` as the database can hold it. The same as `text` in all but hostile or broken cases, and stable when repeated."""
     if text.isascii():
         return text.replace("\x00", _REPLACEMENT)
@@ -28,14 +28,14 @@ def storable(text: str) -> str:
     return text.replace("\x00", _REPLACEMENT)
 
 
-def readable(raw: bytes) -> str:
+def decode_lossy(raw: bytes) -> str:
     """Text as the database gives it back. Damaged letters become U+FFFD: one of them must not hide a whole conversation."""
     return raw.decode("utf-8", "replace")
 
 
 def one_line(text: str, limit: int = _LONGEST_TITLE) -> str:
     """`text` on one line without control and format characters, cut to `limit` characters with an ellipsis."""
-    line = " ".join("".join(map(_visible, storable(text[: 8 * limit]))).split())
+    line = " ".join("".join(map(_visible, sanitise_for_sqlite(text[: 8 * limit]))).split())
     if len(line) <= limit:
         return line
     cut = line[: limit - 1]

@@ -7,23 +7,31 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from mistral_chat.export.tree import ExportedConversation, TreeTurn
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.store import index
 from mistral_chat.store.base import StorePart
-from mistral_chat.store.rows import SUMMARY, moment, sampling_text, stamp, stored_conversation, turn_value, usage_text
-from mistral_chat.store.text import first_line, one_line, storable, tag_name
+from mistral_chat.store.rows import (
+    SUMMARY,
+    from_timestamp,
+    sampling_text,
+    stored_conversation,
+    to_timestamp,
+    turn_value,
+    usage_text,
+)
+from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite, tag_name
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
-    from mistral_chat.store.records import Shelf
+    from mistral_chat.store.records import Folder
 
 _USABLE_ID: Final = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(slots=True)
-class Imported:
+class ImportResult:
     """What an import did, or what it would do."""
 
     conversations: list[str] = field(default_factory=list)
@@ -37,7 +45,7 @@ class Imported:
 class Transfer(StorePart):
     """Export and import as values; files and formats are not known here."""
 
-    def read_tree(self, conversation_id: str) -> ExportedConversation:
+    def export_conversation(self, conversation_id: str) -> ExportedConversation:
         """The conversation with every branch, as a value. A reply that is being written is taken as far as it has come.
 
         Raises:
@@ -46,8 +54,8 @@ class Transfer(StorePart):
         with self.database.read() as connection:
             return _tree(connection, self._conversation(connection, conversation_id)["row"])
 
-    def read_trees(self, *shelves: Shelf) -> Iterator[ExportedConversation]:
-        """Every conversation of these shelves (none given: all but the trash), oldest first, one at a time in memory.
+    def export_conversations(self, *folders: Folder) -> Iterator[ExportedConversation]:
+        """Every conversation in these folders (none given: all but the trash), oldest first, one at a time in memory.
 
         What another instance adds meanwhile may be missing; each conversation is consistent in itself.
         """
@@ -56,7 +64,7 @@ class Transfer(StorePart):
             "archived": "trashed IS NULL AND archived = 1",
             "trash": "trashed IS NOT NULL",
         }
-        wanted = " OR ".join(conditions[shelf] for shelf in shelves or ("active", "archived"))
+        wanted = " OR ".join(conditions[folder] for folder in folders or ("active", "archived"))
         with self.database.read() as connection:
             rows = [row["row"] for row in connection.execute(f"SELECT row FROM conversations WHERE {wanted} ORDER BY row")]
         for row in rows:
@@ -67,7 +75,7 @@ class Transfer(StorePart):
                     continue
             yield tree
 
-    def add_trees(self, trees: Iterable[ExportedConversation], *, dry_run: bool = False) -> Imported:
+    def import_conversations(self, trees: Iterable[ExportedConversation], *, dry_run: bool = False) -> ImportResult:
         """Add conversations, all of them or, when anything fails, none; with `dry_run` only say what would be added.
 
         A conversation that the store has already, as it is in the file, is left alone. One that it has in another state is
@@ -76,13 +84,13 @@ class Transfer(StorePart):
         Raises:
             StoreBusy: another instance wrote for longer than the busy timeout.
         """
-        imported = Imported()
+        imported = ImportResult()
         with self.database.read() if dry_run else self.database.write() as connection:
             for tree in trees:
                 self._add(connection, _storable(tree), imported, dry_run=dry_run)
         return imported
 
-    def _add(self, connection: sqlite3.Connection, tree: ExportedConversation, imported: Imported, *, dry_run: bool) -> None:
+    def _add(self, connection: sqlite3.Connection, tree: ExportedConversation, imported: ImportResult, *, dry_run: bool) -> None:
         conversation_id = tree.key
         there = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
         if there is not None and _tree(connection, there["row"]) != tree:
@@ -104,8 +112,8 @@ class Transfer(StorePart):
                 conversation_id,
                 tree.title,
                 tree.title_by,
-                stamp(tree.created),
-                stamp(tree.updated),
+                to_timestamp(tree.created),
+                to_timestamp(tree.updated),
                 tree.system,
                 tree.model,
                 sampling_text(tree.sampling),
@@ -141,7 +149,7 @@ def _insert_turn(
             conversation,
             parent,
             depth + 1,
-            stamp(each.created),
+            to_timestamp(each.created),
             turn.user,
             turn.reply,
             turn.finish_reason,
@@ -182,7 +190,7 @@ def _tree(connection: sqlite3.Connection, row: int) -> ExportedConversation:
         archived=summary.archived,
         tags=summary.tags,
         turns=tuple(
-            TreeTurn(key=turn["id"], parent=turn["parent_id"], created=moment(turn["created"]), turn=turn_value(turn))
+            TreeTurn(key=turn["id"], parent=turn["parent_id"], created=from_timestamp(turn["created"]), turn=turn_value(turn))
             for turn in turns
         ),
         current=None if current is None else current["id"],
@@ -201,9 +209,9 @@ def _storable(tree: ExportedConversation) -> ExportedConversation:
         current=None if tree.current is None else _usable_id(tree.current),
         title=title,
         title_by=by,
-        system=storable(tree.system),
-        model=storable(tree.model),
-        persona=storable(tree.persona),
+        system=sanitise_for_sqlite(tree.system),
+        model=sanitise_for_sqlite(tree.model),
+        persona=sanitise_for_sqlite(tree.persona),
         tags=tuple(sorted({name for name in map(tag_name, tree.tags) if name})),
         turns=tuple(
             replace(
@@ -212,10 +220,10 @@ def _storable(tree: ExportedConversation) -> ExportedConversation:
                 parent=None if each.parent is None else _usable_id(each.parent),
                 turn=replace(
                     each.turn,
-                    user=storable(each.turn.user),
-                    reply=storable(each.turn.reply),
-                    error=storable(each.turn.error),
-                    model=storable(each.turn.model),
+                    user=sanitise_for_sqlite(each.turn.user),
+                    reply=sanitise_for_sqlite(each.turn.reply),
+                    error=sanitise_for_sqlite(each.turn.error),
+                    model=sanitise_for_sqlite(each.turn.model),
                 ),
             )
             for each in tree.turns

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from mistral_chat.store import index
 from mistral_chat.store.base import StorePart
-from mistral_chat.store.rows import stamp
+from mistral_chat.store.rows import to_timestamp
 
 if TYPE_CHECKING:
     import sqlite3
@@ -52,7 +52,7 @@ class Trash(StorePart):
     def delete(self, conversation_id: str) -> bool:
         """Delete it for good, in the trash or not, and return whether no byte of it is left, as `purge` does.
 
-        Seconds in a large store: call it beside the screen's thread, on `Database.another()`. Its snapshots are the caller's.
+        Takes seconds in a large store: call it from a thread, on a `new_connection()`. Deleting snapshots is up to the caller.
         """
         with self.database.write() as connection:
             _erase(connection, self._conversation(connection, conversation_id))
@@ -61,9 +61,9 @@ class Trash(StorePart):
     def empty_trash(self, older_than: timedelta | None = None) -> list[str]:
         """Delete for good what is in the trash, or what has been there for longer than `older_than`, and return the ids.
 
-        What is said of `delete` holds here too; `purge_owed` tells whether something is left.
+        What is said of `delete` holds here too; `purge_pending` tells whether something is left.
         """
-        before = None if older_than is None else stamp(self._now() - older_than)
+        before = None if older_than is None else to_timestamp(self._now() - older_than)
         with self.database.write() as connection:
             doomed = connection.execute(
                 "SELECT * FROM conversations WHERE trashed IS NOT NULL AND (? IS NULL OR trashed < ?)", (before, before)
@@ -74,7 +74,7 @@ class Trash(StorePart):
             self.purge()
         return [str(conversation["id"]) for conversation in doomed]
 
-    def purge_owed(self) -> bool:
+    def purge_pending(self) -> bool:
         """Whether something was deleted that may still be read from the files."""
         with self.database.read() as connection:
             return connection.execute("SELECT 1 FROM owed WHERE upkeep = 'purge'").fetchone() is not None
@@ -84,7 +84,7 @@ class Trash(StorePart):
 
         False when another connection kept reading for too long; the next call, in this run or a later one, makes up for it.
         """
-        if not self.purge_owed():
+        if not self.purge_pending():
             return True
         self._merge_index()
         if not self._cut_log():
@@ -112,7 +112,7 @@ class Trash(StorePart):
         """Move the write-ahead log into the database and cut it to nothing, unless readers hold on to it."""
         deadline = time.monotonic() + _LOG_SECONDS
         while True:
-            if self.database.cut_log():
+            if self.database.truncate_wal():
                 return True
             if time.monotonic() > deadline:
                 return False

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store import index
 from mistral_chat.store.base import StorePart
-from mistral_chat.store.instances import living
 from mistral_chat.store.rows import sampling_text, usage_text
-from mistral_chat.store.text import first_line, one_line, storable
+from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite
+from mistral_chat.store.writer_lock import active_writers
 
 if TYPE_CHECKING:
     import sqlite3
@@ -41,10 +41,10 @@ class Writing(StorePart):
                     by,
                     now,
                     now,
-                    storable(system),
-                    storable(model),
+                    sanitise_for_sqlite(system),
+                    sanitise_for_sqlite(model),
                     sampling_text(sampling),
-                    storable(persona),
+                    sanitise_for_sqlite(persona),
                 ),
             ).lastrowid
             assert row is not None  # noqa: S101 - an INSERT has a row
@@ -60,7 +60,7 @@ class Writing(StorePart):
         Raises:
             ConversationNotFound: there is no such conversation, or no such turn in it.
         """
-        text = storable(user)
+        text = sanitise_for_sqlite(user)
         with self.database.write() as connection:
             conversation = self._conversation(connection, conversation_id)
             parent = None if parent_id is None else self._turn(connection, parent_id)
@@ -71,7 +71,7 @@ class Writing(StorePart):
                 connection.execute("UPDATE conversations SET title = ? WHERE row = ?", (first_line(text), conversation["row"]))
         return turn_id
 
-    def add_reply(self, turn_id: str, *, model: str = "") -> str:
+    def add_sibling(self, turn_id: str, *, model: str = "") -> str:
         """Ask the same again: a sibling with the same user text and an empty reply, which becomes current. Returns its id.
 
         Raises:
@@ -97,8 +97,8 @@ class Writing(StorePart):
                 1 if parent is None else parent["depth"] + 1,
                 now,
                 user,
-                storable(model),
-                self.database.instance.name,
+                sanitise_for_sqlite(model),
+                self.database.writer.name,
             ),
         ).lastrowid
         assert row is not None  # noqa: S101 - an INSERT has a row
@@ -121,7 +121,7 @@ class Writing(StorePart):
                 index.add_turn(connection, turn["row"], turn["user"])
             connection.execute(
                 "UPDATE turns SET reply = ?, finish_reason = NULL, error = '', writer = ? WHERE row = ?",
-                (storable(text), self.database.instance.name, turn["row"]),
+                (sanitise_for_sqlite(text), self.database.writer.name, turn["row"]),
             )
 
     def finish_reply(
@@ -143,10 +143,10 @@ class Writing(StorePart):
         """
         with self.database.write() as connection:
             turn = self._turn(connection, turn_id)
-            self._settle(connection, turn, storable(text), finish_reason)
+            self._settle(connection, turn, sanitise_for_sqlite(text), finish_reason)
             connection.execute(
                 "UPDATE turns SET error = ?, usage = ?, model = coalesce(nullif(?, ''), model) WHERE row = ?",
-                (storable(error), usage_text(usage), storable(model), turn["row"]),
+                (sanitise_for_sqlite(error), usage_text(usage), sanitise_for_sqlite(model), turn["row"]),
             )
             connection.execute(
                 "UPDATE conversations SET updated = max(updated, ?) WHERE row = ?", (self._stamp(), turn["conversation"])
@@ -165,14 +165,14 @@ class Writing(StorePart):
     def recover(self) -> int:
         """End the replies whose instance died, as `"cancelled"` with what they had, and return how many there were.
 
-        Replies that a living instance is writing, this one included, are left alone.
+        Replies that a running instance is writing, this one included, are left alone.
         """
         with self.database.read() as connection:
             names = [row["writer"] for row in connection.execute("SELECT DISTINCT writer FROM turns WHERE writer IS NOT NULL")]
-        alive = self.database.instance.alive
+        alive = self.database.writer.alive
         dead = [name for name in names if not alive(name)]
         if self.database.path is not None:
-            living(self.database.path)  # which tidies up after the dead ones that had finished
+            active_writers(self.database.path)  # which tidies up after the dead ones that had finished
         if not dead:
             return 0
         recovered = 0
@@ -183,7 +183,7 @@ class Writing(StorePart):
                     recovered += 1
         return recovered
 
-    def select(self, turn_id: str) -> None:
+    def switch_branch(self, turn_id: str) -> None:
         """Lead the current path through this turn, and from there down to the newest turn below it.
 
         Raises:
@@ -196,7 +196,7 @@ class Writing(StorePart):
                 leaf = child
             connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (leaf, turn["conversation"]))
 
-    def mark(self, turn_id: str, *, pinned: bool | None = None, excluded: bool | None = None) -> None:
+    def set_turn_flags(self, turn_id: str, *, pinned: bool | None = None, excluded: bool | None = None) -> None:
         """Set or clear the marks that are given; None leaves a mark as it is.
 
         Raises:

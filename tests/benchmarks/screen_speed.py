@@ -26,7 +26,7 @@ from support.paced import END, ENDED, SPEED, answer
 from support.seat import LOAD, Seat
 
 from mistral_chat.conversation import Turn
-from mistral_chat.export.tree import ExportedConversation, TreeTurn
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 
@@ -102,7 +102,7 @@ def fill(folder: Path) -> dict[int, str]:
     """Write the conversations; their ids by their length."""
     folder.mkdir(exist_ok=True)
     store = ConversationStore(open_database(folder / "conversations.db", now=_now), now=_now)
-    store.add_trees(tree(turns) for turns in (SHORT, THOUSAND, LONG))
+    store.import_conversations(tree(turns) for turns in (SHORT, THOUSAND, LONG))
     ids = {int(one.title.split()[1]): one.conversation_id for one in store.summaries()}
     store.close()
     return ids
@@ -181,7 +181,7 @@ def measure_decode(table: Table, folder: Path, model: str, written: int, rounds:
             person.wait_for("writing", LOADING)
             person.wait_for("ready", 600)
         store = ConversationStore(open_database(folder / "conversations.db", now=_now), now=_now)
-        usage = store.path(store.latest() or "")[-1].turn.usage
+        usage = store.turns(store.latest() or "")[-1].turn.usage
         store.close()
         shown.append(usage.tokens_per_second if usage else 0.0)
     headless, screen = statistics.median(bare), statistics.median(shown)

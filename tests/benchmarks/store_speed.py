@@ -80,7 +80,7 @@ def queries() -> dict[str, list[str]]:
 
 def open_conversation(store: ConversationStore, conversation: str) -> None:
     store.conversation(conversation)
-    store.path_page(conversation)
+    store.turns_page(conversation)
 
 
 def long_conversation(store: ConversationStore) -> tuple[str, list[str]]:
@@ -106,7 +106,7 @@ def measure(path: Path) -> bool:
         [lambda: subprocess.run([sys.executable, "-c", start], check=True, cwd=folder)] * 5,
     )
     store = opened(path)
-    report.measure("check the whole file (beside the work)", [store.database.check] * 3)
+    report.measure("check the whole file (beside the work)", [store.database.integrity_check] * 3)
     report.measure("list the first 200", [store.summaries] * 15, 100)
     report.measure("list 200 from 9,000 on", [lambda: store.summaries(offset=9_000)] * 9, 100)
     report.measure("filter the list by title", [partial(store.summaries, contains=word) for word in vocabulary()[100:110]], 100)
@@ -116,19 +116,20 @@ def measure(path: Path) -> bool:
         report.measure(f"search: {kind}", [partial(store.search, query) for query in each], 50)
     report.measure("input history", [lambda: store.input_history(100)] * 9, 50)
     conversation, turns = long_conversation(store)
-    report.measure("long conversation: last page", [lambda: store.path_page(conversation, limit=50)] * 9, 50)
+    report.measure("long conversation: last page", [lambda: store.turns_page(conversation, limit=50)] * 9, 50)
     report.measure(
-        "long conversation: page above the middle", [lambda: store.path_page(conversation, before=turns[5_000])] * 9, 50
+        "long conversation: page above the middle", [lambda: store.turns_page(conversation, before=turns[5_000])] * 9, 50
     )
-    report.measure("long conversation: page below turn 100", [lambda: store.path_page(conversation, after=turns[100])] * 9, 50)
-    report.measure("long conversation: select the first turn", [lambda: store.select(turns[0])] * 5, 100)
-    report.measure("long conversation: whole path", [lambda: store.path(conversation)] * 3)
+    report.measure("long conversation: page below turn 100", [lambda: store.turns_page(conversation, after=turns[100])] * 9, 50)
+    report.measure("long conversation: select the first turn", [lambda: store.switch_branch(turns[0])] * 5, 100)
+    report.measure("long conversation: whole path", [lambda: store.turns(conversation)] * 3)
     report.measure("save a question", [lambda: store.add_turn(conversation, "why?", parent_id=turns[-1])] * 30, 20)
     report.measure("save a growing reply", [lambda: store.write_reply(turns[-1], "because " * 100)] * 30, 20)
     report.measure("end a reply", [lambda: store.finish_reply(turns[-1], "because " * 100, finish_reason="stop")] * 30, 20)
     exported = path.with_name("export.json")
     report.measure(
-        "export everything as JSON", [lambda: exported.write_text("".join(json_lines(store.read_trees(), exported=now())))]
+        "export everything as JSON",
+        [lambda: exported.write_text("".join(json_lines(store.export_conversations(), exported=now())))],
     )
     report.measure("delete one for good", [partial(store.delete, each) for each in some[:3]])
     report.measure("delete the long one for good", [lambda: store.delete(conversation)])

@@ -134,7 +134,7 @@ class TestWhatComesOut:
 
         result = ask("hello", answer=fail)
         assert (result.exit_code, result.stderr) == (1, "mistral-chat: llama.cpp could not compute.\n")
-        (turn,) = store.path(store.latest() or "")
+        (turn,) = store.turns(store.latest() or "")
         assert (turn.turn.user, turn.turn.error) == ("hello", "llama.cpp could not compute.")
 
 
@@ -142,14 +142,14 @@ class TestWhereItIsKept:
     def test_it_is_a_conversation_like_any_other(self, store: ConversationStore) -> None:
         found = answer("hello", "-s", "Be kind.")
         stored = store.conversation(found["conversation_id"])
-        (turn,) = store.path(found["conversation_id"])
+        (turn,) = store.turns(found["conversation_id"])
         assert (stored.system, stored.summary.title) == ("Be kind.", "hello")
         assert (turn.turn.user, turn.turn.reply, turn.turn.finish_reason) == ("hello", "You said: hello", "stop")
 
     def test_the_latest_conversation_goes_on(self, store: ConversationStore) -> None:
         first = answer("one")["conversation_id"]
         assert answer("two", "-c")["conversation_id"] == first
-        assert [turn.turn.user for turn in store.path(first)] == ["one", "two"]
+        assert [turn.turn.user for turn in store.turns(first)] == ["one", "two"]
 
     def test_going_on_without_a_conversation_begins_one(self) -> None:
         assert answer("one", "-c")["conversation_id"]

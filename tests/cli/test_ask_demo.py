@@ -55,7 +55,7 @@ def test_ctrl_c_stops_the_reply_and_keeps_what_was_written() -> None:
         written += process.stdout.read()
         assert process.wait(30) == 130, process.stderr.read()
     store = Program().open_store()
-    (turn,) = store.path(store.latest() or "")
+    (turn,) = store.turns(store.latest() or "")
     assert turn.turn.finish_reason == "cancelled"
     assert turn.turn.reply == written.decode().removesuffix("\n") != ""
 
@@ -81,7 +81,7 @@ def _wait_for_a_reply(process: subprocess.Popen[bytes]) -> None:
         if store is None and database.exists():
             store = Program().open_store()
         latest = store.latest() if store else None
-        if store and latest and any(turn.turn.reply for turn in store.path(latest)):
+        if store and latest and any(turn.turn.reply for turn in store.turns(latest)):
             store.close()
             return
         select.select([], [], [], 0.05)

@@ -132,7 +132,7 @@ def test_show_says_how_replies_ended(program: Program) -> None:
         conversation = store.create(system="Be brief.")
         turn = store.add_turn(conversation, "a", parent_id=None)
         store.finish_reply(turn, "half", finish_reason="cancelled")
-        store.finish_reply(store.add_reply(turn), "", finish_reason=None, error="The model failed.")
+        store.finish_reply(store.add_sibling(turn), "", finish_reason=None, error="The model failed.")
     assert "(The model failed.)" in done(program, "show", conversation)
     assert "System:\nBe brief." in done(program, "show", conversation)
     assert "(stopped)" in done(program, "show", conversation, "--tree")

@@ -57,7 +57,7 @@ class TestStore:
             os._exit(9)
         os.waitpid(pid, 0)
         store = Program().open_store()
-        (left,) = store.path(store.latest() or "")
+        (left,) = store.turns(store.latest() or "")
         assert (left.turn.user, left.turn.reply, left.turn.finish_reason) == ("question", "half an ans", "cancelled")
 
     def test_what_lay_in_the_trash_goes_with_its_snapshots(self) -> None:

@@ -54,12 +54,12 @@ def test_kill_9_at_random_moments_loses_nothing_that_was_acknowledged(database: 
 
 def check(database: Path, acknowledged: list[list[str]]) -> None:
     store = open_store(database)
-    store.check()
+    store.integrity_check()
     store.recover()
     turns: dict[str, StoredTurn] = {}
     for summary in store.summaries(limit=-1):
         turns |= {turn.turn_id: turn for turn in store.tree(summary.conversation_id)}
-        store.path(summary.conversation_id)
+        store.turns(summary.conversation_id)
     assert not any(turn.writing for turn in turns.values())
     last: dict[str, list[str]] = {}
     for what, turn_id, *rest in acknowledged:
@@ -146,7 +146,7 @@ def test_backups_under_writes_are_whole(database: Path, tmp_path: Path) -> None:
         copy_path = tmp_path / f"{place}.db"
         store.backup(copy_path)
         copy = open_store(copy_path)
-        copy.check()
+        copy.integrity_check()
         assert copy.turn(asked[-1]).turn.user.startswith("question ")
         assert_index_is_true(copy)
         there = sum(len(copy.tree(each.conversation_id)) for each in copy.summaries(limit=-1))

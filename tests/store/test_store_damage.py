@@ -91,7 +91,7 @@ def test_damage_in_a_large_file_is_found_by_the_check_beside_the_work(database: 
     hurt(database, "middle")
     store = open_store(database)
     with pytest.raises(StoreDamaged):
-        store.check()
+        store.integrity_check()
     store.close()
 
 
@@ -125,10 +125,10 @@ def test_repair_saves_what_can_be_read_and_keeps_the_damaged_file(database: Path
     assert len(known & saved.keys()) >= {"head": 200, "half": 60, "middle": 180, "turns": 190}[kind]
     assert all(turn.turn.reply.startswith("answer") for each, turn in saved.items() if each in known)
     for each in listed:
-        store.path(each)
+        store.turns(each)
         said(store, each, "and on it goes", "indeed")
     assert_index_is_true(store)
-    store.check()
+    store.integrity_check()
     store.close()
     assert repair(database, now=Clock()).kept is None
 
@@ -139,7 +139,7 @@ def test_a_lost_head_loses_nothing(database: Path) -> None:
     done = repair(database, now=Clock())
     assert (done.conversations, done.turns, done.lost_turns, done.lost_conversations) == (40, 200, 0, 0)
     store = open_store(database)
-    assert {each: [turn.turn_id for turn in store.path(each)] for each in made} == made
+    assert {each: [turn.turn_id for turn in store.turns(each)] for each in made} == made
     assert store.draft("") == "a draft"
     assert store.tags() == {"kept": 1}
     store.close()
@@ -203,7 +203,7 @@ def use(path: Path) -> None:
     try:
         for summary in store.summaries(limit=-1):
             store.tree(summary.conversation_id)
-            store.path(summary.conversation_id)
+            store.turns(summary.conversation_id)
         store.search("answer question")
         chat(store, ("works", "still"))
     finally:
@@ -244,7 +244,7 @@ def test_the_log_is_kept_and_read_when_a_file_with_one_is_repaired(database: Pat
     assert done.kept is not None
     assert done.kept.with_name(done.kept.name + "-wal").exists()
     again = open_store(path)
-    assert [turn.turn.reply for turn in again.path(late)] == ["the crash"]
+    assert [turn.turn.reply for turn in again.turns(late)] == ["the crash"]
     again.close()
 
 
@@ -270,7 +270,7 @@ def test_a_busy_store_says_so_and_loses_nothing(database: Path) -> None:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreBusy, match="Another mistral-chat"), impatient.write():
             pass
-        assert len(store.path(conversation)) == 1
+        assert len(store.turns(conversation)) == 1
     impatient.close()
     store.close()
 
@@ -308,7 +308,7 @@ def test_a_backup_is_whole_and_refuses_to_replace(store: ConversationStore, tmp_
     store.backup(target, replace=True)
     copy = open_store(target)
     assert [each.conversation_id for each in copy.summaries()] == [each.conversation_id for each in store.summaries()]
-    assert copy.path(conversation) == store.path(conversation)
+    assert copy.turns(conversation) == store.turns(conversation)
     copy.close()
     with pytest.raises(StoreError, match="cannot be opened or written"):
         store.backup(tmp_path / "missing" / "backup.db")
@@ -338,7 +338,7 @@ def test_a_full_disk_is_told_and_nothing_acknowledged_is_lost(database: Path) ->
     done, _, message = process.stdout.partition(" ")
     assert "disk" in message, process.stderr
     store = open_store(database)
-    store.check()
+    store.integrity_check()
     assert len([each for each in store.summaries(limit=-1) if each.turns == 1]) >= int(done) > 10
     store.close()
 

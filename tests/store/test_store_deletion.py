@@ -26,7 +26,7 @@ SECRETS = ["quetzalcoatl", "xylographie", "wombatique", "Nachtigallenzwiebel", "
 """Words of the doomed conversation: user, reply, title, draft, tag, system prompt, and one without spaces."""
 
 
-def fill(store: ConversationStore) -> str:
+def rebuild(store: ConversationStore) -> str:
     """50 conversations, one of them full of secrets in every place that holds text; its id."""
     doomed = ""
     for place in range(50):
@@ -72,23 +72,23 @@ def assert_no_trace(store: ConversationStore) -> None:
 
 def test_the_text_is_there_before(store: ConversationStore, database: Path) -> None:
     """The other tests would pass with a search that finds nothing."""
-    fill(store)
+    rebuild(store)
     found = {secret for secrets in files_with_secrets(database.parent).values() for secret in secrets}
     assert found == set(SECRETS)
     assert SECRETS[0] in terms(store)
 
 
 def test_a_deleted_conversation_leaves_no_byte_while_the_program_runs(store: ConversationStore) -> None:
-    doomed = fill(store)
+    doomed = rebuild(store)
     assert store.delete(doomed)
     assert_no_trace(store)
-    assert not store.purge_owed()
+    assert not store.purge_pending()
     assert len(store.summaries()) == 50
     assert_index_is_true(store)
 
 
 def test_emptying_the_trash_leaves_no_byte_while_another_instance_is_open(store: ConversationStore, database: Path) -> None:
-    doomed = fill(store)
+    doomed = rebuild(store)
     other = open_store(database)
     assert len(other.summaries()) == 51
     store.trash(doomed)
@@ -124,10 +124,10 @@ def test_a_reader_makes_the_purge_owed_and_the_next_one_makes_up_for_it(
     store: ConversationStore, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trash, "_LOG_SECONDS", 0.1)
-    doomed = fill(store)
+    doomed = rebuild(store)
     with reading(database):
         assert not store.delete(doomed)
-        assert store.purge_owed()
+        assert store.purge_pending()
         assert len(store.summaries()) == 50
     store.close()
     again = open_store(database)
@@ -137,7 +137,7 @@ def test_a_reader_makes_the_purge_owed_and_the_next_one_makes_up_for_it(
 
 
 def test_a_purge_that_was_killed_is_made_up_for(database: Path, store: ConversationStore) -> None:
-    doomed = fill(store)
+    doomed = rebuild(store)
     store.close()
     code = (
         "import os, sys; from pathlib import Path; from support.stores import open_store; from mistral_chat.store import trash\n"
@@ -149,7 +149,7 @@ def test_a_purge_that_was_killed_is_made_up_for(database: Path, store: Conversat
     again = open_store(database)
     with pytest.raises(ConversationNotFound):
         again.conversation(doomed)
-    assert again.purge_owed()
+    assert again.purge_pending()
     assert again.purge()
     assert_no_trace(again)
     again.close()
@@ -173,21 +173,21 @@ def test_only_what_has_been_in_the_trash_for_long_is_deleted(store: Conversation
 def test_a_restored_conversation_is_as_it_was(store: ConversationStore) -> None:
     conversation, _ = chat(store, ("keep me", "gladly"))
     store.tag(conversation, "work")
-    before = (store.conversation(conversation), store.path(conversation))
+    before = (store.conversation(conversation), store.turns(conversation))
     store.trash(conversation)
     assert store.conversation(conversation).summary.trashed is not None
     store.restore(conversation)
-    assert (store.conversation(conversation), store.path(conversation)) == before
+    assert (store.conversation(conversation), store.turns(conversation)) == before
 
 
 def test_a_large_index_is_merged_in_steps_that_let_others_write(
     store: ConversationStore, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trash, "_MERGED_PAGES", 1)
-    doomed = fill(store)
+    doomed = rebuild(store)
     other = open_store(database)
     statements: list[str] = []
-    with store.database.outside_transactions() as connection:
+    with store.database.autocommit() as connection:
         connection.set_trace_callback(statements.append)
     assert store.delete(doomed)
     assert sum("'merge'" in statement for statement in statements) > 3

@@ -12,12 +12,12 @@ import pytest
 from support.stores import assert_index_is_true, open_store
 
 from mistral_chat.errors import ImportFailed
-from mistral_chat.store.importing import conversations_in
+from mistral_chat.store.importing import read_import_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mistral_chat.export.tree import ExportedConversation
+    from mistral_chat.export.exported_conversation import ExportedConversation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def chatgpt(*nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
 def read(tmp_path: Path, value: object) -> list[ExportedConversation]:
     path = tmp_path / "conversations.json"
     path.write_text(json.dumps(value), encoding="utf-8")
-    return conversations_in([path], now=NOW)
+    return read_import_files([path], now=NOW)
 
 
 def test_a_chat_of_chatgpt_comes_with_its_branches(tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_chatgpts_code_hidden_messages_and_empty_chats(tmp_path: Path) -> None:
 def test_importing_chatgpts_file_twice_adds_nothing(tmp_path: Path) -> None:
     store = open_store(None)
     trees = read(tmp_path, [chatgpt(node("q", None, ["a"], "user", "Zebra?"), node("a", "q", [], "assistant", "Striped."))])
-    (key,) = store.add_trees(trees).conversations
-    assert store.add_trees(trees).already_here == [key]
+    (key,) = store.import_conversations(trees).conversations
+    assert store.import_conversations(trees).already_here == [key]
     assert [hit.conversation_id for hit in store.search("zebra")] == [key]
     assert_index_is_true(store)
     store.close()
@@ -143,7 +143,7 @@ def test_the_store_of_oterm_comes_in(tmp_path: Path) -> None:
                 (1, 'user', 'What is a heron?'), (1, 'assistant', 'A bird.'), (1, 'user', 'Big?'), (1, 'user', 'Hello?'),
                 (1, 'assistant', 'Yes.'), (1, 'assistant', 'Two metres.'), (1, 'user', 'Thanks');
         """)
-    first, second = conversations_in([path], now=NOW)
+    first, second = read_import_files([path], now=NOW)
     assert said(first) == [
         ("What is a heron?", "A bird."),
         ("Big?", ""),
@@ -153,8 +153,8 @@ def test_the_store_of_oterm_comes_in(tmp_path: Path) -> None:
     ]
     assert (first.title, first.system, first.turns[0].turn.model, second.turns) == ("Herons", "Be brief.", "llama3", ())
     store = open_store(None)
-    assert len(store.add_trees([first, second]).conversations) == 2
-    assert store.add_trees(conversations_in([path], now=NOW)).conversations == []
+    assert len(store.import_conversations([first, second]).conversations) == 2
+    assert store.import_conversations(read_import_files([path], now=NOW)).conversations == []
     store.close()
 
 
@@ -170,7 +170,7 @@ def test_conversations_as_llm_kept_them_at_first_come_in(tmp_path: Path) -> None
                 ('b', 'gpt-4', 'Big?', NULL, 'Yes.', '01c', '2024-01-02T00:00:00'),
                 ('a', 'gpt-4', 'What is a heron?', 'Be brief.', 'A bird.', '01c', '2024-01-01T00:00:00.5');
         """)
-    (tree,) = conversations_in([path], now=NOW)
+    (tree,) = read_import_files([path], now=NOW)
     assert said(tree) == [("What is a heron?", "A bird."), ("Big?", "Yes.")]
     assert (tree.title, tree.system, tree.created) == ("Herons", "Be brief.", datetime(2024, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC))
 
@@ -197,7 +197,7 @@ def test_threads_of_llm_come_in(tmp_path: Path) -> None:
             INSERT INTO turns VALUES ('1', 't', 'u', 'a', 'gpt-4', '2024-01-01T00:00:00+00:00'),
                 ('2', 't', 'u2', 'a2', 'gpt-4', 'unknown');
         """)
-    (tree,) = conversations_in([path], now=NOW)
+    (tree,) = read_import_files([path], now=NOW)
     assert said(tree) == [("Read a long article!", "Done."), ("And?", "A bird.")]
     assert tree.system == "Be brief."
 
@@ -228,7 +228,7 @@ def test_a_store_that_llm_itself_made_comes_in(tmp_path: Path) -> None:
     database["threads"].insert({"id": "t", "name": "New", "tip_message_hash": "h2"})
     database["turns"].insert({"id": "1", "thread_id": "t", "parent_message_hash": "h1", "tip_message_hash": "h2", "model": "m"})
     database.close()
-    assert [(tree.title, said(tree)) for tree in conversations_in([path], now=NOW)] == [
+    assert [(tree.title, said(tree)) for tree in read_import_files([path], now=NOW)] == [
         ("Old", [("p", "q")]),
         ("New", [("new p", "new q")]),
     ]
@@ -239,4 +239,4 @@ def test_a_database_of_nobody_known_is_refused(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE moz_places (url)")
     with pytest.raises(ImportFailed, match="neither oterm's nor llm's"):
-        conversations_in([path], now=NOW)
+        read_import_files([path], now=NOW)

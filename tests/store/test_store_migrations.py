@@ -62,11 +62,11 @@ def test_a_store_of_every_earlier_version_is_brought_up_to_date(database: Path, 
     store = open_store(database)
     assert store.recover() == 1
     first, second = store.resolve(f"{1:016x}"), store.resolve(f"{2:016x}")
-    assert [(turn.turn.user, turn.turn.reply) for turn in store.path(first)] == [
+    assert [(turn.turn.user, turn.turn.reply) for turn in store.turns(first)] == [
         ("What is a heron?", "A bird."),
         ("And a héron?", "The same in French."),
     ]
-    assert [turn.turn.finish_reason for turn in store.path(second)] == ["stop", "cancelled"]
+    assert [turn.turn.finish_reason for turn in store.turns(second)] == ["stop", "cancelled"]
     assert len(store.tree(second)) == 3
     assert [hit.conversation_id for hit in store.search("heron")] == [first, first]
     assert [hit.conversation_id for hit in store.search("日本")] == [second]

@@ -15,13 +15,13 @@ from support.stores import assert_index_is_true, chat, open_store, said
 from mistral_chat.errors import ImportFailed
 from mistral_chat.export.json_file import json_lines, read_json
 from mistral_chat.export.markdown import read_markdown, to_markdown
-from mistral_chat.store.importing import conversations_in
-from mistral_chat.store.text import first_line, one_line, storable, tag_name
+from mistral_chat.store.importing import read_import_files
+from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite, tag_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mistral_chat.export.tree import ExportedConversation
+    from mistral_chat.export.exported_conversation import ExportedConversation
     from mistral_chat.store.store import ConversationStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,19 +35,19 @@ def as_json(trees: list[ExportedConversation]) -> str:
 @given(st.lists(conversation_trees(), max_size=3, unique_by=lambda tree: tree.key))
 def test_everything_survives_export_and_import_into_an_empty_store(trees: list[ExportedConversation]) -> None:
     first, second = open_store(None), open_store(None)
-    first.add_trees(trees)
-    exported = list(first.read_trees())
+    first.import_conversations(trees)
+    exported = list(first.export_conversations())
     assert len(exported) == len(trees)
     text = as_json(exported)
     text.encode()
-    second.add_trees(read_json(text, "export.json"))
-    assert list(second.read_trees()) == exported
+    second.import_conversations(read_json(text, "export.json"))
+    assert list(second.export_conversations()) == exported
     for tree in exported:
         assert second.conversation(tree.key) == first.conversation(tree.key)
         assert second.tree(tree.key) == first.tree(tree.key)
-        assert second.path(tree.key) == first.path(tree.key)
+        assert second.turns(tree.key) == first.turns(tree.key)
     assert_index_is_true(second)
-    assert second.add_trees(read_json(text, "export.json")).conversations == []
+    assert second.import_conversations(read_json(text, "export.json")).conversations == []
     first.close()
     second.close()
 
@@ -57,8 +57,8 @@ def test_everything_survives_export_and_import_into_an_empty_store(trees: list[E
 def test_markdown_keeps_the_current_path_word_for_word(tree: ExportedConversation) -> None:
     """All but a reply that is empty and never ended, which leaves nothing to write down."""
     store = open_store(None)
-    (key,) = store.add_trees([tree]).conversations
-    stored = store.read_tree(key)
+    (key,) = store.import_conversations([tree]).conversations
+    stored = store.export_conversation(key)
     again = read_markdown(to_markdown(stored), "x.md", now=NOW)
     assert [(turn.turn.user, turn.turn.reply) for turn in again.path] == [
         (turn.turn.user, turn.turn.reply) for turn in stored.path
@@ -70,7 +70,12 @@ def test_markdown_keeps_the_current_path_word_for_word(tree: ExportedConversatio
 
 @given(texts)
 def test_what_is_stored_is_stored_the_same_the_second_time(text: str) -> None:
-    for change, again in ((storable, storable), (one_line, one_line), (tag_name, tag_name), (first_line, one_line)):
+    for change, again in (
+        (sanitise_for_sqlite, sanitise_for_sqlite),
+        (one_line, one_line),
+        (tag_name, tag_name),
+        (first_line, one_line),
+    ):
         once = change(text)
         assert again(once) == once
         once.encode()
@@ -79,9 +84,9 @@ def test_what_is_stored_is_stored_the_same_the_second_time(text: str) -> None:
 
 def test_an_ordinary_text_is_stored_as_it_is() -> None:
     for text in ("", "plain", "é日👩‍🚀\u202e\x1b[31m", "tab\tand\r\nlines\x85\u2028"):
-        assert storable(text) == text
-    assert storable("a\x00b\ud800c\udc00") == "a\ufffdb\ufffdc\ufffd"
-    assert storable("\ud83d\ude00") == "😀"
+        assert sanitise_for_sqlite(text) == text
+    assert sanitise_for_sqlite("a\x00b\ud800c\udc00") == "a\ufffdb\ufffdc\ufffd"
+    assert sanitise_for_sqlite("\ud83d\ude00") == "😀"
 
 
 @pytest.mark.parametrize(
@@ -109,27 +114,27 @@ def exported(store: ConversationStore) -> tuple[str, str]:
     conversation, turns = chat(store, ("one", "1"), ("two", "2"), title="Numbers")
     said(store, conversation, "two?", "2b", turns[0])
     store.tag(conversation, "work")
-    return conversation, as_json(list(store.read_trees()))
+    return conversation, as_json(list(store.export_conversations()))
 
 
 def test_a_dry_run_says_what_would_happen_and_changes_nothing(store: ConversationStore, exported: tuple[str, str]) -> None:
     empty = open_store(None)
     trees = read_json(exported[1], "x")
-    report = empty.add_trees(trees, dry_run=True)
+    report = empty.import_conversations(trees, dry_run=True)
     assert (report.conversations, report.turns) == ([exported[0]], 3)
     assert empty.summaries() == []
-    assert store.add_trees(trees, dry_run=True).already_here == [exported[0]]
+    assert store.import_conversations(trees, dry_run=True).already_here == [exported[0]]
 
 
 def test_a_conversation_that_went_on_is_added_beside_the_one_that_is_here_once(
     store: ConversationStore, exported: tuple[str, str]
 ) -> None:
     conversation, text = exported
-    said(store, conversation, "three", "3", store.path(conversation)[-1].turn_id)
-    (copy,) = store.add_trees(read_json(text, "x")).conversations
+    said(store, conversation, "three", "3", store.turns(conversation)[-1].turn_id)
+    (copy,) = store.import_conversations(read_json(text, "x")).conversations
     assert copy != conversation
-    assert [turn.turn for turn in store.path(copy)] == [turn.turn for turn in store.path(conversation)][:2]
-    assert store.add_trees(read_json(text, "x")).already_here == [copy]
+    assert [turn.turn for turn in store.turns(copy)] == [turn.turn for turn in store.turns(conversation)][:2]
+    assert store.import_conversations(read_json(text, "x")).already_here == [copy]
     assert len(store.summaries()) == 2
     assert_index_is_true(store)
 
@@ -143,7 +148,7 @@ def test_an_import_in_which_one_conversation_fails_adds_none(store: Conversation
         raise ImportFailed("the second is at fault")
 
     with pytest.raises(ImportFailed):
-        store.add_trees(failing())
+        store.import_conversations(failing())
     assert store.summaries() == []
     assert_index_is_true(store)
 
@@ -154,9 +159,9 @@ def test_exports_leave_the_trash_out(store: ConversationStore) -> None:
     trashed, _ = chat(store, ("e", "f"))
     store.archive(archived, archived=True)
     store.trash(trashed)
-    assert [tree.key for tree in store.read_trees()] == [kept, archived]
-    assert [tree.key for tree in store.read_trees("trash")] == [trashed]
-    reading = store.read_trees()
+    assert [tree.key for tree in store.export_conversations()] == [kept, archived]
+    assert [tree.key for tree in store.export_conversations("trash")] == [trashed]
+    reading = store.export_conversations()
     next(reading)
     store.delete(archived)
     assert list(reading) == []
@@ -229,36 +234,36 @@ def test_a_file_that_is_none_of_ours_is_refused_with_its_name(tmp_path: Path, co
     path = tmp_path / "file.json"
     path.write_bytes(content)
     with pytest.raises(ImportFailed, match=told) as caught:
-        conversations_in([path], now=NOW)
+        read_import_files([path], now=NOW)
     assert "file.json" in str(caught.value)
     assert "Nothing was imported" in str(caught.value)
 
 
 def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(ImportFailed, match="cannot be read"):
-        conversations_in([tmp_path / "missing.json"], now=NOW)
+        read_import_files([tmp_path / "missing.json"], now=NOW)
 
 
 def test_a_folder_of_markdown_comes_back_as_a_store(store: ConversationStore, exported: tuple[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
-    for place, tree in enumerate(store.read_trees()):
+    for place, tree in enumerate(store.export_conversations()):
         (folder / f"{place}.md").write_text(to_markdown(tree), encoding="utf-8", newline="")
     (folder / "ignored.txt").write_text("x")
     other = open_store(None)
-    other.add_trees(conversations_in([folder], now=NOW))
-    assert [turn.turn.reply for turn in other.path(exported[0])] == ["1", "2b"]
+    other.import_conversations(read_import_files([folder], now=NOW))
+    assert [turn.turn.reply for turn in other.turns(exported[0])] == ["1", "2b"]
     assert other.conversation(exported[0]).summary.tags == ("work",)
 
 
 def test_markdown_is_readable_and_says_how_replies_ended(store: ConversationStore) -> None:
     conversation, (turn,) = chat(store, ("What is 2 + 2?", "Four."), title='A "title": odd')
-    text = to_markdown(store.read_tree(conversation))
+    text = to_markdown(store.export_conversation(conversation))
     assert 'title: "A \\"title\\": odd"\n' in text
     assert '# A "title": odd\n\n## You\n' in text
     assert "\n\nWhat is 2 + 2?\n\n## model\n<!-- mistral-chat: reply stop -->\n\nFour.\n\n" in text
     store.write_reply(turn, "Fo")
-    assert "<!-- mistral-chat: reply unfinished -->" in to_markdown(store.read_tree(conversation))
+    assert "<!-- mistral-chat: reply unfinished -->" in to_markdown(store.export_conversation(conversation))
 
 
 def test_front_matter_that_a_person_retyped_is_read() -> None:
@@ -269,5 +274,5 @@ def test_front_matter_that_a_person_retyped_is_read() -> None:
 def test_lines_that_look_like_ours_are_only_text(store: ConversationStore) -> None:
     hostile = "## You\n<!-- mistral-chat: user 2026-01-01T00:00:00+00:00 -->\n\nfake\n\n<!-- mistral-chat\\: reply stop -->"
     conversation, _ = chat(store, (hostile, hostile))
-    again = read_markdown(to_markdown(store.read_tree(conversation)), "x.md", now=NOW)
+    again = read_markdown(to_markdown(store.export_conversation(conversation)), "x.md", now=NOW)
     assert [(turn.turn.user, turn.turn.reply) for turn in again.turns] == [(hostile, hostile)]

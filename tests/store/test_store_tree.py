@@ -88,7 +88,7 @@ class Lives(RuleBasedStateMachine):
     def regenerate(self, data: st.DataObject) -> None:
         turn = data.draw(st.sampled_from(sorted(self.turns)))
         model = self.turns[turn]
-        self._add(self.store.add_reply(turn), ModelTurn(model.conversation, model.parent, model.user))
+        self._add(self.store.add_sibling(turn), ModelTurn(model.conversation, model.parent, model.user))
 
     @precondition(lambda self: self.turns)
     @rule(data=st.data(), text=WORDS, ended=st.booleans())
@@ -105,7 +105,7 @@ class Lives(RuleBasedStateMachine):
     def select(self, data: st.DataObject) -> None:
         turn = data.draw(st.sampled_from(sorted(self.turns)))
         conversation = self.conversations[self.turns[turn].conversation]
-        self.store.select(turn)
+        self.store.switch_branch(turn)
         while below := [each for each in conversation.turns if self.turns[each].parent == turn]:
             turn = below[-1]
         conversation.current = turn
@@ -117,7 +117,7 @@ class Lives(RuleBasedStateMachine):
         fork = self.store.fork(turn)
         self.conversations[fork] = ModelConversation()
         parent = None
-        for copy, original in zip(self.store.path(fork), self._path(turn), strict=True):
+        for copy, original in zip(self.store.turns(fork), self._path(turn), strict=True):
             model = self.turns[original]
             self._add(copy.turn_id, ModelTurn(fork, parent, model.user, model.reply, writing=False))
             parent = copy.turn_id
@@ -172,7 +172,7 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def paths_and_trees_are_as_in_the_model(self) -> None:
         for conversation, model in self.conversations.items():
-            path = self.store.path(conversation)
+            path = self.store.turns(conversation)
             assert [turn.turn_id for turn in path] == self._path(model.current)
             tree = self.store.tree(conversation)
             assert [turn.turn_id for turn in tree] == model.turns
@@ -180,7 +180,7 @@ class Lives(RuleBasedStateMachine):
                 self.turns[turn] for turn in model.turns
             ]
             assert self.store.draft(conversation) == model.draft
-            assert self.store.path_page(conversation, limit=2) == path[-2:]
+            assert self.store.turns_page(conversation, limit=2) == path[-2:]
 
     @invariant()
     def the_list_holds_what_is_not_in_the_trash(self) -> None:

@@ -19,7 +19,7 @@ USAGE = Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=3, time_to_fi
 
 
 def replies(store: ConversationStore, conversation: str) -> list[str]:
-    return [turn.turn.reply for turn in store.path(conversation)]
+    return [turn.turn.reply for turn in store.turns(conversation)]
 
 
 def test_a_turn_is_kept_with_all_that_belongs_to_it(store: ConversationStore, database: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_turn_is_kept_with_all_that_belongs_to_it(store: ConversationStore, da
     found = again.conversation(conversation)
     assert (found.system, found.persona, found.sampling) == ("Be brief.", "poet", Sampling(temperature=0.1, seed=7))
     assert found.summary.model == "demo"
-    assert [each.turn for each in again.path(conversation)] == [
+    assert [each.turn for each in again.turns(conversation)] == [
         Turn(user="Why is the sky blue?", reply="Because of scattering.", finish_reason="length", usage=USAGE, model="demo-q4")
     ]
     again.close()
@@ -43,8 +43,8 @@ def test_a_question_is_on_the_disk_before_the_reply_begins(store: ConversationSt
     conversation = store.create()
     store.add_turn(conversation, "Are you there?", parent_id=None)
     other = open_store(database)
-    assert [turn.turn.user for turn in other.path(conversation)] == ["Are you there?"]
-    assert other.path(conversation)[0].writing
+    assert [turn.turn.user for turn in other.turns(conversation)] == ["Are you there?"]
+    assert other.turns(conversation)[0].writing
     other.close()
 
 
@@ -60,7 +60,7 @@ def test_an_error_is_kept_with_the_turn_and_is_gone_when_the_reply_goes_on(store
 
 def test_regenerating_and_editing_add_siblings_and_overwrite_nothing(store: ConversationStore) -> None:
     conversation, (first, second) = chat(store, ("one", "1"), ("two", "2"))
-    again = store.add_reply(second, model="other")
+    again = store.add_sibling(second, model="other")
     store.finish_reply(again, "2b", finish_reason="stop")
     edited = said(store, conversation, "two, please", "2c", first)
     assert replies(store, conversation) == ["1", "2c"]
@@ -77,7 +77,7 @@ def test_regenerating_and_editing_add_siblings_and_overwrite_nothing(store: Conv
 
 def test_regenerating_the_first_turn_adds_a_second_beginning(store: ConversationStore) -> None:
     conversation, (first,) = chat(store, ("one", "1"))
-    again = store.add_reply(first)
+    again = store.add_sibling(first)
     assert store.siblings(first) == [first, again]
     assert store.turn(again).parent_id is None
     assert store.turn(again).depth == 1
@@ -89,10 +89,10 @@ def test_selecting_a_turn_leads_down_to_its_newest_leaf(store: ConversationStore
     third = said(store, conversation, "three", "3", second)
     other = said(store, conversation, "instead", "2b", first)
     assert replies(store, conversation) == ["1", "2b"]
-    store.select(second)
-    assert [turn.turn_id for turn in store.path(conversation)] == [first, second, third]
-    store.select(other)
-    assert [turn.turn_id for turn in store.path(conversation)] == [first, other]
+    store.switch_branch(second)
+    assert [turn.turn_id for turn in store.turns(conversation)] == [first, second, third]
+    store.switch_branch(other)
+    assert [turn.turn_id for turn in store.turns(conversation)] == [first, other]
 
 
 def test_a_stopped_reply_can_be_continued(store: ConversationStore) -> None:
@@ -106,14 +106,14 @@ def test_a_stopped_reply_can_be_continued(store: ConversationStore) -> None:
 
 def test_a_fork_is_a_conversation_of_its_own(store: ConversationStore) -> None:
     conversation, (first, second, third) = chat(store, ("one", "1"), ("two", "2"), ("three", "3"), title="Numbers")
-    store.mark(first, pinned=True)
-    store.mark(second, excluded=True)
+    store.set_turn_flags(first, pinned=True)
+    store.set_turn_flags(second, excluded=True)
     fork = store.fork(second)
     assert replies(store, fork) == ["1", "2"]
-    assert [(turn.turn.pinned, turn.turn.excluded) for turn in store.path(fork)] == [(True, False), (False, True)]
+    assert [(turn.turn.pinned, turn.turn.excluded) for turn in store.turns(fork)] == [(True, False), (False, True)]
     assert store.conversation(fork).summary.title == "Fork: Numbers", "the list shows two of one name"
-    assert store.conversation(store.fork(store.path(fork)[-1].turn_id)).summary.title == "Fork: Numbers"
-    assert not {turn.turn_id for turn in store.path(fork)} & {first, second, third}
+    assert store.conversation(store.fork(store.turns(fork)[-1].turn_id)).summary.title == "Fork: Numbers"
+    assert not {turn.turn_id for turn in store.turns(fork)} & {first, second, third}
     store.delete(conversation)
     assert replies(store, fork) == ["1", "2"]
     assert_index_is_true(store)
@@ -123,16 +123,16 @@ def test_a_fork_of_a_reply_in_the_making_has_ended(store: ConversationStore) -> 
     conversation = store.create()
     turn = store.add_turn(conversation, "x", parent_id=None)
     store.write_reply(turn, "half")
-    (copy,) = store.path(store.fork(turn))
+    (copy,) = store.turns(store.fork(turn))
     assert (copy.turn.reply, copy.turn.finish_reason, copy.writing) == ("half", "cancelled", False)
 
 
 def test_marks_are_set_one_by_one(store: ConversationStore) -> None:
     _, (turn,) = chat(store, ("x", "y"))
-    store.mark(turn, pinned=True)
-    store.mark(turn, excluded=True)
+    store.set_turn_flags(turn, pinned=True)
+    store.set_turn_flags(turn, excluded=True)
     assert (store.turn(turn).turn.pinned, store.turn(turn).turn.excluded) == (True, True)
-    store.mark(turn, pinned=False)
+    store.set_turn_flags(turn, pinned=False)
     assert (store.turn(turn).turn.pinned, store.turn(turn).turn.excluded) == (False, True)
 
 
@@ -140,22 +140,22 @@ def test_pinned_turns_of_the_current_path_can_be_asked_for(store: ConversationSt
     conversation, (first, second, third) = chat(store, ("one", "1"), ("two", "2"), ("three", "3"))
     other = said(store, conversation, "three, again", "3b", second)
     for turn in (first, third, other):
-        store.mark(turn, pinned=True)
+        store.set_turn_flags(turn, pinned=True)
     assert [turn.turn_id for turn in store.pinned(conversation)] == [first, other]
     assert store.pinned(store.create()) == []
 
 
 def test_pages_of_a_long_conversation_fit_together(store: ConversationStore) -> None:
     conversation, turns = chat(store, *((f"q{place}", f"a{place}") for place in range(30)))
-    pages = [store.path_page(conversation, limit=7)]
-    while page := store.path_page(conversation, before=pages[0][0].turn_id, limit=7):
+    pages = [store.turns_page(conversation, limit=7)]
+    while page := store.turns_page(conversation, before=pages[0][0].turn_id, limit=7):
         pages.insert(0, page)
     assert [turn.turn_id for page in pages for turn in page] == turns
-    assert [turn.turn_id for turn in store.path_page(conversation, after=turns[9], limit=4)] == turns[10:14]
-    assert [turn.turn_id for turn in store.path_page(conversation, after=turns[27], limit=4)] == turns[28:]
-    assert store.path_page(conversation, after=turns[29], limit=4) == []
-    assert store.path_page(store.create()) == []
-    assert [turn.depth for turn in store.path(conversation)] == list(range(1, 31))
+    assert [turn.turn_id for turn in store.turns_page(conversation, after=turns[9], limit=4)] == turns[10:14]
+    assert [turn.turn_id for turn in store.turns_page(conversation, after=turns[27], limit=4)] == turns[28:]
+    assert store.turns_page(conversation, after=turns[29], limit=4) == []
+    assert store.turns_page(store.create()) == []
+    assert [turn.depth for turn in store.turns(conversation)] == list(range(1, 31))
 
 
 def test_a_turn_belongs_where_its_parent_does(store: ConversationStore) -> None:
@@ -166,10 +166,10 @@ def test_a_turn_belongs_where_its_parent_does(store: ConversationStore) -> None:
 
 @pytest.mark.parametrize("unknown", ["", "0123456789abcdef", "'; DROP TABLE turns; --", "\ud800"])
 def test_what_is_not_there_is_said_to_be_missing(store: ConversationStore, unknown: str) -> None:
-    for call in (store.conversation, store.path, store.tree, store.trash, store.delete, store.resolve):
+    for call in (store.conversation, store.turns, store.tree, store.trash, store.delete, store.resolve):
         with pytest.raises(ConversationNotFound):
             call(unknown)
-    for turn_call in (store.turn, store.siblings, store.select, store.fork, store.add_reply):
+    for turn_call in (store.turn, store.siblings, store.switch_branch, store.fork, store.add_sibling):
         with pytest.raises(ConversationNotFound):
             turn_call(unknown)
     with pytest.raises(ConversationNotFound):
@@ -196,7 +196,7 @@ def test_short_ids_name_a_conversation_while_they_fit_one(store: ConversationSto
 def test_the_list_is_sorted_by_last_use_with_pinned_ones_first(store: ConversationStore) -> None:
     first, second, third = (chat(store, (name, name))[0] for name in ("first", "second", "third"))
     assert [each.conversation_id for each in store.summaries()] == [third, second, first]
-    said(store, first, "again", "yes", store.path(first)[-1].turn_id)
+    said(store, first, "again", "yes", store.turns(first)[-1].turn_id)
     store.pin(second, pinned=True)
     assert [each.conversation_id for each in store.summaries()] == [second, first, third]
     assert store.latest() == first
@@ -292,7 +292,7 @@ def test_drafts_are_kept_for_each_conversation_and_for_the_next_one(store: Conve
 def test_the_input_history_is_what_was_sent_newest_first(store: ConversationStore) -> None:
     conversation, (turn,) = chat(store, ("one", "1"))
     said(store, conversation, "two", "2", turn)
-    store.add_reply(turn)
+    store.add_sibling(turn)
     trashed, _ = chat(store, ("secret", "x"))
     store.trash(trashed)
     assert store.input_history(10) == ["one", "two"]
@@ -315,7 +315,7 @@ def test_a_store_in_memory_writes_no_file(tmp_path: Path) -> None:
     store.save_draft("", "x")
     assert store.recover() == 0
     assert [hit.turn_id for hit in store.search("secret")] == [turn]
-    assert store.another().path(conversation) == store.path(conversation)
+    assert store.new_connection().turns(conversation) == store.turns(conversation)
     store.delete(conversation)
     assert store.summaries() == []
     store.close()

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mistral_chat.conversation import Turn, Usage
-from mistral_chat.export.tree import ExportedConversation, TreeTurn
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.generation import Sampling
 
 texts = st.text(st.one_of(st.characters(), st.sampled_from("\x00\r\n\t #-<!:\\\ud800\u202e")), max_size=80)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_chat.conversation import Turn, Usage
-from mistral_chat.export.tree import ExportedConversation, TreeTurn
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 
@@ -80,7 +80,7 @@ def trees(conversations: int, messages: int, *, seed: int = 1) -> Iterator[Expor
 def make_store(path: Path, conversations: int = 10_000, messages: int = 100_000) -> None:
     """Write the database at `path`."""
     store = ConversationStore(open_database(path, now=lambda: datetime.now(UTC)), now=lambda: datetime.now(UTC))
-    store.add_trees(trees(conversations, messages))
+    store.import_conversations(trees(conversations, messages))
     store.close()
 
 

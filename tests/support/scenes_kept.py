@@ -36,8 +36,8 @@ def talked() -> Stage:
         parent = stage.store.add_turn(stage.conversation_id, user, parent_id=parent)
         stage.store.finish_reply(parent, reply, finish_reason="stop", usage=_USAGE, model="mistral-7b-instruct-v0.3")
         ids.append(parent)
-    stage.store.mark(ids[0], pinned=True)
-    stage.store.mark(ids[1], excluded=True)
+    stage.store.set_turn_flags(ids[0], pinned=True)
+    stage.store.set_turn_flags(ids[1], excluded=True)
     stage.app = stage.make_app()
     return stage
 
@@ -47,7 +47,7 @@ def crowded() -> Stage:
     stage = Stage(window=512, settings=replace(Settings(), system="Be brief."))
     stage.conversation_id = stage.say(*((f"message {number}", "word " * 60) for number in range(9)), title="Words")
     stage.store.set_system(stage.conversation_id, "Be brief.")
-    stage.store.mark(stage.store.path(stage.conversation_id)[-2].turn_id, pinned=True)
+    stage.store.set_turn_flags(stage.store.turns(stage.conversation_id)[-2].turn_id, pinned=True)
     stage.app = stage.make_app()
     return stage
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mistral_chat.store.database import open_database
-from mistral_chat.store.index import fill
+from mistral_chat.store.index import rebuild
 from mistral_chat.store.store import ConversationStore
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def index_entries(connection: sqlite3.Connection) -> set[tuple[str, int, str, in
 
 def assert_index_is_true(store: ConversationStore) -> None:
     """The index holds what an index built anew from the tables holds, so search finds what exists and nothing else."""
-    with store.database.outside_transactions() as connection:
+    with store.database.autocommit() as connection:
         there = index_entries(connection)
         connection.execute("INSERT INTO found (found) VALUES ('integrity-check')")
         copy = sqlite3.connect(":memory:", isolation_level=None)
         connection.backup(copy)
-    fill(copy)
+    rebuild(copy)
     expected = index_entries(copy)
     copy.close()
     assert there == expected

@@ -35,7 +35,7 @@ async def test_a_file_is_shown_with_its_cost_and_sent_with_the_message(notes: Pa
         await until(pilot, lambda: "my notes.txt  19 bytes" in drawn(stage))
         assert "tokens" in drawn(stage)
         await spoken(pilot, stage, "What do I need?")
-        (turn,) = stage.store.path(stage.store.latest() or "")
+        (turn,) = stage.store.turns(stage.store.latest() or "")
         assert turn.turn.user == "my notes.txt\n```\nbuy bread\nand salt\n```\n\nWhat do I need?"
         assert "19 bytes" not in drawn(stage)
 

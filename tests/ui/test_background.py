@@ -60,7 +60,7 @@ async def test_the_model_names_a_conversation_after_its_first_reply() -> None:
         await until(pilot, lambda: title(stage) == ("A calm title", "model"))
         await until(pilot, lambda: "A calm title" in drawn(stage))
         await spoken(pilot, stage, "And rye?")
-        assert [turn.turn.user for turn in stage.store.path(stage.store.latest() or "")] == ["How do I bake bread?", "And rye?"]
+        assert [turn.turn.user for turn in stage.store.turns(stage.store.latest() or "")] == ["How do I bake bread?", "And rye?"]
 
 
 async def test_the_first_line_stays_where_the_settings_want_it() -> None:

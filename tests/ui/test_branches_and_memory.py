@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def replies(stage: Stage) -> list[str]:
-    return [turn.turn.reply for turn in stage.store.path(stage.store.latest() or "")]
+    return [turn.turn.reply for turn in stage.store.turns(stage.store.latest() or "")]
 
 
 async def test_regenerating_keeps_the_old_reply_beside_the_new_one() -> None:
@@ -48,7 +48,7 @@ async def test_editing_says_the_last_message_anew() -> None:
         await pilot.press("f3", "backspace", *"lo", "enter")
         await until(pilot, lambda: "You said: Hello" in drawn(stage).replace("Hello", "Hello"))
         await answered(pilot, stage)
-        assert [turn.turn.user for turn in stage.store.path(stage.store.latest() or "")] == ["Hello"]
+        assert [turn.turn.user for turn in stage.store.turns(stage.store.latest() or "")] == ["Hello"]
         assert stage.screen.composer.text == "draft"
 
 

@@ -24,7 +24,7 @@ async def test_a_message_is_answered_and_kept() -> None:
         await pilot.press(*"Hello", "enter")
         await answered(pilot, stage)
         assert "You said: Hello" in drawn(stage)
-        (turn,) = stage.store.path(stage.store.latest() or "")
+        (turn,) = stage.store.turns(stage.store.latest() or "")
         assert (turn.turn.user, turn.turn.reply, turn.turn.finish_reason) == ("Hello", "You said: Hello", "stop")
 
 
@@ -56,7 +56,7 @@ async def test_escape_stops_and_keeps_what_was_written() -> None:
         await until(pilot, lambda: "one two" in drawn(stage))
         await pilot.press("escape")
         await answered(pilot, stage)
-        (turn,) = stage.store.path(stage.store.latest() or "")
+        (turn,) = stage.store.turns(stage.store.latest() or "")
         assert turn.turn.reply.split() == ["one", "two"]
         assert turn.turn.finish_reason == "cancelled"
         assert "Stopped" in drawn(stage)
@@ -86,7 +86,7 @@ async def test_a_second_message_waits_and_the_replies_come_in_order() -> None:
         stage.gate.set()
         await until(pilot, lambda: len(stage.screen.transcript.turns) == 2)
         await answered(pilot, stage)
-        assert [turn.turn.user for turn in stage.store.path(stage.store.latest() or "")] == ["first", "second"]
+        assert [turn.turn.user for turn in stage.store.turns(stage.store.latest() or "")] == ["first", "second"]
 
 
 async def test_stopping_gives_back_what_was_queued() -> None:
@@ -153,7 +153,7 @@ async def test_quitting_in_mid_reply_keeps_what_was_written(tmp_path: Path) -> N
     assert stage.app.return_code == 0
     again = stage.open_store()
     latest = again.latest() or ""
-    (turn,) = again.path(latest)
+    (turn,) = again.turns(latest)
     assert (turn.turn.reply.strip(), turn.turn.finish_reason) == ("half", "cancelled")
     assert again.draft(latest) == "draft"
 
@@ -272,7 +272,7 @@ async def test_a_signal_saves_and_leaves(number: str, tmp_path: Path, monkeypatc
     assert stage.app.return_code == code
     assert watchdogs[0].arguments[2] == (code,)
     assert watchdogs[0].daemon
-    (turn,) = stage.open_store().path(stage.open_store().latest() or "")
+    (turn,) = stage.open_store().turns(stage.open_store().latest() or "")
     assert turn.turn.reply.strip() == "half"
 
 

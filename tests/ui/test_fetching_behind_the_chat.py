@@ -30,7 +30,7 @@ async def asked(pilot: Pilot[Any], first: FirstRun, text: str) -> str:
     """Say `text`; the reply."""
     await pilot.press(*text, "enter")
     await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
-    return first.store.path(first.store.latest() or "")[-1].turn.reply
+    return first.store.turns(first.store.latest() or "")[-1].turn.reply
 
 
 async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstRun) -> None:

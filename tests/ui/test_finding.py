@@ -27,8 +27,8 @@ async def test_a_hit_far_up_in_a_long_conversation_is_shown() -> None:
 async def test_a_hit_on_another_branch_opens_that_branch() -> None:
     stage = Stage()
     conversation = stage.say(("Question", "old pineapple answer"))
-    (turn,) = stage.store.path(conversation)
-    other = stage.store.add_reply(turn.turn_id, model="model")
+    (turn,) = stage.store.turns(conversation)
+    other = stage.store.add_sibling(turn.turn_id, model="model")
     stage.store.finish_reply(other, "new answer", finish_reason="stop")
     async with run(stage) as pilot:
         await ready(pilot, stage)
@@ -38,7 +38,7 @@ async def test_a_hit_on_another_branch_opens_that_branch() -> None:
         await until(pilot, lambda: stage.app.screen.query_one(OptionList).option_count == 1)
         await pilot.press("enter")
         await until(pilot, lambda: "old pineapple answer" in drawn(stage))
-        assert [turn.turn.reply for turn in stage.store.path(conversation)] == ["old pineapple answer"]
+        assert [turn.turn.reply for turn in stage.store.turns(conversation)] == ["old pineapple answer"]
 
 
 async def test_nothing_found_and_leaving_change_nothing() -> None:

@@ -25,7 +25,7 @@ async def test_the_first_run_leads_from_nothing_to_a_reply(first: FirstRun) -> N
         assert first.target.read_bytes() == first.content
         await pilot.press(*"hello", "enter")
         await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
-        assert first.store.path(first.store.latest() or "")[0].turn.reply == "You said: hello"
+        assert first.store.turns(first.store.latest() or "")[0].turn.reply == "You said: hello"
 
 
 async def test_what_was_typed_before_the_list_opened_is_still_there(first: FirstRun) -> None:

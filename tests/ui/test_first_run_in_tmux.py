@@ -113,7 +113,7 @@ def _finished_reply(store: ConversationStore) -> str:
     """The first reply, once it is there as a whole."""
     pause, deadline = threading.Event(), time.monotonic() + PATIENCE
     while True:
-        turns = store.path(latest) if (latest := store.latest()) else []
+        turns = store.turns(latest) if (latest := store.latest()) else []
         if turns and turns[0].turn.finish_reason is not None:
             return turns[0].turn.reply
         assert time.monotonic() < deadline, "the first message was never answered"

@@ -123,7 +123,7 @@ async def test_regenerating_and_editing_are_undone_even_while_the_reply_is_writt
         await pilot.press("f8")
         await until(pilot, lambda: "Undone:" in stage.screen.notice.text)
         await answered(pilot, stage)
-        (turn,) = stage.store.path(stage.store.latest() or "")
+        (turn,) = stage.store.turns(stage.store.latest() or "")
         assert (turn.turn.user, turn.turn.reply) == ("Go", "first answer")
         assert "first answer" in drawn(stage)
 

@@ -135,7 +135,7 @@ async def test_pinning_and_excluding_a_turn_are_taken_back() -> None:
     stage = opened(with_personas())
 
     def marks() -> tuple[bool, bool]:
-        turn = stage.store.path(stage.conversation_id or "")[0].turn
+        turn = stage.store.turns(stage.conversation_id or "")[0].turn
         return turn.pinned, turn.excluded
 
     async with run(stage) as pilot:

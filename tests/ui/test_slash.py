@@ -65,7 +65,7 @@ async def test_what_was_typed_after_a_command_that_takes_nothing_is_not_lost(dra
         await say(pilot, stage, draft)
         await until(pilot, lambda: "stands alone" in stage.screen.notice.text)
         assert stage.screen.composer.text == draft
-        assert [turn.turn.reply for turn in stage.store.path(stage.conversation_id or "")] == ["Two"]
+        assert [turn.turn.reply for turn in stage.store.turns(stage.conversation_id or "")] == ["Two"]
 
 
 async def test_commands_take_what_their_dialogs_ask_for() -> None:

@@ -26,7 +26,7 @@ CODE = "Two:\n\n```python\nprint(1)\n```\n\nand\n\n```sh\nls\n```\n"
 
 def path(stage: Stage) -> list[StoredTurn]:
     assert stage.screen.page.conversation_id is not None
-    return stage.store.path(stage.screen.page.conversation_id)
+    return stage.store.turns(stage.screen.page.conversation_id)
 
 
 def opened(*pairs: tuple[str, str], **settings: Any) -> Stage:
@@ -217,7 +217,7 @@ async def test_a_fork_ends_with_the_chosen_turn_and_leaves_the_other_alone() -> 
         await pilot.press("alt+up", "alt+up", "alt+k")
         await until(pilot, lambda: stage.screen.page.conversation_id != before)
         assert [turn.turn.user for turn in path(stage)] == ["q0", "q1"]
-        assert len(stage.store.path(before)) == 3
+        assert len(stage.store.turns(before)) == 3
 
 
 async def test_regenerating_and_walking_at_a_turn_in_the_middle() -> None:

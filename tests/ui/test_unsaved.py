@@ -53,11 +53,11 @@ async def test_nothing_of_it_reaches_the_disk_and_going_back_forgets_it(tmp_path
         assert stage.screen.composer.text == ""
         assert runner.ledger is not None
         seen = {turn.key for turn in runner.ledger.turns}
-        assert seen <= {turn.turn_id for turn in stage.store.path(kept)}, "the model still sees what was not to be kept"
+        assert seen <= {turn.turn_id for turn in stage.store.turns(kept)}, "the model still sees what was not to be kept"
         assert not [text for text in stage.store.input_history() if HUSHED in text]
         assert not stage.screen.has_class("-unsaved")
         await spoken(pilot, stage, "And now?")
-        assert len(stage.store.path(kept)) == 2
+        assert len(stage.store.turns(kept)) == 2
     assert HUSHED.encode() not in written(tmp_path)
 
 

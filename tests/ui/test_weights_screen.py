@@ -49,7 +49,7 @@ async def test_changing_the_model_ends_the_reply_that_is_being_written(first: Fi
         assert not first.chat.replying
         await chatting(pilot, first)
         assert first.chat.runner is not None
-        turn = first.store.path(first.store.latest() or "")[0].turn
+        turn = first.store.turns(first.store.latest() or "")[0].turn
         assert turn.finish_reason is not None, "the reply stands as it was"
 
 

@@ -78,7 +78,7 @@ class BranchingScreen(OrganisingScreen):
         for shown in reversed(self.transcript.turns):
             if shown.siblings > 1:
                 ids = self.store.siblings(shown.turn_id)
-                self.store.select(ids[(ids.index(shown.turn_id) + step) % len(ids)])
+                self.store.switch_branch(ids[(ids.index(shown.turn_id) + step) % len(ids)])
                 await self.show_turns()
                 return
         self.notice.tell(
@@ -100,7 +100,7 @@ class BranchingScreen(OrganisingScreen):
     async def _go_back_to(self, store: ConversationStore, conversation_id: str | None, turn_id: str) -> None:
         if conversation_id == self.page.conversation_id:
             await self.end_reply()
-        store.select(turn_id)
+        store.switch_branch(turn_id)
         await (self.show_turns() if conversation_id == self.page.conversation_id else self.open(conversation_id))
 
     def save_draft(self) -> None:

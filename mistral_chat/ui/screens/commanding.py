@@ -199,7 +199,7 @@ def _export(store: ConversationStore, conversation_id: str, name: str) -> Path:
     path = Path(name).expanduser().absolute()
     try:
         with open(path, "x", encoding="utf-8", newline="", opener=private_opener) as file:
-            file.write(to_markdown(store.read_tree(conversation_id)))
+            file.write(to_markdown(store.export_conversation(conversation_id)))
     except FileExistsError as error:
         raise UsageError(f"{path} exists already. Choose another name.") from error
     except OSError as error:

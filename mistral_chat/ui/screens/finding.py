@@ -35,8 +35,8 @@ class FindingScreen(BranchingScreen):
         """Show a conversation where one turn is, on the branch that leads to it."""
         if self.store is None:
             return
-        if turn_id is not None and all(turn.turn_id != turn_id for turn in self.store.path(conversation_id)):
-            self.store.select(turn_id)
+        if turn_id is not None and all(turn.turn_id != turn_id for turn in self.store.turns(conversation_id)):
+            self.store.switch_branch(turn_id)
         await self.open(conversation_id)
         if turn_id is None:
             return
@@ -53,7 +53,7 @@ class FindingScreen(BranchingScreen):
         """Give the transcript turns before the turn `before`; says whether there were any."""
         if self.store is None or self.page.conversation_id is None:
             return False
-        older = self.store.path_page(self.page.conversation_id, before=before, limit=PAGE)
+        older = self.store.turns_page(self.page.conversation_id, before=before, limit=PAGE)
         self.transcript.prepend([shown(turn) for turn in older], complete=not older or older[0].parent_id is None)
         return bool(older)
 

@@ -16,7 +16,7 @@ from mistral_chat.ui.shown import ShownConversation
 if TYPE_CHECKING:
     from textual.widgets import Input
 
-    from mistral_chat.store.records import Shelf
+    from mistral_chat.store.records import Folder
     from mistral_chat.ui.rooms import Rooms
     from mistral_chat.ui.widgets.conversation_list import ConversationList
     from mistral_chat.ui.widgets.list_filter import ListFilter
@@ -56,7 +56,7 @@ class ListingScreen(ChoosingScreen):
             return
         self._version = self.store.data_version()
         words, tag = _asked(self._sought)
-        where: Shelf = "archived" if self._archive else "active"
+        where: Folder = "archived" if self._archive else "active"
         found = self.store.summaries(where=where, contains=words, tag=tag, limit=self._limit + 1)
         lines = [
             ShownConversation(

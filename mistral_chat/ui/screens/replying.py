@@ -235,7 +235,7 @@ class ReplyingScreen(LoadingScreen):
         """Show the conversation on the screen from its end, with the reply that is being written in it."""
         stored: list[StoredTurn] = []
         if self.store is not None and self.page.conversation_id is not None:
-            stored = self.store.path_page(self.page.conversation_id, before=None, limit=PAGE)
+            stored = self.store.turns_page(self.page.conversation_id, before=None, limit=PAGE)
         live = self._current
         complete = not stored or stored[0].parent_id is None
         if live is not None and stored and stored[-1].turn_id == live.turn_id:

@@ -155,12 +155,12 @@ def _delete(store: ConversationStore, conversation_id: str | None) -> bool:
 
     It may take seconds, and has a connection of its own.
     """
-    another = store.another()
+    another = store.new_connection()
     try:
         if conversation_id is not None:
             return another.delete(conversation_id)
         another.empty_trash()
-        return not another.purge_owed()
+        return not another.purge_pending()
     finally:
         if another.database is not store.database:
             another.close()

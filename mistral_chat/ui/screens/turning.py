@@ -211,7 +211,7 @@ class TurningScreen(CommandingScreen):
         store, before = self.store, turn.turn
 
         def mark(*, pinned: bool | None, excluded: bool | None) -> None:
-            store.mark(turn.turn_id, pinned=pinned, excluded=excluded)
+            store.set_turn_flags(turn.turn_id, pinned=pinned, excluded=excluded)
             self.transcript.replace_turn(shown(store.turn(turn.turn_id)))
             self.read_ahead()
 
@@ -283,7 +283,7 @@ class TurningScreen(CommandingScreen):
         elif self.store is not None:
             ids = self.store.siblings(turn_id)
             wanted = ids[(ids.index(turn_id) + step) % len(ids)]
-            self.store.select(wanted)
+            self.store.switch_branch(wanted)
             await self.show_turns()
             while all(turn.turn_id != wanted for turn in self.transcript.turns):
                 if not self.load_older(self.transcript.turns[0].turn_id):

@@ -174,7 +174,7 @@ class WeighingScreen(TurningScreen):
             return
         turns = self.transcript.turns
         path = (
-            self.store.path_page(self.page.conversation_id, before=None, limit=1)
+            self.store.turns_page(self.page.conversation_id, before=None, limit=1)
             if self.store and turns and self.page.conversation_id
             else []
         )

@@ -32,7 +32,7 @@ async def test_an_edited_question_stands_beside_the_old_one_and_leads_on_from_th
     assert [turn.turn.user for turn in chat.turns()] == ["Uno"]
     assert len(engine.asked[-1].turns) == 1
     assert len(store.siblings(first)) == 2
-    store.select(first)
+    store.switch_branch(first)
     assert [turn.turn.user for turn in chat.turns()] == ["One", "Two"], "nothing was overwritten"
 
 

@@ -15,8 +15,8 @@ from mistral_chat.store.store import ConversationStore
 
 async def test_the_engine_is_given_what_counts(chat: Chat, engine: ScriptedEngine, store: ConversationStore) -> None:
     one, two, three = [await say(chat, text) for text in ("One", "Two", "Three")]
-    store.mark(one, pinned=True)
-    store.mark(two, excluded=True)
+    store.set_turn_flags(one, pinned=True)
+    store.set_turn_flags(two, excluded=True)
     engine.at_delta = lambda _: (_ for _ in ()).throw(EngineFailed("no"))
     with pytest.raises(EngineFailed):
         await say(chat, "Fails")
@@ -34,7 +34,7 @@ async def test_an_excluded_turn_is_still_answered_when_it_is_asked_again(
     chat: Chat, engine: ScriptedEngine, store: ConversationStore
 ) -> None:
     turn_id = await say(chat, "One")
-    store.mark(turn_id, excluded=True)
+    store.set_turn_flags(turn_id, excluded=True)
     await finish(chat.continue_reply(turn_id))
     assert [turn.key for turn in engine.asked[-1].turns] == [turn_id]
 
@@ -44,14 +44,14 @@ async def test_a_pinned_turn_far_above_is_still_given(store: ConversationStore) 
     runner = EngineThread(lambda _: engine)
     chat = Chat(store=store, runner=runner, settings=Settings())
     first = await say(chat, "First")
-    store.mark(first, pinned=True)
+    store.set_turn_flags(first, pinned=True)
     for number in range(40):
         await say(chat, f"Number {number}")
     keys = [turn.key for turn in engine.asked[-1].turns]
     assert keys[0] == first
     assert len(keys) <= 256 // 8 + 1, "no more turns are handed over than any window holds"
     assert keys[1:] == [turn.turn_id for turn in chat.turns()][-len(keys) + 1 :]
-    store.mark(first, excluded=True)
+    store.set_turn_flags(first, excluded=True)
     await say(chat, "Last")
     assert first not in [turn.key for turn in engine.asked[-1].turns]
     runner.close(PATIENCE)

@@ -52,7 +52,7 @@ async def test_a_message_that_fits_only_without_the_pinned_turns_is_not_stored(
     engine._answer = lambda _: "Yes."
     first = await say(chat, "word " * 1500)
     second = await say(chat, "word " * 1500)
-    store.mark(second, pinned=True)
+    store.set_turn_flags(second, pinned=True)
     with pytest.raises(MessageTooLong):
         await say(chat, "word " * 2600)
     assert len(chat.turns()) == 2

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Instance:
+class WriterLock:
     """This program's presence at one database. Two connections are two instances."""
 
     def __init__(self, database: Path | None) -> None:
@@ -64,9 +64,9 @@ class Instance:
             self._descriptor = None
 
 
-def living(database: Path) -> list[str]:
+def active_writers(database: Path) -> list[str]:
     """The names of the instances that have written to the file `database` and still run. What dead ones left is removed."""
-    here = Instance(database)
+    here = WriterLock(database)
     prefix, suffix = f"{database.name}.", ".writing"
     names = [path.name.removeprefix(prefix).removesuffix(suffix) for path in database.parent.glob(f"*{suffix}")]
     return [name for name in names if _lock_path(database, name).exists() and here.alive(name)]

@@ -11,7 +11,7 @@ from mistral_chat.errors import ImportFailed
 Value = TypeVar("Value")
 
 
-def refused(source: str, place: str, problem: str) -> ImportFailed:
+def import_error(source: str, place: str, problem: str) -> ImportFailed:
     """The error for a file that cannot be used."""
     where = f"{source}, {place}" if place else source
     return ImportFailed(f"{where}: {problem}. Nothing was imported.")
@@ -26,12 +26,12 @@ def parsed(text: str, source: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise refused(source, f"line {error.lineno}, column {error.colno}", f"this is no JSON ({error.msg})") from error
+        raise import_error(source, f"line {error.lineno}, column {error.colno}", f"this is no JSON ({error.msg})") from error
     except (RecursionError, ValueError) as error:
-        raise refused(source, "", "this JSON is nested too deeply or holds a number without bounds") from error
+        raise import_error(source, "", "this JSON is nested too deeply or holds a number without bounds") from error
 
 
-class Fields:
+class JSONReader:
     """One JSON object, and where it stands."""
 
     def __init__(self, value: object, source: str, place: str) -> None:
@@ -41,7 +41,7 @@ class Fields:
             ImportFailed: it is no object.
         """
         if not isinstance(value, dict):
-            raise refused(source, place, "an object is expected here")
+            raise import_error(source, place, "an object is expected here")
         self._fields: dict[str, Any] = value
         self.source = source
         self.place = place
@@ -57,7 +57,7 @@ class Fields:
             found = float(found)
         if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
             problem = "is missing" if found is None else f"must be {_KINDS[kind]}, not {_shown(found)}"
-            raise self.refused(f"{name!r} {problem}")
+            raise self.import_error(f"{name!r} {problem}")
         return found
 
     def optional(self, name: str, kind: type[Value]) -> Value | None:
@@ -78,10 +78,10 @@ class Fields:
         try:
             found = datetime.fromisoformat(text)
             if found.tzinfo is None:
-                raise self.refused(f"{name!r} must have a zone, as in 2026-01-31T12:00:00+00:00")
+                raise self.import_error(f"{name!r} must have a zone, as in 2026-01-31T12:00:00+00:00")
             return found.astimezone(UTC)
         except (ValueError, OverflowError) as error:
-            raise self.refused(f"{name!r} must be an ISO 8601 time, not {_shown(text)}") from error
+            raise self.import_error(f"{name!r} must be an ISO 8601 time, not {_shown(text)}") from error
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
         """The field `name`, one of `choices`.
@@ -91,7 +91,7 @@ class Fields:
         """
         found = self.get(name, str)
         if found not in choices:
-            raise self.refused(f"{name!r} must be one of {', '.join(choices)}, not {_shown(found)}")
+            raise self.import_error(f"{name!r} must be one of {', '.join(choices)}, not {_shown(found)}")
         return found
 
     def items(self, name: str) -> list[tuple[object, str]]:
@@ -102,14 +102,14 @@ class Fields:
         """
         return [(item, f"{self.place}.{name}[{place}]".lstrip(".")) for place, item in enumerate(self.get(name, list))]
 
-    def child(self, name: str) -> Fields | None:
+    def child(self, name: str) -> JSONReader | None:
         """The object in the field `name`; None when it is null or absent.
 
         Raises:
             ImportFailed: it is no object.
         """
         found = self._fields.get(name)
-        return None if found is None else Fields(found, self.source, f"{self.place}.{name}")
+        return None if found is None else JSONReader(found, self.source, f"{self.place}.{name}")
 
     def has(self, name: str) -> bool:
         """Whether the field `name` is there and not null."""
@@ -119,17 +119,17 @@ class Fields:
         """Every field with its value."""
         return list(self._fields.items())
 
-    def nested(self, value: object, place: str) -> Fields:
+    def nested(self, value: object, place: str) -> JSONReader:
         """The object `value`, which stands at `place` in the same file.
 
         Raises:
             ImportFailed: it is no object.
         """
-        return Fields(value, self.source, place)
+        return JSONReader(value, self.source, place)
 
-    def refused(self, problem: str) -> ImportFailed:
+    def import_error(self, problem: str) -> ImportFailed:
         """The error that names this place."""
-        return refused(self.source, self.place, problem)
+        return import_error(self.source, self.place, problem)
 
 
 _KINDS: dict[type, str] = {

@@ -18,7 +18,7 @@ _FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTO
 _PRIMARY_CODE = 0xFF
 
 
-def damaged(path: Path | None, finding: str) -> StoreDamaged:
+def corruption_error(path: Path | None, finding: str) -> StoreDamaged:
     """The error for a damaged file: what was found, and the way back."""
     return StoreDamaged(
         f"{path or 'The database of conversations'} is damaged ({finding}). Run `mistral-chat chats repair`: it keeps this file, "
@@ -27,7 +27,7 @@ def damaged(path: Path | None, finding: str) -> StoreDamaged:
 
 
 @contextlib.contextmanager
-def translated(path: Path | None) -> Iterator[None]:
+def map_sqlite_errors(path: Path | None) -> Iterator[None]:
     """Turn what SQLite and the file system raise inside into a `StoreError`. Mistakes in our SQL pass as they are.
 
     Raises:
@@ -43,7 +43,7 @@ def translated(path: Path | None) -> Iterator[None]:
         if code in _BUSY:
             raise StoreBusy(f"Another mistral-chat is writing to {place}. Wait a moment and try again.") from error
         if code in _DAMAGE:
-            raise damaged(path, str(error)) from error
+            raise corruption_error(path, str(error)) from error
         if code == sqlite3.SQLITE_FULL:
             raise StoreError(
                 f"The disk with {place} is full. What was saved before is safe. Free some space and try again."
@@ -54,7 +54,7 @@ def translated(path: Path | None) -> Iterator[None]:
             raise StoreError(f"The disk failed while {place} was used ({error}). Check the disk and try again.") from error
         raise
     except UnicodeDecodeError as error:  # in the names of tables and columns
-        raise damaged(path, "its outline cannot be read") from error
+        raise corruption_error(path, "its outline cannot be read") from error
     except OSError as error:
         raise StoreError(
             f"{place} cannot be opened or written ({error.strerror}). Check who owns the folder and the file."
