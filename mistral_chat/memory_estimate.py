@@ -19,7 +19,7 @@ _CELLS: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class ModelDimensions:
     """What of a model's configuration decides how much memory it takes."""
 
     parameters: int
@@ -44,7 +44,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class MemoryEstimate:
     """What a model takes when it is loaded, in bytes."""
 
     weights: int
@@ -59,15 +59,15 @@ class Need:
         return self.weights + self.kv + self.compute
 
 
-def need(
-    shape: Shape,
+def estimate_memory(
+    shape: ModelDimensions,
     weights: int,
     *,
     window: int,
     kv_type: KvType = "f16",
     flash_attention: bool = False,
     kv_items: int | None = None,
-) -> Need:
+) -> MemoryEstimate:
     """What `weights` bytes of a model of this `shape` take with a `window` of tokens.
 
     llama.cpp's compute buffer is the largest of three: the words' scores, the feed-forward layer, and without flash attention
@@ -87,7 +87,7 @@ def need(
     feed_forward = 2 * shape.feed_forward + 8 * shape.width
     attention = 0 if flash_attention else (shape.heads + 1) * cells + 6 * shape.width
     items = shape.kv_items if kv_items is None else kv_items
-    return Need(
+    return MemoryEstimate(
         weights=weights,
         kv=int(items * cells * _KV_BYTES[kv_type]),
         compute=4 * BATCH * max(scores, feed_forward, attention),

@@ -94,7 +94,7 @@ def _engine(program: Program) -> Iterator[Finding]:
 
 def _weights(program: Program) -> Iterator[Finding]:
     library = program.library()
-    usable, refused = library.survey()
+    usable, refused = library.scan()
     for weights in usable:
         checked = {True: ", verified", False: ", NOT what was published", None: ""}[weights.verified]
         verdict: Verdict = "wrong" if weights.verified is False else "ok"

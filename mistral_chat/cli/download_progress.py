@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mistral_chat.models.library import Library, ModelFile
-    from mistral_chat.models.operations import Verdict
+    from mistral_chat.models.operations import ChecksumResult
     from mistral_chat.models.progress import Progress
 
 _PLAIN_EVERY = 10.0
@@ -82,7 +82,7 @@ def amounts(value: Progress) -> str:
     return text
 
 
-def hash_with_progress(library: Library, weights: ModelFile) -> Sequence[Verdict]:
+def hash_with_progress(library: Library, weights: ModelFile) -> Sequence[ChecksumResult]:
     """Hash weights and show on a terminal how far it is."""
     from mistral_chat.models.operations import verify
 

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
     from mistral_chat.models.library import Library, ModelFile
-    from mistral_chat.models.memory_fit import Memory
+    from mistral_chat.models.memory_fit import AvailableMemory
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
@@ -42,13 +42,13 @@ def list_models(program: Program, *, available: bool, as_json: bool) -> None:
         rows = _offer_rows(program, library, memory)
         click.echo(json.dumps(rows, ensure_ascii=False) if as_json else offers_table(rows))
         return
-    usable, refused = library.survey()
+    usable, unusable = library.scan()
     rows = [_weights_row(program, weights, memory) for weights in usable]
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
     begun = library.partials()
-    click.echo(weights_table(rows, refused, begun, program.settings.model))
+    click.echo(weights_table(rows, unusable, begun, program.settings.model))
 
 
 @models.command(short_help="Fetch weights, going on with what is here.")
@@ -67,10 +67,10 @@ def pull(program: Program, name: str) -> None:
     try:
         weights = library.find(name)
     except ModelNotFound:
-        offer = operations.offer_for(library, name)
-        _warn_of_size(program, library, offer.name)
-        follow(operations.pull(library, offer.name), offer.name)
-        weights = library.find(offer.name)
+        entry = operations.find_entry(library, name)
+        _warn_of_size(program, library, entry.name)
+        follow(operations.pull(library, entry.name), entry.name)
+        weights = library.find(entry.name)
     else:
         _say(f"{weights.name} is on this disk already ({weights.source}).")
     click.echo(_shown(weights.path))
@@ -142,10 +142,10 @@ def import_file(program: Program, file: Path, way: str | None) -> None:
     """
     from mistral_chat.models import operations
 
-    ways: dict[str, operations.Way] = {"link": "link", "move": "move", "copy": "copy"}
+    ways: dict[str, operations.ImportMode] = {"link": "link", "move": "move", "copy": "copy"}
     if way not in ways:
         raise click.UsageError("Say how: --link, --move or --copy.")
-    weights = operations.take_in(program.library(), file.absolute(), ways[way])
+    weights = operations.import_file(program.library(), file.absolute(), ways[way])
     _say(f"It is called {weights.name} now.")
     click.echo(_shown(weights.path))
 
@@ -163,19 +163,21 @@ def show(program: Program, name: str, *, as_json: bool) -> None:
     try:
         facts = facts_of_weights(library.find(name), program.settings)
     except ModelNotFound:
-        offer = library.catalog.find(name)
-        if offer is None:
+        entry = library.catalog.find(name)
+        if entry is None:
             raise
-        facts = facts_of_offer(offer, library, program.settings)
+        facts = facts_of_offer(entry, library, program.settings)
     click.echo(json.dumps(facts, ensure_ascii=False) if as_json else facts_table(facts))
 
 
-def _weights_row(program: Program, weights: ModelFile, memory: Memory | None) -> dict[str, Any]:
-    from mistral_chat.models.memory_fit import need_of, verdict
-    from mistral_chat.models.metadata import read_facts
+def _weights_row(program: Program, weights: ModelFile, memory: AvailableMemory | None) -> dict[str, Any]:
+    from mistral_chat.models.memory_fit import estimate_for, fit_verdict
+    from mistral_chat.models.metadata import read_metadata
 
     context, kv_type = program.settings.context.size, program.settings.engine.kv_type
-    found = verdict(need_of(read_facts(weights.path), window=context, kv_type=kv_type), memory) if memory else "unknown"
+    found = (
+        fit_verdict(estimate_for(read_metadata(weights.path), window=context, kv_type=kv_type), memory) if memory else "unknown"
+    )
     return {
         "name": weights.name,
         "path": str(weights.path),
@@ -187,26 +189,26 @@ def _weights_row(program: Program, weights: ModelFile, memory: Memory | None) ->
     }
 
 
-def _offer_rows(program: Program, library: Library, memory: Memory | None) -> list[dict[str, Any]]:
-    from mistral_chat.models.memory_fit import Memory, advise
+def _offer_rows(program: Program, library: Library, memory: AvailableMemory | None) -> list[dict[str, Any]]:
+    from mistral_chat.models.memory_fit import AvailableMemory, recommend
 
     settings = program.settings
-    known = memory or Memory(ram=0)
-    choices = advise(
+    known = memory or AvailableMemory(ram=0)
+    choices = recommend(
         library.catalog, known, preferred=settings.model, window=settings.context.size, kv_type=settings.engine.kv_type
     )
     return [
         {
-            "name": choice.offer.name,
-            "title": choice.offer.title,
-            "quantization": choice.offer.quantization,
+            "name": choice.entry.name,
+            "title": choice.entry.title,
+            "quantization": choice.entry.quantization,
             "bytes": choice.bytes,
             "exact": choice.exact,
             "needs": choice.need.total if choice.need else None,
             "fits": None if memory is None or choice.verdict == "unknown" else choice.verdict != "too large",
             "recommended": choice.recommended and memory is not None,
             "reason": choice.reason,
-            "licence": choice.offer.licence,
+            "licence": choice.entry.licence,
         }
         for choice in choices
     ]

@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
     from mistral_chat.config import Settings
     from mistral_chat.models.catalog import CatalogEntry
-    from mistral_chat.models.library import Library, ModelFile, Partial, Refused
-    from mistral_chat.models.metadata import Facts
+    from mistral_chat.models.library import Library, ModelFile, PartialDownload, UnusableFile
+    from mistral_chat.models.metadata import GGUFMetadata
 
 _VERIFIED = {True: "yes", False: "NO", None: "-"}
 _FITS = {True: "fits", False: "too large", None: "?"}
 
 
-def weights_table(rows: Sequence[Mapping[str, Any]], refused: Sequence[Refused], begun: Sequence[Partial], wanted: str) -> str:
+def weights_table(
+    rows: Sequence[Mapping[str, Any]], unusable: Sequence[UnusableFile], begun: Sequence[PartialDownload], wanted: str
+) -> str:
     """What is on this disk, what has begun to arrive, and what cannot be used; where nothing is, how to get `wanted`."""
     lines = [] if rows else [f"No weights are on this disk. Get some with: mistral-chat models pull {one_line(wanted)}"]
     if rows:
@@ -31,7 +33,7 @@ def weights_table(rows: Sequence[Mapping[str, Any]], refused: Sequence[Refused],
     for partial in begun:
         share = f"{size(partial.bytes)} of {size(partial.total)}"
         lines.append(f"{one_line(partial.name)}: {share} are here; go on with: mistral-chat models pull {one_line(partial.name)}")
-    for each in refused:
+    for each in unusable:
         lines.append(f"Not usable: {one_line(str(each.path))}: {one_line(each.reason)}")
     return "\n".join([*lines, "What can be fetched: mistral-chat models list --available"])
 
@@ -56,11 +58,11 @@ def offers_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def facts_of_weights(weights: ModelFile, settings: Settings) -> dict[str, Any]:
     """Everything that is known of weights on this disk."""
-    from mistral_chat.models.memory_fit import need_of
-    from mistral_chat.models.metadata import read_facts
+    from mistral_chat.models.memory_fit import estimate_for
+    from mistral_chat.models.metadata import read_metadata
 
-    facts = read_facts(weights.path)
-    need = need_of(facts, window=settings.context.size, kv_type=settings.engine.kv_type)
+    facts = read_metadata(weights.path)
+    need = estimate_for(facts, window=settings.context.size, kv_type=settings.engine.kv_type)
     return {
         "name": weights.name,
         "path": str(weights.path),
@@ -81,29 +83,31 @@ def facts_of_weights(weights: ModelFile, settings: Settings) -> dict[str, Any]:
     }
 
 
-def facts_of_offer(offer: CatalogEntry, library: Library, settings: Settings) -> dict[str, Any]:
+def facts_of_offer(entry: CatalogEntry, library: Library, settings: Settings) -> dict[str, Any]:
     """What the catalog knows of weights that are not here."""
-    from mistral_chat.memory_estimate import need
+    from mistral_chat.memory_estimate import estimate_memory
     from mistral_chat.models.memory_fit import file_bytes
 
-    size, exact = file_bytes(offer)
+    size, exact = file_bytes(entry)
     needed = (
-        need(offer.shape, size, window=settings.context.size, kv_type=settings.engine.kv_type) if offer.shape and size else None
+        estimate_memory(entry.shape, size, window=settings.context.size, kv_type=settings.engine.kv_type)
+        if entry.shape and size
+        else None
     )
-    model = library.catalog.models.get(offer.model)
+    model = library.catalog.models.get(entry.model)
     return {
-        "name": offer.name,
+        "name": entry.name,
         "path": None,
-        "title": offer.title,
+        "title": entry.title,
         "about": model.about if model else "",
-        "quantization": offer.quantization,
-        "licence": offer.licence,
-        "repository": offer.repository,
-        "revision": offer.revision,
-        "file": offer.file,
+        "quantization": entry.quantization,
+        "licence": entry.licence,
+        "repository": entry.repository,
+        "revision": entry.revision,
+        "file": entry.file,
         "bytes": size if exact else None,
-        "sha256": offer.sha256,
-        "prompt_format": offer.prompt_format,
+        "sha256": entry.sha256,
+        "prompt_format": entry.prompt_format,
         "memory_needed": {**asdict(needed), "total": needed.total} if needed else None,
     }
 
@@ -124,7 +128,7 @@ def facts_table(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _prompt_format(weights: ModelFile, facts: Facts) -> str:
+def _prompt_format(weights: ModelFile, facts: GGUFMetadata) -> str:
     """The prompt format that the engine will choose, or why it cannot."""
     from mistral_chat.engine.encoding.choose import choose_format
     from mistral_chat.engine.llama.vocabulary import open_vocabulary

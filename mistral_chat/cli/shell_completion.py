@@ -54,9 +54,9 @@ def _models(program: Program) -> Iterable[tuple[str, str]]:
     library = program.library()
     here = {weights.name: weights.source for weights in library.list()}
     yield from here.items()
-    for offer in library.catalog.offers():
-        if offer.name not in here:
-            yield offer.name, "can be fetched"
+    for entry in library.catalog.entries():
+        if entry.name not in here:
+            yield entry.name, "can be fetched"
 
 
 def _conversations(program: Program) -> Iterable[tuple[str, str]]:

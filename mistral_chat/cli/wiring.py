@@ -145,7 +145,7 @@ class Program:
         return Library(
             models_dir=self.paths.models_dir,
             folders=[Path(folder) for folder in models.folders],
-            catalog=Catalog.shipped(models.catalog),
+            catalog=Catalog.load_bundled(models.catalog),
             environ=self.environ,
             home=Path.home(),
             formats=models.formats,

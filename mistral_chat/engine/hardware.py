@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from mistral_chat.config import EngineSettings
-from mistral_chat.memory_estimate import BATCH, Need, Shape, need
+from mistral_chat.memory_estimate import BATCH, MemoryEstimate, ModelDimensions, estimate_memory
 
 SPARE_ON_GPU = 256 * 1024**2
 """Bytes of a GPU's memory that are left to the screen and to what llama.cpp does not tell of."""
@@ -55,7 +55,7 @@ class LoadPlan:
     kv_on_gpu: bool
     aborts: bool
     """Whether llama.cpp can be stopped in the middle of a batch; GPUs finish theirs."""
-    needed: Need
+    needed: MemoryEstimate
     """The memory that this takes."""
 
 
@@ -63,7 +63,7 @@ def choose_plan(
     settings: EngineSettings,
     devices: Sequence[Device],
     *,
-    shape: Shape,
+    shape: ModelDimensions,
     weights: int,
     window: int,
     system_info: str,
@@ -92,7 +92,7 @@ def choose_plan(
     on_gpu = gpu is not None
     flash = settings.flash_attention
     flash_attention = (on_gpu or settings.kv_type != "f16") if flash == "auto" else flash == "on"
-    needed = need(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=flash_attention)
+    needed = estimate_memory(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=flash_attention)
     repack = settings.repack and "AMX_INT8 = 1" not in system_info and (free is None or needed.total + weights <= free)
     return LoadPlan(
         n_gpu_layers=layers,
@@ -109,7 +109,7 @@ def choose_plan(
 
 
 def _place(
-    settings: EngineSettings, devices: Sequence[Device], shape: Shape, weights: int, window: int
+    settings: EngineSettings, devices: Sequence[Device], shape: ModelDimensions, weights: int, window: int
 ) -> tuple[Device | None, int]:
     """The GPU that takes part, if one does, and how many layers go to it."""
     gpus = [device for device in devices if device.kind in (DeviceKind.GPU, DeviceKind.INTEGRATED)]
@@ -118,12 +118,12 @@ def _place(
         return None, 0
     if settings.n_gpu_layers is not None:
         return best, settings.n_gpu_layers
-    there = need(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=True)
+    there = estimate_memory(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=True)
     layers = _layers_that_fit(there, shape, best.free)
     return (best, layers) if layers else (None, 0)
 
 
-def _layers_that_fit(needed: Need, shape: Shape, free: int) -> int:
+def _layers_that_fit(needed: MemoryEstimate, shape: ModelDimensions, free: int) -> int:
     """How many layers fit in `free` bytes, with their share of the cache; -1 when all do."""
     each = (needed.weights + needed.kv) / (shape.layers + 1)
     fitting = int((free - needed.compute - SPARE_ON_GPU) // each)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mistral_chat.errors import ConfigError, ModelNotFound
-from mistral_chat.memory_estimate import Shape
+from mistral_chat.memory_estimate import ModelDimensions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,13 +58,13 @@ class CatalogEntry:
     """64 hexadecimal digits, where they are known before the hub was asked."""
     licence: str = ""
     prompt_format: str | None = None
-    shape: Shape | None = None
+    shape: ModelDimensions | None = None
     package: str = ""
     """The Python package that holds the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class CatalogModel:
     """One named model with the files it comes in."""
 
     name: str
@@ -72,7 +72,7 @@ class Model:
     about: str = ""
     """One sentence for a person who chooses."""
     licence: str = ""
-    offers: tuple[CatalogEntry, ...]
+    entries: tuple[CatalogEntry, ...]
     """From the largest to the smallest; never empty."""
     default: CatalogEntry
     package: str = ""
@@ -84,24 +84,24 @@ class Model:
 class Catalog:
     """Every model that can be had, by name."""
 
-    models: Mapping[str, Model] = field(default_factory=dict)
+    models: Mapping[str, CatalogModel] = field(default_factory=dict)
 
     @classmethod
-    def shipped(cls, sources: Mapping[str, CatalogSource] | None = None) -> Catalog:
+    def load_bundled(cls, sources: Mapping[str, CatalogSource] | None = None) -> Catalog:
         """Read the catalog that comes with the program and add `sources`, which win where names are equal.
 
         Raises:
             ConfigError: one of the `sources` names no GGUF file on the hub.
         """
         text = resources.files("mistral_chat.models").joinpath("catalog.yaml").read_text("utf-8")
-        models = {name: _model(name, entry) for name, entry in yaml.safe_load(text).items()}
+        models = {name: _model(name, fields) for name, fields in yaml.safe_load(text).items()}
         for name, source in (sources or {}).items():
             models[name.lower()] = _added(name.lower(), source)
         return cls(models)
 
-    def offers(self) -> list[CatalogEntry]:
+    def entries(self) -> list[CatalogEntry]:
         """Every file that can be had, in the catalog's order."""
-        return [offer for model in self.models.values() for offer in model.offers]
+        return [entry for model in self.models.values() for entry in model.entries]
 
     def find(self, spec: str) -> CatalogEntry | None:
         """The offer that `spec` names, or None when it names no model of this catalog.
@@ -117,10 +117,10 @@ class Catalog:
         model = self.models.get(name)
         if model is None:
             return None
-        for offer in model.offers:
-            if offer.quantization.lower() == quantization:
-                return offer
-        choices = ", ".join(offer.quantization for offer in model.offers if offer.quantization)
+        for entry in model.entries:
+            if entry.quantization.lower() == quantization:
+                return entry
+        choices = ", ".join(entry.quantization for entry in model.entries if entry.quantization)
         raise ModelNotFound(f"{name} has no quantization {quantization.upper()!r}. It comes in {choices}.")
 
     def similar(self, spec: str) -> list[str]:
@@ -183,44 +183,44 @@ def quantization_in(file: str) -> str:
     return found[-1].upper() if found else ""
 
 
-def _model(name: str, entry: Mapping[str, Any]) -> Model:
-    shape = Shape(**entry["shape"]) if "shape" in entry else None
-    offers = tuple(
+def _model(name: str, fields: Mapping[str, Any]) -> CatalogModel:
+    shape = ModelDimensions(**fields["shape"]) if "shape" in fields else None
+    entries = tuple(
         CatalogEntry(
-            name=name if quantization == entry["default"] else f"{name}:{quantization}",
+            name=name if quantization == fields["default"] else f"{name}:{quantization}",
             model=name,
-            title=entry["title"],
+            title=fields["title"],
             quantization=quantization,
-            repository=entry.get("repository", ""),
-            revision=entry.get("revision", ""),
-            licence=entry["licence"],
-            prompt_format=entry.get("prompt_format"),
+            repository=fields.get("repository", ""),
+            revision=fields.get("revision", ""),
+            licence=fields["licence"],
+            prompt_format=fields.get("prompt_format"),
             shape=shape,
-            package=entry.get("package", ""),
+            package=fields.get("package", ""),
             **file,
         )
-        for quantization, file in entry["files"].items()
+        for quantization, file in fields["files"].items()
     )
-    return Model(
+    return CatalogModel(
         name=name,
-        title=entry["title"],
-        about=entry["about"],
-        licence=entry["licence"],
-        offers=offers,
-        default=next(offer for offer in offers if offer.quantization == entry["default"]),
-        package=entry.get("package", ""),
-        extra=entry.get("extra", ""),
+        title=fields["title"],
+        about=fields["about"],
+        licence=fields["licence"],
+        entries=entries,
+        default=next(entry for entry in entries if entry.quantization == fields["default"]),
+        package=fields.get("package", ""),
+        extra=fields.get("extra", ""),
     )
 
 
-def _added(name: str, source: CatalogSource) -> Model:
+def _added(name: str, source: CatalogSource) -> CatalogModel:
     try:
         parse_hub_spec(f"hf:{source.repository}@{source.revision}/{source.file}")
     except ModelNotFound as error:
         problem = f"{source.repository}/{source.file} is no GGUF file on the hub; write OWNER/NAME and FILE.gguf"
         raise ConfigError(f"models.catalog.{name}", None, problem) from error
     quantization = quantization_in(source.file)
-    offer = CatalogEntry(
+    entry = CatalogEntry(
         name=name,
         model=name,
         title=name,
@@ -232,4 +232,4 @@ def _added(name: str, source: CatalogSource) -> Model:
         sha256=source.sha256.lower() if source.sha256 else None,
         prompt_format=source.prompt_format,
     )
-    return Model(name=name, title=name, about="Added in the settings.", offers=(offer,), default=offer)
+    return CatalogModel(name=name, title=name, about="Added in the settings.", entries=(entry,), default=entry)

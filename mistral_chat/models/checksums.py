@@ -18,7 +18,7 @@ _BLOCK = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Checksum:
     """One file, hashed once. It stands as long as the file keeps its size and its time."""
 
     bytes: int
@@ -49,30 +49,30 @@ class Check:
         return (stat.st_size, stat.st_mtime_ns) == (self.bytes, self.changed)
 
 
-class Record:
+class ChecksumCache:
     """The checks that were made, in one JSON file of ours."""
 
     def __init__(self, path: Path) -> None:
         """Keep the record at `path`. Nothing is read yet; a file that cannot be read counts as empty."""
         self._path = path
 
-    def of(self, path: Path) -> Check | None:
+    def of(self, path: Path) -> Checksum | None:
         """The check of the file at `path`; None without one, or when the file has changed since."""
         entry = self._entries().get(str(path))
         try:
-            check = Check(**entry) if entry else None
+            checksum = Checksum(**entry) if entry else None
         except TypeError:
             return None
-        return check if check and check.holds_for(path) else None
+        return checksum if checksum and checksum.holds_for(path) else None
 
-    def add(self, path: Path, check: Check) -> None:
-        """Remember `check` of the file at `path`.
+    def add(self, path: Path, checksum: Checksum) -> None:
+        """Remember `checksum` of the file at `path`.
 
         Raises:
             OSError: the record cannot be written.
         """
         private_folder(self._path.parent)
-        self._write({**self._entries(), str(path): asdict(check)})
+        self._write({**self._entries(), str(path): asdict(checksum)})
 
     def forget(self, path: Path) -> None:
         """Remember nothing of the file at `path`."""

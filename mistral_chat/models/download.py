@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from filelock import FileLock, Timeout
 
 from mistral_chat.errors import DownloadFailed
-from mistral_chat.models.http_transfer import RevisionChanged, Transfer
-from mistral_chat.models.partial import Part, Remote, abandoned_parts
+from mistral_chat.models.http_transfer import HTTPTransfer, RevisionChanged
+from mistral_chat.models.partial import PartialFile, RemoteFile, abandoned_parts
 from mistral_chat.models.progress import Progress, Speedometer, Stage
-from mistral_chat.models.retry import Attempts, Stopped
+from mistral_chat.models.retry import DownloadPaused, RetryBudget
 from mistral_chat.paths import private_folder
 
 if TYPE_CHECKING:
@@ -28,30 +28,30 @@ _DAY: Final = 86_400.0
 _PATIENCE_WITH_REVISIONS: Final = 3
 
 
-class Fetch:
+class Download:
     """A download in a thread of its own; `progress` follows it."""
 
     def __init__(
         self,
-        offer: CatalogEntry,
+        entry: CatalogEntry,
         targets: Sequence[Path],
         *,
         folder: Path,
         hub: Hub,
         stop: threading.Event,
-        finished: Callable[[Path, Remote, str], None],
+        finished: Callable[[Path, RemoteFile, str], None],
     ) -> None:
-        """Fetch the file of `offer`, with all its parts, to `targets` below `folder`.
+        """Fetch the file of `entry`, with all its parts, to `targets` below `folder`.
 
         Args:
-            offer: what is fetched.
+            entry: what is downloaded.
             targets: where it goes; several, in order, for a split file.
             folder: where all weights of ours lie.
             hub: who is asked.
             stop: set it to pause; what has arrived is kept.
             finished: is told each file that has its name, what the hub said of it, and its SHA-256; called in the thread.
         """
-        self._offer = offer
+        self._offer = entry
         self._targets = list(targets)
         self._folder = folder
         self._hub = hub
@@ -61,7 +61,7 @@ class Fetch:
         self._note = ""
         self._total: int | None = None
         self._before = 0
-        self._transfer: Transfer | None = None
+        self._transfer: HTTPTransfer | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="download", daemon=True)
 
@@ -91,7 +91,7 @@ class Fetch:
         transfer, total = self._transfer, self._total
         here = self._before + (transfer.here if transfer is not None else 0)
         if self._stage == "waiting":
-            here = sum(target.stat().st_size if target.exists() else Part(target).size() for target in self._targets)
+            here = sum(target.stat().st_size if target.exists() else PartialFile(target).size() for target in self._targets)
         speed = speedometer.speed(time.monotonic(), here)
         moving = self._stage in {"downloading", "waiting"} and speed > 0 and total is not None
         return Progress(
@@ -113,7 +113,7 @@ class Fetch:
         try:
             self._fetch_alone()
             self._tell("done", "")
-        except Stopped:
+        except DownloadPaused:
             self._tell("paused", "")
         except OSError as error:
             self._error = DownloadFailed(f"{self._folder} cannot be written ({error.strerror or error}).")
@@ -141,11 +141,11 @@ class Fetch:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                claim = Part(self._targets[0]).claim()
-                self._total = claim.bytes if claim is not None and len(self._targets) == 1 else None
+                metadata = PartialFile(self._targets[0]).metadata()
+                self._total = metadata.bytes if metadata is not None and len(self._targets) == 1 else None
                 self._tell("waiting", "Another mistral-chat is fetching this file.")
                 if self._stop.wait(_TICK):
-                    raise Stopped from None
+                    raise DownloadPaused from None
             else:
                 return
 
@@ -163,10 +163,10 @@ class Fetch:
         parent = self._offer.file.rpartition("/")[0]
         return [f"{parent}/{target.name}" if parent else target.name for target in self._targets]
 
-    def _fetch_one(self, remote: Remote, target: Path) -> None:
+    def _fetch_one(self, remote: RemoteFile, target: Path) -> None:
         for _ in range(_PATIENCE_WITH_REVISIONS):
-            part = Part(target)
-            transfer = Transfer(remote, part, stop=self._stop, patience=self._hub.patience, tell=self._tell)
+            part = PartialFile(target)
+            transfer = HTTPTransfer(remote, part, stop=self._stop, policy=self._hub.policy, tell=self._tell)
             self._transfer = transfer
             try:
                 digest = transfer.run()
@@ -181,17 +181,17 @@ class Fetch:
             "try again later, or without HF_ENDPOINT."
         )
 
-    def _ask_again(self, remote: Remote, part: Part) -> Remote:
+    def _ask_again(self, remote: RemoteFile, part: PartialFile) -> RemoteFile:
         """The file changed on the hub meanwhile, or its answers contradict each other."""
         fresh = self._ask(remote.file)
         if fresh == remote:
             part.drop()
         return fresh
 
-    def _ask(self, file: str) -> Remote:
+    def _ask(self, file: str) -> RemoteFile:
         self._tell("asking", "")
-        attempts = Attempts(self._hub.patience, self._stop, lambda note: self._tell("retrying", note))
-        return self._hub.ask(self._offer, attempts, file)
+        budget = RetryBudget(self._hub.policy, self._stop, lambda note: self._tell("retrying", note))
+        return self._hub.look_up(self._offer, budget, file)
 
     def _tell(self, stage: Stage, note: str) -> None:
         self._stage, self._note = stage, note

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from mistral_chat.errors import ModelUnusable
-from mistral_chat.models.tensors import BLOCKS, TensorRecord
+from mistral_chat.models.tensors import GGML_TYPES, TensorRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,7 +200,7 @@ class _Reader:
             raise self._damaged(f"the tensor {name!r} has the unknown type {record.kind}")
         if not 0 < record.elements < 2**62 or min(record.dimensions) < 1:
             raise self._damaged(f"the tensor {name!r} has {record.elements:,} weights")
-        weights = BLOCKS[record.kind][1] if record.kind in BLOCKS else 1
+        weights = GGML_TYPES[record.kind][1] if record.kind in GGML_TYPES else 1
         if record.dimensions[0] % weights:
             raise self._damaged(f"the rows of the tensor {name!r} are no whole number of blocks")
         return record

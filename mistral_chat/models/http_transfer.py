@@ -18,14 +18,14 @@ import httpx2
 from mistral_chat.errors import DownloadFailed, NotEnoughDisk
 from mistral_chat.models.body import Body
 from mistral_chat.models.hashing import FollowingHash
-from mistral_chat.models.partial import Part, Remote
-from mistral_chat.models.retry import Again, Attempts, Patience, Stopped
+from mistral_chat.models.partial import PartialFile, RemoteFile
+from mistral_chat.models.retry import DownloadPaused, RetryableError, RetryBudget, RetryPolicy
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    from mistral_chat.models.partial import Appending
+    from mistral_chat.models.partial import PartialWriter
     from mistral_chat.models.progress import Stage
 
 _MOST_REDIRECTS: Final = 8
@@ -38,25 +38,25 @@ class RevisionChanged(Exception):
     """The server holds another file than the one that the hub spoke of."""
 
 
-class Transfer:
+class HTTPTransfer:
     """One file on its way. It runs in one thread; another may read where it stands, and stop it."""
 
     def __init__(
         self,
-        remote: Remote,
-        part: Part,
+        remote: RemoteFile,
+        part: PartialFile,
         *,
         stop: threading.Event,
-        patience: Patience,
+        policy: RetryPolicy,
         tell: Callable[[Stage, str], None],
     ) -> None:
         """Fetch `remote` into `part` until `stop` is set, and `tell` what happens."""
         self._remote = remote
         self._part = part
         self._stop = stop
-        self._patience = patience
+        self._patience = policy
         self._tell = tell
-        self._attempts = Attempts(patience, stop, lambda note: tell("retrying", note))
+        self._attempts = RetryBudget(policy, stop, lambda note: tell("retrying", note))
         self._hash: FollowingHash | None = None
         self._socket: socket.socket | None = None
         self._have = 0
@@ -83,7 +83,7 @@ class Transfer:
             RevisionChanged: the hub must be asked again.
             Stopped: a person paused it.
         """
-        self._have = self._part.prepare(self._remote)
+        self._have = self._part.resume_or_reset(self._remote)
         self._check_room()
         try:
             with self._part.opened() as part:
@@ -104,7 +104,7 @@ class Transfer:
         self._part.finish()
         return digest
 
-    def _fetch(self, part: Appending) -> None:
+    def _fetch(self, part: PartialWriter) -> None:
         best = self._have
         with self._client() as client:
             while self._have < self._remote.bytes:
@@ -114,14 +114,14 @@ class Transfer:
                         if self._have - best >= self._patience.progress:
                             best = self._have
                             self._attempts.succeeded()
-                except Again as again:
+                except RetryableError as again:
                     self._attempts.failed(again)
                 except httpx2.TransportError as error:
                     if self._stop.is_set():
-                        raise Stopped from error
-                    self._attempts.failed(Again(describe(error, self._remote.url)))
+                        raise DownloadPaused from error
+                    self._attempts.failed(RetryableError(describe(error, self._remote.url)))
 
-    def _stream(self, client: httpx2.Client, part: Appending) -> Iterator[None]:
+    def _stream(self, client: httpx2.Client, part: PartialWriter) -> Iterator[None]:
         """One attempt: ask for what is missing and write what comes, to the last byte before a fault; yields after each block."""
         with self._answer(client) as response:
             self._check(response, part)
@@ -140,11 +140,11 @@ class Transfer:
                     self._have += count
                     yield
                     if self._stop.is_set():
-                        raise Stopped
+                        raise DownloadPaused
             finally:
                 self._socket = None
         if self._have < self._remote.bytes:
-            raise Again("The connection ended early.")
+            raise RetryableError("The connection ended early.")
 
     @contextlib.contextmanager
     def _answer(self, client: httpx2.Client) -> Iterator[httpx2.Response]:
@@ -174,11 +174,13 @@ class Transfer:
         if linked and self._remote.etag and linked != self._remote.etag:
             raise RevisionChanged
 
-    def _check(self, response: httpx2.Response, part: Appending) -> None:
+    def _check(self, response: httpx2.Response, part: PartialWriter) -> None:
         """Check that the answer is the rest of the file, or all of it."""
         status = response.status_code
         if status in _BUSY:
-            raise Again(f"{response.url.host} is busy (HTTP {status}).", retry_after(response.headers.get("retry-after", "")))
+            raise RetryableError(
+                f"{response.url.host} is busy (HTTP {status}).", retry_after(response.headers.get("retry-after", ""))
+            )
         if status == _ALREADY_THERE:
             raise RevisionChanged
         if response.headers.get("content-type", "").startswith("text/html"):
@@ -213,7 +215,7 @@ class Transfer:
         following.whole()
         while not following.wait(0.1):
             if self._stop.is_set():
-                raise Stopped
+                raise DownloadPaused
         return following.hexdigest()
 
     def _client(self) -> httpx2.Client:

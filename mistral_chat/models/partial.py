@@ -27,7 +27,7 @@ _SETTLE: Final = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
+class RemoteFile:
     """One file on the hub, as it stood when the hub was asked."""
 
     repository: str
@@ -45,7 +45,7 @@ class Remote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class PartialMetadata:
     """What a part is a part of."""
 
     repository: str
@@ -56,7 +56,7 @@ class Claim:
     sha256: str | None
 
     @classmethod
-    def of(cls, remote: Remote) -> Self:
+    def of(cls, remote: RemoteFile) -> Self:
         """The claim of a part of `remote`."""
         return cls(
             repository=remote.repository,
@@ -67,7 +67,7 @@ class Claim:
             sha256=remote.sha256,
         )
 
-    def is_for(self, remote: Remote) -> bool:
+    def is_for(self, remote: RemoteFile) -> bool:
         """Whether what was fetched under this claim belongs to `remote`: the same content, whatever the commit is called."""
         if self.bytes != remote.bytes:
             return False
@@ -76,19 +76,19 @@ class Claim:
         return bool(self.etag) and self.etag == remote.etag
 
 
-class Part:
+class PartialFile:
     """The file that a download appends to, until it is whole and gets its name."""
 
     def __init__(self, target: Path) -> None:
         """Speak of the part of `target`; nothing is opened or made."""
         self.target = target
         self.path = target.with_name(target.name + ".part")
-        self.claim_path = target.with_name(target.name + ".part.json")
+        self.metadata_path = target.with_name(target.name + ".part.json")
 
-    def claim(self) -> Claim | None:
+    def metadata(self) -> PartialMetadata | None:
         """What the part on the disk is a part of; None without one, or when that cannot be read."""
         try:
-            return Claim(**json.loads(self.claim_path.read_text("utf-8")))
+            return PartialMetadata(**json.loads(self.metadata_path.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -99,22 +99,22 @@ class Part:
         except OSError:
             return 0
 
-    def prepare(self, remote: Remote) -> int:
+    def resume_or_reset(self, remote: RemoteFile) -> int:
         """Keep what is here of `remote` and drop what is not; gives the bytes that are kept."""
-        claim = self.claim()
-        if claim is None or not claim.is_for(remote) or self.size() > remote.bytes:
+        metadata = self.metadata()
+        if metadata is None or not metadata.is_for(remote) or self.size() > remote.bytes:
             self.drop()
-        if claim != Claim.of(remote):
-            self._write_claim(Claim.of(remote))
+        if metadata != PartialMetadata.of(remote):
+            self._write_metadata(PartialMetadata.of(remote))
         return self.size()
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Appending]:
+    def opened(self) -> Iterator[PartialWriter]:
         """The part, to append to; what was appended is on the disk when the context ends without an error."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         descriptor = os.open(self.path, flags, 0o600)
         try:
-            appending = Appending(descriptor)
+            appending = PartialWriter(descriptor)
             try:
                 yield appending
             finally:
@@ -127,22 +127,22 @@ class Part:
         """Give the part its name, in one step, and make it read-only: nothing writes to weights that are in use."""
         self.path.chmod(0o400)
         self.path.replace(self.target)
-        self.claim_path.unlink(missing_ok=True)
+        self.metadata_path.unlink(missing_ok=True)
         _sync_folder(self.target.parent)
 
     def drop(self) -> None:
         """Remove what is here of it."""
         self.path.unlink(missing_ok=True)
-        self.claim_path.unlink(missing_ok=True)
+        self.metadata_path.unlink(missing_ok=True)
 
-    def _write_claim(self, claim: Claim) -> None:
-        fresh = self.claim_path.with_name(self.claim_path.name + ".new")
-        fresh.write_text(json.dumps(asdict(claim), indent=1), "utf-8")
+    def _write_metadata(self, metadata: PartialMetadata) -> None:
+        fresh = self.metadata_path.with_name(self.metadata_path.name + ".new")
+        fresh.write_text(json.dumps(asdict(metadata), indent=1), "utf-8")
         fresh.chmod(FILE_MODE)
-        fresh.replace(self.claim_path)
+        fresh.replace(self.metadata_path)
 
 
-class Appending:
+class PartialWriter:
     """An open part. A second thread sends to the disk what was appended, so that little is left to wait for at the end."""
 
     def __init__(self, descriptor: int) -> None:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """Seconds and counts. With these a dead network is given up after about half a minute, and a stall is seen after 15 s."""
 
     connect: float = 10.0
     stall: float = 15.0
     """The longest silence on a connection."""
-    attempts: int = 7
+    budget: int = 7
     """Failures without progress until it gives up."""
     first_wait: float = 0.5
     """Before the first repetition; it doubles each time."""
@@ -30,7 +30,7 @@ class Patience:
     """So many bytes more than ever before are progress; fewer do not keep a failing download alive for ever."""
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """Something failed that may work when it is tried again."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
@@ -40,16 +40,16 @@ class Again(Exception):
         super().__init__(reason)
 
 
-class Stopped(Exception):
+class DownloadPaused(Exception):
     """A person paused the download."""
 
 
-class Attempts:
+class RetryBudget:
     """Counts failures since the last progress and waits between them."""
 
-    def __init__(self, patience: Patience, stop: threading.Event, tell: Callable[[str], None]) -> None:
-        """Wait as `patience` says, until `stop` is set, and `tell` a person why."""
-        self._patience = patience
+    def __init__(self, policy: RetryPolicy, stop: threading.Event, tell: Callable[[str], None]) -> None:
+        """Wait as `policy` says, until `stop` is set, and `tell` a person why."""
+        self._patience = policy
         self._stop = stop
         self._tell = tell
         self._failures = 0
@@ -58,7 +58,7 @@ class Attempts:
         """Begin to count anew."""
         self._failures = 0
 
-    def failed(self, again: Again) -> None:
+    def failed(self, again: RetryableError) -> None:
         """Count a failure and wait.
 
         Raises:
@@ -66,7 +66,7 @@ class Attempts:
             Stopped: a person paused the download meanwhile.
         """
         self._failures += 1
-        if self._failures >= self._patience.attempts:
+        if self._failures >= self._patience.budget:
             raise DownloadFailed(
                 f"{again.reason} It was tried {self._failures} times. "
                 "What has arrived is kept; start the download again to go on."
@@ -78,4 +78,4 @@ class Attempts:
         wait = min(backoff, self._patience.longest_wait) if again.wait is None else again.wait
         self._tell(f"{again.reason} Trying again in {wait:.0f} s." if wait >= 1 else again.reason)
         if self._stop.wait(wait):
-            raise Stopped
+            raise DownloadPaused

@@ -34,7 +34,7 @@ _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FoundFile:
     """A file that a store holds; nothing of it has been read yet."""
 
     path: Path
@@ -86,7 +86,7 @@ def ollama_folders(environ: Mapping[str, str], home: Path) -> list[Path]:
     return _existing([home / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")])
 
 
-def in_hub_cache(root: Path) -> Iterator[Found]:
+def in_hub_cache(root: Path) -> Iterator[FoundFile]:
     """GGUF files in the Hugging Face cache at `root`."""
     for repository in _folders(root):
         kind, _, name = repository.name.partition("--")
@@ -96,7 +96,7 @@ def in_hub_cache(root: Path) -> Iterator[Found]:
         for snapshot in _newest_first(_folders(repository / "snapshots")):
             for path in files_under(snapshot):
                 file = path.relative_to(snapshot).as_posix()
-                yield Found(
+                yield FoundFile(
                     path=path,
                     source="hub cache",
                     name=f"hf:{owner_and_name}/{file}",
@@ -106,13 +106,13 @@ def in_hub_cache(root: Path) -> Iterator[Found]:
                 )
 
 
-def in_publisher_folders(root: Path, source: Source) -> Iterator[Found]:
+def in_publisher_folders(root: Path, source: Source) -> Iterator[FoundFile]:
     """GGUF files in folders named PUBLISHER/REPOSITORY, as LM Studio and this program lay them out."""
     for path in files_under(root):
         relative = path.relative_to(root)
         parts = relative.parts
         placed = len(parts) >= 3  # noqa: PLR2004 (publisher, repository, file)
-        yield Found(
+        yield FoundFile(
             path=path,
             source=source,
             name=relative.as_posix(),
@@ -121,7 +121,7 @@ def in_publisher_folders(root: Path, source: Source) -> Iterator[Found]:
         )
 
 
-def in_ollama(root: Path) -> Iterator[Found]:
+def in_ollama(root: Path) -> Iterator[FoundFile]:
     """Models in Ollama's store at `root`, under the names that Ollama gives them."""
     manifests = root / "manifests"
     for path in sorted(_walk(manifests, depth=8)):
@@ -131,7 +131,7 @@ def in_ollama(root: Path) -> Iterator[Found]:
         digest = _model_digest(_json(path))
         blob = root / "blobs" / f"sha256-{digest}"
         if digest and blob.is_file():
-            yield Found(path=blob, source="ollama", name=_ollama_name(parts), sha256=digest)
+            yield FoundFile(path=blob, source="ollama", name=_ollama_name(parts), sha256=digest)
 
 
 def files_under(root: Path, depth: int = 6) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-BLOCKS: Final = {
+GGML_TYPES: Final = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),
     2: ("Q4_0", 32, 18),
@@ -48,7 +48,7 @@ class TensorRecord:
     name: str
     dimensions: tuple[int, ...]
     kind: int
-    """The type, as in `BLOCKS`."""
+    """The type, as in `GGML_TYPES`."""
     offset: int
     """Where its bytes begin, after the header."""
 
@@ -63,7 +63,7 @@ class TensorRecord:
     @property
     def bytes(self) -> int | None:
         """How many bytes it takes; None for a type that is not known here."""
-        if self.kind not in BLOCKS:
+        if self.kind not in GGML_TYPES:
             return None
-        _, weights, size = BLOCKS[self.kind]
+        _, weights, size = GGML_TYPES[self.kind]
         return self.elements // weights * size

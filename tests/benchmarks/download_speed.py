@@ -62,7 +62,9 @@ def with_curl(endpoint: str, folder: Path) -> Run:
 def with_ours(endpoint: str, folder: Path) -> Run:
     """What `pull` takes until the verified file has its name."""
     models = folder / "models"
-    library = Library(models_dir=models, folders=(), catalog=Catalog.shipped(), environ={"HF_ENDPOINT": endpoint}, home=folder)
+    library = Library(
+        models_dir=models, folders=(), catalog=Catalog.load_bundled(), environ={"HF_ENDPOINT": endpoint}, home=folder
+    )
     stages: list[str] = []
     run = timed(lambda: stages.extend(progress.stage for progress in pull(library, SPEC)), resource.RUSAGE_SELF)
     if stages[-1] != "done" or not library.find(SPEC).verified:

@@ -19,7 +19,7 @@ from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
 from mistral_chat.engine.hardware import Device, DeviceKind
 from mistral_chat.errors import DownloadFailed
-from mistral_chat.models.memory_fit import Memory
+from mistral_chat.models.memory_fit import AvailableMemory
 from mistral_chat.models.progress import Progress, Speedometer
 from mistral_chat.paths import Paths
 
@@ -84,7 +84,7 @@ def test_an_empty_list_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_can_be_fetched_is_weighed_against_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: Memory(ram=8_000_000_000))
+    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: AvailableMemory(ram=8_000_000_000))
     rows = answer("list", "--available")
     assert [row["name"] for row in rows if row["recommended"]] == ["mistral-7b-instruct-v0.3"]
     fits = {row["name"]: row["fits"] for row in rows}
@@ -132,7 +132,7 @@ def test_what_cannot_be_fetched_is_said() -> None:
 
 
 def test_a_model_that_will_not_fit_is_fetched_with_a_warning(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: Memory(ram=1_000_000_000))
+    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: AvailableMemory(ram=1_000_000_000))
     hub.add("bartowski/Mistral-7B-Instruct-v0.3-GGUF", "x.gguf", b"x")
     result = models("pull", "mistral-7b-instruct-v0.3", HF_ENDPOINT=hub.endpoint)
     assert "Warning: Needs about 5.2 GB; 1.0 GB are free" in result.stderr
@@ -268,9 +268,9 @@ def test_what_is_free_is_put_together_from_cards_and_memory() -> None:
         return Device(name="x", description="", kind=kind, free=free, total=free)
 
     cards = [device(DeviceKind.GPU, 5), device(DeviceKind.GPU, 6), device(DeviceKind.CPU, 9)]
-    assert memory_of(10, cards, unified=False) == Memory(ram=10, vram=11)
-    assert memory_of(10, cards, unified=True) == Memory(ram=10, vram=11, unified=True)
-    assert memory_of(10, cards[2:], unified=True) == Memory(ram=10)
+    assert memory_of(10, cards, unified=False) == AvailableMemory(ram=10, vram=11)
+    assert memory_of(10, cards, unified=True) == AvailableMemory(ram=10, vram=11, unified=True)
+    assert memory_of(10, cards[2:], unified=True) == AvailableMemory(ram=10)
     assert memory_of(None, cards, unified=False) is None
 
 

@@ -13,8 +13,8 @@ from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 from mistral_chat.cli.preferences import ProgramPreferences
 from mistral_chat.cli.shelf import ProgramShelf
-from mistral_chat.models.checksums import Check
-from mistral_chat.models.memory_fit import Memory
+from mistral_chat.models.checksums import Checksum
+from mistral_chat.models.memory_fit import AvailableMemory
 from mistral_chat.ui.screens.weights_words import FORMATS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.shelf import Stock
 
 DEFAULT = "mistral-7b-instruct-v0.3"
-LAPTOP = Memory(ram=9_000_000_000)
+LAPTOP = AvailableMemory(ram=9_000_000_000)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def program(tmp_path: Path) -> Program:
     )
 
 
-def look(program: Program, wanted: str = DEFAULT, in_use: str | None = None, memory: Memory | None = LAPTOP) -> Stock:
+def look(program: Program, wanted: str = DEFAULT, in_use: str | None = None, memory: AvailableMemory | None = LAPTOP) -> Stock:
     return ProgramShelf(program, memory=lambda: memory).look(wanted, in_use)
 
 
@@ -91,7 +91,7 @@ def test_what_is_in_use_gives_its_memory_back(program: Program, tmp_path: Path) 
     assert stock.in_use == stock.chosen == next(weights.spec for weights in stock.weights if weights.source == str(path))
     assert stock.memory is not None
     assert stock.memory > LAPTOP.ram
-    card = look(program, SPEC, SPEC, Memory(ram=8_000_000_000, vram=6_000_000_000))
+    card = look(program, SPEC, SPEC, AvailableMemory(ram=8_000_000_000, vram=6_000_000_000))
     assert card.card > 6_000_000_000
     assert card.memory == 8_000_000_000
     assert look(program, SPEC, "gone").in_use == ""
@@ -172,8 +172,8 @@ def test_weights_are_held_against_the_hash_that_is_stated(program: Program) -> N
     assert shelf.check(str(path), threading.Event(), read.append) is None, "nobody states what it should be"
     assert read[-1] == 200_000
     library = program.library()
-    for expected, right in ((library.record.of(path).sha256, True), ("0" * 64, False)):  # type: ignore[union-attr]  # just made
-        library.record.add(path, Check.of(path, "", expected))
+    for expected, right in ((library.checksums.of(path).sha256, True), ("0" * 64, False)):  # type: ignore[union-attr]  # just made
+        library.checksums.add(path, Checksum.of(path, "", expected))
         assert shelf.check(str(path), threading.Event(), read.append) is right
     stopped = threading.Event()
     stopped.set()

@@ -18,11 +18,11 @@ from mistral_chat.engine.hardware import (
     measure_memory,
     physical_cores,
 )
-from mistral_chat.memory_estimate import Shape, need
+from mistral_chat.memory_estimate import ModelDimensions, estimate_memory
 
 GIBIBYTE = 1024**3
 WEIGHTS = 4_368_000_000
-MISTRAL = Shape(
+MISTRAL = ModelDimensions(
     parameters=7_248_000_000,
     layers=32,
     heads=32,
@@ -50,8 +50,8 @@ def plan(
 
 
 def test_the_cache_of_a_7b_model_takes_what_was_measured() -> None:
-    assert need(MISTRAL, WEIGHTS, window=4096).kv == 512 * 1024**2
-    assert need(MISTRAL, WEIGHTS, window=4096, kv_type="q8_0").kv == 272 * 1024**2
+    assert estimate_memory(MISTRAL, WEIGHTS, window=4096).kv == 512 * 1024**2
+    assert estimate_memory(MISTRAL, WEIGHTS, window=4096, kv_type="q8_0").kv == 272 * 1024**2
 
 
 def test_a_model_needs_its_weights_its_cache_and_room_to_work() -> None:
@@ -73,7 +73,7 @@ def test_on_a_cpu_alone() -> None:
         repack=True,
         kv_on_gpu=False,
         aborts=True,
-        needed=need(MISTRAL, WEIGHTS, window=4096),
+        needed=estimate_memory(MISTRAL, WEIGHTS, window=4096),
     )
 
 

@@ -27,7 +27,7 @@ def library(hub: HubServer, models_dir: Path, own_folders: Path) -> Library:
     return Library(
         models_dir=models_dir,
         folders=(),
-        catalog=Catalog.shipped(),
+        catalog=Catalog.load_bundled(),
         environ={"HF_ENDPOINT": hub.endpoint},
         home=own_folders,
     )

@@ -7,10 +7,10 @@ import pytest
 
 from mistral_chat.config import CatalogSource, Settings
 from mistral_chat.errors import ModelNotFound
-from mistral_chat.memory_estimate import need
+from mistral_chat.memory_estimate import estimate_memory
 from mistral_chat.models.catalog import Catalog, CatalogEntry, parse_hub_spec, quantization_in
-from mistral_chat.models.memory_fit import Memory, advise, file_bytes, need_of, verdict
-from mistral_chat.models.metadata import read_facts
+from mistral_chat.models.memory_fit import AvailableMemory, estimate_for, file_bytes, fit_verdict, recommend
+from mistral_chat.models.metadata import read_metadata
 
 GB = 1_000_000_000
 DEFAULT = "mistral-7b-instruct-v0.3"
@@ -18,19 +18,19 @@ DEFAULT = "mistral-7b-instruct-v0.3"
 
 @pytest.fixture(scope="module")
 def catalog() -> Catalog:
-    return Catalog.shipped()
+    return Catalog.load_bundled()
 
 
-def offer(catalog: Catalog, name: str) -> CatalogEntry:
+def entry(catalog: Catalog, name: str) -> CatalogEntry:
     found = catalog.find(name)
     assert found is not None
     return found
 
 
 def test_every_entry_is_well_formed(catalog: Catalog) -> None:
-    names = [each.name for each in catalog.offers()]
+    names = [each.name for each in catalog.entries()]
     assert len(names) == len(set(names))
-    for each in catalog.offers():
+    for each in catalog.entries():
         assert catalog.find(each.name) == each
         assert quantization_in(each.file) == each.quantization
         assert each.sha256 is None or re.fullmatch("[0-9a-f]{64}", each.sha256)
@@ -40,15 +40,15 @@ def test_every_entry_is_well_formed(catalog: Catalog) -> None:
 
 
 def test_the_settings_default_is_in_the_catalog_with_its_hash(catalog: Catalog) -> None:
-    default = offer(catalog, Settings().model)
+    default = entry(catalog, Settings().model)
     assert (default.quantization, default.bytes, default.prompt_format) == ("Q4_K_M", 4_372_812_000, "mistral-v3")
     assert default.sha256 == "1270d22c0fbb3d092fb725d4d96c457b7b687a5f5a715abe1e818da303e562b6"
     assert re.fullmatch("[0-9a-f]{40}", default.revision)
 
 
 def test_a_name_may_choose_the_quantization_in_any_case(catalog: Catalog) -> None:
-    assert offer(catalog, "Mistral-7B-Instruct-v0.3:q5_k_m").file == "Mistral-7B-Instruct-v0.3-Q5_K_M.gguf"
-    assert offer(catalog, f"{DEFAULT}:Q4_K_M") == offer(catalog, DEFAULT)
+    assert entry(catalog, "Mistral-7B-Instruct-v0.3:q5_k_m").file == "Mistral-7B-Instruct-v0.3-Q5_K_M.gguf"
+    assert entry(catalog, f"{DEFAULT}:Q4_K_M") == entry(catalog, DEFAULT)
     assert catalog.find("nothing") is None
     with pytest.raises(ModelNotFound, match="has no quantization 'Q9'"):
         catalog.find(f"{DEFAULT}:q9")
@@ -88,9 +88,9 @@ def test_a_hub_name_may_hold_folders_and_a_revision() -> None:
 
 def test_the_settings_entries_win() -> None:
     source = CatalogSource(repository="me/mine", file="mine-Q8_0.gguf", bytes=5, sha256="AB" * 32, prompt_format="chatml")
-    catalog = Catalog.shipped({"Mine": source, DEFAULT: source})
-    assert (offer(catalog, "mine").sha256, offer(catalog, "mine").quantization) == ("ab" * 32, "Q8_0")
-    assert offer(catalog, DEFAULT).repository == "me/mine"
+    catalog = Catalog.load_bundled({"Mine": source, DEFAULT: source})
+    assert (entry(catalog, "mine").sha256, entry(catalog, "mine").quantization) == ("ab" * 32, "Q8_0")
+    assert entry(catalog, DEFAULT).repository == "me/mine"
 
 
 @pytest.mark.parametrize(
@@ -102,38 +102,38 @@ def test_a_misspelt_name_is_guessed(catalog: Catalog, spec: str, wanted: str | N
 
 def test_needs_are_close_to_what_llama_cpp_reports(catalog: Catalog, demo_weights: object) -> None:
     """llama.cpp 0.3.36 printed these buffer sizes, in MiB, for a 7B and for the demo."""
-    shape = offer(catalog, DEFAULT).shape
+    shape = entry(catalog, DEFAULT).shape
     assert shape is not None
     for window, flash, kv, compute in ((1024, False, 128, 122.0), (4096, False, 512, 308.0), (1024, True, 128, 117.0)):
-        found = need(shape, 1, window=window, flash_attention=flash)
+        found = estimate_memory(shape, 1, window=window, flash_attention=flash)
         assert found.kv == kv * 2**20
         assert found.compute / 2**20 == pytest.approx(compute, rel=0.04)
-    assert need(shape, 1, window=4096, kv_type="q8_0").kv == 272 * 2**20
-    assert need(shape, 1, window=1000).kv == 128 * 2**20
+    assert estimate_memory(shape, 1, window=4096, kv_type="q8_0").kv == 272 * 2**20
+    assert estimate_memory(shape, 1, window=1000).kv == 128 * 2**20
 
 
 def test_the_demos_need_is_close_to_what_llama_cpp_reports(catalog: Catalog) -> None:
-    shape = offer(catalog, "demo").shape
+    shape = entry(catalog, "demo").shape
     assert shape is not None
     for window, compute in ((1024, 98.25), (4096, 99.4), (8192, 166.4)):
-        assert need(shape, 1, window=window).compute / 2**20 == pytest.approx(compute, rel=0.02)
+        assert estimate_memory(shape, 1, window=window).compute / 2**20 == pytest.approx(compute, rel=0.02)
 
 
 def test_a_file_and_its_catalog_entry_need_the_same(catalog: Catalog, demo_weights: object) -> None:
     from pathlib import Path
 
     assert isinstance(demo_weights, Path)
-    demo = offer(catalog, "demo")
+    demo = entry(catalog, "demo")
     assert demo.shape is not None
     assert demo.bytes is not None
-    assert need_of(read_facts(demo_weights), window=4096) == need(demo.shape, demo.bytes, window=4096)
-    assert read_facts(demo_weights).shape == demo.shape
+    assert estimate_for(read_metadata(demo_weights), window=4096) == estimate_memory(demo.shape, demo.bytes, window=4096)
+    assert read_metadata(demo_weights).shape == demo.shape
 
 
 def test_a_size_that_is_not_stated_is_estimated_within_a_hundredth(catalog: Catalog) -> None:
     from dataclasses import replace
 
-    for each in catalog.offers():
+    for each in catalog.entries():
         if each.bytes and each.model.startswith("mistral-7b"):
             size, exact = file_bytes(replace(each, bytes=None))
             assert not exact
@@ -143,39 +143,39 @@ def test_a_size_that_is_not_stated_is_estimated_within_a_hundredth(catalog: Cata
 @pytest.mark.parametrize(
     ("memory", "wanted"),
     [
-        (Memory(ram=24 * GB), DEFAULT),
-        (Memory(ram=8 * GB), DEFAULT),
-        (Memory(ram=int(5.6 * GB)), f"{DEFAULT}:IQ3_M"),
-        (Memory(ram=int(4.5 * GB)), "ministral-3-3b-instruct-2512"),
-        (Memory(ram=1 * GB), "demo"),
-        (Memory(ram=0), "demo"),
-        (Memory(ram=2 * GB, vram=8 * GB), DEFAULT),
-        (Memory(ram=8 * GB, vram=6 * GB, unified=True), DEFAULT),
+        (AvailableMemory(ram=24 * GB), DEFAULT),
+        (AvailableMemory(ram=8 * GB), DEFAULT),
+        (AvailableMemory(ram=int(5.6 * GB)), f"{DEFAULT}:IQ3_M"),
+        (AvailableMemory(ram=int(4.5 * GB)), "ministral-3-3b-instruct-2512"),
+        (AvailableMemory(ram=1 * GB), "demo"),
+        (AvailableMemory(ram=0), "demo"),
+        (AvailableMemory(ram=2 * GB, vram=8 * GB), DEFAULT),
+        (AvailableMemory(ram=8 * GB, vram=6 * GB, unified=True), DEFAULT),
     ],
 )
-def test_exactly_one_is_recommended_and_it_suits_the_machine(catalog: Catalog, memory: Memory, wanted: str) -> None:
-    choices = advise(catalog, memory, preferred=DEFAULT)
-    assert [choice.offer.name for choice in choices if choice.recommended] == [wanted]
-    assert len(choices) == len(catalog.offers())
+def test_exactly_one_is_recommended_and_it_suits_the_machine(catalog: Catalog, memory: AvailableMemory, wanted: str) -> None:
+    choices = recommend(catalog, memory, preferred=DEFAULT)
+    assert [choice.entry.name for choice in choices if choice.recommended] == [wanted]
+    assert len(choices) == len(catalog.entries())
     assert all(choice.reason.endswith(".") for choice in choices)
 
 
 def test_a_preferred_path_falls_back_to_the_first_model(catalog: Catalog) -> None:
-    choices = advise(catalog, Memory(ram=24 * GB), preferred="/some/file.gguf")
-    assert [choice.offer.name for choice in choices if choice.recommended] == [DEFAULT]
+    choices = recommend(catalog, AvailableMemory(ram=24 * GB), preferred="/some/file.gguf")
+    assert [choice.entry.name for choice in choices if choice.recommended] == [DEFAULT]
 
 
 def test_advice_says_where_a_model_would_run(catalog: Catalog) -> None:
-    def reason(memory: Memory) -> str:
-        return next(c.reason for c in advise(catalog, memory, preferred=DEFAULT) if c.offer.name == DEFAULT)
+    def reason(memory: AvailableMemory) -> str:
+        return next(c.reason for c in recommend(catalog, memory, preferred=DEFAULT) if c.entry.name == DEFAULT)
 
-    assert reason(Memory(ram=24 * GB)) == "Needs about 5.2 GB; 24.0 GB are free."
-    assert "close other programs first" in reason(Memory(ram=6 * GB))
-    assert "would not load, or crawl" in reason(Memory(ram=4 * GB))
-    assert "a part runs on the processor" in reason(Memory(ram=8 * GB, vram=4 * GB))
-    assert "8.0 GB on the graphics card" in reason(Memory(ram=8 * GB, vram=8 * GB))
+    assert reason(AvailableMemory(ram=24 * GB)) == "Needs about 5.2 GB; 24.0 GB are free."
+    assert "close other programs first" in reason(AvailableMemory(ram=6 * GB))
+    assert "would not load, or crawl" in reason(AvailableMemory(ram=4 * GB))
+    assert "a part runs on the processor" in reason(AvailableMemory(ram=8 * GB, vram=4 * GB))
+    assert "8.0 GB on the graphics card" in reason(AvailableMemory(ram=8 * GB, vram=8 * GB))
 
 
 def test_what_is_not_known_is_called_so() -> None:
-    assert verdict(None, Memory(ram=GB)) == "unknown"
+    assert fit_verdict(None, AvailableMemory(ram=GB)) == "unknown"
     assert file_bytes(parse_hub_spec("hf:a/b/c-Q4_K_M.gguf")) == (None, False)

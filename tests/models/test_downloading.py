@@ -16,17 +16,17 @@ from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 from mistral_chat.errors import NotEnoughDisk
 from mistral_chat.models.catalog import Catalog
-from mistral_chat.models.download import Fetch
+from mistral_chat.models.download import Download
 from mistral_chat.models.hub import Hub
 from mistral_chat.models.library import Library
-from mistral_chat.models.operations import offer_for, pull
-from mistral_chat.models.partial import Part
-from mistral_chat.models.retry import Patience
+from mistral_chat.models.operations import find_entry, pull
+from mistral_chat.models.partial import PartialFile
+from mistral_chat.models.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mistral_chat.models.partial import Remote
+    from mistral_chat.models.partial import RemoteFile
     from mistral_chat.models.progress import Progress
 
 
@@ -44,14 +44,14 @@ def test_a_file_arrives_whole_verified_and_read_only(library: Library, hub: HubS
 
 def test_what_nobody_foresaw_is_raised_and_never_taken_for_an_end(library: Library, hub: HubServer, content: bytes) -> None:
     """A download that only ended would leave a person without a model and without a word."""
-    offer = offer_for(library, SPEC)
+    entry = find_entry(library, SPEC)
 
-    def finished(path: Path, remote: Remote, digest: str) -> None:
+    def finished(path: Path, remote: RemoteFile, digest: str) -> None:
         raise ZeroDivisionError
 
-    places = Hub(environ=library.environ, home=library.home, patience=QUICK)
-    download = Fetch(
-        offer, [library.target(offer)], folder=library.models_dir, hub=places, stop=threading.Event(), finished=finished
+    places = Hub(environ=library.environ, home=library.home, policy=QUICK)
+    download = Download(
+        entry, [library.target(entry)], folder=library.models_dir, hub=places, stop=threading.Event(), finished=finished
     )
     with pytest.raises(ZeroDivisionError):
         list(download.progress())
@@ -64,7 +64,11 @@ def test_every_folder_that_a_first_download_makes_is_the_persons_own(
     """Where nothing is saved, no other part of the program has made the data folder before."""
     data = tmp_path / "share" / "mistral-chat"
     library = Library(
-        models_dir=data / "models", folders=(), catalog=Catalog.shipped(), environ={"HF_ENDPOINT": hub.endpoint}, home=own_folders
+        models_dir=data / "models",
+        folders=(),
+        catalog=Catalog.load_bundled(),
+        environ={"HF_ENDPOINT": hub.endpoint},
+        home=own_folders,
     )
     before = os.umask(0o022)
     try:
@@ -100,7 +104,7 @@ def test_progress_comes_often_and_a_pause_is_quick(library: Library, hub: HubSer
     hub.misbehave(Fault(rate=1_500_000, times=1))
     stop, moments = threading.Event(), []
     last: Progress | None = None
-    for last in pull(library, SPEC, stop=stop, patience=QUICK):
+    for last in pull(library, SPEC, stop=stop, policy=QUICK):
         moments.append(time.monotonic())
         if last.bytes > 1_000_000 and not stop.is_set():
             assert last.speed > 0
@@ -109,7 +113,7 @@ def test_progress_comes_often_and_a_pause_is_quick(library: Library, hub: HubSer
     assert last is not None
     assert last.stage == "paused"
     assert max(after - before for before, after in itertools.pairwise(moments)) < 0.5
-    kept = Part(target(library)).size()
+    kept = PartialFile(target(library)).size()
     assert kept >= 1_000_000
     assert library.partials()[0].bytes == kept
     assert {path.stat().st_mode & 0o077 for path in target(library).parent.iterdir()} == {0}, "others can read it meanwhile"
@@ -121,7 +125,7 @@ def test_progress_comes_often_and_a_pause_is_quick(library: Library, hub: HubSer
 def test_a_pause_wakes_a_stalled_connection(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(stall_after=1_000_000))
     stop = threading.Event()
-    for progress in pull(library, SPEC, stop=stop, patience=Patience(stall=30)):
+    for progress in pull(library, SPEC, stop=stop, policy=RetryPolicy(stall=30)):
         if progress.bytes >= 1_000_000 and not stop.is_set():
             stop.set()
             asked = time.monotonic()
@@ -131,7 +135,7 @@ def test_a_pause_wakes_a_stalled_connection(library: Library, hub: HubServer, co
 
 def test_leaving_the_progress_pauses_the_download(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(rate=1_000_000))
-    values = pull(library, SPEC, patience=QUICK)
+    values = pull(library, SPEC, policy=QUICK)
     next(values)
     values.close()  # type: ignore[attr-defined]  # what is annotated as an iterator is a generator
     hub.behave()

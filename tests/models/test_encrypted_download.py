@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
-from mistral_chat.models.http_transfer import Transfer
+from mistral_chat.models.http_transfer import HTTPTransfer
 from mistral_chat.models.operations import pull
-from mistral_chat.models.partial import Part, Remote
-from mistral_chat.models.retry import Patience, Stopped
+from mistral_chat.models.partial import PartialFile, RemoteFile
+from mistral_chat.models.retry import DownloadPaused, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ def test_pauses_of_an_encrypted_download_leave_only_what_belongs_to_the_file(
 ) -> None:
     hub.store, content = encrypted_store
     hub.add(REPOSITORY, FILE, content)
-    part = Part(library.models_dir / REPOSITORY / FILE)
+    part = PartialFile(library.models_dir / REPOSITORY / FILE)
     pauses = 0
     while True:
         stop = threading.Event()
@@ -97,7 +97,7 @@ def test_pauses_of_an_encrypted_download_leave_only_what_belongs_to_the_file(
 class LateStop(threading.Event):
     """Is set in the moment after it was looked at, when half of the file is here."""
 
-    transfer: Transfer
+    transfer: HTTPTransfer
 
     def is_set(self) -> bool:
         before = super().is_set()
@@ -109,10 +109,10 @@ class LateStop(threading.Event):
 
 def test_a_pause_between_two_looks_does_not_take_the_encryption_off(tmp_path: Path, encrypted_store: tuple[str, bytes]) -> None:
     address, content = encrypted_store
-    remote = Remote(repository=REPOSITORY, file=FILE, commit="0", url=f"{address}/{FILE}", bytes=SIZE, etag="1", sha256=None)
-    part, stop = Part(tmp_path / FILE), LateStop()
-    stop.transfer = Transfer(remote, part, stop=stop, patience=Patience(), tell=lambda *_: None)
-    with pytest.raises(Stopped):
+    remote = RemoteFile(repository=REPOSITORY, file=FILE, commit="0", url=f"{address}/{FILE}", bytes=SIZE, etag="1", sha256=None)
+    part, stop = PartialFile(tmp_path / FILE), LateStop()
+    stop.transfer = HTTPTransfer(remote, part, stop=stop, policy=RetryPolicy(), tell=lambda *_: None)
+    with pytest.raises(DownloadPaused):
         stop.transfer.run()
     assert content.startswith(part.path.read_bytes()), "bytes stand in the part that are not the file's"
     assert part.size() > SIZE // 2

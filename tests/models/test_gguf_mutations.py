@@ -15,7 +15,7 @@ import pytest
 from support.gguf_mutations import mutation
 
 from mistral_chat.errors import ModelUnusable
-from mistral_chat.models.metadata import read_facts
+from mistral_chat.models.metadata import read_metadata
 
 COUNT = 500
 LOADER = Path(__file__).parents[1] / "support" / "load_in_child.py"
@@ -23,7 +23,7 @@ LOADER = Path(__file__).parents[1] / "support" / "load_in_child.py"
 
 def problem_of(path: Path) -> str:
     try:
-        read_facts(path)
+        read_metadata(path)
     except ModelUnusable as error:
         return error.problem
     return ""

@@ -9,7 +9,7 @@ from support.small_gguf import ARRAY, FLOAT32, INT32, STRING, UINT32, Entry, Ten
 
 from mistral_chat.errors import ModelUnusable
 from mistral_chat.models.gguf import read_header
-from mistral_chat.models.metadata import read_facts
+from mistral_chat.models.metadata import read_metadata
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 def problem_of(path: Path) -> str:
     with pytest.raises(ModelUnusable) as caught:
-        read_facts(path)
+        read_metadata(path)
     assert caught.value.path == path
     return caught.value.problem
 
 
-def refused(folder: Path, content: bytes) -> str:
+def unusable(folder: Path, content: bytes) -> str:
     path = folder / "file.gguf"
     path.write_bytes(content)
     return problem_of(path)
 
 
 def test_the_demo_says_what_it_is(demo_weights: Path) -> None:
-    facts = read_facts(demo_weights)
+    facts = read_metadata(demo_weights)
     assert (facts.architecture, facts.quantization, facts.parts, facts.tokenizer) == ("llama", "Q4_1", 1, "gpt2")
     assert facts.shape.parameters == 134_515_008
     assert (facts.shape.layers, facts.shape.heads, facts.shape.kv_heads, facts.shape.head_dim) == (30, 9, 3, 64)
@@ -39,7 +39,7 @@ def test_the_demo_says_what_it_is(demo_weights: Path) -> None:
 
 
 def test_a_mistral_file_says_what_it_is(tmp_path: Path) -> None:
-    facts = read_facts(write_gguf(tmp_path / "tiny.gguf", "v3", template="mistral-v3"))
+    facts = read_metadata(write_gguf(tmp_path / "tiny.gguf", "v3", template="mistral-v3"))
     assert (facts.template, facts.quantization, facts.shape.vocabulary) == ("mistral-v3", "F16", 32768)
 
 
@@ -48,7 +48,7 @@ def test_arrays_by_layer_count_each_layer(tmp_path: Path) -> None:
     draft.set("llama.attention.head_count_kv", ARRAY, [2], items=INT32)
     path = tmp_path / "file.gguf"
     path.write_bytes(draft.encoded())
-    assert read_facts(path).kv_items == 2 * (16 + 16)
+    assert read_metadata(path).kv_items == 2 * (16 + 16)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_arrays_by_layer_count_each_layer(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_gguf_file_is_named_for_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
-    assert words in refused(tmp_path, content)
+    assert words in unusable(tmp_path, content)
 
 
 def test_a_folder_or_a_missing_file_is_no_weights(tmp_path: Path) -> None:
@@ -107,10 +107,10 @@ def test_what_llama_cpp_would_abort_on_or_what_cannot_chat_is_refused(tmp_path: 
     if entry.kind == 99:
         encoded = draft.encoded()
         place = encoded.index(b"general.file_type") + len(b"general.file_type")
-        assert words in refused(tmp_path, encoded[:place] + struct.pack("<I", 99) + encoded[place + 4 :])
+        assert words in unusable(tmp_path, encoded[:place] + struct.pack("<I", 99) + encoded[place + 4 :])
         return
     draft.set(entry.key, entry.kind, entry.value, items=entry.items)
-    assert words in refused(tmp_path, draft.encoded())
+    assert words in unusable(tmp_path, draft.encoded())
 
 
 @pytest.mark.parametrize(
@@ -130,23 +130,23 @@ def test_what_llama_cpp_would_abort_on_or_what_cannot_chat_is_refused(tmp_path: 
 def test_tensors_that_make_no_sense_are_refused(tmp_path: Path, place: int, tensor: Tensor, words: str) -> None:
     draft = small_model()
     draft.tensors[place] = tensor
-    assert words in refused(tmp_path, draft.encoded())
+    assert words in unusable(tmp_path, draft.encoded())
 
 
 def test_a_cut_file_says_how_much_is_missing(tmp_path: Path) -> None:
     whole = small_model().encoded()
     path = tmp_path / "file.gguf"
     path.write_bytes(whole)
-    read_facts(path)
-    assert f"it has {len(whole) - 1:,} bytes" in refused(tmp_path, whole[:-1])
+    read_metadata(path)
+    assert f"it has {len(whole) - 1:,} bytes" in unusable(tmp_path, whole[:-1])
     for length in range(4, len(whole) - 1, 997):
-        assert refused(tmp_path, whole[:length])
+        assert unusable(tmp_path, whole[:length])
 
 
 def test_a_model_without_weights_is_a_vocabulary(tmp_path: Path) -> None:
     draft = small_model()
     draft.tensors = []
-    assert "vocabulary only" in refused(tmp_path, draft.encoded())
+    assert "vocabulary only" in unusable(tmp_path, draft.encoded())
 
 
 def test_a_split_model_counts_as_one_and_misses_a_part(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_split_model_counts_as_one_and_misses_a_part(tmp_path: Path) -> None:
     paths[0].write_bytes(first.encoded())
     assert "its part model-Q4_0-00002-of-00002.gguf is missing" in problem_of(paths[0])
     paths[1].write_bytes(second.encoded())
-    facts = read_facts(paths[0])
+    facts = read_metadata(paths[0])
     assert (facts.parts, facts.bytes) == (2, sum(path.stat().st_size for path in paths))
 
 
@@ -169,8 +169,8 @@ def test_the_quantization_comes_from_the_file_its_name_or_its_weights(tmp_path: 
     plain, named = tmp_path / "model.gguf", tmp_path / "model-IQ3_M.gguf"
     for path in (plain, named):
         path.write_bytes(draft.encoded())
-    assert read_facts(plain).quantization == "F32"
-    assert read_facts(named).quantization == "IQ3_M"
+    assert read_metadata(plain).quantization == "F32"
+    assert read_metadata(named).quantization == "IQ3_M"
 
 
 def test_long_values_are_read_across_the_readers_window(tmp_path: Path) -> None:
@@ -184,4 +184,4 @@ def test_long_values_are_read_across_the_readers_window(tmp_path: Path) -> None:
     assert len(header.text("general.description")) == 1_500_000
     assert (header.lengths["general.numbers"], header.lengths["general.texts"]) == (400_000, 6)
     draft.set("general.description", STRING, "x" * (5 << 20))
-    assert "general.description has 5,242,880 bytes" in refused(tmp_path, draft.encoded())
+    assert "general.description has 5,242,880 bytes" in unusable(tmp_path, draft.encoded())

@@ -12,7 +12,7 @@ from mistral_chat.errors import DownloadFailed, ModelNotFound
 from mistral_chat.models.catalog import Catalog
 from mistral_chat.models.library import Library
 from mistral_chat.models.operations import pull
-from mistral_chat.models.partial import Part
+from mistral_chat.models.partial import PartialFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ def test_a_revision_that_changes_between_two_runs_starts_over(library: Library, 
     hub.misbehave(Fault(cut_after=1_000_000, times=1))
     hub.misbehave(Fault(status=500))
     failure(library)
-    assert Part(target(library)).size() == 1_000_000
+    assert PartialFile(target(library)).size() == 1_000_000
     hub.behave()
     fresh = gguf_bytes(SIZE + 1000, seed=1)
     hub.add(REPOSITORY, FILE, fresh)
@@ -49,7 +49,7 @@ def test_a_revision_that_changes_in_mid_download_is_noticed(library: Library, hu
     """The commit that was asked for is gone and the mirror serves another file under its name."""
     hub.misbehave(Fault(cut_after=1_000_000, rate=1_500_000, times=1))
     fresh = gguf_bytes(SIZE, seed=2)
-    values = iter(pull(library, SPEC, patience=QUICK))
+    values = iter(pull(library, SPEC, policy=QUICK))
     while not hub.requests("GET", "hub"):
         next(values)
     known = hub.repositories[REPOSITORY]
@@ -109,7 +109,7 @@ def test_the_catalogs_hash_wins_over_the_hubs(hub: HubServer, models_dir: Path, 
     library = Library(
         models_dir=models_dir,
         folders=(),
-        catalog=Catalog.shipped(sources),
+        catalog=Catalog.load_bundled(sources),
         environ={"HF_ENDPOINT": hub.endpoint},
         home=own_folders,
     )

@@ -14,7 +14,7 @@ from support.weights_on_disk import CONTENT, DIGEST, library_of, put
 from mistral_chat.config import CatalogSource
 from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable
 from mistral_chat.models.library import Library
-from mistral_chat.models.operations import pull, remove, take_in, verify
+from mistral_chat.models.operations import import_file, pull, remove, verify
 
 
 def test_verifying_remembers_and_notices_rot(library: Library, hub: HubServer) -> None:
@@ -59,7 +59,7 @@ def test_removing_says_what_it_frees_and_leaves_nothing(library: Library, hub: H
 
 
 def test_an_imported_file_is_called_as_the_list_calls_it(library: Library, tmp_path: Path) -> None:
-    taken = take_in(library, put(tmp_path / "given" / "mine.gguf"), "link")
+    taken = import_file(library, put(tmp_path / "given" / "mine.gguf"), "link")
     assert taken.name == "mine.gguf"
     assert [weights.name for weights in library.list() if weights.source == "ours"] == ["mine.gguf"]
     assert remove(library, taken.name) == 0
@@ -69,12 +69,12 @@ def test_an_imported_file_is_called_as_the_list_calls_it(library: Library, tmp_p
 def test_importing_brings_a_file_into_our_folder(tmp_path: Path, own_folders: Path, models_dir: Path, way: str) -> None:
     path = put(tmp_path / "mine-Q4_0.gguf")
     library = library_of(own_folders, models_dir)
-    weights = take_in(library, path, way)  # type: ignore[arg-type]  # the parameter's values are the literals
+    weights = import_file(library, path, way)  # type: ignore[arg-type]  # the parameter's values are the literals
     assert (weights.source, weights.path) == ("ours", models_dir / "mine-Q4_0.gguf")
     assert path.exists() == (way != "move")
     assert weights.path.read_bytes() == CONTENT
     with pytest.raises(ModelError, match="is there already"):
-        take_in(library, put(tmp_path / "again" / "mine-Q4_0.gguf"), "copy")
+        import_file(library, put(tmp_path / "again" / "mine-Q4_0.gguf"), "copy")
     assert remove(library, "mine-Q4_0") == (0 if way == "link" else len(CONTENT))
 
 
@@ -83,7 +83,7 @@ def test_importing_a_file_that_the_catalog_knows_gives_it_the_catalogs_name(
 ) -> None:
     sources = {"known": CatalogSource(repository="acme/known", file="known.gguf", bytes=len(CONTENT), sha256=DIGEST)}
     library = library_of(own_folders, models_dir, sources=sources)
-    weights = take_in(library, put(tmp_path / "x.gguf"), "copy")
+    weights = import_file(library, put(tmp_path / "x.gguf"), "copy")
     assert (weights.name, weights.verified, weights.path) == ("known", True, models_dir / "acme" / "known" / "known.gguf")
 
 
@@ -92,16 +92,16 @@ def test_what_cannot_be_imported_is_refused_and_leaves_nothing(
 ) -> None:
     library = library_of(own_folders, models_dir)
     with pytest.raises(ModelUnusable):
-        take_in(library, put(tmp_path / "cut.gguf", CONTENT[:-1]), "move")
+        import_file(library, put(tmp_path / "cut.gguf", CONTENT[:-1]), "move")
     full = shutil._ntuple_diskusage(10, 10, 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with pytest.raises(ModelError, match=r"0\.0 GB free"):
-        take_in(library, put(tmp_path / "whole.gguf"), "copy")
+        import_file(library, put(tmp_path / "whole.gguf"), "copy")
 
     def refuse(_self: Path, _target: Path) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     with pytest.raises(ModelError, match="--move or --copy"):
-        take_in(library, tmp_path / "whole.gguf", "link")
+        import_file(library, tmp_path / "whole.gguf", "link")
     assert not list(models_dir.rglob("*.gguf"))

@@ -26,9 +26,9 @@ def test_files_that_cannot_be_used_are_listed_with_the_reason(own_folders: Path,
     adapter.set("general.type", STRING, "adapter")
     put(models_dir / "acme" / "lora" / "lora.gguf", adapter.encoded())
     library = library_of(own_folders, models_dir)
-    usable, refused = library.survey()
+    usable, unusable = library.scan()
     assert [weights.source for weights in usable] in ([], ["demo"])
-    assert {(each.path.name, "cut" in each.reason, "LoRA" in each.reason) for each in refused} == {
+    assert {(each.path.name, "cut" in each.reason, "LoRA" in each.reason) for each in unusable} == {
         ("cut.gguf", True, False),
         ("lora.gguf", False, True),
     }
@@ -120,7 +120,7 @@ def test_a_damaged_record_counts_as_empty(own_folders: Path, models_dir: Path) -
 
 def test_settings_may_not_lead_a_download_out_of_its_folder() -> None:
     with pytest.raises(ConfigError, match="evil"):
-        Catalog.shipped({"evil": CatalogSource(repository="acme/x", file="../../x.gguf")})
+        Catalog.load_bundled({"evil": CatalogSource(repository="acme/x", file="../../x.gguf")})
 
 
 def test_listing_and_finding_load_nothing_of_the_hub(models_dir: Path, own_folders: Path) -> None:
@@ -129,7 +129,7 @@ def test_listing_and_finding_load_nothing_of_the_hub(models_dir: Path, own_folde
         "import sys; from pathlib import Path; from mistral_chat.models.catalog import Catalog; "
         "from mistral_chat.models.library import Library; import mistral_chat.models.operations; "
         "models, home = map(Path, sys.argv[1:3]); "
-        "library = Library(models_dir=models, folders=(), catalog=Catalog.shipped(), environ={}, home=home); "
+        "library = Library(models_dir=models, folders=(), catalog=Catalog.load_bundled(), environ={}, home=home); "
         "library.list(); library.find(sys.argv[3]); "
         "print([name for name in ('huggingface_hub', 'httpx2', 'llama_cpp', 'numpy') if name in sys.modules])"
     )

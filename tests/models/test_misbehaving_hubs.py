@@ -14,8 +14,8 @@ from support.hub_server import Fault, HubServer
 
 from mistral_chat.errors import DownloadFailed
 from mistral_chat.models.library import Library
-from mistral_chat.models.partial import Part
-from mistral_chat.models.retry import Patience
+from mistral_chat.models.partial import PartialFile
+from mistral_chat.models.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def test_twenty_cuts_at_random_places_lose_nothing(library: Library, hub: HubSer
     draw = random.Random(5)
     for _ in range(20):
         hub.misbehave(Fault(cut_after=draw.randrange(1, SIZE // 12), times=1))
-    fetch(library, patience=Patience(first_wait=0.0, attempts=30))
+    fetch(library, policy=RetryPolicy(first_wait=0.0, budget=30))
     assert target(library).read_bytes() == content
     assert hub.bytes_sent() <= SIZE * 1.01
     assert ranges(hub) == sorted(ranges(hub))
@@ -33,7 +33,7 @@ def test_twenty_cuts_at_random_places_lose_nothing(library: Library, hub: HubSer
 
 def test_a_stalled_connection_is_left_and_taken_up_again(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(stall_after=1_000_000, times=1))
-    values = fetch(library, patience=Patience(stall=0.6, first_wait=0.5))
+    values = fetch(library, policy=RetryPolicy(stall=0.6, first_wait=0.5))
     assert target(library).read_bytes() == content
     assert ranges(hub) == [0, 1_000_000]
     assert any(value.stage == "retrying" and "stopped answering" in value.note for value in values)
@@ -71,7 +71,7 @@ def test_faults_without_end_end_in_a_sentence(library: Library, hub: HubServer, 
 def test_a_server_that_ignores_ranges_and_cuts_does_not_go_on_for_ever(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(ignore_range=True, cut_after=200_000))
     assert isinstance(failure(library), DownloadFailed)
-    assert len(ranges(hub)) <= 2 * QUICK.attempts
+    assert len(ranges(hub)) <= 2 * QUICK.budget
 
 
 def test_a_server_that_ignores_ranges_is_read_from_the_start(library: Library, hub: HubServer, content: bytes) -> None:
@@ -86,7 +86,7 @@ def test_spoiled_bytes_never_get_the_files_name(library: Library, hub: HubServer
     error = failure(library)
     assert "SHA-256" in str(error)
     assert not target(library).exists()
-    assert Part(target(library)).size() == 0
+    assert PartialFile(target(library)).size() == 0
     hub.behave()
     fetch(library)
     assert target(library).read_bytes() == content
@@ -112,7 +112,7 @@ def test_a_log_in_page_in_between_leaves_what_had_arrived(library: Library, hub:
     hub.misbehave(Fault(cut_after=1_000_000, times=1))
     hub.misbehave(Fault(web_page=True, times=1))
     failure(library)
-    assert Part(target(library)).size() == 1_000_000
+    assert PartialFile(target(library)).size() == 1_000_000
     hub.behave()
     fetch(library)
     assert ranges(hub) == [1_000_000]

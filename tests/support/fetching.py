@@ -11,7 +11,7 @@ from support.tiny_files import FILE, REPOSITORY, SPEC
 from mistral_chat.errors import ModelError
 from mistral_chat.models.library import Library
 from mistral_chat.models.operations import pull
-from mistral_chat.models.retry import Patience
+from mistral_chat.models.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 SIZE = 3_000_000
 """Bytes of the file."""
 
-QUICK = Patience(stall=1.5, connect=2.0, first_wait=0.01, longest_wait=0.05, attempts=4, progress=50_000)
+QUICK = RetryPolicy(stall=1.5, connect=2.0, first_wait=0.01, longest_wait=0.05, budget=4, progress=50_000)
 """Gives up in seconds."""
 
 
-def fetch(library: Library, spec: str = SPEC, patience: Patience = QUICK) -> list[Progress]:
+def fetch(library: Library, spec: str = SPEC, policy: RetryPolicy = QUICK) -> list[Progress]:
     """Everything that the download tells until it is done."""
-    return list(pull(library, spec, patience=patience))
+    return list(pull(library, spec, policy=policy))
 
 
-def failure(library: Library, spec: str = SPEC, patience: Patience = QUICK) -> ModelError:
+def failure(library: Library, spec: str = SPEC, policy: RetryPolicy = QUICK) -> ModelError:
     """The error in which the download ends."""
     with pytest.raises(ModelError) as caught:
-        fetch(library, spec, patience)
+        fetch(library, spec, policy)
     return caught.value
 
 

@@ -15,7 +15,7 @@ from mistral_chat.errors import MistralChatError
 from mistral_chat.models.catalog import Catalog
 from mistral_chat.models.library import Library
 from mistral_chat.models.operations import pull
-from mistral_chat.models.retry import Patience
+from mistral_chat.models.retry import RetryPolicy
 
 
 def main() -> int:
@@ -23,9 +23,9 @@ def main() -> int:
     if largest := os.environ.get("MISTRAL_CHAT_TEST_LARGEST_FILE"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), resource.RLIM_INFINITY))
     folder, spec = Path(sys.argv[1]), sys.argv[2]
-    library = Library(models_dir=folder, folders=(), catalog=Catalog.shipped(), environ=os.environ, home=Path.home())
+    library = Library(models_dir=folder, folders=(), catalog=Catalog.load_bundled(), environ=os.environ, home=Path.home())
     try:
-        for progress in pull(library, spec, patience=Patience(stall=2.0, first_wait=0.05, longest_wait=0.2)):
+        for progress in pull(library, spec, policy=RetryPolicy(stall=2.0, first_wait=0.05, longest_wait=0.2)):
             print(progress.stage, progress.bytes, flush=True)  # noqa: T201 (the script's answer)
     except MistralChatError as error:
         print(f"error {type(error).__name__}: {error}", flush=True)  # noqa: T201 (the script's answer)

@@ -12,7 +12,7 @@ from support.screens import until, until_drawn
 from support.tiny_files import FILE, REPOSITORY, gguf_bytes
 
 from mistral_chat.cli.shelf import ProgramShelf
-from mistral_chat.models.memory_fit import Memory
+from mistral_chat.models.memory_fit import AvailableMemory
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.screens.weights import WeightsScreen
@@ -45,7 +45,7 @@ class FirstRun:
 
     folder: Path
     hub: HubServer
-    memory: Memory = field(default_factory=lambda: Memory(ram=9 * GB))
+    memory: AvailableMemory = field(default_factory=lambda: AvailableMemory(ram=9 * GB))
     shelf: Shelf | None = None
     """In place of the real one."""
     model: str = "tiny"

@@ -35,7 +35,7 @@ def library_of(
     return Library(
         models_dir=models_dir,
         folders=folders,
-        catalog=Catalog.shipped(sources),
+        catalog=Catalog.load_bundled(sources),
         environ={**os.environ, **names},
         home=home,
         formats={"named": "mistral-v7", "by-hash": "automatic"},

@@ -9,7 +9,7 @@ from support.screens import rows, run, until, until_drawn
 from support.shelves import GB, FirstRun, chatting, point_at
 from support.tiny_files import gguf_bytes
 
-from mistral_chat.models.memory_fit import Memory
+from mistral_chat.models.memory_fit import AvailableMemory
 from mistral_chat.ui.screens.weights import WeightsScreen
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ async def test_a_model_that_nobody_knows_is_said_above_the_list(tmp_path: Path, 
 
 
 async def test_what_does_not_fit_is_offered_with_a_warning(tmp_path: Path, hub: HubServer) -> None:
-    first = FirstRun(tmp_path, hub, memory=Memory(ram=2 * GB), model="mistral-7b-instruct-v0.3")
+    first = FirstRun(tmp_path, hub, memory=AvailableMemory(ram=2 * GB), model="mistral-7b-instruct-v0.3")
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
         large = "mistral-7b-instruct-v0.3"

@@ -13,14 +13,14 @@ from mistral_chat.engine.encoding.format import PromptFormat
 from mistral_chat.engine.llama import backend
 from mistral_chat.engine.llama.context import Cache
 from mistral_chat.engine.llama.devices import list_devices
-from mistral_chat.engine.llama.model import Model, parse_adapters, read_shape
+from mistral_chat.engine.llama.model import Model, parse_adapters, read_dimensions
 from mistral_chat.engine.llama.vocabulary import open_vocabulary
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder, identify
 from mistral_chat.engine.window import Window
 from mistral_chat.errors import NotEnoughMemory, UsageError
 from mistral_chat.generation import LoadedModel
-from mistral_chat.memory_estimate import Shape
+from mistral_chat.memory_estimate import ModelDimensions
 
 _SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
@@ -32,7 +32,7 @@ def open_engine(
     settings: EngineSettings,
     context: ContextSettings,
     prompt_format: str | None = None,
-    shape: Shape | None = None,
+    shape: ModelDimensions | None = None,
     snapshots: SnapshotFolder | None = None,
     on_progress: Callable[[float], bool] | None = None,
     before_loading: Callable[[], None] | None = None,
@@ -59,7 +59,7 @@ def open_engine(
         UsageError: the window is larger than what the model was trained to see, or an adapter is misspelt.
     """
     adapters = parse_adapters(settings.lora)
-    plan = _plan(path, name, settings, context, shape or _read_shape(path))
+    plan = _plan(path, name, settings, context, shape or _read_dimensions(path))
     if before_loading is not None:
         before_loading()
     model, chosen, cache = _load(path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress)
@@ -112,12 +112,12 @@ def _facts(model: Model, name: str, prompt_format: str, device: str, window: int
     )
 
 
-def _read_shape(path: Path) -> Shape:
+def _read_dimensions(path: Path) -> ModelDimensions:
     with open_vocabulary(path) as vocabulary:
-        return read_shape(vocabulary)
+        return read_dimensions(vocabulary)
 
 
-def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSettings, shape: Shape) -> hardware.LoadPlan:
+def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSettings, shape: ModelDimensions) -> hardware.LoadPlan:
     """Look at the model's sizes and at the machine, and decide how to run the one on the other."""
     trained = shape.context
     if trained and context.size > trained:

@@ -14,7 +14,7 @@ import llama_cpp
 from mistral_chat.engine.llama import backend
 from mistral_chat.engine.llama.vocabulary import Vocabulary
 from mistral_chat.errors import EngineLoadFailed, UsageError
-from mistral_chat.memory_estimate import Shape
+from mistral_chat.memory_estimate import ModelDimensions
 
 
 class Model:
@@ -105,12 +105,12 @@ class Model:
             self.adapters, self.pointer = [], None
 
 
-def read_shape(vocabulary: Vocabulary) -> Shape:
+def read_dimensions(vocabulary: Vocabulary) -> ModelDimensions:
     """The model's sizes from its metadata; unknown ones count as Mistral 7B's."""
     data, arch = vocabulary.metadata, vocabulary.architecture
     width = _number(data.get(f"{arch}.embedding_length"), 4096)
     heads = _number(data.get(f"{arch}.attention.head_count"), 32)
-    return Shape(
+    return ModelDimensions(
         parameters=0,
         layers=_number(data.get(f"{arch}.block_count"), 32),
         heads=heads,
