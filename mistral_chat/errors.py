@@ -4,6 +4,7 @@
   + ConfigError                the configuration file cannot be used as it stands
   + UsageError                 the command was asked for something that does not exist
   + InvalidText                the text cannot be kept or encoded (a lone surrogate, say)
+  + DocumentUnreadable         a document cannot be read: damaged, hostile, too large, or of an unknown kind
   + WeightsError
     - WeightsNotFound          no such model, file or catalog entry
     - WeightsUnusable          the file is damaged, cut, hostile or not a chat model
@@ -72,6 +73,18 @@ class InvalidText(MistralChatError):
     """The text cannot be kept or encoded."""
 
     title = "The text cannot be used"
+
+
+class DocumentUnreadable(MistralChatError):
+    """A document cannot be read."""
+
+    title = "The document cannot be read"
+
+    def __init__(self, problem: str, path: Path | None = None) -> None:
+        """Say that the document at `path`, where that is known, has `problem`."""
+        self.problem = problem
+        self.path = path
+        super().__init__(f"{path or 'The document'} cannot be read: {problem}.")
 
 
 class ModelError(MistralChatError):

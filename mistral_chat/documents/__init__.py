@@ -1,0 +1,1 @@
+"""Text and passages out of files. Knows no SQL and no engine."""

@@ -1,0 +1,303 @@
+"""DOCX, ODT and EPUB as blocks: zip archives of XML, read under limits.
+
+No file is unpacked to the disk, no entity is expanded, and nothing outside the archive is looked up.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import zipfile
+from typing import IO, TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+from xml.parsers import expat
+
+from mistral_chat.documents.blocks import Outline
+from mistral_chat.documents.markup import html
+from mistral_chat.documents.text_files import decode
+from mistral_chat.errors import DocumentUnreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from mistral_chat.documents.blocks import Block
+
+LARGEST_PART: Final = 64 * 1024**2
+"""Bytes of one unpacked file in the archive."""
+LARGEST_WHOLE: Final = 128 * 1024**2
+"""Bytes of everything that is unpacked of one archive."""
+MOST_PARTS: Final = 10_000
+"""Files in one archive."""
+
+_DEEPEST: Final = 500
+
+
+class Archive:
+    """The files inside a zip archive."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Open the archive in `file`.
+
+        Raises:
+            DocumentUnreadable: it is no zip archive, or has too many files.
+        """
+        try:
+            self._zip = zipfile.ZipFile(file)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError) as error:
+            raise DocumentUnreadable("it is damaged: its zip archive cannot be opened") from error
+        if len(self._zip.infolist()) > MOST_PARTS:
+            raise DocumentUnreadable(f"its zip archive holds more than {MOST_PARTS:,} files")
+        self.names = frozenset(self._zip.namelist())
+        self._left = LARGEST_WHOLE
+
+    def read(self, name: str) -> bytes:
+        """The file `name`, unpacked.
+
+        Raises:
+            DocumentUnreadable: there is none, it is encrypted or damaged, or it is larger than the limits.
+        """
+        limit = min(LARGEST_PART, self._left)
+        try:
+            with self._zip.open(name) as part:
+                content = part.read(limit + 1)
+        except KeyError as error:
+            raise DocumentUnreadable(f"it is damaged: its part {name} is missing") from error
+        except RuntimeError as error:  # zipfile's word for an encrypted file
+            raise DocumentUnreadable("it is protected by a password") from error
+        except Exception as error:
+            raise DocumentUnreadable(f"it is damaged: its part {name} cannot be unpacked") from error
+        if len(content) > limit:
+            raise DocumentUnreadable(f"its part {name} unpacks to more than {limit // 1024**2} MB")
+        self._left -= len(content)
+        return content
+
+
+def parse_xml(
+    content: bytes,
+    *,
+    start: Callable[[str, Mapping[str, str]], None],
+    end: Callable[[str], None] = lambda _: None,
+    text: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Parse XML and report each element by its local name.
+
+    Raises:
+        DocumentUnreadable: it is not well-formed, declares entities, or nests too deeply.
+    """
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+    depth = 0
+
+    def opened(name: str, attributes: Mapping[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _DEEPEST:
+            raise DocumentUnreadable("it is damaged: its XML nests too deeply")
+        start(_local(name), {_local(key): value for key, value in attributes.items()})
+
+    def closed(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        end(_local(name))
+
+    def refuse(*_: Any) -> None:
+        raise DocumentUnreadable("its XML declares entities, which no word processor writes")
+
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = opened, closed, text
+    parser.EntityDeclHandler = refuse
+    try:
+        parser.Parse(content, True)  # noqa: FBT003 (a C function)
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        raise DocumentUnreadable("it is damaged: its XML is not well-formed") from error
+
+
+def _local(name: str) -> str:
+    return name.rpartition(" ")[2]
+
+
+class _Paragraphs:
+    """Text as it is collected into paragraphs and table rows."""
+
+    def __init__(self) -> None:
+        self.outline = Outline()
+        self.found: list[Block] = []
+        self._text: list[str] = []
+        self._row: list[str] | None = None
+
+    def add(self, text: str) -> None:
+        self._text.append(text)
+
+    def end_paragraph(self, level: int = 0) -> None:
+        """End a paragraph, or a heading of `level`."""
+        text = "".join(self._text)
+        self._text.clear()
+        if self._row is not None:
+            self._row.append(" ".join(text.split()))
+        elif level:
+            self.found.extend(self.outline.heading(level, text))
+        else:
+            self.found.extend(self.outline.block(text))
+
+    def begin_row(self) -> None:
+        self._row = []
+
+    def end_row(self) -> None:
+        cells, self._row = self._row or [], None
+        self.found.extend(self.outline.block(" | ".join(filter(None, cells))))
+
+
+class _Docx(_Paragraphs):
+    """The body of a Word document."""
+
+    def __init__(self, levels: Mapping[str, int]) -> None:
+        """Read headings by `levels`: what each style's id means."""
+        super().__init__()
+        self._levels = levels
+        self._level = 0
+        self._in_text = False
+
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        match name:
+            case "p":
+                self._level = 0
+            case "pStyle":
+                self._level = self._levels.get(attributes.get("val", ""), 0)
+            case "outlineLvl":
+                self._level = _level(attributes.get("val", ""), 1) or self._level
+            case "t":
+                self._in_text = True
+            case "tab":
+                self.add("\t")
+            case "br" | "cr":
+                self.add("\n")
+            case "tr":
+                self.begin_row()
+
+    def end(self, name: str) -> None:
+        if name == "t":
+            self._in_text = False
+        elif name == "p":
+            self.end_paragraph(self._level)
+        elif name == "tr":
+            self.end_row()
+
+    def text(self, text: str) -> None:
+        if self._in_text:
+            self.add(text)
+
+
+def docx(file: IO[bytes]) -> Iterator[Block]:
+    """A Word document as paragraphs and table rows, below its headings. Deleted text and comments are left out."""
+    archive = Archive(file)
+    body = _Docx(_docx_levels(archive))
+    parse_xml(archive.read("word/document.xml"), start=body.start, end=body.end, text=body.text)
+    for notes in ("word/footnotes.xml", "word/endnotes.xml"):
+        if notes in archive.names:
+            body.outline.leave(0)
+            parse_xml(archive.read(notes), start=body.start, end=body.end, text=body.text)
+    yield from body.found
+    yield from body.outline.rest()
+
+
+def _docx_levels(archive: Archive) -> dict[str, int]:
+    """Which level of heading each style's id means: styles have English names in every language."""
+    levels = {f"Heading{level}": level for level in range(1, 10)} | {"Title": 1}
+    style = ""
+
+    def start(name: str, attributes: Mapping[str, str]) -> None:
+        nonlocal style
+        if name == "style":
+            style = attributes.get("styleId", "")
+        elif name == "name" and style:
+            found = re.fullmatch(r"heading ([1-9])|title", attributes.get("val", "").lower())
+            if found:
+                levels[style] = int(found[1] or 1)
+
+    if "word/styles.xml" in archive.names:
+        parse_xml(archive.read("word/styles.xml"), start=start)
+    return levels
+
+
+class _Odt(_Paragraphs):
+    """The body of an OpenDocument text."""
+
+    _SKIPPED: Final = frozenset({"annotation", "tracked-changes", "scripts", "font-face-decls", "automatic-styles"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._level = 0
+        self._inside = 0
+        self._skipping = 0
+
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        if name in self._SKIPPED:
+            self._skipping += 1
+        elif name == "h":
+            self._level, self._inside = _level(attributes.get("outline-level", "1"), 0) or 1, self._inside + 1
+        elif name == "p":
+            self._inside += 1
+        elif name == "s":
+            self.add(" " * min(_level(attributes.get("c", "1"), 0) or 1, 80))
+        elif name == "tab":
+            self.add("\t")
+        elif name == "line-break":
+            self.add("\n")
+        elif name == "table-row":
+            self.begin_row()
+
+    def end(self, name: str) -> None:
+        if name in self._SKIPPED:
+            self._skipping -= 1
+        elif name in ("h", "p") and not self._skipping:
+            self._inside -= 1
+            self.end_paragraph(self._level)
+            self._level = 0
+        elif name == "table-row":
+            self.end_row()
+
+    def text(self, text: str) -> None:
+        if self._inside and not self._skipping:
+            self.add(text)
+
+
+def _level(text: str, offset: int) -> int:
+    """A small number plus `offset`; 0 for anything else."""
+    return int(text) + offset if re.fullmatch(r"\d{1,2}", text, re.ASCII) else 0
+
+
+def odt(file: IO[bytes]) -> Iterator[Block]:
+    """An OpenDocument text as paragraphs and table rows, below its headings. Comments and deleted text are left out."""
+    body = _Odt()
+    parse_xml(Archive(file).read("content.xml"), start=body.start, end=body.end, text=body.text)
+    yield from body.found
+    yield from body.outline.rest()
+
+
+def epub(file: IO[bytes]) -> Iterator[Block]:
+    """An EPUB's chapters in reading order, as HTML."""
+    archive = Archive(file)
+    package: list[str] = []
+
+    def container(name: str, attributes: Mapping[str, str]) -> None:
+        if name == "rootfile":
+            package.append(attributes.get("full-path", ""))
+
+    parse_xml(archive.read("META-INF/container.xml"), start=container)
+    if not package:
+        raise DocumentUnreadable("it is damaged: it does not name its contents")
+    manifest: dict[str, str] = {}
+    spine: list[str] = []
+
+    def contents(name: str, attributes: Mapping[str, str]) -> None:
+        if name == "item" and "html" in attributes.get("media-type", ""):
+            manifest[attributes.get("id", "")] = attributes.get("href", "")
+        elif name == "itemref":
+            spine.append(attributes.get("idref", ""))
+
+    parse_xml(archive.read(package[0]), start=contents)
+    outline = Outline()
+    for item in dict.fromkeys(spine):
+        if item in manifest:
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(package[0]), unquote(manifest[item])))
+            outline.leave(0)
+            yield from html(decode(archive.read(path)), outline)

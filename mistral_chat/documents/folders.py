@@ -1,0 +1,110 @@
+"""The files of a folder that can be read as documents."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pathspec import GitIgnoreSpec
+
+from mistral_chat.documents.kinds import kind_of
+from mistral_chat.documents.text_files import PROBED, looks_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGEST_IN_FOLDER: Final = 8 * 1024**2
+"""Bytes of a text file that is taken along with its folder; larger ones are data, and have to be named."""
+_LARGEST_RULES: Final = 1 << 20
+_TEXT_KINDS: Final = frozenset({"text", "code", "python", "markdown", "html"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """A folder's ``.gitignore``."""
+
+    folder: Path
+    spec: GitIgnoreSpec
+
+    def verdict(self, path: Path, *, folder: bool) -> bool | None:
+        """Whether `path` is ignored; None when no rule is about it."""
+        return self.spec.check_file(path.relative_to(self.folder).as_posix() + ("/" if folder else "")).include
+
+
+def documents_in(path: Path) -> Iterator[Path]:
+    """`path` itself when it is a file; else the documents in it and below, in the order of their names.
+
+    Left out are hidden files and folders, links, what a ``.gitignore`` in the folder or above it in the same repository leaves
+    out, and files of unknown kinds. A file that was named is never left out.
+    """
+    if not path.is_dir():
+        yield path
+        return
+    yield from _below(path.absolute(), _rules_above(path.absolute()))
+
+
+def _rules_above(folder: Path) -> list[_Rules]:
+    """The rules between the root of the repository and `folder`; none outside a repository."""
+    chain = [folder, *folder.parents]
+    root = next((index for index, each in enumerate(chain) if (each / ".git").exists()), 0)
+    return [rules for each in reversed(chain[1 : root + 1]) if (rules := _rules_in(each))]
+
+
+def _rules_in(folder: Path) -> _Rules | None:
+    try:
+        with (folder / ".gitignore").open("rb") as file:
+            lines = file.read(_LARGEST_RULES).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    try:
+        return _Rules(folder, GitIgnoreSpec.from_lines(lines))
+    except ValueError:  # one of the patterns is none; git ignores such a line, too
+        return _Rules(folder, GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line)))
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True
+
+
+def _below(folder: Path, above: list[_Rules]) -> Iterator[Path]:
+    own = _rules_in(folder)
+    rules = [*above, own] if own else above
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.name.startswith(".") or entry.is_symlink() or _ignored(path, rules, folder=entry.is_dir()):
+            continue
+        if entry.is_dir():
+            yield from _below(path, rules)
+        elif entry.is_file() and _wanted(path, entry.stat().st_size):
+            yield path
+
+
+def _ignored(path: Path, rules: list[_Rules], *, folder: bool) -> bool:
+    """Whether the innermost rules that are about `path` leave it out."""
+    verdicts = (each.verdict(path, folder=folder) for each in reversed(rules))
+    return next((verdict for verdict in verdicts if verdict is not None), False)
+
+
+def _wanted(path: Path, size: int) -> bool:
+    kind = kind_of(path)
+    if kind is None or size == 0 or (kind in _TEXT_KINDS and size > LARGEST_IN_FOLDER):
+        return False
+    if path.suffix:
+        return True
+    try:
+        with path.open(
+            "rb"
+        ) as file:  # without a suffix, such as LICENSE or Makefile, only the content tells a text from a program
+            return not looks_binary(file.read(PROBED))
+    except OSError:
+        return False

@@ -1,0 +1,38 @@
+"""Which files can be read as documents, and how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LARGEST_TEXT: Final = 32 * 1024**2
+"""Bytes of a text file."""
+LARGEST_FILE: Final = 512 * 1024**2
+"""Bytes of any file; books with many pictures are large."""
+
+_SUFFIXES: Final = {
+    "pdf": ".pdf",
+    "docx": ".docx",
+    "odt": ".odt",
+    "epub": ".epub",
+    "html": ".html .htm .xhtml",
+    "markdown": ".md .markdown .mdx",
+    "python": ".py .pyi",
+    "code": (
+        ".c .h .cc .cpp .cxx .hpp .hh .cs .java .kt .kts .scala .go .rs .js .mjs .cjs .jsx .ts .tsx .vue .svelte .swift .m .mm "
+        ".rb .php .pl .pm .lua .r .jl .hs .ml .mli .ex .exs .erl .clj .lisp .el .sh .bash .zsh .fish .ps1 .bat .sql .css .scss "
+        ".less .dart .zig .nim .v .proto .thrift .cmake .gradle .groovy .tf .nix .vim"
+    ),
+    "text": (
+        ".txt .text .rst .adoc .org .tex .bib .log .csv .tsv .json .jsonl .yaml .yml .toml .ini .cfg .conf .xml .srt .vtt .po "
+        ".eml .ics .vcf .properties .env .diff .patch"
+    ),
+}
+_KINDS: Final = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()} | {"": "text"}
+
+
+def kind_of(path: Path) -> str | None:
+    """How the file at `path` is read, by its suffix, files without one as text; None for a suffix that is not known."""
+    return _KINDS.get(path.suffix.lower())

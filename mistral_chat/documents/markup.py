@@ -1,0 +1,113 @@
+"""HTML as blocks."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.documents.blocks import Outline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mistral_chat.documents.blocks import Block
+
+_SKIPPED: Final = frozenset({"script", "style", "template", "noscript", "svg", "math", "iframe", "object", "select", "nav"})
+_BLOCK_TAGS: Final = (
+    "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer form "
+    "header hr html legend main menu ol p section summary table tbody tfoot thead ul"
+)
+_BREAKS: Final = frozenset(_BLOCK_TAGS.split())
+_LINES: Final = frozenset({"br", "li", "tr"})
+_HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
+_CELLS: Final = frozenset({"td", "th"})
+
+
+class HtmlBlocks(HTMLParser):
+    """Collects the blocks of one page of HTML, however broken it is."""
+
+    def __init__(self, outline: Outline) -> None:
+        """Read below the headings of `outline`."""
+        super().__init__(convert_charrefs=True)
+        self.title = ""
+        self.found: list[Block] = []
+        self._outline = outline
+        self._text: list[str] = []
+        self._skipping: list[str] = []
+        self._heading = 0
+        self._preformatted = 0
+        self._in_title = False
+
+    def handle_starttag(self, tag: str, _attributes: list[tuple[str, str | None]]) -> None:
+        """Begin a block, a line, a cell or something that is skipped."""
+        if tag in _SKIPPED:
+            self._skipping.append(tag)
+        elif tag == "title":
+            self._in_title = True
+        elif tag in _HEADINGS:
+            self._end_block()
+            self._heading = _HEADINGS[tag]
+        elif tag == "pre":
+            self._end_block()
+            self._preformatted += 1
+        elif tag in _BREAKS:
+            self._end_block()
+        elif tag in _LINES:
+            self._text.append("\n- " if tag == "li" else "\n")
+        elif tag in _CELLS:
+            self._text.append(" | ")
+
+    def handle_endtag(self, tag: str) -> None:
+        """End what `handle_starttag` began."""
+        if self._skipping:
+            if tag == self._skipping[-1]:
+                self._skipping.pop()
+        elif tag == "title":
+            self._in_title = False
+        elif tag == "pre":
+            self._end_block()
+            self._preformatted = max(0, self._preformatted - 1)
+        elif tag in _HEADINGS or tag in _BREAKS:
+            self._end_block()
+
+    def handle_data(self, data: str) -> None:
+        """Take text that can be seen."""
+        if self._in_title:
+            self.title += data
+        elif not self._skipping:
+            self._text.append(data if self._preformatted else _folded(data))
+
+    def close(self) -> None:
+        """Take what is left."""
+        super().close()
+        self._skipping.clear()
+        self._end_block()
+        self.found.extend(self._outline.rest())
+
+    def _end_block(self) -> None:
+        text = "".join(self._text)
+        self._text.clear()
+        level, self._heading = self._heading, 0
+        if level:
+            self.found.extend(self._outline.heading(level, text))
+        elif self._preformatted:
+            self.found.extend(self._outline.block(text, code=True))
+        else:
+            lines = (" ".join(line.split()).removeprefix("| ") for line in text.split("\n"))
+            self.found.extend(self._outline.block("\n".join(line for line in lines if line not in ("", "-"))))
+
+
+def _folded(text: str) -> str:
+    """`text` with runs of white space as one space, those at its ends kept."""
+    inner = " ".join(text.split())
+    if not inner:
+        return " "
+    return f"{' ' if text[0].isspace() else ''}{inner}{' ' if text[-1].isspace() else ''}"
+
+
+def html(text: str, outline: Outline | None = None) -> Iterator[Block]:
+    """A page of HTML as paragraphs, lists, table rows and preformatted text, below its headings."""
+    page = HtmlBlocks(outline or Outline())
+    page.feed(text)
+    page.close()
+    yield from page.found

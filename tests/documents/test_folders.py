@@ -1,0 +1,63 @@
+"""Which files a folder gives: the documents in it, and nothing that its owner keeps out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mistral_chat.documents.folders import documents_in
+
+
+def tree(root: Path, **files: str) -> None:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.relative_to(folder.absolute()).as_posix() for path in documents_in(folder)]
+
+
+def test_a_folder_gives_its_documents_in_order(tmp_path: Path) -> None:
+    tree(
+        tmp_path,
+        **{"b.md": "x", "a.txt": "x", "sub/c.py": "x", "LICENSE": "x", "d.png": "x", "empty.txt": "", ".hidden/e.md": "x"},
+    )
+    (tmp_path / "program").write_bytes(b"\x7fELF\0\0\0")
+    assert names(tmp_path) == ["LICENSE", "a.txt", "b.md", "sub/c.py"]
+
+
+def test_a_gitignore_is_obeyed_in_every_folder(tmp_path: Path) -> None:
+    tree(
+        tmp_path,
+        **{
+            ".gitignore": "build/\n*.log\n!keep.log\n/top.txt\n",
+            "build/a.txt": "x",
+            "a.log": "x",
+            "keep.log": "x",
+            "top.txt": "x",
+            "sub/top.txt": "x",
+            "sub/.gitignore": "secret*\n!*.log\n",
+            "sub/secret.md": "x",
+            "sub/b.log": "x",
+        },
+    )
+    assert names(tmp_path) == ["keep.log", "sub/b.log", "sub/top.txt"]
+
+
+def test_the_rules_above_the_folder_hold_inside_a_repository(tmp_path: Path) -> None:
+    tree(tmp_path, **{".git/HEAD": "x", ".gitignore": "*.key\n", "docs/a.md": "x", "docs/b.key": "x", "docs/c.txt": "x"})
+    assert names(tmp_path / "docs") == ["a.md", "c.txt"]
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    tree(tmp_path, **{"in/a.md": "x", "out/b.md": "x"})
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "out")
+    (tmp_path / "in" / "round").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "file.md").symlink_to(tmp_path / "out" / "b.md")
+    assert names(tmp_path / "in") == ["a.md"]
+
+
+def test_a_file_that_was_named_is_taken_whatever_it_is(tmp_path: Path) -> None:
+    tree(tmp_path, **{".gitignore": "*\n", "a.unknown": "x"})
+    assert list(documents_in(tmp_path / "a.unknown")) == [tmp_path / "a.unknown"]
