@@ -8,29 +8,24 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from mistral_chat.conversation import FinishReason, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How the next token is drawn."""
+    """How the next token is sampled."""
 
-    temperature: float = 0.7
-    """0 always takes the likeliest token."""
-    top_p: float = 0.95
-    """Draw from the likeliest tokens whose probabilities add up to this."""
-    top_k: int = 40
-    """Draw from this many of the likeliest tokens; 0 means all."""
-    min_p: float = 0.05
-    """Leave out tokens less likely than this share of the likeliest one's probability."""
-    repeat_penalty: float = 1.0
-    """Above 1, tokens of the last 64 become less likely; 1.0 is off."""
-    seed: int | None = None
-    """The same seed gives the same reply on the same machine; None draws a new one each time."""
-    max_tokens: int | None = None
-    """The longest reply, in tokens; None lets the model finish."""
+    temperature: Annotated[float, "Sampling temperature; 0 is greedy."] = 0.7
+    top_p: Annotated[float, "Nucleus sampling: choose among the most likely tokens whose probabilities add up to this."] = 0.95
+    top_k: Annotated[int, "Choose among this many of the most likely tokens; 0 is no limit."] = 40
+    min_p: Annotated[float, "Exclude tokens less likely than this share of the most likely one."] = 0.05
+    repeat_penalty: Annotated[float, "Above 1, tokens among the last 64 become less likely; 1.0 is off."] = 1.0
+    seed: Annotated[
+        int | None, "The same seed gives the same reply on the same machine; empty: a random seed for each reply."
+    ] = None
+    max_tokens: Annotated[int | None, "Maximum reply length in tokens; empty: no limit."] = None
 
     def __post_init__(self) -> None:
         """Check the ranges.

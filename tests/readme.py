@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_chat.cli.main import COMMANDS
-from mistral_chat.config.docs import Entry, entries
+from mistral_chat.config.docs import SettingDoc, setting_docs
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.keymap import known_bindings
 from mistral_chat.ui.screens.chat import ChatScreen
@@ -45,7 +45,7 @@ def commands() -> str:
 
 def settings() -> str:
     """What can be set."""
-    return _table(("key", "value", "default", "meaning"), [_setting(entry) for entry in entries()])
+    return _table(("key", "value", "default", "meaning"), [_setting(entry) for entry in setting_docs()])
 
 
 def filled(text: str) -> str:
@@ -57,12 +57,12 @@ def filled(text: str) -> str:
     return text
 
 
-def _setting(entry: Entry) -> tuple[str, ...]:
+def _setting(entry: SettingDoc) -> tuple[str, ...]:
     default = f"`{entry.default}`" if entry.default else "empty"
     return (f"`{entry.key}`", entry.kind, "required" if _required(entry) else default, entry.meaning)
 
 
-def _required(entry: Entry) -> bool:
+def _required(entry: SettingDoc) -> bool:
     return not entry.default and "empty" not in entry.kind
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mistral_chat.cli.wiring import CommandLineOverride
+from mistral_chat.config.configuration import CommandLineOverride
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

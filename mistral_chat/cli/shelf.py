@@ -105,10 +105,9 @@ class ProgramShelf:
 
     def keep(self, spec: str, *, first: bool) -> str:
         """Write `spec` into the settings' file, unless a person named another model for this run; else say what to write."""
-        from mistral_chat.config.writer import write_setting
         from mistral_chat.errors import ConfigError
 
-        file, configuration = self._program.paths.config_file, self._program.configuration
+        file, configuration = self._program.settings_file.path, self._program.configuration
         if spec == configuration.settings.model:
             return ""
         by_hand = f"To begin with it next time, write “model: {spec}” in {file}."
@@ -116,7 +115,7 @@ class ProgramShelf:
         if not first or not self._saved or not source.startswith(str(file)):
             return by_hand
         try:
-            write_setting(file, "model", spec)
+            self._program.settings_file.write("model", spec)
         except ConfigError as error:
             return f"{error} {by_hand}"
         return f"The next start begins with it: {file} says so."
@@ -145,24 +144,24 @@ class ProgramShelf:
 
     def keep_format(self, spec: str, name: str) -> str:
         """Write the prompt format into the settings' file, where this run may; it holds for this run in any case."""
-        from mistral_chat.config.named_entries import write_entry
         from mistral_chat.errors import ConfigError
         from mistral_chat.models.library import AUTOMATIC
 
         program = self._program
         weights = program.library().find(spec, even_damaged=True).name
-        program.formats[weights] = name
         told = "Its prompt format is found by itself" if name == AUTOMATIC else f"Its prompt format is {name}"
+        program.formats[weights] = name
         if not self._saved:
             return f"{told} in this run. Nothing is saved, so the next start does not know."
-        file = program.paths.config_file
+        file = program.settings_file
         try:
-            if name == AUTOMATIC and weights not in replace(program).settings.models.formats:
+            if name == AUTOMATIC and weights not in file.read().settings.models.formats:
                 return f"{told}."
-            write_entry(file, "models.formats", weights, None if name == AUTOMATIC else {(): name})
+            file.write_entry("models.formats", weights, None if name == AUTOMATIC else {(): name})
         except ConfigError as error:
             return f"{error} {told} in this run."
-        return f"{told}: {file} says so."
+        program.formats[weights] = name  # also over a --prompt-format of this run
+        return f"{told}: {file.path} says so."
 
     def _choices(self, library: Library, wanted: str, memory: AvailableMemory | None, *, in_use: bool) -> list[SizedEntry]:
         """What can be had, and what was asked for where no catalog names it."""

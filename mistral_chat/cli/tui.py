@@ -81,7 +81,6 @@ def _run(
     # What is imported stays: looking for garbage in it would cost a twentieth of the start, and pauses later.
     gc.disable()
     from mistral_chat.cli.logs import start_log
-    from mistral_chat.cli.preferences import ProgramPreferences
     from mistral_chat.cli.shelf import ProgramShelf
     from mistral_chat.ui.app import MistralChatApp
 
@@ -107,7 +106,7 @@ def _run(
         persona=persona,
         saved=saved,
         shelf=ProgramShelf(program, saved=saved),
-        preferences=ProgramPreferences(program),
+        settings_file=program.settings_file,
         forget=program.forget_snapshots,
     )
     app.run()

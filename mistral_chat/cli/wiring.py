@@ -7,14 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from mistral_chat.config import Settings
-    from mistral_chat.config.configuration import Configuration
+    from mistral_chat.config.configuration import CommandLineOverride, Configuration
     from mistral_chat.config.settings import ModelSettings
+    from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.engine.snapshots import SnapshotFolder
     from mistral_chat.engine.thread import EngineThread, LoadProgress
     from mistral_chat.generation import Engine
@@ -26,13 +27,6 @@ if TYPE_CHECKING:
 def utc_now() -> datetime:
     """The clock, in UTC."""
     return datetime.now(UTC)
-
-
-class CommandLineOverride(NamedTuple):
-    """An option that stands for a setting, as it was typed."""
-
-    flag: str
-    value: Any
 
 
 @dataclass(frozen=True)
@@ -56,24 +50,24 @@ class Program:
         return replace(self, options={**self.options, **typed})
 
     @cached_property
-    def configuration(self) -> Configuration:
-        """The settings, each with its source.
-
-        Raises:
-            ConfigError: the file or the environment holds something that cannot be used.
-            UsageError: a typed option does.
-        """
-        from mistral_chat.config.configuration import load_configuration
-        from mistral_chat.errors import ConfigError, UsageError
+    def settings_file(self) -> SettingsFile:
+        """The settings file, with what overrides it in this run."""
+        from mistral_chat.config.settings_file import SettingsFile
         from mistral_chat.paths import Paths
 
-        configuration = load_configuration(Paths.from_environment(self.environ).config_file, self.environ)
-        for key, (flag, value) in self.options.items():
-            try:
-                configuration = configuration.with_value(key, value, flag)
-            except ConfigError as error:
-                raise UsageError(str(error)) from error
-        return configuration
+        path = Paths.from_environment(self.environ).config_file
+        return SettingsFile(path, self.environ, self.options, on_entry=self._entry_written)
+
+    def _entry_written(self, section: str, name: str) -> None:
+        """Let a prompt format that was written to the file replace one chosen earlier in this run."""
+        if section == "models.formats":
+            for chosen in [each for each in self.formats if each.lower() == name.lower()]:
+                del self.formats[chosen]
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """The settings at the start, each with its source. Raises as `SettingsFile.read` does."""
+        return self.settings_file.read()
 
     @property
     def settings(self) -> Settings:
@@ -90,7 +84,7 @@ class Program:
 
         models = self.settings.models
         with suppress(MistralChatError):
-            models = replace(self).settings.models
+            models = self.settings_file.read().settings.models
         return replace(models, formats={**models.formats, **self.formats})
 
     @cached_property

@@ -1,19 +1,27 @@
-"""Where each setting comes from: the default, the file, the environment, or an option that was typed; the later wins."""
+"""Where each setting comes from: the default, the file, the environment, or an option; the later wins."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mistral_chat.config.settings import Settings
-from mistral_chat.errors import ConfigError
+from mistral_chat.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+
+    from mistral_chat.config.reader import FileSettings
 
 VARIABLES = {"MISTRAL_CHAT_MODEL": "model", "MISTRAL_CHAT_MODELS_DIR": "models.folder"}
-"""Settings that an environment variable can give. An empty variable gives nothing."""
+"""The settings that environment variables override. An empty variable overrides nothing."""
+
+
+class CommandLineOverride(NamedTuple):
+    """A setting given as an option of the command line."""
+
+    flag: str
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +31,17 @@ class Configuration:
     settings: Settings = field(default_factory=Settings)
     sources: Mapping[str, str] = field(default_factory=dict)
     """By dotted key: a file with its line, a variable's name, or an option's name."""
+    warnings: tuple[str, ...] = ()
+    """Unknown keys of the file that were skipped, each as a sentence with its place."""
+
+    @classmethod
+    def from_file(cls, found: FileSettings, path: str) -> Configuration:
+        """The settings `found` in the file at `path`."""
+        lines = {key: f"{path}:{line}" for key, line in found.lines.items()}
+        return cls(found.settings, lines, tuple(str(error) for error in found.unknown))
 
     def with_value(self, key: str | Sequence[str], value: object, source: str) -> Configuration:
-        """The configuration with the `key`, dotted or as its names, set by `source`.
+        """The configuration with `key`, dotted or as its names, set by `source`.
 
         Raises:
             ConfigError: the value is out of its range. It names `source`.
@@ -35,43 +51,47 @@ class Configuration:
             settings = _replaced(self.settings, names, value)
         except ValueError as error:
             raise ConfigError(source, None, str(error)) from error
-        return Configuration(settings, {**self.sources, ".".join(names): source})
+        return replace(self, settings=settings, sources={**self.sources, ".".join(names): source})
+
+    def overridden(self, environ: Mapping[str, str], options: Mapping[str, CommandLineOverride]) -> Configuration:
+        """The configuration with what environment variables, and then the command line's `options`, say instead.
+
+        Raises:
+            ConfigError: a variable cannot be used.
+            UsageError: an option cannot be used.
+        """
+        configuration = self
+        for variable, key in VARIABLES.items():
+            if value := environ.get(variable):
+                configuration = configuration.with_value(key, value, variable)
+        for key, (flag, value) in options.items():
+            try:
+                configuration = configuration.with_value(key, value, flag)
+            except ConfigError as error:
+                raise UsageError(str(error)) from error
+        return configuration
 
     def rows(self) -> list[tuple[str, object, str]]:
         """Every setting as its dotted key, its value and its source."""
-        return [(key, value, self._source(key)) for key, value in leaves(self.settings)]
+        return [(key, value, self._source(key)) for key, value in flatten(self.settings)]
+
+    def changed(self) -> list[str]:
+        """The dotted keys whose values differ from the defaults."""
+        defaults = dict(flatten(Settings()))
+        return [key for key, value in flatten(self.settings) if value != defaults[key]]
 
     def _source(self, key: str) -> str:
         inside = [name for name in self.sources if name == key or name.startswith(f"{key}.")]
         return self.sources[inside[0]] if inside else "default"
 
 
-def load_configuration(path: Path, environ: Mapping[str, str]) -> Configuration:
-    """Read the file at `path`, then the environment's variables.
-
-    Raises:
-        ConfigError: a value in either cannot be used.
-    """
-    configuration = Configuration()
-    if path.exists():
-        # Without a file, start-up does without the YAML library too.
-        from mistral_chat.config.reader import read_file
-
-        found = read_file(path)
-        configuration = Configuration(found.settings, {key: f"{path}:{line}" for key, line in found.lines.items()})
-    for variable, key in VARIABLES.items():
-        if value := environ.get(variable):
-            configuration = configuration.with_value(key, value, variable)
-    return configuration
-
-
-def leaves(section: Any, prefix: str = "") -> list[tuple[str, object]]:
+def flatten(section: Any, prefix: str = "") -> list[tuple[str, object]]:
     """Every value in a dataclass of settings with its dotted key; mappings and lists are values."""
     found: list[tuple[str, object]] = []
     for each in fields(section):
         value = getattr(section, each.name)
         if is_dataclass(value):
-            found += leaves(value, f"{prefix}{each.name}.")
+            found += flatten(value, f"{prefix}{each.name}.")
         else:
             found.append((prefix + each.name, value))
     return found

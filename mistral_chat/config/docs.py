@@ -1,16 +1,13 @@
-"""The settings' own words: every key with its type, its default and its docstring, for people to read."""
+"""The reference of the settings: every key with its type, its default and its meaning."""
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
-import re
 import textwrap
+from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from mistral_chat.config.settings import Settings
 
@@ -19,56 +16,41 @@ LINE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One key that can be set."""
+class SettingDoc:
+    """The documentation of one key."""
 
     key: str
-    """Dotted; `NAME` stands where a person chooses the name."""
+    """Dotted; `NAME` stands for a name that the user chooses."""
     kind: str
-    """What its value must be, in words."""
+    """The type of its value, in words."""
     default: str
-    """As it is written in YAML; empty for a key without a default."""
+    """In YAML; empty for a key without a default."""
     meaning: str
 
 
-def entries(section: type = Settings, prefix: str = "") -> list[Entry]:
+def setting_docs(section: type = Settings, prefix: str = "") -> list[SettingDoc]:
     """Every key of `section` and of the sections in it, in the order of declaration."""
-    hints = get_type_hints(section)
-    meanings = docstrings(section)
-    found: list[Entry] = []
-    for each in fields(section):
-        kind, key = hints[each.name], prefix + each.name
+    found: list[SettingDoc] = []
+    for each, kind, meaning in _documented(section):
+        key = prefix + each.name
         if is_dataclass(kind) and isinstance(kind, type):
-            found += entries(kind, f"{key}.")
+            found += setting_docs(kind, f"{key}.")
             continue
-        found.append(Entry(key, describe(kind), _written(_default(each)), meanings[each.name]))
+        found.append(SettingDoc(key, describe(kind), _to_yaml(_default(each)), meaning))
         inner = get_args(kind)[-1] if get_origin(kind) is dict else None
         if isinstance(inner, type) and is_dataclass(inner):
-            found += entries(inner, f"{key}.NAME.")
+            found += setting_docs(inner, f"{key}.NAME.")
     return found
 
 
 def default_file() -> str:
-    """A settings' file that says what every key means and sets it to its default."""
-    head = "# The settings of mistral-chat. Every key is shown with its default; keys may be left out.\n"
+    """A settings file that explains every key and sets it to its default."""
+    head = "# Settings of mistral-chat. Every key has its default here; you may leave keys out.\n"
     return head + "\n".join(_section_lines(Settings, 0)) + "\n"
 
 
-@cache
-def docstrings(section: type) -> dict[str, str]:
-    """The literal below each field of `section`, by the field's name. Where Python has None, a file has nothing: empty."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(section)))
-    (declaration,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
-    found = {}
-    for statement, following in zip(declaration.body, declaration.body[1:], strict=False):
-        match statement, following:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = re.sub(r"\bNone\b", "empty", " ".join(text.split()))
-    return found
-
-
 def describe(kind: Any) -> str:
-    """What a value of the type `kind` must be, in words."""
+    """The type `kind` in words."""
     if get_origin(kind) is UnionType:
         return " or ".join(describe(each) for each in get_args(kind) if each is not NoneType) + ", or empty"
     if get_origin(kind) is Literal:
@@ -84,28 +66,35 @@ def describe(kind: Any) -> str:
 
 def _section_lines(section: type, depth: int) -> list[str]:
     indent = "  " * depth
-    hints, meanings = get_type_hints(section), docstrings(section)
     lines: list[str] = []
-    for each in fields(section):
-        kind = hints[each.name]
+    for each, kind, meaning in _documented(section):
         nested = is_dataclass(kind) and isinstance(kind, type)
-        about = meanings[each.name] if nested else f"{meanings[each.name]} ({describe(kind).replace('`', '')})"
+        about = meaning if nested else f"{meaning} ({describe(kind).replace('`', '')})"
         if depth == 0:
             lines.append("")
         lines += textwrap.wrap(about, LINE, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
         if nested:
             lines += [f"{indent}{each.name}:", *_section_lines(kind, depth + 1)]
         else:
-            lines.append(f"{indent}{each.name}: {_written(_default(each))}".rstrip())
+            lines.append(f"{indent}{each.name}: {_to_yaml(_default(each))}".rstrip())
     return lines
+
+
+def _documented(section: type) -> Iterator[tuple[Field[Any], Any, str]]:
+    """Each field of `section` with its type and its meaning."""
+    hints = get_type_hints(section, include_extras=True)
+    for each in fields(section):
+        hint = hints[each.name]
+        kind, meaning = get_args(hint) if get_origin(hint) is Annotated else (hint, "")
+        yield each, kind, meaning
 
 
 def _default(each: Field[Any]) -> Any:
     return each.default_factory() if each.default_factory is not MISSING else each.default
 
 
-def _written(value: object) -> str:
-    """A default as YAML; JSON's texts, lists and mappings are YAML's too."""
+def _to_yaml(value: object) -> str:
+    """A default in YAML, of which JSON is a subset."""
     if value is None or value is MISSING:
         return ""
     return json.dumps(value, ensure_ascii=False)

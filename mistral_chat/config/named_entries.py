@@ -1,59 +1,57 @@
-"""What people name themselves in the settings' file: personas, keys, prompt formats, models of their own.
+"""The entries that users name in the settings file: personas, keys, prompt formats, models of their own.
 
-An entry is typed field by field, checked by the reader as if it stood in the file, and then put there, changed in place or taken
-away. Every other character of the file stays as it is; see `writer`.
+An entry is entered field by field and checked as if it were in the file. Then it is added to the file, changed in place or
+removed. Every other character of the file stays as it is; see `writer`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, is_dataclass
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
-from mistral_chat.config.configuration import Configuration, leaves
-from mistral_chat.config.docs import Entry, entries
-from mistral_chat.config.parsing import shown, type_of
-from mistral_chat.config.reader import compose, read_settings
-from mistral_chat.config.writer import Edit, change_file, checked, edit_end, find_edit, with_edit, written
+from mistral_chat.config.configuration import Configuration, flatten
+from mistral_chat.config.docs import SettingDoc, setting_docs
+from mistral_chat.config.parsing import format_value, type_of
+from mistral_chat.config.reader import compose, read_value, scalar_node, value_node
+from mistral_chat.config.writer import Edit, edit_end, find_edit, verify_round_trip, with_edit
 from mistral_chat.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from mistral_chat.config import Settings
     from mistral_chat.config.reader import FileSettings
 
-Typed = dict[tuple[str, ...], str]
-"""What was typed, by the path of each field in its entry; an empty text leaves the field out."""
+FieldTexts = dict[tuple[str, ...], str]
+"""What the user entered, by the path of each field in its entry; an empty text leaves the field out."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntryField:
-    """One thing that an entry says."""
+    """One field of an entry."""
 
     path: tuple[str, ...]
-    """Its keys in the entry; none where the entry is a text."""
-    entry: Entry
-    """Its kind, default and meaning."""
+    """Its keys in the entry; empty where the entry is a text."""
+    doc: SettingDoc
     is_text: bool
-    """Whether it is kept as it is typed."""
+    """Whether the value is text, kept as it was entered."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The keys as one text."""
         return " ".join(self.path)
 
 
 def entry_fields(section: str) -> tuple[EntryField, ...]:
-    """What an entry of the dotted `section` can say."""
+    """The fields of an entry of the dotted `section`."""
     inner = get_args(type_of(section))[1]
-    known = {entry.key: entry for entry in entries()}
+    known = {doc.key: doc for doc in setting_docs()}
     if not is_dataclass(inner):
         return (EntryField((), known[section], is_text=True),)
     found = []
-    for key, entry in known.items():
+    for key, doc in known.items():
         if key.startswith(f"{section}.NAME."):
             name = key.removeprefix(f"{section}.NAME.")
             if name == "sampling":
@@ -63,88 +61,80 @@ def entry_fields(section: str) -> tuple[EntryField, ...]:
                     if each.key.startswith("sampling.")
                 ]
             else:
-                found.append(EntryField((name,), entry, is_text=entry.kind.startswith("text")))
+                found.append(EntryField((name,), doc, is_text=doc.kind.startswith("text")))
     return tuple(found)
 
 
-def parse_entry(section: str, name: str, typed: Mapping[tuple[str, ...], str]) -> Any:
-    """Read what was `typed` for the entry `name` of the dotted `section`.
+def parse_entry(section: str, name: str, texts: Mapping[tuple[str, ...], str]) -> Any:
+    """Parse what the user entered for the entry `name` of the dotted `section`.
 
     Raises:
-        ConfigError: the name or a field cannot be used; `ConfigError.problem` says why, in the reader's words.
+        ConfigError: the name or a field cannot be used; `ConfigError.problem` says why.
     """
     if not name.strip() or "\n" in name:
-        raise ConfigError(section, None, "it needs a name, on one line")
-    spelled = {each.path: _spelled(each, typed[each.path]) for each in entry_fields(section) if _given(typed, each.path)}
-    settings = read_settings(_canonical(section, name, spelled), section).settings
-    return named(settings, section)[name]
-
-
-def entry_to_text(section: str, name: str, configuration: Configuration) -> Typed:
-    """What would have to be typed for the entry `name`; what it leaves to the defaults is empty."""
-    entry = named(configuration.settings, section)[name]
-    found: Typed = {}
+        raise ConfigError(section, None, "a name is needed, on one line")
+    nodes: dict[tuple[str, ...], yaml.Node] = {}
     for each in entry_fields(section):
-        text = shown(_within(entry, each.path))
+        if _given(texts, each.path):
+            text = texts[each.path]
+            nodes[each.path] = scalar_node(text if each.is_text else " ".join(text.split()), is_text=each.is_text)
+    return read_value(value_node(_nested(nodes)), get_args(type_of(section))[1], f"{section}.{name}", section)
+
+
+def entry_to_text(section: str, name: str, configuration: Configuration) -> FieldTexts:
+    """What the user would enter for the entry `name`; fields left to the defaults are empty."""
+    entry = entries_of(configuration.settings, section)[name]
+    found: FieldTexts = {}
+    for each in entry_fields(section):
+        text = format_value(_within(entry, each.path))
         given = not each.path or ".".join([section, name, *each.path]) in configuration.sources
-        found[each.path] = text if given or text != each.entry.default.strip('"') else ""
+        found[each.path] = text if given or text != each.doc.default.strip('"') else ""
     return found
 
 
-def named(settings: Settings, section: str) -> dict[str, Any]:
-    """What stands under the dotted `section`, by its names."""
-    found: Any = dict(leaves(settings))[section]
+def entries_of(settings: Settings, section: str) -> dict[str, Any]:
+    """The entries of the dotted `section`, by name."""
+    found: Any = dict(flatten(settings))[section]
     return dict(found)
 
 
-def write_entry(path: Path, section: str, name: str, typed: Mapping[tuple[str, ...], str] | None) -> FileSettings:
-    """Put the entry `name` into the dotted `section` of the file at `path`, change it there, or with None take it away.
-
-    Returns:
-        What the file says now.
-
-    Raises:
-        ConfigError: as `write_setting` and `parse_entry` say; nothing was changed.
-    """
-    return change_file(path, lambda text: changed_entry(text, section, name, typed, str(path)))
-
-
-def changed_entry(text: str, section: str, name: str, typed: Mapping[tuple[str, ...], str] | None, source: str) -> str:
-    """The settings' file `text`, which came from `source`, with one entry put in, changed or taken away.
+def change_entry(
+    before: FileSettings, section: str, name: str, texts: Mapping[tuple[str, ...], str] | None, source: str
+) -> FileSettings:
+    """The settings file `before`, which came from `source`, with one entry added or changed or, with None, removed.
 
     Raises:
-        ConfigError: as `write_entry` says.
+        ConfigError: the name or a field cannot be used, or the file is written in a way that can only be changed by hand.
     """
-    before = read_settings(text, source)
-    old = named(before.settings, section)
+    old = entries_of(before.settings, section)
     place = [*section.split("."), name]
     new = {each: value for each, value in old.items() if each != name}
-    if typed is None:
-        changed = _without(text, place, source)
+    if texts is None:
+        text = _without(before.text, place, source)
     else:
-        new = {**old, name: parse_entry(section, name, typed)}
-        changed = _with(text, section, name, typed, source)
+        entry = parse_entry(section, name, texts)
+        new = {**old, name: entry}
+        text = _with(before, place, entry, {each.path: _given(texts, each.path) for each in entry_fields(section)}, source)
     wanted = Configuration(before.settings).with_value(section, new, source).settings
-    return checked(changed, wanted, before, ".".join(place), source)
+    return verify_round_trip(text, wanted, before, ".".join(place), source)
 
 
-def _with(text: str, section: str, name: str, typed: Mapping[tuple[str, ...], str], source: str) -> str:
-    """Put an entry in as a whole, or change those of its fields that differ."""
-    before, entry, place = read_settings(text, source), parse_entry(section, name, typed), [*section.split("."), name]
+def _with(before: FileSettings, place: list[str], entry: Any, given: Mapping[tuple[str, ...], bool], source: str) -> str:
+    """Add an entry as a whole, or change the fields that differ; `given` says which fields the user filled in."""
+    text = before.text
     if ".".join(place) not in before.lines:
-        given = [each.path for each in entry_fields(section) if _given(typed, each.path)]
-        value = _nested({path: _within(entry, path) for path in given})
-        return with_edit(text, find_edit(text, compose(text, source), place, value))
-    held = named(before.settings, section)[name]
-    for each in entry_fields(section):
-        names = [*place, *each.path]
-        stands = ".".join(names) in before.lines
-        if not _given(typed, each.path):
-            # The last key of a group takes the group along, which would otherwise stand for its defaults.
-            alone = not any(_given(typed, path) for path in typed if path[:1] == each.path[:1])
-            text = _without(text, [*place, each.path[0]] if alone else names, source) if stands else text
-        elif not stands or _within(held, each.path) != _within(entry, each.path):
-            text = with_edit(text, find_edit(text, compose(text, source), names, _within(entry, each.path)))
+        value = _nested({path: _within(entry, path) for path, filled in given.items() if filled})
+        return with_edit(text, find_edit(text, before.root, place, value))
+    old = entries_of(before.settings, ".".join(place[:-1]))[place[-1]]
+    for path, filled in given.items():
+        names = [*place, *path]
+        is_there = ".".join(names) in before.lines
+        if not filled:
+            # The last key of a group takes the group with it: an empty group would mean its defaults.
+            alone = not any(more for other, more in given.items() if other[:1] == path[:1])
+            text = _without(text, [*place, path[0]] if alone else names, source) if is_there else text
+        elif not is_there or _within(old, path) != _within(entry, path):
+            text = with_edit(text, find_edit(text, compose(text, source), names, _within(entry, path)))
     return text
 
 
@@ -188,36 +178,11 @@ def _nested(values: Mapping[tuple[str, ...], Any]) -> Any:
     return whole
 
 
-def _canonical(section: str, name: str, spelled: Mapping[tuple[str, ...], str]) -> str:
-    """An entry as a settings' file that holds nothing else; `spelled` has YAML by paths."""
-    sections = "".join(f"{'  ' * depth}{each}:\n" for depth, each in enumerate(section.split(".")))
-    return f"{sections}    {written(name)}: {_flow(_nested(spelled))}\n"
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name}: {_flow(each)}" for name, each in value.items()) + "}"
-    return str(value)
-
-
-def _spelled(field: EntryField, text: str) -> str:
-    """What was typed for a field, as YAML: text in quotes, and anything that is no plain word or number as the text it is."""
-    if field.is_text:
-        return written(text)
-    plain = " ".join(text.split())
-    return plain if all(letter.isalnum() or letter in "+-._" for letter in plain) else written(plain)
-
-
-def _given(typed: Mapping[tuple[str, ...], str], path: tuple[str, ...]) -> bool:
-    return not path or bool(typed.get(path, "").strip())
+def _given(texts: Mapping[tuple[str, ...], str], path: tuple[str, ...]) -> bool:
+    return not path or bool(texts.get(path, "").strip())
 
 
 def _within(entry: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         entry = getattr(entry, name, None)
     return entry
-
-
-def sections() -> tuple[str, ...]:
-    """The dotted keys under which people name things themselves."""
-    return tuple(entry.key for entry in entries() if "NAME" not in entry.key and get_origin(type_of(entry.key)) is dict)

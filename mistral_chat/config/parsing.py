@@ -1,36 +1,30 @@
-"""Single settings as people type and read them."""
+"""Single settings as text: what users enter, and what they are shown."""
 
 from __future__ import annotations
 
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from mistral_chat.config.configuration import leaves
-from mistral_chat.config.reader import read_settings
+from mistral_chat.config.configuration import Configuration
+from mistral_chat.config.reader import read_value, scalar_node
 from mistral_chat.config.settings import Settings
-from mistral_chat.errors import ConfigError
 
 
 def choices(key: str) -> tuple[str, ...]:
-    """What the dotted `key` can be, where there are only so many values; nothing otherwise."""
-    kind, _ = _kind(key)
+    """The values that the dotted `key` can have; empty where there is no fixed list."""
+    kind = type_of(key)
     if kind is bool:
         return ("true", "false")
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
-def is_text(key: str) -> bool:
-    """Whether the dotted `key` holds text as it is typed."""
-    return _kind(key)[0] is str
-
-
 def is_scalar(key: str) -> bool:
-    """Whether the dotted `key` holds one value or a list, and not keys with values of their own."""
-    return get_origin(_kind(key)[0]) is not dict
+    """Whether the dotted `key` has one value or a list, and not entries that the user names."""
+    return get_origin(type_of(key)) is not dict
 
 
-def shown(value: object) -> str:
-    """A value as `parse_value` takes it back; untrusted text. Mappings are shown by their names."""
+def format_value(value: object) -> str:
+    """A value as `parse_value` reads it; untrusted text. Of a mapping it shows the names."""
     match value:
         case None:
             return ""
@@ -43,7 +37,7 @@ def shown(value: object) -> str:
 
 
 def parse_value(key: str, text: str) -> object:
-    """Read what a person typed for the dotted `key`: text as it stands, a list with commas, anything else as YAML.
+    """Parse what the user entered for the dotted `key`: text as it is, a list with commas, anything else as YAML.
 
     Raises:
         ConfigError: it is no value for this key; `ConfigError.problem` says why.
@@ -55,20 +49,13 @@ def parse_value(key: str, text: str) -> object:
         return text
     if get_origin(kind) is tuple:
         return tuple(each.strip() for each in text.split(",") if each.strip())
-    *sections, name = key.split(".")
-    lines = [f"{'  ' * depth}{section}:" for depth, section in enumerate(sections)]
-    lines.append(f"{'  ' * len(sections)}{name}: {' '.join(text.split())}")
-    try:
-        settings = read_settings("\n".join(lines), key).settings
-    except ConfigError as error:
-        if error.problem.startswith("not YAML"):
-            raise ConfigError(key, None, f"{text.strip()!r} is not {_wording(kind)}") from error
-        raise
-    return dict(leaves(settings))[key]
+    value = read_value(scalar_node(" ".join(text.split()), is_text=False), kind, key, key)
+    Configuration().with_value(key, value, key)  # checks the range
+    return value
 
 
 def type_of(key: str) -> Any:
-    """The type of the dotted `key`."""
+    """The type of the dotted `key`, without None."""
     return _kind(key)[0]
 
 
@@ -81,7 +68,3 @@ def _kind(key: str) -> tuple[Any, bool]:
         return kind, False
     (inner,) = (each for each in get_args(kind) if each is not NoneType)
     return inner, True
-
-
-def _wording(kind: Any) -> str:
-    return {int: "a whole number", float: "a number"}.get(kind, "such a value")

@@ -1,8 +1,8 @@
-"""Reads the settings' file: YAML nodes with line marks against the declared types.
+"""Reads the settings file: checks YAML nodes, which carry line marks, against the declared types.
 
-Every departure is an error with its line: unknown and repeated keys, wrong types, values out of range. Nothing is coerced but a
-whole number where a number is meant. YAML 1.1 reads more into plain words than people write (`no` is a boolean, `010` is 8,
-`12:30` is 750): such values are refused with what to write instead.
+Unknown and repeated keys, wrong types and values out of range are errors with their line. The only coercion is from a whole
+number to a number. YAML 1.1 gives plain words meanings that few authors expect (`no` is a boolean, `010` is 8, `12:30` is 750);
+the reader refuses such values and says what to write instead.
 """
 
 from __future__ import annotations
@@ -11,25 +11,20 @@ import re
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Never, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Never, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from mistral_chat.config.settings import Settings
 from mistral_chat.errors import ConfigError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-LARGEST_FILE = 64 * 1024
-"""Bytes; PyYAML takes seconds over a hostile file of this size and minutes over a larger one."""
-
 DEEPEST = 16
-"""Nested levels; the settings have four."""
+"""Levels of nesting; the settings use four."""
 
 SHOWN = 40
 """Characters of a wrong value that an error quotes."""
 
+_STR = "tag:yaml.org,2002:str"
 _WHOLE_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,24})")
 _NUMBER = re.compile(r"(?=[-+]?\.?[0-9])[-+]?(0|[1-9][0-9_]*)?(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 
@@ -38,54 +33,64 @@ Section = TypeVar("Section")
 
 @dataclass(frozen=True, slots=True)
 class FileSettings:
-    """What a settings' file says."""
+    """The text of a settings file, parsed once."""
 
     settings: Settings = field(default_factory=Settings)
     lines: dict[str, int] = field(default_factory=dict)
-    """The line of every key that is given, such as ``{"sampling.seed": 3}``."""
+    """The line of each key in the file, such as ``{"sampling.seed": 3}``."""
+    unknown: tuple[ConfigError, ...] = ()
+    """The unknown keys, where the reader was asked to skip them."""
+    text: str = field(default="", repr=False, compare=False)
+    root: yaml.Node | None = field(default=None, repr=False, compare=False)
+    """The root of the YAML nodes; None for an empty file."""
 
 
-def read_file(path: Path) -> FileSettings:
-    """Read the settings in `path`; a file that is not there leaves the defaults.
-
-    Raises:
-        ConfigError: the file cannot be read or used; the message says where and why.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except FileNotFoundError:
-        return FileSettings()
-    except OSError as error:
-        raise ConfigError(str(path), None, f"the file cannot be read: {error.strerror}") from error
-    if len(content) > LARGEST_FILE:
-        raise ConfigError(str(path), None, f"the file is larger than the {LARGEST_FILE // 1024} KB that settings may take")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ConfigError(str(path), line, "the file is not text in UTF-8") from error
-    return read_settings(text, str(path))
-
-
-def read_settings(text: str, source: str) -> FileSettings:
+def read_settings(text: str, source: str, *, skip_unknown: bool = False) -> FileSettings:
     """Read the settings in `text`, which came from `source`.
 
+    Args:
+        text: the YAML.
+        source: named by errors.
+        skip_unknown: collect unknown keys in `FileSettings.unknown` instead of refusing them.
+
     Raises:
-        ConfigError: the text is no YAML, or a key or a value in it cannot be used.
+        ConfigError: the text is not YAML, or a key or a value in it cannot be used.
     """
     root = compose(text, source)
-    reader = _Reader(source)
     if root is None or _is_empty(root):
-        return FileSettings()
-    return FileSettings(reader.section(root, Settings, ""), reader.lines)
+        return FileSettings(text=text, root=root)
+    reader = _Reader(source, skip_unknown=skip_unknown)
+    return FileSettings(reader.section(root, Settings, ""), reader.lines, tuple(reader.unknown), text, root)
+
+
+def read_value(node: yaml.Node, kind: Any, key: str, source: str) -> Any:
+    """The value of the type `kind` in `node`, for the dotted `key`.
+
+    Raises:
+        ConfigError: it is not of that type, or out of its range.
+    """
+    return _Reader(source).value(node, kind, key)
+
+
+def scalar_node(text: str, *, is_text: bool) -> yaml.ScalarNode:
+    """A node for `text` as it would be written plainly in YAML or, where `is_text`, in quotes."""
+    resolver: Any = yaml.resolver.Resolver()
+    tag = _STR if is_text else resolver.resolve(yaml.ScalarNode, text, (True, False))
+    return yaml.ScalarNode(tag, text)
+
+
+def value_node(value: Any) -> yaml.Node:
+    """A node for `value`, which is a node or a dictionary of such values."""
+    if isinstance(value, yaml.Node):
+        return value
+    return yaml.MappingNode("tag:yaml.org,2002:map", [(yaml.ScalarNode(_STR, name), value_node(v)) for name, v in value.items()])
 
 
 def compose(text: str, source: str) -> yaml.Node | None:
-    """The root of the YAML in `text`, which came from `source`, with marks that say where everything stands; None for nothing.
+    """The root of the YAML nodes in `text`, which came from `source`; None where it has none.
 
     Raises:
-        ConfigError: the text is no YAML, or holds an alias.
+        ConfigError: the text is not YAML, or holds an alias.
     """
     try:
         return _Composer(text, source).get_single_node()
@@ -94,11 +99,11 @@ def compose(text: str, source: str) -> yaml.Node | None:
         raise ConfigError(source, mark.line + 1 if mark else None, f"not YAML: {error.problem or error.context}") from error
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
-        raise ConfigError(source, line, f"the character U+{ord(text[error.position]):04X} cannot stand in YAML") from error
+        raise ConfigError(source, line, f"the character U+{ord(text[error.position]):04X} is not allowed in YAML") from error
 
 
 class _Composer(yaml.SafeLoader):
-    """Makes nodes of a text, and refuses what no settings need: aliases and deep nesting."""
+    """Makes nodes of a text, and refuses aliases and deep nesting, which no settings need."""
 
     def __init__(self, text: str, source: str) -> None:
         super().__init__(text)
@@ -106,15 +111,15 @@ class _Composer(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Make the next node, or refuse it.
+        """Make the next node.
 
         Raises:
-            ConfigError: the node is an alias or lies too deep.
+            ConfigError: the node is an alias or nested too deep.
         """
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it untyped
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise ConfigError(self._source, line, f"the alias '*{event.anchor}' is not used here; write the value out")
+            raise ConfigError(self._source, line, f"aliases such as '*{event.anchor}' are not supported; write the value out")
         self._depth += 1
         if self._depth > DEEPEST:
             raise ConfigError(self._source, line, f"the values are nested more than {DEEPEST} levels deep")
@@ -124,11 +129,13 @@ class _Composer(yaml.SafeLoader):
 
 
 class _Reader:
-    """Checks nodes against types; `lines` remembers where each key stood."""
+    """Checks nodes against types, and collects the line of each key."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, skip_unknown: bool = False) -> None:
         self._source = source
+        self._skip_unknown = skip_unknown
         self.lines: dict[str, int] = {}
+        self.unknown: list[ConfigError] = []
 
     def section(self, node: yaml.Node, kind: type[Section], prefix: str) -> Section:
         """The dataclass `kind` with the values in `node`."""
@@ -137,9 +144,13 @@ class _Reader:
         hints = get_type_hints(kind)
         values: dict[str, Any] = {}
         for name, value_node in self._entries(node, prefix):
-            if name not in hints:
-                self._refuse_key(name, list(hints), prefix)
-            values[name] = self._value(value_node, hints[name], prefix + name)
+            if name in hints:
+                values[name] = self.value(value_node, hints[name], prefix + name)
+                continue
+            error = self._unknown_key(name, list(hints), prefix)
+            if not self._skip_unknown:
+                raise error
+            self.unknown.append(error)
         return self._build(node, kind, values, prefix)
 
     def _entries(self, node: yaml.Node, prefix: str) -> list[tuple[str, yaml.Node]]:
@@ -153,16 +164,17 @@ class _Reader:
             name = key_node.value
             if name in entries:
                 self._refuse(key_node, f"the key '{prefix + name}' is given twice")
-            if key_node.tag != "tag:yaml.org,2002:str":
+            if key_node.tag != _STR:
                 self._refuse(key_node, f"the key {name!r} must be text; put it in quotes")
             entries[name] = value_node
-            self.lines[prefix + name] = key_node.start_mark.line + 1
+            if (line := _line(key_node)) is not None:
+                self.lines[prefix + name] = line
         return list(entries.items())
 
-    def _refuse_key(self, name: str, names: list[str], prefix: str) -> Never:
+    def _unknown_key(self, name: str, names: list[str], prefix: str) -> ConfigError:
         close = get_close_matches(name, names, 1)
         hint = f"did you mean '{close[0]}'?" if close else f"the keys here are {', '.join(names)}"
-        raise ConfigError(self._source, self.lines[prefix + name], f"there is no key '{prefix + name}'; {hint}")
+        return ConfigError(self._source, self.lines.get(prefix + name), f"there is no key '{prefix + name}'; {hint}")
 
     def _build(self, node: yaml.Node, kind: type[Section], values: dict[str, Any], prefix: str) -> Section:
         missing = [name for name in _required(kind) if name not in values]
@@ -172,9 +184,10 @@ class _Reader:
             return kind(**values)
         except ValueError as error:
             name = prefix + str(error).split(" ", 1)[0]
-            raise ConfigError(self._source, self.lines.get(name, node.start_mark.line + 1), f"{prefix}{error}") from error
+            raise ConfigError(self._source, self.lines.get(name, _line(node)), f"{prefix}{error}") from error
 
-    def _value(self, node: yaml.Node, kind: Any, key: str) -> Any:
+    def value(self, node: yaml.Node, kind: Any, key: str) -> Any:
+        """The value of the type `kind` in `node`, for the dotted `key`."""
         choices = get_args(kind) if get_origin(kind) is UnionType else (kind,)
         if _is_empty(node) and NoneType in choices:
             return None
@@ -190,14 +203,14 @@ class _Reader:
     def _dict(self, node: yaml.Node, kind: Any, prefix: str) -> dict[str, Any]:
         if _is_empty(node):
             return {}
-        return {name: self._value(value, kind, prefix + name) for name, value in self._entries(node, prefix)}
+        return {name: self.value(value, kind, prefix + name) for name, value in self._entries(node, prefix)}
 
     def _tuple(self, node: yaml.Node, kind: Any, key: str) -> tuple[Any, ...]:
         if _is_empty(node):
             return ()
         if not isinstance(node, yaml.SequenceNode):
             self._refuse(node, f"'{key}' must be a list, such as `[first, second]`")
-        return tuple(self._value(value, kind, f"{key}[{index}]") for index, value in enumerate(node.value))
+        return tuple(self.value(value, kind, f"{key}[{index}]") for index, value in enumerate(node.value))
 
     def _scalar(self, node: yaml.Node, kind: Any, key: str) -> Any:
         if not isinstance(node, yaml.ScalarNode):
@@ -216,7 +229,12 @@ class _Reader:
         return self._refuse(node, f"'{key}' must be {_wording(kind)}, not {_shown(text, tag)}{_advice(kind, text, tag)}")
 
     def _refuse(self, node: yaml.Node, problem: str) -> Never:
-        raise ConfigError(self._source, node.start_mark.line + 1, problem)
+        raise ConfigError(self._source, _line(node), problem)
+
+
+def _line(node: yaml.Node) -> int | None:
+    """The line of a node; None where it was not read from a text."""
+    return node.start_mark.line + 1 if node.start_mark is not None else None
 
 
 def _is_empty(node: yaml.Node) -> TypeGuard[yaml.ScalarNode]:
@@ -244,7 +262,7 @@ def _advice(kind: Any, text: str, tag: str) -> str:
     if kind is str and tag != "null":
         return "; put it in quotes"
     if kind in {int, float} and tag == "str" and _NUMBER.fullmatch(text):
-        return "; YAML knows it as a number when it is written plainly, such as 0.1"
+        return "; write it as a plain decimal number, such as 0.1"
     if kind in {int, float} and tag in {"int", "float"}:
         return "; write it as a plain decimal number"
     return ""

@@ -1,16 +1,16 @@
-"""The settings: frozen dataclasses, whose fields' docstrings are the reference, and whose types are the checks."""
+"""The settings: frozen dataclasses. The types are the checks, and their annotations are the reference shown to users."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from mistral_chat.errors import UsageError
 from mistral_chat.generation import Sampling
 
 SMALLEST_WINDOW = 256
-"""llama.cpp silently makes a smaller window this large."""
+"""llama.cpp silently enlarges a smaller window to this."""
 
 
 def _check_range(owner: object, name: str, low: float, high: float) -> None:
@@ -21,16 +21,14 @@ def _check_range(owner: object, name: str, low: float, high: float) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextSettings:
-    """The window that the model sees."""
+    """The context window."""
 
-    size: int = 4096
-    """How many tokens the model may see; llama.cpp rounds it up to a multiple of 256."""
-    reserve: int = 512
-    """Tokens kept free for a reply when a turn begins; at most an eighth of the window is used."""
-    low_water: float = 0.75
-    """When turns must leave, they leave until the window is filled to this share."""
-    read_ahead: bool = True
-    """Read an opened conversation, and a long draft, before anything is sent."""
+    size: Annotated[int, "Context window, in tokens. llama.cpp rounds it up to a multiple of 256."] = 4096
+    reserve: Annotated[int, "Tokens kept free for the reply when a turn starts; at most an eighth of the window."] = 512
+    low_water: Annotated[float, "When the window is full, the oldest turns leave until it is filled to this share."] = 0.75
+    read_ahead: Annotated[
+        bool, "Process an opened conversation and a long draft before you send, so that the reply starts sooner."
+    ] = True
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -45,12 +43,13 @@ class ContextSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSettings:
-    """KV states on disk, which let an old conversation reopen at once."""
+    """Context snapshots on disk."""
 
-    enabled: bool = True
-    """Keep KV states on disk. They hold what was said, as the database does, and die with their conversation."""
-    budget: int = 2 * 1024**3
-    """Bytes that all snapshots may take; the least recently used go first."""
+    enabled: Annotated[
+        bool,
+        "Save context snapshots. They contain conversation text, as the database does, and are deleted with their conversation.",
+    ] = True
+    budget: Annotated[int, "Most bytes that all snapshots take; the least recently used are deleted first."] = 2 * 1024**3
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -65,20 +64,16 @@ class SnapshotSettings:
 class EngineSettings:
     """How llama.cpp runs."""
 
-    n_gpu_layers: int | None = None
-    """Layers on the GPU; empty means as many as fit."""
-    threads: int | None = None
-    """CPU threads; empty means one for each physical core."""
-    kv_type: Literal["f16", "q8_0"] = "f16"
-    """How the KV cache is stored; q8_0 takes about half the memory of f16."""
-    flash_attention: Literal["auto", "on", "off"] = "auto"
-    """Flash attention; auto is on with a GPU and off on a CPU, where it is slower in a long context."""
-    repack: bool = True
-    """Let llama.cpp keep a second copy of the weights that is faster on this CPU."""
-    check_memory: bool = True
-    """Refuse to load what does not fit in the memory that is free."""
-    lora: tuple[str, ...] = ()
-    """LoRA adapters, each FILE or FILE:SCALE."""
+    n_gpu_layers: Annotated[int | None, "Layers to run on the GPU; empty: as many as fit."] = None
+    threads: Annotated[int | None, "CPU threads; empty: one for each physical core."] = None
+    kv_type: Annotated[Literal["f16", "q8_0"], "KV cache type; q8_0 takes about half the memory of f16."] = "f16"
+    flash_attention: Annotated[
+        Literal["auto", "on", "off"],
+        "Flash attention; auto is on with a GPU and off on a CPU, where it slows down long contexts.",
+    ] = "auto"
+    repack: Annotated[bool, "Let llama.cpp copy the weights into a layout that is faster on this CPU; takes more memory."] = True
+    check_memory: Annotated[bool, "Refuse to load a model that does not fit in the free memory."] = True
+    lora: Annotated[tuple[str, ...], "LoRA adapters, each FILE or FILE:SCALE."] = ()
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -94,30 +89,22 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Persona:
-    """A system prompt and a way of drawing tokens, under a name."""
+    """A system prompt and sampling settings."""
 
-    system: str = ""
-    """The system prompt."""
-    sampling: Sampling | None = None
-    """How the next token is drawn; empty keeps the settings'."""
+    system: Annotated[str, "System prompt."] = ""
+    sampling: Annotated[Sampling | None, "Sampling; empty: the general sampling settings."] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogSource:
-    """One more model that can be had."""
+    """A model of the user's own that can be downloaded."""
 
-    repository: str
-    """The hub's repository, OWNER/NAME."""
-    file: str
-    """The GGUF file in it."""
-    revision: str = "main"
-    """The commit or branch."""
-    bytes: int | None = None
-    """The file's size, where it is known."""
-    sha256: str | None = None
-    """The file's SHA-256 as 64 hexadecimal digits, where it is known."""
-    prompt_format: str | None = None
-    """How messages become tokens, where the file does not say."""
+    repository: Annotated[str, "Hugging Face repository, OWNER/NAME."]
+    file: Annotated[str, "GGUF file in the repository."]
+    revision: Annotated[str, "Commit or branch."] = "main"
+    bytes: Annotated[int | None, "Size of the file in bytes, if known."] = None
+    sha256: Annotated[str | None, "SHA-256 of the file as 64 hexadecimal digits, if known."] = None
+    prompt_format: Annotated[str | None, "Prompt format, if the file does not state one."] = None
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -136,46 +123,41 @@ class CatalogSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """Where weights are looked for and which more can be had."""
+    """Model files."""
 
-    folder: str | None = None
-    """Where downloads go; empty means the data folder."""
-    folders: tuple[str, ...] = ()
-    """More folders with GGUF files, used in place."""
-    formats: dict[str, str] = field(default_factory=dict)
-    """Prompt formats by model name, where the file's own is not to be used; `automatic` goes back to that."""
-    catalog: dict[str, CatalogSource] = field(default_factory=dict)
-    """More models by name."""
+    folder: Annotated[str | None, "Download folder; empty: the data folder."] = None
+    folders: Annotated[tuple[str, ...], "More folders with GGUF files, which are used in place."] = ()
+    formats: Annotated[
+        dict[str, str], "Prompt formats by model name, instead of the file's own; `automatic` restores the file's own."
+    ] = field(default_factory=dict)
+    catalog: Annotated[dict[str, CatalogSource], "Your own models to download, by name."] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that can be set, with its default."""
+    """All settings, with their defaults."""
 
-    model: str = "mistral-7b-instruct-v0.3"
-    """What is chatted with: a catalog name, `demo`, a path to a .gguf, or hf:owner/repository/file.gguf."""
-    system: str = ""
-    """The system prompt of a new conversation."""
-    theme: str = "mistral-dark"
-    """The colours."""
-    titles: Literal["first_line", "model"] = "first_line"
-    """Where a conversation's title comes from until a person gives one."""
-    trash_days: int = 30
-    """Days until deleted conversations are gone for good; 0 keeps them until the trash is emptied."""
-    sampling: Sampling = field(default_factory=Sampling)
-    """How the next token is drawn."""
-    context: ContextSettings = field(default_factory=ContextSettings)
-    """The window that the model sees."""
-    snapshots: SnapshotSettings = field(default_factory=SnapshotSettings)
-    """KV states on disk, which let an old conversation reopen at once."""
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    """How llama.cpp runs."""
-    models: ModelSettings = field(default_factory=ModelSettings)
-    """Where weights are looked for and which more can be had."""
-    personas: dict[str, Persona] = field(default_factory=dict)
-    """System prompts with sampling, chosen by name."""
-    keymap: dict[str, str] = field(default_factory=dict)
-    """Keys by binding id."""
+    model: Annotated[str, "Model: a catalog name, `demo`, a path to a .gguf file, or hf:OWNER/REPOSITORY/FILE.gguf."] = (
+        "mistral-7b-instruct-v0.3"
+    )
+    system: Annotated[str, "System prompt of new conversations."] = ""
+    theme: Annotated[str, "Theme."] = "mistral-dark"
+    titles: Annotated[
+        Literal["first_line", "model"],
+        "Title of a conversation until you rename it: its first line, or one that the model writes.",
+    ] = "first_line"
+    trash_days: Annotated[
+        int, "Days until deleted conversations are erased permanently; 0 keeps them until you empty the trash."
+    ] = 30
+    sampling: Annotated[Sampling, "Sampling."] = field(default_factory=Sampling)
+    context: Annotated[ContextSettings, "Context window."] = field(default_factory=ContextSettings)
+    snapshots: Annotated[SnapshotSettings, "Context snapshots on disk, which let an old conversation reopen at once."] = field(
+        default_factory=SnapshotSettings
+    )
+    engine: Annotated[EngineSettings, "How llama.cpp runs."] = field(default_factory=EngineSettings)
+    models: Annotated[ModelSettings, "Model files."] = field(default_factory=ModelSettings)
+    personas: Annotated[dict[str, Persona], "System prompts with sampling settings, by name."] = field(default_factory=dict)
+    keymap: Annotated[dict[str, str], "Keys by binding id."] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the values.

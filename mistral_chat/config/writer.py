@@ -1,29 +1,24 @@
-"""Changes one setting in the settings' file and leaves every other character as it is.
+"""Changes one setting in the text of a settings file and leaves every other character as it is.
 
-The file is a person's own: comments, order, quotes and line ends stay. YAML's nodes say where the value stands; the new one is
-put there, or a line is added where the file says nothing. Every change is read back before it is written: it must give exactly
-the old settings but the one that changed, or the file is left alone.
+The file is the user's: comments, order, quotes and line ends stay. The marks of the YAML nodes say where a value is; the new one
+replaces it there, or a line is added. Every change is read back: it must give the old settings with the one change, or it is
+refused.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
 from mistral_chat.config.configuration import Configuration
-from mistral_chat.config.docs import default_file
-from mistral_chat.config.reader import LARGEST_FILE, FileSettings, compose, read_settings
+from mistral_chat.config.reader import FileSettings, read_settings
 from mistral_chat.errors import ConfigError
-from mistral_chat.paths import FILE_MODE, private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from mistral_chat.config.settings import Settings
 
@@ -43,54 +38,18 @@ class Edit(NamedTuple):
     text: str
 
 
-def write_setting(path: Path, key: str | Sequence[str], value: object) -> FileSettings:
-    """Set the dotted `key` to `value` in the file at `path`, which is made of the commented defaults when there is none.
+def change_setting(before: FileSettings, key: str | Sequence[str], value: object, source: str) -> FileSettings:
+    """The settings file `before`, which came from `source`, with `key` set to `value`.
 
-    Where a name in the key may hold a dot, as a model's does, the key is given as its names.
-
-    The file is replaced in one step and is the owner's alone afterwards. A link stays one.
-
-    Returns:
-        What the file says now.
+    Where a name in the key may contain a dot, as a model's does, the key is given as its names.
 
     Raises:
-        ConfigError: the file cannot be used as it stands, the value is out of its range, or the file cannot be written; nothing
-            was changed.
+        ConfigError: the value is out of its range, or the file is written in a way that can only be changed by hand.
     """
-    return change_file(path, lambda text: changed_text(text, key, value, str(path)))
-
-
-def change_file(path: Path, change: Callable[[str], str]) -> FileSettings:
-    """Let `change` make a new text of the settings' file at `path`, as `write_setting` says.
-
-    Raises:
-        ConfigError: as `write_setting` says, and what `change` raises.
-    """
-    target = path.resolve()
-    text, mark = _read(target, str(path))
-    changed = change(text)
-    found = read_settings(changed, str(path))
-    content = mark + changed.encode()
-    if len(content) > LARGEST_FILE:
-        raise ConfigError(str(path), None, f"the file would be larger than the {LARGEST_FILE // 1024} KB that settings may take")
-    try:
-        _replace(target, content)
-    except OSError as error:
-        raise ConfigError(str(path), None, f"the file cannot be written: {error.strerror}") from error
-    return found
-
-
-def changed_text(text: str, key: str | Sequence[str], value: object, source: str) -> str:
-    """The settings' file `text`, which came from `source`, with the dotted `key` set to `value`.
-
-    Raises:
-        ConfigError: as `write_setting` says.
-    """
-    before = read_settings(text, source)
     names = key.split(".") if isinstance(key, str) else list(key)
     wanted = Configuration(before.settings).with_value(names, value, source).settings
-    changed = with_edit(text, find_edit(text, compose(text, source), names, value))
-    return checked(changed, wanted, before, ".".join(names), source)
+    text = with_edit(before.text, find_edit(before.text, before.root, names, value))
+    return verify_round_trip(text, wanted, before, ".".join(names), source)
 
 
 def with_edit(text: str, edit: Edit) -> str:
@@ -99,22 +58,23 @@ def with_edit(text: str, edit: Edit) -> str:
     return text[: edit.start] + new + text[edit.end :]
 
 
-def checked(changed: str, wanted: Settings, before: FileSettings, key: str, source: str) -> str:
-    """Give the text `changed` back if it says what is `wanted`, after the file said `before`.
+def verify_round_trip(changed: str, wanted: Settings, before: FileSettings, key: str, source: str) -> FileSettings:
+    """Read the text `changed`, which must say what is `wanted` after the file said `before`.
 
     Raises:
-        ConfigError: it does not; the message names the dotted `key`.
+        ConfigError: it says something else; the message names the dotted `key`.
     """
     try:
-        if read_settings(changed, source).settings == wanted:
-            return changed
+        found = read_settings(changed, source)
+        if found.settings == wanted:
+            return found
     except ConfigError:
         pass
     line = before.lines.get(key)
     raise ConfigError(source, line, f"'{key}' is written in a way that can only be changed by hand. Nothing was changed.")
 
 
-def written(value: object) -> str:
+def to_yaml(value: object) -> str:
     """`value` as YAML on one line; empty for None."""
     if value is None:
         return ""
@@ -153,7 +113,7 @@ def find_edit(text: str, root: yaml.Node | None, names: list[str], value: object
 
 def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: object) -> Edit:
     """Put the value in the place of another."""
-    new = written(value)
+    new = to_yaml(value)
     start, end = node.start_mark.index, edit_end(node, text)
     old = text[start:end]
     if header := _BLOCK_HEADER.match(old) if isinstance(node, yaml.ScalarNode) and node.style in {"|", ">"} else None:
@@ -224,11 +184,11 @@ def _lines(names: list[str], value: object, indent: str) -> str:
     if isinstance(value, dict) and value:
         inner = "".join(_lines([name], each, f"{indent}  ") for name, each in value.items())
         return f"{sections}{indent}{_name(names[-1])}:\n{inner}"
-    return f"{sections}{indent}{_name(names[-1])}: {written(value)}".rstrip() + "\n"
+    return f"{sections}{indent}{_name(names[-1])}: {to_yaml(value)}".rstrip() + "\n"
 
 
 def _flow(names: list[str], value: object) -> str:
-    inner = f"{_name(names[-1])}: {written(value) or 'null'}"
+    inner = f"{_name(names[-1])}: {to_yaml(value) or 'null'}"
     for name in reversed(names[:-1]):
         inner = f"{_name(name)}: {{{inner}}}"
     return inner
@@ -236,7 +196,7 @@ def _flow(names: list[str], value: object) -> str:
 
 def _name(name: str) -> str:
     """A key as YAML; what a person named may need quotes."""
-    return name if _PLAIN.fullmatch(name) and name.lower() not in _WORDS else written(name)
+    return name if _PLAIN.fullmatch(name) and name.lower() not in _WORDS else to_yaml(name)
 
 
 def edit_end(node: yaml.Node, text: str, *, whole: bool = False) -> int:
@@ -254,35 +214,3 @@ def edit_end(node: yaml.Node, text: str, *, whole: bool = False) -> int:
     if isinstance(node, yaml.ScalarNode) and node.style in {"|", ">"} and not whole:
         end = node.start_mark.index + len(text[node.start_mark.index : end].rstrip())
     return end
-
-
-def _read(path: Path, source: str) -> tuple[str, bytes]:
-    """The file's text and its byte order mark; the commented defaults when there is no file."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except FileNotFoundError:
-        return default_file(), b""
-    except OSError as error:
-        raise ConfigError(source, None, f"the file cannot be read: {error.strerror}") from error
-    if len(content) > LARGEST_FILE:
-        raise ConfigError(source, None, f"the file is larger than the {LARGEST_FILE // 1024} KB that settings may take")
-    mark = b"\xef\xbb\xbf" if content.startswith(b"\xef\xbb\xbf") else b""
-    try:
-        return content[len(mark) :].decode(), mark
-    except UnicodeDecodeError as error:
-        raise ConfigError(source, content[: error.start].count(b"\n") + 1, "the file is not text in UTF-8") from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file beside `path` and put it in its place."""
-    private_folder(path.parent)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

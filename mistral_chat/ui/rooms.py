@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mistral_chat.config import Settings
+    from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.engine.thread import EngineThread
     from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.keymap import KeyChoice
-    from mistral_chat.ui.preferences import Preferences
     from mistral_chat.ui.shelf import Shelf
 
 
@@ -37,7 +37,7 @@ class Rooms:
     """Drops what else was kept of conversations that were deleted for good, by their ids: KV states on the disk."""
     shelf: Shelf | None = None
     """The weights that are here and that can be had; None where they are not to be chosen."""
-    preferences: Preferences | None = None
+    settings_file: SettingsFile | None = None
     """The settings' file; None where it is not to be changed."""
     keys: KeyChoice | None = None
     """The app's keys; None where they are not to be changed."""

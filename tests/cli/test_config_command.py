@@ -10,8 +10,8 @@ from click.testing import Result
 from support.programs import run
 
 from mistral_chat.config import Settings
-from mistral_chat.config.configuration import leaves
-from mistral_chat.config.reader import read_file
+from mistral_chat.config.configuration import flatten
+from mistral_chat.config.settings_file import SettingsFile
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_show_lists_every_key_with_its_source(file: Path, monkeypatch: pytest.Mo
     file.write_text("trash_days: 7\npersonas: {pirate: {system: Arr.}}\n")
     monkeypatch.setenv("MISTRAL_CHAT_MODEL", "demo")
     lines = config("show").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == [key for key, _ in leaves(Settings())]
+    assert [line.split()[0] for line in lines] == [key for key, _ in flatten(Settings())]
     assert 'model                    "demo"  [MISTRAL_CHAT_MODEL]' in lines
     assert f"trash_days               7  [{file}:1]" in lines
     assert 'titles                   "first_line"' in lines
@@ -49,4 +49,4 @@ def test_path_names_the_file_whether_it_is_there_or_not(file: Path) -> None:
 
 def test_default_is_a_file_that_can_be_used(file: Path) -> None:
     file.write_text(config("default").stdout)
-    assert read_file(file).settings == Settings()
+    assert SettingsFile(file).read().settings == Settings()

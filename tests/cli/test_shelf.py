@@ -11,7 +11,6 @@ from support.hub_server import HubServer
 from support.programs import echo_program
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
-from mistral_chat.cli.preferences import ProgramPreferences
 from mistral_chat.cli.shelf import ProgramShelf
 from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.memory_fit import AvailableMemory
@@ -203,11 +202,10 @@ def test_a_prompt_format_is_written_where_settings_may_be_and_holds_at_once_in_a
 def test_models_and_formats_of_ones_own_hold_while_the_program_runs(program: Program, tmp_path: Path) -> None:
     assert "mine" not in [weights.spec for weights in look(program).weights]
     put(tmp_path / "data" / "models" / REPOSITORY / FILE)
-    preferences = ProgramPreferences(program)
-    preferences.write_entry("models.catalog", "mine", {("repository",): REPOSITORY, ("file",): FILE})
+    program.settings_file.write_entry("models.catalog", "mine", {("repository",): REPOSITORY, ("file",): FILE})
     assert "mine" in [weights.spec for weights in look(program).weights], "a model that was just added is not in the list"
     ProgramShelf(program).keep_format("mine", "chatml")
-    preferences.write_entry("models.formats", "mine", {(): "mistral-v3"})
+    program.settings_file.write_entry("models.formats", "mine", {(): "mistral-v3"})
     assert program.library().find("mine").prompt_format == "mistral-v3", "what was chosen last does not hold"
     assert next(weights for weights in look(program).weights if weights.spec == "mine").prompt_format == "mistral-v3"
 

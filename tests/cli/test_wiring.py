@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from support.programs import echo_program
 
 from mistral_chat.cli.main import cli
-from mistral_chat.cli.wiring import CommandLineOverride, Program
+from mistral_chat.cli.wiring import Program
+from mistral_chat.config.configuration import CommandLineOverride
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.errors import ConfigError, EngineError, ModelNotFound, UsageError
 

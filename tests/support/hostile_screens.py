@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,8 +15,9 @@ from textual.widgets import Input
 
 from mistral_chat.config import Persona, Settings
 from mistral_chat.config.configuration import Configuration
-from mistral_chat.config.docs import Entry, entries
+from mistral_chat.config.docs import SettingDoc, setting_docs
 from mistral_chat.config.named_entries import EntryField
+from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import InvalidText
 from mistral_chat.generation import Prompt, PromptPart, PromptPiece
@@ -83,32 +84,26 @@ class Filled(NamedTuple):
     """What is done in it, so that more is shown."""
 
 
-@dataclass(frozen=True)
-class _Preferences:
+class _SettingsFile(SettingsFile):
     """Settings whose values, sources and file's name are hostile."""
 
-    texts: Sequence[str]
+    def __init__(self, texts: Sequence[str]) -> None:
+        super().__init__(Path(texts[0]))
+        self.texts = texts
 
-    @property
-    def file(self) -> str:
-        return self.texts[0]
-
-    def read(self) -> Configuration:
+    def read(self, *, skip_unknown: bool = False) -> Configuration:
         personas = {text: Persona(system=text) for text in self.texts}
         settings = replace(
             Settings(), model=self.texts[1], system=self.texts[2], personas=personas, keymap=dict.fromkeys(self.texts, "f")
         )
-        keys = [entry.key for entry in entries()]
+        keys = [entry.key for entry in setting_docs()]
         return Configuration(settings, {key: self.texts[place % len(self.texts)] for place, key in enumerate(keys)})
 
-    def write(self, _key: str, _value: object) -> Configuration:
+    def write(self, key: str | Sequence[str], value: object) -> Configuration:
         raise InvalidText(self.texts[3])
 
-    def write_entry(self, _section: str, _name: str, _typed: object) -> Configuration:
+    def write_entry(self, section: str, name: str, texts: object) -> Configuration:
         raise InvalidText(self.texts[3])
-
-    def stamp(self) -> object:
-        return None
 
 
 class _Section:
@@ -122,7 +117,7 @@ class _Section:
 
     def fields(self) -> tuple[EntryField, ...]:
         return tuple(
-            EntryField((name,), Entry(name, "text", "", "A text"), is_text=True) for name in ("system", "file", "licence")
+            EntryField((name,), SettingDoc(name, "text", "", "A text"), is_text=True) for name in ("system", "file", "licence")
         )
 
     def names(self) -> dict[str, str]:
@@ -269,7 +264,7 @@ SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
     SearchScreen: Filled(_search, 50, _found),
     SettingScreen: Filled(_setting, 5, _enter),
     SettingsScreen: Filled(
-        lambda _, texts: SettingsScreen(_Preferences(texts), themes=texts, changed=lambda *_: None), 30, _enter
+        lambda _, texts: SettingsScreen(_SettingsFile(texts), themes=texts, changed=lambda *_: None), 30, _enter
     ),
     TrashScreen: Filled(_trash, 60),
     TurnScreen: Filled(_turn, 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from support.scenes import Scene, press, see, write
@@ -11,10 +12,11 @@ from support.screens import Stage, until
 from mistral_chat.config import Settings
 from mistral_chat.config.configuration import Configuration
 from mistral_chat.config.reader import read_settings
+from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.ui.screens.settings import SettingsScreen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from support.scenes import Step
     from textual.pilot import Pilot
@@ -30,22 +32,20 @@ keymap: {chat.new: alt+n}
 """
 
 
-class StillPreferences:
-    """Settings that lie in the same place in every picture."""
-
-    file = "/home/ada/.config/mistral-chat/config.yaml"
+class StillSettingsFile(SettingsFile):
+    """Settings with the same path in every picture, which no change reaches."""
 
     def __init__(self, text: str = _FILE) -> None:
+        super().__init__(Path("/home/ada/.config/mistral-chat/config.yaml"))
         self._text = text
 
-    def read(self) -> Configuration:
-        found = read_settings(self._text, self.file)
-        return Configuration(found.settings, {key: f"{self.file}:{line}" for key, line in found.lines.items()})
+    def read(self, *, skip_unknown: bool = False) -> Configuration:
+        return Configuration.from_file(read_settings(self._text, str(self.path), skip_unknown=skip_unknown), str(self.path))
 
-    def write(self, _key: str, _value: object) -> Configuration:
+    def write(self, key: str | Sequence[str], value: object) -> Configuration:
         return self.read()
 
-    def write_entry(self, _section: str, _name: str, _typed: object) -> Configuration:
+    def write_entry(self, section: str, name: str, texts: object) -> Configuration:
         return self.read()
 
     def stamp(self) -> object:
@@ -53,7 +53,7 @@ class StillPreferences:
 
 
 def _settled(text: str = _FILE) -> Callable[[], Stage]:
-    return lambda: Stage(doors={"preferences": StillPreferences(text)})
+    return lambda: Stage(doors={"settings_file": StillSettingsFile(text)})
 
 
 def _mark(key: str) -> Step:

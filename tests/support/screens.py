@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mistral_chat.cli.preferences import ProgramPreferences
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
@@ -102,7 +101,7 @@ class Stage:
             "now": lambda: self.moment,
             "conversation_id": self.conversation_id,
             "saved": self.saved,
-            "preferences": ProgramPreferences(self.program) if self.program is not None else None,
+            "settings_file": self.program.settings_file if self.program is not None else None,
             "forget": self.forgotten.extend,
         }
         return MistralChatApp(**usual | self.doors)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from support.screens import Stage, drawn, ready, until
 
-from mistral_chat.cli.wiring import CommandLineOverride, Program
+from mistral_chat.cli.wiring import Program
+from mistral_chat.config.configuration import CommandLineOverride
 from mistral_chat.ui.screens.settings import SettingsScreen
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from mistral_chat.config import Settings
-from mistral_chat.config.reader import read_file
+from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.ui import screens, widgets
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.keymap import bound_nodes, in_words, keys_of, problems, taken_by, unfit
@@ -169,11 +169,11 @@ async def test_a_default_comes_back_and_what_names_nothing_goes(tmp_path: Path) 
             listed.highlighted = listed.get_option_index(name)  # type: ignore[attr-defined]  # a list of options
             await pilot.press("delete")
             await until(pilot, lambda name=name: name not in config.read_text())  # type: ignore[misc]  # mypy has no type for a lambda's default
-        assert read_file(config).settings.keymap == {}
+        assert SettingsFile(config).read().settings.keymap == {}
         assert "New conversation: Ctrl+N from now on." in drawn(stage)
         await pressed(pilot, stage, "chat.new", "escape")
         await until(pilot, lambda: isinstance(stage.app.screen, KeysScreen))
-        assert read_file(config).settings.keymap == {}
+        assert SettingsFile(config).read().settings.keymap == {}
 
 
 async def test_keys_written_into_the_file_by_hand_hold_without_a_new_start(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from support.settings_screens import section, staged, write
 from textual.widgets import Input, Static, TextArea
 
 from mistral_chat.config import CatalogSource, Persona
-from mistral_chat.config.reader import read_file
+from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.generation import Sampling
 from mistral_chat.ui.screens.entry import EntryScreen
 from mistral_chat.ui.screens.names import NamesScreen
@@ -60,7 +60,9 @@ async def test_a_persona_is_made_and_can_be_chosen_at_once(tmp_path: Path, size:
         await until(pilot, lambda: "must be a number" in str(problem.render()), "a wrong value is told in the dialog")
         await pilot.press("backspace", "backspace", "backspace", *"0.5", "enter")
         await back(pilot, stage)
-        assert read_file(config).settings.personas["clerk"] == Persona(system="Count.", sampling=Sampling(temperature=0.5))
+        assert SettingsFile(config).read().settings.personas["clerk"] == Persona(
+            system="Count.", sampling=Sampling(temperature=0.5)
+        )
         assert config.read_text().startswith(FILE), "what stood there was changed"
         await pilot.press("escape", "escape")
         await until(pilot, lambda: stage.app.screen is stage.screen)
@@ -100,7 +102,7 @@ async def test_taking_away_is_asked_about_first(tmp_path: Path) -> None:
         await until(pilot, lambda: "Take “cook” away?" in drawn(stage))
         await pilot.press("tab", "enter")
         await back(pilot, stage)
-        assert read_file(config).settings.personas == {}
+        assert SettingsFile(config).read().settings.personas == {}
         assert "There are none yet" in drawn(stage)
         assert stage.screen.rooms.settings.personas == {}
 
@@ -111,7 +113,7 @@ async def test_a_name_is_needed_and_is_given_once(tmp_path: Path) -> None:
     async with run(stage) as pilot:
         await opened(pilot, stage, "personas")
         await asked(pilot, stage, "plus", "enter")
-        await until(pilot, lambda: "needs a name" in drawn(stage))
+        await until(pilot, lambda: "a name is needed" in drawn(stage))
         await pilot.press(*"cook", "enter")
         await until(pilot, lambda: "There is a 'cook' already" in drawn(stage))
         await pilot.press("escape")
@@ -130,7 +132,9 @@ async def test_a_model_of_ones_own_is_checked_as_the_file_would_be(tmp_path: Pat
         await until(pilot, lambda: "must be OWNER/NAME" in drawn(stage))
         await pilot.press("shift+tab", "end", *"/x", "enter")
         await back(pilot, stage)
-        assert read_file(config).settings.models.catalog == {"mine": CatalogSource(repository="nobody/x", file="m.gguf")}
+        assert SettingsFile(config).read().settings.models.catalog == {
+            "mine": CatalogSource(repository="nobody/x", file="m.gguf")
+        }
 
 
 async def test_a_prompt_format_is_given_to_a_model(tmp_path: Path) -> None:
@@ -142,17 +146,18 @@ async def test_a_prompt_format_is_given_to_a_model(tmp_path: Path) -> None:
         await asked(pilot, stage, "enter")
         await pilot.press(*"my.model", "tab", *"chatml", "enter")
         await back(pilot, stage)
-        assert read_file(config).settings.models.formats == {"my.model": "chatml"}
+        assert SettingsFile(config).read().settings.models.formats == {"my.model": "chatml"}
         assert "my.model" in drawn(stage)
 
 
 @pytest.mark.parametrize("text", STRINGS[::40])
 async def test_hostile_names_and_texts_are_drawn_as_text(tmp_path: Path, text: str) -> None:
-    from mistral_chat.config.named_entries import changed_entry
+    from mistral_chat.config.named_entries import change_entry
+    from mistral_chat.config.reader import read_settings
     from mistral_chat.errors import ConfigError
 
     try:
-        file = changed_entry("", "personas", text[:2000], {("system",): text[:20_000]}, "f")
+        file = change_entry(read_settings("", "f"), "personas", text[:2000], {("system",): text[:20_000]}, "f").text
     except ConfigError:
         file = FILE
     write(tmp_path / "config.yaml", file)

@@ -9,8 +9,8 @@ from support.screens import Stage, drawn, ready, run, until
 from support.settings_screens import settings, staged, write
 from textual.widgets import Input, TextArea
 
-from mistral_chat.cli.wiring import CommandLineOverride
-from mistral_chat.config.reader import read_file
+from mistral_chat.config.configuration import CommandLineOverride
+from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.ui.screens.setting import SettingScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
 
@@ -64,7 +64,7 @@ async def test_every_setting_is_shown_with_its_source_and_meaning(config: Path) 
         assert "line 3" in drawn(stage)
         assert "--top-k" in drawn(stage)
         await mark(pilot, screen, "sampling.temperature")
-        assert "0 always takes the likeliest" in drawn(stage)
+        assert "Sampling temperature; 0 is greedy" in drawn(stage)
         assert "A change takes effect with the" in drawn(stage)
 
 
@@ -118,7 +118,7 @@ async def test_a_system_prompt_of_several_lines_is_kept(config: Path) -> None:
         assert stage.app.screen.query_one(TextArea).has_focus
         await pilot.press(*"Be brief.", "enter", *"Be kind.", "tab", "enter")
         await closed(pilot, stage)
-        assert read_file(config).settings.system == "Be brief.\nBe kind."
+        assert SettingsFile(config).read().settings.system == "Be brief.\nBe kind."
         assert "new conversation" in screen.notice.text
 
 
@@ -129,12 +129,12 @@ async def test_a_choice_and_the_way_back_to_the_default(config: Path) -> None:
         await asked(pilot, stage, screen, "engine.kv_type")
         await pilot.press("down", "enter")
         await closed(pilot, stage)
-        assert read_file(config).settings.engine.kv_type == "q8_0"
+        assert SettingsFile(config).read().settings.engine.kv_type == "q8_0"
         assert "started next" in screen.notice.text
         await asked(pilot, stage, screen, "engine.kv_type")
         await pilot.click("#default")
         await closed(pilot, stage)
-        assert read_file(config).settings.engine.kv_type == "f16"
+        assert SettingsFile(config).read().settings.engine.kv_type == "f16"
 
 
 async def test_the_file_is_made_with_comments_when_there_is_none(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_the_file_is_made_with_comments_when_there_is_none(tmp_path: Path)
         await pilot.press("7", "enter")
         await closed(pilot, stage)
         assert "trash_days: 7" in read(config)
-        assert read(config).startswith("# The settings of mistral-chat.")
+        assert read(config).startswith("# Settings of mistral-chat.")
 
 
 async def test_an_option_of_this_run_goes_before_the_file_and_that_is_said(config: Path) -> None:
@@ -158,7 +158,7 @@ async def test_an_option_of_this_run_goes_before_the_file_and_that_is_said(confi
         await pilot.press("2", "enter")
         await closed(pilot, stage)
         assert "--temperature was given for this run" in screen.notice.text
-        assert read_file(config).settings.sampling.temperature == 2
+        assert SettingsFile(config).read().settings.sampling.temperature == 2
         assert stage.screen.rooms.settings.sampling.temperature == 0.1
 
 
@@ -208,5 +208,5 @@ async def test_colours_chosen_from_the_list_of_all_commands_are_kept(config: Pat
         await ready(pilot, stage)
         stage.app.theme = "mistral-light"
         await until(pilot, lambda: "the next time too" in stage.screen.notice.text)
-        assert read_file(config).settings.theme == "mistral-light"
+        assert SettingsFile(config).read().settings.theme == "mistral-light"
         assert "# calm" in read(config)

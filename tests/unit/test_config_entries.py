@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistral_chat.config import CatalogSource, Persona
-from mistral_chat.config.configuration import Configuration, load_configuration
+from mistral_chat.config.configuration import Configuration
 from mistral_chat.config.docs import default_file
 from mistral_chat.config.named_entries import (
-    changed_entry,
+    FieldTexts,
+    change_entry,
+    entries_of,
     entry_fields,
     entry_to_text,
-    named,
     parse_entry,
-    sections,
-    write_entry,
 )
 from mistral_chat.config.reader import read_settings
+from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.errors import ConfigError
 from mistral_chat.generation import Sampling
 
@@ -41,21 +41,25 @@ PERSONA: dict[tuple[str, ...], str] = {("system",): "Be brief.\nBe kind.", ("sam
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=12).filter(str.strip)
 
 
+def changed(text: str, section: str, name: str, texts: FieldTexts | None) -> str:
+    return change_entry(read_settings(text, "f"), section, name, texts, "f").text
+
+
 def held(text: str, section: str) -> dict[str, Any]:
-    return named(read_settings(text, "f").settings, section)
+    return entries_of(read_settings(text, "f").settings, section)
 
 
 @pytest.mark.parametrize("file", FILES.values(), ids=FILES.keys())
 def test_an_entry_is_added_changed_and_taken_out_again(file: str) -> None:
     before = held(file, "personas")
-    added = changed_entry(file, "personas", "new one", PERSONA, "f")
+    added = changed(file, "personas", "new one", PERSONA)
     wanted = Persona(system="Be brief.\nBe kind.", sampling=Sampling(top_k=7))
     assert held(added, "personas") == {**before, "new one": wanted}
-    changed = changed_entry(added, "personas", "new one", {("system",): "Else."}, "f")
-    assert held(changed, "personas") == {**before, "new one": Persona(system="Else.")}
-    gone = changed_entry(changed, "personas", "new one", None, "f")
+    edited = changed(added, "personas", "new one", {("system",): "Else."})
+    assert held(edited, "personas") == {**before, "new one": Persona(system="Else.")}
+    gone = changed(edited, "personas", "new one", None)
     assert read_settings(gone, "f").settings == read_settings(file, "f").settings
-    for comment in ("# mine", "# who cooks", "# short", "# cold", "# the clerk", "# all", "# none", "# The colours."):
+    for comment in ("# mine", "# who cooks", "# short", "# cold", "# the clerk", "# all", "# none", "# Theme."):
         assert (comment in gone) == (comment in file), "a comment is lost"
     assert ("\r\n" in file) == ("\r\n" in added)
 
@@ -65,11 +69,11 @@ def test_an_entry_is_added_changed_and_taken_out_again(file: str) -> None:
 def test_one_field_changes_and_the_other_stays_as_it_was_written(file: str, name: str) -> None:
     configuration = Configuration(read_settings(file, "f").settings, dict.fromkeys(read_settings(file, "f").lines, "f"))
     typed = entry_to_text("personas", name, configuration)
-    assert changed_entry(file, "personas", name, typed, "f") == file, "keeping what stands changes the file"
-    changed = changed_entry(file, "personas", name, {**typed, ("sampling", "temperature"): "1.5"}, "f")
-    assert held(changed, "personas")[name].sampling == Sampling(temperature=1.5)
-    assert held(changed, "personas")[name].system == held(file, "personas")[name].system
-    left = changed_entry(file, "personas", name, None, "f")
+    assert changed(file, "personas", name, typed) == file, "keeping what stands changes the file"
+    edited = changed(file, "personas", name, {**typed, ("sampling", "temperature"): "1.5"})
+    assert held(edited, "personas")[name].sampling == Sampling(temperature=1.5)
+    assert held(edited, "personas")[name].system == held(file, "personas")[name].system
+    left = changed(file, "personas", name, None)
     assert set(held(left, "personas")) == {"cook", "clerk"} - {name}
 
 
@@ -79,11 +83,11 @@ def test_any_name_and_any_text_come_back_and_go_again(file: str, section: str, n
     text = text.encode("utf-8", "ignore").decode()
     path = ("system",) if section == "personas" else ()
     before = FILES[file]
-    added = changed_entry(before, section, name, {path: text}, "f")
+    added = changed(before, section, name, {path: text})
     entry = held(added, section)[name]
     shown = entry.system if section == "personas" else entry
     assert shown == (text if text.strip() or not path else ""), "the text is another one"
-    gone = held(changed_entry(added, section, name, None, "f"), section)
+    gone = held(changed(added, section, name, None), section)
     assert gone == {key: value for key, value in held(before, section).items() if key != name}
 
 
@@ -103,26 +107,25 @@ def test_any_name_and_any_text_come_back_and_go_again(file: str, section: str, n
 )
 def test_what_cannot_be_is_refused_in_the_words_of_the_file(section: str, typed: Any, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        changed_entry(FILES["default"], section, "x", typed, "f")
+        changed(FILES["default"], section, "x", typed)
     assert problem in caught.value.problem
 
 
 @pytest.mark.parametrize("name", ["", "  ", "two\nlines"])
 def test_an_entry_needs_a_name_on_one_line(name: str) -> None:
-    with pytest.raises(ConfigError, match="needs a name"):
+    with pytest.raises(ConfigError, match="a name is needed"):
         parse_entry("keymap", name, {(): "f5"})
 
 
 def test_every_section_of_names_has_fields_with_a_meaning() -> None:
-    assert set(sections()) == {"personas", "keymap", "models.formats", "models.catalog"}
-    for section in sections():
+    for section in ("personas", "keymap", "models.formats", "models.catalog"):
         for field in entry_fields(section):
-            assert field.entry.meaning
+            assert field.doc.meaning
 
 
 def test_a_model_of_ones_own_reaches_the_next_start(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    write_entry(path, "models.catalog", "mine", {("repository",): "a/b", ("file",): "c.gguf", ("bytes",): "77"})
-    found = load_configuration(path, {}).settings.models.catalog
+    SettingsFile(path).write_entry("models.catalog", "mine", {("repository",): "a/b", ("file",): "c.gguf", ("bytes",): "77"})
+    found = SettingsFile(path).read().settings.models.catalog
     assert found == {"mine": CatalogSource(repository="a/b", file="c.gguf", bytes=77)}
     assert path.stat().st_mode & 0o777 == 0o600

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mistral_chat.config import Settings
-from mistral_chat.config.configuration import Configuration, leaves, load_configuration
-from mistral_chat.config.docs import default_file, docstrings, entries
+from mistral_chat.config.configuration import Configuration, flatten
+from mistral_chat.config.docs import default_file, setting_docs
 from mistral_chat.config.reader import read_settings
+from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.errors import ConfigError
-from mistral_chat.generation import Sampling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,13 +29,13 @@ def sources(configuration: Configuration) -> dict[str, str]:
 
 
 def test_without_anything_every_value_is_a_default(tmp_path: Path) -> None:
-    configuration = load_configuration(tmp_path / "none.yaml", {})
+    configuration = SettingsFile(tmp_path / "none.yaml").read()
     assert configuration.settings == Settings()
     assert set(sources(configuration).values()) == {"default"}
 
 
 def test_a_value_of_the_file_names_its_line(file: Path) -> None:
-    found = sources(load_configuration(file, {}))
+    found = sources(SettingsFile(file).read())
     assert found["model"] == f"{file}:1"
     assert found["sampling.seed"] == f"{file}:3"
     assert found["sampling.temperature"] == "default"
@@ -43,18 +43,18 @@ def test_a_value_of_the_file_names_its_line(file: Path) -> None:
 
 
 def test_the_environment_wins_over_the_file(file: Path) -> None:
-    configuration = load_configuration(file, {"MISTRAL_CHAT_MODEL": "from-environment", "MISTRAL_CHAT_MODELS_DIR": "/models"})
+    configuration = SettingsFile(file, {"MISTRAL_CHAT_MODEL": "from-environment", "MISTRAL_CHAT_MODELS_DIR": "/models"}).read()
     assert configuration.settings.model == "from-environment"
     assert configuration.settings.models.folder == "/models"
     assert sources(configuration)["model"] == "MISTRAL_CHAT_MODEL"
 
 
 def test_an_empty_variable_gives_nothing(file: Path) -> None:
-    assert load_configuration(file, {"MISTRAL_CHAT_MODEL": ""}).settings.model == "from-file"
+    assert SettingsFile(file, {"MISTRAL_CHAT_MODEL": ""}).read().settings.model == "from-file"
 
 
 def test_a_typed_option_wins_over_all(file: Path) -> None:
-    configuration = load_configuration(file, {"MISTRAL_CHAT_MODEL": "from-environment"})
+    configuration = SettingsFile(file, {"MISTRAL_CHAT_MODEL": "from-environment"}).read()
     configuration = configuration.with_value("model", "typed", "--model").with_value("sampling.seed", 5, "--seed")
     assert (configuration.settings.model, configuration.settings.sampling.seed) == ("typed", 5)
     assert sources(configuration)["model"] == "--model"
@@ -63,7 +63,7 @@ def test_a_typed_option_wins_over_all(file: Path) -> None:
 
 def test_a_variable_that_cannot_be_used_is_named(file: Path) -> None:
     with pytest.raises(ConfigError, match="MISTRAL_CHAT_MODEL: model must name a model"):
-        load_configuration(file, {"MISTRAL_CHAT_MODEL": "  "})
+        SettingsFile(file, {"MISTRAL_CHAT_MODEL": "  "}).read()
 
 
 def test_an_option_out_of_its_range_is_named() -> None:
@@ -74,13 +74,13 @@ def test_an_option_out_of_its_range_is_named() -> None:
 def test_the_default_file_reads_back_as_the_defaults() -> None:
     found = read_settings(default_file(), "default")
     assert found.settings == Settings()
-    given = {key for key, _ in leaves(Settings())}
+    given = {key for key, _ in flatten(Settings())}
     assert given <= set(found.lines), "every key stands in the file"
 
 
 def test_every_key_is_explained() -> None:
-    for entry in entries():
+    for entry in setting_docs():
         assert entry.meaning, entry.key
         assert "None" not in entry.meaning, f"{entry.key}: a file has no None"
-    assert docstrings(Sampling)["seed"].startswith("The same seed")
-    assert {"models.catalog.NAME.repository", "personas.NAME.system"} <= {entry.key for entry in entries()}
+    assert next(doc for doc in setting_docs() if doc.key == "sampling.seed").meaning.startswith("The same seed")
+    assert {"models.catalog.NAME.repository", "personas.NAME.system"} <= {entry.key for entry in setting_docs()}

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral_chat.config import CatalogSource, Persona, Settings
-from mistral_chat.config.configuration import leaves
-from mistral_chat.config.reader import LARGEST_FILE, read_file, read_settings
+from mistral_chat.config.configuration import flatten
+from mistral_chat.config.reader import read_settings
+from mistral_chat.config.settings_file import LARGEST_FILE, SettingsFile
 from mistral_chat.errors import ConfigError
 from mistral_chat.generation import Sampling
 
@@ -112,7 +113,7 @@ def test_a_mistake_is_told_with_its_line_and_key(text: str, line: int, words: st
         ("no: 1", "the key 'no' must be text; put it in quotes"),
         (
             "sampling: {temperature: 1e-1}",
-            "not the text '1e-1'; YAML knows it as a number when it is written plainly, such as 0.1",
+            "not the text '1e-1'; write it as a plain decimal number, such as 0.1",
         ),
         ("sampling: {temperature: .inf}", "not the float .inf; write it as a plain decimal number"),
         ("sampling: {temperature: 1:30.5}", "write it as a plain decimal number"),
@@ -136,8 +137,8 @@ def test_on_and_off_mean_what_they_say_where_they_are_choices() -> None:
         ("model: [", "config.yaml:1: not YAML"),
         ("model: x\n---\nmodel: y", "config.yaml:2: not YAML"),
         ("model: 'a\n\n", "not YAML"),
-        ("model: \x00", "config.yaml:1: the character U+0000 cannot stand in YAML"),
-        ("a: 1\nmodel: &m x\nsystem: *m", "config.yaml:3: the alias '*m' is not used here"),
+        ("model: \x00", "config.yaml:1: the character U+0000 is not allowed in YAML"),
+        ("a: 1\nmodel: &m x\nsystem: *m", "config.yaml:3: aliases such as '*m' are not supported"),
         ("<<: {model: x}", "the key '<<' must be text"),
         ("model: !!python/object/apply:os.system [ls]", "'model' must be text"),
         ("trash_days: !!int x", "'trash_days' must be a whole number"),
@@ -166,25 +167,25 @@ def test_a_long_wrong_value_is_quoted_in_part() -> None:
 
 class TestFiles:
     def test_a_missing_file_leaves_the_defaults(self, tmp_path: Path) -> None:
-        assert read_file(tmp_path / "config.yaml").settings == Settings()
+        assert SettingsFile(tmp_path / "config.yaml").read().settings == Settings()
 
     def test_a_byte_order_mark_is_no_mistake(self, tmp_path: Path) -> None:
         (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbfmodel: demo\r\ntrash_days: 3\r\n")
-        assert read_file(tmp_path / "c.yaml").settings == Settings(model="demo", trash_days=3)
+        assert SettingsFile(tmp_path / "c.yaml").read().settings == Settings(model="demo", trash_days=3)
 
     def test_a_folder_in_its_place_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}: the file cannot be read")):
-            read_file(tmp_path)
+            SettingsFile(tmp_path).read()
 
     def test_a_file_that_is_too_large_is_not_read(self, tmp_path: Path) -> None:
         (tmp_path / "c.yaml").write_bytes(b"#" * (LARGEST_FILE + 1))
         with pytest.raises(ConfigError, match="larger than the 64 KB"):
-            read_file(tmp_path / "c.yaml")
+            SettingsFile(tmp_path / "c.yaml").read()
 
     def test_a_file_in_another_encoding_is_told_with_its_line(self, tmp_path: Path) -> None:
         (tmp_path / "c.yaml").write_bytes("model: demo\nsystem: Grüße\n".encode("latin-1"))
         with pytest.raises(ConfigError, match=r"c\.yaml:2: the file is not text in UTF-8"):
-            read_file(tmp_path / "c.yaml")
+            SettingsFile(tmp_path / "c.yaml").read()
 
 
 @given(st.text(max_size=200))
@@ -216,5 +217,5 @@ def test_any_tree_of_values_is_settings_or_a_config_error_with_a_line(tree: obje
 )
 def test_what_is_written_as_yaml_reads_back_the_same(settings: Settings) -> None:
     tree = {"model": settings.model, "system": settings.system, "trash_days": settings.trash_days, "keymap": settings.keymap}
-    text = yaml.safe_dump({**tree, "sampling": dict(leaves(settings.sampling))})
+    text = yaml.safe_dump({**tree, "sampling": dict(flatten(settings.sampling))})
     assert read_settings(text, "config.yaml").settings == settings

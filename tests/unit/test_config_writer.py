@@ -11,14 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistral_chat.config import Settings
-from mistral_chat.config.configuration import Configuration, leaves
+from mistral_chat.config.configuration import Configuration, flatten
 from mistral_chat.config.docs import default_file
-from mistral_chat.config.reader import LARGEST_FILE, read_file, read_settings
-from mistral_chat.config.writer import changed_text, write_setting, written
+from mistral_chat.config.reader import read_settings
+from mistral_chat.config.settings_file import LARGEST_FILE, SettingsFile
+from mistral_chat.config.writer import change_setting, to_yaml
 from mistral_chat.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def changed(text: str, key: str | tuple[str, ...], value: object) -> str:
+    return change_setting(read_settings(text, "config.yaml"), key, value, "config.yaml").text
+
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SHARES = st.floats(0, 1)
@@ -48,14 +54,14 @@ def spelled(draw: st.DrawFn, key: str, value: Any, indent: str) -> str:
         return draw(st.sampled_from(["", " ~", " null"])) + note
     if isinstance(value, tuple) and value:
         pad = indent + draw(st.sampled_from(["", "  "])) if indent else "  "
-        items = "".join(f"\n{pad}- {written(each)}{draw(st.sampled_from(['', ' # item']))}" for each in value)
-        return draw(st.sampled_from([f"{note}{items}", f" {written(value)}{note}"]))
+        items = "".join(f"\n{pad}- {to_yaml(each)}{draw(st.sampled_from(['', ' # item']))}" for each in value)
+        return draw(st.sampled_from([f"{note}{items}", f" {to_yaml(value)}{note}"]))
     if isinstance(value, str) and value.isascii() and value.isalnum() and value.isalpha() and value.lower() not in PLAIN_BOOLS:
         ways = [f" {value}{note}", f"   '{value}'{note}"]
         if key != "titles":  # a comment that is far in belongs to a block, and these values may not grow
             ways += [f" |-{note}\n{indent}  {value}", f" >+\n{indent}  {value}\n\n"]
         return draw(st.sampled_from(ways))
-    return f" {written(value)}{note}"
+    return f" {to_yaml(value)}{note}"
 
 
 PLAIN_BOOLS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
@@ -75,7 +81,7 @@ def files(draw: st.DrawFn) -> str:
         if section in names:
             lines.append(f"{section}:{spelled(draw, section, draw(VALUES[section]), '')}")
         elif draw(st.integers(0, 4)) == 0:
-            inside = ", ".join(f"{name}: {written(draw(VALUES[f'{section}.{name}'])) or '~'}" for name in names)
+            inside = ", ".join(f"{name}: {to_yaml(draw(VALUES[f'{section}.{name}'])) or '~'}" for name in names)
             lines.append(f"{section}: {{{inside}}}{draw(st.sampled_from(['', ' # flow']))}")
         else:
             indent = draw(st.sampled_from([" ", "  ", "    "]))
@@ -102,10 +108,10 @@ def test_exactly_one_setting_changes_and_no_other_line(text: str, change: tuple[
     key, value = change
     text = text.replace("\n", line_end)
     before = read_settings(text, "config.yaml")
-    after = changed_text(text, key, value, "config.yaml")
+    after = changed(text, key, value)
     read = read_settings(after, "config.yaml")
     assert read.settings == Configuration(before.settings).with_value(key, value, "").settings
-    assert dict(leaves(read.settings))[key] == value
+    assert dict(flatten(read.settings))[key] == value
     assert after.count("\n") == after.count(line_end) or "\n" not in text
     if key in before.lines and after != text and "{" not in text:
         ahead, behind = rest_of(text, key)
@@ -121,8 +127,8 @@ def test_exactly_one_setting_changes_and_no_other_line(text: str, change: tuple[
 def test_every_line_of_the_commented_defaults_stays_but_one(change: tuple[str, Any]) -> None:
     key, value = change
     before = default_file()
-    after = changed_text(before, key, value, "config.yaml")
-    assert dict(leaves(read_settings(after, "config.yaml").settings))[key] == value
+    after = changed(before, key, value)
+    assert dict(flatten(read_settings(after, "config.yaml").settings))[key] == value
     old, new = before.split("\n"), after.split("\n")
     assert len(old) == len(new)
     assert sum(one != other for one, other in zip(old, new, strict=True)) <= 1
@@ -161,7 +167,7 @@ def test_every_line_of_the_commented_defaults_stays_but_one(change: tuple[str, A
     ],
 )
 def test_where_a_value_is_put(text: str, key: str, value: object, expected: str) -> None:
-    assert changed_text(text, key, value, "config.yaml") == expected
+    assert changed(text, key, value) == expected
 
 
 @pytest.mark.parametrize(
@@ -172,11 +178,11 @@ def test_where_a_value_is_put(text: str, key: str, value: object, expected: str)
 )
 def test_a_key_that_a_person_named_may_hold_anything(before: str, name: str) -> None:
     """A model's prompt format is kept under the model's name, whatever it is called."""
-    text = changed_text(before, ("models", "formats", name), "chatml", "config.yaml")
+    text = changed(before, ("models", "formats", name), "chatml")
     formats = read_settings(text, "config.yaml").settings.models.formats
     assert formats == {**({"mine": "chatml"} if before else {}), name: "chatml"}
     assert ("# mine" in text) == ("# mine" in before)
-    again = changed_text(text, ("models", "formats", name), "automatic", "config.yaml")
+    again = changed(text, ("models", "formats", name), "automatic")
     assert read_settings(again, "config.yaml").settings.models.formats[name] == "automatic"
     assert len(again.splitlines()) == len(text.splitlines())
 
@@ -184,9 +190,9 @@ def test_a_key_that_a_person_named_may_hold_anything(before: str, name: str) -> 
 @pytest.mark.parametrize("number", [1e-7, 5e-324, 1e16, 0.1, 3.0])
 def test_numbers_of_every_size_are_read_back(number: float) -> None:
     if number <= 5:
-        after = changed_text("", "sampling.temperature", number, "config.yaml")
+        after = changed("", "sampling.temperature", number)
         assert read_settings(after, "config.yaml").settings.sampling.temperature == number
-    assert "." in written(number)
+    assert "." in to_yaml(number)
 
 
 class TestWhatIsRefused:
@@ -202,46 +208,46 @@ class TestWhatIsRefused:
         path = tmp_path / "config.yaml"
         path.write_text(text)
         with pytest.raises(ConfigError) as caught:
-            write_setting(path, "trash_days", 3)
+            SettingsFile(path).write("trash_days", 3)
         assert place in str(caught.value)
         assert path.read_text() == text
 
     def test_a_value_out_of_its_range_names_it(self) -> None:
         with pytest.raises(ConfigError, match="trash_days must be from 0"):
-            changed_text("", "trash_days", -1, "config.yaml")
+            changed("", "trash_days", -1)
         with pytest.raises(ConfigError, match="temperature must be from 0 to 5"):
-            changed_text("", "sampling.temperature", 9.0, "config.yaml")
+            changed("", "sampling.temperature", 9.0)
 
     def test_what_can_only_be_changed_by_hand_is_left_alone(self) -> None:
         with pytest.raises(ConfigError, match=r"config\.yaml:2: 'engine.lora' .* by hand"):
-            changed_text("engine:\n  ? lora # why: because\n  : - x.gguf\n", "engine.lora", ("y.gguf",), "config.yaml")
+            changed("engine:\n  ? lora # why: because\n  : - x.gguf\n", "engine.lora", ("y.gguf",))
 
     def test_a_file_that_would_be_too_large_is_not_written(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
         path.write_text("# " + "x" * (LARGEST_FILE - 10))
         with pytest.raises(ConfigError, match="larger than"):
-            write_setting(path, "model", "demo")
+            SettingsFile(path).write("model", "demo")
         assert path.stat().st_size == LARGEST_FILE - 8
 
     def test_text_that_is_no_utf_8_is_told_with_its_line(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
         path.write_bytes(b"model: demo\nsystem: \xff\n")
         with pytest.raises(ConfigError, match=r"config\.yaml:2: "):
-            write_setting(path, "trash_days", 3)
+            SettingsFile(path).write("trash_days", 3)
 
     def test_a_folder_that_may_not_be_written_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(ConfigError, match=r"config\.yaml: the file cannot be"):
-            write_setting(tmp_path / "file" / "config.yaml", "trash_days", 3)
+            SettingsFile(tmp_path / "file" / "config.yaml").write("trash_days", 3)
 
 
 class TestTheFile:
     def test_it_is_made_of_the_commented_defaults_and_is_private(self, tmp_path: Path) -> None:
         path = tmp_path / "new" / "config.yaml"
-        found = write_setting(path, "sampling.temperature", 0.2)
+        found = SettingsFile(path).write("sampling.temperature", 0.2)
         assert found.settings.sampling.temperature == 0.2
         assert path.read_text() == default_file().replace("temperature: 0.7", "temperature: 0.2")
-        assert read_file(path) == found
+        assert SettingsFile(path).read() == found
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert [each.name for each in path.parent.iterdir()] == ["config.yaml"], "a part was left behind"
 
@@ -249,7 +255,7 @@ class TestTheFile:
         path = tmp_path / "config.yaml"
         path.write_bytes(b"\xef\xbb\xbfmodel: demo\n")
         path.chmod(0o644)
-        write_setting(path, "model", "other")
+        SettingsFile(path).write("model", "other")
         assert path.read_bytes() == b'\xef\xbb\xbfmodel: "other"\n'
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -259,13 +265,13 @@ class TestTheFile:
         real.write_text("model: demo\n")
         link = tmp_path / "config.yaml"
         link.symlink_to(real)
-        write_setting(link, "trash_days", 3)
+        SettingsFile(link).write("trash_days", 3)
         assert link.is_symlink()
         assert real.read_text() == "model: demo\ntrash_days: 3\n"
 
     def test_settings_that_are_set_to_what_they_are_stay(self) -> None:
         text = default_file()
-        for key, value in leaves(Settings()):
+        for key, value in flatten(Settings()):
             if key not in {"models.catalog", "personas"}:
-                text = changed_text(text, key, value, "config.yaml")
+                text = changed(text, key, value)
         assert text == default_file()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from mistral_chat.config.named_entries import EntryField, Typed
+    from mistral_chat.config.named_entries import EntryField, FieldTexts
 
 _LONGEST: Final = 4000
 _MANY_LINES: Final = frozenset({("system",)})
@@ -62,7 +62,7 @@ class EntryScreen(ModalScreen["str | None"]):
         *,
         typed: Mapping[tuple[str, ...], str],
         name: str | None,
-        keep: Callable[[str, Typed], str],
+        keep: Callable[[str, FieldTexts], str],
     ) -> None:
         """Ask.
 
@@ -90,8 +90,8 @@ class EntryScreen(ModalScreen["str | None"]):
                     if field.path in _MANY_LINES:
                         yield EntryText(clean(text[:_LONGEST]), id=f"field{number}", compact=True, highlight_cursor_line=False)
                     else:
-                        default = field.entry.default.strip('"') or (
-                            "" if not field.path or "empty" in field.entry.kind else "needed"
+                        default = field.doc.default.strip('"') or (
+                            "" if not field.path or "empty" in field.doc.kind else "needed"
                         )
                         yield EntryInput(one_line(text, _LONGEST), placeholder=default, id=f"field{number}", compact=True)
             yield Static("", id="problem", markup=False)
@@ -111,7 +111,7 @@ class EntryScreen(ModalScreen["str | None"]):
     @on(Button.Pressed, "#keep")
     def _kept(self) -> None:
         name = self._called if self._called is not None else self.query_one("#called", EntryInput).value.strip()
-        typed: Typed = {}
+        typed: FieldTexts = {}
         for number, field in enumerate(self._asked):
             widget = self.query_one(f"#field{number}")
             text = widget.text if isinstance(widget, EntryText) else widget.value if isinstance(widget, EntryInput) else ""
@@ -133,4 +133,4 @@ class EntryScreen(ModalScreen["str | None"]):
 
 def _label(field: EntryField) -> Content:
     name = field.path[-1] if field.path else "value"
-    return Content.assemble((name, "bold"), (f"  {field.entry.meaning}", "$foreground 65%"))
+    return Content.assemble((name, "bold"), (f"  {field.doc.meaning}", "$foreground 65%"))

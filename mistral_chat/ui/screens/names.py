@@ -17,7 +17,7 @@ from mistral_chat.text import one_line
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from mistral_chat.config.named_entries import EntryField, Typed
+    from mistral_chat.config.named_entries import EntryField, FieldTexts
 
 _HEADINGS: Final = {"personas": "Personas", "models.formats": "Prompt formats", "models.catalog": "Models of your own"}
 _ONE: Final = {"personas": "persona", "models.formats": "prompt format", "models.catalog": "model"}
@@ -37,10 +37,10 @@ class Named(Protocol):
     def names(self) -> dict[str, str]:
         """Every entry by its name, in a few words; untrusted text."""
 
-    def typed(self, name: str) -> Typed:
+    def typed(self, name: str) -> FieldTexts:
         """What an entry says."""
 
-    def keep(self, name: str, typed: Typed | None) -> str:
+    def keep(self, name: str, typed: FieldTexts | None) -> str:
         """Keep an entry, or with None take it away; says why that cannot be, or nothing."""
 
 
@@ -144,7 +144,7 @@ class NamesScreen(ModalScreen[None]):
             self._show("", kept)
             self.query_one(NameList).focus()
 
-    def _keep_new(self, name: str, typed: Typed) -> str:
+    def _keep_new(self, name: str, typed: FieldTexts) -> str:
         if name in self._section.names():
             return f"There is a {name!r} already. Choose another name, or change that one."
         return self._section.keep(name, typed)

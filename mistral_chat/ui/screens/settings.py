@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from mistral_chat.config.parsing import choices, is_scalar, parse_value, shown
+from mistral_chat.config.parsing import choices, format_value, is_scalar, parse_value
 from mistral_chat.errors import ConfigError, MistralChatError
 from mistral_chat.text import one_line
 from mistral_chat.ui.screens.settings_words import Row, effect, place, rows
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from mistral_chat.config.configuration import Configuration
+    from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.ui.keymap import KeyChoice
-    from mistral_chat.ui.preferences import Preferences
 
 _QUIET: Final = "$foreground 65%"
 _NAME: Final = 16
@@ -88,7 +88,7 @@ class SettingsScreen(Screen[None]):
 
     def __init__(
         self,
-        preferences: Preferences,
+        settings_file: SettingsFile,
         *,
         themes: Sequence[str],
         changed: Callable[[str, object], None],
@@ -97,13 +97,13 @@ class SettingsScreen(Screen[None]):
         """Show the settings.
 
         Args:
-            preferences: the door to them.
+            settings_file: where they are kept.
             themes: the colours that can be chosen.
             changed: told of the dotted key and the value that holds from now on.
             keys: the app's keys; None where they are changed as texts.
         """
         super().__init__()
-        self._preferences = preferences
+        self._file = settings_file
         self._themes = themes
         self._changed = changed
         self._keys = keys
@@ -131,7 +131,7 @@ class SettingsScreen(Screen[None]):
     def action_look(self) -> None:
         """Read the settings' file again."""
         try:
-            self._show(self._preferences.read())
+            self._show(self._file.read())
         except MistralChatError as error:
             self._introduce(f"{str(error).rstrip('.')}. Correct it there, then press F5.", trouble=True)
 
@@ -142,7 +142,7 @@ class SettingsScreen(Screen[None]):
     @on(OptionList.OptionHighlighted)
     def _marked(self, event: OptionList.OptionHighlighted) -> None:
         if event.option_id is not None:
-            self.facts.show(self._rows[event.option_id], self._preferences.file)
+            self.facts.show(self._rows[event.option_id], str(self._file.path))
 
     @on(OptionList.OptionSelected)
     def _taken(self, event: OptionList.OptionSelected) -> None:
@@ -156,9 +156,9 @@ class SettingsScreen(Screen[None]):
 
         screen = SettingScreen(
             row.key,
-            shown(row.value),
+            format_value(row.value),
             f"{row.entry.meaning} {effect(row.key)}",
-            default=shown(parse_value(row.key, row.entry.default.strip('"[]'))),
+            default=format_value(parse_value(row.key, row.entry.default.strip('"[]'))),
             keep=lambda typed: self._keep(row.key, typed),
             choices=self._themes if row.key == "theme" else choices(row.key),
             lines=row.key == "system",
@@ -178,7 +178,7 @@ class SettingsScreen(Screen[None]):
             self._show(configuration)
             self._changed(key, self._rows[key].value)
 
-        section = NamedSection(key, self._configuration, self._preferences, changed)
+        section = NamedSection(key, self._configuration, self._file, changed)
         if key != "keymap" or self._keys is None:
             self.app.push_screen(NamesScreen(section))
             return
@@ -193,7 +193,7 @@ class SettingsScreen(Screen[None]):
         """Write what was typed for `key`; say why it cannot be, or nothing."""
         try:
             value = parse_value(key, typed)
-            configuration = self._preferences.write(key, value)
+            configuration = self._file.write(key, value)
         except ConfigError as error:
             return error.problem if error.line is None or error.source == key else str(error)
         except MistralChatError as error:
@@ -218,10 +218,10 @@ class SettingsScreen(Screen[None]):
             if row.group != group:
                 group = row.group
                 options += [Option("", disabled=True)] * bool(options) + [Option(Content(group), disabled=True)]
-            options.append(Option(_line(row, self._preferences.file), id=row.key))
+            options.append(Option(_line(row, str(self._file.path)), id=row.key))
         self.listed.set_options(options)
         self.listed.highlighted = 1 if marked is None else marked
-        self._introduce(f"Kept in {self._preferences.file}")
+        self._introduce(f"Kept in {self._file.path}")
 
     def _introduce(self, text: str, trouble: bool = False) -> None:  # noqa: FBT001, FBT002 (given as a pair with the text)
         intro = self.query_one("#intro", Static)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mistral_chat.config.docs import entries
-from mistral_chat.config.parsing import is_scalar, shown
+from mistral_chat.config.docs import setting_docs
+from mistral_chat.config.parsing import format_value, is_scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mistral_chat.config.configuration import Configuration
-    from mistral_chat.config.docs import Entry
+    from mistral_chat.config.docs import SettingDoc
 
 _GROUPS: Final = {
     "": "General",
@@ -37,7 +37,7 @@ LISTED: Final = frozenset({"models.catalog", "models.folders"})
 class Row:
     """One setting."""
 
-    entry: Entry
+    entry: SettingDoc
     value: object
     source: str
     """A file with its line, a variable, an option, or ``"default"``; untrusted text."""
@@ -60,7 +60,7 @@ class Row:
     @property
     def text(self) -> str:
         """The value in words; untrusted text."""
-        return shown(self.value) or ("nothing yet" if not is_scalar(self.key) else "empty")
+        return format_value(self.value) or ("nothing yet" if not is_scalar(self.key) else "empty")
 
     @property
     def default(self) -> str:
@@ -71,7 +71,7 @@ class Row:
 def rows(configuration: Configuration) -> Iterator[Row]:
     """Every setting, in the order of the groups. What people name themselves stands once, under the name of its section."""
     found = {key: (value, source) for key, value, source in configuration.rows()}
-    named = [Row(entry, *found[entry.key]) for entry in entries() if entry.key in found]
+    named = [Row(entry, *found[entry.key]) for entry in setting_docs() if entry.key in found]
     for group in _GROUPS.values():
         yield from (row for row in named if row.group == group)
 

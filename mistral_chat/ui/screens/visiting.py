@@ -16,8 +16,8 @@ from mistral_chat.ui.themes import THEMES
 if TYPE_CHECKING:
     from textual.theme import Theme
 
+    from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.generation import Prompt
-    from mistral_chat.ui.preferences import Preferences
     from mistral_chat.ui.rooms import Rooms
 
 _NEVER: Final = object()
@@ -40,12 +40,12 @@ class VisitingScreen(AttachingScreen):
     @work(group="settings", exit_on_error=False)
     async def _theme_chosen(self, theme: Theme) -> None:
         """Write the colours that were chosen from the list of all commands into the settings, as the settings screen does."""
-        preferences, rooms = self.rooms.preferences, self.rooms
-        if preferences is None or not rooms.saved or theme.name == rooms.settings.theme:
+        settings_file, rooms = self.rooms.settings_file, self.rooms
+        if settings_file is None or not rooms.saved or theme.name == rooms.settings.theme:
             return
         self.rooms = replace(rooms, settings=replace(rooms.settings, theme=theme.name))
         try:
-            await asyncio.to_thread(preferences.write, "theme", theme.name)
+            await asyncio.to_thread(settings_file.write, "theme", theme.name)
         except MistralChatError as error:
             self.notice.tell(f"The colours hold until you quit: {error}", trouble=True)
         else:
@@ -55,14 +55,14 @@ class VisitingScreen(AttachingScreen):
         """See every setting, and change it."""
         from mistral_chat.ui.screens.settings import SettingsScreen
 
-        preferences = self.rooms.preferences
-        if preferences is None:
+        settings_file = self.rooms.settings_file
+        if settings_file is None:
             self.notice.tell("Settings cannot be changed here. mistral-chat config show lists them.")
             return
         ours = [theme.name for theme in THEMES]
         others = sorted(name for name in self.app.available_themes if name not in ours)
         themes = [*ours, *others]
-        self.app.push_screen(SettingsScreen(preferences, themes=themes, changed=self.setting_changed, keys=self.rooms.keys))
+        self.app.push_screen(SettingsScreen(settings_file, themes=themes, changed=self.setting_changed, keys=self.rooms.keys))
 
     def setting_changed(self, key: str, value: object) -> None:
         """Let what can change while the program runs follow the settings."""
@@ -92,24 +92,24 @@ class VisitingScreen(AttachingScreen):
     def look_around(self) -> None:
         """Notice what another window has written, and what was changed in the settings' file."""
         super().look_around()
-        preferences = self.rooms.preferences
-        if preferences is not None and (stamp := preferences.stamp()) != self._stamp:
+        settings_file = self.rooms.settings_file
+        if settings_file is not None and (stamp := settings_file.stamp()) != self._stamp:
             first, self._stamp = self._stamp is _NEVER, stamp
             if not first:
-                self._follow_file(preferences)
+                self._follow_file(settings_file)
 
     @work(group="settings", exclusive=True, exit_on_error=False)
-    async def _follow_file(self, preferences: Preferences) -> None:
+    async def _follow_file(self, settings_file: SettingsFile) -> None:
         """Let what can change while the program runs follow the settings' file."""
-        from mistral_chat.config.configuration import leaves
+        from mistral_chat.config.configuration import flatten
 
         try:
-            configuration = await asyncio.to_thread(preferences.read)
+            configuration = await asyncio.to_thread(settings_file.read)
         except MistralChatError as error:
             self.notice.tell(f"{error} Until that is put right, the settings are as they were.", trouble=True)
             return
-        now, keymap = dict(leaves(self.rooms.settings)), self.rooms.settings.keymap
-        for key, value in leaves(configuration.settings):
+        now, keymap = dict(flatten(self.rooms.settings)), self.rooms.settings.keymap
+        for key, value in flatten(configuration.settings):
             if value != now[key]:
                 self.setting_changed(key, value)
         if self.rooms.settings.keymap != keymap:

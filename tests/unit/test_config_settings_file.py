@@ -1,0 +1,128 @@
+"""The settings file is read with what overrides it, parsed as seldom as possible, and replaced in one step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mistral_chat.config import Settings, reader
+from mistral_chat.config.configuration import CommandLineOverride
+from mistral_chat.config.settings_file import SettingsFile
+from mistral_chat.errors import ConfigError, UsageError
+
+FILE = "# mine\nmodel: demo\nsampling:\n  temperature: 0.4  # calm\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "config.yaml"
+    file.write_text(FILE, encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def parses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text that the YAML library is given."""
+    texts: list[str] = []
+
+    class Counted(reader._Composer):
+        def __init__(self, text: str, source: str) -> None:
+            texts.append(text)
+            super().__init__(text, source)
+
+    monkeypatch.setattr(reader, "_Composer", Counted)
+    return texts
+
+
+def test_one_changed_setting_takes_two_parses(path: Path, parses: list[str]) -> None:
+    file = SettingsFile(path)
+    file.write("sampling.temperature", 0.2)
+    assert parses == [FILE, FILE.replace("0.4", "0.2")], "the old file once, and the new one once"
+
+
+def test_a_file_that_has_not_changed_is_not_parsed_again(path: Path, parses: list[str]) -> None:
+    file = SettingsFile(path)
+    assert file.read().settings.model == "demo"
+    file.write("model", "other")
+    assert (file.read().settings.model, len(parses)) == ("other", 2)
+    path.write_text(FILE.replace("demo", "else"), encoding="utf-8")
+    assert (file.read().settings.model, len(parses)) == ("else", 3), "a change by another program is missed"
+
+
+def test_without_a_file_nothing_is_parsed_and_a_change_makes_the_commented_defaults(tmp_path: Path, parses: list[str]) -> None:
+    path = tmp_path / "none" / "config.yaml"
+    file = SettingsFile(path)
+    assert file.read().settings == Settings()
+    assert parses == []
+    assert file.write("trash_days", 3).settings.trash_days == 3
+    assert "trash_days: 3" in path.read_text(encoding="utf-8")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_command_line_wins_over_what_is_written(path: Path) -> None:
+    file = SettingsFile(path, options={"model": CommandLineOverride("--model", "typed")})
+    configuration = file.write("model", "written")
+    assert (configuration.settings.model, configuration.sources["model"]) == ("typed", "--model")
+    assert SettingsFile(path).read().settings.model == "written"
+
+
+def test_an_option_that_cannot_be_used_is_wrong_usage(path: Path) -> None:
+    with pytest.raises(UsageError, match="--ctx-size: size must be from 256"):
+        SettingsFile(path, options={"context.size": CommandLineOverride("--ctx-size", 5)}).read()
+
+
+def test_the_byte_order_mark_of_an_editor_stays(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf" + FILE.encode())
+    SettingsFile(path).write("model", "other")
+    assert path.read_bytes() == b"\xef\xbb\xbf" + FILE.replace("demo", '"other"').encode()
+
+
+def test_unknown_keys_can_be_skipped_with_a_warning_each(path: Path) -> None:
+    path.write_text("modle: x\nsampling: {heat: 1, seed: 7}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="there is no key 'modle'; did you mean 'model'"):
+        SettingsFile(path).read()
+    found = SettingsFile(path).read(skip_unknown=True)
+    assert found.settings.sampling.seed == 7
+    assert [warning.partition(";")[0] for warning in found.warnings] == [
+        f"{path}:1: there is no key 'modle'",
+        f"{path}:2: there is no key 'sampling.heat'",
+    ]
+
+
+def test_a_wrong_value_is_an_error_also_where_unknown_keys_are_skipped(path: Path) -> None:
+    path.write_text("trash_days: soon\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="'trash_days' must be a whole number"):
+        SettingsFile(path).read(skip_unknown=True)
+
+
+def test_only_values_that_differ_from_the_defaults_count_as_changed(path: Path) -> None:
+    path.write_text(f"theme: {Settings().theme}\ntrash_days: 7\n", encoding="utf-8")
+    assert SettingsFile(path).read().changed() == ["trash_days"]
+
+
+def test_the_caller_is_told_of_each_entry(path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    file = SettingsFile(path, on_entry=lambda *entry: told.append(entry))
+    file.write_entry("models.formats", "demo", {(): "chatml"})
+    file.write_entry("models.formats", "demo", None)
+    assert told == [("models.formats", "demo")] * 2
+    assert path.read_text(encoding="utf-8").startswith(FILE)
+
+
+def test_the_stamp_differs_after_a_change(path: Path) -> None:
+    file = SettingsFile(path)
+    before = file.stamp()
+    assert file.stamp() == before
+    file.write("trash_days", 3)
+    assert file.stamp() != before
+    path.unlink()
+    assert file.stamp() is None
+
+
+def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
+    file = SettingsFile(tmp_path)
+    with pytest.raises(ConfigError, match=f"{tmp_path}: the file cannot be read: Is a directory"):
+        file.read()
+    with pytest.raises(ConfigError, match="Is a directory"):
+        file.write("model", "demo")
