@@ -17,7 +17,7 @@ from textual.binding import Binding, BindingType
 
 from mistral_chat.text import clean
 from mistral_chat.ui import themes
-from mistral_chat.ui.keymap import bound_nodes, keys_of, known_bindings
+from mistral_chat.ui.keymap import bound_nodes, current_ids, keys_of, known_bindings
 from mistral_chat.ui.rooms import Rooms
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.slash import COMMANDS as SLASH_COMMANDS
@@ -127,7 +127,7 @@ class MistralChatApp(App[None]):
 
     def use_keymap(self, keymap: Mapping[str, str]) -> None:
         """Let the person's keys hold from now on; what `keymap` does not name has its default again."""
-        self.set_keymap({name: ",".join(keys_of(keys)) for name, keys in keymap.items()})
+        self.set_keymap({name: ",".join(keys_of(keys)) for name, keys in current_ids(keymap).items()})
 
     def get_default_screen(self) -> Screen[None]:
         """Begin with the chat."""

@@ -25,6 +25,14 @@ _IN_CHAT: Final = frozenset({"chat", "composer", "files", "filter", "list", "tra
 """Places that are on the chat's screen, with whose keys theirs are in force."""
 _TYPED_INTO: Final = frozenset({"app", "chat", "composer", "filter"})
 """Places whose keys are in force while one types."""
+_RENAMED: Final = {
+    **dict.fromkeys(
+        ("ask.cancel", "confirm.refuse", "persona.cancel", "pick.leave", "saving.cancel", "turn.cancel"), "dialog.cancel"
+    ),
+    "saving.before": "dialog.previous",
+    "saving.after": "dialog.next",
+}
+"""Ids that older settings files use, with the id that stands for them now."""
 
 
 class KeyChoice(Protocol):
@@ -50,16 +58,21 @@ def bound_nodes() -> list[type[DOMNode]]:
 
     from textual.dom import DOMNode
 
-    from mistral_chat.ui import screens, widgets
+    from mistral_chat.ui import dialogs, screens, widgets
 
     found: list[type[DOMNode]] = []
-    for package in (screens, widgets):
+    for package in (screens, dialogs, widgets):
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             for each in vars(import_module(info.name)).values():
                 ours = isinstance(each, type) and issubclass(each, DOMNode) and each.__module__ == info.name
                 if ours and each.__dict__.get("BINDINGS"):
                     found.append(each)
     return found
+
+
+def current_ids(keymap: Mapping[str, str]) -> dict[str, str]:
+    """Return `keymap` with ids of older versions replaced by those of today."""
+    return {_RENAMED.get(name, name): keys for name, keys in keymap.items()}
 
 
 def keys_of(keys: str) -> list[str]:
@@ -90,6 +103,7 @@ def unfit(name: str, key: str) -> str:
 def problems(keymap: Mapping[str, str], known: Mapping[str, Binding]) -> list[str]:
     """Say what is wrong with `keymap`: ids that nothing has, keys that are none, and keys that two things would share."""
     found = []
+    keymap = current_ids(keymap)
     for name, keys in keymap.items():
         if name not in known:
             close = get_close_matches(name, known, 1)
@@ -103,7 +117,7 @@ def problems(keymap: Mapping[str, str], known: Mapping[str, Binding]) -> list[st
 
 def taken_by(name: str, key: str, keymap: Mapping[str, str], known: Mapping[str, Binding]) -> str | None:
     """The id of the binding that `key` would be shared with if `name` had it; None where it is free."""
-    wanted = {**keymap, name: key}
+    wanted = {**current_ids(keymap), name: key}
     return next((other if one == name else one for _, one, other in _clashes(wanted, known) if name in {one, other}), None)
 
 

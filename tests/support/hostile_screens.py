@@ -22,29 +22,27 @@ from mistral_chat.conversation import Turn
 from mistral_chat.errors import InvalidText
 from mistral_chat.generation import Prompt, PromptPart, PromptPiece
 from mistral_chat.text import clean
+from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
+from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.dialogs.input import InputDialog
+from mistral_chat.ui.dialogs.save_code import choose_code, name_file
+from mistral_chat.ui.dialogs.turn_menu import turn_menu
 from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.markdown import Code
 from mistral_chat.ui.meter import WindowParts
-from mistral_chat.ui.screens.ask import AskScreen
 from mistral_chat.ui.screens.attach import AttachScreen
 from mistral_chat.ui.screens.background import BackgroundScreen
-from mistral_chat.ui.screens.confirm import ConfirmScreen
 from mistral_chat.ui.screens.context import ContextScreen
 from mistral_chat.ui.screens.entry import EntryScreen
 from mistral_chat.ui.screens.help import HelpPart, HelpScreen
 from mistral_chat.ui.screens.keys import KeysScreen
 from mistral_chat.ui.screens.names import NamesScreen
-from mistral_chat.ui.screens.persona import PersonaScreen
-from mistral_chat.ui.screens.pick import Answer, PickScreen
 from mistral_chat.ui.screens.press import PressScreen
 from mistral_chat.ui.screens.prompt import PromptScreen
-from mistral_chat.ui.screens.rename import RenameScreen
-from mistral_chat.ui.screens.saving import SavingScreen
 from mistral_chat.ui.screens.search import SearchScreen
 from mistral_chat.ui.screens.setting import SettingScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
 from mistral_chat.ui.screens.trash import TrashScreen
-from mistral_chat.ui.screens.turn import TurnScreen
 from mistral_chat.ui.screens.weights import WeightsScreen
 from mistral_chat.ui.shelf import Arrival
 from mistral_chat.ui.shown import ShownTurn
@@ -175,15 +173,29 @@ def _background(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
     return BackgroundScreen(stage.screen.background)
 
 
-def _saving(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
-    return SavingScreen([Code(language=text, text=text) for text in texts], 0)
+def _input(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    title, label, value, about, confirm, problem = texts
+
+    async def refuse(_text: str) -> str:
+        return problem
+
+    return InputDialog(title, label=label, value=value, about=about, confirm=confirm, check=lambda _: problem, submit=refuse)
 
 
-async def _save(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
+def _choice(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    choices = [Choice(str(place), text, text, text) for place, text in enumerate(texts)]
+    return ChoiceDialog(texts[0], choices, text=texts[1], filterable=True)
+
+
+def _save(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+    return name_file(Code(language=texts[0], text=texts[0]))
+
+
+async def _name(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
     """Give every text as a name in a folder that is not there."""
     for text in texts:
         screen.query_one(Input).value = f"/dev/null/{clean(text)}"
-        await pilot.press("enter", "down")
+        await pilot.press("enter")
 
 
 async def _attach(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
@@ -212,7 +224,7 @@ def _context(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
 
 def _turn(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
     shown = ShownTurn(turn_id="1", turn=Turn(user=texts[0], reply=texts[0]), siblings=2)
-    return TurnScreen(shown, tokens=3, code=2, keys={"copy_reply": "Ctrl+Y"})
+    return turn_menu(shown, tokens=3, code=2, keys={"copy_reply": texts[0]})
 
 
 def _weights(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
@@ -244,33 +256,34 @@ async def _go_through(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> N
 
 
 SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
-    AskScreen: Filled(lambda _, texts: AskScreen(*texts), 3),
     AttachScreen: Filled(lambda _, __: AttachScreen(_refuse), 60, _attach),
     BackgroundScreen: Filled(_background, 60),
-    ConfirmScreen: Filled(lambda _, texts: ConfirmScreen(texts[0], texts[1], yes="Yes", no="No"), 2),
+    ChoiceDialog: Filled(_choice, 60),
+    ConfirmDialog: Filled(lambda _, texts: ConfirmDialog(texts[0], texts[1], yes=texts[2], no=texts[3]), 4),
     ContextScreen: Filled(_context, 3),
     EntryScreen: Filled(_entry, 3, _enter),
     HelpScreen: Filled(lambda _, texts: HelpScreen([], [HelpPart("Keys", tuple((in_words(text), "Do") for text in texts))]), 60),
+    InputDialog: Filled(_input, 6, _enter),
     KeysScreen: Filled(_keys, 60),
     NamesScreen: Filled(lambda _, texts: NamesScreen(_Section(texts)), 60),
-    PersonaScreen: Filled(lambda _, texts: PersonaScreen({text: Persona(system=text) for text in texts}, texts[0]), 60),
-    PickScreen: Filled(
-        lambda _, texts: PickScreen(texts[0], texts[1], [Answer(str(place), text, text) for place, text in enumerate(texts)]), 30
-    ),
     PressScreen: Filled(lambda _, texts: PressScreen(Binding("f1", "stop", "Stop"), texts[0], lambda _: texts[1]), 2, _enter),
     PromptScreen: Filled(_prompt, 60),
-    RenameScreen: Filled(lambda _, texts: RenameScreen(texts[0]), 1),
-    SavingScreen: Filled(_saving, 8, _save),
     SearchScreen: Filled(_search, 50, _found),
     SettingScreen: Filled(_setting, 5, _enter),
     SettingsScreen: Filled(
         lambda _, texts: SettingsScreen(_SettingsFile(texts), themes=texts, changed=lambda *_: None), 30, _enter
     ),
     TrashScreen: Filled(_trash, 60),
-    TurnScreen: Filled(_turn, 1),
     WeightsScreen: Filled(_weights, 8, _go_through),
 }
 """Every screen but the chat itself."""
+
+VARIANTS: Final[dict[str, Filled]] = {
+    "choose_code": Filled(lambda _, texts: choose_code(texts[0], [Code(language=text, text=text) for text in texts]), 30),
+    "name_file": Filled(_save, 1, _name),
+    "turn_menu": Filled(_turn, 1),
+}
+"""Generic dialogs as they are filled for one purpose."""
 
 
 async def _refuse(path: Path) -> None:

@@ -8,7 +8,7 @@ from support.hub_server import Fault
 from support.screens import rows, run, until, until_drawn
 from support.shelves import SIZE, STALL, FirstRun, chatting, point_at, stalled
 
-from mistral_chat.ui.screens.pick import PickScreen
+from mistral_chat.ui.dialogs.choice import ChoiceDialog
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -79,7 +79,7 @@ async def test_a_download_behind_the_chat_can_be_looked_at_and_paused(first: Fir
         await until_drawn(pilot, "1.0 of 3.0 MB")
         assert not first.hub.requests("GET", "store")[1:], "it was begun a second time"
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
+        await until(pilot, lambda: isinstance(first.app.screen, ChoiceDialog))
         await pilot.press("down", "enter")
         await until(pilot, lambda: first.chat.is_current)
         await until_drawn(pilot, "⟳ fetching 33%")

@@ -6,7 +6,7 @@ from support.hub_server import Fault
 from support.screens import run, until, until_drawn
 from support.shelves import SIZE, STALL, FirstRun, chatting, stalled
 
-from mistral_chat.ui.screens.pick import PickScreen
+from mistral_chat.ui.dialogs.choice import ChoiceDialog
 from mistral_chat.ui.screens.weights import WeightsScreen
 
 
@@ -38,11 +38,11 @@ async def test_leaving_a_download_asks_first_and_keeps_what_is_here(first: First
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
+        await until(pilot, lambda: isinstance(first.app.screen, ChoiceDialog))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(first.app.screen, WeightsScreen), "staying was the first answer")
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(first.app.screen, PickScreen))
+        await until(pilot, lambda: isinstance(first.app.screen, ChoiceDialog))
         await pilot.press("down", "down", "enter")
         await until(pilot, lambda: first.chat.is_current)
         await until_drawn(pilot, "There is no model on this computer yet")
@@ -60,7 +60,7 @@ async def test_a_download_that_ends_behind_the_question_opens_the_chat(first: Fi
         await pilot.press("p", "escape")
         await until(pilot, first.target.exists)
         await until(pilot, lambda: first.chat.is_current or first.weights._arrived)
-        if isinstance(first.app.screen, PickScreen):
+        if isinstance(first.app.screen, ChoiceDialog):
             await pilot.press("escape")
         await chatting(pilot, first)
 

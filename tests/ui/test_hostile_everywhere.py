@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.ears import listening
 from support.hostile import BASE, MEGABYTES, STRINGS, dangerous
-from support.hostile_screens import SCREENS
+from support.hostile_screens import SCREENS, VARIANTS, Filled
 from support.screens import Stage, ready, until
 from support.shelves import StillShelf, usual_stock
 from textual import events
 from textual.screen import Screen
 
+import mistral_chat.ui.dialogs
 import mistral_chat.ui.screens
 from mistral_chat.config import Settings
 from mistral_chat.ui.screens.chat import ChatScreen
@@ -40,8 +41,9 @@ def parcels(texts: Sequence[str], size: int) -> Iterator[list[str]]:
 
 def ours() -> set[type[Screen[Any]]]:
     """Every screen that the app can show."""
-    for module in pkgutil.iter_modules(mistral_chat.ui.screens.__path__):
-        importlib.import_module(f"mistral_chat.ui.screens.{module.name}")
+    for package in (mistral_chat.ui.screens, mistral_chat.ui.dialogs):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     found: set[type[Screen[Any]]] = set()
     heads: list[type[Screen[Any]]] = [Screen]
     while heads:
@@ -67,9 +69,8 @@ def test_no_screen_is_left_out() -> None:
     assert ours() - {ChatScreen} == set(SCREENS), "add a new screen to support/hostile_screens.py"
 
 
-@pytest.mark.parametrize("kind", SCREENS, ids=lambda kind: kind.__name__)
-async def test_nothing_hostile_reaches_the_terminal_from(kind: type[Screen[Any]]) -> None:
-    filled = SCREENS[kind]
+@pytest.mark.parametrize("filled", [*SCREENS.values(), *VARIANTS.values()], ids=[*(kind.__name__ for kind in SCREENS), *VARIANTS])
+async def test_nothing_hostile_reaches_the_terminal_from(filled: Filled) -> None:
     stage = Stage(doors={"shelf": StillShelf(usual_stock())})
     async with listening(stage.app, (100, 90)) as (pilot, ears):
         await ready(pilot, stage)

@@ -16,11 +16,12 @@ from textual.widget import Widget
 
 from mistral_chat.config import Settings
 from mistral_chat.config.settings_file import SettingsFile
-from mistral_chat.ui import screens, widgets
+from mistral_chat.ui import dialogs, screens, widgets
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.keymap import bound_nodes, in_words, keys_of, problems, taken_by, unfit
 from mistral_chat.ui.screens.keys import KeysScreen
 from mistral_chat.ui.screens.press import PressScreen
+from mistral_chat.ui.widgets.field import Field
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 def ours() -> list[type[Widget]]:
     """Every widget and screen of ours."""
     found = []
-    for package in (screens, widgets):
+    for package in (screens, dialogs, widgets):
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             module = import_module(info.name)
             found += [
@@ -54,7 +55,9 @@ def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "widget", [each for each in ours() if each.can_focus and not each.__subclasses__()], ids=lambda each: each.__name__
+    "widget",
+    [each for each in ours() if each.can_focus and not each.__subclasses__() and not issubclass(each, Screen | Field)],
+    ids=lambda each: each.__name__,
 )
 def test_everything_that_can_have_the_focus_has_help_of_its_own(widget: type[Widget]) -> None:
     assert widget.HELP, f"F1 says nothing about {widget.__name__}"

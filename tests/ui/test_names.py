@@ -94,12 +94,12 @@ async def test_taking_away_is_asked_about_first(tmp_path: Path) -> None:
     async with run(stage) as pilot:
         await opened(pilot, stage, "personas")
         await pilot.press("delete")
-        await until(pilot, lambda: "Take “cook” away?" in drawn(stage))
+        await until(pilot, lambda: "Remove “cook”?" in drawn(stage))
         await pilot.press("enter")
         await back(pilot, stage)
         assert config.read_text() == FILE, "the cautious answer is the first"
         await pilot.press("delete")
-        await until(pilot, lambda: "Take “cook” away?" in drawn(stage))
+        await until(pilot, lambda: "Remove “cook”?" in drawn(stage))
         await pilot.press("tab", "enter")
         await back(pilot, stage)
         assert SettingsFile(config).read().settings.personas == {}

@@ -11,7 +11,7 @@ from textual.widgets import OptionList
 
 from mistral_chat.config import Persona, Settings
 from mistral_chat.generation import Sampling
-from mistral_chat.ui.screens.persona import PersonaScreen
+from mistral_chat.ui.dialogs.choice import ChoiceDialog
 
 if TYPE_CHECKING:
     from mistral_chat.store.records import StoredConversation
@@ -76,7 +76,7 @@ async def test_none_goes_back_to_the_settings() -> None:
         await say(pilot, stage, "/persona cook")
         await until(pilot, lambda: held(stage).persona == "cook")
         await pilot.press("alt+r")
-        await until(pilot, lambda: isinstance(stage.app.screen, PersonaScreen) and stage.app.screen.query(OptionList))
+        await until(pilot, lambda: isinstance(stage.app.screen, ChoiceDialog) and stage.app.screen.query(OptionList))
         assert stage.app.screen.query_one(OptionList).highlighted == 1, "the mark is on the one that is held"
         await pilot.press("home", "enter")
         await until(pilot, lambda: held(stage).persona == "")
@@ -98,9 +98,9 @@ async def test_escape_in_the_list_changes_nothing() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press("alt+r")
-        await until(pilot, lambda: isinstance(stage.app.screen, PersonaScreen))
+        await until(pilot, lambda: isinstance(stage.app.screen, ChoiceDialog))
         await pilot.press("down", "escape")
-        await until(pilot, lambda: not isinstance(stage.app.screen, PersonaScreen))
+        await until(pilot, lambda: not isinstance(stage.app.screen, ChoiceDialog))
         assert held(stage).persona == ""
 
 

@@ -9,8 +9,8 @@ from support.hostile import STRINGS, dangerous
 from support.screens import Stage, answered, drawn, ready, run, spoken, until
 from textual.widgets import Input, OptionList
 
-from mistral_chat.ui.screens.saving import SavingScreen
-from mistral_chat.ui.screens.turn import TurnScreen
+from mistral_chat.ui.dialogs.choice import ChoiceDialog
+from mistral_chat.ui.dialogs.input import InputDialog
 from mistral_chat.ui.widgets.turn_head import TurnHead
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ async def test_a_click_chooses_a_turn_and_enter_shows_what_can_be_done() -> None
         await pilot.click(reply)
         assert chosen(stage) == "first"
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(stage.app.screen, TurnScreen))
-        assert "tokens of the window" in drawn(stage)
+        await until(pilot, lambda: isinstance(stage.app.screen, ChoiceDialog))
+        assert "tokens in context" in drawn(stage)
         await pilot.press("escape")
         await pilot.click(stage.screen.transcript.views[0].reply)
         assert chosen(stage) is None
@@ -105,7 +105,7 @@ async def test_the_menu_does_what_is_taken() -> None:
     async with run(stage) as pilot:
         await shown(pilot, stage)
         await pilot.press("alt+up", "alt+up", "enter")
-        await until(pilot, lambda: isinstance(stage.app.screen, TurnScreen))
+        await until(pilot, lambda: isinstance(stage.app.screen, ChoiceDialog))
         deeds = stage.app.screen.query_one(OptionList)
         deeds.highlighted = deeds.get_option_index("pin_turn")
         await pilot.press("enter")
@@ -135,17 +135,18 @@ async def test_a_code_block_is_saved_and_nothing_is_overwritten(tmp_path: Path, 
     async with run(stage) as pilot:
         await shown(pilot, stage)
         await pilot.press("alt+s")
-        await until(pilot, lambda: isinstance(stage.app.screen, SavingScreen))
+        await until(pilot, lambda: isinstance(stage.app.screen, ChoiceDialog))
+        assert "1 · python · 1 line" in drawn(stage)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(stage.app.screen, InputDialog))
         field = stage.app.screen.query_one(Input)
-        assert field.value == "code.py"
-        await pilot.press("down")
         assert field.value == "code.sh"
         await pilot.press("enter")
-        await until(pilot, lambda: "exists already" in drawn(stage))
+        await until(pilot, lambda: "code.sh exists" in drawn(stage))
         assert (tmp_path / "code.sh").read_text() == "mine"
         field.value = "no/such/folder.sh"
         await pilot.press("enter")
-        await until(pilot, lambda: "cannot be written" in drawn(stage))
+        await until(pilot, lambda: "Cannot write" in drawn(stage))
         field.value = "list.sh"
         await pilot.press("enter")
         await until(pilot, lambda: "list.sh" in stage.screen.notice.text)
@@ -289,12 +290,12 @@ async def test_hostile_text_in_the_menu_and_the_details() -> None:
             stage.store.finish_reply(turn, f"```{text}\n{text}\n```", finish_reason="stop", usage=None, model=text)
             await stage.screen.open(conversation)
             stage.screen.action_turn()
-            await until(pilot, lambda: isinstance(stage.app.screen, TurnScreen))
+            await until(pilot, lambda: isinstance(stage.app.screen, ChoiceDialog))
             await pilot.pause()
             assert not dangerous(drawn(stage)), repr(text)
             await pilot.press("escape")
             stage.screen.action_save_code()
             await pilot.pause()
             assert not dangerous(drawn(stage)), repr(text)
-            if isinstance(stage.app.screen, SavingScreen):
+            if isinstance(stage.app.screen, InputDialog | ChoiceDialog):
                 await pilot.press("escape")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from support.screens import Stage, drawn, ready, run, spoken, until
 
-from mistral_chat.ui.screens.confirm import ConfirmScreen
+from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,12 +40,12 @@ async def test_nothing_of_it_reaches_the_disk_and_going_back_forgets_it(tmp_path
         runner = stage.screen.runner
         assert runner is not None
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: isinstance(stage.app.screen, ConfirmScreen))
+        await until(pilot, lambda: isinstance(stage.app.screen, ConfirmDialog))
         await pilot.press("escape")
         await until(pilot, lambda: len(stage.app.screen_stack) == 1)
         assert HUSHED in stage.screen.composer.text
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: isinstance(stage.app.screen, ConfirmScreen))
+        await until(pilot, lambda: isinstance(stage.app.screen, ConfirmDialog))
         await pilot.press("tab", "enter")
         await until(pilot, lambda: "A kept answer" in drawn(stage))
         await until(pilot, lambda: "kept again" in stage.screen.notice.text)

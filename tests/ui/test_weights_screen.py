@@ -10,7 +10,7 @@ from support.hub_server import HubServer
 from support.screens import rows, run, until, until_drawn
 from support.shelves import FirstRun, StillShelf, chatting, here, offered, point_at, put, stalled, usual_stock
 
-from mistral_chat.ui.screens.confirm import ConfirmScreen
+from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.screens.weights import WeightsScreen
 from mistral_chat.ui.shelf import Arrival
 
@@ -74,7 +74,7 @@ async def test_weights_of_ours_are_removed_after_a_question(first: FirstRun) -> 
         await until(pilot, lambda: isinstance(first.app.screen, WeightsScreen), "keeping it was the first answer")
         assert first.target.exists()
         await pilot.press("delete")
-        await until(pilot, lambda: isinstance(first.app.screen, ConfirmScreen))
+        await until(pilot, lambda: isinstance(first.app.screen, ConfirmDialog))
         await pilot.click("#yes")
         await until_drawn(pilot, "3.0 MB are free again.")
         assert not first.target.exists()
@@ -105,7 +105,7 @@ async def test_what_has_arrived_of_a_download_can_be_removed(first: FirstRun) ->
         await pilot.press("m")
         await until_drawn(pilot, "Frees 1.0 MB")
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(first.app.screen, ConfirmScreen))
+        await until(pilot, lambda: isinstance(first.app.screen, ConfirmDialog))
         await pilot.click("#yes")
         await until_drawn(pilot, "1.0 MB are free again.")
         assert not first.part.exists()

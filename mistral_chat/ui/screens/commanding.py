@@ -150,7 +150,7 @@ class CommandingScreen(FindingScreen):
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def action_ask(self, name: str) -> None:
         """Ask for what stands behind the slash command `name`, and do it."""
-        from mistral_chat.ui.screens.ask import AskScreen
+        from mistral_chat.ui.dialogs.input import InputDialog
 
         command = next(each for each in COMMANDS if each.name == name)
         value, page = "", self.page
@@ -159,7 +159,9 @@ class CommandingScreen(FindingScreen):
                 value = self._proposed_file(self._store(), page.conversation_id)
             elif name == "system":
                 value = self._system_now()
-            text = await self.app.push_screen_wait(AskScreen(command.title, f"{command.help}: {command.argument}", value))
+            about = f"{command.help[0].upper()}{command.help[1:]}."
+            ask = InputDialog(command.title, label=command.argument.capitalize(), value=value, about=about)
+            text = await self.app.push_screen_wait(ask)
             # A system prompt of several lines is shown on one here; Enter alone does not make it so.
             if text is not None and not (name == "system" and text == one_line(value, 4000).strip()):
                 await getattr(self, f"do_{name}")(text)

@@ -116,14 +116,14 @@ class NamesScreen(ModalScreen[None]):
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def action_remove(self) -> None:
         """Take the marked entry away, after a question."""
-        from mistral_chat.ui.screens.confirm import ConfirmScreen
+        from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 
         if (name := self._marked()) is None:
             return
-        question = ConfirmScreen(
-            f"Take “{one_line(name, 40)}” away?",
-            "It goes from config.yaml. Conversations stay as they are.",
-            yes="Take away",
+        question = ConfirmDialog(
+            f"Remove “{one_line(name, 40)}”?",
+            "It is removed from config.yaml. Conversations are not changed.",
+            yes="Remove",
             no="Keep",
         )
         if await self.app.push_screen_wait(question):

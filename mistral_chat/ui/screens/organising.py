@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from textual import work
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.rooms import Rooms
     from mistral_chat.ui.widgets.conversation_list import ConversationList
+
+_LONGEST_TITLE: Final = 200
+"""Characters of a title."""
 
 
 class OrganisingScreen(ListingScreen):
@@ -41,13 +44,16 @@ class OrganisingScreen(ListingScreen):
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def action_rename(self, wanted: str = "") -> None:
         """Give the title `wanted`, or ask for one: to the conversation under the list's cursor, or to the open one."""
-        from mistral_chat.ui.screens.rename import LONGEST_TITLE, RenameScreen
+        from mistral_chat.ui.dialogs.input import InputDialog
 
         if (chosen := self._chosen("rename")) is None or self.store is None:
             return
         before = self.store.conversation(chosen)
-        title: str | None = one_line(wanted, LONGEST_TITLE) or await self.app.push_screen_wait(RenameScreen(before.summary.title))
-        if title is not None and self.store is not None:
+        old = before.summary.title
+        ask = InputDialog("Rename the conversation", label="Title", value=old, confirm="Rename", longest=_LONGEST_TITLE)
+        answer: str | None = wanted or await self.app.push_screen_wait(ask)
+        title = one_line(answer or "", _LONGEST_TITLE)
+        if title not in ("", old) and self.store is not None:
             store = self.store
             store.rename(chosen, title, by="person")
             self._did("rename", lambda: _give_title(store, before))

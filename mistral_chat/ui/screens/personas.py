@@ -10,8 +10,12 @@ from mistral_chat.errors import UsageError
 from mistral_chat.ui.screens.visiting import VisitingScreen
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mistral_chat.config import Persona
     from mistral_chat.generation import Sampling
     from mistral_chat.store.store import ConversationStore
+    from mistral_chat.ui.dialogs.choice import ChoiceDialog
     from mistral_chat.ui.screens.page import Page
 
 
@@ -29,15 +33,13 @@ class PersonasScreen(VisitingScreen):
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def action_persona(self) -> None:
         """Choose a persona for the conversation on the screen, or none."""
-        from mistral_chat.ui.screens.persona import PersonaScreen
-
         personas, page = self.rooms.settings.personas, self.page
         if self.store is None:
             return
         if not personas:
             self.notice.tell(self._none_yet)
             return
-        name = await self.app.push_screen_wait(PersonaScreen(personas, self._persona_of(self.store, page)))
+        name = await self.app.push_screen_wait(_choice(personas, self._persona_of(self.store, page)))
         if name is not None and page is self.page:
             self._choose_persona(name)
 
@@ -103,3 +105,14 @@ class PersonasScreen(VisitingScreen):
             store.set_sampling(page.conversation_id, way.sampling or (persona.sampling if persona is not None else None))
         if page is self.page:
             self.read_ahead()
+
+
+def _choice(personas: Mapping[str, Persona], current: str) -> ChoiceDialog:
+    """Return the list of personas, with the cursor on the `current` one; its result is a name, empty for no persona."""
+    from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
+
+    choices = [Choice("", "none", "The system prompt and sampling of the settings")]
+    for name, persona in personas.items():
+        choices.append(Choice(name, name, persona.system.strip().partition("\n")[0] or "No system prompt"))
+    marked = [choice._replace(label=f"{choice.label} (current)") if choice.value == current else choice for choice in choices]
+    return ChoiceDialog("Choose a persona", marked, selected=current)

@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 
 from mistral_chat.errors import StoreError
 from mistral_chat.text import one_line
-from mistral_chat.ui.screens.confirm import ConfirmScreen
+from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,7 +106,7 @@ class TrashScreen(ModalScreen["str | None"]):
     @work(group="destroy", exclusive=True, exit_on_error=False)
     async def _destroy(self, doomed: list[ConversationSummary], question: str, *, everything: bool = False) -> None:
         many = "It is" if len(doomed) == 1 else f"All {len(doomed)} conversations are"
-        ask = ConfirmScreen(
+        ask = ConfirmDialog(
             question, f"{many} destroyed, with everything that was said. This cannot be taken back.", yes="Delete", no="Keep"
         )
         if not await self.app.push_screen_wait(ask):

@@ -109,15 +109,15 @@ class TurningScreen(CommandingScreen):
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def action_turn(self) -> None:
         """Show what can be done with the chosen turn, or with the last, and do it."""
-        from mistral_chat.ui.screens.turn import TurnScreen
+        from mistral_chat.ui.dialogs.turn_menu import turn_menu
 
         turn = self._last_turn("choose from")
         if turn is None:
             return
         await self.transcript.choose(turn.turn_id)
         keys = {active.binding.action: key_name(active.binding.key) for active in self.active_bindings.values()}
-        screen = TurnScreen(turn, tokens=await self._cost(turn), code=len(code_of(turn)), keys=keys)
-        action = await self.app.push_screen_wait(screen)
+        menu = turn_menu(turn, tokens=await self._cost(turn), code=len(code_of(turn)), keys=keys)
+        action = await self.app.push_screen_wait(menu)
         if action is not None:
             await self.run_action(action)
 
@@ -153,15 +153,15 @@ class TurningScreen(CommandingScreen):
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def action_save_code(self) -> None:
         """Ask for a name, and write a code block of the turn to a file that only its owner can read."""
-        from mistral_chat.ui.screens.saving import SavingScreen
+        from mistral_chat.ui.dialogs.save_code import save_code
 
         turn, found = self._code()
         if turn is None:
             return
         last, place = self._block
-        path = await self.app.push_screen_wait(SavingScreen(found, place if last == turn.turn_id else 0))
+        path = await save_code(self.app, found, place if last == turn.turn_id else 0)
         if path is not None:
-            self.notice.tell(f"The code is in {path}")
+            self.notice.tell(f"Saved to {path}")
 
     def _code(self) -> tuple[ShownTurn | None, Sequence[Code]]:
         """The chosen turn with its code blocks; with none chosen, the last turn that has any."""

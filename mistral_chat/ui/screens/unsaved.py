@@ -107,12 +107,12 @@ class UnsavedScreen(PersonasScreen):
         return self.store is not None and bool(self.composer.text.strip() or self.store.latest())
 
     async def _sure(self) -> bool:
-        from mistral_chat.ui.screens.confirm import ConfirmScreen
+        from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 
-        text = "What was said since nothing is saved is gone for good then, and so is the draft. /export keeps a conversation."
-        question = ConfirmScreen("Go back to what is saved?", text, yes="Let it go", no="Stay")
-        sure: bool = await self.app.push_screen_wait(question)
-        return sure
+        text = "This temporary chat and its draft will be lost. Use /export to keep it."
+        question = ConfirmDialog("Leave temporary chat?", text, yes="Leave", no="Stay")
+        sure: bool | None = await self.app.push_screen_wait(question)
+        return bool(sure)
 
     def _show_saved(self) -> None:
         saved = self.rooms.saved

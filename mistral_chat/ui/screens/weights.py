@@ -183,14 +183,14 @@ class WeightsScreen(WeightsTools):
     def action_leave(self) -> None:
         """Go one step back; a download that runs is asked about first."""
         if self._step is Step.FETCHING:
-            from mistral_chat.ui.screens.pick import Answer, PickScreen
+            from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 
             answers = (
-                Answer("", "Stay"),
-                Answer("background", "Go on in the background", "The list of models shows it again"),
-                Answer("pause", "Pause and leave", "What has arrived is kept"),
+                Choice("", "Stay"),
+                Choice("background", "Continue in the background", "The model list shows its progress"),
+                Choice("pause", "Pause and leave", "Downloaded data is kept"),
             )
-            self.app.push_screen(PickScreen("Leave while the model is being fetched?", "", answers), self._answered)
+            self.app.push_screen(ChoiceDialog("Leave while the model is downloading?", answers), self._answered)
         elif self._step in (Step.PAUSED, Step.FAILED):
             self._back_to_list()
         else:

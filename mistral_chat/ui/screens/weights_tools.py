@@ -27,18 +27,18 @@ class WeightsTools(WeightsChoice):
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_more(self) -> None:
         """Choose what to do with the weights under the cursor."""
-        from mistral_chat.ui.screens.pick import Answer, PickScreen
+        from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 
         weights = self._marked_here()
         if weights is None:
             return
         answers = []
         if weights.place:
-            answers.append(Answer("check", "Check the file", "Hash it, and hold that against what it should be"))
-            answers.append(Answer("format", "Prompt format", weights.prompt_format or "found by itself"))
+            answers.append(Choice("check", "Verify the file", "Verify the SHA-256 checksum"))
+            answers.append(Choice("format", "Prompt format", weights.prompt_format or "auto-detected"))
         if weights.frees is not None:
-            answers.append(Answer("remove", "Remove it", f"Frees {size(weights.frees)}" if weights.frees else "Frees no room"))
-        chosen = await self.app.push_screen_wait(PickScreen(_name(weights), "", answers))
+            answers.append(Choice("remove", "Remove", f"Frees {size(weights.frees)}" if weights.frees else "Frees no room"))
+        chosen = await self.app.push_screen_wait(ChoiceDialog(_name(weights), answers))
         if chosen == "check":
             self._check(weights)
         elif chosen == "format":
@@ -90,7 +90,7 @@ class WeightsTools(WeightsChoice):
         self.notice.tell(f"{_name(weights)} is being checked. That goes on in the background.")
 
     async def _choose_format(self, weights: ShownWeights) -> None:
-        from mistral_chat.ui.screens.pick import Answer, PickScreen
+        from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 
         if not weights.place:
             self.notice.tell("A prompt format can be chosen when all of it has arrived.")
@@ -100,9 +100,9 @@ class WeightsTools(WeightsChoice):
             " It is in use, and is loaded anew with what you choose." if used else ""
         )
         names = await asyncio.to_thread(self._shelf.formats)
-        answers = [Answer(name, name, FORMATS.get(name, "")) for name in names]
+        answers = [Choice(name, name, FORMATS.get(name, "")) for name in names]
         chosen = await self.app.push_screen_wait(
-            PickScreen(f"How is {_name(weights)} spoken to?", text, answers, marked=weights.prompt_format or names[0])
+            ChoiceDialog(f"Prompt format for {_name(weights)}", answers, text=text, selected=weights.prompt_format or names[0])
         )
         if chosen is None or chosen == (weights.prompt_format or names[0]):
             return
@@ -118,7 +118,7 @@ class WeightsTools(WeightsChoice):
             self.look()
 
     async def _remove(self, weights: ShownWeights) -> None:
-        from mistral_chat.ui.screens.confirm import ConfirmScreen
+        from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 
         if weights.frees is None:
             self.notice.tell(not_ours(weights))
@@ -127,7 +127,7 @@ class WeightsTools(WeightsChoice):
         elif weights.under_way:
             self.notice.tell(f"Not while this goes on: {one_line(weights.under_way)}. Stop it first.")
         else:
-            question = ConfirmScreen(f"Remove {_name(weights)}?", doomed(weights), yes="Remove", no="Keep")
+            question = ConfirmDialog(f"Remove {_name(weights)}?", doomed(weights), yes="Remove", no="Keep")
             if await self.app.push_screen_wait(question):
                 await self._delete(weights)
 

@@ -1,0 +1,76 @@
+"""The frame that all dialogs share: a title, a body, buttons, and key hints on the lower edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+from mistral_chat.text import clean, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Result = TypeVar("Result")
+
+Hints = tuple[tuple[str, str], ...]
+"""Keys and what each does, the most useful first."""
+
+
+class Dialog(ModalScreen[Result | None], Generic[Result]):
+    """A modal dialog. Escape closes it with None; the arrow keys move between its buttons.
+
+    A subclass composes its body inside `frame` and ends with `button_row` where it has buttons.
+    """
+
+    CSS_PATH = Path(__file__).parent / "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Cancel", tooltip="Close the dialog and change nothing", id="dialog.cancel"),
+        Binding("left,up", "move(-1)", "Previous", tooltip="Go to the field or button before", id="dialog.previous", show=False),
+        Binding("right,down", "move(1)", "Next", tooltip="Go to the field or button after", id="dialog.next", show=False),
+    ]
+
+    def action_cancel(self) -> None:
+        """Close the dialog without a result."""
+        self.dismiss(None)
+
+    def action_move(self, step: int) -> None:
+        """Move the focus by one; between buttons it goes round."""
+        buttons = [button for button in self.query(Button) if button.focusable]
+        if self.focused in buttons and len(buttons) > 1:
+            buttons[(buttons.index(self.focused) + step) % len(buttons)].focus()
+        elif step > 0:
+            self.focus_next()
+        else:
+            self.focus_previous()
+
+
+def frame(title: str, *, hints: Hints = (("Esc", "cancel"),), classes: str = "") -> Vertical:
+    """Return the framed container of a dialog; `title` may quote anything."""
+    container = Vertical(classes=f"dialog {classes}".strip())
+    container.border_title = Content.styled(f" {one_line(title, 100)} ", "bold")
+    container.border_subtitle = hint_line(hints)
+    return container
+
+
+def hint_line(hints: Hints) -> Content:
+    """Return key hints as they stand on the lower edge of a frame."""
+    parts = [Content.assemble((key, "$text-accent"), " ", (one_line(does, 40), "$text-muted")) for key, does in hints]
+    return Content.assemble(" ", Content("  ").join(parts), " ") if parts else Content("")
+
+
+def paragraph(text: str, *, classes: str = "explained") -> Static:
+    """Return `text`, which may quote anything, as wrapped lines."""
+    return Static(Content(clean(text)), classes=classes)
+
+
+def button_row(buttons: Sequence[tuple[str, str]]) -> Horizontal:
+    """Return a row of buttons, each given as its id and its label; the first is the default."""
+    return Horizontal(
+        *(Button(Content(one_line(label, 40)), id=name, compact=True) for name, label in buttons), classes="buttons"
+    )

@@ -1,0 +1,92 @@
+"""A dialog with one text field."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.content import Content
+from textual.widgets import Button, Input, Static
+
+from mistral_chat.text import one_line
+from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph
+from mistral_chat.ui.widgets.field import Field
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from textual.app import ComposeResult
+
+_LONGEST = 4000
+"""Characters of a value."""
+
+
+class InputDialog(Dialog[str]):
+    """Asks for one line of text; the result is the line without surrounding white space, or None."""
+
+    HELP = "## Enter a value\n\nType a value. **Enter** confirms it, **Esc** cancels.\n"
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        label: str,
+        value: str = "",
+        about: str = "",
+        confirm: str = "OK",
+        longest: int = _LONGEST,
+        check: Callable[[str], str] | None = None,
+        submit: Callable[[str], Awaitable[str]] | None = None,
+    ) -> None:
+        """Ask for a value.
+
+        Args:
+            title: the dialog's title; like `label`, `value` and `about` it may quote anything.
+            label: the field's label.
+            value: the text in the field at first.
+            about: a line of explanation above the field.
+            confirm: the label of the button that confirms.
+            longest: the most characters the field takes.
+            check: called with the text at every change; returns what is wrong with it, or an empty string.
+            submit: called with the confirmed text; returns why it failed and keeps the dialog open, or returns an empty string.
+        """
+        super().__init__()
+        self._title, self._label, self._about, self._confirm = title, label, about, confirm
+        self._value = one_line(value, longest)
+        self._longest = longest
+        self._check = check
+        self._submit = submit
+
+    def compose(self) -> ComposeResult:
+        """Show the explanation, the labelled field, what is wrong with its text, and two buttons."""
+        with frame(self._title, hints=(("Enter", self._confirm.lower()), ("Esc", "cancel"))):
+            if self._about:
+                yield paragraph(self._about)
+            yield Static(Content(one_line(self._label, 60)), classes="label")
+            yield Field(self._value, max_length=self._longest, select_on_focus=True, compact=True)
+            yield Static("", classes="problem", markup=False)
+            yield button_row([("confirm", self._confirm), ("cancel", "Cancel")])
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        self._show_problem(self._check(event.value.strip()) if self._check is not None else "")
+
+    @on(Input.Submitted)
+    @on(Button.Pressed, "#confirm")
+    async def _confirmed(self) -> None:
+        text = self.query_one(Field).value.strip()
+        problem = self._check(text) if self._check is not None else ""
+        if not problem and self._submit is not None:
+            problem = await self._submit(text)
+        self._show_problem(problem)
+        if not problem:
+            self.dismiss(text)
+
+    @on(Button.Pressed, "#cancel")
+    def _cancelled(self) -> None:
+        self.action_cancel()
+
+    def _show_problem(self, problem: str) -> None:
+        shown = self.query_one(".problem", Static)
+        shown.update(Content(one_line(problem)))
+        shown.display = bool(problem)

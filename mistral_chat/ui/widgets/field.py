@@ -1,0 +1,11 @@
+"""The one-line text field of every dialog."""
+
+from __future__ import annotations
+
+from textual.widgets import Input
+
+from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
+
+
+class Field(KeysInOrder, Input):
+    """An `Input` whose keys act in the order they were pressed. Its help is that of the dialog around it."""
