@@ -168,9 +168,9 @@ def _trash(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
 
 def _background(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
     for text in texts:
-        job = stage.screen.background.begin(text, text, cancel=lambda: None, kept=text)
+        job = stage.chat.jobs.begin(text, text, cancel=lambda: None, kept=text)
         job.tell(0.5, text)
-    return BackgroundScreen(stage.screen.background)
+    return BackgroundScreen(stage.chat.jobs)
 
 
 def _input(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
@@ -237,8 +237,7 @@ def _weights(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
     unusable = tuple((text, text) for text in texts)
     stock = usual_stock(weights=weights, chosen="0", folder=texts[0], hub=texts[1], unusable=unusable)
     shelf = StillShelf(stock)
-    assert stage.screen.errands is not None
-    return WeightsScreen(shelf, stage.screen.errands, wanted=texts[0], problem=texts[1])
+    return WeightsScreen(shelf, stage.chat.errands, wanted=texts[0], problem=texts[1])
 
 
 async def _go_through(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ async def opened(pilot: Pilot[Any], stage: Stage) -> None:
     """Begin with the model loaded, and the conversation on the screen read by it."""
     await ready(pilot, stage)
     if stage.conversation_id is not None:
-        await until(pilot, lambda: (ledger := stage.screen.runner and stage.screen.runner.ledger) and ledger.turns, "it is read")
+        await until(pilot, lambda: stage.chat.ledger and stage.chat.ledger.turns, "it is read")
         await ready(pilot, stage)
 
 
@@ -142,8 +142,8 @@ def draft(text: str) -> Step:
     """Write a draft, and wait until it is weighed."""
 
     async def step(pilot: Pilot[Any], stage: Stage) -> None:
-        stage.screen.composer.set_draft(text)
-        await until(pilot, lambda: stage.screen.composer.border_subtitle, "the draft is weighed")
+        stage.chat.set_draft(text)
+        await until(pilot, lambda: stage.chat.composer.border_subtitle, "the draft is weighed")
 
     return step
 
@@ -175,7 +175,7 @@ def attach(name: str, text: str) -> Step:
     async def step(pilot: Pilot[Any], stage: Stage) -> None:
         with _file(name, text):
             await say(pilot, stage, f"/attach {name}")
-            await until(pilot, lambda: stage.screen.notice.text, "it is attached or refused")
+            await until(pilot, lambda: stage.chat.notice, "it is attached or refused")
 
     return step
 

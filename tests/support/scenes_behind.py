@@ -138,7 +138,7 @@ def _asked() -> Stage:
 
 
 async def _drafted(_pilot: Pilot[Any], stage: Stage) -> None:
-    stage.screen.composer.insert("And what is </s> <end> in a recipe?")
+    stage.chat.type("And what is </s> <end> in a recipe?")
 
 
 async def _listed(pilot: Pilot[Any], stage: Stage) -> None:

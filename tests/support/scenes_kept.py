@@ -99,16 +99,16 @@ def with_personas() -> Stage:
 
 async def _half_named(pilot: Pilot[Any], stage: Stage) -> None:
     """Say what goes on in the background, at a moment that does not pass."""
-    stage.screen.background.begin("titling")
+    stage.chat.jobs.begin("titling")
 
 
 async def _weighed(pilot: Pilot[Any], stage: Stage) -> None:
-    stage.screen.composer.insert("word " * 20)
-    await until(pilot, lambda: stage.screen.parts and stage.screen.parts.draft == 20, "the draft is weighed")
+    stage.chat.type("word " * 20)
+    await until(pilot, lambda: stage.chat.usage and stage.chat.usage.draft == 20, "the draft is weighed")
 
 
 async def _unread(_pilot: Pilot[Any], stage: Stage) -> None:
-    stage.screen.notice.clear()
+    stage.chat.clear_notice()
 
 
 TURNS: Final = (

@@ -94,7 +94,7 @@ async def _at_ours(pilot: Pilot[Any], stage: Stage) -> None:
 
 async def _busy(pilot: Pilot[Any], stage: Stage) -> None:
     """A download, a check and a title go on."""
-    begin = stage.screen.background.begin
+    begin = stage.chat.jobs.begin
     fetching = begin("fetching", "Mistral 7B Instruct v0.3 Q4_K_M", cancel=lambda: None, kept="What has arrived is kept.")
     begin("checking", "SmolLM2 135M Instruct (demo) Q4_1", cancel=lambda: None).tell(0.61, "60.0 of 98.4 MB")
     begin("titling", "this conversation", cancel=lambda: None)

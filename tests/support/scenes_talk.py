@@ -80,7 +80,7 @@ def _continues() -> Stage:
 
 async def _uncut(_pilot: Pilot[Any], stage: Stage) -> None:
     """Let the next reply be as long as it likes."""
-    stage.screen.rooms = replace(stage.screen.rooms, settings=Settings())
+    stage.chat.use_settings(Settings())
 
 
 def _fails(error: Exception) -> Stage:
@@ -112,7 +112,7 @@ def forgetful() -> Stage:
 
 async def _to_the_line(pilot: Pilot[Any], stage: Stage) -> None:
     """Scroll to where the model's memory begins."""
-    transcript = stage.screen.transcript
+    transcript = stage.chat.transcript
     await until(pilot, lambda: transcript.query(".-edge"), "the line is drawn")
     transcript.focus()
     await pilot.pause(0.05)
@@ -121,14 +121,14 @@ async def _to_the_line(pilot: Pilot[Any], stage: Stage) -> None:
 
 async def _to_the_end(pilot: Pilot[Any], stage: Stage) -> None:
     await pilot.pause(0.05)
-    stage.screen.transcript.scroll_end(animate=False, immediate=True)
+    stage.chat.transcript.scroll_end(animate=False, immediate=True)
 
 
 async def _until_full(pilot: Pilot[Any], stage: Stage) -> None:
     """Talk until the first turns leave."""
     for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"):
         await ask(f"How was {day}?")(pilot, stage)
-        if "The window is full." in stage.screen.notice.text:
+        if "The window is full." in stage.chat.notice:
             return
 
 
@@ -136,15 +136,15 @@ async def _written(pilot: Pilot[Any], stage: Stage) -> None:
     """Wait until the reply has come to its pause, and draw it; the speed is one that does not change."""
 
     def words() -> str:
-        return stage.screen.transcript.views[-1].reply.text if stage.screen.transcript.turns else ""
+        return stage.chat.views[-1].reply.text if stage.chat.turns else ""
 
-    await until(pilot, lambda: stage.screen.replying and words().endswith("window  # "), "the reply comes to its pause")
-    stage.screen.transcript.views[-1].reply.draw()
-    stage.screen.status.tell(state="writing 11.2 tok/s", used=120)
+    await until(pilot, lambda: stage.chat.replying and words().endswith("window  # "), "the reply comes to its pause")
+    stage.chat.views[-1].reply.draw()
+    stage.chat.show_status(state="writing 11.2 tok/s", used=120)
 
 
 async def _half_said(pilot: Pilot[Any], stage: Stage) -> None:
-    await until(pilot, lambda: stage.screen.replying and "2." in stage.screen.transcript.views[-1].reply.text, "it writes")
+    await until(pilot, lambda: stage.chat.replying and "2." in stage.chat.views[-1].reply.text, "it writes")
 
 
 _TO_BE_STOPPED: Final = REPLY.replace("Everything", f"{PAUSE} Everything")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,16 +15,26 @@ from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.app import MistralChatApp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    import pytest
     from textual.app import App
     from textual.pilot import Pilot
+    from textual.widget import Widget
 
     from mistral_chat.cli.wiring import Program
     from mistral_chat.engine.thread import LoadProgress
-    from mistral_chat.generation import CancelToken, Engine, Event, History, Sampling
+    from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History, Sampling
+    from mistral_chat.ui.background import Background
+    from mistral_chat.ui.errands import Errands
+    from mistral_chat.ui.meter import WindowParts
     from mistral_chat.ui.screens.chat import ChatScreen
+    from mistral_chat.ui.shown import ShownTurn
+    from mistral_chat.ui.widgets.composer import Composer
+    from mistral_chat.ui.widgets.conversation_list import ConversationList
+    from mistral_chat.ui.widgets.transcript import Transcript
+    from mistral_chat.ui.widgets.turn_view import TurnView
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -56,6 +66,256 @@ class GatedEngine(EchoEngine):
                     yield Completion(text=text.replace(PAUSE, ""), finish_reason=event.finish_reason, usage=event.usage)
                 case _:
                     yield event
+
+
+class ChatDriver:
+    """What tests see of the chat screen and do to it. Only this class knows what the screen is made of."""
+
+    def __init__(self, app: MistralChatApp) -> None:
+        self._app = app
+
+    @property
+    def screen(self) -> ChatScreen:
+        """The screen itself, for what every screen has: queries, classes, focus, workers."""
+        from mistral_chat.ui.screens.chat import ChatScreen
+
+        return next(screen for screen in self._app.screen_stack if isinstance(screen, ChatScreen))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no dialog or other screen covers it."""
+        return self.screen.is_current
+
+    @property
+    def shown(self) -> bool:
+        """Whether the store is open and the conversation to begin with is on the screen."""
+        return self.screen.shown_first
+
+    # The composer.
+
+    @property
+    def composer(self) -> Composer:
+        """The widget, for its focus, classes, border and size."""
+        return self.screen.composer
+
+    @property
+    def draft(self) -> str:
+        """The text in the composer."""
+        return self.screen.composer.text
+
+    def set_draft(self, text: str) -> None:
+        """Put a text into the composer in place of what it holds."""
+        self.screen.composer.set_draft(text)
+
+    def type(self, text: str) -> None:
+        """Insert a text at the composer's cursor."""
+        self.screen.composer.insert(text)
+
+    def save_draft(self) -> None:
+        """Save the draft now, as the screen does a second after a key."""
+        self.screen.save_draft()
+
+    @property
+    def draft_due(self) -> bool:
+        """Whether the pause after which a draft is prefilled has still to pass."""
+        return self.screen._tick is not None
+
+    @property
+    def counted(self) -> str | None:
+        """The draft whose tokens were counted last."""
+        return self.screen._weighed
+
+    @property
+    def editing(self) -> bool:
+        """Whether a message that was sent is being edited."""
+        return self.screen.editing is not None
+
+    # The notice and the status.
+
+    @property
+    def notice(self) -> str:
+        """The text in the notification bar."""
+        return self.screen.notice.text
+
+    def clear_notice(self) -> None:
+        self.screen.notice.clear()
+
+    def notify(self, text: str, *, offer: str = "", trouble: bool = False) -> None:
+        """Show a notice, with what it offers."""
+        self.screen.notice.tell(text, offer=offer, trouble=trouble)
+
+    def show_trouble(self, text: str) -> None:
+        """Fill the screen's empty middle with a text, as a failure to load does."""
+        self.screen.placard.show(text, [text], [("F5", "try again")], trouble=True)
+
+    @property
+    def state(self) -> str:
+        """What the status bar says the model does."""
+        return self.screen.status.status.state
+
+    @property
+    def tokens_used(self) -> int:
+        """How much of the context the status bar shows as used."""
+        return self.screen.status.status.used
+
+    @property
+    def status_height(self) -> int:
+        return self.screen.status.size.height
+
+    def show_status(self, **changes: Any) -> None:
+        """Change what the status bar shows."""
+        self.screen.status.tell(**changes)
+
+    @property
+    def trouble(self) -> Exception | None:
+        """Why there is no model, where there is none."""
+        return self.screen.trouble
+
+    # The conversation.
+
+    @property
+    def transcript(self) -> Transcript:
+        """The widget, for its scrolling and its size."""
+        return self.screen.transcript
+
+    @property
+    def turns(self) -> Sequence[ShownTurn]:
+        """The turns on the screen, oldest first."""
+        return self.screen.transcript.turns
+
+    @property
+    def views(self) -> Sequence[TurnView]:
+        """The widgets of the turns that are drawn, oldest first."""
+        return self.screen.transcript.views
+
+    @property
+    def chosen(self) -> ShownTurn | None:
+        """The turn that was chosen with the keys."""
+        return self.screen.transcript.chosen
+
+    @property
+    def left(self) -> Sequence[str]:
+        """The ids of the turns that left the context."""
+        return self.screen.transcript.left
+
+    @property
+    def replying(self) -> bool:
+        """Whether a reply is being written or waits for its turn."""
+        return self.screen.replying
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The conversation on the screen; None is one that has no message yet."""
+        return self.screen.page.conversation_id
+
+    @property
+    def system(self) -> str | None:
+        """The system prompt of a conversation that has no message yet."""
+        return self.screen.page.system
+
+    @property
+    def told_of_full_context(self) -> bool:
+        """Whether it was said that the context is full."""
+        return self.screen.page.told
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the next reply is sampled."""
+        return self.screen.chat_of(self.screen.page).sampling
+
+    async def open(self, conversation_id: str | None, draft: str | None = None) -> None:
+        """Show a conversation, or a new one."""
+        await self.screen.open(conversation_id, draft)
+
+    def send(self, text: str) -> None:
+        """Send a message past the composer."""
+        self.screen.send(text)
+
+    def break_sending(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Make the next message fail in a way nobody foresaw."""
+        monkeypatch.setattr(self.screen, "chat_of", lambda _page: 1 / 0)
+
+    def focus_files(self) -> None:
+        """Go to the files attached to the next message."""
+        self.screen.query_one("#files").focus()
+
+    async def mount_above_composer(self, widget: Widget) -> None:
+        await self.screen.query_one("#desk").mount(widget)
+
+    async def attach(self, path: str) -> None:
+        """Attach a file to the next message."""
+        await self.screen.do_attach(path)
+
+    def with_files(self, text: str) -> str:
+        """A message as the model gets it, with its files."""
+        return self.screen.whole(text)
+
+    # The model and the rest of the program.
+
+    @property
+    def runner(self) -> EngineThread | None:
+        return self.screen.runner
+
+    @property
+    def ledger(self) -> ContextState | None:
+        """Which turns the model has read, once it has read any."""
+        return self.screen.runner.ledger if self.screen.runner is not None else None
+
+    @property
+    def model(self) -> str:
+        """The model that is loaded, or is to be."""
+        return self.screen.model
+
+    async def use_model(self, spec: str) -> None:
+        """Load another model."""
+        await self.screen.use_model(spec)
+
+    @property
+    def usage(self) -> WindowParts | None:
+        """How the context is filled, once it was counted."""
+        return self.screen.parts
+
+    @property
+    def jobs(self) -> Background:
+        """What goes on in the background."""
+        return self.screen.background
+
+    @property
+    def errands(self) -> Errands:
+        """Downloads and checks of models."""
+        assert self.screen.errands is not None
+        return self.screen.errands
+
+    @property
+    def settings(self) -> Settings:
+        return self.screen.rooms.settings
+
+    def use_settings(self, settings: Settings) -> None:
+        """Take other settings, as after a change of the file."""
+        self.screen.rooms = replace(self.screen.rooms, settings=settings)
+
+    @property
+    def saved(self) -> bool:
+        """Whether conversations are saved in this run."""
+        return self.screen.rooms.saved
+
+    @property
+    def store(self) -> ConversationStore | None:
+        return self.screen.store
+
+    @property
+    def conversation_list(self) -> ConversationList:
+        """The sidebar's list."""
+        return self.screen.conversations
+
+    def look_around(self) -> None:
+        """Look for changes by other programs now, as the screen does every few seconds."""
+        self.screen.look_around()
+
+    def find_changes(self) -> None:
+        """Look for changes as if another program had written."""
+        self.screen._version = -1
+        self.screen.look_around()
 
 
 @dataclass
@@ -121,10 +381,14 @@ class Stage:
         return GatedEngine(self.answer, self.gate, slow=self.slow, window=self.window)
 
     @property
-    def screen(self) -> ChatScreen:
-        from mistral_chat.ui.screens.chat import ChatScreen
+    def chat(self) -> ChatDriver:
+        """The chat screen."""
+        return ChatDriver(self.app)
 
-        return next(screen for screen in self.app.screen_stack if isinstance(screen, ChatScreen))
+    @property
+    def screen(self) -> ChatScreen:
+        """The chat screen itself, for what every screen has."""
+        return self.chat.screen
 
     def say(self, *pairs: tuple[str, str], title: str = "") -> str:
         """Put a conversation into the store; its id."""
@@ -165,33 +429,33 @@ async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") ->
 async def ready(pilot: Pilot[Any], stage: Stage) -> None:
     """Wait until the model is loaded."""
     await furnished(pilot, stage)
-    await until(pilot, lambda: stage.screen.status.status.state == "ready", "the model is ready")
+    await until(pilot, lambda: stage.chat.state == "ready", "the model is ready")
 
 
 async def furnished(pilot: Pilot[Any], stage: Stage) -> None:
     """Wait until the store is open and what was asked for is on the screen; keep the cursor still."""
-    await until(pilot, lambda: stage.screen.shown_first, "the first conversation is shown")
-    stage.screen.composer.cursor_blink = False
+    await until(pilot, lambda: stage.chat.shown, "the first conversation is shown")
+    stage.chat.composer.cursor_blink = False
 
 
 async def say(pilot: Pilot[Any], stage: Stage, text: str) -> None:
     """Type a message and send it."""
-    stage.screen.composer.focus()
-    stage.screen.composer.insert(text)
+    stage.chat.composer.focus()
+    stage.chat.type(text)
     await pilot.press("enter")
 
 
 async def answered(pilot: Pilot[Any], stage: Stage) -> None:
     """Wait until nothing is being written and everything is drawn."""
-    await until(pilot, lambda: stage.screen.transcript.turns and not stage.screen.replying, "the reply has ended")
+    await until(pilot, lambda: stage.chat.turns and not stage.chat.replying, "the reply has ended")
     await pilot.pause()
 
 
 async def spoken(pilot: Pilot[Any], stage: Stage, text: str) -> None:
     """Send a message and wait for the end of its reply."""
-    wanted = len(stage.screen.transcript.turns) + 1
+    wanted = len(stage.chat.turns) + 1
     await say(pilot, stage, text)
-    await until(pilot, lambda: len(stage.screen.transcript.turns) == wanted, "the message is shown")
+    await until(pilot, lambda: len(stage.chat.turns) == wanted, "the message is shown")
     await answered(pilot, stage)
 
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from support.hub_server import Fault, HubServer
 from support.programs import echo_program
-from support.screens import until, until_drawn
+from support.screens import ChatDriver, until, until_drawn
 from support.tiny_files import FILE, REPOSITORY, gguf_bytes
 
 from mistral_chat.cli.shelf import ProgramShelf
 from mistral_chat.models.memory_fit import AvailableMemory
 from mistral_chat.ui.app import MistralChatApp
-from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.screens.weights import WeightsScreen
 from mistral_chat.ui.shelf import Arrival, ShownWeights, Stock
 
@@ -80,8 +79,9 @@ class FirstRun:
         return next(screen for screen in self.app.screen_stack if isinstance(screen, WeightsScreen))
 
     @property
-    def chat(self) -> ChatScreen:
-        return next(screen for screen in self.app.screen_stack if isinstance(screen, ChatScreen))
+    def chat(self) -> ChatDriver:
+        """The chat screen."""
+        return ChatDriver(self.app)
 
     @property
     def choosing(self) -> bool:
@@ -98,7 +98,7 @@ def point_at(first: FirstRun, spec: str) -> None:
 
 async def chatting(pilot: Pilot[Any], first: FirstRun) -> None:
     """Wait until the chat is open and its model is loaded."""
-    await until(pilot, lambda: first.chat.is_current and first.chat.status.status.state == "ready", "the chat is open")
+    await until(pilot, lambda: first.chat.is_current and first.chat.state == "ready", "the chat is open")
 
 
 async def stalled(pilot: Pilot[Any], first: FirstRun) -> None:

@@ -54,8 +54,8 @@ async def test_a_key_can_be_changed_in_the_settings() -> None:
     stage = Stage(settings=replace(Settings(), keymap={"chat.new": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        await until(pilot, lambda: "Did you mean 'chat.new'?" in stage.screen.notice.text)
-        assert "f4 is given to both" in stage.screen.notice.text
+        await until(pilot, lambda: "Did you mean 'chat.new'?" in stage.chat.notice)
+        assert "f4 is given to both" in stage.chat.notice
         await say(pilot, stage, "Hello")
         await answered(pilot, stage)
         await pilot.press("alt+n")
@@ -74,8 +74,8 @@ async def test_an_action_that_fails_leaves_the_app_alive_and_logs_only_the_place
         await ready(pilot, stage)
         with caplog.at_level(logging.ERROR, "mistral_chat"):
             await pilot.press("f9")
-            await until(pilot, lambda: "RuntimeError" in stage.screen.notice.text)
-        assert SAID not in stage.screen.notice.text
+            await until(pilot, lambda: "RuntimeError" in stage.chat.notice)
+        assert SAID not in stage.chat.notice
         assert all(SAID not in record.getMessage() for record in caplog.records)
         await say(pilot, stage, "Still here?")
         await answered(pilot, stage)
@@ -85,11 +85,11 @@ async def test_work_that_fails_leaves_the_app_alive(monkeypatch: pytest.MonkeyPa
     stage = Stage()
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        monkeypatch.setattr(stage.screen, "chat_of", lambda _page: 1 / 0)
+        stage.chat.break_sending(monkeypatch)
         await say(pilot, stage, "Hello")
-        await until(pilot, lambda: "ZeroDivisionError" in stage.screen.notice.text)
+        await until(pilot, lambda: "ZeroDivisionError" in stage.chat.notice)
         assert stage.app.is_running
-        assert not stage.screen.replying
+        assert not stage.chat.replying
 
 
 async def test_a_broken_screen_ends_with_one_sentence_and_without_what_was_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,13 +147,13 @@ async def test_history_is_walked_with_up_and_down() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press(*"draft", "up")
-        assert stage.screen.composer.text == "newer"
+        assert stage.chat.draft == "newer"
         await pilot.press("up")
-        assert stage.screen.composer.text == "older"
+        assert stage.chat.draft == "older"
         await pilot.press("up", "down")
-        assert stage.screen.composer.text == "newer"
+        assert stage.chat.draft == "newer"
         await pilot.press("down")
-        assert stage.screen.composer.text == "draft"
+        assert stage.chat.draft == "draft"
 
 
 @pytest.mark.parametrize("key", ["ctrl+j", "alt+enter", "shift+enter"])
@@ -163,8 +163,8 @@ async def test_a_line_can_be_broken_in_every_terminal(key: str) -> None:
         await ready(pilot, stage)
         await pilot.press(*"one", key, *"two")
         await pilot.pause()
-        assert stage.screen.composer.text == "one\ntwo"
-        assert not stage.screen.replying
+        assert stage.chat.draft == "one\ntwo"
+        assert not stage.chat.replying
 
 
 async def test_the_composer_grows_to_eight_lines() -> None:
@@ -173,9 +173,9 @@ async def test_the_composer_grows_to_eight_lines() -> None:
         await ready(pilot, stage)
         heights = []
         for lines in (1, 4, 8, 30):
-            stage.screen.composer.set_draft("\n".join("x" * lines))
+            stage.chat.set_draft("\n".join("x" * lines))
             await pilot.pause()
-            heights.append(stage.screen.composer.content_size.height)
+            heights.append(stage.chat.composer.content_size.height)
         assert heights == [1, 4, 8, 8]
 
 
@@ -184,6 +184,5 @@ async def test_another_windows_conversations_appear() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         stage.say(("Question", "Answer"), title="From elsewhere")
-        stage.screen._version = -1
-        stage.screen.look_around()
+        stage.chat.find_changes()
         await until(pilot, lambda: "From elsewhere" in drawn(stage))

@@ -46,11 +46,11 @@ async def test_a_dropped_file_is_attached_and_undoing_pastes_its_path(notes: Pat
     dropped = form.format(notes)
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        stage.screen.composer.post_message(events.Paste(dropped))
+        stage.chat.composer.post_message(events.Paste(dropped))
         await until(pilot, lambda: "▪ my notes.txt" in drawn(stage))
-        assert stage.screen.composer.text == ""
+        assert stage.chat.draft == ""
         await pilot.press("f8")
-        await until(pilot, lambda: stage.screen.composer.text == dropped)
+        await until(pilot, lambda: stage.chat.draft == dropped)
         await until(pilot, lambda: "▪" not in drawn(stage))
 
 
@@ -70,13 +70,13 @@ async def test_what_cannot_be_attached_is_refused_with_a_reason(tmp_path: Path) 
         for name, reason in reasons.items():
             draft = f"/attach {tmp_path / name}"
             await say(pilot, stage, draft)
-            await until(pilot, lambda reason=reason: reason in stage.screen.notice.text, reason)  # type: ignore[misc]  # mypy has no type for a lambda's default
-            assert stage.screen.composer.text == draft
-            stage.screen.composer.set_draft("")
-            stage.screen.notice.clear()
-        stage.screen.composer.post_message(events.Paste(str(tmp_path / "picture.png")))
-        await until(pilot, lambda: "Its path was pasted" in stage.screen.notice.text)
-        assert stage.screen.composer.text == str(tmp_path / "picture.png")
+            await until(pilot, lambda reason=reason: reason in stage.chat.notice, reason)  # type: ignore[misc]  # mypy has no type for a lambda's default
+            assert stage.chat.draft == draft
+            stage.chat.set_draft("")
+            stage.chat.clear_notice()
+        stage.chat.composer.post_message(events.Paste(str(tmp_path / "picture.png")))
+        await until(pilot, lambda: "Its path was pasted" in stage.chat.notice)
+        assert stage.chat.draft == str(tmp_path / "picture.png")
 
 
 async def test_a_file_can_be_taken_away_with_keys_and_brought_back(notes: Path) -> None:
@@ -85,10 +85,10 @@ async def test_a_file_can_be_taken_away_with_keys_and_brought_back(notes: Path) 
         await ready(pilot, stage)
         await say(pilot, stage, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt" in drawn(stage))
-        stage.screen.query_one("#files").focus()
+        stage.chat.focus_files()
         await pilot.press("down", "delete")
         await until(pilot, lambda: "▪" not in drawn(stage))
-        assert stage.screen.composer.has_focus
+        assert stage.chat.composer.has_focus
         await pilot.press("f8")
         await until(pilot, lambda: "▪ my notes.txt" in drawn(stage))
 
@@ -100,9 +100,9 @@ async def test_files_wait_with_their_draft_and_are_counted_when_the_model_is_the
         await furnished(pilot, stage)
         await say(pilot, stage, f"/attach {notes}")
         await until(pilot, lambda: "… tokens" in drawn(stage))
-        await stage.screen.open(other)
+        await stage.chat.open(other)
         await until(pilot, lambda: "▪" not in drawn(stage))
-        await stage.screen.open(None)
+        await stage.chat.open(None)
         await until(pilot, lambda: "▪ my notes.txt" in drawn(stage))
         stage.loaded.set()
         await until(pilot, lambda: "tokens" in drawn(stage) and "… tokens" not in drawn(stage))
@@ -115,7 +115,7 @@ async def test_a_message_that_is_not_kept_gives_its_files_back(notes: Path) -> N
         await say(pilot, stage, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt" in drawn(stage))
         await say(pilot, stage, "word " * 400)
-        await until(pilot, lambda: "tokens" in stage.screen.notice.text and "▪ my notes.txt" in drawn(stage))
+        await until(pilot, lambda: "tokens" in stage.chat.notice and "▪ my notes.txt" in drawn(stage))
         assert stage.store.latest() is None
 
 
@@ -131,7 +131,7 @@ async def test_a_queued_message_that_is_stopped_gives_its_files_back(notes: Path
         await until(pilot, lambda: "1 queued" in drawn(stage) and "▪" not in drawn(stage))
         await pilot.press("escape")
         await answered(pilot, stage)
-        assert stage.screen.composer.text == "second"
+        assert stage.chat.draft == "second"
         await until(pilot, lambda: "▪ my notes.txt" in drawn(stage))
 
 
@@ -139,10 +139,10 @@ async def test_tab_completes_a_path(notes: Path) -> None:
     stage = Stage()
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        stage.screen.composer.set_draft(f"/attach {notes.parent}/my")
-        stage.screen.composer.focus()
+        stage.chat.set_draft(f"/attach {notes.parent}/my")
+        stage.chat.composer.focus()
         await pilot.press("tab")
-        await until(pilot, lambda: stage.screen.composer.text == f"/attach {notes}")
+        await until(pilot, lambda: stage.chat.draft == f"/attach {notes}")
 
 
 async def test_a_hostile_name_reaches_neither_screen_nor_completion(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ async def test_a_hostile_name_reaches_neither_screen_nor_completion(tmp_path: Pa
     stage = Stage()
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        await stage.screen.do_attach(str(path))
+        await stage.chat.attach(str(path))
         await until(pilot, lambda: "[red].txt" in drawn(stage))
         assert "\x1b]0" not in drawn(stage)
 
@@ -182,19 +182,19 @@ async def test_the_drafts_cost_counts_its_files(notes: Path) -> None:
     stage = Stage(window=256)
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        composer = stage.screen.composer
+        composer = stage.chat.composer
         await say(pilot, stage, f"/attach {notes}")
         await until(pilot, lambda: "tokens" in str(composer.border_subtitle), "the file alone is counted")
         composer.insert("one two three")
-        whole = stage.screen.whole("one two three")
+        whole = stage.chat.with_files("one two three")
         assert "buy bread" in whole
-        assert stage.screen.runner is not None
-        tokens = stage.screen.runner.count(whole)
+        assert stage.chat.runner is not None
+        tokens = stage.chat.runner.count(whole)
         await until(pilot, lambda: f"{tokens} tokens" in str(composer.border_subtitle))
-        assert stage.screen.parts is not None
-        assert stage.screen.parts.draft == tokens
+        assert stage.chat.usage is not None
+        assert stage.chat.usage.draft == tokens
         composer.set_draft("")
-        stage.screen.query_one("#files").focus()
+        stage.chat.focus_files()
         await pilot.press("down", "delete")
         await until(pilot, lambda: not composer.border_subtitle, "the cost goes with the file")
 
@@ -207,11 +207,11 @@ async def test_files_that_do_not_fit_together_are_told_with_numbers_before_they_
             (tmp_path / name).write_text("word " * 150)
             await say(pilot, stage, f"/attach {tmp_path / name}")
             await until(pilot, lambda name=name: f"▪ {name}" in drawn(stage))  # type: ignore[misc]  # mypy has no type for a lambda's default
-        await until(pilot, lambda: "This message with its 2 files takes" in stage.screen.notice.text)
-        assert stage.screen.composer.has_class("-over")
-        stage.screen.query_one("#files").focus()
+        await until(pilot, lambda: "This message with its 2 files takes" in stage.chat.notice)
+        assert stage.chat.composer.has_class("-over")
+        stage.chat.focus_files()
         await pilot.press("down", "delete")
-        await until(pilot, lambda: not stage.screen.composer.has_class("-over"))
+        await until(pilot, lambda: not stage.chat.composer.has_class("-over"))
 
 
 async def test_the_prompt_is_shown_with_the_files(notes: Path) -> None:
@@ -220,7 +220,7 @@ async def test_the_prompt_is_shown_with_the_files(notes: Path) -> None:
         await ready(pilot, stage)
         await say(pilot, stage, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt" in drawn(stage))
-        stage.screen.composer.insert("What?")
+        stage.chat.type("What?")
         await pilot.press("ctrl+l")
         await until(pilot, lambda: "Your draft" in drawn(stage) and "buy bread" in drawn(stage))
 
@@ -244,7 +244,7 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
         await until(pilot, lambda: "text files can be" in words(stage), "what is no text is refused in the dialog")
         await pilot.press("up", "enter")
         await until(pilot, lambda: "▪ inner.txt" in drawn(stage))
-        assert stage.screen.composer.has_focus
+        assert stage.chat.composer.has_focus
         await say(pilot, stage, "/attach")
         await until(pilot, lambda: "inner.txt" in drawn(stage) and stage.app.screen is not stage.screen, "it begins there again")
         stage.app.screen.query_one("PathInput").value = str(notes)  # type: ignore[attr-defined]  # a field for a path

@@ -141,7 +141,7 @@ async def test_loading_can_be_stopped_and_begun_again() -> None:
         await until(pilot, lambda: "Loading was stopped" in drawn(stage))
         stage.loaded.set()
         await pilot.press("f5")
-        await until(pilot, lambda: stage.screen.status.status.state == "ready")
+        await until(pilot, lambda: stage.chat.state == "ready")
 
 
 class Keeping(GatedEngine):
@@ -183,7 +183,7 @@ async def test_a_state_on_its_way_to_the_disk_is_seen_and_can_be_stopped(tmp_pat
         yield memoryview(b"end")
 
     monkeypatch.setattr("mistral_chat.engine.snapshots.blocks", slowly)
-    monkeypatch.setattr("mistral_chat.engine.thread.REST_AFTER", 0.05)
+    monkeypatch.setattr("mistral_chat.engine.thread.IDLE_SECONDS", 0.05)
     folder = SnapshotFolder(tmp_path / "snapshots", budget=10_000)
     stage = KeepingStage(snapshots=folder)
     async with run(stage) as pilot:
@@ -226,7 +226,7 @@ async def test_a_state_on_its_way_back_is_seen_and_can_be_stopped(tmp_path: Path
 
 def busy(stage: Stage, stops: list[str]) -> list[Job]:
     """Begin three things, as a download, a check and a title would."""
-    background = stage.screen.background
+    background = stage.chat.jobs
     fetching = background.begin("fetching", "Mistral 7B", cancel=lambda: stops.append("fetching"), kept="It is kept.")
     checking = background.begin("checking", "the demo", cancel=lambda: stops.append("checking"))
     fetching.tell(0.4, "1.75 of 4.37 GB")
@@ -248,18 +248,18 @@ async def test_of_several_things_a_person_chooses_what_to_stop(size: tuple[int, 
         await pilot.press("down", "enter")
         await until(pilot, lambda: "Stopped: checking." in drawn(stage))
         assert stops == ["checking"]
-        stage.screen.background.end(checking)
+        stage.chat.jobs.end(checking)
         fetching.tell(0.5, "2.19 of 4.37 GB")
         await until(pilot, lambda: "2.19 of 4.37 GB" in drawn(stage) and "the demo" not in drawn(stage))
         await pilot.press("delete")
         await until(pilot, lambda: "cannot be stopped: titling" in drawn(stage))
         await pilot.press("up", "delete")
         await until(pilot, lambda: "Stopped: fetching. It is kept." in drawn(stage))
-        stage.screen.background.end(fetching)
-        stage.screen.background.end(titling)
+        stage.chat.jobs.end(fetching)
+        stage.chat.jobs.end(titling)
         await until(pilot, lambda: "Stop everything" not in drawn(stage))
         await pilot.press("enter")
-        await until(pilot, lambda: stage.screen.is_current)
+        await until(pilot, lambda: stage.chat.is_current)
 
 
 async def test_everything_can_be_stopped_at_once() -> None:
@@ -272,7 +272,7 @@ async def test_everything_can_be_stopped_at_once() -> None:
         await pilot.click("#all")
         await until(pilot, lambda: stops == ["fetching", "checking"])
         await pilot.press("escape")
-        await until(pilot, lambda: stage.screen.is_current)
+        await until(pilot, lambda: stage.chat.is_current)
 
 
 async def test_hostile_names_of_what_goes_on_are_text() -> None:
@@ -281,10 +281,10 @@ async def test_hostile_names_of_what_goes_on_are_text() -> None:
         await ready(pilot, stage)
         for name in STRINGS[::20]:
             text = name.encode("utf-8", "replace").decode("utf-8")
-            stage.screen.background.begin("fetching", text, cancel=lambda: None).tell(0.5, text)
+            stage.chat.jobs.begin("fetching", text, cancel=lambda: None).tell(0.5, text)
         await pilot.press("alt+z")
         await until(pilot, lambda: isinstance(stage.app.screen, BackgroundScreen))
-        for _ in stage.screen.background.jobs:
+        for _ in stage.chat.jobs.jobs:
             assert not dangerous(drawn(stage))
             await pilot.press("down")
 

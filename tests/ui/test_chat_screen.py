@@ -33,7 +33,7 @@ async def test_what_is_typed_before_anything_is_open_is_not_lost() -> None:
     async with run(stage) as pilot:
         await pilot.press(*"early")
         await ready(pilot, stage)
-        assert stage.screen.composer.text == "early"
+        assert stage.chat.draft == "early"
 
 
 async def test_a_message_sent_while_the_model_loads_waits_for_it() -> None:
@@ -80,11 +80,11 @@ async def test_a_second_message_waits_and_the_replies_come_in_order() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, "first")
-        await until(pilot, lambda: stage.screen.transcript.turns)
+        await until(pilot, lambda: stage.chat.turns)
         await say(pilot, stage, "second")
         await until(pilot, lambda: "1 queued" in drawn(stage))
         stage.gate.set()
-        await until(pilot, lambda: len(stage.screen.transcript.turns) == 2)
+        await until(pilot, lambda: len(stage.chat.turns) == 2)
         await answered(pilot, stage)
         assert [turn.turn.user for turn in stage.store.turns(stage.store.latest() or "")] == ["first", "second"]
 
@@ -94,12 +94,12 @@ async def test_stopping_gives_back_what_was_queued() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, "first")
-        await until(pilot, lambda: stage.screen.transcript.turns)
+        await until(pilot, lambda: stage.chat.turns)
         await say(pilot, stage, "second")
         await pilot.press("escape")
         await answered(pilot, stage)
-        assert stage.screen.composer.text == "second"
-        assert len(stage.screen.transcript.turns) == 1
+        assert stage.chat.draft == "second"
+        assert len(stage.chat.turns) == 1
 
 
 async def test_deleting_can_be_taken_back() -> None:
@@ -133,13 +133,13 @@ async def test_drafts_are_kept_for_each_conversation() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press(*"fresh")
-        await stage.screen.open(one)
-        assert stage.screen.composer.text == ""
+        await stage.chat.open(one)
+        assert stage.chat.draft == ""
         await pilot.press(*"follow")
-        await stage.screen.open(None)
-        assert stage.screen.composer.text == "fresh"
-        await stage.screen.open(one)
-        assert stage.screen.composer.text == "follow"
+        await stage.chat.open(None)
+        assert stage.chat.draft == "fresh"
+        await stage.chat.open(one)
+        assert stage.chat.draft == "follow"
 
 
 async def test_quitting_in_mid_reply_keeps_what_was_written(tmp_path: Path) -> None:
@@ -165,10 +165,10 @@ async def test_without_weights_the_screen_says_how_to_get_them() -> None:
         await until(pilot, lambda: "There is no model on this computer yet" in drawn(stage))
         assert "mistral-chat models pull mistral-7b" in drawn(stage)
         await say(pilot, stage, "Hello?")
-        await until(pilot, lambda: stage.screen.composer.text == "Hello?")
+        await until(pilot, lambda: stage.chat.draft == "Hello?")
         stage.failure = None
         await pilot.press("f5")
-        await until(pilot, lambda: stage.screen.status.status.state == "ready")
+        await until(pilot, lambda: stage.chat.state == "ready")
         assert "A new conversation" in drawn(stage)
 
 
@@ -189,8 +189,8 @@ async def test_a_message_too_long_goes_back_to_the_composer() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, "word " * 400)
-        await until(pilot, lambda: "tokens" in stage.screen.notice.text)
-        assert stage.screen.composer.text.count("word") == 400
+        await until(pilot, lambda: "tokens" in stage.chat.notice)
+        assert stage.chat.draft.count("word") == 400
         assert stage.store.latest() is None
 
 
@@ -201,11 +201,11 @@ async def test_another_conversation_can_be_read_while_a_reply_is_written() -> No
         await ready(pilot, stage)
         await say(pilot, stage, "Go")
         await until(pilot, lambda: "growing" in drawn(stage))
-        mine = stage.screen.page.conversation_id
-        await stage.screen.open(other)
+        mine = stage.chat.conversation_id
+        await stage.chat.open(other)
         await until(pilot, lambda: "Old answer" in drawn(stage))
         assert "growing" not in drawn(stage)
-        await stage.screen.open(mine)
+        await stage.chat.open(mine)
         await until(pilot, lambda: "growing" in drawn(stage))
         stage.gate.set()
         await answered(pilot, stage)
@@ -232,7 +232,7 @@ async def test_no_row_of_the_status_ever_wraps() -> None:
         for width in (20, 40, 60, 200):
             await pilot.resize_terminal(width, 20)
             await pilot.pause()
-            assert stage.screen.status.size.height == 1
+            assert stage.chat.status_height == 1
             assert len(drawn(stage).splitlines()[-1]) == width
 
 

@@ -23,12 +23,12 @@ async def test_the_message_to_edit_can_be_cut_by_the_very_next_key(before: list[
         await ready(pilot, stage)
         await pilot.press(*before)
         press_at_once(stage, "f3", "ctrl+u", "n", "e", "w")
-        await until(pilot, lambda: stage.screen.composer.text == "new", stage.screen.composer.text)
+        await until(pilot, lambda: stage.chat.draft == "new", stage.chat.draft)
         await pilot.pause()
-        assert stage.screen.composer.text == "new"
-        assert stage.screen.editing is not None
+        assert stage.chat.draft == "new"
+        assert stage.chat.editing
         await pilot.press("escape")
-        assert stage.screen.composer.text == ""
+        assert stage.chat.draft == ""
 
 
 async def test_letters_typed_just_before_editing_stay_in_the_draft_they_were_typed_into() -> None:
@@ -37,9 +37,9 @@ async def test_letters_typed_just_before_editing_stay_in_the_draft_they_were_typ
     async with run(stage) as pilot:
         await ready(pilot, stage)
         press_at_once(stage, "a", "b", "c", "f3", "x")
-        await until(pilot, lambda: stage.screen.composer.text == "the old questionx")
+        await until(pilot, lambda: stage.chat.draft == "the old questionx")
         await pilot.press("escape")
-        assert stage.screen.composer.text == "abc", "the draft that editing took the place of is lost"
+        assert stage.chat.draft == "abc", "the draft that editing took the place of is lost"
 
 
 async def test_what_is_typed_while_a_conversation_opens_stays() -> None:
@@ -48,11 +48,11 @@ async def test_what_is_typed_while_a_conversation_opens_stays() -> None:
     stage.store.save_draft(chosen, "half a ")
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        opening = stage.screen.run_worker(stage.screen.open(chosen, "typed "))
-        await until(pilot, lambda: stage.screen.composer.text == "typed ")
-        stage.screen.composer.insert("on")
+        opening = stage.screen.run_worker(stage.chat.open(chosen, "typed "))
+        await until(pilot, lambda: stage.chat.draft == "typed ")
+        stage.chat.type("on")
         await opening.wait()
-        assert stage.screen.composer.text == "typed on"
+        assert stage.chat.draft == "typed on"
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ async def test_why_a_command_was_refused_stands_until_the_draft_changes(draft: s
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, draft)
-        await until(pilot, lambda: reason in stage.screen.notice.text)
+        await until(pilot, lambda: reason in stage.chat.notice)
         for _ in range(20):
             await pilot.pause(0.01)
         assert reason in drawn(stage), "the reason was taken away before it could be read"
-        assert stage.screen.composer.text == draft
+        assert stage.chat.draft == draft
         await pilot.press("x")
-        await until(pilot, lambda: reason not in stage.screen.notice.text)
+        await until(pilot, lambda: reason not in stage.chat.notice)
 
 
 async def test_a_letter_never_overtakes_a_key_that_deletes_or_leaves() -> None:
@@ -83,6 +83,6 @@ async def test_a_letter_never_overtakes_a_key_that_deletes_or_leaves() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         press_at_once(stage, "a", "b", "backspace", "c", "home", "x")
-        await until(pilot, lambda: stage.screen.composer.text == "xac", "backspace and home act in their turn")
+        await until(pilot, lambda: stage.chat.draft == "xac", "backspace and home act in their turn")
         press_at_once(stage, "f3", "y", "escape", "z")
-        await until(pilot, lambda: stage.screen.composer.text == "xacz", "what is typed after Escape is for the draft")
+        await until(pilot, lambda: stage.chat.draft == "xacz", "what is typed after Escape is for the draft")

@@ -29,7 +29,7 @@ async def in_the_background(pilot: Pilot[Any], first: FirstRun) -> None:
 async def asked(pilot: Pilot[Any], first: FirstRun, text: str) -> str:
     """Say `text`; the reply."""
     await pilot.press(*text, "enter")
-    await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
+    await until(pilot, lambda: first.chat.turns and not first.chat.replying)
     return first.store.turns(first.store.latest() or "")[-1].turn.reply
 
 
@@ -39,7 +39,7 @@ async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstR
         assert await asked(pilot, first, "hello") == "You said: hello"
         await until_drawn(pilot, "⟳ fetching 33%")
         first.hub.cut_the_silent()
-        await until(pilot, lambda: first.target.exists() and "is here." in first.chat.notice.text)
+        await until(pilot, lambda: first.target.exists() and "is here." in first.chat.notice)
         assert first.chat.model == "demo", "a model that comes does not push itself forward"
         await until_drawn(pilot, "F7 and Enter switch to it")
         await until(pilot, lambda: "⟳" not in rows(first.app))
@@ -50,7 +50,7 @@ async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstR
         await until(pilot, lambda: first.chat.is_current)
         await chatting(pilot, first)
         assert first.chat.model == "tiny"
-        assert [turn.turn.user for turn in first.chat.transcript.turns] == ["hello"]
+        assert [turn.turn.user for turn in first.chat.turns] == ["hello"]
         assert "model: tiny" in (first.folder / "config.yaml").read_text("utf-8"), "the demo was only for the meantime"
     assert first.target.read_bytes() == first.content
     assert first.hub.bytes_sent() < 1.01 * SIZE
@@ -60,7 +60,7 @@ async def test_a_click_on_the_notice_switches_to_what_has_come(first: FirstRun) 
     async with run(first) as pilot:
         await in_the_background(pilot, first)
         first.hub.cut_the_silent()
-        await until(pilot, lambda: "is here." in first.chat.notice.text)
+        await until(pilot, lambda: "is here." in first.chat.notice)
         await pilot.pause()
         await pilot.click("#notice")
         await until(pilot, lambda: first.chat.model == "tiny")
@@ -94,8 +94,8 @@ async def test_a_failure_behind_the_chat_is_told_with_its_reason(first: FirstRun
         await in_the_background(pilot, first)
         first.hub.misbehave(Fault(status=403))
         first.hub.cut_the_silent()
-        await until(pilot, lambda: "was not fetched" in first.chat.notice.text, "the failure is told")
-        assert "403" in first.chat.notice.text or "HF_TOKEN" in first.chat.notice.text
+        await until(pilot, lambda: "was not fetched" in first.chat.notice, "the failure is told")
+        assert "403" in first.chat.notice or "HF_TOKEN" in first.chat.notice
         assert await asked(pilot, first, "still here") == "You said: still here"
 
 
@@ -107,14 +107,14 @@ async def test_the_chat_opens_when_a_download_is_done_that_was_left_behind_witho
         await pilot.press("escape")
         await until(pilot, lambda: first.chat.is_current)
         await until_drawn(pilot, "tiny F32 is being fetched")
-        first.chat.composer.insert("typed meanwhile")
+        first.chat.type("typed meanwhile")
         await pilot.press("enter")
         await until_drawn(pilot, "Your message stays here until then")
         assert first.chat.is_current
         first.hub.cut_the_silent()
         await chatting(pilot, first)
         assert first.chat.model == "tiny"
-        assert first.chat.composer.text == "typed meanwhile"
+        assert first.chat.draft == "typed meanwhile"
 
 
 async def test_a_download_that_ends_while_the_list_is_looked_at_says_so(first: FirstRun) -> None:

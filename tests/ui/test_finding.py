@@ -19,8 +19,8 @@ async def test_a_hit_far_up_in_a_long_conversation_is_shown() -> None:
         await pilot.press("enter")
         await until(pilot, lambda: "On the shelf." in drawn(stage))
         assert "Where is the marmalade?" in drawn(stage)
-        assert not stage.screen.transcript.following
-        assert len(stage.screen.transcript.views) < 60
+        assert not stage.chat.transcript.following
+        assert len(stage.chat.views) < 60
         await pilot.press("escape")
 
 
@@ -32,7 +32,7 @@ async def test_a_hit_on_another_branch_opens_that_branch() -> None:
     stage.store.finish_reply(other, "new answer", finish_reason="stop")
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        await stage.screen.open(conversation)
+        await stage.chat.open(conversation)
         assert "pineapple" not in drawn(stage)
         await pilot.press("ctrl+f", *"pineapple")
         await until(pilot, lambda: stage.app.screen.query_one(OptionList).option_count == 1)
@@ -50,7 +50,7 @@ async def test_nothing_found_and_leaving_change_nothing() -> None:
         await until(pilot, lambda: "Nothing found" in drawn(stage))
         await pilot.press("enter", "down", "up", "escape")
         await until(pilot, lambda: len(stage.app.screen_stack) == 1)
-        assert stage.screen.page.conversation_id is None
+        assert stage.chat.conversation_id is None
 
 
 async def test_scrolling_up_mounts_older_turns_and_lets_go_of_newer_ones() -> None:
@@ -58,7 +58,7 @@ async def test_scrolling_up_mounts_older_turns_and_lets_go_of_newer_ones() -> No
     stage.begin(*((f"question {number}", "An answer. " * 40) for number in range(200)))
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        transcript = stage.screen.transcript
+        transcript = stage.chat.transcript
         assert "question 199" in drawn(stage)
         transcript.focus()
         for _ in range(400):
@@ -78,7 +78,7 @@ async def test_the_line_being_read_stays_when_the_window_changes_its_width() -> 
     stage.begin(*((f"question {number}", "An answer. " * 40) for number in range(40)))
     async with run(stage, (140, 30)) as pilot:
         await ready(pilot, stage)
-        transcript = stage.screen.transcript
+        transcript = stage.chat.transcript
         transcript.focus()
         await pilot.press("pageup", "pageup")
         await pilot.pause()

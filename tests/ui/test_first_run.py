@@ -24,20 +24,20 @@ async def test_the_first_run_leads_from_nothing_to_a_reply(first: FirstRun) -> N
         await chatting(pilot, first)
         assert first.target.read_bytes() == first.content
         await pilot.press(*"hello", "enter")
-        await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
+        await until(pilot, lambda: first.chat.turns and not first.chat.replying)
         assert first.store.turns(first.store.latest() or "")[0].turn.reply == "You said: hello"
 
 
 async def test_what_was_typed_before_the_list_opened_is_still_there(first: FirstRun) -> None:
     async with run(first) as pilot:
-        first.chat.composer.insert("early")
+        first.chat.type("early")
         await until(pilot, lambda: first.chat.trouble is not None)
         assert first.chat.is_current, "the list took the keys of who is typing"
         await pilot.press("enter")
         await until(pilot, lambda: first.choosing)
         await pilot.press("enter")
         await chatting(pilot, first)
-        assert first.chat.composer.text == "early"
+        assert first.chat.draft == "early"
 
 
 async def test_a_click_looks_and_a_double_click_takes(first: FirstRun) -> None:
@@ -69,7 +69,7 @@ async def test_weights_of_other_programs_are_used_where_they_lie(first: FirstRun
         await pilot.press("enter")
         await chatting(pilot, first)
         assert first.chat.model == shown.spec
-        await until(pilot, lambda: "The next start begins with it" in first.chat.notice.text)
+        await until(pilot, lambda: "The next start begins with it" in first.chat.notice)
         assert shown.spec in (first.folder / "config.yaml").read_text("utf-8"), "the first choice is not asked for again"
     assert not list(first.target.parents[2].rglob("*.gguf")), "nothing is copied"
 
@@ -81,7 +81,7 @@ async def test_a_message_sent_before_the_model_was_missed_comes_back(first: Firs
         await until(pilot, lambda: first.choosing)
         await pilot.press("enter")
         await chatting(pilot, first)
-        assert first.chat.composer.text == "first words"
+        assert first.chat.draft == "first words"
 
 
 async def test_a_model_that_nobody_knows_is_said_above_the_list(tmp_path: Path, hub: HubServer) -> None:

@@ -69,8 +69,8 @@ async def growing(pilot: Pilot[Any], stage: Stage) -> ReplyView:
     """Ask, and give the reply's view when it has nothing yet; the engine waits."""
     await ready(pilot, stage)
     await say(pilot, stage, ASKED)
-    await until(pilot, lambda: stage.screen.replying and stage.screen.transcript.views)
-    return stage.screen.transcript.views[-1].reply
+    await until(pilot, lambda: stage.chat.replying and stage.chat.views)
+    return stage.chat.views[-1].reply
 
 
 async def cost(pilot: Pilot[Any], view: ReplyView, pieces: list[str], work: Counter[str]) -> Counter[str]:
@@ -194,7 +194,7 @@ async def test_what_is_selected_across_blocks_is_copied_as_it_was_written() -> N
         await ready(pilot, stage)
         await say(pilot, stage, ASKED)
         await answered(pilot, stage)
-        view = stage.screen.transcript.views[-1].reply
+        view = stage.chat.views[-1].reply
         text = "Title\n\nSome words.\n\nx = 1\n\ny = 2\n\na\tb\n1\t2\n\nThe end."
         assert view.get_selection(SELECT_ALL) == (text, "\n")
         lines = text.split("\n")
@@ -230,7 +230,7 @@ async def test_two_clicks_select_a_block_and_three_the_reply() -> None:
         await answered(pilot, stage)
         rows = drawn(stage).splitlines()
         y = next(y for y, row in enumerate(rows) if "x = 1" in row)
-        view = stage.screen.transcript.views[-1].reply
+        view = stage.chat.views[-1].reply
         place = Offset(rows[y].index("x = 1"), y) - view.region.offset
         await pilot.click(view, offset=place, times=2)
         assert stage.screen.get_selected_text() == "x = 1\n\ny = 2"
@@ -247,7 +247,7 @@ async def test_a_row_drawn_here_is_the_row_that_textual_draws(monkeypatch: pytes
         mine = drawn(stage), colours(stage)
         monkeypatch.setattr(Bare, "render_lines", Widget.render_lines)
         stage.screen.refresh(layout=True)
-        for widget in stage.screen.transcript.query("*"):
+        for widget in stage.chat.transcript.query("*"):
             widget.refresh()
         await pilot.pause()
         assert (drawn(stage), colours(stage)) == mine
@@ -284,7 +284,7 @@ async def test_the_cursor_is_seen_and_stands_still_while_a_reply_grows() -> None
     stage = Stage(answer=lambda _: PAUSE)
     async with run(stage) as pilot:
         await growing(pilot, stage)
-        composer = stage.screen.composer
+        composer = stage.chat.composer
         composer.focus()
         for _ in range(3):
             composer._toggle_cursor_blink_visible()

@@ -103,7 +103,7 @@ async def test_keys_of_ones_own_that_are_none(keys: str) -> None:
     stage = Stage(settings=replace(Settings(), keymap={"chat.new": keys}))
     async with listening(stage.app, (60, 90)) as (pilot, ears):
         await ready(pilot, stage)
-        await until(pilot, lambda: "is no key" in stage.screen.notice.text, "it is told")
+        await until(pilot, lambda: "is no key" in stage.chat.notice, "it is told")
         await pilot.press("f1")
         await pilot.pause()
         assert not ears.foreign()

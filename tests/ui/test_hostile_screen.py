@@ -27,9 +27,9 @@ async def test_in_messages_replies_titles_and_notices() -> None:
     async with listening(stage.app) as (pilot, ears):
         await ready(pilot, stage)
         for text, conversation in zip(texts, conversations, strict=True):
-            await stage.screen.open(conversation)
-            stage.screen.notice.tell(text, offer="F8 takes it back")
-            stage.screen.status.tell(model=text)
+            await stage.chat.open(conversation)
+            stage.chat.notify(text, offer="F8 takes it back")
+            stage.chat.show_status(model=text)
             await pilot.pause()
             assert not ears.foreign(), repr(text)
 
@@ -63,12 +63,12 @@ async def test_in_files_details_and_the_history() -> None:
         await until(pilot, lambda: drawn(stage).count("tokens/s") > len(BASE) // 2)
         assert not ears.foreign()
         bar = FileBar()
-        await stage.screen.query_one("#desk").mount(bar)
+        await stage.chat.mount_above_composer(bar)
         bar.styles.max_height = 400
         bar.show([ShownFile(name=text, bytes=9, tokens=9) for text in (*STRINGS, *MEGABYTES)])
         await pilot.pause()
         assert not ears.foreign()
-        stage.screen.composer.remember([storable(text) for text in BASE])
+        stage.chat.composer.remember([storable(text) for text in BASE])
         for text in BASE:
             await pilot.press("up")
             assert not ears.foreign(), repr(text)
@@ -79,9 +79,9 @@ async def test_in_placards_and_notices_a_megabyte_long() -> None:
     async with listening(stage.app) as (pilot, ears):
         await ready(pilot, stage)
         for text in (*STRINGS, *MEGABYTES):
-            stage.screen.placard.show(text, [text], [("F5", "try again")], trouble=True)
-            stage.screen.notice.tell(text, offer="F8", trouble=True)
-            stage.screen.status.tell(model=text, working=text)
+            stage.chat.show_trouble(text)
+            stage.chat.notify(text, offer="F8", trouble=True)
+            stage.chat.show_status(model=text, working=text)
             await pilot.pause()
             assert not ears.foreign(), repr(text[:500])
 
@@ -93,9 +93,9 @@ async def test_while_it_streams() -> None:
         for text in STRINGS[:60:3]:
             if not storable(text).strip() or len(text) > 2000:
                 continue
-            await stage.screen.open(None)
-            stage.screen.send(storable(text))
-            await until(pilot, lambda: stage.screen.replying)
+            await stage.chat.open(None)
+            stage.chat.send(storable(text))
+            await until(pilot, lambda: stage.chat.replying)
             await answered(pilot, stage)
             assert not ears.foreign(), repr(text)
 
@@ -105,7 +105,7 @@ async def test_in_errors(text: str) -> None:
     stage = Stage(failure=ModelNotFound(text))
     async with listening(stage.app) as (pilot, ears):
         await furnished(pilot, stage)
-        await until(pilot, lambda: stage.screen.trouble is not None)
+        await until(pilot, lambda: stage.chat.trouble is not None)
         await pilot.pause()
         assert not ears.foreign()
 
@@ -130,12 +130,12 @@ async def test_in_the_composer_and_its_history() -> None:
         for text in STRINGS[:60]:
             pilot.app.post_message(_paste(text))
             await pilot.pause()
-            assert stage.screen.composer.text == break_words(clean(text.replace("\r\n", "\n").replace("\r", "\n")))
+            assert stage.chat.draft == break_words(clean(text.replace("\r\n", "\n").replace("\r", "\n")))
             assert not ears.foreign(), repr(text)
-            stage.screen.composer.set_draft(text)
+            stage.chat.set_draft(text)
             await pilot.pause()
             assert not ears.foreign(), repr(text)
-            stage.screen.composer.set_draft("")
+            stage.chat.set_draft("")
 
 
 async def test_in_the_dialogs_and_the_palette() -> None:
@@ -145,7 +145,7 @@ async def test_in_the_dialogs_and_the_palette() -> None:
     async with listening(stage.app) as (pilot, ears):
         await ready(pilot, stage)
         for summary in stage.store.summaries()[:45:4]:
-            await stage.screen.open(summary.conversation_id)
+            await stage.chat.open(summary.conversation_id)
             await pilot.press("f2")
             await until(pilot, lambda: "Rename the conversation" in drawn(stage))
             assert not ears.foreign()
@@ -161,13 +161,13 @@ async def test_a_megabyte_is_refused_or_broken_and_the_screen_answers() -> None:
     async with listening(stage.app) as (pilot, _):
         await ready(pilot, stage)
         pilot.app.post_message(_paste("x" * 1_000_000))
-        await until(pilot, lambda: "1,000,000 characters" in stage.screen.notice.text)
-        assert stage.screen.composer.text == ""
+        await until(pilot, lambda: "1,000,000 characters" in stage.chat.notice)
+        assert stage.chat.draft == ""
         pilot.app.post_message(_paste("x" * 60_000))
-        await until(pilot, lambda: len(stage.screen.composer.text) >= 60_000)
-        assert max(map(len, stage.screen.composer.text.split())) <= 2000
+        await until(pilot, lambda: len(stage.chat.draft) >= 60_000)
+        assert max(map(len, stage.chat.draft.split())) <= 2000
         await pilot.press("a")
-        assert stage.screen.composer.text.endswith("a")
+        assert stage.chat.draft.endswith("a")
 
 
 async def test_a_paste_of_lines_never_sends() -> None:
@@ -176,8 +176,8 @@ async def test_a_paste_of_lines_never_sends() -> None:
         await ready(pilot, stage)
         pilot.app.post_message(_paste("one\ntwo\r\nthree\rfour\n"))
         await pilot.pause()
-        assert stage.screen.composer.text == "one\ntwo\nthree\nfour\n"
-        assert not stage.screen.replying
+        assert stage.chat.draft == "one\ntwo\nthree\nfour\n"
+        assert not stage.chat.replying
 
 
 def _paste(text: str) -> Any:

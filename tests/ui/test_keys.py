@@ -109,10 +109,10 @@ async def test_what_is_wrong_with_the_keys_is_told_at_the_start_and_the_rest_hol
     stage = Stage(settings=replace(Settings(), keymap={"chat.settings": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        await until(pilot, lambda: "Did you mean 'chat.new'?" in stage.screen.notice.text)
-        assert "f4 is given to both" in stage.screen.notice.text
+        await until(pilot, lambda: "Did you mean 'chat.new'?" in stage.chat.notice)
+        assert "f4 is given to both" in stage.chat.notice
         await pilot.press("alt+n")
-        await until(pilot, lambda: "config show" in stage.screen.notice.text)
+        await until(pilot, lambda: "config show" in stage.chat.notice)
 
 
 async def opened(pilot: Pilot[Any], stage: Stage) -> KeysScreen:
@@ -152,12 +152,12 @@ async def test_a_key_is_changed_by_pressing_another_and_holds_at_once(tmp_path: 
         assert stage.app.is_running, "the key that is asked for quit the program"
         await pilot.press("escape", "escape")
         await until(pilot, lambda: stage.app.screen is stage.screen)
-        await stage.screen.open(stage.say(("Question", "Answer")))
+        await stage.chat.open(stage.say(("Question", "Answer")))
         await pilot.press("ctrl+n")
         await pilot.pause()
-        assert stage.screen.page.conversation_id is not None, "the old key still works"
+        assert stage.chat.conversation_id is not None, "the old key still works"
         await pilot.press("alt+n")
-        await until(pilot, lambda: stage.screen.page.conversation_id is None)
+        await until(pilot, lambda: stage.chat.conversation_id is None)
 
 
 async def test_a_default_comes_back_and_what_names_nothing_goes(tmp_path: Path) -> None:
@@ -185,17 +185,17 @@ async def test_keys_written_into_the_file_by_hand_hold_without_a_new_start(tmp_p
     stage = staged(config)
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        stage.screen.look_around()
+        stage.chat.look_around()
         write(config, "keymap: {chat.filter: f5, chat.rename: alt+n}\ntheme: mistral-light\n")
-        stage.screen.look_around()
-        await until(pilot, lambda: "f5 is given to both" in stage.screen.notice.text)
+        stage.chat.look_around()
+        await until(pilot, lambda: "f5 is given to both" in stage.chat.notice)
         assert stage.app.theme == "mistral-light"
         await pilot.press("alt+n")
-        await until(pilot, lambda: "nothing to rename" in stage.screen.notice.text)
+        await until(pilot, lambda: "nothing to rename" in stage.chat.notice)
         write(config, "keymap: [broken\n")
-        stage.screen.look_around()
-        await until(pilot, lambda: "the settings are as they were" in stage.screen.notice.text)
-        assert stage.screen.rooms.settings.keymap["chat.rename"] == "alt+n"
+        stage.chat.look_around()
+        await until(pilot, lambda: "the settings are as they were" in stage.chat.notice)
+        assert stage.chat.settings.keymap["chat.rename"] == "alt+n"
 
 
 async def test_what_is_told_names_the_keys_that_hold() -> None:
@@ -203,7 +203,7 @@ async def test_what_is_told_names_the_keys_that_hold() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         assert "Ctrl+K" in drawn(stage)
-        await stage.screen.open(stage.say(("Question", "Answer"), title="Bread"))
+        await stage.chat.open(stage.say(("Question", "Answer"), title="Bread"))
         await pilot.press("f4")
         await until(pilot, lambda: "Alt+U takes it back" in drawn(stage))
         await pilot.press("alt+u")

@@ -67,7 +67,7 @@ async def test_a_persona_is_made_and_can_be_chosen_at_once(tmp_path: Path, size:
         await pilot.press("escape", "escape")
         await until(pilot, lambda: stage.app.screen is stage.screen)
         await say(pilot, stage, "/persona clerk")
-        await until(pilot, lambda: "Persona: clerk" in stage.screen.notice.text)
+        await until(pilot, lambda: "Persona: clerk" in stage.chat.notice)
 
 
 async def test_one_field_is_changed_and_the_rest_of_the_file_stays(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_taking_away_is_asked_about_first(tmp_path: Path) -> None:
         await back(pilot, stage)
         assert SettingsFile(config).read().settings.personas == {}
         assert "There are none yet" in drawn(stage)
-        assert stage.screen.rooms.settings.personas == {}
+        assert stage.chat.settings.personas == {}
 
 
 async def test_a_name_is_needed_and_is_given_once(tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ async def test_a_conversation_is_archived_found_there_and_brought_back() -> None
         await ready(pilot, stage)
         await pilot.press("ctrl+o", "down", "down", "alt+a")
         await until(pilot, lambda: titles(stage) == ["New matters"])
-        assert "is in the archive" in stage.screen.notice.text
-        assert "Old matters" not in drawn(stage).replace(stage.screen.notice.text, "")
+        assert "is in the archive" in stage.chat.notice
+        assert "Old matters" not in drawn(stage).replace(stage.chat.notice, "")
         await pilot.press("alt+v")
         await until(pilot, lambda: "Archived" in drawn(stage) and "New matters" not in drawn(stage))
         await pilot.press("alt+a")
@@ -89,12 +89,12 @@ async def test_what_was_done_is_undone_one_after_the_other() -> None:
         await until(pilot, lambda: titles(stage, "trash") == ["Mine"])
         for name in ("delete", "rename", "archive", "pin"):
             await pilot.press("f8")
-            await until(pilot, lambda name=name: stage.screen.notice.text == f"Undone: {name}")  # type: ignore[misc]  # mypy has no type for a lambda's default
+            await until(pilot, lambda name=name: stage.chat.notice == f"Undone: {name}")  # type: ignore[misc]  # mypy has no type for a lambda's default
         stored = stage.store.conversation(conversation)
         assert (stored.summary.title, stored.title_by) == ("First line", "first_line")
         assert (stored.summary.pinned, stored.summary.archived, stored.summary.trashed) == (False, False, None)
         await pilot.press("f8")
-        await until(pilot, lambda: stage.screen.notice.text == "There is nothing to undo.")
+        await until(pilot, lambda: stage.chat.notice == "There is nothing to undo.")
 
 
 async def test_undoing_what_is_gone_says_so() -> None:
@@ -106,7 +106,7 @@ async def test_undoing_what_is_gone_says_so() -> None:
         await until(pilot, lambda: titles(stage, "trash"))
         stage.store.empty_trash()
         await pilot.press("f8")
-        await until(pilot, lambda: "Delete cannot be undone" in stage.screen.notice.text)
+        await until(pilot, lambda: "Delete cannot be undone" in stage.chat.notice)
 
 
 @pytest.mark.parametrize("key", ["ctrl+r", "f3"])
@@ -121,7 +121,7 @@ async def test_regenerating_and_editing_are_undone_even_while_the_reply_is_writt
             await pilot.press(*"ing", "enter")
         await until(pilot, lambda: "second" in drawn(stage))
         await pilot.press("f8")
-        await until(pilot, lambda: "Undone:" in stage.screen.notice.text)
+        await until(pilot, lambda: "Undone:" in stage.chat.notice)
         await answered(pilot, stage)
         (turn,) = stage.store.turns(stage.store.latest() or "")
         assert (turn.turn.user, turn.turn.reply) == ("Go", "first answer")
@@ -134,13 +134,13 @@ async def test_a_long_list_grows_as_it_is_scrolled() -> None:
         stage.store.create(title=f"Talk {number}")
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        assert stage.screen.conversations.option_count < 310
+        assert stage.chat.conversation_list.option_count < 310
         await pilot.press("ctrl+o", "down", "end")
-        await until(pilot, lambda: stage.screen.conversations.option_count > 600)
-        place = stage.screen.conversations.scroll_offset.y
+        await until(pilot, lambda: stage.chat.conversation_list.option_count > 600)
+        place = stage.chat.conversation_list.scroll_offset.y
         assert place > 200, "the reader's place is kept"
         await pilot.press("end")
-        await until(pilot, lambda: stage.screen.conversations.option_count > 700)
+        await until(pilot, lambda: stage.chat.conversation_list.option_count > 700)
         await pilot.press("end")
         await until(pilot, lambda: "Talk 0" in drawn(stage))
 
@@ -153,12 +153,12 @@ async def test_pinning_renaming_and_trying_again_say_what_they_did() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press("f9")
-        await until(pilot, lambda: "“Bread” stays at the top of the list" in stage.screen.notice.text)
+        await until(pilot, lambda: "“Bread” stays at the top of the list" in stage.chat.notice)
         await pilot.press("f9")
-        await until(pilot, lambda: "stands by its day again" in stage.screen.notice.text)
+        await until(pilot, lambda: "stands by its day again" in stage.chat.notice)
         await pilot.press("f2")
         await until(pilot, lambda: stage.app.screen is not stage.screen)
         await pilot.press(*"Rye", "enter")
-        await until(pilot, lambda: "The title is “Rye” now" in stage.screen.notice.text)
+        await until(pilot, lambda: "The title is “Rye” now" in stage.chat.notice)
         await pilot.press("f5")
-        await until(pilot, lambda: "Nothing is wrong" in stage.screen.notice.text)
+        await until(pilot, lambda: "Nothing is wrong" in stage.chat.notice)

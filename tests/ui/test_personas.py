@@ -31,8 +31,8 @@ def opened(stage: Stage) -> Stage:
 
 
 def held(stage: Stage) -> StoredConversation:
-    assert stage.screen.page.conversation_id is not None
-    return stage.store.conversation(stage.screen.page.conversation_id)
+    assert stage.chat.conversation_id is not None
+    return stage.store.conversation(stage.chat.conversation_id)
 
 
 async def test_a_new_conversation_begins_with_the_persona_that_was_named() -> None:
@@ -40,12 +40,12 @@ async def test_a_new_conversation_begins_with_the_persona_that_was_named() -> No
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, "/persona cook")
-        await until(pilot, lambda: stage.screen.notice.text == "Persona: cook from the next message on.")
+        await until(pilot, lambda: stage.chat.notice == "Persona: cook from the next message on.")
         await spoken(pilot, stage, "Hello")
         assert (held(stage).persona, held(stage).system) == ("cook", "You are a cook.\nBe brief.")
         assert held(stage).sampling == COLD
         await pilot.press("ctrl+n")
-        await until(pilot, lambda: stage.screen.page.conversation_id is None)
+        await until(pilot, lambda: stage.chat.conversation_id is None)
         await spoken(pilot, stage, "Hello")
         assert (held(stage).persona, held(stage).system) == ("", "You are helpful."), "it was that conversation's alone"
 
@@ -89,7 +89,7 @@ async def test_none_without_a_persona_leaves_the_system_prompt() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, "/persona none")
-        await until(pilot, lambda: "no persona in this conversation" in stage.screen.notice.text)
+        await until(pilot, lambda: "no persona in this conversation" in stage.chat.notice)
         assert held(stage).system == "My own words."
 
 
@@ -109,9 +109,9 @@ async def test_an_unknown_persona_is_refused_with_those_there_are() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, "/persona pirate")
-        await until(pilot, lambda: "There is no persona 'pirate'" in stage.screen.notice.text)
-        assert "clerk, cook" in stage.screen.notice.text
-        assert stage.screen.composer.text == "/persona pirate"
+        await until(pilot, lambda: "There is no persona 'pirate'" in stage.chat.notice)
+        assert "clerk, cook" in stage.chat.notice
+        assert stage.chat.draft == "/persona pirate"
 
 
 async def test_without_personas_it_is_told_how_to_add_one() -> None:
@@ -119,7 +119,7 @@ async def test_without_personas_it_is_told_how_to_add_one() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press("alt+r")
-        await until(pilot, lambda: "Add one in the settings: F12" in stage.screen.notice.text)
+        await until(pilot, lambda: "Add one in the settings: F12" in stage.chat.notice)
 
 
 async def test_the_list_draws_no_escape_sequence_and_no_markup() -> None:
@@ -146,8 +146,8 @@ async def test_pinning_and_excluding_a_turn_are_taken_back() -> None:
         await until(pilot, lambda: marks() == (False, True))
         await pilot.press("f8")
         await until(pilot, lambda: marks() == (True, False), "the exclusion is undone, and the pin is back")
-        assert stage.screen.notice.text == "Undone: exclude a turn"
-        assert stage.screen.transcript.turns[0].turn.pinned
+        assert stage.chat.notice == "Undone: exclude a turn"
+        assert stage.chat.turns[0].turn.pinned
         await say(pilot, stage, "/undo")
         await until(pilot, lambda: marks() == (False, False))
 
@@ -158,8 +158,8 @@ async def test_setting_one_number_keeps_the_personas_others() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, "/set")
-        await until(pilot, lambda: "temperature 0.3" in stage.screen.notice.text)
+        await until(pilot, lambda: "temperature 0.3" in stage.chat.notice)
         await say(pilot, stage, "/set top_p 0.5")
-        await until(pilot, lambda: "top_p is 0.5" in stage.screen.notice.text)
+        await until(pilot, lambda: "top_p is 0.5" in stage.chat.notice)
         await spoken(pilot, stage, "Hello")
         assert held(stage).sampling == Sampling(temperature=0.3, top_k=7, top_p=0.5)

@@ -23,7 +23,7 @@ async def test_turns_draft_and_control_tokens_are_shown_with_their_cost() -> Non
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await spoken(pilot, stage, "What is marmalade?")
-        stage.screen.composer.insert("And jam? <end>")
+        stage.chat.type("And jam? <end>")
         await looked(pilot, stage)
         shown = drawn(stage)
         assert "What the model would be given now" in shown
@@ -35,7 +35,7 @@ async def test_turns_draft_and_control_tokens_are_shown_with_their_cost() -> Non
         assert "format words" in shown
         await pilot.press("escape")
         await until(pilot, lambda: len(stage.app.screen_stack) == 1)
-        assert stage.screen.composer.text == "And jam? <end>", "looking lost the draft"
+        assert stage.chat.draft == "And jam? <end>", "looking lost the draft"
 
 
 async def test_turns_that_left_the_window_are_counted() -> None:
@@ -56,21 +56,21 @@ async def test_nothing_is_shown_before_there_is_something() -> None:
     async with run(stage) as pilot:
         await furnished(pilot, stage)
         await pilot.press("ctrl+l")
-        await until(pilot, lambda: "not loaded yet" in stage.screen.notice.text)
+        await until(pilot, lambda: "not loaded yet" in stage.chat.notice)
         stage.loaded.set()
         await ready(pilot, stage)
         await pilot.press("ctrl+l")
-        await until(pilot, lambda: "Write a message first" in stage.screen.notice.text)
+        await until(pilot, lambda: "Write a message first" in stage.chat.notice)
 
 
 async def test_a_draft_that_cannot_fit_is_told_with_its_numbers() -> None:
     stage = Stage(window=256)
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        stage.screen.composer.insert("word " * 400)
+        stage.chat.type("word " * 400)
         await pilot.press("ctrl+l")
-        await until(pilot, lambda: "256" in stage.screen.notice.text)
-        assert stage.screen.composer.text.startswith("word")
+        await until(pilot, lambda: "256" in stage.chat.notice)
+        assert stage.chat.draft.startswith("word")
 
 
 async def test_hostile_text_is_drawn_as_text() -> None:

@@ -80,8 +80,8 @@ async def test_a_value_is_kept_and_the_rest_of_the_file_stays(config: Path) -> N
         assert read(config) == FILE.replace("0.4", "1.5")
         await pilot.press("escape")
         await until(pilot, lambda: len(stage.app.screen_stack) == 1)
-        assert stage.screen.rooms.settings.sampling.temperature == 1.5
-        assert stage.screen.chat_of(stage.screen.page).sampling.temperature == 1.5, "the next message does not follow"
+        assert stage.chat.settings.sampling.temperature == 1.5
+        assert stage.chat.sampling.temperature == 1.5, "the next message does not follow"
 
 
 async def test_a_wrong_value_is_refused_where_it_is_typed(config: Path) -> None:
@@ -159,7 +159,7 @@ async def test_an_option_of_this_run_goes_before_the_file_and_that_is_said(confi
         await closed(pilot, stage)
         assert "--temperature was given for this run" in screen.notice.text
         assert SettingsFile(config).read().settings.sampling.temperature == 2
-        assert stage.screen.rooms.settings.sampling.temperature == 0.1
+        assert stage.chat.settings.sampling.temperature == 0.1
 
 
 async def test_a_file_that_was_broken_meanwhile_is_told_with_its_line_and_left_alone(config: Path) -> None:
@@ -199,7 +199,7 @@ async def test_without_a_file_it_says_what_to_do() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press("f12")
-        await until(pilot, lambda: "config show" in stage.screen.notice.text)
+        await until(pilot, lambda: "config show" in stage.chat.notice)
 
 
 async def test_colours_chosen_from_the_list_of_all_commands_are_kept(config: Path) -> None:
@@ -207,6 +207,6 @@ async def test_colours_chosen_from_the_list_of_all_commands_are_kept(config: Pat
     async with run(stage) as pilot:
         await ready(pilot, stage)
         stage.app.theme = "mistral-light"
-        await until(pilot, lambda: "the next time too" in stage.screen.notice.text)
+        await until(pilot, lambda: "the next time too" in stage.chat.notice)
         assert SettingsFile(config).read().settings.theme == "mistral-light"
         assert "# calm" in read(config)

@@ -52,7 +52,7 @@ async def test_an_unknown_command_is_not_sent() -> None:
         await ready(pilot, stage)
         await say(pilot, stage, "/regne")
         await until(pilot, lambda: "Did you mean /regen?" in drawn(stage))
-        assert stage.screen.composer.text == "/regne"
+        assert stage.chat.draft == "/regne"
         assert stage.store.latest() is None
 
 
@@ -63,8 +63,8 @@ async def test_what_was_typed_after_a_command_that_takes_nothing_is_not_lost(dra
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, draft)
-        await until(pilot, lambda: "stands alone" in stage.screen.notice.text)
-        assert stage.screen.composer.text == draft
+        await until(pilot, lambda: "stands alone" in stage.chat.notice)
+        assert stage.chat.draft == draft
         assert [turn.turn.reply for turn in stage.store.turns(stage.conversation_id or "")] == ["Two"]
 
 
@@ -96,11 +96,11 @@ async def test_tab_completes_and_the_list_shows_while_typing() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await pilot.press("/", *"exp")
-        await until(pilot, lambda: "/export FILE" in stage.screen.notice.text)
+        await until(pilot, lambda: "/export FILE" in stage.chat.notice)
         await pilot.press("tab")
-        await until(pilot, lambda: stage.screen.composer.text == "/export ")
-        stage.screen.composer.set_draft("")
-        await until(pilot, lambda: not stage.screen.notice.text)
+        await until(pilot, lambda: stage.chat.draft == "/export ")
+        stage.chat.set_draft("")
+        await until(pilot, lambda: not stage.chat.notice)
 
 
 async def test_system_prompt_and_sampling_hold_for_this_conversation() -> None:
@@ -109,7 +109,7 @@ async def test_system_prompt_and_sampling_hold_for_this_conversation() -> None:
         await ready(pilot, stage)
         await say(pilot, stage, "/system Be brief.")
         await say(pilot, stage, "/set temperature 0.2")
-        await until(pilot, lambda: "temperature is 0.2" in stage.screen.notice.text)
+        await until(pilot, lambda: "temperature is 0.2" in stage.chat.notice)
         await say(pilot, stage, "Hello")
         await answered(pilot, stage)
         stored = stage.store.conversation(stage.store.latest() or "")
@@ -119,7 +119,7 @@ async def test_system_prompt_and_sampling_hold_for_this_conversation() -> None:
         await say(pilot, stage, "/set top_k 7")
         await until(pilot, lambda: stage.store.conversation(stored.summary.conversation_id).sampling.top_k == 7)  # type: ignore[union-attr]  # set just above
         await say(pilot, stage, "/system")
-        await until(pilot, lambda: "Be brief." in stage.screen.notice.text)
+        await until(pilot, lambda: "Be brief." in stage.chat.notice)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_wrong_values_are_refused_with_a_reason(draft: str) -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await say(pilot, stage, draft)
-        await until(pilot, lambda: stage.screen.notice.text)
+        await until(pilot, lambda: stage.chat.notice)
         assert stage.store.latest() is None
 
 
@@ -146,9 +146,9 @@ async def test_a_conversation_is_exported_once(tmp_path: Path) -> None:
         assert "You said: Hello" in path.read_text()
         assert path.stat().st_mode & 0o777 == 0o600
         await say(pilot, stage, f"/export {path}")
-        await until(pilot, lambda: "exists already" in stage.screen.notice.text)
+        await until(pilot, lambda: "exists already" in stage.chat.notice)
         await say(pilot, stage, f"/export {tmp_path / 'no' / 'folder.md'}")
-        await until(pilot, lambda: "cannot be written" in stage.screen.notice.text)
+        await until(pilot, lambda: "cannot be written" in stage.chat.notice)
 
 
 async def test_a_name_for_the_export_is_proposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +159,8 @@ async def test_a_name_for_the_export_is_proposed(tmp_path: Path, monkeypatch: py
         await say(pilot, stage, "How is bread made?")
         await answered(pilot, stage)
         await say(pilot, stage, "/export")
-        await until(pilot, lambda: stage.screen.composer.text == "/export how-is-bread-made.md")
-        await until(pilot, lambda: "Enter writes" in stage.screen.notice.text)
+        await until(pilot, lambda: stage.chat.draft == "/export how-is-bread-made.md")
+        await until(pilot, lambda: "Enter writes" in stage.chat.notice)
         await pilot.press("enter")
         await until(pilot, (tmp_path / "how-is-bread-made.md").exists)
 
@@ -176,13 +176,13 @@ async def test_what_has_no_key_is_asked_for_from_the_list_of_all_commands() -> N
     async with run(stage) as pilot:
         await ready(pilot, stage)
         commands = {each.title: each for each in stage.app.get_system_commands(stage.screen)}
-        stage.screen.composer.insert("a draft")
+        stage.chat.type("a draft")
         commands["Sampling"].callback()
         await until(pilot, lambda: stage.app.screen is not stage.screen)
         await pilot.press(*"temperature", "space", *"9", "enter")
-        await until(pilot, lambda: "must be from 0 to 5" in stage.screen.notice.text)
+        await until(pilot, lambda: "must be from 0 to 5" in stage.chat.notice)
         commands["System prompt"].callback()
         await until(pilot, lambda: stage.app.screen is not stage.screen)
         await pilot.press(*"Short", "enter")
-        await until(pilot, lambda: stage.screen.page.system == "Short")
-        assert stage.screen.composer.text == "a draft", "asking took the draft away"
+        await until(pilot, lambda: stage.chat.system == "Short")
+        assert stage.chat.draft == "a draft", "asking took the draft away"

@@ -18,11 +18,11 @@ async def test_the_scroll_bar_follows_when_the_room_for_the_conversation_shrinks
     stage.begin(*((f"Question {number}", "An answer of some length. " * 2) for number in range(12)))
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        transcript = stage.screen.transcript
+        transcript = stage.chat.transcript
         await until(pilot, lambda: transcript.max_scroll_y, "the conversation is longer than the screen")
         for lines in range(2, 6):
             room = transcript.size.height
-            stage.screen.composer.set_draft("line\n" * lines)
+            stage.chat.set_draft("line\n" * lines)
             await until(pilot, partial(shrunk, transcript, room), "the draft takes its room")
             await until(pilot, lambda: transcript.following and transcript.scroll_y == transcript.max_scroll_y, "the end is seen")
             place: tuple[Any, ...] = ()

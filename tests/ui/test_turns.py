@@ -25,8 +25,8 @@ CODE = "Two:\n\n```python\nprint(1)\n```\n\nand\n\n```sh\nls\n```\n"
 
 
 def path(stage: Stage) -> list[StoredTurn]:
-    assert stage.screen.page.conversation_id is not None
-    return stage.store.turns(stage.screen.page.conversation_id)
+    assert stage.chat.conversation_id is not None
+    return stage.store.turns(stage.chat.conversation_id)
 
 
 def opened(*pairs: tuple[str, str], **settings: Any) -> Stage:
@@ -38,15 +38,13 @@ def opened(*pairs: tuple[str, str], **settings: Any) -> Stage:
 
 async def shown(pilot: Pilot[Any], stage: Stage) -> None:
     await ready(pilot, stage)
-    await until(pilot, lambda: stage.screen.transcript.turns, "the conversation is shown")
-    await until(
-        pilot, lambda: stage.screen.runner and stage.screen.runner.ledger and stage.screen.runner.ledger.turns, "it is read"
-    )
+    await until(pilot, lambda: stage.chat.turns, "the conversation is shown")
+    await until(pilot, lambda: stage.chat.ledger and stage.chat.ledger.turns, "it is read")
     await ready(pilot, stage)
 
 
 def chosen(stage: Stage) -> str | None:
-    turn = stage.screen.transcript.chosen
+    turn = stage.chat.chosen
     return turn.turn.user if turn is not None else None
 
 
@@ -64,21 +62,21 @@ async def test_a_turn_is_chosen_with_the_keys_and_the_composer_lies_behind_the_l
         assert chosen(stage) == "q1"
         await pilot.press("escape")
         assert chosen(stage) is None
-        assert stage.screen.composer.has_focus
+        assert stage.chat.composer.has_focus
         await pilot.press("alt+up", "alt+down")
         assert chosen(stage) is None
-        assert stage.screen.composer.has_focus
+        assert stage.chat.composer.has_focus
         await pilot.press("alt+up", "x")
-        assert stage.screen.composer.text == "x", "typing goes on in the composer"
+        assert stage.chat.draft == "x", "typing goes on in the composer"
 
 
 async def test_choosing_goes_on_into_turns_that_were_not_loaded() -> None:
     stage = opened(*((f"q{number}", f"a{number}") for number in range(70)))
     async with run(stage) as pilot:
         await shown(pilot, stage)
-        known = len(stage.screen.transcript.turns)
+        known = len(stage.chat.turns)
         assert known < 70
-        await stage.screen.transcript.choose(stage.screen.transcript.turns[0].turn_id)
+        await stage.chat.transcript.choose(stage.chat.turns[0].turn_id)
         await pilot.press("alt+up")
         await until(pilot, lambda: chosen(stage) == f"q{69 - known}")
         await until(pilot, lambda: f"q{69 - known}" in drawn(stage), "it is in view")
@@ -88,7 +86,7 @@ async def test_a_click_chooses_a_turn_and_enter_shows_what_can_be_done() -> None
     stage = opened(("first", "one"), ("second", "two"))
     async with run(stage) as pilot:
         await shown(pilot, stage)
-        reply = stage.screen.transcript.views[0].reply
+        reply = stage.chat.views[0].reply
         await until(pilot, lambda: reply.region and stage.app.screen.region.contains_region(reply.region), "it is laid out")
         await pilot.click(reply)
         assert chosen(stage) == "first"
@@ -96,7 +94,7 @@ async def test_a_click_chooses_a_turn_and_enter_shows_what_can_be_done() -> None
         await until(pilot, lambda: isinstance(stage.app.screen, ChoiceDialog))
         assert "tokens in context" in drawn(stage)
         await pilot.press("escape")
-        await pilot.click(stage.screen.transcript.views[0].reply)
+        await pilot.click(stage.chat.views[0].reply)
         assert chosen(stage) is None
 
 
@@ -119,13 +117,13 @@ async def test_message_reply_and_code_are_copied_from_the_chosen_turn() -> None:
         for key, wanted in {"ctrl+y": "two", "alt+m": "second", "alt+c": "print(1)"}.items():
             await pilot.press(key)
             await until(pilot, lambda wanted=wanted: stage.app.clipboard.strip() == wanted, key)  # type: ignore[misc]  # a default binds it
-        await until(pilot, lambda: "code block 1 of 2" in stage.screen.notice.text)
+        await until(pilot, lambda: "code block 1 of 2" in stage.chat.notice)
         await pilot.press("alt+c")
         await until(pilot, lambda: stage.app.clipboard.strip() == "ls")
         await pilot.press("alt+up", "alt+up", "ctrl+y")
         await until(pilot, lambda: stage.app.clipboard == CODE)
         await pilot.press("alt+down", "alt+c")
-        await until(pilot, lambda: "no code" in stage.screen.notice.text)
+        await until(pilot, lambda: "no code" in stage.chat.notice)
 
 
 async def test_a_code_block_is_saved_and_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,13 +147,13 @@ async def test_a_code_block_is_saved_and_nothing_is_overwritten(tmp_path: Path, 
         await until(pilot, lambda: "Cannot write" in drawn(stage))
         field.value = "list.sh"
         await pilot.press("enter")
-        await until(pilot, lambda: "list.sh" in stage.screen.notice.text)
+        await until(pilot, lambda: "list.sh" in stage.chat.notice)
     assert (tmp_path / "list.sh").read_text() == "ls\n"
     assert stat.S_IMODE((tmp_path / "list.sh").stat().st_mode) == 0o600
 
 
 def seen(stage: Stage) -> list[str]:
-    runner = stage.screen.runner
+    runner = stage.chat.runner
     ids = {turn.turn_id: turn.turn.user for turn in path(stage)}
     return [ids[turn.key] for turn in runner.ledger.turns] if runner is not None and runner.ledger is not None else []
 
@@ -166,14 +164,14 @@ async def test_an_excluded_turn_leaves_the_model_and_comes_back() -> None:
         await shown(pilot, stage)
         await pilot.press("alt+up", "alt+up", "alt+x")
         await until(pilot, lambda: seen(stage) == ["q0", "q2"], "the model does not see it")
-        assert "tokens" in stage.screen.notice.text
+        assert "tokens" in stage.chat.notice
         assert "the model does not see this" in drawn(stage)
-        assert stage.screen.transcript.views[1].has_class("-left")
-        assert not stage.screen.transcript.left, "it did not leave by itself"
+        assert stage.chat.views[1].has_class("-left")
+        assert not stage.chat.left, "it did not leave by itself"
         assert not stage.screen.query(".-edge")
         await pilot.press("alt+x")
         await until(pilot, lambda: seen(stage) == ["q0", "q1", "q2"])
-        assert not stage.screen.transcript.views[1].has_class("-left")
+        assert not stage.chat.views[1].has_class("-left")
 
 
 async def test_a_pinned_turn_stays_when_the_window_is_full() -> None:
@@ -187,25 +185,25 @@ async def test_a_pinned_turn_stays_when_the_window_is_full() -> None:
             await spoken(pilot, stage, f"message {number}")
         assert seen(stage)[0] == "message 0"
         assert len(seen(stage)) < 9
-        turns = stage.screen.transcript.turns
-        assert turns[0].turn_id not in stage.screen.transcript.left
-        assert turns[1].turn_id in stage.screen.transcript.left
-        stage.screen.transcript.action_oldest()
+        turns = stage.chat.turns
+        assert turns[0].turn_id not in stage.chat.left
+        assert turns[1].turn_id in stage.chat.left
+        stage.chat.transcript.action_oldest()
         await until(pilot, lambda: "◆ pinned" in drawn(stage))
-        await stage.screen.transcript.choose(turns[0].turn_id)
+        await stage.chat.transcript.choose(turns[0].turn_id)
         await pilot.press("alt+p")
         await until(pilot, lambda: not path(stage)[0].turn.pinned)
-        assert "not pinned any more" in stage.screen.notice.text
+        assert "not pinned any more" in stage.chat.notice
 
 
 async def test_a_pin_that_would_fill_the_window_is_refused_with_numbers() -> None:
     stage = opened(("long", "word " * 200), ("short", "b"), window=256)
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        await until(pilot, lambda: stage.screen.status.status.used)
+        await until(pilot, lambda: stage.chat.tokens_used)
         await pilot.press("alt+up", "alt+up", "alt+p")
-        await until(pilot, lambda: "cannot be pinned" in stage.screen.notice.text)
-        assert "204 tokens" in stage.screen.notice.text
+        await until(pilot, lambda: "cannot be pinned" in stage.chat.notice)
+        assert "204 tokens" in stage.chat.notice
         assert not path(stage)[0].turn.pinned
 
 
@@ -213,10 +211,10 @@ async def test_a_fork_ends_with_the_chosen_turn_and_leaves_the_other_alone() -> 
     stage = opened(*((f"q{number}", f"a{number}") for number in range(3)))
     async with run(stage) as pilot:
         await shown(pilot, stage)
-        before = stage.screen.page.conversation_id
+        before = stage.chat.conversation_id
         assert before is not None
         await pilot.press("alt+up", "alt+up", "alt+k")
-        await until(pilot, lambda: stage.screen.page.conversation_id != before)
+        await until(pilot, lambda: stage.chat.conversation_id != before)
         assert [turn.turn.user for turn in path(stage)] == ["q0", "q1"]
         assert len(stage.store.turns(before)) == 3
 
@@ -238,7 +236,7 @@ async def test_regenerating_and_walking_at_a_turn_in_the_middle() -> None:
         await pilot.press("alt+right")
         await until(pilot, lambda: [turn.turn.reply for turn in path(stage)] == ["other first"])
         await pilot.press("alt+left", "alt+down", "alt+left")
-        await until(pilot, lambda: "no branches" in stage.screen.notice.text)
+        await until(pilot, lambda: "no branches" in stage.chat.notice)
 
 
 async def test_editing_the_chosen_turn_begins_a_branch_there() -> None:
@@ -261,7 +259,7 @@ async def test_details_stand_under_every_reply_and_stay_for_the_next() -> None:
         await until(pilot, lambda: "4 tokens · prompt 5, of them 0 cached · first token after" in drawn(stage))
         await spoken(pilot, stage, "Again")
         await until(pilot, lambda: drawn(stage).count("ended by itself") == 2)
-        await stage.screen.open(None)
+        await stage.chat.open(None)
         await spoken(pilot, stage, "Elsewhere")
         assert "ended by itself" in drawn(stage)
         await pilot.press("alt+d")
@@ -273,9 +271,9 @@ async def test_keys_for_a_turn_say_so_where_there_is_none() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         for key in ("alt+up", "alt+m", "alt+c", "alt+s", "alt+p", "alt+x", "alt+k", "f11"):
-            stage.screen.notice.clear()
+            stage.chat.clear_notice()
             await pilot.press(key)
-            await until(pilot, lambda: stage.screen.notice.text, key)
+            await until(pilot, lambda: stage.chat.notice, key)
 
 
 async def test_hostile_text_in_the_menu_and_the_details() -> None:
@@ -283,18 +281,18 @@ async def test_hostile_text_in_the_menu_and_the_details() -> None:
     texts = [text.encode("utf-8", "replace").decode() for text in STRINGS[::10]]
     async with run(stage, (60, 20)) as pilot:
         await ready(pilot, stage)
-        stage.screen.action_details()
+        await pilot.press("alt+d")
         for text in texts:
             conversation = stage.store.create(model=text)
             turn = stage.store.add_turn(conversation, text, parent_id=None, model=text)
             stage.store.finish_reply(turn, f"```{text}\n{text}\n```", finish_reason="stop", usage=None, model=text)
-            await stage.screen.open(conversation)
-            stage.screen.action_turn()
+            await stage.chat.open(conversation)
+            await pilot.press("f11")
             await until(pilot, lambda: isinstance(stage.app.screen, ChoiceDialog))
             await pilot.pause()
             assert not dangerous(drawn(stage)), repr(text)
             await pilot.press("escape")
-            stage.screen.action_save_code()
+            await pilot.press("alt+s")
             await pilot.pause()
             assert not dangerous(drawn(stage)), repr(text)
             if isinstance(stage.app.screen, InputDialog | ChoiceDialog):

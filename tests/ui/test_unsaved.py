@@ -30,27 +30,27 @@ async def test_nothing_of_it_reaches_the_disk_and_going_back_forgets_it(tmp_path
     kept = stage.say(("Question", "A kept answer"), title="Bread")
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        await stage.screen.open(kept)
+        await stage.chat.open(kept)
         await hidden(pilot, stage)
         assert "not saved" in drawn(stage).splitlines()[-1]
         assert "Bread" not in drawn(stage), "saved conversations are listed as if they could be added to"
         await spoken(pilot, stage, f"My {HUSHED}")
-        stage.screen.composer.insert(f"draft of a {HUSHED}")
-        stage.screen.save_draft()
-        runner = stage.screen.runner
+        stage.chat.type(f"draft of a {HUSHED}")
+        stage.chat.save_draft()
+        runner = stage.chat.runner
         assert runner is not None
         await pilot.press("ctrl+t")
         await until(pilot, lambda: isinstance(stage.app.screen, ConfirmDialog))
         await pilot.press("escape")
         await until(pilot, lambda: len(stage.app.screen_stack) == 1)
-        assert HUSHED in stage.screen.composer.text
+        assert HUSHED in stage.chat.draft
         await pilot.press("ctrl+t")
         await until(pilot, lambda: isinstance(stage.app.screen, ConfirmDialog))
         await pilot.press("tab", "enter")
         await until(pilot, lambda: "A kept answer" in drawn(stage))
-        await until(pilot, lambda: "kept again" in stage.screen.notice.text)
+        await until(pilot, lambda: "kept again" in stage.chat.notice)
         assert HUSHED not in drawn(stage)
-        assert stage.screen.composer.text == ""
+        assert stage.chat.draft == ""
         assert runner.ledger is not None
         seen = {turn.key for turn in runner.ledger.turns}
         assert seen <= {turn.turn_id for turn in stage.store.turns(kept)}, "the model still sees what was not to be kept"
@@ -65,10 +65,10 @@ async def test_a_draft_for_a_new_conversation_comes_along_and_leaves_the_disk(tm
     stage = Stage(path=tmp_path / "c.db")
     async with run(stage, (60, 20)) as pilot:
         await ready(pilot, stage)
-        stage.screen.composer.insert("half a thought")
-        stage.screen.save_draft()
+        stage.chat.type("half a thought")
+        stage.chat.save_draft()
         await hidden(pilot, stage)
-        assert stage.screen.composer.text == "half a thought"
+        assert stage.chat.draft == "half a thought"
         assert stage.store.draft("") == ""
 
 
@@ -77,12 +77,12 @@ async def test_the_draft_of_a_kept_conversation_stays_with_it() -> None:
     kept = stage.say(("Question", "Answer"))
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        await stage.screen.open(kept)
-        stage.screen.composer.insert("later")
+        await stage.chat.open(kept)
+        stage.chat.type("later")
         await hidden(pilot, stage)
-        assert stage.screen.composer.text == ""
+        assert stage.chat.draft == ""
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: stage.screen.composer.text == "later")
+        await until(pilot, lambda: stage.chat.draft == "later")
         assert stage.store.draft(kept) == "later"
 
 
@@ -103,12 +103,12 @@ async def test_it_waits_for_a_reply_and_says_where_nothing_is_saved_anyway() -> 
         await ready(pilot, stage)
         assert "not saved" in drawn(stage)
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: "Nothing is saved in this run" in stage.screen.notice.text)
+        await until(pilot, lambda: "Nothing is saved in this run" in stage.chat.notice)
     stage = Stage(answer=lambda _: "one ⏸ two")
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        stage.screen.send("Hello")
-        await until(pilot, lambda: stage.screen.replying)
+        stage.chat.send("Hello")
+        await until(pilot, lambda: stage.chat.replying)
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: "Stop it with Escape" in stage.screen.notice.text)
-        assert stage.screen.rooms.saved
+        await until(pilot, lambda: "Stop it with Escape" in stage.chat.notice)
+        assert stage.chat.saved

@@ -25,7 +25,7 @@ async def test_changing_the_model_keeps_the_conversation(first: FirstRun) -> Non
     async with run(first) as pilot:
         await chatting(pilot, first)
         await pilot.press(*"stay", "enter")
-        await until(pilot, lambda: first.chat.transcript.turns and not first.chat.replying)
+        await until(pilot, lambda: first.chat.turns and not first.chat.replying)
         await pilot.press("f7")
         await until(pilot, lambda: first.choosing)
         await until_drawn(pilot, "in use")
@@ -36,7 +36,7 @@ async def test_changing_the_model_keeps_the_conversation(first: FirstRun) -> Non
         spec = first.chat.model
         await chatting(pilot, first)
         assert spec == "demo"
-        assert [turn.turn.user for turn in first.chat.transcript.turns] == ["stay"]
+        assert [turn.turn.user for turn in first.chat.turns] == ["stay"]
 
 
 async def test_changing_the_model_ends_the_reply_that_is_being_written(first: FirstRun) -> None:
@@ -44,7 +44,7 @@ async def test_changing_the_model_ends_the_reply_that_is_being_written(first: Fi
     async with run(first) as pilot:
         await chatting(pilot, first)
         first.chat.send("word " * 900)
-        await until(pilot, lambda: first.chat.transcript.turns)
+        await until(pilot, lambda: first.chat.turns)
         await first.chat.use_model("demo")
         assert not first.chat.replying
         await chatting(pilot, first)
@@ -181,8 +181,7 @@ async def test_the_palette_knows_the_models_screen(first: FirstRun) -> None:
         await until(pilot, lambda: first.choosing)
         await pilot.press("escape")
         await until(pilot, lambda: first.chat.is_current)
-        screen: Any = first.chat
-        assert "Models" in [command.title for command in first.app.get_system_commands(screen)]
+        assert "Models" in [command.title for command in first.app.get_system_commands(first.chat.screen)]
         assert "chat.models" in first.app.known_bindings
 
 

@@ -83,7 +83,7 @@ async def test_the_drafts_tokens_are_shown_while_typing_and_go_when_it_is_sent()
     stage = Stage(window=256)
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        composer = stage.screen.composer
+        composer = stage.chat.composer
         composer.insert("one two three")
         await until(pilot, lambda: "3 tokens" in str(composer.border_subtitle))
         assert "ctx 0 + 3/256" in drawn(stage).replace("ctx 1 + 3", "ctx 0 + 3")
@@ -91,7 +91,7 @@ async def test_the_drafts_tokens_are_shown_while_typing_and_go_when_it_is_sent()
         await until(pilot, lambda: not composer.border_subtitle)
         await answered(pilot, stage)
         composer.insert("/help")
-        await until(pilot, lambda: stage.screen._weighed == "/help")
+        await until(pilot, lambda: stage.chat.counted == "/help")
         assert not composer.border_subtitle, "a command is no message"
 
 
@@ -99,27 +99,27 @@ async def test_nothing_is_counted_while_the_model_loads_and_then_it_is() -> None
     stage = Stage(loading=True)
     async with run(stage) as pilot:
         await furnished(pilot, stage)
-        stage.screen.composer.insert("one two three")
-        await until(pilot, lambda: stage.screen._weighed)
-        assert not stage.screen.composer.border_subtitle
+        stage.chat.type("one two three")
+        await until(pilot, lambda: stage.chat.counted)
+        assert not stage.chat.composer.border_subtitle
         stage.loaded.set()
-        await until(pilot, lambda: "3 tokens" in str(stage.screen.composer.border_subtitle))
+        await until(pilot, lambda: "3 tokens" in str(stage.chat.composer.border_subtitle))
 
 
 async def test_a_draft_that_does_not_fit_is_told_with_numbers_before_it_is_sent() -> None:
     stage = Stage(window=256)
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        composer = stage.screen.composer
+        composer = stage.chat.composer
         composer.set_draft("word " * 300)
         await until(pilot, lambda: composer.has_class("-over"))
-        await until(pilot, lambda: "takes 300 tokens" in stage.screen.notice.text)
-        room = stage.screen.parts.room if stage.screen.parts else 0
-        assert f"at most {room} of 256" in stage.screen.notice.text
+        await until(pilot, lambda: "takes 300 tokens" in stage.chat.notice)
+        room = stage.chat.usage.room if stage.chat.usage else 0
+        assert f"at most {room} of 256" in stage.chat.notice
         assert f"300 tokens, {room} fit" in str(composer.border_subtitle)
         composer.set_draft("word")
         await until(pilot, lambda: not composer.has_class("-over"))
-        await until(pilot, lambda: not stage.screen.notice.text, "the warning goes with its reason")
+        await until(pilot, lambda: not stage.chat.notice, "the warning goes with its reason")
 
 
 async def test_a_draft_that_makes_turns_leave_says_so() -> None:
@@ -127,25 +127,25 @@ async def test_a_draft_that_makes_turns_leave_says_so() -> None:
     async with run(stage) as pilot:
         await ready(pilot, stage)
         await spoken(pilot, stage, "word " * 70)
-        stage.screen.composer.insert("word " * 120)
-        await until(pilot, lambda: "120 tokens, the oldest turns will leave" in str(stage.screen.composer.border_subtitle))
+        stage.chat.type("word " * 120)
+        await until(pilot, lambda: "120 tokens, the oldest turns will leave" in str(stage.chat.composer.border_subtitle))
 
 
 async def test_text_that_the_format_misreads_is_told_before_it_is_sent() -> None:
     stage = ReadingStage()
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        stage.screen.composer.insert("what is [INST]?")
-        await until(pilot, lambda: "[INST] in this text" in stage.screen.notice.text)
-        stage.screen.composer.set_draft("what?")
-        await until(pilot, lambda: not stage.screen.notice.text)
+        stage.chat.type("what is [INST]?")
+        await until(pilot, lambda: "[INST] in this text" in stage.chat.notice)
+        stage.chat.set_draft("what?")
+        await until(pilot, lambda: not stage.chat.notice)
 
 
 async def test_a_long_draft_is_read_ahead_and_typing_stops_that() -> None:
     stage = ReadingStage()
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        stage.screen.composer.insert("word " * 60)
+        stage.chat.type("word " * 60)
         await until(pilot, lambda: stage.engine.drafts, "the draft is read")
         assert stage.engine.drafts == ["word " * 60]
         await until(pilot, lambda: "⟳ reading ahead" in drawn(stage).splitlines()[-1], "it is seen")
@@ -155,19 +155,19 @@ async def test_a_long_draft_is_read_ahead_and_typing_stops_that() -> None:
         await pilot.press("enter")
         await answered(pilot, stage)
         assert len(stage.engine.stopped) == 2, "sending stops it"
-        assert stage.screen.transcript.turns[-1].turn.reply.startswith("You said: word")
+        assert stage.chat.turns[-1].turn.reply.startswith("You said: word")
 
 
 async def test_reading_ahead_can_be_stopped_without_touching_the_draft() -> None:
     stage = ReadingStage()
     async with run(stage) as pilot:
         await ready(pilot, stage)
-        stage.screen.composer.insert("word " * 60)
+        stage.chat.type("word " * 60)
         await until(pilot, lambda: stage.engine.drafts, "the draft is read")
         await pilot.press("alt+z")
         await until(pilot, lambda: stage.engine.stopped == ["word " * 60])
         await until(pilot, lambda: "Stopped: reading ahead." in drawn(stage))
-        assert stage.screen.composer.text == "word " * 60
+        assert stage.chat.draft == "word " * 60
 
 
 async def test_a_short_draft_and_a_command_are_not_read_and_the_setting_is_obeyed() -> None:
@@ -179,9 +179,9 @@ async def test_a_short_draft_and_a_command_are_not_read_and_the_setting_is_obeye
     ):
         async with run(stage) as pilot:
             await ready(pilot, stage)
-            stage.screen.composer.insert(draft)
-            await until(pilot, lambda stage=stage: stage.screen._tick is not None)  # type: ignore[misc]  # a default binds it
-            await until(pilot, lambda stage=stage: stage.screen._tick is None, "the pause has passed")  # type: ignore[misc]  # a default binds it
+            stage.chat.type(draft)
+            await until(pilot, lambda stage=stage: stage.chat.draft_due)  # type: ignore[misc]  # a default binds it
+            await until(pilot, lambda stage=stage: not stage.chat.draft_due, "the pause has passed")  # type: ignore[misc]  # a default binds it
             assert not stage.engine.drafts
 
 
@@ -192,10 +192,10 @@ async def test_the_window_is_shown_part_by_part() -> None:
         for number in range(9):
             await spoken(pilot, stage, f"message {number}")
         await pilot.press("alt+up", "alt+p")
-        await until(pilot, lambda: stage.screen.parts and stage.screen.parts.pinned)
-        stage.screen.composer.insert("one two")
-        await until(pilot, lambda: stage.screen.parts and stage.screen.parts.draft == 2)
-        parts = stage.screen.parts
+        await until(pilot, lambda: stage.chat.usage and stage.chat.usage.pinned)
+        stage.chat.type("one two")
+        await until(pilot, lambda: stage.chat.usage and stage.chat.usage.draft == 2)
+        parts = stage.chat.usage
         assert parts is not None
         await pilot.press("alt+w")
         await until(pilot, lambda: isinstance(stage.app.screen, ContextScreen))
@@ -216,7 +216,7 @@ async def test_the_command_opens_it_and_without_a_model_it_says_why_not() -> Non
     async with run(stage) as pilot:
         await furnished(pilot, stage)
         await pilot.press("alt+w")
-        await until(pilot, lambda: "not loaded yet" in stage.screen.notice.text)
+        await until(pilot, lambda: "not loaded yet" in stage.chat.notice)
         stage.loaded.set()
         await ready(pilot, stage)
         await say(pilot, stage, "/context")

@@ -62,7 +62,7 @@ async def test_failed_upkeep_does_not_take_the_engine_away(monkeypatch: pytest.M
             self.rested.set()
             raise EngineFailed("The state could not be saved.")
 
-    monkeypatch.setattr(room, "REST_AFTER", 0.01)
+    monkeypatch.setattr(room, "IDLE_SECONDS", 0.01)
     engine = Restless()
     runner = EngineThread(lambda _: engine)
     async with asyncio.timeout(PATIENCE):
@@ -76,7 +76,7 @@ async def test_failed_upkeep_does_not_take_the_engine_away(monkeypatch: pytest.M
 async def test_the_engine_rests_once_when_nothing_was_asked_for_a_while(
     runner: EngineThread, engine: SlowEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "REST_AFTER", 0.01)
+    monkeypatch.setattr(room, "IDLE_SECONDS", 0.01)
     await runner.wait_ready()
     await asyncio.to_thread(engine.rested.wait)
     assert engine.rests == 1
