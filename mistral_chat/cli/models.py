@@ -59,7 +59,7 @@ def pull(program: Program, name: str) -> None:
 
     A download that was stopped goes on where it stopped. Ctrl+C pauses it. What is on this disk already is used in place.
     """
-    from mistral_chat.cli.download_progress import follow
+    from mistral_chat.cli.download_progress import show_progress
     from mistral_chat.errors import ModelNotFound
     from mistral_chat.models import operations
 
@@ -69,7 +69,7 @@ def pull(program: Program, name: str) -> None:
     except ModelNotFound:
         entry = operations.find_entry(library, name)
         _warn_of_size(program, library, entry.name)
-        follow(operations.pull(library, entry.name), entry.name)
+        show_progress(operations.download(library, entry.name).follow(), entry.name)
         weights = library.find(entry.name)
     else:
         _say(f"{weights.name} is on this disk already ({weights.source}).")
@@ -97,7 +97,8 @@ def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
 
     Exits with 1 when one of them is not what it should be.
     """
-    from mistral_chat.cli.download_progress import hash_with_progress
+    from mistral_chat.cli.download_progress import show_verification
+    from mistral_chat.models.operations import Verification
 
     library = program.library()
     chosen = [library.find(name, even_damaged=True) for name in names] or [
@@ -107,7 +108,9 @@ def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
         _say("There are no weights of ours to check. Name what models list shows to check others.")
     rows: list[dict[str, Any]] = []
     for weights in chosen:
-        for verdict in hash_with_progress(library, weights):
+        verification = Verification(library, weights)
+        show_verification(verification)
+        for verdict in verification.results:
             row = {"name": weights.name, "path": str(verdict.path), "sha256": verdict.sha256}
             rows.append({**row, "expected": verdict.expected, "verified": verdict.right})
             if not as_json:

@@ -91,9 +91,12 @@ class ProgramShelf:
         Raises:
             WeightsError: they cannot be had; what has arrived is kept.
         """
-        from mistral_chat.models.operations import pull
+        from mistral_chat.models.operations import download
 
-        for value in pull(self._program.library(), spec, stop=stop):
+        task = download(self._program.library(), spec)
+        for value in task.follow():
+            if stop.is_set():
+                task.cancel()
             yield Arrival(
                 stage=value.stage,
                 here=value.bytes,
@@ -122,12 +125,17 @@ class ProgramShelf:
 
     def check(self, spec: str, stop: threading.Event, tell: Callable[[int], None]) -> bool | None:
         """Hash weights that are here, and remember what came out."""
-        from mistral_chat.models.operations import verify
+        from mistral_chat.models.operations import Verification
 
         library = self._program.library()
-        verdicts = verify(library, library.find(spec, even_damaged=True), stop=stop, tell=tell)
-        answers = {verdict.right for verdict in verdicts}
-        return False if False in answers else None if not answers or None in answers else True
+        task = Verification(library, library.find(spec, even_damaged=True))
+        if stop.is_set():
+            return None
+        for value in task.follow():
+            tell(value.bytes)
+            if stop.is_set():
+                task.cancel()
+        return task.right if task.state == "done" else None
 
     def remove(self, spec: str) -> int:
         """Delete weights of ours, or what has arrived of them."""

@@ -1,11 +1,11 @@
-"""Which files were found to have the SHA-256 that they should have, so that nobody hashes gigabytes at every start."""
+"""SHA-256 checksums of model files, and a cache of them, so that gigabytes are not hashed at every start."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mistral_chat.paths import private_folder
 
@@ -14,34 +14,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_BLOCK = 4 << 20
+_BLOCK: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checksum:
-    """One file, hashed once. It stands as long as the file keeps its size and its time."""
+    """The SHA-256 of one file. It is valid while the file keeps its size and its modification time.
+
+    The field names are keys of the cache file.
+    """
 
     bytes: int
     changed: int
     """The file's modification time, in nanoseconds."""
     sha256: str
     expected: str | None
-    """What it should have been; None where nobody states it."""
+    """The published SHA-256; None without one."""
     origin: str = ""
-    """Which offer it was fetched as, for files of ours."""
+    """The catalog name that a downloaded file was downloaded as."""
 
     @classmethod
     def of(cls, path: Path, sha256: str, expected: str | None, origin: str = "") -> Self:
-        """The check of `path` as it stands.
+        """The checksum of the file at `path` in its present state.
 
         Raises:
-            OSError: it is not there.
+            OSError: the file does not exist.
         """
         stat = path.stat()
         return cls(bytes=stat.st_size, changed=stat.st_mtime_ns, sha256=sha256, expected=expected, origin=origin)
 
-    def holds_for(self, path: Path) -> bool:
-        """Whether `path` still is what was checked, as far as size and time tell."""
+    def is_valid_for(self, path: Path) -> bool:
+        """Whether `path` still has the size and time of the hashed file."""
         try:
             stat = path.stat()
         except OSError:
@@ -50,32 +53,32 @@ class Checksum:
 
 
 class ChecksumCache:
-    """The checks that were made, in one JSON file of ours."""
+    """Checksums by path, in one JSON file."""
 
     def __init__(self, path: Path) -> None:
-        """Keep the record at `path`. Nothing is read yet; a file that cannot be read counts as empty."""
+        """Use the cache file at `path`. Nothing is read yet; an unreadable file counts as empty."""
         self._path = path
 
     def of(self, path: Path) -> Checksum | None:
-        """The check of the file at `path`; None without one, or when the file has changed since."""
+        """The checksum of the file at `path`; None without one, or if the file has changed since."""
         entry = self._entries().get(str(path))
         try:
             checksum = Checksum(**entry) if entry else None
         except TypeError:
             return None
-        return checksum if checksum and checksum.holds_for(path) else None
+        return checksum if checksum and checksum.is_valid_for(path) else None
 
     def add(self, path: Path, checksum: Checksum) -> None:
-        """Remember `checksum` of the file at `path`.
+        """Save the `checksum` of the file at `path`.
 
         Raises:
-            OSError: the record cannot be written.
+            OSError: the cache file cannot be written.
         """
         private_folder(self._path.parent)
         self._write({**self._entries(), str(path): asdict(checksum)})
 
     def forget(self, path: Path) -> None:
-        """Remember nothing of the file at `path`."""
+        """Delete the checksum of the file at `path`."""
         entries = self._entries()
         if entries.pop(str(path), None):
             self._write(entries)
@@ -94,13 +97,13 @@ class ChecksumCache:
         fresh.replace(self._path)
 
 
-def sha256_of(path: Path, *, stop: threading.Event | None = None, tell: Callable[[int], None] | None = None) -> str:
-    """The SHA-256 of a file, as hexadecimal digits; `tell` hears how many bytes are read. An empty text when `stop` was set.
+def sha256_of(path: Path, *, stop: threading.Event | None = None, notify: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file in hexadecimal; `notify` receives the size of each block. An empty text if `stop` was set.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
-    digest, read = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     block = bytearray(_BLOCK)
     view = memoryview(block)
     with path.open("rb", buffering=0) as file:
@@ -108,7 +111,6 @@ def sha256_of(path: Path, *, stop: threading.Event | None = None, tell: Callable
             if stop is not None and stop.is_set():
                 return ""
             digest.update(view[:size])
-            read += size
-            if tell is not None:
-                tell(read)
+            if notify is not None:
+                notify(size)
     return digest.hexdigest()

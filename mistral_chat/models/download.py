@@ -1,35 +1,56 @@
-"""One download from beginning to end: the lock, the hub, the parts, and where it stands at least four times a second."""
+"""One download from start to finish: the lock, the hub, every part of the file, the final name."""
 
 from __future__ import annotations
 
-import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
 from mistral_chat.errors import DownloadFailed
+from mistral_chat.model_listing import DownloadProgress, Stage
 from mistral_chat.models.http_transfer import HTTPTransfer, RevisionChanged
 from mistral_chat.models.partial import PartialFile, RemoteFile, abandoned_parts
-from mistral_chat.models.progress import Progress, Speedometer, Stage
 from mistral_chat.models.retry import DownloadPaused, RetryBudget
+from mistral_chat.models.task import TICK, ModelTask
 from mistral_chat.paths import private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mistral_chat.models.catalog import CatalogEntry
     from mistral_chat.models.hub import Hub
 
-_TICK: Final = 0.2
-"""Seconds between two values of progress."""
 _DAY: Final = 86_400.0
-_PATIENCE_WITH_REVISIONS: Final = 3
+_MAX_REVISIONS: Final = 3
+_SPEED_SPAN: Final = 5.0
+"""Seconds over which the speed is averaged."""
 
 
-class Download:
-    """A download in a thread of its own; `progress` follows it."""
+class Speedometer:
+    """Bytes per second over the last five seconds."""
+
+    def __init__(self) -> None:
+        """Create a speedometer without samples."""
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def speed(self, now: float, position: int) -> float:
+        """Add the sample `position` (bytes) at `now` (seconds of a monotonic clock) and return the speed."""
+        if self._samples and position < self._samples[-1][1]:
+            self._samples.clear()
+        self._samples.append((now, position))
+        while len(self._samples) > 2 and now - self._samples[0][0] > _SPEED_SPAN:  # noqa: PLR2004 (two samples make a speed)
+            self._samples.popleft()
+        first, start = self._samples[0]
+        return (position - start) / (now - first) if now > first else 0.0
+
+
+class Download(ModelTask):
+    """The download of one catalog entry, with all parts of a split file."""
+
+    kind = "downloading"
 
     def __init__(
         self,
@@ -38,103 +59,87 @@ class Download:
         *,
         folder: Path,
         hub: Hub,
-        stop: threading.Event,
         finished: Callable[[Path, RemoteFile, str], None],
     ) -> None:
-        """Fetch the file of `entry`, with all its parts, to `targets` below `folder`.
+        """Create a download of `entry`.
 
         Args:
-            entry: what is downloaded.
-            targets: where it goes; several, in order, for a split file.
-            folder: where all weights of ours lie.
-            hub: who is asked.
-            stop: set it to pause; what has arrived is kept.
-            finished: is told each file that has its name, what the hub said of it, and its SHA-256; called in the thread.
+            entry: what to download.
+            targets: the final paths; several, in order, for a split file.
+            folder: the folder of all downloads.
+            hub: where the file is.
+            finished: called in the thread with each complete file, its description by the hub, and its SHA-256.
         """
-        self._offer = entry
+        super().__init__(entry.name, f"{entry.title} {entry.quantization}".strip())
+        self._entry = entry
         self._targets = list(targets)
         self._folder = folder
         self._hub = hub
-        self._stop = stop
         self._finished = finished
         self._stage: Stage = "asking"
         self._note = ""
-        self._total: int | None = None
-        self._before = 0
+        self._total = entry.bytes
+        self._complete = 0
+        """Bytes of the parts that are complete."""
         self._transfer: HTTPTransfer | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="download", daemon=True)
+        self._speedometer = Speedometer()
 
-    def progress(self) -> Iterator[Progress]:
-        """Begin, and say where it stands every 200 ms until it is done or paused.
-
-        Raises:
-            WeightsError: it ended otherwise; what has arrived is kept.
-        """
-        speedometer = Speedometer()
-        self._thread.start()
-        try:
-            while self._thread.is_alive() and not self._stop.is_set():
-                yield self._now(speedometer)
-                self._thread.join(_TICK)
-        finally:
-            if self._thread.is_alive():
-                self._stop.set()
-                self._interrupt()
-        if self._error is not None:
-            raise self._error
-        if self._thread.is_alive():
-            self._tell("paused", "")
-        yield self._now(speedometer)
-
-    def _now(self, speedometer: Speedometer) -> Progress:
+    @property
+    def progress(self) -> DownloadProgress:
+        """The progress now. The speed is measured between calls."""
         transfer, total = self._transfer, self._total
-        here = self._before + (transfer.here if transfer is not None else 0)
-        if self._stage == "waiting":
-            here = sum(target.stat().st_size if target.exists() else PartialFile(target).size() for target in self._targets)
-        speed = speedometer.speed(time.monotonic(), here)
-        moving = self._stage in {"downloading", "waiting"} and speed > 0 and total is not None
-        return Progress(
-            stage=self._stage,
+        here = self._complete + transfer.bytes if transfer is not None else self._bytes_on_disk()
+        speed = self._speedometer.speed(time.monotonic(), here)
+        stage: Stage = "paused" if self.state == "paused" else self._stage
+        moving = stage in {"downloading", "waiting"} and speed > 0 and total is not None
+        return DownloadProgress(
+            stage=stage,
             bytes=here,
             total=total,
             speed=speed,
             seconds_left=(total - here) / speed if moving and total is not None else None,
-            note=self._note,
+            note=self._note if stage == self._stage else "",
         )
 
-    def _interrupt(self) -> None:
-        transfer = self._transfer
-        if transfer is not None:
-            transfer.interrupt()
-        self._thread.join(0.5)
+    def cancel(self) -> None:
+        """Pause: stop the thread even if it waits for the network. What was downloaded is kept."""
+        super().cancel()
+        if self._transfer is not None:
+            self._transfer.interrupt()
 
-    def _run(self) -> None:
+    def _bytes_on_disk(self) -> int:
+        return sum(target.stat().st_size if target.exists() else PartialFile(target).size() for target in self._targets)
+
+    def _work(self) -> None:
         try:
-            self._fetch_alone()
-            self._tell("done", "")
-        except DownloadPaused:
-            self._tell("paused", "")
+            self._download_locked()
         except OSError as error:
-            self._error = DownloadFailed(f"{self._folder} cannot be written ({error.strerror or error}).")
-            self._error.__cause__ = error
-        except Exception as error:  # noqa: BLE001 (whatever it is, `progress` raises it where somebody waits)
-            self._error = error
+            raise DownloadFailed(f"Could not write to {self._folder}: {error.strerror or error}.") from error
+        self._notify("done", "")
 
-    def _fetch_alone(self) -> None:
+    def _download_locked(self) -> None:
         first = self._targets[0]
-        private_folder(first.parent)
+        self._create_folders(first.parent)
         lock = FileLock(first.with_name(f".{first.name}.lock"), mode=0o600, thread_local=False)
         self._acquire(lock)
         try:
             for path in abandoned_parts(self._folder, time.time() - _DAY):
                 path.unlink(missing_ok=True)
             if all(target.exists() for target in self._targets):
-                self._before = self._total = sum(target.stat().st_size for target in self._targets)
+                self._total = self._bytes_on_disk()
             else:
-                self._fetch_all()
+                self._download_all()
         finally:
             lock.release()
+
+    def _create_folders(self, parent: Path) -> None:
+        try:
+            private_folder(self._folder).mkdir(exist_ok=True)  # names a file in its place
+        except OSError as error:
+            raise DownloadFailed(
+                f"Could not create {self._folder} ({error.strerror}). Set models.folder to a folder that can be written."
+            ) from error
+        private_folder(parent)
 
     def _acquire(self, lock: FileLock) -> None:
         while True:
@@ -143,55 +148,54 @@ class Download:
             except Timeout:
                 metadata = PartialFile(self._targets[0]).metadata()
                 self._total = metadata.bytes if metadata is not None and len(self._targets) == 1 else None
-                self._tell("waiting", "Another mistral-chat is fetching this file.")
-                if self._stop.wait(_TICK):
+                self._notify("waiting", "Another mistral-chat is downloading this file")
+                if self._stop.wait(TICK):
                     raise DownloadPaused from None
             else:
                 return
 
-    def _fetch_all(self) -> None:
-        files = [self._offer.file] if len(self._targets) == 1 else self._part_names()
-        remotes = [self._ask(file) for file in files]
+    def _download_all(self) -> None:
+        files = [self._entry.file] if len(self._targets) == 1 else self._part_names()
+        remotes = [self._look_up(file) for file in files]
         self._total = sum(remote.bytes for remote in remotes)
         for remote, target in zip(remotes, self._targets, strict=True):
             if not target.exists():
-                self._fetch_one(remote, target)
+                self._download_one(remote, target)
+            self._complete += target.stat().st_size
             self._transfer = None
-            self._before += target.stat().st_size
 
     def _part_names(self) -> list[str]:
-        parent = self._offer.file.rpartition("/")[0]
+        parent = self._entry.file.rpartition("/")[0]
         return [f"{parent}/{target.name}" if parent else target.name for target in self._targets]
 
-    def _fetch_one(self, remote: RemoteFile, target: Path) -> None:
-        for _ in range(_PATIENCE_WITH_REVISIONS):
+    def _download_one(self, remote: RemoteFile, target: Path) -> None:
+        for _ in range(_MAX_REVISIONS):
             part = PartialFile(target)
-            transfer = HTTPTransfer(remote, part, stop=self._stop, policy=self._hub.policy, tell=self._tell)
-            self._transfer = transfer
+            self._transfer = HTTPTransfer(remote, part, stop=self._stop, policy=self._hub.policy, notify=self._notify)
             try:
-                digest = transfer.run()
+                digest = self._transfer.run()
             except RevisionChanged:
-                remote = self._ask_again(remote, part)
+                remote = self._look_up_again(remote, part)
                 self._total = remote.bytes if len(self._targets) == 1 else self._total
             else:
                 self._finished(target, remote, digest)
                 return
         raise DownloadFailed(
-            f"The hub and the place that it leads to do not agree about {remote.file}. Nothing that arrived can be trusted; "
-            "try again later, or without HF_ENDPOINT."
+            f"The hub and the server it redirects to disagree about {remote.file}. Nothing downloaded from them can be trusted. "
+            "Try again later, or without HF_ENDPOINT."
         )
 
-    def _ask_again(self, remote: RemoteFile, part: PartialFile) -> RemoteFile:
-        """The file changed on the hub meanwhile, or its answers contradict each other."""
-        fresh = self._ask(remote.file)
+    def _look_up_again(self, remote: RemoteFile, part: PartialFile) -> RemoteFile:
+        """Ask again after the file changed on the hub, or after its answers contradicted each other."""
+        fresh = self._look_up(remote.file)
         if fresh == remote:
             part.drop()
         return fresh
 
-    def _ask(self, file: str) -> RemoteFile:
-        self._tell("asking", "")
-        budget = RetryBudget(self._hub.policy, self._stop, lambda note: self._tell("retrying", note))
-        return self._hub.look_up(self._offer, budget, file)
+    def _look_up(self, file: str) -> RemoteFile:
+        self._notify("asking", "")
+        budget = RetryBudget(self._hub.policy, self._stop, lambda reason: self._notify("retrying", reason))
+        return self._hub.look_up(self._entry, budget, file)
 
-    def _tell(self, stage: Stage, note: str) -> None:
+    def _notify(self, stage: Stage, note: str) -> None:
         self._stage, self._note = stage, note

@@ -1,13 +1,14 @@
-"""Moves the bytes of one file from the hub into its part, in as many pieces as the network makes of it.
+"""Transfers one file from the hub into its partial file, over as many connections as it takes.
 
-Each attempt asks the hub's own address again, because the one it leads on to is signed and expires. The token goes to the hub's
-origin and to no other.
+Every attempt starts at the hub's own address, because the address it redirects to is signed and expires. The token goes to the
+hub's origin only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import re
 import shutil
 import socket
@@ -16,8 +17,6 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import httpx2
 
 from mistral_chat.errors import DownloadFailed, NotEnoughDisk
-from mistral_chat.models.body import Body
-from mistral_chat.models.hashing import FollowingHash
 from mistral_chat.models.partial import PartialFile, RemoteFile
 from mistral_chat.models.retry import DownloadPaused, RetryableError, RetryBudget, RetryPolicy
 
@@ -25,21 +24,22 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
+    from mistral_chat.model_listing import Stage
     from mistral_chat.models.partial import PartialWriter
-    from mistral_chat.models.progress import Stage
 
-_MOST_REDIRECTS: Final = 8
+_MAX_REDIRECTS: Final = 8
 _SPARE_DISK: Final = 64 << 20
+"""Bytes of the disk that a large download leaves free."""
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-_ALREADY_THERE: Final = 416
+_RANGE_NOT_SATISFIABLE: Final = 416
 
 
 class RevisionChanged(Exception):
-    """The server holds another file than the one that the hub spoke of."""
+    """The server has another file than the one that the hub described."""
 
 
 class HTTPTransfer:
-    """One file on its way. It runs in one thread; another may read where it stands, and stop it."""
+    """The transfer of one file. It runs in one thread; another may read `bytes` and call `interrupt`."""
 
     def __init__(
         self,
@@ -48,223 +48,208 @@ class HTTPTransfer:
         *,
         stop: threading.Event,
         policy: RetryPolicy,
-        tell: Callable[[Stage, str], None],
+        notify: Callable[[Stage, str], None],
     ) -> None:
-        """Fetch `remote` into `part` until `stop` is set, and `tell` what happens."""
+        """Create a transfer of `remote` into `part` that ends when `stop` is set; `notify` receives stage and reason."""
+        self.bytes = part.size()
+        """Bytes downloaded so far."""
         self._remote = remote
         self._part = part
         self._stop = stop
-        self._patience = policy
-        self._tell = tell
-        self._attempts = RetryBudget(policy, stop, lambda note: tell("retrying", note))
-        self._hash: FollowingHash | None = None
+        self._policy = policy
+        self._notify = notify
+        self._budget = RetryBudget(policy, stop, lambda reason: notify("retrying", reason))
+        self._digest = hashlib.sha256()
+        self._best = 0
+        """The most bytes at the last progress: a server that ignores ranges and breaks off makes none."""
         self._socket: socket.socket | None = None
-        self._have = 0
-
-    @property
-    def here(self) -> int:
-        """Bytes of the file that have arrived."""
-        return self._have
 
     def interrupt(self) -> None:
-        """Wake the thread that waits for the network; call it after `stop` was set."""
+        """Wake a thread that waits for the network. Call it after `stop` was set."""
         waiting = self._socket
         if waiting is not None:
             with contextlib.suppress(OSError):
-                # SSLSocket.shutdown would also take the encryption off, and what is still on its way be read as it is.
+                # SSLSocket.shutdown would also drop the TLS layer, and ciphertext would be read as content.
                 socket.socket.shutdown(waiting, socket.SHUT_RDWR)
 
     def run(self) -> str:
-        """Fetch what is missing, check all of it, and give the file its name. Gives its SHA-256.
+        """Download what is missing, verify the whole file, and give it its final name. Returns its SHA-256.
 
         Raises:
-            DownloadFailed: the network or the hub would not give it, or gave something else; what is good is kept.
-            NotEnoughDisk: there is no room.
+            DownloadFailed: the network or the server failed, or the content is wrong. Sound bytes are kept.
+            NotEnoughDisk: the disk is too small.
             RevisionChanged: the hub must be asked again.
-            Stopped: a person paused it.
+            DownloadPaused: `stop` was set.
         """
-        self._have = self._part.resume_or_reset(self._remote)
-        self._check_room()
+        self.bytes = self._best = self._part.resume_or_reset(self._remote)
+        self._check_disk()
         try:
-            with self._part.opened() as part:
-                self._follow()
-                self._fetch(part)
-            digest = self._digest()
+            with self._part.opened() as writer:
+                self._hash_existing(writer)
+                self._download(writer)
+                self._notify("verifying", "")
         except OSError as error:
-            self._cannot_write(error)
-        finally:
-            if self._hash is not None:
-                self._hash.end()
+            self._raise_disk_error(error)
+        digest = self._digest.hexdigest()
         if self._remote.sha256 and digest != self._remote.sha256:
             self._part.drop()
             raise DownloadFailed(
-                f"What arrived of {self._remote.file} is not the right file: its SHA-256 is {digest} and should be "
-                f"{self._remote.sha256}. It was removed; start the download again, and if this repeats, distrust the source."
+                f"The content of {self._remote.file} is wrong: its SHA-256 is {digest}, expected {self._remote.sha256}. "
+                "It was deleted. Start the download again; if this repeats, do not trust the source."
             )
         self._part.finish()
         return digest
 
-    def _fetch(self, part: PartialWriter) -> None:
-        best = self._have
+    def _hash_existing(self, writer: PartialWriter) -> None:
+        if self.bytes:
+            self._notify("verifying", "")
+        for block in writer.blocks():
+            self._digest.update(block)
+            if self._stop.is_set():
+                raise DownloadPaused
+
+    def _download(self, writer: PartialWriter) -> None:
         with self._client() as client:
-            while self._have < self._remote.bytes:
+            while self.bytes < self._remote.bytes:
                 try:
-                    self._tell("downloading", "")
-                    for _ in self._stream(client, part):
-                        if self._have - best >= self._patience.progress:
-                            best = self._have
-                            self._attempts.succeeded()
-                except RetryableError as again:
-                    self._attempts.failed(again)
+                    self._notify("downloading", "")
+                    self._stream(client, writer)
+                except RetryableError as error:
+                    self._budget.spend(error)
                 except httpx2.TransportError as error:
                     if self._stop.is_set():
                         raise DownloadPaused from error
-                    self._attempts.failed(RetryableError(describe(error, self._remote.url)))
+                    self._budget.spend(RetryableError(describe(error, self._remote.url)))
 
-    def _stream(self, client: httpx2.Client, part: PartialWriter) -> Iterator[None]:
-        """One attempt: ask for what is missing and write what comes, to the last byte before a fault; yields after each block."""
-        with self._answer(client) as response:
-            self._check(response, part)
+    def _stream(self, client: httpx2.Client, writer: PartialWriter) -> None:
+        """Make one attempt: request the missing bytes, and write and hash what arrives until the end or a fault."""
+        with self._response(client) as response:
+            self._check(response, writer)
             stream = response.extensions.get("network_stream")
             self._socket = stream.get_extra_info("socket") if stream is not None else None
             try:
-                body = Body(response, self._patience.stall)
-                following = self._hash or self._follow()
-                while count := body.read_into(space := following.space()):
-                    if self._have + count > self._remote.bytes:
+                for block in response.iter_raw():
+                    if self.bytes + len(block) > self._remote.bytes:
                         raise DownloadFailed(
                             f"The server sent more than the {self._remote.bytes:,} bytes of {self._remote.file}."
                         )
-                    part.append(space[:count])
-                    following.grown(count)
-                    self._have += count
-                    yield
+                    writer.append(block)
+                    self._digest.update(block)
+                    self.bytes += len(block)
+                    if self.bytes - self._best >= self._policy.progress_bytes:
+                        self._best = self.bytes
+                        self._budget.reset()
                     if self._stop.is_set():
                         raise DownloadPaused
             finally:
                 self._socket = None
-        if self._have < self._remote.bytes:
+        if self.bytes < self._remote.bytes:
             raise RetryableError("The connection ended early.")
 
     @contextlib.contextmanager
-    def _answer(self, client: httpx2.Client) -> Iterator[httpx2.Response]:
-        """The answer at the end of all redirects; the token stays with the first origin."""
-        home = httpx2.URL(self._remote.url)
-        url = home
-        for _ in range(_MOST_REDIRECTS):
+    def _response(self, client: httpx2.Client) -> Iterator[httpx2.Response]:
+        """The response after all redirects. The token stays with the first origin."""
+        hub = httpx2.URL(self._remote.url)
+        url = hub
+        for _ in range(_MAX_REDIRECTS):
             headers = {"Accept-Encoding": "identity"}
-            if self._have:
-                headers["Range"] = f"bytes={self._have}-"
-            if self._remote.token and _origin(url) == _origin(home):
+            if self.bytes:
+                headers["Range"] = f"bytes={self.bytes}-"
+            if self._remote.token and _origin(url) == _origin(hub):
                 headers["Authorization"] = f"Bearer {self._remote.token}"
             with client.stream("GET", url, headers=headers) as response:
-                self._check_still_same(response)
-                following = response.headers.get("location") if response.is_redirect else None
-                if following is None:
+                self._check_unchanged(response)
+                location = response.headers.get("location") if response.is_redirect else None
+                if location is None:
                     yield response
                     return
-            url = url.join(following)
-            if url.scheme not in {"http", "https"} or (home.scheme == "https" and url.scheme != "https"):
-                raise DownloadFailed(f"{home.host} leads on to an address that is not safe ({url.scheme}://{url.host}).")
-        raise DownloadFailed(f"{home.host} leads on from one address to the next without end.")
+            url = url.join(location)
+            if url.scheme not in {"http", "https"} or (hub.scheme == "https" and url.scheme != "https"):
+                raise DownloadFailed(f"{hub.host} redirects to an unsafe address ({url.scheme}://{url.host}).")
+        raise DownloadFailed(f"{hub.host} redirects in a loop.")
 
-    def _check_still_same(self, response: httpx2.Response) -> None:
-        """Notice that the hub now speaks of another file than when it was asked."""
+    def _check_unchanged(self, response: httpx2.Response) -> None:
+        """Notice that the hub now describes another file than before."""
         linked = response.headers.get("x-linked-etag", "").removeprefix("W/").strip('"')
         if linked and self._remote.etag and linked != self._remote.etag:
             raise RevisionChanged
 
-    def _check(self, response: httpx2.Response, part: PartialWriter) -> None:
-        """Check that the answer is the rest of the file, or all of it."""
-        status = response.status_code
+    def _check(self, response: httpx2.Response, writer: PartialWriter) -> None:
+        """Check that the response is the missing part of the file, or all of it."""
+        status, host = response.status_code, response.url.host
         if status in _BUSY:
-            raise RetryableError(
-                f"{response.url.host} is busy (HTTP {status}).", retry_after(response.headers.get("retry-after", ""))
-            )
-        if status == _ALREADY_THERE:
+            raise RetryableError(f"{host} is busy (HTTP {status})", retry_after(response.headers.get("retry-after", "")))
+        if status == _RANGE_NOT_SATISFIABLE:
             raise RevisionChanged
         if response.headers.get("content-type", "").startswith("text/html"):
             raise DownloadFailed(
-                f"{response.url.host} answered with a web page instead of {self._remote.file}. "
-                "If this network asks for a log-in, log in with a browser and start the download again; what has arrived is kept."
+                f"{host} answered with a web page instead of {self._remote.file}. If this network has a login page, "
+                "log in with a browser and start the download again. What was downloaded is kept."
             )
         if status == httpx2.codes.PARTIAL_CONTENT:
             span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("content-range", ""))
-            if span is None or int(span[1]) != self._have or int(span[2]) != self._remote.bytes:
+            if span is None or int(span[1]) != self.bytes or int(span[2]) != self._remote.bytes:
                 raise RevisionChanged
             return
         if status != httpx2.codes.OK:
-            raise DownloadFailed(f"{response.url.host} refuses {self._remote.file} (HTTP {status}).")
+            raise DownloadFailed(f"{host} refused {self._remote.file} (HTTP {status}).")
         if int(response.headers.get("content-length", self._remote.bytes)) != self._remote.bytes:
             raise RevisionChanged
-        if self._have:
-            part.empty()
-            self._have = 0
-            self._follow()
-
-    def _follow(self) -> FollowingHash:
-        """Hash what is here, and what will come, from the beginning."""
-        if self._hash is not None:
-            self._hash.end()
-        self._hash = FollowingHash(self._part.path, self._have)
-        return self._hash
-
-    def _digest(self) -> str:
-        following = self._hash or self._follow()
-        self._tell("verifying", "")
-        following.whole()
-        while not following.wait(0.1):
-            if self._stop.is_set():
-                raise DownloadPaused
-        return following.hexdigest()
+        if self.bytes:  # the server ignores ranges
+            writer.truncate()
+            self._digest = hashlib.sha256()
+            self.bytes = 0
 
     def _client(self) -> httpx2.Client:
-        limits = httpx2.Timeout(self._patience.stall, connect=self._patience.connect)
+        timeout = httpx2.Timeout(self._policy.stall, connect=self._policy.connect)
         try:
-            return httpx2.Client(timeout=limits, follow_redirects=False, headers={"User-Agent": "mistral-chat"})
+            return httpx2.Client(timeout=timeout, follow_redirects=False, headers={"User-Agent": "mistral-chat"})
         except (ImportError, ValueError) as error:
-            raise DownloadFailed(f"The proxy that the environment names cannot be used: {error}.") from error
+            raise DownloadFailed(f"The proxy set in the environment cannot be used: {error}.") from error
 
-    def _check_room(self) -> None:
+    def _check_disk(self) -> None:
         folder = self._part.path.parent
-        missing = self._remote.bytes - self._have
+        missing = self._remote.bytes - self.bytes
         free = shutil.disk_usage(folder).free
         spare = _SPARE_DISK if self._remote.bytes > _SPARE_DISK else 0
         if missing and free < missing + spare:
             raise NotEnoughDisk(folder, missing + spare, free)
 
-    def _cannot_write(self, error: OSError) -> NoReturn:
+    def _raise_disk_error(self, error: OSError) -> NoReturn:
         folder = self._part.path.parent
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise NotEnoughDisk(folder, self._remote.bytes - self._part.size(), shutil.disk_usage(folder).free) from error
         if error.errno == errno.EFBIG:
             raise DownloadFailed(
-                f"{folder} cannot hold a file of {self._remote.bytes / 1e9:.1f} GB. Set models.folder to another disk; "
-                "what has arrived is kept."
+                f"The disk of {folder} cannot store a file of {self._remote.bytes / 1e9:.1f} GB. "
+                "Set models.folder to another disk. What was downloaded is kept."
             ) from error
-        raise DownloadFailed(f"{self._part.path} cannot be written ({error.strerror or error}).") from error
+        raise DownloadFailed(f"Could not write {self._part.path}: {error.strerror or error}.") from error
 
 
 def describe(error: Exception, url: str) -> str:
-    """A sentence for a person about a network that failed, without the address's signature."""
+    """A sentence about a network failure, without its full stop and without the signature in `url`.
+
+    Raises:
+        DownloadFailed: the certificate is not trusted; retrying does not help.
+    """
     host = httpx2.URL(url).host
-    text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
         raise DownloadFailed(
-            f"The certificate of {host} cannot be trusted. "
-            "If this network looks into connections, set SSL_CERT_FILE to the certificate that it uses."
+            f"The certificate of {host} is not trusted. If this network inspects TLS connections, "
+            "set SSL_CERT_FILE to its certificate."
         ) from error
     if isinstance(error, httpx2.ProxyError):
-        return f"The proxy did not connect to {host}."
+        return f"The proxy could not connect to {host}"
     if isinstance(error, httpx2.TimeoutException):
-        return f"{host} stopped answering."
+        return f"{host} stopped responding"
     if isinstance(error, httpx2.ConnectError):
-        return f"{host} cannot be reached."
-    return f"The connection to {host} broke off."
+        return f"Could not reach {host}"
+    return f"The connection to {host} was lost"
 
 
 def retry_after(value: str) -> float | None:
-    """The seconds that a server asks to wait, where it says so as a number."""
+    """The seconds in a Retry-After header; None unless it is a number."""
     return float(value) if re.fullmatch(r"\d{1,6}", value) else None
 
 

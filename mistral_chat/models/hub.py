@@ -1,7 +1,7 @@
-"""Asks the hub: which commit, how many bytes, which SHA-256, and whether one may have it. The only user of huggingface_hub.
+"""Asks the hub about a file: its commit, size and SHA-256, and whether the user may have it. The only user of huggingface_hub.
 
-The library knows the hub's addresses, headers and errors. It does not move the bytes: since version 2 it does not continue what
-an earlier process began, and it does not check what arrived.
+The library knows the hub's addresses, headers and errors. It does not transfer the content: since version 2 it neither resumes
+what an earlier process started nor verifies what arrived.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _SILENT: Final = {
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_HUB_DISABLE_XET": "1",
 }
-"""What keeps huggingface_hub from calling home, showing tokens and drawing on the terminal; it reads them when it is imported."""
+"""Keeps huggingface_hub from sending telemetry and tokens and from drawing on the terminal. It reads these when imported."""
 
 _TRUE: Final = frozenset({"1", "ON", "YES", "TRUE"})
 _ENDPOINT: Final = "https://huggingface.co"
 _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
-_REFUSED: Final = frozenset({401, 403})
+_FORBIDDEN: Final = frozenset({401, 403})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
-    """The hub that the environment leads to."""
+    """The hub that the environment names."""
 
     environ: Mapping[str, str]
     home: Path
-    """The person's home folder, where a token may lie."""
+    """The user's home folder, which may contain a token."""
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
@@ -54,13 +54,18 @@ class Hub:
         return self.environ.get("HF_ENDPOINT", "").rstrip("/") or _ENDPOINT
 
     @property
+    def host(self) -> str:
+        """The host in the address."""
+        return urlsplit(self.endpoint).hostname or "the hub"
+
+    @property
     def offline(self) -> bool:
-        """Whether HF_HUB_OFFLINE forbids to ask."""
+        """Whether HF_HUB_OFFLINE forbids requests."""
         return self.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
 
     @property
     def token(self) -> str | None:
-        """The person's token, from HF_TOKEN or where `hf auth login` leaves it; None without one."""
+        """The user's token, from HF_TOKEN or from where `hf auth login` stores it; None without one."""
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
             if token := self.environ.get(name, "").strip():
                 return token
@@ -72,30 +77,28 @@ class Hub:
             return None
 
     def look_up(self, entry: CatalogEntry, budget: RetryBudget, file: str | None = None) -> RemoteFile:
-        """Ask for the facts of an offer's file, or of another `file` of its repository.
+        """Ask about the file of `entry`, or about another `file` of its repository.
 
-        The token is shown only after the hub refused to answer without it, so fetching a public model stays anonymous.
+        The token is sent only after the hub refused to answer without it, so that public models are downloaded anonymously.
 
         Raises:
-            DownloadFailed: the hub cannot be reached, will not say, or says something else than the catalog.
-            WeightsNotFound: it has no such repository, revision or file.
-            Stopped: a person paused it meanwhile.
+            DownloadFailed: the hub cannot be reached, refuses, or contradicts the catalog.
+            ModelNotFound: it has no such repository, revision or file.
+            DownloadPaused: the user paused the download during a wait.
         """
         if self.offline:
             raise DownloadFailed(
-                f"HF_HUB_OFFLINE forbids to ask {urlsplit(self.endpoint).hostname} for {entry.name}. "
-                "Unset it to fetch models; those on this disk are listed by mistral-chat models list."
+                f"HF_HUB_OFFLINE is set, so {self.host} was not asked for {entry.name}. "
+                "Unset it to download models. Installed models: mistral-chat models list."
             )
         if not re.fullmatch(r"https?://[^/?#\s]+[^?#\s]*", self.endpoint):
-            raise DownloadFailed(
-                f"HF_ENDPOINT is {self.endpoint!r}, which is no address of a hub. Write it as https://HOST, or unset it."
-            )
-        asked = file or entry.file
+            raise DownloadFailed(f"HF_ENDPOINT is not a valid address: {self.endpoint!r}. Write https://HOST, or unset it.")
+        wanted = file or entry.file
         while True:
             try:
-                return self._checked(entry, asked, self._ask(entry, asked))
-            except RetryableError as again:
-                budget.failed(again)
+                return self._checked(entry, wanted, self._ask(entry, wanted))
+            except RetryableError as error:
+                budget.spend(error)
 
     def _ask(self, entry: CatalogEntry, file: str) -> RemoteFile:
         os.environ.update(_SILENT)
@@ -108,19 +111,19 @@ class Hub:
                 return self._metadata(entry, file, None)
             except errors.HfHubHTTPError as error:
                 token = self.token
-                if error.response.status_code not in _REFUSED or token is None:
+                if error.response.status_code not in _FORBIDDEN or token is None:
                     raise
                 return self._metadata(entry, file, token)
         except errors.HfHubHTTPError as error:
-            self._refused(error, entry, file, with_token=token is not None)
+            self._raise_refusal(error, entry, file, with_token=token is not None)
         except errors.HFValidationError as error:
-            raise ModelNotFound(f"{entry.repository!r} is no name of a repository on the hub.") from error
+            raise ModelNotFound(f"{entry.repository!r} is not a valid repository name. Write OWNER/NAME.") from error
         except (httpx2.ReadTimeout, httpx2.RemoteProtocolError) as error:
             raise RetryableError(describe(error, self.endpoint)) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, errors.OfflineModeIsEnabled, ImportError, ValueError) as error:
             raise DownloadFailed(
-                f"{describe(error, self.endpoint)} Check the network connection{self._settings_to_check()}. "
-                "Models that are on this disk work without it."
+                f"{describe(error, self.endpoint)}. Check the network connection{self._settings_to_check()}. "
+                "Installed models work without it."
             ) from error
 
     def _metadata(self, entry: CatalogEntry, file: str, token: str | None) -> RemoteFile:
@@ -130,8 +133,8 @@ class Hub:
         found = get_hf_file_metadata(url, token=token or False, timeout=self.policy.connect, endpoint=self.endpoint)
         if not found.etag or found.size is None:
             raise DownloadFailed(
-                f"{urlsplit(self.endpoint).hostname} does not answer as the hub does. "
-                f"If this network asks for a log-in, log in with a browser and try again{self._settings_to_check()}."
+                f"{self.host} did not answer like the hub. If this network has a login page, log in with a browser and try "
+                f"again; otherwise check the network connection{self._settings_to_check()}."
             )
         commit = found.commit_hash or entry.revision
         return RemoteFile(
@@ -146,64 +149,58 @@ class Hub:
         )
 
     def _checked(self, entry: CatalogEntry, file: str, remote: RemoteFile) -> RemoteFile:
-        """Hold what the hub says against what the catalog knows."""
+        """Compare the hub's answer with the catalog."""
         if file != entry.file:
             return remote
-        for known, said, what in ((entry.sha256, remote.sha256, "SHA-256"), (entry.bytes, remote.bytes, "size")):
-            if known is not None and said is not None and known != said:
+        for known, stated, what in ((entry.sha256, remote.sha256, "SHA-256"), (entry.bytes, remote.bytes, "size")):
+            if known is not None and stated is not None and known != stated:
                 raise DownloadFailed(
-                    f"{entry.repository} now holds another {file} than the catalog knows: its {what} is {said}, not {known}. "
-                    f"Nothing was fetched. Ask for hf:{entry.repository}/{file} if you want the new one."
+                    f"{file} in {entry.repository} is not the file in the catalog: its {what} is {stated}, not {known}. "
+                    f"Nothing was downloaded. To get the new file, ask for hf:{entry.repository}/{file}."
                 )
         if remote.bytes == 0:
             raise DownloadFailed(f"{file} in {entry.repository} is empty.")
-        stated = remote.sha256 or entry.sha256
-        return remote if stated == remote.sha256 else replace(remote, sha256=stated)
+        return remote if remote.sha256 else replace(remote, sha256=entry.sha256)
 
-    def _refused(self, error: Any, entry: CatalogEntry, file: str, *, with_token: bool) -> NoReturn:
-        """Say what an answer of the hub means and what to do.
+    def _raise_refusal(self, error: Any, entry: CatalogEntry, file: str, *, with_token: bool) -> NoReturn:
+        """Explain an error response of the hub.
 
         Raises:
-            Again: it may work in a while.
-            DownloadFailed: it will not.
-            WeightsNotFound: there is no such thing.
+            RetryableError: the hub is busy.
+            DownloadFailed: the user may not have the file, or not now.
+            ModelNotFound: there is no such repository, revision or file.
         """
         from huggingface_hub import errors
 
         page, status = f"{self.endpoint}/{entry.repository}", error.response.status_code
         if status in _BUSY:
-            host = urlsplit(self.endpoint).hostname
-            raise RetryableError(
-                f"{host} is busy (HTTP {status}).", retry_after(error.response.headers.get("retry-after", ""))
-            ) from error
+            wait = retry_after(error.response.headers.get("retry-after", ""))
+            raise RetryableError(f"{self.host} is busy (HTTP {status})", wait) from error
         if isinstance(error, errors.GatedRepoError):
             step = (
-                "The token that is set has no access yet."
+                "The token in HF_TOKEN has no access yet."
                 if with_token
-                else f"Then make a token at {self.endpoint}/settings/tokens."
+                else f"Then create a token at {self.endpoint}/settings/tokens and set it as HF_TOKEN."
             )
-            raise DownloadFailed(
-                f"{entry.repository} wants its conditions agreed to at {page}. {step} Set it as HF_TOKEN."
-            ) from error
+            raise DownloadFailed(f"{entry.repository} asks you to accept its terms at {page}. {step}") from error
         if isinstance(error, errors.RevisionNotFoundError):
             raise ModelNotFound(f"{entry.repository} has no revision {entry.revision}. See {page}.") from error
         if isinstance(error, errors.RemoteEntryNotFoundError):
             raise ModelNotFound(f"{entry.repository} has no file {file}. See {page}/tree/{entry.revision}.") from error
         if isinstance(error, errors.DisabledRepoError):
             raise DownloadFailed(f"The hub has disabled {entry.repository}. See {page}.") from error
-        if isinstance(error, errors.RepositoryNotFoundError) or status in _REFUSED:
-            key = (
-                "The token that is set does not open it"
+        if isinstance(error, errors.RepositoryNotFoundError) or status in _FORBIDDEN:
+            step = (
+                "The token in HF_TOKEN gives no access to it."
                 if with_token
-                else "If it is private, set HF_TOKEN to a token that may read it"
+                else "If it is private, set HF_TOKEN to a token that may read it."
             )
-            raise ModelNotFound(
-                f"There is no repository {entry.repository} on {self.endpoint}, or it is private. {key}."
-            ) from error
-        raise DownloadFailed(f"{urlsplit(self.endpoint).hostname} refuses {file} (HTTP {status}).") from error
+            raise ModelNotFound(f"{entry.repository} does not exist on {self.host}, or it is private. {step}") from error
+        raise DownloadFailed(f"{self.host} refused {file} (HTTP {status}).") from error
 
     def _settings_to_check(self) -> str:
+        """The variables that lead elsewhere than straight to the hub, as the end of a sentence that says to check something."""
         plain = ("HTTP_PROXY", "http_proxy") if self.endpoint.startswith("http:") else ()
         names = ("HF_ENDPOINT", "HTTPS_PROXY", "https_proxy", *plain, "ALL_PROXY", "all_proxy")
-        named = [name for name in names if self.environ.get(name)]
-        return f", and {', '.join(named)}" if named else ""
+        found = [name for name in names if self.environ.get(name)]
+        return f" and the value of {', '.join(found)}" if found else ""

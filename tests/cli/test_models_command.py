@@ -13,14 +13,15 @@ from support.hub_server import Fault, HubServer
 from support.small_gguf import STRING, small_model
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
-from mistral_chat.cli.download_progress import amounts, bar, follow
+from mistral_chat.cli.download_progress import bar, show_progress
 from mistral_chat.cli.machine import memory_of
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
 from mistral_chat.engine.hardware import Device, DeviceKind
 from mistral_chat.errors import DownloadFailed
+from mistral_chat.model_listing import DownloadProgress
+from mistral_chat.models.download import Speedometer
 from mistral_chat.models.memory_fit import AvailableMemory
-from mistral_chat.models.progress import Progress, Speedometer
 from mistral_chat.paths import Paths
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def test_removing_says_what_it_frees_and_leaves_what_is_not_ours(tiny: Path, dem
     assert not tiny.exists()
     result = models("rm", "demo")
     assert result.exit_code == 2
-    assert "not ours to remove" in result.stderr
+    assert "is not removed" in result.stderr
     assert demo_weights.exists()
 
 
@@ -219,17 +220,18 @@ def test_showing_a_catalog_model_says_where_it_comes_from() -> None:
 
 
 def test_a_bar_tells_bytes_speed_and_time() -> None:
-    value = Progress(stage="downloading", bytes=2_000_000_000, total=4_000_000_000, speed=2e7, seconds_left=4000.0)
-    assert bar(value) == "[############............] 50% 2,000.0 of 4,000.0 MB, 20.0 MB/s, 1 h 06 min left"
-    assert amounts(Progress(stage="asking", bytes=0, total=None)) == ""
-    assert "2 min 05 s left" in amounts(Progress(stage="downloading", bytes=1, total=2, speed=1.0, seconds_left=125.0))
+    value = DownloadProgress(stage="downloading", bytes=2_000_000_000, total=4_000_000_000, speed=2e7, seconds_left=4000.0)
+    assert bar(value) == "[############............] 50% 2.00 of 4.00 GB, 20.0 MB/s, 1 h 06 min left"
+    assert DownloadProgress(stage="asking").amounts == ""
+    value = DownloadProgress(stage="downloading", bytes=1, total=2, speed=1.0, seconds_left=125.0)
+    assert "2 min 05 s left" in value.amounts
 
 
 def test_a_terminal_gets_a_bar_that_is_erased(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     import sys
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    follow(iter([Progress(stage="downloading", bytes=1, total=2, note="odd \x1b[2J")]), "x")
+    show_progress(iter([DownloadProgress(stage="downloading", bytes=1, total=2, note="odd \x1b[2J")]), "x")
     told = capsys.readouterr().err
     assert told.startswith("\r\x1b[K[############............] 50%")
     assert told.endswith("\r\x1b[K")
@@ -237,20 +239,20 @@ def test_a_terminal_gets_a_bar_that_is_erased(monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_an_interrupted_fetch_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    def values() -> Iterator[Progress]:
-        yield Progress(stage="downloading", bytes=3_000_000, total=9_000_000)
+    def values() -> Iterator[DownloadProgress]:
+        yield DownloadProgress(stage="downloading", bytes=3_000_000, total=9_000_000)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        follow(values(), "a-model")
-    assert "Paused; 3.0 MB are kept. Go on with: mistral-chat models pull a-model" in capsys.readouterr().err
+        show_progress(values(), "a-model")
+    assert "Paused; 3.0 MB downloaded. Resume with: mistral-chat models pull a-model" in capsys.readouterr().err
 
-    def failing() -> Iterator[Progress]:
-        yield Progress(stage="asking", bytes=0, total=None)
+    def failing() -> Iterator[DownloadProgress]:
+        yield DownloadProgress(stage="asking", bytes=0, total=None)
         raise DownloadFailed("no")
 
     with pytest.raises(DownloadFailed):
-        follow(failing(), "a-model")
+        show_progress(failing(), "a-model")
 
 
 def test_the_speed_is_that_of_the_last_seconds() -> None:

@@ -19,15 +19,15 @@ from mistral_chat.models.catalog import Catalog
 from mistral_chat.models.download import Download
 from mistral_chat.models.hub import Hub
 from mistral_chat.models.library import Library
-from mistral_chat.models.operations import find_entry, pull
+from mistral_chat.models.operations import download, find_entry
 from mistral_chat.models.partial import PartialFile
 from mistral_chat.models.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mistral_chat.model_listing import DownloadProgress
     from mistral_chat.models.partial import RemoteFile
-    from mistral_chat.models.progress import Progress
 
 
 def test_a_file_arrives_whole_verified_and_read_only(library: Library, hub: HubServer, content: bytes) -> None:
@@ -50,11 +50,10 @@ def test_what_nobody_foresaw_is_raised_and_never_taken_for_an_end(library: Libra
         raise ZeroDivisionError
 
     places = Hub(environ=library.environ, home=library.home, policy=QUICK)
-    download = Download(
-        entry, [library.target(entry)], folder=library.models_dir, hub=places, stop=threading.Event(), finished=finished
-    )
+    task = Download(entry, [library.target(entry)], folder=library.models_dir, hub=places, finished=finished)
     with pytest.raises(ZeroDivisionError):
-        list(download.progress())
+        list(task.follow())
+    assert task.state == "failed"
     assert target(library).read_bytes() == content
 
 
@@ -102,14 +101,14 @@ def test_a_full_disk_is_told_before_the_first_byte(
 
 def test_progress_comes_often_and_a_pause_is_quick(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(rate=1_500_000, times=1))
-    stop, moments = threading.Event(), []
-    last: Progress | None = None
-    for last in pull(library, SPEC, stop=stop, policy=QUICK):
+    task, moments = download(library, SPEC, policy=QUICK), []
+    last: DownloadProgress | None = None
+    for last in task.follow():
         moments.append(time.monotonic())
-        if last.bytes > 1_000_000 and not stop.is_set():
+        if last.bytes > 1_000_000 and task.state == "running":
             assert last.speed > 0
             assert last.seconds_left is not None
-            stop.set()
+            task.cancel()
     assert last is not None
     assert last.stage == "paused"
     assert max(after - before for before, after in itertools.pairwise(moments)) < 0.5
@@ -124,10 +123,10 @@ def test_progress_comes_often_and_a_pause_is_quick(library: Library, hub: HubSer
 
 def test_a_pause_wakes_a_stalled_connection(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(stall_after=1_000_000))
-    stop = threading.Event()
-    for progress in pull(library, SPEC, stop=stop, policy=RetryPolicy(stall=30)):
-        if progress.bytes >= 1_000_000 and not stop.is_set():
-            stop.set()
+    task = download(library, SPEC, policy=RetryPolicy(stall=30))
+    for progress in task.follow():
+        if progress.bytes >= 1_000_000 and task.state == "running":
+            task.cancel()
             asked = time.monotonic()
     assert time.monotonic() - asked < 15, "the pause waited until the stall was noticed"
     assert progress.stage == "paused"
@@ -135,7 +134,7 @@ def test_a_pause_wakes_a_stalled_connection(library: Library, hub: HubServer, co
 
 def test_leaving_the_progress_pauses_the_download(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(rate=1_000_000))
-    values = pull(library, SPEC, policy=QUICK)
+    values = download(library, SPEC, policy=QUICK).follow()
     next(values)
     values.close()  # type: ignore[attr-defined]  # what is annotated as an iterator is a generator
     hub.behave()
@@ -145,7 +144,7 @@ def test_leaving_the_progress_pauses_the_download(library: Library, hub: HubServ
 
 def test_two_downloads_at_once_fetch_the_file_once(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(rate=2_000_000))
-    seen: list[list[Progress]] = [[], []]
+    seen: list[list[DownloadProgress]] = [[], []]
     threads = [threading.Thread(target=lambda place=place: seen[place].extend(fetch(library))) for place in (0, 1)]
     for thread in threads:
         thread.start()

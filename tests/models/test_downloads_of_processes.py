@@ -112,7 +112,7 @@ def test_a_file_that_may_not_grow_ends_in_a_sentence_and_goes_on_later(hub: HubS
     code, end = run(hub, models_dir, MISTRAL_CHAT_TEST_LARGEST_FILE="5000000")
     assert code == 1
     assert end.startswith("error DownloadFailed")
-    assert "cannot hold a file" in end
+    assert "cannot store a file" in end
     assert run(hub, models_dir) == (0, f"done {SIZE}")
     assert ranges(hub)[1] == 5_000_000
 

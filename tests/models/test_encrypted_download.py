@@ -12,7 +12,7 @@ import pytest
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 from mistral_chat.models.http_transfer import HTTPTransfer
-from mistral_chat.models.operations import pull
+from mistral_chat.models.operations import download
 from mistral_chat.models.partial import PartialFile, RemoteFile
 from mistral_chat.models.retry import DownloadPaused, RetryPolicy
 
@@ -82,10 +82,10 @@ def test_pauses_of_an_encrypted_download_leave_only_what_belongs_to_the_file(
     part = PartialFile(library.models_dir / REPOSITORY / FILE)
     pauses = 0
     while True:
-        stop = threading.Event()
-        for progress in pull(library, SPEC, stop=stop):
+        task = download(library, SPEC)
+        for progress in task.follow():
             if progress.stage == "downloading" and progress.bytes:
-                stop.set()
+                task.cancel()
         if progress.stage == "done":
             break
         pauses += 1
@@ -101,7 +101,7 @@ class LateStop(threading.Event):
 
     def is_set(self) -> bool:
         before = super().is_set()
-        if not before and self.transfer.here > SIZE // 2:
+        if not before and self.transfer.bytes > SIZE // 2:
             self.set()
             self.transfer.interrupt()
         return before
@@ -111,7 +111,7 @@ def test_a_pause_between_two_looks_does_not_take_the_encryption_off(tmp_path: Pa
     address, content = encrypted_store
     remote = RemoteFile(repository=REPOSITORY, file=FILE, commit="0", url=f"{address}/{FILE}", bytes=SIZE, etag="1", sha256=None)
     part, stop = PartialFile(tmp_path / FILE), LateStop()
-    stop.transfer = HTTPTransfer(remote, part, stop=stop, policy=RetryPolicy(), tell=lambda *_: None)
+    stop.transfer = HTTPTransfer(remote, part, stop=stop, policy=RetryPolicy(), notify=lambda *_: None)
     with pytest.raises(DownloadPaused):
         stop.transfer.run()
     assert content.startswith(part.path.read_bytes()), "bytes stand in the part that are not the file's"

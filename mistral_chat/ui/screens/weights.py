@@ -8,8 +8,8 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widgets import Button
 
+from mistral_chat.formatting import format_size
 from mistral_chat.ui.errands import Check
-from mistral_chat.ui.formatting import size
 from mistral_chat.ui.screens.weights_tools import WeightsTools
 from mistral_chat.ui.screens.weights_words import Step
 from mistral_chat.ui.widgets.weights_list import WeightsList
@@ -146,7 +146,7 @@ class WeightsScreen(WeightsTools):
     def _back_to_list(self, told: str = "") -> None:
         arrival = self.fetching.arrival
         if not told and arrival is not None and arrival.here:
-            told = f"{size(arrival.here)} of it are kept. Take it again to go on from there."
+            told = f"{format_size(arrival.here)} of it are kept. Take it again to go on from there."
         if told:
             self.notice.tell(told)
         self._download = None

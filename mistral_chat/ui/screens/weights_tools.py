@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from mistral_chat.errors import MistralChatError
+from mistral_chat.formatting import format_size
 from mistral_chat.text import one_line
-from mistral_chat.ui.formatting import size
 from mistral_chat.ui.screens.weights_choice import WeightsChoice
 from mistral_chat.ui.screens.weights_words import FORMATS, Step, checked, doomed, not_ours
 
@@ -37,7 +37,9 @@ class WeightsTools(WeightsChoice):
             answers.append(Choice("check", "Verify the file", "Verify the SHA-256 checksum"))
             answers.append(Choice("format", "Prompt format", weights.prompt_format or "auto-detected"))
         if weights.frees is not None:
-            answers.append(Choice("remove", "Remove", f"Frees {size(weights.frees)}" if weights.frees else "Frees no room"))
+            answers.append(
+                Choice("remove", "Remove", f"Frees {format_size(weights.frees)}" if weights.frees else "Frees no room")
+            )
         chosen = await self.app.push_screen_wait(ChoiceDialog(_name(weights), answers))
         if chosen == "check":
             self._check(weights)
@@ -138,7 +140,7 @@ class WeightsTools(WeightsChoice):
             why = error.strerror if isinstance(error, OSError) else str(error)
             self.notice.tell(f"{_name(weights)} could not be removed: {why}", trouble=True)
             return
-        self.notice.tell(f"Removed {_name(weights)}: {size(freed)} are free again.")
+        self.notice.tell(f"Removed {_name(weights)}: {format_size(freed)} are free again.")
         self.look()
 
 

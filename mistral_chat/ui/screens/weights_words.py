@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from mistral_chat.formatting import format_size
 from mistral_chat.text import one_line
-from mistral_chat.ui.formatting import size
 from mistral_chat.ui.widgets.weights_facts import missing_room
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def label(weights: ShownWeights | None, stock: Stock) -> str:
     if weights.arrived:
         return f"Go on fetching{anyway}"
     about = "" if weights.exact else "about "
-    return f"Fetch{anyway}" if weights.size is None else f"Fetch {about}{size(weights.size)}{anyway}"
+    return f"Fetch{anyway}" if weights.size is None else f"Fetch {about}{format_size(weights.size)}{anyway}"
 
 
 def free(stock: Stock) -> str:
@@ -118,10 +118,10 @@ def checked(check: Check) -> tuple[str, bool]:
 def doomed(weights: ShownWeights) -> str:
     """What removing `weights` means."""
     if not weights.place:
-        return f"What has arrived of it is deleted. {size(weights.frees or 0)} of the disk are free then."
+        return f"What has arrived of it is deleted. {format_size(weights.frees or 0)} of the disk are free then."
     if not weights.frees:
         return f"{one_line(weights.source)} is deleted. It is a second name of a file that stays, so this frees no room."
-    return f"{one_line(weights.source)} is deleted. {size(weights.frees)} of the disk are free then."
+    return f"{one_line(weights.source)} is deleted. {format_size(weights.frees)} of the disk are free then."
 
 
 def not_ours(weights: ShownWeights) -> str:

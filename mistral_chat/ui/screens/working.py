@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual import getters, message
 from textual.screen import Screen
 
+from mistral_chat.formatting import format_progress
 from mistral_chat.ui.background import Background, stopped
-from mistral_chat.ui.formatting import part_of
 from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notice_bar import NoticeBar
@@ -105,7 +105,7 @@ class WorkingScreen(Screen[None]):
             if not shown:
                 name, about, kept = _UPKEEP[upkeep.what]
                 shown.append(self.background.begin(name, about, cancel=snapshots.stop, kept=kept))
-            shown[0].tell(upkeep.done / max(1, upkeep.total), part_of(upkeep.done, upkeep.total))
+            shown[0].tell(upkeep.done / max(1, upkeep.total), format_progress(upkeep.done, upkeep.total))
 
         def hear(upkeep: Upkeep | None) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody looks any more

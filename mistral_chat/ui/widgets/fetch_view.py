@@ -9,8 +9,8 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from mistral_chat.formatting import format_duration, format_progress, format_size
 from mistral_chat.text import clean, one_line
-from mistral_chat.ui.formatting import duration, part_of, size
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult, RenderResult
@@ -102,9 +102,9 @@ class FetchView(VerticalScroll):
         self.query_one(FetchBar).show(min(1.0, arrival.here / arrival.total) if arrival.total else None)
         parts = [_here(arrival)]
         if arrival.stage == "downloading" and arrival.speed > 0:
-            parts.append(f"{size(arrival.speed)}/s")
+            parts.append(f"{format_size(arrival.speed)}/s")
         if arrival.stage == "downloading" and arrival.seconds_left is not None:
-            parts.append(f"{duration(arrival.seconds_left)} left")
+            parts.append(f"{format_duration(arrival.seconds_left)} left")
         self._tell("amounts", Content("   ".join(parts)))
 
     def _tell(self, part: str, text: Content) -> None:
@@ -114,4 +114,10 @@ class FetchView(VerticalScroll):
 
 
 def _here(arrival: Arrival) -> str:
-    return part_of(arrival.here, arrival.total) if arrival.total else f"{size(arrival.here)} are here" if arrival.here else ""
+    return (
+        format_progress(arrival.here, arrival.total)
+        if arrival.total
+        else f"{format_size(arrival.here)} are here"
+        if arrival.here
+        else ""
+    )

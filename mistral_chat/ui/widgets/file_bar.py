@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from mistral_chat.formatting import format_size
 from mistral_chat.text import one_line
-from mistral_chat.ui.formatting import size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +87,6 @@ class FileBar(OptionList):
 def _line(file: ShownFile, room: int) -> Content:
     tokens = "… tokens" if file.tokens is None else f"{file.tokens:,} tokens"
     small = f"{file.bytes / 1000:.1f} kB" if file.bytes >= 1000 else f"{file.bytes} bytes"  # noqa: PLR2004 (bytes of a kB)
-    large = size(file.bytes) if file.bytes >= _MEGA else small
+    large = format_size(file.bytes) if file.bytes >= _MEGA else small
     facts = (f"  {large}  {tokens}  ", "$foreground 65%")
     return Content.assemble(("▪ ", "$text-accent"), one_line(file.name, min(room, 60)), facts, ("✕", "$text-accent"))

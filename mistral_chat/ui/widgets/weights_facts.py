@@ -8,8 +8,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from mistral_chat.formatting import format_progress, format_size
 from mistral_chat.text import one_line
-from mistral_chat.ui.formatting import part_of, size
 from mistral_chat.ui.widgets.weights_list import FITS
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def _cautions(weights: ShownWeights, stock: Stock) -> list[Content]:
     if weights.obstacle:
         found.append(Content.styled(one_line(weights.obstacle, _LONGEST), "$text-warning"))
     if lacking := missing_room(weights, stock):
-        found.append(Content.styled(f"The disk lacks {size(lacking)} for it.", "$text-error"))
+        found.append(Content.styled(f"The disk lacks {format_size(lacking)} for it.", "$text-error"))
     if weights.under_way:
         found.append(Content.styled(f"Now: {one_line(weights.under_way)}", "$text-accent"))
     elif weights.arrived:
-        here = part_of(weights.arrived, weights.size) if weights.size and weights.exact else size(weights.arrived)
+        here = format_progress(weights.arrived, weights.size) if weights.size and weights.exact else format_size(weights.arrived)
         found.append(Content.styled(f"A download was begun: {here} are here, and it goes on from there.", "$text-accent"))
     if weights.verified is False:
         found.append(Content.styled("Its SHA-256 is not what it should be. Fetch it again.", "$text-error"))
@@ -75,7 +75,7 @@ def _cautions(weights: ShownWeights, stock: Stock) -> list[Content]:
 def _facts(weights: ShownWeights, stock: Stock) -> list[tuple[str, str]]:
     amount = "not known until the hub is asked" if weights.size is None else f"{weights.size:,} bytes"
     if weights.size is not None and not weights.exact:
-        amount = f"about {size(weights.size)}, the hub says how much exactly"
+        amount = f"about {format_size(weights.size)}, the hub says how much exactly"
     needs = ""
     if weights.needs:
         model, cache, compute = (f"{amount / 1e9:.1f}" for amount in weights.needs)

@@ -9,8 +9,8 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from mistral_chat.formatting import format_size
 from mistral_chat.text import one_line
-from mistral_chat.ui.formatting import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -223,7 +223,7 @@ def _unusable(name: str, reason: str) -> Option:
 def _size(weights: ShownWeights) -> str:
     if weights.size is None:
         return "size ?"
-    return f"{'' if weights.exact else '≈ '}{size(weights.size)}"
+    return f"{'' if weights.exact else '≈ '}{format_size(weights.size)}"
 
 
 def _needs(weights: ShownWeights) -> str:
@@ -231,4 +231,4 @@ def _needs(weights: ShownWeights) -> str:
 
 
 def _begun(weights: ShownWeights) -> str:
-    return one_line(weights.under_way, 40) or (f"{size(weights.arrived)} here" if weights.arrived else "")
+    return one_line(weights.under_way, 40) or (f"{format_size(weights.arrived)} here" if weights.arrived else "")

@@ -1,9 +1,8 @@
-"""Weights of ours: checked against their hash, removed with what they left, and taken in from elsewhere."""
+"""Operations on models: verified against their checksum, removed without leftovers, imported from elsewhere."""
 
 from __future__ import annotations
 
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,29 +13,32 @@ from support.weights_on_disk import CONTENT, DIGEST, library_of, put
 from mistral_chat.config import CatalogSource
 from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable
 from mistral_chat.models.library import Library
-from mistral_chat.models.operations import import_file, pull, remove, verify
+from mistral_chat.models.operations import Verification, download, import_file, remove
 
 
 def test_verifying_remembers_and_notices_rot(library: Library, hub: HubServer) -> None:
     hub.add(REPOSITORY, FILE, gguf_bytes(500_000))
-    list(pull(library, SPEC))
+    list(download(library, SPEC).follow())
     weights = library.find(SPEC)
-    heard: list[int] = []
-    assert [verdict.right for verdict in verify(library, weights, tell=heard.append)] == [True]
-    assert heard[-1] == 500_000
+    task = Verification(library, weights)
+    assert list(task.follow())[-1].bytes == 500_000
+    assert ([result.right for result in task.results], task.right, task.state) == ([True], True, "done")
     weights.path.chmod(0o600)
     with weights.path.open("r+b") as file:
         file.seek(400_000)
         file.write(b"rot")
     assert library.find(SPEC).verified is None, "a changed file must not keep its old mark"
     hub.behave()
-    assert [verdict.right for verdict in verify(library, library.find(SPEC))] == [None]
+    task = Verification(library, library.find(SPEC))
+    list(task.follow())
+    assert [result.right for result in task.results] == [None]
 
 
-def test_a_hash_can_be_left_in_the_middle(library: Library, tmp_path: Path) -> None:
-    stop = threading.Event()
-    stop.set()
-    assert verify(library, library.find(str(put(tmp_path / "x.gguf"))), stop=stop) == []
+def test_a_verification_can_be_cancelled_and_says_nothing_then(library: Library, tmp_path: Path) -> None:
+    task = Verification(library, library.find(str(put(tmp_path / "x.gguf"))))
+    task.cancel()
+    list(task.follow())
+    assert (task.results, task.right, task.state) == ([], None, "paused")
 
 
 def test_removing_says_what_it_frees_and_leaves_nothing(library: Library, hub: HubServer) -> None:
@@ -44,14 +46,14 @@ def test_removing_says_what_it_frees_and_leaves_nothing(library: Library, hub: H
     hub.misbehave(Fault(cut_after=200_000, times=1))
     hub.misbehave(Fault(status=404))
     with pytest.raises(DownloadFailed):
-        list(pull(library, SPEC))
+        list(download(library, SPEC).follow())
     partial = library.partials()[0]
     assert (partial.name, partial.bytes, partial.total) == (SPEC, 200_000, 500_000)
-    with pytest.raises(ModelNotFound, match=r"0\.2 of 0\.5 MB are here already"):
+    with pytest.raises(ModelNotFound, match=r"0\.2 of 0\.5 MB downloaded so far"):
         library.find(SPEC)
     assert remove(library, SPEC) == 200_000
     hub.behave()
-    list(pull(library, SPEC))
+    list(download(library, SPEC).follow())
     assert remove(library, SPEC) == 500_000
     assert [path.name for path in library.models_dir.iterdir()] == ["checked.json"]
     with pytest.raises(ModelNotFound):
@@ -73,7 +75,7 @@ def test_importing_brings_a_file_into_our_folder(tmp_path: Path, own_folders: Pa
     assert (weights.source, weights.path) == ("ours", models_dir / "mine-Q4_0.gguf")
     assert path.exists() == (way != "move")
     assert weights.path.read_bytes() == CONTENT
-    with pytest.raises(ModelError, match="is there already"):
+    with pytest.raises(ModelError, match="exists already"):
         import_file(library, put(tmp_path / "again" / "mine-Q4_0.gguf"), "copy")
     assert remove(library, "mine-Q4_0") == (0 if way == "link" else len(CONTENT))
 

@@ -14,7 +14,8 @@ from support.weights_on_disk import COMMIT, CONTENT, DIGEST, hub_cache, library_
 
 from mistral_chat.config import CatalogSource
 from mistral_chat.errors import ModelNotFound, ModelUnusable, UsageError
-from mistral_chat.models.operations import remove, verify
+from mistral_chat.models.library import Library
+from mistral_chat.models.operations import Verification, remove
 
 LOADER = Path(__file__).parents[1] / "support" / "load_in_child.py"
 
@@ -45,7 +46,7 @@ def test_a_store_is_found_used_in_place_and_left_as_it_is(
     assert library.find(found.name).path == found.path
     loaded = subprocess.run([sys.executable, str(LOADER)], input=f"{found.path}\n", capture_output=True, text=True, check=True)
     assert loaded.stdout.endswith("\tloaded\n")
-    with pytest.raises(UsageError, match="not ours to remove"):
+    with pytest.raises(UsageError, match="is not removed"):
         remove(library, names[store])
     assert traces(own_folders) | traces(tmp_path / "shelf") == before
     assert not models_dir.exists()
@@ -108,15 +109,21 @@ def test_a_catalog_model_is_found_in_any_store(own_folders: Path, models_dir: Pa
     assert {"by-hash", "by-place", "by-name-and-size", "pub/repo/wrong.gguf"} <= {weights.name for weights in library.list()}
 
 
+def verified(library: Library) -> bool | None:
+    task = Verification(library, library.find("mistral:7b", even_damaged=True))
+    list(task.follow())
+    return task.right
+
+
 def test_verifying_a_blob_holds_it_against_its_own_name(own_folders: Path, models_dir: Path) -> None:
     blob = ollama_store(own_folders / ".ollama" / "models")
     library = library_of(own_folders, models_dir)
-    assert verify(library, library.find("mistral:7b"))[0].right is True
+    assert verified(library) is True
     assert library.find("mistral:7b").verified is True
     with blob.open("r+b") as file:
         file.seek(-5, os.SEEK_END)
         file.write(b"rot")
-    assert verify(library, library.find("mistral:7b"))[0].right is False
+    assert verified(library) is False
     assert [weights.verified for weights in library.list() if weights.source == "ollama"] == [False]
     with pytest.raises(ModelUnusable, match="damaged"):
         library.find("mistral:7b")

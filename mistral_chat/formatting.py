@@ -1,4 +1,4 @@
-"""Sizes and times in a person's words."""
+"""Sizes, progress and durations for people."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ _GIGA: Final = 1e9
 _MEGA: Final = 1e6
 
 
-def size(amount: float) -> str:
-    """Bytes as the disk's maker counts them: ``4.37 GB``, ``98.4 MB``."""
+def format_size(amount: float) -> str:
+    """Bytes in decimal units: ``4.4 GB``, ``98.4 MB``."""
     if amount >= _GIGA * 100:
         return f"{amount / _GIGA:,.0f} GB"
-    return f"{amount / _GIGA:.2f} GB" if amount >= _GIGA else f"{amount / _MEGA:.1f} MB"
+    return f"{amount / _GIGA:.1f} GB" if amount >= _GIGA else f"{amount / _MEGA:.1f} MB"
 
 
-def part_of(here: int, total: int) -> str:
-    """How much of a whole is here, in the whole's unit: ``1.75 of 4.37 GB``."""
+def format_progress(done: int, total: int) -> str:
+    """A part of a whole, in the unit of the whole: ``1.75 of 4.37 GB``."""
     unit, divisor, digits = ("GB", _GIGA, 2) if total >= _GIGA else ("MB", _MEGA, 1)
-    return f"{here / divisor:.{digits}f} of {total / divisor:.{digits}f} {unit}"
+    return f"{done / divisor:.{digits}f} of {total / divisor:.{digits}f} {unit}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds in the two largest units: ``2 h 05 min``, ``3 min 20 s``, ``4 s``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
