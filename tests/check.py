@@ -1,8 +1,8 @@
-"""Runs every check of the project, in the order in which they are quick, and stops at the first that fails.
+"""Run every check of the project, the quick ones first, and stop at the first failure.
 
     python tests/check.py [arguments for pytest]
 
-The rooms that know no Textual are held to a higher coverage than the whole.
+Packages that do not import Textual must have a higher coverage than the whole.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ CHECKS = (
     ("lint-imports",),
 )
 
-TESTS = ("pytest", "--reruns=2", "-raR")
-"""A test that fails is tried again, and told: on a machine that others keep busy, a screen or a socket may be seconds late."""
+TESTS = ("pytest", "--numprocesses=2", "--dist=worksteal")
 
 COVERED = ("--cov", "--cov-report=term")
-"""Only a run of all tests is measured."""
+"""Coverage is only measured in a run of all tests."""
 
 PLAIN_ROOMS = ("coverage", "report", "--omit=*/mistral_chat/ui/*", "--fail-under=95")
 

@@ -72,13 +72,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show why a test had to be tried again; nobody would see it otherwise."""
-    for report in terminalreporter.getreports("rerun"):
-        terminalreporter.section(f"tried again: {report.nodeid}")
-        terminalreporter.line(report.longreprtext)
-
-
 def _is_local(host: str | bytes) -> bool:
     name = host.decode() if isinstance(host, bytes) else host
     return name in {"localhost", "::1", ""} or name.startswith("127.")
