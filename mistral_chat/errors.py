@@ -19,7 +19,10 @@
   + StoreError
     - StoreTooNew              the database was written by a newer version
     - StoreDamaged             the database cannot be read
-    - StoreBusy                another window holds the database
+    - StoreBusy                another program is writing to the database
+    - StoreFull                the disk is full
+    - StoreReadOnly            the file, the folder or the file system may not be written
+    - StoreMissing             the file or its folder was deleted or moved
     - ConversationNotFound     no such conversation or turn, or the short id fits several
     - ImportFailed             the file to import cannot be used; nothing was changed
 
@@ -196,32 +199,57 @@ class StoreError(MistralChatError):
 
     title = "The conversations cannot be reached"
 
+    retry: ClassVar[bool] = True
+    """Whether the same call may succeed later: by itself, or once the user has removed the cause."""
+
 
 class StoreTooNew(StoreError):
     """The database was written by a newer version. It was left as it is."""
 
     title = "The conversations belong to a newer version"
+    retry = False
 
 
 class StoreDamaged(StoreError):
     """The database cannot be read as it stands."""
 
     title = "The conversations' file is damaged"
+    retry = False
 
 
 class StoreBusy(StoreError):
-    """Another window holds the database."""
+    """Another program is writing to the database."""
 
-    title = "Another window is busy with the conversations"
+    title = "Another program is writing to the conversations"
+
+
+class StoreFull(StoreError):
+    """The disk is full. What was saved before is safe."""
+
+    title = "The disk is full"
+
+
+class StoreReadOnly(StoreError):
+    """The file, its folder or its file system may not be written, or not even read."""
+
+    title = "The conversations cannot be saved"
+
+
+class StoreMissing(StoreError):
+    """The file or its folder was deleted or moved while it was in use."""
+
+    title = "The conversations' file is gone"
 
 
 class ConversationNotFound(StoreError):
     """No such conversation or turn, or a shortened id that fits several."""
 
     title = "No such conversation"
+    retry = False
 
 
 class ImportFailed(StoreError):
     """The file to import cannot be used. Nothing was changed."""
 
     title = "The import did not happen"
+    retry = False

@@ -84,7 +84,7 @@ def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
         sys.stdout.flush()
         return
     if output.exists() and not force:
-        raise UsageError(f"{output} exists already. Choose another name, or give --force.")
+        raise UsageError(f"{output} already exists. Choose another name, or give --force.")
     part = output.with_name(f"{output.name}.part")
     try:
         with open(part, "w", encoding="utf-8", newline="", opener=private_opener) as file:

@@ -1,11 +1,13 @@
-"""The one SQLite file: opened, checked, brought up to date, and read and written under one roof.
+"""The SQLite file: opening, checking, migrating, and transactions.
 
 * WAL, so that readers never wait for a writer; `synchronous=NORMAL`: a killed program loses nothing that was committed, a
   power cut may lose the last moments but not the file.
 * Every write is `BEGIN IMMEDIATE`. A transaction that reads first and asks for the lock later fails at once when a second
   instance wrote in between, and no timeout helps.
-* `secure_delete`, and temporary tables in memory: nothing that was said lies in freed pages or in stray files.
-* A new file appears under its name only when it is whole, so an empty file under that name is always damage.
+* `secure_delete`, and temporary tables in memory: no deleted text stays in freed pages or temporary files.
+* A new file appears under its name only when it is complete, so an empty file under that name is always damage.
+* A file that cannot be written, on a full disk or a read-only file system, is opened for reading; every write then tries
+  to open it for writing first.
 """
 
 from __future__ import annotations
@@ -18,9 +20,15 @@ import threading
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from mistral_chat.errors import StoreDamaged, StoreTooNew
+from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreReadOnly, StoreTooNew
 from mistral_chat.store.migrations import STEPS, applied, migrate
-from mistral_chat.store.sqlite_errors import corruption_error, map_sqlite_errors
+from mistral_chat.store.sqlite_errors import (
+    corruption_error,
+    empty_file_error,
+    map_sqlite_errors,
+    missing_error,
+    write_obstacle,
+)
 from mistral_chat.store.text import decode_lossy
 from mistral_chat.store.writer_lock import WriterLock
 
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_SECONDS: Final = 5.0
-"""How long a call waits for another instance's write before it raises `StoreBusy`."""
+"""How long a call waits for another writer before it raises `StoreBusy`."""
 
 CHECKED_BYTES: Final = 32 * 1024**2
 """Files up to this size are checked when they are opened (about 30 ms); for larger ones, call `integrity_check`."""
@@ -45,63 +53,84 @@ _PRAGMAS: Final = (
 
 
 class Database:
-    """One connection. Calls from several threads take turns; a thread that works long gets `new_connection` of its own."""
+    """One connection. Calls from several threads take turns; a thread that works long gets a `new_connection`."""
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path | None, now: Callable[[], datetime], busy_seconds: float
+        self,
+        connection: sqlite3.Connection,
+        path: Path | None,
+        now: Callable[[], datetime],
+        busy_seconds: float,
+        *,
+        obstacle: StoreError | None = None,
     ) -> None:
-        """Take over an open `connection` to the file at `path`, or to memory when that is None."""
-        connection.row_factory = sqlite3.Row
-        connection.text_factory = decode_lossy
+        """Take over an open `connection` to the file at `path`, or to memory when that is None.
+
+        `obstacle` says why the file could be opened only for reading.
+        """
         self._connection = connection
         self._lock = threading.RLock()
         self._busy_seconds = busy_seconds
+        self._identity = None if path is None else _identity(path)
+        self.obstacle = obstacle
         self.path = path
         self.now = now
         self.writer = WriterLock(path)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that writes: all of it is kept, or none. Inside another one it is part of that.
+        """A transaction that writes: all of it is committed, or nothing. Inside another transaction it is part of that.
 
         Raises:
-            StoreBusy: another instance wrote for longer than the busy timeout.
-            StoreDamaged: the file is damaged.
-            StoreError: the disk is full or may not be written.
+            StoreError: what `map_sqlite_errors` raises; `StoreMissing` also when the file is not the one that was opened.
         """
-        with self._transaction("BEGIN IMMEDIATE") as connection:
-            yield connection
+        with self._lock, map_sqlite_errors(self.path):
+            self._require_writable()
+            with self._transaction("BEGIN IMMEDIATE") as connection:
+                yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that reads: every query in it sees the same state.
-
-        Raises:
-            StoreDamaged: the file is damaged.
-        """
-        with self._transaction("BEGIN") as connection:
+        """A transaction that reads: every query in it sees the same state. Raises what `map_sqlite_errors` raises."""
+        with self._lock, map_sqlite_errors(self.path), self._transaction("BEGIN") as connection:
             yield connection
+
+    def _require_writable(self) -> None:
+        """Open the file for writing if it is open only for reading, and make sure that it is still where it was.
+
+        A file that was deleted can still be written by whoever has it open, and what is written is lost.
+        """
+        if self.path is None:
+            return
+        if _identity(self.path) != self._identity:
+            raise missing_error(self.path)
+        if self.obstacle is not None:
+            writable = open_database(self.path, now=self.now, busy_seconds=self._busy_seconds)
+            if writable.obstacle is not None:
+                writable.close()
+                raise writable.obstacle
+            self._connection.close()
+            self._connection, self.obstacle = writable._connection, None  # noqa: SLF001 - another object of this class
 
     @contextlib.contextmanager
     def autocommit(self) -> Iterator[sqlite3.Connection]:
-        """The connection for what SQLite does only outside a transaction: pragmas, checkpoints, VACUUM."""
+        """The connection outside a transaction, for pragmas, checkpoints and VACUUM."""
         with self._lock, map_sqlite_errors(self.path):
             yield self._connection
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, map_sqlite_errors(self.path):
-            if self._connection.in_transaction:
-                yield self._connection
-                return
-            self._connection.execute(begin)
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._connection.rollback()
-                raise
+        if self._connection.in_transaction:
+            yield self._connection
+            return
+        self._connection.execute(begin)
+        try:
+            yield self._connection
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.rollback()
+            raise
 
     def data_version(self) -> int:
         """A number that changes when another connection, in this program or another, has written."""
@@ -109,9 +138,9 @@ class Database:
             return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
     def integrity_check(self) -> None:
-        """Look through the whole file for broken structure. Takes about a second a gigabyte; call it beside the work.
+        """Check the structure of the whole file. Takes about a second per gigabyte: call it from a thread.
 
-        SQLite keeps no checksums, so a changed letter inside a text goes unseen.
+        SQLite keeps no checksums, so a changed letter inside a text goes unnoticed.
 
         Raises:
             StoreDamaged: something is broken; the message says what to do.
@@ -122,7 +151,7 @@ class Database:
             raise corruption_error(self.path, str(verdict))
 
     def truncate_wal(self) -> bool:
-        """Move the write-ahead log into the file and cut it to nothing; False at once when another connection needs it."""
+        """Move the write-ahead log into the file and truncate it; False at once when another connection needs it."""
         with self.autocommit() as connection:
             connection.execute("PRAGMA busy_timeout = 0")
             try:
@@ -131,53 +160,114 @@ class Database:
                 connection.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")
         return not busy
 
-    def new_connection(self) -> Database:
-        """A further connection to the same file, for another thread. A database in memory has only one: itself."""
+    def new_connection(self, *, busy_seconds: float | None = None) -> Database:
+        """Another connection to the same file, for another thread. A database in memory has only one: itself.
+
+        `busy_seconds` is how long its calls wait for another writer; None keeps this connection's.
+        """
         if self.path is None:
             return self
-        return Database(_connect(self.path, self._busy_seconds), self.path, self.now, self._busy_seconds)
+        seconds = self._busy_seconds if busy_seconds is None else busy_seconds
+        if self.obstacle is not None:
+            return open_database(self.path, now=self.now, busy_seconds=seconds)
+        with map_sqlite_errors(self.path):
+            if _identity(self.path) != self._identity:
+                raise missing_error(self.path)
+            return Database(_connect(self.path, seconds), self.path, self.now, seconds)
 
     def close(self) -> None:
-        """Let the file go. No other call may follow."""
+        """Close the connection. No other call may follow."""
         with self._lock:
             self.writer.end()
             self._connection.close()
 
 
 def open_database(path: Path | None, *, now: Callable[[], datetime], busy_seconds: float = BUSY_SECONDS) -> Database:
-    """Open the file at `path`, made and brought up to date as needed, or a database in memory when `path` is None.
+    """Open the file at `path`, created and migrated as needed, or a database in memory when `path` is None.
 
-    Folders that are missing are made for the owner alone, and so is the file. A file of up to `CHECKED_BYTES` is checked.
+    Missing folders and the file are created for the owner only. A file of up to `CHECKED_BYTES` is checked. A file that
+    can be read but not written is opened for reading, with `Database.obstacle` set.
 
     Raises:
         StoreTooNew: a newer version wrote the file; nothing in it was changed.
         StoreDamaged: the file is not a database, is empty or is visibly broken.
-        StoreBusy: another instance held the file for longer than `busy_seconds`.
-        StoreError: the folder or the file may not be written.
+        StoreBusy: another instance kept the file locked for longer than `busy_seconds`.
+        StoreError: the file cannot be read, or cannot be created.
     """
     with map_sqlite_errors(path):
         if path is None:
-            connection = _prepared(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
+            connection = _configured(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
             migrate(connection)
             return Database(connection, None, now, busy_seconds)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             create(path)
-        pending = _look(path)
-        database = Database(_connect(path, busy_seconds), path, now, busy_seconds)
+    try:
+        with map_sqlite_errors(path):
+            return _open_for_writing(path, now, busy_seconds)
+    except (StoreBusy, StoreDamaged, StoreTooNew):
+        raise
+    except StoreError as obstacle:
         try:
-            if path.stat().st_size <= CHECKED_BYTES:
-                database.integrity_check()
-            if pending:
-                with database.autocommit() as connection:
-                    migrate(connection)
-        except BaseException:
-            database.close()
-            raise
-        return database
+            return _open_for_reading(path, now, busy_seconds, obstacle)
+        except (sqlite3.Error, OSError):
+            raise obstacle from None
 
 
-def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
+def _open_for_writing(path: Path, now: Callable[[], datetime], busy_seconds: float) -> Database:
+    with contextlib.closing(sqlite3.connect(_address(path), uri=True, isolation_level=None)) as connection:
+        pending = _migrations_pending(path, connection)
+    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        raise write_obstacle(path) or StoreReadOnly(f"{path} cannot be written. Check who owns the folder and the file.")
+    database = Database(_connect(path, busy_seconds), path, now, busy_seconds)
+    try:
+        if path.stat().st_size <= CHECKED_BYTES:
+            database.integrity_check()
+        if pending:
+            with database.autocommit() as connection:
+                migrate(connection)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _open_for_reading(path: Path, now: Callable[[], datetime], busy_seconds: float, obstacle: StoreError) -> Database:
+    """Open a file that cannot be written, without creating the shared-memory file that WAL needs otherwise.
+
+    In exclusive mode SQLite keeps the index of the log in memory; the VFS without locks is needed for it, because a file that
+    is open for reading cannot be locked. Pending migrations are applied to a copy in memory.
+    """
+    connection = sqlite3.connect(_address(path, "&vfs=unix-none"), uri=True, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if _migrations_pending(path, connection):
+            with contextlib.closing(connection) as old:
+                connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+                old.backup(connection)
+            migrate(connection)
+        return Database(_configured(connection), path, now, busy_seconds, obstacle=obstacle)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The device and inode of the file at `path`; None when it is gone."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _address(path: Path, options: str = "") -> str:
+    return f"file:{quote(os.fspath(path.absolute()))}?mode=ro{options}"
+
+
+def _configured(connection: sqlite3.Connection) -> sqlite3.Connection:
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = decode_lossy
     for pragma in _PRAGMAS:
         connection.execute(pragma)
     return connection
@@ -192,52 +282,50 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        return _prepared(connection)
+        return _configured(connection)
     except BaseException:
         connection.close()
         raise
 
 
 def create(path: Path) -> None:
-    """Make an empty database at `path`. It appears there whole, unless another instance was quicker."""
-    passing = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    os.close(os.open(passing, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    """Create an empty database at `path`. It appears there complete, unless another instance was faster."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        with contextlib.closing(_connect(passing, 0)) as connection:
+        with contextlib.closing(_connect(temporary, 0)) as connection:
             migrate(connection)
         try:
-            path.hardlink_to(passing)
+            path.hardlink_to(temporary)
         except FileExistsError:
             return
         except OSError:  # a file system without hard links
             if not path.exists():
-                passing.rename(path)
+                temporary.rename(path)
     finally:
-        passing.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _look(path: Path) -> bool:
-    """Whether steps are pending, found without changing a byte of the file.
+def _migrations_pending(path: Path, connection: sqlite3.Connection) -> bool:
+    """Whether the file at `path` needs migrations, found out without changing a byte of it.
 
     Raises:
-        StoreTooNew: it went through a step that this version does not know.
-        StoreDamaged: it holds nothing of ours.
+        StoreTooNew: it went through a migration that this version does not know.
+        StoreDamaged: it is empty, or not a database of mistral-chat.
     """
     if path.stat().st_size == 0:
-        raise corruption_error(path, "the file is empty")
-    address = f"file:{quote(os.fspath(path.absolute()))}?mode=ro"
-    with contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
-        names = applied(connection)
-        known = [step.__name__ for step in STEPS]
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise StoreTooNew(
-                f"{path} was written by a newer version of mistral-chat (it has {unknown[-1]}, this version knows up to "
-                f"{known[-1]}). Nothing was changed. Upgrade mistral-chat, or set MISTRAL_CHAT_DATA_DIR to another folder."
-            )
-        if not names:
-            raise StoreDamaged(
-                f"{path} is a database, but not one of mistral-chat's conversations. Nothing was changed. Move it away, or set "
-                "MISTRAL_CHAT_DATA_DIR to another folder."
-            )
-        return len(names) < len(known)
+        raise empty_file_error(path)
+    names = applied(connection)
+    known = [step.__name__ for step in STEPS]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise StoreTooNew(
+            f"{path} was written by a newer version of mistral-chat (it has {unknown[-1]}, this version knows up to "
+            f"{known[-1]}). Nothing was changed. Upgrade mistral-chat, or set MISTRAL_CHAT_DATA_DIR to another folder."
+        )
+    if not names:
+        raise StoreDamaged(
+            f"{path} is a database, but not one of mistral-chat's conversations. Nothing was changed. Move it away, or set "
+            "MISTRAL_CHAT_DATA_DIR to another folder."
+        )
+    return len(names) < len(known)

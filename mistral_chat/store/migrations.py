@@ -103,7 +103,23 @@ def m0003_search(database: Database) -> None:
     rebuild(database.conn)
 
 
-STEPS: Final[tuple[Callable[[Database], None], ...]] = (m0001_conversations, m0002_organising, m0003_search)
+def m0004_use_order(database: Database) -> None:
+    """A count of uses in each conversation, so that the latest one is found although the clock went back."""
+    database.execute("ALTER TABLE conversations ADD COLUMN used INTEGER NOT NULL DEFAULT 0")
+    database.execute("""
+        UPDATE conversations SET used = ordered.place
+        FROM (SELECT row, row_number() OVER (ORDER BY updated, row) AS place FROM conversations) AS ordered
+        WHERE ordered.row = conversations.row
+    """)
+    database.execute("CREATE INDEX conversations_used ON conversations (used)")
+
+
+STEPS: Final[tuple[Callable[[Database], None], ...]] = (
+    m0001_conversations,
+    m0002_organising,
+    m0003_search,
+    m0004_use_order,
+)
 """Every step this version knows, oldest first."""
 
 

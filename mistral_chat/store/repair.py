@@ -1,69 +1,83 @@
-"""The way back from a damaged database: keep the old file, save what can be read into a new one, say what was lost."""
+"""Repair of a damaged database: keep the old file, copy every row that SQLite can still read into a new one, count the losses."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import shutil
 import sqlite3
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
+from mistral_chat.conversation import Usage
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError
+from mistral_chat.generation import Sampling
 from mistral_chat.store import index
 from mistral_chat.store.database import create, open_database
 from mistral_chat.store.rows import SUMMARY, from_timestamp, stored_conversation, to_timestamp, turn_value
-from mistral_chat.store.salvage import Salvage, salvage, salvage_pages, with_head_of
-from mistral_chat.store.sqlite_errors import map_sqlite_errors
-from mistral_chat.store.text import first_line
+from mistral_chat.store.sqlite_errors import empty_file_error, map_sqlite_errors
+from mistral_chat.store.text import decode_lossy, first_line
 from mistral_chat.store.writer_lock import active_writers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
+    from collections.abc import Callable, Iterable
+
+Values = dict[str, Any]
+"""A row: column names and values."""
+
+_MOST_ROWS: Final = 5_000_000
+_INDEXES: Final = {
+    "conversations": ("sqlite_autoindex_conversations_1",),
+    "turns": ("sqlite_autoindex_turns_1", "turns_by_conversation", "turns_by_parent", "turns_by_time"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
+class RepairResult:
     """What a repair did."""
 
     kept: Path | None
-    """The damaged file under its new name; None when nothing was wrong and nothing was done."""
+    """The damaged file under its new name; None when nothing was damaged and nothing was done."""
     conversations: int = 0
     """Conversations that were saved, at least in part."""
     turns: int = 0
     """Turns that were saved."""
     lost_conversations: int = 0
-    """Conversations whose title and settings were lost; their turns stand under a title made from them."""
+    """Conversations that are known to have existed and whose title and settings were lost; their turns get a new title."""
     lost_turns: int = 0
-    """Turns that are known to have been there and could not be read. There may have been more."""
+    """Turns that are known to have existed and could not be read. There may have been more."""
 
 
-def repair(path: Path, *, now: Callable[[], datetime]) -> Repaired:
+def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
     """Repair the database at `path`. No other mistral-chat may be using it.
 
     Raises:
         StoreBusy: another instance is using it.
         StoreTooNew: a newer version wrote it; nothing was changed.
-        StoreDamaged: nothing in it can be read; it was left as it is.
-        StoreError: there is no such file, or the folder may not be written or is full.
+        StoreDamaged: SQLite can read nothing in it; the file was left unchanged.
+        StoreError: there is no such file, or the folder cannot be written or is full.
     """
     if not path.exists():
         raise StoreError(f"There is no {path}, so there is nothing to repair.")
+    if path.stat().st_size == 0:
+        raise empty_file_error(path)
     if _sound(path, now):
-        return Repaired(kept=None)
+        return RepairResult(kept=None)
     if active_writers(path) or _in_use(path):
         raise StoreBusy(f"Another mistral-chat is using {path}. Close it and try again.")
     with map_sqlite_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".repair-") as folder:
+        saved = _salvage(path, to_timestamp(now()))
         fresh = Path(folder) / "new.db"
         create(fresh)
-        saved = _read(path, fresh, Path(folder), to_timestamp(now()))
         _fill(fresh, saved)
         kept = path.with_name(f"{path.name}.damaged-{now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         _exchange(path, fresh, kept)
-    return Repaired(
+    return RepairResult(
         kept=kept,
         conversations=len(saved.conversations),
         turns=len(saved.turns),
@@ -73,7 +87,7 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> Repaired:
 
 
 def _sound(path: Path, now: Callable[[], datetime]) -> bool:
-    """Whether the file opens, its structure is whole, its index fits together and every value in it can be read."""
+    """Whether the file opens, its structure and its index are intact, and every value in it can be read."""
     try:
         database = open_database(path, now=now)
     except StoreDamaged:
@@ -95,7 +109,7 @@ def _sound(path: Path, now: Callable[[], datetime]) -> bool:
 
 
 def _in_use(path: Path) -> bool:
-    """Whether another connection is open: exclusive locking is refused then. A file too damaged to tell counts as free."""
+    """Whether another connection is open: exclusive locking fails then. A file too damaged to tell counts as free."""
     with contextlib.closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as connection:
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -105,56 +119,201 @@ def _in_use(path: Path) -> bool:
     return False
 
 
-def _read(path: Path, fresh: Path, folder: Path, now: str) -> Salvage:
-    """Salvage the file: through SQLite, through SQLite with a borrowed first page, or from the pages alone."""
-    with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
-        saved = salvage(path, now)
-        if saved.turns or saved.conversations:
-            return saved
-    patched = folder / "patched.db"
-    with_head_of(path, fresh, patched)
-    log = path.with_name(path.name + "-wal")
-    if log.exists():
-        shutil.copy(log, folder / "patched.db-wal")
-    with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
-        saved = salvage(patched, now)
-        if saved.turns or saved.conversations:
-            return saved
-    saved = salvage_pages(path, now)
-    if saved.turns or saved.conversations:
-        return saved
-    raise StoreDamaged(
-        f"No conversation can be read from {path}. It was left as it is. Put a backup in its place, or move it away."
-    )
+@dataclass(slots=True)
+class _Saved:
+    """The rows that were read, corrected so that a new database accepts them."""
+
+    conversations: list[Values] = field(default_factory=list)
+    turns: list[Values] = field(default_factory=list)
+    others: dict[str, list[Values]] = field(default_factory=dict)
+    """The rows of the other tables by table, as they were."""
+    lost_turns: int = 0
+    lost_conversations: int = 0
 
 
-def _fill(fresh: Path, saved: Salvage) -> None:
-    """Write what was saved into the new database, and build its index."""
-    firsts: dict[int, str] = {}
-    for turn in saved.turns:
-        firsts.setdefault(turn["conversation"], turn["user"])
-    for conversation in saved.conversations:
-        if not conversation["title"]:
-            conversation["title"] = first_line(firsts.get(conversation["row"], ""))
+def _salvage(path: Path, now: str) -> _Saved:
+    """Read what SQLite can read from `path`, which is not changed; `now` replaces times that were lost.
+
+    Raises:
+        StoreDamaged: nothing can be read.
+    """
+    saved = _Saved()
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
+        with contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+            connection.text_factory = decode_lossy
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA writable_schema = ON")  # lets SQLite read a file that is shorter than its header says
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            conversations, known_conversations = _rows(connection, "conversations")
+            turns, known_turns = _rows(connection, "turns")
+            saved.others = {table: _rows_until_error(connection, table) for table in ("tags", "drafts")}
+        known_turns |= {row["current"] for row in conversations.values() if isinstance(row["current"], int)}
+        known_turns |= {row["parent"] for row in turns.values() if isinstance(row["parent"], int)}
+        saved.turns = _corrected_turns(turns, now)
+        saved.conversations = _corrected_conversations(conversations, saved.turns, now)
+        saved.lost_turns = len(known_turns - {turn["row"] for turn in saved.turns})
+        known_conversations |= {turn["conversation"] for turn in saved.turns}
+        saved.lost_conversations = len(known_conversations - conversations.keys())
+    if not saved.turns and not saved.conversations:
+        raise StoreDamaged(
+            f"SQLite can read no conversation from {path}. The file was left unchanged. Put a backup in its place, or run "
+            f"`sqlite3 {path} .recover | sqlite3 recovered.db`, which searches the pages, and put recovered.db in its place."
+        )
+    return saved
+
+
+def _rows_until_error(connection: sqlite3.Connection, table: str) -> list[Values]:
+    """The rows of a small table, up to the first that cannot be read."""
+    rows: list[Values] = []
+    with contextlib.suppress(sqlite3.DatabaseError):
+        rows.extend(dict(row) for row in connection.execute(f"SELECT * FROM {table}"))
+    return rows
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> tuple[dict[int, Values], set[int]]:
+    """The readable rows of `table` by number, and the numbers of all rows that its indexes name."""
+    rows: dict[int, Values] = {}
+    for order in ("ASC", "DESC"):
+        try:
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY row {order}"):
+                rows[row["row"]] = dict(row)
+        except sqlite3.DatabaseError:
+            continue
+        return rows, set(rows)
+    known = set(rows)
+    for name in _INDEXES[table]:
+        with contextlib.suppress(sqlite3.DatabaseError):
+            known.update(row["row"] for row in connection.execute(f"SELECT row FROM {table} INDEXED BY {name}"))
+    known = {row for row in known if 0 < row < _MOST_ROWS}
+    for row in range(1, max(known, default=0) + 1):
+        if row not in rows:
+            with contextlib.suppress(sqlite3.DatabaseError):
+                found = connection.execute(f"SELECT * FROM {table} WHERE row = ?", (row,)).fetchone()
+                if found is not None:
+                    rows[row] = dict(found)
+    return rows, known
+
+
+def _corrected_turns(turns: dict[int, Values], now: str) -> list[Values]:
+    """The usable turns, each under a turn that exists: its parent, or else the one before it in its conversation."""
+    usable: dict[int, Values] = {}
+    last: dict[int, int] = {}
+    ids: set[str] = set()
+    for row, turn in sorted(turns.items()):
+        if not _has_texts(turn, ("id", "user", "reply"), ids) or not isinstance(turn["conversation"], int):
+            continue
+        parent = turn["parent"]
+        if parent is not None and (parent not in usable or usable[parent]["conversation"] != turn["conversation"]):
+            parent = last.get(turn["conversation"])
+        usable[row] = turn | {
+            "parent": parent,
+            "depth": 1 if parent is None else usable[parent]["depth"] + 1,
+            "created": _time(turn["created"], now),
+            "finish_reason": turn["finish_reason"] if turn["finish_reason"] in {"stop", "length", "cancelled"} else "cancelled",
+            "error": _text(turn["error"]),
+            "model": _text(turn["model"]),
+            "usage": turn["usage"] if _parses(turn["usage"], Usage) else None,
+            "pinned": int(bool(turn["pinned"])),
+            "excluded": int(bool(turn["excluded"])),
+            "writer": None,
+        }
+        last[turn["conversation"]] = row
+    return list(usable.values())
+
+
+def _corrected_conversations(conversations: dict[int, Values], turns: list[Values], now: str) -> list[Values]:
+    """The usable conversations, and a new one for each that has turns and was lost. Unusable ones leave `conversations`."""
+    turns_of: dict[int, list[Values]] = {}
+    for turn in turns:
+        turns_of.setdefault(turn["conversation"], []).append(turn)
+    ids: set[str] = set()
+    for row in sorted(conversations):
+        if not _has_texts(conversations[row], ("id",), ids):
+            conversations.pop(row)
+    found = dict(conversations)
+    for row in turns_of.keys() - conversations.keys():
+        found[row] = {"row": row, "id": f"{row:016x}"}
+    return [_corrected_conversation(values, turns_of.get(row, []), now) for row, values in sorted(found.items())]
+
+
+def _corrected_conversation(values: Values, turns: list[Values], now: str) -> Values:
+    current = values.get("current")
+    if current not in {turn["row"] for turn in turns}:
+        current = turns[-1]["row"] if turns else None
+    by = values.get("title_by")
+    return {
+        "row": values["row"],
+        "id": values["id"],
+        "title": _text(values.get("title")) or first_line(turns[0]["user"] if turns else ""),
+        "title_by": by if by in {"first_line", "model", "person"} else "first_line",
+        "created": _time(values.get("created"), now),
+        "updated": _time(values.get("updated"), now),
+        "system": _text(values.get("system")),
+        "model": _text(values.get("model")),
+        "sampling": values["sampling"] if _parses(values.get("sampling"), Sampling) else None,
+        "current": current,
+        "persona": _text(values.get("persona")),
+        "pinned": int(bool(values.get("pinned"))),
+        "archived": int(bool(values.get("archived"))),
+        "trashed": None if values.get("trashed") is None else _time(values["trashed"], now),
+        "used": values["used"] if isinstance(values.get("used"), int) else 0,
+    }
+
+
+def _has_texts(row: Values, names: Iterable[str], ids: set[str]) -> bool:
+    """Whether the columns `names` hold text and the id is not taken by another row."""
+    if not all(isinstance(row[name], str) for name in names) or row["id"] in ids:
+        return False
+    ids.add(row["id"])
+    return True
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _time(value: object, otherwise: str) -> str:
+    try:
+        return otherwise if datetime.fromisoformat(str(value)).tzinfo is None else str(value)
+    except ValueError:
+        return otherwise
+
+
+def _parses(value: object, kind: type[Usage | Sampling]) -> bool:
+    """Whether a JSON text holds a value of that kind."""
+    try:
+        kind(**json.loads(str(value)))
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _fill(fresh: Path, saved: _Saved) -> None:
+    """Write the saved rows into the new database and build its index. Rows of other tables without an owner are left out."""
     with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("BEGIN IMMEDIATE")
-        for table, rows in (
-            ("conversations", saved.conversations),
-            ("turns", saved.turns),
-            ("tags", saved.tags),
-            ("drafts", saved.drafts),
-        ):
+        _insert(connection, "conversations", saved.conversations)
+        _insert(connection, "turns", saved.turns)
+        for table, rows in saved.others.items():
             for row in rows:
-                columns = ", ".join(row)
-                connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+                with contextlib.suppress(sqlite3.IntegrityError):
+                    _insert(connection, table, [row])
         index.rebuild(connection)
         connection.execute("COMMIT")
 
 
-def _exchange(path: Path, fresh: Path, kept: Path) -> None:
-    """Put the new file in the old one's place. At every moment there is a file under the old name.
+def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Values]) -> None:
+    for row in rows:
+        values = f"({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+        connection.execute(f"INSERT INTO {table} {values}", tuple(row.values()))
 
-    The old log goes first: beside the new file it would be taken for its own.
+
+def _exchange(path: Path, fresh: Path, kept: Path) -> None:
+    """Put the new file in the place of the old one, so that a file has the old name at every moment.
+
+    The old log is renamed first: next to the new file it would be taken for its log.
     """
     try:
         kept.hardlink_to(path)

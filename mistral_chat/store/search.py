@@ -19,8 +19,6 @@ from mistral_chat.store.text import sanitise_for_sqlite
 if TYPE_CHECKING:
     import sqlite3
 
-    from mistral_chat.store.database import Database
-
 _LONGEST_QUERY: Final = 1000
 _MOST_TERMS: Final = 32
 _TITLE_WEIGHT: Final = 4.0
@@ -64,23 +62,22 @@ def match_expression(query: str) -> str:
     return " ".join(f'"{space_out_cjk(term.text).strip()}"{"*" if term.prefix else ""}' for term in terms(query))
 
 
-def search(database: Database, query: str, *, limit: int = 50) -> list[SearchHit]:
+def search(connection: sqlite3.Connection, query: str, *, limit: int = 50) -> list[SearchHit]:
     """The best `limit` places, best first. The trash is left out, the archive is not."""
     expression = match_expression(query)
     if not expression:
         return []
     hits: list[SearchHit] = []
     wanted = terms(query)
-    with database.read() as connection:
-        ranked: list[tuple[float, int]] = []
-        for query_of_kind in _RANKED:
-            ranked += [(rank, row) for row, rank in connection.execute(query_of_kind, (expression,))]
-        for rank, row in sorted(ranked):
-            if len(hits) >= limit:
-                break
-            hit = _hit(connection, row, rank, wanted)
-            if hit is not None:
-                hits.append(hit)
+    ranked: list[tuple[float, int]] = []
+    for query_of_kind in _RANKED:
+        ranked += [(rank, row) for row, rank in connection.execute(query_of_kind, (expression,))]
+    for rank, row in sorted(ranked):
+        if len(hits) >= limit:
+            break
+        hit = _hit(connection, row, rank, wanted)
+        if hit is not None:
+            hits.append(hit)
     return hits
 
 

@@ -1,61 +1,168 @@
-"""What SQLite's errors mean for a person."""
+"""What SQLite's errors mean to the user: what happened, where, and what to do next."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError
+from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, StoreMissing, StoreReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-_FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
-_PRIMARY_CODE = 0xFF
+_DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+_ACCESS: Final = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
+_PRIMARY_CODE: Final = 0xFF
+
+_LITTLE: Final = 256 * 1024
+"""Bytes free under which a failed write is put down to a full disk: SQLite reports some of these as I/O errors."""
+
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def corruption_error(path: Path | None, finding: str) -> StoreDamaged:
-    """The error for a damaged file: what was found, and the way back."""
+    """The error for a damaged file: what was found, and how to get the conversations back."""
     return StoreDamaged(
         f"{path or 'The database of conversations'} is damaged ({finding}). Run `mistral-chat chats repair`: it keeps this file, "
-        "saves what can be read into a new one and says what was lost. Or put a backup in its place."
+        "copies what can be read into a new one and says what was lost. Or put a backup in its place."
     )
+
+
+def empty_file_error(path: Path) -> StoreDamaged:
+    """The error for a file of zero bytes, in which nothing is left to repair."""
+    return StoreDamaged(
+        f"{path} is empty (0 bytes), so there is nothing to repair. Put a backup in its place, or delete the file: "
+        "mistral-chat then starts without conversations."
+    )
+
+
+def free_bytes(path: Path) -> int | None:
+    """The bytes that may be written to the disk with `path`; None when nothing on the way to it exists."""
+    for each in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(each)
+            return disk.f_bavail * disk.f_frsize
+    return None
 
 
 @contextlib.contextmanager
 def map_sqlite_errors(path: Path | None) -> Iterator[None]:
-    """Turn what SQLite and the file system raise inside into a `StoreError`. Mistakes in our SQL pass as they are.
+    """Turn errors of SQLite and the file system into a `StoreError`. Mistakes in our SQL pass unchanged.
 
     Raises:
         StoreBusy: another connection holds the lock.
-        StoreDamaged: the file is damaged or no database.
-        StoreError: the disk is full, or the file may not be read or written.
+        StoreFull: the disk is full.
+        StoreReadOnly: the file, the folder or the file system may not be written or read.
+        StoreMissing: the file or its folder was deleted or moved.
+        StoreDamaged: the file is damaged or not a database.
+        StoreError: the disk failed.
     """
-    place = path or "the database in memory"
     try:
         yield
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
         if code in _BUSY:
-            raise StoreBusy(f"Another mistral-chat is writing to {place}. Wait a moment and try again.") from error
+            raise busy_error(path) from error
         if code in _DAMAGE:
             raise corruption_error(path, str(error)) from error
         if code == sqlite3.SQLITE_FULL:
-            raise StoreError(
-                f"The disk with {place} is full. What was saved before is safe. Free some space and try again."
-            ) from error
-        if code in _FORBIDDEN:
-            raise StoreError(f"{place} cannot be opened or written ({error}). Check who owns the folder and the file.") from error
-        if code == sqlite3.SQLITE_IOERR:
-            raise StoreError(f"The disk failed while {place} was used ({error}). Check the disk and try again.") from error
+            raise full_error(path) from error
+        if code in _ACCESS or code == sqlite3.SQLITE_IOERR:
+            raise _access_error(path, str(error), failed_disk=code == sqlite3.SQLITE_IOERR) from error
         raise
     except UnicodeDecodeError as error:  # in the names of tables and columns
-        raise corruption_error(path, "its outline cannot be read") from error
+        raise corruption_error(path, "its schema cannot be read") from error
     except OSError as error:
-        raise StoreError(
-            f"{place} cannot be opened or written ({error.strerror}). Check who owns the folder and the file."
-        ) from error
+        if error.errno in _FULL:
+            raise full_error(path) from error
+        raise _access_error(path, error.strerror or type(error).__name__, failed_disk=False) from error
+
+
+def busy_error(path: Path | None) -> StoreBusy:
+    """The error for a lock that another connection held for too long."""
+    place = path or "the database in memory"
+    return StoreBusy(f"Another program is writing to {place}. Wait a moment and try again.")
+
+
+def full_error(path: Path | None) -> StoreFull:
+    """The error for a disk without room; it says how many bytes are free."""
+    if path is None:
+        return StoreFull("There is no memory left for this temporary chat. Close other programs and try again.")
+    free = free_bytes(path)
+    room = "" if free is None else f" ({_size(free)} free)"
+    return StoreFull(f"The disk with {path} is full{room}. What was saved before is safe. Free some space and try again.")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count:,} bytes"  # noqa: PLR2004 - one decimal of a megabyte
+
+
+def missing_error(path: Path) -> StoreMissing:
+    """The error for a file that is not where it was."""
+    lost = path if path.parent.is_dir() else path.parent
+    return StoreMissing(
+        f"{lost} was deleted or moved while mistral-chat was using it. Put it back, or restart mistral-chat to begin with "
+        "an empty database."
+    )
+
+
+def _access_error(path: Path | None, reason: str, *, failed_disk: bool) -> StoreError:
+    """The error for a file that cannot be opened, read or written, by what its path looks like now."""
+    if path is None:
+        return StoreError(f"The database in memory failed ({reason}). Restart mistral-chat.")
+    if path.is_dir():
+        return StoreReadOnly(f"{path} is a folder, not a database. Move it away, or set MISTRAL_CHAT_DATA_DIR to another folder.")
+    free = free_bytes(path)
+    if free is not None and free < _LITTLE:
+        return full_error(path)
+    obstacle = write_obstacle(path)
+    if obstacle is not None:
+        return obstacle
+    if failed_disk:
+        room = "" if free is None else f", {_size(free)} free"
+        return StoreError(f"The disk failed while {path} was in use ({reason}{room}). Check the disk and try again.")
+    return StoreReadOnly(f"{path} cannot be opened or written ({reason}). Check who owns the folder and the file.")
+
+
+def write_obstacle(path: Path) -> StoreError | None:
+    """Why `path` cannot be written, judged by its folder, its modes and its file system; None when nothing stands out."""
+    folder = path.parent
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            return StoreReadOnly(f"{path} cannot be opened or written: {folder} is not a folder.")
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return StoreReadOnly(
+                f"{path} is on a file system that is mounted read-only. Conversations can be read but not saved. Mount it for "
+                "writing, or set MISTRAL_CHAT_DATA_DIR to another folder."
+            )
+        if folder != path.parent and os.access(folder, os.W_OK | os.X_OK):
+            return missing_error(path)
+        return _denied(path, folder)
+    except PermissionError:
+        return _permission_error(path, folder, "entered")
+
+
+def _denied(path: Path, folder: Path) -> StoreError | None:
+    """The error for the file or folder whose mode is in the way."""
+    for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        if each.exists() and not os.access(each, os.R_OK | os.W_OK):
+            return _permission_error(path, each, "written" if os.access(each, os.R_OK) else "read")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return _permission_error(path, folder, "written")
+    return None
+
+
+def _permission_error(path: Path, obstacle: Path, verb: str) -> StoreReadOnly:
+    kept = "can be read but not saved" if verb == "written" else "cannot be read or saved"
+    command = "chmod u+rwx" if obstacle != path and not obstacle.name.startswith(path.name) else "chmod u+rw"
+    return StoreReadOnly(
+        f"{obstacle} may not be {verb} (permission denied). Conversations {kept}. Run `{command} {obstacle}`, or set "
+        "MISTRAL_CHAT_DATA_DIR to another folder."
+    )

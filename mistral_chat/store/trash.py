@@ -1,12 +1,12 @@
-"""The trash, and deletion that leaves nothing.
+"""Deletion that leaves no byte behind.
 
-What `secure_delete` does not reach: the full-text index keeps the words of deleted entries until its segments are merged,
-and the write-ahead log keeps old pages until it is cut off. `purge` does both, in short steps, so that other instances can
-write in between. That it is still owed is noted in the database by the transaction that deletes: a purge that was stopped,
-or kept from cutting the log by another connection's reading, is made up for by the next one.
+`secure_delete` does not reach two places: the full-text index keeps the words of deleted entries until its segments are
+merged, and the write-ahead log keeps old pages until it is truncated. `purge` does both, in short transactions so that other
+instances can write in between. The transaction that deletes also notes that a purge is pending, so a purge that was
+interrupted, or that another connection's read kept from truncating the log, is completed by the next one.
 
-SQLite 3.42 and later can erase inside the index at once, but an index that was written so cannot be opened by earlier
-versions. One way for all is the way that is tested.
+SQLite 3.42 and later can erase inside the index at once, but earlier versions cannot open an index written that way. One way
+for all versions is the way that is tested.
 """
 
 from __future__ import annotations
@@ -15,112 +15,44 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.store import index
-from mistral_chat.store.base import StorePart
-from mistral_chat.store.rows import to_timestamp
+from mistral_chat.store.queries import conversation_row
 
 if TYPE_CHECKING:
-    import sqlite3
-    from datetime import timedelta
+    from sqlite3 import Connection, Row
+
+    from mistral_chat.store.database import Database
 
 _MERGED_PAGES: Final = 500
-"""Pages of the index that one step of a purge merges: some tens of milliseconds."""
+"""Pages of the index that one transaction of a purge merges: tens of milliseconds."""
 
-_LOG_SECONDS: Final = 2.0
-"""How long a purge waits for readers to let go of the log."""
-
-
-class Trash(StorePart):
-    """Throwing away, taking back, and destroying.
-
-    Every method that names a conversation raises `ConversationNotFound` when there is none.
-    """
-
-    def trash(self, conversation_id: str) -> None:
-        """Put it into the trash, where it can be restored from. Search and the list leave it out."""
-        with self.database.write() as connection:
-            conversation = self._conversation(connection, conversation_id)
-            connection.execute(
-                "UPDATE conversations SET trashed = coalesce(trashed, ?) WHERE row = ?", (self._stamp(), conversation["row"])
-            )
-
-    def restore(self, conversation_id: str) -> None:
-        """Take it out of the trash; it comes back as it was."""
-        with self.database.write() as connection:
-            conversation = self._conversation(connection, conversation_id)
-            connection.execute("UPDATE conversations SET trashed = NULL WHERE row = ?", (conversation["row"],))
-
-    def delete(self, conversation_id: str) -> bool:
-        """Delete it for good, in the trash or not, and return whether no byte of it is left, as `purge` does.
-
-        Takes seconds in a large store: call it from a thread, on a `new_connection()`. Deleting snapshots is up to the caller.
-        """
-        with self.database.write() as connection:
-            _erase(connection, self._conversation(connection, conversation_id))
-        return self.purge()
-
-    def empty_trash(self, older_than: timedelta | None = None) -> list[str]:
-        """Delete for good what is in the trash, or what has been there for longer than `older_than`, and return the ids.
-
-        What is said of `delete` holds here too; `purge_pending` tells whether something is left.
-        """
-        before = None if older_than is None else to_timestamp(self._now() - older_than)
-        with self.database.write() as connection:
-            doomed = connection.execute(
-                "SELECT * FROM conversations WHERE trashed IS NOT NULL AND (? IS NULL OR trashed < ?)", (before, before)
-            ).fetchall()
-            for conversation in doomed:
-                _erase(connection, conversation)
-        if doomed:
-            self.purge()
-        return [str(conversation["id"]) for conversation in doomed]
-
-    def purge_pending(self) -> bool:
-        """Whether something was deleted that may still be read from the files."""
-        with self.database.read() as connection:
-            return connection.execute("SELECT 1 FROM owed WHERE upkeep = 'purge'").fetchone() is not None
-
-    def purge(self) -> bool:
-        """Remove from the files what was deleted before, if anything was, and return whether nothing of it is left.
-
-        False when another connection kept reading for too long; the next call, in this run or a later one, makes up for it.
-        """
-        if not self.purge_pending():
-            return True
-        self._merge_index()
-        if not self._cut_log():
-            return False
-        with self.database.write() as connection:
-            connection.execute("DELETE FROM owed WHERE upkeep = 'purge'")
-        return True
-
-    def _merge_index(self) -> None:
-        """Merge the index into one segment, which leaves deleted entries out.
-
-        FTS5's documentation, "The 'merge' command": a negative number takes in every segment, repeated calls go on with it, and
-        a call that changes fewer than two rows had nothing left to do.
-        """
-        pages = -_MERGED_PAGES
-        while True:
-            with self.database.write() as connection:
-                before = connection.total_changes
-                connection.execute("INSERT INTO found (found, rank) VALUES ('merge', ?)", (pages,))
-                if connection.total_changes - before < 2:  # noqa: PLR2004 - as documented
-                    return
-            pages = _MERGED_PAGES
-
-    def _cut_log(self) -> bool:
-        """Move the write-ahead log into the database and cut it to nothing, unless readers hold on to it."""
-        deadline = time.monotonic() + _LOG_SECONDS
-        while True:
-            if self.database.truncate_wal():
-                return True
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
+_WAL_SECONDS: Final = 2.0
+"""How long a purge waits for readers before it leaves the log to the next purge."""
 
 
-def _erase(connection: sqlite3.Connection, conversation: sqlite3.Row) -> None:
-    """Take a conversation out of every table and of the index, and note that a purge is owed."""
+def trash(connection: Connection, conversation_id: str, now: str) -> None:
+    """Move a conversation to the trash. The list and search leave it out."""
+    row = conversation_row(connection, conversation_id)["row"]
+    connection.execute("UPDATE conversations SET trashed = coalesce(trashed, ?) WHERE row = ?", (now, row))
+
+
+def restore(connection: Connection, conversation_id: str) -> None:
+    """Move a conversation out of the trash, unchanged."""
+    row = conversation_row(connection, conversation_id)["row"]
+    connection.execute("UPDATE conversations SET trashed = NULL WHERE row = ?", (row,))
+
+
+def delete_trashed(connection: Connection, before: str | None) -> list[str]:
+    """Delete the conversations that were moved to the trash before a time (None: all in it), and return their ids."""
+    rows = connection.execute(
+        "SELECT * FROM conversations WHERE trashed IS NOT NULL AND (? IS NULL OR trashed < ?)", (before, before)
+    ).fetchall()
+    for row in rows:
+        delete(connection, row)
+    return [str(row["id"]) for row in rows]
+
+
+def delete(connection: Connection, conversation: Row) -> None:
+    """Delete a conversation from every table and from the index, and note that a purge is pending."""
     row = conversation["row"]
     for turn in connection.execute("SELECT * FROM turns WHERE conversation = ?", (row,)):
         index.drop_turn(connection, turn["row"], turn["user"], turn["reply"] if turn["writer"] is None else "")
@@ -129,4 +61,53 @@ def _erase(connection: sqlite3.Connection, conversation: sqlite3.Row) -> None:
     connection.execute("DELETE FROM tags WHERE conversation = ?", (row,))
     connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation["id"],))
     connection.execute("DELETE FROM conversations WHERE row = ?", (row,))
+    note_purge(connection)
+
+
+def note_purge(connection: Connection) -> None:
+    """Note that deleted text may still be in the files."""
     connection.execute("INSERT OR IGNORE INTO owed VALUES ('purge')")
+
+
+def purge_pending(connection: Connection) -> bool:
+    """Whether deleted text may still be in the files."""
+    return connection.execute("SELECT 1 FROM owed WHERE upkeep = 'purge'").fetchone() is not None
+
+
+def purge(database: Database) -> bool:
+    """Remove deleted text from the files, and return whether none is left."""
+    with database.read() as connection:
+        if not purge_pending(connection):
+            return True
+    _merge_index(database)
+    if not _truncate_wal(database):
+        return False
+    with database.write() as connection:
+        connection.execute("DELETE FROM owed WHERE upkeep = 'purge'")
+    return True
+
+
+def _merge_index(database: Database) -> None:
+    """Merge the index into one segment, which leaves deleted entries out.
+
+    FTS5's documentation, "The 'merge' command": a negative number starts a merge of all segments, repeated calls continue it,
+    and a call that changes fewer than two rows had nothing left to do.
+    """
+    pages = -_MERGED_PAGES
+    while True:
+        with database.write() as connection:
+            before = connection.total_changes
+            connection.execute("INSERT INTO found (found, rank) VALUES ('merge', ?)", (pages,))
+            if connection.total_changes - before < 2:  # noqa: PLR2004 - as documented
+                return
+        pages = _MERGED_PAGES
+
+
+def _truncate_wal(database: Database) -> bool:
+    """Move the write-ahead log into the database and truncate it, unless readers keep it in use."""
+    deadline = time.monotonic() + _WAL_SECONDS
+    while not database.truncate_wal():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -120,7 +120,6 @@ def measure(path: Path) -> bool:
     report.measure(
         "long conversation: page above the middle", [lambda: store.turns_page(conversation, before=turns[5_000])] * 9, 50
     )
-    report.measure("long conversation: page below turn 100", [lambda: store.turns_page(conversation, after=turns[100])] * 9, 50)
     report.measure("long conversation: select the first turn", [lambda: store.switch_branch(turns[0])] * 5, 100)
     report.measure("long conversation: whole path", [lambda: store.turns(conversation)] * 3)
     report.measure("save a question", [lambda: store.add_turn(conversation, "why?", parent_id=turns[-1])] * 30, 20)

@@ -226,7 +226,7 @@ def test_export_refuses_what_it_cannot_do(program: Program, herons: str, tmp_pat
     for arguments, told in (
         (["export"], "Name conversations"),
         (["export", "--all", herons], "Name conversations"),
-        (["export", herons, "-o", str(file)], "exists already"),
+        (["export", herons, "-o", str(file)], "already exists"),
         (["export", "--all", "-f", "markdown"], "need a folder"),
         (["export", herons, "-o", str(tmp_path / "missing" / "x.json")], "cannot be written"),
     ):
@@ -251,12 +251,12 @@ def test_a_broken_file_changes_nothing(program: Program, herons: str, tmp_path: 
 def test_backup_and_repair(program: Program, herons: str, tmp_path: Path) -> None:
     file = tmp_path / "backup.db"
     done(program, "backup", str(file))
-    assert "exists already" in str(run(program, "backup", str(file)).exception)
+    assert "already exists" in str(run(program, "backup", str(file)).exception)
     done(program, "backup", "--force", str(file))
     assert as_json(program, "repair")["kept"] is None
     assert "sound" in done(program, "repair")
-    with program.paths.database.open("r+b") as database:
-        database.write(bytes(4096))
+    database = program.paths.database
+    os.truncate(database, database.stat().st_size - 4096)
     assert "chats repair" in str(run(program, "list").exception)
     told = done(program, "repair")
     assert "Saved 2 conversations with 4 turns." in told

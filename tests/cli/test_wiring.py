@@ -157,6 +157,7 @@ class TestStopping:
         held = store.create(model="demo")
         store.finish_reply(store.add_turn(held, "one", parent_id=None), "1", finish_reason="stop", usage=None, model="demo")
         assert self.ask(echo_program(), "-c").exit_code == 0
-        store.set_model(held, "gone")
+        gone = store.create(model="gone")
+        store.finish_reply(store.add_turn(gone, "two", parent_id=None), "2", finish_reason="stop", model="gone")
         result = self.ask(replace(echo_program(), environ={**os.environ, "MISTRAL_CHAT_MODEL": "demo"}), "-c")
         assert result.exit_code == 0, "a model that is gone gives way to the settings'"

@@ -123,7 +123,7 @@ def reading(database: Path) -> Iterator[None]:
 def test_a_reader_makes_the_purge_owed_and_the_next_one_makes_up_for_it(
     store: ConversationStore, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trash, "_LOG_SECONDS", 0.1)
+    monkeypatch.setattr(trash, "_WAL_SECONDS", 0.1)
     doomed = rebuild(store)
     with reading(database):
         assert not store.delete(doomed)
@@ -141,10 +141,14 @@ def test_a_purge_that_was_killed_is_made_up_for(database: Path, store: Conversat
     store.close()
     code = (
         "import os, sys; from pathlib import Path; from support.stores import open_store; from mistral_chat.store import trash\n"
-        "trash.Trash._merge_index = lambda self: os.kill(os.getpid(), 9)\n"
+        "trash._merge_index = lambda database: os.kill(os.getpid(), 9)\n"
         f"open_store(Path({str(database)!r})).delete({doomed!r})"
     )
-    died = subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "PYTHONPATH": "tests"})
+    died = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests", os.environ.get("PYTHONPATH", "")])},
+    )
     assert died.returncode == -9
     again = open_store(database)
     with pytest.raises(ConversationNotFound):

@@ -13,12 +13,14 @@ from support.stores import assert_index_is_true, chat, open_store
 
 from mistral_chat.errors import StoreTooNew
 from mistral_chat.store.database import open_database
-from mistral_chat.store.migrations import STEPS, applied, migrate
+from mistral_chat.store.index import rebuild
+from mistral_chat.store.migrations import STEPS, applied, m0003_search, migrate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 EARLIER = range(1, len(STEPS))
+SEARCH = STEPS.index(m0003_search) + 1
 
 
 def old_database(path: Path, steps: int) -> None:
@@ -54,6 +56,8 @@ def old_database(path: Path, steps: int) -> None:
                     "gone" if reply == "half" else None,
                 ),
             )
+        if steps >= SEARCH:
+            rebuild(connection)
 
 
 @pytest.mark.parametrize("steps", EARLIER)
@@ -143,7 +147,7 @@ def test_two_instances_that_start_at_once_both_work(database: Path, steps: int) 
             [sys.executable, "-c", OPEN, str(database)],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": "tests"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests", os.environ.get("PYTHONPATH", "")])},
             text=True,
         )
         for _ in range(4)

@@ -1,0 +1,194 @@
+"""Import and export of whole conversations as values; files and formats are not known here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.store import index
+from mistral_chat.store.rows import (
+    SUMMARY,
+    from_timestamp,
+    sampling_text,
+    stored_conversation,
+    to_timestamp,
+    turn_value,
+    usage_text,
+)
+from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite, tag_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from sqlite3 import Connection
+
+_USABLE_ID: Final = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(slots=True)
+class ImportResult:
+    """What an import added, or would add."""
+
+    conversations: list[str] = field(default_factory=list)
+    """The ids of the conversations that were added."""
+    turns: int = 0
+    """The number of their turns."""
+    already_here: list[str] = field(default_factory=list)
+    """The ids of those that were skipped because the store has them unchanged."""
+
+
+def add(
+    connection: Connection, tree: ExportedConversation, result: ImportResult, new_id: Callable[[], str], *, dry_run: bool
+) -> None:
+    """Add a conversation and note it in `result`; with `dry_run` only note it.
+
+    One that the store has unchanged is skipped. One that it has in another state is added as a copy, once.
+    """
+    tree = _normalised(tree)
+    conversation_id = tree.key
+    existing = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
+    if existing is not None and read(connection, existing["row"]) != tree:
+        conversation_id = _usable_id(repr(tree))
+        existing = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
+    if existing is not None:
+        result.already_here.append(conversation_id)
+        return
+    result.conversations.append(conversation_id)
+    result.turns += len(tree.turns)
+    if not dry_run:
+        _insert(connection, conversation_id, tree, new_id)
+
+
+def _insert(connection: Connection, conversation_id: str, tree: ExportedConversation, new_id: Callable[[], str]) -> None:
+    row = connection.execute(
+        "INSERT INTO conversations (id, title, title_by, created, updated, system, model, sampling, persona, pinned, "
+        "archived) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            conversation_id,
+            tree.title,
+            tree.title_by,
+            to_timestamp(tree.created),
+            to_timestamp(tree.updated),
+            tree.system,
+            tree.model,
+            sampling_text(tree.sampling),
+            tree.persona,
+            tree.pinned,
+            tree.archived,
+        ),
+    ).lastrowid
+    assert row is not None  # noqa: S101 - an INSERT has a row
+    index.add_title(connection, row, tree.title, tree.title_by)
+    connection.executemany("INSERT INTO tags VALUES (?, ?)", [(row, tag) for tag in tree.tags])
+    places: dict[str, tuple[int, int]] = {}
+    taken = any(connection.execute("SELECT 1 FROM turns WHERE id = ?", (turn.key,)).fetchone() for turn in tree.turns)
+    for turn in tree.turns:
+        turn_id = new_id() if taken else turn.key
+        above = places[turn.parent] if turn.parent is not None else (None, 0)
+        places[turn.key] = (_insert_turn(connection, row, turn_id, above, turn), above[1] + 1)
+    if tree.current is not None:
+        connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (places[tree.current][0], row))
+
+
+def _insert_turn(
+    connection: Connection, conversation: int, turn_id: str, above: tuple[int | None, int], tree_turn: TreeTurn
+) -> int:
+    """Insert a finished turn below the row and depth in `above`, and return its row."""
+    turn = tree_turn.turn
+    parent, depth = above
+    row = connection.execute(
+        "INSERT INTO turns (id, conversation, parent, depth, created, user, reply, finish_reason, error, model, usage, pinned, "
+        "excluded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            turn_id,
+            conversation,
+            parent,
+            depth + 1,
+            to_timestamp(tree_turn.created),
+            turn.user,
+            turn.reply,
+            turn.finish_reason,
+            turn.error,
+            turn.model,
+            usage_text(turn.usage),
+            turn.pinned,
+            turn.excluded,
+        ),
+    ).lastrowid
+    assert row is not None  # noqa: S101 - an INSERT has a row
+    index.add_turn(connection, row, turn.user, turn.reply)
+    return row
+
+
+def read(connection: Connection, row: int) -> ExportedConversation:
+    """The conversation in a row with every branch. A reply that is being written is taken as far as it has come."""
+    conversation = stored_conversation(connection.execute(f"{SUMMARY} WHERE row = ?", (row,)).fetchone())
+    turns = connection.execute(
+        "SELECT turns.*, parents.id AS parent_id FROM turns LEFT JOIN turns AS parents ON parents.row = turns.parent "
+        "WHERE turns.conversation = ? ORDER BY turns.row",
+        (row,),
+    )
+    current = connection.execute(
+        "SELECT turns.id FROM conversations JOIN turns ON turns.row = conversations.current WHERE conversations.row = ?", (row,)
+    ).fetchone()
+    summary = conversation.summary
+    return ExportedConversation(
+        key=summary.conversation_id,
+        title=summary.title,
+        title_by=conversation.title_by,
+        created=summary.created,
+        updated=summary.updated,
+        system=conversation.system,
+        model=summary.model,
+        sampling=conversation.sampling,
+        persona=conversation.persona,
+        pinned=summary.pinned,
+        archived=summary.archived,
+        tags=summary.tags,
+        turns=tuple(
+            TreeTurn(key=turn["id"], parent=turn["parent_id"], created=from_timestamp(turn["created"]), turn=turn_value(turn))
+            for turn in turns
+        ),
+        current=None if current is None else current["id"],
+    )
+
+
+def _normalised(tree: ExportedConversation) -> ExportedConversation:
+    """`tree` as the store would return it: usable ids, storable texts, a one-line title, sorted tags."""
+    title = one_line(tree.title)
+    by = tree.title_by
+    if not title:
+        title, by = next((first_line(each.turn.user) for each in tree.turns), ""), "first_line"
+    return replace(
+        tree,
+        key=_usable_id(tree.key),
+        current=None if tree.current is None else _usable_id(tree.current),
+        title=title,
+        title_by=by,
+        system=sanitise_for_sqlite(tree.system),
+        model=sanitise_for_sqlite(tree.model),
+        persona=sanitise_for_sqlite(tree.persona),
+        tags=tuple(sorted({name for name in map(tag_name, tree.tags) if name})),
+        turns=tuple(
+            replace(
+                each,
+                key=_usable_id(each.key),
+                parent=None if each.parent is None else _usable_id(each.parent),
+                turn=replace(
+                    each.turn,
+                    user=sanitise_for_sqlite(each.turn.user),
+                    reply=sanitise_for_sqlite(each.turn.reply),
+                    error=sanitise_for_sqlite(each.turn.error),
+                    model=sanitise_for_sqlite(each.turn.model),
+                ),
+            )
+            for each in tree.turns
+        ),
+    )
+
+
+def _usable_id(key: str) -> str:
+    """`key` if it has the form of an id, otherwise an id derived from it."""
+    return key if _USABLE_ID.fullmatch(key) else hashlib.sha256(key.encode(errors="replace")).hexdigest()[:16]
