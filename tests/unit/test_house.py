@@ -36,7 +36,6 @@ ALLOWED: dict[str, frozenset[str]] = {
             "ChoosingScreen",
             "CodeRows",
             "CommandingScreen",
-            "ConversationStore",
             "FindingScreen",
             "Keeping",
             "ListingScreen",
