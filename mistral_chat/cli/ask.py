@@ -6,26 +6,26 @@ import asyncio
 import json
 import signal
 import sys
-from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mistral_chat.attachments import compose, read_text
 from mistral_chat.cli import options
 from mistral_chat.cli.stdin import standard_input, typed_text
 from mistral_chat.cli.supervisor import without_core_dumps
 from mistral_chat.cli.terminal import Progress, write_reply
+from mistral_chat.session.attachments import build_message, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mistral_chat.chat import Chat
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.engine.thread import EngineThread
-    from mistral_chat.generation import Completion, Sampling
+    from mistral_chat.errors import MistralChatError
+    from mistral_chat.generation import Completion
+    from mistral_chat.session.events import ModelEvent, SessionEvent
+    from mistral_chat.session.session import ChatSession
     from mistral_chat.store.store import ConversationStore
 
 
@@ -74,7 +74,7 @@ def ask(ctx: click.Context, /, prompt: str | None, files: tuple[Path, ...], **ty
     options.refuse_both(("--continue", typed["resume"]), ("--chat", typed["chat"]))
     options.refuse_both(("--no-save", typed["no_save"]), ("--continue", typed["resume"]))
     options.refuse_both(("--no-save", typed["no_save"]), ("--chat", typed["chat"]))
-    text = compose([(path.name, read_text(path)) for path in files], standard_input(), typed_text(prompt or ""))
+    text = build_message([(path.name, read_text(path)) for path in files], standard_input(), typed_text(prompt or ""))
     if not text.strip():
         raise click.UsageError("There is nothing to ask: give a prompt, a file, or text on standard input.", ctx)
     chosen = options.typed_settings(ctx)
@@ -92,13 +92,7 @@ def _answer(program: Program, request: Request) -> int:
     start_log(None if request.no_save else program.paths.log_file)
     store = program.open_store(saved=not request.no_save)
     try:
-        conversation_id = _conversation(store, request)
-        model = _model(program, store, conversation_id, request)
-        runner = program.runner(model, prompt_format=request.prompt_format, saved=not request.no_save)
-        try:
-            return asyncio.run(_Asking(program, store, runner, request, conversation_id).run())
-        finally:
-            runner.close()
+        return asyncio.run(_Asking(program, store, request).run())
     finally:
         if not request.no_save:
             program.tidy(store)
@@ -131,29 +125,18 @@ def _model(program: Program, store: ConversationStore, conversation_id: str | No
 
 
 class _Asking:
-    """One question on its way: loading, reading, writing, and the ways to stop."""
+    """One question on its way: loading, prefill, streaming, and the ways to stop."""
 
-    def __init__(
-        self, program: Program, store: ConversationStore, runner: EngineThread, request: Request, conversation_id: str | None
-    ) -> None:
-        from mistral_chat.chat import Chat
-
+    def __init__(self, program: Program, store: ConversationStore, request: Request) -> None:
         self._program = program
+        self._store = store
         self._request = request
-        self._runner = runner
         self._progress = Progress(sys.stderr)
         self._signal: int | None = None
-        self._work: asyncio.Task[Completion | None] | None = None
-        self._chat: Chat = Chat(
-            store=store,
-            runner=runner,
-            settings=program.settings,
-            conversation_id=conversation_id,
-            system=request.system,
-            sampling_now=_sampling(program, store, conversation_id, request),
-            persona=request.persona,
-            snapshots=not request.no_save,
-        )
+        self._work: asyncio.Task[None] | None = None
+        self._session: ChatSession | None = None
+        self._error: MistralChatError | None = None
+        self._completion: Completion | None = None
 
     async def run(self) -> int:
         """Ask and print; the exit code is 0, or 128 and the number of the signal that stopped it."""
@@ -161,62 +144,90 @@ class _Asking:
         # asyncio's own handlers lose a signal while a fast engine fills the pipe that they share with it.
         before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            completion = await self._work
+            await self._work
         except asyncio.CancelledError:
-            completion = None
+            self._completion = None
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
             self._progress.clear()
-        if completion is not None:
-            self._report(completion)
         return 0 if self._signal is None else 128 + self._signal
 
     def _interrupt(self, number: int, _frame: object) -> None:
-        """Stop the reply; while there is none yet, and the second time, stop everything."""
+        """Stop the reply; before it has begun, and the second time, stop everything."""
         again, self._signal = self._signal is not None, number
-        if self._runner.busy and not again:
-            self._chat.stop()
+        session = self._session
+        engine = session.environment.host.engine if session is not None else None
+        if (
+            session is not None
+            and session.current is not None
+            and session.current.generating
+            and engine is not None
+            and not again
+        ):
+            engine.stop()
         elif self._work is not None:
             self._work.get_loop().call_soon_threadsafe(self._work.cancel)
 
-    async def _ask(self) -> Completion | None:
-        from mistral_chat.generation import Completion, Delta, Prefill
+    async def _ask(self) -> None:
+        from mistral_chat.session.headless import open_headless
+        from mistral_chat.session.overrides import Overrides
+        from mistral_chat.session.reply import NewMessage
 
-        await self._load()
-        finished = None
-        async with aclosing(self._chat.send(self._request.text)) as events:
-            async for event in events:
-                match event:
-                    case Prefill():
-                        self._progress.show(f"reading {event.done:,} of {event.total:,} tokens")
-                    case Delta(text=text) if not self._request.as_json:
-                        self._progress.clear()
-                        write_reply(text, sys.stdout)
-                    case Completion():
-                        finished = event
-        return finished
+        program, request = self._program, self._request
+        if request.persona:
+            program.settings.persona(request.persona)
+        conversation_id = _conversation(self._store, request)
+        async with open_headless(
+            self._store,
+            lambda spec: program.runner(spec or None, prompt_format=request.prompt_format, saved=not request.no_save),
+            settings=program.settings,
+            emit=self._take,
+            on_model=self._show_loading,
+            model=_model(program, self._store, conversation_id, request) or "",
+            conversation_id=conversation_id,
+            started=Overrides(system=request.system, persona=request.persona or None),
+            sampling_options=request.typed_sampling,
+            saved=not request.no_save,
+        ) as asking:
+            self._session = asking.session
+            await asking.load()
+            await asking.answer(NewMessage(request.text))
+            if self._error is not None:
+                raise self._error
+            if self._completion is not None:
+                self._report(self._completion, asking.session)
 
-    async def _load(self) -> None:
-        """Wait for the model, and say how far it is."""
-        ready = asyncio.ensure_future(self._runner.wait_ready())
-        try:
-            while not (await asyncio.wait({ready}, timeout=0.1))[0]:
-                self._progress.show(f"loading the model, {self._runner.progress:.0%}")
-        finally:
-            ready.cancel()
-        ready.result()
+    async def _show_loading(self, event: ModelEvent) -> None:
+        from mistral_chat.session.events import ModelLoading
 
-    def _report(self, completion: Completion) -> None:
+        if isinstance(event, ModelLoading):
+            self._progress.show(f"loading the model, {event.share:.0%}")
+
+    async def _take(self, event: SessionEvent) -> None:
+        from mistral_chat.session.events import PrefillProgress, ReplyFailed, ReplyFinished, TextAdded
+
+        match event:
+            case PrefillProgress(done, total) if total:
+                self._progress.show(f"processing the prompt: {done:,} of {total:,} tokens")
+            case TextAdded(text=text) if not self._request.as_json:
+                self._progress.clear()
+                write_reply(text, sys.stdout)
+            case ReplyFinished(completion=completion):
+                self._completion = completion
+            case ReplyFailed(error=error):
+                self._error = error
+
+    def _report(self, completion: Completion, session: ChatSession) -> None:
         """Print what comes after the reply."""
-        usage, facts = completion.usage, self._runner.facts
+        self._progress.clear()
+        usage, loaded = completion.usage, session.environment.host.loaded
         if self._request.as_json:
-            saved = None if self._request.no_save else self._chat.conversation_id
             answer = {
                 "reply": completion.text,
                 "finish_reason": completion.finish_reason,
-                "conversation_id": saved,
-                "model": facts.model if facts else "",
+                "conversation_id": None if self._request.no_save else session.conversation_id,
+                "model": loaded.model if loaded else "",
                 "usage": asdict(usage),
             }
             click.echo(json.dumps(answer, ensure_ascii=False))
@@ -229,16 +240,3 @@ class _Asking:
                 f"{usage.tokens_per_second:.1f} tokens/s, {completion.finish_reason}",
                 err=True,
             )
-
-
-def _sampling(program: Program, store: ConversationStore, conversation_id: str | None, request: Request) -> Sampling | None:
-    """How this run draws tokens when options for that were typed: they win, and the rest is as it would be.
-
-    Raises:
-        UsageError: a value is out of its range.
-    """
-    if not request.typed_sampling:
-        return None
-    persona = program.settings.personas.get(request.persona)
-    stored = store.conversation(conversation_id).sampling if conversation_id else None
-    return replace((persona.sampling if persona else None) or stored or program.settings.sampling, **request.typed_sampling)

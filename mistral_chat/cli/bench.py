@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import statistics
 import sys
@@ -18,10 +19,10 @@ from mistral_chat.cli.terminal import Progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mistral_chat.cli.benchmark import Playing, TurnMeasure
+    from mistral_chat.cli.benchmark import BenchmarkRun, TurnMeasure
     from mistral_chat.cli.wiring import Program
     from mistral_chat.engine.snapshots import SnapshotFolder
-    from mistral_chat.generation import Engine
+    from mistral_chat.session.events import ModelEvent
 
 AFTER = 4
 """Turns that are measured after the first that left the window."""
@@ -114,26 +115,45 @@ class _Benching:
 
     def run(self) -> None:
         """Load, play, print."""
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        from mistral_chat.cli.benchmark import BenchmarkRun, TurnEvents
         from mistral_chat.engine.snapshots import SnapshotFolder
+        from mistral_chat.engine.thread import EngineThread
+        from mistral_chat.session.headless import open_headless
+        from mistral_chat.session.overrides import Overrides
 
-        with tempfile.TemporaryDirectory(prefix="mistral-chat-bench-") as folder:
-            reopening = self._said is None and not self._as_json
-            snapshots = SnapshotFolder(Path(folder) / "kv", budget=2**40) if reopening else None
-            load = self._program.engine_loader(None, prompt_format=self._prompt_format, saved=False, snapshots=snapshots)
-            engine = load(self._on_load)
-            try:
-                self._measure(engine, snapshots)
-            finally:
-                self._progress.clear()
-                engine.close()
+        program, store = self._program, self._program.open_store(saved=False)
+        turn = TurnEvents(lambda event: self._progress.show(f"processing {event.done:,} of {event.total:,} tokens"))
+        try:
+            with tempfile.TemporaryDirectory(prefix="mistral-chat-bench-") as folder:
+                reopening = self._said is None and not self._as_json
+                snapshots = SnapshotFolder(Path(folder) / "kv", budget=2**40) if reopening else None
+                load = program.engine_loader(None, prompt_format=self._prompt_format, saved=False, snapshots=snapshots)
+                async with open_headless(
+                    store,
+                    lambda _: EngineThread(load, snapshots=snapshots),
+                    settings=program.settings,
+                    emit=turn.take,
+                    on_model=self._show_loading,
+                    started=Overrides(system=self._said[0] if self._said else None),
+                    sampling_options={"max_tokens": SHORT_REPLY} if self._short else None,
+                ) as running:
+                    await running.load()
+                    await self._measure(BenchmarkRun(running, turn), snapshots)
+        finally:
+            self._progress.clear()
+            store.close()
 
-    def _on_load(self, share: float) -> bool:
-        self._progress.show(f"loading the model, {share:.0%}")
-        return True
+    async def _show_loading(self, event: ModelEvent) -> None:
+        from mistral_chat.session.events import ModelLoading
 
-    def _measure(self, engine: Engine, snapshots: SnapshotFolder | None) -> None:
-        playing = self._playing(engine)
-        measures = self._play(engine, playing)
+        if isinstance(event, ModelLoading):
+            self._progress.show(f"loading the model, {event.share:.0%}")
+
+    async def _measure(self, run: BenchmarkRun, snapshots: SnapshotFolder | None) -> None:
+        measures = await self._play(run)
         self._progress.clear()
         if self._as_json:
             click.echo(json.dumps({"turns": [asdict(measure) for measure in measures]}))
@@ -144,43 +164,27 @@ class _Benching:
         for line in _summary(measures):
             click.echo(line)
         if snapshots is not None:
-            seconds, read = playing.measure_reopening(snapshots.flush)
+            seconds, read = await run.measure_reopening(snapshots.flush)
             speed = _prefill_speed(measures)
             again = f" (reading it again: about {measures[-1].ledger_tokens / speed:.1f} s)" if speed and not read else ""
             click.echo(f"{'reopening from the disk':36}{seconds:9.2f} s{again}")
 
-    def _playing(self, engine: Engine) -> Playing:
-        from dataclasses import replace
+    async def _play(self, run: BenchmarkRun) -> list[TurnMeasure]:
+        """Play all messages, and show each turn as it ends unless the output is JSON."""
+        from mistral_chat.cli.benchmark import equal_messages
 
-        from mistral_chat.cli.benchmark import Playing
-
-        settings = self._program.settings
-        sampling = replace(settings.sampling, max_tokens=SHORT_REPLY) if self._short else settings.sampling
-        system = self._said[0] if self._said and self._said[0] is not None else settings.system
-        return Playing(
-            engine,
-            system=system,
-            sampling=sampling,
-            on_progress=lambda event: self._progress.show(f"reading {event.done:,} of {event.total:,} tokens"),
-        )
-
-    def _play(self, engine: Engine, playing: Playing) -> list[TurnMeasure]:
-        """Play all messages, and show each turn as it ends when a person is to read them."""
-        from mistral_chat.cli.benchmark import equal_messages, until_rolling
-
+        loaded = await run.engine.wait_ready()
         if self._said is not None:
-            turns = playing.play(self._said[1])
+            turns = run.play(self._said[1])
         else:
-            messages = equal_messages(engine, tokens=max(16, engine.facts.window // 16))
-            turns = until_rolling(messages, playing, after=AFTER, most=MOST)
+            messages = equal_messages(run.engine.count, tokens=max(16, loaded.window // 16))
+            turns = run.play_until_rolling(messages, after=AFTER, most=MOST)
         if not self._as_json:
-            facts = engine.facts
-            click.echo(
-                f"{_shown(facts.model)} on {_shown(facts.device)}, a window of {facts.window:,} tokens, {facts.prompt_format}\n"
-            )
+            where = f"{_shown(loaded.model)} on {_shown(loaded.device)}"
+            click.echo(f"{where}, a context of {loaded.window:,} tokens, {loaded.prompt_format}\n")
             click.echo("  ".join(COLUMNS))
         measures = []
-        for measure in turns:
+        async for measure in turns:
             measures.append(measure)
             if not self._as_json:
                 self._progress.clear()

@@ -1,143 +1,163 @@
-"""Plays a conversation on an engine and measures every turn."""
+"""Plays a conversation and measures every turn."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
 
-from mistral_chat.generation import CancelToken, Completion, ContextShift, History, Prefill, PromptTurn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from mistral_chat.conversation import Usage
-    from mistral_chat.generation import Engine, Sampling
-
-CONVERSATION = "bench"
-"""Names the measured conversation for its KV state."""
+from mistral_chat.conversation import Usage
+from mistral_chat.engine.thread import EngineThread
+from mistral_chat.errors import MistralChatError
+from mistral_chat.generation import History, PromptTurn
+from mistral_chat.session.events import ContextShifted, PrefillProgress, ReplyFailed, ReplyFinished, SessionEvent
+from mistral_chat.session.headless import HeadlessSession
+from mistral_chat.session.reply import NewMessage
 
 _TOPIC = "The river was high, the bridge was closed, and the carts waited on the road until the evening came. "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnMeasure:
-    """What one turn took; its fields are the keys of ``bench --json``."""
+    """The figures of one turn; its fields are the keys of ``bench --json``."""
 
     prompt_tokens: int
     """Tokens the model was given."""
     cached_tokens: int
     """Those that were in the KV cache already."""
     prefilled_tokens: int
-    """Those that were read."""
+    """Those that were processed."""
     evicted_turns: int
-    """Turns that left the window during this turn, its end included."""
+    """Turns that left the context during this turn, its end included."""
     evicted_tokens: int
     """Tokens of those turns."""
     time_to_first_token: float
     """Seconds from the request to the first token."""
     tokens_per_second: float
-    """Decode speed over the reply."""
+    """Decode speed of the reply."""
     ledger_tokens: int
-    """Tokens in the cache when the turn was over."""
+    """Tokens in the KV cache at the end of the turn."""
     window: int
-    """Tokens the model may see."""
+    """The size of the context window."""
 
 
-class Playing:
-    """A conversation that goes on turn by turn."""
+@dataclass(slots=True)
+class TurnEvents:
+    """Collects what a session reports during one turn."""
 
-    def __init__(
-        self, engine: Engine, *, system: str, sampling: Sampling, on_progress: Callable[[Prefill], None] | None = None
-    ) -> None:
-        """Begin an empty conversation.
+    on_prefill: Callable[[PrefillProgress], None]
+    shifts: list[ContextShifted] = field(default_factory=list)
+    usage: Usage | None = None
+    error: MistralChatError | None = None
 
-        Args:
-            engine: what answers.
-            system: the system prompt.
-            sampling: how tokens are drawn.
-            on_progress: is told how far a prompt is read.
-        """
-        self._engine = engine
-        self._sampling = sampling
-        self._on_progress = on_progress
-        self.history = History(conversation=CONVERSATION, system=system)
-        """What was said until now."""
+    async def take(self, event: SessionEvent) -> None:
+        """Take one event."""
+        match event:
+            case PrefillProgress():
+                self.on_prefill(event)
+            case ContextShifted():
+                self.shifts.append(event)
+            case ReplyFinished(completion=completion):
+                self.usage = completion.usage if completion is not None else None
+            case ReplyFailed(error=error):
+                self.error = error
 
-    def play(self, messages: Iterable[str]) -> Iterator[TurnMeasure]:
-        """Send each of `messages` and yield what its turn took.
+    def clear(self) -> None:
+        """Forget the turn."""
+        self.shifts.clear()
+        self.usage = self.error = None
+
+
+class BenchmarkRun:
+    """A conversation that is measured turn by turn."""
+
+    def __init__(self, running: HeadlessSession, turn: TurnEvents) -> None:
+        """Take a new session whose model is loaded, and the collector of its events."""
+        self._running = running
+        self._turn = turn
+
+    @property
+    def engine(self) -> EngineThread:
+        """The engine's thread.
 
         Raises:
-            EngineError: a message does not fit, or llama.cpp failed.
+            AssertionError: no model is loaded.
+        """
+        if (engine := self._running.host.engine) is None:
+            raise AssertionError("a benchmark needs a model")
+        return engine
+
+    async def play(self, messages: Iterable[str]) -> AsyncIterator[TurnMeasure]:
+        """Send each of `messages` and yield the figures of its turn.
+
+        Raises:
+            MistralChatError: a message does not fit, or llama.cpp failed.
         """
         for message in messages:
-            turn = PromptTurn(key=f"turn {len(self.history.turns) + 1}", user=message)
-            yield self._measure(turn)
+            self._turn.clear()
+            await self._running.answer(NewMessage(message))
+            yield self._figures()
 
-    def _measure(self, turn: PromptTurn) -> TurnMeasure:
-        shifts: list[ContextShift] = []
-        done: Completion | None = None
-        asked = replace(self.history, turns=(*self.history.turns, turn))
-        for event in self._engine.reply(asked, self._sampling, CancelToken()):
-            match event:
-                case Prefill() if self._on_progress is not None:
-                    self._on_progress(event)
-                case ContextShift():
-                    shifts.append(event)
-                case Completion():
-                    done = event
-        if done is None:
-            raise AssertionError("the engine ended without a completion")
-        self.history = replace(self.history, turns=(*self.history.turns, replace(turn, reply=done.text)))
-        return self._figures(done.usage, shifts)
+    async def play_until_rolling(self, messages: Iterator[str], *, after: int, most: int) -> AsyncIterator[TurnMeasure]:
+        """Play until turns have left the context and `after` more turns were played; at most `most` turns."""
+        left: int | None = None
+        played = 0
+        async for measure in self.play(messages):
+            yield measure
+            played += 1
+            if left is None:
+                left = after if measure.evicted_turns else None
+            else:
+                left -= 1
+            if left == 0 or played == most:
+                return
 
-    def _figures(self, usage: Usage, shifts: list[ContextShift]) -> TurnMeasure:
-        ledger = self._engine.ledger
-        return TurnMeasure(
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            prefilled_tokens=usage.prompt_tokens - usage.cached_tokens,
-            evicted_turns=sum(len(shift.turns) for shift in shifts),
-            evicted_tokens=sum(shift.tokens for shift in shifts),
-            time_to_first_token=usage.time_to_first_token,
-            tokens_per_second=usage.tokens_per_second,
-            ledger_tokens=ledger.used,
-            window=ledger.window,
-        )
-
-    def measure_reopening(self, written: Callable[[], None]) -> tuple[float, int]:
-        """Turn to another conversation and back; the seconds that took, and the tokens that had to be read again.
+    async def measure_reopening(self, written: Callable[[], None]) -> tuple[float, int]:
+        """Switch to another conversation and back; return the seconds that took, and the tokens prefilled again.
 
         Args:
             written: waits until the KV state is on the disk.
         """
-        self._engine.run_idle_tasks()
-        other = History(conversation="", turns=(PromptTurn(key="other", user="Hello.", reply="Hello."),))
-        for _ in self._engine.prefill(other, CancelToken()):
-            """Only the cache's contents matter."""
+        await self.engine.run_idle_tasks()
+        await self._prefill(History(turns=(PromptTurn(key="other", user="Hello.", reply="Hello."),)))
         written()
         began = time.perf_counter()
-        steps = list(self._engine.prefill(self.history, CancelToken()))
-        return time.perf_counter() - began, steps[-1].total if steps else 0
+        tokens = await self._prefill(self._running.session.conversation.history())
+        return time.perf_counter() - began, tokens
+
+    async def _prefill(self, history: History) -> int:
+        total = 0
+        async with aclosing(self.engine.prefill(history)) as progress:
+            async for event in progress:
+                total = event.total
+        return total
+
+    def _figures(self) -> TurnMeasure:
+        if self._turn.error is not None:
+            raise self._turn.error
+        usage, state = self._turn.usage, self._running.host.context
+        if usage is None or state is None:
+            raise AssertionError("the engine ended without a completion")
+        return TurnMeasure(
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            prefilled_tokens=usage.prompt_tokens - usage.cached_tokens,
+            evicted_turns=sum(len(shift.turns) for shift in self._turn.shifts),
+            evicted_tokens=sum(shift.tokens for shift in self._turn.shifts),
+            time_to_first_token=usage.time_to_first_token,
+            tokens_per_second=usage.tokens_per_second,
+            ledger_tokens=state.used,
+            window=state.window,
+        )
 
 
-def equal_messages(engine: Engine, *, tokens: int) -> Iterator[str]:
-    """Messages without end, each of about `tokens` tokens and different from the last."""
+def equal_messages(count: Callable[[str], int | None], *, tokens: int) -> Iterator[str]:
+    """Yield messages without end, each of about `tokens` tokens and different from the last."""
     number = 0
     while True:
         number += 1
         text = f"Part {number}. "
-        while engine.count(text) < tokens:
+        while (count(text) or tokens) < tokens:
             text += _TOPIC
         yield text
-
-
-def until_rolling(messages: Iterator[str], playing: Playing, *, after: int, most: int) -> Iterator[TurnMeasure]:
-    """Play `messages` until turns have left the window and `after` more turns were played; at most `most` turns."""
-    left: int | None = None
-    for _, measure in zip(range(most), playing.play(messages), strict=False):
-        yield measure
-        if left is None:
-            left = after if measure.evicted_turns else None
-        elif (left := left - 1) == 0:
-            return

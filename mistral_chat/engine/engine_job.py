@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from typing import Final, Generic, TypeVar
 
 from mistral_chat.generation import CancelToken, Delta, Engine
@@ -78,6 +79,16 @@ class Job(Generic[T]):
             while not self._done.is_set():
                 self._something.clear()
                 await self._something.wait()
+
+    async def finished(self) -> None:
+        """Wait for the end of work that gives no values.
+
+        Raises:
+            BaseException: what the work raised.
+        """
+        async with aclosing(self.values()) as values:
+            async for _ in values:
+                continue
 
     def _call(self, function: Callable[[], object]) -> None:
         """Call something on the loop; where it is closed, nobody waits any more."""

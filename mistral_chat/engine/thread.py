@@ -122,9 +122,21 @@ class EngineThread:
             engine.discard_conversation(conversation)
             return iter(())
 
-        async with aclosing(self._do(Job(drop, CancelToken()))) as nothing:
-            async for _ in nothing:
-                """It yields no value; its end is what is waited for."""
+        await self._submit(drop, CancelToken()).finished()
+
+    async def run_idle_tasks(self) -> None:
+        """Do now what the engine does when it has been idle for a while: save the KV state.
+
+        Raises:
+            MistralChatError: the engine failed.
+        """
+        await self.wait_ready()
+
+        def run(engine: Engine) -> Iterator[None]:
+            engine.run_idle_tasks()
+            return iter(())
+
+        await self._submit(run, CancelToken()).finished()
 
     async def wait_ready(self) -> LoadedModel:
         """Wait until the engine is loaded.
@@ -160,9 +172,8 @@ class EngineThread:
         await self.wait_ready()
         self._give_way()
         self._replies.append(cancel)
-        job = Job(lambda e: e.reply(history, sampling, cancel), cancel)
         try:
-            async with aclosing(self._do(job)) as values:
+            async with aclosing(self._submit(lambda e: e.reply(history, sampling, cancel), cancel).values()) as values:
                 async for value in values:
                     yield value
         finally:
@@ -180,9 +191,8 @@ class EngineThread:
         self._give_way()
         cancel = CancelToken()
         self._ahead = cancel
-        job = Job(lambda e: e.prefill(history, cancel), cancel)
         try:
-            async with aclosing(self._do(job)) as values:
+            async with aclosing(self._submit(lambda e: e.prefill(history, cancel), cancel).values()) as values:
                 async for value in values:
                     yield value
         finally:
@@ -204,9 +214,9 @@ class EngineThread:
         self._give_way()
         cancel = CancelToken()
         self._ahead = cancel
-        job = Job(lambda e: iter([e.generate_detached(history, sampling, cancel)]), cancel)
         try:
-            async with aclosing(self._do(job)) as texts:
+            work = self._submit(lambda e: iter([e.generate_detached(history, sampling, cancel)]), cancel)
+            async with aclosing(work.values()) as texts:
                 return "".join([text async for text in texts])
         finally:
             if self._ahead is cancel:
@@ -234,14 +244,14 @@ class EngineThread:
         if self._ahead is not None:
             self._ahead.set()
 
-    async def _do(self, job: Job[T]) -> AsyncGenerator[T, None]:
+    def _submit(self, work: Callable[[Engine], Iterator[T]], cancel: CancelToken) -> Job[T]:
+        """Queue `work` for the engine's thread."""
+        job = Job(work, cancel)
         with self._lock:
             if self.state is not RunnerState.READY:
                 raise EngineError(_CLOSED)
             self._jobs.put(job)
-        async with aclosing(job.values()) as values:
-            async for value in values:
-                yield value
+        return job
 
     def _run(self) -> None:
         try:

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 from support.programs import echo_program
 
-from mistral_chat.attachments import LARGEST_FILE, attached, compose
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.stdin import typed_text
 from mistral_chat.config import Settings
 from mistral_chat.errors import EngineFailed
 from mistral_chat.paths import Paths
+from mistral_chat.session.attachments import LARGEST_FILE, build_message, format_attachment
 
 if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore
@@ -89,14 +89,14 @@ class TestWhatGoesIn:
         assert "There is nothing to ask" in result.stderr
 
     def test_a_fence_is_longer_than_any_in_the_file(self) -> None:
-        assert attached("x.md", "````\na\n````") == "x.md\n`````\n````\na\n````\n`````"
+        assert format_attachment("x.md", "````\na\n````") == "x.md\n`````\n````\na\n````\n`````"
 
     def test_bytes_that_the_locale_does_not_know_are_read_as_utf_8(self) -> None:
         assert typed_text("Gr\udcc3\udcbc\udcc3\udc9fe") == "Grüße"
         assert typed_text("a\udcff") == "a\ufffd"
 
     def test_one_part_stays_as_it_is(self) -> None:
-        assert compose([], "", "  indented") == "  indented"
+        assert build_message([], "", "  indented") == "  indented"
 
 
 class TestWhatComesOut:

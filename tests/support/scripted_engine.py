@@ -1,14 +1,10 @@
-"""An engine and a clock that do what a test says, and how a test talks through a chat."""
+"""An engine and a clock that do what a test says."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
 
-from mistral_chat.chat import Chat, TurnStarted
-from mistral_chat.conversation import Turn
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.generation import CancelToken, Delta, Event, History, Prefill, Sampling
 
@@ -56,21 +52,3 @@ class ScriptedEngine(EchoEngine):
     def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         self.ahead.append(history)
         return super().prefill(history, cancel)
-
-
-async def finish(events: AsyncGenerator[object, None]) -> list[object]:
-    """Every event until the reply has ended."""
-    async with asyncio.timeout(PATIENCE), aclosing(events):
-        return [event async for event in events]
-
-
-async def say(chat: Chat, text: str) -> str:
-    """Send `text`; the new turn's id."""
-    started = (await finish(chat.send(text)))[0]
-    assert isinstance(started, TurnStarted)
-    return started.turn_id
-
-
-def last(chat: Chat) -> Turn:
-    """The newest turn as the store has it."""
-    return chat.turns()[-1].turn

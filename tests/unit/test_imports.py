@@ -33,8 +33,8 @@ def test_the_help_loads_click_and_nothing_heavier() -> None:
     assert not loaded_by(HELP) & (HEAVY | {"yaml", "platformdirs", "asyncio"})
 
 
-def test_the_chat_loads_no_ui_no_engine_and_no_hub() -> None:
-    assert not loaded_by("import mistral_chat.chat") & {"textual", "rich", "llama_cpp", "huggingface_hub"}
+def test_a_session_loads_no_ui_no_llama_and_no_hub() -> None:
+    assert not loaded_by("import mistral_chat.session.workspace") & {"textual", "rich", "llama_cpp", "huggingface_hub"}
 
 
 @pytest.mark.parametrize("command", ["ask", "chats", "completion", "config", "doctor", "models", "paths", "prompt", "bench"])

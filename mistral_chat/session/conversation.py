@@ -1,0 +1,154 @@
+"""The stored side of an open conversation: its known turns, what applies to it, and the history the engine is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from mistral_chat.generation import History, PromptTurn
+from mistral_chat.session.environment import SessionEnvironment
+from mistral_chat.session.events import TranscriptTurn
+from mistral_chat.session.overrides import Overrides, Resolved, merge, resolve
+from mistral_chat.session.reply import transcript_turn
+from mistral_chat.store.records import StoredConversation
+from mistral_chat.store.store import ConversationStore
+
+PAGE: Final = 60
+"""Turns read from the store at once."""
+
+MIN_TURN_TOKENS: Final = 8
+"""Tokens that every turn takes: no more turns than this allows are given to the engine."""
+
+
+class OpenConversation:
+    """One conversation of the store, or one that begins with its first message."""
+
+    def __init__(
+        self, environment: SessionEnvironment, conversation_id: str | None, sampling_options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Read the last turns.
+
+        Args:
+            environment: what sessions share.
+            conversation_id: None begins a conversation.
+            sampling_options: sampling fields that apply to this run only, whatever the conversation says.
+
+        Raises:
+            ConversationNotFound: no such conversation.
+        """
+        self._environment = environment
+        self._store = environment.store
+        self._sampling_options = sampling_options or {}
+        self.id = conversation_id
+        """None until the first message of a new conversation."""
+        self.overrides = Overrides()
+        """What was chosen for a new conversation."""
+        self.turns: list[TranscriptTurn] = []
+        """The known turns of the current branch, oldest first."""
+        self.complete = True
+        """Whether there are no turns before them."""
+        self.load()
+
+    @property
+    def stored(self) -> StoredConversation | None:
+        """The conversation as it is saved; None for a new one."""
+        return self._store.conversation(self.id) if self.id is not None else None
+
+    def load(self) -> None:
+        """Read the last turns of the current branch.
+
+        Raises:
+            ConversationNotFound: the conversation is gone.
+        """
+        if self.id is not None:
+            page = self._store.turns_page(self.id, before=None, limit=PAGE)
+            self.turns = [transcript_turn(stored) for stored in page]
+            self.complete = not page or page[0].parent_id is None
+
+    def load_older(self) -> list[TranscriptTurn]:
+        """Read the page before the first known turn; empty if there is none."""
+        if self.id is None or not self.turns or self.complete:
+            return []
+        page = self._store.turns_page(self.id, before=self.turns[0].turn_id, limit=PAGE)
+        older = [transcript_turn(stored) for stored in page]
+        self.turns[:0] = older
+        self.complete = not page or page[0].parent_id is None
+        return older
+
+    def replace(self, turn: TranscriptTurn) -> None:
+        """Know a turn as it is now."""
+        self.turns = [turn if each.turn_id == turn.turn_id else each for each in self.turns]
+
+    def resolve(self) -> Resolved:
+        """Return the system prompt, the sampling and the persona of the next message."""
+        environment = self._environment
+        resolved = resolve(environment.settings(), stored=self.stored, layers=(self.overrides, environment.started))
+        if not self._sampling_options:
+            return resolved
+        return replace(resolved, sampling=replace(resolved.sampling, **self._sampling_options))
+
+    async def apply(self, chosen: Overrides) -> None:
+        """Choose a system prompt, a sampling or a persona from the next message on.
+
+        A persona resets the system prompt and the sampling to its own; undo restores what applied before.
+        """
+        environment, before, stored = self._environment, self.overrides, self.stored
+        overrides = chosen if chosen.persona is not None else merge(before, chosen)
+        if stored is None:
+            self.overrides = overrides
+        elif chosen.persona is not None:
+            await self._keep(resolve(environment.settings(), stored=None, layers=(chosen, environment.started)))
+        else:
+            kept = resolve(environment.settings(), stored=stored)
+            await self._keep(
+                replace(
+                    kept,
+                    system=kept.system if chosen.system is None else chosen.system,
+                    own_sampling=chosen.sampling or kept.own_sampling,
+                )
+            )
+        if chosen.persona is not None:
+            environment.undo.push("persona", lambda: self._restore(stored, before))
+
+    def history(self, answered: str | None = None) -> History:
+        """What the engine is given: the end of the current branch, as far as any context reaches, and the pinned turns.
+
+        Excluded turns, and those without a reply, are left out, but for the one that is `answered`.
+        """
+        environment = self._environment
+        system = self.resolve().system
+        if self.id is None:
+            return History(system=system)
+        loaded = environment.host.loaded
+        limit = max(16, (loaded.window if loaded else environment.settings().context.size) // MIN_TURN_TOKENS)
+        stored = self._store.turns_page(self.id, before=None, limit=limit)
+        ids = {turn.turn_id for turn in stored}
+        pinned = [turn for turn in self._store.pinned(self.id) if turn.turn_id not in ids]
+        known = {turn.turn_id: turn.turn.reply for turn in self.turns}
+        # A reply that has just ended, or that the disk has no room for, is not in the store yet.
+        turns = [(s, max(s.turn.reply, known.get(s.turn_id, ""), key=len)) for s in [*pinned, *stored]]
+        return History(
+            conversation=self.id if environment.saved else "",
+            system=system,
+            turns=tuple(
+                PromptTurn(key=s.turn_id, user=s.turn.user, reply=reply, pinned=s.turn.pinned)
+                for s, reply in turns
+                if s.turn_id == answered or (reply and not s.turn.excluded)
+            ),
+        )
+
+    async def _restore(self, stored: StoredConversation | None, before: Overrides) -> None:
+        self.overrides = before
+        if stored is not None:
+            await self._keep(resolve(self._environment.settings(), stored=stored))
+
+    async def _keep(self, resolved: Resolved) -> None:
+        conversation_id = self.id or ""
+
+        def work(store: ConversationStore) -> None:
+            store.set_persona(conversation_id, resolved.persona)
+            store.set_system(conversation_id, resolved.system)
+            store.set_sampling(conversation_id, resolved.own_sampling)
+
+        await self._environment.saver.write(work)

@@ -1,0 +1,183 @@
+"""What a session reports: typed events through one callback, in the order they happen."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mistral_chat.conversation import Turn
+from mistral_chat.errors import MistralChatError
+from mistral_chat.generation import Completion, LoadedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptTurn:
+    """A turn as the transcript shows it."""
+
+    turn_id: str
+    turn: Turn
+    parent_id: str | None = None
+    """None for the turn that opens the conversation."""
+    sibling: int = 1
+    """Its position among the turns that share its parent, from 1."""
+    siblings: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TurnsReplaced:
+    """The turns of the session are others now: another branch, or changed by another window. Read `ChatSession.turns`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnChanged:
+    """One turn's flags changed: pinned or excluded."""
+
+    turn: TranscriptTurn
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    """The question is on the disk as the last turn, and its reply is awaited."""
+
+    turn: TranscriptTurn
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillProgress:
+    """`done` of `total` prompt tokens are in the KV cache; ``(0, 0)`` while another conversation's reply goes first."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextAdded:
+    """The reply grew by `text`."""
+
+    turn_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContextShifted:
+    """Turns left the context window."""
+
+    turns: tuple[str, ...]
+    """Their ids, oldest first."""
+    tokens: int
+    """How many tokens they had."""
+    first: bool
+    """Whether this is the first time in this session."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFinished:
+    """The reply ended."""
+
+    turn: TranscriptTurn
+    """The turn as it is saved."""
+    completion: Completion | None
+    """None if the reply was cancelled before the engine answered."""
+    pieces: int = 0
+    """How many pieces of text were added."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    """There is no reply, or only part of one."""
+
+    error: MistralChatError
+    turn: TranscriptTurn | None
+    """The turn as it is saved; None if the question was refused and nothing was saved."""
+    draft: str = ""
+    """The message, as it was typed."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueChanged:
+    """Messages were queued, sent or returned. Read `ChatSession.queue` and `ChatSession.replying`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftReturned:
+    """Messages that were not sent go back to the message box."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentsChanged:
+    """The attachments of the draft changed. Read `ChatSession.attachments`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageChanged:
+    """The context usage changed. Read `ChatSession.usage`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationsChanged:
+    """The list of conversations changed: a title, an order, a new conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoading:
+    """A model is being loaded."""
+
+    share: float
+    """From 0.0 to 1.0."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoaded:
+    """The model is ready."""
+
+    loaded: LoadedModel
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailed:
+    """There is no model to answer with."""
+
+    error: MistralChatError
+
+
+@dataclass(frozen=True, slots=True)
+class SavingFailed:
+    """The store cannot be written. What was to be saved is kept in memory and tried again."""
+
+    error: MistralChatError
+    place: Path | None
+    """The database file; None for a store in memory."""
+    bytes_free: int | None
+    """Free space on its disk; None if the system does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavingResumed:
+    """The store can be written again, and everything is saved."""
+
+
+SessionEvent = (
+    TurnsReplaced
+    | TurnChanged
+    | ReplyStarted
+    | PrefillProgress
+    | TextAdded
+    | ContextShifted
+    | ReplyFinished
+    | ReplyFailed
+    | QueueChanged
+    | DraftReturned
+    | AttachmentsChanged
+    | UsageChanged
+    | ConversationsChanged
+)
+
+ModelEvent = ModelLoading | ModelLoaded | ModelFailed
+
+SavingEvent = SavingFailed | SavingResumed
+
+Emit = Callable[[SessionEvent], Awaitable[None]]
+"""Takes a session's events. It is awaited, so that events keep their order and text never piles up."""

@@ -1,0 +1,123 @@
+"""A session without a screen: one conversation, awaited from beginning to end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mistral_chat.config import Settings
+from mistral_chat.engine.thread import EngineThread
+from mistral_chat.session.environment import SessionEnvironment
+from mistral_chat.session.events import Emit, ModelEvent
+from mistral_chat.session.model_host import ModelHost
+from mistral_chat.session.overrides import Overrides
+from mistral_chat.session.reply import ReplyRequest
+from mistral_chat.session.saver import Saver
+from mistral_chat.session.session import ChatSession
+from mistral_chat.store.store import ConversationStore
+
+SAVING_PATIENCE = 15.0
+"""Seconds that a finished reply waits for a database that another program holds."""
+
+
+class HeadlessSession:
+    """One session with its own model; errors are raised where they are awaited."""
+
+    def __init__(self, session: ChatSession, tasks: set[asyncio.Task[None]]) -> None:
+        """Take an open session and the tasks it runs; `open_headless` makes both."""
+        self.session = session
+        self._tasks = tasks
+
+    @property
+    def host(self) -> ModelHost:
+        """The model."""
+        return self.session.environment.host
+
+    async def load(self) -> None:
+        """Load the model.
+
+        Raises:
+            MistralChatError: it could not be loaded.
+        """
+        await self.host.load()
+        await self.host.ready()
+
+    async def answer(self, request: ReplyRequest) -> None:
+        """Send a request and wait until its reply has ended and is saved. Events report the rest.
+
+        Raises:
+            MistralChatError: the model or the store failed.
+        """
+        await self.session.send(request)
+        await self.session.idle()
+        await asyncio.gather(*self._tasks)
+        await self.session.environment.saver.flush(SAVING_PATIENCE)
+
+
+class _Tasks:
+    """Runs coroutines as tasks, and remembers them."""
+
+    def __init__(self) -> None:
+        self.all: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self.all.add(task)
+        return task
+
+
+@asynccontextmanager
+async def open_headless(
+    store: ConversationStore,
+    open_engine: Callable[[str], EngineThread],
+    *,
+    settings: Settings,
+    emit: Emit,
+    on_model: Callable[[ModelEvent], Awaitable[None]],
+    model: str = "",
+    conversation_id: str | None = None,
+    started: Overrides,
+    sampling_options: Mapping[str, Any] | None = None,
+    saved: bool = True,
+) -> AsyncIterator[HeadlessSession]:
+    """Open one session, and close everything but the store at the end.
+
+    Args:
+        store: the conversations.
+        open_engine: makes the engine's thread for a model's name.
+        settings: what applies unless the conversation says otherwise.
+        emit: takes the session's events.
+        on_model: takes the model's loading progress.
+        model: the model's name.
+        conversation_id: None begins a conversation.
+        started: what the command line chose; written into the conversation if it exists.
+        sampling_options: sampling fields for this run only.
+        saved: whether the engine may keep anything on the disk.
+    """
+    tasks = _Tasks()
+    host = ModelHost(open_engine, model, emit=on_model, spawn=tasks.spawn)
+    saver = Saver(store, report=lambda _: None, unforeseen=lambda _: None)
+    environment = SessionEnvironment(
+        store=store, saver=saver, host=host, settings=lambda: settings, spawn=tasks.spawn, started=started, saved=saved
+    )
+    try:
+        session = ChatSession(environment, emit=emit, conversation_id=conversation_id, sampling_options=sampling_options)
+        if conversation_id is not None:
+            await _choose(session, started)
+        try:
+            yield HeadlessSession(session, tasks.all)
+        finally:
+            await session.cancel()
+    finally:
+        await host.close()
+        await saver.close()
+
+
+async def _choose(session: ChatSession, started: Overrides) -> None:
+    """Write what the command line chose into the conversation."""
+    if started.persona:
+        await session.conversation.apply(Overrides(persona=started.persona))
+    if started.system is not None:
+        await session.conversation.apply(Overrides(system=started.system))

@@ -1,0 +1,161 @@
+"""The one model in memory: loading it, switching to another, and taking turns with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mistral_chat.engine.thread import EngineThread
+from mistral_chat.errors import EngineError, InvalidText, MistralChatError
+from mistral_chat.generation import ContextState, LoadedModel
+from mistral_chat.session.events import ModelEvent, ModelFailed, ModelLoaded, ModelLoading
+
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+"""Runs a coroutine as a task, and reports an error that it did not foresee."""
+
+_PROGRESS_SECONDS = 0.2
+"""Seconds between two looks at the loading progress."""
+
+
+class ModelHost:
+    """Owns the engine's thread. One reply at a time is generated, whichever session it belongs to."""
+
+    def __init__(
+        self,
+        open_engine: Callable[[str], EngineThread],
+        model: str,
+        *,
+        emit: Callable[[ModelEvent], Awaitable[None]],
+        spawn: Spawn,
+    ) -> None:
+        """Load nothing yet.
+
+        Args:
+            open_engine: makes the engine's thread for a model as ``-m`` names it, not started. Raises `ModelError`.
+            model: what `load` loads first.
+            emit: takes the progress and its end.
+            spawn: runs loading in the background.
+        """
+        self._open_engine = open_engine
+        self._emit = emit
+        self._spawn = spawn
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._loading: asyncio.Task[None] | None = None
+        self.model = model
+        """The model's name, as ``-m`` takes it."""
+        self.engine: EngineThread | None = None
+        """The engine's thread; None before it is made, and after it failed to load."""
+        self.error: MistralChatError | None = None
+        """Why there is no model."""
+        self.waiting = 0
+        """How many replies are generated or wait for the engine."""
+
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """The loaded model; None until it is ready."""
+        return self.engine.facts if self.engine is not None else None
+
+    @property
+    def context(self) -> ContextState | None:
+        """What the KV cache holds; None until a model is ready."""
+        return self.engine.ledger if self.engine is not None else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply is generated or waits."""
+        return self.waiting > 0
+
+    def load(self, model: str | None = None) -> asyncio.Task[None]:
+        """Load `model`, or the same one again, in place of what is loaded. The task ends when it is ready or failed."""
+        self.model = model or self.model
+        self.error = None
+        if self._loading is not None:
+            self._loading.cancel()
+        self._loading = self._spawn(self._load(self._loading))
+        return self._loading
+
+    async def cancel_loading(self, error: EngineError) -> None:
+        """Give up loading; `error` says so to whoever waits."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
+        await self._close_engine()
+        await self._fail(error)
+
+    async def close(self) -> None:
+        """Stop what runs and free the model."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
+        await self._close_engine()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[EngineThread]:
+        """Wait for the model and for the replies that came first, then have the engine alone.
+
+        Raises:
+            MistralChatError: there is no model.
+        """
+        self.waiting += 1
+        try:
+            async with self._turn:
+                yield await self.ready()
+        finally:
+            self.waiting -= 1
+
+    async def ready(self) -> EngineThread:
+        """Wait until the model is loaded.
+
+        Raises:
+            MistralChatError: it could not be loaded.
+        """
+        while (engine := self.engine) is None or engine.facts is None:
+            if self.error is not None:
+                raise self.error
+            self._changed.clear()
+            await self._changed.wait()
+        return engine
+
+    async def count(self, *texts: str) -> int | None:
+        """How many tokens `texts` take as messages; None until a model is ready, and for what cannot be encoded."""
+        engine = self.engine
+        if engine is None or engine.facts is None:
+            return None
+        try:
+            counts = [await asyncio.to_thread(engine.count, text) for text in texts if text]
+        except InvalidText:
+            return None
+        return None if None in counts else sum(filter(None, counts))
+
+    async def _load(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        await self._close_engine()
+        try:
+            self.engine = engine = await asyncio.to_thread(self._open_engine, self.model)
+            ready = asyncio.ensure_future(engine.wait_ready())
+            try:
+                await self._emit(ModelLoading(0.0))
+                while not (await asyncio.wait({ready}, timeout=_PROGRESS_SECONDS))[0]:
+                    await self._emit(ModelLoading(engine.progress))
+                loaded = ready.result()
+            finally:
+                ready.cancel()
+        except MistralChatError as error:
+            await self._fail(error)
+        else:
+            self._changed.set()
+            await self._emit(ModelLoaded(loaded))
+
+    async def _fail(self, error: MistralChatError) -> None:
+        self.error = error
+        self._changed.set()
+        await self._emit(ModelFailed(error))
+
+    async def _close_engine(self) -> None:
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            await asyncio.to_thread(engine.close)

@@ -1,0 +1,68 @@
+"""Which system prompt, sampling and persona apply to a conversation. This is the only place that decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mistral_chat.config import Settings
+from mistral_chat.generation import Sampling
+from mistral_chat.store.records import StoredConversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What was chosen instead of the settings; None says nothing."""
+
+    system: str | None = None
+    sampling: Sampling | None = None
+    persona: str | None = None
+    """A persona's name; empty for none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What applies to the next message."""
+
+    system: str
+    sampling: Sampling
+    persona: str
+    """A persona's name; empty without one. The settings may no longer have it."""
+    own_sampling: Sampling | None
+    """The sampling that belongs to the conversation; None if it follows the settings."""
+
+
+def resolve(settings: Settings, *, stored: StoredConversation | None, layers: tuple[Overrides, ...] = ()) -> Resolved:
+    """Return what applies to the next message.
+
+    A stored conversation keeps what it was begun with. For a new one, the first of `layers` that says something wins, and after
+    them the settings; within a layer, an explicit value comes before its persona's.
+    """
+    if stored is not None:
+        own = stored.sampling
+        return Resolved(system=stored.system, sampling=own or settings.sampling, persona=stored.persona, own_sampling=own)
+    system: str | None = None
+    sampling: Sampling | None = None
+    persona: str | None = None
+    for layer in layers:
+        system = layer.system if system is None else system
+        sampling = sampling or layer.sampling
+        if persona is None and layer.persona is not None:
+            persona = layer.persona
+            if (found := settings.personas.get(persona)) is not None:
+                system = found.system if system is None else system
+                sampling = sampling or found.sampling
+    return Resolved(
+        system=settings.system if system is None else system,
+        sampling=sampling or settings.sampling,
+        persona=persona or "",
+        own_sampling=sampling,
+    )
+
+
+def merge(before: Overrides, chosen: Overrides) -> Overrides:
+    """Return `before` with what `chosen` says instead."""
+    return Overrides(
+        system=before.system if chosen.system is None else chosen.system,
+        sampling=chosen.sampling or before.sampling,
+        persona=before.persona if chosen.persona is None else chosen.persona,
+    )

@@ -1,0 +1,182 @@
+"""One reply: what asks for it, saving the question, and saving the reply while it grows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mistral_chat.conversation import FinishReason, Usage
+from mistral_chat.errors import InvalidText, UsageError
+from mistral_chat.session.attachments import Attachment
+from mistral_chat.session.events import TranscriptTurn
+from mistral_chat.session.overrides import Resolved
+from mistral_chat.session.saver import Saver, Work
+from mistral_chat.store.records import StoredTurn
+from mistral_chat.store.store import ConversationStore
+
+SAVE_SECONDS = 1.0
+"""Seconds between two writes of a growing reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """Send a message at the end of the conversation."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EditMessage:
+    """Send another text in place of a turn's message; the original is kept as a sibling."""
+
+    turn_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Regenerate:
+    """Answer a turn's message again; the original reply is kept as a sibling."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContinueReply:
+    """Continue the last turn's reply from where it ended."""
+
+    turn_id: str
+
+
+ReplyRequest = NewMessage | EditMessage | Regenerate | ContinueReply
+
+
+@dataclass(slots=True, eq=False)
+class PendingReply:
+    """A request that is queued or being answered."""
+
+    request: ReplyRequest
+    draft: str = ""
+    """What goes back to the message box if it cannot be sent: the message without its attachments."""
+    attachments: Sequence[Attachment] = field(default=())
+    """What goes back with it."""
+    before: str | None = None
+    """The last turn before an edit or a regenerated reply: what undoing returns to."""
+    turn: TranscriptTurn | None = None
+    """The turn it became."""
+    reply: GrowingReply | None = None
+    generating: bool = False
+    """Whether the engine works on it."""
+    task: asyncio.Task[None] | None = None
+
+
+class GrowingReply:
+    """A reply's text while it grows, and its row in the store."""
+
+    def __init__(self, saver: Saver, turn_id: str, text: str, clock: Callable[[], float]) -> None:
+        """Continue from `text`."""
+        self._saver = saver
+        self._turn_id = turn_id
+        self._pieces = [text]
+        self._clock = clock
+        self._saved = clock()
+        self.pieces = 0
+        """How many pieces of text came from the engine."""
+        self.finished = False
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
+
+    def grow(self, piece: str) -> None:
+        """Append one piece, and save about once a second."""
+        self.pieces += 1
+        self._pieces.append(piece)
+        if self._clock() - self._saved >= SAVE_SECONDS:
+            self._saved = self._clock()
+            self._save(_write(self._turn_id, self.text))
+
+    def finish(self, reason: FinishReason | None, *, model: str, usage: Usage | None = None, error: str = "") -> None:
+        """Save the reply as it ended; only the first call counts."""
+        if not self.finished:
+            self.finished = True
+            turn_id, text = self._turn_id, self.text
+
+            def work(store: ConversationStore) -> None:
+                store.finish_reply(turn_id, text, finish_reason=reason, usage=usage, model=model, error=error)
+
+            self._save(work)
+
+    def _save(self, work: Work[object]) -> None:
+        self._saver.save(work, key=("reply", self._turn_id))
+
+
+def _write(turn_id: str, text: str) -> Work[object]:
+    def work(store: ConversationStore) -> None:
+        store.write_reply(turn_id, text)
+
+    return work
+
+
+def save_question(
+    store: ConversationStore, conversation_id: str | None, request: ReplyRequest, *, new: Resolved, model: str
+) -> tuple[str, StoredTurn]:
+    """Save what `request` asks, and return the conversation and the turn that is to be answered.
+
+    Args:
+        store: where it is kept.
+        conversation_id: None begins a conversation.
+        request: what to save.
+        new: what a new conversation is begun with.
+        model: the loaded model's name.
+
+    Raises:
+        ConversationNotFound: the conversation or the turn is gone.
+        UsageError: the reply to continue is not the last one.
+    """
+    match request:
+        case NewMessage(text):
+            if conversation_id is None:
+                conversation_id = store.create(system=new.system, model=model, sampling=new.own_sampling, persona=new.persona)
+            last = store.turns_page(conversation_id, before=None, limit=1)
+            turn_id = store.add_turn(conversation_id, text, parent_id=last[-1].turn_id if last else None, model=model)
+        case EditMessage(edited, text):
+            turn_id = store.add_turn(conversation_id or "", text, parent_id=store.turn(edited).parent_id, model=model)
+        case Regenerate(answered):
+            turn_id = store.add_sibling(answered, model=model)
+        case ContinueReply(turn_id):
+            store.turn(turn_id)
+            last = store.turns_page(conversation_id or "", before=None, limit=1)
+            if not last or last[-1].turn_id != turn_id:
+                raise UsageError("Only the last reply can be continued. Regenerate this one, or continue the last one.")
+    return conversation_id or "", store.turn(turn_id)
+
+
+def validate_message(text: str) -> None:
+    """Refuse a message that is empty or cannot be encoded.
+
+    Raises:
+        InvalidText: it says which, and where.
+    """
+    if not text.strip():
+        raise InvalidText("The message is empty. Type something first.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidText(
+            f"The message holds half a character (a lone surrogate) at position {error.start + 1}. Remove it."
+        ) from error
+
+
+def transcript_turn(stored: StoredTurn) -> TranscriptTurn:
+    """A stored turn as the transcript shows it."""
+    return TranscriptTurn(
+        turn_id=stored.turn_id,
+        turn=stored.turn,
+        parent_id=stored.parent_id,
+        sibling=stored.sibling,
+        siblings=stored.siblings,
+    )

@@ -1,0 +1,251 @@
+"""Saving on a thread of its own: nothing on the event loop ever waits for the disk, and nothing unsaved is dropped.
+
+SQLite waits for seconds when another program holds the database, and a disk can be full for hours. Everything a session writes
+goes through one `Saver`, in order. What cannot be written stays in memory and is tried again until it can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from typing import Any, Final, Generic, TypeVar
+
+from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError
+from mistral_chat.session.events import SavingEvent, SavingFailed, SavingResumed
+from mistral_chat.store.store import ConversationStore
+
+T = TypeVar("T")
+
+RETRY_SECONDS: Final = 2.0
+"""Seconds between two tries to write what could not be written."""
+
+Work = Callable[[ConversationStore], T]
+"""Writes to the store. It runs on the saver's thread."""
+
+
+class _Job(Generic[T]):
+    """One write, and the future of whoever waits for it."""
+
+    def __init__(self, work: Work[T], *, key: Hashable = None, kept: bool) -> None:
+        self.work = work
+        self.key = key
+        self.kept = kept
+        """Whether it is tried again until it succeeds."""
+        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+
+class Saver:
+    """Writes to one store, in the order of the calls. Its methods belong to the event loop it was made on."""
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        *,
+        report: Callable[[SavingEvent], object],
+        unforeseen: Callable[[BaseException], object],
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """Start the thread; its own connection to the store is opened with the first write.
+
+        Args:
+            store: what is written to. It is only read from outside.
+            report: takes a lasting problem and its end, on the event loop.
+            unforeseen: takes an error that is no `StoreError`, on the event loop.
+            retry_seconds: seconds between two tries.
+        """
+        self._store = store
+        self._report = report
+        self._unforeseen = unforeseen
+        self._retry_seconds = retry_seconds
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self._changed = threading.Condition()
+        self._jobs: deque[_Job[Any]] = deque()
+        self._running: _Job[Any] | None = None
+        self._closing = False
+        self._writer: ConversationStore | None = None
+        self._drafts: dict[str, str] = {}
+        self.problem: SavingFailed | None = None
+        """Why nothing can be saved now; None while saving works."""
+        self._thread = threading.Thread(target=self._run, name="saver", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything is not on the disk yet."""
+        return bool(self._jobs)
+
+    async def write(self, work: Work[T]) -> T:
+        """Write once, after everything that was to be saved before, and return what `work` does.
+
+        Raises:
+            StoreError: it could not be written. Nothing was changed, and it is not tried again.
+        """
+        return await self._add(_Job(work, kept=False))
+
+    def save(self, work: Work[object], *, key: Hashable = None) -> asyncio.Future[object]:
+        """Write, and try again until it succeeds; the future is done when it has.
+
+        Args:
+            work: writes; tried again only after a `StoreError` that may pass.
+            key: replaces a waiting write with the same key.
+        """
+        job: _Job[object] = _Job(work, key=key, kept=True)
+        with self._changed:
+            if key is not None:
+                waiting = next((each for each in self._jobs if each.key == key and each is not self._running), None)
+                if waiting is not None:
+                    waiting.work = work
+                    return waiting.future
+        job.future.add_done_callback(_observe)
+        return self._add(job)
+
+    def save_draft(self, conversation_id: str, text: str) -> None:
+        """Save the draft of a conversation; the empty id is the new conversation's."""
+        self._drafts[conversation_id] = text
+
+        def saved(_: object) -> None:
+            if self._drafts.get(conversation_id) == text:
+                del self._drafts[conversation_id]
+
+        work = _draft_work(conversation_id, text)
+        self.save(work, key=("draft", conversation_id)).add_done_callback(saved)
+
+    def draft(self, conversation_id: str) -> str:
+        """The draft of a conversation, saved yet or not."""
+        if (unsaved := self._drafts.get(conversation_id)) is not None:
+            return unsaved
+        return self._store.draft(conversation_id)
+
+    async def flush(self, patience: float | None = None) -> None:
+        """Wait until everything is on the disk.
+
+        Raises:
+            StoreError: it is not after `patience` seconds; it stays in memory.
+        """
+        done, _ = await asyncio.wait({self.save(_nothing)}, timeout=patience)
+        if not done:
+            raise self.problem.error if self.problem is not None else StoreBusy("Another program is using the database.")
+
+    async def close(self, patience: float = 2.0) -> None:
+        """Stop the thread and close its connection. What is still unsaved is dropped; `flush` first."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join, patience)
+
+    def _add(self, job: _Job[T]) -> asyncio.Future[T]:
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify()
+        return job.future
+
+    # On the saver's thread.
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            if job.future.cancelled() and not job.kept:
+                self._finish(job)
+                continue
+            try:
+                result = job.work(self._connection())
+            except StoreError as error:
+                if job.kept and not isinstance(error, ConversationNotFound):
+                    self._stuck(error)
+                else:
+                    self._finish(job, error=error)
+            except Exception as error:  # noqa: BLE001 (a thread's last resort: whoever waits gets the error)
+                self._finish(job, error=error)
+                if job.kept:
+                    self._call(self._unforeseen, error)
+            else:
+                self._finish(job, result=result)
+                self._resume()
+        if self._writer is not None and self._writer.database is not self._store.database:
+            with suppress(StoreError):
+                self._writer.close()
+
+    def _next(self) -> _Job[Any] | None:
+        """Wait for the next job; None when the saver closes."""
+        with self._changed:
+            self._running = None
+            while not self._jobs and not self._closing:
+                self._changed.wait()
+            if self._closing:
+                return None
+            self._running = self._jobs[0]
+            return self._running
+
+    def _connection(self) -> ConversationStore:
+        if self._writer is None:
+            self._writer = self._store.new_connection()
+        return self._writer
+
+    def _finish(self, job: _Job[T], *, result: T | None = None, error: BaseException | None = None) -> None:
+        with self._changed:
+            self._running = None
+            self._jobs.popleft()
+        self._call(_settle, job.future, result, error)
+
+    def _stuck(self, error: StoreError) -> None:
+        """Keep the first job, refuse those that do not want to wait, and pause before the next try."""
+        with self._changed:
+            self._running = None
+            refused = [job for job in self._jobs if not job.kept]
+            for job in refused:
+                self._jobs.remove(job)
+        for job in refused:
+            self._call(_settle, job.future, None, error)
+        if self.problem is None:
+            path = self._store.database.path
+            free = None
+            if path is not None:
+                with suppress(OSError):
+                    free = shutil.disk_usage(path.parent).free
+            self.problem = SavingFailed(error, path, free)
+            self._call(self._report, self.problem)
+        until = time.monotonic() + self._retry_seconds
+        with self._changed:
+            while not self._closing and all(job.kept for job in self._jobs) and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+    def _resume(self) -> None:
+        if self.problem is not None:
+            self.problem = None
+            self._call(self._report, SavingResumed())
+
+    def _call(self, function: Callable[..., object], *values: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: no one listens
+            self._loop.call_soon_threadsafe(function, *values, context=self._context)
+
+
+def _draft_work(conversation_id: str, text: str) -> Work[object]:
+    def work(store: ConversationStore) -> None:
+        store.save_draft(conversation_id, text)
+
+    return work
+
+
+def _nothing(_store: ConversationStore) -> None:
+    """Write nothing: the end of everything before."""
+
+
+def _observe(future: asyncio.Future[object]) -> None:
+    """Take the result, so that asyncio does not complain where no one else does."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

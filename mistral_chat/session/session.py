@@ -1,0 +1,420 @@
+"""One open conversation: its queue, the reply being generated, and everything that changes them.
+
+The order is the promise. A question is on the disk before the engine hears of it, a reply is saved about once a second while
+it grows, and whatever ends it (the model, the user, an error, a closed window) leaves what was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mistral_chat.conversation import Turn
+from mistral_chat.errors import InvalidText, MessageTooLong, MistralChatError
+from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
+from mistral_chat.session import events
+from mistral_chat.session.attachments import Attachment, build_message, format_attachment, read_text
+from mistral_chat.session.context import ContextMeter
+from mistral_chat.session.conversation import OpenConversation
+from mistral_chat.session.environment import SessionEnvironment
+from mistral_chat.session.events import Emit, TranscriptTurn
+from mistral_chat.session.reply import (
+    EditMessage,
+    GrowingReply,
+    NewMessage,
+    PendingReply,
+    Regenerate,
+    ReplyRequest,
+    save_question,
+    transcript_turn,
+    validate_message,
+)
+from mistral_chat.session.titles import TitleWriter
+
+
+class ChatSession:
+    """The live object of one conversation. It reports what happens by events, and knows no screen."""
+
+    def __init__(
+        self,
+        environment: SessionEnvironment,
+        *,
+        emit: Emit,
+        conversation_id: str | None = None,
+        attachments: list[Attachment] | None = None,
+        sampling_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Open a conversation and read its last turns.
+
+        Args:
+            environment: what sessions share.
+            emit: takes the events.
+            conversation_id: None begins a conversation with the first message.
+            attachments: the attachments of its draft.
+            sampling_options: sampling fields that apply to this run only, whatever the conversation says.
+
+        Raises:
+            ConversationNotFound: no such conversation.
+        """
+        self.environment = environment
+        self._emit = emit
+        self.conversation = OpenConversation(environment, conversation_id, sampling_options)
+        self.context = ContextMeter(environment, self.conversation, emit)
+        self.titles = TitleWriter(environment, self.conversation, emit)
+        self.queue: deque[PendingReply] = deque()
+        """Messages that wait, in their order."""
+        self.current: PendingReply | None = None
+        """The reply that is awaited or generated."""
+        self.editing: str | None = None
+        """The turn whose message is being edited."""
+        self.attachments: list[Attachment] = [] if attachments is None else attachments
+        """The attachments of the draft."""
+        self._shifted = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def conversation_id(self) -> str | None:
+        """None until the first message of a new conversation."""
+        return self.conversation.id
+
+    @property
+    def turns(self) -> Sequence[TranscriptTurn]:
+        """The known turns of the current branch, oldest first."""
+        return self.conversation.turns
+
+    @property
+    def replying(self) -> bool:
+        """Whether a reply is awaited or generated."""
+        return self.current is not None
+
+    @property
+    def growing(self) -> TranscriptTurn | None:
+        """The turn whose reply is awaited or generated, with the text so far; None without one."""
+        current = self.current
+        if current is None or current.turn is None or current.reply is None:
+            return None
+        return replace(current.turn, turn=replace(current.turn.turn, reply=current.reply.text))
+
+    async def reload(self) -> None:
+        """Read the turns again, and report them.
+
+        Raises:
+            ConversationNotFound: the conversation is gone.
+        """
+        self.conversation.load()
+        await self._emit(events.TurnsReplaced())
+
+    # Sending.
+
+    async def send(self, request: ReplyRequest) -> PendingReply:
+        """Queue a request, and answer it when its turn comes. A new message takes the attachments of the draft along.
+
+        Raises:
+            InvalidText: the message is empty or cannot be encoded.
+            MistralChatError: there is no model.
+        """
+        host = self.environment.host
+        if host.error is not None:
+            raise host.error
+        pending = PendingReply(request)
+        if isinstance(request, NewMessage | EditMessage):
+            validate_message(request.text)
+            pending.draft = request.text
+        if isinstance(request, NewMessage) and self.attachments:
+            pending.attachments = tuple(self.attachments)
+            pending.request = NewMessage(self.with_attachments(request.text))
+            self.attachments.clear()
+            await self._emit(events.AttachmentsChanged())
+        self.queue.append(pending)
+        self._idle.clear()
+        await self.advance()
+        return pending
+
+    async def advance(self) -> None:
+        """Answer the next queued request, if there is an engine and nothing else is answered."""
+        host = self.environment.host
+        if self.current is None and self.queue and host.engine is not None and host.error is None:
+            self.context.cancel_prefill()
+            self.titles.cancel()
+            self.current = self.queue.popleft()
+            self.current.task = self.environment.spawn(self._answer(self.current))
+        if self.current is None and not self.queue:
+            self._idle.set()
+        await self._emit(events.QueueChanged())
+
+    async def stop(self) -> None:
+        """Stop the reply where it is; what is queued behind it goes back to the message box."""
+        await self.return_queued()
+        current, engine = self.current, self.environment.host.engine
+        if current is None or current.task is None:
+            return
+        if current.generating and engine is not None:
+            engine.stop()
+        else:
+            current.task.cancel()
+
+    async def end(self) -> None:
+        """Stop, and wait until everything has stopped."""
+        await self.stop()
+        await self.idle()
+
+    async def cancel(self) -> None:
+        """End at once, for a program that quits; what was written is saved."""
+        self.queue.clear()
+        self.context.cancel_prefill()
+        self.titles.cancel()
+        if self.current is not None and self.current.task is not None:
+            self.current.task.cancel()
+            await asyncio.wait({self.current.task})
+
+    async def idle(self) -> None:
+        """Wait until nothing is queued or answered."""
+        await self._idle.wait()
+
+    async def return_queued(self) -> None:
+        """Give queued messages and their attachments back."""
+        if not self.queue:
+            return
+        drafts = [pending.draft for pending in self.queue if pending.draft]
+        for pending in self.queue:
+            self.attachments.extend(pending.attachments)
+        self.queue.clear()
+        if self.current is None:
+            self._idle.set()
+        await self._emit(events.QueueChanged())
+        await self._emit(events.AttachmentsChanged())
+        if drafts:
+            await self._emit(events.DraftReturned("\n\n".join(drafts)))
+
+    # Branches and turns.
+
+    async def switch_branch(self, turn_id: str, step: int) -> tuple[str, int, int]:
+        """Go `step` siblings on at a turn; return the sibling, its position from 1, and how many there are."""
+        siblings = self.environment.store.siblings(turn_id)
+        place = (siblings.index(turn_id) + step) % len(siblings)
+        await self.environment.saver.write(lambda store: store.switch_branch(siblings[place]))
+        await self.reload()
+        await self.context.prefill()
+        return siblings[place], place + 1, len(siblings)
+
+    async def set_flags(
+        self, turn: TranscriptTurn, name: str, *, pinned: bool | None = None, excluded: bool | None = None
+    ) -> None:
+        """Pin a turn in the context or exclude it; None leaves a flag. `name` is what undo calls it."""
+        await self._set_flags(turn.turn_id, pinned, excluded)
+        before = turn.turn
+        self.environment.undo.push(name, lambda: self._set_flags(turn.turn_id, before.pinned, before.excluded))
+
+    async def fork(self, turn_id: str) -> str:
+        """Copy the conversation up to a turn into a new one, and return its id."""
+        forked = await self.environment.saver.write(lambda store: store.fork(turn_id))
+        await self._emit(events.ConversationsChanged())
+        return forked
+
+    # Attachments.
+
+    async def attach(self, path: Path) -> Attachment:
+        """Attach the text file at `path` to the draft.
+
+        Raises:
+            InvalidText: it cannot be read, is not text, or is larger than the context window.
+        """
+        file = Attachment(path.name, await asyncio.to_thread(read_text, path))
+        await self._count(file)
+        loaded = self.environment.host.loaded
+        if loaded is not None and file.tokens is not None and file.tokens > loaded.window:
+            raise InvalidText(
+                f"{path.name} takes {file.tokens:,} tokens; the context window has {loaded.window:,}. Attach a part of it."
+            )
+        await self.add_attachment(file)
+        return file
+
+    async def add_attachment(self, file: Attachment) -> None:
+        """Attach a file that was read before."""
+        self.attachments.append(file)
+        await self._emit(events.AttachmentsChanged())
+
+    async def remove_attachment(self, file: Attachment) -> None:
+        """Remove an attachment from the draft."""
+        self.attachments[:] = [each for each in self.attachments if each is not file]
+        await self._emit(events.AttachmentsChanged())
+
+    async def count_attachments(self) -> None:
+        """Count what was attached before a model was loaded."""
+        for file in list(self.attachments):
+            await self._count(file)
+        await self._emit(events.AttachmentsChanged())
+
+    def with_attachments(self, message: str) -> str:
+        """What is sent for `message`. An edited message keeps what it had, and takes none along."""
+        files = [] if self.editing is not None else [(file.name, file.text) for file in self.attachments]
+        return build_message(files, "", message) if files else message
+
+    # Answering.
+
+    async def _answer(self, pending: PendingReply) -> None:
+        """Answer one request, and let the next one go. Cancelling stops the engine and keeps what was written."""
+        try:
+            await self._check_length(pending.request)
+            await self._begin(pending)
+            await self._generate(pending)
+        except MistralChatError as error:
+            await self._failed(pending, error)
+        except asyncio.CancelledError:
+            await self._cancelled(pending)
+            raise
+        except BaseException:
+            if pending.reply is not None:
+                pending.reply.finish("cancelled", model=self._model)
+            raise
+        finally:
+            self.current = None
+            await self.context.refresh()
+            await self._emit(events.ConversationsChanged())
+            await self.advance()
+        if pending.turn is not None and pending.turn.turn.finish_reason in {"stop", "length"} and not self.queue:
+            self.titles.begin()
+
+    async def _begin(self, pending: PendingReply) -> None:
+        """Save the question, and report the turn that awaits its reply."""
+        environment, before = self.environment, self.conversation.turns[-1:]
+        work = partial(
+            save_question,
+            conversation_id=self.conversation_id,
+            request=pending.request,
+            new=self.conversation.resolve(),
+            model=self._model,
+        )
+        conversation_id, stored = await environment.saver.write(work)
+        self.conversation.id = conversation_id
+        turn = pending.turn = transcript_turn(stored)
+        pending.reply = GrowingReply(environment.saver, turn.turn_id, turn.turn.reply, environment.clock)
+        if isinstance(pending.request, Regenerate | EditMessage):
+            name = "regenerate" if isinstance(pending.request, Regenerate) else "edit"
+            undone = partial(environment.return_to, conversation_id, pending.request.turn_id)
+            environment.undo.push(name, undone)
+        follows = (before[0].turn_id if before else None) == turn.parent_id
+        if follows:
+            self.conversation.turns.append(turn)
+            await self._emit(events.ReplyStarted(turn))
+        else:
+            await self.reload()
+        await self._emit(events.ConversationsChanged())
+
+    async def _generate(self, pending: PendingReply) -> None:
+        if pending.turn is None:
+            return
+        host = self.environment.host
+        if host.busy:
+            await self._emit(events.PrefillProgress(0, 0))
+        async with host.turn() as engine:
+            history = self.conversation.history(pending.turn.turn_id)
+            pending.generating = True
+            try:
+                async with aclosing(engine.reply(history, self.conversation.resolve().sampling)) as generated:
+                    async for event in generated:
+                        await self._take(pending, event)
+            finally:
+                pending.generating = False
+
+    async def _take(self, pending: PendingReply, event: Event) -> None:
+        """Keep what the engine yields, and report it."""
+        if pending.turn is None or pending.reply is None:
+            return
+        match event:
+            case Delta(text=text):
+                pending.reply.grow(text)
+                await self._emit(events.TextAdded(pending.turn.turn_id, text))
+            case Prefill(done=done, total=total):
+                await self._emit(events.PrefillProgress(done, total))
+            case ContextShift(turns=gone):
+                self.context.shifted(gone)
+                first, self._shifted = not self._shifted, True
+                await self._emit(events.ContextShifted(gone, event.tokens, first=first))
+            case Completion():
+                await self._finished(pending, event)
+
+    async def _finished(self, pending: PendingReply, completion: Completion | None) -> None:
+        if pending.turn is None or pending.reply is None or pending.reply.finished:
+            return
+        reason = completion.finish_reason if completion is not None else "cancelled"
+        usage = completion.usage if completion is not None else None
+        pending.reply.finish(reason, model=self._model, usage=usage)
+        turn = replace(
+            pending.turn.turn,
+            reply=pending.reply.text,
+            finish_reason=reason,
+            error="",
+            usage=usage,
+            model=self._model or pending.turn.turn.model,
+        )
+        await self._emit(events.ReplyFinished(self._known(pending, turn), completion, pending.reply.pieces))
+
+    async def _cancelled(self, pending: PendingReply) -> None:
+        if pending.turn is not None:
+            await self._finished(pending, None)
+            return
+        self.attachments.extend(pending.attachments)
+        await self._emit(events.AttachmentsChanged())
+        await self._emit(events.DraftReturned(pending.draft))
+
+    async def _failed(self, pending: PendingReply, error: MistralChatError) -> None:
+        turn = None
+        if pending.turn is None or pending.reply is None:
+            self.attachments.extend(pending.attachments)
+            await self._emit(events.AttachmentsChanged())
+        else:
+            pending.reply.finish(None, model=self._model, error=str(error))
+            ended = replace(pending.turn.turn, reply=pending.reply.text, finish_reason=None, error=str(error), usage=None)
+            turn = self._known(pending, ended)
+        await self._emit(events.ReplyFailed(error, turn, pending.draft))
+
+    def _known(self, pending: PendingReply, turn: Turn) -> TranscriptTurn:
+        if pending.turn is None:
+            raise AssertionError("a reply that ends has a turn")
+        pending.turn = replace(pending.turn, turn=turn)
+        self.conversation.replace(pending.turn)
+        return pending.turn
+
+    async def _check_length(self, request: ReplyRequest) -> None:
+        """Refuse what cannot fit before anything is saved; the engine checks again, with control tokens counted.
+
+        Before a model is loaded nothing can be counted, and the question is saved with the engine's refusal.
+        """
+        if not isinstance(request, NewMessage | EditMessage):
+            return
+        environment, state = self.environment, self.environment.host.context
+        tokens = await environment.host.count(request.text)
+        if state is None or tokens is None:
+            return
+        pinned = environment.store.pinned(self.conversation_id) if self.conversation_id else []
+        if isinstance(request, EditMessage):
+            depth = environment.store.turn(request.turn_id).depth
+            pinned = [stored for stored in pinned if stored.depth < depth]
+        texts = [part for stored in pinned if not stored.turn.excluded for part in (stored.turn.user, stored.turn.reply)]
+        taken = await environment.host.count(self.conversation.resolve().system, *texts) or 0
+        room = state.window - state.reserve - taken
+        if tokens > room:
+            raise MessageTooLong(tokens, max(0, room), state.window)
+
+    async def _set_flags(self, turn_id: str, pinned: bool | None, excluded: bool | None) -> None:  # noqa: FBT001 (the flags)
+        await self.environment.saver.write(lambda store: store.set_turn_flags(turn_id, pinned=pinned, excluded=excluded))
+        turn = transcript_turn(self.environment.store.turn(turn_id))
+        self.conversation.replace(turn)
+        await self._emit(events.TurnChanged(turn))
+        await self.context.prefill()
+
+    async def _count(self, file: Attachment) -> None:
+        file.tokens = await self.environment.host.count(format_attachment(file.name, file.text))
+
+    @property
+    def _model(self) -> str:
+        loaded = self.environment.host.loaded
+        return loaded.model if loaded is not None else ""

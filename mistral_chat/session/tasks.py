@@ -1,0 +1,140 @@
+"""Background tasks: their names, their progress, and how each is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+QUIET_SECONDS: Final = 0.5
+"""A task that ends sooner is never shown: a word that comes and goes is noise."""
+
+
+class BackgroundTask:
+    """Work that no one waits for."""
+
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        cancel: Callable[[], object] | None,
+        kept: str,
+        changed: Callable[[BackgroundTask], object],
+    ) -> None:
+        """Describe a task that begins now; see `TaskRegistry.begin`."""
+        self.name = name
+        """What is done, such as ``"titling"``."""
+        self.about = about
+        """What it is done to, or its purpose. Untrusted text."""
+        self.kept = kept
+        """What remains after it was cancelled, a sentence."""
+        self.cancel = cancel
+        """Asks it to stop; None if it cannot be cancelled."""
+        self.share: float | None = None
+        """The share that is done, 0.0 to 1.0; None while it is not known."""
+        self.detail = ""
+        """The progress in words."""
+        self.seen = False
+        """Whether it has lasted long enough to be shown."""
+        self._changed = changed
+
+    def tell(self, share: float | None, detail: str = "") -> None:
+        """Report progress: `share` from 0.0 to 1.0, None if it is not known, and `detail` in words."""
+        self.share, self.detail = share, detail
+        self._changed(self)
+
+    @property
+    def text(self) -> str:
+        """Its name and progress; rounded down, so that 100 % is the end."""
+        return self.name if self.share is None else f"{self.name} {int(self.share * 100)}%"
+
+
+def _later(seconds: float, then: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, then)
+
+
+class TaskRegistry:
+    """The running background tasks, oldest first."""
+
+    def __init__(
+        self, changed: Callable[[str], object], *, later: Callable[[float, Callable[[], None]], object] = _later
+    ) -> None:
+        """Start without tasks.
+
+        Args:
+            changed: takes `text` whenever it may have changed.
+            later: calls something after so many seconds.
+        """
+        self._changed = changed
+        self._later = later
+        self._tasks: list[tuple[BackgroundTask, bool]] = []
+
+    @property
+    def text(self) -> str:
+        """The tasks in a few words; empty if there are none, or none that has lasted long enough to be shown."""
+        words = [task.text for task, quiet in self._tasks if task.seen and not quiet]
+        return f"⟳ {', '.join(words)}" if words else ""
+
+    @property
+    def tasks(self) -> list[BackgroundTask]:
+        """All tasks, however short."""
+        return [task for task, _ in self._tasks]
+
+    def begin(
+        self, name: str, about: str = "", *, cancel: Callable[[], object] | None = None, kept: str = "", quiet: bool = False
+    ) -> BackgroundTask:
+        """Add a task until `end` is called for it.
+
+        Args:
+            name: what is done, such as ``"titling"``.
+            about: what it is done to, or its purpose.
+            cancel: asks it to stop; None if it cannot be cancelled.
+            kept: what remains after it was cancelled.
+            quiet: whether something else shows it already, so that `text` leaves it out.
+        """
+        task = BackgroundTask(name, about, cancel, kept, self._moved)
+        self._tasks.append((task, quiet))
+        self._later(QUIET_SECONDS, lambda: self._show(task))
+        return task
+
+    def end(self, task: BackgroundTask) -> None:
+        """Remove `task`. Calling it twice does nothing."""
+        # By identity: two tasks may have the same name.
+        self._tasks = [each for each in self._tasks if each[0] is not task]
+        self._changed(self.text)
+
+    @contextmanager
+    def track(
+        self, name: str, about: str = "", *, cancel: Callable[[], object] | None = None, kept: str = "", quiet: bool = False
+    ) -> Iterator[BackgroundTask]:
+        """Keep a task while the block runs. Takes what `begin` does."""
+        task = self.begin(name, about, cancel=cancel, kept=kept, quiet=quiet)
+        try:
+            yield task
+        finally:
+            self.end(task)
+
+    def cancel(self, only: BackgroundTask | None = None) -> list[BackgroundTask]:
+        """Cancel every task that can be cancelled, or `only` one; return those that were."""
+        cancelled = [task for task in self.tasks if task.cancel is not None and only in {None, task}]
+        for task in cancelled:
+            if task.cancel is not None:
+                task.cancel()
+        return cancelled
+
+    def _show(self, task: BackgroundTask) -> None:
+        task.seen = True
+        self._moved(task)
+
+    def _moved(self, task: BackgroundTask) -> None:
+        if task.seen and task in self.tasks:
+            self._changed(self.text)
+
+
+def cancelled_message(tasks: list[BackgroundTask]) -> str:
+    """The notification after tasks were cancelled."""
+    if not tasks:
+        return "No background tasks."
+    kept = dict.fromkeys(task.kept for task in tasks if task.kept)
+    return " ".join([f"Cancelled: {', '.join(task.name for task in tasks)}.", *kept])

@@ -1,0 +1,255 @@
+"""Everything that is open: one store, the sessions of its conversations, and what is done to conversations as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from mistral_chat.config import Settings
+from mistral_chat.errors import MistralChatError
+from mistral_chat.session.attachments import Attachment
+from mistral_chat.session.environment import SessionEnvironment
+from mistral_chat.session.events import ConversationsChanged, SavingEvent, SessionEvent
+from mistral_chat.session.model_host import ModelHost, Spawn
+from mistral_chat.session.overrides import Overrides
+from mistral_chat.session.saver import Saver
+from mistral_chat.session.session import ChatSession
+from mistral_chat.session.tasks import TaskRegistry
+from mistral_chat.store.records import StoredConversation
+from mistral_chat.store.store import ConversationStore
+
+
+class Workspace:
+    """The conversations of one store. A temporary chat is a second workspace, over a store in memory.
+
+    A session stays open while it is the current one or has a reply pending, so that several conversations can wait for replies.
+    """
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        host: ModelHost,
+        *,
+        settings: Callable[[], Settings],
+        spawn: Spawn,
+        emit: Callable[[ChatSession, SessionEvent], Awaitable[None]],
+        report: Callable[[SavingEvent], object],
+        unforeseen: Callable[[BaseException], object],
+        started: Overrides | None = None,
+        saved: bool = True,
+        tasks: TaskRegistry | None = None,
+        show: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        """Open a new conversation in `store`.
+
+        Args:
+            store: the conversations; closed with the workspace.
+            host: the model, which other workspaces may share.
+            settings: returns the settings in force.
+            spawn: runs a coroutine as a task.
+            emit: takes the events of every session.
+            report: takes a lasting problem with saving, and its end.
+            unforeseen: takes errors that were not foreseen.
+            started: what the command line chose for new conversations.
+            saved: whether anything is kept.
+            tasks: the background tasks.
+            show: opens a conversation on the screen, for undo.
+        """
+        self._emit = emit
+        self._show = show
+        self._attachments: dict[str, list[Attachment]] = {}
+        self.environment = SessionEnvironment(
+            store=store,
+            saver=Saver(store, report=report, unforeseen=unforeseen),
+            host=host,
+            settings=settings,
+            spawn=spawn,
+            started=started or Overrides(),
+            saved=saved,
+            tasks=tasks or TaskRegistry(lambda _: None),
+            return_to=self.return_to,
+        )
+        self.sessions: list[ChatSession] = []
+        """The current session and those with a reply pending."""
+        self.current = self.open(None)
+        """The session on the screen."""
+
+    @property
+    def store(self) -> ConversationStore:
+        """The conversations, to be read; `saver` writes."""
+        return self.environment.store
+
+    @property
+    def saver(self) -> Saver:
+        """Saves everything."""
+        return self.environment.saver
+
+    @property
+    def replying(self) -> list[ChatSession]:
+        """The sessions with a reply pending."""
+        return [session for session in self.sessions if session.replying or session.queue]
+
+    def open(self, conversation_id: str | None) -> ChatSession:
+        """Make a conversation the current session; None is a new one.
+
+        Raises:
+            ConversationNotFound: no such conversation.
+        """
+        found = [each for each in self.replying if conversation_id is not None and each.conversation_id == conversation_id]
+        session = found[0] if found else self._new_session(conversation_id)
+        for other in self.sessions:
+            if other is not session:
+                other.context.cancel_prefill()
+                other.editing = None
+        self.sessions = [*(each for each in self.replying if each is not session), session]
+        self.current = session
+        return session
+
+    def find(self, conversation_id: str) -> ChatSession | None:
+        """The open session of a conversation; None if there is none."""
+        return next((session for session in self.sessions if session.conversation_id == conversation_id), None)
+
+    async def model_changed(self) -> None:
+        """Send what waits for a model; without one, give it back."""
+        for session in list(self.sessions):
+            if self.environment.host.error is not None:
+                await session.return_queued()
+            else:
+                await session.advance()
+
+    async def end_replies(self) -> None:
+        """Stop every reply, and wait until it has stopped."""
+        await asyncio.gather(*(session.end() for session in self.replying))
+
+    async def close(self, patience: float = 0.0) -> None:
+        """Stop everything and close the store; what was written is saved, if it can be within `patience` seconds."""
+        await asyncio.gather(*(session.cancel() for session in self.sessions))
+        if patience:
+            with suppress(MistralChatError):
+                await self.saver.flush(patience)
+        await self.saver.close()
+        self.store.close()
+
+    # Conversations as a whole. Everything can be undone.
+
+    async def rename(self, conversation_id: str, title: str) -> None:
+        """Give a conversation a title."""
+        before = self.store.conversation(conversation_id)
+        await self._change(lambda store: store.rename(conversation_id, title, by="person"))
+        self._push("rename", lambda store: _restore_title(store, before))
+
+    async def pin(self, conversation_id: str, pinned: bool) -> None:  # noqa: FBT001 (the one thing it says)
+        """Pin a conversation to the top of the list, or unpin it."""
+        await self._change(lambda store: store.pin(conversation_id, pinned))
+        self._push("pin" if pinned else "unpin", lambda store: store.pin(conversation_id, not pinned))
+
+    async def archive(self, conversation_id: str, archived: bool) -> None:  # noqa: FBT001 (the one thing it says)
+        """Archive a conversation, or unarchive it."""
+        await self._change(lambda store: store.archive(conversation_id, archived))
+        self._push("archive" if archived else "unarchive", lambda store: store.archive(conversation_id, not archived))
+
+    async def tag(self, conversation_id: str, words: str) -> tuple[str, ...]:
+        """Add tags; those with a minus before them are removed. Return the tags of the conversation."""
+        before = self.store.conversation(conversation_id).summary.tags
+        names = [word.lstrip("#") for word in words.split()]
+
+        def work(store: ConversationStore) -> None:
+            store.tag(conversation_id, *(name for name in names if not name.startswith("-")))
+            store.untag(conversation_id, *(name.lstrip("-#") for name in names if name.startswith("-")))
+
+        await self._change(work)
+        after = self.store.conversation(conversation_id).summary.tags
+        if after != before:
+            self._push("tag", lambda store: _restore_tags(store, conversation_id, before))
+        return after
+
+    async def delete(self, conversation_id: str) -> None:
+        """Move a conversation to the trash."""
+        session = self.find(conversation_id)
+        if session is not None:
+            await session.end()
+        await self._change(lambda store: store.trash(conversation_id))
+
+        async def restore() -> None:
+            await self._change(lambda store: store.restore(conversation_id))
+            if self._show is not None:
+                await self._show(conversation_id)
+
+        self.environment.undo.push("delete", restore)
+
+    async def undo(self) -> str:
+        """Undo the last action, and return its name; empty if there is nothing to undo.
+
+        Raises:
+            StoreError: what it changed is gone.
+        """
+        entry = self.environment.undo.pop()
+        if entry is None:
+            return ""
+        await entry.undo()
+        await self._changed()
+        return entry.name
+
+    async def return_to(self, conversation_id: str, turn_id: str) -> None:
+        """Show a conversation on the branch of a turn."""
+        session = self.find(conversation_id)
+        if session is not None:
+            await session.end()
+        await self.saver.write(lambda store: store.switch_branch(turn_id))
+        if session is not None:
+            await session.reload()
+            await session.context.prefill()
+        if session is not self.current and self._show is not None:
+            await self._show(conversation_id)
+
+    async def discard(self, conversation_ids: list[str]) -> None:
+        """Keep nothing of conversations that were deleted permanently in the model's cache."""
+        engine = self.environment.host.engine
+        for conversation_id in conversation_ids:
+            if engine is not None:
+                with suppress(MistralChatError):  # an engine that failed holds nothing
+                    await engine.discard_conversation(conversation_id)
+
+    def _new_session(self, conversation_id: str | None) -> ChatSession:
+        session: ChatSession
+
+        async def emit(event: SessionEvent) -> None:
+            if conversation_id is None and session.conversation_id is not None:
+                # It has an id now; the attachments of new conversations are no longer its own.
+                session.attachments = self._attachments.setdefault(session.conversation_id, [])
+            await self._emit(session, event)
+
+        attachments = self._attachments.setdefault(conversation_id or "", [])
+        session = ChatSession(self.environment, emit=emit, conversation_id=conversation_id, attachments=attachments)
+        return session
+
+    async def _change(self, work: Callable[[ConversationStore], object]) -> None:
+        await self.saver.save(work)
+        await self._changed()
+
+    async def _changed(self) -> None:
+        await self._emit(self.current, ConversationsChanged())
+
+    def _push(self, name: str, work: Callable[[ConversationStore], object]) -> None:
+        async def undo() -> None:
+            await self.saver.save(work)
+
+        self.environment.undo.push(name, undo)
+
+
+def _restore_title(store: ConversationStore, before: StoredConversation) -> None:
+    """Restore a title, and who gave it."""
+    summary = before.summary
+    if before.title_by == "person":
+        store.rename(summary.conversation_id, summary.title, by="person")
+        return
+    store.rename(summary.conversation_id, "", by="person")
+    if before.title_by == "model":
+        store.rename(summary.conversation_id, summary.title, by="model")
+
+
+def _restore_tags(store: ConversationStore, conversation_id: str, tags: tuple[str, ...]) -> None:
+    """Give a conversation `tags` and no others."""
+    store.untag(conversation_id, *store.conversation(conversation_id).summary.tags)
+    store.tag(conversation_id, *tags)

@@ -1,0 +1,176 @@
+"""Nothing on the event loop waits for the disk, and nothing that was to be saved is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from support.scripted_engine import PATIENCE
+from support.sessions import until
+
+from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError
+from mistral_chat.session.events import SavingEvent, SavingFailed, SavingResumed
+from mistral_chat.session.saver import Saver
+from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "conversations.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[ConversationStore]:
+    store = ConversationStore(open_database(path, now=now, busy_seconds=0.05), now=now)
+    yield store
+    store.close()
+
+
+class Saving:
+    """A saver, and what it reported."""
+
+    def __init__(self, store: ConversationStore) -> None:
+        self.events: list[SavingEvent] = []
+        self.unforeseen: list[BaseException] = []
+        self.saver = Saver(store, report=self.events.append, unforeseen=self.unforeseen.append, retry_seconds=0.01)
+
+    @property
+    def kinds(self) -> list[type[SavingEvent]]:
+        return [type(event) for event in self.events]
+
+
+class Locked:
+    """Another program that holds the database."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def release(self) -> None:
+        self._connection.rollback()
+        self._connection.close()
+
+
+async def test_a_draft_survives_a_locked_database(store: ConversationStore, path: Path) -> None:
+    saving = Saving(store)
+    other = Locked(path)
+    began = time.monotonic()
+    saving.saver.save_draft("", "What I type")
+    assert time.monotonic() - began < 0.04, "typing never waits for the disk"
+    assert saving.saver.draft("") == "What I type", "an unsaved draft is still the draft"
+    await until(lambda: saving.events)
+    assert isinstance(saving.events[0], SavingFailed)
+    assert saving.events[0].place == path
+    assert (saving.events[0].bytes_free or 0) > 0
+    saving.saver.save_draft("", "What I type now")
+    other.release()
+    await saving.saver.flush(PATIENCE)
+    assert store.draft("") == "What I type now"
+    assert saving.kinds == [SavingFailed, SavingResumed], "a lasting problem and its end are reported once"
+    assert not saving.saver.pending
+    await saving.saver.close()
+
+
+async def test_a_question_is_refused_while_the_database_is_locked(store: ConversationStore, path: Path) -> None:
+    saving = Saving(store)
+    other = Locked(path)
+    saving.saver.save_draft("", "Draft")
+    with pytest.raises(StoreBusy):
+        await saving.saver.write(lambda store: store.create(title="New"))
+    other.release()
+    await saving.saver.flush(PATIENCE)
+    assert store.draft("") == "Draft"
+    assert store.summaries() == [], "what was refused is not done later"
+    await saving.saver.close()
+
+
+async def test_a_full_disk_keeps_the_draft_until_there_is_room(store: ConversationStore) -> None:
+    saving = Saving(store)
+    pages: list[int] = []
+
+    def fill(writer: ConversationStore) -> None:
+        with writer.database.autocommit() as connection:
+            pages.append(connection.execute("PRAGMA page_count").fetchone()[0])
+            connection.execute(f"PRAGMA max_page_count = {pages[0]}")
+
+    await saving.saver.write(fill)
+    text = "long " * 20_000
+    saving.saver.save_draft("", text)
+    await until(lambda: saving.events)
+    failed = saving.events[0]
+    assert isinstance(failed, SavingFailed)
+    assert "full" in str(failed.error)
+    assert saving.saver.draft("") == text
+    with pytest.raises(StoreError, match="full"):
+        await saving.saver.flush(0.05)
+    writer = saving.saver._writer
+    assert writer is not None
+    with writer.database.autocommit() as connection:
+        connection.execute("PRAGMA max_page_count = 1000000")
+    await saving.saver.flush(PATIENCE)
+    assert store.draft("") == text
+    assert saving.kinds == [SavingFailed, SavingResumed]
+    await saving.saver.close()
+
+
+async def test_writes_keep_their_order_and_the_last_of_a_kind_replaces_those_that_wait(
+    store: ConversationStore, path: Path
+) -> None:
+    saving = Saving(store)
+    conversation = store.create(title="One")
+    done: list[str] = []
+
+    def note(text: str, title: str = "") -> Callable[[ConversationStore], None]:
+        def work(store: ConversationStore) -> None:
+            if title:
+                store.rename(conversation, title, by="person")
+            done.append(text)
+
+        return work
+
+    other = Locked(path)
+    saving.saver.save(note("rename", "Two"))
+    await until(lambda: saving.events)
+    for number in range(5):
+        saving.saver.save(note(f"write {number}"), key="reply")
+    saving.saver.save(note("again", "Three"))
+    other.release()
+    await saving.saver.flush(PATIENCE)
+    assert done == ["rename", "write 4", "again"]
+    assert store.conversation(conversation).summary.title == "Three"
+    await saving.saver.close()
+
+
+async def test_a_draft_of_a_deleted_conversation_is_dropped(store: ConversationStore) -> None:
+    saving = Saving(store)
+    saving.saver.save_draft("gone", "text")
+    await saving.saver.flush(PATIENCE)
+    assert saving.events == []
+    with pytest.raises(ConversationNotFound):
+        await saving.saver.save(lambda store: store.rename("gone", "Title", by="person"))
+    await saving.saver.close()
+
+
+async def test_an_unforeseen_error_is_reported_and_saving_goes_on(store: ConversationStore) -> None:
+    saving = Saving(store)
+
+    def fail(_: ConversationStore) -> None:
+        raise ZeroDivisionError
+
+    saving.saver.save(fail)
+    await saving.saver.flush(PATIENCE)
+    await asyncio.sleep(0)
+    assert [type(error) for error in saving.unforeseen] == [ZeroDivisionError]
+    with pytest.raises(ZeroDivisionError):
+        await saving.saver.write(fail)
+    await saving.saver.close()

@@ -1,0 +1,79 @@
+"""Another reply or another wording is kept as a sibling, and a reply continues from where it ended."""
+
+from __future__ import annotations
+
+from support.scripted_engine import ScriptedEngine
+from support.sessions import SessionBench
+
+from mistral_chat.session import events
+from mistral_chat.session.reply import ContinueReply, EditMessage, Regenerate
+from mistral_chat.session.session import ChatSession
+
+
+async def test_a_regenerated_reply_keeps_the_original(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
+    first = await bench.say(session, "One")
+    second = await bench.say(session, "Two")
+    engine._answer = lambda _: "Another answer"
+    new = await bench.send(session, Regenerate(second))
+    assert [turn.turn.reply for turn in bench.turns(session)] == ["You said: One", "Another answer"]
+    assert [turn.turn.reply for turn in session.turns] == ["You said: One", "Another answer"]
+    assert bench.store.siblings(new) == [second, new]
+    assert [turn.key for turn in engine.asked[-1].turns] == [first, new]
+    assert engine.asked[-1].turns[-1].reply == ""
+
+
+async def test_an_edited_message_keeps_the_original(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
+    first = await bench.say(session, "One")
+    await bench.say(session, "Two")
+    await bench.send(session, EditMessage(first, "Uno"))
+    assert [turn.turn.user for turn in bench.turns(session)] == ["Uno"]
+    assert [turn.turn.user for turn in session.turns] == ["Uno"]
+    assert len(engine.asked[-1].turns) == 1
+    assert len(bench.store.siblings(first)) == 2
+    bench.store.switch_branch(first)
+    assert [turn.turn.user for turn in bench.turns(session)] == ["One", "Two"], "nothing was overwritten"
+
+
+async def test_undoing_an_edit_returns_to_the_original(bench: SessionBench, session: ChatSession) -> None:
+    returned: list[tuple[str, str]] = []
+
+    async def return_to(conversation_id: str, turn_id: str) -> None:
+        returned.append((conversation_id, turn_id))
+
+    object.__setattr__(bench.environment, "return_to", return_to)
+    first = await bench.say(session, "One")
+    await bench.send(session, EditMessage(first, "Uno"))
+    entry = bench.environment.undo.pop()
+    assert entry is not None
+    assert entry.name == "edit"
+    await entry.undo()
+    assert returned == [(session.conversation_id, first)]
+
+
+async def test_branches_are_walked_in_a_circle(bench: SessionBench, session: ChatSession) -> None:
+    first = await bench.say(session, "One")
+    second = await bench.send(session, Regenerate(first))
+    assert await session.switch_branch(second, 1) == (first, 1, 2)
+    assert [turn.turn_id for turn in session.turns] == [first]
+    assert await session.switch_branch(first, 1) == (second, 2, 2)
+
+
+async def test_a_reply_continues_from_where_it_ended(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
+    turn_id = await bench.say(session, "One")
+    engine._answer = lambda _: " and more"
+    await bench.send(session, ContinueReply(turn_id))
+    assert engine.asked[-1].turns[-1].reply == "You said: One"
+    assert (bench.last(session).reply, bench.last(session).finish_reason) == ("You said: One and more", "stop")
+    assert len(bench.turns(session)) == 1
+
+
+async def test_a_continued_reply_that_is_stopped_loses_nothing(bench: SessionBench, session: ChatSession) -> None:
+    turn_id = await bench.say(session, "One")
+
+    async def stop(event: events.SessionEvent) -> None:
+        if isinstance(event, events.TurnsReplaced) and session.current is not None and session.current.task is not None:
+            session.current.task.cancel()
+
+    bench.heard = stop
+    await bench.send(session, ContinueReply(turn_id))
+    assert (bench.last(session).reply, bench.last(session).finish_reason) == ("You said: One", "cancelled")

@@ -1,0 +1,85 @@
+"""What cannot be answered is refused at once, and nothing of it is saved."""
+
+from __future__ import annotations
+
+import pytest
+from support.scripted_engine import ScriptedEngine
+from support.sessions import SessionBench
+
+from mistral_chat.config import Settings
+from mistral_chat.engine.thread import EngineThread
+from mistral_chat.errors import ConversationNotFound, InvalidText, MessageTooLong, UsageError
+from mistral_chat.session.attachments import Attachment
+from mistral_chat.session.events import ReplyFailed
+from mistral_chat.session.reply import ContinueReply, EditMessage
+from mistral_chat.session.session import ChatSession
+from mistral_chat.store.store import ConversationStore
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "half a character \ud83d"])
+async def test_an_empty_or_broken_message_is_refused(bench: SessionBench, session: ChatSession, text: str) -> None:
+    with pytest.raises(InvalidText):
+        await bench.say(session, text)
+    assert session.conversation_id is None
+    assert bench.store.summaries() == []
+
+
+async def test_a_message_larger_than_the_context_is_refused(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    await bench.host.ready()
+    file = Attachment("notes.txt", "word")
+    await session.add_attachment(file)
+    with pytest.raises(MessageTooLong) as caught:
+        await bench.say(session, "word " * 5000)
+    assert caught.value.window == 4096
+    failed = next(event for event in bench.events if isinstance(event, ReplyFailed))
+    assert failed.draft == "word " * 5000, "the message is given back"
+    assert session.attachments == [file], "and its attachment"
+    assert bench.store.summaries() == []
+    assert engine.asked == []
+    session.attachments.clear()
+    turn_id = await bench.say(session, "Hello")
+    with pytest.raises(MessageTooLong):
+        await bench.send(session, EditMessage(turn_id, "word " * 5000))
+    assert [turn.turn.user for turn in bench.turns(session)] == ["Hello"]
+
+
+async def test_a_message_that_fits_only_without_the_system_prompt_is_not_saved(
+    store: ConversationStore, engine: ScriptedEngine
+) -> None:
+    bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings(system="rule " * 2000))
+    await bench.host.load()
+    with pytest.raises(MessageTooLong) as caught:
+        await bench.say(bench.open(), "word " * 3000)
+    assert (caught.value.tokens, caught.value.available) == (3000, 4096 - 64 - 2000)
+    assert store.summaries() == []
+    await bench.close()
+
+
+async def test_a_message_that_fits_only_without_the_pinned_turns_is_not_saved(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    engine._answer = lambda _: "Yes."
+    first = await bench.say(session, "word " * 1500)
+    second = await bench.say(session, "word " * 1500)
+    bench.store.set_turn_flags(second, pinned=True)
+    with pytest.raises(MessageTooLong):
+        await bench.say(session, "word " * 2600)
+    assert len(bench.turns(session)) == 2
+    await bench.send(session, EditMessage(first, "word " * 2600))
+    assert bench.last(session).reply == "Yes.", "what comes after an edited message takes no room beside it"
+
+
+async def test_only_the_last_reply_can_be_continued(bench: SessionBench, session: ChatSession) -> None:
+    with pytest.raises(ConversationNotFound):
+        await bench.send(session, ContinueReply("none"))
+    first = await bench.say(session, "One")
+    await bench.say(session, "Two")
+    with pytest.raises(UsageError):
+        await bench.send(session, ContinueReply(first))
+
+
+async def test_an_unknown_conversation_is_refused_at_once(bench: SessionBench) -> None:
+    with pytest.raises(ConversationNotFound):
+        bench.open("none")

@@ -1,0 +1,235 @@
+"""The question is on the disk first, and whatever ends a reply leaves what was written."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from support.scripted_engine import PATIENCE, Clock, ScriptedEngine
+from support.sessions import SessionBench, until
+
+from mistral_chat.config import Settings
+from mistral_chat.conversation import Turn
+from mistral_chat.engine.echo import EchoEngine
+from mistral_chat.engine.thread import EngineThread
+from mistral_chat.errors import EngineFailed, StoreBusy
+from mistral_chat.session import events
+from mistral_chat.session.events import DraftReturned, ReplyFinished, ReplyStarted, SessionEvent, TextAdded
+from mistral_chat.session.reply import NewMessage
+from mistral_chat.session.session import ChatSession
+from mistral_chat.store.store import ConversationStore
+
+
+async def test_the_question_is_saved_before_the_engine_hears_of_it(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    kept: list[tuple[str, str, bool]] = []
+    engine.at_start = lambda: kept.extend((t.turn.user, t.turn.reply, t.writing) for t in bench.turns(session))
+    await bench.say(session, "Hello")
+    assert kept == [("Hello", "", True)]
+
+
+async def test_a_reply_is_streamed_and_saved_as_it_ended(bench: SessionBench, session: ChatSession) -> None:
+    await bench.say(session, "Hello")
+    started = next(event for event in bench.events if isinstance(event, ReplyStarted))
+    finished = next(event for event in bench.events if isinstance(event, ReplyFinished))
+    assert "".join(event.text for event in bench.events if isinstance(event, TextAdded)) == "You said: Hello"
+    assert finished.completion is not None
+    stored = bench.turns(session)[-1]
+    assert stored.turn_id == started.turn.turn_id == finished.turn.turn_id
+    assert not stored.writing
+    usage = finished.completion.usage
+    assert stored.turn == Turn(user="Hello", reply="You said: Hello", finish_reason="stop", model="echo", usage=usage)
+    assert finished.turn.turn == stored.turn, "what is reported is what is saved"
+    assert [turn.turn for turn in session.turns] == [stored.turn]
+
+
+async def test_the_turn_is_reported_before_anything_of_the_reply(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    asked: list[int] = []
+
+    async def look(event: SessionEvent) -> None:
+        if isinstance(event, ReplyStarted):
+            asked.append(len(engine.asked))
+            assert bench.turns(session)[-1].turn_id == event.turn.turn_id
+
+    bench.heard = look
+    await bench.say(session, "Hello")
+    assert asked == [0]
+
+
+async def test_a_growing_reply_is_saved_about_once_a_second(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine, clock: Clock
+) -> None:
+    engine._answer = lambda _: "a b c d e f g h"
+    seen: list[str] = []
+
+    async def look(event: SessionEvent) -> None:
+        if isinstance(event, TextAdded):
+            await bench.saver.flush()
+            seen.append(bench.last(session).reply)
+            clock.now += 0.4
+
+    bench.heard = look
+    await bench.say(session, "Hello")
+    assert seen == ["", "", "", "a b c d ", "a b c d ", "a b c d ", "a b c d e f g ", "a b c d e f g "]
+    assert bench.last(session).reply == "a b c d e f g h"
+
+
+async def test_a_stopped_reply_keeps_what_was_written(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
+    engine.at_delta_waits = 2
+    shown = 0
+
+    async def stop(event: SessionEvent) -> None:
+        nonlocal shown
+        if isinstance(event, TextAdded):
+            shown += 1
+            if shown == 2:
+                await session.stop()
+
+    bench.heard = stop
+    await bench.say(session, "Hello there")
+    assert (bench.last(session).reply, bench.last(session).finish_reason) == ("You said: ", "cancelled")
+    assert not bench.turns(session)[-1].writing
+
+
+async def test_what_waits_behind_a_stopped_reply_is_given_back(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    engine.at_delta_waits = 1
+    await session.send(NewMessage("One"))
+    await asyncio.to_thread(engine.waiting.wait, PATIENCE)
+    await session.send(NewMessage("Two"))
+    await session.send(NewMessage("Three"))
+    assert [pending.draft for pending in session.queue] == ["Two", "Three"]
+    await session.end()
+    assert [event.text for event in bench.events if isinstance(event, DraftReturned)] == ["Two\n\nThree"]
+    await bench.saver.flush()
+    assert [turn.turn.user for turn in bench.turns(session)] == ["One"]
+
+
+async def test_a_cancelled_session_keeps_what_was_written(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    engine.at_delta_waits = 2
+    await session.send(NewMessage("Hello there"))
+    await asyncio.to_thread(engine.waiting.wait, PATIENCE)
+    await session.cancel()
+    await bench.saver.flush()
+    assert bench.last(session).finish_reason == "cancelled"
+    assert "You said: ".startswith(bench.last(session).reply)
+    assert not bench.turns(session)[-1].writing
+    engine.at_delta_waits = -1
+    await bench.say(session, "And now?")
+    assert bench.last(session).reply == "You said: And now?"
+
+
+async def test_two_sessions_take_turns_with_the_model(bench: SessionBench, engine: ScriptedEngine) -> None:
+    one, two = bench.open(), bench.open()
+    engine.at_delta_waits = 1
+    await one.send(NewMessage("First"))
+    await asyncio.to_thread(engine.waiting.wait, PATIENCE)
+    engine.at_delta_waits = -1
+    await two.send(NewMessage("Second"))
+    await until(lambda: two.current is not None and two.current.turn is not None)
+    assert bench.last(two).user == "Second", "the question is saved while another conversation's reply goes first"
+    await one.stop()
+    async with asyncio.timeout(PATIENCE):
+        await two.idle()
+    await bench.saver.flush()
+    assert bench.last(one).finish_reason == "cancelled"
+    assert bench.last(two).reply == "You said: Second", "stopping one conversation leaves the other alone"
+
+
+async def test_a_reply_that_waits_for_another_conversation_can_be_stopped(bench: SessionBench, engine: ScriptedEngine) -> None:
+    one, two = bench.open(), bench.open()
+    engine.at_delta_waits = 1
+    await one.send(NewMessage("First"))
+    await asyncio.to_thread(engine.waiting.wait, PATIENCE)
+    await two.send(NewMessage("Second"))
+    await until(lambda: two.current is not None and two.current.turn is not None)
+    async with asyncio.timeout(PATIENCE):
+        await two.end()
+    assert one.replying, "stopping one conversation leaves the other alone"
+    await one.end()
+
+
+async def test_an_engine_that_fails_leaves_what_was_written_and_the_reason(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    def fail(delta: int) -> None:
+        if delta == 2:
+            raise EngineFailed("llama.cpp failed. Send the message again.")
+
+    engine.at_delta = fail
+    with pytest.raises(EngineFailed):
+        await bench.say(session, "Hello")
+    wanted = Turn(user="Hello", reply="You said: ", error="llama.cpp failed. Send the message again.", model="echo")
+    assert bench.last(session) == wanted
+    failed = next(event for event in bench.events if isinstance(event, events.ReplyFailed))
+    assert failed.turn is not None
+    assert failed.turn.turn == wanted
+    assert not bench.turns(session)[-1].writing
+
+
+async def test_an_unforeseen_error_leaves_what_was_written_and_is_reported(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    def fail(delta: int) -> None:
+        if delta == 2:
+            raise ZeroDivisionError
+
+    engine.at_delta = fail
+    await bench.say(session, "Hello")
+    assert (bench.last(session).reply, bench.last(session).finish_reason) == ("You said: ", "cancelled")
+    await asyncio.sleep(0)
+    assert [type(error) for error in bench.unforeseen] == [ZeroDivisionError]
+
+
+async def test_a_model_that_cannot_be_loaded_leaves_the_question_and_the_reason(store: ConversationStore) -> None:
+    gate = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def load(_: object) -> EchoEngine:
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(PATIENCE)
+        raise EngineFailed("The file is damaged.")
+
+    bench = SessionBench(store, lambda _: EngineThread(load), Settings())
+    session = bench.open()
+    loading = bench.host.load()
+    await until(lambda: bench.host.engine is not None)
+    await session.send(NewMessage("Hello"))
+    await until(lambda: session.current is not None and session.current.turn is not None)
+    gate.set()
+    await asyncio.wait({loading})
+    await session.idle()
+    await bench.saver.flush()
+    last = bench.last(session)
+    assert (last.user, last.error, last.reply) == ("Hello", "The file is damaged.", "")
+    with pytest.raises(EngineFailed):
+        await session.send(NewMessage("Again"))
+    await bench.close()
+
+
+async def test_a_busy_store_at_the_end_of_a_reply_is_tried_again(
+    bench: SessionBench, session: ChatSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reply must not be lost because another window was writing at that moment."""
+    real, calls = ConversationStore.finish_reply, 0
+
+    def busy(store: ConversationStore, turn_id: str, text: str, **rest: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= 3:
+            raise StoreBusy("Another window is busy. Try again.")
+        real(store, turn_id, text, **rest)
+
+    monkeypatch.setattr(ConversationStore, "finish_reply", busy)
+    await bench.say(session, "Hello")
+    assert calls == 4
+    assert bench.last(session).finish_reason == "stop"
+    assert bench.last(session).reply == "You said: Hello"
+    assert not bench.turns(session)[-1].writing
+    assert [type(event) for event in bench.saving] == [events.SavingFailed, events.SavingResumed]
