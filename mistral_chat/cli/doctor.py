@@ -83,7 +83,7 @@ def _engine(program: Program) -> Iterator[Finding]:
     from mistral_chat.engine.llama.devices import list_devices
 
     start_log(program.paths.log_file)
-    backend.start()
+    backend.init_backend()
     yield Finding("ok", "llama.cpp", backend.version())
     for device in list_devices():
         yield Finding("ok", "device", f"{device.name} ({device.description}), {device.total / 1e9:.1f} GB")

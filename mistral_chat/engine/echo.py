@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from mistral_chat.conversation import FinishReason, Usage
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
-from mistral_chat.engine.window import Window, transition
+from mistral_chat.engine.window import ContextWindow, plan_cache_edits
 from mistral_chat.generation import (
     CachedTurn,
     CancelToken,
@@ -36,7 +36,7 @@ _WORD = re.compile(r"\s*\S+\s*|\s+")
 _OPEN, _ANSWER, _CLOSE = 1, 2, 3
 
 
-def say_again(text: str) -> str:
+def echo(text: str) -> str:
     """The plainest answer: what was said."""
     return f"You said: {text}"
 
@@ -46,7 +46,7 @@ class EchoEngine:
 
     def __init__(
         self,
-        answer: Callable[[str], str] = say_again,
+        answer: Callable[[str], str] = echo,
         *,
         window: int = 4096,
         reserve: int = 64,
@@ -61,7 +61,7 @@ class EchoEngine:
             tokens_per_second: how fast it writes; None is as fast as it can.
         """
         self._answer = answer
-        self._window = Window(size=window, reserve=min(reserve, window // 8), low_water=0.75)
+        self._window = ContextWindow(size=window, reserve=min(reserve, window // 8), low_water=0.75)
         self._pause = 1 / tokens_per_second if tokens_per_second else 0.0
         self._held = Encoding(head=(), turns=())
         self._pinned: frozenset[str] = frozenset()
@@ -91,7 +91,7 @@ class EchoEngine:
         if gone := [turn for turn in fit.dropped if turn.key in seen]:
             tokens = sum(len(turn.tokens) for turn in self._held.turns if turn.key in {g.key for g in gone})
             yield ContextShift(tuple(turn.key for turn in gone), tokens)
-        keep = transition(self._held, fit.encoding, read_last=True).keep
+        keep = plan_cache_edits(self._held, fit.encoding, read_last=True).keep
         total = len(fit.encoding.tokens)
         yield Prefill(0, total - keep)
         self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)

@@ -18,7 +18,7 @@ PACE: Final = 0.12
 processor from the model. The first token, and every one of a slower model, is handed over as it comes."""
 
 
-class Job(Generic[T]):
+class EngineJob(Generic[T]):
     """Work that gives values on one thread, and a coroutine that takes them on another.
 
     It is made on the event loop of who waits; `run` is called on the engine's thread.

@@ -60,7 +60,7 @@ class GeneratedReply:
         seconds = self._last - self.first if self.first is not None else 0.0
         return (len(self.tokens) - 1) / seconds if len(self.tokens) > 1 and seconds > 0 else 0.0
 
-    def note_time(self, now: float) -> None:
+    def record_token_time(self, now: float) -> None:
         """A token was drawn at `now`."""
         self.first = now if self.first is None else self.first
         self._now = now

@@ -8,7 +8,7 @@ from typing import Protocol
 from mistral_chat.generation import CancelToken, Sampling
 
 
-class Aborted(Exception):
+class DecodeAborted(Exception):
     """A read was stopped. What was finished of it is in the cache."""
 
 
@@ -23,55 +23,55 @@ class KVCache(Protocol):
         """How many tokens fit."""
 
     @property
-    def end(self) -> int:
+    def n_tokens(self) -> int:
         """How many tokens are in the cache."""
 
     @property
-    def begin(self) -> int:
+    def pos_min(self) -> int:
         """The first token's position: 0, or -1 when the cache is empty."""
 
     @property
-    def can_move(self) -> bool:
+    def can_shift(self) -> bool:
         """Whether the cache can be cut in its middle."""
 
     @property
-    def moved(self) -> bool:
-        """Whether tokens were moved since the last read: the cache may not be saved now."""
+    def shift_pending(self) -> bool:
+        """Whether tokens were shift_pending since the last read: the cache may not be saved now."""
 
     @property
     def batch(self) -> int:
         """How many tokens can be read in one go."""
 
-    def read(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
+    def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
         """Read `tokens` behind what is there.
 
         Raises:
-            Aborted: `cancel` was set.
+            DecodeAborted: `cancel` was set.
             EngineFailed: it could not be done, or there is no room.
         """
 
-    def cut(self, start: int, stop: int) -> None:
+    def remove(self, start: int, stop: int) -> None:
         """Take the tokens from `start` up to `stop` out, and move those behind them down."""
 
-    def splice(self, start: int, tokens: Sequence[int]) -> None:
+    def insert(self, start: int, tokens: Sequence[int]) -> None:
         """Put `tokens` in at `start`, and move those behind them up."""
 
     def clear(self) -> None:
         """Empty the cache."""
 
-    def begin_reply(self, sampling: Sampling, recent: Sequence[int]) -> None:
+    def start_sampling(self, sampling: Sampling, recent: Sequence[int]) -> None:
         """Get ready to draw tokens; `recent` are those before the reply."""
 
-    def draw(self) -> int:
+    def sample(self) -> int:
         """Draw the token that follows the last one read."""
 
-    def end_reply(self) -> None:
+    def stop_sampling(self) -> None:
         """Draw no more."""
 
-    def state(self) -> bytes | memoryview | None:
+    def save_state(self) -> bytes | memoryview | None:
         """The contents for the disk; None when there is nothing, or nothing that can be saved now."""
 
-    def restore(self, state: bytes | memoryview, tokens: int) -> bool:
+    def load_state(self, state: bytes | memoryview, tokens: int) -> bool:
         """Take up contents of `tokens` tokens; False, and an empty cache, when they do not fit."""
 
     def close(self) -> None:

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mistral_chat.engine.encoding.format import Encoding, PromptFormat
-from mistral_chat.engine.encoding.segments import runs
+from mistral_chat.engine.encoding.segments import segments
 from mistral_chat.engine.encoding.tokenizer import Tokenizer
 from mistral_chat.engine.ledger import Ledger
-from mistral_chat.engine.window import Fit, Window
+from mistral_chat.engine.window import ContextWindow, FittedTurns
 from mistral_chat.generation import History, Prompt, PromptPart, PromptTurn
 
 DRAFT = "\0draft"
 """The key of the turn that is being typed."""
 
 
-class Prompting:
+class PromptBuilder:
     """Makes prompts for one window, with replies as they were drawn. What is in the cache already decides what stays."""
 
-    def __init__(self, *, ledger: Ledger, tokenizer: Tokenizer, prompt_format: PromptFormat, window: Window) -> None:
+    def __init__(self, *, ledger: Ledger, tokenizer: Tokenizer, prompt_format: PromptFormat, window: ContextWindow) -> None:
         """Put the parts together; see `RollingEngine`."""
         self._ledger = ledger
         self._tokenizer = tokenizer
@@ -39,17 +39,17 @@ class Prompting:
         return Prompt(
             window=self._window.size,
             reserve=self._window.reserve,
-            parts=tuple(PromptPart(key, runs(tokens, self._tokenizer)) for key, tokens in pieces),
+            parts=tuple(PromptPart(key, segments(tokens, self._tokenizer)) for key, tokens in pieces),
             draft=draft,
         )
 
-    def _fit(self, history: History, *, closed: bool = False) -> Fit:
+    def _fit(self, history: History, *, closed: bool = False) -> FittedTurns:
         """Choose the turns that stay: those from the oldest one in the ledger on, and pinned ones, as far as they fit.
 
         What left does not come back by itself: the window would be read again for it. Nothing is kept free for a reply behind
         turns that are all `closed`.
         """
-        seen = self._ledger.cost()
+        seen = self._ledger.token_counts()
         first = next((place for place, turn in enumerate(history.turns) if turn.key in seen and not turn.pinned), 0)
         turns = [turn for place, turn in enumerate(history.turns) if place >= first or turn.pinned]
         need = 0 if closed else None

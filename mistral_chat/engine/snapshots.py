@@ -15,14 +15,14 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final, Literal, NamedTuple
 
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
-from mistral_chat.engine.upkeep import GivenUp, Upkeep, block_of, blocks
 from mistral_chat.paths import private_folder
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,23 @@ log = logging.getLogger(__name__)
 MAGIC = b"mistral-chat kv 1\n"
 _DIGEST = 32
 _LONGEST_HEADER = 64 * 1024 * 1024
+_BLOCK: Final = 8 << 20
+"""Bytes between two chances to report progress and to stop: some 20 ms on an ordinary disk."""
+_ABANDONED: Final = 3600.0
+"""Seconds after which a half-written file counts as left behind by a process that died."""
+
+
+class SnapshotProgress(NamedTuple):
+    """How far a KV state is on its way to the disk or back."""
+
+    what: Literal["saving", "restoring"]
+    done: int
+    """Bytes."""
+    total: int
+
+
+class SnapshotCancelled(Exception):
+    """Reading a KV state was stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +100,9 @@ class SnapshotFolder:
         self._pending: Future[None] | None = None
         self._closed = False
         self._stopped = threading.Event()
-        self._tell: Callable[[Upkeep | None], object] = lambda _upkeep: None
+        self._tell: Callable[[SnapshotProgress | None], object] = lambda _upkeep: None
 
-    def watch(self, tell: Callable[[Upkeep | None], object]) -> None:
+    def subscribe(self, tell: Callable[[SnapshotProgress | None], object]) -> None:
         """Let `tell` hear what is being written or read, and None when that ends; called on whichever thread does it."""
         self._tell = tell
 
@@ -116,7 +133,7 @@ class SnapshotFolder:
         self._stopped.clear()
         try:
             snapshot = _unpack(_read(path, self._budget + _LONGEST_HEADER, self._note_reading), self._key())
-        except (FileNotFoundError, GivenUp):
+        except (FileNotFoundError, SnapshotCancelled):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.info("a snapshot was discarded: %s", type(error).__name__)
@@ -136,14 +153,6 @@ class SnapshotFolder:
         with self._lock:
             self._wanted.pop(conversation, None)
             self._path(conversation).unlink(missing_ok=True)
-
-    def prune(self, known: Collection[str]) -> None:
-        """Delete the snapshots of all conversations but the `known` ones, and what a dead process left half written."""
-        keep = {self._path(conversation).name for conversation in known}
-        with self._lock:
-            for path in self._folder.glob("*.kv*"):
-                if path.name not in keep:
-                    path.unlink(missing_ok=True)
 
     def flush(self) -> None:
         """Wait until nothing is being written."""
@@ -169,6 +178,7 @@ class SnapshotFolder:
         part = path.with_suffix(f".kv.{secrets.token_hex(4)}")
         try:
             private_folder(self._folder)
+            self._remove_abandoned()
             with self._lock:
                 if self._wanted.get(snapshot.conversation) is not ticket:
                     return
@@ -191,18 +201,18 @@ class SnapshotFolder:
     def _put(self, snapshot: Snapshot, ticket: object, file: BinaryIO) -> None:
         """Write the snapshot, as far as it is still wanted."""
         done, total = 0, len(snapshot.state)
-        self._tell(Upkeep("saving", done, total))
-        for block in blocks(_pack(snapshot, self._key())):
+        self._tell(SnapshotProgress("saving", done, total))
+        for block in _blocks(_pack(snapshot, self._key())):
             if self._wanted.get(snapshot.conversation) is not ticket:
                 return
             file.write(block)
             done += len(block)
-            self._tell(Upkeep("saving", min(done, total), total))
+            self._tell(SnapshotProgress("saving", min(done, total), total))
 
     def _note_reading(self, done: int, total: int) -> None:
         if self._stopped.is_set():
-            raise GivenUp
-        self._tell(Upkeep("restoring", done, total))
+            raise SnapshotCancelled
+        self._tell(SnapshotProgress("restoring", done, total))
 
     def _make_room(self, newest: Path) -> None:
         """Delete the least recently used snapshots until the budget is kept."""
@@ -215,6 +225,13 @@ class SnapshotFolder:
                 break
             path.unlink(missing_ok=True)
             total -= size
+
+    def _remove_abandoned(self) -> None:
+        """Delete what processes that died have left half written."""
+        for part in self._folder.glob("*.kv.*"):
+            with contextlib.suppress(OSError):  # another window may have removed it
+                if part.stat().st_mtime < time.time() - _ABANDONED:
+                    part.unlink()
 
     def _key(self) -> bytes:
         """The key of the checksums: only who can read this folder can write a snapshot that is believed."""
@@ -233,6 +250,14 @@ class SnapshotFolder:
         return key
 
 
+def _blocks(pieces: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
+    """The contents of `pieces` in blocks that are written quickly; nothing is copied."""
+    for piece in pieces:
+        view = memoryview(piece).cast("B") if len(piece) else memoryview(b"")
+        for start in range(0, len(view), _BLOCK):
+            yield view[start : start + _BLOCK]
+
+
 def _discard(path: Path) -> None:
     """Remove a file that is of no use; if that cannot be done, it stays of no use."""
     with contextlib.suppress(OSError):
@@ -245,7 +270,7 @@ def _read(path: Path, limit: int, note: Callable[[int, int], None]) -> bytearray
     Args:
         path: the file.
         limit: bytes that it may have.
-        note: hears how many bytes are read, and of how many; it may raise `GivenUp`.
+        note: hears how many bytes are read, and of how many; it may raise `SnapshotCancelled`.
 
     Raises:
         OSError: it cannot be read.
@@ -258,7 +283,7 @@ def _read(path: Path, limit: int, note: Callable[[int, int], None]) -> bytearray
         data = bytearray(size)
         read = 0
         with memoryview(data) as view:
-            while got := file.readinto(block_of(view, read)):
+            while got := file.readinto(view[read : read + _BLOCK]):
                 read += got
                 note(read, size)
     return data[:read] if read != len(data) else data

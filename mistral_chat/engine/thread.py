@@ -15,7 +15,7 @@ from contextlib import aclosing
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from mistral_chat.engine.engine_job import Job
+from mistral_chat.engine.engine_job import EngineJob
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.errors import EngineError, MistralChatError
 from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History, LoadedModel, Prefill, Prompt, Sampling
@@ -56,7 +56,7 @@ class EngineThread:
         self._load = load
         self.snapshots = snapshots
         """Where KV states are kept: says what is being written or read."""
-        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[EngineJob[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._engine: Engine | None = None
         self._settled = threading.Event()
@@ -244,9 +244,9 @@ class EngineThread:
         if self._ahead is not None:
             self._ahead.set()
 
-    def _submit(self, work: Callable[[Engine], Iterator[T]], cancel: CancelToken) -> Job[T]:
+    def _submit(self, work: Callable[[Engine], Iterator[T]], cancel: CancelToken) -> EngineJob[T]:
         """Queue `work` for the engine's thread."""
-        job = Job(work, cancel)
+        job = EngineJob(work, cancel)
         with self._lock:
             if self.state is not RunnerState.READY:
                 raise EngineError(_CLOSED)
@@ -274,7 +274,7 @@ class EngineThread:
         self._upkeep(engine.close)
         self._settle(RunnerState.CLOSED)
 
-    def _next_job(self, engine: Engine) -> Job[Any] | None:
+    def _next_job(self, engine: Engine) -> EngineJob[Any] | None:
         """Wait for work; when there is none for a while, let the engine rest once."""
         try:
             return self._jobs.get(timeout=IDLE_SECONDS)

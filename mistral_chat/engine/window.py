@@ -1,7 +1,7 @@
 """The rolling window: which turns the model sees, and how its cache gets from one prompt to the next.
 
-Everything here is pure. `fit` chooses whole turns; `transition` turns the difference between what the cache holds and what
-it should hold into cuts and splices in place, so that only new text is read. The cache after a transition holds exactly the
+Everything here is pure. `fit` chooses whole turns; `plan_cache_edits` turns the difference between what the cache holds and what
+it should hold into cuts and splices in place, so that only new text is read. The cache after a plan_cache_edits holds exactly the
 tokens of the new encoding, at positions that run without a gap from 0.
 
 The idea of cutting in place is llama.cpp's context shift (``llama_memory_seq_rm`` and ``llama_memory_seq_add``), and keeping
@@ -18,7 +18,7 @@ from mistral_chat.engine.encoding.format import Encoding, TurnTokens
 from mistral_chat.errors import MessageTooLong
 from mistral_chat.generation import PromptTurn
 
-LONGEST_SPLICE = 64
+LONGEST_INSERT = 64
 """Tokens that one turn may have put into its middle; more than this is read again from there on."""
 
 SHORTEST_TAIL = 16
@@ -26,7 +26,7 @@ SHORTEST_TAIL = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class RemoveRange:
     """Take the tokens from `start` up to `stop` out of the cache; those behind them move down."""
 
     start: int
@@ -34,7 +34,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Splice:
+class InsertTokens:
     """Put `tokens` into the cache at `start`; those that stood there and behind move up."""
 
     start: int
@@ -42,23 +42,23 @@ class Splice:
 
 
 @dataclass(frozen=True, slots=True)
-class Transition:
+class CacheEditPlan:
     """How the cache gets from one encoding to another.
 
     Each edit's positions hold when its turn comes. After the last one the cache holds the first `keep` tokens of the new
     encoding and nothing else; the rest has to be read.
     """
 
-    edits: tuple[Cut | Splice, ...]
+    edits: tuple[RemoveRange | InsertTokens, ...]
     keep: int
 
     @property
-    def spliced(self) -> int:
+    def inserted(self) -> int:
         """How many tokens the splices read."""
-        return sum(len(edit.tokens) for edit in self.edits if isinstance(edit, Splice))
+        return sum(len(edit.tokens) for edit in self.edits if isinstance(edit, InsertTokens))
 
 
-def take(encoding: Encoding, tokens: int) -> Encoding:
+def truncate(encoding: Encoding, tokens: int) -> Encoding:
     """The first `tokens` tokens of `encoding`: its last turn may be cut short, and turns behind it are gone."""
     head, left = encoding.head[:tokens], max(0, tokens - len(encoding.head))
     turns: list[TurnTokens] = []
@@ -82,14 +82,14 @@ class _Run:
     length: int
 
 
-def transition(old: Encoding, new: Encoding, *, in_place: bool = True, read_last: bool = False) -> Transition:
+def plan_cache_edits(old: Encoding, new: Encoding, *, in_place: bool = True, read_last: bool = False) -> CacheEditPlan:
     """Find the edits that lead from the cache's `old` contents to `new`.
 
     Turns are matched by key. What stands between matched turns is cut; a matched turn whose tokens differ in a few places is
-    spliced; from the first turn that was not in the cache on, only a common prefix is kept, because all that follows has
+    inserted; from the first turn that was not in the cache on, only a common prefix is kept, because all that follows has
     been read in another company.
 
-    All cuts come first, from the end to the front, so that there is room for what is spliced in.
+    All cuts come first, from the end to the front, so that there is room for what is inserted in.
 
     Args:
         old: what the cache holds.
@@ -103,18 +103,18 @@ def transition(old: Encoding, new: Encoding, *, in_place: bool = True, read_last
         runs = [_Run(0, 0, common_prefix(before, after))]
     limit = len(after) - 1 if read_last else len(after)
     runs = [_Run(run.old, run.new, min(run.length, limit - run.new)) for run in runs if run.new < limit]
-    cuts: list[Cut | Splice] = []
-    splices: list[Cut | Splice] = []
+    cuts: list[RemoveRange | InsertTokens] = []
+    splices: list[RemoveRange | InsertTokens] = []
     end_old = end_new = 0
     for run in runs:
         if run.old > end_old:
-            cuts.append(Cut(end_old, run.old))
+            cuts.append(RemoveRange(end_old, run.old))
         if run.new > end_new:
-            splices.append(Splice(end_new, after[end_new : run.new]))
+            splices.append(InsertTokens(end_new, after[end_new : run.new]))
         end_old, end_new = run.old + run.length, run.new + run.length
     if end_old < len(before):
-        cuts.append(Cut(end_old, len(before)))
-    return Transition((*cuts[::-1], *splices), end_new)
+        cuts.append(RemoveRange(end_old, len(before)))
+    return CacheEditPlan((*cuts[::-1], *splices), end_new)
 
 
 def _runs(old: Encoding, new: Encoding) -> list[_Run]:
@@ -160,7 +160,7 @@ def _respell(before: Sequence[int], gap: int, after: Sequence[int]) -> list[_Run
     kept, inserted = _ends(before, gap, gap, after)
     if inserted and gap:
         kept, inserted = min((kept, inserted), _ends(before, 0, gap, after), key=lambda found: found[1])
-    if inserted > LONGEST_SPLICE or (inserted and not kept[-1].length):
+    if inserted > LONGEST_INSERT or (inserted and not kept[-1].length):
         return None
     return kept
 
@@ -194,7 +194,7 @@ def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class FittedTurns:
     """The turns that the model will see."""
 
     kept: tuple[PromptTurn, ...]
@@ -203,7 +203,7 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class ContextWindow:
     """The size of the context window and what is kept free in it."""
 
     size: int
@@ -220,7 +220,7 @@ class Window:
         *,
         need: int | None = None,
         firm: Collection[str] = (),
-    ) -> Fit:
+    ) -> FittedTurns:
         """Choose which of `turns` stay, so that their encoding and `need` more tokens fit.
 
         Whole turns leave, oldest first, and when one must, they leave down to the low-water mark in one go. Pinned turns,
@@ -239,7 +239,7 @@ class Window:
         kept = list(turns)
         encoding = encode(kept)
         if len(encoding.tokens) + need <= self.size:
-            return Fit(tuple(kept), (), encoding)
+            return FittedTurns(tuple(kept), (), encoding)
         dropped: list[PromptTurn] = []
         target = min(self.size - need, int(self.size * self.low_water))
         while (excess := len(encoding.tokens) - target) > 0:
@@ -253,7 +253,7 @@ class Window:
         if len(encoding.tokens) + need > self.size:
             message = len(encoding.turns[-1].tokens) if encoding.turns else 0
             raise MessageTooLong(message, max(0, self.size - need - (len(encoding.tokens) - message)), self.size)
-        return Fit(tuple(kept), tuple(dropped), encoding)
+        return FittedTurns(tuple(kept), tuple(dropped), encoding)
 
     @staticmethod
     def _oldest(kept: Sequence[PromptTurn], encoding: Encoding, excess: int, firm: set[str]) -> list[PromptTurn]:

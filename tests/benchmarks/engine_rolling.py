@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.bench_words import PROSE, SYSTEM, demo, processor, say
-from support.llama_engines import Talk, cells_of, log_probabilities, model_of, read_all
+from support.llama_engines import Talk, cache_of, log_probabilities, logits, model_of, read_all
 
 from mistral_chat.config import ContextSettings, EngineSettings
 from mistral_chat.engine.llama.engine import open_engine
@@ -84,9 +84,9 @@ def rolling(path: Path, arguments: argparse.Namespace) -> None:
 
 
 def naive_times(engine: RollingEngine, talk: Talk, arguments: argparse.Namespace, first: int) -> float:
-    """The same cells, read as most programs do: the oldest turn is dropped until the prompt fits, a common prefix is kept."""
-    cells = cells_of(engine)
-    cells.clear()
+    """The same cache, read as most programs do: the oldest turn is dropped until the prompt fits, a common prefix is kept."""
+    cache = cache_of(engine)
+    cache.clear()
     held: list[int] = []
     times, read = [], []
     start = 0
@@ -95,23 +95,23 @@ def naive_times(engine: RollingEngine, talk: Talk, arguments: argparse.Namespace
         while True:
             turns = [*talk.turns[start:number], PromptTurn(key="now", user=turn.user)]
             tokens = list(engine._format.encode(SYSTEM, turns).tokens)
-            if len(tokens) + arguments.reply <= cells.size:
+            if len(tokens) + arguments.reply <= cache.size:
                 break
             start += 1
         same = next((i for i, (a, b) in enumerate(zip(held, tokens, strict=False)) if a != b), min(len(held), len(tokens)))
         same = min(same, len(tokens) - 1)
-        if same < cells.end:
-            cells.cut(same, cells.end)
-        for place in range(same, len(tokens), cells.batch):
-            cells.read(tokens[place : place + cells.batch])
-        cells.begin_reply(Sampling(temperature=0), [])
-        cells.draw()
+        if same < cache.n_tokens:
+            cache.remove(same, cache.n_tokens)
+        for place in range(same, len(tokens), cache.batch):
+            cache.decode(tokens[place : place + cache.batch])
+        cache.start_sampling(Sampling(temperature=0), [])
+        cache.sample()
         times.append(time.perf_counter() - began)
         read.append(len(tokens) - same)
-        cells.end_reply()
+        cache.stop_sampling()
         reply = model_of(engine).vocabulary.tokenize(turn.reply)
         if reply:
-            cells.read(reply[: cells.batch])
+            cache.decode(reply[: cache.batch])
         held = tokens + reply
     return report_times("naive drop-oldest", times, read, first)
 
@@ -159,9 +159,9 @@ def llama_times(path: Path, talk: Talk, arguments: argparse.Namespace, first: in
 
 
 def decoding(path: Path, arguments: argparse.Namespace) -> None:
-    """Tokens a second of the engine's whole way to the screen, against a bare loop over the same cells, in turns."""
+    """Tokens a second of the engine's whole way to the screen, against a bare loop over the same cache, in turns."""
     engine = open_for(path, arguments, size=512)
-    cells = cells_of(engine)
+    cache = cache_of(engine)
     ours, bare = [], []
     sampling = Sampling(temperature=0.7, seed=1, max_tokens=arguments.decode)
     for number in range(arguments.rounds):
@@ -169,7 +169,7 @@ def decoding(path: Path, arguments: argparse.Namespace) -> None:
         speed = talk.say(message(number), key=f"d{number}").usage.tokens_per_second
         if speed:
             ours.append(speed)
-        bare.append(bare_speed(cells, engine, sampling, arguments.decode))
+        bare.append(bare_speed(cache, engine, sampling, arguments.decode))
     engine.close()
     ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=False))
     say(
@@ -178,15 +178,15 @@ def decoding(path: Path, arguments: argparse.Namespace) -> None:
     )
 
 
-def bare_speed(cells: Any, engine: RollingEngine, sampling: Sampling, count: int) -> float:
+def bare_speed(cache: Any, engine: RollingEngine, sampling: Sampling, count: int) -> float:
     """The smallest loop there is: sample, decode one token, again."""
     import llama_cpp
 
-    cells.clear()
+    cache.clear()
     tokens = engine._format.encode("", [PromptTurn(key="x", user=message(0))]).tokens
-    cells.read(tokens)
-    cells.begin_reply(sampling, tokens)
-    chain, context = cells._sampler._chain, cells.pointer
+    cache.decode(tokens)
+    cache.start_sampling(sampling, tokens)
+    chain, context = cache._sampler._chain, cache.pointer
     one = (llama_cpp.llama_token * 1)()
     token = llama_cpp.llama_sampler_sample(chain, context, -1)
     began = time.perf_counter()
@@ -195,7 +195,7 @@ def bare_speed(cells: Any, engine: RollingEngine, sampling: Sampling, count: int
         llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(one, 1))
         token = llama_cpp.llama_sampler_sample(chain, context, -1)
     took = time.perf_counter() - began
-    cells.end_reply()
+    cache.stop_sampling()
     engine._ledger.reset()
     return (count - 1) / took
 
@@ -216,9 +216,9 @@ def quality(path: Path, arguments: argparse.Namespace) -> None:
             if shifts >= arguments.shifts:
                 differences.append(loss_here(engine, fresh, turns, turn))
             turns.append(turn)
-            before = {held.key for held in engine.held.turns}
+            before = {held.key for held in engine.contents.turns}
             read_all(engine.prefill(History(system=SYSTEM, turns=tuple(turns)), CancelToken()))
-            shifts += bool(before - {held.key for held in engine.held.turns})
+            shifts += bool(before - {held.key for held in engine.contents.turns})
             if len(differences) >= arguments.probes:
                 break
         mean, spread = statistics.mean(differences), statistics.stdev(differences)
@@ -241,29 +241,29 @@ def paragraphs() -> Iterator[str]:
 
 def loss_here(engine: RollingEngine, fresh: RollingEngine, turns: Sequence[PromptTurn], turn: PromptTurn) -> float:
     """The loss on the reply of `turn` behind what `engine` holds, less that behind a fresh read of the same tokens."""
-    keys = {held.key for held in engine.held.turns}
+    keys = {held.key for held in engine.contents.turns}
     encoding = engine._format.encode(SYSTEM, [*(each for each in turns if each.key in keys), turn])
-    held = len(engine.held.tokens)
-    if encoding.tokens[:held] != engine.held.tokens:
+    held = len(engine.contents.tokens)
+    if encoding.tokens[:held] != engine.contents.tokens:
         raise SystemExit("the ledger holds something else than the kept turns")
     question = encoding.tokens[held : len(encoding.tokens) - len(encoding.turns[-1].reply)]
-    cells, others = cells_of(engine), cells_of(fresh)
-    reply = encoding.turns[-1].reply[: min(64, cells.size - held - len(question))]
+    cache, others = cache_of(engine), cache_of(fresh)
+    reply = encoding.turns[-1].reply[: min(64, cache.size - held - len(question))]
     others.clear()
     for place in range(0, held, others.batch):
-        others.read(encoding.tokens[place : min(held, place + others.batch)])
-    return loss(cells, question, reply) - loss(others, question, reply)
+        others.decode(encoding.tokens[place : min(held, place + others.batch)])
+    return loss(cache, question, reply) - loss(others, question, reply)
 
 
-def loss(cells: Any, question: Sequence[int], reply: Sequence[int]) -> float:
+def loss(cache: Any, question: Sequence[int], reply: Sequence[int]) -> float:
     """Nats a token of `reply` behind `question`; both are cut out again."""
-    end = cells.end
-    cells.read(question)
+    end = cache.n_tokens
+    cache.decode(question)
     total = 0.0
     for token in reply:
-        total -= log_probabilities(cells.logits())[token]
-        cells.read([token])
-    cells.cut(end, cells.end)
+        total -= log_probabilities(logits(cache))[token]
+        cache.decode([token])
+    cache.remove(end, cache.n_tokens)
     return total / len(reply)
 
 
@@ -278,18 +278,18 @@ def reopening(path: Path, arguments: argparse.Namespace) -> None:
         began = time.perf_counter()
         read_all(engine.prefill(history, CancelToken()))
         reading = time.perf_counter() - began
-        held = engine.held.tokens
-        state = cells_of(engine).state()
-        cells_of(engine).read(held[-1:])
-        expected = cells_of(engine).logits()
-        cells_of(engine).cut(len(held), len(held) + 1)
+        held = engine.contents.tokens
+        state = cache_of(engine).save_state()
+        cache_of(engine).decode(held[-1:])
+        expected = logits(cache_of(engine))
+        cache_of(engine).remove(len(held), len(held) + 1)
         engine.close()
         engine = open_for(path, arguments, size=arguments.reopen, snapshots=SnapshotFolder(Path(folder), budget=2**40))
         began = time.perf_counter()
         read_all(engine.prefill(history, CancelToken()))
         opening = time.perf_counter() - began
-        cells_of(engine).read(held[-1:])
-        same = cells_of(engine).logits() == expected
+        cache_of(engine).decode(held[-1:])
+        same = logits(cache_of(engine)) == expected
         say(
             f"reopening {len(held):,} tokens ({len(state or b'') / 1e6:.0f} MB): reading, from disk",
             f"{reading:.2f} s  {opening:.3f} s   x {reading / opening:.0f}   logits {'identical' if same else 'DIFFER'}",

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.bench_words import PROSE, SYSTEM, demo, processor, say
-from support.llama_engines import Talk, cells_of, make_engine
+from support.llama_engines import Talk, cache_of, make_engine
 
 from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.rolling import RollingEngine
@@ -48,9 +48,9 @@ def check(engine: RollingEngine, talk: Talk) -> None:
     drawn = {key: tokens for key, (_, tokens) in engine._sampled.items()}
     turns = [*talk.kept(), PromptTurn(key="next", user=".")]
     whole = engine._format.encode(SYSTEM, turns, sampled=drawn)
-    if engine.held != Encoding(whole.head, whole.turns[:-1]):
+    if engine.contents != Encoding(whole.head, whole.turns[:-1]):
         raise SystemExit(f"turn {len(talk.turns)}: the ledger holds something else than the kept turns")
-    if cells_of(engine).end != len(engine.held.tokens):
+    if cache_of(engine).n_tokens != len(engine.contents.tokens):
         raise SystemExit(f"turn {len(talk.turns)}: the ledger and the cache differ")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("support.engine_contract", "support.fake_cells")
+pytest.register_assert_rewrite("support.engine_contract", "support.fake_kv_cache")
 
 
 @pytest.fixture(scope="session")

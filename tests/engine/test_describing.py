@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.engine_contract import examine, keys, text_of
-from support.fake_cells import FakeCells
+from support.fake_kv_cache import FakeKVCache
 from support.llama_engines import engine_of
 from support.weightless import weightless_engine
 from support.words_format import FIRST_WORD, FORMATS
@@ -25,11 +25,11 @@ from mistral_chat.generation import CancelToken, Engine, History, Prefill, Promp
 SHORT = Sampling(temperature=0, max_tokens=6)
 
 
-class WordyCells(FakeCells):
+class WordyCells(FakeKVCache):
     """Draws a few words for each reply."""
 
-    def begin_reply(self, sampling: Sampling, recent: Any) -> None:
-        super().begin_reply(sampling, recent)
+    def start_sampling(self, sampling: Sampling, recent: Any) -> None:
+        super().start_sampling(sampling, recent)
         self.script.extend([FIRST_WORD, FIRST_WORD + 3, FIRST_WORD + 4])
 
 
@@ -136,7 +136,7 @@ def keys_after(engine: Engine) -> list[str]:
 
 
 def test_a_deleted_conversation_that_is_still_held_behind_another_one_leaves_the_cache() -> None:
-    engine = weightless_engine(FakeCells(256))
+    engine = weightless_engine(FakeKVCache(256))
     talk(engine, turns=1)
     list(engine.prefill(History(conversation="other", draft="abc " * 300), CancelToken()))
     assert keys(engine.ledger) == ["t0"]
@@ -147,7 +147,7 @@ def test_a_deleted_conversation_that_is_still_held_behind_another_one_leaves_the
 
 def test_a_deleted_conversation_leaves_no_snapshot_and_makes_none(tmp_path: Path) -> None:
     folder = SnapshotFolder(tmp_path, budget=2**20)
-    engine: RollingEngine = weightless_engine(FakeCells(512), snapshots=folder)
+    engine: RollingEngine = weightless_engine(FakeKVCache(512), snapshots=folder)
     talk(engine)
     engine.run_idle_tasks()
     folder.flush()

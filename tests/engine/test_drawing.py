@@ -92,14 +92,14 @@ def test_speed_is_counted_from_the_first_token() -> None:
     reply, _ = drawn([])
     assert (reply.first, reply.speed) == (None, 0.0)
     for now in (10.0, 11.0, 12.0):
-        reply.note_time(now)
+        reply.record_token_time(now)
         list(reply.add(A))
-    reply.note_time(20.0)  # the token that ends the reply is not part of it
+    reply.record_token_time(20.0)  # the token that ends the reply is not part of it
     assert reply.first == 10.0
     assert reply.speed == 1.0
 
 
 def test_one_token_has_no_speed() -> None:
     reply, _ = drawn([A])
-    reply.note_time(10.0)
+    reply.record_token_time(10.0)
     assert reply.speed == 0.0

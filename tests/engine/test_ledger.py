@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.fake_cells import FakeCells
+from support.fake_kv_cache import FakeKVCache
 
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
 from mistral_chat.engine.ledger import CHUNK_SECONDS, FIRST_CHUNK, NOTHING, Ledger
@@ -28,34 +28,34 @@ class Clock:
         return self.now
 
 
-def ledger_of(cells: FakeCells, clock: Clock | None = None) -> Ledger:
-    return Ledger(cells, reserve=10, checked=True, clock=clock or Clock())
+def ledger_of(cache: FakeKVCache, clock: Clock | None = None) -> Ledger:
+    return Ledger(cache, reserve=10, checked=True, clock=clock or Clock())
 
 
 def read(ledger: Ledger, encoding: Encoding, cancel: CancelToken | None = None) -> list[Prefill]:
-    return list(ledger.read_on(encoding, cancel or CancelToken()))
+    return list(ledger.prefill(encoding, cancel or CancelToken()))
 
 
 def test_an_empty_cache_is_seen_as_empty() -> None:
-    ledger = ledger_of(FakeCells(100))
-    assert ledger.held == NOTHING
+    ledger = ledger_of(FakeKVCache(100))
+    assert ledger.contents == NOTHING
     assert (ledger.view.window, ledger.view.reserve, ledger.view.used, ledger.view.turns) == (100, 10, 0, ())
     assert not ledger.changed
 
 
 def test_what_was_read_is_seen() -> None:
-    ledger = ledger_of(FakeCells(100))
+    ledger = ledger_of(FakeKVCache(100))
     ledger.pinned = frozenset("b")
     read(ledger, prompt(("a", 4), ("b", 5)))
     assert ledger.view.turns == (CachedTurn("a", 4), CachedTurn("b", 5, pinned=True))
     assert ledger.view.system_tokens == 3
     assert ledger.view.used == 12
-    assert ledger.cost() == {"a": 4, "b": 5}
+    assert ledger.token_counts() == {"a": 4, "b": 5}
     assert ledger.changed
 
 
 def test_progress_begins_at_nothing_and_ends_at_all_of_it() -> None:
-    ledger = ledger_of(FakeCells(1000), Clock(step=0.01))
+    ledger = ledger_of(FakeKVCache(1000), Clock(step=0.01))
     steps = read(ledger, prompt(("a", 500)))
     assert (steps[0].done, steps[-1].done) == (0, 503)
     assert {step.total for step in steps} == {503}
@@ -66,96 +66,96 @@ def test_progress_begins_at_nothing_and_ends_at_all_of_it() -> None:
 
 
 def test_chunks_grow_while_they_are_quick_and_stay_small_where_they_are_not() -> None:
-    quick = read(ledger_of(FakeCells(1000, batch=512), Clock()), prompt(("a", 900)))
-    slow = read(ledger_of(FakeCells(1000, batch=512), Clock(step=CHUNK_SECONDS)), prompt(("a", 900)))
+    quick = read(ledger_of(FakeKVCache(1000, batch=512), Clock()), prompt(("a", 900)))
+    slow = read(ledger_of(FakeKVCache(1000, batch=512), Clock(step=CHUNK_SECONDS)), prompt(("a", 900)))
     assert [step.done for step in quick][:4] == [0, FIRST_CHUNK, 3 * FIRST_CHUNK, 7 * FIRST_CHUNK]
     assert [step.done for step in slow][:3] == [0, FIRST_CHUNK, 2 * FIRST_CHUNK]
 
 
 def test_nothing_to_read_is_read_at_once() -> None:
-    ledger = ledger_of(FakeCells(100))
+    ledger = ledger_of(FakeKVCache(100))
     read(ledger, prompt(("a", 4)))
     assert read(ledger, prompt(("a", 4))) == [Prefill(0, 0)]
 
 
 @pytest.mark.parametrize("finished", [0, 5, 31])
 def test_a_stopped_read_leaves_what_was_finished_of_it(finished: int) -> None:
-    cells = FakeCells(1000)
-    cells.finished_part = finished
+    cache = FakeKVCache(1000)
+    cache.finished_part = finished
     cancel = CancelToken()
-    ledger = ledger_of(cells)
-    reads = ledger.read_on(prompt(("a", 20), ("b", 500)), cancel)
+    ledger = ledger_of(cache)
+    reads = ledger.prefill(prompt(("a", 20), ("b", 500)), cancel)
     assert next(reads).done == 0
     assert next(reads).done == FIRST_CHUNK
-    cells.before_read = lambda armed: armed.set() if armed else None
+    cache.before_read = lambda armed: armed.set() if armed else None
     assert list(reads) == []
-    assert len(ledger.held.tokens) == FIRST_CHUNK + finished == cells.end
-    cells.before_read = lambda _: None
+    assert len(ledger.contents.tokens) == FIRST_CHUNK + finished == cache.n_tokens
+    cache.before_read = lambda _: None
     assert read(ledger, prompt(("a", 20), ("b", 500)))[-1].done == 523 - FIRST_CHUNK - finished
 
 
 def test_a_stop_between_two_reads_is_honoured() -> None:
-    cells, cancel = FakeCells(1000), CancelToken()
-    ledger = ledger_of(cells)
-    reads = ledger.read_on(prompt(("a", 500)), cancel)
+    cache, cancel = FakeKVCache(1000), CancelToken()
+    ledger = ledger_of(cache)
+    reads = ledger.prefill(prompt(("a", 500)), cancel)
     next(reads)
     next(reads)
     cancel.set()
     assert list(reads) == []
-    assert cells.end == FIRST_CHUNK
+    assert cache.n_tokens == FIRST_CHUNK
 
 
 def test_an_edit_tells_how_much_had_to_be_read_for_it() -> None:
-    cells = FakeCells(1000, batch=128)
-    ledger = ledger_of(cells)
+    cache = FakeKVCache(1000, batch=128)
+    ledger = ledger_of(cache)
     a, b = prompt(("a", 40), ("b", 60)).turns
     read(ledger, Encoding((1, 2), (a, b)))
     longer = TurnTokens("a", (*a.prompt[:10], 7, 8, *a.prompt[10:]), (), ())
-    assert ledger.edit(Encoding((1, 2), (longer, b))) == 2
-    assert cells.tokens == (1, 2, *longer.tokens, *b.tokens)
+    assert ledger.apply(Encoding((1, 2), (longer, b))) == 2
+    assert cache.tokens == (1, 2, *longer.tokens, *b.tokens)
 
 
 def test_the_last_token_can_be_left_to_be_read_again() -> None:
-    cells = FakeCells(1000)
-    ledger = ledger_of(cells)
+    cache = FakeKVCache(1000)
+    ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))
-    ledger.edit(prompt(("a", 40)), read_last=True)
-    assert cells.end == 42
+    ledger.apply(prompt(("a", 40)), read_last=True)
+    assert cache.n_tokens == 42
 
 
 def test_contents_are_saved_only_after_the_read_that_a_move_owes() -> None:
-    cells = FakeCells(1000, batch=128)
-    ledger = ledger_of(cells)
+    cache = FakeKVCache(1000, batch=128)
+    ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40), ("b", 60)))
-    ledger.edit(prompt(("b", 60)))
-    assert cells.moved
+    ledger.apply(prompt(("b", 60)))
+    assert cache.shift_pending
     state = ledger.state()
     assert state is not None
-    assert not cells.moved
-    other = FakeCells(1000)
+    assert not cache.shift_pending
+    other = FakeKVCache(1000)
     restored = ledger_of(other)
     assert restored.restore(state, prompt(("b", 60)), frozenset("b"))
-    assert other.tokens == cells.tokens == prompt(("b", 60)).tokens
+    assert other.tokens == cache.tokens == prompt(("b", 60)).tokens
     assert restored.view.turns == (CachedTurn("b", 60, pinned=True),)
     assert not restored.changed
 
 
 def test_contents_that_do_not_fit_leave_nothing() -> None:
-    cells = FakeCells(1000)
-    ledger = ledger_of(cells)
+    cache = FakeKVCache(1000)
+    ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))
     assert not ledger.restore(b"rubbish", prompt(("b", 60)), frozenset())
-    assert ledger.held == NOTHING
-    assert cells.end == 0
+    assert ledger.contents == NOTHING
+    assert cache.n_tokens == 0
 
 
 def test_after_a_failure_everything_is_dropped() -> None:
-    cells = FakeCells(1000)
-    ledger = ledger_of(cells)
+    cache = FakeKVCache(1000)
+    ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))
-    cells.fail = {"cut": 0}
+    cache.fail = {"remove": 0}
     with pytest.raises(EngineFailed):
-        ledger.edit(prompt(("b", 60)))
+        ledger.apply(prompt(("b", 60)))
     ledger.reset()
     assert ledger.view.used == 0
     assert ledger.pinned == frozenset()
@@ -163,16 +163,16 @@ def test_after_a_failure_everything_is_dropped() -> None:
 
 
 def test_a_disagreement_is_found() -> None:
-    cells = FakeCells(1000)
-    ledger = ledger_of(cells)
+    cache = FakeKVCache(1000)
+    ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))
-    cells.cut(40, 43)
+    cache.remove(40, 43)
     with pytest.raises(AssertionError, match="the ledger holds 43 tokens"):
         ledger.check()
 
 
 def test_reading_all_tells_whether_it_was_all() -> None:
-    ledger, stopped = ledger_of(FakeCells(1000)), CancelToken()
+    ledger, stopped = ledger_of(FakeKVCache(1000)), CancelToken()
     stopped.set()
-    assert not ledger.read_all(prompt(("a", 40)), stopped)
-    assert ledger.read_all(prompt(("a", 40)), CancelToken())
+    assert not ledger.prefill_all(prompt(("a", 40)), stopped)
+    assert ledger.prefill_all(prompt(("a", 40)), CancelToken())

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.llama_engines import GREEDY, TEXT, Talk, cells_of, divergence, engine_of, make_engine, next_scores, read_all
+from support.llama_engines import GREEDY, TEXT, Talk, cache_of, divergence, engine_of, make_engine, next_scores, read_all
 
-from mistral_chat.engine.llama.context import Cache
+from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.generation import CancelToken, Completion, Delta, Event, Prefill, PromptTurn, Sampling
 
@@ -42,7 +42,7 @@ def test_a_stop_ends_a_reply_within_one_token(tiny_weights: Callable[[str], Path
         assert sum(isinstance(event, Delta) for event in after) <= 1
         assert isinstance(after[-1], Completion)
         assert after[-1].finish_reason == "cancelled"
-        assert not cells_of(engine).moved
+        assert not cache_of(engine).shift_pending
 
 
 def test_a_stop_while_a_prompt_is_read_takes_a_blink(demo: RollingEngine) -> None:
@@ -71,7 +71,7 @@ def test_a_stop_while_a_prompt_is_read_takes_a_blink(demo: RollingEngine) -> Non
     assert isinstance(last, Prefill)
     assert last.done < last.total
     assert took < 5, "the stop waited for the whole prompt"
-    assert cells_of(demo).end == len(demo.held.tokens)
+    assert cache_of(demo).n_tokens == len(demo.contents.tokens)
     assert talk.say("Good night.").text
 
 
@@ -107,21 +107,21 @@ def stop_somewhere(engine: RollingEngine, talk: Talk, rng: random.Random, text: 
 class Twin:
     """Another cache to which the same is done as to the first one, but for what was stopped."""
 
-    def __init__(self, cells: Cache, twin: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.cells, self.twin = cells, twin
+    def __init__(self, cache: LlamaContext, twin: LlamaContext, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cache, self.twin = cache, twin
         self.todo: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self.read = cells.read
-        monkeypatch.setattr(cells, "read", self.note_read)
-        for name in ("cut", "splice", "clear"):
-            monkeypatch.setattr(cells, name, self.noting(getattr(cells, name), getattr(twin, name)))
+        self.read = cache.decode
+        monkeypatch.setattr(cache, "decode", self.note_read)
+        for name in ("remove", "insert", "clear"):
+            monkeypatch.setattr(cache, name, self.noting(getattr(cache, name), getattr(twin, name)))
 
     def note_read(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
-        before = self.cells.end
+        before = self.cache.n_tokens
         try:
             self.read(tokens, cancel)
         finally:
-            if read := self.cells.end - before:
-                self.todo.append((self.twin.read, (tokens[:read],)))
+            if read := self.cache.n_tokens - before:
+                self.todo.append((self.twin.decode, (tokens[:read],)))
 
     def noting(self, real: Callable[..., None], twin: Callable[..., None]) -> Callable[..., None]:
         def do(*arguments: Any) -> None:
@@ -135,9 +135,9 @@ class Twin:
         for do, arguments in self.todo:
             do(*arguments)
         self.todo.clear()
-        assert self.twin.end == self.cells.end
-        if self.cells.end < self.cells.size - 2:
-            found = next_scores(self.cells, [400, 500])
+        assert self.twin.n_tokens == self.cache.n_tokens
+        if self.cache.n_tokens < self.cache.size - 2:
+            found = next_scores(self.cache, [400, 500])
             assert divergence(next_scores(self.twin, [400, 500]), found) < 0.001, "a stop has spoilt the cache"
 
 
@@ -151,7 +151,7 @@ def test_stops_at_random_moments_leave_nothing_wrong(
     path = tiny_weights(variant)
     with engine_of(path, size=512, kv_type=kv_type) as engine, engine_of(path, size=512, kv_type=kv_type) as other:
         talk = Talk(engine, system="You are terse.")
-        twin = Twin(cells_of(engine), cells_of(other), monkeypatch)
+        twin = Twin(cache_of(engine), cache_of(other), monkeypatch)
         sys.stdout.write(f"seed {seed}\n")
         for number in range(STOPS):
             text = f"Message {number}. " + TEXT[: rng.randrange(900)]
@@ -168,8 +168,8 @@ def test_stops_at_random_moments_leave_nothing_wrong(
             else:
                 talk.say(text)
                 held = [turn.key for turn in talk.kept()]
-                assert [turn.key for turn in engine.held.turns] == held
-            assert cells_of(engine).end == len(engine.held.tokens) <= 512
+                assert [turn.key for turn in engine.contents.turns] == held
+            assert cache_of(engine).n_tokens == len(engine.contents.tokens) <= 512
             if number % 8 == 7:
                 twin.check()
 
@@ -196,7 +196,7 @@ def test_reading_ahead_is_stopped_by_its_flag(demo: RollingEngine) -> None:
     threading.Timer(0.2, cancel.set).start()
     steps = list(demo.prefill(talk.history(), cancel))
     assert steps[-1].done < steps[-1].total
-    assert cells_of(demo).end == len(demo.held.tokens)
+    assert cache_of(demo).n_tokens == len(demo.contents.tokens)
     talk.turns = [PromptTurn(key="r", user=TEXT, reply="Yes.")]
     read_all(demo.prefill(talk.history(), CancelToken()))
-    assert [turn.key for turn in demo.held.turns] == ["r"]
+    assert [turn.key for turn in demo.contents.turns] == ["r"]

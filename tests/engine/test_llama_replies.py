@@ -9,9 +9,9 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from support.llama_engines import TEXT, Talk, cells_of, engine_of, model_of
+from support.llama_engines import TEXT, Talk, cache_of, engine_of, logits, model_of
 
-from mistral_chat.engine.llama.context import Cache
+from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.errors import EngineLoadFailed, MessageTooLong, UsageError
 from mistral_chat.generation import CancelToken, Completion, Delta, PromptTurn, Sampling
@@ -20,7 +20,7 @@ from mistral_chat.generation import CancelToken, Completion, Delta, PromptTurn, 
 def script(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch, tokens: list[int]) -> None:
     """Let the model draw `tokens`, and its own end after them."""
     waiting = iter([*tokens, model_of(engine).vocabulary.eos])
-    monkeypatch.setattr(cells_of(engine), "draw", lambda: next(waiting))
+    monkeypatch.setattr(cache_of(engine), "sample", lambda: next(waiting))
 
 
 def deltas(engine: RollingEngine, talk: Talk) -> tuple[list[str], Completion]:
@@ -43,7 +43,7 @@ def test_characters_arrive_whole(tiny_weights: Callable[[str], Path], monkeypatc
         assert "\ufffd" not in done.text
         assert done.finish_reason == "stop"
         assert done.usage.completion_tokens == len(tokens)
-        assert engine.held.turns[-1].reply == tuple(tokens), "the tokens are kept as they were drawn"
+        assert engine.contents.turns[-1].reply == tuple(tokens), "the tokens are kept as they were drawn"
 
 
 def _decodes(piece: bytes) -> bool:
@@ -97,24 +97,24 @@ def test_the_same_seed_gives_the_same_reply(tiny_weights: Callable[[str], Path])
 def test_temperature_0_always_takes_the_likeliest_token(tiny_weights: Callable[[str], Path]) -> None:
     with engine_of(tiny_weights("v7")) as engine:
         talk = Talk(engine, sampling=Sampling(temperature=0, max_tokens=1))
-        cells = cells_of(engine)
+        cache = cache_of(engine)
         talk.say("Go.")
-        prompt = [*engine.held.head, *engine.held.turns[0].prompt]
-        drawn = engine.held.turns[0].reply
-        cells.clear()
-        cells.read(prompt)
-        scores = cells.logits()
+        prompt = [*engine.contents.head, *engine.contents.turns[0].prompt]
+        drawn = engine.contents.turns[0].reply
+        cache.clear()
+        cache.decode(prompt)
+        scores = logits(cache)
         assert drawn == (max(range(len(scores)), key=scores.__getitem__),)
 
 
 def test_a_repeat_penalty_makes_what_was_just_said_less_likely(tiny_weights: Callable[[str], Path]) -> None:
     with engine_of(tiny_weights("v7")) as engine:
-        cells = cells_of(engine)
-        cells.read([400, 500, 600])
+        cache = cache_of(engine)
+        cache.decode([400, 500, 600])
 
         def draw(sampling: Sampling, recent: list[int]) -> int:
-            cells.begin_reply(sampling, recent)
-            return cells.draw()
+            cache.start_sampling(sampling, recent)
+            return cache.sample()
 
         likeliest = draw(Sampling(temperature=0), [])
         penalised = Sampling(temperature=0, repeat_penalty=2.0)
@@ -181,12 +181,12 @@ def test_the_cache_refuses_what_does_not_fit(tiny_weights: Callable[[str], Path]
     from mistral_chat.errors import EngineFailed
 
     with engine_of(tiny_weights("v7"), size=256) as engine:
-        cells: Cache = cells_of(engine)
-        cells.read([400] * 200)
+        cache: LlamaContext = cache_of(engine)
+        cache.decode([400] * 200)
         with pytest.raises(EngineFailed, match="Send the message again"):
-            cells.read([400] * 100)
+            cache.decode([400] * 100)
         with pytest.raises(EngineFailed, match="outside a reply"):
-            cells.draw()
+            cache.sample()
 
 
 def write_adapter(path: Path, *, width: int = 256, arch: str = "llama", rank: int = 4) -> Path:
@@ -209,8 +209,8 @@ def write_adapter(path: Path, *, width: int = 256, arch: str = "llama", rank: in
 
 def scores_with(path: Path, **settings: Any) -> list[float]:
     with engine_of(path, **settings) as engine:
-        cells_of(engine).read([400, 500, 600, 700])
-        return cells_of(engine).logits()
+        cache_of(engine).decode([400, 500, 600, 700])
+        return logits(cache_of(engine))
 
 
 def test_an_adapter_changes_the_model_by_its_scale(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:

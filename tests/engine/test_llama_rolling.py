@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.llama_engines import Talk, cells_of, engine_of
+from support.llama_engines import Talk, cache_of, engine_of
 
 from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.rolling import RollingEngine
-from mistral_chat.engine.window import transition
+from mistral_chat.engine.window import plan_cache_edits
 from mistral_chat.generation import PromptTurn, Sampling
 
 LONG_SYSTEM = "You are a patient guide who knows every harbour between Lisbon and Riga. " * 6
@@ -54,15 +54,15 @@ def encoded(engine: RollingEngine, system: str, turns: Sequence[PromptTurn]) -> 
 
 def count_reads(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list to which the length of everything that llama.cpp reads is added."""
-    cells = cells_of(engine)
-    real = cells._decode
+    cache = cache_of(engine)
+    real = cache._decode
     lengths: list[int] = []
 
     def decode(tokens: Sequence[int], *rest: Any) -> None:
         lengths.append(len(tokens))
         real(tokens, *rest)
 
-    monkeypatch.setattr(cells, "_decode", decode)
+    monkeypatch.setattr(cache, "_decode", decode)
     return lengths
 
 
@@ -80,10 +80,10 @@ def test_a_long_chat_reads_only_what_is_new(
             read.clear()
             drawn = talk.say(text).usage.completion_tokens
             kept = talk.kept()
-            assert [turn.key for turn in kept] == [turn.key for turn in engine.held.turns]
-            assert engine.held == encoded(engine, system, kept), f"after turn {number} the model has read something else"
-            assert cells_of(engine).end == len(engine.held.tokens)
-            assert not cells_of(engine).moved, "a move is owed while nothing happens"
+            assert [turn.key for turn in kept] == [turn.key for turn in engine.contents.turns]
+            assert engine.contents == encoded(engine, system, kept), f"after turn {number} the model has read something else"
+            assert cache_of(engine).n_tokens == len(engine.contents.tokens)
+            assert not cache_of(engine).shift_pending, "a move is owed while nothing happens"
             new = engine.count(text) + placed + drawn + (engine.count(system) if number == 0 else 0)
             most = max(most, sum(read) - new)
         gone = [key for shift in talk.shifts for key in shift.turns]
@@ -99,10 +99,10 @@ def test_the_system_prompt_moves_to_the_last_question_in_place(tiny_weights: Cal
             talk.say(question(number))
         drawn = {key: tokens for key, (_, tokens) in engine._sampled.items()}
         before = engine._format.encode(talk.system, talk.turns, sampled=drawn, closed=True)
-        assert len(before.tokens) > len(engine.held.tokens), "the last turn has given the system prompt up already"
-        plan = transition(before, engine.held)
-        assert plan.spliced <= 4, "a token or two at the seams"
-        assert plan.keep == len(engine.held.tokens), "nothing is read for it"
+        assert len(before.tokens) > len(engine.contents.tokens), "the last turn has given the system prompt up already"
+        plan = plan_cache_edits(before, engine.contents)
+        assert plan.inserted <= 4, "a token or two at the seams"
+        assert plan.keep == len(engine.contents.tokens), "nothing is read for it"
 
 
 def test_the_head_of_v1_stays_when_its_turn_leaves(tiny_weights: Callable[[str], Path]) -> None:
@@ -110,6 +110,6 @@ def test_the_head_of_v1_stays_when_its_turn_leaves(tiny_weights: Callable[[str],
         turns = [PromptTurn(key=str(number), user=question(number), reply="Yes, quite so.") for number in range(4)]
         old = engine._format.encode(LONG_SYSTEM, turns)
         new = engine._format.encode(LONG_SYSTEM, turns[2:])
-        plan = transition(old, new)
+        plan = plan_cache_edits(old, new)
         assert plan.keep == len(new.tokens), "all that follows the system prompt would be read again"
-        assert plan.spliced <= 4
+        assert plan.inserted <= 4

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.llama_engines import TEXT, Talk, cells_of, divergence, engine_of, next_scores, read_all
+from support.llama_engines import TEXT, Talk, cache_of, divergence, engine_of, next_scores, read_all
 
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.generation import CancelToken, Prefill, PromptTurn
@@ -25,7 +25,7 @@ def first_talk(path: Path, kept: Path, count: int = 3, **settings: Any) -> tuple
         talk = Talk(engine, system="You are terse.", conversation="c")
         for number in range(count):
             talk.say(f"Question {number}? {TEXT[:200]}")
-        return talk, next_scores(cells_of(engine), PROBE)
+        return talk, next_scores(cache_of(engine), PROBE)
 
 
 def read_by(events: Any) -> int:
@@ -44,7 +44,7 @@ def test_a_conversation_reopens_exactly_and_reads_only_the_new_message(
         again = Talk(engine, system=talk.system, conversation="c")
         again.turns, again.said = talk.turns, 3
         assert read_by(engine.prefill(again.history(), CancelToken())) == 0, "an opened conversation was read again"
-        found = next_scores(cells_of(engine), PROBE)
+        found = next_scores(cache_of(engine), PROBE)
         if variant == "v7":
             assert found == expected, "nothing was ever cut: the scores are the same to the last bit"
         assert divergence(expected, found) < 0.01
@@ -60,7 +60,7 @@ def test_sampled_tokens_come_back_with_the_state(tiny_weights: Callable[[str], P
         again.turns = talk.turns
         read_all(engine.prefill(again.history(), CancelToken()))
         drawn = {key: tokens for key, (_, tokens) in engine._sampled.items()}
-        assert [turn.reply for turn in engine.held.turns] == [drawn[turn.key] for turn in engine.held.turns]
+        assert [turn.reply for turn in engine.contents.turns] == [drawn[turn.key] for turn in engine.contents.turns]
 
 
 def test_a_rolled_conversation_reopens_where_it_was(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_rolled_conversation_reopens_where_it_was(tiny_weights: Callable[[str]
         again = Talk(engine, system=talk.system, conversation="c")
         again.turns = talk.turns
         assert read_by(engine.prefill(again.history(), CancelToken())) == 0
-        assert divergence(expected, next_scores(cells_of(engine), PROBE)) < 0.01
+        assert divergence(expected, next_scores(cache_of(engine), PROBE)) < 0.01
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_damaged_state_is_read_again(tiny_weights: Callable[[str], Path], tmp_
         again = Talk(engine, system=talk.system, conversation="c")
         again.turns = talk.turns
         assert read_by(engine.prefill(again.history(), CancelToken())) > 100
-        assert divergence(expected, next_scores(cells_of(engine), PROBE)) < 0.01
+        assert divergence(expected, next_scores(cache_of(engine), PROBE)) < 0.01
 
 
 def test_an_incognito_talk_leaves_nothing_on_the_disk(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
@@ -161,12 +161,12 @@ def test_a_failed_upkeep_costs_the_state_and_not_the_chat(
             talk.say(f"Question {number}?")
         del talk.turns[0]
         read_all(engine.prefill(talk.history(), CancelToken()))
-        assert cells_of(engine).moved
+        assert cache_of(engine).shift_pending
         with monkeypatch.context() as patch:
-            patch.setattr(cells_of(engine), "read", fail)
+            patch.setattr(cache_of(engine), "decode", fail)
             engine.run_idle_tasks()
         assert talk.say("Are you still there?").text
-        assert cells_of(engine).end == len(engine.held.tokens)
+        assert cache_of(engine).n_tokens == len(engine.contents.tokens)
 
 
 def test_a_turn_is_not_kept_waiting_for_a_state_to_be_written(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:

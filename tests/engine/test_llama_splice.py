@@ -1,4 +1,4 @@
-"""Putting tokens into the middle of the real cache: what follows is not read again, and the model hardly knows."""
+"""Putting tokens into the middle of the real context: what follows is not read again, and the model hardly knows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import llama_cpp
 import pytest
-from support.llama_engines import TEXT, cells_of, divergence, make_engine, model_of, next_scores
+from support.llama_engines import TEXT, cache_of, divergence, make_engine, model_of, next_scores
 
-from mistral_chat.engine.llama.context import SCRATCH, Cache
+from mistral_chat.engine.llama.context import SCRATCH, LlamaContext
 
 
 @pytest.fixture(scope="module", params=["f16", "q8_0"])
@@ -21,8 +21,8 @@ def demo(demo_weights: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture
-def cells(demo: Any) -> Cache:
-    found = cells_of(demo)
+def context(demo: Any) -> LlamaContext:
+    found = cache_of(demo)
     found.clear()
     return found
 
@@ -35,49 +35,51 @@ def parts(demo: Any) -> tuple[list[int], list[int], list[int], list[int]]:
     return text[:40], vocabulary.tokenize(" A whole sentence that will go."), vocabulary.tokenize(" Rain fell."), text[40:]
 
 
-def test_a_splice_is_close_to_reading_all_afresh(cells: Cache, parts: tuple[list[int], list[int], list[int], list[int]]) -> None:
+def test_a_splice_is_close_to_reading_all_afresh(
+    context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
+) -> None:
     before, old, new, after = parts
     probe = after[-3:]
     after = after[:-3]
-    cells.read(before + new + after)
-    fresh = next_scores(cells, probe)
-    cells.clear()
-    cells.read(before + old + after)
-    cells.cut(len(before), len(before) + len(old))
-    cells.splice(len(before), new)
-    assert (cells.begin, cells.end) == (0, len(before + new + after)), "positions run without a gap"
-    assert llama_cpp.llama_memory_seq_pos_max(cells._memory, SCRATCH) == -1, "nothing is left in the second sequence"
-    assert divergence(fresh, next_scores(cells, probe)) < 0.05
+    context.decode(before + new + after)
+    fresh = next_scores(context, probe)
+    context.clear()
+    context.decode(before + old + after)
+    context.remove(len(before), len(before) + len(old))
+    context.insert(len(before), new)
+    assert (context.pos_min, context.n_tokens) == (0, len(before + new + after)), "positions run without a gap"
+    assert llama_cpp.llama_memory_seq_pos_max(context._memory, SCRATCH) == -1, "nothing is left in the second sequence"
+    assert divergence(fresh, next_scores(context, probe)) < 0.05
 
 
 def test_a_spliced_cache_can_be_saved_and_taken_up_again(
-    cells: Cache, parts: tuple[list[int], list[int], list[int], list[int]]
+    context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
 ) -> None:
     before, old, new, after = parts
-    cells.read(before + old + after)
-    cells.cut(len(before), len(before) + len(old))
-    cells.splice(len(before), new)
-    state = cells.state()
+    context.decode(before + old + after)
+    context.remove(len(before), len(before) + len(old))
+    context.insert(len(before), new)
+    state = context.save_state()
     assert state is not None, "the splice's own read settles the move"
-    expected = next_scores(cells, after[:4])
-    length = cells.end
-    cells.clear()
-    assert cells.restore(state, length)
-    found = next_scores(cells, after[:4])
+    expected = next_scores(context, after[:4])
+    length = context.n_tokens
+    context.clear()
+    assert context.load_state(state, length)
+    found = next_scores(context, after[:4])
     assert divergence(expected, found) < 1e-2
     assert max(range(len(found)), key=found.__getitem__) == max(range(len(expected)), key=expected.__getitem__)
 
 
 def test_many_splices_leave_as_many_cells_free_as_before(
-    cells: Cache, parts: tuple[list[int], list[int], list[int], list[int]]
+    context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
 ) -> None:
     before, _, new, after = parts
-    cells.read(before + after)
+    context.decode(before + after)
     for _ in range(60):
-        cells.splice(len(before), new)
-        cells.cut(len(before), len(before) + len(new))
+        context.insert(len(before), new)
+        context.remove(len(before), len(before) + len(new))
     filler = (before + after) * 8
-    left = cells.size - cells.end
+    left = context.size - context.n_tokens
     for start in range(0, left, 128):
-        cells.read(filler[start : min(start + 128, left)])
-    assert cells.end == cells.size, "a splice leaked cells of the window"
+        context.decode(filler[start : min(start + 128, left)])
+    assert context.n_tokens == context.size, "a splice leaked context of the window"

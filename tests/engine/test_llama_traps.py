@@ -1,4 +1,4 @@
-"""Five ways in which this version of llama.cpp corrupts a cache or ends the process, and that none can be reached."""
+"""Five ways in which this version of llama.cpp corrupts a context or ends the process, and that none can be reached."""
 
 from __future__ import annotations
 
@@ -15,11 +15,22 @@ from typing import Any
 import llama_cpp
 import pytest
 from support import ask_hostile_state
-from support.llama_engines import TEXT, Talk, cells_of, divergence, engine_of, make_engine, model_of, next_scores, read_all
+from support.llama_engines import (
+    TEXT,
+    Talk,
+    cache_of,
+    divergence,
+    engine_of,
+    logits,
+    make_engine,
+    model_of,
+    next_scores,
+    read_all,
+)
 
-from mistral_chat.engine.kv_cache import Aborted
-from mistral_chat.engine.llama import context as cache
-from mistral_chat.engine.llama.context import MAIN, Cache
+from mistral_chat.engine.kv_cache import DecodeAborted
+from mistral_chat.engine.llama import context as module
+from mistral_chat.engine.llama.context import MAIN, LlamaContext
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.generation import CancelToken
@@ -36,8 +47,8 @@ def demo(demo_weights: Path) -> Iterator[RollingEngine]:
 
 
 @pytest.fixture
-def cells(demo: RollingEngine) -> Cache:
-    found = cells_of(demo)
+def context(demo: RollingEngine) -> LlamaContext:
+    found = cache_of(demo)
     found.clear()
     return found
 
@@ -47,23 +58,23 @@ def tokens(demo: RollingEngine) -> list[int]:
     return model_of(demo).vocabulary.tokenize(TEXT)
 
 
-def cut_cells(cells: Cache, tokens: list[int]) -> list[int]:
-    """Put `tokens` into `cells` and cut a piece of the middle out, so that a move is owed; what is left."""
-    cells.clear()
+def cut_cells(context: LlamaContext, tokens: list[int]) -> list[int]:
+    """Put `tokens` into `context` and cut a piece of the middle out, so that a move is owed; what is left."""
+    context.clear()
     long = tokens[:100] * 2
-    cells.read(long)
-    cells.cut(20, 140)
-    assert cells.moved
+    context.decode(long)
+    context.remove(20, 140)
+    assert context.shift_pending
     return long[:20] + long[140:]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(demo: RollingEngine, tokens: list[int]) -> list[float]:
     """What the model makes of the last of `tokens`, when the same cut was made and nothing was stopped."""
-    cells = cells_of(demo)
-    cut_cells(cells, tokens)
-    cells.read(tokens[100:])
-    return cells.logits()
+    context = cache_of(demo)
+    cut_cells(context, tokens)
+    context.decode(tokens[100:])
+    return logits(context)
 
 
 class AbortAfter:
@@ -79,16 +90,16 @@ class AbortAfter:
         return self.asked > self.nodes
 
 
-def test_no_state_is_given_while_a_move_is_owed(cells: Cache, tokens: list[int]) -> None:
-    left = cut_cells(cells, tokens)
-    assert cells.state() is None, "a state saved now has keys at their old places, and nothing would say so"
-    cells.read(tokens[100:101])
-    state = cells.state()
+def test_no_state_is_given_while_a_move_is_owed(context: LlamaContext, tokens: list[int]) -> None:
+    left = cut_cells(context, tokens)
+    assert context.save_state() is None, "a state saved now has keys at their old places, and nothing would say so"
+    context.decode(tokens[100:101])
+    state = context.save_state()
     assert state is not None
-    expected = next_scores(cells, tokens[101:105])
-    cells.read(tokens[101:105])
-    assert cells.restore(state, len(left) + 1)
-    assert divergence(expected, next_scores(cells, tokens[101:105])) < NOISE, "a reopened conversation remembers something else"
+    expected = next_scores(context, tokens[101:105])
+    context.decode(tokens[101:105])
+    assert context.load_state(state, len(left) + 1)
+    assert divergence(expected, next_scores(context, tokens[101:105])) < NOISE, "a reopened conversation remembers something else"
 
 
 def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_weights: Path, tmp_path: Path) -> None:
@@ -99,62 +110,64 @@ def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_weights: Path, tmp_
             talk.say(question)
         del talk.turns[1]
         read_all(engine.prefill(talk.history(), CancelToken()))
-        assert cells_of(engine).moved, "the case that this test is about"
+        assert cache_of(engine).shift_pending, "the case that this test is about"
         engine.run_idle_tasks()
-        expected = next_scores(cells_of(engine), [400, 401])
-        held = engine.held
+        expected = next_scores(cache_of(engine), [400, 401])
+        held = engine.contents
     with engine_of(demo_weights, size=512, snapshots=SnapshotFolder(tmp_path / "kv", budget=2**30)) as engine:
         read_all(engine.prefill(talk.history(), CancelToken()))
-        assert engine.held == held
-        assert divergence(expected, next_scores(cells_of(engine), [400, 401])) < NOISE
+        assert engine.contents == held
+        assert divergence(expected, next_scores(cache_of(engine), [400, 401])) < NOISE
 
 
 @pytest.mark.parametrize("nodes", [0, 15, 150])
 def test_a_stop_cannot_strike_while_keys_are_moved(
-    cells: Cache, tokens: list[int], undisturbed: list[float], monkeypatch: pytest.MonkeyPatch, nodes: int
+    context: LlamaContext, tokens: list[int], undisturbed: list[float], monkeypatch: pytest.MonkeyPatch, nodes: int
 ) -> None:
-    left = cut_cells(cells, tokens)
+    left = cut_cells(context, tokens)
     strike = AbortAfter(nodes)
-    monkeypatch.setattr(cache, "_string_length", lambda: strike.callback)
-    with pytest.raises(Aborted):
-        cells.read(tokens[100:], CancelToken())
-    assert cells.end == len(left) + 1, "the one token that settles the move was read, and no more"
+    monkeypatch.setattr(module, "_string_length", lambda: strike.callback)
+    with pytest.raises(DecodeAborted):
+        context.decode(tokens[100:], CancelToken())
+    assert context.n_tokens == len(left) + 1, "the one token that settles the move was read, and no more"
     monkeypatch.undo()
-    cells.read(tokens[101:])
-    assert divergence(undisturbed, cells.logits()) < NOISE, "the model now remembers something else than was said"
+    context.decode(tokens[101:])
+    assert divergence(undisturbed, logits(context)) < NOISE, "the model now remembers something else than was said"
 
 
-def test_the_trap_is_real(cells: Cache, tokens: list[int], undisturbed: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    cut_cells(cells, tokens)
+def test_the_trap_is_real(
+    context: LlamaContext, tokens: list[int], undisturbed: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_cells(context, tokens)
     strike = AbortAfter(15)
-    monkeypatch.setattr(cache, "_string_length", lambda: strike.callback)
-    with pytest.raises(Aborted):
-        cells._decode(tokens[100:], cells.end, MAIN, CancelToken())
+    monkeypatch.setattr(module, "_string_length", lambda: strike.callback)
+    with pytest.raises(DecodeAborted):
+        context._decode(tokens[100:], context.n_tokens, MAIN, CancelToken())
     monkeypatch.undo()
-    cells.read(tokens[100:])
-    assert divergence(undisturbed, cells.logits()) > NOISE, "llama.cpp stops moves safely now: the guard in read() can go"
+    context.decode(tokens[100:])
+    assert divergence(undisturbed, logits(context)) > NOISE, "llama.cpp stops moves safely now: the guard in read() can go"
 
 
 def test_a_flag_that_is_set_before_a_move_is_settled_stops_the_rest(
-    cells: Cache, tokens: list[int], undisturbed: list[float]
+    context: LlamaContext, tokens: list[int], undisturbed: list[float]
 ) -> None:
-    left = cut_cells(cells, tokens)
+    left = cut_cells(context, tokens)
     cancel = CancelToken()
     cancel.set()
-    with pytest.raises(Aborted):
-        cells.read(tokens[100:], cancel)
-    assert not cells.moved
-    read = cells.end - len(left)
-    cells.read(tokens[100 + read :])
-    assert divergence(undisturbed, cells.logits()) < NOISE
+    with pytest.raises(DecodeAborted):
+        context.decode(tokens[100:], cancel)
+    assert not context.shift_pending
+    read = context.n_tokens - len(left)
+    context.decode(tokens[100 + read :])
+    assert divergence(undisturbed, logits(context)) < NOISE
 
 
 def test_the_abort_callback_is_strlen_itself() -> None:
     strlen = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p).value
-    assert ctypes.cast(cache._string_length(), ctypes.c_void_p).value == strlen, "Python would be entered at every graph node"
+    assert ctypes.cast(module._string_length(), ctypes.c_void_p).value == strlen, "Python would be entered at every graph node"
 
 
-def test_a_stop_works_while_another_thread_keeps_python_busy(cells: Cache, tokens: list[int]) -> None:
+def test_a_stop_works_while_another_thread_keeps_python_busy(context: LlamaContext, tokens: list[int]) -> None:
     stop = threading.Event()
     cancel = CancelToken()
 
@@ -164,31 +177,31 @@ def test_a_stop_works_while_another_thread_keeps_python_busy(cells: Cache, token
 
     def read_for_ever() -> None:
         while True:
-            cells.read(tokens, cancel)
-            cells.cut(0, cells.end)
+            context.decode(tokens, cancel)
+            context.remove(0, context.n_tokens)
 
     busy = threading.Thread(target=compute)
     busy.start()
     threading.Timer(0.1, cancel.set).start()
     try:
-        with pytest.raises(Aborted):
+        with pytest.raises(DecodeAborted):
             read_for_ever()
     finally:
         stop.set()
         busy.join()
-    cells.clear()
-    cells.read(tokens)
-    assert cells.end == len(tokens)
+    context.clear()
+    context.decode(tokens)
+    assert context.n_tokens == len(tokens)
 
 
-def test_a_state_of_a_whole_cache_gives_the_same_scores_to_the_last_bit(cells: Cache, tokens: list[int]) -> None:
-    cells.read(tokens[:100])
-    state = cells.state()
+def test_a_state_of_a_whole_cache_gives_the_same_scores_to_the_last_bit(context: LlamaContext, tokens: list[int]) -> None:
+    context.decode(tokens[:100])
+    state = context.save_state()
     assert state is not None
-    expected = next_scores(cells, tokens[100:105])
-    cells.clear()
-    assert cells.restore(state, 100)
-    assert next_scores(cells, tokens[100:105]) == expected, "a reopened conversation goes on exactly as it would have"
+    expected = next_scores(context, tokens[100:105])
+    context.clear()
+    assert context.load_state(state, 100)
+    assert next_scores(context, tokens[100:105]) == expected, "a reopened conversation goes on exactly as it would have"
 
 
 def test_damaged_states_are_refused_or_harmless(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:

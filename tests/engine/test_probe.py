@@ -28,46 +28,46 @@ def deadly(tiny_weights: Callable[[str], Path], tmp_path: Path) -> Path:
     return path
 
 
-def try_out(path: Path, record: Path, **more: bool) -> None:
+def smoke_test(path: Path, record: Path, **more: bool) -> None:
     probe(path, settings=EngineSettings(), prompt_format=None, record=record, **more)
 
 
 def test_a_file_that_kills_llama_cpp_is_told_and_the_program_lives(deadly: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineLoadFailed, match=r"died of it \(SIG") as caught:
-        try_out(deadly, tmp_path / "tried")
+        smoke_test(deadly, tmp_path / "tried")
     assert "engine.repack" in str(caught.value)
     assert not (tmp_path / "tried").exists()
 
 
 def test_a_good_file_is_tried_once(demo_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tmp_path / "tried"
-    try_out(demo_weights, record)
+    smoke_test(demo_weights, record)
     assert record.stat().st_mode & 0o777 == 0o600
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    try_out(demo_weights, record)
+    smoke_test(demo_weights, record)
 
 
 def test_other_settings_are_tried_again(demo_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tmp_path / "tried"
-    try_out(demo_weights, record)
+    smoke_test(demo_weights, record)
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(FileNotFoundError):
         probe(demo_weights, settings=EngineSettings(kv_type="q8_0"), prompt_format=None, record=record)
 
 
 def test_an_unsaved_run_leaves_no_mark(demo_weights: Path, tmp_path: Path) -> None:
-    try_out(demo_weights, tmp_path / "tried", note=False)
+    smoke_test(demo_weights, tmp_path / "tried", note=False)
     assert not (tmp_path / "tried").exists()
 
 
 def test_trouble_that_is_no_crash_is_left_to_the_real_loading(tmp_path: Path) -> None:
     path = tmp_path / "text.gguf"
     path.write_text("This is no GGUF file.")
-    try_out(path, tmp_path / "tried")
+    smoke_test(path, tmp_path / "tried")
     assert not (tmp_path / "tried").exists()
     assert main([str(path), '{"lora": []}', ""]) == 1
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(EngineLoadFailed, match="No such file"):
-        try_out(tmp_path / "gone.gguf", tmp_path / "tried")
+        smoke_test(tmp_path / "gone.gguf", tmp_path / "tried")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.engine_contract import examine
-from support.fake_cells import FakeCells
+from support.fake_kv_cache import FakeKVCache
 from support.random_chats import DRAWN, FATES, SYSTEMS, TEXTS, WORD_TOKENS, Conversation, Fate, Said
 from support.weightless import weightless_engine
 from support.words_format import FORMATS, WordsTokenizer
@@ -20,7 +20,7 @@ from support.words_format import FORMATS, WordsTokenizer
 from mistral_chat.engine.encoding.format import PromptFormat
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
-from mistral_chat.engine.window import SHORTEST_TAIL, take
+from mistral_chat.engine.window import SHORTEST_TAIL, truncate
 from mistral_chat.errors import EngineFailed, MessageTooLong
 from mistral_chat.generation import CancelToken, Completion, ContextShift, Delta, Event, PromptTurn, Sampling
 
@@ -34,14 +34,14 @@ class Chatting(RuleBasedStateMachine):
         shape=st.sampled_from(sorted(FORMATS)),
         size=st.integers(180, 420),
         low_water=st.sampled_from([0.1, 0.5, 0.75, 0.95]),
-        can_move=st.sampled_from([True, True, True, False]),
+        can_shift=st.sampled_from([True, True, True, False]),
     )
-    def begin(self, shape: str, size: int, low_water: float, can_move: bool) -> None:  # noqa: FBT001 (hypothesis gives it by name)
+    def begin(self, shape: str, size: int, low_water: float, can_shift: bool) -> None:  # noqa: FBT001 (hypothesis gives it by name)
         self.folder = tempfile.TemporaryDirectory()
         self.snapshots: SnapshotFolder | None = None
         self.tokenizer = WordsTokenizer()
         self.format: PromptFormat = FORMATS[shape](self.tokenizer)
-        self.shape, self.size, self.low_water, self.can_move = shape, size, low_water, can_move
+        self.shape, self.size, self.low_water, self.can_shift = shape, size, low_water, can_shift
         self.keys = 0
         self._open()
         self.here = Conversation("first", "abc a b c.")
@@ -52,10 +52,10 @@ class Chatting(RuleBasedStateMachine):
 
     def _open(self) -> None:
         self.snapshots = SnapshotFolder(Path(self.folder.name), budget=20_000)
-        self.cells = FakeCells(self.size, can_move=self.can_move)
+        self.cache = FakeKVCache(self.size, can_shift=self.can_shift)
         make_format = FORMATS[self.shape]
         self.engine: RollingEngine = weightless_engine(
-            self.cells, make_format, low_water=self.low_water, snapshots=self.snapshots
+            self.cache, make_format, low_water=self.low_water, snapshots=self.snapshots
         )
 
     def teardown(self) -> None:
@@ -137,31 +137,31 @@ class Chatting(RuleBasedStateMachine):
 
     @rule()
     def send_too_much(self) -> None:
-        said = self._add("ab " * self.cells.size)
+        said = self._add("ab " * self.cache.size)
         before = self.engine.ledger if self.steady else None
-        tokens = self.cells.tokens if self.steady else None
+        tokens = self.cache.tokens if self.steady else None
         with pytest.raises(MessageTooLong) as caught:
             list(self.engine.reply(self.here.history(said.turn.key), Sampling(), CancelToken()))
-        assert caught.value.window == self.cells.size
+        assert caught.value.window == self.cache.size
         assert caught.value.tokens > caught.value.available >= 0
         self.here.path.pop()
         if before is not None:
             assert self.engine.ledger == before
-            assert self.cells.tokens == tokens
+            assert self.cache.tokens == tokens
 
     @rule(fails=st.booleans())
     def rest(self, fails: bool) -> None:  # noqa: FBT001 (hypothesis gives it by name)
         if fails:
-            self.cells.fail = {"read": 0}
+            self.cache.fail = {"decode": 0}
         self.engine.run_idle_tasks()
         self._disarm()
-        self.steady = self.steady and bool(self.cells.cells)
+        self.steady = self.steady and bool(self.cache.slots)
 
     @rule(question=TEXTS, drawn=DRAWN, fate=FATES)
     def ask_aside(self, question: str, drawn: list[int], fate: Fate) -> None:
-        before = self.engine.ledger, self.cells.tokens
+        before = self.engine.ledger, self.cache.tokens
         history = self.here.history()
-        self.cells.script.extend(drawn)
+        self.cache.script.extend(drawn)
         try:
             asked = replace(history, turns=(*history.turns, PromptTurn(key="aside", user=question)))
             self.engine.generate_detached(asked, Sampling(max_tokens=8), self._arm(fate))
@@ -171,7 +171,7 @@ class Chatting(RuleBasedStateMachine):
             self.steady = False
         self._disarm()
         if self.steady:
-            assert (self.engine.ledger, self.cells.tokens) == before, "what was asked in passing left a trace"
+            assert (self.engine.ledger, self.cache.tokens) == before, "what was asked in passing left a trace"
 
     @rule()
     def restart(self) -> None:
@@ -190,13 +190,13 @@ class Chatting(RuleBasedStateMachine):
     def the_ledger_says_what_is_in_the_cache(self) -> None:
         if not hasattr(self, "engine"):
             return
-        held = self.engine.held
-        assert self.cells.tokens == held.tokens
-        assert len(held.tokens) <= self.cells.size
+        held = self.engine.contents
+        assert self.cache.tokens == held.tokens
+        assert len(held.tokens) <= self.cache.size
         view = self.engine.ledger
         assert view.used == len(held.tokens)
         assert [(turn.key, turn.tokens) for turn in view.turns] == [(turn.key, len(turn.tokens)) for turn in held.turns]
-        assert self.cells.replies_begun == self.cells.replies_ended
+        assert self.cache.replies_begun == self.cache.replies_ended
 
     # How it is done
 
@@ -216,21 +216,21 @@ class Chatting(RuleBasedStateMachine):
                 if reads < 0:
                     cancel.set()
 
-        self.cells.before_read = before_read
-        self.cells.finished_part = fate.finished_part
-        self.cells.fail = dict([fate.fail]) if fate.fail else {}
+        self.cache.before_read = before_read
+        self.cache.finished_part = fate.finished_part
+        self.cache.fail = dict([fate.fail]) if fate.fail else {}
         return cancel
 
     def _disarm(self) -> None:
-        self.cells.before_read = lambda _: None
-        self.cells.fail = {}
-        self.cells.script.clear()
+        self.cache.before_read = lambda _: None
+        self.cache.fail = {}
+        self.cache.script.clear()
 
     def _answer(self, said: Said, drawn: list[int], fate: Fate, limit: int | None) -> None:
         before = [turn.key for turn in self.engine.ledger.turns]
-        read, steady = self.cells.tokens_read, self.steady
+        read, steady = self.cache.tokens_read, self.steady
         cancel = self._arm(fate)
-        self.cells.script.extend(drawn)
+        self.cache.script.extend(drawn)
         key, old_reply = said.turn.key, said.turn.reply
         events: list[Event] = []
         self.steady = False
@@ -262,8 +262,8 @@ class Chatting(RuleBasedStateMachine):
         if outcome.completion.finish_reason == "cancelled" or fate.fail or fate.abandon_at_event is not None:
             return None
         self._check_settled(before, outcome.shifted)
-        if steady and self.cells.can_move:
-            self._check_read(self.cells.tokens_read - read, said.turn, drawn_count, events)
+        if steady and self.cache.can_shift:
+            self._check_read(self.cache.tokens_read - read, said.turn, drawn_count, events)
         self.steady = bool(said.turn.reply)
         return None
 
@@ -271,13 +271,13 @@ class Chatting(RuleBasedStateMachine):
         said.turn = replace(said.turn, reply=old_reply + "".join(e.text for e in events if isinstance(e, Delta)))
 
     def _check_dropped(self) -> None:
-        assert self.engine.held.tokens == ()
+        assert self.engine.contents.tokens == ()
         assert self.engine.ledger.turns == ()
-        assert self.cells.cells == {}
+        assert self.cache.slots == {}
 
     def _check_settled(self, before: Sequence[str], shifted: Sequence[str]) -> None:
         """After a whole reply: whole turns, the newest ones and the pinned, in the form they take before the next."""
-        held = self.engine.held
+        held = self.engine.contents
         last = self.here.path[-1].turn
         shown = self.here.history(last.key).turns
         by_key = {turn.key: turn for turn in shown}
@@ -295,8 +295,8 @@ class Chatting(RuleBasedStateMachine):
         assert set(shifted) <= set(by_key) - {turn.key for turn in kept}, "a turn was announced and did not leave"
         sampled = {turn.key: turn.reply for turn in held.turns if turn.reply}
         whole = self.format.encode(self.here.system, [*kept, PromptTurn(key="next", user=".")], sampled=sampled)
-        if len(whole.tokens) - len(whole.turns[-1].tokens) <= self.cells.size and held.turns[-1].closing:
-            assert held == take(whole, len(whole.tokens) - len(whole.turns[-1].tokens)), "the cache is not the prompt"
+        if len(whole.tokens) - len(whole.turns[-1].tokens) <= self.cache.size and held.turns[-1].closing:
+            assert held == truncate(whole, len(whole.tokens) - len(whole.turns[-1].tokens)), "the cache is not the prompt"
         for turn in held.turns:
             if turn.closing:
                 self._check_reply(by_key[turn.key], turn.reply)

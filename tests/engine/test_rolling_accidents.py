@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.engine_contract import examine, keys
-from support.fake_cells import FakeCells
+from support.fake_kv_cache import FakeKVCache
 from support.weightless import weightless_engine
 from support.words_format import BYTES, FIRST_WORD, FORMATS
 
@@ -27,21 +27,21 @@ def history(*turns: PromptTurn, draft: str = "") -> History:
     return History(conversation="one", system="abc.", turns=turns, draft=draft)
 
 
-def answer(engine: RollingEngine, cells: FakeCells, *turns: PromptTurn, tokens: int = 5) -> tuple[PromptTurn, ...]:
+def answer(engine: RollingEngine, cache: FakeKVCache, *turns: PromptTurn, tokens: int = 5) -> tuple[PromptTurn, ...]:
     """Answer the last of `turns` with `tokens` tokens; the turns with the reply."""
-    cells.script.extend([A] * tokens)
+    cache.script.extend([A] * tokens)
     text = examine(engine.reply(history(*turns), Sampling(), CancelToken())).completion.text
     return (*turns[:-1], PromptTurn(key=turns[-1].key, user=turns[-1].user, reply=text))
 
 
 @pytest.mark.parametrize("shape", FORMATS)
 def test_a_reply_that_fills_the_window_goes_on_without_the_oldest_turns(shape: str) -> None:
-    cells = FakeCells(320)
-    engine = weightless_engine(cells, FORMATS[shape])
+    cache = FakeKVCache(320)
+    engine = weightless_engine(cache, FORMATS[shape])
     turns: tuple[PromptTurn, ...] = ()
     for key in "abc":
-        turns = answer(engine, cells, *turns, turn(key))
-    cells.script.extend([A] * 260)
+        turns = answer(engine, cache, *turns, turn(key))
+    cache.script.extend([A] * 260)
     outcome = examine(engine.reply(history(*turns, turn("long")), Sampling(), CancelToken()))
     kinds = [type(event) for event in outcome.events]
     assert ContextShift in kinds[kinds.index(Delta) :]
@@ -52,21 +52,21 @@ def test_a_reply_that_fills_the_window_goes_on_without_the_oldest_turns(shape: s
 
 
 def test_a_reply_that_fills_the_window_alone_ends_there() -> None:
-    cells = FakeCells(200)
-    cells.script.extend([A] * 400)
-    outcome = examine(weightless_engine(cells).reply(history(turn("long")), Sampling(), CancelToken()))
+    cache = FakeKVCache(200)
+    cache.script.extend([A] * 400)
+    outcome = examine(weightless_engine(cache).reply(history(turn("long")), Sampling(), CancelToken()))
     assert outcome.completion.finish_reason == "length"
-    assert cells.end == 200
+    assert cache.n_tokens == 200
 
 
 def test_a_stop_while_the_oldest_turns_leave_in_the_middle_of_a_reply_is_honoured() -> None:
     """The engine may have to read a few tokens again there, which can take a while."""
-    cells = FakeCells(320, can_move=False)
-    engine = weightless_engine(cells)
+    cache = FakeKVCache(320, can_shift=False)
+    engine = weightless_engine(cache)
     turns: tuple[PromptTurn, ...] = ()
     for key in "abc":
-        turns = answer(engine, cells, *turns, turn(key))
-    cells.script.extend([A] * 260)
+        turns = answer(engine, cache, *turns, turn(key))
+    cache.script.extend([A] * 260)
     cancel = CancelToken()
     events = []
     for event in engine.reply(history(*turns, turn("long")), Sampling(), cancel):
@@ -76,36 +76,36 @@ def test_a_stop_while_the_oldest_turns_leave_in_the_middle_of_a_reply_is_honoure
     outcome = examine(iter(events))
     assert outcome.completion.finish_reason == "cancelled"
     assert len(outcome.completion.text) > 20
-    assert cells.tokens == engine.held.tokens
+    assert cache.tokens == engine.contents.tokens
 
 
 def test_a_failure_after_the_reply_leaves_the_reply_whole() -> None:
-    cells = FakeCells(400)
-    engine = weightless_engine(cells)
-    cells.script.extend([A] * 3)
+    cache = FakeKVCache(400)
+    engine = weightless_engine(cache)
+    cache.script.extend([A] * 3)
     events = engine.reply(history(turn("one")), Sampling(), CancelToken())
     found = [next(events)]
     while not isinstance(found[-1], Delta) or len([each for each in found if isinstance(each, Delta)]) < 3:
         found.append(next(events))
-    cells.fail = {"read": 1}
+    cache.fail = {"decode": 1}
     outcome = examine(iter([*found, *events]))
     assert (outcome.completion.text, outcome.completion.finish_reason) == ("aaa", "stop")
     assert engine.ledger.used == 0
-    assert answer(engine, cells, *(turn("one", reply="aaa"), turn("two")))[-1].reply == "aaaaa"
+    assert answer(engine, cache, *(turn("one", reply="aaa"), turn("two")))[-1].reply == "aaaaa"
 
 
 def test_a_stopped_reply_makes_room_for_the_next_turn_though_nobody_is_told() -> None:
-    cells = FakeCells(320)
-    engine = weightless_engine(cells)
+    cache = FakeKVCache(320)
+    engine = weightless_engine(cache)
     turns: tuple[PromptTurn, ...] = ()
     for key in "abc":
-        turns = answer(engine, cells, *turns, turn(key))
-    cells.script.extend([A] * 300)
+        turns = answer(engine, cache, *turns, turn(key))
+    cache.script.extend([A] * 300)
     cancel = CancelToken()
     written = 0
     for event in engine.reply(history(*turns, turn("long")), Sampling(), cancel):
         written += isinstance(event, Delta)
-        if cells.end >= 300:
+        if cache.n_tokens >= 300:
             cancel.set()
     assert written
     assert engine.ledger.used <= 320 * 3 // 4
@@ -115,28 +115,28 @@ def test_a_stopped_reply_makes_room_for_the_next_turn_though_nobody_is_told() ->
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda cells: cells.fail.update(read=0),
-        lambda cells: cells.fail.update(cut=0),
+        lambda cache: cache.fail.update(decode=0),
+        lambda cache: cache.fail.update(remove=0),
     ],
 )
-def test_a_failure_while_reading_ahead_drops_everything(spoil: Callable[[FakeCells], None]) -> None:
-    cells = FakeCells(400)
-    engine = weightless_engine(cells)
-    turns = answer(engine, cells, turn("a", 40))
-    turns = answer(engine, cells, *turns, turn("b", 40))
-    spoil(cells)
+def test_a_failure_while_reading_ahead_drops_everything(spoil: Callable[[FakeKVCache], None]) -> None:
+    cache = FakeKVCache(400)
+    engine = weightless_engine(cache)
+    turns = answer(engine, cache, turn("a", 40))
+    turns = answer(engine, cache, *turns, turn("b", 40))
+    spoil(cache)
     with pytest.raises(EngineFailed):
         list(engine.prefill(history(turns[1], draft="a new draft that is long enough to be read"), CancelToken()))
     assert engine.ledger.used == 0
-    assert cells.end == 0
+    assert cache.n_tokens == 0
 
 
 def test_nothing_leaves_for_a_draft() -> None:
-    cells = FakeCells(320)
-    engine = weightless_engine(cells)
+    cache = FakeKVCache(320)
+    engine = weightless_engine(cache)
     turns: tuple[PromptTurn, ...] = ()
     for key in "abc":
-        turns = answer(engine, cells, *turns, turn(key))
+        turns = answer(engine, cache, *turns, turn(key))
     before = engine.ledger
     for length in (220, 1000):
         assert list(engine.prefill(history(*turns, draft="a" * length), CancelToken())) == []
@@ -144,49 +144,49 @@ def test_nothing_leaves_for_a_draft() -> None:
 
 
 def test_a_draft_is_read_before_it_is_sent() -> None:
-    cells = FakeCells(400)
-    engine = weightless_engine(cells)
-    turns = answer(engine, cells, turn("a"))
+    cache = FakeKVCache(400)
+    engine = weightless_engine(cache)
+    turns = answer(engine, cache, turn("a"))
     list(engine.prefill(history(*turns, draft="a" * 100), CancelToken()))
     sent = examine(engine.reply(history(*turns, turn("b", 110)), Sampling(), CancelToken()))
     assert sent.read < 30
 
 
 def test_a_state_that_cannot_be_saved_costs_the_state_alone(tmp_path: Path) -> None:
-    cells = FakeCells(400)
-    engine = weightless_engine(cells, snapshots=SnapshotFolder(tmp_path, budget=10_000))
-    turns = answer(engine, cells, turn("a", 40))
-    turns = answer(engine, cells, *turns, turn("b", 40))
+    cache = FakeKVCache(400)
+    engine = weightless_engine(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    turns = answer(engine, cache, turn("a", 40))
+    turns = answer(engine, cache, *turns, turn("b", 40))
     list(engine.prefill(history(turns[1]), CancelToken()))
-    cells.moved = True
-    cells.fail = {"read": 0}
+    cache.shift_pending = True
+    cache.fail = {"decode": 0}
     engine.run_idle_tasks()
     assert engine.ledger.used == 0
     assert list(tmp_path.glob("*.kv")) == []
-    assert answer(engine, cells, turns[1], turn("c"))[-1].reply == "aaaaa"
+    assert answer(engine, cache, turns[1], turn("c"))[-1].reply == "aaaaa"
     engine.close()
 
 
 def test_half_a_character_is_not_the_beginning_of_the_next_answer() -> None:
-    cells = FakeCells(400)
-    engine = weightless_engine(cells)
-    cells.script.append(BYTES + 0xF0)
-    cells.fail = {"read": 1}
+    cache = FakeKVCache(400)
+    engine = weightless_engine(cache)
+    cache.script.append(BYTES + 0xF0)
+    cache.fail = {"decode": 1}
     with pytest.raises(EngineFailed):
         engine.generate_detached(history(turn("title", 3)), Sampling(), CancelToken())
-    cells.script.extend([A] * 3)
+    cache.script.extend([A] * 3)
     assert engine.generate_detached(history(turn("title", 3)), Sampling(), CancelToken()) == "aaa"
     assert engine.ledger.used == 0
 
 
 def test_reopening_reads_nothing_again(tmp_path: Path) -> None:
-    cells = FakeCells(400)
-    engine = weightless_engine(cells, snapshots=SnapshotFolder(tmp_path, budget=10_000))
-    turns = answer(engine, cells, turn("a", 40))
+    cache = FakeKVCache(400)
+    engine = weightless_engine(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    turns = answer(engine, cache, turn("a", 40))
     engine.close()
-    cells = FakeCells(400)
-    engine = weightless_engine(cells, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    cache = FakeKVCache(400)
+    engine = weightless_engine(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
     assert list(engine.prefill(history(*turns), CancelToken())) == []
-    assert cells.tokens_read == 0
+    assert cache.tokens_read == 0
     assert keys(engine.ledger) == ["a"]
     engine.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from support.engine_contract import EngineContract
-from support.fake_cells import FakeCells
+from support.fake_kv_cache import FakeKVCache
 from support.weightless import weightless_engine
 from support.words_format import BYTES, FIRST_WORD, FORMATS
 
@@ -14,11 +14,11 @@ from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.generation import Sampling
 
 
-class TalkativeCells(FakeCells):
+class TalkativeCells(FakeKVCache):
     """Draws a dozen tokens for each reply, words and bytes of characters among them."""
 
-    def begin_reply(self, sampling: Sampling, recent: Sequence[int]) -> None:
-        super().begin_reply(sampling, recent)
+    def start_sampling(self, sampling: Sampling, recent: Sequence[int]) -> None:
+        super().start_sampling(sampling, recent)
         self.script.extend([FIRST_WORD + 3, FIRST_WORD, *(BYTES + byte for byte in "é👩‍🚀".encode()), FIRST_WORD + 7])
 
 

@@ -13,8 +13,7 @@ import pytest
 
 from mistral_chat.engine import snapshots as room
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
-from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder, identify
-from mistral_chat.engine.upkeep import Upkeep
+from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder, SnapshotProgress, identify
 
 HELD = Encoding((1, 2), (TurnTokens("a", (3, 4), (5,), (6, 7)), TurnTokens("b", (8,), (), ())))
 STATE = bytes(range(40))
@@ -67,7 +66,6 @@ def test_there_is_nothing_before_the_first_save(folder: SnapshotFolder, path: Pa
     assert folder.load("one", "weights") is None
     assert folder.size == 0
     folder.forget("one")
-    folder.prune([])
     folder.flush()
     assert not path.exists(), "a folder appears only when it is needed"
 
@@ -252,12 +250,15 @@ def test_of_several_states_that_wait_only_the_last_is_written(
     assert len(written) <= 2
 
 
-def test_pruning_leaves_the_known_and_clears_what_a_dead_process_left(folder: SnapshotFolder, path: Path) -> None:
-    save(folder, snapshot("one"), snapshot("two"))
-    (path / f"{folder._path('one').name}.12345678").write_bytes(b"half")
-    folder.prune(["one"])
-    assert files(path) == [folder._path("one")]
-    assert folder.load("one", "weights") is not None
+def test_what_a_dead_process_left_half_written_goes_with_the_next_snapshot(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot("one"))
+    old, new = (path / f"{folder._path('one').name}.{letters}" for letters in ("12345678", "87654321"))
+    for part in (old, new):
+        part.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    save(folder, snapshot("two"))
+    assert not old.exists(), "half a gigabyte stays on the disk for each crash"
+    assert new.exists(), "another window may be writing it"
 
 
 def test_a_full_disk_is_no_reason_to_stop(
@@ -310,11 +311,11 @@ def test_an_identity_is_that_of_the_weights_and_of_everything_else(tmp_path: Pat
 
 
 def test_who_watches_hears_of_writing_and_reading_and_of_their_end(folder: SnapshotFolder) -> None:
-    heard: list[Upkeep | None] = []
-    folder.watch(heard.append)
+    heard: list[SnapshotProgress | None] = []
+    folder.subscribe(heard.append)
     save(folder, snapshot())
-    assert heard[0] == Upkeep("saving", 0, len(STATE))
-    assert heard[-2:] == [Upkeep("saving", len(STATE), len(STATE)), None]
+    assert heard[0] == SnapshotProgress("saving", 0, len(STATE))
+    assert heard[-2:] == [SnapshotProgress("saving", len(STATE), len(STATE)), None]
     heard.clear()
     assert folder.load("one", "weights") is not None
     first = heard[0]
@@ -328,18 +329,18 @@ def test_who_watches_hears_of_writing_and_reading_and_of_their_end(folder: Snaps
 
 
 def test_writing_that_is_stopped_leaves_nothing_behind(folder: SnapshotFolder, path: Path) -> None:
-    folder.watch(lambda upkeep: folder.stop() if upkeep is not None else None)
+    folder.subscribe(lambda upkeep: folder.stop() if upkeep is not None else None)
     save(folder, snapshot())
     assert files(path) == []
-    folder.watch(lambda _upkeep: None)
+    folder.subscribe(lambda _upkeep: None)
     save(folder, snapshot())
     assert len(files(path)) == 1, "the next one is written again"
 
 
 def test_reading_that_is_stopped_keeps_the_file_for_another_time(folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral_chat.engine.upkeep._BLOCK", 16)
+    monkeypatch.setattr("mistral_chat.engine.snapshots._BLOCK", 16)
     save(folder, snapshot())
-    folder.watch(lambda upkeep: folder.stop() if upkeep is not None else None)
+    folder.subscribe(lambda upkeep: folder.stop() if upkeep is not None else None)
     assert folder.load("one", "weights") is None
-    folder.watch(lambda _upkeep: None)
+    folder.subscribe(lambda _upkeep: None)
     assert folder.load("one", "weights") is not None

@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from support.fake_cells import FakeCells
+from support.fake_kv_cache import FakeKVCache
 from support.words_format import ChatFormat, WordsTokenizer
 
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
 from mistral_chat.engine.encoding.mistral import MistralFormat
 from mistral_chat.engine.window import (
-    LONGEST_SPLICE,
+    LONGEST_INSERT,
     SHORTEST_TAIL,
-    Cut,
-    Splice,
-    Transition,
-    Window,
+    CacheEditPlan,
+    ContextWindow,
+    InsertTokens,
+    RemoveRange,
     common_prefix,
-    take,
-    transition,
+    plan_cache_edits,
+    truncate,
 )
 from mistral_chat.errors import MessageTooLong
 from mistral_chat.generation import PromptTurn
@@ -56,19 +56,19 @@ def related(draw: st.DrawFn) -> tuple[Encoding, Encoding]:
             case "reply":
                 turns.append(TurnTokens(turn.key, turn.prompt, turn.reply + draw(TOKENS), turn.closing))
     new = Encoding(draw(st.sampled_from([old.head, old.head, (9,)])), (*turns, *draw(turns_of(["new"]))))
-    return take(old, draw(st.one_of(st.just(len(old.tokens)), st.integers(0, len(old.tokens))))), new
+    return truncate(old, draw(st.one_of(st.just(len(old.tokens)), st.integers(0, len(old.tokens))))), new
 
 
-def apply(old: Encoding, plan: Transition, *, size: int, can_move: bool = True) -> FakeCells:
-    cells = FakeCells(size, batch=128, can_move=can_move)
+def apply(old: Encoding, plan: CacheEditPlan, *, size: int, can_shift: bool = True) -> FakeKVCache:
+    cache = FakeKVCache(size, batch=128, can_shift=can_shift)
     for start in range(0, len(old.tokens), 128):
-        cells.read(old.tokens[start : start + 128])
+        cache.decode(old.tokens[start : start + 128])
     for edit in plan.edits:
-        if isinstance(edit, Cut):
-            cells.cut(edit.start, edit.stop)
+        if isinstance(edit, RemoveRange):
+            cache.remove(edit.start, edit.stop)
         else:
-            cells.splice(edit.start, edit.tokens)
-    return cells
+            cache.insert(edit.start, edit.tokens)
+    return cache
 
 
 @given(prompts=st.one_of(related(), st.tuples(ENCODINGS, ENCODINGS)), in_place=st.booleans(), read_last=st.booleans())
@@ -76,24 +76,24 @@ def test_a_transition_leaves_exactly_the_beginning_of_the_new_prompt(
     *, prompts: tuple[Encoding, Encoding], in_place: bool, read_last: bool
 ) -> None:
     old, new = prompts
-    plan = transition(old, new, in_place=in_place, read_last=read_last)
+    plan = plan_cache_edits(old, new, in_place=in_place, read_last=read_last)
     size = max(len(old.tokens), len(new.tokens))
-    cells = apply(old, plan, size=size, can_move=in_place)
-    assert cells.tokens == new.tokens[: plan.keep]
+    cache = apply(old, plan, size=size, can_shift=in_place)
+    assert cache.tokens == new.tokens[: plan.keep]
     assert plan.keep >= common_prefix(old.tokens, new.tokens[: len(new.tokens) - read_last]), "more was thrown away than need be"
     if read_last:
         assert plan.keep < max(1, len(new.tokens))
-    splices = [edit for edit in plan.edits if isinstance(edit, Splice)]
-    assert plan.spliced == sum(len(splice.tokens) for splice in splices)
-    assert all(0 < len(splice.tokens) <= LONGEST_SPLICE for splice in splices)
-    assert plan.spliced + plan.keep <= len(new.tokens) + plan.spliced
+    splices = [edit for edit in plan.edits if isinstance(edit, InsertTokens)]
+    assert plan.inserted == sum(len(splice.tokens) for splice in splices)
+    assert all(0 < len(splice.tokens) <= LONGEST_INSERT for splice in splices)
+    assert plan.inserted + plan.keep <= len(new.tokens) + plan.inserted
     if not in_place:
-        assert all(isinstance(edit, Cut) and edit.stop == len(old.tokens) for edit in plan.edits)
+        assert all(isinstance(edit, RemoveRange) and edit.stop == len(old.tokens) for edit in plan.edits)
 
 
 @given(ENCODINGS)
 def test_nothing_is_edited_when_nothing_changed(prompt: Encoding) -> None:
-    assert transition(prompt, prompt) == Transition((), len(prompt.tokens))
+    assert plan_cache_edits(prompt, prompt) == CacheEditPlan((), len(prompt.tokens))
 
 
 def turn(key: str, *parts: Sequence[int]) -> TurnTokens:
@@ -110,36 +110,36 @@ HEAD = (1, 2, 3)
 
 def test_the_oldest_turns_are_cut_in_one_go_and_nothing_is_read_again() -> None:
     a, b, c, d = (numbered(key, 100 * place) for place, key in enumerate("abcd", 1))
-    plan = transition(Encoding(HEAD, (a, b, c)), Encoding(HEAD, (c, d)))
-    assert plan == Transition((Cut(3, 83),), 43)
+    plan = plan_cache_edits(Encoding(HEAD, (a, b, c)), Encoding(HEAD, (c, d)))
+    assert plan == CacheEditPlan((RemoveRange(3, 83),), 43)
 
 
 def test_turns_are_cut_from_the_middle_too() -> None:
     a, b, c, d = (numbered(key, 100 * place) for place, key in enumerate("abcd", 1))
-    plan = transition(Encoding(HEAD, (a, b, c)), Encoding(HEAD, (a, c, d)))
-    assert plan == Transition((Cut(43, 83),), 83)
+    plan = plan_cache_edits(Encoding(HEAD, (a, b, c)), Encoding(HEAD, (a, c, d)))
+    assert plan == CacheEditPlan((RemoveRange(43, 83),), 83)
 
 
 def test_what_followed_a_new_turn_is_read_again() -> None:
     a, b, c = (numbered(key, 100 * place) for place, key in enumerate("abc", 1))
-    assert transition(Encoding(HEAD, (a, c)), Encoding(HEAD, (a, b, c))).keep == 43
+    assert plan_cache_edits(Encoding(HEAD, (a, c)), Encoding(HEAD, (a, b, c))).keep == 43
 
 
 def test_a_changed_order_keeps_what_still_stands_in_order() -> None:
     a, b = numbered("a", 100), numbered("b", 200)
-    assert transition(Encoding(HEAD, (a, b)), Encoding(HEAD, (b, a))).keep == 3
+    assert plan_cache_edits(Encoding(HEAD, (a, b)), Encoding(HEAD, (b, a))).keep == 3
 
 
 def test_another_head_is_read_afresh() -> None:
     a = numbered("a", 100)
-    assert transition(Encoding(HEAD, (a,)), Encoding((1, 2, 4), (a,))) == Transition((Cut(2, 43),), 2)
+    assert plan_cache_edits(Encoding(HEAD, (a,)), Encoding((1, 2, 4), (a,))) == CacheEditPlan((RemoveRange(2, 43),), 2)
 
 
 def test_a_short_tail_is_read_again_instead_of_being_moved() -> None:
     a, b = numbered("a", 100), numbered("b", 200, SHORTEST_TAIL)
-    assert transition(Encoding(HEAD, (a, b)), Encoding(HEAD, (b,))).keep == 3
+    assert plan_cache_edits(Encoding(HEAD, (a, b)), Encoding(HEAD, (b,))).keep == 3
     longer = numbered("b", 200, SHORTEST_TAIL + 2)
-    assert transition(Encoding(HEAD, (a, longer)), Encoding(HEAD, (longer,))).keep == 3 + SHORTEST_TAIL + 2
+    assert plan_cache_edits(Encoding(HEAD, (a, longer)), Encoding(HEAD, (longer,))).keep == 3 + SHORTEST_TAIL + 2
 
 
 def test_a_question_whose_system_prompt_moves_away_keeps_its_reply() -> None:
@@ -147,8 +147,8 @@ def test_a_question_whose_system_prompt_moves_away_keeps_its_reply() -> None:
     system, user, reply = tuple(range(500, 530)), tuple(range(100, 120)), tuple(range(200, 600))
     asked = TurnTokens("a", (7, *system, *user, 8), reply, ())
     answered = TurnTokens("a", (7, *user, 8), reply, (9,))
-    plan = transition(Encoding((1,), (asked,)), Encoding((1,), (answered,)))
-    assert plan == Transition((Cut(2, 32),), 1 + 22 + 400)
+    plan = plan_cache_edits(Encoding((1,), (asked,)), Encoding((1,), (answered,)))
+    assert plan == CacheEditPlan((RemoveRange(2, 32),), 1 + 22 + 400)
 
 
 def test_a_long_system_prompt_in_the_first_question_stays_where_it_is_when_that_question_leaves() -> None:
@@ -157,9 +157,9 @@ def test_a_long_system_prompt_in_the_first_question_stays_where_it_is_when_that_
     system = "abc. " * 40
     turns = [PromptTurn(key=key, user=f"{key} ab" * 9, reply="c b a." * 9) for key in "abcd"]
     old, new = write.encode(system, turns), write.encode(system, turns[2:])
-    plan = transition(old, new)
+    plan = plan_cache_edits(old, new)
     assert plan.keep == len(new.tokens)
-    assert plan.spliced <= 4, "only the seam is read"
+    assert plan.inserted <= 4, "only the seam is read"
     assert apply(old, plan, size=len(old.tokens)).tokens == new.tokens
 
 
@@ -168,19 +168,19 @@ def test_there_is_room_for_a_splice_even_in_a_full_cache() -> None:
     a, b = numbered("a", 100), numbered("b", 200)
     longer = TurnTokens("a", (*a.prompt[:5], 77, 78, 79, *a.prompt[5:]), a.reply, ())
     old, new = Encoding(HEAD, (a, b)), Encoding(HEAD, (longer, numbered("c", 300, 10)))
-    plan = transition(old, new)
+    plan = plan_cache_edits(old, new)
     assert plan.keep == 46
     assert apply(old, plan, size=len(old.tokens)).tokens == new.tokens[:46]
 
 
 @given(ENCODINGS, st.integers(0, 400))
 def test_take_keeps_the_first_tokens_and_their_owners(prompt: Encoding, count: int) -> None:
-    taken = take(prompt, count)
+    taken = truncate(prompt, count)
     assert taken.tokens == prompt.tokens[:count]
     assert [each.key for each in taken.turns] == [each.key for each in prompt.turns][: len(taken.turns)]
     if count >= len(prompt.tokens):
         assert taken.tokens == prompt.tokens
-    assert take(taken, count) == taken
+    assert truncate(taken, count) == taken
 
 
 @given(LONG_TOKENS, LONG_TOKENS)
@@ -226,7 +226,7 @@ def test_whole_turns_leave_oldest_first_and_no_more_than_must(
     sizes: Sequence[tuple[int, int, bool]], size: int, low_water: float, need: int | None, firm: set[str]
 ) -> None:
     turns = prompt_turns(sizes)
-    window = Window(size=size, reserve=size // 8, low_water=low_water)
+    window = ContextWindow(size=size, reserve=size // 8, low_water=low_water)
     free = window.reserve if need is None else need
     stay = [each for each in turns if each.pinned or each.key in firm or each is turns[-1]]
     try:
@@ -252,7 +252,7 @@ def test_whole_turns_leave_oldest_first_and_no_more_than_must(
 
 def test_after_turns_left_a_few_more_fit_before_the_next_do() -> None:
     """Moving the cache costs the same for one turn as for many, so they leave in one go."""
-    window = Window(size=400, reserve=40, low_water=0.5)
+    window = ContextWindow(size=400, reserve=40, low_water=0.5)
     turns = prompt_turns([(20, 20, False)] * 8)
     fit = window.fit(turns, encode)
     assert len(fit.encoding.tokens) <= 200
@@ -261,13 +261,13 @@ def test_after_turns_left_a_few_more_fit_before_the_next_do() -> None:
 
 
 def test_an_empty_history_fits() -> None:
-    fit = Window(size=100, reserve=10, low_water=0.5).fit([], encode)
+    fit = ContextWindow(size=100, reserve=10, low_water=0.5).fit([], encode)
     assert (fit.kept, fit.dropped) == ((), ())
 
 
 def test_a_system_prompt_alone_can_be_too_long() -> None:
     with pytest.raises(MessageTooLong) as caught:
-        Window(size=100, reserve=10, low_water=0.5).fit([], lambda turns: FORMAT.encode("a" * 100, turns))
+        ContextWindow(size=100, reserve=10, low_water=0.5).fit([], lambda turns: FORMAT.encode("a" * 100, turns))
     assert (caught.value.tokens, caught.value.available) == (0, 0)
 
 
@@ -275,7 +275,9 @@ def test_turns_leave_although_the_format_moves_the_system_prompt_to_those_that_s
     write = MistralFormat(WordsTokenizer(), "v1")
     turns = prompt_turns([(10, 10, False)] * 12)
     sampled: Mapping[str, Sequence[int]] = {}
-    fit = Window(size=240, reserve=30, low_water=0.6).fit(turns, lambda kept: write.encode("ab " * 20, kept, sampled=sampled))
+    fit = ContextWindow(size=240, reserve=30, low_water=0.6).fit(
+        turns, lambda kept: write.encode("ab " * 20, kept, sampled=sampled)
+    )
     assert len(fit.encoding.tokens) <= 144
     assert fit.kept[-1] == turns[-1]
 
@@ -283,7 +285,7 @@ def test_turns_leave_although_the_format_moves_the_system_prompt_to_those_that_s
 def test_the_refusal_says_how_long_the_message_is_and_what_there_is_for_it() -> None:
     turns = prompt_turns([(20, 20, True), (5, 5, False), (300, 0, False)])
     with pytest.raises(MessageTooLong) as caught:
-        Window(size=256, reserve=32, low_water=0.75).fit(turns, encode)
+        ContextWindow(size=256, reserve=32, low_water=0.75).fit(turns, encode)
     beside = len(encode([turns[0], turns[2]]).tokens) - caught.value.tokens
     assert caught.value.tokens >= 300
     assert caught.value.available == 256 - 32 - beside

@@ -9,7 +9,7 @@ import random
 import sys
 from pathlib import Path
 
-from support.llama_engines import cells_of, engine_of
+from support.llama_engines import cache_of, engine_of
 
 TOKENS = 40
 
@@ -42,19 +42,19 @@ def damaged(state: bytes, rng: random.Random) -> tuple[str, bytes]:
 def main(path: str, seed: str, count: str) -> None:
     rng = random.Random(int(seed))
     with engine_of(Path(path), size=256) as engine:
-        cells = cells_of(engine)
-        cells.read([rng.randrange(300, 3000) for _ in range(TOKENS)])
-        saved = cells.state()
+        cache = cache_of(engine)
+        cache.decode([rng.randrange(300, 3000) for _ in range(TOKENS)])
+        saved = cache.save_state()
         assert saved is not None
         good = bytes(saved)
         for _ in range(int(count)):
             kind, state = damaged(good, rng)
-            taken = cells.restore(state, TOKENS)
-            sys.stdout.write(f"{kind}: {taken} {cells.begin} {cells.end}\n")
+            taken = cache.load_state(state, TOKENS)
+            sys.stdout.write(f"{kind}: {taken} {cache.pos_min} {cache.n_tokens}\n")
             sys.stdout.flush()
             if taken:
-                cells.read([400])
-        assert cells.restore(good, TOKENS)
+                cache.decode([400])
+        assert cache.load_state(good, TOKENS)
         sys.stdout.write("still works\n")
 
 

@@ -6,8 +6,10 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import llama_cpp
+
 from mistral_chat.config import ContextSettings, EngineSettings
-from mistral_chat.engine.llama.context import Cache
+from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.llama.engine import open_engine
 from mistral_chat.engine.llama.model import Model
 from mistral_chat.generation import CancelToken, Completion, ContextShift, Event, History, Prefill, PromptTurn, Sampling
@@ -62,15 +64,15 @@ def engine_of(path: Path, **settings: Any) -> Iterator[RollingEngine]:
         engine.close()
 
 
-def cells_of(engine: RollingEngine) -> Cache:
+def cache_of(engine: RollingEngine) -> LlamaContext:
     """The real cache behind an engine."""
-    cells = engine._ledger.cells
-    assert isinstance(cells, Cache)
-    return cells
+    cache = engine._ledger.cache
+    assert isinstance(cache, LlamaContext)
+    return cache
 
 
 def model_of(engine: RollingEngine) -> Model:
-    return cells_of(engine)._model
+    return cache_of(engine)._model
 
 
 class Talk:
@@ -110,7 +112,7 @@ class Talk:
 
     def kept(self) -> list[PromptTurn]:
         """The turns that the ledger holds, in the conversation's order."""
-        held = {turn.key for turn in self.engine.held.turns}
+        held = {turn.key for turn in self.engine.contents.turns}
         return [turn for turn in self.turns if turn.key in held]
 
 
@@ -120,12 +122,18 @@ def read_all(events: Iterator[Prefill]) -> None:
         """Progress is not looked at."""
 
 
-def next_scores(cells: Cache, tokens: Sequence[int]) -> list[float]:
+def logits(cache: LlamaContext) -> list[float]:
+    """The model's last unnormalised score of each token of its vocabulary."""
+    row = llama_cpp.llama_get_logits_ith(cache.pointer, -1)
+    return list(row[: len(cache._model.vocabulary.texts)])
+
+
+def next_scores(cache: LlamaContext, tokens: Sequence[int]) -> list[float]:
     """What the model makes of `tokens` behind what is in the cache; they are cut out again."""
-    end = cells.end
-    cells.read(list(tokens))
-    scores = cells.logits()
-    cells.cut(end, end + len(tokens))
+    end = cache.n_tokens
+    cache.decode(list(tokens))
+    scores = logits(cache)
+    cache.remove(end, end + len(tokens))
     return scores
 
 

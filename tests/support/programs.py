@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
-from mistral_chat.engine.echo import EchoEngine, say_again
+from mistral_chat.engine.echo import EchoEngine, echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mistral_chat.models.library import ModelFile
 
 
-def echo_program(answer: Callable[[str], str] = say_again, **fields: Any) -> Program:
+def echo_program(answer: Callable[[str], str] = echo, **fields: Any) -> Program:
     """A program whose every model answers with `answer`, as `EchoEngine` does."""
 
     def load(program: Program, _weights: ModelFile, _prompt_format: str | None, _on_progress: LoadProgress) -> EchoEngine:

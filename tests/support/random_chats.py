@@ -41,7 +41,7 @@ FATES = st.one_of(
     st.builds(Fate, abandon_at_event=st.integers(0, 12)),
     st.builds(
         Fate,
-        fail=st.tuples(st.sampled_from(["read", "read", "cut", "splice"]), st.integers(0, 12)),
+        fail=st.tuples(st.sampled_from(["decode", "decode", "remove", "insert"]), st.integers(0, 12)),
         finished_part=st.integers(0, 40),
     ),
 )

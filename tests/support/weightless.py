@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from support.fake_cells import FakeCells
+from support.fake_kv_cache import FakeKVCache
 from support.words_format import ChatFormat, WordsTokenizer
 
 from mistral_chat.engine.encoding.format import PromptFormat
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
-from mistral_chat.engine.window import Window
+from mistral_chat.engine.window import ContextWindow
 from mistral_chat.generation import LoadedModel
 
 
 def weightless_engine(
-    cells: FakeCells,
+    cache: FakeKVCache,
     make_format: Callable[[WordsTokenizer], PromptFormat] = ChatFormat,
     *,
     reserve: int | None = None,
@@ -27,12 +27,12 @@ def weightless_engine(
     """A checked engine with the window of `cells`."""
     tokenizer = WordsTokenizer()
     prompt_format = make_format(tokenizer)
-    size = cells.size
+    size = cache.size
     return RollingEngine(
-        cells=cells,
+        cache=cache,
         tokenizer=tokenizer,
         prompt_format=prompt_format,
-        window=Window(size=size, reserve=size // 8 if reserve is None else reserve, low_water=low_water),
+        window=ContextWindow(size=size, reserve=size // 8 if reserve is None else reserve, low_water=low_water),
         facts=LoadedModel(model="weightless", prompt_format=prompt_format.name, device="none", window=size, context_trained=size),
         identity=identity,
         snapshots=snapshots,

@@ -72,7 +72,7 @@ class WordsTokenizer:
     def is_eog(self, token: int) -> bool:
         return token in {EOS, IM_END}
 
-    def spell(self, tokens: Sequence[int]) -> str:
+    def token_bytes(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`, for failures that a person can read."""
         return b"".join(self.piece(token) or f"<{token}>".encode() for token in tokens).decode(errors="replace")
 

@@ -29,7 +29,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class MergedMessage:
     """Messages of one role, joined."""
 
     role: Role
@@ -37,17 +37,17 @@ class Block:
     parts: tuple[Part, ...] = ()
     """In order; a message without text has an empty part, at the place where its text would begin."""
 
-    def led_by(self, others: Sequence[tuple[int, str]]) -> Block:
+    def with_prefix(self, others: Sequence[tuple[int, str]]) -> MergedMessage:
         """This block with the contents of `others` in front, as a system prompt is put before a question."""
         lead = join(self.role, others)
         if not lead.text:
             return self
         shift = len(lead.text) + len(BETWEEN)
         moved = tuple(Part(part.message, part.start + shift, part.end + shift) for part in self.parts)
-        return Block(self.role, lead.text + BETWEEN + self.text, lead.parts + moved)
+        return MergedMessage(self.role, lead.text + BETWEEN + self.text, lead.parts + moved)
 
 
-def join(role: Role, contents: Iterable[tuple[int, str]]) -> Block:
+def join(role: Role, contents: Iterable[tuple[int, str]]) -> MergedMessage:
     """One block of all `contents`, given with their messages' places."""
     text = ""
     parts = []
@@ -56,10 +56,10 @@ def join(role: Role, contents: Iterable[tuple[int, str]]) -> Block:
             text += BETWEEN
         parts.append(Part(message, len(text), len(text) + len(content)))
         text += content
-    return Block(role, text, tuple(parts))
+    return MergedMessage(role, text, tuple(parts))
 
 
-def group(messages: Sequence[Message]) -> list[Block]:
+def merge_consecutive(messages: Sequence[Message]) -> list[MergedMessage]:
     """The blocks of `messages`, system messages among them. A reply without text is no message."""
     said = [(i, each) for i, each in enumerate(messages) if each.content or each.role is not Role.ASSISTANT]
     runs = groupby(said, key=lambda pair: pair[1].role)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.format import NOTHING_SAMPLED, Encoding, MessageEncoding, Span, TurnTokens
-from mistral_chat.engine.encoding.merge import Block, group, join
+from mistral_chat.engine.encoding.merge import MergedMessage, join, merge_consecutive
 from mistral_chat.engine.encoding.tekken import TekkenEncoder
-from mistral_chat.engine.encoding.text import TextEncoder, spell, token_ends
+from mistral_chat.engine.encoding.text import TextEncoder, token_bytes, token_ends
 from mistral_chat.errors import PromptFormatError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class MistralFormat:
         for first, end in _questions(len(turns), answered):
             question = _question(turns[first:end])
             at = {"first": first == 0, "last": end == len(turns), None: False}[self._rules.system_at]
-            prompts += self._shares(question.led_by([(-1, system)]) if system and at else question, end - first)
+            prompts += self._shares(question.with_prefix([(-1, system)]) if system and at else question, end - first)
         ends = (self._tokenizer.eos,)
         last = len(turns) - 1
         return Encoding(
@@ -142,19 +142,19 @@ class MistralFormat:
             tokens += [*before, *ids, *after]
         return MessageEncoding(tuple(tokens), tuple(spans))
 
-    def _normalise(self, messages: Sequence[Message]) -> list[Block]:
+    def _normalise(self, messages: Sequence[Message]) -> list[MergedMessage]:
         """The blocks of `messages`, with system messages where this version wants them."""
-        blocks = group(messages)
+        blocks = merge_consecutive(messages)
         if self._rules.system:
             split = [part for block in blocks for part in (_apart(block) if block.role is Role.SYSTEM else [block])]
-            return split or [Block(Role.USER, "")]
+            return split or [MergedMessage(Role.USER, "")]
         system = [(i, each.content) for i, each in enumerate(messages) if each.role is Role.SYSTEM and each.content]
         blocks = [block for block in blocks if block.role is not Role.SYSTEM]
         if not blocks or blocks[0].role is not Role.USER:
-            blocks.insert(0, Block(Role.USER, ""))
+            blocks.insert(0, MergedMessage(Role.USER, ""))
         users = [place for place, block in enumerate(blocks) if block.role is Role.USER]
         at = users[0] if self._rules.system_at == "first" else users[-1]
-        blocks[at] = blocks[at].led_by(system)
+        blocks[at] = blocks[at].with_prefix(system)
         return blocks
 
     def _system(self, text: str) -> tuple[int, ...]:
@@ -167,7 +167,7 @@ class MistralFormat:
     def _stripped(self, reply: str) -> str:
         return reply.rstrip(" ") if self._rules.strips else reply
 
-    def _shares(self, question: Block, count: int) -> list[tuple[int, ...]]:
+    def _shares(self, question: MergedMessage, count: int) -> list[tuple[int, ...]]:
         """The tokens of a question merged from `count` turns, cut where each turn's text begins."""
         rules = self._rules
         tokens = (*rules.opening, *self._write(rules.lead + question.text + rules.tail), *rules.closing)
@@ -177,15 +177,15 @@ class MistralFormat:
             cuts.append(max(cuts[-1], _common(begun, tokens)))
         return [tokens[start:end] for start, end in zip(cuts, [*cuts[1:], len(tokens)], strict=True)]
 
-    def _spans(self, block: Block, tokens: Sequence[int], shift: int, first: int) -> list[Span]:
+    def _spans(self, block: MergedMessage, tokens: Sequence[int], shift: int, first: int) -> list[Span]:
         """Which of a block's tokens hold the text of its messages; the block's first token is number `first` of the prompt."""
         ends = token_ends(self._tokenizer, tokens)
         text = block.text
-        extra = (ends[-1] if ends else 0) - len(spell(self._tokenizer, text))
+        extra = (ends[-1] if ends else 0) - len(token_bytes(self._tokenizer, text))
         spans = []
         for part in block.parts:
-            start = extra + len(spell(self._tokenizer, text[: part.start + shift]))
-            end = extra + len(spell(self._tokenizer, text[: part.end + shift]))
+            start = extra + len(token_bytes(self._tokenizer, text[: part.start + shift]))
+            end = extra + len(token_bytes(self._tokenizer, text[: part.end + shift]))
             if start < end:
                 spans.append(Span(part.message, first + bisect_right(ends, start), first + bisect_left(ends, end) + 1))
         return spans
@@ -215,17 +215,17 @@ def _questions(count: int, answered: Sequence[int]) -> list[tuple[int, int]]:
     return list(zip([0, *ends], ends, strict=False))
 
 
-def _question(turns: Sequence[PromptTurn]) -> Block:
+def _question(turns: Sequence[PromptTurn]) -> MergedMessage:
     """The question that `turns` ask, one after the other without a reply between."""
     return join(Role.USER, [(place, turn.user) for place, turn in enumerate(turns)])
 
 
-def _apart(block: Block) -> list[Block]:
+def _apart(block: MergedMessage) -> list[MergedMessage]:
     """A block of system messages as one block for each."""
     blocks = []
     for part in block.parts:
         text = block.text[part.start : part.end]
-        blocks.append(Block(block.role, text, (replace(part, start=0, end=len(text)),)))
+        blocks.append(MergedMessage(block.role, text, (replace(part, start=0, end=len(text)),)))
     return blocks
 
 

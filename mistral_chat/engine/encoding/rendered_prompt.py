@@ -14,7 +14,7 @@ from mistral_chat.engine.encoding.text import overlapping
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from mistral_chat.engine.encoding.merge import Block
+    from mistral_chat.engine.encoding.merge import MergedMessage
     from mistral_chat.engine.encoding.renderer import Renderer
 
 _THOUGHT_ENDS = "</think>"
@@ -23,7 +23,7 @@ _STEPS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ContentSpan:
     """Text of a block that stands in the prompt: ``text[start:end]``, which is the block's from `offset` on."""
 
     start: int
@@ -33,13 +33,13 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RenderedPrompt:
     """A rendered prompt, with what people and models wrote told from what the template did."""
 
     text: str
-    written: tuple[Written, ...]
+    written: tuple[ContentSpan, ...]
     """In order. Empty pieces are left out."""
-    by_block: Mapping[int, Sequence[Written]]
+    by_block: Mapping[int, Sequence[ContentSpan]]
     """The same, by the block whose text they are."""
     parts: tuple[str, ...]
     """The template's own text, piece by piece, where it is known."""
@@ -77,9 +77,9 @@ class _Field:
     offset: int
 
 
-def lay_out(
-    renderer: Renderer, specials: SpecialTokenMatcher, blocks: Sequence[Block], *, generation: bool, tail: str | None
-) -> Layout:
+def locate_contents(
+    renderer: Renderer, specials: SpecialTokenMatcher, blocks: Sequence[MergedMessage], *, generation: bool, tail: str | None
+) -> RenderedPrompt:
     """Render `blocks` and find their texts in the result.
 
     With `tail`, the last block is not given to the template but follows the rendered text after `tail`: a reply to go on with.
@@ -125,7 +125,7 @@ def lay_out(
     return layout if layout.text == text else _unmark(rendered(marked(edges=False)), marks, fields, close)
 
 
-def _fields(place: int, block: Block, source: str) -> Iterator[_Field]:
+def _fields(place: int, block: MergedMessage, source: str) -> Iterator[_Field]:
     """What the template is given for a block: its content; and its thought, where the template would cut that off itself."""
     text = block.text
     if block.role is Role.ASSISTANT and _THOUGHT_ENDS in text and _THOUGHT_ENDS in source and "reasoning_content" in source:
@@ -146,7 +146,7 @@ def _unused(texts: Iterable[str]) -> list[str]:
     return [next(free) for _ in range(4)]
 
 
-def _variants(field: _Field, block: Block) -> Iterator[tuple[str, int]]:
+def _variants(field: _Field, block: MergedMessage) -> Iterator[tuple[str, int]]:
     """What templates make of a content, and where each begins in the block: itself, stripped, or without a thought."""
     yield field.text, field.offset
     texts = [field.text]
@@ -162,7 +162,9 @@ def _variants(field: _Field, block: Block) -> Iterator[tuple[str, int]]:
         yield text, base
 
 
-def _align(text: str, pieces: Sequence[str], fields: Sequence[_Field], blocks: Sequence[Block]) -> list[Written] | None:
+def _align(
+    text: str, pieces: Sequence[str], fields: Sequence[_Field], blocks: Sequence[MergedMessage]
+) -> list[ContentSpan] | None:
     """Match `text` with the template's own pieces and the contents between; None when no way fits.
 
     `pieces` alternates between the template's text and the number of the field that follows it.
@@ -171,7 +173,7 @@ def _align(text: str, pieces: Sequence[str], fields: Sequence[_Field], blocks: S
         return None
     order = [int(number) for number in pieces[1::2]]
     after = pieces[2::2]
-    chosen: list[Written] = []
+    chosen: list[ContentSpan] = []
     untried: list[Iterator[tuple[str, int]]] = []
     place = len(pieces[0])
     for _ in range(_STEPS + len(order)):
@@ -184,7 +186,7 @@ def _align(text: str, pieces: Sequence[str], fields: Sequence[_Field], blocks: S
         found = next(_matching(text, place, untried[step], after[step]), None) if step < len(order) else None
         if found is not None:
             end, offset = found
-            chosen.append(Written(place, end, fields[order[step]].block, offset))
+            chosen.append(ContentSpan(place, end, fields[order[step]].block, offset))
             place = end + len(after[step])
             continue
         del untried[step:]
@@ -215,12 +217,12 @@ def _edged(text: str, before: str, after: str) -> str:
     return text[:left] + before + text[left:right] + after + text[right:] if left < right else text
 
 
-def _unmark(marked: str, marks: re.Pattern[str], fields: Sequence[_Field], close: str) -> Layout:
+def _unmark(marked: str, marks: re.Pattern[str], fields: Sequence[_Field], close: str) -> RenderedPrompt:
     """The text without its marks, and what they told."""
     text: list[str] = []
     holes: list[int] = []
     starts: dict[int, int] = {}
-    written: list[Written] = []
+    written: list[ContentSpan] = []
     length = end = 0
     for match in marks.finditer(marked):
         text.append(marked[end : match.start()])
@@ -233,17 +235,17 @@ def _unmark(marked: str, marks: re.Pattern[str], fields: Sequence[_Field], close
         if match.group(2) == close:
             starts[number] = length
         elif starts.get(number, length) < length:
-            written.append(Written(starts[number], length, fields[number].block, fields[number].offset))
+            written.append(ContentSpan(starts[number], length, fields[number].block, fields[number].offset))
     text.append(marked[end:])
     return _layout("".join(text), written, (), unbroken(holes), exact=False)
 
 
 def _layout(
-    text: str, written: Iterable[Written], parts: Iterable[str], allowed: Callable[[int, int], bool], *, exact: bool
-) -> Layout:
+    text: str, written: Iterable[ContentSpan], parts: Iterable[str], allowed: Callable[[int, int], bool], *, exact: bool
+) -> RenderedPrompt:
     """A layout with its pieces in order and by block."""
     filled = sorted((piece for piece in written if piece.start < piece.end), key=lambda piece: piece.start)
-    by_block: defaultdict[int, list[Written]] = defaultdict(list)
+    by_block: defaultdict[int, list[ContentSpan]] = defaultdict(list)
     for piece in filled:
         by_block[piece.block].append(piece)
-    return Layout(text, tuple(filled), dict(by_block), tuple(parts), allowed, exact)
+    return RenderedPrompt(text, tuple(filled), dict(by_block), tuple(parts), allowed, exact)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.tokenizer import CONTROLS
 from mistral_chat.generation import PromptPiece
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
     from mistral_chat.engine.encoding.format import MessageEncoding, Span
     from mistral_chat.engine.encoding.tokenizer import Tokenizer
-    from mistral_chat.generation import PromptTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +38,7 @@ def describe(encoding: MessageEncoding, tokenizer: Tokenizer) -> list[Piece]:
     ]
 
 
-def messages_of(system: str, turns: Iterable[PromptTurn]) -> list[Message]:
-    """A history as messages, for `PromptFormat.encode_messages`. The tokens are those of `PromptFormat.encode`."""
-    messages = [Message(Role.SYSTEM, system)] if system else []
-    for turn in turns:
-        messages.append(Message(Role.USER, turn.user))
-        if turn.reply:
-            messages.append(Message(Role.ASSISTANT, turn.reply))
-    return messages
-
-
-def runs(tokens: Iterable[int], tokenizer: Tokenizer) -> tuple[PromptPiece, ...]:
+def segments(tokens: Iterable[int], tokenizer: Tokenizer) -> tuple[PromptPiece, ...]:
     """Tokens as people read them: each control token by its name, and the text between them in one piece."""
     found: list[PromptPiece] = []
     for is_control, run in groupby(tokens, key=lambda token: bool(tokenizer.attributes[token] & CONTROLS)):

@@ -85,7 +85,7 @@ class SpecialTokenMatcher:
         tokens = (each.token for each in fragments if each.token is not None)
         return [token for token in tokens if self._tokenizer.attributes[token] & CONTROLS]
 
-    def outline(self, part: str) -> list[int]:
+    def token_skeleton(self, part: str) -> list[int]:
         """The control tokens in a template's own text."""
         known = self._outlines.get(part)
         if known is None:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.format import NOTHING_SAMPLED, Encoding, MessageEncoding, Span, TurnTokens
-from mistral_chat.engine.encoding.rendered_prompt import Layout, lay_out
+from mistral_chat.engine.encoding.rendered_prompt import RenderedPrompt, locate_contents
 from mistral_chat.engine.encoding.renderer import ESCAPE, TemplateRefusedError
-from mistral_chat.engine.encoding.role_layouts import Arrangement, arrangements
+from mistral_chat.engine.encoding.role_layouts import RoleLayout, role_layouts
 from mistral_chat.engine.encoding.special_tokens import Fragment, SpecialTokenMatcher
-from mistral_chat.engine.encoding.template_traits import learn
+from mistral_chat.engine.encoding.template_traits import detect_traits
 from mistral_chat.engine.encoding.text import TextEncoder
-from mistral_chat.engine.encoding.token_spans import Run, TokenIndex
+from mistral_chat.engine.encoding.token_spans import TokenIndex, TokenSpan
 from mistral_chat.errors import PromptFormatError
 from mistral_chat.generation import PromptTurn
 
@@ -54,7 +54,7 @@ class TemplateFormat:
         self.name = name
         self._tokenizer = tokenizer
         self._renderer = renderer
-        self._shape = learn(renderer)
+        self._shape = detect_traits(renderer)
         self._specials = SpecialTokenMatcher(tokenizer)
         self._text = TextEncoder(tokenizer)
         self._bos = tokenizer.texts[tokenizer.bos] if tokenizer.bos >= 0 else ""
@@ -135,17 +135,21 @@ class TemplateFormat:
         for number, place in enumerate(said):
             found = layout.find(*arrangement.part(number))
             if found is not None:
-                spans.append(Span(place, index.holding(found[0]), max(index.holding(found[1] - 1) + 1, index.at(found[1]))))
+                spans.append(
+                    Span(
+                        place, index.token_containing(found[0]), max(index.token_containing(found[1] - 1) + 1, index.at(found[1]))
+                    )
+                )
         return MessageEncoding(tuple(index.tokens), tuple(sorted(spans, key=lambda span: (span.start, span.end))))
 
-    def _lay_out(self, messages: Sequence[Message], *, closed: bool) -> tuple[Arrangement, Layout]:
+    def _lay_out(self, messages: Sequence[Message], *, closed: bool) -> tuple[RoleLayout, RenderedPrompt]:
         """Render the messages in the first arrangement that the template takes."""
         refusal: PromptFormatError | None = None
-        for arrangement in arrangements(messages, takes_system=self._shape.takes_system):
+        for arrangement in role_layouts(messages, takes_system=self._shape.takes_system):
             blocks = arrangement.blocks
             going_on = not closed and bool(blocks) and blocks[-1].role is Role.ASSISTANT
             try:
-                layout = lay_out(
+                layout = locate_contents(
                     self._renderer,
                     self._specials,
                     blocks,
@@ -160,7 +164,7 @@ class TemplateFormat:
                 return arrangement, layout
         raise refusal or PromptFormatError(f"The model's chat template leaves out what was said to it. {ESCAPE}")
 
-    def _places(self, arrangement: Arrangement, layout: Layout, owners: Sequence[tuple[int, int | None]]) -> list[_Place]:
+    def _places(self, arrangement: RoleLayout, layout: RenderedPrompt, owners: Sequence[tuple[int, int | None]]) -> list[_Place]:
         """Where each turn stands. Where a message's text is not found, the place is made up from what surrounds it."""
         text, shape = layout.text, self._shape
         places: list[_Place] = []
@@ -187,7 +191,9 @@ class TemplateFormat:
             begin = places[-1].reply_end
         return places
 
-    def _cut(self, layout: Layout, arrangement: Arrangement, reply: int | None, tokens: tuple[int, ...]) -> Run | None:
+    def _cut(
+        self, layout: RenderedPrompt, arrangement: RoleLayout, reply: int | None, tokens: tuple[int, ...]
+    ) -> TokenSpan | None:
         """The drawn tokens in place of a reply's text; None where the template has its own version of the reply."""
         if reply is None:
             return None
@@ -198,20 +204,20 @@ class TemplateFormat:
             return None
         leading = self._shape.leading
         lead = len(leading) if leading and layout.text.startswith(leading, found[0] - len(leading)) else 0
-        return Run(found[0] - lead, found[1], tokens, whole=True)
+        return TokenSpan(found[0] - lead, found[1], tokens, whole=True)
 
-    def _runs(self, layout: Layout, drawn: Sequence[Run]) -> list[Run]:
+    def _runs(self, layout: RenderedPrompt, drawn: Sequence[TokenSpan]) -> list[TokenSpan]:
         """The rendered text as tokens, with `drawn` in place of the text that they span.
 
         Raises:
             PromptFormatError: the special tokens depend on what was written.
         """
         text = layout.text
-        runs: list[Run] = []
+        runs: list[TokenSpan] = []
         start = 0
         if self._tokenizer.add_bos and self._tokenizer.bos >= 0:
             start = len(self._bos) if self._bos and text.startswith(self._bos) else 0
-            runs.append(Run(0, start, (self._tokenizer.bos,), whole=True))
+            runs.append(TokenSpan(0, start, (self._tokenizer.bos,), whole=True))
         template = _between(layout, start) if layout.exact else [text]
         candidates = self._specials.within(template)
         fragments = self._specials.cut(text, candidates, layout.allowed, start)
@@ -223,24 +229,24 @@ class TemplateFormat:
         special = True  # the vocabulary's space is put at the start of a text and after each special token
         for fragment in fragments:
             if fragment.token is not None:
-                runs.append(Run(fragment.start, fragment.end, (fragment.token,), whole=True))
+                runs.append(TokenSpan(fragment.start, fragment.end, (fragment.token,), whole=True))
                 special = True
                 continue
             for piece in _divide(fragment, drawn):
-                if isinstance(piece, Run):
+                if isinstance(piece, TokenSpan):
                     runs.append(piece)
                 elif piece.start < piece.end:
                     prefix = special and self._tokenizer.space_prefix
                     part = text[piece.start : piece.end]
-                    runs.append(Run(piece.start, piece.end, self._text.run(part, prefix=prefix, apart=apart), whole=False))
+                    runs.append(TokenSpan(piece.start, piece.end, self._text.run(part, prefix=prefix, apart=apart), whole=False))
                 special = False
         return runs
 
-    def _check(self, layout: Layout, fragments: Sequence[Fragment], *, started: bool) -> None:
+    def _check(self, layout: RenderedPrompt, fragments: Sequence[Fragment], *, started: bool) -> None:
         """Refuse a prompt whose control tokens are not those that the template alone makes."""
         wanted: list[int] = []
         for place, part in enumerate(layout.parts):
-            wanted += self._specials.outline(part[len(self._bos) :] if place == 0 and started else part)
+            wanted += self._specials.token_skeleton(part[len(self._bos) :] if place == 0 and started else part)
         if self._specials.controls(fragments) != wanted:
             raise PromptFormatError(
                 "The control tokens of this prompt would depend on what was written in it, so it was not built. "
@@ -268,16 +274,16 @@ def _cut_turns(index: TokenIndex, keys: Sequence[str], places: Sequence[_Place],
     return Encoding(tokens[:head_end], tuple(turns))
 
 
-def _between(layout: Layout, start: int) -> list[str]:
+def _between(layout: RenderedPrompt, start: int) -> list[str]:
     """The template's own text in a rendered prompt, from `start` on."""
     ends = [start, *(piece.end for piece in layout.written)]
     starts = [*(piece.start for piece in layout.written), len(layout.text)]
     return [layout.text[first:last] for first, last in zip(ends, starts, strict=True) if first < last]
 
 
-def _divide(fragment: Fragment, drawn: Sequence[Run]) -> list[Fragment | Run]:
+def _divide(fragment: Fragment, drawn: Sequence[TokenSpan]) -> list[Fragment | TokenSpan]:
     """A fragment of text cut around the drawn replies in it."""
-    pieces: list[Fragment | Run] = []
+    pieces: list[Fragment | TokenSpan] = []
     start = fragment.start
     for run in drawn:
         if fragment.start <= run.start < fragment.end or fragment.start < run.end <= fragment.end:

@@ -15,7 +15,7 @@ _SYSTEM, _FIRST, _REPLY, _SECOND = "Quietly", "Lighthouse", "Marmalade", "Umbrel
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class TemplateTraits:
     """The template's text around messages."""
 
     opening: str
@@ -32,7 +32,7 @@ class Shape:
     """Whether a finished turn's reply does."""
 
 
-def learn(renderer: Renderer) -> Shape:
+def detect_traits(renderer: Renderer) -> TemplateTraits:
     """The shape of `renderer`'s template.
 
     Raises:
@@ -55,7 +55,7 @@ def learn(renderer: Renderer) -> Shape:
     except TemplateRefusedError:
         closing = ""
     closing = closing if between.startswith(closing) else ""
-    return Shape(
+    return TemplateTraits(
         opening=between[len(closing) :],
         asking=asking,
         leading=leading if leading.isspace() else "",

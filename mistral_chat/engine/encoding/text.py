@@ -1,4 +1,4 @@
-"""Written text as tokens: exactly what the vocabulary makes of it, and never a control token."""
+"""ContentSpan text as tokens: exactly what the vocabulary makes of it, and never a control token."""
 
 from __future__ import annotations
 
@@ -175,10 +175,10 @@ class TextEncoder:
 
 
 def token_ends(tokenizer: Tokenizer, tokens: Iterable[int]) -> list[int]:
-    """Where each token ends in the text that the tokens spell, in bytes."""
+    """Where each token ends in the text that the tokens token_bytes, in bytes."""
     return list(accumulate(len(tokenizer.piece(token)) for token in tokens))
 
 
-def spell(tokenizer: Tokenizer, text: str) -> bytes:
-    """The bytes that the tokens of `text` spell. SentencePiece cannot tell U+2581 from a space, so it comes back as one."""
+def token_bytes(tokenizer: Tokenizer, text: str) -> bytes:
+    """The bytes that the tokens of `text` token_bytes. SentencePiece cannot tell U+2581 from a space, so it comes back as one."""
     return (text.replace("\u2581", " ") if tokenizer.is_sentencepiece else text).encode("utf-8", "surrogatepass")

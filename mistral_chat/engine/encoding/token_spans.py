@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from mistral_chat.engine.encoding.text import spell, token_ends
+from mistral_chat.engine.encoding.text import token_bytes, token_ends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TokenSpan:
     """A part of the prompt as tokens."""
 
     start: int
@@ -29,7 +29,7 @@ class Run:
 class TokenIndex:
     """The tokens of a prompt, and where in the text each begins."""
 
-    def __init__(self, tokenizer: Tokenizer, text: str, runs: Sequence[Run]) -> None:
+    def __init__(self, tokenizer: Tokenizer, text: str, runs: Sequence[TokenSpan]) -> None:
         """Index the tokens of `runs`, which cover `text` in order."""
         self.tokens = [token for run in runs for token in run.tokens]
         self._tokenizer = tokenizer
@@ -47,7 +47,7 @@ class TokenIndex:
             return self._first[number - 1] + (len(run.tokens) if run.whole else self._within(number - 1, place, begun=False))
         return self._first[number]
 
-    def holding(self, place: int) -> int:
+    def token_containing(self, place: int) -> int:
         """The token that holds the character at `place`."""
         number = bisect_right(self._starts, place) - 1
         run = self._runs[number]
@@ -60,10 +60,10 @@ class TokenIndex:
         run = self._runs[number]
         if number not in self._ends:
             ends = token_ends(self._tokenizer, run.tokens)
-            extra = max(0, (ends[-1] if ends else 0) - len(spell(self._tokenizer, self._text[run.start : run.end])))
+            extra = max(0, (ends[-1] if ends else 0) - len(token_bytes(self._tokenizer, self._text[run.start : run.end])))
             self._ends[number] = [end - extra for end in ends]
         ends = self._ends[number]
-        offset = len(spell(self._tokenizer, self._text[run.start : place]))
+        offset = len(token_bytes(self._tokenizer, self._text[run.start : place]))
         if begun:
             return min(bisect_right(ends, offset), len(run.tokens) - 1)
         return bisect_left(ends, offset) + 1 if offset else 0

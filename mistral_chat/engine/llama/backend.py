@@ -27,7 +27,7 @@ WARNING = 3
 """ggml's ``GGML_LOG_LEVEL_WARN``; errors are one above."""
 
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, WARNING: logging.WARNING, 4: logging.ERROR}
-_complaints: deque[str] = deque(maxlen=32)
+_errors: deque[str] = deque(maxlen=32)
 
 
 def _write_log(level: int, text: bytes | None, _user_data: Any) -> None:
@@ -36,7 +36,7 @@ def _write_log(level: int, text: bytes | None, _user_data: Any) -> None:
     if not line:
         return
     if level >= WARNING:
-        _complaints.append(line)
+        _errors.append(line)
     log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 
 
@@ -44,21 +44,21 @@ _log_callback = llama_cpp.llama_log_callback(_write_log)
 
 
 @cache
-def start() -> None:
+def init_backend() -> None:
     """Start llama.cpp once in this process and route its log. The callback is this module's: llama.cpp keeps a pointer to it."""
     log.addHandler(logging.NullHandler())  # without any handler, Python writes warnings to the terminal
     llama_cpp.llama_log_set(_log_callback, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
 
 
-def forget_complaints() -> None:
+def clear_errors() -> None:
     """Drop the warnings and errors noted so far."""
-    _complaints.clear()
+    _errors.clear()
 
 
-def complaints() -> str:
-    """What llama.cpp complained of since `forget_complaints`, in one line; empty when it did not."""
-    return "; ".join(dict.fromkeys(_complaints))
+def recent_errors() -> str:
+    """What llama.cpp complained of since `clear_errors`, in one line; empty when it did not."""
+    return "; ".join(dict.fromkeys(_errors))
 
 
 def version() -> str:

@@ -17,7 +17,7 @@ _KINDS = {0: DeviceKind.CPU, 1: DeviceKind.GPU, 2: DeviceKind.INTEGRATED, 3: Dev
 
 def list_devices() -> list[Device]:
     """Ask ggml for its devices. The Python package has no function for them, so the library's own are called."""
-    backend.start()
+    backend.init_backend()
     count = _function("ggml_backend_dev_count", ctypes.c_size_t)
     get = _function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
     name = _function("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)

@@ -92,7 +92,7 @@ class EmbeddingModel:
         self.prefixes = prefixes_of(path.stem, self.name)
 
     def _open_context(self, threads: int) -> None:
-        backend.forget_complaints()
+        backend.clear_errors()
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = TOKENS
         params.n_seq_max = AT_ONCE
@@ -104,7 +104,7 @@ class EmbeddingModel:
         params.op_offload = False
         self._context = llama_cpp.llama_init_from_model(self._model.pointer, params)
         if not self._context:
-            raise EngineLoadFailed(self._model.path, backend.complaints() or "there is not enough memory for its context")
+            raise EngineLoadFailed(self._model.path, backend.recent_errors() or "there is not enough memory for its context")
         if llama_cpp.llama_pooling_type(self._context) not in _POOLED:
             raise EngineLoadFailed(
                 self._model.path, "it is not an embedding model. Choose one such as all-MiniLM-L6-v2 or bge-small-en-v1.5."

@@ -11,13 +11,13 @@ from mistral_chat.engine import hardware
 from mistral_chat.engine.encoding.choose import choose_format
 from mistral_chat.engine.encoding.format import PromptFormat
 from mistral_chat.engine.llama import backend
-from mistral_chat.engine.llama.context import Cache
+from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.llama.devices import list_devices
 from mistral_chat.engine.llama.model import Model, parse_adapters, read_dimensions
 from mistral_chat.engine.llama.vocabulary import open_vocabulary
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder, identify
-from mistral_chat.engine.window import Window
+from mistral_chat.engine.window import ContextWindow
 from mistral_chat.errors import NotEnoughMemory, UsageError
 from mistral_chat.generation import LoadedModel
 from mistral_chat.memory_estimate import ModelDimensions
@@ -66,10 +66,10 @@ def open_engine(
     marks = [(str(file), scale, file.stat().st_size, file.stat().st_mtime_ns) for file, scale in adapters]
     made_with = (backend.version(), cache.size, plan.kv_type, plan.flash_attention, chosen.name, marks)
     return RollingEngine(
-        cells=cache,
+        cache=cache,
         tokenizer=model.vocabulary,
         prompt_format=chosen,
-        window=Window(size=cache.size, reserve=min(context.reserve, cache.size // 8), low_water=context.low_water),
+        window=ContextWindow(size=cache.size, reserve=min(context.reserve, cache.size // 8), low_water=context.low_water),
         facts=_facts(model, name, chosen.name, plan.device, cache.size),
         identity=identify(path, *made_with) if snapshots else "",
         snapshots=snapshots,
@@ -85,15 +85,15 @@ def _load(
     *,
     size: int,
     on_progress: Callable[[float], bool] | None,
-) -> tuple[Model, PromptFormat, Cache]:
+) -> tuple[Model, PromptFormat, LlamaContext]:
     """Load everything that llama.cpp holds; what was loaded is let go when a part of it fails."""
     model = Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, on_progress=on_progress)
     try:
-        model.require_writing()
+        model.require_text_generation()
         for file, scale in adapters:
             model.add_adapter(file, scale)
         chosen = choose_format(model.vocabulary, model.vocabulary.template, model.vocabulary.name, prompt_format)
-        cache = Cache(model, plan, size)
+        cache = LlamaContext(model, plan, size)
     except BaseException:
         model.close()
         raise

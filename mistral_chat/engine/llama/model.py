@@ -34,8 +34,8 @@ class Model:
         Raises:
             EngineLoadFailed: llama.cpp refuses the file, or loading was given up.
         """
-        backend.start()
-        backend.forget_complaints()
+        backend.init_backend()
+        backend.clear_errors()
         self.path = path
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
@@ -46,7 +46,7 @@ class Model:
             params.progress_callback = callback
         self.pointer: Any = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not self.pointer:
-            raise EngineLoadFailed(path, backend.complaints() or "llama.cpp gave no reason")
+            raise EngineLoadFailed(path, backend.recent_errors() or "llama.cpp gave no reason")
         self.vocabulary = Vocabulary(self.pointer)
         self.adapters: list[tuple[Any, float]] = []
 
@@ -56,10 +56,10 @@ class Model:
         Raises:
             EngineLoadFailed: llama.cpp refuses the adapter, or it belongs to another model.
         """
-        backend.forget_complaints()
+        backend.clear_errors()
         adapter = llama_cpp.llama_adapter_lora_init(self.pointer, os.fsencode(file)) if file.is_file() else None
         if not adapter:
-            raise EngineLoadFailed(file, backend.complaints() or "there is no such LoRA adapter, or it is for another model")
+            raise EngineLoadFailed(file, backend.recent_errors() or "there is no such LoRA adapter, or it is for another model")
         self.adapters.append((adapter, scale))
 
     def apply_adapters(self, context: Any) -> None:
@@ -85,7 +85,7 @@ class Model:
         """How many tokens the model was trained to see."""
         return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
 
-    def require_writing(self) -> None:
+    def require_text_generation(self) -> None:
         """See that this model writes text one token at a time.
 
         Raises:

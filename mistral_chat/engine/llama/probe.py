@@ -72,7 +72,7 @@ def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, re
             file.write(mark + "\n")
 
 
-def try_out(path: Path, settings: EngineSettings, prompt_format: str | None) -> None:
+def smoke_test(path: Path, settings: EngineSettings, prompt_format: str | None) -> None:
     """Load the weights and say two tokens, in a small window.
 
     Raises:
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     path, settings, prompt_format = arguments
     given = json.loads(settings)
     try:
-        try_out(Path(path), EngineSettings(**{**given, "lora": tuple(given["lora"])}), prompt_format or None)
+        smoke_test(Path(path), EngineSettings(**{**given, "lora": tuple(given["lora"])}), prompt_format or None)
     except MistralChatError:
         return 1
     return 0

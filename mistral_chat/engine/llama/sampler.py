@@ -54,7 +54,7 @@ class Sampler:
             llama_cpp.llama_sampler_init_dist(seed),
         ]
 
-    def draw(self, context: Any) -> int:
+    def sample(self, context: Any) -> int:
         """Draw a token from the last logits of the context that the pointer `context` names."""
         return int(llama_cpp.llama_sampler_sample(self._chain, context, -1))
 

@@ -236,14 +236,14 @@ def open_vocabulary(path: Path) -> Iterator[Vocabulary]:
     Raises:
         EngineLoadFailed: llama.cpp refuses the file.
     """
-    backend.start()
-    backend.forget_complaints()
+    backend.init_backend()
+    backend.clear_errors()
     params = llama_cpp.llama_model_default_params()
     params.vocab_only = True
     params.n_gpu_layers = 0
     model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
-        raise EngineLoadFailed(path, backend.complaints() or "llama.cpp gave no reason")
+        raise EngineLoadFailed(path, backend.recent_errors() or "llama.cpp gave no reason")
     vocabulary = None
     try:
         vocabulary = Vocabulary(model)

@@ -19,8 +19,7 @@ from mistral_chat.ui.widgets.placard import Placard
 from mistral_chat.ui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
-    from mistral_chat.engine.snapshots import SnapshotFolder
-    from mistral_chat.engine.upkeep import Upkeep
+    from mistral_chat.engine.snapshots import SnapshotFolder, SnapshotProgress
     from mistral_chat.ui.background import Job
     from mistral_chat.ui.rooms import Rooms
 
@@ -97,7 +96,7 @@ class WorkingScreen(Screen[None]):
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         shown: list[Job] = []
 
-        def show(upkeep: Upkeep | None) -> None:
+        def show(upkeep: SnapshotProgress | None) -> None:
             if upkeep is None:
                 while shown:
                     self.background.end(shown.pop())
@@ -107,11 +106,11 @@ class WorkingScreen(Screen[None]):
                 shown.append(self.background.begin(name, about, cancel=snapshots.stop, kept=kept))
             shown[0].tell(upkeep.done / max(1, upkeep.total), format_progress(upkeep.done, upkeep.total))
 
-        def hear(upkeep: Upkeep | None) -> None:
+        def hear(upkeep: SnapshotProgress | None) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody looks any more
                 loop.call_soon_threadsafe(show, upkeep, context=context)
 
-        snapshots.watch(hear)
+        snapshots.subscribe(hear)
 
     def _show_work(self, text: str) -> None:
         if self.is_attached:

@@ -13,11 +13,10 @@ from support.gguf_factory import write_gguf
 
 from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.choose import choose_format
-from mistral_chat.engine.encoding.segments import messages_of
 from mistral_chat.generation import PromptTurn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from mistral_chat.engine.encoding.format import PromptFormat
@@ -37,6 +36,16 @@ def opened(request: pytest.FixtureRequest, vocabulary: Callable[[str | Path], Vo
     if not path.exists():
         write_gguf(path, "v1", control=sorted({text for _, texts in FAMILIES.values() for text in texts}))
     return vocabulary(path), choose_format(vocabulary(path), FAMILIES[request.param][0], "", "template")
+
+
+def messages_of(system: str, turns: Iterable[PromptTurn]) -> list[Message]:
+    """A history as messages, for `PromptFormat.encode_messages`. The tokens are those of `PromptFormat.encode`."""
+    messages = [Message(Role.SYSTEM, system)] if system else []
+    for turn in turns:
+        messages.append(Message(Role.USER, turn.user))
+        if turn.reply:
+            messages.append(Message(Role.ASSISTANT, turn.reply))
+    return messages
 
 
 def test_the_turns_are_the_whole_prompt(opened: Opened, conversations: int, seed: int) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.slow_engine import PATIENCE
 
 from mistral_chat.engine.echo import EchoEngine
-from mistral_chat.engine.engine_job import PACE, Job
+from mistral_chat.engine.engine_job import PACE, EngineJob
 from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import CancelToken, Delta, Prefill
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def at_work(job: Job[Any]) -> Iterator[None]:
+def at_work(job: EngineJob[Any]) -> Iterator[None]:
     """Let the job run on a thread of its own, and wait for the thread."""
     thread = threading.Thread(target=job.run, args=(EchoEngine(str),))
     thread.start()
@@ -42,7 +42,7 @@ def gives(*values: Any) -> Callable[[Any], Iterator[Any]]:
 @given(st.lists(st.one_of(st.integers(0, 9).map(lambda n: Delta(str(n))), st.integers(1, 9).map(lambda n: Prefill(n, 9)))))
 def test_everything_comes_once_and_in_order(values: list[Any]) -> None:
     async def taken() -> list[Any]:
-        job = Job(gives(*values), CancelToken())
+        job = EngineJob(gives(*values), CancelToken())
         with at_work(job):
             return [value async for value in job.values()]
 
@@ -60,7 +60,7 @@ async def test_a_fast_model_does_not_wake_the_loop_for_each_token(monkeypatch: p
 
     monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
     tokens = [Delta("a") for _ in range(5000)]
-    job = Job(gives(*tokens), CancelToken())
+    job = EngineJob(gives(*tokens), CancelToken())
     began = time.monotonic()
     with at_work(job):
         assert [value async for value in job.values()] == tokens
@@ -76,7 +76,7 @@ async def test_no_token_waits_for_the_next_one() -> None:
         assert gate.wait(PATIENCE)
         yield Delta("three")
 
-    job = Job(work, CancelToken())
+    job = EngineJob(work, CancelToken())
     with at_work(job):
         async with asyncio.timeout(PATIENCE), aclosing(job.values()) as values:
             assert [(await anext(values)).text, (await anext(values)).text] == ["one", "two"]
@@ -94,7 +94,7 @@ async def test_the_first_token_comes_at_once_after_the_prompt_is_read(monkeypatc
         assert gate.wait(PATIENCE)
         yield Prefill(9, 9)
 
-    job = Job(work, CancelToken())
+    job = EngineJob(work, CancelToken())
     with at_work(job):
         async with asyncio.timeout(PATIENCE), aclosing(job.values()) as values:
             assert [await anext(values), await anext(values)] == [Prefill(9, 9), Delta("one")]
@@ -114,7 +114,7 @@ async def test_others_have_their_turn_beside_an_engine_that_never_pauses() -> No
         for turns in range(20):  # noqa: B007 (how far it came is what is asked)
             await asyncio.sleep(0)
 
-    job = Job(work, cancel)
+    job = EngineJob(work, cancel)
     with at_work(job):
         task = asyncio.create_task(other())
         async with asyncio.timeout(PATIENCE), aclosing(job.values()) as values:
@@ -133,7 +133,7 @@ async def test_who_leaves_stops_the_engine_and_waits_for_it() -> None:
             time.sleep(0)
         ended.set()
 
-    job = Job(work, cancel)
+    job = EngineJob(work, cancel)
     with at_work(job):
         async with aclosing(job.values()) as values:
             await anext(values)
@@ -145,7 +145,7 @@ async def test_what_goes_wrong_comes_after_what_went_well() -> None:
         yield Delta("one")
         raise EngineFailed("It broke.")
 
-    job = Job(work, CancelToken())
+    job = EngineJob(work, CancelToken())
     with at_work(job):
         async with aclosing(job.values()) as values:
             assert (await anext(values)).text == "one"

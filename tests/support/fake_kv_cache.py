@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterable, Sequence
 
 from support.words_format import EOS
 
-from mistral_chat.engine.kv_cache import Aborted
+from mistral_chat.engine.kv_cache import DecodeAborted
 from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import CancelToken, Sampling
 
 
-class FakeCells:
+class FakeKVCache:
     """`KVCache` as tokens by position.
 
     Reading is possible only behind the end, drawing only behind what was just read, and saving only while nothing is owed. A
     failure leaves half of what was being done, as llama.cpp does.
     """
 
-    def __init__(self, size: int, *, batch: int = 64, can_move: bool = True) -> None:
+    def __init__(self, size: int, *, batch: int = 64, can_shift: bool = True) -> None:
         self.size = size
         self.batch = batch
-        self.can_move = can_move
-        self.moved = False
+        self.can_shift = can_shift
+        self.shift_pending = False
         self.closed = False
-        self.cells: dict[int, int] = {}
+        self.slots: dict[int, int] = {}
         self.script: deque[int] = deque()
         """What is drawn next; the end of the reply when it is empty."""
         self.before_read: Callable[[CancelToken | None], None] = lambda _cancel: None
@@ -34,7 +34,7 @@ class FakeCells:
         self.finished_part = 0
         """How many tokens an aborted or failed read leaves in the cache."""
         self.fail: dict[str, int] = {}
-        """How many more calls of ``"read"``, ``"cut"``, ``"splice"`` succeed; the next one fails, once."""
+        """How many more calls of ``"decode"``, ``"remove"``, ``"insert"`` succeed; the next one fails, once."""
         self.tokens_read = 0
         self.replies_begun = self.replies_ended = 0
         self.sampling: Sampling | None = None
@@ -43,91 +43,91 @@ class FakeCells:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        assert sorted(self.cells) == list(range(len(self.cells))), f"the positions have a gap: {sorted(self.cells)}"
-        return tuple(self.cells[place] for place in range(len(self.cells)))
+        assert sorted(self.slots) == list(range(len(self.slots))), f"the positions have a gap: {sorted(self.slots)}"
+        return tuple(self.slots[place] for place in range(len(self.slots)))
 
     @property
-    def end(self) -> int:
-        return max(self.cells, default=-1) + 1
+    def n_tokens(self) -> int:
+        return max(self.slots, default=-1) + 1
 
     @property
-    def begin(self) -> int:
-        return min(self.cells, default=-1)
+    def pos_min(self) -> int:
+        return min(self.slots, default=-1)
 
-    def read(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
+    def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
         assert not self.closed
         assert 0 < len(tokens) <= self.batch, f"a read of {len(tokens)} tokens with batches of {self.batch}"
         tokens = list(tokens)
-        if self.moved and cancel is not None and len(tokens) > 1:
+        if self.shift_pending and cancel is not None and len(tokens) > 1:
             self._append(tokens[:1])
             tokens = tokens[1:]
-        armed = None if self.moved else cancel
+        armed = None if self.shift_pending else cancel
         self.before_read(armed)
         if armed is not None and armed.is_set:
             self._append(tokens[: min(self.finished_part, len(tokens) - 1)])
-            raise Aborted
-        if self._fails("read"):
+            raise DecodeAborted
+        if self._fails("decode"):
             self._append(tokens[: min(self.finished_part, len(tokens) - 1)])
             raise EngineFailed("The read failed.")
         self._append(tokens)
 
-    def cut(self, start: int, stop: int) -> None:
+    def remove(self, start: int, stop: int) -> None:
         assert not self.closed
-        end = self.end
+        end = self.n_tokens
         assert 0 <= start < stop <= end, f"a cut from {start} to {stop} of {end} cells"
-        if stop < end and not self.can_move:
+        if stop < end and not self.can_shift:
             raise EngineFailed("The cache cannot be cut in its middle.")
-        if self._fails("cut"):
+        if self._fails("remove"):
             raise EngineFailed("The cut failed.")
-        rest = {place: token for place, token in self.cells.items() if not start <= place < stop}
-        self.cells = {place if place < start else place - (stop - start): token for place, token in rest.items()}
+        rest = {place: token for place, token in self.slots.items() if not start <= place < stop}
+        self.slots = {place if place < start else place - (stop - start): token for place, token in rest.items()}
         self._logits = False
-        self.moved = self.moved or stop < end
+        self.shift_pending = self.shift_pending or stop < end
 
-    def splice(self, start: int, tokens: Sequence[int]) -> None:
+    def insert(self, start: int, tokens: Sequence[int]) -> None:
         assert not self.closed
-        assert self.can_move, "a splice in a cache that cannot be moved"
+        assert self.can_shift, "a splice in a cache that cannot be shift_pending"
         assert 0 < len(tokens) <= self.batch
-        assert 0 <= start < self.end, f"a splice at {start} of {self.end} cells: nothing stands behind it"
+        assert 0 <= start < self.n_tokens, f"a splice at {start} of {self.n_tokens} cells: nothing stands behind it"
         count = len(tokens)
-        self.cells = {place if place < start else place + count: token for place, token in self.cells.items()}
-        self.moved, self._logits = True, False
-        if len(self.cells) + count > self.size:
+        self.slots = {place if place < start else place + count: token for place, token in self.slots.items()}
+        self.shift_pending, self._logits = True, False
+        if len(self.slots) + count > self.size:
             raise EngineFailed("There is no room for the splice.")
-        if self._fails("splice"):
+        if self._fails("insert"):
             raise EngineFailed("The splice failed.")
-        self.cells.update({start + place: token for place, token in enumerate(tokens)})
+        self.slots.update({start + place: token for place, token in enumerate(tokens)})
         self.tokens_read += count
-        self.moved = False
+        self.shift_pending = False
 
     def clear(self) -> None:
         assert not self.closed
-        self.cells, self.moved, self._logits = {}, False, False
+        self.slots, self.shift_pending, self._logits = {}, False, False
 
-    def begin_reply(self, sampling: Sampling, recent: Sequence[int]) -> None:
+    def start_sampling(self, sampling: Sampling, recent: Sequence[int]) -> None:
         self.replies_begun += 1
         self.sampling = sampling
         self.recent = tuple(recent)
 
-    def draw(self) -> int:
+    def sample(self) -> int:
         assert self.replies_begun > self.replies_ended, "a token was drawn outside a reply"
         assert self._logits, "a token was drawn where none was read before: the model's last scores are stale"
-        assert not self.moved
+        assert not self.shift_pending
         return self.script.popleft() if self.script else EOS
 
-    def end_reply(self) -> None:
+    def stop_sampling(self) -> None:
         self.replies_ended = self.replies_begun
 
-    def state(self) -> bytes | None:
-        assert not self.moved, "contents were asked for while a move was owed"
-        return struct.pack(f"<{len(self.cells)}I", *self.tokens) if self.cells else None
+    def save_state(self) -> bytes | None:
+        assert not self.shift_pending, "contents were asked for while a move was owed"
+        return struct.pack(f"<{len(self.slots)}I", *self.tokens) if self.slots else None
 
-    def restore(self, state: bytes | memoryview, tokens: int) -> bool:
+    def load_state(self, state: bytes | memoryview, tokens: int) -> bool:
         assert not self.closed
         self.clear()
         if len(state) != 4 * tokens or tokens > self.size:
             return False
-        self.cells = dict(enumerate(struct.unpack(f"<{tokens}I", state)))
+        self.slots = dict(enumerate(struct.unpack(f"<{tokens}I", state)))
         return True
 
     def close(self) -> None:
@@ -137,10 +137,10 @@ class FakeCells:
 
     def _append(self, tokens: Iterable[int]) -> None:
         for token in tokens:
-            if len(self.cells) >= self.size:
+            if len(self.slots) >= self.size:
                 raise EngineFailed("There is no room left in the cache.")
-            self.cells[self.end] = token
-            self.moved, self._logits = False, True
+            self.slots[self.n_tokens] = token
+            self.shift_pending, self._logits = False, True
             self.tokens_read += 1
 
     def _fails(self, call: str) -> bool:
