@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mistral_chat.cli import options
-from mistral_chat.cli.stdin import standard_input, typed_text
+from mistral_chat.cli.stdin import argument_text, standard_input
 from mistral_chat.cli.supervisor import without_core_dumps
 from mistral_chat.cli.terminal import Progress, write_reply
 from mistral_chat.session.attachments import build_message, read_text
@@ -74,10 +74,10 @@ def ask(ctx: click.Context, /, prompt: str | None, files: tuple[Path, ...], **ty
     options.refuse_both(("--continue", typed["resume"]), ("--chat", typed["chat"]))
     options.refuse_both(("--no-save", typed["no_save"]), ("--continue", typed["resume"]))
     options.refuse_both(("--no-save", typed["no_save"]), ("--chat", typed["chat"]))
-    text = build_message([(path.name, read_text(path)) for path in files], standard_input(), typed_text(prompt or ""))
+    text = build_message([(path.name, read_text(path)) for path in files], standard_input(), argument_text(prompt or ""))
     if not text.strip():
         raise click.UsageError("There is nothing to ask: give a prompt, a file, or text on standard input.", ctx)
-    chosen = options.typed_settings(ctx)
+    chosen = options.setting_overrides(ctx)
     sampling = {key.removeprefix("sampling."): option.value for key, option in chosen.items() if key.startswith("sampling.")}
     kept = {name: typed[name] for name in ("system", "persona", "resume", "chat", "no_save", "prompt_format", "as_json", "stats")}
     request = Request(text=text, typed_model="model" in chosen, typed_sampling=sampling, **kept)
@@ -95,7 +95,7 @@ def _answer(program: Program, request: Request) -> int:
         return asyncio.run(_Asking(program, store, request).run())
     finally:
         if not request.no_save:
-            program.tidy(store)
+            program.purge_old_trash(store)
         store.close()
 
 

@@ -54,7 +54,7 @@ def bench(ctx: click.Context, /, file: Path | None, *, prompt_format: str | None
     """
     from mistral_chat.cli.logs import start_log
 
-    typed = options.typed_settings(ctx)
+    typed = options.setting_overrides(ctx)
     program: Program = ctx.obj.with_options(typed)
     said = _read_said(file) if file else None
     start_log(program.paths.log_file)

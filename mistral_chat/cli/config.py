@@ -1,4 +1,4 @@
-"""`mistral-chat config`: what is set, where it was set, and what can be set."""
+"""`mistral-chat config`: the settings, where each was set, and what can be set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def config() -> None:
     """Show the settings and where each comes from.
 
-    An option that was typed wins over the environment, that over the file, and that over the default.
+    An option overrides the environment, which overrides the file, which overrides the default.
     """
 
 
@@ -41,7 +41,7 @@ def show(program: Program, *, as_json: bool) -> None:
 @config.command()
 @click.pass_obj
 def path(program: Program) -> None:
-    """Print where the settings' file is looked for."""
+    """Print the path of the settings file."""
     from mistral_chat.paths import Paths
 
     click.echo(str(Paths.from_environment(program.environ).config_file))
@@ -49,14 +49,14 @@ def path(program: Program) -> None:
 
 @config.command()
 def default() -> None:
-    """Print a settings' file with every default and what each key means."""
+    """Print a settings file with every default and the meaning of each key."""
     from mistral_chat.config.docs import default_file
 
     click.echo(default_file(), nl=False)
 
 
 def _plain(value: object) -> Any:
-    """The value as JSON knows it."""
+    """The value as JSON types."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, dict):

@@ -33,7 +33,7 @@ class Finding:
     text: str
 
 
-@click.command(short_help="Check this machine, the weights and the conversations.")
+@click.command(short_help="Check this machine, the models and the conversations.")
 @click.option("--privacy", is_flag=True, help="Say what is written where, and which hosts are ever asked.")
 @click.pass_obj
 def doctor(program: Program, *, privacy: bool) -> None:
@@ -44,9 +44,9 @@ def doctor(program: Program, *, privacy: bool) -> None:
     from mistral_chat.text import one_line
 
     if privacy:
-        from mistral_chat.cli.privacy import account
+        from mistral_chat.cli.privacy import privacy_report
 
-        click.echo(account(program), nl=False)
+        click.echo(privacy_report(program), nl=False)
         return
     wrong = False
     for look in (_system, _settings, _engine, _weights, _conversations, _terminal):

@@ -1,6 +1,6 @@
-"""The log file: what the program and llama.cpp report, and never what was said.
+"""The log file: what the program and llama.cpp report, and no text of a conversation.
 
-A traceback holds what was said in its messages and variables, so an exception is logged as its type and its places.
+A traceback quotes such text in its messages and variables, so an exception is logged as its type and its places.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 LARGEST = 1_000_000
-"""Bytes after which the log becomes ``mistral-chat.log.1`` when the program starts."""
+"""Bytes. At the next start, a larger log is renamed to ``mistral-chat.log.1``."""
 
 Exception_ = tuple[type[BaseException], BaseException, "TracebackType | None"] | tuple[None, None, None]
 
@@ -32,14 +32,14 @@ class PlacesOnly(logging.Formatter):
         return "\n".join([kind.__name__ if kind else "", *(f"  {f.filename}:{f.lineno} {f.name}" for f in frames)])
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802 (logging's own name)
-        """Nothing: a stack holds source lines, and the place of the record tells enough."""
+        """Nothing: a stack quotes source lines, and the place of the record is enough."""
         return "" if stack_info else stack_info
 
 
 def start_log(path: Path | None) -> None:
     """Send everything under the logger ``mistral_chat`` to the file at `path`, or nowhere when that is None.
 
-    A file that cannot be written costs the log and not the chat.
+    A file that cannot be opened, or a full disk, costs the log and not the chat.
     """
     logger = logging.getLogger("mistral_chat")
     logger.propagate = False
@@ -65,7 +65,10 @@ def _handler(path: Path | None) -> logging.Handler:
 
 
 class _PrivateFile(logging.FileHandler):
-    """A log that only its owner can read."""
+    """A log that only its owner can read, and that goes silent on a full disk."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's own name)
+        """Drop `record`; logging would print a traceback over the screen."""
 
     def _open(self) -> io.TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", errors="backslashreplace", opener=private_opener)

@@ -1,13 +1,16 @@
-"""The command line: its groups, loaded when they are called, and what becomes of errors.
+"""The command line: its commands, imported when they are called, and how errors are reported.
 
-`mistral-chat --help` must be quick: this module loads click and nothing heavier.
+`mistral-chat --help` must be quick: this module imports click and nothing heavier.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
+import os
 import sys
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Never
 
@@ -24,12 +27,15 @@ COMMANDS = {
     "chats": "List, search, export and delete conversations.",
     "completion": "Print the completion script for a shell.",
     "config": "Show the settings and where each comes from.",
-    "doctor": "Check this machine, the weights and the conversations.",
+    "doctor": "Check this machine, the models and the conversations.",
     "models": "List, fetch, check and remove weights.",
-    "paths": "List every file and folder that is written.",
-    "prompt": "Show the tokens that messages become.",
+    "paths": "List every file and folder of the program.",
+    "prompt": "Show the tokenized prompt for messages.",
 }
-"""Each command's help, word for word as the command itself has it. The command `x` is `mistral_chat.cli.x:x`."""
+"""Each command's short help, word for word. The command `x` is `mistral_chat.cli.x:x`."""
+
+TOLERANT = frozenset({"chats", "completion", "models", "paths"})
+"""Commands that unknown keys in the settings file do not stop: nothing is generated with the settings."""
 
 INTERRUPTED = 130
 """The exit code after Ctrl+C: 128 and the signal's number."""
@@ -39,11 +45,11 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        """The names, without importing anything."""
+        """The names, without an import."""
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
-        """Import the command `name`; None where there is none."""
+        """Import the command `name`; None if there is none."""
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(f"mistral_chat.cli.{name}"), name)
@@ -53,7 +59,7 @@ class LazyGroup(click.Group):
         """Find the command that `args` begin with.
 
         Raises:
-            click.UsageError: there is none, and what comes near.
+            click.UsageError: there is none; the sentence suggests a similar one.
         """
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             close = get_close_matches(args[0], COMMANDS, 1)
@@ -62,7 +68,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands' help, without importing them."""
+        """Write the help of all commands, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -82,7 +88,9 @@ class LazyGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             _leave_with("stopped", INTERRUPTED)
         except BrokenPipeError:
-            _leave_closed_pipe()
+            _leave_without_output()
+        except OSError as error:
+            _leave_with_os_error(error)
 
 
 def _leave_with(message: str, code: int) -> Never:
@@ -93,11 +101,26 @@ def _leave_with(message: str, code: int) -> Never:
     sys.exit(code)
 
 
-def _leave_closed_pipe() -> Never:
-    """Exit after the reader of standard output went away, without Python's complaint about it at the end."""
-    import os
+def _leave_with_os_error(error: OSError) -> Never:
+    """Report what the system refused: a file, or, where it names none, the output."""
+    import errno
 
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.filename is not None:
+        _leave_with(f"{error.filename}: {error.strerror}", 1)
+    if error.errno in {errno.ENOSPC, errno.EIO, errno.EBADF}:
+        _leave_without_output(f"the output cannot be written: {error.strerror}")
+    _leave_with(f"the system refused: {error.strerror or error}", 1)
+
+
+def _leave_without_output(message: str = "") -> Never:
+    """Exit when standard output cannot be written, without another complaint by Python when it flushes the rest."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(null, sys.stdout.fileno())
+    if message:
+        with contextlib.suppress(OSError):
+            _leave_with(message, 1)
+        os.dup2(null, sys.stderr.fileno())
     sys.exit(1)
 
 
@@ -110,7 +133,7 @@ def _leave_closed_pipe() -> Never:
 @options.engine_options
 @options.conversation_options
 @click.pass_context
-def cli(ctx: click.Context, /, **typed: Any) -> None:
+def cli(ctx: click.Context, /, **given: Any) -> None:
     """Chat with a model on this machine; nothing leaves it.
 
     Without a command, the chat opens in the terminal.
@@ -119,18 +142,26 @@ def cli(ctx: click.Context, /, **typed: Any) -> None:
         ctx.obj = Program()
     if ctx.invoked_subcommand is not None:
         _refuse_misplaced(ctx)
+        if ctx.invoked_subcommand in TOLERANT:
+            ctx.obj = replace(ctx.obj, warn=_warn)
         return
     from mistral_chat.cli.tui import open_screen
 
-    open_screen(ctx.obj.with_options(options.typed_settings(ctx)), **_screen_options(typed))
+    open_screen(ctx.obj.with_options(options.setting_overrides(ctx)), **_screen_options(given))
 
 
-def _screen_options(typed: dict[str, Any]) -> dict[str, Any]:
-    return {name: typed[name] for name in ("system", "persona", "resume", "chat", "no_save", "prompt_format")}
+def _warn(message: str) -> None:
+    from mistral_chat.text import clean
+
+    click.echo(f"mistral-chat: warning: {clean(message)}", err=True)
+
+
+def _screen_options(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in ("system", "persona", "resume", "chat", "no_save", "prompt_format")}
 
 
 def _refuse_misplaced(ctx: click.Context) -> None:
-    """Refuse options before a command, where they would mean nothing.
+    """Refuse options before a command, where they have no effect.
 
     Raises:
         click.UsageError: there are some.
@@ -142,7 +173,21 @@ def _refuse_misplaced(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the program on this process's arguments, and exit."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a reply may hold what the terminal's encoding does not know
+        if isinstance(stream, io.TextIOWrapper):  # a reply may contain characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     cli.main(prog_name="mistral-chat")
+
+
+def _open_closed_streams() -> None:
+    """Put the null device in the place of standard streams that are closed.
+
+    A file opened later would get the number of the closed stream, and what llama.cpp prints would be written into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 (for the life of the process)

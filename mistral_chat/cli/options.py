@@ -1,4 +1,4 @@
-"""The options that several commands share, and the settings that they stand for."""
+"""The options that several commands share, and the settings that they override."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
 
 class SettingOption(click.Option):
-    """An option that sets the setting `key` for this run."""
+    """An option that overrides the setting `key` for this run."""
 
     def __init__(self, *args: Any, key: str, **attributes: Any) -> None:
-        """Make the option; `key` is dotted, as in ``sampling.seed``."""
+        """Create the option; `key` is dotted, as in ``sampling.seed``."""
         super().__init__(*args, **attributes)
         self.key = key
 
@@ -38,16 +38,32 @@ def _all(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated],
     return decorate
 
 
-def _later(name: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """The function `name` of `shell_completion`, which is imported when a shell asks."""
+def complete_models(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Models that ``-m`` takes."""
+    from mistral_chat.cli import completion
 
-    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from mistral_chat.cli import shell_completion
+    return completion.models(ctx, incomplete)
 
-        found: list[CompletionItem] = getattr(shell_completion, name)(ctx, parameter, incomplete)
-        return found
 
-    return complete
+def complete_formats(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Prompt formats."""
+    from mistral_chat.cli import completion
+
+    return completion.prompt_formats(incomplete)
+
+
+def complete_conversations(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Ids of conversations."""
+    from mistral_chat.cli import completion
+
+    return completion.conversations(ctx, incomplete)
+
+
+def complete_personas(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of personas."""
+    from mistral_chat.cli import completion
+
+    return completion.personas(ctx, incomplete)
 
 
 def model_option(command: Decorated) -> Decorated:
@@ -57,80 +73,81 @@ def model_option(command: Decorated) -> Decorated:
         "--model",
         key="model",
         metavar="MODEL",
-        shell_complete=_later("models"),
+        shell_complete=complete_models,
         help="A catalog name, `demo`, a path to a .gguf file, or hf:OWNER/REPOSITORY/FILE.gguf.",
     )(command)
 
 
 def engine_options(command: Decorated) -> Decorated:
-    """Add ``-m`` and how llama.cpp runs."""
+    """Add ``-m`` and the options of llama.cpp."""
     return _all(
         model_option,
-        _setting("--ctx-size", key="context.size", type=int, metavar="TOKENS", help="How many tokens the model may see."),
-        _setting(
-            "--n-gpu-layers",
-            key="engine.n_gpu_layers",
-            type=int,
-            metavar="N",
-            help="Layers on the GPU.",
-        ),
+        _setting("--ctx-size", key="context.size", type=int, metavar="TOKENS", help="Context size in tokens."),
+        _setting("--n-gpu-layers", key="engine.n_gpu_layers", type=int, metavar="N", help="Layers to run on the GPU."),
         _setting("--threads", key="engine.threads", type=int, metavar="N", help="CPU threads."),
-        _setting("--kv-type", key="engine.kv_type", type=click.Choice(["f16", "q8_0"]), help="How the KV cache is stored."),
+        _setting("--kv-type", key="engine.kv_type", type=click.Choice(["f16", "q8_0"]), help="KV cache type."),
         _setting("--lora", key="engine.lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter; repeatable."),
-        click.option("--prompt-format", metavar="NAME", help="How messages become tokens, instead of what the file says."),
+        click.option(
+            "--prompt-format",
+            metavar="NAME",
+            shell_complete=complete_formats,
+            help="Use this prompt format instead of the model file's own.",
+        ),
     )(command)
 
 
 def sampling_options(command: Decorated) -> Decorated:
-    """Add how tokens are drawn."""
+    """Add the sampling options."""
     return _all(
+        _setting("--temperature", key="sampling.temperature", type=float, metavar="T", help="Sampling temperature; 0 is greedy."),
+        _setting("--top-p", key="sampling.top_p", type=float, metavar="P", help="Nucleus sampling."),
+        _setting("--top-k", key="sampling.top_k", type=int, metavar="K", help="Sample from this many tokens; 0 is all."),
         _setting(
-            "--temperature", key="sampling.temperature", type=float, metavar="T", help="0 always takes the likeliest token."
+            "--min-p",
+            key="sampling.min_p",
+            type=float,
+            metavar="P",
+            help="Exclude tokens less likely than this share of the best.",
         ),
-        _setting(
-            "--top-p", key="sampling.top_p", type=float, metavar="P", help="Draw from the likeliest tokens that add up to this."
-        ),
-        _setting("--top-k", key="sampling.top_k", type=int, metavar="K", help="Draw from this many tokens; 0 is all."),
-        _setting("--min-p", key="sampling.min_p", type=float, metavar="P", help="Leave out tokens below this share of the best."),
         _setting("--seed", key="sampling.seed", type=int, metavar="N", help="The same seed gives the same reply."),
-        _setting("--max-tokens", key="sampling.max_tokens", type=int, metavar="N", help="The longest reply, in tokens."),
+        _setting("--max-tokens", key="sampling.max_tokens", type=int, metavar="N", help="Maximum reply length in tokens."),
     )(command)
 
 
 def conversation_options(command: Decorated) -> Decorated:
-    """Add which conversation is meant and how it begins."""
+    """Add the options that choose and start a conversation."""
     return _all(
-        click.option("-s", "--system", metavar="TEXT", help="The system prompt."),
+        click.option("-s", "--system", metavar="TEXT", help="System prompt."),
         click.option(
-            "-p", "--persona", default="", metavar="NAME", shell_complete=_later("personas"), help="A persona of the settings."
+            "-p", "--persona", default="", metavar="NAME", shell_complete=complete_personas, help="Persona from the settings."
         ),
-        click.option("-c", "--continue", "resume", is_flag=True, help="Go on with the latest conversation."),
+        click.option("-c", "--continue", "resume", is_flag=True, help="Continue the most recent conversation."),
         click.option(
             "--chat",
             metavar="ID",
-            shell_complete=_later("conversations"),
-            help="Go on with this conversation; the id may be shortened.",
+            shell_complete=complete_conversations,
+            help="Continue this conversation; a unique start of its id is enough.",
         ),
-        click.option("--no-save", is_flag=True, help="Keep nothing: nothing of this run is written to the disk."),
+        click.option("--no-save", is_flag=True, help="Do not save anything to disk."),
     )(command)
 
 
-def typed_settings(context: click.Context) -> Mapping[str, CommandLineOverride]:
-    """The settings whose options were typed, by dotted key."""
-    typed = {}
+def setting_overrides(context: click.Context) -> Mapping[str, CommandLineOverride]:
+    """The settings given as options, by dotted key."""
+    overrides = {}
     for parameter in context.command.params:
         if isinstance(parameter, SettingOption) and parameter.name is not None:
             value = context.params.get(parameter.name)
             if value is not None and value != ():
-                typed[parameter.key] = CommandLineOverride(parameter.opts[-1], value)
-    return typed
+                overrides[parameter.key] = CommandLineOverride(parameter.opts[-1], value)
+    return overrides
 
 
 def refuse_both(first: tuple[str, object], second: tuple[str, object]) -> None:
-    """Refuse two options, each a name with its value, when both were typed.
+    """Refuse two options, each a name with its value, that were given together.
 
     Raises:
-        click.UsageError: both were.
+        click.UsageError: both have values.
     """
     if first[1] and second[1]:
-        raise click.UsageError(f"{first[0]} and {second[0]} do not go together.")
+        raise click.UsageError(f"{first[0]} and {second[0]} cannot be used together.")

@@ -1,4 +1,4 @@
-"""`mistral-chat paths`: every file and folder that is written, with its size."""
+"""`mistral-chat paths`: every file and folder that the program writes, with its size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataPath:
     """A file or folder that the program may write."""
 
     purpose: str
@@ -25,58 +25,58 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A file or folder that is there."""
+class ExistingPath:
+    """A file or folder that exists."""
 
     path: str
     kind: str
     bytes: int
-    """A file's size; a folder's, with all in it."""
+    """The size of a file, or of everything in a folder."""
     purpose: str
 
 
-@click.command(short_help="List every file and folder that is written.")
+@click.command(short_help="List every file and folder of the program.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_obj
 def paths(program: Program, *, as_json: bool) -> None:
-    """List every file and folder that is written, with sizes in bytes."""
+    """List every file and folder that the program writes, with sizes in bytes."""
     from mistral_chat.text import one_line
 
     places = list_places(program.paths)
     if as_json:
-        click.echo(json.dumps([asdict(written) for place in places for written in survey(place, places)], ensure_ascii=False))
+        click.echo(json.dumps([asdict(written) for place in places for written in existing(place, places)], ensure_ascii=False))
         return
     for place in places:
         click.echo(f"{place.purpose}")
-        found = list(survey(place, places))
+        found = list(existing(place, places))
         if not found:
-            click.echo(f"{'not there':>16}  {one_line(str(place.path))}")
+            click.echo(f"{'missing':>16}  {one_line(str(place.path))}")
         for written in found:
             click.echo(f"{written.bytes:>16,}  {one_line(written.path)}{'/' if written.kind == 'folder' else ''}")
 
 
-def list_places(known: Paths) -> list[Place]:
+def list_places(known: Paths) -> list[DataPath]:
     """Where the program may write."""
     return [
-        Place("The settings, as you write or choose them:", known.config_file),
-        Place("What was said, and what belongs to it:", known.data_dir),
-        Place("Weights:", known.models_dir),
-        Place("KV states; they hold what was said, as tokens:", known.snapshots_dir),
-        Place("What can be made again:", known.cache_dir),
-        Place("The log; it never holds what was said:", known.log_dir),
+        DataPath("Settings:", known.config_file),
+        DataPath("Conversations:", known.data_dir),
+        DataPath("Models:", known.models_dir),
+        DataPath("Context snapshots; they contain conversations, as tokens:", known.snapshots_dir),
+        DataPath("Cache (safe to delete):", known.cache_dir),
+        DataPath("Log; it contains no text of conversations:", known.log_dir),
     ]
 
 
-def survey(place: Place, places: list[Place]) -> Iterator[Written]:
-    """What is there: the folder with its size, then all in it but the other places, which have lines of their own."""
+def existing(place: DataPath, places: list[DataPath]) -> Iterator[ExistingPath]:
+    """What exists: the folder with its size, then every file in it, except in the other `places`, which are listed apart."""
     if place.path.is_file():
-        yield Written(str(place.path), "file", place.path.stat().st_size, place.purpose)
+        yield ExistingPath(str(place.path), "file", place.path.stat().st_size, place.purpose)
         return
     if not place.path.is_dir():
         return
     apart = {other.path for other in places} - {place.path}
-    inside = [Written(str(path), "file", size, place.purpose) for path, size in _files(place.path, apart)]
-    yield Written(str(place.path), "folder", sum(each.bytes for each in inside), place.purpose)
+    inside = [ExistingPath(str(path), "file", size, place.purpose) for path, size in _files(place.path, apart)]
+    yield ExistingPath(str(place.path), "folder", sum(each.bytes for each in inside), place.purpose)
     yield from inside
 
 

@@ -1,7 +1,8 @@
-"""What becomes of what is said: an account for people, of this machine's own folders and settings."""
+"""The privacy report: what is stored where on this machine, and which hosts are ever contacted."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,43 +12,45 @@ if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
 
 
-def account(program: Program) -> str:
-    """The whole account as plain text.
+def privacy_report(program: Program) -> str:
+    """The report as plain text.
 
     Raises:
         ConfigError: the settings cannot be used.
     """
     paths, settings = program.paths, program.settings
-    budget = f"kept, at most {settings.snapshots.budget / 1e9:.1f} GB"
-    snapshots = budget if settings.snapshots.enabled else "not kept (snapshots.enabled)"
+    budget = f"at most {settings.snapshots.budget / 1e9:.1f} GB"
+    snapshots = budget if settings.snapshots.enabled else "off (snapshots.enabled)"
     trash = f"{settings.trash_days} days" if settings.trash_days else "until you empty the trash"
+    # Windows protects the user's profile by its own access lists, which the program does not change.
+    readable = "" if sys.platform == "win32" else ", readable by you only"
     written = [
-        (f"{paths.database} (with -wal and -shm while it is open)", "what you and the model said, drafts and titles"),
-        (str(paths.snapshots_dir), f"the model's working memory of conversations, as tokens: {snapshots}"),
-        (str(paths.log_file), "what the program and llama.cpp did; never what was said"),
-        (str(paths.models_dir), "weights, and what has arrived of them"),
-        (str(paths.data_dir), "which weights were tried here, and which conversations are open"),
-        (str(paths.config_file), "the settings, as you write or choose them"),
-        ("where you export or back up to", "what you chose to take out"),
+        (f"{paths.database} (with -wal and -shm while it is open)", "messages, replies, drafts and titles"),
+        (str(paths.snapshots_dir), f"the model's memory of conversations, as tokens: {snapshots}"),
+        (str(paths.log_file), "reports of the program and llama.cpp; no text of conversations"),
+        (str(paths.models_dir), "models and partial downloads"),
+        (str(paths.data_dir), "which models were tried here, and which conversations are open"),
+        (str(paths.config_file), "settings"),
+        ("where you export or back up to", "what you choose to export"),
     ]
-    lines = ["What is written, readable by you alone:"]
+    lines = [f"What is stored{readable}:"]
     lines += [f"  {one_line(place, 500)}\n      {what}" for place, what in written]
     lines += [
         "",
         f"A deleted conversation stays in the trash for {trash}. Then its text is removed from the database, its log,",
-        "its search index and the snapshots. What disks, file systems and backups keep of old blocks is out of reach, and",
-        "swap may hold what was in memory: encrypt the disk. With --no-save nothing of a conversation is written at all.",
+        "its search index and the snapshots. Disks, file systems and backups may keep old blocks, and swap may contain what",
+        "was in memory: encrypt the disk. With --no-save, no conversation is written to disk at all.",
         "",
-        "Which hosts are asked:",
+        "Which hosts are contacted:",
         *(f"  {line}" for line in _hosts(program)),
         "",
-        "What is never done: no telemetry, no update check, no account. The model runs inside this program.",
+        "No telemetry, no update check, no account. The model runs inside this program.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _hosts(program: Program) -> list[str]:
-    """Every host that can ever be contacted, and when."""
+    """Every host that is ever contacted, and when."""
     from pathlib import Path
 
     from mistral_chat.models.hub import Hub
@@ -59,7 +62,7 @@ def _hosts(program: Program) -> list[str]:
     token = "a token was found on this machine" if hub.token else "no token was found"
     return [
         f"{one_line(host)}, and the storage hosts that it redirects to: only while `mistral-chat models pull` runs,",
-        "or when you agree to a download in the chat. It learns which file you want and your address.",
-        f"A token is sent to that host alone, and only for models that ask for one ({token}).",
-        "none: for chatting, searching, exporting, and everything else",
+        "or when you agree to a download in the chat. It learns your address and which file you want.",
+        f"A token is sent only to that host, and only for models that require one ({token}).",
+        "None for chatting, searching, exporting and everything else.",
     ]

@@ -1,9 +1,8 @@
-"""`mistral-chat prompt`: shows exactly what a model would be given for some messages."""
+"""`mistral-chat prompt`: shows exactly what a model is given for some messages."""
 
 from __future__ import annotations
 
 import json
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mistral_chat.cli import options
+from mistral_chat.cli.messages import read_messages
+from mistral_chat.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.conversation import Message
     from mistral_chat.engine.encoding.segments import Piece
     from mistral_chat.engine.encoding.tokenizer import Tokenizer
 
 
-@click.command(short_help="Show the tokens that messages become.")
+@click.command(short_help="Show the tokenized prompt for messages.")
 @click.option(
     "--messages",
     "file",
@@ -30,21 +30,27 @@ if TYPE_CHECKING:
     help='A JSON file, or - for standard input: [{"role": "system|user|assistant", "content": "…"}].',
 )
 @options.model_option
-@click.option("--prompt-format", metavar="NAME", help="How messages become tokens, instead of what the file says.")
+@click.option(
+    "--prompt-format",
+    metavar="NAME",
+    shell_complete=options.complete_formats,
+    help="Use this prompt format instead of the model file's own.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: tokens, pieces, prompt_format, spans.")
 @click.pass_context
-def prompt(ctx: click.Context, /, file: Path, *, prompt_format: str | None, as_json: bool, **_typed: Any) -> None:
-    """Show exactly what the model would be given for the messages in a file.
+def prompt(ctx: click.Context, /, file: Path, *, prompt_format: str | None, as_json: bool, **_settings: Any) -> None:
+    """Show exactly what the model is given for the messages in a file.
 
-    Control tokens are in ⟦brackets⟧ and highlighted; everything else is text to the model, whatever it looks like. A last
-    message of the assistant is left open, as a reply to go on with. Only the vocabulary is read, so large files answer at once.
+    Control tokens are in ⟦brackets⟧ and highlighted; everything else is text to the model, whatever it looks like. If the last
+    message is the assistant's, the prompt ends inside it, as when a reply is continued. Only the vocabulary is loaded, so large
+    models answer at once too.
     """
     from mistral_chat.cli.logs import start_log
     from mistral_chat.engine.encoding.choose import choose_format
     from mistral_chat.engine.encoding.segments import describe
     from mistral_chat.engine.llama.vocabulary import open_vocabulary
 
-    program: Program = ctx.obj.with_options(options.typed_settings(ctx))
+    program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
     messages = read_messages(file)
     weights = program.library().find(program.settings.model)
     start_log(program.paths.log_file)
@@ -53,73 +59,36 @@ def prompt(ctx: click.Context, /, file: Path, *, prompt_format: str | None, as_j
         encoding = chosen.encode_messages(messages)
         pieces = describe(encoding, vocabulary)
         if as_json:
-            shown = {
+            printed = {
                 "tokens": encoding.tokens,
                 "pieces": [piece.text for piece in pieces],
                 "prompt_format": chosen.name,
                 "spans": [(span.message, span.start, span.end) for span in encoding.spans],
             }
-            click.echo(json.dumps(shown, ensure_ascii=False))
+            click.echo(json.dumps(printed, ensure_ascii=False))
             return
         click.echo(highlight(pieces, vocabulary))
     window = program.settings.context.size
     share = 100 * len(pieces) / window
     click.echo(
-        f"\n{len(pieces):,} tokens, {share:.3g} % of a window of {window:,}; format {chosen.name}; model {_shown(weights.name)}"
+        f"\n{len(pieces):,} tokens, {share:.3g} % of a context of {window:,}; format {chosen.name}; model {clean(weights.name)}"
     )
     for warning in {chosen.ambiguous_markup(message.content) for message in messages} - {None}:
-        click.echo(_shown(f"mistral-chat: {warning}"), err=True)
-
-
-def read_messages(file: Path) -> list[Message]:
-    """The messages in a JSON `file`; ``-`` is standard input.
-
-    Raises:
-        UsageError: it holds no list of messages; the sentence says which one is wrong.
-    """
-    from mistral_chat.errors import UsageError
-
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
-        found = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is no JSON that can be read: {error}") from error
-    if not isinstance(found, list) or not found:
-        raise UsageError(f'{file} must hold a list of messages: [{{"role": "user", "content": "…"}}].')
-    return [_message(file, number, each) for number, each in enumerate(found, 1)]
-
-
-def _message(file: Path, number: int, found: object) -> Message:
-    from mistral_chat.conversation import Message, Role
-    from mistral_chat.errors import UsageError
-
-    given = found if isinstance(found, dict) else {}
-    role, content = given.get("role"), given.get("content")
-    if role not in list(Role) or not isinstance(content, str):
-        raise UsageError(
-            f"{file}: message {number} needs a role, which is system, user or assistant, and a content, which is text."
-        )
-    return Message(Role(role), content)
+        click.echo(clean(f"mistral-chat: {warning}"), err=True)
 
 
 def highlight(pieces: Sequence[Piece], tokenizer: Tokenizer) -> str:
-    """A prompt as text for the terminal: control tokens in brackets and reversed, the format's own text dim.
+    """A prompt as text for the terminal: control tokens in brackets and reversed, the prompt format's own text dim.
 
-    What models and people wrote is cleaned, so that no escape sequence in it reaches the terminal.
+    Every text is cleaned, so that no escape sequence in it reaches the terminal.
     """
     from mistral_chat.engine.encoding.segments import joined
 
     shown = []
-    for (is_control, is_said), run in groupby(pieces, key=lambda piece: (piece.is_control, piece.span is not None)):
+    for (is_control, is_message), run in groupby(pieces, key=lambda piece: (piece.is_control, piece.span is not None)):
         together = list(run)
         if is_control:
-            shown += [click.style(f"⟦{_shown(piece.text)}⟧", fg="yellow", reverse=True) for piece in together]
+            shown += [click.style(f"⟦{clean(piece.text)}⟧", fg="yellow", reverse=True) for piece in together]
         else:
-            shown.append(click.style(_shown(joined(together, tokenizer)), dim=not is_said))
+            shown.append(click.style(clean(joined(together, tokenizer)), dim=not is_message))
     return "".join(shown)
-
-
-def _shown(text: str) -> str:
-    from mistral_chat.text import clean
-
-    return clean(text)

@@ -1,17 +1,51 @@
-"""What a person gave on the command line, as text: standard input and arguments."""
+"""What the user gave on the command line, as text: standard input and arguments."""
 
 from __future__ import annotations
 
 import sys
+import threading
+from typing import TYPE_CHECKING
+
+from mistral_chat.session.attachments import LARGEST_FILE, decode
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+PATIENCE = 2.0
+"""Seconds until the user is told that the program waits for standard input."""
+
+WAITING = "waiting for standard input to end (Ctrl+D ends it; `< /dev/null` skips it)"
 
 
 def standard_input() -> str:
-    """The text on standard input; empty when that is a terminal. Bytes that are no UTF-8 become U+FFFD."""
+    """The text on standard input; empty when that is a terminal.
+
+    A pipe that stays open is waited for. After `PATIENCE` seconds a line on standard error says so.
+
+    Raises:
+        InvalidText: it is larger than any model's context window, or not text.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         return ""
-    return sys.stdin.buffer.read().decode("utf-8-sig", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    notice = threading.Timer(PATIENCE, _tell_waiting)
+    notice.daemon = True
+    notice.start()
+    try:
+        return decode(_read(sys.stdin.buffer), "Standard input")
+    finally:
+        notice.cancel()
 
 
-def typed_text(argument: str) -> str:
-    """An argument of the command line as text: bytes that the locale did not know are read as UTF-8."""
+def argument_text(argument: str) -> str:
+    """An argument of the command line as text: bytes unknown to the locale are read as UTF-8."""
     return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _read(stream: BinaryIO) -> bytes:
+    """All of `stream`, or a little more than the most that can be used."""
+    return stream.read(LARGEST_FILE + 1)
+
+
+def _tell_waiting() -> None:
+    sys.stderr.write(f"mistral-chat: {WAITING}\n")
+    sys.stderr.flush()

@@ -1,19 +1,48 @@
-"""Writing to the terminal: replies as they grow, and a line of progress that leaves nothing behind."""
+"""The terminal: whether it can show the chat, replies as they grow, and a line of progress that is erased afterwards."""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import TextIO
 
 EVERY = 0.1
 """Seconds between two updates of the line."""
 
+ASK = 'To ask once without it, run: mistral-chat ask "…"'
+
+
+def require_screen(environ: Mapping[str, str]) -> None:
+    """Make sure that the chat can be shown.
+
+    Raises:
+        click.UsageError: there is no terminal, or one that cannot move the cursor or show the characters.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError(f"The chat needs a terminal. {ASK}")
+    if is_dumb(environ):
+        raise click.UsageError(f"The chat needs a terminal that can move the cursor, and TERM is “dumb”. {ASK}")
+    encoding = (sys.stderr.encoding or "").lower().replace("-", "").replace("_", "")
+    if encoding not in {"utf8", "utf16", "cp65001"}:
+        raise click.UsageError(
+            f"The chat needs UTF-8, and the locale says {sys.stderr.encoding}. Start it with: LC_ALL=C.UTF-8 mistral-chat. {ASK}"
+        )
+
+
+def is_dumb(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal cannot move its cursor."""
+    return environ.get("TERM") == "dumb"
+
 
 def write_reply(text: str, out: TextIO) -> None:
-    """Write a piece of a reply at once: exactly to a file or a pipe, and with control characters made visible to a terminal."""
+    """Write a piece of a reply at once: unchanged to a file or a pipe, with control characters made visible to a terminal."""
     if out.isatty():
         from mistral_chat.text import clean
 
@@ -23,17 +52,17 @@ def write_reply(text: str, out: TextIO) -> None:
 
 
 class Progress:
-    """One line that is written over and erased; silent where it would not be seen."""
+    """One line that is overwritten and erased; silent where it would not be seen."""
 
     def __init__(self, out: TextIO) -> None:
-        """Write to `out` when that is a terminal."""
+        """Write to `out` if that is a terminal that can erase a line."""
         self._out = out
-        self._live = out.isatty()
+        self._live = out.isatty() and not is_dumb(os.environ)
         self._shown = False
         self._next = 0.0
 
     def show(self, text: str) -> None:
-        """Put `text` in the place of the last one, ten times a second at most."""
+        """Replace the line by `text`, at most ten times a second."""
         if self._live and time.monotonic() >= self._next:
             self._out.write(f"\r\x1b[K{text} …")
             self._out.flush()

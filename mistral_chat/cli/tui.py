@@ -9,10 +9,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from mistral_chat.cli import supervisor
 from mistral_chat.cli.options import refuse_both
+from mistral_chat.cli.terminal import require_screen
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
@@ -48,8 +47,7 @@ def open_screen(
     refuse_both(("--continue", resume), ("--chat", chat))
     refuse_both(("--no-save", no_save), ("--continue", resume))
     refuse_both(("--no-save", no_save), ("--chat", chat))
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError('The chat needs a terminal. To ask once without one, write: mistral-chat ask "…"')
+    require_screen(program.environ)
     supervisor.without_core_dumps()
     # Apple's frameworks, which Metal needs, do not survive a fork without an exec.
     afresh = [sys.executable, "-m", "mistral_chat", *sys.argv[1:]] if sys.platform == "darwin" else None
@@ -125,7 +123,7 @@ def _tidy(program: Program, store: ConversationStore) -> None:
     from mistral_chat.errors import StoreError
 
     try:
-        program.tidy(store)
+        program.purge_old_trash(store)
     except StoreError as error:
         log.warning("the trash could not be emptied: %s", type(error).__name__)
     finally:

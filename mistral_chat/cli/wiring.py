@@ -1,4 +1,4 @@
-"""Puts the rooms together for one run of the program."""
+"""Puts the parts of the program together for one run."""
 
 from __future__ import annotations
 
@@ -31,23 +31,25 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Program:
-    """One run: what it was given, and the rooms opened from that.
+    """One run: its inputs, and the parts opened from them.
 
-    Nothing is read or opened before it is asked for, so that `--help` and `config path` work with a broken configuration.
+    Nothing is read or opened before it is needed, so that `--help` and `config path` work with a broken configuration.
     """
 
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     now: Callable[[], datetime] = utc_now
     options: Mapping[str, CommandLineOverride] = field(default_factory=dict)
-    """The settings that were typed, by dotted key."""
+    """The settings given as options, by dotted key."""
     formats: dict[str, str] = field(default_factory=dict)
-    """Prompt formats by model name that were chosen in the app; they win over the settings'."""
+    """Prompt formats by model name, chosen in the app; they override the settings."""
+    warn: Callable[[str], None] | None = None
+    """Told of unknown keys in the settings file, once; None makes them errors."""
     load: Callable[[Program, ModelFile, str | None, LoadProgress], Engine] | None = None
     """Makes an engine of weights, with a prompt format where the file's own is not to be used; None is llama.cpp."""
 
-    def with_options(self, typed: Mapping[str, CommandLineOverride]) -> Program:
-        """The same run, with these settings typed."""
-        return replace(self, options={**self.options, **typed})
+    def with_options(self, overrides: Mapping[str, CommandLineOverride]) -> Program:
+        """The same run with more settings given as options."""
+        return replace(self, options={**self.options, **overrides})
 
     @cached_property
     def settings_file(self) -> SettingsFile:
@@ -67,7 +69,11 @@ class Program:
     @cached_property
     def configuration(self) -> Configuration:
         """The settings at the start, each with its source. Raises as `SettingsFile.read` does."""
-        return self.settings_file.read()
+        configuration = self.settings_file.read(skip_unknown=self.warn is not None)
+        for warning in configuration.warnings:
+            if self.warn is not None:
+                self.warn(warning)
+        return configuration
 
     @property
     def settings(self) -> Settings:
@@ -76,7 +82,7 @@ class Program:
 
     @property
     def models(self) -> ModelSettings:
-        """What the settings' file says of models by now, as far as that can be used, with the formats chosen in the app.
+        """What the settings file says of models now, if it can be read, with the formats chosen in the app.
 
         Raises as `configuration` does.
         """
@@ -84,38 +90,45 @@ class Program:
 
         models = self.settings.models
         with suppress(MistralChatError):
-            models = self.settings_file.read().settings.models
+            models = self.settings_file.read(skip_unknown=self.warn is not None).settings.models
         return replace(models, formats={**models.formats, **self.formats})
 
     @cached_property
     def paths(self) -> Paths:
-        """Where everything is. Raises as `configuration` does, because settings move folders."""
+        """The folders and files. Raises as `configuration` does, because a setting moves a folder."""
         from mistral_chat.paths import Paths
 
         return Paths.from_environment(self.environ, self.settings.models.folder)
 
     def open_store(self, *, saved: bool = True) -> ConversationStore:
-        """Open the conversations; replies that a dead process left unfinished are closed as they are.
+        """Open the conversations, and close the replies that a process left unfinished when it died.
 
         Args:
-            saved: False keeps everything in memory and touches no file.
+            saved: False keeps everything in memory and creates no file.
 
         Raises:
             StoreError: the database cannot be used.
         """
+        from mistral_chat.errors import StoreError
         from mistral_chat.paths import private_folder
         from mistral_chat.store.database import open_database
         from mistral_chat.store.store import ConversationStore
 
         if saved:
-            private_folder(self.paths.data_dir)
+            try:
+                private_folder(self.paths.data_dir)
+            except OSError as error:
+                raise StoreError(
+                    f"The folder for conversations, {self.paths.data_dir}, cannot be created: {error.strerror}. "
+                    "Set MISTRAL_CHAT_DATA_DIR to a folder that you can write to, or use --no-save."
+                ) from error
         store = ConversationStore(open_database(self.paths.database if saved else None, now=self.now), now=self.now)
         if saved:
             store.recover()
         return store
 
-    def tidy(self, store: ConversationStore) -> None:
-        """Let go for good what lay in the trash for as long as the settings say. May take seconds in a large store.
+    def purge_old_trash(self, store: ConversationStore) -> None:
+        """Delete permanently what has been in the trash for as long as the settings say. May take seconds in a large store.
 
         Raises:
             StoreError: the database cannot be used.
@@ -125,7 +138,7 @@ class Program:
         store.purge()
 
     def library(self) -> Library:
-        """The weights on this disk and the catalog of what can be had.
+        """The models on this disk and the catalog of those that can be downloaded.
 
         Raises:
             ConfigError: the settings' catalog cannot be used.
@@ -146,7 +159,7 @@ class Program:
         )
 
     def snapshots(self) -> SnapshotFolder | None:
-        """The KV states on disk; None where the settings want none."""
+        """The context snapshots on disk; None where the settings disable them."""
         from mistral_chat.engine.snapshots import SnapshotFolder
 
         settings = self.settings.snapshots
@@ -155,7 +168,7 @@ class Program:
         return SnapshotFolder(self.paths.snapshots_dir, budget=settings.budget, still_there=self._has_conversation)
 
     def _has_conversation(self, conversation_id: str) -> bool:
-        """Whether a conversation is surely still kept. Opens the store anew, because any thread may ask."""
+        """Whether a conversation certainly still exists. Opens the store each time, because any thread may ask."""
         from mistral_chat.errors import StoreError
         from mistral_chat.store.database import open_database
         from mistral_chat.store.store import ConversationStore
@@ -171,7 +184,7 @@ class Program:
         return True
 
     def forget_snapshots(self, conversations: Iterable[str]) -> None:
-        """Delete the KV states of conversations that are gone, whether snapshots are kept now or not."""
+        """Delete the snapshots of conversations that were deleted, whether snapshots are enabled or not."""
         gone = list(conversations)
         if gone and self.paths.snapshots_dir.is_dir():
             from mistral_chat.engine.snapshots import SnapshotFolder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,14 +42,24 @@ def read_text(path: Path) -> str:
             content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise InvalidText(f"{path} cannot be read: {error.strerror}.") from error
+    return decode(content, str(path))
+
+
+def decode(content: bytes, name: str) -> str:
+    """The text in `content`: UTF-8, or UTF-16 with a byte order mark. `name` says where it came from.
+
+    Raises:
+        InvalidText: it is larger than `LARGEST_FILE`, or not text.
+    """
     if len(content) > LARGEST_FILE:
-        raise InvalidText(f"{path} is larger than {LARGEST_FILE // 1024**2} MB, too large for any model. Attach a part of it.")
+        raise InvalidText(f"{name} is larger than {LARGEST_FILE // 1024**2} MB, too large for any model. Send a part of it.")
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise InvalidText(f"{path} is not text in UTF-8. Only text files can be attached.") from error
+        raise InvalidText(f"{name} is not text in UTF-8 or UTF-16. Only text can be sent.") from error
     if "\0" in text:
-        raise InvalidText(f"{path} is not a text file. Only text files can be attached.")
+        raise InvalidText(f"{name} is binary data. Only text can be sent.")
     return text
 
 

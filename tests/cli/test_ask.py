@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from support.programs import echo_program
 
 from mistral_chat.cli.main import cli
-from mistral_chat.cli.stdin import typed_text
+from mistral_chat.cli.stdin import argument_text
 from mistral_chat.config import Settings
 from mistral_chat.errors import EngineFailed
 from mistral_chat.paths import Paths
@@ -67,7 +67,7 @@ class TestWhatGoesIn:
         (tmp_path / "a.txt").write_text("text")
         assert "text" in answer("-f", str(tmp_path / "a.txt"))["reply"]
 
-    @pytest.mark.parametrize("content", [b"\xff\xfe\x00\x01", b"GGUF\0\0"])
+    @pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0JFIF", b"GGUF\0\0", b"\xff\xfea"])
     def test_a_file_that_is_no_text_is_refused_by_name(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "picture.png").write_bytes(content)
         result = ask("What is this?", "-f", str(tmp_path / "picture.png"))
@@ -79,8 +79,9 @@ class TestWhatGoesIn:
         (tmp_path / "large.txt").write_bytes(b"x" * (LARGEST_FILE + 1))
         assert "larger than 4 MB" in ask("-f", str(tmp_path / "large.txt")).stderr
 
-    def test_bytes_that_are_no_text_are_replaced_on_standard_input(self) -> None:
-        assert answer(stdin=b"a\xff\0b")["reply"] == "You said: a\ufffd\ufffdb"
+    def test_standard_input_may_have_a_byte_order_mark(self) -> None:
+        assert answer(stdin="Grüße".encode("utf-16"))["reply"] == "You said: Grüße"
+        assert answer(stdin=b"\xef\xbb\xbfHi")["reply"] == "You said: Hi"
 
     @pytest.mark.parametrize("stdin", ["", "\n \n"])
     def test_nothing_to_ask_is_wrong_usage(self, stdin: str) -> None:
@@ -92,8 +93,8 @@ class TestWhatGoesIn:
         assert format_attachment("x.md", "````\na\n````") == "x.md\n`````\n````\na\n````\n`````"
 
     def test_bytes_that_the_locale_does_not_know_are_read_as_utf_8(self) -> None:
-        assert typed_text("Gr\udcc3\udcbc\udcc3\udc9fe") == "Grüße"
-        assert typed_text("a\udcff") == "a\ufffd"
+        assert argument_text("Gr\udcc3\udcbc\udcc3\udc9fe") == "Grüße"
+        assert argument_text("a\udcff") == "a\ufffd"
 
     def test_one_part_stays_as_it_is(self) -> None:
         assert build_message([], "", "  indented") == "  indented"
@@ -172,7 +173,7 @@ class TestWhereItIsKept:
     def test_options_that_do_not_go_together_are_wrong_usage(self, options: tuple[str, ...]) -> None:
         result = ask("hello", *options)
         assert result.exit_code == 2
-        assert "do not go together" in result.stderr
+        assert "cannot be used together" in result.stderr
 
     def test_the_log_never_holds_what_was_said(self, own_folders: Path) -> None:
         answer("a secret word: xyzzy")

@@ -99,7 +99,7 @@ class TestPrivacy:
 class TestPaths:
     def test_nothing_written_is_nothing_listed(self) -> None:
         assert json.loads(run("paths", "--json").stdout) == []
-        assert "not there" in run("paths").stdout
+        assert "missing" in run("paths").stdout
 
     def test_every_file_stands_once_with_its_size(self, conversation: Path) -> None:
         paths = Program().paths

@@ -63,7 +63,7 @@ def test_the_version_is_told(flag: str) -> None:
         (["What is the capital of France?"], 'To ask something, write: mistral-chat ask "…"'),
         (["--modle", "demo"], "No such option"),
         (["-m", "demo", "ask", "hello"], "-m belongs after the command: mistral-chat ask …"),
-        (["-c", "--chat", "x"], "--continue and --chat do not go together."),
+        (["-c", "--chat", "x"], "--continue and --chat cannot be used together."),
         (["--kv-type", "q4_0"], "'q4_0' is not one of"),
         ([], "The chat needs a terminal."),
     ],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from support.programs import echo_program
+from support.programs import echo_program, run
 
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
@@ -75,7 +75,7 @@ class TestStore:
         path.write_bytes(b"state")
         later = Program(now=lambda: datetime.now(UTC) + timedelta(days=31))
         store.restore(kept)
-        later.tidy(later.open_store())
+        later.purge_old_trash(later.open_store())
         assert not path.exists()
         assert store.summaries(where="trash") == []
         assert [each.conversation_id for each in store.summaries()] == [kept]
@@ -86,7 +86,7 @@ class TestStore:
         doomed = store.create()
         store.add_turn(doomed, "question", parent_id=None)
         store.trash(doomed)
-        Program(now=lambda: datetime.now(UTC) + timedelta(days=3000)).tidy(store)
+        Program(now=lambda: datetime.now(UTC) + timedelta(days=3000)).purge_old_trash(store)
         assert store.summaries(where="trash")
 
     def test_forgetting_without_a_snapshots_folder_makes_none(self) -> None:
@@ -161,3 +161,38 @@ class TestStopping:
         store.finish_reply(store.add_turn(gone, "two", parent_id=None), "2", finish_reason="stop", model="gone")
         result = self.ask(replace(echo_program(), environ={**os.environ, "MISTRAL_CHAT_MODEL": "demo"}), "-c")
         assert result.exit_code == 0, "a model that is gone gives way to the settings'"
+
+
+class TestUnknownKeys:
+    """A key that the program does not know stops what generates text, and is a warning elsewhere."""
+
+    @pytest.fixture(autouse=True)
+    def settings(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "c.yaml").write_text("modle: x\ntrash_days: 3\n", encoding="utf-8")
+        monkeypatch.setenv("MISTRAL_CHAT_CONFIG", str(tmp_path / "c.yaml"))
+
+    @pytest.mark.parametrize("arguments", [["chats", "list"], ["paths"], ["models", "list"]])
+    def test_is_one_warning_where_nothing_is_generated(self, arguments: list[str]) -> None:
+        result = run(*arguments)
+        assert result.exit_code == 0
+        assert result.stderr.count("mistral-chat: warning: ") == 1
+        assert "c.yaml:1: there is no key 'modle'; did you mean 'model'?" in result.stderr
+
+    @pytest.mark.parametrize("arguments", [["ask", "hello"], ["bench"], ["config", "show"], ["doctor"]])
+    def test_is_an_error_where_it_could_change_a_reply(self, arguments: list[str]) -> None:
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert "there is no key 'modle'" in result.output
+
+
+class TestAHomeThatCannotBeWritten:
+    """Whatever is tried, one sentence says which folder it is and what to do."""
+
+    @pytest.mark.parametrize("arguments", [["ask", "-m", "demo", "hello"], ["chats", "list"], ["chats", "search", "x"]])
+    @pytest.mark.usefixtures("demo_weights")
+    def test_is_told_with_the_folder(self, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MISTRAL_CHAT_DATA_DIR", "/proc/nowhere/data")
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert "/proc/nowhere/data, cannot be created: No such file or directory" in result.stderr
+        assert "MISTRAL_CHAT_DATA_DIR" in result.stderr

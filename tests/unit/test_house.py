@@ -78,8 +78,6 @@ ALLOWED: dict[str, frozenset[str]] = {
         {
             "CommandingScreen.action_ask",
             "CommandingScreen.say",
-            "_later",
-            "_later.complete",
         }
     ),
 }

@@ -1,0 +1,41 @@
+"""Lists of messages in JSON, as `prompt` and `bench` read them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from mistral_chat.conversation import Message, Role
+from mistral_chat.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_messages(file: Path) -> list[Message]:
+    """The messages in a JSON `file`; ``-`` is standard input. A bare text is a message of the user.
+
+    Raises:
+        UsageError: it contains no such list; the sentence says which message is wrong.
+    """
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
+        found = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file} cannot be read as JSON: {error}") from error
+    if not isinstance(found, list) or not found:
+        raise UsageError(f'{file} must be a list of messages, such as [{{"role": "user", "content": "…"}}].')
+    return [_message(file, number, each) for number, each in enumerate(found, 1)]
+
+
+def _message(file: Path, number: int, found: object) -> Message:
+    given = found if isinstance(found, dict) else {"role": "user", "content": found}
+    role = next((role for role in Role if role == given.get("role")), None)
+    content = given.get("content")
+    if role is None or not isinstance(content, str):
+        raise UsageError(
+            f"{file}: message {number} must be a text, or an object with a role, which is system, user or assistant, "
+            "and a content, which is text."
+        )
+    return Message(role, content)
