@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.terminals import Terminal, open_terminal
 
-from mistral_chat.session.attachments import LARGEST_FILE
 from mistral_chat.cli import stdin
+from mistral_chat.session.attachments import LARGEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
