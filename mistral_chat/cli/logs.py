@@ -41,6 +41,7 @@ def start_log(path: Path | None) -> None:
 
     A file that cannot be opened, or a full disk, costs the log and not the chat.
     """
+    logging.raiseExceptions = False  # a log on a full disk would print tracebacks over the screen
     logger = logging.getLogger("mistral_chat")
     logger.propagate = False
     for handler in list(logger.handlers):
@@ -65,10 +66,7 @@ def _handler(path: Path | None) -> logging.Handler:
 
 
 class _PrivateFile(logging.FileHandler):
-    """A log that only its owner can read, and that goes silent on a full disk."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's own name)
-        """Drop `record`; logging would print a traceback over the screen."""
+    """A log that only its owner can read."""
 
     def _open(self) -> io.TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", errors="backslashreplace", opener=private_opener)
