@@ -78,7 +78,7 @@ def _is_local(host: str | bytes) -> bool:
 
 
 @pytest.fixture(scope="session")
-def demo_weights() -> Path:
+def demo_model() -> Path:
     """The demo's GGUF file; tests that need a real model are skipped where the demo is not installed."""
     path = demo_file()
     if path is None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.bench_words import PROSE, SYSTEM, demo, processor, say
+from support.benchmarks import PROSE, SYSTEM, demo, processor, say
 from support.llama_engines import Talk, cache_of, log_probabilities, logits, model_of, read_all
 
 from mistral_chat.config import ContextSettings, EngineSettings

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.bench_words import PROSE, SYSTEM, demo, processor, say
+from support.benchmarks import PROSE, SYSTEM, demo, processor, say
 from support.llama_engines import Talk, cache_of, make_engine
 
 from mistral_chat.engine.encoding.format import Encoding

@@ -22,15 +22,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.paced import END, ENDED, SPEED, answer
-from support.seat import LOAD, Seat
+from support.paced_program import END, ENDED, SPEED, answer
+from support.timed_terminal import LOAD, TimedTerminal
 
 from mistral_chat.conversation import Turn
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 
-PACED = "from support.paced import run\nrun()\n"
+PACED = "from support.paced_program import run\nrun()\n"
 REAL = "import sys\nfrom mistral_chat.cli.main import cli\ncli.main(sys.argv[1:], prog_name='mistral-chat')\n"
 SHORT, THOUSAND, LONG = 10, 1_000, 10_000
 """Turns of the conversations."""
@@ -59,7 +59,9 @@ class Table:
 
 
 @contextlib.contextmanager
-def seat(folder: Path, code: str = PACED, *arguments: str, rate: float = RATE, model: str = "demo") -> Iterator[Seat]:
+def terminal(
+    folder: Path, code: str = PACED, *arguments: str, rate: float = RATE, model: str = "demo"
+) -> Iterator[TimedTerminal]:
     """Someone in front of the program, once its model is ready."""
     environ = {
         "MISTRAL_CHAT_DATA_DIR": str(folder),
@@ -68,7 +70,7 @@ def seat(folder: Path, code: str = PACED, *arguments: str, rate: float = RATE, m
         SPEED: str(rate),
         ENDED: str(folder / "ended"),
     }
-    seated = Seat(code, ["-m", model, *arguments], environ)
+    seated = TimedTerminal(code, ["-m", model, *arguments], environ)
     try:
         seated.wait_for("ready", LOADING)
         yield seated
@@ -110,7 +112,7 @@ def fill(folder: Path) -> dict[int, str]:
 
 def measure_reply(table: Table, folder: Path, tokens: int) -> None:
     """Stream one long reply while somebody types, and one while nobody does."""
-    with seat(folder) as quiet:
+    with terminal(folder) as quiet:
         table.line("idle memory, without weights", quiet.memory() / 1e6, "MB", most=90)
         before = quiet.processor()
         quiet.ask(f"{tokens} tokens")
@@ -119,7 +121,7 @@ def measure_reply(table: Table, folder: Path, tokens: int) -> None:
         table.line(f"reply of {written:.0f} tokens at {RATE} a second: processor", quiet.processor() - before, "s", most=8)
         table.line("  screen behind the engine at the end", shown - ended, "s")
         table.line("  memory afterwards", quiet.memory() / 1e6, "MB")
-    with seat(folder) as typing:
+    with terminal(folder) as typing:
         idle = typing.echoes(ECHOES)
         typing.ask(f"{tokens} tokens")
         waits: list[float] = []
@@ -133,7 +135,7 @@ def measure_reply(table: Table, folder: Path, tokens: int) -> None:
 def measure_opening(table: Table, folder: Path, ids: dict[int, str]) -> None:
     """Open conversations from the list, which holds them in the order of their last use."""
     order = sorted(ids, key=lambda turns: turns % 7, reverse=True)
-    with seat(folder) as person:
+    with terminal(folder) as person:
         for turns in (SHORT, THOUSAND, LONG):
             times = []
             for _ in range(5):
@@ -151,7 +153,7 @@ def measure_opening(table: Table, folder: Path, ids: dict[int, str]) -> None:
 def measure_frames(table: Table, folder: Path, ids: dict[int, str]) -> None:
     """Scroll, resize and stream in a short and a long conversation, in turns, so that a busy machine slows both."""
     frames: dict[str, dict[int, list[float]]] = {}
-    with seat(folder, PACED, "--chat", ids[SHORT]) as short, seat(folder, PACED, "--chat", ids[LONG]) as long:
+    with terminal(folder, PACED, "--chat", ids[SHORT]) as short, terminal(folder, PACED, "--chat", ids[LONG]) as long:
         people = {SHORT: short, LONG: long}
         for _ in range(3):
             for turns, person in people.items():
@@ -176,7 +178,7 @@ def measure_decode(table: Table, folder: Path, model: str, written: int, rounds:
         line = [sys.executable, "-m", "mistral_chat", "ask", "-m", model, "--json", asked]
         done = subprocess.run(line, env=environ, check=True, capture_output=True, text=True)
         bare.append(json.loads(done.stdout)["usage"]["tokens_per_second"])
-        with seat(folder, REAL, model=model) as person:
+        with terminal(folder, REAL, model=model) as person:
             person.ask(asked)
             person.wait_for("writing", LOADING)
             person.wait_for("ready", 600)

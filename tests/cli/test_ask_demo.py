@@ -23,7 +23,7 @@ PROGRAM = [sys.executable, "-m", "mistral_chat"]
 ENDLESS = ["--ctx-size", "512", "--temperature", "0", "Write a very long poem about the sea."]
 """The demo model repeats itself at this until it is stopped."""
 
-pytestmark = pytest.mark.usefixtures("demo_weights")
+pytestmark = pytest.mark.usefixtures("demo_model")
 
 
 def ask(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -21,7 +21,7 @@ def conversation() -> Path:
     return program.paths.database
 
 
-@pytest.mark.usefixtures("demo_weights")
+@pytest.mark.usefixtures("demo_model")
 class TestDoctor:
     def test_a_machine_that_is_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MISTRAL_CHAT_MODEL", "demo")

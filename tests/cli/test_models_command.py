@@ -168,13 +168,13 @@ def test_verifying_nothing_says_so() -> None:
     assert "no weights of ours" in result.stderr
 
 
-def test_removing_says_what_it_frees_and_leaves_what_is_not_ours(tiny: Path, demo_weights: Path) -> None:
+def test_removing_says_what_it_frees_and_leaves_what_is_not_ours(tiny: Path, demo_model: Path) -> None:
     assert "1.0 MB are free again" in models("rm", SPEC).stderr
     assert not tiny.exists()
     result = models("rm", "demo")
     assert result.exit_code == 2
     assert "is not removed" in result.stderr
-    assert demo_weights.exists()
+    assert demo_model.exists()
 
 
 def test_importing_must_say_how(tmp_path: Path, ours: Path) -> None:

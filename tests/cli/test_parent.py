@@ -165,7 +165,7 @@ APP = "import sys\nfrom mistral_chat.cli.main import cli\ncli.main(sys.argv[1:],
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the child is found in /proc")
-@pytest.mark.usefixtures("demo_weights")
+@pytest.mark.usefixtures("demo_model")
 class TestTheApp:
     @staticmethod
     def child(terminal: Terminal) -> int:

@@ -81,8 +81,8 @@ def test_the_format_can_be_chosen(messages: Path, gguf_folder: Path) -> None:
     assert "mistral-v3-tekken" in unknown.stderr
 
 
-def test_the_demo_is_shown_by_its_own_template(messages: Path, demo_weights: Path) -> None:
-    shown = as_json(prompt(messages, HELLO, "-m", str(demo_weights), "--json"))
+def test_the_demo_is_shown_by_its_own_template(messages: Path, demo_model: Path) -> None:
+    shown = as_json(prompt(messages, HELLO, "-m", str(demo_model), "--json"))
     assert shown["prompt_format"] == "template"
     assert "".join(shown["pieces"]).startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
     assert "".join(shown["pieces"]).endswith("<|im_end|>\n<|im_start|>assistant\n")

@@ -34,7 +34,7 @@ def shell(command: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
-@pytest.mark.usefixtures("demo_weights")
+@pytest.mark.usefixtures("demo_model")
 def test_a_closed_stream_costs_no_answer(closed: str) -> None:
     done = shell(f"$APP ask -m demo --no-save --temperature 0 --max-tokens 3 hello {closed}")
     assert (done.returncode, bool(done.stdout.strip())) == (0, True), done.stderr
@@ -124,7 +124,7 @@ def test_a_terminal_that_cannot_show_the_chat_is_told_so(terminal: Terminal, env
     assert b"\x1b[?1049h" not in terminal.written
 
 
-@pytest.mark.usefixtures("demo_weights")
+@pytest.mark.usefixtures("demo_model")
 def test_a_dumb_terminal_gets_no_escape_sequences(terminal: Terminal) -> None:
     arguments = ["ask", "-m", "demo", "--no-save", "--temperature", "0", "--max-tokens", "3", "hello"]
     terminal.run(f"import sys\n{APP}", arguments, {"TERM": "dumb"})

@@ -103,7 +103,7 @@ class TestEngine:
         configure(own_folders, "snapshots: {enabled: false}")
         assert Program().snapshots() is None
 
-    async def test_the_chosen_format_reaches_the_engine(self, demo_weights: Path) -> None:
+    async def test_the_chosen_format_reaches_the_engine(self, demo_model: Path) -> None:
         asked: list[Any] = []
 
         def load(_program: Program, weights: Any, prompt_format: str | None, _on_progress: LoadProgress) -> EchoEngine:
@@ -115,10 +115,10 @@ class TestEngine:
             runner = Program(load=load, formats=kept).runner("demo", prompt_format=typed)
             await runner.wait_ready()
             runner.close()
-        assert asked[0] == (demo_weights, "mistral-v1")
-        assert asked[2] == (demo_weights, "chatml"), "what was chosen on the screen would have no effect, without a word"
+        assert asked[0] == (demo_model, "mistral-v1")
+        assert asked[2] == (demo_model, "chatml"), "what was chosen on the screen would have no effect, without a word"
 
-    @pytest.mark.usefixtures("demo_weights")
+    @pytest.mark.usefixtures("demo_model")
     async def test_without_another_loader_llama_cpp_is_loaded(self) -> None:
         small = {"context.size": CommandLineOverride("--ctx-size", 256)}
         runner = Program().with_options(small).runner("demo", saved=False)
@@ -189,7 +189,7 @@ class TestAHomeThatCannotBeWritten:
     """Whatever is tried, one sentence says which folder it is and what to do."""
 
     @pytest.mark.parametrize("arguments", [["ask", "-m", "demo", "hello"], ["chats", "list"], ["chats", "search", "x"]])
-    @pytest.mark.usefixtures("demo_weights")
+    @pytest.mark.usefixtures("demo_model")
     def test_is_told_with_the_folder(self, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MISTRAL_CHAT_DATA_DIR", "/proc/nowhere/data")
         result = run(*arguments)

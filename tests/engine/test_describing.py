@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from support.engine_contract import examine, keys, text_of
+from support.engine_without_model import engine_without_model
 from support.fake_kv_cache import FakeKVCache
 from support.llama_engines import engine_of
-from support.weightless import weightless_engine
 from support.words_format import FIRST_WORD, FORMATS
 
 from mistral_chat.engine.echo import EchoEngine
@@ -36,7 +36,7 @@ class WordyCells(FakeKVCache):
 @pytest.fixture(params=["echo", *FORMATS])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     made: Engine = (
-        EchoEngine(window=2048) if request.param == "echo" else weightless_engine(WordyCells(2048), FORMATS[request.param])
+        EchoEngine(window=2048) if request.param == "echo" else engine_without_model(WordyCells(2048), FORMATS[request.param])
     )
     yield made
     made.close()
@@ -56,7 +56,7 @@ def spelled(prompt: Any) -> str:
 
 
 async def test_text_that_looks_like_the_formats_own_marks_is_told_through_the_thread() -> None:
-    runner = EngineThread(lambda _progress: weightless_engine(WordyCells(2048), FORMATS[min(FORMATS)]))
+    runner = EngineThread(lambda _progress: engine_without_model(WordyCells(2048), FORMATS[min(FORMATS)]))
     await runner.wait_ready()
     assert runner.ambiguous_markup("a ☰ b") == "The model reads the ☰ in this text as a border."
     assert runner.ambiguous_markup("a b") is None
@@ -136,7 +136,7 @@ def keys_after(engine: Engine) -> list[str]:
 
 
 def test_a_deleted_conversation_that_is_still_held_behind_another_one_leaves_the_cache() -> None:
-    engine = weightless_engine(FakeKVCache(256))
+    engine = engine_without_model(FakeKVCache(256))
     talk(engine, turns=1)
     list(engine.prefill(History(conversation="other", draft="abc " * 300), CancelToken()))
     assert keys(engine.ledger) == ["t0"]
@@ -147,7 +147,7 @@ def test_a_deleted_conversation_that_is_still_held_behind_another_one_leaves_the
 
 def test_a_deleted_conversation_leaves_no_snapshot_and_makes_none(tmp_path: Path) -> None:
     folder = SnapshotFolder(tmp_path, budget=2**20)
-    engine: RollingEngine = weightless_engine(FakeKVCache(512), snapshots=folder)
+    engine: RollingEngine = engine_without_model(FakeKVCache(512), snapshots=folder)
     talk(engine)
     engine.run_idle_tasks()
     folder.flush()

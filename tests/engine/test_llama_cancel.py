@@ -23,8 +23,8 @@ STOPS = int(os.environ.get("MISTRAL_CHAT_TEST_STOPS", "200"))
 
 
 @pytest.fixture(scope="module")
-def demo(demo_weights: Path) -> Iterator[RollingEngine]:
-    engine = make_engine(demo_weights, size=1024)
+def demo(demo_model: Path) -> Iterator[RollingEngine]:
+    engine = make_engine(demo_model, size=1024)
     yield engine
     engine.close()
 

@@ -31,9 +31,9 @@ CASES = (
 class TestLlamaEngine(EngineContract):
     @pytest.fixture
     def engine(
-        self, tiny_weights: Callable[[str], Path], demo_weights: Path, variant: str, kv_type: str, size: int
+        self, tiny_weights: Callable[[str], Path], demo_model: Path, variant: str, kv_type: str, size: int
     ) -> Iterator[RollingEngine]:
-        path = demo_weights if variant == "demo" else tiny_weights(variant)
+        path = demo_model if variant == "demo" else tiny_weights(variant)
         engine = make_engine(path, size=size, kv_type=kv_type)
         yield engine
         engine.close()

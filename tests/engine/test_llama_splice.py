@@ -14,8 +14,8 @@ from mistral_chat.engine.llama.context import SCRATCH, LlamaContext
 
 
 @pytest.fixture(scope="module", params=["f16", "q8_0"])
-def demo(demo_weights: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    engine = make_engine(demo_weights, size=512, kv_type=request.param)
+def demo(demo_model: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    engine = make_engine(demo_model, size=512, kv_type=request.param)
     yield engine
     engine.close()
 

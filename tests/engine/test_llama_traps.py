@@ -40,8 +40,8 @@ NOISE = 0.01
 
 
 @pytest.fixture(scope="module")
-def demo(demo_weights: Path) -> Iterator[RollingEngine]:
-    engine = make_engine(demo_weights, size=512)
+def demo(demo_model: Path) -> Iterator[RollingEngine]:
+    engine = make_engine(demo_model, size=512)
     yield engine
     engine.close()
 
@@ -102,9 +102,9 @@ def test_no_state_is_given_while_a_move_is_owed(context: LlamaContext, tokens: l
     assert divergence(expected, next_scores(context, tokens[101:105])) < NOISE, "a reopened conversation remembers something else"
 
 
-def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_weights: Path, tmp_path: Path) -> None:
+def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_model: Path, tmp_path: Path) -> None:
     folder = SnapshotFolder(tmp_path / "kv", budget=2**30)
-    with engine_of(demo_weights, size=512, snapshots=folder) as engine:
+    with engine_of(demo_model, size=512, snapshots=folder) as engine:
         talk = Talk(engine, conversation="c", system="You know the sea.")
         for question in ("Where do gulls sleep when it storms?", "What do sailors eat?", "Name a knot, please."):
             talk.say(question)
@@ -114,7 +114,7 @@ def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_weights: Path, tmp_
         engine.run_idle_tasks()
         expected = next_scores(cache_of(engine), [400, 401])
         held = engine.contents
-    with engine_of(demo_weights, size=512, snapshots=SnapshotFolder(tmp_path / "kv", budget=2**30)) as engine:
+    with engine_of(demo_model, size=512, snapshots=SnapshotFolder(tmp_path / "kv", budget=2**30)) as engine:
         read_all(engine.prefill(talk.history(), CancelToken()))
         assert engine.contents == held
         assert divergence(expected, next_scores(cache_of(engine), [400, 401])) < NOISE

@@ -39,24 +39,24 @@ def test_a_file_that_kills_llama_cpp_is_told_and_the_program_lives(deadly: Path,
     assert not (tmp_path / "tried").exists()
 
 
-def test_a_good_file_is_tried_once(demo_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_good_file_is_tried_once(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tmp_path / "tried"
-    smoke_test(demo_weights, record)
+    smoke_test(demo_model, record)
     assert record.stat().st_mode & 0o777 == 0o600
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    smoke_test(demo_weights, record)
+    smoke_test(demo_model, record)
 
 
-def test_other_settings_are_tried_again(demo_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_settings_are_tried_again(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tmp_path / "tried"
-    smoke_test(demo_weights, record)
+    smoke_test(demo_model, record)
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(FileNotFoundError):
-        probe(demo_weights, settings=EngineSettings(kv_type="q8_0"), prompt_format=None, record=record)
+        probe(demo_model, settings=EngineSettings(kv_type="q8_0"), prompt_format=None, record=record)
 
 
-def test_an_unsaved_run_leaves_no_mark(demo_weights: Path, tmp_path: Path) -> None:
-    smoke_test(demo_weights, tmp_path / "tried", note=False)
+def test_an_unsaved_run_leaves_no_mark(demo_model: Path, tmp_path: Path) -> None:
+    smoke_test(demo_model, tmp_path / "tried", note=False)
     assert not (tmp_path / "tried").exists()
 
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.engine_contract import examine
+from support.engine_without_model import engine_without_model
 from support.fake_kv_cache import FakeKVCache
 from support.random_chats import DRAWN, FATES, SYSTEMS, TEXTS, WORD_TOKENS, Conversation, Fate, Said
-from support.weightless import weightless_engine
 from support.words_format import FORMATS, WordsTokenizer
 
 from mistral_chat.engine.encoding.format import PromptFormat
@@ -54,7 +54,7 @@ class Chatting(RuleBasedStateMachine):
         self.snapshots = SnapshotFolder(Path(self.folder.name), budget=20_000)
         self.cache = FakeKVCache(self.size, can_shift=self.can_shift)
         make_format = FORMATS[self.shape]
-        self.engine: RollingEngine = weightless_engine(
+        self.engine: RollingEngine = engine_without_model(
             self.cache, make_format, low_water=self.low_water, snapshots=self.snapshots
         )
 

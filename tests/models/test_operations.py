@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from support.hub_server import Fault, HubServer
+from support.models_on_disk import CONTENT, DIGEST, library_of, put
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
-from support.weights_on_disk import CONTENT, DIGEST, library_of, put
 
 from mistral_chat.config import CatalogSource
 from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.models_on_disk import COMMIT, CONTENT, DIGEST, hub_cache, library_of, ollama_store, put
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
-from support.weights_on_disk import COMMIT, CONTENT, DIGEST, hub_cache, library_of, ollama_store, put
 
 from mistral_chat.config import CatalogSource
 from mistral_chat.errors import ModelNotFound, ModelUnusable, UsageError

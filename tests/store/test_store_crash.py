@@ -81,7 +81,7 @@ def check(database: Path, acknowledged: list[list[str]]) -> None:
 def test_two_instances_can_write_at_once(database: Path) -> None:
     store = open_store(database)
     conversation, _ = chat(store, ("x", "y"))
-    writers = [start("store_twice.py", str(database), conversation, str(150)) for _ in range(2)]
+    writers = [start("concurrent_store.py", str(database), conversation, str(150)) for _ in range(2)]
     version = store.data_version()
     outputs = [writer.communicate("go\n", timeout=120)[0] for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0]

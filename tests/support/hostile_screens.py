@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from support.screens import until
-from support.shelves import StillShelf, offered, usual_stock
+from support.app_harness import until
+from support.first_run import StillShelf, offered, usual_stock
 from textual.binding import Binding
 from textual.widgets import Input
 
@@ -50,11 +50,11 @@ from mistral_chat.ui.shown import ShownTurn
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from support.screens import Stage
+    from support.app_harness import AppHarness
     from textual.pilot import Pilot
     from textual.screen import Screen
 
-    Make = Callable[[Stage, Sequence[str]], Screen[Any]]
+    Make = Callable[[AppHarness, Sequence[str]], Screen[Any]]
     Act = Callable[[Pilot[Any], Any, Sequence[str]], Awaitable[None]]
 
 
@@ -128,17 +128,17 @@ class _Section:
         return self._texts[0]
 
 
-def _entry(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _entry(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     section = _Section(texts)
     return EntryScreen(texts[0], section.fields(), typed=section.typed(""), name=texts[1], keep=lambda *_: texts[2])
 
 
-def _setting(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _setting(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     heading, value, about, default, problem = texts
     return SettingScreen(heading, value, about, default=default, keep=lambda _: problem)
 
 
-def _keys(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _keys(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     known = {f"chat.{place}": Binding("f1", "stop", "Stop", tooltip="Stop", id=f"chat.{place}") for place in range(len(texts))}
     return KeysScreen(known, {f"chat.{place}": text for place, text in enumerate(texts)}, lambda *_: ({}, texts[0]))
 
@@ -150,30 +150,30 @@ async def _found(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
     await until(pilot, lambda: len(screen._hits) >= min(25, len(texts)), "they are found")
 
 
-def _search(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _search(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     for text in texts:
-        stage.say((f"word{abs(hash(tuple(texts)))} {storable(text)[:2000]}", "Yes."), title=storable(text)[:300])
-    return SearchScreen(stage.store)
+        harness.add_conversation((f"word{abs(hash(tuple(texts)))} {storable(text)[:2000]}", "Yes."), title=storable(text)[:300])
+    return SearchScreen(harness.store)
 
 
 async def _forget(_gone: list[str]) -> None:
     """Nothing else is kept."""
 
 
-def _trash(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _trash(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     for text in texts:
-        stage.store.trash(stage.say(("Question", "Answer"), title=storable(text)[:300]))
-    return TrashScreen(stage.store, _forget)
+        harness.store.trash(harness.add_conversation(("Question", "Answer"), title=storable(text)[:300]))
+    return TrashScreen(harness.store, _forget)
 
 
-def _background(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _background(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     for text in texts:
-        job = stage.chat.jobs.begin(text, text, cancel=lambda: None, kept=text)
+        job = harness.chat.jobs.begin(text, text, cancel=lambda: None, kept=text)
         job.tell(0.5, text)
-    return BackgroundScreen(stage.chat.jobs)
+    return BackgroundScreen(harness.chat.jobs)
 
 
-def _input(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _input(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     title, label, value, about, confirm, problem = texts
 
     async def refuse(_text: str) -> str:
@@ -182,12 +182,12 @@ def _input(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
     return InputDialog(title, label=label, value=value, about=about, confirm=confirm, check=lambda _: problem, submit=refuse)
 
 
-def _choice(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _choice(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     choices = [Choice(str(place), text, text, text) for place, text in enumerate(texts)]
     return ChoiceDialog(texts[0], choices, text=texts[1], filterable=True)
 
 
-def _save(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _save(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     return name_file(Code(language=texts[0], text=texts[0]))
 
 
@@ -212,22 +212,22 @@ async def _attach(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
         await pilot.press("enter")
 
 
-def _prompt(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _prompt(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     parts = [PromptPart(str(place), (PromptPiece(text, 1, is_control=place % 2 == 0),)) for place, text in enumerate(texts)]
     labels = {str(place): "Turn 1" for place in range(len(texts))}
     return PromptScreen(Prompt(window=4096, reserve=64, parts=tuple(parts)), labels=labels, behind=2, what=texts[0])
 
 
-def _context(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _context(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     return ContextScreen(WindowParts(window=4096), turns=9, excluded=1, left=texts)
 
 
-def _turn(_stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _turn(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     shown = ShownTurn(turn_id="1", turn=Turn(user=texts[0], reply=texts[0]), siblings=2)
     return turn_menu(shown, tokens=3, code=2, keys={"copy_reply": texts[0]})
 
 
-def _weights(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
+def _weights(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     weights = tuple(
         offered(text, 10**9, spec=f"{place}", title=text, about=text, licence=text, reason=text, source=text, obstacle=text)
         if place % 2
@@ -237,7 +237,7 @@ def _weights(stage: Stage, texts: Sequence[str]) -> Screen[Any]:
     unusable = tuple((text, text) for text in texts)
     stock = usual_stock(weights=weights, chosen="0", folder=texts[0], hub=texts[1], unusable=unusable)
     shelf = StillShelf(stock)
-    return WeightsScreen(shelf, stage.chat.errands, wanted=texts[0], problem=texts[1])
+    return WeightsScreen(shelf, harness.chat.errands, wanted=texts[0], problem=texts[1])
 
 
 async def _go_through(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:

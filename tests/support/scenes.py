@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from support.app_harness import AppHarness, rendered_rows, send_and_wait, send_message, until, until_ready, until_shown
 from support.pictures import picture
-from support.screens import Stage, furnished, ready, rows, say, spoken, until
 from textual.widgets import Input, TextArea
 
 if TYPE_CHECKING:
@@ -33,16 +33,16 @@ _STILL: Final = 0.02
 class Step(Protocol):
     """Something that a person does, or waits for."""
 
-    async def __call__(self, pilot: Pilot[Any], stage: Stage, /) -> None:
+    async def __call__(self, pilot: Pilot[Any], harness: AppHarness, /) -> None:
         """Do it."""
 
 
-async def opened(pilot: Pilot[Any], stage: Stage) -> None:
+async def opened(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Begin with the model loaded, and the conversation on the screen read by it."""
-    await ready(pilot, stage)
-    if stage.conversation_id is not None:
-        await until(pilot, lambda: stage.chat.ledger and stage.chat.ledger.turns, "it is read")
-        await ready(pilot, stage)
+    await until_ready(pilot, harness)
+    if harness.conversation_id is not None:
+        await until(pilot, lambda: harness.chat.ledger and harness.chat.ledger.turns, "it is read")
+        await until_ready(pilot, harness)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Scene:
     name: str
     shows: tuple[str, ...]
     """What stands on the screen at every size, or the picture is not of what its name says."""
-    stage: Callable[[], Stage] = Stage
+    harness: Callable[[], AppHarness] = AppHarness
     start: Step = opened
     """What is waited for before anything is done."""
     steps: tuple[Step, ...] = ()
@@ -64,30 +64,30 @@ class Scene:
 
         A picture that is not `wanted` is taken again for a while: a busy machine may be late with something.
         """
-        stage = self.stage()
-        stage.app.theme = themes[0]
+        harness = self.harness()
+        harness.app.theme = themes[0]
         pictures = {}
-        async with stage.app.run_test(size=size, notifications=True, tooltips=True) as pilot:
-            await self.start(pilot, stage)
+        async with harness.app.run_test(size=size, notifications=True, tooltips=True) as pilot:
+            await self.start(pilot, harness)
             for step in self.steps:
-                await step(pilot, stage)
+                await step(pilot, harness)
             for theme in themes:
-                stage.app.theme = theme
+                harness.app.theme = theme
                 for _ in range(_TRIES):
-                    await self._settle(pilot, stage)
-                    pictures[theme] = picture(stage.app)
+                    await self._settle(pilot, harness)
+                    pictures[theme] = picture(harness.app)
                     if wanted(theme, pictures[theme]):
                         break
-            stage.loaded.set()
-            stage.gate.set()
+            harness.loaded.set()
+            harness.gate.set()
         return pictures
 
-    async def _settle(self, pilot: Pilot[Any], stage: Stage) -> None:
+    async def _settle(self, pilot: Pilot[Any], harness: AppHarness) -> None:
         """Wait until what the scene shows is there, and nothing moves any more."""
-        await see(*self.shows)(pilot, stage)
-        for field in stage.app.screen.query(Input):
+        await see(*self.shows)(pilot, harness)
+        for field in harness.app.screen.query(Input):
             field.cursor_blink = False
-        for area in stage.app.screen.query(TextArea):
+        for area in harness.app.screen.query(TextArea):
             area.cursor_blink = False
             # A row that was drawn while its cursor was dark is kept, and would be taken for the row with a still one.
             area.notify_style_update()
@@ -95,9 +95,9 @@ class Scene:
         # What lies behind a dialog, and what a notice moves, is drawn a little later: nothing may have moved for three looks.
         looks: list[str] = []
         for _ in range(_PATIENCE):
-            if looks[-3:] == [picture(stage.app)] * 3:
+            if looks[-3:] == [picture(harness.app)] * 3:
                 return
-            looks.append(picture(stage.app))
+            looks.append(picture(harness.app))
             await pilot.pause(_STILL)
         raise AssertionError(f"{self.name}: something on the screen moves and does not stop")
 
@@ -105,7 +105,7 @@ class Scene:
 def press(*keys: str) -> Step:
     """Press keys by their names."""
 
-    async def step(pilot: Pilot[Any], _stage: Stage) -> None:
+    async def step(pilot: Pilot[Any], _harness: AppHarness) -> None:
         await pilot.press(*keys)
 
     return step
@@ -114,7 +114,7 @@ def press(*keys: str) -> Step:
 def write(text: str) -> Step:
     """Type where the focus is."""
 
-    async def step(pilot: Pilot[Any], _stage: Stage) -> None:
+    async def step(pilot: Pilot[Any], _harness: AppHarness) -> None:
         await pilot.press(*text)
 
     return step
@@ -123,8 +123,8 @@ def write(text: str) -> Step:
 def send(text: str) -> Step:
     """Send a message or a command, and wait for nothing."""
 
-    async def step(pilot: Pilot[Any], stage: Stage) -> None:
-        await say(pilot, stage, text)
+    async def step(pilot: Pilot[Any], harness: AppHarness) -> None:
+        await send_message(pilot, harness, text)
 
     return step
 
@@ -132,8 +132,8 @@ def send(text: str) -> Step:
 def ask(text: str) -> Step:
     """Send a message and wait for the end of its reply."""
 
-    async def step(pilot: Pilot[Any], stage: Stage) -> None:
-        await spoken(pilot, stage, text)
+    async def step(pilot: Pilot[Any], harness: AppHarness) -> None:
+        await send_and_wait(pilot, harness, text)
 
     return step
 
@@ -141,9 +141,9 @@ def ask(text: str) -> Step:
 def draft(text: str) -> Step:
     """Write a draft, and wait until it is weighed."""
 
-    async def step(pilot: Pilot[Any], stage: Stage) -> None:
-        stage.chat.set_draft(text)
-        await until(pilot, lambda: stage.chat.composer.border_subtitle, "the draft is weighed")
+    async def step(pilot: Pilot[Any], harness: AppHarness) -> None:
+        harness.chat.set_draft(text)
+        await until(pilot, lambda: harness.chat.composer.border_subtitle, "the draft is weighed")
 
     return step
 
@@ -151,9 +151,9 @@ def draft(text: str) -> Step:
 def see(*texts: str) -> Step:
     """Wait until all of `texts` stand on the screen."""
 
-    async def step(pilot: Pilot[Any], stage: Stage) -> None:
+    async def step(pilot: Pilot[Any], harness: AppHarness) -> None:
         for _ in range(_PATIENCE):
-            if all(text in (seen := rows(stage.app)) for text in texts):
+            if all(text in (seen := rendered_rows(harness.app)) for text in texts):
                 return
             await pilot.pause(0.01)
         raise AssertionError(f"never shown: {[text for text in texts if text not in seen]}\n{seen}")
@@ -172,18 +172,18 @@ def _file(name: str, text: str) -> Iterator[None]:
 def attach(name: str, text: str) -> Step:
     """Attach a text file by its path."""
 
-    async def step(pilot: Pilot[Any], stage: Stage) -> None:
+    async def step(pilot: Pilot[Any], harness: AppHarness) -> None:
         with _file(name, text):
-            await say(pilot, stage, f"/attach {name}")
-            await until(pilot, lambda: stage.chat.notice, "it is attached or refused")
+            await send_message(pilot, harness, f"/attach {name}")
+            await until(pilot, lambda: harness.chat.notice, "it is attached or refused")
 
     return step
 
 
-async def furnish(pilot: Pilot[Any], stage: Stage) -> None:
+async def furnish(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Begin as soon as the screen is whole, with a model or without."""
-    await furnished(pilot, stage)
+    await until_shown(pilot, harness)
 
 
-async def anyhow(_pilot: Pilot[Any], _stage: Stage) -> None:
+async def anyhow(_pilot: Pilot[Any], _harness: AppHarness) -> None:
     """Begin at once."""

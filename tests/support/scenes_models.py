@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from support.app_harness import AppHarness, until
+from support.first_run import GB, StillShelf, here, usual_stock
 from support.scenes import Scene, furnish, press, see
-from support.screens import Stage, until
-from support.shelves import GB, StillShelf, here, usual_stock
 
 from mistral_chat.config import Settings
 from mistral_chat.errors import DownloadFailed, ModelNotFound
@@ -28,11 +28,13 @@ _SILENT: Final = DownloadFailed(
 )
 
 
-def _shelf(stock: Stock | None = None, moment: Arrival = _PART, failure: MistralChatError | None = None) -> Callable[[], Stage]:
+def _shelf(
+    stock: Stock | None = None, moment: Arrival = _PART, failure: MistralChatError | None = None
+) -> Callable[[], AppHarness]:
     """A computer without a model, and what could be had."""
     shelf = StillShelf(stock or usual_stock(), moment, failure)
     settings = replace(Settings(), model="mistral-7b-instruct-v0.3")
-    return lambda: Stage(failure=_ABSENT, settings=settings, doors={"shelf": shelf})
+    return lambda: AppHarness(failure=_ABSENT, settings=settings, app_options={"shelf": shelf})
 
 
 def _tight() -> Stock:
@@ -58,12 +60,12 @@ def _begun() -> Stock:
     return replace(stock, weights=weights, unusable=unusable)
 
 
-def _moment(stage: str, **changes: Any) -> Callable[[], Stage]:
+def _moment(stage: str, **changes: Any) -> Callable[[], AppHarness]:
     facts: dict[str, Any] = {"stage": stage, "here": _PART.here, "total": _PART.total}
     return _shelf(moment=Arrival(**(facts | changes)))
 
 
-def _ours() -> Stage:
+def _ours() -> AppHarness:
     """A model in our folder, while another is in use."""
     size = 4_372_812_000
     ours = here(
@@ -79,85 +81,85 @@ def _ours() -> Stage:
     )
     stock = usual_stock()
     stock = replace(stock, weights=(ours, *stock.weights), in_use="demo", chosen="ours")
-    return Stage(doors={"shelf": StillShelf(stock, _PART)})
+    return AppHarness(app_options={"shelf": StillShelf(stock, _PART)})
 
 
-async def _at_ours(pilot: Pilot[Any], stage: Stage) -> None:
+async def _at_ours(pilot: Pilot[Any], harness: AppHarness) -> None:
     await pilot.press("f7")
-    await until(pilot, lambda: isinstance(stage.app.screen, WeightsScreen))
-    await see("Choose a model", "our folder")(pilot, stage)
-    screen = stage.app.screen
+    await until(pilot, lambda: isinstance(harness.app.screen, WeightsScreen))
+    await see("Choose a model", "our folder")(pilot, harness)
+    screen = harness.app.screen
     assert isinstance(screen, WeightsScreen)
     screen.listed.highlighted = screen.listed.get_option_index("ours")
     await pilot.pause()
 
 
-async def _busy(pilot: Pilot[Any], stage: Stage) -> None:
+async def _busy(pilot: Pilot[Any], harness: AppHarness) -> None:
     """A download, a check and a title go on."""
-    begin = stage.chat.jobs.begin
+    begin = harness.chat.jobs.begin
     fetching = begin("fetching", "Mistral 7B Instruct v0.3 Q4_K_M", cancel=lambda: None, kept="What has arrived is kept.")
     begin("checking", "SmolLM2 135M Instruct (demo) Q4_1", cancel=lambda: None).tell(0.61, "60.0 of 98.4 MB")
     begin("titling", "this conversation", cancel=lambda: None)
     fetching.tell(0.4, "1.75 of 4.37 GB, 12.4 MB/s, 3 min 31 s left")
-    await see("⟳ fetching 40%")(pilot, stage)
+    await see("⟳ fetching 40%")(pilot, harness)
 
 
 _CHOICE = see("Choose a model", "Fetch")
 _FETCH: Final = (_CHOICE, press("enter"))
 
 SCENES: Final = (
-    Scene(name="first-run", stage=_shelf(), start=furnish, steps=(_CHOICE,), shows=("is not on this computer yet", "Fetch")),
+    Scene(name="first-run", harness=_shelf(), start=furnish, steps=(_CHOICE,), shows=("is not on this computer yet", "Fetch")),
     Scene(
         name="another-model",
-        stage=lambda: Stage(doors={"shelf": StillShelf(replace(usual_stock(), in_use="demo"))}),
+        harness=lambda: AppHarness(app_options={"shelf": StillShelf(replace(usual_stock(), in_use="demo"))}),
         steps=(press("f7"),),
         shows=("Choose what to go on with",),
     ),
-    Scene(name="nothing-fits", stage=_shelf(_tight()), start=furnish, shows=("Choose a model", "Nothing here fits")),
-    Scene(name="a-download-was-begun", stage=_shelf(_begun()), start=furnish, shows=("Choose a model", "Go on fetching")),
+    Scene(name="nothing-fits", harness=_shelf(_tight()), start=furnish, shows=("Choose a model", "Nothing here fits")),
+    Scene(name="a-download-was-begun", harness=_shelf(_begun()), start=furnish, shows=("Choose a model", "Go on fetching")),
     Scene(
         name="asking-the-hub",
-        stage=_moment("asking", here=0, total=None),
+        harness=_moment("asking", here=0, total=None),
         start=furnish,
         steps=_FETCH,
         shows=("asking the hub",),
     ),
-    Scene(name="downloading", stage=_shelf(), start=furnish, steps=_FETCH, shows=("40", "Pause")),
+    Scene(name="downloading", harness=_shelf(), start=furnish, steps=_FETCH, shows=("40", "Pause")),
     Scene(
         name="waiting-to-try-again",
-        stage=_moment("retrying", note="huggingface.co does not answer."),
+        harness=_moment("retrying", note="huggingface.co does not answer."),
         start=furnish,
         steps=_FETCH,
         shows=("does not answer",),
     ),
-    Scene(name="checking", stage=_moment("verifying"), start=furnish, steps=_FETCH, shows=("checking what is here",)),
-    Scene(name="paused", stage=_shelf(), start=furnish, steps=(*_FETCH, see("Pause"), press("p")), shows=("paused", "Go on")),
-    Scene(name="offline", stage=_shelf(failure=_SILENT), start=furnish, steps=_FETCH, shows=("does not answer", "Try again")),
+    Scene(name="checking", harness=_moment("verifying"), start=furnish, steps=_FETCH, shows=("checking what is here",)),
+    Scene(name="paused", harness=_shelf(), start=furnish, steps=(*_FETCH, see("Pause"), press("p")), shows=("paused", "Go on")),
+    Scene(name="offline", harness=_shelf(failure=_SILENT), start=furnish, steps=_FETCH, shows=("does not answer", "Try again")),
     Scene(
         name="leaving-a-download",
-        stage=_shelf(),
+        harness=_shelf(),
         start=furnish,
         steps=(*_FETCH, see("Pause"), press("escape")),
         shows=("Leave while the model is being fetched?",),
     ),
     Scene(
         name="fetching-behind-the-list",
-        stage=_shelf(),
+        harness=_shelf(),
         start=furnish,
         steps=(*_FETCH, see("Pause"), press("b")),
         shows=("Choose a model", "fetching 40 %"),
     ),
     Scene(
         name="fetching-behind-the-chat",
-        stage=_shelf(),
+        harness=_shelf(),
         start=furnish,
         steps=(*_FETCH, see("Pause"), press("b"), see("Choose a model"), press("escape")),
         shows=("⟳ fetching 40%",),
     ),
-    Scene(name="what-to-do-with-a-model", stage=_ours, steps=(_at_ours, press("m")), shows=("Check",)),
-    Scene(name="the-format-of-a-model", stage=_ours, steps=(_at_ours, press("f")), shows=("mistral-v3-tekken",)),
-    Scene(name="deleting-a-model", stage=_ours, steps=(_at_ours, press("delete")), shows=("4.37 GB",)),
-    Scene(name="checking-a-model", stage=_ours, steps=(_at_ours, press("v")), shows=("checking",)),
+    Scene(name="what-to-do-with-a-model", harness=_ours, steps=(_at_ours, press("m")), shows=("Check",)),
+    Scene(name="the-format-of-a-model", harness=_ours, steps=(_at_ours, press("f")), shows=("mistral-v3-tekken",)),
+    Scene(name="deleting-a-model", harness=_ours, steps=(_at_ours, press("delete")), shows=("4.37 GB",)),
+    Scene(name="checking-a-model", harness=_ours, steps=(_at_ours, press("v")), shows=("checking",)),
     Scene(name="background-in-the-line", steps=(_busy,), shows=("⟳ fetching 40%",)),
     Scene(name="background", steps=(_busy, press("alt+z")), shows=("In the background", "1.75 of 4.37 GB")),
 )

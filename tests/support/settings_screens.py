@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support.screens import Stage, drawn, ready, until
+from support.app_harness import AppHarness, screen_text, until, until_ready
 
 from mistral_chat.cli.wiring import Program
 from mistral_chat.config.configuration import CommandLineOverride
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 
-def staged(path: Path, **options: CommandLineOverride) -> Stage:
+def staged(path: Path, **options: CommandLineOverride) -> AppHarness:
     """An app whose settings are those in the file at `path`, and the options of the start."""
     program = Program(environ={"MISTRAL_CHAT_CONFIG": str(path)}).with_options(options)
-    return Stage(program=program, settings=program.settings)
+    return AppHarness(program=program, settings=program.settings)
 
 
 def write(path: Path, text: str) -> None:
@@ -27,20 +27,22 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-async def settings(pilot: Pilot[Any], stage: Stage) -> SettingsScreen:
+async def settings(pilot: Pilot[Any], harness: AppHarness) -> SettingsScreen:
     """Go to the settings, from the chat."""
-    await ready(pilot, stage)
+    await until_ready(pilot, harness)
     await pilot.press("f12")
     await until(
-        pilot, lambda: isinstance(stage.app.screen, SettingsScreen) and "General" in drawn(stage), "the settings are shown"
+        pilot,
+        lambda: isinstance(harness.app.screen, SettingsScreen) and "General" in screen_text(harness),
+        "the settings are shown",
     )
-    screen = stage.app.screen
+    screen = harness.app.screen
     assert isinstance(screen, SettingsScreen)
     return screen
 
 
-async def section(pilot: Pilot[Any], stage: Stage, key: str) -> None:
+async def section(pilot: Pilot[Any], harness: AppHarness, key: str) -> None:
     """Go to the settings, and enter the row `key`."""
-    screen = await settings(pilot, stage)
+    screen = await settings(pilot, harness)
     screen.listed.highlighted = screen.listed.get_option_index(key)
     await pilot.press("enter")

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from support.first_run import FirstRun
 from support.hub_server import HubServer
-from support.shelves import FirstRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.screens import Stage, answered, drawn, ready, run, say, until
+from support.app_harness import AppHarness, run, screen_text, send_message, until, until_answered, until_ready
 
 from mistral_chat.config import Settings
 from mistral_chat.ui import themes
@@ -17,49 +17,51 @@ SAID = "what was said in the conversation"
 
 
 async def test_help_shows_the_keys_of_where_one_is_and_lies_over_dialogs_too() -> None:
-    stage = Stage()
-    async with run(stage, (60, 20)) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness, (60, 20)) as pilot:
+        await until_ready(pilot, harness)
         for key in ("", "ctrl+f", "f10"):
             if key:
                 await pilot.press(key)
-                await until(pilot, lambda: stage.app.screen is not stage.screen)
-            below = stage.app.screen
+                await until(pilot, lambda: harness.app.screen is not harness.screen)
+            below = harness.app.screen
             tooltips = {each.binding.tooltip for each in below.active_bindings.values() if each.binding.tooltip}
             await pilot.press("f1")
-            await until(pilot, lambda below=below: stage.app.screen is not below)  # type: ignore[misc]  # mypy has no type for a lambda's default
+            await until(pilot, lambda below=below: harness.app.screen is not below)  # type: ignore[misc]  # mypy has no type for a lambda's default
             await pilot.pause()
-            shown = " ".join(str(stage.app.screen.query_one("KeyTable").render()).split())
+            shown = " ".join(str(harness.app.screen.query_one("KeyTable").render()).split())
             for tooltip in tooltips:
                 assert tooltip.split()[0] in shown, tooltip
             assert len(shown) > sum(map(len, tooltips)), "a key is missing"
             await pilot.press("f1")
-            await until(pilot, lambda below=below: stage.app.screen is below)  # type: ignore[misc]  # mypy has no type for a lambda's default
+            await until(pilot, lambda below=below: harness.app.screen is below)  # type: ignore[misc]  # mypy has no type for a lambda's default
             if key:
                 await pilot.press("escape")
-                await until(pilot, lambda: stage.app.screen is stage.screen)
+                await until(pilot, lambda: harness.app.screen is harness.screen)
 
 
 async def test_f1_shows_and_hides_help() -> None:
-    stage = Stage()
-    async with run(stage, (120, 40)) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness, (120, 40)) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("f1")
-        await until(pilot, lambda: "Ctrl+J breaks the" in drawn(stage).replace("\n", " ") or "breaks the" in drawn(stage))
+        await until(
+            pilot, lambda: "Ctrl+J breaks the" in screen_text(harness).replace("\n", " ") or "breaks the" in screen_text(harness)
+        )
         await pilot.press("f1")
-        await until(pilot, lambda: "breaks the" not in drawn(stage))
+        await until(pilot, lambda: "breaks the" not in screen_text(harness))
 
 
 async def test_a_key_can_be_changed_in_the_settings() -> None:
-    stage = Stage(settings=replace(Settings(), keymap={"chat.new": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await until(pilot, lambda: "Did you mean 'chat.new'?" in stage.chat.notice)
-        assert "f4 is given to both" in stage.chat.notice
-        await say(pilot, stage, "Hello")
-        await answered(pilot, stage)
+    harness = AppHarness(settings=replace(Settings(), keymap={"chat.new": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await until(pilot, lambda: "Did you mean 'chat.new'?" in harness.chat.notice)
+        assert "f4 is given to both" in harness.chat.notice
+        await send_message(pilot, harness, "Hello")
+        await until_answered(pilot, harness)
         await pilot.press("alt+n")
-        await until(pilot, lambda: "A new conversation" in drawn(stage))
+        await until(pilot, lambda: "A new conversation" in screen_text(harness))
 
 
 async def test_an_action_that_fails_leaves_the_app_alive_and_logs_only_the_place(
@@ -69,45 +71,45 @@ async def test_an_action_that_fails_leaves_the_app_alive_and_logs_only_the_place
         raise RuntimeError(SAID)
 
     monkeypatch.setattr(ChatScreen, "action_pin", broken)
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         with caplog.at_level(logging.ERROR, "mistral_chat"):
             await pilot.press("f9")
-            await until(pilot, lambda: "RuntimeError" in stage.chat.notice)
-        assert SAID not in stage.chat.notice
+            await until(pilot, lambda: "RuntimeError" in harness.chat.notice)
+        assert SAID not in harness.chat.notice
         assert all(SAID not in record.getMessage() for record in caplog.records)
-        await say(pilot, stage, "Still here?")
-        await answered(pilot, stage)
+        await send_message(pilot, harness, "Still here?")
+        await until_answered(pilot, harness)
 
 
 async def test_work_that_fails_leaves_the_app_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        stage.chat.break_sending(monkeypatch)
-        await say(pilot, stage, "Hello")
-        await until(pilot, lambda: "ZeroDivisionError" in stage.chat.notice)
-        assert stage.app.is_running
-        assert not stage.chat.replying
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.chat.break_sending(monkeypatch)
+        await send_message(pilot, harness, "Hello")
+        await until(pilot, lambda: "ZeroDivisionError" in harness.chat.notice)
+        assert harness.app.is_running
+        assert not harness.chat.replying
 
 
 async def test_a_broken_screen_ends_with_one_sentence_and_without_what_was_said(capsys: pytest.CaptureFixture[str]) -> None:
-    stage = Stage()
+    harness = AppHarness()
     logging.getLogger("mistral_chat").addHandler(logging.NullHandler())
 
     def broken() -> None:
         raise RuntimeError(SAID)
 
     async def break_it() -> None:
-        async with run(stage) as pilot:
-            await ready(pilot, stage)
-            stage.screen.call_later(broken)
-            await until(pilot, lambda: not stage.app.is_running)
+        async with run(harness) as pilot:
+            await until_ready(pilot, harness)
+            harness.screen.call_later(broken)
+            await until(pilot, lambda: not harness.app.is_running)
 
     with pytest.raises(RuntimeError):
         await break_it()
-    assert stage.app.return_code == 1
+    assert harness.app.return_code == 1
     told = capsys.readouterr()
     assert SAID not in told.out + told.err
     assert "the screen broke (RuntimeError)" in " ".join((told.out + told.err).split())
@@ -137,52 +139,52 @@ def contrast(one: Any, other: Any) -> float:
 
 
 async def test_an_unknown_theme_is_the_dark_one() -> None:
-    stage = Stage(settings=replace(Settings(), theme="nosuch"))
-    assert stage.app.theme == "mistral-dark"
+    harness = AppHarness(settings=replace(Settings(), theme="nosuch"))
+    assert harness.app.theme == "mistral-dark"
 
 
 async def test_history_is_walked_with_up_and_down() -> None:
-    stage = Stage()
-    stage.say(("older", "A"), ("newer", "A"))
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    harness.add_conversation(("older", "A"), ("newer", "A"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press(*"draft", "up")
-        assert stage.chat.draft == "newer"
+        assert harness.chat.draft == "newer"
         await pilot.press("up")
-        assert stage.chat.draft == "older"
+        assert harness.chat.draft == "older"
         await pilot.press("up", "down")
-        assert stage.chat.draft == "newer"
+        assert harness.chat.draft == "newer"
         await pilot.press("down")
-        assert stage.chat.draft == "draft"
+        assert harness.chat.draft == "draft"
 
 
 @pytest.mark.parametrize("key", ["ctrl+j", "alt+enter", "shift+enter"])
 async def test_a_line_can_be_broken_in_every_terminal(key: str) -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press(*"one", key, *"two")
         await pilot.pause()
-        assert stage.chat.draft == "one\ntwo"
-        assert not stage.chat.replying
+        assert harness.chat.draft == "one\ntwo"
+        assert not harness.chat.replying
 
 
 async def test_the_composer_grows_to_eight_lines() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         heights = []
         for lines in (1, 4, 8, 30):
-            stage.chat.set_draft("\n".join("x" * lines))
+            harness.chat.set_draft("\n".join("x" * lines))
             await pilot.pause()
-            heights.append(stage.chat.composer.content_size.height)
+            heights.append(harness.chat.composer.content_size.height)
         assert heights == [1, 4, 8, 8]
 
 
 async def test_another_windows_conversations_appear() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        stage.say(("Question", "Answer"), title="From elsewhere")
-        stage.chat.find_changes()
-        await until(pilot, lambda: "From elsewhere" in drawn(stage))
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.add_conversation(("Question", "Answer"), title="From elsewhere")
+        harness.chat.find_changes()
+        await until(pilot, lambda: "From elsewhere" in screen_text(harness))

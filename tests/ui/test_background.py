@@ -7,8 +7,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
+from support.app_harness import (
+    PAUSE,
+    AppHarness,
+    GatedEngine,
+    run,
+    screen_text,
+    send_and_wait,
+    send_message,
+    until,
+    until_answered,
+    until_ready,
+    until_shown,
+)
 from support.hostile import STRINGS, dangerous
-from support.screens import PAUSE, GatedEngine, Stage, answered, drawn, furnished, ready, run, say, spoken, until
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
@@ -47,101 +59,104 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return gate
 
 
-def title(stage: Stage) -> tuple[str, str]:
-    stored = stage.store.conversation(stage.store.latest() or "")
+def title(harness: AppHarness) -> tuple[str, str]:
+    stored = harness.store.conversation(harness.store.latest() or "")
     return stored.summary.title, stored.title_by
 
 
 async def test_the_model_names_a_conversation_after_its_first_reply() -> None:
-    stage = Stage(answer=answers, settings=NAMED)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await spoken(pilot, stage, "How do I bake bread?")
-        await until(pilot, lambda: title(stage) == ("A calm title", "model"))
-        await until(pilot, lambda: "A calm title" in drawn(stage))
-        await spoken(pilot, stage, "And rye?")
-        assert [turn.turn.user for turn in stage.store.turns(stage.store.latest() or "")] == ["How do I bake bread?", "And rye?"]
+    harness = AppHarness(answer=answers, settings=NAMED)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "How do I bake bread?")
+        await until(pilot, lambda: title(harness) == ("A calm title", "model"))
+        await until(pilot, lambda: "A calm title" in screen_text(harness))
+        await send_and_wait(pilot, harness, "And rye?")
+        assert [turn.turn.user for turn in harness.store.turns(harness.store.latest() or "")] == [
+            "How do I bake bread?",
+            "And rye?",
+        ]
 
 
 async def test_the_first_line_stays_where_the_settings_want_it() -> None:
-    stage = Stage(answer=answers)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await spoken(pilot, stage, "Bread")
+    harness = AppHarness(answer=answers)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "Bread")
         await pilot.pause()
-        assert title(stage) == ("Bread", "first_line")
+        assert title(harness) == ("Bread", "first_line")
 
 
 async def test_nothing_unsaved_is_named() -> None:
-    stage = Stage(answer=answers, settings=NAMED, saved=False)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await spoken(pilot, stage, "Bread")
+    harness = AppHarness(answer=answers, settings=NAMED, saved=False)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "Bread")
         await pilot.pause()
-        assert title(stage) == ("Bread", "first_line")
+        assert title(harness) == ("Bread", "first_line")
 
 
 async def test_a_persons_title_stays_even_when_it_comes_first(held: threading.Event) -> None:
-    stage = Stage(answer=answers, settings=NAMED)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await spoken(pilot, stage, "Bread")
-        await until(pilot, lambda: "titling" in drawn(stage))
-        stage.store.rename(stage.store.latest() or "", "Mine", by="person")
+    harness = AppHarness(answer=answers, settings=NAMED)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "Bread")
+        await until(pilot, lambda: "titling" in screen_text(harness))
+        harness.store.rename(harness.store.latest() or "", "Mine", by="person")
         held.set()
-        await until(pilot, lambda: "titling" not in drawn(stage))
-        assert title(stage) == ("Mine", "person")
+        await until(pilot, lambda: "titling" not in screen_text(harness))
+        assert title(harness) == ("Mine", "person")
 
 
 async def test_a_message_goes_before_a_title_which_comes_after_it(held: threading.Event) -> None:
-    stage = Stage(answer=answers, settings=NAMED)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await spoken(pilot, stage, "Bread")
-        await until(pilot, lambda: "titling" in drawn(stage))
-        await spoken(pilot, stage, "And rye?")
-        assert "You said: And rye?" in drawn(stage)
+    harness = AppHarness(answer=answers, settings=NAMED)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "Bread")
+        await until(pilot, lambda: "titling" in screen_text(harness))
+        await send_and_wait(pilot, harness, "And rye?")
+        assert "You said: And rye?" in screen_text(harness)
         held.set()
-        await until(pilot, lambda: title(stage) == ("A calm title", "model"))
+        await until(pilot, lambda: title(harness) == ("A calm title", "model"))
 
 
 async def test_a_stopped_reply_is_not_named() -> None:
-    stage = Stage(answer=lambda text: f"one {PAUSE} two" if "title" not in text else "Title", settings=NAMED)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "Bread")
-        await until(pilot, lambda: "one" in drawn(stage))
+    harness = AppHarness(answer=lambda text: f"one {PAUSE} two" if "title" not in text else "Title", settings=NAMED)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Bread")
+        await until(pilot, lambda: "one" in screen_text(harness))
         await pilot.press("escape")
-        await answered(pilot, stage)
+        await until_answered(pilot, harness)
         await pilot.pause()
-        assert title(stage) == ("Bread", "first_line")
+        assert title(harness) == ("Bread", "first_line")
 
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_titling_is_seen_and_can_be_stopped(held: threading.Event, size: tuple[int, int]) -> None:
-    stage = Stage(answer=answers, settings=NAMED)
-    async with run(stage, size) as pilot:
-        await ready(pilot, stage)
-        await spoken(pilot, stage, "Bread")
-        await until(pilot, lambda: "⟳ titling" in drawn(stage).splitlines()[-1])
+    harness = AppHarness(answer=answers, settings=NAMED)
+    async with run(harness, size) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "Bread")
+        await until(pilot, lambda: "⟳ titling" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
-        await until(pilot, lambda: "Stopped: titling" in drawn(stage))
-        await until(pilot, lambda: "⟳" not in drawn(stage))
-        assert title(stage) == ("Bread", "first_line")
+        await until(pilot, lambda: "Stopped: titling" in screen_text(harness))
+        await until(pilot, lambda: "⟳" not in screen_text(harness))
+        assert title(harness) == ("Bread", "first_line")
         await pilot.press("alt+z")
-        await until(pilot, lambda: "Nothing goes on" in drawn(stage))
+        await until(pilot, lambda: "Nothing goes on" in screen_text(harness))
 
 
 async def test_loading_can_be_stopped_and_begun_again() -> None:
-    stage = Stage(loading=True)
-    async with run(stage) as pilot:
-        await furnished(pilot, stage)
-        await until(pilot, lambda: "loading 40%" in drawn(stage))
+    harness = AppHarness(loading=True)
+    async with run(harness) as pilot:
+        await until_shown(pilot, harness)
+        await until(pilot, lambda: "loading 40%" in screen_text(harness))
         await pilot.press("alt+z")
-        await until(pilot, lambda: "Loading was stopped" in drawn(stage))
-        stage.loaded.set()
+        await until(pilot, lambda: "Loading was stopped" in screen_text(harness))
+        harness.loaded.set()
         await pilot.press("f5")
-        await until(pilot, lambda: stage.chat.state == "ready")
+        await until(pilot, lambda: harness.chat.state == "ready")
 
 
 class Keeping(GatedEngine):
@@ -163,7 +178,7 @@ class Keeping(GatedEngine):
 
 
 @dataclass
-class KeepingStage(Stage):
+class KeepingHarness(AppHarness):
     """Keeps KV states in a folder."""
 
     snapshots: SnapshotFolder | None = None
@@ -185,14 +200,14 @@ async def test_a_state_on_its_way_to_the_disk_is_seen_and_can_be_stopped(tmp_pat
     monkeypatch.setattr("mistral_chat.engine.snapshots.blocks", slowly)
     monkeypatch.setattr("mistral_chat.engine.thread.IDLE_SECONDS", 0.05)
     folder = SnapshotFolder(tmp_path / "snapshots", budget=10_000)
-    stage = KeepingStage(snapshots=folder)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await until(pilot, lambda: "⟳ saving state" in drawn(stage).splitlines()[-1])
+    harness = KeepingHarness(snapshots=folder)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await until(pilot, lambda: "⟳ saving state" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
-        await until(pilot, lambda: "Stopped: saving state. The conversation itself is kept" in drawn(stage))
+        await until(pilot, lambda: "Stopped: saving state. The conversation itself is kept" in screen_text(harness))
         gate.set()
-        await until(pilot, lambda: "⟳" not in drawn(stage))
+        await until(pilot, lambda: "⟳" not in screen_text(harness))
     folder.close()
     assert not list((tmp_path / "snapshots").glob("*.kv*")), "half a state is left on the disk"
 
@@ -206,27 +221,27 @@ async def test_a_state_on_its_way_back_is_seen_and_can_be_stopped(tmp_path: Path
         return view[start : start + 64]
 
     folder = SnapshotFolder(tmp_path / "snapshots", budget=10_000)
-    stage = KeepingStage(snapshots=folder)
+    harness = KeepingHarness(snapshots=folder)
     Keeping(folder).run_idle_tasks()
     folder.flush()
-    stage.begin(("Bread?", "Flour."))
+    harness.start_with(("Bread?", "Flour."))
     monkeypatch.setattr("mistral_chat.engine.snapshots.block_of", slowly)
-    async with run(stage) as pilot:
-        await until(pilot, lambda: "⟳ reading ahead, restoring state" in drawn(stage).splitlines()[-1])
+    async with run(harness) as pilot:
+        await until(pilot, lambda: "⟳ reading ahead, restoring state" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
-        await until(pilot, lambda: isinstance(stage.app.screen, BackgroundScreen))
+        await until(pilot, lambda: isinstance(harness.app.screen, BackgroundScreen))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "Stopped: restoring state. The model reads" in drawn(stage))
+        await until(pilot, lambda: "Stopped: restoring state. The model reads" in screen_text(harness))
         gate.set()
         await pilot.press("escape")
-        await until(pilot, lambda: "⟳" not in drawn(stage))
+        await until(pilot, lambda: "⟳" not in screen_text(harness))
     assert len(list((tmp_path / "snapshots").glob("*.kv"))) == 1, "what was only not waited for is gone"
     folder.close()
 
 
-def busy(stage: Stage, stops: list[str]) -> list[Job]:
+def busy(harness: AppHarness, stops: list[str]) -> list[Job]:
     """Begin three things, as a download, a check and a title would."""
-    background = stage.chat.jobs
+    background = harness.chat.jobs
     fetching = background.begin("fetching", "Mistral 7B", cancel=lambda: stops.append("fetching"), kept="It is kept.")
     checking = background.begin("checking", "the demo", cancel=lambda: stops.append("checking"))
     fetching.tell(0.4, "1.75 of 4.37 GB")
@@ -236,56 +251,56 @@ def busy(stage: Stage, stops: list[str]) -> list[Job]:
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_of_several_things_a_person_chooses_what_to_stop(size: tuple[int, int]) -> None:
     """With a download of gigabytes running, the key that stops a title must not stop the download."""
-    stage, stops = Stage(), list[str]()
-    async with run(stage, size) as pilot:
-        await ready(pilot, stage)
-        fetching, checking, titling = busy(stage, stops)
-        await until(pilot, lambda: "⟳ fetching 40%, checking, titling" in drawn(stage).splitlines()[-1])
+    harness, stops = AppHarness(), list[str]()
+    async with run(harness, size) as pilot:
+        await until_ready(pilot, harness)
+        fetching, checking, titling = busy(harness, stops)
+        await until(pilot, lambda: "⟳ fetching 40%, checking, titling" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
-        await until(pilot, lambda: "1.75 of 4.37 GB" in drawn(stage))
+        await until(pilot, lambda: "1.75 of 4.37 GB" in screen_text(harness))
         assert stops == [], "it stopped something before anybody chose"
-        assert "Mistral 7B" in drawn(stage)
+        assert "Mistral 7B" in screen_text(harness)
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "Stopped: checking." in drawn(stage))
+        await until(pilot, lambda: "Stopped: checking." in screen_text(harness))
         assert stops == ["checking"]
-        stage.chat.jobs.end(checking)
+        harness.chat.jobs.end(checking)
         fetching.tell(0.5, "2.19 of 4.37 GB")
-        await until(pilot, lambda: "2.19 of 4.37 GB" in drawn(stage) and "the demo" not in drawn(stage))
+        await until(pilot, lambda: "2.19 of 4.37 GB" in screen_text(harness) and "the demo" not in screen_text(harness))
         await pilot.press("delete")
-        await until(pilot, lambda: "cannot be stopped: titling" in drawn(stage))
+        await until(pilot, lambda: "cannot be stopped: titling" in screen_text(harness))
         await pilot.press("up", "delete")
-        await until(pilot, lambda: "Stopped: fetching. It is kept." in drawn(stage))
-        stage.chat.jobs.end(fetching)
-        stage.chat.jobs.end(titling)
-        await until(pilot, lambda: "Stop everything" not in drawn(stage))
+        await until(pilot, lambda: "Stopped: fetching. It is kept." in screen_text(harness))
+        harness.chat.jobs.end(fetching)
+        harness.chat.jobs.end(titling)
+        await until(pilot, lambda: "Stop everything" not in screen_text(harness))
         await pilot.press("enter")
-        await until(pilot, lambda: stage.chat.is_current)
+        await until(pilot, lambda: harness.chat.is_current)
 
 
 async def test_everything_can_be_stopped_at_once() -> None:
-    stage, stops = Stage(), list[str]()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        busy(stage, stops)
+    harness, stops = AppHarness(), list[str]()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        busy(harness, stops)
         await pilot.press("alt+z")
-        await until(pilot, lambda: isinstance(stage.app.screen, BackgroundScreen))
+        await until(pilot, lambda: isinstance(harness.app.screen, BackgroundScreen))
         await pilot.click("#all")
         await until(pilot, lambda: stops == ["fetching", "checking"])
         await pilot.press("escape")
-        await until(pilot, lambda: stage.chat.is_current)
+        await until(pilot, lambda: harness.chat.is_current)
 
 
 async def test_hostile_names_of_what_goes_on_are_text() -> None:
-    stage = Stage()
-    async with run(stage, (60, 20)) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness, (60, 20)) as pilot:
+        await until_ready(pilot, harness)
         for name in STRINGS[::20]:
             text = name.encode("utf-8", "replace").decode("utf-8")
-            stage.chat.jobs.begin("fetching", text, cancel=lambda: None).tell(0.5, text)
+            harness.chat.jobs.begin("fetching", text, cancel=lambda: None).tell(0.5, text)
         await pilot.press("alt+z")
-        await until(pilot, lambda: isinstance(stage.app.screen, BackgroundScreen))
-        for _ in stage.chat.jobs.jobs:
-            assert not dangerous(drawn(stage))
+        await until(pilot, lambda: isinstance(harness.app.screen, BackgroundScreen))
+        for _ in harness.chat.jobs.jobs:
+            assert not dangerous(screen_text(harness))
             await pilot.press("down")
 
 

@@ -6,7 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import PAUSE, Stage, answered, drawn, furnished, ready, rows, run, say, until
+from support.app_harness import (
+    PAUSE,
+    AppHarness,
+    rendered_rows,
+    run,
+    screen_text,
+    send_message,
+    until,
+    until_answered,
+    until_ready,
+    until_shown,
+)
 from textual.app import App
 
 from mistral_chat.errors import EngineLoadFailed, ModelNotFound
@@ -18,140 +29,140 @@ if TYPE_CHECKING:
 
 
 async def test_a_message_is_answered_and_kept() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press(*"Hello", "enter")
-        await answered(pilot, stage)
-        assert "You said: Hello" in drawn(stage)
-        (turn,) = stage.store.turns(stage.store.latest() or "")
+        await until_answered(pilot, harness)
+        assert "You said: Hello" in screen_text(harness)
+        (turn,) = harness.store.turns(harness.store.latest() or "")
         assert (turn.turn.user, turn.turn.reply, turn.turn.finish_reason) == ("Hello", "You said: Hello", "stop")
 
 
 async def test_what_is_typed_before_anything_is_open_is_not_lost() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
+    harness = AppHarness()
+    async with run(harness) as pilot:
         await pilot.press(*"early")
-        await ready(pilot, stage)
-        assert stage.chat.draft == "early"
+        await until_ready(pilot, harness)
+        assert harness.chat.draft == "early"
 
 
 async def test_a_message_sent_while_the_model_loads_waits_for_it() -> None:
-    stage = Stage(loading=True)
-    async with run(stage) as pilot:
-        await furnished(pilot, stage)
-        await say(pilot, stage, "Are you there?")
-        await until(pilot, lambda: "loading 40%" in drawn(stage))
-        await until(pilot, lambda: "Are you there?" in drawn(stage))
-        stage.loaded.set()
-        await answered(pilot, stage)
-        assert "You said: Are you there?" in drawn(stage)
+    harness = AppHarness(loading=True)
+    async with run(harness) as pilot:
+        await until_shown(pilot, harness)
+        await send_message(pilot, harness, "Are you there?")
+        await until(pilot, lambda: "loading 40%" in screen_text(harness))
+        await until(pilot, lambda: "Are you there?" in screen_text(harness))
+        harness.loaded.set()
+        await until_answered(pilot, harness)
+        assert "You said: Are you there?" in screen_text(harness)
 
 
 async def test_escape_stops_and_keeps_what_was_written() -> None:
-    stage = Stage(answer=lambda _: f"one two {PAUSE} three")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "Count")
-        await until(pilot, lambda: "one two" in drawn(stage))
+    harness = AppHarness(answer=lambda _: f"one two {PAUSE} three")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Count")
+        await until(pilot, lambda: "one two" in screen_text(harness))
         await pilot.press("escape")
-        await answered(pilot, stage)
-        (turn,) = stage.store.turns(stage.store.latest() or "")
+        await until_answered(pilot, harness)
+        (turn,) = harness.store.turns(harness.store.latest() or "")
         assert turn.turn.reply.split() == ["one", "two"]
         assert turn.turn.finish_reason == "cancelled"
-        assert "Stopped" in drawn(stage)
+        assert "Stopped" in screen_text(harness)
 
 
 async def test_ctrl_c_stops_a_reply_and_never_quits() -> None:
-    stage = Stage(answer=lambda _: f"one {PAUSE}")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "Count")
-        await until(pilot, lambda: "one" in drawn(stage))
+    harness = AppHarness(answer=lambda _: f"one {PAUSE}")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Count")
+        await until(pilot, lambda: "one" in screen_text(harness))
         await pilot.press("ctrl+c")
-        await answered(pilot, stage)
+        await until_answered(pilot, harness)
         await pilot.press("ctrl+c")
-        assert stage.app.is_running
-        assert "Ctrl+Q quits" in drawn(stage)
+        assert harness.app.is_running
+        assert "Ctrl+Q quits" in screen_text(harness)
 
 
 async def test_a_second_message_waits_and_the_replies_come_in_order() -> None:
-    stage = Stage(answer=lambda text: f"A {PAUSE} {text}")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "first")
-        await until(pilot, lambda: stage.chat.turns)
-        await say(pilot, stage, "second")
-        await until(pilot, lambda: "1 queued" in drawn(stage))
-        stage.gate.set()
-        await until(pilot, lambda: len(stage.chat.turns) == 2)
-        await answered(pilot, stage)
-        assert [turn.turn.user for turn in stage.store.turns(stage.store.latest() or "")] == ["first", "second"]
+    harness = AppHarness(answer=lambda text: f"A {PAUSE} {text}")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "first")
+        await until(pilot, lambda: harness.chat.turns)
+        await send_message(pilot, harness, "second")
+        await until(pilot, lambda: "1 queued" in screen_text(harness))
+        harness.gate.set()
+        await until(pilot, lambda: len(harness.chat.turns) == 2)
+        await until_answered(pilot, harness)
+        assert [turn.turn.user for turn in harness.store.turns(harness.store.latest() or "")] == ["first", "second"]
 
 
 async def test_stopping_gives_back_what_was_queued() -> None:
-    stage = Stage(answer=lambda _: f"A {PAUSE}")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "first")
-        await until(pilot, lambda: stage.chat.turns)
-        await say(pilot, stage, "second")
+    harness = AppHarness(answer=lambda _: f"A {PAUSE}")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "first")
+        await until(pilot, lambda: harness.chat.turns)
+        await send_message(pilot, harness, "second")
         await pilot.press("escape")
-        await answered(pilot, stage)
-        assert stage.chat.draft == "second"
-        assert len(stage.chat.turns) == 1
+        await until_answered(pilot, harness)
+        assert harness.chat.draft == "second"
+        assert len(harness.chat.turns) == 1
 
 
 async def test_deleting_can_be_taken_back() -> None:
-    stage = Stage()
-    stage.say(("Question", "Answer"), title="Keep me")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    harness.add_conversation(("Question", "Answer"), title="Keep me")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("ctrl+o", "down", "delete")
-        await until(pilot, lambda: "is in the trash" in drawn(stage))
-        assert not stage.store.summaries()
+        await until(pilot, lambda: "is in the trash" in screen_text(harness))
+        assert not harness.store.summaries()
         await pilot.press("f8")
-        await until(pilot, lambda: "Answer" in drawn(stage))
-        assert [summary.title for summary in stage.store.summaries()] == ["Keep me"]
+        await until(pilot, lambda: "Answer" in screen_text(harness))
+        assert [summary.title for summary in harness.store.summaries()] == ["Keep me"]
 
 
 async def test_a_conversation_can_be_renamed() -> None:
-    stage = Stage()
-    stage.say(("Question", "Answer"), title="Old")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    harness.add_conversation(("Question", "Answer"), title="Old")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("ctrl+o", "down", "f2")
-        await until(pilot, lambda: "Rename the conversation" in drawn(stage))
+        await until(pilot, lambda: "Rename the conversation" in screen_text(harness))
         await pilot.press(*"New", "enter")
-        await until(pilot, lambda: stage.store.summaries()[0].title == "New")
-        await until(pilot, lambda: "New" in drawn(stage))
+        await until(pilot, lambda: harness.store.summaries()[0].title == "New")
+        await until(pilot, lambda: "New" in screen_text(harness))
 
 
 async def test_drafts_are_kept_for_each_conversation() -> None:
-    stage = Stage()
-    one = stage.say(("Question", "Answer"), title="One")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    one = harness.add_conversation(("Question", "Answer"), title="One")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press(*"fresh")
-        await stage.chat.open(one)
-        assert stage.chat.draft == ""
+        await harness.chat.open(one)
+        assert harness.chat.draft == ""
         await pilot.press(*"follow")
-        await stage.chat.open(None)
-        assert stage.chat.draft == "fresh"
-        await stage.chat.open(one)
-        assert stage.chat.draft == "follow"
+        await harness.chat.open(None)
+        assert harness.chat.draft == "fresh"
+        await harness.chat.open(one)
+        assert harness.chat.draft == "follow"
 
 
 async def test_quitting_in_mid_reply_keeps_what_was_written(tmp_path: Path) -> None:
-    stage = Stage(answer=lambda _: f"half {PAUSE}", path=tmp_path / "c.db")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "Go")
-        await until(pilot, lambda: "half" in drawn(stage))
+    harness = AppHarness(answer=lambda _: f"half {PAUSE}", path=tmp_path / "c.db")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Go")
+        await until(pilot, lambda: "half" in screen_text(harness))
         await pilot.press(*"draft", "ctrl+q")
-        await until(pilot, lambda: not stage.app.is_running)
-    assert stage.app.return_code == 0
-    again = stage.open_store()
+        await until(pilot, lambda: not harness.app.is_running)
+    assert harness.app.return_code == 0
+    again = harness.open_store()
     latest = again.latest() or ""
     (turn,) = again.turns(latest)
     assert (turn.turn.reply.strip(), turn.turn.finish_reason) == ("half", "cancelled")
@@ -159,81 +170,81 @@ async def test_quitting_in_mid_reply_keeps_what_was_written(tmp_path: Path) -> N
 
 
 async def test_without_weights_the_screen_says_how_to_get_them() -> None:
-    stage = Stage(failure=ModelNotFound("Get one with: mistral-chat models pull mistral-7b"))
-    async with run(stage) as pilot:
-        await furnished(pilot, stage)
-        await until(pilot, lambda: "There is no model on this computer yet" in drawn(stage))
-        assert "mistral-chat models pull mistral-7b" in drawn(stage)
-        await say(pilot, stage, "Hello?")
-        await until(pilot, lambda: stage.chat.draft == "Hello?")
-        stage.failure = None
+    harness = AppHarness(failure=ModelNotFound("Get one with: mistral-chat models pull mistral-7b"))
+    async with run(harness) as pilot:
+        await until_shown(pilot, harness)
+        await until(pilot, lambda: "There is no model on this computer yet" in screen_text(harness))
+        assert "mistral-chat models pull mistral-7b" in screen_text(harness)
+        await send_message(pilot, harness, "Hello?")
+        await until(pilot, lambda: harness.chat.draft == "Hello?")
+        harness.failure = None
         await pilot.press("f5")
-        await until(pilot, lambda: stage.chat.state == "ready")
-        assert "A new conversation" in drawn(stage)
+        await until(pilot, lambda: harness.chat.state == "ready")
+        assert "A new conversation" in screen_text(harness)
 
 
 async def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
-    stage = Stage(load_failure=EngineLoadFailed(tmp_path / "model.gguf", "the file is cut"))
-    conversation = stage.say(("Question", "Answer"))
-    stage.conversation_id = conversation
-    stage.app = stage.make_app()
-    async with run(stage) as pilot:
-        await furnished(pilot, stage)
-        await until(pilot, lambda: "the model did not load" in drawn(stage))
-        assert "the file is cut" in drawn(stage)
-        await until(pilot, lambda: "Answer" in drawn(stage))
+    harness = AppHarness(load_failure=EngineLoadFailed(tmp_path / "model.gguf", "the file is cut"))
+    conversation = harness.add_conversation(("Question", "Answer"))
+    harness.conversation_id = conversation
+    harness.app = harness.make_app()
+    async with run(harness) as pilot:
+        await until_shown(pilot, harness)
+        await until(pilot, lambda: "the model did not load" in screen_text(harness))
+        assert "the file is cut" in screen_text(harness)
+        await until(pilot, lambda: "Answer" in screen_text(harness))
 
 
 async def test_a_message_too_long_goes_back_to_the_composer() -> None:
-    stage = Stage(window=256)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "word " * 400)
-        await until(pilot, lambda: "tokens" in stage.chat.notice)
-        assert stage.chat.draft.count("word") == 400
-        assert stage.store.latest() is None
+    harness = AppHarness(window=256)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "word " * 400)
+        await until(pilot, lambda: "tokens" in harness.chat.notice)
+        assert harness.chat.draft.count("word") == 400
+        assert harness.store.latest() is None
 
 
 async def test_another_conversation_can_be_read_while_a_reply_is_written() -> None:
-    stage = Stage(answer=lambda _: f"growing {PAUSE} done")
-    other = stage.say(("Old question", "Old answer"), title="Other")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "Go")
-        await until(pilot, lambda: "growing" in drawn(stage))
-        mine = stage.chat.conversation_id
-        await stage.chat.open(other)
-        await until(pilot, lambda: "Old answer" in drawn(stage))
-        assert "growing" not in drawn(stage)
-        await stage.chat.open(mine)
-        await until(pilot, lambda: "growing" in drawn(stage))
-        stage.gate.set()
-        await answered(pilot, stage)
-        await until(pilot, lambda: "done" in drawn(stage))
+    harness = AppHarness(answer=lambda _: f"growing {PAUSE} done")
+    other = harness.add_conversation(("Old question", "Old answer"), title="Other")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Go")
+        await until(pilot, lambda: "growing" in screen_text(harness))
+        mine = harness.chat.conversation_id
+        await harness.chat.open(other)
+        await until(pilot, lambda: "Old answer" in screen_text(harness))
+        assert "growing" not in screen_text(harness)
+        await harness.chat.open(mine)
+        await until(pilot, lambda: "growing" in screen_text(harness))
+        harness.gate.set()
+        await until_answered(pilot, harness)
+        await until(pilot, lambda: "done" in screen_text(harness))
 
 
 async def test_the_list_and_the_composer_have_room_at_60_columns() -> None:
-    stage = Stage()
-    stage.say(("Question", "Answer"), title="Narrow one")
-    async with run(stage, (60, 20)) as pilot:
-        await ready(pilot, stage)
-        assert "Narrow one" not in drawn(stage)
+    harness = AppHarness()
+    harness.add_conversation(("Question", "Answer"), title="Narrow one")
+    async with run(harness, (60, 20)) as pilot:
+        await until_ready(pilot, harness)
+        assert "Narrow one" not in screen_text(harness)
         await pilot.press("ctrl+b")
-        await until(pilot, lambda: "Narrow one" in drawn(stage))
+        await until(pilot, lambda: "Narrow one" in screen_text(harness))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "Answer" in drawn(stage))
-        assert "Narrow one" not in drawn(stage)
+        await until(pilot, lambda: "Answer" in screen_text(harness))
+        assert "Narrow one" not in screen_text(harness)
 
 
 async def test_no_row_of_the_status_ever_wraps() -> None:
-    stage = Stage()
-    async with run(stage, (60, 20)) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness, (60, 20)) as pilot:
+        await until_ready(pilot, harness)
         for width in (20, 40, 60, 200):
             await pilot.resize_terminal(width, 20)
             await pilot.pause()
-            assert stage.chat.status_height == 1
-            assert len(drawn(stage).splitlines()[-1]) == width
+            assert harness.chat.status_height == 1
+            assert len(screen_text(harness).splitlines()[-1]) == width
 
 
 async def test_how_far_a_download_is_stays_in_sight_beside_a_reply_at_60_columns() -> None:
@@ -246,14 +257,14 @@ async def test_how_far_a_download_is_stays_in_sight_beside_a_reply_at_60_columns
         status = app.query_one(StatusLine)
         status.tell(state="writing 11.2 tok/s", unsaved=True, working="⟳ fetching 43%", hints=(("Esc", "stop"),))
         parts = ("not saved", "writing 11.2 tok/s", "⟳ 43%", "Esc stop")
-        await until(pilot, lambda: all(part in rows(app) for part in parts), "all of it is on the row")
+        await until(pilot, lambda: all(part in rendered_rows(app) for part in parts), "all of it is on the row")
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
 async def test_a_signal_saves_and_leaves(number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import signal
 
-    stage = Stage(answer=lambda _: f"half {PAUSE}", path=tmp_path / "c.db")
+    harness = AppHarness(answer=lambda _: f"half {PAUSE}", path=tmp_path / "c.db")
     watchdogs: list[_Watchdog] = []
 
     def watchdog(*arguments: Any) -> _Watchdog:
@@ -261,18 +272,18 @@ async def test_a_signal_saves_and_leaves(number: str, tmp_path: Path, monkeypatc
         return watchdogs[-1]
 
     monkeypatch.setattr("mistral_chat.ui.app.threading.Timer", watchdog)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "Go")
-        await until(pilot, lambda: "half" in drawn(stage))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Go")
+        await until(pilot, lambda: "half" in screen_text(harness))
         signal.raise_signal(signal.Signals[number])
         await asyncio.sleep(0)
-        await until(pilot, lambda: not stage.app.is_running)
+        await until(pilot, lambda: not harness.app.is_running)
     code = 128 + signal.Signals[number]
-    assert stage.app.return_code == code
+    assert harness.app.return_code == code
     assert watchdogs[0].arguments[2] == (code,)
     assert watchdogs[0].daemon
-    (turn,) = stage.open_store().turns(stage.open_store().latest() or "")
+    (turn,) = harness.open_store().turns(harness.open_store().latest() or "")
     assert turn.turn.reply.strip() == "half"
 
 

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from support.shelves import StillShelf, offered, usual_stock
+from support.first_run import StillShelf, offered, usual_stock
 
 from mistral_chat.errors import DownloadFailed
 from mistral_chat.ui.background import Background

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from support.app_harness import rendered_rows, run, until, until_drawn
+from support.first_run import SIZE, STALL, FirstRun, chatting, point_at, stalled
 from support.hub_server import Fault
-from support.screens import rows, run, until, until_drawn
-from support.shelves import SIZE, STALL, FirstRun, chatting, point_at, stalled
 
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
 
@@ -42,7 +42,7 @@ async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstR
         await until(pilot, lambda: first.target.exists() and "is here." in first.chat.notice)
         assert first.chat.model == "demo", "a model that comes does not push itself forward"
         await until_drawn(pilot, "F7 and Enter switch to it")
-        await until(pilot, lambda: "⟳" not in rows(first.app))
+        await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
         await pilot.press("f7")
         await until(pilot, lambda: first.choosing)
         assert first.weights.listed.marked == "tiny"
@@ -85,7 +85,7 @@ async def test_a_download_behind_the_chat_can_be_looked_at_and_paused(first: Fir
         await until_drawn(pilot, "⟳ fetching 33%")
         await pilot.press("alt+z")
         await until_drawn(pilot, "Stopped: fetching. What has arrived is kept")
-        await until(pilot, lambda: "⟳" not in rows(first.app))
+        await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
         assert first.part.stat().st_size == STALL
 
 

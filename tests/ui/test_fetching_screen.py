@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from support.app_harness import run, until, until_drawn
+from support.first_run import SIZE, STALL, FirstRun, chatting, stalled
 from support.hub_server import Fault
-from support.screens import run, until, until_drawn
-from support.shelves import SIZE, STALL, FirstRun, chatting, stalled
 
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
 from mistral_chat.ui.screens.weights import WeightsScreen

@@ -2,64 +2,64 @@
 
 from __future__ import annotations
 
-from support.screens import Stage, drawn, ready, run, until
+from support.app_harness import AppHarness, run, screen_text, until, until_ready
 from textual.widgets import OptionList
 
 
 async def test_a_hit_far_up_in_a_long_conversation_is_shown() -> None:
-    stage = Stage()
+    harness = AppHarness()
     pairs = [(f"question {number}", f"answer {number}. " + "More words. " * 30) for number in range(300)]
     pairs[7] = ("Where is the marmalade?", "On the shelf.")
-    stage.say(*pairs, title="Long")
-    stage.say(("Something else", "Fine"), title="Short")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness.add_conversation(*pairs, title="Long")
+    harness.add_conversation(("Something else", "Fine"), title="Short")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("ctrl+f", *"marmalade")
-        await until(pilot, lambda: "1 found" in drawn(stage))
+        await until(pilot, lambda: "1 found" in screen_text(harness))
         await pilot.press("enter")
-        await until(pilot, lambda: "On the shelf." in drawn(stage))
-        assert "Where is the marmalade?" in drawn(stage)
-        assert not stage.chat.transcript.following
-        assert len(stage.chat.views) < 60
+        await until(pilot, lambda: "On the shelf." in screen_text(harness))
+        assert "Where is the marmalade?" in screen_text(harness)
+        assert not harness.chat.transcript.following
+        assert len(harness.chat.views) < 60
         await pilot.press("escape")
 
 
 async def test_a_hit_on_another_branch_opens_that_branch() -> None:
-    stage = Stage()
-    conversation = stage.say(("Question", "old pineapple answer"))
-    (turn,) = stage.store.turns(conversation)
-    other = stage.store.add_sibling(turn.turn_id, model="model")
-    stage.store.finish_reply(other, "new answer", finish_reason="stop")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await stage.chat.open(conversation)
-        assert "pineapple" not in drawn(stage)
+    harness = AppHarness()
+    conversation = harness.add_conversation(("Question", "old pineapple answer"))
+    (turn,) = harness.store.turns(conversation)
+    other = harness.store.add_sibling(turn.turn_id, model="model")
+    harness.store.finish_reply(other, "new answer", finish_reason="stop")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await harness.chat.open(conversation)
+        assert "pineapple" not in screen_text(harness)
         await pilot.press("ctrl+f", *"pineapple")
-        await until(pilot, lambda: stage.app.screen.query_one(OptionList).option_count == 1)
+        await until(pilot, lambda: harness.app.screen.query_one(OptionList).option_count == 1)
         await pilot.press("enter")
-        await until(pilot, lambda: "old pineapple answer" in drawn(stage))
-        assert [turn.turn.reply for turn in stage.store.turns(conversation)] == ["old pineapple answer"]
+        await until(pilot, lambda: "old pineapple answer" in screen_text(harness))
+        assert [turn.turn.reply for turn in harness.store.turns(conversation)] == ["old pineapple answer"]
 
 
 async def test_nothing_found_and_leaving_change_nothing() -> None:
-    stage = Stage()
-    stage.say(("Question", "Answer"))
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    harness.add_conversation(("Question", "Answer"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("ctrl+f", *"zebra")
-        await until(pilot, lambda: "Nothing found" in drawn(stage))
+        await until(pilot, lambda: "Nothing found" in screen_text(harness))
         await pilot.press("enter", "down", "up", "escape")
-        await until(pilot, lambda: len(stage.app.screen_stack) == 1)
-        assert stage.chat.conversation_id is None
+        await until(pilot, lambda: len(harness.app.screen_stack) == 1)
+        assert harness.chat.conversation_id is None
 
 
 async def test_scrolling_up_mounts_older_turns_and_lets_go_of_newer_ones() -> None:
-    stage = Stage()
-    stage.begin(*((f"question {number}", "An answer. " * 40) for number in range(200)))
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        transcript = stage.chat.transcript
-        assert "question 199" in drawn(stage)
+    harness = AppHarness()
+    harness.start_with(*((f"question {number}", "An answer. " * 40) for number in range(200)))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        transcript = harness.chat.transcript
+        assert "question 199" in screen_text(harness)
         transcript.focus()
         for _ in range(400):
             if transcript.views[0].shown.turn.user == "question 0" and transcript.scroll_y == 0:
@@ -67,18 +67,18 @@ async def test_scrolling_up_mounts_older_turns_and_lets_go_of_newer_ones() -> No
             await pilot.press("pageup")
             await pilot.pause()
             assert len(transcript.views) < 60
-        assert "question 0" in drawn(stage)
+        assert "question 0" in screen_text(harness)
         await pilot.press("end")
-        await until(pilot, lambda: "question 199" in drawn(stage))
+        await until(pilot, lambda: "question 199" in screen_text(harness))
         assert transcript.following
 
 
 async def test_the_line_being_read_stays_when_the_window_changes_its_width() -> None:
-    stage = Stage()
-    stage.begin(*((f"question {number}", "An answer. " * 40) for number in range(40)))
-    async with run(stage, (140, 30)) as pilot:
-        await ready(pilot, stage)
-        transcript = stage.chat.transcript
+    harness = AppHarness()
+    harness.start_with(*((f"question {number}", "An answer. " * 40) for number in range(40)))
+    async with run(harness, (140, 30)) as pilot:
+        await until_ready(pilot, harness)
+        transcript = harness.chat.transcript
         transcript.focus()
         await pilot.press("pageup", "pageup")
         await pilot.pause()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from support.app_harness import rendered_rows, run, until, until_drawn
+from support.first_run import GB, FirstRun, chatting, point_at
 from support.hub_server import HubServer
-from support.screens import rows, run, until, until_drawn
-from support.shelves import GB, FirstRun, chatting, point_at
 from support.tiny_files import gguf_bytes
 
 from mistral_chat.models.memory_fit import AvailableMemory
@@ -46,7 +46,11 @@ async def test_a_click_looks_and_a_double_click_takes(first: FirstRun) -> None:
         await until_drawn(pilot, "leaves this computer.")
         await until_drawn(pilot, "disk free")
         await pilot.pause()
-        row = rows(first.app).split("\n").index(next(row for row in rows(first.app).split("\n") if "SmolLM2" in row))
+        row = (
+            rendered_rows(first.app)
+            .split("\n")
+            .index(next(row for row in rendered_rows(first.app).split("\n") if "SmolLM2" in row))
+        )
         await pilot.click(offset=(8, row))
         await pilot.pause()
         assert isinstance(first.app.screen, WeightsScreen), "a click alone began something"

@@ -24,9 +24,9 @@ REPOSITORY, FILE = "acme/demo-GGUF", "demo-Q4_1.gguf"
 
 
 @pytest.fixture
-def hub(demo_weights: Path) -> Iterator[HubServer]:
+def hub(demo_model: Path) -> Iterator[HubServer]:
     with HubServer() as hub:
-        hub.add(REPOSITORY, FILE, demo_weights)
+        hub.add(REPOSITORY, FILE, demo_model)
         hub.misbehave(Fault(rate=40_000_000))
         yield hub
 
@@ -51,7 +51,7 @@ def terminal(tmp_path: Path, hub: HubServer, own_folders: Path) -> Iterator[Tmux
     terminal.close()
 
 
-def test_from_nothing_to_the_first_reply(terminal: Tmux, tmp_path: Path, demo_weights: Path) -> None:
+def test_from_nothing_to_the_first_reply(terminal: Tmux, tmp_path: Path, demo_model: Path) -> None:
     terminal.wait_for("Asked for")
     terminal.wait_for("leaves this computer.")
     first = terminal.wait_for("disk free")
@@ -61,7 +61,7 @@ def test_from_nothing_to_the_first_reply(terminal: Tmux, tmp_path: Path, demo_we
     terminal.press("p")
     terminal.wait_for("Go on")
     kept = next((tmp_path / "data" / "models").rglob("*.part")).stat().st_size
-    assert 0 < kept < demo_weights.stat().st_size
+    assert 0 < kept < demo_model.stat().st_size
     terminal.press("p")
     terminal.wait_for("ready")
     terminal.write("Say hello.")

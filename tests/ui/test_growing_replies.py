@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.paced import answer
-from support.screens import PAUSE, Stage, answered, drawn, ready, run, say, until
+from support.app_harness import PAUSE, AppHarness, run, screen_text, send_message, until, until_answered, until_ready
+from support.paced_program import answer
 from textual.geometry import Offset
 from textual.selection import SELECT_ALL, Selection
 from textual.widget import Widget
@@ -65,12 +65,12 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-async def growing(pilot: Pilot[Any], stage: Stage) -> ReplyView:
+async def growing(pilot: Pilot[Any], harness: AppHarness) -> ReplyView:
     """Ask, and give the reply's view when it has nothing yet; the engine waits."""
-    await ready(pilot, stage)
-    await say(pilot, stage, ASKED)
-    await until(pilot, lambda: stage.chat.replying and stage.chat.views)
-    return stage.chat.views[-1].reply
+    await until_ready(pilot, harness)
+    await send_message(pilot, harness, ASKED)
+    await until(pilot, lambda: harness.chat.replying and harness.chat.views)
+    return harness.chat.views[-1].reply
 
 
 async def cost(pilot: Pilot[Any], view: ReplyView, pieces: list[str], work: Counter[str]) -> Counter[str]:
@@ -94,23 +94,23 @@ async def cost(pilot: Pilot[Any], view: ReplyView, pieces: list[str], work: Coun
 )
 async def test_a_row_costs_the_same_in_a_long_reply_as_in_a_short_one(before: str, piece: str, work: Counter[str]) -> None:
     """Otherwise keys lag and the model slows down towards the end of a long reply."""
-    stage = Stage(answer=lambda _: PAUSE)
+    harness = AppHarness(answer=lambda _: PAUSE)
     head = before[:6] if before is LIST else before[:10] if before is CODE else ""
-    async with run(stage) as pilot:
-        view = await growing(pilot, stage)
+    async with run(harness) as pilot:
+        view = await growing(pilot, harness)
         await cost(pilot, view, [head + piece * 40], work)
-        widgets = len(stage.screen.query("*"))
+        widgets = len(harness.screen.query("*"))
         short = await cost(pilot, view, [piece] * 5, work)
         view.write(before if not head else piece * 400)
         view.draw()
         await pilot.pause()
         long = await cost(pilot, view, [piece] * 5, work)
-        assert len(stage.screen.query("*")) == widgets
+        assert len(harness.screen.query("*")) == widgets
         assert short["laid out"] >= 5
         for kind in ("laid out", "drawn", "measured", "arranged"):
             assert long[kind] <= short[kind] + 10, (kind, short, long)
-        stage.gate.set()
-        await answered(pilot, stage)
+        harness.gate.set()
+        await until_answered(pilot, harness)
 
 
 PIECES = [
@@ -189,12 +189,12 @@ REPLY = "# Title\n\nSome words.\n\n```python\nx = 1\n\ny = 2\n```\n\n| a | b |\n
 
 
 async def test_what_is_selected_across_blocks_is_copied_as_it_was_written() -> None:
-    stage = Stage(answer=lambda _: REPLY)
-    async with run(stage, (100, 40)) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, ASKED)
-        await answered(pilot, stage)
-        view = stage.chat.views[-1].reply
+    harness = AppHarness(answer=lambda _: REPLY)
+    async with run(harness, (100, 40)) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, ASKED)
+        await until_answered(pilot, harness)
+        view = harness.chat.views[-1].reply
         text = "Title\n\nSome words.\n\nx = 1\n\ny = 2\n\na\tb\n1\t2\n\nThe end."
         assert view.get_selection(SELECT_ALL) == (text, "\n")
         lines = text.split("\n")
@@ -207,57 +207,57 @@ async def test_what_is_selected_across_blocks_is_copied_as_it_was_written() -> N
 async def test_dragging_over_blocks_selects_what_lies_between(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    stage = Stage(answer=lambda _: REPLY)
-    async with run(stage, (100, 40)) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, ASKED)
-        await answered(pilot, stage)
-        rows = drawn(stage).splitlines()
+    harness = AppHarness(answer=lambda _: REPLY)
+    async with run(harness, (100, 40)) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, ASKED)
+        await until_answered(pilot, harness)
+        rows = screen_text(harness).splitlines()
         start = next(y for y, row in enumerate(rows) if "Some words" in row)
         end = next(y for y, row in enumerate(rows) if "y = 2" in row)
         column = rows[start].index("words")
         await pilot.mouse_down(offset=(column, start))
         await pilot.hover(offset=(rows[end].index("y = 2") + 2, end))
         await pilot.mouse_up(offset=(rows[end].index("y = 2") + 5, end))
-        assert stage.screen.get_selected_text() == "words.\n\nx = 1\n\ny = 2"
+        assert harness.screen.get_selected_text() == "words.\n\nx = 1\n\ny = 2"
 
 
 async def test_two_clicks_select_a_block_and_three_the_reply() -> None:
-    stage = Stage(answer=lambda _: REPLY)
-    async with run(stage, (100, 40)) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, ASKED)
-        await answered(pilot, stage)
-        rows = drawn(stage).splitlines()
+    harness = AppHarness(answer=lambda _: REPLY)
+    async with run(harness, (100, 40)) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, ASKED)
+        await until_answered(pilot, harness)
+        rows = screen_text(harness).splitlines()
         y = next(y for y, row in enumerate(rows) if "x = 1" in row)
-        view = stage.chat.views[-1].reply
+        view = harness.chat.views[-1].reply
         place = Offset(rows[y].index("x = 1"), y) - view.region.offset
         await pilot.click(view, offset=place, times=2)
-        assert stage.screen.get_selected_text() == "x = 1\n\ny = 2"
+        assert harness.screen.get_selected_text() == "x = 1\n\ny = 2"
         await pilot.click(view, offset=place, times=3)
-        assert stage.screen.get_selected_text() == "Title\n\nSome words.\n\nx = 1\n\ny = 2\n\na\tb\n1\t2\n\nThe end."
+        assert harness.screen.get_selected_text() == "Title\n\nSome words.\n\nx = 1\n\ny = 2\n\na\tb\n1\t2\n\nThe end."
 
 
 async def test_a_row_drawn_here_is_the_row_that_textual_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(answer=lambda _: REPLY)
-    async with run(stage, (100, 40)) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, ASKED)
-        await answered(pilot, stage)
-        mine = drawn(stage), colours(stage)
+    harness = AppHarness(answer=lambda _: REPLY)
+    async with run(harness, (100, 40)) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, ASKED)
+        await until_answered(pilot, harness)
+        mine = screen_text(harness), colours(harness)
         monkeypatch.setattr(Bare, "render_lines", Widget.render_lines)
-        stage.screen.refresh(layout=True)
-        for widget in stage.chat.transcript.query("*"):
+        harness.screen.refresh(layout=True)
+        for widget in harness.chat.transcript.query("*"):
             widget.refresh()
         await pilot.pause()
-        assert (drawn(stage), colours(stage)) == mine
+        assert (screen_text(harness), colours(harness)) == mine
 
 
-def colours(stage: Stage) -> list[tuple[str, str]]:
+def colours(harness: AppHarness) -> list[tuple[str, str]]:
     """The colours of every cell that is not empty, and those behind the others."""
     return [
         (str(segment.style.bgcolor), str(segment.style.color) if character != " " else "")
-        for strip in stage.app.screen._compositor.render_strips()
+        for strip in harness.app.screen._compositor.render_strips()
         for segment in strip
         if segment.style
         for character in segment.text
@@ -265,9 +265,9 @@ def colours(stage: Stage) -> list[tuple[str, str]]:
 
 
 async def test_a_reply_gives_way_to_keys_and_not_for_ever() -> None:
-    stage = Stage(answer=lambda _: PAUSE)
-    async with run(stage) as pilot:
-        view = await growing(pilot, stage)
+    harness = AppHarness(answer=lambda _: PAUSE)
+    async with run(harness) as pilot:
+        view = await growing(pilot, harness)
         view.write("A first word")
         shown = []
         for _ in range(3):
@@ -275,22 +275,22 @@ async def test_a_reply_gives_way_to_keys_and_not_for_ever() -> None:
             view._tick()
             shown.append("A first word" in str(view.get_selection(SELECT_ALL)))
         assert shown == [False, False, True]
-        await until(pilot, lambda: "A first word" in drawn(stage))
-        stage.gate.set()
-        await answered(pilot, stage)
+        await until(pilot, lambda: "A first word" in screen_text(harness))
+        harness.gate.set()
+        await until_answered(pilot, harness)
 
 
 async def test_the_cursor_is_seen_and_stands_still_while_a_reply_grows() -> None:
-    stage = Stage(answer=lambda _: PAUSE)
-    async with run(stage) as pilot:
-        await growing(pilot, stage)
-        composer = stage.chat.composer
+    harness = AppHarness(answer=lambda _: PAUSE)
+    async with run(harness) as pilot:
+        await growing(pilot, harness)
+        composer = harness.chat.composer
         composer.focus()
         for _ in range(3):
             composer._toggle_cursor_blink_visible()
             assert composer._cursor_visible, "nobody would see where the next key goes"
-        stage.gate.set()
-        await answered(pilot, stage)
+        harness.gate.set()
+        await until_answered(pilot, harness)
         await until(pilot, lambda: not composer.still)
         composer._toggle_cursor_blink_visible()
         assert not composer._cursor_visible

@@ -230,7 +230,7 @@ class Person:
 
 
 @pytest.fixture
-def person(tmp_path: Path, demo_weights: Path, own_folders: Path) -> Iterator[Person]:
+def person(tmp_path: Path, demo_model: Path, own_folders: Path) -> Iterator[Person]:
     terminal = Tmux(tmp_path / "tmux")
     yield Person(terminal, tmp_path)
     terminal.close()

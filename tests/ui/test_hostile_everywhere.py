@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.ears import listening
+from support.app_harness import AppHarness, until, until_ready
+from support.first_run import StillShelf, usual_stock
 from support.hostile import BASE, MEGABYTES, STRINGS, dangerous
 from support.hostile_screens import SCREENS, VARIANTS, Filled
-from support.screens import Stage, ready, until
-from support.shelves import StillShelf, usual_stock
+from support.terminal_output import capture_output
 from textual import events
 from textual.screen import Screen
 
@@ -55,13 +55,13 @@ def ours() -> set[type[Screen[Any]]]:
     return found
 
 
-async def paste(pilot: Pilot[Any], stage: Stage, text: str) -> None:
+async def paste(pilot: Pilot[Any], harness: AppHarness, text: str) -> None:
     """Paste `text` into every field on the screen."""
     await pilot.pause()
-    for field in stage.app.screen.query("Input, TextArea"):
+    for field in harness.app.screen.query("Input, TextArea"):
         field.focus()
         await pilot.pause()
-        stage.app.post_message(events.Paste(text))
+        harness.app.post_message(events.Paste(text))
         await pilot.pause()
 
 
@@ -71,39 +71,39 @@ def test_no_screen_is_left_out() -> None:
 
 @pytest.mark.parametrize("filled", [*SCREENS.values(), *VARIANTS.values()], ids=[*(kind.__name__ for kind in SCREENS), *VARIANTS])
 async def test_nothing_hostile_reaches_the_terminal_from(filled: Filled) -> None:
-    stage = Stage(doors={"shelf": StillShelf(usual_stock())})
-    async with listening(stage.app, (100, 90)) as (pilot, ears):
-        await ready(pilot, stage)
+    harness = AppHarness(app_options={"shelf": StillShelf(usual_stock())})
+    async with capture_output(harness.app, (100, 90)) as (pilot, output):
+        await until_ready(pilot, harness)
         texts = [*(STRINGS if filled.at_once >= FEW else BASE), *MEGABYTES]
         for parcel in parcels(texts, filled.at_once):
-            screen = filled.make(stage, parcel)
-            await stage.app.push_screen(screen)
+            screen = filled.make(harness, parcel)
+            await harness.app.push_screen(screen)
             await pilot.pause()
             await filled.act(pilot, screen, parcel)
-            await paste(pilot, stage, PASTED)
-            assert not (found := ears.foreign()), f"{found[:9]} from {str(parcel)[:2000]!r}"
-            if stage.app.screen is screen:
-                await stage.app.pop_screen()
-        assert stage.app.is_running
+            await paste(pilot, harness, PASTED)
+            assert not (found := output.foreign()), f"{found[:9]} from {str(parcel)[:2000]!r}"
+            if harness.app.screen is screen:
+                await harness.app.pop_screen()
+        assert harness.app.is_running
 
 
 @pytest.mark.parametrize("keys", ["ctrl+p", "alt+l", "ctrl+f", "f2"])
 async def test_a_paste_brings_nothing_hostile_into(keys: str) -> None:
-    stage = Stage()
-    stage.begin(("Question", "Answer"), title="Bread")
-    async with listening(stage.app) as (pilot, ears):
-        await ready(pilot, stage)
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"), title="Bread")
+    async with capture_output(harness.app) as (pilot, output):
+        await until_ready(pilot, harness)
         await pilot.press(keys)
-        await paste(pilot, stage, PASTED)
-        assert not ears.foreign()
+        await paste(pilot, harness, PASTED)
+        assert not output.foreign()
 
 
 @pytest.mark.parametrize("keys", ["\ud800 \udfff", "\x07", "\x1b[2J", "a\u202eb"])
 async def test_keys_of_ones_own_that_are_none(keys: str) -> None:
-    stage = Stage(settings=replace(Settings(), keymap={"chat.new": keys}))
-    async with listening(stage.app, (60, 90)) as (pilot, ears):
-        await ready(pilot, stage)
-        await until(pilot, lambda: "is no key" in stage.chat.notice, "it is told")
+    harness = AppHarness(settings=replace(Settings(), keymap={"chat.new": keys}))
+    async with capture_output(harness.app, (60, 90)) as (pilot, output):
+        await until_ready(pilot, harness)
+        await until(pilot, lambda: "is no key" in harness.chat.notice, "it is told")
         await pilot.press("f1")
         await pilot.pause()
-        assert not ears.foreign()
+        assert not output.foreign()

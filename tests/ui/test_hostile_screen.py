@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from support.ears import listening
+from support.app_harness import AppHarness, screen_text, send_message, until, until_answered, until_ready, until_shown
 from support.hostile import BASE, MEGABYTES, STRINGS
 from support.hostile_screens import storable
-from support.screens import Stage, answered, drawn, furnished, ready, say, until
+from support.terminal_output import capture_output
 
 from mistral_chat.conversation import Usage
 from mistral_chat.errors import EngineError, MistralChatError, ModelNotFound
@@ -21,163 +21,163 @@ USAGE = Usage(prompt_tokens=9, completion_tokens=9, cached_tokens=0, time_to_fir
 
 
 async def test_in_messages_replies_titles_and_notices() -> None:
-    stage = Stage()
+    harness = AppHarness()
     texts = [storable(text) for text in STRINGS]
-    conversations = [stage.say((text, text), title=text[:300]) for text in texts]
-    async with listening(stage.app) as (pilot, ears):
-        await ready(pilot, stage)
+    conversations = [harness.add_conversation((text, text), title=text[:300]) for text in texts]
+    async with capture_output(harness.app) as (pilot, output):
+        await until_ready(pilot, harness)
         for text, conversation in zip(texts, conversations, strict=True):
-            await stage.chat.open(conversation)
-            stage.chat.notify(text, offer="F8 takes it back")
-            stage.chat.show_status(model=text)
+            await harness.chat.open(conversation)
+            harness.chat.notify(text, offer="F8 takes it back")
+            harness.chat.show_status(model=text)
             await pilot.pause()
-            assert not ears.foreign(), repr(text)
+            assert not output.foreign(), repr(text)
 
 
 async def test_in_the_list_with_its_tags_and_the_archive() -> None:
-    stage = Stage()
+    harness = AppHarness()
     for place, text in enumerate(STRINGS):
-        conversation = stage.say(("Question", "Answer"), title=f"find {storable(text)[:200]}")
-        stage.store.archive(conversation, archived=place % 2 == 1)
+        conversation = harness.add_conversation(("Question", "Answer"), title=f"find {storable(text)[:200]}")
+        harness.store.archive(conversation, archived=place % 2 == 1)
         with suppress(MistralChatError):  # what cannot be a tag
-            stage.store.tag(conversation, storable(text)[:30])
-    async with listening(stage.app, (100, 400)) as (pilot, ears):
-        await ready(pilot, stage)
-        assert not ears.foreign()
+            harness.store.tag(conversation, storable(text)[:30])
+    async with capture_output(harness.app, (100, 400)) as (pilot, output):
+        await until_ready(pilot, harness)
+        assert not output.foreign()
         await pilot.press("alt+v")
-        await until(pilot, lambda: "Archived" in drawn(stage))
-        assert not ears.foreign()
+        await until(pilot, lambda: "Archived" in screen_text(harness))
+        assert not output.foreign()
 
 
 async def test_in_files_details_and_the_history() -> None:
-    stage = Stage()
-    stage.conversation_id = stage.store.create(title="Models")
+    harness = AppHarness()
+    harness.conversation_id = harness.store.create(title="Models")
     parent = None
     for text in BASE:
-        parent = stage.store.add_turn(stage.conversation_id, "Question", parent_id=parent, model=storable(text)[:200])
-        stage.store.finish_reply(parent, "Answer", finish_reason="stop", usage=USAGE, model=storable(text)[:200])
-    stage.app = stage.make_app()
-    async with listening(stage.app, (100, 500)) as (pilot, ears):
-        await ready(pilot, stage)
+        parent = harness.store.add_turn(harness.conversation_id, "Question", parent_id=parent, model=storable(text)[:200])
+        harness.store.finish_reply(parent, "Answer", finish_reason="stop", usage=USAGE, model=storable(text)[:200])
+    harness.app = harness.make_app()
+    async with capture_output(harness.app, (100, 500)) as (pilot, output):
+        await until_ready(pilot, harness)
         await pilot.press("alt+d")
-        await until(pilot, lambda: drawn(stage).count("tokens/s") > len(BASE) // 2)
-        assert not ears.foreign()
+        await until(pilot, lambda: screen_text(harness).count("tokens/s") > len(BASE) // 2)
+        assert not output.foreign()
         bar = FileBar()
-        await stage.chat.mount_above_composer(bar)
+        await harness.chat.mount_above_composer(bar)
         bar.styles.max_height = 400
         bar.show([ShownFile(name=text, bytes=9, tokens=9) for text in (*STRINGS, *MEGABYTES)])
         await pilot.pause()
-        assert not ears.foreign()
-        stage.chat.composer.remember([storable(text) for text in BASE])
+        assert not output.foreign()
+        harness.chat.composer.remember([storable(text) for text in BASE])
         for text in BASE:
             await pilot.press("up")
-            assert not ears.foreign(), repr(text)
+            assert not output.foreign(), repr(text)
 
 
 async def test_in_placards_and_notices_a_megabyte_long() -> None:
-    stage = Stage()
-    async with listening(stage.app) as (pilot, ears):
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with capture_output(harness.app) as (pilot, output):
+        await until_ready(pilot, harness)
         for text in (*STRINGS, *MEGABYTES):
-            stage.chat.show_trouble(text)
-            stage.chat.notify(text, offer="F8", trouble=True)
-            stage.chat.show_status(model=text, working=text)
+            harness.chat.show_trouble(text)
+            harness.chat.notify(text, offer="F8", trouble=True)
+            harness.chat.show_status(model=text, working=text)
             await pilot.pause()
-            assert not ears.foreign(), repr(text[:500])
+            assert not output.foreign(), repr(text[:500])
 
 
 async def test_while_it_streams() -> None:
-    stage = Stage(answer=lambda text: text)
-    async with listening(stage.app) as (pilot, ears):
-        await ready(pilot, stage)
+    harness = AppHarness(answer=lambda text: text)
+    async with capture_output(harness.app) as (pilot, output):
+        await until_ready(pilot, harness)
         for text in STRINGS[:60:3]:
             if not storable(text).strip() or len(text) > 2000:
                 continue
-            await stage.chat.open(None)
-            stage.chat.send(storable(text))
-            await until(pilot, lambda: stage.chat.replying)
-            await answered(pilot, stage)
-            assert not ears.foreign(), repr(text)
+            await harness.chat.open(None)
+            harness.chat.send(storable(text))
+            await until(pilot, lambda: harness.chat.replying)
+            await until_answered(pilot, harness)
+            assert not output.foreign(), repr(text)
 
 
 @pytest.mark.parametrize("text", STRINGS[::12])
 async def test_in_errors(text: str) -> None:
-    stage = Stage(failure=ModelNotFound(text))
-    async with listening(stage.app) as (pilot, ears):
-        await furnished(pilot, stage)
-        await until(pilot, lambda: stage.chat.trouble is not None)
+    harness = AppHarness(failure=ModelNotFound(text))
+    async with capture_output(harness.app) as (pilot, output):
+        await until_shown(pilot, harness)
+        await until(pilot, lambda: harness.chat.trouble is not None)
         await pilot.pause()
-        assert not ears.foreign()
+        assert not output.foreign()
 
 
 async def test_in_a_failed_reply() -> None:
     def fail(_text: str) -> str:
         raise EngineError("broken \x1b]0;x\x07 [/INST] [/]")
 
-    stage = Stage(answer=fail)
-    async with listening(stage.app) as (pilot, ears):
-        await ready(pilot, stage)
-        await say(pilot, stage, "Go")
-        await answered(pilot, stage)
-        assert "broken" in drawn(stage)
-        assert not ears.foreign()
+    harness = AppHarness(answer=fail)
+    async with capture_output(harness.app) as (pilot, output):
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Go")
+        await until_answered(pilot, harness)
+        assert "broken" in screen_text(harness)
+        assert not output.foreign()
 
 
 async def test_in_the_composer_and_its_history() -> None:
-    stage = Stage()
-    async with listening(stage.app) as (pilot, ears):
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with capture_output(harness.app) as (pilot, output):
+        await until_ready(pilot, harness)
         for text in STRINGS[:60]:
             pilot.app.post_message(_paste(text))
             await pilot.pause()
-            assert stage.chat.draft == break_words(clean(text.replace("\r\n", "\n").replace("\r", "\n")))
-            assert not ears.foreign(), repr(text)
-            stage.chat.set_draft(text)
+            assert harness.chat.draft == break_words(clean(text.replace("\r\n", "\n").replace("\r", "\n")))
+            assert not output.foreign(), repr(text)
+            harness.chat.set_draft(text)
             await pilot.pause()
-            assert not ears.foreign(), repr(text)
-            stage.chat.set_draft("")
+            assert not output.foreign(), repr(text)
+            harness.chat.set_draft("")
 
 
 async def test_in_the_dialogs_and_the_palette() -> None:
-    stage = Stage()
+    harness = AppHarness()
     for text in STRINGS[:45]:
-        stage.say(("Q", "A"), title=f"find {storable(text)[:200]}")
-    async with listening(stage.app) as (pilot, ears):
-        await ready(pilot, stage)
-        for summary in stage.store.summaries()[:45:4]:
-            await stage.chat.open(summary.conversation_id)
+        harness.add_conversation(("Q", "A"), title=f"find {storable(text)[:200]}")
+    async with capture_output(harness.app) as (pilot, output):
+        await until_ready(pilot, harness)
+        for summary in harness.store.summaries()[:45:4]:
+            await harness.chat.open(summary.conversation_id)
             await pilot.press("f2")
-            await until(pilot, lambda: "Rename the conversation" in drawn(stage))
-            assert not ears.foreign()
+            await until(pilot, lambda: "Rename the conversation" in screen_text(harness))
+            assert not output.foreign()
             await pilot.press("escape")
             await pilot.pause()
         await pilot.press("ctrl+p", *"find")
-        await until(pilot, lambda: "Open the conversation" in drawn(stage))
-        assert not ears.foreign()
+        await until(pilot, lambda: "Open the conversation" in screen_text(harness))
+        assert not output.foreign()
 
 
 async def test_a_megabyte_is_refused_or_broken_and_the_screen_answers() -> None:
-    stage = Stage()
-    async with listening(stage.app) as (pilot, _):
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with capture_output(harness.app) as (pilot, _):
+        await until_ready(pilot, harness)
         pilot.app.post_message(_paste("x" * 1_000_000))
-        await until(pilot, lambda: "1,000,000 characters" in stage.chat.notice)
-        assert stage.chat.draft == ""
+        await until(pilot, lambda: "1,000,000 characters" in harness.chat.notice)
+        assert harness.chat.draft == ""
         pilot.app.post_message(_paste("x" * 60_000))
-        await until(pilot, lambda: len(stage.chat.draft) >= 60_000)
-        assert max(map(len, stage.chat.draft.split())) <= 2000
+        await until(pilot, lambda: len(harness.chat.draft) >= 60_000)
+        assert max(map(len, harness.chat.draft.split())) <= 2000
         await pilot.press("a")
-        assert stage.chat.draft.endswith("a")
+        assert harness.chat.draft.endswith("a")
 
 
 async def test_a_paste_of_lines_never_sends() -> None:
-    stage = Stage()
-    async with listening(stage.app) as (pilot, _):
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with capture_output(harness.app) as (pilot, _):
+        await until_ready(pilot, harness)
         pilot.app.post_message(_paste("one\ntwo\r\nthree\rfour\n"))
         await pilot.pause()
-        assert stage.chat.draft == "one\ntwo\nthree\nfour\n"
-        assert not stage.chat.replying
+        assert harness.chat.draft == "one\ntwo\nthree\nfour\n"
+        assert not harness.chat.replying
 
 
 def _paste(text: str) -> Any:

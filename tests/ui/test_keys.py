@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import Stage, drawn, ready, run, until
+from support.app_harness import AppHarness, run, screen_text, until, until_ready
 from support.settings_screens import section, staged, write
 from textual.binding import Binding
 from textual.screen import Screen
@@ -45,7 +45,7 @@ def ours() -> list[type[Widget]]:
 
 @pytest.mark.parametrize("node", [MistralChatApp, *bound_nodes()], ids=lambda node: node.__name__)
 def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None:
-    known = Stage().app.known_bindings
+    known = AppHarness().app.known_bindings
     for binding in node.__dict__["BINDINGS"]:
         assert isinstance(binding, Binding)
         assert binding.id, f"{binding.key} of {node.__name__} cannot be changed"
@@ -72,7 +72,7 @@ def test_every_screen_has_help_for_what_is_not_of_our_making(screen: type[Widget
 
 
 def test_no_two_keys_clash_as_they_are() -> None:
-    known = Stage().app.known_bindings
+    known = AppHarness().app.known_bindings
     assert len(known) > 60
     assert problems({}, known) == []
     assert problems({name: binding.key for name, binding in known.items()}, known) == []
@@ -92,11 +92,11 @@ def test_no_two_keys_clash_as_they_are() -> None:
     ],
 )
 def test_what_is_wrong_with_a_keymap_is_told(keymap: dict[str, str], problem: str) -> None:
-    assert any(problem in each for each in problems(keymap, Stage().app.known_bindings))
+    assert any(problem in each for each in problems(keymap, AppHarness().app.known_bindings))
 
 
 def test_keys_that_are_never_in_force_together_may_be_the_same() -> None:
-    known = Stage().app.known_bindings
+    known = AppHarness().app.known_bindings
     assert problems({"list.delete": "x", "weights.pause": "x"}, known) == []
     assert taken_by("chat.new", "f4", {}, known) == "chat.delete"
     assert taken_by("chat.new", "f4", {"chat.delete": "ctrl+k"}, known) is None
@@ -106,29 +106,29 @@ def test_keys_that_are_never_in_force_together_may_be_the_same() -> None:
 
 
 async def test_what_is_wrong_with_the_keys_is_told_at_the_start_and_the_rest_holds() -> None:
-    stage = Stage(settings=replace(Settings(), keymap={"chat.settings": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await until(pilot, lambda: "Did you mean 'chat.new'?" in stage.chat.notice)
-        assert "f4 is given to both" in stage.chat.notice
+    harness = AppHarness(settings=replace(Settings(), keymap={"chat.settings": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await until(pilot, lambda: "Did you mean 'chat.new'?" in harness.chat.notice)
+        assert "f4 is given to both" in harness.chat.notice
         await pilot.press("alt+n")
-        await until(pilot, lambda: "config show" in stage.chat.notice)
+        await until(pilot, lambda: "config show" in harness.chat.notice)
 
 
-async def opened(pilot: Pilot[Any], stage: Stage) -> KeysScreen:
-    await section(pilot, stage, "keymap")
-    await until(pilot, lambda: isinstance(stage.app.screen, KeysScreen) and "Everywhere" in drawn(stage))
-    screen = stage.app.screen
+async def opened(pilot: Pilot[Any], harness: AppHarness) -> KeysScreen:
+    await section(pilot, harness, "keymap")
+    await until(pilot, lambda: isinstance(harness.app.screen, KeysScreen) and "Everywhere" in screen_text(harness))
+    screen = harness.app.screen
     assert isinstance(screen, KeysScreen)
     return screen
 
 
-async def pressed(pilot: Pilot[Any], stage: Stage, name: str, *keys: str) -> None:
+async def pressed(pilot: Pilot[Any], harness: AppHarness, name: str, *keys: str) -> None:
     """Ask for another key for `name`, and press `keys`."""
-    listed = stage.app.screen.query_one("KeyList")
+    listed = harness.app.screen.query_one("KeyList")
     listed.highlighted = listed.get_option_index(name)  # type: ignore[attr-defined]  # a list of options
     await pilot.press("enter")
-    await until(pilot, lambda: isinstance(stage.app.screen, PressScreen))
+    await until(pilot, lambda: isinstance(harness.app.screen, PressScreen))
     await pilot.press(*keys)
 
 
@@ -136,75 +136,77 @@ async def pressed(pilot: Pilot[Any], stage: Stage, name: str, *keys: str) -> Non
 async def test_a_key_is_changed_by_pressing_another_and_holds_at_once(tmp_path: Path, size: tuple[int, int]) -> None:
     config = tmp_path / "config.yaml"
     write(config, "# mine\nkeymap: {}  # none yet\n")
-    stage = staged(config)
-    async with run(stage, size) as pilot:
-        await opened(pilot, stage)
-        await pressed(pilot, stage, "chat.new", "f4")
-        await until(pilot, lambda: "is “Delete” already" in drawn(stage).replace("\n", " "), "a key that is taken is refused")
+    harness = staged(config)
+    async with run(harness, size) as pilot:
+        await opened(pilot, harness)
+        await pressed(pilot, harness, "chat.new", "f4")
+        await until(
+            pilot, lambda: "is “Delete” already" in screen_text(harness).replace("\n", " "), "a key that is taken is refused"
+        )
         await pilot.press("x")
-        await until(pilot, lambda: "could not be typed" in drawn(stage))
+        await until(pilot, lambda: "could not be typed" in screen_text(harness))
         await pilot.press("alt+n")
-        await until(pilot, lambda: isinstance(stage.app.screen, KeysScreen))
-        await until(pilot, lambda: "New conversation: Alt+N from now on" in drawn(stage))
+        await until(pilot, lambda: isinstance(harness.app.screen, KeysScreen))
+        await until(pilot, lambda: "New conversation: Alt+N from now on" in screen_text(harness))
         assert config.read_text() == '# mine\nkeymap:  # none yet\n  chat.new: "alt+n"\n'
-        await pressed(pilot, stage, "app.quit", "ctrl+q")
-        await until(pilot, lambda: isinstance(stage.app.screen, KeysScreen))
-        assert stage.app.is_running, "the key that is asked for quit the program"
+        await pressed(pilot, harness, "app.quit", "ctrl+q")
+        await until(pilot, lambda: isinstance(harness.app.screen, KeysScreen))
+        assert harness.app.is_running, "the key that is asked for quit the program"
         await pilot.press("escape", "escape")
-        await until(pilot, lambda: stage.app.screen is stage.screen)
-        await stage.chat.open(stage.say(("Question", "Answer")))
+        await until(pilot, lambda: harness.app.screen is harness.screen)
+        await harness.chat.open(harness.add_conversation(("Question", "Answer")))
         await pilot.press("ctrl+n")
         await pilot.pause()
-        assert stage.chat.conversation_id is not None, "the old key still works"
+        assert harness.chat.conversation_id is not None, "the old key still works"
         await pilot.press("alt+n")
-        await until(pilot, lambda: stage.chat.conversation_id is None)
+        await until(pilot, lambda: harness.chat.conversation_id is None)
 
 
 async def test_a_default_comes_back_and_what_names_nothing_goes(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     write(config, "keymap:\n  chat.new: alt+n   # mine\n  chat.nwe: f5\n")
-    stage = staged(config)
-    async with run(stage) as pilot:
-        screen = await opened(pilot, stage)
-        assert "there is no 'chat.nwe'" in drawn(stage)
+    harness = staged(config)
+    async with run(harness) as pilot:
+        screen = await opened(pilot, harness)
+        assert "there is no 'chat.nwe'" in screen_text(harness)
         listed = screen.query_one("KeyList")
         for name in ("chat.nwe", "chat.new"):
             listed.highlighted = listed.get_option_index(name)  # type: ignore[attr-defined]  # a list of options
             await pilot.press("delete")
             await until(pilot, lambda name=name: name not in config.read_text())  # type: ignore[misc]  # mypy has no type for a lambda's default
         assert SettingsFile(config).read().settings.keymap == {}
-        assert "New conversation: Ctrl+N from now on." in drawn(stage)
-        await pressed(pilot, stage, "chat.new", "escape")
-        await until(pilot, lambda: isinstance(stage.app.screen, KeysScreen))
+        assert "New conversation: Ctrl+N from now on." in screen_text(harness)
+        await pressed(pilot, harness, "chat.new", "escape")
+        await until(pilot, lambda: isinstance(harness.app.screen, KeysScreen))
         assert SettingsFile(config).read().settings.keymap == {}
 
 
 async def test_keys_written_into_the_file_by_hand_hold_without_a_new_start(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     write(config, "")
-    stage = staged(config)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        stage.chat.look_around()
+    harness = staged(config)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.chat.look_around()
         write(config, "keymap: {chat.filter: f5, chat.rename: alt+n}\ntheme: mistral-light\n")
-        stage.chat.look_around()
-        await until(pilot, lambda: "f5 is given to both" in stage.chat.notice)
-        assert stage.app.theme == "mistral-light"
+        harness.chat.look_around()
+        await until(pilot, lambda: "f5 is given to both" in harness.chat.notice)
+        assert harness.app.theme == "mistral-light"
         await pilot.press("alt+n")
-        await until(pilot, lambda: "nothing to rename" in stage.chat.notice)
+        await until(pilot, lambda: "nothing to rename" in harness.chat.notice)
         write(config, "keymap: [broken\n")
-        stage.chat.look_around()
-        await until(pilot, lambda: "the settings are as they were" in stage.chat.notice)
-        assert stage.chat.settings.keymap["chat.rename"] == "alt+n"
+        harness.chat.look_around()
+        await until(pilot, lambda: "the settings are as they were" in harness.chat.notice)
+        assert harness.chat.settings.keymap["chat.rename"] == "alt+n"
 
 
 async def test_what_is_told_names_the_keys_that_hold() -> None:
-    stage = Stage(settings=replace(Settings(), keymap={"chat.undo": "alt+u", "composer.send": "ctrl+k"}))
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        assert "Ctrl+K" in drawn(stage)
-        await stage.chat.open(stage.say(("Question", "Answer"), title="Bread"))
+    harness = AppHarness(settings=replace(Settings(), keymap={"chat.undo": "alt+u", "composer.send": "ctrl+k"}))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        assert "Ctrl+K" in screen_text(harness)
+        await harness.chat.open(harness.add_conversation(("Question", "Answer"), title="Bread"))
         await pilot.press("f4")
-        await until(pilot, lambda: "Alt+U takes it back" in drawn(stage))
+        await until(pilot, lambda: "Alt+U takes it back" in screen_text(harness))
         await pilot.press("alt+u")
-        await until(pilot, lambda: "Undone: delete" in drawn(stage))
+        await until(pilot, lambda: "Undone: delete" in screen_text(harness))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.app_harness import AppHarness, run, screen_text, send_message, until
 from support.hostile import STRINGS, dangerous
-from support.screens import Stage, drawn, run, say, until
 from support.settings_screens import section, staged, write
 from textual.widgets import Input, Static, TextArea
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 FILE = "# mine\npersonas:\n  cook:   # who cooks\n    system: Cook.\n    sampling: {temperature: 0.2}\n"
 
 
-async def opened(pilot: Pilot[Any], stage: Stage, key: str) -> None:
-    await section(pilot, stage, key)
-    await until(pilot, lambda: isinstance(stage.app.screen, NamesScreen))
+async def opened(pilot: Pilot[Any], harness: AppHarness, key: str) -> None:
+    await section(pilot, harness, key)
+    await until(pilot, lambda: isinstance(harness.app.screen, NamesScreen))
     await pilot.pause()
 
 
-async def asked(pilot: Pilot[Any], stage: Stage, *keys: str) -> EntryScreen:
+async def asked(pilot: Pilot[Any], harness: AppHarness, *keys: str) -> EntryScreen:
     await pilot.press(*keys)
-    await until(pilot, lambda: isinstance(stage.app.screen, EntryScreen))
+    await until(pilot, lambda: isinstance(harness.app.screen, EntryScreen))
     await pilot.pause()
-    screen = stage.app.screen
+    screen = harness.app.screen
     assert isinstance(screen, EntryScreen)
     return screen
 
 
-async def back(pilot: Pilot[Any], stage: Stage) -> None:
-    await until(pilot, lambda: isinstance(stage.app.screen, NamesScreen))
+async def back(pilot: Pilot[Any], harness: AppHarness) -> None:
+    await until(pilot, lambda: isinstance(harness.app.screen, NamesScreen))
     await pilot.pause()
 
 
@@ -48,90 +48,90 @@ async def back(pilot: Pilot[Any], stage: Stage) -> None:
 async def test_a_persona_is_made_and_can_be_chosen_at_once(tmp_path: Path, size: tuple[int, int]) -> None:
     config = tmp_path / "config.yaml"
     write(config, FILE)
-    stage = staged(config)
-    async with run(stage, size) as pilot:
-        await opened(pilot, stage, "personas")
-        assert "cook" in drawn(stage)
-        screen = await asked(pilot, stage, "insert")
+    harness = staged(config)
+    async with run(harness, size) as pilot:
+        await opened(pilot, harness, "personas")
+        assert "cook" in screen_text(harness)
+        screen = await asked(pilot, harness, "insert")
         await pilot.press(*"clerk", "tab", *"Count.", "tab", *"hot")
         assert screen.query_one(TextArea).text == "Count."
         await pilot.press("enter")
         problem = screen.query_one("#problem", Static)
         await until(pilot, lambda: "must be a number" in str(problem.render()), "a wrong value is told in the dialog")
         await pilot.press("backspace", "backspace", "backspace", *"0.5", "enter")
-        await back(pilot, stage)
+        await back(pilot, harness)
         assert SettingsFile(config).read().settings.personas["clerk"] == Persona(
             system="Count.", sampling=Sampling(temperature=0.5)
         )
         assert config.read_text().startswith(FILE), "what stood there was changed"
         await pilot.press("escape", "escape")
-        await until(pilot, lambda: stage.app.screen is stage.screen)
-        await say(pilot, stage, "/persona clerk")
-        await until(pilot, lambda: "Persona: clerk" in stage.chat.notice)
+        await until(pilot, lambda: harness.app.screen is harness.screen)
+        await send_message(pilot, harness, "/persona clerk")
+        await until(pilot, lambda: "Persona: clerk" in harness.chat.notice)
 
 
 async def test_one_field_is_changed_and_the_rest_of_the_file_stays(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     write(config, FILE)
-    stage = staged(config)
-    async with run(stage) as pilot:
-        await opened(pilot, stage, "personas")
-        screen = await asked(pilot, stage, "enter")
+    harness = staged(config)
+    async with run(harness) as pilot:
+        await opened(pilot, harness, "personas")
+        screen = await asked(pilot, harness, "enter")
         assert screen.query_one(TextArea).text == "Cook."
         temperature = screen.query(Input).first()
         assert temperature.value == "0.2"
         temperature.value = "0.9"
         temperature.focus()
         await pilot.press("enter")
-        await back(pilot, stage)
+        await back(pilot, harness)
         assert config.read_text() == FILE.replace("0.2", "0.9")
 
 
 async def test_taking_away_is_asked_about_first(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     write(config, FILE)
-    stage = staged(config)
-    async with run(stage) as pilot:
-        await opened(pilot, stage, "personas")
+    harness = staged(config)
+    async with run(harness) as pilot:
+        await opened(pilot, harness, "personas")
         await pilot.press("delete")
-        await until(pilot, lambda: "Remove “cook”?" in drawn(stage))
+        await until(pilot, lambda: "Remove “cook”?" in screen_text(harness))
         await pilot.press("enter")
-        await back(pilot, stage)
+        await back(pilot, harness)
         assert config.read_text() == FILE, "the cautious answer is the first"
         await pilot.press("delete")
-        await until(pilot, lambda: "Remove “cook”?" in drawn(stage))
+        await until(pilot, lambda: "Remove “cook”?" in screen_text(harness))
         await pilot.press("tab", "enter")
-        await back(pilot, stage)
+        await back(pilot, harness)
         assert SettingsFile(config).read().settings.personas == {}
-        assert "There are none yet" in drawn(stage)
-        assert stage.chat.settings.personas == {}
+        assert "There are none yet" in screen_text(harness)
+        assert harness.chat.settings.personas == {}
 
 
 async def test_a_name_is_needed_and_is_given_once(tmp_path: Path) -> None:
     write(tmp_path / "config.yaml", FILE)
-    stage = staged(tmp_path / "config.yaml")
-    async with run(stage) as pilot:
-        await opened(pilot, stage, "personas")
-        await asked(pilot, stage, "plus", "enter")
-        await until(pilot, lambda: "a name is needed" in drawn(stage))
+    harness = staged(tmp_path / "config.yaml")
+    async with run(harness) as pilot:
+        await opened(pilot, harness, "personas")
+        await asked(pilot, harness, "plus", "enter")
+        await until(pilot, lambda: "a name is needed" in screen_text(harness))
         await pilot.press(*"cook", "enter")
-        await until(pilot, lambda: "There is a 'cook' already" in drawn(stage))
+        await until(pilot, lambda: "There is a 'cook' already" in screen_text(harness))
         await pilot.press("escape")
-        await back(pilot, stage)
+        await back(pilot, harness)
 
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_a_model_of_ones_own_is_checked_as_the_file_would_be(tmp_path: Path, size: tuple[int, int]) -> None:
     config = tmp_path / "config.yaml"
     write(config, "")
-    stage = staged(config)
-    async with run(stage, size) as pilot:
-        await opened(pilot, stage, "models.catalog")
-        await asked(pilot, stage, "enter")
+    harness = staged(config)
+    async with run(harness, size) as pilot:
+        await opened(pilot, harness, "models.catalog")
+        await asked(pilot, harness, "enter")
         await pilot.press(*"mine", "tab", *"nobody", "tab", *"m.gguf", "enter")
-        await until(pilot, lambda: "must be OWNER/NAME" in drawn(stage))
+        await until(pilot, lambda: "must be OWNER/NAME" in screen_text(harness))
         await pilot.press("shift+tab", "end", *"/x", "enter")
-        await back(pilot, stage)
+        await back(pilot, harness)
         assert SettingsFile(config).read().settings.models.catalog == {
             "mine": CatalogSource(repository="nobody/x", file="m.gguf")
         }
@@ -140,14 +140,14 @@ async def test_a_model_of_ones_own_is_checked_as_the_file_would_be(tmp_path: Pat
 async def test_a_prompt_format_is_given_to_a_model(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     write(config, "")
-    stage = staged(config)
-    async with run(stage) as pilot:
-        await opened(pilot, stage, "models.formats")
-        await asked(pilot, stage, "enter")
+    harness = staged(config)
+    async with run(harness) as pilot:
+        await opened(pilot, harness, "models.formats")
+        await asked(pilot, harness, "enter")
         await pilot.press(*"my.model", "tab", *"chatml", "enter")
-        await back(pilot, stage)
+        await back(pilot, harness)
         assert SettingsFile(config).read().settings.models.formats == {"my.model": "chatml"}
-        assert "my.model" in drawn(stage)
+        assert "my.model" in screen_text(harness)
 
 
 @pytest.mark.parametrize("text", STRINGS[::40])
@@ -161,9 +161,9 @@ async def test_hostile_names_and_texts_are_drawn_as_text(tmp_path: Path, text: s
     except ConfigError:
         file = FILE
     write(tmp_path / "config.yaml", file)
-    stage = staged(tmp_path / "config.yaml")
-    async with run(stage, (60, 20)) as pilot:
-        await opened(pilot, stage, "personas")
-        assert not dangerous(drawn(stage)), repr(text)
-        await asked(pilot, stage, "enter")
-        assert not dangerous(drawn(stage)), repr(text)
+    harness = staged(tmp_path / "config.yaml")
+    async with run(harness, (60, 20)) as pilot:
+        await opened(pilot, harness, "personas")
+        assert not dangerous(screen_text(harness)), repr(text)
+        await asked(pilot, harness, "enter")
+        assert not dangerous(screen_text(harness)), repr(text)

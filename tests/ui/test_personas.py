@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from support.screens import Stage, drawn, ready, run, say, spoken, until
+from support.app_harness import AppHarness, run, screen_text, send_and_wait, send_message, until, until_ready
 from textual.widgets import OptionList
 
 from mistral_chat.config import Persona, Settings
@@ -19,147 +19,147 @@ if TYPE_CHECKING:
 COLD = Sampling(temperature=0.1)
 
 
-def with_personas(**more: Persona) -> Stage:
+def with_personas(**more: Persona) -> AppHarness:
     personas = {"cook": Persona(system="You are a cook.\nBe brief.", sampling=COLD), "clerk": Persona(system="You are a clerk.")}
-    return Stage(settings=Settings(system="You are helpful.", personas=personas | more))
+    return AppHarness(settings=Settings(system="You are helpful.", personas=personas | more))
 
 
-def opened(stage: Stage) -> Stage:
-    """The stage with a conversation on the screen."""
-    stage.begin(("Question", "Answer"))
-    return stage
+def opened(harness: AppHarness) -> AppHarness:
+    """The harness with a conversation on the screen."""
+    harness.start_with(("Question", "Answer"))
+    return harness
 
 
-def held(stage: Stage) -> StoredConversation:
-    assert stage.chat.conversation_id is not None
-    return stage.store.conversation(stage.chat.conversation_id)
+def held(harness: AppHarness) -> StoredConversation:
+    assert harness.chat.conversation_id is not None
+    return harness.store.conversation(harness.chat.conversation_id)
 
 
 async def test_a_new_conversation_begins_with_the_persona_that_was_named() -> None:
-    stage = with_personas()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "/persona cook")
-        await until(pilot, lambda: stage.chat.notice == "Persona: cook from the next message on.")
-        await spoken(pilot, stage, "Hello")
-        assert (held(stage).persona, held(stage).system) == ("cook", "You are a cook.\nBe brief.")
-        assert held(stage).sampling == COLD
+    harness = with_personas()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/persona cook")
+        await until(pilot, lambda: harness.chat.notice == "Persona: cook from the next message on.")
+        await send_and_wait(pilot, harness, "Hello")
+        assert (held(harness).persona, held(harness).system) == ("cook", "You are a cook.\nBe brief.")
+        assert held(harness).sampling == COLD
         await pilot.press("ctrl+n")
-        await until(pilot, lambda: stage.chat.conversation_id is None)
-        await spoken(pilot, stage, "Hello")
-        assert (held(stage).persona, held(stage).system) == ("", "You are helpful."), "it was that conversation's alone"
+        await until(pilot, lambda: harness.chat.conversation_id is None)
+        await send_and_wait(pilot, harness, "Hello")
+        assert (held(harness).persona, held(harness).system) == ("", "You are helpful."), "it was that conversation's alone"
 
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_a_persona_is_chosen_from_the_list_for_a_conversation_and_undone(size: tuple[int, int]) -> None:
-    stage = opened(with_personas())
-    stage.store.set_system(stage.conversation_id or "", "My own words.")
-    async with run(stage, size) as pilot:
-        await ready(pilot, stage)
+    harness = opened(with_personas())
+    harness.store.set_system(harness.conversation_id or "", "My own words.")
+    async with run(harness, size) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("alt+r")
-        await until(pilot, lambda: "You are a cook." in drawn(stage) and "You are a clerk." in drawn(stage))
-        assert "Be brief." not in drawn(stage), "one line tells who it is"
+        await until(pilot, lambda: "You are a cook." in screen_text(harness) and "You are a clerk." in screen_text(harness))
+        assert "Be brief." not in screen_text(harness), "one line tells who it is"
         await pilot.press("down", "enter")
-        await until(pilot, lambda: held(stage).persona == "cook")
-        assert (held(stage).system, held(stage).sampling) == ("You are a cook.\nBe brief.", COLD)
-        await spoken(pilot, stage, "Go on")
-        assert held(stage).persona == "cook"
+        await until(pilot, lambda: held(harness).persona == "cook")
+        assert (held(harness).system, held(harness).sampling) == ("You are a cook.\nBe brief.", COLD)
+        await send_and_wait(pilot, harness, "Go on")
+        assert held(harness).persona == "cook"
         await pilot.press("f8")
-        await until(pilot, lambda: held(stage).persona == "")
-        assert (held(stage).system, held(stage).sampling) == ("My own words.", None)
+        await until(pilot, lambda: held(harness).persona == "")
+        assert (held(harness).system, held(harness).sampling) == ("My own words.", None)
 
 
 async def test_none_goes_back_to_the_settings() -> None:
-    stage = opened(with_personas())
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "/persona cook")
-        await until(pilot, lambda: held(stage).persona == "cook")
+    harness = opened(with_personas())
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/persona cook")
+        await until(pilot, lambda: held(harness).persona == "cook")
         await pilot.press("alt+r")
-        await until(pilot, lambda: isinstance(stage.app.screen, ChoiceDialog) and stage.app.screen.query(OptionList))
-        assert stage.app.screen.query_one(OptionList).highlighted == 1, "the mark is on the one that is held"
+        await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog) and harness.app.screen.query(OptionList))
+        assert harness.app.screen.query_one(OptionList).highlighted == 1, "the mark is on the one that is held"
         await pilot.press("home", "enter")
-        await until(pilot, lambda: held(stage).persona == "")
-        assert (held(stage).system, held(stage).sampling) == ("You are helpful.", None)
+        await until(pilot, lambda: held(harness).persona == "")
+        assert (held(harness).system, held(harness).sampling) == ("You are helpful.", None)
 
 
 async def test_none_without_a_persona_leaves_the_system_prompt() -> None:
-    stage = opened(with_personas())
-    stage.store.set_system(stage.conversation_id or "", "My own words.")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "/persona none")
-        await until(pilot, lambda: "no persona in this conversation" in stage.chat.notice)
-        assert held(stage).system == "My own words."
+    harness = opened(with_personas())
+    harness.store.set_system(harness.conversation_id or "", "My own words.")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/persona none")
+        await until(pilot, lambda: "no persona in this conversation" in harness.chat.notice)
+        assert held(harness).system == "My own words."
 
 
 async def test_escape_in_the_list_changes_nothing() -> None:
-    stage = opened(with_personas())
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = opened(with_personas())
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("alt+r")
-        await until(pilot, lambda: isinstance(stage.app.screen, ChoiceDialog))
+        await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog))
         await pilot.press("down", "escape")
-        await until(pilot, lambda: not isinstance(stage.app.screen, ChoiceDialog))
-        assert held(stage).persona == ""
+        await until(pilot, lambda: not isinstance(harness.app.screen, ChoiceDialog))
+        assert held(harness).persona == ""
 
 
 async def test_an_unknown_persona_is_refused_with_those_there_are() -> None:
-    stage = with_personas()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "/persona pirate")
-        await until(pilot, lambda: "There is no persona 'pirate'" in stage.chat.notice)
-        assert "clerk, cook" in stage.chat.notice
-        assert stage.chat.draft == "/persona pirate"
+    harness = with_personas()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/persona pirate")
+        await until(pilot, lambda: "There is no persona 'pirate'" in harness.chat.notice)
+        assert "clerk, cook" in harness.chat.notice
+        assert harness.chat.draft == "/persona pirate"
 
 
 async def test_without_personas_it_is_told_how_to_add_one() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("alt+r")
-        await until(pilot, lambda: "Add one in the settings: F12" in stage.chat.notice)
+        await until(pilot, lambda: "Add one in the settings: F12" in harness.chat.notice)
 
 
 async def test_the_list_draws_no_escape_sequence_and_no_markup() -> None:
-    stage = with_personas(**{"[bold]x\x1b[31m": Persona(system="[red]y\x1b]52;c;AAAA\x07")})
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = with_personas(**{"[bold]x\x1b[31m": Persona(system="[red]y\x1b]52;c;AAAA\x07")})
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("alt+r")
-        await until(pilot, lambda: "[bold]x" in drawn(stage) and "[red]y" in drawn(stage))
-        assert "\x1b" not in drawn(stage)
+        await until(pilot, lambda: "[bold]x" in screen_text(harness) and "[red]y" in screen_text(harness))
+        assert "\x1b" not in screen_text(harness)
 
 
 async def test_pinning_and_excluding_a_turn_are_taken_back() -> None:
-    stage = opened(with_personas())
+    harness = opened(with_personas())
 
     def marks() -> tuple[bool, bool]:
-        turn = stage.store.turns(stage.conversation_id or "")[0].turn
+        turn = harness.store.turns(harness.conversation_id or "")[0].turn
         return turn.pinned, turn.excluded
 
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("alt+p")
         await until(pilot, lambda: marks() == (True, False))
         await pilot.press("alt+x")
         await until(pilot, lambda: marks() == (False, True))
         await pilot.press("f8")
         await until(pilot, lambda: marks() == (True, False), "the exclusion is undone, and the pin is back")
-        assert stage.chat.notice == "Undone: exclude a turn"
-        assert stage.chat.turns[0].turn.pinned
-        await say(pilot, stage, "/undo")
+        assert harness.chat.notice == "Undone: exclude a turn"
+        assert harness.chat.turns[0].turn.pinned
+        await send_message(pilot, harness, "/undo")
         await until(pilot, lambda: marks() == (False, False))
 
 
 async def test_setting_one_number_keeps_the_personas_others() -> None:
-    stage = with_personas(calm=Persona(system="Be calm.", sampling=Sampling(temperature=0.3, top_k=7)))
-    stage.app._rooms = replace(stage.app._rooms, persona="calm")
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "/set")
-        await until(pilot, lambda: "temperature 0.3" in stage.chat.notice)
-        await say(pilot, stage, "/set top_p 0.5")
-        await until(pilot, lambda: "top_p is 0.5" in stage.chat.notice)
-        await spoken(pilot, stage, "Hello")
-        assert held(stage).sampling == Sampling(temperature=0.3, top_k=7, top_p=0.5)
+    harness = with_personas(calm=Persona(system="Be calm.", sampling=Sampling(temperature=0.3, top_k=7)))
+    harness.app._rooms = replace(harness.app._rooms, persona="calm")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/set")
+        await until(pilot, lambda: "temperature 0.3" in harness.chat.notice)
+        await send_message(pilot, harness, "/set top_p 0.5")
+        await until(pilot, lambda: "top_p is 0.5" in harness.chat.notice)
+        await send_and_wait(pilot, harness, "Hello")
+        assert held(harness).sampling == Sampling(temperature=0.3, top_k=7, top_p=0.5)

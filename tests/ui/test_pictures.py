@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import scenes_behind, scenes_kept, scenes_models, scenes_talk
+from support import scenes_chat, scenes_conversations, scenes_models, scenes_settings
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
 USUAL, NARROW, WIDE = (100, 30), (60, 20), (200, 50)
-LISTS = (scenes_talk.SCENES, scenes_kept.SCENES, scenes_behind.SCENES, scenes_models.SCENES)
+LISTS = (scenes_chat.SCENES, scenes_conversations.SCENES, scenes_settings.SCENES, scenes_models.SCENES)
 SCENES = {scene.name: scene for scenes in LISTS for scene in scenes}
 TELLING = ("reply", "marks-and-the-chosen-turn", "the-window-in-parts", "settings", "first-run", "downloading")
 """Scenes in which colours mean something: they are taken in a light theme and without colours too."""

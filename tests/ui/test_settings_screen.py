@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import Stage, drawn, ready, run, until
+from support.app_harness import AppHarness, run, screen_text, until, until_ready
 from support.settings_screens import settings, staged, write
 from textual.widgets import Input, TextArea
 
@@ -43,170 +43,170 @@ async def mark(pilot: Pilot[Any], screen: SettingsScreen, key: str) -> None:
     await pilot.pause()
 
 
-async def asked(pilot: Pilot[Any], stage: Stage, screen: SettingsScreen, key: str) -> None:
+async def asked(pilot: Pilot[Any], harness: AppHarness, screen: SettingsScreen, key: str) -> None:
     await mark(pilot, screen, key)
     await pilot.press("enter")
-    await until(pilot, lambda: isinstance(stage.app.screen, SettingScreen), "the value is asked for")
+    await until(pilot, lambda: isinstance(harness.app.screen, SettingScreen), "the value is asked for")
     await pilot.pause()
 
 
-async def closed(pilot: Pilot[Any], stage: Stage) -> None:
-    await until(pilot, lambda: isinstance(stage.app.screen, SettingsScreen), "the dialog is left")
+async def closed(pilot: Pilot[Any], harness: AppHarness) -> None:
+    await until(pilot, lambda: isinstance(harness.app.screen, SettingsScreen), "the dialog is left")
     await pilot.pause()
 
 
 async def test_every_setting_is_shown_with_its_source_and_meaning(config: Path) -> None:
-    stage = staged(config, **{"sampling.top_k": CommandLineOverride("--top-k", 7)})
-    async with run(stage, (120, 80)) as pilot:
-        screen = await settings(pilot, stage)
+    harness = staged(config, **{"sampling.top_k": CommandLineOverride("--top-k", 7)})
+    async with run(harness, (120, 80)) as pilot:
+        screen = await settings(pilot, harness)
         for name in ("trash_days", "temperature", "low_water", "budget", "kv_type", "folders", "personas", "keymap"):
-            assert name in drawn(stage)
-        assert "line 3" in drawn(stage)
-        assert "--top-k" in drawn(stage)
+            assert name in screen_text(harness)
+        assert "line 3" in screen_text(harness)
+        assert "--top-k" in screen_text(harness)
         await mark(pilot, screen, "sampling.temperature")
-        assert "Sampling temperature; 0 is greedy" in drawn(stage)
-        assert "A change takes effect with the" in drawn(stage)
+        assert "Sampling temperature; 0 is greedy" in screen_text(harness)
+        assert "A change takes effect with the" in screen_text(harness)
 
 
 async def test_a_value_is_kept_and_the_rest_of_the_file_stays(config: Path) -> None:
-    stage = staged(config)
-    async with run(stage) as pilot:
-        screen = await settings(pilot, stage)
-        await asked(pilot, stage, screen, "sampling.temperature")
-        assert stage.app.screen.query_one(Input).value == "0.4"
+    harness = staged(config)
+    async with run(harness) as pilot:
+        screen = await settings(pilot, harness)
+        await asked(pilot, harness, screen, "sampling.temperature")
+        assert harness.app.screen.query_one(Input).value == "0.4"
         await pilot.press("1", ".", "5", "enter")
-        await closed(pilot, stage)
+        await closed(pilot, harness)
         assert "temperature is 1.5 now" in screen.notice.text
         assert read(config) == FILE.replace("0.4", "1.5")
         await pilot.press("escape")
-        await until(pilot, lambda: len(stage.app.screen_stack) == 1)
-        assert stage.chat.settings.sampling.temperature == 1.5
-        assert stage.chat.sampling.temperature == 1.5, "the next message does not follow"
+        await until(pilot, lambda: len(harness.app.screen_stack) == 1)
+        assert harness.chat.settings.sampling.temperature == 1.5
+        assert harness.chat.sampling.temperature == 1.5, "the next message does not follow"
 
 
 async def test_a_wrong_value_is_refused_where_it_is_typed(config: Path) -> None:
-    stage = staged(config)
-    async with run(stage, (60, 20)) as pilot:
-        screen = await settings(pilot, stage)
-        await asked(pilot, stage, screen, "sampling.temperature")
+    harness = staged(config)
+    async with run(harness, (60, 20)) as pilot:
+        screen = await settings(pilot, harness)
+        await asked(pilot, harness, screen, "sampling.temperature")
         await pilot.press("h", "o", "t", "enter")
-        await until(pilot, lambda: "must be a number" in drawn(stage))
-        stage.app.screen.query_one(Input).value = "9"
+        await until(pilot, lambda: "must be a number" in screen_text(harness))
+        harness.app.screen.query_one(Input).value = "9"
         await pilot.press("enter")
-        await until(pilot, lambda: "must be from 0 to 5" in drawn(stage))
+        await until(pilot, lambda: "must be from 0 to 5" in screen_text(harness))
         assert read(config) == FILE
         await pilot.press("escape")
-        await closed(pilot, stage)
+        await closed(pilot, harness)
 
 
 async def test_a_theme_is_taken_at_once(config: Path) -> None:
-    stage = staged(config)
-    async with run(stage) as pilot:
-        screen = await settings(pilot, stage)
-        await asked(pilot, stage, screen, "theme")
+    harness = staged(config)
+    async with run(harness) as pilot:
+        screen = await settings(pilot, harness)
+        await asked(pilot, harness, screen, "theme")
         await pilot.press("down", "enter")
-        await closed(pilot, stage)
-        assert stage.app.theme == "mistral-light"
+        await closed(pilot, harness)
+        assert harness.app.theme == "mistral-light"
         assert read(config) == FILE.replace("mistral-dark", '"mistral-light"')
 
 
 async def test_a_system_prompt_of_several_lines_is_kept(config: Path) -> None:
-    stage = staged(config)
-    async with run(stage, (60, 20)) as pilot:
-        screen = await settings(pilot, stage)
-        await asked(pilot, stage, screen, "system")
-        assert stage.app.screen.query_one(TextArea).has_focus
+    harness = staged(config)
+    async with run(harness, (60, 20)) as pilot:
+        screen = await settings(pilot, harness)
+        await asked(pilot, harness, screen, "system")
+        assert harness.app.screen.query_one(TextArea).has_focus
         await pilot.press(*"Be brief.", "enter", *"Be kind.", "tab", "enter")
-        await closed(pilot, stage)
+        await closed(pilot, harness)
         assert SettingsFile(config).read().settings.system == "Be brief.\nBe kind."
         assert "new conversation" in screen.notice.text
 
 
 async def test_a_choice_and_the_way_back_to_the_default(config: Path) -> None:
-    stage = staged(config)
-    async with run(stage) as pilot:
-        screen = await settings(pilot, stage)
-        await asked(pilot, stage, screen, "engine.kv_type")
+    harness = staged(config)
+    async with run(harness) as pilot:
+        screen = await settings(pilot, harness)
+        await asked(pilot, harness, screen, "engine.kv_type")
         await pilot.press("down", "enter")
-        await closed(pilot, stage)
+        await closed(pilot, harness)
         assert SettingsFile(config).read().settings.engine.kv_type == "q8_0"
         assert "started next" in screen.notice.text
-        await asked(pilot, stage, screen, "engine.kv_type")
+        await asked(pilot, harness, screen, "engine.kv_type")
         await pilot.click("#default")
-        await closed(pilot, stage)
+        await closed(pilot, harness)
         assert SettingsFile(config).read().settings.engine.kv_type == "f16"
 
 
 async def test_the_file_is_made_with_comments_when_there_is_none(tmp_path: Path) -> None:
     config = tmp_path / "made" / "config.yaml"
-    stage = staged(config)
-    async with run(stage) as pilot:
-        screen = await settings(pilot, stage)
+    harness = staged(config)
+    async with run(harness) as pilot:
+        screen = await settings(pilot, harness)
         assert not config.exists(), "looking wrote a file"
-        await asked(pilot, stage, screen, "trash_days")
+        await asked(pilot, harness, screen, "trash_days")
         await pilot.press("7", "enter")
-        await closed(pilot, stage)
+        await closed(pilot, harness)
         assert "trash_days: 7" in read(config)
         assert read(config).startswith("# Settings of mistral-chat.")
 
 
 async def test_an_option_of_this_run_goes_before_the_file_and_that_is_said(config: Path) -> None:
-    stage = staged(config, **{"sampling.temperature": CommandLineOverride("--temperature", 0.1)})
-    async with run(stage) as pilot:
-        screen = await settings(pilot, stage)
-        await asked(pilot, stage, screen, "sampling.temperature")
+    harness = staged(config, **{"sampling.temperature": CommandLineOverride("--temperature", 0.1)})
+    async with run(harness) as pilot:
+        screen = await settings(pilot, harness)
+        await asked(pilot, harness, screen, "sampling.temperature")
         await pilot.press("2", "enter")
-        await closed(pilot, stage)
+        await closed(pilot, harness)
         assert "--temperature was given for this run" in screen.notice.text
         assert SettingsFile(config).read().settings.sampling.temperature == 2
-        assert stage.chat.settings.sampling.temperature == 0.1
+        assert harness.chat.settings.sampling.temperature == 0.1
 
 
 async def test_a_file_that_was_broken_meanwhile_is_told_with_its_line_and_left_alone(config: Path) -> None:
-    stage = staged(config)
-    async with run(stage) as pilot:
-        screen = await settings(pilot, stage)
+    harness = staged(config)
+    async with run(harness) as pilot:
+        screen = await settings(pilot, harness)
         write(config, "nope: 1\n")
-        await asked(pilot, stage, screen, "trash_days")
+        await asked(pilot, harness, screen, "trash_days")
         await pilot.press("7", "enter")
-        await until(pilot, lambda: "there is no key 'nope'" in drawn(stage))
+        await until(pilot, lambda: "there is no key 'nope'" in screen_text(harness))
         await pilot.press("escape")
-        await closed(pilot, stage)
+        await closed(pilot, harness)
         await pilot.press("f5")
-        await until(pilot, lambda: "press F5" in drawn(stage))
+        await until(pilot, lambda: "press F5" in screen_text(harness))
         assert read(config) == "nope: 1\n"
         write(config, FILE)
         await pilot.press("f5")
-        await until(pilot, lambda: "Kept in" in drawn(stage))
+        await until(pilot, lambda: "Kept in" in screen_text(harness))
 
 
 async def test_hostile_values_are_drawn_as_text(config: Path) -> None:
     write(config, 'model: "[bold]\\x1b]52;c;aGk=\\x07 \\u202eevil"\nsystem: "[/red]\\x1b[2J"\nkeymap: {"[b]": "\\x1b"}\n')
-    stage = staged(config)
-    async with run(stage, (60, 20)) as pilot:
-        screen = await settings(pilot, stage)
+    harness = staged(config)
+    async with run(harness, (60, 20)) as pilot:
+        screen = await settings(pilot, harness)
         for key in ("model", "system", "keymap"):
             await mark(pilot, screen, key)
-            assert "\x1b" not in drawn(stage)
-            assert "\x07" not in drawn(stage)
-        await asked(pilot, stage, screen, "model")
-        assert "\x1b" not in drawn(stage)
-        assert "[bold]" in drawn(stage)
+            assert "\x1b" not in screen_text(harness)
+            assert "\x07" not in screen_text(harness)
+        await asked(pilot, harness, screen, "model")
+        assert "\x1b" not in screen_text(harness)
+        assert "[bold]" in screen_text(harness)
 
 
 async def test_without_a_file_it_says_what_to_do() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("f12")
-        await until(pilot, lambda: "config show" in stage.chat.notice)
+        await until(pilot, lambda: "config show" in harness.chat.notice)
 
 
 async def test_colours_chosen_from_the_list_of_all_commands_are_kept(config: Path) -> None:
-    stage = staged(config)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        stage.app.theme = "mistral-light"
-        await until(pilot, lambda: "the next time too" in stage.chat.notice)
+    harness = staged(config)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.app.theme = "mistral-light"
+        await until(pilot, lambda: "the next time too" in harness.chat.notice)
         assert SettingsFile(config).read().settings.theme == "mistral-light"
         assert "# calm" in read(config)

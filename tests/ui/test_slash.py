@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.screens import Stage, answered, drawn, ready, run, say, until, until_drawn
-from support.shelves import StillShelf, usual_stock
+from support.app_harness import AppHarness, run, screen_text, send_message, until, until_answered, until_drawn, until_ready
+from support.first_run import StillShelf, usual_stock
 
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.screens.weights import WeightsScreen
@@ -40,149 +40,149 @@ def test_a_command_is_completed_from_its_beginning() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_does_something(command: Any) -> None:
-    stage = Stage()
+    harness = AppHarness()
     name = command.action.removeprefix("app.")
     wanted = f"do_{name.removesuffix('_with')}" if name.endswith("_with") else f"action_{name}"
-    assert hasattr(stage.app if command.action.startswith("app.") else ChatScreen, wanted)
+    assert hasattr(harness.app if command.action.startswith("app.") else ChatScreen, wanted)
 
 
 async def test_an_unknown_command_is_not_sent() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "/regne")
-        await until(pilot, lambda: "Did you mean /regen?" in drawn(stage))
-        assert stage.chat.draft == "/regne"
-        assert stage.store.latest() is None
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/regne")
+        await until(pilot, lambda: "Did you mean /regen?" in screen_text(harness))
+        assert harness.chat.draft == "/regne"
+        assert harness.store.latest() is None
 
 
 @pytest.mark.parametrize("draft", ["/regen shorter", "/delete this"])
 async def test_what_was_typed_after_a_command_that_takes_nothing_is_not_lost(draft: str) -> None:
-    stage = Stage()
-    stage.begin(("One", "Two"))
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, draft)
-        await until(pilot, lambda: "stands alone" in stage.chat.notice)
-        assert stage.chat.draft == draft
-        assert [turn.turn.reply for turn in stage.store.turns(stage.conversation_id or "")] == ["Two"]
+    harness = AppHarness()
+    harness.start_with(("One", "Two"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, draft)
+        await until(pilot, lambda: "stands alone" in harness.chat.notice)
+        assert harness.chat.draft == draft
+        assert [turn.turn.reply for turn in harness.store.turns(harness.conversation_id or "")] == ["Two"]
 
 
 async def test_commands_take_what_their_dialogs_ask_for() -> None:
-    stage = Stage(doors={"shelf": StillShelf(usual_stock())})
-    stage.begin(("Where is the lighthouse?", "In the harbour."))
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "/search harbour")
+    harness = AppHarness(app_options={"shelf": StillShelf(usual_stock())})
+    harness.start_with(("Where is the lighthouse?", "In the harbour."))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/search harbour")
         await until_drawn(pilot, "1 found")
         await pilot.press("escape")
-        await say(pilot, stage, "/rename Of the sea")
-        await until(pilot, lambda: stage.store.conversation(stage.conversation_id or "").summary.title == "Of the sea")
-        await say(pilot, stage, "/model v0.3 q8_0")
-        await until(pilot, lambda: isinstance(stage.app.screen, WeightsScreen) and stage.app.screen.listed.marked)
-        assert stage.app.screen.listed.marked == "mistral-7b-instruct-v0.3:Q8_0"  # type: ignore[attr-defined]  # asked for just above
+        await send_message(pilot, harness, "/rename Of the sea")
+        await until(pilot, lambda: harness.store.conversation(harness.conversation_id or "").summary.title == "Of the sea")
+        await send_message(pilot, harness, "/model v0.3 q8_0")
+        await until(pilot, lambda: isinstance(harness.app.screen, WeightsScreen) and harness.app.screen.listed.marked)
+        assert harness.app.screen.listed.marked == "mistral-7b-instruct-v0.3:Q8_0"  # type: ignore[attr-defined]  # asked for just above
         await pilot.press("escape")
-        await say(pilot, stage, "/model nonsense")
+        await send_message(pilot, harness, "/model nonsense")
         await until_drawn(pilot, "There is no 'nonsense' in this list.")
         await pilot.press("escape")
-        await say(pilot, stage, "/filter nothing like it")
+        await send_message(pilot, harness, "/filter nothing like it")
         await until_drawn(pilot, "Nothing fits")
         await pilot.press("escape")
         await until_drawn(pilot, "Of the sea")
 
 
 async def test_tab_completes_and_the_list_shows_while_typing() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         await pilot.press("/", *"exp")
-        await until(pilot, lambda: "/export FILE" in stage.chat.notice)
+        await until(pilot, lambda: "/export FILE" in harness.chat.notice)
         await pilot.press("tab")
-        await until(pilot, lambda: stage.chat.draft == "/export ")
-        stage.chat.set_draft("")
-        await until(pilot, lambda: not stage.chat.notice)
+        await until(pilot, lambda: harness.chat.draft == "/export ")
+        harness.chat.set_draft("")
+        await until(pilot, lambda: not harness.chat.notice)
 
 
 async def test_system_prompt_and_sampling_hold_for_this_conversation() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "/system Be brief.")
-        await say(pilot, stage, "/set temperature 0.2")
-        await until(pilot, lambda: "temperature is 0.2" in stage.chat.notice)
-        await say(pilot, stage, "Hello")
-        await answered(pilot, stage)
-        stored = stage.store.conversation(stage.store.latest() or "")
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/system Be brief.")
+        await send_message(pilot, harness, "/set temperature 0.2")
+        await until(pilot, lambda: "temperature is 0.2" in harness.chat.notice)
+        await send_message(pilot, harness, "Hello")
+        await until_answered(pilot, harness)
+        stored = harness.store.conversation(harness.store.latest() or "")
         assert stored.system == "Be brief."
         assert stored.sampling is not None
         assert stored.sampling.temperature == 0.2
-        await say(pilot, stage, "/set top_k 7")
-        await until(pilot, lambda: stage.store.conversation(stored.summary.conversation_id).sampling.top_k == 7)  # type: ignore[union-attr]  # set just above
-        await say(pilot, stage, "/system")
-        await until(pilot, lambda: "Be brief." in stage.chat.notice)
+        await send_message(pilot, harness, "/set top_k 7")
+        await until(pilot, lambda: harness.store.conversation(stored.summary.conversation_id).sampling.top_k == 7)  # type: ignore[union-attr]  # set just above
+        await send_message(pilot, harness, "/system")
+        await until(pilot, lambda: "Be brief." in harness.chat.notice)
 
 
 @pytest.mark.parametrize(
     "draft", ["/set", "/set nothing 1", "/set temperature hot", "/set temperature 99", "/set top_k 1.5", "/export"]
 )
 async def test_wrong_values_are_refused_with_a_reason(draft: str) -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, draft)
-        await until(pilot, lambda: stage.chat.notice)
-        assert stage.store.latest() is None
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, draft)
+        await until(pilot, lambda: harness.chat.notice)
+        assert harness.store.latest() is None
 
 
 async def test_a_conversation_is_exported_once(tmp_path: Path) -> None:
-    stage = Stage()
+    harness = AppHarness()
     path = tmp_path / "talk.md"
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "Hello")
-        await answered(pilot, stage)
-        await say(pilot, stage, f"/export {path}")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Hello")
+        await until_answered(pilot, harness)
+        await send_message(pilot, harness, f"/export {path}")
         await until(pilot, path.exists)
         assert "You said: Hello" in path.read_text()
         assert path.stat().st_mode & 0o777 == 0o600
-        await say(pilot, stage, f"/export {path}")
-        await until(pilot, lambda: "exists already" in stage.chat.notice)
-        await say(pilot, stage, f"/export {tmp_path / 'no' / 'folder.md'}")
-        await until(pilot, lambda: "cannot be written" in stage.chat.notice)
+        await send_message(pilot, harness, f"/export {path}")
+        await until(pilot, lambda: "exists already" in harness.chat.notice)
+        await send_message(pilot, harness, f"/export {tmp_path / 'no' / 'folder.md'}")
+        await until(pilot, lambda: "cannot be written" in harness.chat.notice)
 
 
 async def test_a_name_for_the_export_is_proposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await say(pilot, stage, "How is bread made?")
-        await answered(pilot, stage)
-        await say(pilot, stage, "/export")
-        await until(pilot, lambda: stage.chat.draft == "/export how-is-bread-made.md")
-        await until(pilot, lambda: "Enter writes" in stage.chat.notice)
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "How is bread made?")
+        await until_answered(pilot, harness)
+        await send_message(pilot, harness, "/export")
+        await until(pilot, lambda: harness.chat.draft == "/export how-is-bread-made.md")
+        await until(pilot, lambda: "Enter writes" in harness.chat.notice)
         await pilot.press("enter")
         await until(pilot, (tmp_path / "how-is-bread-made.md").exists)
 
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each.action.endswith("_with")], ids=lambda each: each.name)
 def test_every_command_that_takes_something_can_be_found_without_knowing_it(command: Any) -> None:
-    bound = {binding.action for binding in Stage().app.known_bindings.values()}
+    bound = {binding.action for binding in AppHarness().app.known_bindings.values()}
     assert command.title or command.action.removesuffix("_with") in bound, "the list of all commands lacks it"
 
 
 async def test_what_has_no_key_is_asked_for_from_the_list_of_all_commands() -> None:
-    stage = Stage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        commands = {each.title: each for each in stage.app.get_system_commands(stage.screen)}
-        stage.chat.type("a draft")
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        commands = {each.title: each for each in harness.app.get_system_commands(harness.screen)}
+        harness.chat.type("a draft")
         commands["Sampling"].callback()
-        await until(pilot, lambda: stage.app.screen is not stage.screen)
+        await until(pilot, lambda: harness.app.screen is not harness.screen)
         await pilot.press(*"temperature", "space", *"9", "enter")
-        await until(pilot, lambda: "must be from 0 to 5" in stage.chat.notice)
+        await until(pilot, lambda: "must be from 0 to 5" in harness.chat.notice)
         commands["System prompt"].callback()
-        await until(pilot, lambda: stage.app.screen is not stage.screen)
+        await until(pilot, lambda: harness.app.screen is not harness.screen)
         await pilot.press(*"Short", "enter")
-        await until(pilot, lambda: stage.chat.system == "Short")
-        assert stage.chat.draft == "a draft", "asking took the draft away"
+        await until(pilot, lambda: harness.chat.system == "Short")
+        assert harness.chat.draft == "a draft", "asking took the draft away"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from support.screens import Stage, ready, run, until
+from support.app_harness import AppHarness, run, until, until_ready
 
 if TYPE_CHECKING:
     from textual.strip import Strip
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 async def test_the_scroll_bar_follows_when_the_room_for_the_conversation_shrinks() -> None:
-    stage = Stage()
-    stage.begin(*((f"Question {number}", "An answer of some length. " * 2) for number in range(12)))
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        transcript = stage.chat.transcript
+    harness = AppHarness()
+    harness.start_with(*((f"Question {number}", "An answer of some length. " * 2) for number in range(12)))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        transcript = harness.chat.transcript
         await until(pilot, lambda: transcript.max_scroll_y, "the conversation is longer than the screen")
         for lines in range(2, 6):
             room = transcript.size.height
-            stage.chat.set_draft("line\n" * lines)
+            harness.chat.set_draft("line\n" * lines)
             await until(pilot, partial(shrunk, transcript, room), "the draft takes its room")
             await until(pilot, lambda: transcript.following and transcript.scroll_y == transcript.max_scroll_y, "the end is seen")
             place: tuple[Any, ...] = ()

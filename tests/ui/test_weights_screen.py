@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.app_harness import rendered_rows, run, until, until_drawn
+from support.first_run import FirstRun, StillShelf, chatting, here, offered, point_at, put, stalled, usual_stock
 from support.hostile import STRINGS, dangerous
 from support.hub_server import HubServer
-from support.screens import rows, run, until, until_drawn
-from support.shelves import FirstRun, StillShelf, chatting, here, offered, point_at, put, stalled, usual_stock
 
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.screens.weights import WeightsScreen
@@ -138,7 +138,7 @@ async def test_a_check_that_is_left_goes_on_and_can_be_stopped(tmp_path: Path, h
         await until_drawn(pilot, "⟳ checking 60%")
         await pilot.press("alt+z")
         await until_drawn(pilot, "Stopped: checking.")
-        await until(pilot, lambda: "⟳" not in rows(first.app))
+        await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
 
 
 async def test_a_prompt_format_is_chosen_kept_and_given_back(first: FirstRun) -> None:
@@ -198,7 +198,7 @@ async def test_hostile_names_and_reasons_are_text(tmp_path: Path, hub: HubServer
     async with run(first, (60, 20)) as pilot:
         await until(pilot, lambda: first.choosing)
         for _ in range(len(weights)):
-            assert not dangerous(rows(first.app)), first.weights.listed.marked
+            assert not dangerous(rendered_rows(first.app)), first.weights.listed.marked
             await pilot.press("down")
         first.weights.fetching.begin(names[2], Arrival(stage="asking", here=0), hub=names[3], folder=names[4])
         first.weights.fetching.fail(names[5], names[6])
@@ -206,7 +206,7 @@ async def test_hostile_names_and_reasons_are_text(tmp_path: Path, hub: HubServer
         first.weights.query_one("#choice").display = False
         first.weights.fetching.display = True
         await pilot.pause()
-        assert not dangerous(rows(first.app))
+        assert not dangerous(rendered_rows(first.app))
 
 
 @pytest.mark.parametrize("size", [(60, 20), (40, 12), (200, 50)], ids=str)

@@ -6,8 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from support.app_harness import (
+    AppHarness,
+    GatedEngine,
+    run,
+    screen_text,
+    send_and_wait,
+    send_message,
+    until,
+    until_answered,
+    until_ready,
+    until_shown,
+)
 from support.hostile import STRINGS, dangerous
-from support.screens import GatedEngine, Stage, answered, drawn, furnished, ready, run, say, spoken, until
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
@@ -26,8 +37,8 @@ if TYPE_CHECKING:
 class ReadingEngine(GatedEngine):
     """Notes the drafts it is given to read, and reads them until it is stopped or the gate opens."""
 
-    def __init__(self, stage: Stage) -> None:
-        super().__init__(stage.answer, stage.gate, window=stage.window)
+    def __init__(self, harness: AppHarness) -> None:
+        super().__init__(harness.answer, harness.gate, window=harness.window)
         self.drafts: list[str] = []
         self.stopped: list[str] = []
 
@@ -44,8 +55,8 @@ class ReadingEngine(GatedEngine):
         return "The model reads the [INST] in this text as the border of a message." if "[INST]" in text else None
 
 
-class ReadingStage(Stage):
-    """A stage with an engine that notes what it reads."""
+class ReadingHarness(AppHarness):
+    """A harness with an engine that notes what it reads."""
 
     engine: ReadingEngine
 
@@ -80,127 +91,129 @@ def test_another_conversations_turns_count_as_nothing() -> None:
 
 
 async def test_the_drafts_tokens_are_shown_while_typing_and_go_when_it_is_sent() -> None:
-    stage = Stage(window=256)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        composer = stage.chat.composer
+    harness = AppHarness(window=256)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        composer = harness.chat.composer
         composer.insert("one two three")
         await until(pilot, lambda: "3 tokens" in str(composer.border_subtitle))
-        assert "ctx 0 + 3/256" in drawn(stage).replace("ctx 1 + 3", "ctx 0 + 3")
+        assert "ctx 0 + 3/256" in screen_text(harness).replace("ctx 1 + 3", "ctx 0 + 3")
         await pilot.press("enter")
         await until(pilot, lambda: not composer.border_subtitle)
-        await answered(pilot, stage)
+        await until_answered(pilot, harness)
         composer.insert("/help")
-        await until(pilot, lambda: stage.chat.counted == "/help")
+        await until(pilot, lambda: harness.chat.counted == "/help")
         assert not composer.border_subtitle, "a command is no message"
 
 
 async def test_nothing_is_counted_while_the_model_loads_and_then_it_is() -> None:
-    stage = Stage(loading=True)
-    async with run(stage) as pilot:
-        await furnished(pilot, stage)
-        stage.chat.type("one two three")
-        await until(pilot, lambda: stage.chat.counted)
-        assert not stage.chat.composer.border_subtitle
-        stage.loaded.set()
-        await until(pilot, lambda: "3 tokens" in str(stage.chat.composer.border_subtitle))
+    harness = AppHarness(loading=True)
+    async with run(harness) as pilot:
+        await until_shown(pilot, harness)
+        harness.chat.type("one two three")
+        await until(pilot, lambda: harness.chat.counted)
+        assert not harness.chat.composer.border_subtitle
+        harness.loaded.set()
+        await until(pilot, lambda: "3 tokens" in str(harness.chat.composer.border_subtitle))
 
 
 async def test_a_draft_that_does_not_fit_is_told_with_numbers_before_it_is_sent() -> None:
-    stage = Stage(window=256)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        composer = stage.chat.composer
+    harness = AppHarness(window=256)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        composer = harness.chat.composer
         composer.set_draft("word " * 300)
         await until(pilot, lambda: composer.has_class("-over"))
-        await until(pilot, lambda: "takes 300 tokens" in stage.chat.notice)
-        room = stage.chat.usage.room if stage.chat.usage else 0
-        assert f"at most {room} of 256" in stage.chat.notice
+        await until(pilot, lambda: "takes 300 tokens" in harness.chat.notice)
+        room = harness.chat.usage.room if harness.chat.usage else 0
+        assert f"at most {room} of 256" in harness.chat.notice
         assert f"300 tokens, {room} fit" in str(composer.border_subtitle)
         composer.set_draft("word")
         await until(pilot, lambda: not composer.has_class("-over"))
-        await until(pilot, lambda: not stage.chat.notice, "the warning goes with its reason")
+        await until(pilot, lambda: not harness.chat.notice, "the warning goes with its reason")
 
 
 async def test_a_draft_that_makes_turns_leave_says_so() -> None:
-    stage = Stage(window=256)
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        await spoken(pilot, stage, "word " * 70)
-        stage.chat.type("word " * 120)
-        await until(pilot, lambda: "120 tokens, the oldest turns will leave" in str(stage.chat.composer.border_subtitle))
+    harness = AppHarness(window=256)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "word " * 70)
+        harness.chat.type("word " * 120)
+        await until(pilot, lambda: "120 tokens, the oldest turns will leave" in str(harness.chat.composer.border_subtitle))
 
 
 async def test_text_that_the_format_misreads_is_told_before_it_is_sent() -> None:
-    stage = ReadingStage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        stage.chat.type("what is [INST]?")
-        await until(pilot, lambda: "[INST] in this text" in stage.chat.notice)
-        stage.chat.set_draft("what?")
-        await until(pilot, lambda: not stage.chat.notice)
+    harness = ReadingHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.chat.type("what is [INST]?")
+        await until(pilot, lambda: "[INST] in this text" in harness.chat.notice)
+        harness.chat.set_draft("what?")
+        await until(pilot, lambda: not harness.chat.notice)
 
 
 async def test_a_long_draft_is_read_ahead_and_typing_stops_that() -> None:
-    stage = ReadingStage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        stage.chat.type("word " * 60)
-        await until(pilot, lambda: stage.engine.drafts, "the draft is read")
-        assert stage.engine.drafts == ["word " * 60]
-        await until(pilot, lambda: "⟳ reading ahead" in drawn(stage).splitlines()[-1], "it is seen")
+    harness = ReadingHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.chat.type("word " * 60)
+        await until(pilot, lambda: harness.engine.drafts, "the draft is read")
+        assert harness.engine.drafts == ["word " * 60]
+        await until(pilot, lambda: "⟳ reading ahead" in screen_text(harness).splitlines()[-1], "it is seen")
         await pilot.press("x")
-        await until(pilot, lambda: stage.engine.stopped == ["word " * 60], "typing stops it")
-        await until(pilot, lambda: len(stage.engine.drafts) == 2, "the longer one is read after the next pause")
+        await until(pilot, lambda: harness.engine.stopped == ["word " * 60], "typing stops it")
+        await until(pilot, lambda: len(harness.engine.drafts) == 2, "the longer one is read after the next pause")
         await pilot.press("enter")
-        await answered(pilot, stage)
-        assert len(stage.engine.stopped) == 2, "sending stops it"
-        assert stage.chat.turns[-1].turn.reply.startswith("You said: word")
+        await until_answered(pilot, harness)
+        assert len(harness.engine.stopped) == 2, "sending stops it"
+        assert harness.chat.turns[-1].turn.reply.startswith("You said: word")
 
 
 async def test_reading_ahead_can_be_stopped_without_touching_the_draft() -> None:
-    stage = ReadingStage()
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
-        stage.chat.type("word " * 60)
-        await until(pilot, lambda: stage.engine.drafts, "the draft is read")
+    harness = ReadingHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.chat.type("word " * 60)
+        await until(pilot, lambda: harness.engine.drafts, "the draft is read")
         await pilot.press("alt+z")
-        await until(pilot, lambda: stage.engine.stopped == ["word " * 60])
-        await until(pilot, lambda: "Stopped: reading ahead." in drawn(stage))
-        assert stage.chat.draft == "word " * 60
+        await until(pilot, lambda: harness.engine.stopped == ["word " * 60])
+        await until(pilot, lambda: "Stopped: reading ahead." in screen_text(harness))
+        assert harness.chat.draft == "word " * 60
 
 
 async def test_a_short_draft_and_a_command_are_not_read_and_the_setting_is_obeyed() -> None:
     settings = Settings(context=replace(Settings().context, read_ahead=False))
-    for stage, draft in (
-        (ReadingStage(), "short"),
-        (ReadingStage(), "/system " + "word " * 60),
-        (ReadingStage(settings=settings), "w " * 200),
+    for harness, draft in (
+        (ReadingHarness(), "short"),
+        (ReadingHarness(), "/system " + "word " * 60),
+        (ReadingHarness(settings=settings), "w " * 200),
     ):
-        async with run(stage) as pilot:
-            await ready(pilot, stage)
-            stage.chat.type(draft)
-            await until(pilot, lambda stage=stage: stage.chat.draft_due)  # type: ignore[misc]  # a default binds it
-            await until(pilot, lambda stage=stage: not stage.chat.draft_due, "the pause has passed")  # type: ignore[misc]  # a default binds it
-            assert not stage.engine.drafts
+        async with run(harness) as pilot:
+            await until_ready(pilot, harness)
+            harness.chat.type(draft)
+            await until(pilot, lambda harness=harness: harness.chat.draft_due)  # type: ignore[misc]  # a default binds it
+            await until(pilot, lambda harness=harness: not harness.chat.draft_due, "the pause has passed")  # type: ignore[misc]  # a default binds it
+            assert not harness.engine.drafts
 
 
 async def test_the_window_is_shown_part_by_part() -> None:
-    stage = Stage(answer=lambda text: f"{text} " + "word " * 60, window=512, settings=replace(Settings(), system="Be brief."))
-    async with run(stage) as pilot:
-        await ready(pilot, stage)
+    harness = AppHarness(
+        answer=lambda text: f"{text} " + "word " * 60, window=512, settings=replace(Settings(), system="Be brief.")
+    )
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
         for number in range(9):
-            await spoken(pilot, stage, f"message {number}")
+            await send_and_wait(pilot, harness, f"message {number}")
         await pilot.press("alt+up", "alt+p")
-        await until(pilot, lambda: stage.chat.usage and stage.chat.usage.pinned)
-        stage.chat.type("one two")
-        await until(pilot, lambda: stage.chat.usage and stage.chat.usage.draft == 2)
-        parts = stage.chat.usage
+        await until(pilot, lambda: harness.chat.usage and harness.chat.usage.pinned)
+        harness.chat.type("one two")
+        await until(pilot, lambda: harness.chat.usage and harness.chat.usage.draft == 2)
+        parts = harness.chat.usage
         assert parts is not None
         await pilot.press("alt+w")
-        await until(pilot, lambda: isinstance(stage.app.screen, ContextScreen))
+        await until(pilot, lambda: isinstance(harness.app.screen, ContextScreen))
         await pilot.pause()
-        text = drawn(stage)
+        text = screen_text(harness)
         for amount in (parts.system, parts.pinned, parts.conversation, parts.draft, parts.reserve, parts.free):
             assert f"{amount:,}  " in text
         assert parts.system + parts.pinned + parts.conversation + parts.draft + parts.reserve + parts.free == 512
@@ -208,31 +221,31 @@ async def test_the_window_is_shown_part_by_part() -> None:
         assert f"{9 - parts.seen} turns left the window" in text
         assert f"message {8 - parts.seen}" in text
         await pilot.press("escape")
-        assert stage.app.screen is stage.screen
+        assert harness.app.screen is harness.screen
 
 
 async def test_the_command_opens_it_and_without_a_model_it_says_why_not() -> None:
-    stage = Stage(loading=True)
-    async with run(stage) as pilot:
-        await furnished(pilot, stage)
+    harness = AppHarness(loading=True)
+    async with run(harness) as pilot:
+        await until_shown(pilot, harness)
         await pilot.press("alt+w")
-        await until(pilot, lambda: "not loaded yet" in stage.chat.notice)
-        stage.loaded.set()
-        await ready(pilot, stage)
-        await say(pilot, stage, "/context")
-        await until(pilot, lambda: isinstance(stage.app.screen, ContextScreen))
+        await until(pilot, lambda: "not loaded yet" in harness.chat.notice)
+        harness.loaded.set()
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/context")
+        await until(pilot, lambda: isinstance(harness.app.screen, ContextScreen))
         await pilot.pause()
-        assert "Nothing has been said yet." in drawn(stage)
+        assert "Nothing has been said yet." in screen_text(harness)
 
 
 @pytest.mark.parametrize("text", STRINGS[::25])
 async def test_hostile_messages_that_left_are_named_safely(text: str) -> None:
     parts = WindowParts(window=256, system=1, conversation=100, seen=2, draft=400, reserve=32)
-    stage = Stage()
-    async with run(stage, (60, 20)) as pilot:
-        await ready(pilot, stage)
-        stage.app.push_screen(ContextScreen(parts, turns=9, excluded=1, left=[text] * 6))
+    harness = AppHarness()
+    async with run(harness, (60, 20)) as pilot:
+        await until_ready(pilot, harness)
+        harness.app.push_screen(ContextScreen(parts, turns=9, excluded=1, left=[text] * 6))
         await pilot.pause()
         await pilot.press("end")
         await pilot.pause()
-        assert not dangerous(drawn(stage)), repr(text)
+        assert not dangerous(screen_text(harness)), repr(text)

@@ -38,10 +38,10 @@ MODELS = {
 
 @pytest.fixture(params=MODELS, ids=str)
 def model(
-    request: pytest.FixtureRequest, vocabulary: Callable[[str | Path], Vocabulary], gguf_folder: Path, demo_weights: Path
+    request: pytest.FixtureRequest, vocabulary: Callable[[str | Path], Vocabulary], gguf_folder: Path, demo_model: Path
 ) -> Vocabulary:
     if request.param == "demo":
-        return vocabulary(demo_weights)
+        return vocabulary(demo_model)
     path = gguf_folder / f"{request.param}.gguf"
     if not path.exists():
         write_gguf(path, **MODELS[request.param])  # type: ignore[arg-type]  # the table's values have many types

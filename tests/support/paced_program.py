@@ -1,6 +1,6 @@
 """The program with an engine that writes an answer of a known length at a known speed: for measuring the screen.
 
-    python -c "from support.paced import run; run()" [the program's arguments]
+    python -c "from support.paced_program import run; run()" [the program's arguments]
 
 The answer to a message that holds a number is Markdown of that many tokens.
 """

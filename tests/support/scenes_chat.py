@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from support.app_harness import PAUSE, AppHarness, until
 from support.scenes import Scene, anyhow, ask, draft, furnish, press, see, send
-from support.screens import PAUSE, Stage, until
 
 from mistral_chat.config import Settings
 from mistral_chat.errors import EngineFailed, EngineLoadFailed, ModelNotFound, NotEnoughMemory, StoreDamaged
@@ -65,86 +65,88 @@ _ABSENT: Final = ModelNotFound(
 )
 
 
-def answers(text: str, **settings: Any) -> Stage:
+def answers(text: str, **settings: Any) -> AppHarness:
     """A model that always says `text`."""
-    return Stage(answer=lambda _: text, **settings)
+    return AppHarness(answer=lambda _: text, **settings)
 
 
-def _continues() -> Stage:
+def _continues() -> AppHarness:
     """A model that was cut off, and then says the rest."""
     parts = iter(
         ("Rye keeps longer than wheat, because its bran", "bran holds water.\n\nIt also needs acid, so that it can rise.")
     )
-    return Stage(answer=lambda _: next(parts), settings=replace(Settings(), sampling=replace(Settings().sampling, max_tokens=7)))
+    return AppHarness(
+        answer=lambda _: next(parts), settings=replace(Settings(), sampling=replace(Settings().sampling, max_tokens=7))
+    )
 
 
-async def _uncut(_pilot: Pilot[Any], stage: Stage) -> None:
+async def _uncut(_pilot: Pilot[Any], harness: AppHarness) -> None:
     """Let the next reply be as long as it likes."""
-    stage.chat.use_settings(Settings())
+    harness.chat.use_settings(Settings())
 
 
-def _fails(error: Exception) -> Stage:
+def _fails(error: Exception) -> AppHarness:
     def fail(_text: str) -> str:
         raise error
 
-    return Stage(answer=fail)
+    return AppHarness(answer=fail)
 
 
-def _broken_store() -> Stage:
+def _broken_store() -> AppHarness:
     def broken() -> Any:
         raise StoreDamaged("/data/conversations.db is damaged. Restore a backup, or move the file away and start again.")
 
-    return Stage(doors={"open_store": broken})
+    return AppHarness(app_options={"open_store": broken})
 
 
-def _remapped(**keymap: str) -> Stage:
-    return Stage(settings=replace(Settings(), keymap={name.replace("_", "."): keys for name, keys in keymap.items()}))
+def _remapped(**keymap: str) -> AppHarness:
+    return AppHarness(settings=replace(Settings(), keymap={name.replace("_", "."): keys for name, keys in keymap.items()}))
 
 
-def forgetful() -> Stage:
+def forgetful() -> AppHarness:
     """A conversation of which the window holds only the end."""
-    stage = Stage(window=320)
-    stage.begin(
+    harness = AppHarness(window=320)
+    harness.start_with(
         *((f"Message {number}", f"Message {number}? " + "A reply of some length. " * 12) for number in range(7)), title="Bread"
     )
-    return stage
+    return harness
 
 
-async def _to_the_line(pilot: Pilot[Any], stage: Stage) -> None:
+async def _to_the_line(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Scroll to where the model's memory begins."""
-    transcript = stage.chat.transcript
+    transcript = harness.chat.transcript
     await until(pilot, lambda: transcript.query(".-edge"), "the line is drawn")
     transcript.focus()
     await pilot.pause(0.05)
     transcript.scroll_to_center(transcript.query(".-edge").first(), animate=False, immediate=True)
 
 
-async def _to_the_end(pilot: Pilot[Any], stage: Stage) -> None:
+async def _to_the_end(pilot: Pilot[Any], harness: AppHarness) -> None:
     await pilot.pause(0.05)
-    stage.chat.transcript.scroll_end(animate=False, immediate=True)
+    harness.chat.transcript.scroll_end(animate=False, immediate=True)
 
 
-async def _until_full(pilot: Pilot[Any], stage: Stage) -> None:
+async def _until_full(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Talk until the first turns leave."""
     for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"):
-        await ask(f"How was {day}?")(pilot, stage)
-        if "The window is full." in stage.chat.notice:
+        await ask(f"How was {day}?")(pilot, harness)
+        if "The window is full." in harness.chat.notice:
             return
 
 
-async def _written(pilot: Pilot[Any], stage: Stage) -> None:
+async def _written(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Wait until the reply has come to its pause, and draw it; the speed is one that does not change."""
 
     def words() -> str:
-        return stage.chat.views[-1].reply.text if stage.chat.turns else ""
+        return harness.chat.views[-1].reply.text if harness.chat.turns else ""
 
-    await until(pilot, lambda: stage.chat.replying and words().endswith("window  # "), "the reply comes to its pause")
-    stage.chat.views[-1].reply.draw()
-    stage.chat.show_status(state="writing 11.2 tok/s", used=120)
+    await until(pilot, lambda: harness.chat.replying and words().endswith("window  # "), "the reply comes to its pause")
+    harness.chat.views[-1].reply.draw()
+    harness.chat.show_status(state="writing 11.2 tok/s", used=120)
 
 
-async def _half_said(pilot: Pilot[Any], stage: Stage) -> None:
-    await until(pilot, lambda: stage.chat.replying and "2." in stage.chat.views[-1].reply.text, "it writes")
+async def _half_said(pilot: Pilot[Any], harness: AppHarness) -> None:
+    await until(pilot, lambda: harness.chat.replying and "2." in harness.chat.views[-1].reply.text, "it writes")
 
 
 _TO_BE_STOPPED: Final = REPLY.replace("Everything", f"{PAUSE} Everything")
@@ -152,63 +154,65 @@ _TO_BE_AWAITED: Final = REPLY.replace("in tokens", f"{PAUSE} in tokens")
 
 SCENES: Final = (
     Scene(name="new", shows=("A new conversation", "Write a message", "ready")),
-    Scene(name="loading", stage=lambda: Stage(loading=True), start=furnish, shows=("loading 40%",)),
+    Scene(name="loading", harness=lambda: AppHarness(loading=True), start=furnish, shows=("loading 40%",)),
     Scene(
         name="waiting-for-the-model",
-        stage=lambda: Stage(loading=True),
+        harness=lambda: AppHarness(loading=True),
         start=furnish,
         steps=(send("Are you there?"),),
         shows=("█ Are you there?", "loading 40%"),
     ),
     Scene(
         name="reading-the-prompt",
-        stage=lambda: Stage(slow=True),
+        harness=lambda: AppHarness(slow=True),
         steps=(send("Tell me everything about oranges. " * 9),),
         shows=("█ Tell me everything", "reading prompt 4"),
     ),
     Scene(
         name="streaming",
-        stage=lambda: answers(_TO_BE_AWAITED),
+        harness=lambda: answers(_TO_BE_AWAITED),
         steps=(send(QUESTION), _written),
         shows=("return tokens", "writing 11.2 tok/s", "Esc stop"),
     ),
     Scene(
         name="queued",
-        stage=lambda: answers(_TO_BE_AWAITED),
+        harness=lambda: answers(_TO_BE_AWAITED),
         steps=(send(QUESTION), _written, send("And what is prefill?"), _written),
         shows=("writing 11.2 tok/s", "1 queued", "Esc stop"),
     ),
     Scene(
         name="stopped",
-        stage=lambda: answers(_TO_BE_STOPPED),
+        harness=lambda: answers(_TO_BE_STOPPED),
         steps=(send(QUESTION), _half_said, press("escape")),
         shows=("■ Stopped", "·  stopped"),
     ),
-    Scene(name="cut", stage=_continues, steps=(ask("Why rye?"),), shows=("because its", "■ Cut")),
+    Scene(name="cut", harness=_continues, steps=(ask("Why rye?"),), shows=("because its", "■ Cut")),
     Scene(
         name="continued",
-        stage=_continues,
+        harness=_continues,
         steps=(ask("Why rye?"), _uncut, press("f6"), see("rise.", "·  ready")),
         shows=("because its bran", "·  ready"),
     ),
-    Scene(name="empty-reply", stage=lambda: answers(""), steps=(ask("Are you there?"),), shows=("█ Are you there?", "ready")),
+    Scene(name="empty-reply", harness=lambda: answers(""), steps=(ask("Are you there?"),), shows=("█ Are you there?", "ready")),
     Scene(
         name="failed",
-        stage=lambda: _fails(EngineFailed("llama.cpp failed while it was working. The next message starts afresh.")),
+        harness=lambda: _fails(EngineFailed("llama.cpp failed while it was working. The next message starts afresh.")),
         steps=(ask(QUESTION),),
         shows=("llama.cpp failed", "·  failed"),
     ),
     Scene(
         name="out-of-memory-while-writing",
-        stage=lambda: _fails(NotEnoughMemory(_WEIGHTS, 5_600_000_000, 300_000_000)),
+        harness=lambda: _fails(NotEnoughMemory(_WEIGHTS, 5_600_000_000, 300_000_000)),
         steps=(ask(QUESTION),),
         shows=("0.3 GB", "·  failed"),
     ),
-    Scene(name="reply", stage=lambda: answers(REPLY), steps=(ask(QUESTION),), shows=("reading the prompt", "the notes", "ready")),
-    Scene(name="long-code", stage=lambda: answers(_LONG_CODE), steps=(ask("Compute twelve values."),), shows=("value_11",)),
-    Scene(name="wide-table", stage=lambda: answers(_WIDE_TABLE), steps=(ask("Which huts are there?"),), shows=("Genova",)),
     Scene(
-        name="giant-word", stage=lambda: answers("o" + "-o" * 150 + " and " + "o" * 300), steps=(ask("Sing."),), shows=("oooo",)
+        name="reply", harness=lambda: answers(REPLY), steps=(ask(QUESTION),), shows=("reading the prompt", "the notes", "ready")
+    ),
+    Scene(name="long-code", harness=lambda: answers(_LONG_CODE), steps=(ask("Compute twelve values."),), shows=("value_11",)),
+    Scene(name="wide-table", harness=lambda: answers(_WIDE_TABLE), steps=(ask("Which huts are there?"),), shows=("Genova",)),
+    Scene(
+        name="giant-word", harness=lambda: answers("o" + "-o" * 150 + " and " + "o" * 300), steps=(ask("Sing."),), shows=("oooo",)
     ),
     Scene(
         name="branches", steps=(ask("Say it again"), press("ctrl+r"), see("◂ 2/2 ▸"), see("·  ready")), shows=("◂ 2/2 ▸", "ready")
@@ -220,13 +224,13 @@ SCENES: Final = (
     ),
     Scene(
         name="the-line-of-memory",
-        stage=forgetful,
+        harness=forgetful,
         steps=(_to_the_line,),
         shows=("what the model sees begins here",),
     ),
     Scene(
         name="the-window-is-full",
-        stage=lambda: answers("It has rained since then, and it rains still.", window=80),
+        harness=lambda: answers("It has rained since then, and it rains still.", window=80),
         steps=(_until_full, _to_the_end),
         shows=("The window is full.", "left it"),
     ),
@@ -235,12 +239,17 @@ SCENES: Final = (
         steps=(draft("\n".join(f"line {number}" for number in range(12))),),
         shows=("line 11", "24 tokens"),
     ),
-    Scene(name="draft-too-large", stage=lambda: Stage(window=256), steps=(draft("word " * 300),), shows=("Shorten it by", "fit")),
-    Scene(name="nothing-is-kept", stage=lambda: Stage(saved=False), shows=("Nothing leaves this computer", "not saved")),
-    Scene(name="no-model", stage=lambda: Stage(failure=_ABSENT), start=furnish, shows=("no model yet", "F7")),
+    Scene(
+        name="draft-too-large",
+        harness=lambda: AppHarness(window=256),
+        steps=(draft("word " * 300),),
+        shows=("Shorten it by", "fit"),
+    ),
+    Scene(name="nothing-is-kept", harness=lambda: AppHarness(saved=False), shows=("Nothing leaves this computer", "not saved")),
+    Scene(name="no-model", harness=lambda: AppHarness(failure=_ABSENT), start=furnish, shows=("no model yet", "F7")),
     Scene(
         name="weights-cut",
-        stage=lambda: Stage(
+        harness=lambda: AppHarness(
             load_failure=EngineLoadFailed(
                 _WEIGHTS, "the file ends before its tensors do. Fetch it again with: mistral-chat models verify"
             )
@@ -250,14 +259,14 @@ SCENES: Final = (
     ),
     Scene(
         name="out-of-memory",
-        stage=lambda: Stage(load_failure=NotEnoughMemory(_WEIGHTS, 5_600_000_000, 3_100_000_000)),
+        harness=lambda: AppHarness(load_failure=NotEnoughMemory(_WEIGHTS, 5_600_000_000, 3_100_000_000)),
         start=furnish,
         shows=("Not enough memory", "3.1 GB"),
     ),
-    Scene(name="the-conversations-do-not-open", stage=_broken_store, start=anyhow, shows=("damaged", "try again")),
+    Scene(name="the-conversations-do-not-open", harness=_broken_store, start=anyhow, shows=("damaged", "try again")),
     Scene(
         name="keys-that-clash",
-        stage=lambda: _remapped(chat_new="ctrl+f", chat_nonsense="f5"),
+        harness=lambda: _remapped(chat_new="ctrl+f", chat_nonsense="f5"),
         shows=("chat.nonsense",),
     ),
 )

@@ -14,7 +14,7 @@ from mistral_chat.engine.window import ContextWindow
 from mistral_chat.generation import LoadedModel
 
 
-def weightless_engine(
+def engine_without_model(
     cache: FakeKVCache,
     make_format: Callable[[WordsTokenizer], PromptFormat] = ChatFormat,
     *,

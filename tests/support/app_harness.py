@@ -319,7 +319,7 @@ class ChatDriver:
 
 
 @dataclass
-class Stage:
+class AppHarness:
     """One app with what it stands on."""
 
     answer: Callable[[str], str] = lambda text: f"You said: {text}"
@@ -335,8 +335,8 @@ class Stage:
     """Whether loading stays at 40 % until `loaded` is set."""
     slow: bool = False
     """Whether reading the prompt stays at some 43 % until `gate` is set."""
-    doors: dict[str, Any] = field(default_factory=dict)
-    """Other doors for the app in place of the usual ones, by their names."""
+    app_options: dict[str, Any] = field(default_factory=dict)
+    """Other app_options for the app in place of the usual ones, by their names."""
     gate: threading.Event = field(default_factory=threading.Event)
     loaded: threading.Event = field(default_factory=threading.Event)
     path: Any = None
@@ -364,7 +364,7 @@ class Stage:
             "settings_file": self.program.settings_file if self.program is not None else None,
             "forget": self.forgotten.extend,
         }
-        return MistralChatApp(**usual | self.doors)
+        return MistralChatApp(**usual | self.app_options)
 
     def _runner_for(self, _spec: str) -> EngineThread:
         if self.failure is not None:
@@ -390,7 +390,7 @@ class Stage:
         """The chat screen itself, for what every screen has."""
         return self.chat.screen
 
-    def say(self, *pairs: tuple[str, str], title: str = "") -> str:
+    def add_conversation(self, *pairs: tuple[str, str], title: str = "") -> str:
         """Put a conversation into the store; its id."""
         conversation = self.store.create(title=title)
         parent: str | None = None
@@ -399,22 +399,22 @@ class Stage:
             self.store.finish_reply(parent, reply, finish_reason="stop")
         return conversation
 
-    def begin(self, *pairs: tuple[str, str], title: str = "") -> str:
+    def start_with(self, *pairs: tuple[str, str], title: str = "") -> str:
         """Put a conversation into the store, with which the app begins; its id."""
-        self.conversation_id = self.say(*pairs, title=title)
+        self.conversation_id = self.add_conversation(*pairs, title=title)
         self.app = self.make_app()
         return self.conversation_id
 
 
-class Staged(Protocol):
+class HasApp(Protocol):
     """Whatever has an app to play with."""
 
     app: MistralChatApp
 
 
-def run(stage: Staged, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    """The stage's app with a person in front of it, who sees notices and tooltips too."""
-    return stage.app.run_test(size=size, notifications=True, tooltips=True)
+def run(harness: HasApp, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
+    """The harness's app with a person in front of it, who sees notices and tooltips too."""
+    return harness.app.run_test(size=size, notifications=True, tooltips=True)
 
 
 async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") -> None:
@@ -426,57 +426,57 @@ async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") ->
     raise AssertionError(f"never happened: {what or wanted}")
 
 
-async def ready(pilot: Pilot[Any], stage: Stage) -> None:
+async def until_ready(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Wait until the model is loaded."""
-    await furnished(pilot, stage)
-    await until(pilot, lambda: stage.chat.state == "ready", "the model is ready")
+    await until_shown(pilot, harness)
+    await until(pilot, lambda: harness.chat.state == "ready", "the model is ready")
 
 
-async def furnished(pilot: Pilot[Any], stage: Stage) -> None:
+async def until_shown(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Wait until the store is open and what was asked for is on the screen; keep the cursor still."""
-    await until(pilot, lambda: stage.chat.shown, "the first conversation is shown")
-    stage.chat.composer.cursor_blink = False
+    await until(pilot, lambda: harness.chat.shown, "the first conversation is shown")
+    harness.chat.composer.cursor_blink = False
 
 
-async def say(pilot: Pilot[Any], stage: Stage, text: str) -> None:
+async def send_message(pilot: Pilot[Any], harness: AppHarness, text: str) -> None:
     """Type a message and send it."""
-    stage.chat.composer.focus()
-    stage.chat.type(text)
+    harness.chat.composer.focus()
+    harness.chat.type(text)
     await pilot.press("enter")
 
 
-async def answered(pilot: Pilot[Any], stage: Stage) -> None:
+async def until_answered(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Wait until nothing is being written and everything is drawn."""
-    await until(pilot, lambda: stage.chat.turns and not stage.chat.replying, "the reply has ended")
+    await until(pilot, lambda: harness.chat.turns and not harness.chat.replying, "the reply has ended")
     await pilot.pause()
 
 
-async def spoken(pilot: Pilot[Any], stage: Stage, text: str) -> None:
+async def send_and_wait(pilot: Pilot[Any], harness: AppHarness, text: str) -> None:
     """Send a message and wait for the end of its reply."""
-    wanted = len(stage.chat.turns) + 1
-    await say(pilot, stage, text)
-    await until(pilot, lambda: len(stage.chat.turns) == wanted, "the message is shown")
-    await answered(pilot, stage)
+    wanted = len(harness.chat.turns) + 1
+    await send_message(pilot, harness, text)
+    await until(pilot, lambda: len(harness.chat.turns) == wanted, "the message is shown")
+    await until_answered(pilot, harness)
 
 
-def rows(app: App[Any]) -> str:
+def rendered_rows(app: App[Any]) -> str:
     """Everything that stands on the screen now, row by row."""
     strips = app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
 
-def drawn(stage: Stage) -> str:
+def screen_text(harness: AppHarness) -> str:
     """The whole screen, row by row; fails where the app is not laid out yet."""
-    shown = rows(stage.app)
-    assert shown.count("\n") + 1 == stage.app.size.height
-    assert stage.app.size.width
+    shown = rendered_rows(harness.app)
+    assert shown.count("\n") + 1 == harness.app.size.height
+    assert harness.app.size.width
     return shown
 
 
 async def until_drawn(pilot: Pilot[Any], text: str) -> None:
     """Let the app run until `text` stands on the screen; fail after some ten seconds of its time."""
     for _ in range(1000):
-        if text in rows(pilot.app):
+        if text in rendered_rows(pilot.app):
             return
         await pilot.pause(0.01)
-    raise AssertionError(f"never drawn: {text!r}\n{rows(pilot.app)}")
+    raise AssertionError(f"never drawn: {text!r}\n{rendered_rows(pilot.app)}")

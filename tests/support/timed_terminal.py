@@ -14,7 +14,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from support.paced import END
+from support.paced_program import END
 from support.terminals import Terminal
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ STILL: Final = 0.12
 """Seconds without a byte after which the screen counts as drawn; a growing reply is drawn about as often."""
 
 
-class Seat:
+class TimedTerminal:
     """Reads all the time, so that the program never waits for its terminal."""
 
     def __init__(self, code: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:

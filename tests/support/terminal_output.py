@@ -23,7 +23,7 @@ _OURS: Final = re.compile(
 mouse's shape."""
 
 
-class Ears:
+class TerminalOutput:
     """What was written to one terminal."""
 
     def __init__(self) -> None:
@@ -46,9 +46,9 @@ class Ears:
 
 
 @asynccontextmanager
-async def listening(app: App[Any], size: tuple[int, int] = (100, 30)) -> AsyncIterator[tuple[Pilot[Any], Ears]]:
+async def capture_output(app: App[Any], size: tuple[int, int] = (100, 30)) -> AsyncIterator[tuple[Pilot[Any], TerminalOutput]]:
     """Run `app` in a terminal that listens."""
-    ears = Ears()
+    output = TerminalOutput()
 
     class Driver(HeadlessDriver):
         """As Textual's for tests, but what is drawn reaches it."""
@@ -58,10 +58,10 @@ async def listening(app: App[Any], size: tuple[int, int] = (100, 30)) -> AsyncIt
             return False
 
         def write(self, data: str) -> None:
-            ears.hear(data)
+            output.hear(data)
 
     app.driver_class = Driver
     # Whatever terminal the tests run in: a hostile text may hold codes for sixteen colours, and the app never writes those.
     app.console._color_system = ColorSystem.TRUECOLOR
     async with app.run_test(headless=False, size=size, notifications=True, tooltips=True) as pilot:
-        yield pilot, ears
+        yield pilot, output

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from support.app_harness import AppHarness, until
 from support.scenes import Scene, press, see, write
-from support.screens import Stage, until
 
 from mistral_chat.config import Settings
 from mistral_chat.config.configuration import Configuration
@@ -52,15 +52,15 @@ class StillSettingsFile(SettingsFile):
         return None
 
 
-def _settled(text: str = _FILE) -> Callable[[], Stage]:
-    return lambda: Stage(doors={"settings_file": StillSettingsFile(text)})
+def _settled(text: str = _FILE) -> Callable[[], AppHarness]:
+    return lambda: AppHarness(app_options={"settings_file": StillSettingsFile(text)})
 
 
 def _mark(key: str) -> Step:
     """Put the cursor on a setting."""
 
-    async def step(pilot: Pilot[Any], stage: Stage) -> None:
-        screen = stage.app.screen
+    async def step(pilot: Pilot[Any], harness: AppHarness) -> None:
+        screen = harness.app.screen
         assert isinstance(screen, SettingsScreen)
         await until(pilot, lambda: screen.listed.option_count, "the settings are listed")
         screen.listed.highlighted = screen.listed.get_option_index(key)
@@ -74,86 +74,86 @@ def _change(key: str) -> tuple[Step, ...]:
 
 
 SETTINGS: Final = (
-    Scene(name="settings", stage=_settled(), steps=_change("sampling.temperature")[:3], shows=("temperature", "0.4")),
-    Scene(name="settings-at-the-end", stage=_settled(), steps=(*_change("keymap")[:2], press("end")), shows=("Kept in",)),
+    Scene(name="settings", harness=_settled(), steps=_change("sampling.temperature")[:3], shows=("temperature", "0.4")),
+    Scene(name="settings-at-the-end", harness=_settled(), steps=(*_change("keymap")[:2], press("end")), shows=("Kept in",)),
     Scene(
         name="settings-with-a-mistake",
-        stage=_settled("sampling: {temperature: warm}\n"),
+        harness=_settled("sampling: {temperature: warm}\n"),
         steps=(press("f12"),),
         shows=("then press F5",),
     ),
     Scene(
         name="a-setting-refused",
-        stage=_settled(),
+        harness=_settled(),
         steps=(*_change("sampling.temperature"), press("9", "enter")),
         shows=("sampling.temperature", "Keep"),
     ),
-    Scene(name="a-setting-of-words", stage=_settled(), steps=_change("theme"), shows=("mistral-high-contrast",)),
-    Scene(name="a-setting-of-yes-and-no", stage=_settled(), steps=_change("context.read_ahead"), shows=("read_ahead",)),
-    Scene(name="a-setting-of-lines", stage=_settled(), steps=_change("system"), shows=("Answer briefly",)),
+    Scene(name="a-setting-of-words", harness=_settled(), steps=_change("theme"), shows=("mistral-high-contrast",)),
+    Scene(name="a-setting-of-yes-and-no", harness=_settled(), steps=_change("context.read_ahead"), shows=("read_ahead",)),
+    Scene(name="a-setting-of-lines", harness=_settled(), steps=_change("system"), shows=("Answer briefly",)),
     Scene(
         name="pressing-another-key",
-        stage=_settled(),
+        harness=_settled(),
         steps=(*_change("keymap")[:3], press("enter"), see("Everywhere"), press("enter")),
         shows=("Press the new key for", "Quit"),
     ),
     Scene(
         name="personas-of-ones-own",
-        stage=_settled(_FILE + "personas:\n  cook: {system: You are a cook.}\n  clerk: {system: You are a clerk.}\n"),
+        harness=_settled(_FILE + "personas:\n  cook: {system: You are a cook.}\n  clerk: {system: You are a clerk.}\n"),
         steps=(*_change("personas")[:3], press("enter")),
         shows=("cook", "You are a clerk."),
     ),
     Scene(
         name="one-persona-of-ones-own",
-        stage=_settled(_FILE + "personas:\n  cook: {system: You are a cook.}\n"),
+        harness=_settled(_FILE + "personas:\n  cook: {system: You are a cook.}\n"),
         steps=(*_change("personas")[:3], press("enter"), see("You are a cook."), press("enter")),
         shows=("temperature", "Cancel"),
     ),
     Scene(
         name="no-names-of-ones-own",
-        stage=_settled(),
+        harness=_settled(),
         steps=(*_change("models.formats")[:3], press("enter")),
         shows=("formats", "Add"),
     ),
     Scene(
         name="a-setting-of-keys",
-        stage=_settled(),
+        harness=_settled(),
         steps=(*_change("keymap")[:3], press("enter")),
         shows=("Everywhere", "Ctrl+Q"),
     ),
 )
 
 
-def _asked() -> Stage:
+def _asked() -> AppHarness:
     """A conversation of which the window holds the end."""
-    stage = Stage(window=256, settings=replace(Settings(), system="Answer briefly."))
-    stage.conversation_id = stage.say(
+    harness = AppHarness(window=256, settings=replace(Settings(), system="Answer briefly."))
+    harness.conversation_id = harness.add_conversation(
         ("Tell me everything about oranges. " * 30, "They grow on trees. " * 20),
         ("What is marmalade?", "It is jam made of oranges."),
         title="Oranges",
     )
-    stage.store.set_system(stage.conversation_id, "Answer briefly.")
-    stage.app = stage.make_app()
-    return stage
+    harness.store.set_system(harness.conversation_id, "Answer briefly.")
+    harness.app = harness.make_app()
+    return harness
 
 
-async def _drafted(_pilot: Pilot[Any], stage: Stage) -> None:
-    stage.chat.type("And what is </s> <end> in a recipe?")
+async def _drafted(_pilot: Pilot[Any], harness: AppHarness) -> None:
+    harness.chat.type("And what is </s> <end> in a recipe?")
 
 
-async def _listed(pilot: Pilot[Any], stage: Stage) -> None:
+async def _listed(pilot: Pilot[Any], harness: AppHarness) -> None:
     from textual.command import CommandList
 
-    await until(pilot, lambda: stage.app.screen.query_one(CommandList).option_count > 1, "the commands are listed")
+    await until(pilot, lambda: harness.app.screen.query_one(CommandList).option_count > 1, "the commands are listed")
 
 
 BEHIND: Final = (
     Scene(name="help", steps=(press("f1"),), shows=("Enter sends",)),
     Scene(name="all-commands", steps=(press("ctrl+p"), _listed), shows=("Archived conversations",)),
     Scene(name="a-command-by-its-name", steps=(press("ctrl+p"), write("pin"), _listed), shows=("Pin",)),
-    Scene(name="the-prompt", stage=_asked, steps=(_drafted, press("ctrl+l")), shows=("Your draft", "format words")),
+    Scene(name="the-prompt", harness=_asked, steps=(_drafted, press("ctrl+l")), shows=("Your draft", "format words")),
     Scene(
-        name="the-prompt-has-been-given", stage=_asked, steps=(press("ctrl+l"), see("Turn 2"), press("home")), shows=("Turn 2",)
+        name="the-prompt-has-been-given", harness=_asked, steps=(press("ctrl+l"), see("Turn 2"), press("home")), shows=("Turn 2",)
     ),
     Scene(name="attaching", steps=(press("alt+o"),), shows=("letters/", "notes.txt", "poem.md")),
 )

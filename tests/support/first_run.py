@@ -6,9 +6,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from support.app_harness import ChatDriver, until, until_drawn
 from support.hub_server import Fault, HubServer
 from support.programs import echo_program
-from support.screens import ChatDriver, until, until_drawn
 from support.tiny_files import FILE, REPOSITORY, gguf_bytes
 
 from mistral_chat.cli.shelf import ProgramShelf
