@@ -47,6 +47,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A piece of text that the model is given with a message: an earlier exchange, or part of a document."""
+
+    kind: Literal["exchange", "document", "file"]
+    text: str
+    source: str
+    """Where the text comes from, as the user is shown it, such as ``lease.pdf, page 4``."""
+    key: str = ""
+    """The id of the exchange's turn, or of the document's passage; empty for a file or when the original is gone."""
+    score: float = 0.0
+    """How well it fits the message; larger is better."""
+    tokens: int = 0
+    """Tokens of `text` in the model's vocabulary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """A person's message and the reply to it."""
 
@@ -63,12 +79,5 @@ class Turn:
     """Pinned turns never leave the context window."""
     excluded: bool = False
     """Excluded turns are not shown to the model."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """One conversation along its current path, oldest turn first."""
-
-    title: str
-    system: str = ""
-    turns: tuple[Turn, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    """What the model was given with the message besides it."""

@@ -23,6 +23,7 @@
     - StoreFull                the disk is full
     - StoreReadOnly            the file, the folder or the file system may not be written
     - StoreMissing             the file or its folder was deleted or moved
+    - DocumentNotFound         no such collection, document or passage
     - ConversationNotFound     no such conversation or turn, or the short id fits several
     - ImportFailed             the file to import cannot be used; nothing was changed
 
@@ -245,6 +246,13 @@ class ConversationNotFound(StoreError):
     """No such conversation or turn, or a shortened id that fits several."""
 
     title = "No such conversation"
+    retry = False
+
+
+class DocumentNotFound(StoreError):
+    """No such collection, document or passage."""
+
+    title = "No such document"
     retry = False
 
 

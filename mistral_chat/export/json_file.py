@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from mistral_chat.conversation import FinishReason, Turn, Usage
+from mistral_chat.conversation import FinishReason, Passage, Turn, Usage
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.export.json_reader import JSONReader, import_error, parsed
 from mistral_chat.generation import Sampling
@@ -134,7 +134,21 @@ def _turn(fields: JSONReader) -> TreeTurn:
             usage=_usage(fields.child("usage")),
             pinned=fields.get("pinned", bool, default=False),
             excluded=fields.get("excluded", bool, default=False),
+            passages=tuple(_passage(fields.nested(item, place)) for item, place in fields.items("passages"))
+            if fields.has("passages")
+            else (),
         ),
+    )
+
+
+def _passage(fields: JSONReader) -> Passage:
+    return Passage(
+        kind=cast("Literal['exchange', 'document', 'file']", fields.choice("kind", ("exchange", "document", "file"))),
+        text=fields.get("text", str),
+        source=fields.get("source", str),
+        key=fields.get("key", str, ""),
+        score=fields.get("score", float, 0.0),
+        tokens=fields.get("tokens", int, 0),
     )
 
 

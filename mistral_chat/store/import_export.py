@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
-from mistral_chat.store import index
+from mistral_chat.store import index, turns
 from mistral_chat.store.rows import (
+    PASSAGES,
     SUMMARY,
     from_timestamp,
     sampling_text,
@@ -119,15 +120,16 @@ def _insert_turn(
     ).lastrowid
     assert row is not None  # noqa: S101 - an INSERT has a row
     index.add_turn(connection, row, turn.user, turn.reply)
+    turns.insert_passages(connection, row, turn.passages)
     return row
 
 
 def read(connection: Connection, row: int) -> ExportedConversation:
     """The conversation in a row with every branch. A reply that is being written is taken as far as it has come."""
     conversation = stored_conversation(connection.execute(f"{SUMMARY} WHERE row = ?", (row,)).fetchone())
-    turns = connection.execute(
-        "SELECT turns.*, parents.id AS parent_id FROM turns LEFT JOIN turns AS parents ON parents.row = turns.parent "
-        "WHERE turns.conversation = ? ORDER BY turns.row",
+    rows = connection.execute(
+        f"SELECT turns.*, {PASSAGES} AS passages, parents.id AS parent_id FROM turns "
+        "LEFT JOIN turns AS parents ON parents.row = turns.parent WHERE turns.conversation = ? ORDER BY turns.row",
         (row,),
     )
     current = connection.execute(
@@ -149,7 +151,7 @@ def read(connection: Connection, row: int) -> ExportedConversation:
         tags=summary.tags,
         turns=tuple(
             TreeTurn(key=turn["id"], parent=turn["parent_id"], created=from_timestamp(turn["created"]), turn=turn_value(turn))
-            for turn in turns
+            for turn in rows
         ),
         current=None if current is None else current["id"],
     )
@@ -182,6 +184,7 @@ def _normalised(tree: ExportedConversation) -> ExportedConversation:
                     reply=sanitise_for_sqlite(each.turn.reply),
                     error=sanitise_for_sqlite(each.turn.error),
                     model=sanitise_for_sqlite(each.turn.model),
+                    passages=tuple(map(turns.storable_passage, each.turn.passages)),
                 ),
             )
             for each in tree.turns

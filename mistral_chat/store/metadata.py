@@ -112,21 +112,50 @@ def fork(connection: Connection, turn_id: str, new_id: Callable[[], str], now: s
         (conversation_id, now, now, turn["conversation"]),
     ).fetchone()
     index.add_title(connection, conversation["row"], conversation["title"], conversation["title_by"])
+    connection.execute(
+        "INSERT INTO conversation_collections SELECT ?, collection FROM conversation_collections WHERE conversation = ?",
+        (conversation["row"], turn["conversation"]),
+    )
     path = []
     row: int | None = turn["row"]
     while row is not None:
         path.append(row)
         (row,) = connection.execute("SELECT parent FROM turns WHERE row = ?", (row,)).fetchone()
     parent = None
+    copies: dict[str, str] = {}
     for row in reversed(path):
+        (old_id,) = connection.execute("SELECT id FROM turns WHERE row = ?", (row,)).fetchone()
         copy = connection.execute(
             "INSERT INTO turns (id, conversation, parent, depth, created, user, reply, finish_reason, error, model, "
             "usage, pinned, excluded) SELECT ?, ?, ?, depth, created, user, reply, "
             "CASE WHEN writer IS NULL THEN finish_reason ELSE 'cancelled' END, error, model, usage, pinned, excluded "
-            "FROM turns WHERE row = ? RETURNING row, user, reply",
+            "FROM turns WHERE row = ? RETURNING row, id, user, reply",
             (new_id(), conversation["row"], parent, row),
         ).fetchone()
         parent = copy["row"]
+        copies[old_id] = copy["id"]
         index.add_turn(connection, parent, copy["user"], copy["reply"])
+        _copy_passages(connection, row, parent, copies)
     connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (parent, conversation["row"]))
     return conversation_id
+
+
+def _copy_passages(connection: Connection, turn: int, copy: int, copies: dict[str, str]) -> None:
+    """Copy the passages of a turn; those that are earlier exchanges refer to their copies."""
+    rows = connection.execute("SELECT * FROM turn_passages WHERE turn = ?", (turn,)).fetchall()
+    connection.executemany(
+        "INSERT INTO turn_passages (turn, ordinal, kind, key, source, text, score, tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                copy,
+                row["ordinal"],
+                row["kind"],
+                copies.get(row["key"], row["key"] if row["kind"] == "document" else ""),
+                row["source"],
+                row["text"],
+                row["score"],
+                row["tokens"],
+            )
+            for row in rows
+        ],
+    )

@@ -114,11 +114,101 @@ def m0004_use_order(database: Database) -> None:
     database.execute("CREATE INDEX conversations_used ON conversations (used)")
 
 
+def m0005_documents(database: Database) -> None:
+    """Documents in collections, their passages with an index of stemmed words and vectors, and passages given with a turn.
+
+    `passages_found` keeps no copy of the text. `store/documents.py` says what is in it; `document_vectors.vectors` holds the
+    vectors of the first passages of a document one after another, as 16-bit floats.
+    """
+    database.execute(
+        "CREATE TABLE collections (row INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created TEXT NOT NULL) STRICT"
+    )
+    database.execute("""
+        CREATE TABLE documents (
+            row INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            collection INTEGER NOT NULL REFERENCES collections (row),
+            path TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            mtime INTEGER NOT NULL,
+            hash TEXT NOT NULL DEFAULT '',
+            status TEXT NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'indexed', 'failed')),
+            error TEXT NOT NULL DEFAULT '',
+            note TEXT NOT NULL DEFAULT '',
+            added TEXT NOT NULL,
+            indexed TEXT,
+            UNIQUE (collection, path)
+        ) STRICT
+    """)
+    database.execute("""
+        CREATE TABLE passages (
+            row INTEGER PRIMARY KEY,
+            document INTEGER NOT NULL REFERENCES documents (row),
+            ordinal INTEGER NOT NULL,
+            headings TEXT NOT NULL,
+            page INTEGER,
+            first_line INTEGER NOT NULL,
+            last_line INTEGER NOT NULL,
+            tokens INTEGER NOT NULL,
+            text TEXT NOT NULL,
+            hash TEXT NOT NULL,
+            UNIQUE (document, ordinal)
+        ) STRICT
+    """)
+    database.execute("""
+        CREATE VIRTUAL TABLE passages_found USING fts5 (
+            collection, title, text, content='',
+            tokenize="porter unicode61 remove_diacritics 2 categories 'L* N* Co So'"
+        )
+    """)
+    database.execute("""
+        CREATE TABLE document_vectors (
+            document INTEGER NOT NULL REFERENCES documents (row),
+            model TEXT NOT NULL,
+            dimensions INTEGER NOT NULL,
+            vectors BLOB NOT NULL,
+            PRIMARY KEY (document, model)
+        ) STRICT
+    """)
+    database.execute("""
+        CREATE TABLE turn_vectors (
+            turn INTEGER NOT NULL REFERENCES turns (row),
+            model TEXT NOT NULL,
+            vector BLOB NOT NULL,
+            PRIMARY KEY (turn, model)
+        ) STRICT, WITHOUT ROWID
+    """)
+    database.execute("""
+        CREATE TABLE conversation_collections (
+            conversation INTEGER NOT NULL REFERENCES conversations (row),
+            collection INTEGER NOT NULL REFERENCES collections (row),
+            PRIMARY KEY (conversation, collection)
+        ) STRICT, WITHOUT ROWID
+    """)
+    database.execute("""
+        CREATE TABLE turn_passages (
+            turn INTEGER NOT NULL REFERENCES turns (row),
+            ordinal INTEGER NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('exchange', 'document', 'file')),
+            key TEXT NOT NULL,
+            source TEXT NOT NULL,
+            text TEXT NOT NULL,
+            score REAL NOT NULL,
+            tokens INTEGER NOT NULL,
+            PRIMARY KEY (turn, ordinal)
+        ) STRICT, WITHOUT ROWID
+    """)
+    database.execute("CREATE INDEX turn_passages_by_key ON turn_passages (key)")
+    database.execute("CREATE INDEX collections_in_use ON conversation_collections (collection)")
+
+
 STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     m0001_conversations,
     m0002_organising,
     m0003_search,
     m0004_use_order,
+    m0005_documents,
 )
 """Every step this version knows, oldest first."""
 

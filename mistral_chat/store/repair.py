@@ -19,7 +19,8 @@ from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError
 from mistral_chat.generation import Sampling
 from mistral_chat.store import index
 from mistral_chat.store.database import create, open_database
-from mistral_chat.store.rows import SUMMARY, from_timestamp, stored_conversation, to_timestamp, turn_value
+from mistral_chat.store.documents import rebuild_passage_index
+from mistral_chat.store.rows import SUMMARY, TURN, stored_conversation, stored_turn, to_timestamp
 from mistral_chat.store.sqlite_errors import empty_file_error, map_sqlite_errors
 from mistral_chat.store.text import decode_lossy, first_line
 from mistral_chat.store.writer_lock import active_writers
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
 
 Values = dict[str, Any]
 """A row: column names and values."""
+
+_OTHERS: Final = (
+    "tags",
+    "drafts",
+    "turn_passages",
+    "turn_vectors",
+    "collections",
+    "documents",
+    "passages",
+    "document_vectors",
+    "conversation_collections",
+)
+"""The other tables, each after those that it refers to."""
 
 _MOST_ROWS: Final = 5_000_000
 _INDEXES: Final = {
@@ -95,12 +109,12 @@ def _sound(path: Path, now: Callable[[], datetime]) -> bool:
     try:
         database.integrity_check()
         with database.write() as connection:
-            connection.execute("INSERT INTO found (found) VALUES ('integrity-check')")
+            for table in ("found", "passages_found"):
+                connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
             for conversation in connection.execute(SUMMARY):
                 stored_conversation(conversation)
-            for turn in connection.execute("SELECT * FROM turns"):
-                turn_value(turn)
-                from_timestamp(turn["created"])
+            for turn in connection.execute(TURN):
+                stored_turn(turn)
     except StoreDamaged:
         return False
     finally:
@@ -147,7 +161,7 @@ def _salvage(path: Path, now: str) -> _Saved:
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
             conversations, known_conversations = _rows(connection, "conversations")
             turns, known_turns = _rows(connection, "turns")
-            saved.others = {table: _rows_until_error(connection, table) for table in ("tags", "drafts")}
+            saved.others = {table: _rows_until_error(connection, table) for table in _OTHERS}
         known_turns |= {row["current"] for row in conversations.values() if isinstance(row["current"], int)}
         known_turns |= {row["parent"] for row in turns.values() if isinstance(row["parent"], int)}
         saved.turns = _corrected_turns(turns, now)
@@ -155,7 +169,7 @@ def _salvage(path: Path, now: str) -> _Saved:
         saved.lost_turns = len(known_turns - {turn["row"] for turn in saved.turns})
         known_conversations |= {turn["conversation"] for turn in saved.turns}
         saved.lost_conversations = len(known_conversations - conversations.keys())
-    if not saved.turns and not saved.conversations:
+    if not (saved.turns or saved.conversations or any(saved.others.values())):
         raise StoreDamaged(
             f"SQLite can read no conversation from {path}. The file was left unchanged. Put a backup in its place, or run "
             f"`sqlite3 {path} .recover | sqlite3 recovered.db`, which searches the pages, and put recovered.db in its place."
@@ -301,6 +315,7 @@ def _fill(fresh: Path, saved: _Saved) -> None:
                 with contextlib.suppress(sqlite3.IntegrityError):
                     _insert(connection, table, [row])
         index.rebuild(connection)
+        rebuild_passage_index(connection)
         connection.execute("COMMIT")
 
 

@@ -1,13 +1,13 @@
-"""Rows to values and back: times, usage, sampling, and the columns that each value is made of."""
+"""Rows to values and back: times, usage, sampling, passages, and the columns that make up each value."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from mistral_chat.conversation import Turn, Usage
+from mistral_chat.conversation import Passage, Turn, Usage
 from mistral_chat.generation import Sampling
 from mistral_chat.store.records import ConversationSummary, StoredConversation, StoredTurn
 from mistral_chat.store.sqlite_errors import corruption_error
@@ -17,27 +17,33 @@ if TYPE_CHECKING:
 
 TAG_SEPARATOR: Final = "\x1f"
 
+PASSAGES: Final = """
+    (SELECT json_group_array(json_array(kind, text, source, key, score, tokens)) FROM turn_passages
+     WHERE turn_passages.turn = turns.row)
+"""
+"""The passages of a turn as JSON, in order, for `turn_value`."""
+
 SUMMARY: Final = f"""
     SELECT conversations.*,
         coalesce((SELECT depth FROM turns WHERE turns.row = conversations.current), 0) AS turns,
         (SELECT group_concat(tag, '{TAG_SEPARATOR}') FROM tags WHERE tags.conversation = conversations.row) AS tags
     FROM conversations
 """
-"""Selects what `summary` needs."""
+"""Selects the columns that `summary` reads."""
 
-TURN: Final = """
-    SELECT turns.*, parents.id AS parent_id,
+TURN: Final = f"""
+    SELECT turns.*, parents.id AS parent_id, {PASSAGES} AS passages,
         (SELECT count(*) FROM turns AS each
          WHERE each.parent IS turns.parent AND each.conversation = turns.conversation) AS siblings,
         (SELECT count(*) FROM turns AS each
          WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.row <= turns.row) AS sibling
     FROM turns LEFT JOIN turns AS parents ON parents.row = turns.parent
 """
-"""Selects what `stored_turn` needs."""
+"""Selects the columns that `stored_turn` reads."""
 
 
 def to_timestamp(moment: datetime) -> str:
-    """`moment` as it is stored: ISO 8601 in UTC with microseconds, so that text sorts as time does.
+    """`moment` as stored: ISO 8601 in UTC with microseconds, so that texts sort as times do.
 
     Raises:
         ValueError: `moment` has no zone.
@@ -51,7 +57,7 @@ def from_timestamp(stamped: str) -> datetime:
     """The time that `stamp` stored.
 
     Raises:
-        StoreDamaged: what stands there is no time.
+        StoreDamaged: the text is not a time.
     """
     try:
         return datetime.fromisoformat(stamped)
@@ -60,12 +66,12 @@ def from_timestamp(stamped: str) -> datetime:
 
 
 def sampling_text(sampling: Sampling | None) -> str | None:
-    """`sampling` as it is stored."""
+    """`sampling` as stored."""
     return None if sampling is None else json.dumps(asdict(sampling))
 
 
 def usage_text(usage: Usage | None) -> str | None:
-    """`usage` as it is stored."""
+    """`usage` as stored."""
     return None if usage is None else json.dumps(asdict(usage))
 
 
@@ -89,7 +95,7 @@ def stored_conversation(row: sqlite3.Row) -> StoredConversation:
     """The value of a row that `SUMMARY` selected, with all of its settings.
 
     Raises:
-        StoreDamaged: what stands in the row is no sampling.
+        StoreDamaged: the sampling parameters cannot be read.
     """
     try:
         sampling = None if row["sampling"] is None else Sampling(**json.loads(row["sampling"]))
@@ -101,15 +107,16 @@ def stored_conversation(row: sqlite3.Row) -> StoredConversation:
 
 
 def turn_value(row: sqlite3.Row) -> Turn:
-    """What was said in a row of `turns`.
+    """The turn in a row of `turns` with its `PASSAGES`.
 
     Raises:
-        StoreDamaged: what stands in it is no usage.
+        StoreDamaged: a column cannot be read.
     """
     try:
         usage = None if row["usage"] is None else Usage(**json.loads(row["usage"]))
+        passages = tuple(_passage(*values) for values in json.loads(row["passages"]))
     except (ValueError, TypeError) as error:
-        raise corruption_error(None, f"the figures of turn {row['id']} cannot be read") from error
+        raise corruption_error(None, f"turn {row['id']} cannot be read") from error
     return Turn(
         user=row["user"],
         reply=row["reply"],
@@ -119,7 +126,14 @@ def turn_value(row: sqlite3.Row) -> Turn:
         usage=usage,
         pinned=bool(row["pinned"]),
         excluded=bool(row["excluded"]),
+        passages=passages,
     )
+
+
+def _passage(  # noqa: PLR0917 - the order of `PASSAGES`
+    kind: Literal["exchange", "document", "file"], text: str, source: str, key: str, score: float, tokens: int
+) -> Passage:
+    return Passage(kind=kind, text=text, source=source, key=key, score=score, tokens=tokens)
 
 
 def stored_turn(row: sqlite3.Row) -> StoredTurn:

@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from mistral_chat.store import backup, import_export, metadata, queries, trash, turns
+from mistral_chat.store.documents import DocumentStore
 from mistral_chat.store.import_export import ImportResult
 from mistral_chat.store.rows import sampling_text, to_timestamp
 from mistral_chat.store.search import search
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
-    from mistral_chat.conversation import FinishReason, Usage
+    from mistral_chat.conversation import FinishReason, Passage, Usage
     from mistral_chat.export.exported_conversation import ExportedConversation
     from mistral_chat.generation import Sampling
     from mistral_chat.store.database import Database
@@ -47,6 +48,7 @@ class ConversationStore:
     def __init__(self, database: Database, *, now: Callable[[], datetime], new_id: Callable[[], str] = random_id) -> None:
         """Use `database`; `now` returns times with a zone, `new_id` ids that were never returned before."""
         self.database = database
+        self.documents = DocumentStore(database, now=now, new_id=new_id)
         self._now = now
         self._new_id = new_id
 
@@ -219,6 +221,11 @@ class ConversationStore:
         """Set or clear the flags that are given; None leaves a flag unchanged."""
         with self.database.write() as connection:
             turns.set_flags(connection, turn_id, pinned=pinned, excluded=excluded)
+
+    def set_passages(self, turn_id: str, passages: Iterable[Passage]) -> None:
+        """Store the passages that the model was given with this turn's message, instead of those stored before."""
+        with self.database.write() as connection:
+            turns.set_passages(connection, turn_id, passages)
 
     # Conversations
 

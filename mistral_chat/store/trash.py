@@ -57,6 +57,9 @@ def delete(connection: Connection, conversation: Row) -> None:
     for turn in connection.execute("SELECT * FROM turns WHERE conversation = ?", (row,)):
         index.drop_turn(connection, turn["row"], turn["user"], turn["reply"] if turn["writer"] is None else "")
     index.drop_title(connection, row, conversation["title"], conversation["title_by"])
+    for table in ("turn_passages", "turn_vectors"):
+        connection.execute(f"DELETE FROM {table} WHERE turn IN (SELECT row FROM turns WHERE conversation = ?)", (row,))
+    connection.execute("DELETE FROM conversation_collections WHERE conversation = ?", (row,))
     connection.execute("DELETE FROM turns WHERE conversation = ?", (row,))
     connection.execute("DELETE FROM tags WHERE conversation = ?", (row,))
     connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation["id"],))
@@ -79,7 +82,8 @@ def purge(database: Database) -> bool:
     with database.read() as connection:
         if not purge_pending(connection):
             return True
-    _merge_index(database)
+    for table in ("found", "passages_found"):
+        _merge_index(database, table)
     if not _truncate_wal(database):
         return False
     with database.write() as connection:
@@ -87,8 +91,8 @@ def purge(database: Database) -> bool:
     return True
 
 
-def _merge_index(database: Database) -> None:
-    """Merge the index into one segment, which leaves deleted entries out.
+def _merge_index(database: Database, table: str) -> None:
+    """Merge a full-text index into one segment, which leaves deleted entries out.
 
     FTS5's documentation, "The 'merge' command": a negative number starts a merge of all segments, repeated calls continue it,
     and a call that changes fewer than two rows had nothing left to do.
@@ -97,7 +101,7 @@ def _merge_index(database: Database) -> None:
     while True:
         with database.write() as connection:
             before = connection.total_changes
-            connection.execute("INSERT INTO found (found, rank) VALUES ('merge', ?)", (pages,))
+            connection.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('merge', ?)", (pages,))
             if connection.total_changes - before < 2:  # noqa: PLR2004 - as documented
                 return
         pages = _MERGED_PAGES

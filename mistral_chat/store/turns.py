@@ -6,20 +6,20 @@ died. Only finished replies are in the full-text index.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store import index
 from mistral_chat.store.queries import conversation_row, turn_row
 from mistral_chat.store.rows import usage_text
-from mistral_chat.store.text import first_line, sanitise_for_sqlite
+from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from sqlite3 import Connection, Row
 
-    from mistral_chat.conversation import FinishReason, Usage
+    from mistral_chat.conversation import FinishReason, Passage, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +91,7 @@ def write_reply(connection: Connection, turn_id: str, text: str, writer: str) ->
     if turn["writer"] is None:
         index.drop_turn(connection, turn["row"], turn["user"], turn["reply"])
         index.add_turn(connection, turn["row"], turn["user"])
+        connection.execute("DELETE FROM turn_vectors WHERE turn = ?", (turn["row"],))
     connection.execute(
         "UPDATE turns SET reply = ?, finish_reason = NULL, error = '', writer = ? WHERE row = ?",
         (sanitise_for_sqlite(text), writer, turn["row"]),
@@ -126,6 +127,7 @@ def _end(connection: Connection, turn: Row, reply: str, finish_reason: FinishRea
     connection.execute(
         "UPDATE turns SET reply = ?, finish_reason = ?, writer = NULL WHERE row = ?", (reply, finish_reason, turn["row"])
     )
+    connection.execute("DELETE FROM turn_vectors WHERE turn = ?", (turn["row"],))
 
 
 def writers(connection: Connection) -> list[str]:
@@ -158,4 +160,33 @@ def set_flags(connection: Connection, turn_id: str, *, pinned: bool | None, excl
     connection.execute(
         "UPDATE turns SET pinned = coalesce(?, pinned), excluded = coalesce(?, excluded) WHERE row = ?",
         (pinned, excluded, turn["row"]),
+    )
+
+
+def set_passages(connection: Connection, turn_id: str, passages: Iterable[Passage]) -> None:
+    """Replace the passages that were given with a turn's message."""
+    row = turn_row(connection, turn_id)["row"]
+    connection.execute("DELETE FROM turn_passages WHERE turn = ?", (row,))
+    insert_passages(connection, row, map(storable_passage, passages))
+
+
+def insert_passages(connection: Connection, turn: int, passages: Iterable[Passage]) -> None:
+    """Insert the passages of a turn that has none."""
+    connection.executemany(
+        "INSERT INTO turn_passages (turn, ordinal, kind, key, source, text, score, tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (turn, ordinal, each.kind, each.key, each.source, each.text, each.score, each.tokens)
+            for ordinal, each in enumerate(passages)
+        ),
+    )
+
+
+def storable_passage(passage: Passage) -> Passage:
+    """`passage` as the store would return it."""
+    return replace(
+        passage,
+        key=sanitise_for_sqlite(passage.key),
+        source=one_line(passage.source),
+        text=sanitise_for_sqlite(passage.text),
+        score=float(passage.score),
     )

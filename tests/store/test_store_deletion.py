@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support.stores import assert_index_is_true, chat, index_entries, open_store, said
 
+from mistral_chat.conversation import Passage
 from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store import trash
+from mistral_chat.store.retrieval import add_turn_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 
     from mistral_chat.store.store import ConversationStore
 
-SECRETS = ["quetzalcoatl", "xylographie", "wombatique", "Nachtigallenzwiebel", "zirkonium", "vermillon", "玻璃心"]
-"""Words of the doomed conversation: user, reply, title, draft, tag, system prompt, and one without spaces."""
+SECRETS = ["quetzalcoatl", "xylographie", "wombatique", "Nachtigallenzwiebel", "zirkonium", "vermillon", "玻璃心", "obsidienne"]
+"""Words of the doomed conversation: user, reply, title, draft, tag, system prompt, one without spaces, and a passage."""
 
 
 def rebuild(store: ConversationStore) -> str:
@@ -42,6 +44,8 @@ def rebuild(store: ConversationStore) -> str:
             store.save_draft(doomed, f"draft {SECRETS[3]}")
             store.tag(doomed, SECRETS[4])
             store.set_system(doomed, f"You love {SECRETS[5]}")
+            store.set_passages(turns[1], [Passage(kind="exchange", text=SECRETS[7], source="earlier", key=turns[0])])
+            add_turn_vectors(store.database, "small", [(turns[1], SECRETS[7].encode())])
         chat(store, (f"ordinary question {place}", f"ordinary answer {place} " * 50))
     return doomed
 
@@ -141,7 +145,7 @@ def test_a_purge_that_was_killed_is_made_up_for(database: Path, store: Conversat
     store.close()
     code = (
         "import os, sys; from pathlib import Path; from support.stores import open_store; from mistral_chat.store import trash\n"
-        "trash._merge_index = lambda database: os.kill(os.getpid(), 9)\n"
+        "trash._merge_index = lambda database, table: os.kill(os.getpid(), 9)\n"
         f"open_store(Path({str(database)!r})).delete({doomed!r})"
     )
     died = subprocess.run(

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mistral_chat.conversation import Turn, Usage
+from mistral_chat.conversation import Passage, Turn, Usage
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.generation import Sampling
 
@@ -38,6 +38,15 @@ samplings = st.builds(
     seed=st.none() | st.integers(0, 2**32 - 2),
     max_tokens=st.none() | st.integers(1, 10**6),
 )
+passages = st.builds(
+    Passage,
+    kind=st.sampled_from(["exchange", "document", "file"]),
+    text=texts,
+    source=texts,
+    key=texts,
+    score=st.floats(-100, 100),
+    tokens=counts,
+)
 turns = st.builds(
     Turn,
     user=texts,
@@ -48,6 +57,7 @@ turns = st.builds(
     usage=st.none() | usages,
     pinned=st.booleans(),
     excluded=st.booleans(),
+    passages=st.lists(passages, max_size=2).map(tuple),
 )
 
 

@@ -1,0 +1,504 @@
+"""Documents in the store: collections, documents, passages, vectors, and which conversation uses which collection.
+
+`passages_found` has an entry for each passage, with the passage's rowid: its collection as one word, so that a query can be
+limited to collections, the file name, and the text. As in `index.py` an entry is removed by inserting the same texts again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from mistral_chat.errors import DocumentNotFound
+from mistral_chat.store import trash
+from mistral_chat.store.index import space_out_cjk
+from mistral_chat.store.queries import conversation_row
+from mistral_chat.store.rows import from_timestamp, to_timestamp
+from mistral_chat.store.text import one_line, sanitise_for_sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from sqlite3 import Connection, Row
+
+    from mistral_chat.store.database import Database
+
+Status = Literal["pending", "indexed", "failed"]
+
+_LONGEST_NAME: Final = 60
+
+
+class PassageText(Protocol):
+    """What a reader of documents cuts out of a file."""
+
+    @property
+    def text(self) -> str:
+        """The text, with the headings above it on its first line."""
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The headings above it, outermost first."""
+
+    @property
+    def page(self) -> int | None:
+        """The page it begins on; None where the format has no pages."""
+
+    @property
+    def first_line(self) -> int:
+        """Its first line in the file, from 1."""
+
+    @property
+    def last_line(self) -> int:
+        """Its last line in the file."""
+
+    @property
+    def tokens(self) -> int:
+        """Its tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """A named set of documents."""
+
+    name: str
+    documents: int
+    failed: int
+    pending: int
+    passages: int
+    tokens: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDocument:
+    """A file in a collection."""
+
+    document_id: str
+    collection: str
+    path: str
+    """Absolute. A stranger's text: clean it before it is shown."""
+    kind: str
+    size: int
+    mtime: int
+    """Nanoseconds since 1970, as `os.stat_result.st_mtime_ns`."""
+    hash: str
+    """SHA-256 of the file's content, in hexadecimal; empty until it is indexed."""
+    status: Status
+    error: str
+    """Why it could not be read; empty otherwise."""
+    note: str
+    """What the user should know about it, such as pages without text."""
+    added: datetime
+    indexed: datetime | None
+    passages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPassage:
+    """A passage of a document."""
+
+    key: str
+    """Names it in `conversation.Passage.key`: the document's id, a slash and the ordinal."""
+    document_id: str
+    collection: str
+    path: str
+    ordinal: int
+    headings: tuple[str, ...]
+    page: int | None
+    first_line: int
+    last_line: int
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class VectorProgress:
+    """How far a document's passages have vectors."""
+
+    document_id: str
+    passages: int
+    done: int
+    """How many of the first passages have vectors."""
+
+
+_DOCUMENT: Final = """
+    SELECT documents.*, collections.name AS collection_name,
+        (SELECT count(*) FROM passages WHERE passages.document = documents.row) AS passages
+    FROM documents JOIN collections ON collections.row = documents.collection
+"""
+PASSAGE: Final = """
+    SELECT passages.*, documents.id AS document_id, documents.path, collections.name AS collection_name
+    FROM passages JOIN documents ON documents.row = passages.document
+    JOIN collections ON collections.row = documents.collection
+"""
+"""Selects the columns that `stored_passage` reads."""
+
+
+class DocumentStore:
+    """The documents in the store's database.
+
+    Calls that name a collection, a document or a passage raise `DocumentNotFound` when there is none.
+    """
+
+    def __init__(self, database: Database, *, now: Callable[[], datetime], new_id: Callable[[], str]) -> None:
+        """Use `database`; `now` returns times with a zone, `new_id` ids that were never returned before."""
+        self.database = database
+        self._now = now
+        self._new_id = new_id
+
+    # Collections
+
+    def collections(self) -> list[Collection]:
+        """Every collection, by name."""
+        with self.database.read() as connection:
+            rows = connection.execute("""
+                SELECT name, created, count(documents.row) AS documents, total(status = 'failed') AS failed,
+                    total(status = 'pending') AS pending,
+                    (SELECT count(*) FROM passages JOIN documents AS d ON d.row = passages.document
+                     WHERE d.collection = collections.row) AS passages,
+                    (SELECT total(tokens) FROM passages JOIN documents AS d ON d.row = passages.document
+                     WHERE d.collection = collections.row) AS tokens
+                FROM collections LEFT JOIN documents ON documents.collection = collections.row
+                GROUP BY collections.row ORDER BY name
+            """)
+            return [
+                Collection(
+                    name=row["name"],
+                    documents=row["documents"],
+                    failed=int(row["failed"]),
+                    pending=int(row["pending"]),
+                    passages=row["passages"],
+                    tokens=int(row["tokens"]),
+                    created=from_timestamp(row["created"]),
+                )
+                for row in rows
+            ]
+
+    def create_collection(self, name: str) -> str:
+        """Create a collection unless there is one with this name, and return the name as it is stored."""
+        stored = collection_name(name)
+        with self.database.write() as connection:
+            values = (stored, to_timestamp(self._now()))
+            connection.execute("INSERT OR IGNORE INTO collections (name, created) VALUES (?, ?)", values)
+        return stored
+
+    def delete_collection(self, name: str) -> bool:
+        """Delete a collection with its documents permanently and purge; return whether no trace is left, as `purge` does."""
+        with self.database.write() as connection:
+            row = _collection_row(connection, name)["row"]
+            for document in connection.execute("SELECT * FROM documents WHERE collection = ?", (row,)).fetchall():
+                _delete_document(connection, document)
+            connection.execute("DELETE FROM conversation_collections WHERE collection = ?", (row,))
+            connection.execute("DELETE FROM collections WHERE row = ?", (row,))
+            trash.note_purge(connection)
+        return trash.purge(self.database)
+
+    def attach(self, conversation_id: str, *names: str) -> None:
+        """Let a conversation use collections."""
+        with self.database.write() as connection:
+            conversation = conversation_row(connection, conversation_id)["row"]
+            rows = [(conversation, _collection_row(connection, name)["row"]) for name in names]
+            connection.executemany("INSERT OR IGNORE INTO conversation_collections VALUES (?, ?)", rows)
+
+    def detach(self, conversation_id: str, *names: str) -> None:
+        """Let a conversation no longer use collections."""
+        with self.database.write() as connection:
+            conversation = conversation_row(connection, conversation_id)["row"]
+            rows = [(conversation, _collection_row(connection, name)["row"]) for name in names]
+            connection.executemany("DELETE FROM conversation_collections WHERE conversation = ? AND collection = ?", rows)
+
+    def attached(self, conversation_id: str) -> list[str]:
+        """The names of the collections that a conversation uses, sorted."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                "SELECT name FROM conversation_collections JOIN collections ON collections.row = collection "
+                "WHERE conversation = ? ORDER BY name",
+                (conversation_row(connection, conversation_id)["row"],),
+            )
+            return [row["name"] for row in rows]
+
+    # Documents
+
+    def documents(self, collection: str | None = None) -> list[StoredDocument]:
+        """The documents of a collection, or of all, by collection and path."""
+        with self.database.read() as connection:
+            row = None if collection is None else _collection_row(connection, collection)["row"]
+            query = f"{_DOCUMENT} WHERE ?1 IS NULL OR documents.collection = ?1 ORDER BY collections.name, documents.path"
+            return [_document(each) for each in connection.execute(query, (row,))]
+
+    def document(self, document_id: str) -> StoredDocument:
+        """One document."""
+        with self.database.read() as connection:
+            row = _document_row(connection, document_id)["row"]
+            return _document(connection.execute(f"{_DOCUMENT} WHERE documents.row = ?", (row,)).fetchone())
+
+    def add_document(self, collection: str, path: str, *, kind: str, size: int, mtime: int) -> str:
+        """Add a file to a collection, or note that it changed, and return its id. It is pending until it is indexed.
+
+        A changed file keeps its passages until `set_passages` replaces them.
+        """
+        with self.database.write() as connection:
+            row = _collection_row(connection, collection)["row"]
+            path = sanitise_for_sqlite(path)
+            found = connection.execute(
+                "INSERT INTO documents (id, collection, path, kind, size, mtime, added) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (collection, path) DO UPDATE SET kind = excluded.kind, size = excluded.size, "
+                "mtime = excluded.mtime, status = 'pending', error = '' RETURNING id",
+                (self._new_id(), row, path, kind, size, mtime, to_timestamp(self._now())),
+            ).fetchone()
+            return str(found["id"])
+
+    def set_passages(self, document_id: str, passages: Iterable[PassageText], *, file_hash: str, note: str = "") -> int:
+        """Replace the passages of a document, which is indexed then, and return how many there are.
+
+        Vectors of passages whose text stayed the same at the beginning of the document are kept.
+        """
+        new = list(passages)
+        with self.database.write() as connection:
+            document = _document_row(connection, document_id)
+            row, title, scope = document["row"], _title(document), _scope(document["collection"])
+            hashes = [_hash(each.text) for each in new]
+            _keep_vectors(connection, row, hashes)
+            _delete_passages(connection, document)
+            for ordinal, each in enumerate(new):
+                text = sanitise_for_sqlite(each.text)
+                passage = connection.execute(
+                    "INSERT INTO passages (document, ordinal, headings, page, first_line, last_line, tokens, text, hash) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        row,
+                        ordinal,
+                        json.dumps([sanitise_for_sqlite(heading) for heading in each.headings], ensure_ascii=False),
+                        each.page,
+                        each.first_line,
+                        each.last_line,
+                        each.tokens,
+                        text,
+                        hashes[ordinal],
+                    ),
+                ).lastrowid
+                assert passage is not None  # noqa: S101 - an INSERT has a row
+                _index_passage(connection, passage, scope, title, text)
+            connection.execute(
+                "UPDATE documents SET status = 'indexed', error = '', note = ?, hash = ?, indexed = ? WHERE row = ?",
+                (one_line(note), file_hash, to_timestamp(self._now()), row),
+            )
+        return len(new)
+
+    def set_failed(self, document_id: str, error: str) -> None:
+        """Note why a document could not be read. Passages of an earlier version are removed."""
+        with self.database.write() as connection:
+            document = _document_row(connection, document_id)
+            _delete_passages(connection, document)
+            connection.execute("DELETE FROM document_vectors WHERE document = ?", (document["row"],))
+            values = (one_line(error, 500), document["row"])
+            connection.execute("UPDATE documents SET status = 'failed', error = ? WHERE row = ?", values)
+
+    def delete_documents(self, *document_ids: str) -> bool:
+        """Delete documents permanently and purge; return whether no trace is left, as `purge` does."""
+        with self.database.write() as connection:
+            for document_id in document_ids:
+                _delete_document(connection, _document_row(connection, document_id))
+            trash.note_purge(connection)
+        return trash.purge(self.database)
+
+    # Passages
+
+    def passages(self, document_id: str) -> list[StoredPassage]:
+        """The passages of a document, in order."""
+        with self.database.read() as connection:
+            row = _document_row(connection, document_id)["row"]
+            rows = connection.execute(f"{PASSAGE} WHERE passages.document = ? ORDER BY ordinal", (row,))
+            return [stored_passage(each) for each in rows]
+
+    def passage(self, key: str) -> StoredPassage:
+        """The passage with this `StoredPassage.key`."""
+        document_id, _, ordinal = key.rpartition("/")
+        with self.database.read() as connection:
+            query = f"{PASSAGE} WHERE documents.id = ? AND passages.ordinal = ?"
+            row = connection.execute(query, (document_id, int(ordinal) if ordinal.isdecimal() else -1)).fetchone()
+        if row is None:
+            raise DocumentNotFound(f"There is no passage {key}. Its document may have changed or been deleted.")
+        return stored_passage(row)
+
+    # Vectors
+
+    def vector_progress(self, model: str, collections: Sequence[str] | None = None) -> list[VectorProgress]:
+        """How far the indexed documents have vectors of the embedding model `model`; `collections` limits it to these."""
+        with self.database.read() as connection:
+            condition, rows = _in_collections(connection, collections)
+            found = connection.execute(
+                "SELECT documents.id, (SELECT count(*) FROM passages WHERE passages.document = documents.row) AS passages, "
+                "coalesce(length(vectors) / (2 * dimensions), 0) AS done FROM documents "
+                f"LEFT JOIN document_vectors ON document = documents.row AND model = ? WHERE status = 'indexed' AND {condition} "
+                "ORDER BY documents.row",
+                (model, *rows),
+            )
+            return [VectorProgress(row["id"], row["passages"], row["done"]) for row in found]
+
+    def add_vectors(self, document_id: str, model: str, vectors: bytes, *, dimensions: int) -> None:
+        """Append vectors, 16-bit floats one after another, for the passages of a document that follow those with vectors."""
+        with self.database.write() as connection:
+            row = _document_row(connection, document_id)["row"]
+            connection.execute(
+                "INSERT INTO document_vectors (document, model, dimensions, vectors) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (document, model) DO UPDATE SET vectors = CAST(vectors || excluded.vectors AS BLOB)",
+                (row, model, dimensions, vectors),
+            )
+
+    def vectors(self, model: str, collections: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """The ids of documents with the vectors of their first passages, as `add_vectors` took them."""
+        with self.database.read() as connection:
+            condition, rows = _in_collections(connection, collections)
+            found = connection.execute(
+                "SELECT documents.id, vectors FROM document_vectors JOIN documents ON documents.row = document "
+                f"WHERE model = ? AND {condition} ORDER BY documents.row",
+                (model, *rows),
+            ).fetchall()
+        yield from ((row["id"], row["vectors"]) for row in found)
+
+
+def collection_name(name: str) -> str:
+    """A collection's name as it is stored: one line of at most 60 characters.
+
+    Raises:
+        DocumentNotFound: nothing is left of it.
+    """
+    stored = one_line(name, _LONGEST_NAME).strip()
+    if not stored:
+        raise DocumentNotFound("A collection needs a name.")
+    return stored
+
+
+def rebuild_passage_index(connection: Connection) -> None:
+    """Rebuild the index of passages from the tables."""
+    connection.execute("INSERT INTO passages_found (passages_found) VALUES ('delete-all')")
+    rows = connection.execute(
+        "SELECT passages.row AS passage, text, documents.* FROM passages JOIN documents ON documents.row = passages.document"
+    ).fetchall()
+    for row in rows:
+        _index_passage(connection, row["passage"], _scope(row["collection"]), _title(row), row["text"])
+
+
+def scope_expression(connection: Connection, collections: Sequence[str] | None) -> str:
+    """What limits a query on `passages_found` to collections, in FTS5's language; empty when all are searched."""
+    if collections is None:
+        return ""
+    rows = {_collection_row(connection, name)["row"] for name in collections}
+    (count,) = connection.execute("SELECT count(*) FROM collections").fetchone()
+    return "" if len(rows) == count else f"collection : ({' OR '.join(map(_scope, sorted(rows))) or 'none'})"
+
+
+def _in_collections(connection: Connection, collections: Sequence[str] | None) -> tuple[str, list[int]]:
+    """A condition on `documents` and its parameters."""
+    if collections is None:
+        return "TRUE", []
+    rows = [_collection_row(connection, name)["row"] for name in collections]
+    return f"documents.collection IN ({', '.join('?' * len(rows))})", rows
+
+
+def _collection_row(connection: Connection, name: str) -> Row:
+    row: Row | None = connection.execute("SELECT * FROM collections WHERE name = ?", (collection_name(name),)).fetchone()
+    if row is None:
+        raise DocumentNotFound(f"There is no collection {name!r}. `mistral-chat docs list` shows them.")
+    return row
+
+
+def _document_row(connection: Connection, document_id: str) -> Row:
+    wanted = sanitise_for_sqlite(document_id)
+    row: Row | None = connection.execute("SELECT * FROM documents WHERE id = ?", (wanted,)).fetchone()
+    if row is None:
+        raise DocumentNotFound(f"There is no document {document_id}. It may have been deleted.")
+    return row
+
+
+def _document(row: Row) -> StoredDocument:
+    return StoredDocument(
+        document_id=row["id"],
+        collection=row["collection_name"],
+        path=row["path"],
+        kind=row["kind"],
+        size=row["size"],
+        mtime=row["mtime"],
+        hash=row["hash"],
+        status=row["status"],
+        error=row["error"],
+        note=row["note"],
+        added=from_timestamp(row["added"]),
+        indexed=None if row["indexed"] is None else from_timestamp(row["indexed"]),
+        passages=row["passages"],
+    )
+
+
+def stored_passage(row: Row) -> StoredPassage:
+    """The value of a row that `PASSAGE` selected."""
+    return StoredPassage(
+        key=f"{row['document_id']}/{row['ordinal']}",
+        document_id=row["document_id"],
+        collection=row["collection_name"],
+        path=row["path"],
+        ordinal=row["ordinal"],
+        headings=tuple(json.loads(row["headings"])),
+        page=row["page"],
+        first_line=row["first_line"],
+        last_line=row["last_line"],
+        tokens=row["tokens"],
+        text=row["text"],
+    )
+
+
+def _scope(collection: int) -> str:
+    """The word that stands for a collection in the index."""
+    return f"c{collection}"
+
+
+def _title(document: Row) -> str:
+    return space_out_cjk(PurePath(document["path"]).name)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
+
+
+def _index_passage(connection: Connection, row: int, scope: str, title: str, text: str) -> None:
+    values = (row, scope, title, space_out_cjk(text))
+    connection.execute("INSERT INTO passages_found (rowid, collection, title, text) VALUES (?, ?, ?, ?)", values)
+
+
+def _delete_passages(connection: Connection, document: Row) -> None:
+    """Delete the passages of a document and their entries in the index."""
+    scope, title = _scope(document["collection"]), _title(document)
+    for row in connection.execute("SELECT row, text FROM passages WHERE document = ?", (document["row"],)).fetchall():
+        connection.execute(
+            "INSERT INTO passages_found (passages_found, rowid, collection, title, text) VALUES ('delete', ?, ?, ?, ?)",
+            (row["row"], scope, title, space_out_cjk(row["text"])),
+        )
+    connection.execute("DELETE FROM passages WHERE document = ?", (document["row"],))
+    trash.note_purge(connection)
+
+
+def _delete_document(connection: Connection, document: Row) -> None:
+    """Delete a document, and the copies of its text that were given with turns."""
+    _delete_passages(connection, document)
+    connection.execute("DELETE FROM document_vectors WHERE document = ?", (document["row"],))
+    first, last = f"{document['id']}/", f"{document['id']}0"  # "0" follows "/"
+    connection.execute(
+        "UPDATE turn_passages SET key = '', text = '', source = 'a deleted document' WHERE key >= ? AND key < ?", (first, last)
+    )
+    connection.execute("DELETE FROM documents WHERE row = ?", (document["row"],))
+
+
+def _keep_vectors(connection: Connection, document: int, hashes: list[str]) -> None:
+    """Cut the vectors of a document to those of the first passages whose texts stay the same."""
+    old = [
+        row["hash"] for row in connection.execute("SELECT hash FROM passages WHERE document = ? ORDER BY ordinal", (document,))
+    ]
+    same = next(
+        (place for place, pair in enumerate(zip(old, hashes, strict=False)) if pair[0] != pair[1]), min(len(old), len(hashes))
+    )
+    connection.execute(
+        "UPDATE document_vectors SET vectors = substr(vectors, 1, ? * 2 * dimensions) WHERE document = ?", (same, document)
+    )

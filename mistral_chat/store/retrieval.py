@@ -1,0 +1,217 @@
+"""Retrieval by words: exchanges of one conversation and passages of documents that share words with a question.
+
+Words are stemmed (Porter) and compared without case and accents. Any of a question's words is enough for a match; BM25 ranks
+the matches. Scores are BM25 as FTS5 computes it, negated: larger is better.
+
+The exchanges of a conversation are indexed in memory when they are first asked for. That takes about 50 ms per thousand, gives
+each conversation statistics of its own (a word that is common here and rare elsewhere counts as common), and leaves nothing on
+the disk that a deletion would have to remove. Passages of documents are in `passages_found`, see `documents.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.store.documents import PASSAGE, StoredPassage, scope_expression, stored_passage
+from mistral_chat.store.index import space_out_cjk
+from mistral_chat.store.queries import conversation_row
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from mistral_chat.store.database import Database
+
+_MOST_WORDS: Final = 48
+_MOST_MATCHES: Final = 20_000
+"""How many entries the words of a query may match together before the most common ones are left out of it: about 30 ms."""
+
+_WORD: Final = re.compile(r"[^\W_]+")
+_APOSTROPHE: Final = re.compile(r"(?<=\w)['\u2019](?:s|re|ve|ll|d|m|t)\b")
+
+FUNCTION_WORDS: Final = frozenset(
+    """
+    a about above after again against all also am an and any are aren as at be because been before being below between both but
+    by can cannot could couldn d did didn do does doesn doing don down during each either else ever every few for from further
+    get gets getting give given gives go goes going gonna got had hadn has hasn have haven having he her here hers herself him
+    himself his how however i if in into is isn it its itself just let like ll m may maybe me might mine more most much must my
+    myself neither no nor not now of off ok okay on once one ones only onto or other our ours ourselves out over own please quite
+    rather re really s same shall she should shouldn so some somebody someone something still such t tell than that the their
+    theirs them themselves then there these they thing things this those though through to too under until up upon us ve very was
+    wasn we well were weren what whatever when where whether which while who whom whose why will with within without won would
+    wouldn yes yet you your yours yourself yourselves
+    """.split()  # noqa: SIM905 - a list of 180 quoted words cannot be read
+)
+"""English words that say nothing about a subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredExchange:
+    """A turn that shares words with a question."""
+
+    turn_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPassage:
+    """A passage of a document that shares words with a question."""
+
+    passage: StoredPassage
+    score: float
+
+
+def content_words(text: str) -> list[str]:
+    """The words of `text` that say something about its subject, in lower case, each once; at most 48."""
+    words: dict[str, None] = {}
+    for match in _WORD.finditer(space_out_cjk(_APOSTROPHE.sub("", text)).lower()):
+        word = match.group()
+        if word not in FUNCTION_WORDS and not (len(word) == 1 and word.isascii() and word.isalpha()):
+            words.setdefault(word)
+            if len(words) == _MOST_WORDS:
+                break
+    return list(words)
+
+
+def _any_of(words: Iterable[str]) -> str:
+    """An expression in FTS5's language that matches any of `words`."""
+    return " OR ".join(f'"{word}"' for word in words)
+
+
+class ExchangeIndex:
+    """The exchanges of one conversation, indexed in memory. May be used by several threads."""
+
+    def __init__(self, database: Database, conversation_id: str) -> None:
+        """Index the conversation when it is first searched; every later search takes in what changed."""
+        self._database = database
+        self._conversation_id = conversation_id
+        self._lock = threading.Lock()
+        self._texts: dict[int, tuple[str, str, str]] = {}
+        self._index = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        self._index.execute(
+            "CREATE VIRTUAL TABLE exchanges USING fts5 (text, content='', "
+            "tokenize=\"porter unicode61 remove_diacritics 2 categories 'L* N* Co So'\")"
+        )
+
+    def search(self, words: Sequence[str], *, among: Collection[str] | None = None, limit: int = 50) -> list[ScoredExchange]:
+        """The exchanges that share a word with `words`, best first.
+
+        `among` limits them to turns with these ids. Excluded turns and replies that are being written are left out.
+
+        Raises:
+            ConversationNotFound: the conversation was deleted.
+        """
+        with self._lock:
+            self._update()
+            if not words:
+                return []
+            rows = self._index.execute(
+                "SELECT rowid, -bm25(exchanges) FROM exchanges WHERE exchanges MATCH ? ORDER BY bm25(exchanges)",
+                (_any_of(words),),
+            )
+            found = []
+            for row, score in rows:
+                turn_id = self._texts[row][0]
+                if among is None or turn_id in among:
+                    found.append(ScoredExchange(turn_id, score))
+                    if len(found) == limit:
+                        break
+            return found
+
+    def _update(self) -> None:
+        """Bring the index up to date with the conversation."""
+        with self._database.read() as connection:
+            conversation = conversation_row(connection, self._conversation_id)["row"]
+            rows = connection.execute(
+                "SELECT row, id, user, reply FROM turns WHERE conversation = ? AND writer IS NULL AND NOT excluded",
+                (conversation,),
+            )
+            new = {row: (turn_id, user, reply) for row, turn_id, user, reply in rows}
+        self._index.execute("BEGIN")
+        for row in [row for row, texts in self._texts.items() if new.get(row) != texts]:
+            values = (row, _entry(self._texts.pop(row)))
+            self._index.execute("INSERT INTO exchanges (exchanges, rowid, text) VALUES ('delete', ?, ?)", values)
+        for row, texts in new.items():
+            if row not in self._texts:
+                self._index.execute("INSERT INTO exchanges (rowid, text) VALUES (?, ?)", (row, _entry(texts)))
+        self._index.execute("COMMIT")
+        self._texts = new
+
+    def close(self) -> None:
+        """Free the memory. No other call may follow."""
+        self._index.close()
+
+
+def _entry(texts: tuple[str, str, str]) -> str:
+    return space_out_cjk(f"{texts[1]}\n{texts[2]}")
+
+
+def search_passages(
+    database: Database, words: Sequence[str], *, collections: Sequence[str] | None = None, limit: int = 50
+) -> list[ScoredPassage]:
+    """The passages that share a word with `words`, best first; `collections` limits them to these.
+
+    Words that very many passages contain are left out of the query while rarer ones are in it.
+
+    Raises:
+        DocumentNotFound: there is no such collection.
+    """
+    with database.read() as connection:
+        scope = scope_expression(connection, collections)
+        chosen = _rare_enough(connection, words)
+        if not chosen:
+            return []
+        match = f"{{title text}} : ({_any_of(chosen)})"
+        rows = connection.execute(
+            "SELECT rowid, bm25(passages_found, 0, 1, 1) AS rank FROM passages_found WHERE passages_found MATCH ? "
+            "ORDER BY rank LIMIT ?",
+            (f"{scope} AND {match}" if scope else match, limit),
+        ).fetchall()
+        found = []
+        for row, rank in rows:
+            passage = connection.execute(f"{PASSAGE} WHERE passages.row = ?", (row,)).fetchone()
+            found.append(ScoredPassage(stored_passage(passage), -rank))
+        return found
+
+
+def _rare_enough(connection: sqlite3.Connection, words: Iterable[str]) -> list[str]:
+    """The rarest of `words` whose matches together are few enough to be ranked, at least one that occurs."""
+    counted = []
+    for word in words:
+        (matches,) = connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM passages_found WHERE passages_found MATCH ? LIMIT ?)",
+            (f'{{title text}} : "{word}"', _MOST_MATCHES),
+        ).fetchone()
+        if matches:
+            counted.append((matches, word))
+    chosen: list[str] = []
+    total = 0
+    for matches, word in sorted(counted):
+        total += matches
+        if chosen and total > _MOST_MATCHES:
+            break
+        chosen.append(word)
+    return chosen
+
+
+def add_turn_vectors(database: Database, model: str, vectors: Iterable[tuple[str, bytes]]) -> None:
+    """Store the vectors of exchanges, 16-bit floats, by turn id; those of deleted turns are ignored."""
+    with database.write() as connection:
+        connection.executemany(
+            "INSERT OR REPLACE INTO turn_vectors (turn, model, vector) SELECT row, ?, ? FROM turns WHERE id = ?",
+            ((model, vector, turn_id) for turn_id, vector in vectors),
+        )
+
+
+def turn_vectors(database: Database, model: str, conversation_id: str) -> dict[str, bytes]:
+    """The stored vectors of a conversation's exchanges by turn id."""
+    with database.read() as connection:
+        rows = connection.execute(
+            "SELECT turns.id, vector FROM turn_vectors JOIN turns ON turns.row = turn_vectors.turn "
+            "WHERE turns.conversation = ? AND turn_vectors.model = ?",
+            (conversation_row(connection, conversation_id)["row"], model),
+        )
+        return {row["id"]: row["vector"] for row in rows}

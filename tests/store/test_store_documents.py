@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from support.stores import Clock, chat, open_store
+
+from mistral_chat.conversation import Passage
+from mistral_chat.errors import DocumentNotFound
+from mistral_chat.export.json_file import json_lines, read_json
+from mistral_chat.store.documents import VectorProgress, rebuild_passage_index
+from mistral_chat.store.repair import repair
+from mistral_chat.store.retrieval import (
+    ExchangeIndex,
+    add_turn_vectors,
+    content_words,
+    search_passages,
+    turn_vectors,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_chat.store.store import ConversationStore
+
+
+@dataclass(frozen=True)
+class Piece:
+    text: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    first_line: int = 1
+    last_line: int = 2
+    tokens: int = 10
+
+
+def add(store: ConversationStore, collection: str, path: str, *texts: str) -> str:
+    store.documents.create_collection(collection)
+    document = store.documents.add_document(collection, path, kind="text", size=100, mtime=5)
+    store.documents.set_passages(document, [Piece(text) for text in texts], file_hash="abc")
+    return document
+
+
+def found(store: ConversationStore, question: str, *collections: str) -> list[tuple[str, int]]:
+    hits = search_passages(store.database, content_words(question), collections=collections or None)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    return [(hit.passage.path, hit.passage.ordinal) for hit in hits]
+
+
+def passage_terms(path: Path) -> set[tuple[str, int, str, int]]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, passages_found, instance)")
+        return {tuple(row) for row in connection.execute("SELECT term, doc, col, offset FROM terms")}
+
+
+def test_passages_are_found_by_the_stems_of_words_and_without_accents(store: ConversationStore) -> None:
+    add(store, "lease", "/home/ann/lease.txt", "The tenant repairs broken windows.", "Bicycles stand in the cellar.")
+    add(store, "food", "/home/ann/Crème brûlée.md", "Whisk the yolks with sugar.", "日本語の料理")
+    assert found(store, "Who is repairing the window?") == [("/home/ann/lease.txt", 0)]
+    assert found(store, "creme brulee?")[0][0] == "/home/ann/Crème brûlée.md", "by the name of the file"
+    assert found(store, "料理") == [("/home/ann/Crème brûlée.md", 1)]
+    assert found(store, "and what is it to me?") == [], "function words find nothing"
+    assert found(store, "") == []
+
+
+def test_a_search_is_limited_to_the_collections_it_names(store: ConversationStore) -> None:
+    for name in ("one", "two", "three"):
+        add(store, name, f"/{name}.txt", f"The heron of {name} stands still.")
+    assert {path for path, _ in found(store, "heron")} == {"/one.txt", "/two.txt", "/three.txt"}
+    assert {path for path, _ in found(store, "heron", "one", "three")} == {"/one.txt", "/three.txt"}
+    assert found(store, "one", "two") == []
+    with pytest.raises(DocumentNotFound, match="docs list"):
+        found(store, "heron", "four")
+
+
+def test_words_that_everything_contains_give_way_to_rare_ones(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.store.retrieval._MOST_MATCHES", 10)
+    add(store, "many", "/many.txt", *(f"The river is number {place} here." for place in range(40)), "A kingfisher at the river.")
+    assert found(store, "kingfisher river")[0] == ("/many.txt", 40)
+    assert len(found(store, "river")) == 41, "alone it is searched for"
+
+
+def test_documents_are_listed_with_what_became_of_them(store: ConversationStore) -> None:
+    documents = store.documents
+    name = documents.create_collection("  My\nnotes ")
+    assert name == "My notes"
+    assert documents.create_collection("My notes") == name
+    waiting = documents.add_document(name, "/a.pdf", kind="pdf", size=3, mtime=7)
+    broken = documents.add_document(name, "/b.pdf", kind="pdf", size=3, mtime=7)
+    documents.set_failed(broken, "it is encrypted")
+    done = documents.add_document(name, "/c.pdf", kind="pdf", size=3, mtime=7)
+    documents.set_passages(done, [Piece("x", ("Lease", "Repairs"), page=4)], file_hash="77", note="page 7 holds no text")
+    assert [(each.document_id, each.status, each.error, each.note, each.passages) for each in documents.documents(name)] == [
+        (waiting, "pending", "", "", 0),
+        (broken, "failed", "it is encrypted", "", 0),
+        (done, "indexed", "", "page 7 holds no text", 1),
+    ]
+    (collection,) = documents.collections()
+    assert (collection.documents, collection.failed, collection.pending, collection.passages, collection.tokens) == (
+        3,
+        1,
+        1,
+        1,
+        10,
+    )
+    assert documents.add_document(name, "/c.pdf", kind="pdf", size=4, mtime=8) == done, "the same file, changed"
+    assert documents.document(done).status == "pending"
+    passage = documents.passage(f"{done}/0")
+    assert (passage.text, passage.headings, passage.page) == ("x", ("Lease", "Repairs"), 4)
+    for missing in (f"{done}/1", "nothing", f"{done}/x", ""):
+        with pytest.raises(DocumentNotFound):
+            documents.passage(missing)
+    with pytest.raises(DocumentNotFound, match="needs a name"):
+        documents.create_collection(" \n")
+
+
+def test_a_changed_document_loses_its_old_passages_and_keeps_vectors_of_what_stayed(store: ConversationStore) -> None:
+    document = add(store, "notes", "/n.txt", "alpha", "beta", "gamma")
+    documents = store.documents
+    documents.add_vectors(document, "small", b"11" * 2, dimensions=1)
+    documents.add_vectors(document, "small", b"33", dimensions=1)
+    assert documents.vector_progress("small") == [VectorProgress(document, passages=3, done=3)]
+    assert documents.vector_progress("other", ["notes"]) == [VectorProgress(document, passages=3, done=0)]
+    documents.set_passages(document, [Piece("alpha"), Piece("delta"), Piece("gamma")], file_hash="def")
+    assert list(documents.vectors("small", ["notes"])) == [(document, b"11")]
+    assert found(store, "beta") == []
+    assert found(store, "delta") == [("/n.txt", 1)]
+    documents.set_failed(document, "gone")
+    assert found(store, "delta") == []
+    assert list(documents.vectors("small")) == []
+
+
+def test_a_deleted_collection_leaves_no_byte(store: ConversationStore, database: Path) -> None:
+    for place in range(30):
+        add(store, "plain", f"/{place}.txt", f"ordinary passage {place} " * 20)
+    document = add(store, "doomed", "/xylographie.txt", "about quetzalcoatl " * 50, "more of wombatique")
+    store.documents.add_vectors(document, "small", b"vermillon", dimensions=1)
+    conversation, (turn,) = chat(store, ("What?", "Well."))
+    store.documents.attach(conversation, "doomed", "plain")
+    given = Passage(
+        kind="document", text="about quetzalcoatl", source="xylographie.txt", key=f"{document}/0", score=2.5, tokens=4
+    )
+    store.set_passages(turn, [given])
+    assert store.turn(turn).turn.passages == (given,)
+    assert store.documents.attached(conversation) == ["doomed", "plain"]
+    assert store.documents.delete_collection("doomed")
+    for path in database.parent.iterdir():
+        content = path.read_bytes().lower()
+        assert not [word for word in ("quetzalcoatl", "xylographie", "wombatique", "vermillon") if word.encode() in content]
+    assert not {term for term, *_ in passage_terms(database) if term.startswith(("quetzal", "xylo", "wombat"))}
+    assert store.documents.attached(conversation) == ["plain"]
+    (left,) = store.turn(turn).turn.passages
+    assert (left.text, left.key, left.tokens) == ("", "", 4)
+    assert len(found(store, "ordinary")) == 30
+
+
+def test_deleting_one_document_leaves_the_others_index_true(store: ConversationStore, database: Path) -> None:
+    kept, gone = add(store, "c", "/kept.txt", "heron", "egret"), add(store, "c", "/gone.txt", "heron", "stork")
+    store.documents.delete_documents(gone)
+    assert [each.document_id for each in store.documents.documents()] == [kept]
+    there = passage_terms(database)
+    with store.database.write() as connection:
+        rebuild_passage_index(connection)
+    assert passage_terms(database) == there
+
+
+def test_backup_and_repair_hold_documents(store: ConversationStore, database: Path, tmp_path: Path) -> None:
+    add(store, "notes", "/n.txt", "a heron", "an egret")
+    store.backup(tmp_path / "copy.db")
+    copy = open_store(tmp_path / "copy.db")
+    assert found(copy, "egrets") == [("/n.txt", 1)]
+    copy.close()
+    store.close()
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE passages_found_data SET block = zeroblob(length(block)) WHERE id > 10")
+        connection.commit()
+    assert repair(database, now=Clock()).kept is not None
+    again = open_store(database)
+    assert found(again, "egrets") == [("/n.txt", 1)]
+    again.close()
+
+
+def test_passages_of_a_turn_are_exported_imported_and_forked(store: ConversationStore, clock: Clock) -> None:
+    conversation, (first, second) = chat(store, ("one", "1"), ("two", "2"))
+    given = [
+        Passage(kind="exchange", text="one\n1", source="earlier", key=first, score=1.5, tokens=3),
+        Passage(kind="document", text="deed", source="deed.pdf, page 2", key="f00d/1", tokens=2),
+    ]
+    store.set_passages(second, given)
+    text = "".join(json_lines(store.export_conversations(), exported=clock()))
+    other = open_store(None)
+    other.import_conversations(read_json(text, "x.json"))
+    assert other.turn(second).turn.passages == tuple(given)
+    forked = store.turns(store.fork(second))
+    assert [each.key for each in forked[1].turn.passages] == [forked[0].turn_id, "f00d/1"]
+    store.delete(conversation)
+    assert [each.text for each in store.turn(forked[1].turn_id).turn.passages] == ["one\n1", "deed"]
+
+
+def test_exchanges_are_found_by_stems_and_follow_what_changes(store: ConversationStore) -> None:
+    conversation, (first, second, third) = chat(
+        store, ("My sister moved to Lyon.", "How nice."), ("The cats are sleeping.", "Good."), ("Lyon again", "Yes, Lyon.")
+    )
+    chat(store, ("Lyon in another conversation", "Yes."))
+    index = ExchangeIndex(store.database, conversation)
+    assert [hit.turn_id for hit in index.search(content_words("Where does the cat sleep?"))] == [second]
+    assert {hit.turn_id for hit in index.search(["lyon"])} == {first, third}
+    assert [hit.turn_id for hit in index.search(["lyon"], among={first})] == [first]
+    assert [hit.turn_id for hit in index.search(["lyon"], limit=1)] == [third], "more often in fewer words"
+    store.set_turn_flags(third, excluded=True)
+    fourth = store.add_turn(conversation, "Lyon, being answered", parent_id=third)
+    assert [hit.turn_id for hit in index.search(["lyon"])] == [first]
+    store.finish_reply(fourth, "Done.", finish_reason="stop")
+    assert {hit.turn_id for hit in index.search(["lyon"])} == {first, fourth}
+    assert index.search([]) == []
+    index.close()
+
+
+def test_vectors_of_exchanges_go_when_their_text_changes(store: ConversationStore) -> None:
+    conversation, (first, second) = chat(store, ("one", "1"), ("two", "2"))
+    add_turn_vectors(store.database, "small", [(first, b"a"), (second, b"b"), ("gone", b"c")])
+    add_turn_vectors(store.database, "large", [(first, b"d")])
+    assert turn_vectors(store.database, "small", conversation) == {first: b"a", second: b"b"}
+    store.write_reply(second, "2 and more")
+    assert turn_vectors(store.database, "small", conversation) == {first: b"a"}
+
+
+def test_content_words_leave_out_what_says_nothing() -> None:
+    assert content_words("What's the name of my sister's cat, and why doesn't she eat?") == ["name", "sister", "cat", "eat"]
+    assert content_words("x = f(y); print 42") == ["print", "42"]
+    assert content_words("C'est où, l'hôtel?") == ["est", "où", "hôtel"]
+    assert len(content_words(" ".join(f"word{place}" for place in range(500)))) == 48
