@@ -115,11 +115,7 @@ def m0004_use_order(database: Database) -> None:
 
 
 def m0005_documents(database: Database) -> None:
-    """Documents in collections, their passages with an index of stemmed words and vectors, and passages given with a turn.
-
-    `passages_found` keeps no copy of the text. `store/documents.py` says what is in it; `document_vectors.vectors` holds the
-    vectors of the first passages of a document one after another, as 16-bit floats.
-    """
+    """Documents in named collections, cut into passages."""
     database.execute(
         "CREATE TABLE collections (row INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created TEXT NOT NULL) STRICT"
     )
@@ -156,6 +152,14 @@ def m0005_documents(database: Database) -> None:
             UNIQUE (document, ordinal)
         ) STRICT
     """)
+
+
+def m0006_retrieval(database: Database) -> None:
+    """An index of the stemmed words of passages, and vectors of passages and exchanges by embedding model.
+
+    `passages_found` keeps no copy of the text; `store/documents.py` says what is in it. `document_vectors.vectors` holds the
+    vectors of the first passages of a document one after another, as 16-bit floats.
+    """
     database.execute("""
         CREATE VIRTUAL TABLE passages_found USING fts5 (
             collection, title, text, content='',
@@ -179,6 +183,10 @@ def m0005_documents(database: Database) -> None:
             PRIMARY KEY (turn, model)
         ) STRICT, WITHOUT ROWID
     """)
+
+
+def m0007_given_passages(database: Database) -> None:
+    """The collections that a conversation uses, and the passages that were given to the model with a turn."""
     database.execute("""
         CREATE TABLE conversation_collections (
             conversation INTEGER NOT NULL REFERENCES conversations (row),
@@ -209,6 +217,8 @@ STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     m0003_search,
     m0004_use_order,
     m0005_documents,
+    m0006_retrieval,
+    m0007_given_passages,
 )
 """Every step this version knows, oldest first."""
 
