@@ -306,6 +306,7 @@ def _parses(value: object, kind: type[Usage | Sampling]) -> bool:
 def _fill(fresh: Path, saved: _Saved) -> None:
     """Write the saved rows into the new database and build its index. Rows of other tables without an owner are left out."""
     with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("BEGIN IMMEDIATE")
         _insert(connection, "conversations", saved.conversations)
