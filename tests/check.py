@@ -19,6 +19,7 @@ CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("mypy",),
+    *(("mypy", "--platform", name, "--cache-dir", f".mypy_cache/{name}", "mistral_chat") for name in ("win32", "darwin")),
     ("lint-imports",),
 )
 

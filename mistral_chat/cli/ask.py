@@ -14,9 +14,9 @@ import click
 
 from mistral_chat.cli import options
 from mistral_chat.cli.stdin import argument_text, standard_input
-from mistral_chat.cli.supervisor import without_core_dumps
 from mistral_chat.cli.terminal import Progress, write_reply
 from mistral_chat.session.attachments import build_message, read_text
+from mistral_chat.system import disable_core_dumps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +88,7 @@ def _answer(program: Program, request: Request) -> int:
     """Ask, print, and return the exit code."""
     from mistral_chat.cli.logs import start_log
 
-    without_core_dumps()
+    disable_core_dumps()
     start_log(None if request.no_save else program.paths.log_file)
     store = program.open_store(saved=not request.no_save)
     try:

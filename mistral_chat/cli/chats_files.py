@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mistral_chat import system
 from mistral_chat.cli.chats_arguments import CONVERSATION, as_json_option, print_json
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
     try:
         with open(part, "w", encoding="utf-8", newline="", opener=private_opener) as file:
             file.writelines(pieces)
-        part.replace(output)
+        system.replace(part, output)
     except OSError as error:
         raise UsageError(f"{output} cannot be written ({error.strerror}). Nothing was exported.") from error
     finally:
-        part.unlink(missing_ok=True)
+        system.delete(part)
 
 
 def _write_folder(trees: Iterable[ExportedConversation], folder: Path | None, *, force: bool) -> None:

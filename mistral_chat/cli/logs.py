@@ -9,6 +9,7 @@ import logging
 import traceback
 from typing import TYPE_CHECKING
 
+from mistral_chat import system
 from mistral_chat.paths import private_folder, private_opener
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _handler(path: Path | None) -> logging.Handler:
     try:
         private_folder(path.parent)
         if path.exists() and path.stat().st_size > LARGEST:
-            path.replace(path.with_name(path.name + ".1"))
+            system.replace(path, path.with_name(path.name + ".1"))
         handler = _PrivateFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError:
         return logging.NullHandler()

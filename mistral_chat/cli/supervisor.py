@@ -1,7 +1,9 @@
-"""The waiting parent: gives the terminal back when the app dies of a signal.
+"""The waiting parent: restores the terminal when the app dies of a native crash.
 
-llama.cpp runs in the app's process, and a native crash there leaves no one to end the alternate screen, mouse reports and raw
-mode. So the app is a child, and this process does nothing but wait: it was forked before anything heavy was imported.
+llama.cpp runs in the app's process, and after a crash there, nothing ends the alternate screen, mouse reports and raw mode. So
+the app is a child, and this process only waits for it. On Linux the child is forked, before anything heavy is imported: a
+second interpreter would add a third to the time until the first screen. On macOS it is started afresh, because Apple's
+frameworks, which Metal needs, do not survive a fork; on Windows too, where there is none.
 """
 
 from __future__ import annotations
@@ -9,17 +11,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never
+
+from mistral_chat import system
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 RESTORE: Final = (
     b"\x1b[?1049l"  # the alternate screen
     b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1016l"  # mouse reports
-    b"\x1b[?1004l\x1b[?2004l\x1b[?2026l\x1b[?2048l"  # focus reports, bracketed paste, held frames, size reports
-    b"\x1b[<u"  # the kitty keyboard's levels
+    b"\x1b[?1004l\x1b[?2004l\x1b[?2026l\x1b[?2048l"  # focus reports, bracketed paste, synchronized output, size reports
+    b"\x1b[<u"  # the kitty keyboard protocol
     b"\x1b[?7h\x1b[0m\x1b[?25h\r\n"  # line wrap, plain text, the cursor
 )
 """Ends every mode that Textual may have begun."""
@@ -28,105 +33,124 @@ GRACE = 3
 """Seconds the app has after SIGTERM or SIGHUP until it is killed."""
 
 SUPERVISED: Final = "_MISTRAL_CHAT_SUPERVISED"
-"""Set in the environment of a child that was started afresh: its parent waits already."""
+"""Set in the environment of a child that was started afresh, whose parent waits already."""
+
+_CRASH: Final = 0xC0000000
+"""Exit codes of Windows from here on are exceptions."""
+
+_EXCEPTIONS: Final = {
+    0xC0000005: "access violation",
+    0xC000001D: "illegal instruction",
+    0xC00000FD: "stack overflow",
+    0xC0000409: "abort",
+    0xC000013A: "console closed",
+}
 
 
-def without_core_dumps() -> None:
-    """Let no crash of this process, or of its children, write what was said into a core file."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+def fresh_command(arguments: Sequence[str], platform: str = sys.platform) -> list[str] | None:
+    """The command that starts the child afresh with the program's `arguments`; None where it is forked."""
+    return [sys.executable, "-m", "mistral_chat", *arguments] if platform in {"darwin", "win32"} else None
 
 
-def stay_behind(tell: Callable[[int], str], *, command: list[str] | None = None) -> None:
-    """Go on as a child; this process stays behind, waits, and exits as the child did.
+def supervise(describe: Callable[[str], str], *, command: list[str] | None = None) -> None:
+    """Continue as a child; this process waits for it, and exits as the child does.
 
-    Ctrl+Z stops both and `fg` wakes both. SIGTERM and SIGHUP are passed on, and SIGKILL follows when the child does not obey.
-    Does nothing where there is no fork, and in a child that was started afresh.
+    Ctrl+Z stops both and `fg` resumes both. SIGTERM and SIGHUP are passed on, and SIGKILL follows if the child does not obey.
+    Does nothing in a child that was started afresh.
 
     Args:
-        tell: makes the sentence for standard error when the child died of the signal it is given.
-        command: starts the child afresh, for platforms whose libraries do not survive a fork. It must lead here again, where
-            `SUPERVISED` is found in the environment.
+        describe: makes the sentence for standard error out of the name of the signal, or of Windows' exception, that killed
+            the child.
+        command: starts the child afresh. It must lead here again, where `SUPERVISED` is found in the environment.
 
     Raises:
         SystemExit: in the parent, with the child's exit code, or 128 and the signal's number.
     """
-    if not hasattr(os, "fork") or os.environ.pop(SUPERVISED, ""):
+    if os.environ.pop(SUPERVISED, ""):
         return
-    saved = _terminal_state()
-    passed_on = (signal.SIGTERM, signal.SIGHUP)
-    signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
+    saved = system.console_state()
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
-        if command is not None:
-            os.environ[SUPERVISED] = "1"
-            os.execv(command[0], command)  # noqa: S606 (our own interpreter, and no shell)
-        return
+    if sys.platform == "win32":
+        _exit_as(_run(command or fresh_command(sys.argv[1:]) or []), saved, describe)
+    else:
+        child = _fork(command)
+        if child:
+            code = os.waitstatus_to_exitcode(_wait(child))
+            signal.alarm(0)
+            _exit_as(code, saved, describe)
+
+
+def _exit_as(code: int, saved: list[Any] | None, describe: Callable[[str], str]) -> Never:
+    """Exit with the child's `code`; after a crash restore the terminal and describe it first."""
+    name = crash_name(code)
+    if name is None:
+        sys.exit(code)
+    if saved is not None:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            system.restore_console(saved, RESTORE)
+    with contextlib.suppress(OSError):
+        os.write(2, f"mistral-chat: {describe(name)}\n".encode())
+    sys.exit(128 - code if code < 0 else 1)
+
+
+def crash_name(code: int) -> str | None:
+    """The name of what killed a child that ended with `code`; None if it exited by itself."""
+    if code < 0:
+        return signal.Signals(-code).name
+    return _EXCEPTIONS.get(code, f"exception 0x{code:08X}") if code >= _CRASH else None
+
+
+def _run(command: list[str]) -> int:
+    """Start `command`, and wait for it as Windows needs it: Ctrl+C goes to every process of the console, the child too."""
+    child = subprocess.Popen(command, env={**os.environ, SUPERVISED: "1"})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, lambda *_: _send(child, signal.SIGKILL))
-    for each in passed_on:
-        signal.signal(each, lambda number, _frame: _pass_on(child, number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
-    status = _wait(child)
-    signal.alarm(0)
-    if not os.WIFSIGNALED(status):
-        sys.exit(os.waitstatus_to_exitcode(status))
-    number = os.WTERMSIG(status)
-    _restore(saved)
-    with contextlib.suppress(OSError):  # the terminal may be gone
-        os.write(2, f"mistral-chat: {tell(number)}\n".encode())
-    sys.exit(128 + number)
+    # The parent must outlive the child, which saves while the console is being closed.
+    kept = system.watch_console_close(lambda: child.wait(system.CLOSE_SECONDS) is not None)
+    code = child.wait()
+    del kept
+    return code
 
 
-def _wait(child: int) -> int:
-    """Wait until the child has ended, and stop and wake with it."""
-    while True:
-        _, status = os.waitpid(child, os.WUNTRACED)
-        if not os.WIFSTOPPED(status):
-            return status
-        os.kill(os.getpid(), signal.SIGSTOP)
-        # A shell wakes both; Textual would begin twice if it were woken twice.
-        changed, status = os.waitpid(child, os.WNOHANG | os.WCONTINUED)
-        if not changed:
-            _send(child, signal.SIGCONT)
-        elif not os.WIFCONTINUED(status):
-            return status
+if sys.platform != "win32":
 
+    def _fork(command: list[str] | None) -> int:
+        """Fork, and in the child, where the result is 0, start `command` if there is one. The parent is prepared for waiting."""
+        passed_on = system.end_signals()
+        signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
+        child = os.fork()
+        if child == 0:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
+            if command is not None:
+                os.environ[SUPERVISED] = "1"
+                os.execv(command[0], command)  # noqa: S606 (our own interpreter, and no shell)
+            return 0
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # stops by itself, after the child; else the shell's `fg` wakes only one
+        signal.signal(signal.SIGALRM, lambda *_: _send(child, signal.SIGKILL))
+        for each in passed_on:
+            signal.signal(each, lambda number, _frame: _pass_on(child, number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
+        return child
 
-def _pass_on(child: int, number: int) -> None:
-    _send(child, number)
-    signal.alarm(GRACE)
+    def _wait(child: int) -> int:
+        """Wait until the child has ended, and stop and resume with it; its status."""
+        while True:
+            _, status = os.waitpid(child, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                return status
+            os.kill(os.getpid(), signal.SIGSTOP)
+            # A shell resumes both; Textual would begin twice if it were resumed twice.
+            changed, status = os.waitpid(child, os.WNOHANG | os.WCONTINUED)
+            if not changed:
+                _send(child, signal.SIGCONT)
+            elif not os.WIFCONTINUED(status):
+                return status
 
+    def _pass_on(child: int, number: int) -> None:
+        _send(child, number)
+        signal.alarm(GRACE)
 
-def _send(child: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, number)
-
-
-def _terminal_state() -> list[Any] | None:
-    """How the terminal on standard input is set; None where there is none."""
-    import termios
-
-    try:
-        return termios.tcgetattr(0)
-    except termios.error:
-        return None
-
-
-def _restore(saved: list[Any] | None) -> None:
-    """End the app's modes and set the terminal as it was."""
-    import termios
-
-    if saved is None:
-        return
-    # A closed terminal refuses both, and there is nobody left to tell.
-    with contextlib.suppress(OSError, termios.error):
-        os.write(2, RESTORE)
-        termios.tcsetattr(0, termios.TCSANOW, saved)
+    def _send(child: int, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)

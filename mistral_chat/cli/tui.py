@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-from mistral_chat.cli import supervisor
 from mistral_chat.cli.options import refuse_both
+from mistral_chat.cli.supervisor import fresh_command, supervise
 from mistral_chat.cli.terminal import require_screen
+from mistral_chat.system import disable_core_dumps
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
@@ -48,28 +48,25 @@ def open_screen(
     refuse_both(("--no-save", no_save), ("--continue", resume))
     refuse_both(("--no-save", no_save), ("--chat", chat))
     require_screen(program.environ)
-    supervisor.without_core_dumps()
-    # Apple's frameworks, which Metal needs, do not survive a fork without an exec.
-    afresh = [sys.executable, "-m", "mistral_chat", *sys.argv[1:]] if sys.platform == "darwin" else None
-    supervisor.stay_behind(lambda number: farewell(program, number), command=afresh)
+    disable_core_dumps()
+    supervise(lambda name: exit_message(program, name), command=fresh_command(sys.argv[1:]))
     sys.exit(
         _run(program, system=system, persona=persona, resume=resume, chat=chat, saved=not no_save, prompt_format=prompt_format)
     )
 
 
-def farewell(program: Program, number: int) -> str:
-    """What a person is told when the app died of the signal `number`."""
+def exit_message(program: Program, name: str) -> str:
+    """The sentence for standard error after the app was killed by the signal, or by Windows' exception, `name`."""
     from mistral_chat.errors import MistralChatError
 
-    name = signal.Signals(number).name
-    kept = "What was said is saved; the last second of a reply may be missing."
-    if number in {signal.SIGTERM, signal.SIGHUP, signal.SIGINT}:
+    kept = "Your conversations are saved; up to a second of an unfinished reply may be missing."
+    if name in {"SIGTERM", "SIGHUP", "SIGINT", "console closed"}:
         return f"the chat was ended from outside ({name}). {kept}"
     try:
         log_file = program.paths.log_file
     except MistralChatError:
-        return f"the chat broke off ({name}). {kept}"
-    return f"the chat broke off ({name}). {kept} What llama.cpp reported last is in {log_file}"
+        return f"the chat crashed ({name}). {kept}"
+    return f"the chat crashed ({name}). {kept} The last messages of llama.cpp are in {log_file}"
 
 
 def _run(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mistral_chat import system
 from mistral_chat.config.configuration import CommandLineOverride, Configuration
 from mistral_chat.errors import ConfigError
 from mistral_chat.paths import private_folder, private_opener
@@ -148,9 +149,9 @@ class SettingsFile:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-                part.replace(target)
+                system.replace(part, target)
             finally:
-                part.unlink(missing_ok=True)
+                system.delete(part)
         except OSError as error:
             raise ConfigError(str(self.path), None, f"the file cannot be written: {error.strerror}") from error
         self._parsed = content, changed

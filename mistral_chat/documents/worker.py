@@ -9,9 +9,7 @@ The process reads one JSON object a line, ``{"path": ..., "kind": ...}``, and an
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -19,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Final
 from mistral_chat.documents import containers, kinds, markup, pdf, text_files
 from mistral_chat.documents.blocks import Block, EmptyPage
 from mistral_chat.errors import DocumentUnreadable
+from mistral_chat.system import disable_core_dumps, limit_process, lower_priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,20 +99,9 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
             replies.flush()
 
 
-def _bound() -> None:
-    """Bound the memory and forbid writing, where the system can, and let other programs go first."""
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(10)
-    try:
-        import resource
-    except ImportError:
-        return
-    for what, limit in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(what, (limit, limit))
-
-
 if __name__ == "__main__":
-    _bound()
+    lower_priority()
+    disable_core_dumps()
+    limit_process(memory=MEMORY, file_size=0)
     sys.setrecursionlimit(3000)
     serve(sys.stdin.buffer, sys.stdout.buffer)

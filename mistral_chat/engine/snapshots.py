@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NamedTuple
 
+from mistral_chat import system
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
 from mistral_chat.paths import private_folder
 
@@ -152,7 +153,7 @@ class SnapshotFolder:
         """Delete a conversation's snapshot, and see that none that is being written outlives this call."""
         with self._lock:
             self._wanted.pop(conversation, None)
-            self._path(conversation).unlink(missing_ok=True)
+            system.delete(self._path(conversation))
 
     def flush(self) -> None:
         """Wait until nothing is being written."""
@@ -182,13 +183,13 @@ class SnapshotFolder:
             with self._lock:
                 if self._wanted.get(snapshot.conversation) is not ticket:
                     return
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with os.fdopen(system.create_private(part), "wb") as file:
                 self._put(snapshot, ticket, file)
                 file.flush()
                 os.fsync(file.fileno())
             with self._lock:
                 if self._wanted.get(snapshot.conversation) is ticket:
-                    part.replace(path)
+                    system.replace(part, path)
                     self._make_room(path)
             if not self._still_there(snapshot.conversation):
                 self.forget(snapshot.conversation)
@@ -223,7 +224,7 @@ class SnapshotFolder:
         for _, size, path in files:
             if total <= self._budget:
                 break
-            path.unlink(missing_ok=True)
+            system.delete(path)
             total -= size
 
     def _remove_abandoned(self) -> None:
@@ -244,9 +245,9 @@ class SnapshotFolder:
             private_folder(self._folder)
             key = secrets.token_bytes(_DIGEST)
             part = self._folder / f"key.{secrets.token_hex(4)}"
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with os.fdopen(system.create_private(part), "wb") as file:
                 file.write(key)
-            part.replace(path)
+            system.replace(part, path)
         return key
 
 
@@ -261,7 +262,7 @@ def _blocks(pieces: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
 def _discard(path: Path) -> None:
     """Remove a file that is of no use; if that cannot be done, it stays of no use."""
     with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
+        system.delete(path)
 
 
 def _read(path: Path, limit: int, note: Callable[[int, int], None]) -> bytearray:

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from mistral_chat import system
 from mistral_chat.paths import private_folder
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class ChecksumCache:
         fresh = self._path.with_name(self._path.name + ".new")
         fresh.write_text(json.dumps(entries, indent=1), "utf-8")
         fresh.chmod(0o600)
-        fresh.replace(self._path)
+        system.replace(fresh, self._path)
 
 
 def sha256_of(path: Path, *, stop: threading.Event | None = None, notify: Callable[[int], None] | None = None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
+from mistral_chat import system
 from mistral_chat.errors import DownloadFailed
 from mistral_chat.model_listing import DownloadProgress, Stage
 from mistral_chat.models.http_transfer import HTTPTransfer, RevisionChanged
@@ -124,7 +125,7 @@ class Download(ModelTask):
         self._acquire(lock)
         try:
             for path in abandoned_parts(self._folder, time.time() - _DAY):
-                path.unlink(missing_ok=True)
+                system.delete(path)
             if all(target.exists() for target in self._targets):
                 self._total = self._bytes_on_disk()
             else:

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from mistral_chat import system
 from mistral_chat.errors import ModelError, ModelNotFound, ModelUnusable, NotEnoughDisk, UsageError
 from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.models import sources
@@ -144,7 +145,7 @@ def remove(library: Library, spec: str) -> int:
         raise UsageError(f"{name} belongs to another program or to you, and is not removed: {path}")
     freed = reclaimable_bytes(path)
     for part in sources.parts_of(path):
-        part.unlink(missing_ok=True)
+        system.delete(part)
         library.checksums.forget(part)
     _tidy(path, library.models_dir)
     return freed
@@ -231,9 +232,9 @@ def _bring(part: Path, target: Path, mode: ImportMode) -> None:
     try:
         shutil.copyfile(part, fresh)
         fresh.chmod(0o400)
-        fresh.replace(target)
+        system.replace(fresh, target)
     finally:
-        fresh.unlink(missing_ok=True)
+        system.delete(fresh)
 
 
 def _tidy(path: Path, root: Path) -> None:

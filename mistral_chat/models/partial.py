@@ -12,6 +12,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Self
 
+from mistral_chat import system
 from mistral_chat.paths import FILE_MODE
 
 if TYPE_CHECKING:
@@ -120,20 +121,20 @@ class PartialFile:
     def finish(self) -> None:
         """Rename the part to its target in one step and make it read-only: models in use are never written to."""
         self.path.chmod(0o400)
-        self.path.replace(self.target)
-        self.metadata_path.unlink(missing_ok=True)
+        system.replace(self.path, self.target)
+        system.delete(self.metadata_path)
         _sync_folder(self.target.parent)
 
     def drop(self) -> None:
         """Delete the part and its metadata."""
-        self.path.unlink(missing_ok=True)
-        self.metadata_path.unlink(missing_ok=True)
+        system.delete(self.path)
+        system.delete(self.metadata_path)
 
     def _write_metadata(self, metadata: PartialMetadata) -> None:
         fresh = self.metadata_path.with_name(self.metadata_path.name + ".new")
         fresh.write_text(json.dumps(asdict(metadata), indent=1), "utf-8")
         fresh.chmod(FILE_MODE)
-        fresh.replace(self.metadata_path)
+        system.replace(fresh, self.metadata_path)
 
 
 class PartialWriter:

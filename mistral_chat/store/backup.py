@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 from typing import TYPE_CHECKING
 
+from mistral_chat import system
 from mistral_chat.errors import StoreError, StoreMissing, StoreReadOnly
 from mistral_chat.store.sqlite_errors import map_sqlite_errors
 
@@ -28,16 +29,16 @@ def backup(database: Database, target: Path, *, replace: bool) -> None:
         raise StoreError(f"{target} already exists. Choose another name, or remove it first.")
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     with _target_errors(target):
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(system.create_private(temporary))
     try:
         with database.autocommit() as connection, _target_errors(target):
             connection.execute("VACUUM INTO ?", (str(temporary),))
         with _target_errors(target):
             _sync_and_check(temporary)
-            temporary.replace(target)
+            system.replace(temporary, target)
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            system.delete(temporary)
 
 
 @contextlib.contextmanager

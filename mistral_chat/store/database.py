@@ -20,6 +20,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from mistral_chat import system
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreReadOnly, StoreTooNew
 from mistral_chat.store.migrations import STEPS, applied, migrate
 from mistral_chat.store.sqlite_errors import (
@@ -291,7 +292,7 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
 def create(path: Path) -> None:
     """Create an empty database at `path`. It appears there complete, unless another instance was faster."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    os.close(system.create_private(temporary))
     try:
         with contextlib.closing(_connect(temporary, 0)) as connection:
             migrate(connection)
@@ -301,9 +302,9 @@ def create(path: Path) -> None:
             return
         except OSError:  # a file system without hard links
             if not path.exists():
-                temporary.rename(path)
+                system.retry_in_use(lambda: temporary.rename(path))
     finally:
-        temporary.unlink(missing_ok=True)
+        system.delete(temporary)
 
 
 def _migrations_pending(path: Path, connection: sqlite3.Connection) -> bool:

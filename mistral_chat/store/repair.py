@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from mistral_chat import system
 from mistral_chat.conversation import Usage
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError
 from mistral_chat.generation import Sampling
@@ -337,6 +338,6 @@ def _exchange(path: Path, fresh: Path, kept: Path) -> None:
         shutil.copy2(path, kept)
     log = path.with_name(path.name + "-wal")
     if log.exists():
-        log.rename(kept.with_name(kept.name + "-wal"))
-    path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    fresh.replace(path)
+        system.replace(log, kept.with_name(kept.name + "-wal"))
+    system.delete(path.with_name(path.name + "-shm"))
+    system.replace(fresh, path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sqlite3
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -45,8 +47,7 @@ def free_bytes(path: Path) -> int | None:
     """The bytes that may be written to the disk with `path`; None when nothing on the way to it exists."""
     for each in (path, *path.parents):
         with contextlib.suppress(OSError):
-            disk = os.statvfs(each)
-            return disk.f_bavail * disk.f_frsize
+            return shutil.disk_usage(each).free
     return None
 
 
@@ -137,7 +138,7 @@ def write_obstacle(path: Path) -> StoreError | None:
             folder = folder.parent
         if not folder.is_dir():
             return StoreReadOnly(f"{path} cannot be opened or written: {folder} is not a folder.")
-        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        if sys.platform != "win32" and os.statvfs(folder).f_flag & os.ST_RDONLY:
             return StoreReadOnly(
                 f"{path} is on a file system that is mounted read-only. Conversations can be read but not saved. Mount it for "
                 "writing, or set MISTRAL_CHAT_DATA_DIR to another folder."

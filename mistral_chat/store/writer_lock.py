@@ -1,6 +1,6 @@
 """Which running programs are writing replies, so that a start after a crash finishes the dead ones' and no others'.
 
-An instance that writes replies holds `flock` on a small file of its own beside the database. The kernel lets go of the lock
+An instance that writes replies holds a lock on a small file of its own beside the database. The kernel lets go of the lock
 when the process ends, however it ends: a file that can be locked belongs to the dead. Process ids would not do (they are
 used again), nor would a heartbeat (a laptop sleeps, a prompt takes minutes to read).
 """
@@ -8,10 +8,11 @@ used again), nor would a heartbeat (a laptop sleeps, a prompt takes minutes to r
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 from typing import TYPE_CHECKING
+
+from mistral_chat.system import lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,21 +47,16 @@ class WriterLock:
             descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:
             return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            path.unlink(missing_ok=True)
-            return False
-        finally:
+        if not lock(descriptor, wait=False):
             os.close(descriptor)
+            return True
+        _remove(path, descriptor)
+        return False
 
     def end(self) -> None:
         """Leave; the file goes with the presence."""
         if self._database is not None and self._descriptor is not None:
-            _lock_path(self._database, self._name).unlink(missing_ok=True)
-            os.close(self._descriptor)
+            _remove(_lock_path(self._database, self._name), self._descriptor)
             self._descriptor = None
 
 
@@ -80,8 +76,17 @@ def _claim(path: Path) -> int:
     """Make and lock the file at `path`; whoever looked in between and took it for a dead one's has removed it: again."""
     while True:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, wait=True)
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
         os.close(descriptor)
+
+
+def _remove(path: Path, descriptor: int) -> None:
+    """Close and delete the locked file at `path`: first deleted where that is possible, so that nobody can lock it in between."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+    os.close(descriptor)
+    with contextlib.suppress(OSError):  # Windows deletes no open file
+        path.unlink(missing_ok=True)

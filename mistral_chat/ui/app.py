@@ -15,6 +15,7 @@ from textual import events, on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 
+from mistral_chat.system import CLOSE_SECONDS, end_signals, watch_console_close
 from mistral_chat.text import clean
 from mistral_chat.ui import themes
 from mistral_chat.ui.keymap import bound_nodes, current_ids, keys_of, known_bindings
@@ -141,10 +142,14 @@ class MistralChatApp(App[None]):
         """Take the person's keys, and listen for signals."""
         self.use_keymap(self._rooms.settings.keymap)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            # Elsewhere than on the main thread of a Unix process there is nothing to listen to.
+        for number in end_signals():
+            # Windows, and other threads than the main one, have no such handlers.
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._signalled, number)
+        self._saved = threading.Event()
+        self._console_watch = watch_console_close(lambda: self._console_closed(loop))
+        # After Ctrl+Z and `fg` the terminal is blank, and Textual would draw only what has changed.
+        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
 
     async def on_event(self, event: events.Event) -> None:
         """Let no paste bring into a field what would act on the terminal. The composer looks for files first, and cleans then."""
@@ -167,6 +172,7 @@ class MistralChatApp(App[None]):
         try:
             await self._chat_screen.leave()
         finally:
+            self._saved.set()
             self.exit(return_code=return_code)
 
     def _signalled(self, number: int) -> None:
@@ -175,6 +181,11 @@ class MistralChatApp(App[None]):
         watchdog.daemon = True
         watchdog.start()
         self.leave(128 + number)
+
+    def _console_closed(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Save while Windows closes the console; called on a thread of its own."""
+        loop.call_soon_threadsafe(self._signalled, signal.SIGTERM)
+        return self._saved.wait(CLOSE_SECONDS)
 
     # Errors nobody foresaw.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.terminals import Terminal, open_terminal
 
-from mistral_chat.cli.tui import farewell
+from mistral_chat.cli.tui import exit_message
 from mistral_chat.cli.wiring import Program
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ PARENT = """
 import os, signal, sys, time
 from mistral_chat.cli import supervisor
 supervisor.GRACE = 1
-supervisor.stay_behind(lambda number: f"told {number}")
+supervisor.supervise(lambda name: f"told {name}")
 """
 
 TAKE_OVER = r"""
@@ -48,6 +49,14 @@ def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def wait_for_rows(terminal: Terminal, rows: int) -> None:
+    """Read until so many rows were drawn."""
+    deadline = time.monotonic() + 20
+    while terminal.written.count(b"\r\n") < rows:
+        assert time.monotonic() < deadline, terminal.written[-2000:]
+        terminal._read(0.1)
+
+
 def wait_for_state(pid: int, wanted: str) -> None:
     for _ in range(10_000):
         if state(pid) == wanted:
@@ -62,12 +71,12 @@ def test_a_native_death_leaves_the_terminal_as_it_was(terminal: Terminal, number
     assert terminal.wait() == 128 + number
     assert terminal.modes_left_on() == []
     assert terminal.settings() == terminal.before
-    assert f"mistral-chat: told {int(number)}".encode() in terminal.written
+    assert f"mistral-chat: told {number.name}".encode() in terminal.written
 
 
 def test_an_abort_in_native_code_leaves_no_core_file(terminal: Terminal) -> None:
     terminal.run(
-        f"from mistral_chat.cli.supervisor import without_core_dumps; without_core_dumps()\n{PARENT}"
+        f"from mistral_chat.system import disable_core_dumps; disable_core_dumps()\n{PARENT}"
         "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0], flush=True); os.abort()"
     )
     assert terminal.wait() == 128 + signal.SIGABRT
@@ -123,11 +132,25 @@ def test_a_child_that_stops_stops_the_parent_and_wakes_with_it(terminal: Termina
     assert terminal.written.count(b"woken") == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the states of processes are read from /proc")
+def test_a_stop_of_the_whole_group_needs_one_fg(terminal: Terminal) -> None:
+    woken = "signal.signal(signal.SIGCONT, lambda *_: (os.write(1, b'resumed'), os._exit(5)))\n"
+    as_textual = "signal.signal(signal.SIGTSTP, lambda *_: os.kill(os.getpid(), signal.SIGSTOP))\n"
+    terminal.run(f"{PARENT}{as_textual}{woken}{READY}time.sleep(60)")
+    child = child_of(terminal)
+    os.killpg(terminal.process.pid, signal.SIGTSTP)
+    for process in (child, terminal.process.pid):
+        wait_for_state(process, "T")
+    os.killpg(terminal.process.pid, signal.SIGCONT)
+    assert terminal.wait() == 5
+    assert terminal.written.count(b"resumed") == 1
+
+
 def test_a_child_can_be_started_afresh(terminal: Terminal) -> None:
     again = """
 import os, sys
 from mistral_chat.cli import supervisor
-supervisor.stay_behind(lambda number: f"told {number}", command=[sys.executable, "-c", sys.argv[1], sys.argv[1]])
+supervisor.supervise(lambda name: f"told {name}", command=[sys.executable, "-c", sys.argv[1], sys.argv[1]])
 print("the child", os.getpid() != os.getsid(0), supervisor.SUPERVISED in os.environ)
 sys.exit(4)
 """
@@ -147,18 +170,18 @@ def test_a_closed_terminal_leaves_no_process_behind(terminal: Terminal) -> None:
 
 class TestWhatIsTold:
     def test_a_native_death_names_the_log(self) -> None:
-        told = farewell(Program(), signal.SIGSEGV)
+        told = exit_message(Program(), "SIGSEGV")
         assert "SIGSEGV" in told
         assert str(Program().paths.log_file) in told
         assert "saved" in told
 
     def test_an_end_from_outside_says_so(self) -> None:
-        assert "from outside (SIGTERM)" in farewell(Program(), signal.SIGTERM)
+        assert "from outside (SIGTERM)" in exit_message(Program(), "SIGTERM")
 
     def test_a_broken_settings_file_does_not_hide_it(self, own_folders: Path) -> None:
         (own_folders / "config" / "mistral-chat").mkdir(parents=True)
         (own_folders / "config" / "mistral-chat" / "config.yaml").write_text("modle: x")
-        assert "SIGABRT" in farewell(Program(), signal.SIGABRT)
+        assert "SIGABRT" in exit_message(Program(), "SIGABRT")
 
 
 APP = "import sys\nfrom mistral_chat.cli.main import cli\ncli.main(sys.argv[1:], prog_name='mistral-chat')\n"
@@ -180,6 +203,19 @@ class TestTheApp:
         assert terminal.modes_left_on() == []
         assert terminal.settings() == terminal.before
         assert b"mistral-chat.log" in terminal.written
+
+    def test_after_a_stop_and_fg_the_screen_is_drawn_again(self, terminal: Terminal) -> None:
+        terminal.run(APP, ["-m", "demo"])
+        child = self.child(terminal)
+        for _ in range(2):
+            os.killpg(terminal.process.pid, signal.SIGTSTP)
+            for process in (child, terminal.process.pid):
+                wait_for_state(process, "T")
+            terminal.written = b""
+            os.killpg(terminal.process.pid, signal.SIGCONT)
+            wait_for_rows(terminal, terminal.rows - 2)
+        terminal.process.send_signal(signal.SIGTERM)
+        terminal.wait(10)
 
     def test_an_end_from_outside_is_clean(self, terminal: Terminal) -> None:
         terminal.run(APP, ["-m", "demo"])

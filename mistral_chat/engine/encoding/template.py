@@ -11,7 +11,6 @@ later one gives messages to render.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -19,6 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import jinja2
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from mistral_chat.system import limit_process, limit_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,28 +127,13 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         return
     send({"text": ""})
     for line in requests:
-        _limit_time(setup["seconds"])
+        limit_time(setup["seconds"] * 2)  # if the parent is not there to do it
         answer = _answer(template, json.loads(line))
-        _limit_time(0)
+        limit_time(0)
         send(answer)
 
 
-def _limit_time(seconds: float) -> None:
-    """Let the system end this process after `seconds`, even if nobody is left to do it; 0 lifts the limit."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds * 2)
-
-
-def _limit_memory() -> None:
-    """Bound the address space where the system can."""
-    try:
-        import resource
-    except ImportError:
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-
-
 if __name__ == "__main__":
-    _limit_memory()
-    _limit_time(5)
+    limit_process(memory=MEMORY)
+    limit_time(10)
     serve(sys.stdin.buffer, sys.stdout.buffer)
