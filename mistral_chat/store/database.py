@@ -73,6 +73,7 @@ class Database:
         self._lock = threading.RLock()
         self._busy_seconds = busy_seconds
         self._identity = None if path is None else _identity(path)
+        self._version = None if path is None else _version(path)
         self.obstacle = obstacle
         self.path = path
         self.now = now
@@ -93,8 +94,23 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """A transaction that reads: every query in it sees the same state. Raises what `map_sqlite_errors` raises."""
-        with self._lock, map_sqlite_errors(self.path), self._transaction("BEGIN") as connection:
-            yield connection
+        with self._lock, map_sqlite_errors(self.path):
+            self._require_unchanged()
+            with self._transaction("BEGIN") as connection:
+                yield connection
+
+    def _require_unchanged(self) -> None:
+        """Make sure that no other file is in this one's place; a file that is open for reading is opened again if it changed.
+
+        A file that was deleted or moved can still be read.
+        """
+        if self.path is None or self._connection.in_transaction:
+            return
+        found = _identity(self.path)
+        if found is not None and found != self._identity:
+            raise missing_error(self.path)
+        if self.obstacle is not None and _version(self.path) != self._version:
+            self._reopen(open_database(self.path, now=self.now, busy_seconds=self._busy_seconds))
 
     def _require_writable(self) -> None:
         """Open the file for writing if it is open only for reading, and make sure that it is still where it was.
@@ -103,15 +119,23 @@ class Database:
         """
         if self.path is None:
             return
-        if _identity(self.path) != self._identity:
-            raise missing_error(self.path)
+        self._require_same_file(self.path)
         if self.obstacle is not None:
             writable = open_database(self.path, now=self.now, busy_seconds=self._busy_seconds)
             if writable.obstacle is not None:
                 writable.close()
                 raise writable.obstacle
-            self._connection.close()
-            self._connection, self.obstacle = writable._connection, None  # noqa: SLF001 - another object of this class
+            self._reopen(writable)
+
+    def _require_same_file(self, path: Path) -> None:
+        """Raise `StoreMissing` when the file at `path` is not the one that was opened."""
+        if _identity(path) != self._identity:
+            raise missing_error(path)
+
+    def _reopen(self, other: Database) -> None:
+        """Take over the connection of `other`, which is open to the same file."""
+        self._connection.close()
+        self._connection, self.obstacle, self._version = other._connection, other.obstacle, other._version
 
     @contextlib.contextmanager
     def autocommit(self) -> Iterator[sqlite3.Connection]:
@@ -172,8 +196,7 @@ class Database:
         if self.obstacle is not None:
             return open_database(self.path, now=self.now, busy_seconds=seconds)
         with map_sqlite_errors(self.path):
-            if _identity(self.path) != self._identity:
-                raise missing_error(self.path)
+            self._require_same_file(self.path)
             return Database(_connect(self.path, seconds), self.path, self.now, seconds)
 
     def close(self) -> None:
@@ -234,12 +257,14 @@ def _open_for_writing(path: Path, now: Callable[[], datetime], busy_seconds: flo
 
 
 def _open_for_reading(path: Path, now: Callable[[], datetime], busy_seconds: float, obstacle: StoreError) -> Database:
-    """Open a file that cannot be written, without creating the shared-memory file that WAL needs otherwise.
+    """Open a file that cannot be written, without creating the files that WAL needs otherwise.
 
-    In exclusive mode SQLite keeps the index of the log in memory; the VFS without locks is needed for it, because a file that
-    is open for reading cannot be locked. Pending migrations are applied to a copy in memory.
+    A file with a log is opened in exclusive mode, in which SQLite keeps the index of the log in memory. That needs the VFS
+    without locks, because a file that is open for reading cannot be locked. A file without a log is opened as immutable.
+    Pending migrations are applied to a copy in memory.
     """
-    connection = sqlite3.connect(_address(path, "&vfs=unix-none"), uri=True, check_same_thread=False, isolation_level=None)
+    options = "&vfs=unix-none" if path.with_name(path.name + "-wal").exists() else "&immutable=1"
+    connection = sqlite3.connect(_address(path, options), uri=True, check_same_thread=False, isolation_level=None)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         if _migrations_pending(path, connection):
@@ -254,12 +279,21 @@ def _open_for_reading(path: Path, now: Callable[[], datetime], busy_seconds: flo
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """The device and inode of the file at `path`; None when it is gone."""
+    """The device and inode of the file at `path`; None when it is gone or its folder is closed to us."""
     try:
         found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     return found.st_dev, found.st_ino
+
+
+def _version(path: Path) -> list[tuple[int, int]]:
+    """What changes when the file at `path` is written, without or with a log."""
+    found = []
+    for each in (path, path.with_name(path.name + "-wal")):
+        with contextlib.suppress(OSError):
+            found.append(((stat := each.stat()).st_mtime_ns, stat.st_size))
+    return found
 
 
 def _address(path: Path, options: str = "") -> str:
@@ -275,10 +309,14 @@ def _configured(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """Open the file for writing, private to its owner."""
+    """Open the file for writing, private to its owner.
+
+    A log gets the mode that the database has when it is created, so a log may have been left read-only.
+    """
     for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         with contextlib.suppress(OSError):
-            if each.stat().st_mode & 0o077:
+            mode = each.stat().st_mode
+            if mode & 0o077 or (each != path and not mode & 0o200):
                 each.chmod(0o600)
     connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False, isolation_level=None)
     try:

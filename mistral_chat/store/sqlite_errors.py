@@ -105,6 +105,8 @@ def _size(count: int) -> str:
 
 def missing_error(path: Path) -> StoreMissing:
     """The error for a file that is not where it was."""
+    if path.exists():
+        return StoreMissing(f"{path} was replaced by another file while mistral-chat was using it. Restart mistral-chat.")
     lost = path if path.parent.is_dir() else path.parent
     return StoreMissing(
         f"{lost} was deleted or moved while mistral-chat was using it. Put it back, or restart mistral-chat to begin with "
@@ -116,8 +118,6 @@ def _access_error(path: Path | None, reason: str, *, failed_disk: bool) -> Store
     """The error for a file that cannot be opened, read or written, by what its path looks like now."""
     if path is None:
         return StoreError(f"The database in memory failed ({reason}). Restart mistral-chat.")
-    if path.is_dir():
-        return StoreReadOnly(f"{path} is a folder, not a database. Move it away, or set MISTRAL_CHAT_DATA_DIR to another folder.")
     free = free_bytes(path)
     if free is not None and free < _LITTLE:
         return full_error(path)
@@ -136,6 +136,10 @@ def write_obstacle(path: Path) -> StoreError | None:
     try:
         while not folder.exists():
             folder = folder.parent
+        if path.is_dir():
+            return StoreReadOnly(
+                f"{path} is a folder, not a database. Move it away, or set MISTRAL_CHAT_DATA_DIR to another folder."
+            )
         if not folder.is_dir():
             return StoreReadOnly(f"{path} cannot be opened or written: {folder} is not a folder.")
         if sys.platform != "win32" and os.statvfs(folder).f_flag & os.ST_RDONLY:

@@ -1,0 +1,323 @@
+"""What the store does when the disk, the file or the folder fails, and when the fault is gone again.
+
+Every fault is a real one: a small file system that is filled or mounted read-only, modes met by a user without root's rights,
+a lock that another connection holds, a file that is deleted, moved or overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.stores import Clock, chat, open_store, said
+
+from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, StoreMissing, StoreReadOnly
+from mistral_chat.store.database import open_database
+from mistral_chat.store.migrations import STEPS, migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mistral_chat.store.store import ConversationStore
+
+NOBODY = 65534
+MOUNT, UMOUNT = (shutil.which(name) or "" for name in ("mount", "umount"))
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = Path(tempfile.mkdtemp())
+    command = [MOUNT, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if not MOUNT or subprocess.run(command, capture_output=True, check=False).returncode:
+        folder.rmdir()
+        pytest.skip("mounting a small file system needs root's rights")
+    yield folder
+    subprocess.run([UMOUNT, "--lazy", str(folder)], check=True)
+    folder.rmdir()
+
+
+def fill(disk: Path) -> None:
+    """Leave no byte free."""
+    with contextlib.suppress(OSError), (disk / "fill").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def remount(disk: Path, mode: str) -> None:
+    subprocess.run([MOUNT, "-o", f"remount,{mode}", str(disk)], check=True)
+
+
+def crashed(path: Path) -> str:
+    """A store whose last turn is only in the log, as a killed program leaves it; the conversation's id."""
+    read, write = os.pipe()
+    process = os.fork()
+    if process == 0:
+        store = open_store(path)
+        conversation, _ = chat(store, ("said", "before the crash"))
+        os.write(write, conversation.encode())
+        os._exit(0)
+    os.waitpid(process, 0)
+    path.with_name(path.name + "-shm").unlink()
+    assert path.with_name(path.name + "-wal").stat().st_size
+    conversation = os.read(read, 100).decode()
+    os.close(read)
+    os.close(write)
+    return conversation
+
+
+def can_be_read(store: ConversationStore, conversation: str) -> bool:
+    return len(store.turns(conversation)) >= 1 and bool(store.search("said")) and bool(store.summaries())
+
+
+def try_everything_that_writes(store: ConversationStore, conversation: str, expected: type[StoreError]) -> StoreError:
+    """Every way to write fails with `expected`; the last error."""
+    turn = store.turns(conversation)[0].turn_id
+    calls: list[Callable[[], object]] = [
+        lambda: store.save_draft("", "x" * 2_000_000),
+        lambda: store.add_turn(conversation, "x" * 2_000_000, parent_id=turn),
+        lambda: store.finish_reply(turn, "x" * 2_000_000, finish_reason="stop"),
+        lambda: store.create(system="x" * 2_000_000),
+        lambda: store.set_system(conversation, "x" * 2_000_000),
+        lambda: store.tag(conversation, *(f"tag {place}" * 4 for place in range(50_000))),
+        lambda: store.documents.set_failed("none", "x"),
+    ]
+    for call in calls[:-1]:
+        with pytest.raises(expected) as error:
+            call()
+    return error.value
+
+
+def test_a_disk_that_fills_up_is_named_and_reading_and_saving_go_on(disk: Path) -> None:
+    path = disk / "conversations.db"
+    store = open_store(path)
+    conversation, _ = chat(store, ("said", "something"))
+    fill(disk)
+    error = try_everything_that_writes(store, conversation, StoreFull)
+    assert str(path) in str(error)
+    assert "full (0 bytes free)" in str(error)
+    assert error.retry
+    assert can_be_read(store, conversation)
+    (disk / "fill").unlink()
+    store.save_draft("", "saved after all")
+    assert store.draft("") == "saved after all"
+    store.close()
+
+
+def test_a_store_on_a_full_disk_opens_for_reading_and_saves_once_there_is_room(disk: Path) -> None:
+    path = disk / "conversations.db"
+    conversation = crashed(path)
+    fill(disk)
+    store = open_store(path)
+    assert can_be_read(store, conversation), "also what is only in the log"
+    try_everything_that_writes(store, conversation, StoreFull)
+    assert can_be_read(store.new_connection(), conversation)
+    (disk / "fill").unlink()
+    said(store, conversation, "said more", "than before")
+    assert store.database.obstacle is None
+    store.close()
+
+
+def test_a_new_store_on_a_full_disk_says_so(disk: Path) -> None:
+    fill(disk)
+    with pytest.raises(StoreFull, match="bytes free"):
+        open_store(disk / "conversations.db")
+    assert [each.name for each in disk.iterdir()] == ["fill"]
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["without a log", "with a log"])
+def test_a_read_only_file_system_can_be_read(disk: Path, log: bool) -> None:  # noqa: FBT001 - a case
+    path = disk / "conversations.db"
+    conversation = crashed(path)
+    if not log:
+        open_store(path).close()
+    remount(disk, "ro")
+    store = open_store(path)
+    assert can_be_read(store, conversation)
+    error = try_everything_that_writes(store, conversation, StoreReadOnly)
+    assert "mounted read-only" in str(error)
+    remount(disk, "rw")
+    said(store, conversation, "said more", "than before")
+    assert len(store.turns(conversation)) == 1, "a second root, and current"
+    store.close()
+
+
+def test_an_old_store_on_a_read_only_file_system_can_be_read(disk: Path) -> None:
+    path = disk / "conversations.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection, STEPS[:3])
+        connection.execute(
+            "INSERT INTO conversations (row, id, title, created, updated) VALUES (1, 'abc', 'Old', ?1, ?1)",
+            ("2026-01-01T00:00:00+00:00",),
+        )
+    remount(disk, "ro")
+    store = open_store(path)
+    assert [each.title for each in store.summaries()] == ["Old"]
+    with pytest.raises(StoreReadOnly):
+        store.rename("abc", "New", by="person")
+    store.close()
+
+
+def test_a_lock_that_is_held_is_named_within_the_time_it_was_given(database: Path) -> None:
+    store = open_store(database)
+    conversation, _ = chat(store, ("said", "something"))
+    quick = store.new_connection(busy_seconds=0.05)
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with pytest.raises(StoreBusy, match="Another program is writing") as error:
+            quick.save_draft("", "x")
+        assert time.monotonic() - began < 1
+        assert error.value.retry
+        assert can_be_read(quick, conversation)
+        other.execute("ROLLBACK")
+    quick.save_draft("", "x")
+    assert store.draft("") == "x"
+    quick.close()
+    store.close()
+
+
+def test_a_file_that_is_overwritten_is_damaged_and_left_alone(database: Path) -> None:
+    store = open_store(database)
+    chat(store, ("said", "something"))
+    store.close()
+    store = open_store(database)
+    database.write_bytes(b"garbage " * 5_000)
+    with pytest.raises(StoreDamaged) as error:
+        store.save_draft("", "x")
+    assert not error.value.retry
+    with pytest.raises(StoreDamaged):
+        open_store(database)
+    store.close()
+    assert database.read_bytes() == b"garbage " * 5_000
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+def test_a_store_that_is_gone_takes_nothing_that_would_be_lost(database: Path, how: str) -> None:
+    """SQLite would go on writing to a file that has no name any more."""
+    store = open_store(database)
+    conversation, _ = chat(store, ("said", "something"))
+    away = database.parent.with_name("away")
+    match how:
+        case "deleted":
+            shutil.rmtree(database.parent)
+        case "moved":
+            database.parent.rename(away)
+        case _:
+            database.unlink()
+            open_store(database).close()
+    with pytest.raises(StoreMissing, match="replaced" if how == "replaced" else f"{database.parent} was deleted or moved"):
+        store.add_turn(conversation, "lost?", parent_id=None)
+    if how == "replaced":
+        with pytest.raises(StoreMissing):
+            store.turns(conversation)
+    else:
+        try_everything_that_writes(store, conversation, StoreMissing)
+        assert can_be_read(store, conversation)
+    with pytest.raises(StoreMissing):
+        store.new_connection()
+    if how == "moved":
+        away.rename(database.parent)
+        store.save_draft("", "saved after all")
+        assert store.draft("") == "saved after all"
+    store.close()
+
+
+def as_nobody(folder: Path, work: Callable[[], None]) -> None:
+    """Run `work` in a process without root's rights, to whom everything in `folder` belongs."""
+    if os.getuid() != 0:
+        work()
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    process = os.fork()
+    if process == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            work()
+        except BaseException:  # noqa: BLE001 - whatever it is, the test fails with it
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that other users can reach."""
+    made = Path(tempfile.mkdtemp()) / "data"
+    made.parent.chmod(0o755)
+    made.mkdir()
+    yield made
+    made.chmod(0o700)
+    shutil.rmtree(made.parent)
+
+
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode", "readable", "obstacle"),
+    [
+        (0o400, 0o700, True, "conversations.db may not be written"),
+        (0o600, 0o500, True, "data may not be written"),
+        (0o400, 0o500, True, "may not be written"),
+        (0o000, 0o700, False, "conversations.db may not be read"),
+        (0o600, 0o000, False, "data may not be entered"),
+    ],
+)
+def test_modes_that_are_in_the_way_are_named(
+    folder: Path,
+    file_mode: int,
+    folder_mode: int,
+    readable: bool,  # noqa: FBT001 - a case
+    obstacle: str,
+) -> None:
+    path = folder / "conversations.db"
+    conversation, _ = chat(store := open_store(path), ("said", "something"))
+    store.close()
+
+    def work() -> None:
+        path.chmod(file_mode)
+        folder.chmod(folder_mode)
+        if readable:
+            store = open_store(path)
+            assert can_be_read(store, conversation)
+            error = try_everything_that_writes(store, conversation, StoreReadOnly)
+        else:
+            with pytest.raises(StoreReadOnly) as refused:
+                open_store(path)
+            error = refused.value
+        assert obstacle in str(error)
+        assert "chmod u+rw" in str(error)
+        folder.chmod(0o700)
+        path.chmod(0o600)
+        if readable:
+            said(store, conversation, "said more", "than before")
+            store.close()
+
+    as_nobody(folder, work)
+
+
+def test_a_home_that_cannot_be_written_is_named(folder: Path) -> None:
+    folder.chmod(0o500)
+
+    def work() -> None:
+        with pytest.raises(StoreReadOnly, match=f"{folder} may not be written"):
+            open_database(folder / "mistral-chat" / "conversations.db", now=Clock())
+
+    as_nobody(folder, work)
+
+
+def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "conversations.db").mkdir()
+    with pytest.raises(StoreError, match="is a folder, not a database"):
+        open_store(tmp_path / "conversations.db")
