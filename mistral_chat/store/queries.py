@@ -9,6 +9,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Final, assert_never
 
 from mistral_chat.errors import ConversationNotFound
+from mistral_chat.store.records import ConversationState
 from mistral_chat.store.rows import SUMMARY, TURN, stored_conversation, stored_turn, summary
 from mistral_chat.store.text import sanitise_for_sqlite, tag_name
 
@@ -65,6 +66,28 @@ def conversation(connection: Connection, conversation_id: str) -> StoredConversa
     """A conversation without its turns."""
     row = conversation_row(connection, conversation_id)["row"]
     return stored_conversation(connection.execute(f"{SUMMARY} WHERE row = ?", (row,)).fetchone())
+
+
+def state(connection: Connection, conversation_id: str) -> ConversationState | None:
+    """What changes when a conversation is changed; None when it was deleted."""
+    row = connection.execute(
+        "SELECT title, trashed, (SELECT count(*) FROM turns WHERE conversation = conversations.row) AS turns, "
+        "(SELECT id FROM turns WHERE conversation = conversations.row ORDER BY row DESC LIMIT 1) AS newest, "
+        "current.id AS current, coalesce(length(current.reply), 0) AS reply_length, current.writer IS NOT NULL AS writing "
+        "FROM conversations LEFT JOIN turns AS current ON current.row = conversations.current WHERE conversations.id = ?",
+        (sanitise_for_sqlite(conversation_id),),
+    ).fetchone()
+    if row is None:
+        return None
+    return ConversationState(
+        title=row["title"],
+        trashed=row["trashed"] is not None,
+        turns=row["turns"],
+        newest=row["newest"],
+        current=row["current"],
+        reply_length=row["reply_length"],
+        writing=bool(row["writing"]),
+    )
 
 
 def resolve(connection: Connection, prefix: str) -> str:

@@ -41,6 +41,24 @@ class ConversationSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationState:
+    """What an open window compares to notice that another one changed its conversation."""
+
+    title: str
+    trashed: bool
+    turns: int
+    """Turns in the whole tree."""
+    newest: str | None
+    """The id of the turn that was added last; None without turns."""
+    current: str | None
+    """The id of the turn that ends the current path."""
+    reply_length: int
+    """Characters of that turn's reply."""
+    writing: bool
+    """Whether a program is writing that reply, or died while it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTurn:
     """A turn and its place in the tree."""
 

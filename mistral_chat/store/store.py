@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mistral_chat.generation import Sampling
     from mistral_chat.store.database import Database
     from mistral_chat.store.records import (
+        ConversationState,
         ConversationSummary,
         Folder,
         SearchHit,
@@ -78,6 +79,11 @@ class ConversationStore:
         """A conversation without its turns."""
         with self.database.read() as connection:
             return queries.conversation(connection, conversation_id)
+
+    def state(self, conversation_id: str) -> ConversationState | None:
+        """What an open window compares, when `data_version` has changed, to notice changes by another; None when deleted."""
+        with self.database.read() as connection:
+            return queries.state(connection, conversation_id)
 
     def resolve(self, prefix: str) -> str:
         """The id of the only conversation, in the trash or not, whose id starts with `prefix`.

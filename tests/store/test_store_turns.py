@@ -321,3 +321,34 @@ def test_a_store_in_memory_writes_no_file(tmp_path: Path) -> None:
     assert store.summaries() == []
     store.close()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_another_window_does_to_a_conversation_is_noticed(store: ConversationStore) -> None:
+    conversation, (turn,) = chat(store, ("one", "1"))
+    other = store.new_connection()
+    versions, states = [store.data_version()], [store.state(conversation)]
+
+    def changed() -> bool:
+        versions.append(store.data_version())
+        states.append(store.state(conversation))
+        return versions[-1] != versions[-2] and states[-1] != states[-2]
+
+    added = other.add_turn(conversation, "two", parent_id=turn)
+    assert changed()
+    other.write_reply(added, "2")
+    assert changed()
+    other.finish_reply(added, "2", finish_reason="stop")
+    assert changed()
+    other.switch_branch(added)
+    other.rename(conversation, "Numbers", by="person")
+    assert changed()
+    other.trash(conversation)
+    assert changed()
+    other.restore(conversation)
+    assert changed()
+    other.save_draft("", "of another window")
+    assert not changed(), "nothing of this conversation"
+    other.delete(conversation)
+    assert changed()
+    assert states[-1] is None
+    other.close()
