@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import effort
 from support.demo import HOW, demo_file
 from support.hub_server import HubServer
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 FOREIGN = ("MISTRAL_CHAT_", "XDG_", "HF_", "HUGGINGFACE_", "OLLAMA_", "_MISTRAL_CHAT_")
 """Variables that begin so are a person's own and would lead a test out of its folders."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    effort.add_option(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    effort.read_option(config)
+
+
+def pytest_report_header() -> str:
+    return f"random cases: {'all' if effort.exhaustive() else 'a sample'}, seed {effort.seed()} (see --exhaustive)"
 
 
 @pytest.fixture(autouse=True)

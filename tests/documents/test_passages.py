@@ -9,7 +9,7 @@ from pydoc_data.topics import topics
 
 import mistral_common
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
@@ -59,7 +59,6 @@ def test_code_is_cut_between_lines_and_says_nothing_twice() -> None:
 TEXTS = st.text("abc .!?\n#1äß中", max_size=600)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(TEXTS, st.lists(st.text("abc", min_size=1, max_size=200), max_size=3), st.booleans()), max_size=8))
 def test_every_passage_fits_and_nothing_is_left_out(given_blocks: list[tuple[str, list[str], bool]]) -> None:
     line, blocks = 1, []
@@ -77,7 +76,6 @@ def test_every_passage_fits_and_nothing_is_left_out(given_blocks: list[tuple[str
         assert set(re.findall(r"\w", block.text)) <= set("".join(each.text for each in inside))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3000))
 def test_a_word_without_end_is_cut_too(length: int) -> None:
     passages = list(cut([Block("x" * length)]))

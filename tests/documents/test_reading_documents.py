@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import documents
 
@@ -76,7 +76,6 @@ def test_other_source_code_is_cut_where_something_begins() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_every_line_of_a_text_is_in_a_block_at_its_own_number(text: str) -> None:
     for parse in (plain_text, markdown, source_code, python_code):
@@ -87,7 +86,6 @@ def test_every_line_of_a_text_is_in_a_block_at_its_own_number(text: str) -> None
             block.text.encode()
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("abc \n#-=*1.", max_size=30)).map("\n".join))
 def test_no_word_of_a_text_is_lost(text: str) -> None:
     for parse in (plain_text, markdown):

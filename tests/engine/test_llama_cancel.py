@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 import threading
@@ -12,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.effort import cases
 from support.llama_engines import GREEDY, TEXT, Talk, cache_of, divergence, engine_of, make_engine, next_scores, read_all
 
 from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.generation import CancelToken, Completion, Delta, Event, Prefill, PromptTurn, Sampling
 
-STOPS = int(os.environ.get("MISTRAL_CHAT_TEST_STOPS", "200"))
+STOPS = cases(60, 2000)
 """How many random stops are tried."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 
 import llama_cpp
 import pytest
-from support import ask_hostile_state
+from support import ask_hostile_state, effort
 from support.llama_engines import (
     TEXT,
     Talk,
@@ -205,10 +204,10 @@ def test_a_state_of_a_whole_cache_gives_the_same_scores_to_the_last_bit(context:
 
 
 def test_damaged_states_are_refused_or_harmless(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
-    seed = random.randrange(2**32)
+    seed, tests = effort.seed(), Path(ask_hostile_state.__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, ask_hostile_state.__file__, str(tiny_weights("v7")), str(seed), "400"],
-        env={**os.environ, "PYTHONPATH": str(Path(ask_hostile_state.__file__).parents[1])},
+        [sys.executable, ask_hostile_state.__file__, str(tiny_weights("v7")), str(seed), str(effort.cases(150, 10_000))],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])},
         cwd=tmp_path,
         capture_output=True,
         text=True,

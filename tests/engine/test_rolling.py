@@ -11,6 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.effort import cases
 from support.engine_contract import examine
 from support.engine_without_model import engine_without_model
 from support.fake_kv_cache import FakeKVCache
@@ -322,7 +323,7 @@ class Chatting(RuleBasedStateMachine):
 
 
 Chatting.TestCase.settings = settings(
-    max_examples=80,
+    max_examples=cases(40, 2000),
     stateful_step_count=20,
     deadline=None,
     report_multiple_bugs=False,

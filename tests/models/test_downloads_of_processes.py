@@ -1,7 +1,4 @@
-"""Downloads that are killed, that meet a full disk, or that run twice at once: as processes of their own.
-
-20 kills in each run; MISTRAL_CHAT_TEST_KILLS=100 makes more.
-"""
+"""Downloads that are killed, that meet a full disk, or that run twice at once: as processes of their own."""
 
 from __future__ import annotations
 
@@ -13,13 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.effort import cases
 from support.fetching import ranges
 from support.hub_server import Fault, HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 SIZE = 8_000_000
 CHILD = Path(__file__).parents[1] / "support" / "pull_in_child.py"
-KILLS = 20
+KILLS = cases(6, 100)
 
 
 @pytest.fixture
@@ -41,15 +39,14 @@ def run(hub: HubServer, models_dir: Path, **names: str) -> tuple[int, str]:
 
 
 def test_kills_at_random_moments_lose_nothing(hub: HubServer, models_dir: Path, content: bytes) -> None:
-    kills = int(os.environ.get("MISTRAL_CHAT_TEST_KILLS", KILLS))
     hub.misbehave(Fault(rate=SIZE / 2))
     draw = random.Random(11)
     part = models_dir / REPOSITORY / f"{FILE}.part"
     target = part.with_suffix("")
     kept = []
-    for _ in range(kills):
+    for _ in range(KILLS):
         here = part.stat().st_size if part.exists() else 0
-        wanted = here + draw.randrange(1, SIZE // kills)
+        wanted = here + draw.randrange(1, SIZE // KILLS)
         with begin(hub, models_dir) as child:
             assert child.stdout is not None
             for line in child.stdout:

@@ -1,23 +1,20 @@
-"""What a hostile or damaged GGUF file may cost: a sentence, never the process.
-
-500 files are made in each run; MISTRAL_CHAT_TEST_MUTATIONS=5000 makes more.
-"""
+"""What a hostile or damaged GGUF file may cost: a sentence, never the process."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from support.effort import cases
 from support.gguf_mutations import mutation
 
 from mistral_chat.errors import ModelUnusable
 from mistral_chat.models.metadata import read_metadata
 
-COUNT = 500
+COUNT = cases(150, 20_000)
 LOADER = Path(__file__).parents[1] / "support" / "load_in_child.py"
 
 
@@ -30,16 +27,11 @@ def problem_of(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def count() -> int:
-    return int(os.environ.get("MISTRAL_CHAT_TEST_MUTATIONS", COUNT))
-
-
-@pytest.fixture(scope="module")
-def accepted(tmp_path_factory: pytest.TempPathFactory, count: int) -> list[Path]:
+def accepted(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The mutated files that passed; every other one was refused with a reason, and quickly."""
     folder = tmp_path_factory.mktemp("mutations")
     passed = []
-    for seed in range(count):
+    for seed in range(COUNT):
         path = folder / f"{seed}.gguf"
         path.write_bytes(mutation(seed))
         began = time.process_time()
@@ -53,8 +45,8 @@ def accepted(tmp_path_factory: pytest.TempPathFactory, count: int) -> list[Path]
     return passed
 
 
-def test_most_mutations_are_refused_before_llama_cpp_sees_them(accepted: list[Path], count: int) -> None:
-    assert 0.2 * count < len(accepted) < 0.6 * count
+def test_most_mutations_are_refused_before_llama_cpp_sees_them(accepted: list[Path]) -> None:
+    assert 0.2 * COUNT < len(accepted) < 0.6 * COUNT
 
 
 def test_no_accepted_file_kills_the_process(accepted: list[Path]) -> None:

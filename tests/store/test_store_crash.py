@@ -1,7 +1,4 @@
-"""The program is killed at any moment, or runs twice: nothing that was acknowledged is missing.
-
-`MISTRAL_CHAT_KILLS=200` kills as often as that instead of 20 times.
-"""
+"""The program is killed at any moment, or runs twice: nothing that was acknowledged is missing."""
 
 from __future__ import annotations
 
@@ -13,13 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support.effort import cases
 from support.stores import assert_index_is_true, chat, open_store
 
 if TYPE_CHECKING:
     from mistral_chat.store.records import StoredTurn
     from mistral_chat.store.store import ConversationStore
 
-KILLS = int(os.environ.get("MISTRAL_CHAT_KILLS", "20"))
+KILLS = cases(6, 200)
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
@@ -49,7 +47,7 @@ def test_kill_9_at_random_moments_loses_nothing_that_was_acknowledged(database: 
         assert writer.returncode == -signal.SIGKILL
         acknowledged += [line.split() for line in lines if line.endswith("\n")]
         check(database, acknowledged)
-    assert len(acknowledged) > 20
+    assert len(acknowledged) > 5
 
 
 def check(database: Path, acknowledged: list[list[str]]) -> None:
@@ -140,22 +138,29 @@ def test_backups_under_writes_are_whole(database: Path, tmp_path: Path) -> None:
     writer = start("store_writer.py", str(database))
     assert writer.stdout is not None
     store = open_store_when_there(writer, database)
-    turns = 0
+    acknowledged: list[str] = []
+    copied = 0
     for place in range(5):
-        asked = [line.split()[1] for line in (writer.stdout.readline() for _ in range(40)) if line.startswith("asked")]
+        while turns_in(store) <= copied:  # the writer goes on as its words are read
+            acknowledged += [
+                line.split()[1] for line in (writer.stdout.readline() for _ in range(20)) if line.startswith("asked")
+            ]
         copy_path = tmp_path / f"{place}.db"
         store.backup(copy_path)
         copy = open_store(copy_path)
         copy.integrity_check()
-        assert copy.turn(asked[-1]).turn.user.startswith("question ")
+        assert all(copy.turn(turn_id).turn.user.startswith("question ") for turn_id in acknowledged)
         assert_index_is_true(copy)
-        there = sum(len(copy.tree(each.conversation_id)) for each in copy.summaries(limit=-1))
-        assert there > turns
-        turns = there
+        assert turns_in(copy) > copied
+        copied = turns_in(copy)
         copy.close()
     writer.kill()
     writer.communicate()
     store.close()
+
+
+def turns_in(store: ConversationStore) -> int:
+    return sum(len(store.tree(each.conversation_id)) for each in store.summaries(limit=-1))
 
 
 def open_store_when_there(writer: subprocess.Popen[str], database: Path) -> ConversationStore:

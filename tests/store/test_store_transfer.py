@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.conversation_trees import conversation_trees, texts
+from support.effort import cases
 from support.stores import assert_index_is_true, chat, open_store, said
 
 from mistral_chat.errors import ImportFailed
@@ -31,7 +32,7 @@ def as_json(trees: list[ExportedConversation]) -> str:
     return "".join(json_lines(trees, exported=NOW))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=cases(30, 1000))
 @given(st.lists(conversation_trees(), max_size=3, unique_by=lambda tree: tree.key))
 def test_everything_survives_export_and_import_into_an_empty_store(trees: list[ExportedConversation]) -> None:
     first, second = open_store(None), open_store(None)
@@ -52,7 +53,7 @@ def test_everything_survives_export_and_import_into_an_empty_store(trees: list[E
     second.close()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=cases(30, 1000))
 @given(conversation_trees())
 def test_markdown_keeps_the_current_path_word_for_word(tree: ExportedConversation) -> None:
     """All but a reply that is empty and never ended, which leaves nothing to write down."""

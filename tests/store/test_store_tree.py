@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.effort import cases
 from support.stores import Clock, assert_index_is_true, open_store
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Lives(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "conversations.db"
         self.clock = Clock()
-        self.places = count(1)
+        self.places = itertools.count(1)
         self.store = self.opened()
         self.conversations: dict[str, ModelConversation] = {}
         self.turns: dict[str, ModelTurn] = {}
@@ -196,6 +197,6 @@ class Lives(RuleBasedStateMachine):
 
 
 Lives.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=cases(15, 500), stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestLives = Lives.TestCase

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.app_harness import PAUSE, AppHarness, run, screen_text, send_message, until, until_answered, until_ready
 from support.paced_program import answer
@@ -132,7 +132,6 @@ PIECES = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([9, 30, 30, 30])), max_size=30))
 def test_rows_of_a_reply_that_grew_are_those_of_one_that_was_there_at_once(pieces: list[tuple[str, int]]) -> None:
     """Otherwise a reply looks different when its conversation is opened again."""

@@ -6,7 +6,7 @@ import gc
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile import STRINGS, dangerous
 
@@ -82,7 +82,6 @@ def test_streaming_ends_with_what_one_reading_gives(cuts: list[int]) -> None:
     assert reader.finished + reader.open == blocks(DOCUMENT)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["a ", "\n", "\n\n", "- ", "# ", "```", "> ", "|a|b|\n", "|-|-|\n", "1. ", "---", "===", "*", "    "]),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import cases
 
 from mistral_chat.config import CatalogSource, Persona
 from mistral_chat.config.configuration import Configuration
@@ -78,7 +79,7 @@ def test_one_field_changes_and_the_other_stays_as_it_was_written(file: str, name
 
 
 @given(st.sampled_from(sorted(FILES)), st.sampled_from(["keymap", "models.formats", "personas"]), NAMES, st.text(max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(50, 1500))
 def test_any_name_and_any_text_come_back_and_go_again(file: str, section: str, name: str, text: str) -> None:
     text = text.encode("utf-8", "ignore").decode()
     path = ("system",) if section == "personas" else ()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import cases
 
 from mistral_chat.config import Settings
 from mistral_chat.config.configuration import Configuration, flatten
@@ -102,7 +103,7 @@ def rest_of(text: str, key: str) -> tuple[list[str], list[str]]:
     return lines[: start - 1], lines[min(later) - 1 :] if later else []
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(100, 4000))
 @given(files(), CHANGES, st.sampled_from(["\n", "\r\n"]))
 def test_exactly_one_setting_changes_and_no_other_line(text: str, change: tuple[str, Any], line_end: str) -> None:
     key, value = change

@@ -1,17 +1,12 @@
-"""Vocabularies for the tests of prompts, and how many random conversations they try.
-
-In full, with at least 3,000 conversations for each format:
-
-    CONVERSATIONS=3000 SEED=1 python -m pytest tests/engine/encoding
-"""
+"""Vocabularies for the tests of prompts, and how many random conversations they try."""
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from support import effort
 from support.gguf_factory import gguf_file
 
 from mistral_chat.engine.llama.vocabulary import Vocabulary, open_vocabulary
@@ -20,20 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-CONVERSATIONS = int(os.environ.get("CONVERSATIONS", "60"))
-SEED = int(os.environ.get("SEED", "20260401"))
-
 
 @pytest.fixture(scope="session")
 def conversations() -> int:
     """How many random conversations each test tries."""
-    return CONVERSATIONS
+    return effort.cases(20, 3000)
 
 
 @pytest.fixture(scope="session")
 def seed() -> int:
     """What the random conversations are made from."""
-    return SEED
+    return effort.seed()
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +41,3 @@ def vocabulary(gguf_folder: Path) -> Iterator[Callable[[str | Path], Vocabulary]
             return opened[which]
 
         yield open_one
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how much was tried, so that it can be tried again."""
-    terminalreporter.write_line(f"prompts: {CONVERSATIONS:,} random conversations for each format, SEED={SEED}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import cases
 from support.slow_engine import PATIENCE
 
 from mistral_chat.engine.echo import EchoEngine
@@ -38,7 +39,7 @@ def gives(*values: Any) -> Callable[[Any], Iterator[Any]]:
     return lambda _: iter(values)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=cases(20, 500))
 @given(st.lists(st.one_of(st.integers(0, 9).map(lambda n: Delta(str(n))), st.integers(1, 9).map(lambda n: Prefill(n, 9)))))
 def test_everything_comes_once_and_in_order(values: list[Any]) -> None:
     async def taken() -> list[Any]:
