@@ -1,4 +1,4 @@
-"""`mistral-chat doctor`: what is right and what is wrong on this machine, and what becomes of what is said."""
+"""`mistral-chat doctor`: checks this machine, the models and the conversations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import shutil
 import stat
 import sys
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,17 +17,22 @@ from mistral_chat import __version__
 from mistral_chat.errors import MistralChatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from mistral_chat.cli.wheels import Machine
     from mistral_chat.cli.wiring import Program
+    from mistral_chat.engine.hardware import Device
 
-Verdict = Literal["ok", "note", "wrong"]
+Verdict = Literal["ok", "warn", "FAIL"]
+
+_ESCAPE_MILLISECONDS = 50
+"""tmux waits for so long after Escape; more is felt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     verdict: Verdict
     about: str
@@ -34,12 +40,12 @@ class Finding:
 
 
 @click.command(short_help="Check this machine, the models and the conversations.")
-@click.option("--privacy", is_flag=True, help="Say what is written where, and which hosts are ever asked.")
+@click.option("--privacy", is_flag=True, help="Show what is stored where, and which hosts are ever contacted.")
 @click.pass_obj
 def doctor(program: Program, *, privacy: bool) -> None:
-    """Check this machine, the settings, the weights and the conversations.
+    """Check this machine, the settings, the models and the conversations.
 
-    The exit code is 1 when something is wrong. Nothing is repaired and nothing is sent.
+    The exit code is 1 when a check fails. Nothing is repaired, and nothing is sent.
     """
     from mistral_chat.text import one_line
 
@@ -48,36 +54,69 @@ def doctor(program: Program, *, privacy: bool) -> None:
 
         click.echo(privacy_report(program), nl=False)
         return
-    wrong = False
-    for look in (_system, _settings, _engine, _weights, _conversations, _terminal):
-        for finding in _looked(look, program):
-            wrong |= finding.verdict == "wrong"
-            click.echo(f"{finding.verdict:5}  {finding.about:14}  {one_line(finding.text, 500)}")
-    sys.exit(1 if wrong else 0)
+    failed = False
+    checks = {
+        "system": _system,
+        "settings": _settings,
+        "folders": _folders,
+        "engine": _engine,
+        "models": _models,
+        "conversations": _conversations,
+        "terminal": _terminal,
+    }
+    for about, check in checks.items():
+        for finding in _findings(about, check, program):
+            failed |= finding.verdict == "FAIL"
+            click.echo(f"{finding.verdict:4}  {finding.about:14}  {one_line(finding.text, 500)}")
+    sys.exit(1 if failed else 0)
 
 
-def _looked(look: Callable[[Program], Iterator[Finding]], program: Program) -> Iterator[Finding]:
-    """What `look` finds; an error on the way is a finding too, and the others still have their turn."""
+def _findings(about: str, check: Callable[[Program], Iterator[Finding]], program: Program) -> Iterator[Finding]:
+    """What `check` finds. An error is a finding too, and the other checks still run."""
     try:
-        yield from look(program)
+        yield from check(program)
     except MistralChatError as error:
-        yield Finding("wrong", look.__name__.strip("_"), str(error))
+        yield Finding("FAIL", about, str(error))
 
 
 def _system(_program: Program) -> Iterator[Finding]:
     yield Finding("ok", "mistral-chat", __version__)
-    yield Finding("ok", "python", f"{platform.python_version()} on {platform.platform()}")
+    yield Finding("ok", "python", f"{platform.python_version()} for {platform.machine()} on {platform.platform()}")
 
 
 def _settings(program: Program) -> Iterator[Finding]:
-    given = sum(source != "default" for _, _, source in program.configuration.rows())
+    changed = len(program.configuration.changed())
     file = program.paths.config_file
-    place = f"{file} is read" if file.is_file() else f"{file} is not there"
-    yield Finding("ok", "settings", f"{place}; {given} settings are not left at their defaults")
+    differ = f"{changed} setting{'' if changed == 1 else 's'} changed" if changed else "all settings at their defaults"
+    yield Finding("ok", "settings", f"{file}{'' if file.is_file() else ' (missing)'}: {differ}")
+
+
+def _folders(program: Program) -> Iterator[Finding]:
+    """Whether each folder can be written, tried with a file that has no name."""
+    paths = program.paths
+    refused = {}
+    for folder in (paths.config_file.parent, paths.data_dir, paths.models_dir, paths.cache_dir, paths.log_dir):
+        try:
+            with tempfile.TemporaryFile(dir=_existing(folder)) as file:
+                file.write(b"x")
+        except OSError as error:
+            refused[folder] = error.strerror
+    for folder, reason in refused.items():
+        yield Finding("FAIL", "folders", f"{folder} cannot be written: {reason}")
+    if not refused:
+        yield Finding("ok", "folders", f"{paths.data_dir} and the others can be written")
+
+
+def _existing(folder: Path) -> Path:
+    """The nearest folder above that exists."""
+    while not os.path.isdir(folder) and folder != folder.parent:  # noqa: PTH112 (never raises)
+        folder = folder.parent
+    return folder
 
 
 def _engine(program: Program) -> Iterator[Finding]:
     from mistral_chat.cli.logs import start_log
+    from mistral_chat.cli.wheels import this_machine
     from mistral_chat.engine.hardware import measure_memory, physical_cores
     from mistral_chat.engine.llama import backend
     from mistral_chat.engine.llama.devices import list_devices
@@ -85,25 +124,47 @@ def _engine(program: Program) -> Iterator[Finding]:
     start_log(program.paths.log_file)
     backend.init_backend()
     yield Finding("ok", "llama.cpp", backend.version())
-    for device in list_devices():
+    devices = list_devices()
+    for device in devices:
         yield Finding("ok", "device", f"{device.name} ({device.description}), {device.total / 1e9:.1f} GB")
     memory = measure_memory()
-    free = "unknown memory" if memory is None else f"{memory / 1e9:.1f} GB of memory free"
-    yield Finding("ok", "machine", f"{physical_cores()} cores, {free}; runs on {'a GPU' if backend.can_offload() else 'the CPU'}")
+    free = "free memory unknown" if memory is None else f"{memory / 1e9:.1f} GB of memory free"
+    yield Finding("ok", "machine", f"{physical_cores()} cores, {free}")
+    yield from gpu_findings(devices, this_machine())
 
 
-def _weights(program: Program) -> Iterator[Finding]:
+def gpu_findings(devices: Sequence[Device], machine: Machine) -> Iterator[Finding]:
+    """Whether llama.cpp uses the GPU of this `machine`, and if not, why and what to run."""
+    from mistral_chat.cli.wheels import advise, installed_release
+    from mistral_chat.engine.hardware import DeviceKind
+
+    used = [device for device in devices if device.kind in {DeviceKind.GPU, DeviceKind.INTEGRATED}]
+    if used:
+        yield Finding("ok", "gpu", f"models run on {used[0].description or used[0].name}")
+        return
+    advice = advise(machine)
+    if advice.gpu is None:
+        yield Finding("ok", "gpu", "none found; models run on the processor")
+    else:
+        built = "the installed llama-cpp-python has no GPU support"
+        yield Finding("warn", "gpu", f"{advice.gpu.name} is not used: {built}")
+    for note in advice.notes:
+        yield Finding("warn", "gpu", note)
+    if advice.gpu is not None and advice.index not in {None, "cpu"}:
+        yield Finding("warn", "gpu", f"Run: {advice.line(installed_release(), sys.executable)}")
+
+
+def _models(program: Program) -> Iterator[Finding]:
     library = program.library()
     usable, refused = library.scan()
-    for weights in usable:
-        checked = {True: ", verified", False: ", NOT what was published", None: ""}[weights.verified]
-        verdict: Verdict = "wrong" if weights.verified is False else "ok"
-        size = f"{weights.bytes / 1e9:.2f} GB"
-        yield Finding(verdict, "weights", f"{weights.name} ({size}, {weights.source}{checked}): {weights.path}")
+    for model in usable:
+        verified = {True: ", verified", False: ", NOT the published file", None: ""}[model.verified]
+        verdict: Verdict = "FAIL" if model.verified is False else "ok"
+        yield Finding(verdict, "model", f"{model.name} ({model.bytes / 1e9:.2f} GB, {model.source}{verified}): {model.path}")
     for each in refused:
-        yield Finding("note", "weights", f"{each.path} cannot be used: {each.reason}")
+        yield Finding("warn", "model", f"{each.path} cannot be used: {each.reason}")
     library.find(program.settings.model)
-    yield Finding("ok", "model", f"{program.settings.model} is what the chat opens with")
+    yield Finding("ok", "model", f"default model: {program.settings.model}")
 
 
 def _conversations(program: Program) -> Iterator[Finding]:
@@ -112,7 +173,7 @@ def _conversations(program: Program) -> Iterator[Finding]:
 
     path = program.paths.database
     if not path.exists():
-        yield Finding("ok", "conversations", f"none yet; they will be kept in {path}")
+        yield Finding("ok", "conversations", f"none yet; they will be saved in {path}")
         return
     yield from _permissions(program.paths.data_dir)
     database = open_database(path, now=program.now)
@@ -121,28 +182,36 @@ def _conversations(program: Program) -> Iterator[Finding]:
         latest = ConversationStore(database, now=program.now).latest()
     finally:
         database.close()
-    kept = "in order" if latest else "in order, and empty"
-    yield Finding("ok", "conversations", f"{path} is {kept} ({path.stat().st_size / 1e6:.1f} MB)")
+    empty = "" if latest else ", empty"
+    yield Finding("ok", "conversations", f"{path} is intact{empty} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def _permissions(folder: Path) -> Iterator[Finding]:
-    """Files with what was said that others on this machine could read until now: opening them makes them private."""
+    """Files of conversations that other users could read. Opening the database makes them private."""
+    if sys.platform == "win32":  # access lists protect the profile there
+        return
     for path in sorted(folder.glob("conversations.db*")):
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            yield Finding("note", "conversations", f"others on this machine could read {path}; from now on only you can")
+            yield Finding("warn", "conversations", f"other users could read {path}; now only you can")
 
 
 def _terminal(program: Program) -> Iterator[Finding]:
     if not sys.stdout.isatty():
-        yield Finding("note", "terminal", "standard output is none, so the terminal was not looked at")
+        yield Finding("warn", "terminal", "not a terminal; skipped")
         return
     width, height = shutil.get_terminal_size()
     environ = program.environ
     colours = "no colours (NO_COLOR)" if environ.get("NO_COLOR") else environ.get("COLORTERM") or "the terminal's own colours"
     inside = " inside tmux" if environ.get("TMUX") else ""
-    verdict: Verdict = "ok" if width >= 60 and height >= 20 else "note"  # noqa: PLR2004 (what the app is laid out for)
+    verdict: Verdict = "ok" if width >= 60 and height >= 20 else "warn"  # noqa: PLR2004 (what the app is laid out for)
     yield Finding(verdict, "terminal", f"{environ.get('TERM', 'unknown')}{inside}, {width}x{height}, {colours}")
     if "utf" not in (sys.stdout.encoding or "").lower():
-        yield Finding("note", "terminal", f"its encoding is {sys.stdout.encoding}; replies may show wrong characters")
-    if os.environ.get("SSH_CONNECTION"):
-        yield Finding("note", "terminal", "this is a session over SSH: the chat runs on the far machine")
+        yield Finding("warn", "terminal", f"its encoding is {sys.stdout.encoding}; set LC_ALL=C.UTF-8 to open the chat")
+    if environ.get("SSH_CONNECTION"):
+        yield Finding("warn", "terminal", "this is an SSH session: the chat runs on the remote machine")
+    if environ.get("TMUX"):
+        from mistral_chat.cli.wheels import run_quietly
+
+        delay = (run_quietly(["tmux", "show-options", "-gv", "escape-time"]) or "").strip()
+        if delay.isdigit() and int(delay) > _ESCAPE_MILLISECONDS:
+            yield Finding("warn", "terminal", f"tmux delays Escape by {delay} ms; add to tmux.conf: set -g escape-time 10")

@@ -27,7 +27,7 @@ class TestDoctor:
         monkeypatch.setenv("MISTRAL_CHAT_MODEL", "demo")
         result = run("doctor")
         assert result.exit_code == 0, result.output
-        for words in ("python", "llama.cpp", "device", "demo is what the chat opens with", "none yet"):
+        for words in ("python", "llama.cpp", "device", "default model: demo", "none yet"):
             assert words in result.stdout
 
     def test_a_missing_model_is_wrong_and_names_the_command(self) -> None:
@@ -38,19 +38,19 @@ class TestDoctor:
 
     def test_conversations_in_order_are_said_to_be(self, conversation: Path) -> None:
         stdout = run("doctor").stdout
-        assert f"{conversation} is in order" in stdout
+        assert f"{conversation} is intact" in stdout
         assert "nobody may read" not in stdout
 
     def test_conversations_that_others_could_read_are_told_and_made_private(self, conversation: Path) -> None:
         conversation.chmod(0o644)
-        assert f"others on this machine could read {conversation}" in run("doctor").stdout
+        assert f"other users could read {conversation}" in run("doctor").stdout
         assert conversation.stat().st_mode & 0o077 == 0
 
     def test_a_damaged_file_is_wrong(self, conversation: Path) -> None:
         conversation.write_bytes(b"no database at all" * 100)
         result = run("doctor")
         assert result.exit_code == 1
-        assert "wrong  conversations" in result.stdout
+        assert "FAIL  conversations" in result.stdout
 
     def test_a_broken_settings_file_is_wrong(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "c.yaml").write_text("modle: x")
@@ -59,7 +59,18 @@ class TestDoctor:
         assert result.exit_code == 1
         assert "c.yaml:1: there is no key 'modle'" in result.stdout
 
-    @pytest.mark.parametrize(("columns", "words"), [(100, "ok     terminal"), (50, "note   terminal")])
+    def test_only_changed_settings_are_counted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "c.yaml").write_text("theme: mistral-dark\ntrash_days: 7\n")
+        monkeypatch.setenv("MISTRAL_CHAT_CONFIG", str(tmp_path / "c.yaml"))
+        assert f"{tmp_path / 'c.yaml'}: 1 setting changed" in run("doctor").stdout
+
+    def test_a_folder_that_cannot_be_written_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MISTRAL_CHAT_DATA_DIR", "/proc/nowhere/data")
+        result = run("doctor")
+        assert result.exit_code == 1
+        assert "FAIL  folders         /proc/nowhere/data cannot be written: " in result.stdout
+
+    @pytest.mark.parametrize(("columns", "words"), [(100, "ok    terminal"), (50, "warn  terminal")])
     def test_the_terminal_is_looked_at(self, columns: int, words: str) -> None:
         terminal = Terminal(columns=columns)
         try:
@@ -71,7 +82,7 @@ class TestDoctor:
         seen = terminal.written.decode()
         assert words in seen
         assert f"xterm-256color inside tmux, {columns}x30, no colours (NO_COLOR)" in seen
-        assert "over SSH" in seen
+        assert "an SSH session" in seen
 
 
 class TestPrivacy:
