@@ -222,7 +222,7 @@ class MistralChatApp(App[None]):
         self._close_messages_no_wait()
 
     def _tell(self, text: str) -> None:
-        self._chat_screen.notice.tell(text, trouble=True)
+        self._chat_screen.notice.show(text, severity="warning")
 
     @property
     def _chat_screen(self) -> ChatScreen:

@@ -8,8 +8,9 @@ links show where they lead, and nothing can be clicked.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, Literal
 
 from textual.content import Content, Span
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
     from markdown_it.tree import SyntaxTreeNode
 
 LARGEST_SOURCE: Final = 32 * 1024
@@ -30,6 +32,14 @@ LARGEST_PARAGRAPH: Final = 8 * 1024
 
 _BULLETS: Final = ("•", "◦", "▪")
 _NESTED_BRACKETS: Final = re.compile(r"[\[*_`~<]{64}")
+_FORMULA: Final = re.compile(
+    r"""\\\((?:[^\\]|\\[^)]){0,1000}?\\\)        # \( ... \)
+      | \\\[(?:[^\\]|\\[^\]]){0,1000}?\\\]       # \[ ... \]
+      | \$\$(?:[^$\\]|\\.){1,1000}?\$\$          # $$ ... $$
+      | \$(?![\s$])(?:[^$\\\n]|\\.){1,1000}?(?<!\s)\$(?!\d)  # $ ... $ on one line; amounts of money are none""",
+    re.VERBOSE | re.DOTALL,
+)
+"""A TeX formula with its delimiters."""
 _EMPTY: Final = Content("")
 _STYLES: Final = {
     "strong": ".prose--strong",
@@ -48,6 +58,8 @@ class Line:
     """Stands before the first row: a bullet, a quote's bar."""
     rest: Content = _EMPTY
     """Stands before the rows that follow when the line wraps; as wide as `first`."""
+    source: str = ""
+    """The text as it was written, where it has tabs; `text` has spaces for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +72,15 @@ class Prose:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A block of code."""
+    """A block of code; also one inside a list item or a quote."""
 
     language: str
     """The word after the fence, safe to draw; empty when there was none."""
     text: str
+    first: Content = _EMPTY
+    """Stands before the first row: the bullet or bar of what the code belongs to."""
+    rest: Content = _EMPTY
+    """Stands before all other rows; as wide as `first`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +100,8 @@ class Rule:
 Block = Prose | Code | Table | Rule
 
 
-class Reader:
-    """Reads Markdown as it arrives. What is finished is never looked at again.
+class MarkdownParser:
+    """Parses Markdown as it arrives. What is finished is not parsed again.
 
     A top-level block is finished when a later one has begun on a line that is complete: nothing that follows can change it.
     """
@@ -99,11 +115,13 @@ class Reader:
         self._tail = ""
 
     def write(self, text: str) -> None:
-        """Read on."""
+        """Parse more text."""
         self._tail += clean(text)
         found = _parts(self._tail)
         complete = self._tail.count("\n")
-        last = max((number for number, (_, line) in enumerate(found) if line < complete), default=0)
+        start = max((line for _, line in found if line < complete), default=0)
+        # A list with code in it gives several blocks that start on one line: they are finished together.
+        last = next((number for number, (_, line) in enumerate(found) if line == start), 0)
         self.finished += [block for block, _ in found[:last]]
         self.open = [block for block, _ in found[last:]]
         if last:
@@ -111,14 +129,19 @@ class Reader:
 
 
 def blocks(source: str) -> list[Block]:
-    """Parse a whole reply."""
-    reader = Reader()
+    """Parse a whole text into its blocks."""
+    reader = MarkdownParser()
     for start in range(0, len(source), LARGEST_SOURCE // 2):
         reader.write(source[start : start + LARGEST_SOURCE // 2])
     return reader.finished + reader.open
 
 
-def reads_alike(source: str) -> bool:
+def code_blocks(source: str) -> list[Code]:
+    """Return every code block of a text, also those inside lists and quotes, in order."""
+    return [block for block in blocks(source) if isinstance(block, Code)]
+
+
+def is_chunk_independent(source: str) -> bool:
     """Whether `source` gives the same blocks however it is cut: it does where no piece can be too large or twisted."""
     return len(source) <= LARGEST_SOURCE and not _is_twisted(source)
 
@@ -137,8 +160,12 @@ def _parts(source: str) -> list[tuple[Block, int]]:
 
 
 def plain(source: str) -> Prose:
-    """Give a text as it stands, as one block."""
-    return Prose(tuple(Line(Content(line.expandtabs(4))) for line in clean(source).strip("\n").split("\n")))
+    """Return a text as one block, without parsing it."""
+    return Prose(tuple(map(_plain_line, clean(source).strip("\n").split("\n"))))
+
+
+def _plain_line(text: str) -> Line:
+    return Line(Content(text.expandtabs(4)), source=text if "\t" in text else "")
 
 
 def _is_twisted(source: str) -> bool:
@@ -150,11 +177,23 @@ def _is_twisted(source: str) -> bool:
 
 @cache
 def _parser() -> MarkdownIt:
-    """Make the parser: CommonMark with tables and strikethrough, without what would hide text (HTML, link definitions)."""
+    """Make the parser: CommonMark with tables, strikethrough and formulas, without what hides text (HTML, link definitions)."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
+    parser.inline.ruler.before("escape", "formula", _formula)
     return parser.enable(["table", "strikethrough"]).disable("reference")
+
+
+def _formula(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 (markdown-it's own signature)
+    """Keep a TeX formula as it was written: its backslashes, underscores and asterisks are not Markdown."""
+    found = _FORMULA.match(state.src, state.pos, state.posMax)
+    if found is None:
+        return False
+    if not silent:
+        state.push("text", "", 0).content = found.group()
+    state.pos = found.end()
+    return True
 
 
 def _block(node: SyntaxTreeNode) -> Iterator[Block]:
@@ -169,26 +208,44 @@ def _block(node: SyntaxTreeNode) -> Iterator[Block]:
             style = ".prose--title" if node.tag in {"h1", "h2"} else ".prose--heading"
             yield Prose(tuple(Line(line.stylize(style)) for line in _inline(node.children)), "heading")
         case "bullet_list" | "ordered_list":
-            yield Prose(tuple(_lines(node)), "list")
+            yield from _grouped(_lines(node), "list")
         case "blockquote":
-            yield Prose(tuple(_lines(node)), "quote")
+            yield from _grouped(_lines(node), "quote")
         case _:
-            yield Prose(tuple(_lines(node)))
+            yield from _grouped(_lines(node), "text")
 
 
-def _lines(node: SyntaxTreeNode, depth: int = 0) -> Iterator[Line]:
-    """Flatten a block that may hold others into lines with hanging indents."""
+def _grouped(parts: Iterator[Line | Code], kind: Literal["text", "list", "quote"]) -> Iterator[Block]:
+    """Gather lines that follow each other into blocks of prose; code between them stays a block of its own."""
+    for is_code, group in groupby(parts, lambda part: isinstance(part, Code)):
+        if is_code:
+            yield from (part for part in group if isinstance(part, Code))
+            continue
+        lines = [part for part in group if isinstance(part, Line)]
+        while lines and _is_blank(lines[-1]):
+            lines.pop()
+        while lines and _is_blank(lines[0]):
+            del lines[0]
+        if lines:
+            yield Prose(tuple(lines), kind)
+
+
+def _is_blank(line: Line) -> bool:
+    return not f"{line.first.plain}{line.text.plain}".strip(" ▎")
+
+
+def _lines(node: SyntaxTreeNode, depth: int = 0) -> Iterator[Line | Code]:
+    """Flatten a block that may hold others into lines with hanging indents, and code."""
     match node.type:
         case "bullet_list" | "ordered_list":
             yield from _list(node, depth)
         case "blockquote":
             bar = Content.styled("▎ ", ".prose--bar")
-            for line in _spaced(node.children, depth):
-                yield Line(line.text.stylize_before(".prose--quote"), bar + line.first, bar + line.rest)
+            for part in _spaced(node.children, depth):
+                inner = part if isinstance(part, Code) else replace(part, text=part.text.stylize_before(".prose--quote"))
+                yield replace(inner, first=bar + part.first, rest=bar + part.rest)
         case "fence" | "code_block":
-            indent = Content("  ")
-            for code in clean(node.content).rstrip("\n").split("\n"):
-                yield Line(Content.styled(code.expandtabs(4), ".prose--code"), indent, indent)
+            yield Code(_language(node.info), clean(node.content).rstrip("\n"))
         case "table":
             table = _table(node)
             yield from (Line(Content(" │ ").join(row)) for row in (table.header, *table.rows))
@@ -199,7 +256,7 @@ def _lines(node: SyntaxTreeNode, depth: int = 0) -> Iterator[Line]:
             yield from (Line(text.stylize(style)) for text in _inline(node.children))
 
 
-def _list(node: SyntaxTreeNode, depth: int) -> Iterator[Line]:
+def _list(node: SyntaxTreeNode, depth: int) -> Iterator[Line | Code]:
     start = int(node.attrs.get("start", 1)) if node.type == "ordered_list" else 0
     last = start + len(node.children) - 1
     loose = any(child.type == "paragraph" and not child.hidden for item in node.children for child in item.children)
@@ -209,14 +266,14 @@ def _list(node: SyntaxTreeNode, depth: int) -> Iterator[Line]:
         if loose and number > start:
             yield Line(_EMPTY)
         first = Content.styled(mark, ".prose--mark")
-        for line in _spaced(item.children, depth + 1, loose=loose) or [Line(_EMPTY)]:
-            yield Line(line.text, first + line.first, hang + line.rest)
+        for part in _spaced(item.children, depth + 1, loose=loose) or [Line(_EMPTY)]:
+            yield replace(part, first=first + part.first, rest=hang + part.rest)
             first = hang
 
 
-def _spaced(nodes: Sequence[SyntaxTreeNode], depth: int, *, loose: bool = True) -> list[Line]:
+def _spaced(nodes: Sequence[SyntaxTreeNode], depth: int, *, loose: bool = True) -> list[Line | Code]:
     """Flatten blocks that follow each other, with an empty line between them where they are `loose`."""
-    lines: list[Line] = []
+    lines: list[Line | Code] = []
     for node in nodes:
         if lines and loose:
             lines.append(Line(_EMPTY))

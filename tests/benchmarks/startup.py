@@ -29,10 +29,10 @@ KEY = b"~"
 BARE = """
 from textual.app import App
 from textual.widgets import TextArea
-class Bare(App):
+class FastWidget(App):
     def compose(self):
         yield TextArea()
-Bare().run()
+FastWidget().run()
 """
 
 PROGRAM = "import sys\nfrom mistral_chat.cli.main import cli\ncli.main(sys.argv[1:], prog_name='mistral-chat')\n"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.composer import Composer
     from mistral_chat.ui.widgets.conversation_list import ConversationList
     from mistral_chat.ui.widgets.transcript import Transcript
-    from mistral_chat.ui.widgets.turn_view import TurnView
+    from mistral_chat.ui.widgets.turn import TurnView
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -142,21 +142,21 @@ class ChatDriver:
 
     def notify(self, text: str, *, offer: str = "", trouble: bool = False) -> None:
         """Show a notice, with what it offers."""
-        self.screen.notice.tell(text, offer=offer, trouble=trouble)
+        self.screen.notice.show(text, action=offer, severity="warning" if trouble else "information")
 
     def show_trouble(self, text: str) -> None:
         """Fill the screen's empty middle with a text, as a failure to load does."""
-        self.screen.placard.show(text, [text], [("F5", "try again")], trouble=True)
+        self.screen.empty_state.show(text, [text], [("F5", "try again")], trouble=True)
 
     @property
     def state(self) -> str:
         """What the status bar says the model does."""
-        return self.screen.status.status.state
+        return self.screen.status.state
 
     @property
     def tokens_used(self) -> int:
         """How much of the context the status bar shows as used."""
-        return self.screen.status.status.used
+        return self.screen.status.used
 
     @property
     def status_height(self) -> int:
@@ -164,7 +164,8 @@ class ChatDriver:
 
     def show_status(self, **changes: Any) -> None:
         """Change what the status bar shows."""
-        self.screen.status.tell(**changes)
+        for name, value in changes.items():
+            setattr(self.screen.status, name, value)
 
     @property
     def trouble(self) -> Exception | None:
@@ -191,12 +192,12 @@ class ChatDriver:
     @property
     def chosen(self) -> ShownTurn | None:
         """The turn that was chosen with the keys."""
-        return self.screen.transcript.chosen
+        return self.screen.transcript.selected
 
     @property
     def left(self) -> Sequence[str]:
         """The ids of the turns that left the context."""
-        return self.screen.transcript.left
+        return self.screen.transcript.evicted
 
     @property
     def replying(self) -> bool:

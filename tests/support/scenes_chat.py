@@ -226,7 +226,7 @@ SCENES: Final = (
         name="the-line-of-memory",
         harness=forgetful,
         steps=(_to_the_line,),
-        shows=("what the model sees begins here",),
+        shows=("context starts here",),
     ),
     Scene(
         name="the-window-is-full",

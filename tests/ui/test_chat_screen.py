@@ -21,7 +21,7 @@ from support.app_harness import (
 from textual.app import App
 
 from mistral_chat.errors import EngineLoadFailed, ModelNotFound
-from mistral_chat.ui.widgets.status_line import StatusLine
+from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,13 +249,16 @@ async def test_no_row_of_the_status_ever_wraps() -> None:
 
 async def test_how_far_a_download_is_stays_in_sight_beside_a_reply_at_60_columns() -> None:
     class Line(App[None]):
-        def compose(self) -> Iterator[StatusLine]:
-            yield StatusLine()
+        def compose(self) -> Iterator[StatusBar]:
+            yield StatusBar()
 
     app = Line()
     async with app.run_test(size=(60, 1)) as pilot:
-        status = app.query_one(StatusLine)
-        status.tell(state="writing 11.2 tok/s", unsaved=True, working="⟳ fetching 43%", hints=(("Esc", "stop"),))
+        status = app.query_one(StatusBar)
+        status.state = "writing 11.2 tok/s"
+        status.temporary = True
+        status.activity = "⟳ fetching 43%"
+        status.hints = (("Esc", "stop"),)
         parts = ("not saved", "writing 11.2 tok/s", "⟳ 43%", "Esc stop")
         await until(pilot, lambda: all(part in rendered_rows(app) for part in parts), "all of it is on the row")
 

@@ -14,18 +14,16 @@ from textual.geometry import Offset
 from textual.selection import SELECT_ALL, Selection
 from textual.widget import Widget
 
-from mistral_chat.ui.markdown import Code, Reader, blocks
-from mistral_chat.ui.rows import LineRows, Rows, TableRows
-from mistral_chat.ui.stack import CodeRows, Stack
-from mistral_chat.ui.widgets.bare import Bare
-from mistral_chat.ui.widgets.blocks_view import BlocksView
+from mistral_chat.ui.block_layout import BlockLayout, CodeBlock, LineBlock, TableBlock, WrappedBlock
+from mistral_chat.ui.markdown import Code, MarkdownParser, blocks
+from mistral_chat.ui.widgets.blocks import BlocksView, FastWidget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from textual.pilot import Pilot
 
-    from mistral_chat.ui.widgets.reply_view import ReplyView
+    from mistral_chat.ui.widgets.reply import ReplyView
 
 ASKED = "You are asked"
 LIST = "".join(f"- point {number} of a long list\n" for number in range(400))
@@ -37,15 +35,15 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts the rows that are laid out and drawn, and the widgets that are asked for their height."""
     counts = Counter[str]()
 
-    def counted(kind: type[Rows]) -> None:
-        real = kind.lay_out
+    def counted(kind: type[WrappedBlock]) -> None:
+        real = kind.wrap
 
-        def lay_out(self: Rows, width: int, first: int = 0) -> Iterator[Any]:
+        def wrap(self: WrappedBlock, width: int, first: int = 0) -> Iterator[Any]:
             for row in real(self, width, first):
                 counts["laid out"] += type(self) is kind
                 yield row
 
-        monkeypatch.setattr(kind, "lay_out", lay_out)
+        monkeypatch.setattr(kind, "wrap", wrap)
 
     def called(kind: type[Widget], method: str, name: str) -> None:
         real = getattr(kind, method)
@@ -56,7 +54,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(kind, method, call)
 
-    for kind in (LineRows, TableRows, CodeRows):
+    for kind in (LineBlock, TableBlock, CodeBlock):
         counted(kind)
     called(BlocksView, "render_line", "drawn")
     called(BlocksView, "get_content_height", "measured")
@@ -77,7 +75,7 @@ async def cost(pilot: Pilot[Any], view: ReplyView, pieces: list[str], work: Coun
     """Draw the reply as it gains `pieces`, one by one; what that took."""
     work.clear()
     for piece in pieces:
-        view.write(piece)
+        view.append_text(piece)
         view.draw()
         await pilot.pause()
         await pilot.pause()
@@ -101,7 +99,7 @@ async def test_a_row_costs_the_same_in_a_long_reply_as_in_a_short_one(before: st
         await cost(pilot, view, [head + piece * 40], work)
         widgets = len(harness.screen.query("*"))
         short = await cost(pilot, view, [piece] * 5, work)
-        view.write(before if not head else piece * 400)
+        view.append_text(before if not head else piece * 400)
         view.draw()
         await pilot.pause()
         long = await cost(pilot, view, [piece] * 5, work)
@@ -135,7 +133,7 @@ PIECES = [
 @given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([9, 30, 30, 30])), max_size=30))
 def test_rows_of_a_reply_that_grew_are_those_of_one_that_was_there_at_once(pieces: list[tuple[str, int]]) -> None:
     """Otherwise a reply looks different when its conversation is opened again."""
-    reader, grown = Reader(), Stack()
+    reader, grown = MarkdownParser(), BlockLayout()
     for piece, width in pieces:
         known = len(reader.finished)
         reader.write(piece)
@@ -148,13 +146,13 @@ def test_rows_of_a_reply_that_grew_are_those_of_one_that_was_there_at_once(piece
         grown.fit(width)
     for number, block in enumerate(reader.finished + reader.open):
         grown.put(number, block)
-    fresh = Stack()
+    fresh = BlockLayout()
     for number, block in enumerate(blocks("".join(piece for piece, _ in pieces))):
         fresh.put(number, block)
     assert grown.fit(30) == fresh.fit(30)
     assert grown.plain == fresh.plain
     for y in range(fresh.fit(30)):
-        new, old = grown.place(y), fresh.place(y)
+        new, old = grown.locate(y), fresh.locate(y)
         assert new == old
         if new.row and old.row:
             assert new.row.text.is_same(old.row.text)
@@ -163,10 +161,10 @@ def test_rows_of_a_reply_that_grew_are_those_of_one_that_was_there_at_once(piece
 
 def test_code_wraps_at_its_spaces_and_is_copied_as_it_was_written() -> None:
     line = "    def fits(tokens: int,  window: int = 4096, name_that_fits_on_no_row_of_this_width: bool = True) -> bool:"
-    stack = Stack()
+    stack = BlockLayout()
     stack.put(0, Code("python", line))
     stack.fit(34)
-    rows = [place.row for y in range(20) if (place := stack.place(y)).row]
+    rows = [place.row for y in range(20) if (place := stack.locate(y)).row]
     texts = [row.text.plain for row in rows if row.suffix]
     assert texts[0] == "    def fits(tokens: int,"
     assert texts[1].startswith("window: int = 4096, name_tha")
@@ -178,7 +176,7 @@ def test_code_wraps_at_its_spaces_and_is_copied_as_it_was_written() -> None:
 
 
 def test_code_that_fits_beside_no_mark_takes_one_row() -> None:
-    stack = Stack()
+    stack = BlockLayout()
     stack.put(0, Code("", "x" * 20))
     assert stack.fit(24) == 4
     assert stack.fit(23) == 5
@@ -244,7 +242,8 @@ async def test_a_row_drawn_here_is_the_row_that_textual_draws(monkeypatch: pytes
         await send_message(pilot, harness, ASKED)
         await until_answered(pilot, harness)
         mine = screen_text(harness), colours(harness)
-        monkeypatch.setattr(Bare, "render_lines", Widget.render_lines)
+        for kind in (FastWidget, BlocksView):
+            monkeypatch.setattr(kind, "render_lines", Widget.render_lines)
         harness.screen.refresh(layout=True)
         for widget in harness.chat.transcript.query("*"):
             widget.refresh()
@@ -267,10 +266,10 @@ async def test_a_reply_gives_way_to_keys_and_not_for_ever() -> None:
     harness = AppHarness(answer=lambda _: PAUSE)
     async with run(harness) as pilot:
         view = await growing(pilot, harness)
-        view.write("A first word")
+        view.append_text("A first word")
         shown = []
         for _ in range(3):
-            view.give_way()
+            view.defer_redraw()
             view._tick()
             shown.append("A first word" in str(view.get_selection(SELECT_ALL)))
         assert shown == [False, False, True]

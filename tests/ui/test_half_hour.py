@@ -28,7 +28,7 @@ FIRST = "Tell me a long story about a lighthouse."
 EDITED = "Name one deep sea."
 WORD = "periwinkle"
 SECRET = "wentletrap"  # noqa: S105 (a shell that must not be found on the disk, no key)
-EDGE = "what the model sees begins here"
+EDGE = "context starts here"
 OTHER = "harbourlight"
 """Another model's name."""
 
@@ -84,7 +84,7 @@ class Person:
     def looks_around(self) -> None:
         screen = self.terminal.wait_for("A new conversation", "Nothing leaves this computer.")
         assert "demo" in screen
-        assert f"ctx 0/{WINDOW}" in screen
+        assert "0/" in screen
         self.terminal.press("F1")
         self.terminal.wait_for("Enter sends", what="the help")
         self.terminal.press("F1")

@@ -81,7 +81,7 @@ async def test_in_placards_and_notices_a_megabyte_long() -> None:
         for text in (*STRINGS, *MEGABYTES):
             harness.chat.show_trouble(text)
             harness.chat.notify(text, offer="F8", trouble=True)
-            harness.chat.show_status(model=text, working=text)
+            harness.chat.show_status(model=text, activity=text)
             await pilot.pause()
             assert not output.foreign(), repr(text[:500])
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile import STRINGS, dangerous
 
-from mistral_chat.ui.code import highlighted
-from mistral_chat.ui.markdown import Block, Code, Prose, Reader, Rule, Table, blocks, plain
-from mistral_chat.ui.rows import LineRows, Rows, RuleRows, TableRows
+from mistral_chat.ui.block_layout import CodeBlock, LineBlock, RuleBlock, TableBlock, WrappedBlock
+from mistral_chat.ui.highlight import highlight_lines
+from mistral_chat.ui.markdown import Block, Code, MarkdownParser, Prose, Rule, Table, blocks, plain
 
 DOCUMENT = """\
 # Title
@@ -74,7 +74,7 @@ def test_a_document_becomes_its_blocks() -> None:
 
 @given(st.lists(st.integers(1, 40), max_size=60))
 def test_streaming_ends_with_what_one_reading_gives(cuts: list[int]) -> None:
-    reader, place = Reader(), 0
+    reader, place = MarkdownParser(), 0
     for cut in cuts:
         reader.write(DOCUMENT[place : place + cut])
         place += cut
@@ -90,7 +90,7 @@ def test_streaming_ends_with_what_one_reading_gives(cuts: list[int]) -> None:
 )
 def test_a_block_called_finished_never_changes(pieces: list[str]) -> None:
     source = "".join(pieces)
-    reader = Reader()
+    reader = MarkdownParser()
     for piece in pieces:
         known = list(reader.finished)
         reader.write(piece)
@@ -170,26 +170,26 @@ def test_every_row_fits_its_width_and_nothing_is_lost(block: Block, width: int) 
         assert {letter for letter in text_of(block) if letter.isalpha()} <= set(letters)
 
 
-def rows_of(block: Block) -> Rows:
+def rows_of(block: Block) -> WrappedBlock:
     match block:
         case Prose(lines=lines):
-            return LineRows(lines)
+            return LineBlock(lines)
         case Code():
-            return LineRows(plain(block.text).lines, keep_spaces=True)
+            return CodeBlock(block, coloured=False)
         case Table():
-            return TableRows(block)
+            return TableBlock(block)
         case Rule():
-            return RuleRows()
+            return RuleBlock()
 
 
 def test_rows_know_which_characters_they_show() -> None:
-    rows = LineRows(plain("some words that wrap here").lines)
+    rows = LineBlock(plain("some words that wrap here").lines)
     for row in rows.fit(10):
         assert rows.plain[row.x : row.x + len(row.text)] == row.text.plain
 
 
 def test_code_is_coloured_only_where_it_is_known_and_small() -> None:
-    assert highlighted("def f(): pass", "python")[0].spans
-    assert not highlighted("def f(): pass", "")[0].spans
-    assert not highlighted("x = 1\n" * 10_000, "python")[0].spans
-    assert [line.plain for line in highlighted("\ta\nb", "nosuchlanguage")] == ["    a", "b"]
+    assert highlight_lines("def f(): pass", "python")[0].spans
+    assert not highlight_lines("def f(): pass", "")[0].spans
+    assert not highlight_lines("x = 1\n" * 10_000, "python")[0].spans
+    assert [line.plain for line in highlight_lines("\ta\nb", "nosuchlanguage")] == ["    a", "b"]

@@ -72,7 +72,7 @@ class Svg(SingleFileSnapshotExtension):
 @pytest.fixture(autouse=True)
 def lasting_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     """A notice stays until its picture is taken, however busy the machine is."""
-    monkeypatch.setattr("mistral_chat.ui.widgets.notice_bar._SECONDS", 3600.0)
+    monkeypatch.setattr("mistral_chat.ui.widgets.notification_bar._SECONDS", 3600.0)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from textual.widgets import Input, OptionList
 
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
 from mistral_chat.ui.dialogs.input import InputDialog
-from mistral_chat.ui.widgets.turn_head import TurnHead
+from mistral_chat.ui.widgets.turn import TurnHeader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +56,8 @@ async def test_a_turn_is_chosen_with_the_keys_and_the_composer_lies_behind_the_l
         assert chosen(harness) == "q2"
         await pilot.press("ctrl+up", "alt+up", "alt+up")
         assert chosen(harness) == "q0"
-        await until(pilot, lambda: "chosen  ·  5 tokens" in screen_text(harness), "what the turn takes")
-        assert len(harness.screen.query(".-chosen")) == 1
+        await until(pilot, lambda: "selected  ·  5 tokens" in screen_text(harness), "what the turn takes")
+        assert len(harness.screen.query(".-selected")) == 1
         await pilot.press("alt+down")
         assert chosen(harness) == "q1"
         await pilot.press("escape")
@@ -76,7 +76,7 @@ async def test_choosing_goes_on_into_turns_that_were_not_loaded() -> None:
         await shown(pilot, harness)
         known = len(harness.chat.turns)
         assert known < 70
-        await harness.chat.transcript.choose(harness.chat.turns[0].turn_id)
+        await harness.chat.transcript.select(harness.chat.turns[0].turn_id)
         await pilot.press("alt+up")
         await until(pilot, lambda: chosen(harness) == f"q{69 - known}")
         await until(pilot, lambda: f"q{69 - known}" in screen_text(harness), "it is in view")
@@ -165,13 +165,13 @@ async def test_an_excluded_turn_leaves_the_model_and_comes_back() -> None:
         await pilot.press("alt+up", "alt+up", "alt+x")
         await until(pilot, lambda: seen(harness) == ["q0", "q2"], "the model does not see it")
         assert "tokens" in harness.chat.notice
-        assert "the model does not see this" in screen_text(harness)
-        assert harness.chat.views[1].has_class("-left")
+        assert "excluded from context" in screen_text(harness)
+        assert harness.chat.views[1].has_class("-dimmed")
         assert not harness.chat.left, "it did not leave by itself"
         assert not harness.screen.query(".-edge")
         await pilot.press("alt+x")
         await until(pilot, lambda: seen(harness) == ["q0", "q1", "q2"])
-        assert not harness.chat.views[1].has_class("-left")
+        assert not harness.chat.views[1].has_class("-dimmed")
 
 
 async def test_a_pinned_turn_stays_when_the_window_is_full() -> None:
@@ -190,7 +190,7 @@ async def test_a_pinned_turn_stays_when_the_window_is_full() -> None:
         assert turns[1].turn_id in harness.chat.left
         harness.chat.transcript.action_oldest()
         await until(pilot, lambda: "◆ pinned" in screen_text(harness))
-        await harness.chat.transcript.choose(turns[0].turn_id)
+        await harness.chat.transcript.select(turns[0].turn_id)
         await pilot.press("alt+p")
         await until(pilot, lambda: not path(harness)[0].turn.pinned)
         assert "not pinned any more" in harness.chat.notice
@@ -230,7 +230,7 @@ async def test_regenerating_and_walking_at_a_turn_in_the_middle() -> None:
         await until(pilot, lambda: "other first" in screen_text(harness))
         await until_answered(pilot, harness)
         assert [turn.turn.reply for turn in path(harness)] == ["other first"]
-        await pilot.click(harness.screen.query(TurnHead).first(), offset=(2, 0))
+        await pilot.click(harness.screen.query(TurnHeader).first(), offset=(2, 0))
         await until(pilot, lambda: [turn.turn.reply for turn in path(harness)] == ["first", "second"])
         assert chosen(harness) == "one"
         await pilot.press("alt+right")
@@ -254,16 +254,16 @@ async def test_details_stand_under_every_reply_and_stay_for_the_next() -> None:
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await send_and_wait(pilot, harness, "Hello there")
-        assert "ended by itself" not in screen_text(harness)
+        assert "finished" not in screen_text(harness)
         await pilot.press("alt+d")
-        await until(pilot, lambda: "4 tokens · prompt 5, of them 0 cached · first token after" in screen_text(harness))
+        await until(pilot, lambda: "4 tokens · 5 prompt tokens (0 cached) · first token" in screen_text(harness))
         await send_and_wait(pilot, harness, "Again")
-        await until(pilot, lambda: screen_text(harness).count("ended by itself") == 2)
+        await until(pilot, lambda: screen_text(harness).count("finished") == 2)
         await harness.chat.open(None)
         await send_and_wait(pilot, harness, "Elsewhere")
-        assert "ended by itself" in screen_text(harness)
+        assert "finished" in screen_text(harness)
         await pilot.press("alt+d")
-        await until(pilot, lambda: "ended by itself" not in screen_text(harness))
+        await until(pilot, lambda: "finished" not in screen_text(harness))
 
 
 async def test_keys_for_a_turn_say_so_where_there_is_none() -> None:

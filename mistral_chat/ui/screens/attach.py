@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from mistral_chat.errors import MistralChatError
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dropped import completed, typed_path
-from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
+from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ _LISTED: Final = 500
 """Names that are listed."""
 
 
-class PathInput(KeysInOrder, Input):
+class PathInput(OrderedKeys, Input):
     """The path of the file."""
 
     HELP = """\

@@ -105,7 +105,7 @@ class AttachingScreen(TitlingScreen):
             InvalidText: it cannot be read, is too large, or is no text.
         """
         file = await self._take(path)
-        self.notice.tell(f"“{file.name}” goes along with the next message.")
+        self.notice.show(f"“{file.name}” goes along with the next message.")
         self._weigh_again()
 
     async def on_composer_file_pasted(self, event: Composer.FilePasted) -> None:
@@ -115,7 +115,7 @@ class AttachingScreen(TitlingScreen):
             file = await self._take(event.path)
         except MistralChatError as error:
             composer.paste_text(event.text)
-            self.notice.tell(f"{error} Its path was pasted.", trouble=True)
+            self.notice.show(f"{error} Its path was pasted.", severity="warning")
             return
 
         async def take_back() -> None:
@@ -123,8 +123,8 @@ class AttachingScreen(TitlingScreen):
             composer.paste_text(event.text)
 
         self.deeds.did("attach", take_back)
-        self.notice.tell(
-            f"“{file.name}” goes along with the next message.", offer=f"{self.key_of('chat.undo')} pastes its path instead"
+        self.notice.show(
+            f"“{file.name}” goes along with the next message.", action=f"{self.key_of('chat.undo')} pastes its path instead"
         )
         self._weigh_again()
 
@@ -138,7 +138,7 @@ class AttachingScreen(TitlingScreen):
         if self.composer.text == draft:
             self.composer.set_draft(_COMMAND + path)
             more = f"  and {len(found) - _OFFERED} more" if len(found) > _OFFERED else ""
-            self.notice.tell(("  ".join(found[:_OFFERED]) + more) if found else "There is no such file.")
+            self.notice.show(("  ".join(found[:_OFFERED]) + more) if found else "There is no such file.")
 
     def on_file_bar_removed(self, event: FileBar.Removed) -> None:
         """Do not send a file."""
@@ -151,7 +151,7 @@ class AttachingScreen(TitlingScreen):
             await self.show_files()
 
         self.deeds.did("take a file away", take_back)
-        self.notice.tell(f"“{file.name}” is not sent.", offer=f"{self.key_of('chat.undo')} undoes it")
+        self.notice.show(f"“{file.name}” is not sent.", action=f"{self.key_of('chat.undo')} undoes it")
 
     async def show_turns(self) -> None:
         """Show the conversation on the screen, and the files of its draft."""

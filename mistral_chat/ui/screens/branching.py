@@ -35,7 +35,7 @@ class BranchingScreen(OrganisingScreen):
         """Let the model go on with its last reply."""
         if (last := self._last_turn("continue")) is not None:
             if not last.turn.reply:
-                self.notice.tell(f"There is no reply to continue. {self.key_of('chat.regenerate')} asks once more.")
+                self.notice.show(f"There is no reply to continue. {self.key_of('chat.regenerate')} asks once more.")
                 return
             self.send("", lambda chat: chat.continue_reply(last.turn_id))
 
@@ -50,7 +50,7 @@ class BranchingScreen(OrganisingScreen):
         self.save_draft()
         self.editing = last.turn_id
         self.composer.set_draft(last.turn.user)
-        self.notice.tell(
+        self.notice.show(
             f"Enter says it anew, and the old one stays as a branch. {self.key_of('chat.stop')} leaves it.", stay=True
         )
 
@@ -81,7 +81,7 @@ class BranchingScreen(OrganisingScreen):
                 self.store.switch_branch(ids[(ids.index(shown.turn_id) + step) % len(ids)])
                 await self.show_turns()
                 return
-        self.notice.tell(
+        self.notice.show(
             f"There are no branches here. {self.key_of('chat.regenerate')} or {self.key_of('chat.edit')} begins one."
         )
 
@@ -108,9 +108,9 @@ class BranchingScreen(OrganisingScreen):
 
     def _last_turn(self, what: str) -> ShownTurn | None:
         if self.replying:
-            self.notice.tell(f"A reply is being written. Stop it with {self.key_of('chat.stop')} to {what}.")
+            self.notice.show(f"A reply is being written. Stop it with {self.key_of('chat.stop')} to {what}.")
         elif not self.transcript.turns:
-            self.notice.tell(f"There is nothing to {what} yet. Send a message first.")
+            self.notice.show(f"There is nothing to {what} yet. Send a message first.")
         else:
             return self.transcript.turns[-1]
         return None

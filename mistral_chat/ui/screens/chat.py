@@ -17,9 +17,9 @@ from mistral_chat.ui.screens.turning import TURN_BINDINGS
 from mistral_chat.ui.screens.unsaved import UnsavedScreen
 from mistral_chat.ui.screens.weighing import WINDOW_BINDINGS
 from mistral_chat.ui.widgets.composer import Composer
-from mistral_chat.ui.widgets.notice_bar import NoticeBar
-from mistral_chat.ui.widgets.placard import Placard
-from mistral_chat.ui.widgets.status_line import StatusLine
+from mistral_chat.ui.widgets.empty_state import EmptyState
+from mistral_chat.ui.widgets.notification_bar import NotificationBar
+from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
     from textual import events
@@ -129,15 +129,16 @@ class ChatScreen(UnsavedScreen):
             yield Static("mistral-chat", classes="name", markup=False)
         with Vertical(id="main"):
             with Container(id="stage"):
-                yield Placard()
+                yield EmptyState()
             with Vertical(id="desk"):
-                yield NoticeBar()
+                yield NotificationBar()
                 yield Composer()
-            yield StatusLine()
+            yield StatusBar()
 
     def on_mount(self) -> None:
-        """Paint first, and take what is typed; the rest comes after."""
-        self.status.tell(state="starting", model=self.rooms.settings.model)
+        """RenderStyle first, and take what is typed; the rest comes after."""
+        self.status.state = "starting"
+        self.status.model = self.rooms.settings.model
         self.show_hints()
         self.call_after_refresh(self.set_timer, _SETTLED_SECONDS, self.furnish)
 
@@ -172,9 +173,10 @@ class ChatScreen(UnsavedScreen):
         try:
             self.store = await asyncio.to_thread(self.rooms.open_store)
         except MistralChatError as error:
-            self.status.tell(state="the conversations did not open", trouble=True)
+            self.status.state = "the conversations did not open"
+            self.status.warning = True
             keys = self.keys_of(("chat.retry", "try again"), ("app.quit", "quit"))
-            self.placard.show(error.title, [str(error)], keys, trouble=True)
+            self.empty_state.show(error.title, [str(error)], keys, trouble=True)
             return
         self.composer.remember(self.store.input_history(200))
         self.list_conversations()
@@ -210,7 +212,7 @@ class ChatScreen(UnsavedScreen):
         empty = not self.transcript.turns
         self.transcript.display = not empty
         if not empty:
-            self.placard.hide()
+            self.empty_state.hide()
         elif isinstance(self.trouble, ModelNotFound) and self.being_fetched:
             keys = self.keys_of(
                 ("chat.models", "look at it, or take another model"),
@@ -219,15 +221,15 @@ class ChatScreen(UnsavedScreen):
                 ("app.quit", "quit"),
             )
             text = "The chat opens when it is here. You can write your first message meanwhile."
-            self.placard.show(f"{self.being_fetched} is being fetched", [text], keys)
+            self.empty_state.show(f"{self.being_fetched} is being fetched", [text], keys)
         elif isinstance(self.trouble, ModelNotFound):
             keys = self.keys_of(
                 ("chat.models", "choose a model"), ("chat.retry", "look again"), ("app.help", "help"), ("app.quit", "quit")
             )
-            self.placard.show("There is no model on this computer yet", [str(self.trouble)], keys)
+            self.empty_state.show("There is no model on this computer yet", [str(self.trouble)], keys)
         elif self.trouble is not None:
             keys = self.keys_of(("chat.retry", "try again"), ("app.help", "help"), ("app.quit", "quit"))
-            self.placard.show(self.trouble.title, [str(self.trouble)], keys, trouble=True)
+            self.empty_state.show(self.trouble.title, [str(self.trouble)], keys, trouble=True)
         else:
             keys = self.keys_of(
                 ("composer.send", "send"),
@@ -237,7 +239,7 @@ class ChatScreen(UnsavedScreen):
             )
             kept = "Nothing leaves this computer" + ("." if self.rooms.saved else ", and nothing of this is kept.")
             heading = "A new conversation" if self.rooms.saved else "A conversation that is not saved"
-            self.placard.show(heading, [f"Write a message below. {kept}"], keys)
+            self.empty_state.show(heading, [f"Write a message below. {kept}"], keys)
 
     def show_hints(self) -> None:
         """Show the keys that help now."""
@@ -247,7 +249,7 @@ class ChatScreen(UnsavedScreen):
             hints = self.keys_of(("chat.retry", "try again"), ("app.help", "help"))
         else:
             hints = self.keys_of(("composer.send", "send"), ("composer.newline", "new line"), ("app.help", "help"))
-        self.status.tell(hints=tuple((key.replace("Escape", "Esc"), does) for key, does in hints))
+        self.status.hints = tuple((key.replace("Escape", "Esc"), does) for key, does in hints)
 
     def save_draft(self) -> None:
         """Keep what is typed, for the conversation on the screen."""
@@ -265,7 +267,7 @@ class ChatScreen(UnsavedScreen):
     @on(TextArea.Changed, "#composer")
     def _draft_changed(self) -> None:
         if self.replying:
-            self.transcript.give_way()
+            self.transcript.defer_redraw()
         self.list_commands()
         if self._draft_timer is None:
             self._draft_timer = self.set_timer(_DRAFT_SECONDS, self.save_draft)
@@ -277,9 +279,9 @@ class ChatScreen(UnsavedScreen):
 
     @on(Composer.Refused)
     def _refused(self, event: Composer.Refused) -> None:
-        self.notice.tell(event.reason, trouble=True)
+        self.notice.show(event.reason, severity="warning")
 
-    @on(NoticeBar.ActionTaken)
+    @on(NotificationBar.ActionRequested)
     def _offer_taken(self) -> None:
         self.action_undo()
 
@@ -304,7 +306,7 @@ class ChatScreen(UnsavedScreen):
         elif self.replying:
             self.stop()
         else:
-            self.notice.tell(f"{self.key_of('app.quit')} quits.")
+            self.notice.show(f"{self.key_of('app.quit')} quits.")
 
     async def action_new(self) -> None:
         """Begin a new conversation."""
@@ -338,7 +340,7 @@ class ChatScreen(UnsavedScreen):
             self.load_model()
         else:
             ready = self.runner is not None and self.runner.facts is not None
-            self.notice.tell("Nothing is wrong: the model is loaded." if ready else "The model is being loaded.")
+            self.notice.show("Nothing is wrong: the model is loaded." if ready else "The model is being loaded.")
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Tell the app's last resort of work that failed in a way nobody foresaw."""

@@ -49,7 +49,7 @@ class ChoosingScreen(ReplyingScreen):
         super().send(text, begin)
         if self.trouble is not None and self.being_fetched:
             more = f"{self.key_of('chat.models')} shows more"
-            self.notice.tell(f"{self.being_fetched} is being fetched. Your message stays here until then; {more}.")
+            self.notice.show(f"{self.being_fetched} is being fetched. Your message stays here until then; {more}.")
         else:
             self._offer_models()
 
@@ -68,7 +68,7 @@ class ChoosingScreen(ReplyingScreen):
 
         shelf, errands = self.rooms.shelf, self.errands
         if shelf is None or errands is None:
-            self.notice.tell("Models cannot be chosen here. mistral-chat models lists them.")
+            self.notice.show("Models cannot be chosen here. mistral-chat models lists them.")
             return
         in_use = self.model if self.runner is not None and self.trouble is None else None
         problem = str(self.trouble) if self.trouble is not None else ""
@@ -98,7 +98,7 @@ class ChoosingScreen(ReplyingScreen):
             return
         first, self._first = self._first, False
         if told := await asyncio.to_thread(shelf.keep, spec, first=first):
-            self.notice.tell(told)
+            self.notice.show(told)
 
     @property
     def being_fetched(self) -> str:
@@ -157,11 +157,11 @@ class ChoosingScreen(ReplyingScreen):
 
             text, trouble = checked(errand)
             if text:
-                self.notice.tell(text, trouble=trouble, stay=trouble)
+                self.notice.show(text, severity="warning" if trouble else "information", stay=trouble)
         elif errand.state == "failed":
             title, text = errand.problem
             again = f"{self.key_of('chat.models')} tries again."
-            self.notice.tell(f"{errand.name} was not fetched. {title}. {text} {again}", trouble=True, stay=True)
+            self.notice.show(f"{errand.name} was not fetched. {title}. {text} {again}", severity="warning", stay=True)
         elif errand.state == "done":
             self._arrived(errand)
 
@@ -172,7 +172,7 @@ class ChoosingScreen(ReplyingScreen):
             return
         self._came = download.spec
         offer = f"{self.key_of('chat.models')} and Enter switch to it"
-        self.notice.tell(f"{download.name} is here.", offer=offer, act=lambda: self._switch(download.spec), stay=True)
+        self.notice.show(f"{download.name} is here.", action=offer, on_action=lambda: self._switch(download.spec), stay=True)
 
     @work(group="models", exclusive=True, exit_on_error=False)
     async def _switch(self, spec: str, *, first: bool = False) -> None:

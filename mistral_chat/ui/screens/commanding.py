@@ -50,7 +50,7 @@ class CommandingScreen(FindingScreen):
         """Put a command into the composer, and what is told of it above, for as long as it stands there unchanged."""
         self.composer.set_draft(draft)
         self._refused_draft = self.composer.text
-        self.notice.tell(told, trouble=trouble, stay=True)
+        self.notice.show(told, severity="warning" if trouble else "information", stay=True)
         self._listing = True
 
     def on_composer_completion_asked(self) -> None:
@@ -67,10 +67,10 @@ class CommandingScreen(FindingScreen):
         self._refused_draft = ""
         found = matching(self.composer.text)
         if len(found) == 1:
-            self.notice.tell(f"/{found[0].name} {found[0].argument}: {found[0].help}".replace(" :", ":"), stay=True)
+            self.notice.show(f"/{found[0].name} {found[0].argument}: {found[0].help}".replace(" :", ":"), stay=True)
             self._listing = True
         elif found:
-            self.notice.tell("  ".join(f"/{command.name}" for command in found), stay=True)
+            self.notice.show("  ".join(f"/{command.name}" for command in found), stay=True)
             self._listing = True
         elif self._listing:
             self._listing = False
@@ -88,10 +88,10 @@ class CommandingScreen(FindingScreen):
             page.system = text
             if page.conversation_id is not None:
                 store.set_system(page.conversation_id, text)
-            self.notice.tell("The system prompt holds from the next message on.")
+            self.notice.show("The system prompt holds from the next message on.")
             return
         now = self._system_now()
-        self.notice.tell(f"System prompt: {now}" if now else "There is no system prompt. Set one with: /system TEXT")
+        self.notice.show(f"System prompt: {now}" if now else "There is no system prompt. Set one with: /system TEXT")
 
     def _system_now(self) -> str:
         """The system prompt of the next message."""
@@ -113,12 +113,12 @@ class CommandingScreen(FindingScreen):
         if not words:
             values = {field.name: getattr(sampling, field.name) for field in fields(Sampling)}
             told = " · ".join(f"{name} {'none' if value is None else value}" for name, value in values.items())
-            self.notice.tell(f"{told}. Change one with: /set temperature 0.2")
+            self.notice.show(f"{told}. Change one with: /set temperature 0.2")
             return
         page.sampling = _changed(sampling, words)
         if page.conversation_id is not None:
             store.set_sampling(page.conversation_id, page.sampling)
-        self.notice.tell(f"{words.split(maxsplit=1)[0]} is {words.split()[1]} from the next message on.")
+        self.notice.show(f"{words.split(maxsplit=1)[0]} is {words.split()[1]} from the next message on.")
 
     def _begun_sampling(self, store: ConversationStore, page: Page) -> Sampling | None:
         """How the conversation draws tokens by itself or by its persona; None where the settings say it."""
@@ -140,7 +140,7 @@ class CommandingScreen(FindingScreen):
             self._put(f"/export {self._proposed_file(store, conversation_id)}", "Enter writes the conversation to this file.")
             return
         path = await asyncio.to_thread(_export, store, conversation_id, name)
-        self.notice.tell(f"The conversation is in {path}")
+        self.notice.show(f"The conversation is in {path}")
 
     def _proposed_file(self, store: ConversationStore, conversation_id: str) -> str:
         """A name for the exported file, made of the words of the title."""
@@ -166,7 +166,7 @@ class CommandingScreen(FindingScreen):
             if text is not None and not (name == "system" and text == one_line(value, 4000).strip()):
                 await getattr(self, f"do_{name}")(text)
         except MistralChatError as error:
-            self.notice.tell(str(error), trouble=True)
+            self.notice.show(str(error), severity="warning")
 
     def _store(self) -> ConversationStore:
         if self.store is None:

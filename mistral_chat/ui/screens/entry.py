@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static, TextArea
 
 from mistral_chat.text import clean, one_line
-from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
+from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ _MANY_LINES: Final = frozenset({("system",)})
 """Fields that may have several lines."""
 
 
-class EntryInput(KeysInOrder, Input):
+class EntryInput(OrderedKeys, Input):
     """One field."""
 
     HELP = (
@@ -34,7 +34,7 @@ class EntryInput(KeysInOrder, Input):
     )
 
 
-class EntryText(KeysInOrder, TextArea):
+class EntryText(OrderedKeys, TextArea):
     """A field of several lines."""
 
     HELP = "## A field\n\nType the text. **Tab** goes on to the next field, **Escape** changes nothing.\n"

@@ -45,7 +45,7 @@ class FindingScreen(BranchingScreen):
                 return
         await self.transcript.go_to(turn_id)
 
-    def on_transcript_older_wanted(self, event: Transcript.OlderWanted) -> None:
+    def on_transcript_older_requested(self, event: Transcript.OlderRequested) -> None:
         """Read older turns from the store."""
         self.load_older(event.before)
 
@@ -63,7 +63,7 @@ class FindingScreen(BranchingScreen):
         if replies:
             self.copy(replies[-1])
         else:
-            self.notice.tell("There is no reply to copy yet.")
+            self.notice.show("There is no reply to copy yet.")
 
     @work(group="copy", exclusive=True, exit_on_error=False)
     async def copy(self, text: str, what: str = "") -> None:
@@ -74,7 +74,7 @@ class FindingScreen(BranchingScreen):
         if not used:
             self.app.copy_to_clipboard(text)
         way = f"with {used}" if used else "through the terminal (OSC 52), if it allows that"
-        self.notice.tell(f"Copied {what}{len(text):,} characters {way}.")
+        self.notice.show(f"Copied {what}{len(text):,} characters {way}.")
 
     @work(group="editor", exclusive=True, exit_on_error=False)
     async def action_editor(self) -> None:
@@ -83,6 +83,6 @@ class FindingScreen(BranchingScreen):
 
         text, problem = await edited(self.app, self.composer.text, os.environ)
         if problem:
-            self.notice.tell(problem, trouble=True)
+            self.notice.show(problem, severity="warning")
         else:
             self.composer.set_draft(text)

@@ -48,7 +48,7 @@ class LoadingScreen(WorkingScreen):
     def model_ready(self) -> None:
         """The model is loaded."""
         if not self.replying:
-            self.status.tell(state="ready")
+            self.status.state = "ready"
         self.show_welcome()
 
     @work(group="model", exclusive=True, exit_on_error=False)
@@ -58,7 +58,9 @@ class LoadingScreen(WorkingScreen):
         old, self.runner = self.runner, None
         if old is not None:
             await asyncio.to_thread(old.close)
-        self.status.tell(state="loading", trouble=False, model=self.model)
+        self.status.state = "loading"
+        self.status.warning = False
+        self.status.model = self.model
         try:
             self.runner = await asyncio.to_thread(self.rooms.runner_for, self.model)
             if self.runner.snapshots is not None:
@@ -68,7 +70,9 @@ class LoadingScreen(WorkingScreen):
         except MistralChatError as error:
             self.model_missing(error)
             return
-        self.status.tell(model=facts.model, window=facts.window, used=0)
+        self.status.model = facts.model
+        self.status.window = facts.window
+        self.status.used = 0
         self.model_ready()
 
     async def _followed(self, runner: EngineThread) -> LoadedModel:
@@ -83,15 +87,16 @@ class LoadingScreen(WorkingScreen):
 
     def loaded_so_far(self, share: float) -> None:
         """Show the share of the model that is loaded, from 0.0 to 1.0."""
-        self.status.tell(state=f"loading {share:.0%}")
+        self.status.state = f"loading {share:.0%}"
 
     def model_missing(self, error: MistralChatError) -> None:
         """Say what is wrong with the model, and give back what waited for it."""
         self.trouble = error
         state = "no model yet" if isinstance(error, ModelNotFound) else "the model did not load"
-        self.status.tell(state=state, trouble=True)
+        self.status.state = state
+        self.status.warning = True
         self._give_back()
         self.show_welcome()
-        if not self.placard.display:
-            self.notice.tell(str(error), trouble=True)
+        if not self.empty_state.display:
+            self.notice.show(str(error), severity="warning")
         self.show_hints()

@@ -58,7 +58,7 @@ class OrganisingScreen(ListingScreen):
             store.rename(chosen, title, by="person")
             self._did("rename", lambda: _give_title(store, before))
             self.list_conversations()
-            self.notice.tell(f"The title is “{title}” now.", offer=f"{self.key_of('chat.undo')} undoes it")
+            self.notice.show(f"The title is “{title}” now.", action=f"{self.key_of('chat.undo')} undoes it")
 
     def action_pin(self) -> None:
         """Keep a conversation at the top of the list, or no longer: the one under the list's cursor, or the open one."""
@@ -70,7 +70,7 @@ class OrganisingScreen(ListingScreen):
         self._did("unpin" if pinned else "pin", lambda: store.pin(chosen, pinned))
         self.list_conversations()
         where = "stands by its day again" if pinned else "stays at the top of the list"
-        self.notice.tell(f"“{summary.title or 'New conversation'}” {where}.", offer=f"{self.key_of('chat.undo')} undoes it")
+        self.notice.show(f"“{summary.title or 'New conversation'}” {where}.", action=f"{self.key_of('chat.undo')} undoes it")
 
     def action_archive(self) -> None:
         """Put a conversation into the archive, or back into the list."""
@@ -81,7 +81,7 @@ class OrganisingScreen(ListingScreen):
         self._did("unarchive" if summary.archived else "archive", lambda: store.archive(chosen, summary.archived))
         where = "back in the list" if summary.archived else "in the archive"
         self.list_conversations()
-        self.notice.tell(f"“{summary.title or 'New conversation'}” is {where}.", offer=f"{self.key_of('chat.undo')} undoes it")
+        self.notice.show(f"“{summary.title or 'New conversation'}” is {where}.", action=f"{self.key_of('chat.undo')} undoes it")
 
     async def do_tag(self, words: str) -> None:
         """Add tags to a conversation, or take away those with a minus before them; without words, say what there is.
@@ -96,7 +96,7 @@ class OrganisingScreen(ListingScreen):
         if not words:
             used = "  ".join(f"#{name} ({many})" for name, many in store.tags().items())
             mine = " ".join(f"#{name}" for name in before) or "none"
-            self.notice.tell(f"Tags of this conversation: {mine}. In use: {used or 'none yet; /tag WORD adds one'}.")
+            self.notice.show(f"Tags of this conversation: {mine}. In use: {used or 'none yet; /tag WORD adds one'}.")
             return
         names = [word.lstrip("#") for word in words.split()]
         store.tag(chosen, *(name for name in names if not name.startswith("-")))
@@ -105,15 +105,15 @@ class OrganisingScreen(ListingScreen):
         if after != before:
             self._did("tag", lambda: _give_tags(store, chosen, before))
         self.list_conversations()
-        self.notice.tell(
+        self.notice.show(
             f"Tags of this conversation: {' '.join(f'#{name}' for name in after) or 'none'}.",
-            offer=f"{self.key_of('chat.undo')} undoes it",
+            action=f"{self.key_of('chat.undo')} undoes it",
         )
 
     def action_delete(self) -> None:
         """Move the open conversation to the trash."""
         if self.page.conversation_id is None:
-            self.notice.tell("There is nothing to delete yet.")
+            self.notice.show("There is nothing to delete yet.")
         else:
             self._delete(self.page.conversation_id)
 
@@ -122,14 +122,14 @@ class OrganisingScreen(ListingScreen):
         """Take back what was done last."""
         deed = self.deeds.pop()
         if deed is None:
-            self.notice.tell("There is nothing to undo.")
+            self.notice.show("There is nothing to undo.")
             return
         try:
             await deed.take_back()
         except StoreError as error:
-            self.notice.tell(f"{deed.name} cannot be undone: {error}".capitalize(), trouble=True)
+            self.notice.show(f"{deed.name} cannot be undone: {error}".capitalize(), severity="warning")
         else:
-            self.notice.tell(f"Undone: {deed.name}")
+            self.notice.show(f"Undone: {deed.name}")
         self.list_conversations()
 
     @work(group="delete", exit_on_error=False)
@@ -150,7 +150,7 @@ class OrganisingScreen(ListingScreen):
         if shown:
             await self.open(None)
         self.list_conversations()
-        self.notice.tell(f"“{title or 'New conversation'}” is in the trash.", offer=f"{self.key_of('chat.undo')} takes it back")
+        self.notice.show(f"“{title or 'New conversation'}” is in the trash.", action=f"{self.key_of('chat.undo')} takes it back")
 
     async def end_reply(self) -> None:
         """Stop what is being written, and wait until it has stopped."""
@@ -163,7 +163,7 @@ class OrganisingScreen(ListingScreen):
         """The conversation under the list's cursor, or the open one; says so where there is none."""
         chosen = self.conversations.marked if self.conversations.has_focus else self.page.conversation_id
         if chosen is None:
-            self.notice.tell(f"There is nothing to {what} yet. Send a message first.")
+            self.notice.show(f"There is nothing to {what} yet. Send a message first.")
         return chosen
 
     def _did(self, name: str, take_back: Callable[[], object]) -> None:

@@ -37,7 +37,7 @@ class PersonasScreen(VisitingScreen):
         if self.store is None:
             return
         if not personas:
-            self.notice.tell(self._none_yet)
+            self.notice.show(self._none_yet)
             return
         name = await self.app.push_screen_wait(_choice(personas, self._persona_of(self.store, page)))
         if name is not None and page is self.page:
@@ -67,7 +67,7 @@ class PersonasScreen(VisitingScreen):
     def _choose_persona(self, name: str) -> None:
         store, page = self._store(), self.page
         if name == self._persona_of(store, page):
-            self.notice.tell(f"The persona is {name} already." if name else "There is no persona in this conversation.")
+            self.notice.show(f"The persona is {name} already." if name else "There is no persona in this conversation.")
             return
         before = self._way_of(store, page)
         if name:
@@ -77,7 +77,7 @@ class PersonasScreen(VisitingScreen):
             self._hold(store, page, _Way("", None, None))
         self._did("persona", lambda: self._hold(store, page, before))
         told = f"Persona: {name} from the next message on." if name else "No persona from the next message on."
-        self.notice.tell(told, offer=f"{self.key_of('chat.undo')} undoes it")
+        self.notice.show(told, action=f"{self.key_of('chat.undo')} undoes it")
 
     def _persona_of(self, store: ConversationStore, page: Page) -> str:
         """The name of the persona of the next message; empty for none."""

@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from mistral_chat.text import break_words, clean, one_line
-from mistral_chat.ui.widgets.status_line import StatusLine
+from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,11 +71,11 @@ class PromptScreen(Screen[None]):
                     yield Static(Content(self._missing()), classes="missing", markup=False)
                 for place, part in enumerate(prompt.parts):
                     yield Static(self._part(place, part), classes="part", markup=False)
-        yield StatusLine()
+        yield StatusBar()
 
     def on_mount(self) -> None:
         """Show the end, where the last message stands."""
-        self.query_one(StatusLine).tell(hints=(("Up, Down", "scroll"), ("Esc", "back"), ("F1", "help")))
+        self.query_one(StatusBar).hints = (("Up, Down", "scroll"), ("Esc", "back"), ("F1", "help"))
         text = self.query_one(PromptText)
         text.focus()
         self.call_after_refresh(text.scroll_end, animate=False)

@@ -80,7 +80,7 @@ class ReplyingScreen(LoadingScreen):
         """Say `text` in the conversation on the screen, or do what `begin` does with its chat; at once, or in turn."""
         if self.store is None or self.trouble is not None:
             self.composer.set_draft(text)
-            self.notice.tell(str(self.trouble) if self.trouble else "The conversations are not open yet.", trouble=True)
+            self.notice.show(str(self.trouble) if self.trouble else "The conversations are not open yet.", severity="warning")
             return
         self.notice.clear()
         self._queue.append(Sending(self.page, text, begin or (lambda chat: chat.send(text))))
@@ -90,7 +90,7 @@ class ReplyingScreen(LoadingScreen):
         if self._current is None and self.runner is not None and self._queue:
             self._current = self._queue.pop(0)
             self._reply(self._current)
-        self.status.tell(queued=len(self._queue))
+        self.status.queued = len(self._queue)
         self.composer.still = self.replying  # what is drawn beside a model that writes takes the processor from it
         self.show_hints()
 
@@ -105,7 +105,7 @@ class ReplyingScreen(LoadingScreen):
     def _give_back(self) -> None:
         texts = [sending.text for sending in self._queue if sending.text]
         self._queue.clear()
-        self.status.tell(queued=0)
+        self.status.queued = 0
         if texts:
             self.composer.set_draft("\n\n".join([*texts, self.composer.text] if self.composer.text else texts))
 
@@ -114,7 +114,8 @@ class ReplyingScreen(LoadingScreen):
         """Stream one reply onto the screen. Cancelling it stops the engine and keeps what was written."""
         try:
             chat = self.chat_of(sending.page)
-            self.status.tell(state="waiting for the model", trouble=False)
+            self.status.state = "waiting for the model"
+            self.status.warning = False
             async with aclosing(sending.begin(chat)) as events:
                 async for event in events:
                     match event:
@@ -123,9 +124,9 @@ class ReplyingScreen(LoadingScreen):
                         case Prefill(done=done, total=total):
                             self._tell_reading(sending, done, total)
                         case Completion(finish_reason=reason):
-                            self.status.tell(state="stopped" if reason == "cancelled" else "ready")
+                            self.status.state = "stopped" if reason == "cancelled" else "ready"
                             if reason == "stop" and sending.reply and not sending.tokens:
-                                self.notice.tell("The model has nothing to add to this reply.")
+                                self.notice.show("The model has nothing to add to this reply.")
                         case ContextShift(tokens=tokens):
                             sending.used = max(0, sending.used - tokens)
                             self.context_shifted(sending, event)
@@ -134,7 +135,7 @@ class ReplyingScreen(LoadingScreen):
         except MistralChatError as error:
             self._failed(sending, error)
         except asyncio.CancelledError:
-            self.status.tell(state="stopped")
+            self.status.state = "stopped"
             raise
         finally:
             self._settle(sending)
@@ -180,45 +181,48 @@ class ReplyingScreen(LoadingScreen):
             sending.began = now
         sending.tokens += 1
         if sending.page is self.page and sending.turn_id is not None:
-            self.transcript.write(sending.turn_id, text)
+            self.transcript.append_text(sending.turn_id, text)
         if now - sending.told >= _PACE:
             sending.told = now
             seconds = now - sending.began
             speed = f" {(sending.tokens - 1) / seconds:.1f} tok/s" if seconds >= _PACE else ""
-            self.status.tell(state=f"writing{speed}", used=sending.used + sending.tokens)
+            self.status.state = f"writing{speed}"
+            self.status.used = sending.used + sending.tokens
 
     def _tell_reading(self, sending: Sending, done: int, total: int) -> None:
         if not sending.read:
             sending.read = True
             sending.used += total
         if total and not sending.tokens:
-            self.status.tell(state=f"reading prompt {done / total:.0%}")
+            self.status.state = f"reading prompt {done / total:.0%}"
 
     def context_shifted(self, sending: Sending, shift: ContextShift) -> None:
         """Some turns left the model's window: show it, and say what that means the first time."""
         if sending.page is self.page:
             self._held = {key: pinned for key, pinned in self._held.items() if key not in shift.turns}
-            self.transcript.show_memory(self._held)
+            self.transcript.show_context(self._held)
             if not sending.page.told:
                 sending.page.told = True
                 many = "The oldest turn" if len(shift.turns) == 1 else f"The {len(shift.turns)} oldest turns"
-                self.notice.tell(f"The window is full. {many} left it: still here above the line, and in search.")
+                self.notice.show(f"The window is full. {many} left it: still here above the line, and in search.")
 
     def show_memory(self) -> None:
         """Draw the line where the model's memory begins, as its ledger has it."""
         ledger = self.runner.ledger if self.runner is not None else None
         if ledger is not None:
             self._held = {turn.key: turn.pinned for turn in ledger.turns}
-            self.status.tell(used=ledger.used, window=ledger.window)
-            self.transcript.show_memory(self._held, {turn.key: turn.tokens for turn in ledger.turns})
+            self.status.used = ledger.used
+            self.status.window = ledger.window
+            self.transcript.show_context(self._held, {turn.key: turn.tokens for turn in ledger.turns})
 
     def _failed(self, sending: Sending, error: MistralChatError) -> None:
         """Say why there is no reply. A message that was not kept goes back to the composer."""
-        self.status.tell(state="failed", trouble=True)
+        self.status.state = "failed"
+        self.status.warning = True
         if sending.turn_id is None:
             if not self.composer.text:
                 self.composer.set_draft(sending.text)
-            self.notice.tell(str(error), trouble=True)
+            self.notice.show(str(error), severity="warning")
 
     def _settle(self, sending: Sending) -> None:
         """Show the turn as it was kept, and let the next message go."""

@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 
 from mistral_chat.errors import StoreError
 from mistral_chat.text import one_line
-from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
+from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -33,7 +33,7 @@ _HOW: Final = '"Two words" stay together; wor* finds words.'
 """Said while no word has been typed."""
 
 
-class SearchInput(KeysInOrder, Input):
+class SearchInput(OrderedKeys, Input):
     """The words to find."""
 
     HELP = """\

@@ -13,7 +13,7 @@ from textual.widgets import Button, Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
 from mistral_chat.text import clean, one_line
-from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
+from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _LONGEST = 4000
 
 
-class SettingInput(KeysInOrder, Input):
+class SettingInput(OrderedKeys, Input):
     """The field for a value."""
 
     HELP = "## A setting\n\nType the value. **Enter** keeps it, **Escape** leaves the old one.\n"
 
 
-class SettingText(KeysInOrder, TextArea):
+class SettingText(OrderedKeys, TextArea):
     """The field for a text of several lines."""
 
     HELP = "## A setting\n\nType the text. **Tab** goes on to the buttons, **Escape** leaves the old one.\n"

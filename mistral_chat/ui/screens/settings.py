@@ -16,8 +16,8 @@ from mistral_chat.config.parsing import choices, format_value, is_scalar, parse_
 from mistral_chat.errors import ConfigError, MistralChatError
 from mistral_chat.text import one_line
 from mistral_chat.ui.screens.settings_words import Row, effect, place, rows
-from mistral_chat.ui.widgets.notice_bar import NoticeBar
-from mistral_chat.ui.widgets.status_line import StatusLine
+from mistral_chat.ui.widgets.notification_bar import NotificationBar
+from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,8 +83,8 @@ class SettingsScreen(Screen[None]):
 
     listed = getters.query_one(SettingList)
     facts = getters.query_one(SettingFacts)
-    notice = getters.query_one(NoticeBar)
-    status = getters.query_one(StatusLine)
+    notice = getters.query_one(NotificationBar)
+    status = getters.query_one(StatusBar)
 
     def __init__(
         self,
@@ -119,12 +119,12 @@ class SettingsScreen(Screen[None]):
                 with Container(id="table"):
                     yield SettingList(markup=False, compact=True)
                     yield SettingFacts()
-            yield NoticeBar()
-        yield StatusLine()
+            yield NotificationBar()
+        yield StatusBar()
 
     def on_mount(self) -> None:
         """Read the settings."""
-        self.status.tell(hints=(("Enter", "change"), ("Esc", "back"), ("F5", "read again"), ("F1", "help")))
+        self.status.hints = (("Enter", "change"), ("Esc", "back"), ("F5", "read again"), ("F1", "help"))
         self.action_look()
         self.listed.focus()
 
@@ -203,9 +203,9 @@ class SettingsScreen(Screen[None]):
         self._changed(key, row.value)
         if row.value == value:
             text = f"{key} is {row.text} now."
-            self.notice.tell(f"{text} {effect(key)}" if effect(key) != effect("theme") else text)
+            self.notice.show(f"{text} {effect(key)}" if effect(key) != effect("theme") else text)
         else:
-            self.notice.tell(f"It is written, but {row.source} was given for this run and goes before the file.", trouble=True)
+            self.notice.show(f"Saved, but {row.source} overrides it in this session.", severity="warning")
         return ""
 
     def _show(self, configuration: Configuration) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.markdown import Code
     from mistral_chat.ui.rooms import Rooms
     from mistral_chat.ui.shown import ShownTurn
-    from mistral_chat.ui.widgets.turn_head import TurnHead
+    from mistral_chat.ui.widgets.turn import TurnHeader
 
 
 def _binding(key: str, action: str, description: str, tooltip: str) -> Binding:
@@ -69,9 +69,9 @@ class TurningScreen(CommandingScreen):
         """Choose the turn `step` turns on; behind the last one is the composer."""
         turns = self.transcript.turns
         if not turns:
-            self.notice.tell("There is no turn to choose yet. Send a message first.")
+            self.notice.show("There is no turn to choose yet. Send a message first.")
             return
-        chosen = self.transcript.chosen
+        chosen = self.transcript.selected
         place = (len(turns) if chosen is None else [turn.turn_id for turn in turns].index(chosen.turn_id)) + step
         if place >= len(turns):
             self.leave_turn()
@@ -82,12 +82,12 @@ class TurningScreen(CommandingScreen):
             turns = self.transcript.turns
             place = max(0, place + len(turns) - before)
         self.transcript.focus(scroll_visible=False)
-        await self.transcript.choose(turns[place].turn_id)
+        await self.transcript.select(turns[place].turn_id)
         self._weigh(turns[place])
 
     def leave_turn(self) -> None:
         """Choose no turn, and go back to the composer."""
-        self.transcript.choose_none()
+        self.transcript.clear_selection()
         self.set_focus(self.composer)
 
     @work(group="weigh", exclusive=True, exit_on_error=False)
@@ -95,14 +95,14 @@ class TurningScreen(CommandingScreen):
         """Show what a turn takes, once it is known."""
         tokens = await self._cost(turn)
         if tokens is not None:
-            self.transcript.show_memory(self._held, {turn.turn_id: tokens})
+            self.transcript.show_context(self._held, {turn.turn_id: tokens})
 
-    def on_marking_chosen(self) -> None:
+    def on_transcript_selected(self) -> None:
         """A turn was clicked."""
-        if (turn := self.transcript.chosen) is not None:
+        if (turn := self.transcript.selected) is not None:
             self._weigh(turn)
 
-    def on_transcript_menu_wanted(self) -> None:
+    def on_transcript_menu_requested(self) -> None:
         """Show what can be done."""
         self.action_turn()
 
@@ -114,7 +114,7 @@ class TurningScreen(CommandingScreen):
         turn = self._last_turn("choose from")
         if turn is None:
             return
-        await self.transcript.choose(turn.turn_id)
+        await self.transcript.select(turn.turn_id)
         keys = {active.binding.action: key_name(active.binding.key) for active in self.active_bindings.values()}
         menu = turn_menu(turn, tokens=await self._cost(turn), code=len(code_of(turn)), keys=keys)
         action = await self.app.push_screen_wait(menu)
@@ -123,7 +123,7 @@ class TurningScreen(CommandingScreen):
 
     def _last_turn(self, what: str) -> ShownTurn | None:
         last = super()._last_turn(what)
-        return last if last is None or what == "continue" else self.transcript.chosen or last
+        return last if last is None or what == "continue" else self.transcript.selected or last
 
     # Taking along.
 
@@ -134,7 +134,7 @@ class TurningScreen(CommandingScreen):
 
     def action_copy_reply(self) -> None:
         """Copy the turn's reply, as the model wrote it; with no turn chosen, the last one there is."""
-        turn = self.transcript.chosen
+        turn = self.transcript.selected
         if turn is not None and turn.turn.reply:
             self.copy(turn.turn.reply)
         else:
@@ -161,15 +161,15 @@ class TurningScreen(CommandingScreen):
         last, place = self._block
         path = await save_code(self.app, found, place if last == turn.turn_id else 0)
         if path is not None:
-            self.notice.tell(f"Saved to {path}")
+            self.notice.show(f"Saved to {path}")
 
     def _code(self) -> tuple[ShownTurn | None, Sequence[Code]]:
         """The chosen turn with its code blocks; with none chosen, the last turn that has any."""
-        chosen = self.transcript.chosen
+        chosen = self.transcript.selected
         for turn in [chosen] if chosen is not None else reversed(self.transcript.turns):
             if found := code_of(turn):
                 return turn, found
-        self.notice.tell("There is no code in this reply." if chosen is not None else "There is no code in these replies.")
+        self.notice.show("There is no code in this reply." if chosen is not None else "There is no code in these replies.")
         return None, ()
 
     # Marks.
@@ -182,16 +182,16 @@ class TurningScreen(CommandingScreen):
         tokens = await self._cost(turn)
         if turn.turn.pinned:
             self._mark("unpin", turn, pinned=False)
-            self.notice.tell(f"The turn is not pinned any more{_worth(tokens)}. It leaves the window when it is the oldest.")
+            self.notice.show(f"The turn is not pinned any more{_worth(tokens)}. It leaves the window when it is the oldest.")
         elif (room := await self._room_beside(tokens or 0)) is not None:
-            self.notice.tell(
+            self.notice.show(
                 f"The turn cannot be pinned: it takes {tokens or 0:,} tokens, and beside what stays already that would leave "
                 f"{max(0, room):,} of the window for messages.",
-                trouble=True,
+                severity="warning",
             )
         else:
             self._mark("pin", turn, pinned=True, excluded=False)
-            self.notice.tell(f"The turn is pinned: it stays in the window{_worth(tokens)}.")
+            self.notice.show(f"The turn is pinned: it stays in the window{_worth(tokens)}.")
 
     async def action_exclude_turn(self) -> None:
         """Hide the turn from the model, or show it again."""
@@ -201,10 +201,10 @@ class TurningScreen(CommandingScreen):
         tokens = await self._cost(turn)
         if turn.turn.excluded:
             self._mark("restore", turn, excluded=False)
-            self.notice.tell(f"The turn is restored: the model may see it again{_worth(tokens)}.")
+            self.notice.show(f"The turn is restored: the model may see it again{_worth(tokens)}.")
         else:
             self._mark("exclude", turn, pinned=False, excluded=True)
-            self.notice.tell(f"The turn is excluded: the model does not see it{_worth(tokens)}.")
+            self.notice.show(f"The turn is excluded: the model does not see it{_worth(tokens)}.")
 
     def _mark(self, name: str, turn: ShownTurn, *, pinned: bool | None = None, excluded: bool | None = None) -> None:
         assert self.store is not None  # noqa: S101 (it was asked just before)
@@ -257,29 +257,29 @@ class TurningScreen(CommandingScreen):
         forked = self.store.fork(turn.turn_id)
         await self.open(forked)
         self.conversations_changed()
-        self.notice.tell("This is a new conversation, a copy up to the turn you chose. The other one stays as it was.")
+        self.notice.show("This is a new conversation, a copy up to the turn you chose. The other one stays as it was.")
 
     async def action_branch(self, step: int) -> None:
         """Go `step` branches on: at the chosen turn, or at the last turn that has any."""
-        turn = self.transcript.chosen
+        turn = self.transcript.selected
         if turn is None:
             await super().action_branch(step)
             self.read_ahead()
         elif turn.siblings > 1:
             await self._walk(turn.turn_id, step)
         else:
-            self.notice.tell(
+            self.notice.show(
                 f"This turn has no branches. {self.key_of('chat.regenerate')} or {self.key_of('chat.edit')} begins one."
             )
 
-    async def on_turn_head_walked(self, event: TurnHead.Walked) -> None:
+    async def on_turn_header_branch_requested(self, event: TurnHeader.BranchRequested) -> None:
         """An arrow was clicked."""
         await self._walk(event.turn_id, event.step)
 
     async def _walk(self, turn_id: str, step: int) -> None:
         """Go `step` branches on at the turn `turn_id`, and stay at that place."""
         if self.replying:
-            self.notice.tell(f"A reply is being written. Stop it with {self.key_of('chat.stop')} to go to another branch.")
+            self.notice.show(f"A reply is being written. Stop it with {self.key_of('chat.stop')} to go to another branch.")
         elif self.store is not None:
             ids = self.store.siblings(turn_id)
             wanted = ids[(ids.index(turn_id) + step) % len(ids)]
@@ -288,15 +288,15 @@ class TurningScreen(CommandingScreen):
             while all(turn.turn_id != wanted for turn in self.transcript.turns):
                 if not self.load_older(self.transcript.turns[0].turn_id):
                     return
-            await self.transcript.choose(wanted)
+            await self.transcript.select(wanted)
             self.read_ahead()
 
     def action_details(self) -> None:
         """Show under each reply what it took, or no longer."""
         self._details = not self._details
-        self.transcript.show_details(shown=self._details)
+        self.transcript.show_statistics(shown=self._details)
         if self._details and not any(turn.turn.usage for turn in self.transcript.turns):
-            self.notice.tell("Details stand under each reply from now on.")
+            self.notice.show("Details stand under each reply from now on.")
 
 
 def code_of(turn: ShownTurn) -> Sequence[Code]:

@@ -42,12 +42,12 @@ class UnsavedScreen(PersonasScreen):
     async def action_unsaved(self) -> None:
         """Begin a conversation that is not saved, or go back to those that are."""
         if self.replying:
-            self.notice.tell(f"A reply is being written. Stop it with {self.key_of('chat.stop')} first.")
+            self.notice.show(f"A reply is being written. Stop it with {self.key_of('chat.stop')} first.")
         elif self._waiting is not None:
             if not self._has_said() or await self._sure():
                 await self._go_back()
         elif not self.rooms.saved:
-            self.notice.tell("Nothing is saved in this run already.")
+            self.notice.show("Nothing is saved in this run already.")
         elif self.store is not None:
             await self._begin_unsaved(self.store)
 
@@ -91,7 +91,7 @@ class UnsavedScreen(PersonasScreen):
             with suppress(MistralChatError):  # then the next reply drops it
                 await self.runner.discard_conversation("")
         self.show_memory()
-        self.notice.tell("What was not saved is gone. From here on everything is kept again.")
+        self.notice.show("What was not saved is gone. From here on everything is kept again.")
 
     async def _turn_to(self, store: ConversationStore, conversation_id: str | None, draft: str) -> None:
         """Go on with another store: the page and the draft change before anything can be written into it."""
@@ -117,5 +117,5 @@ class UnsavedScreen(PersonasScreen):
     def _show_saved(self) -> None:
         saved = self.rooms.saved
         self.set_class(not saved, "-unsaved")
-        self.status.tell(unsaved=not saved)
+        self.status.temporary = not saved
         self.query_one("#side .name", Static).update("mistral-chat" if saved else "mistral-chat, not saved")

@@ -47,9 +47,9 @@ class VisitingScreen(AttachingScreen):
         try:
             await asyncio.to_thread(settings_file.write, "theme", theme.name)
         except MistralChatError as error:
-            self.notice.tell(f"The colours hold until you quit: {error}", trouble=True)
+            self.notice.show(f"The colours hold until you quit: {error}", severity="warning")
         else:
-            self.notice.tell(f"The colours are {theme.name}, the next time too.")
+            self.notice.show(f"The colours are {theme.name}, the next time too.")
 
     def action_settings(self) -> None:
         """See every setting, and change it."""
@@ -57,7 +57,7 @@ class VisitingScreen(AttachingScreen):
 
         settings_file = self.rooms.settings_file
         if settings_file is None:
-            self.notice.tell("Settings cannot be changed here. mistral-chat config show lists them.")
+            self.notice.show("Settings cannot be changed here. mistral-chat config show lists them.")
             return
         ours = [theme.name for theme in THEMES]
         others = sorted(name for name in self.app.available_themes if name not in ours)
@@ -87,7 +87,7 @@ class VisitingScreen(AttachingScreen):
             # Looking for every key there is takes in every screen, which nobody has to wait for.
             wrong = await asyncio.to_thread(lambda: problems(keymap, keys.known_bindings))
             if wrong:
-                self.notice.tell(" ".join(wrong), trouble=True)
+                self.notice.show(" ".join(wrong), severity="warning")
 
     def look_around(self) -> None:
         """Notice what another window has written, and what was changed in the settings' file."""
@@ -106,7 +106,7 @@ class VisitingScreen(AttachingScreen):
         try:
             configuration = await asyncio.to_thread(settings_file.read)
         except MistralChatError as error:
-            self.notice.tell(f"{error} Until that is put right, the settings are as they were.", trouble=True)
+            self.notice.show(f"{error} Until that is put right, the settings are as they were.", severity="warning")
             return
         now, keymap = dict(flatten(self.rooms.settings)), self.rooms.settings.keymap
         for key, value in flatten(configuration.settings):
@@ -119,17 +119,17 @@ class VisitingScreen(AttachingScreen):
     async def action_prompt(self) -> None:
         """Look at exactly what the model is given for the conversation on the screen and the draft."""
         if self.store is None or self.runner is None or self.runner.facts is None:
-            self.notice.tell("The model is not loaded yet, and only it knows how it is spoken to.")
+            self.notice.show("The model is not loaded yet, and only it knows how it is spoken to.")
             return
         message = read(self.composer.text).message if self.editing is None else None
         draft = self.whole(message) if message and message.strip() else ""
         try:
             prompt = await self.chat_of(self.page).prompt(draft)
         except MistralChatError as error:
-            self.notice.tell(str(error), trouble=True)
+            self.notice.show(str(error), severity="warning")
             return
         if prompt is None or not prompt.parts:
-            self.notice.tell("Nothing would be given to the model yet. Write a message first.")
+            self.notice.show("Nothing would be given to the model yet. Write a message first.")
         else:
             await self._show_prompt(prompt)
 

@@ -14,7 +14,7 @@ from mistral_chat.text import one_line
 from mistral_chat.ui.meter import parts_of
 from mistral_chat.ui.screens.turning import TurningScreen
 from mistral_chat.ui.slash import read
-from mistral_chat.ui.widgets.notice_bar import NoticeBar
+from mistral_chat.ui.widgets.notification_bar import NotificationBar
 
 if TYPE_CHECKING:
     from textual.timer import Timer
@@ -86,7 +86,10 @@ class WeighingScreen(TurningScreen):
         """Show how full the window is, and what the draft takes of it."""
         if (parts := self.parts) is None:
             return
-        self.status.tell(window=parts.window, draft=parts.draft, **({} if self.replying else {"used": parts.used}))
+        self.status.window = parts.window
+        self.status.draft = parts.draft
+        if not self.replying:
+            self.status.used = parts.used
         self.composer.set_class(not parts.fits, "-over")
         self.composer.border_subtitle = _draft_words(parts)
 
@@ -158,8 +161,8 @@ class WeighingScreen(TurningScreen):
         if warning == self._warned:
             return
         if warning:
-            self.notice.tell(warning, trouble=True, stay=True)
-        elif self.notice.text == one_line(self._warned, NoticeBar.LONGEST):
+            self.notice.show(warning, severity="warning", stay=True)
+        elif self.notice.text == one_line(self._warned, NotificationBar.LONGEST):
             self.notice.clear()
         self._warned = warning
 
@@ -170,7 +173,7 @@ class WeighingScreen(TurningScreen):
 
         parts = self.parts
         if parts is None:
-            self.notice.tell("The model is not loaded yet, and nothing can be counted before it is.")
+            self.notice.show("The model is not loaded yet, and nothing can be counted before it is.")
             return
         turns = self.transcript.turns
         path = (
@@ -178,7 +181,7 @@ class WeighingScreen(TurningScreen):
             if self.store and turns and self.page.conversation_id
             else []
         )
-        left = set(self.transcript.left)
+        left = set(self.transcript.evicted)
         await self.app.push_screen_wait(
             ContextScreen(
                 parts,

@@ -88,7 +88,7 @@ class WeightsScreen(WeightsTools):
         if weights.place:
             self.end(None if weights.spec == self._stock.in_use else weights.spec)
         elif weights.obstacle:
-            self.notice.tell(weights.obstacle, trouble=True)
+            self.notice.show(weights.obstacle, severity="warning")
         else:
             self._download = self._errands.fetch(weights)
             self._follow(self._download)
@@ -125,10 +125,10 @@ class WeightsScreen(WeightsTools):
             return
         if download.state == "done":
             self.came = download.spec
-            self.notice.tell(f"{download.name} is here. Enter in the list takes it.", stay=True)
+            self.notice.show(f"{download.name} is here. Enter in the list takes it.", stay=True)
         elif download.state == "failed":
             title, text = download.problem
-            self.notice.tell(f"{download.name} was not fetched. {title}. {text}", trouble=True, stay=True)
+            self.notice.show(f"{download.name} was not fetched. {title}. {text}", severity="warning", stay=True)
         if self._step in (Step.LOOKING, Step.CHOOSING):
             self.look()
 
@@ -148,7 +148,7 @@ class WeightsScreen(WeightsTools):
         if not told and arrival is not None and arrival.here:
             told = f"{format_size(arrival.here)} of it are kept. Take it again to go on from there."
         if told:
-            self.notice.tell(told)
+            self.notice.show(told)
         self._download = None
         self._show(Step.LOOKING)
         self.look()

@@ -18,8 +18,8 @@ from mistral_chat.ui.screens.weights_words import BUTTONS, KEYS, Step, free, int
 from mistral_chat.ui.screens.working import WorkingScreen
 from mistral_chat.ui.shelf import Stock
 from mistral_chat.ui.widgets.fetch_view import FetchView
-from mistral_chat.ui.widgets.notice_bar import NoticeBar
-from mistral_chat.ui.widgets.status_line import StatusLine
+from mistral_chat.ui.widgets.notification_bar import NotificationBar
+from mistral_chat.ui.widgets.status_bar import StatusBar
 from mistral_chat.ui.widgets.weights_facts import WeightsFacts
 from mistral_chat.ui.widgets.weights_list import WeightsList
 
@@ -37,8 +37,8 @@ class WeightsChoice(Screen["str | None"]):
     listed = getters.query_one(WeightsList)
     facts = getters.query_one(WeightsFacts)
     fetching = getters.query_one(FetchView)
-    notice = getters.query_one(NoticeBar)
-    status = getters.query_one(StatusLine)
+    notice = getters.query_one(NotificationBar)
+    status = getters.query_one(StatusBar)
 
     def __init__(
         self,
@@ -79,12 +79,12 @@ class WeightsChoice(Screen["str | None"]):
                     yield WeightsList()
                     yield WeightsFacts()
             yield FetchView()
-            yield NoticeBar()
+            yield NotificationBar()
             with Horizontal(id="buttons"):
                 yield Button("Look again", id="act", variant="primary", compact=True)
                 yield Button("More", id="more", compact=True)
                 yield Button("Back", id="back", compact=True)
-        yield StatusLine()
+        yield StatusBar()
 
     @property
     def chosen(self) -> ShownWeights | None:
@@ -102,7 +102,7 @@ class WeightsChoice(Screen["str | None"]):
         self._stock = replace(stock, weights=tuple(self._with_what_goes_on(one) for one in stock.weights))
         self.listed.show(self._stock, self.listed.marked or self._first_marked())
         self._introduce(*introduction(self._stock, self._wanted, self._problem, first=self._in_use is None))
-        self.status.tell(state=free(self._stock))
+        self.status.state = free(self._stock)
         if self._step in (Step.LOOKING, Step.CHOOSING):
             self._show(Step.CHOOSING)
             self.listed.focus()
@@ -116,7 +116,7 @@ class WeightsChoice(Screen["str | None"]):
         fitting = [spec for spec, name in names.items() if all(word in name for word in words)]
         found = self._sought if self._sought in names else next(iter(fitting), "")
         if not found:
-            self.notice.tell(f"There is no {self._sought!r} in this list.", trouble=True)
+            self.notice.show(f"There is no {self._sought!r} in this list.", severity="warning")
         return found
 
     def _with_what_goes_on(self, weights: ShownWeights) -> ShownWeights:
@@ -168,7 +168,7 @@ class WeightsChoice(Screen["str | None"]):
         choosing = step in (Step.LOOKING, Step.CHOOSING)
         self.query_one("#choice").display = choosing
         self.fetching.display = not choosing
-        self.status.tell(hints=KEYS[step])
+        self.status.hints = KEYS[step]
         self._show_buttons()
         if not choosing:
             self.query_one("#act").focus()

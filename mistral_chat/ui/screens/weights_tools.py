@@ -72,30 +72,30 @@ class WeightsTools(WeightsChoice):
         """Say how a check ended, and show it in the list."""
         text, trouble = checked(check)
         if text:
-            self.notice.tell(text, trouble=trouble, stay=trouble)
+            self.notice.show(text, severity="warning" if trouble else "information", stay=trouble)
         self.look()
 
     def _marked_here(self) -> ShownWeights | None:
         """The weights under the cursor, where anything of them is here."""
         weights = self.chosen if self._step is Step.CHOOSING else None
         if weights is not None and not weights.place and not weights.arrived and not weights.under_way:
-            self.notice.tell(f"{_name(weights)} is not here. Enter fetches it.")
+            self.notice.show(f"{_name(weights)} is not here. Enter fetches it.")
             return None
         return weights
 
     def _check(self, weights: ShownWeights) -> None:
         if not weights.place:
-            self.notice.tell("It is checked when all of it has arrived.")
+            self.notice.show("It is checked when all of it has arrived.")
             return
         self._errands.check(weights)
         self._refresh(weights.spec)
-        self.notice.tell(f"{_name(weights)} is being checked. That goes on in the background.")
+        self.notice.show(f"{_name(weights)} is being checked. That goes on in the background.")
 
     async def _choose_format(self, weights: ShownWeights) -> None:
         from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 
         if not weights.place:
-            self.notice.tell("A prompt format can be chosen when all of it has arrived.")
+            self.notice.show("A prompt format can be chosen when all of it has arrived.")
             return
         used = weights.spec == self._stock.in_use
         text = "Only for a model that answers in riddles: the wrong format makes a model worse." + (
@@ -111,23 +111,23 @@ class WeightsTools(WeightsChoice):
         try:
             told = await asyncio.to_thread(self._shelf.keep_format, weights.spec, chosen)
         except MistralChatError as error:
-            self.notice.tell(str(error), trouble=True)
+            self.notice.show(str(error), severity="warning")
             return
         if used:
             self.end(weights.spec)
         else:
-            self.notice.tell(told)
+            self.notice.show(told)
             self.look()
 
     async def _remove(self, weights: ShownWeights) -> None:
         from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 
         if weights.frees is None:
-            self.notice.tell(not_ours(weights))
+            self.notice.show(not_ours(weights))
         elif weights.spec == self._stock.in_use:
-            self.notice.tell("It is in use. Choose another model first; then it can be removed.")
+            self.notice.show("It is in use. Choose another model first; then it can be removed.")
         elif weights.under_way:
-            self.notice.tell(f"Not while this goes on: {one_line(weights.under_way)}. Stop it first.")
+            self.notice.show(f"Not while this goes on: {one_line(weights.under_way)}. Stop it first.")
         else:
             question = ConfirmDialog(f"Remove {_name(weights)}?", doomed(weights), yes="Remove", no="Keep")
             if await self.app.push_screen_wait(question):
@@ -138,9 +138,9 @@ class WeightsTools(WeightsChoice):
             freed = await asyncio.to_thread(self._shelf.remove, weights.spec)
         except (MistralChatError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
-            self.notice.tell(f"{_name(weights)} could not be removed: {why}", trouble=True)
+            self.notice.show(f"{_name(weights)} could not be removed: {why}", severity="warning")
             return
-        self.notice.tell(f"Removed {_name(weights)}: {format_size(freed)} are free again.")
+        self.notice.show(f"Removed {_name(weights)}: {format_size(freed)} are free again.")
         self.look()
 
 

@@ -14,9 +14,9 @@ from mistral_chat.formatting import format_progress
 from mistral_chat.ui.background import Background, stopped
 from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.widgets.composer import Composer
-from mistral_chat.ui.widgets.notice_bar import NoticeBar
-from mistral_chat.ui.widgets.placard import Placard
-from mistral_chat.ui.widgets.status_line import StatusLine
+from mistral_chat.ui.widgets.empty_state import EmptyState
+from mistral_chat.ui.widgets.notification_bar import NotificationBar
+from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
     from mistral_chat.engine.snapshots import SnapshotFolder, SnapshotProgress
@@ -61,9 +61,9 @@ class WorkingScreen(Screen[None]):
             self.error = error
 
     composer = getters.query_one(Composer)
-    notice = getters.query_one(NoticeBar)
-    placard = getters.query_one(Placard)
-    status = getters.query_one(StatusLine)
+    notice = getters.query_one(NotificationBar)
+    empty_state = getters.query_one(EmptyState)
+    status = getters.query_one(StatusBar)
 
     AUTO_FOCUS: ClassVar[str] = "Composer"
 
@@ -89,7 +89,7 @@ class WorkingScreen(Screen[None]):
 
             self.app.push_screen(BackgroundScreen(self.background))
         else:
-            self.notice.tell(stopped(self.background.cancel()))
+            self.notice.show(stopped(self.background.cancel()))
 
     def watch_snapshots(self, snapshots: SnapshotFolder) -> None:
         """Show when KV states are written and read, which happens on the engine's threads."""
@@ -114,4 +114,4 @@ class WorkingScreen(Screen[None]):
 
     def _show_work(self, text: str) -> None:
         if self.is_attached:
-            self.status.tell(working=text)
+            self.status.activity = text

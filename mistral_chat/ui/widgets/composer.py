@@ -11,7 +11,7 @@ from textual.widgets import TextArea
 
 from mistral_chat.text import break_words, clean
 from mistral_chat.ui.dropped import pasted_file
-from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
+from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ LARGEST_PASTE: Final = 64 * 1024
 """Characters that one paste may bring. No window holds more, and the editor would stand still."""
 
 
-class Composer(KeysInOrder, TextArea, inherit_bindings=True):
+class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     """The draft. Enter sends it; Ctrl+J, Alt+Enter and Shift+Enter break the line; a paste never sends."""
 
     HELP = """\

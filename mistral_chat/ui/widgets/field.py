@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from textual.widgets import Input
 
-from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
+from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 
-class Field(KeysInOrder, Input):
+class Field(OrderedKeys, Input):
     """An `Input` whose keys act in the order they were pressed. Its help is that of the dialog around it."""

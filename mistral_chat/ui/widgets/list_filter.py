@@ -8,10 +8,10 @@ from textual import message
 from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
-from mistral_chat.ui.widgets.keys_in_order import KeysInOrder
+from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 
-class ListFilter(KeysInOrder, Input):
+class ListFilter(OrderedKeys, Input):
     """Takes what the titles must hold. Out of sight until it is asked for."""
 
     DEFAULT_CSS = """

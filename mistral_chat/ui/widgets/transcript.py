@@ -1,4 +1,4 @@
-"""The conversation, as a window of mounted turns over all that was said."""
+"""The transcript: a window of mounted turns over a whole conversation."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import message
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.scrollbar import ScrollBar
 from textual.widget import Widget
 
-from mistral_chat.ui.widgets.marking import Marking
-from mistral_chat.ui.widgets.turn_view import TurnView
+from mistral_chat.ui.widgets.blocks import FastWidget
+from mistral_chat.ui.widgets.turn import TurnView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from textual import events
     from textual.geometry import Size
     from textual.layout import DockArrangeResult
 
     from mistral_chat.ui.shown import ShownTurn
 
 _SCREENS: Final = 3
-"""How many screens of text are mounted beyond each edge of what is seen."""
+"""Screens of text that are mounted beyond each edge of the visible part."""
 
 _MOST_TURNS: Final = 24
-"""Turns mounted in one go; short ones are cheap, but not free."""
+"""Turns mounted at a time; short ones are cheap, but not free."""
 
 
-class Transcript(Marking, can_focus=True):
+class Transcript(VerticalScroll, FastWidget, can_focus=True):
     """Shows turns, oldest at the top, and follows the end until the reader scrolls away.
 
-    Ten turns and ten thousand cost the same: turns far from what is seen are not mounted. Where the reader is stays where it is
-    when turns come or go above, when a reply grows, and when the window changes its width.
+    Ten turns and ten thousand cost the same: turns far from the visible part are not mounted. The line being read stays in place
+    when turns are mounted or removed above it, when a reply grows, and when the width changes.
     """
 
     DEFAULT_CSS = """
@@ -45,59 +47,125 @@ class Transcript(Marking, can_focus=True):
     """
 
     HELP = """\
-    ## Conversation
+    ## Transcript
 
-    Scroll with the arrows, Page Up and Page Down, Home and End, or the wheel. Select text with the mouse; Ctrl+C copies it.
-    Older turns appear as you scroll up. **Alt+Up** and **Alt+Down**, or a click, choose a turn; **Enter** shows what can be done
-    with it.
+    The arrow keys, Page Up, Page Down, Home, End and the wheel scroll. Select text with the mouse; Ctrl+C copies it.
+    Click a message to select it; **Enter** opens the menu with its actions.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("home", "oldest", "Go to the oldest turn shown", tooltip="Scroll to the top", id="transcript.oldest", show=False),
-        Binding(
-            "end",
-            "newest",
-            "Go to the newest turn",
-            tooltip="Scroll to the end and follow it",
-            id="transcript.newest",
-            show=False,
-        ),
-        Binding(
-            "enter",
-            "turn",
-            "What to do with the turn",
-            tooltip="See what can be done with the chosen turn",
-            id="transcript.turn",
-            show=False,
-        ),
+        Binding("home", "oldest", "Top", tooltip="Scroll to the oldest loaded turn", id="transcript.oldest", show=False),
+        Binding("end", "newest", "Newest", tooltip="Scroll to the end and follow it", id="transcript.newest", show=False),
+        Binding("enter", "turn", "Message actions", tooltip="Show actions for the message", id="transcript.turn", show=False),
     ]
 
-    class MenuWanted(message.Message):
-        """A person asks what can be done with the chosen turn, or with the last one."""
+    class Selected(message.Message):
+        """A click selected a turn, or cleared the selection."""
 
-    class OlderWanted(message.Message):
-        """The reader nears the oldest turn that is known; there may be older ones."""
+    class MenuRequested(message.Message):
+        """The actions for the selected turn, or for the last one, are asked for."""
+
+    class OlderRequested(message.Message):
+        """The reader is near the oldest loaded turn; there may be older ones."""
 
         def __init__(self, before: str) -> None:
-            """Ask for turns before the turn `before`."""
+            """Request turns before the turn `before`."""
             super().__init__()
             self.before = before
 
     def __init__(self) -> None:
         """Make an empty transcript."""
-        super().__init__()
+        super().__init__(id="transcript")
+        self._turns: list[ShownTurn] = []
+        self._views: list[TurnView] = []
+        self._complete = True
+        self._held: Mapping[str, bool] = {}
+        self._costs: dict[str, int] = {}
+        self._selected: str | None = None
+        self._statistics = False
         self._first = 0
         self._end = 0
         self._growing: TurnView | None = None
         self._settling = False
         self._asked = False
-        self._place: tuple[Widget, float] | None = None
+        self._reading: tuple[Widget, float] | None = None
+        """The turn at the top edge and the rows of it above the edge, while the end is not followed."""
         self._thumb = 0.0
-        """Where the scroll bar was when the screen was last laid out."""
+        """The position of the scroll bar at the last layout."""
 
     def on_mount(self) -> None:
         """Follow the end."""
         self.anchor()
+
+    @property
+    def views(self) -> list[TurnView]:
+        """The mounted turns, oldest first."""
+        return list(self._views)
+
+    @property
+    def turns(self) -> Sequence[ShownTurn]:
+        """The loaded turns, oldest first."""
+        return self._turns
+
+    @property
+    def last_id(self) -> str | None:
+        """The id of the newest turn; None while there is none."""
+        return self._turns[-1].turn_id if self._turns else None
+
+    @property
+    def selected(self) -> ShownTurn | None:
+        """The selected turn; None while none is."""
+        return next((turn for turn in self._turns if turn.turn_id == self._selected), None)
+
+    @property
+    def evicted(self) -> Sequence[str]:
+        """The ids of the loaded turns that dropped out of the context, oldest first; excluded turns are not among them."""
+        seen = next((place for place, turn in enumerate(self._turns) if self._seen(turn) and not turn.turn.pinned), None)
+        return [turn.turn_id for turn in self._turns[: seen or 0] if not self._seen(turn) and not turn.turn.excluded]
+
+    def show_context(self, held: Mapping[str, bool], costs: Mapping[str, int] | None = None) -> None:
+        """Dim the turns outside the context, and mark where it starts.
+
+        Args:
+            held: the ids of the turns in the context, each with whether it is pinned. Ids of other conversations do no harm.
+            costs: token counts of turns, as far as they are known.
+        """
+        self._held = held
+        self._costs.update(costs or {})
+        self._mark_views()
+
+    def show_statistics(self, *, shown: bool) -> None:
+        """Show or hide token counts and speed under replies."""
+        self._statistics = shown
+        self._mark_views()
+
+    def replace_turn(self, shown: ShownTurn) -> None:
+        """Update a turn's state without drawing its text again."""
+        self._turns = [shown if turn.turn_id == shown.turn_id else turn for turn in self._turns]
+        for view in self._views:
+            if view.shown.turn_id == shown.turn_id:
+                view.shown = shown
+        self._mark_views()
+
+    def clear_selection(self) -> None:
+        """Select no turn."""
+        self._selected = None
+        self._mark_views()
+
+    async def select(self, turn_id: str) -> None:
+        """Select a turn and bring it into view."""
+        self._selected = turn_id
+        self._mark_views()
+        view = next((view for view in self._views if view.shown.turn_id == turn_id), None)
+        if view is None:
+            await self.go_to(turn_id)
+            return
+        tall = view.outer_size.height >= self.container_size.height
+        if turn_id == self.last_id and not tall:
+            self.anchor()
+        else:
+            self.release_anchor()
+            self.scroll_to_widget(view, animate=False, top=tall, force=True)
 
     @property
     def following(self) -> bool:
@@ -116,7 +184,7 @@ class Transcript(Marking, can_focus=True):
         self._complete = complete
         self._asked = False
         self._growing = None
-        self._place = None
+        self._reading = None
         self._end = len(self._turns)
         self._first = self._end - self._count_back(self._end)
         gone, self._views = self._views, [TurnView(turn) for turn in self._turns[self._first : self._end]]
@@ -125,25 +193,25 @@ class Transcript(Marking, can_focus=True):
             self.anchor()
             await self.mount_all(self._views)
         self._settling = False
-        self.mark_views()
-        self.call_after_refresh(self._tend)
+        self._mark_views()
+        self.call_after_refresh(self._mount_nearby)
 
     def prepend(self, turns: Sequence[ShownTurn], *, complete: bool) -> None:
-        """Take older turns; they are mounted when the reader comes near. `complete` says that there are no more."""
+        """Add older turns, which are mounted when the reader comes near. `complete` says that there are no more."""
         self._turns[:0] = turns
         self._first += len(turns)
         self._end += len(turns)
         self._complete = complete
         self._asked = False
-        self.mark_views()
-        self._tend()
+        self._mark_views()
+        self._mount_nearby()
 
     async def begin(self, shown: ShownTurn) -> TurnView:
-        """Add a turn whose reply is awaited, go to it, and give its view."""
+        """Add a turn whose reply will be streamed, and scroll to it."""
         if self._end < len(self._turns):
             await self.show(self._turns, complete=self._complete)
-        self._chosen = None
-        self.mark_views()
+        self._selected = None
+        self._mark_views()
         view = TurnView(shown, growing=True)
         self._turns.append(shown)
         self._end = len(self._turns)
@@ -154,45 +222,45 @@ class Transcript(Marking, can_focus=True):
         return view
 
     async def go_to(self, turn_id: str) -> None:
-        """Show the turn `turn_id` at the top, if it is known; the end is no longer followed."""
+        """Show the turn `turn_id` at the top, if it is loaded, and stop following the end."""
         place = next((number for number, turn in enumerate(self._turns) if turn.turn_id == turn_id), None)
         if place is None:
             return
         self._settling = True
         self.release_anchor()
-        self._place = None
+        self._reading = None
         self._first = max(0, place - 2)
         self._end = min(len(self._turns), place + _MOST_TURNS)
         gone, self._views = self._views, [TurnView(turn) for turn in self._turns[self._first : self._end]]
         async with self.batch():
             await self.remove_children(gone)
             await self.mount_all(self._views)
-        self.mark_views()
+        self._mark_views()
         found = self._views[place - self._first]
         found.add_class("-found")
-        self.call_after_refresh(self._arrive, found)
+        self.call_after_refresh(self._scroll_to_found, found)
 
-    def _arrive(self, found: TurnView) -> None:
-        """Put `found` at the top edge, now that it has been laid out."""
+    def _scroll_to_found(self, found: TurnView) -> None:
+        """Scroll `found` to the top edge, once it is laid out."""
         if found not in self._views:
-            return  # another place was wanted meanwhile
+            return  # another turn was asked for meanwhile
         self.release_anchor()
         self.scroll_to_widget(found, animate=False, top=True, force=True)
         self._settling = False
-        self.call_after_refresh(self._tend)
+        self.call_after_refresh(self._mount_nearby)
 
-    def write(self, turn_id: str, text: str) -> None:
-        """Add a streamed piece to the turn that was begun; another turn's is not shown."""
+    def append_text(self, turn_id: str, text: str) -> None:
+        """Add streamed text to the turn that was begun; text of another turn is not shown."""
         if self._growing is not None and self._growing.shown.turn_id == turn_id:
-            self._growing.reply.write(text)
+            self._growing.reply.append_text(text)
 
-    def give_way(self) -> None:
-        """A key was pressed: what it brings to the screen comes before more of a growing reply."""
+    def defer_redraw(self) -> None:
+        """Draw the next keystroke before more of a growing reply."""
         if self._growing is not None:
-            self._growing.reply.give_way()
+            self._growing.reply.defer_redraw()
 
     def finish(self, shown: ShownTurn) -> None:
-        """Show a turn as it was kept, whether it is mounted or not."""
+        """Show a turn as it was saved, whether it is mounted or not."""
         self._growing = None
         for number, turn in enumerate(self._turns):
             if turn.turn_id == shown.turn_id:
@@ -200,37 +268,69 @@ class Transcript(Marking, can_focus=True):
         for view in self._views:
             if view.shown.turn_id == shown.turn_id:
                 view.finish(shown)
-        self.mark_views()
+        self._mark_views()
+
+    async def on_click(self, event: events.Click) -> None:
+        """Select the turn that was clicked, or clear the selection; a click that ends a text selection does neither."""
+        clicked = event.widget
+        view = next((node for node in clicked.ancestors_with_self if isinstance(node, TurnView)), None) if clicked else None
+        if view is not None and not self.screen.get_selected_text():
+            self._selected = None if view.shown.turn_id == self._selected else view.shown.turn_id
+            self._mark_views()
+            self.post_message(self.Selected())
+
+    def _mark_views(self) -> None:
+        """Show on every mounted turn what is known of it."""
+        evicted = set(self.evicted)
+        edge = self._edge if evicted or not self._complete else None
+        for view in self._views:
+            shown = view.shown
+            view.mark(
+                dimmed=shown.turn_id in evicted or shown.turn.excluded,
+                edge=shown.turn_id == edge,
+                selected=shown.turn_id == self._selected,
+                statistics=self._statistics,
+                tokens=self._costs.get(shown.turn_id),
+            )
+
+    @property
+    def _edge(self) -> str | None:
+        """The id of the first turn in the context that is not pinned; None where nothing is known."""
+        return next((turn.turn_id for turn in self._turns if self._seen(turn) and not turn.turn.pinned), None)
+
+    def _seen(self, turn: ShownTurn) -> bool:
+        """Whether the turn is in the context. An excluded one stays in the KV cache until the next prefill; that is not shown."""
+        return turn.turn_id in self._held and not turn.turn.excluded
 
     def action_turn(self) -> None:
-        """Ask for what can be done with the turn."""
-        self.post_message(self.MenuWanted())
+        """Ask for the menu of the turn."""
+        self.post_message(self.MenuRequested())
 
     def action_oldest(self) -> None:
-        """Go to the top of what is mounted."""
+        """Scroll to the top of the mounted turns."""
         self.scroll_home(animate=False)
 
     async def action_newest(self) -> None:
-        """Go to the end and follow it."""
+        """Scroll to the end and follow it."""
         if self._end < len(self._turns):
             await self.show(self._turns, complete=self._complete)
         self.anchor()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Note where the reader is, and mount what comes near."""
+        """Remember the line being read, and mount turns that come near."""
         super().watch_scroll_y(old_value, new_value)
         if self.following:
-            self._place = None
+            self._reading = None
         else:
-            self._note_place()
+            self._note_reading()
         if round(old_value) != round(new_value):
-            self.call_after_refresh(self._tend)
+            self.call_after_refresh(self._mount_nearby)
 
     def arrange(self, size: Size, optimal: bool = False) -> DockArrangeResult:  # noqa: FBT001, FBT002 (Textual's own signature)
-        """Lay the turns out, and keep the line that is being read where it is."""
+        """Lay the turns out, and keep the line being read in place."""
         result = super().arrange(size, optimal)
-        if self._place is not None and not self.following:
-            widget, offset = self._place
+        if self._reading is not None and not self.following:
+            widget, offset = self._reading
             for placement in result.placements:
                 if placement.widget is widget:
                     most = max(0, result.total_region.bottom - self.container_size.height)
@@ -243,24 +343,24 @@ class Transcript(Marking, can_focus=True):
         return result
 
     def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:  # noqa: FBT001, FBT002 (Textual's own signature)
-        """Take a size. Laying out moves the scroll bar and does not draw it; it is drawn where it has moved."""
+        """Take a size, and draw the scroll bar if the layout moved it."""
         updated = super()._size_updated(size, virtual_size, container_size, layout)
         if self._thumb != self.scroll_y:
             self._thumb = self.scroll_y
             self.vertical_scrollbar.refresh()
         return updated
 
-    def _note_place(self) -> None:
-        """Remember which turn is at the top edge, and how far it has scrolled past it."""
-        self._place = None  # asking for a region may lay the turns out, which must not go back to the old place
+    def _note_reading(self) -> None:
+        """Remember the turn at the top edge, and how far it is scrolled past the edge."""
+        self._reading = None  # asking for a region may lay the turns out, which must not scroll back to the old anchor
         for view in self._views:
             region = view.virtual_region
             if region.bottom > self.scroll_y:
-                self._place = (view, self.scroll_y - region.y)
+                self._reading = (view, self.scroll_y - region.y)
                 return
 
-    def _tend(self) -> None:
-        """Mount turns near the edge that is neared, and let go of those far behind the other."""
+    def _mount_nearby(self) -> None:
+        """Mount turns near the edge being approached, and unmount those far beyond the other."""
         if self._settling or not self._views or not self.is_attached:
             return
         height = max(1, self.container_size.height)
@@ -275,17 +375,17 @@ class Transcript(Marking, can_focus=True):
         if self._first == 0:
             if not self._complete and not self._asked:
                 self._asked = True
-                self.post_message(self.OlderWanted(self._turns[0].turn_id))
+                self.post_message(self.OlderRequested(self._turns[0].turn_id))
             return
-        if not self.following and self._place is None:
-            self._note_place()
+        if not self.following and self._reading is None:
+            self._note_reading()
         more = self._count_back(self._first)
         added = [TurnView(turn) for turn in self._turns[self._first - more : self._first]]
         self._first -= more
         self.mount_all(added, before=self._views[0])
         self._views[:0] = added
-        self.mark_views()
-        self.call_after_refresh(self._tend)
+        self._mark_views()
+        self.call_after_refresh(self._mount_nearby)
 
     def _grow_down(self) -> None:
         more = self._turns[self._end : self._end + _MOST_TURNS]
@@ -293,10 +393,10 @@ class Transcript(Marking, can_focus=True):
         added = [TurnView(turn) for turn in more]
         self.mount_all(added, after=self._views[-1])
         self._views += added
-        self.mark_views()
+        self._mark_views()
 
     def _prune(self, height: int, below: float) -> None:
-        """Unmount turns that are more than the margin away from what is seen."""
+        """Unmount turns that are more than the margin away from the visible part."""
         margin = height * _SCREENS * 2
         gone: list[TurnView] = []
         if self.scroll_y > margin:
@@ -318,7 +418,7 @@ class Transcript(Marking, can_focus=True):
             self.remove_children(gone)
 
     def _count_back(self, end: int) -> int:
-        """Say how many turns before `end` fill the screens that are mounted ahead."""
+        """Return how many turns before `end` fill the screens that are mounted ahead."""
         width = max(20, self.container_size.width or self.app.size.width)
         rows = max(8, self.container_size.height or self.app.size.height) * _SCREENS
         count = 0

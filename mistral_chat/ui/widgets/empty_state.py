@@ -1,4 +1,4 @@
-"""What stands in the middle of an empty screen: how to begin, or what is missing."""
+"""The text in the middle of an empty screen: how to start, or what is missing."""
 
 from __future__ import annotations
 
@@ -15,34 +15,32 @@ if TYPE_CHECKING:
     from textual.geometry import Size
 
 _MEASURE: Final = 84
-"""Columns of a line that the eye finds back from."""
+"""Columns of a line that is still easy to read."""
 
 
-class Placard(Static):
+class EmptyState(Static):
     """A heading, a few plain lines, and keys with what they do."""
 
     def __init__(self) -> None:
-        """Make an empty placard, which is not shown."""
-        super().__init__(id="placard", markup=False)
+        """Make an empty text, which is hidden."""
+        super().__init__(id="empty", markup=False)
         self.display = False
 
     def show(self, heading: str, lines: Sequence[str], keys: Sequence[tuple[str, str]] = (), *, trouble: bool = False) -> None:
-        """Show a placard. `lines` may quote anything; `trouble` colours the heading."""
+        """Show a text. `lines` may quote anything; `trouble` colours the heading."""
         wide = max((len(key) for key, _ in keys), default=0)
         rows = [Content.styled(one_line(heading), "bold $text-error" if trouble else "bold $text-primary"), Content("")]
         rows += [Content(clean(line)) for line in lines]
         if keys:
             rows.append(Content(""))
-            rows += [
-                Content.assemble((key.ljust(wide + 3), "$text-accent"), (meaning, "$foreground 65%")) for key, meaning in keys
-            ]
+            rows += [Content.assemble((key.ljust(wide + 3), "$text-accent"), (does, "$foreground 65%")) for key, does in keys]
         self.update(Content("\n").join(rows))
         self.display = True
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
-        """Give the text no more than a readable measure."""
+        """Limit the text to a readable measure."""
         return min(super().get_content_width(container, viewport), _MEASURE)
 
     def hide(self) -> None:
-        """Take the placard away."""
+        """Hide the text."""
         self.display = False

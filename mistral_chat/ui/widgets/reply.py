@@ -1,4 +1,4 @@
-"""What the model replied, while it is being written and afterwards."""
+"""The view of a reply, while it is streamed and afterwards."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import time
 from threading import Thread
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from mistral_chat.ui.code import highlighted
-from mistral_chat.ui.markdown import Code, Line, Prose, Reader, blocks, plain, reads_alike
-from mistral_chat.ui.widgets.blocks_view import BlocksView
-from mistral_chat.ui.widgets.message_view import LARGEST_SHOWN
+from mistral_chat.ui.highlight import highlight_lines
+from mistral_chat.ui.markdown import Code, Line, MarkdownParser, Prose, blocks, is_chunk_independent, plain
+from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView
 
 if TYPE_CHECKING:
     from textual.timer import Timer
@@ -18,30 +17,30 @@ if TYPE_CHECKING:
     from mistral_chat.ui.markdown import Block
 
 _REFRESH: Final = 0.1
-"""Seconds between two drawings of a growing reply, at the least. More often costs the model speed and the eye nothing."""
+"""The least seconds between two redraws of a growing reply. More often costs the model speed and gains nothing."""
 
 _SHARE: Final = 0.012
-"""The share of a processor that the screen may take for a growing reply. Where every processor works for the model, each waits
-for all others many times a token, so what the screen takes of one is what the model loses."""
+"""The share of one processor that redraws may take. Where the model uses every processor, each waits for all others many times a
+token, so the model loses what the screen takes of one."""
 
 _LONGEST: Final = 0.5
-"""Seconds between two drawings, at the most."""
+"""The most seconds between two redraws."""
 
 _AT_ONCE: Final = 0.001
-"""Seconds until a drawing that is due."""
+"""Seconds until a redraw that is due."""
 
 _ECHO: Final = 0.06
-"""Seconds after a key in which its letter is drawn first."""
+"""Seconds after a keystroke in which it is drawn first."""
 
-_PATIENCE: Final = 2
-"""How often in a row a reply gives way to keys."""
+_MOST_DEFERRED: Final = 2
+"""How often in a row a redraw is deferred for keystrokes."""
 
 
 class ReplyView(BlocksView):
     """Shows a reply.
 
-    Its state is a class: `-waiting` before the first text, `-streaming`, `-stopped` (by the person, or cut for want of room),
-    `-failed`. A growing reply is read only from its last unfinished block on, so a long one costs no more than a short one.
+    Its state is a class: `-waiting` before the first text, `-streaming`, `-stopped` (by the user, or at the maximum length),
+    `-failed`. A growing reply is parsed only from its last unfinished block on, so a long one costs no more than a short one.
     """
 
     DEFAULT_CSS = """
@@ -57,38 +56,38 @@ class ReplyView(BlocksView):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"reply--note"}
 
     def __init__(self, turn: Turn, *, growing: bool = False) -> None:
-        """Show the reply of `turn`; a `growing` one will be written to."""
+        """Show the reply of `turn`; text will be appended to a `growing` one."""
         super().__init__()
         self._turn = turn
         self._growing = growing
-        self._reader = Reader()
+        self._parser = MarkdownParser()
         self._arrived: list[str] = []
         self._timer: Timer | None = None
         self._typed = 0.0
         self._paid = (0.0, 0.0)
-        self._gave_way = 0
+        self._deferred = 0
         self._prepared = {""}
         self._text = turn.reply
         if growing:
-            self._reader.write(turn.reply[:LARGEST_SHOWN])
+            self._parser.write(turn.reply[:LARGEST_SHOWN])
             self._show_read(0)
         else:
             self._show_ended(blocks(turn.reply[:LARGEST_SHOWN]), turn)
 
     @property
     def text(self) -> str:
-        """All that was written so far."""
+        """The text so far."""
         return self._text
 
     def on_mount(self) -> None:
-        """Begin to grow."""
+        """Start growing."""
         if self._growing:
             self.add_class("-streaming" if self._turn.reply else "-waiting")
             if self._arrived and self._timer is None:
                 self._tick()
 
-    def write(self, text: str) -> None:
-        """Add a streamed piece. It is drawn with those that come with it, as soon as what the drawing before has cost allows."""
+    def append_text(self, text: str) -> None:
+        """Add streamed text. It is drawn with what arrives meanwhile, as soon as the cost of the last redraw allows."""
         self._text += text
         self._arrived.append(text)
         if self._timer is None and self.is_attached:
@@ -96,59 +95,59 @@ class ReplyView(BlocksView):
             cost = time.thread_time() - before
             self._draw_at(since + max(_REFRESH, min(cost / _SHARE, _LONGEST)))
 
-    def give_way(self) -> None:
-        """A key was pressed: let its letter be drawn first."""
+    def defer_redraw(self) -> None:
+        """Let a keystroke be drawn first."""
         self._typed = time.monotonic()
 
     def _draw_at(self, due: float) -> None:
-        """Draw when the monotonic clock shows `due`, or at once where it is past."""
+        """Redraw when the monotonic clock reaches `due`, or at once if it has."""
         self._timer = self.set_timer(max(_AT_ONCE, due - time.monotonic()), self._tick)
 
     def _tick(self) -> None:
-        """Draw, unless a key has just been pressed."""
+        """Redraw, unless a key has just been pressed."""
         self._timer = None
         now = time.monotonic()
-        if self._gave_way < _PATIENCE and now < self._typed + _ECHO:
-            self._gave_way += 1
+        if self._deferred < _MOST_DEFERRED and now < self._typed + _ECHO:
+            self._deferred += 1
             self._draw_at(self._typed + _ECHO)
             return
-        self._gave_way = 0
+        self._deferred = 0
         self._paid = (now, time.thread_time())
         self.draw()
 
     def draw(self) -> None:
-        """Draw what has arrived since the last time."""
+        """Draw the text that has arrived since the last redraw."""
         if not self._arrived:
             return
         arrived, self._arrived = "".join(self._arrived), []
         if self.has_class("-waiting"):
             self.set_classes("-streaming")
-        known = len(self._reader.finished)
-        self._reader.write(arrived)
+        known = len(self._parser.finished)
+        self._parser.write(arrived)
         self._show_read(known)
 
     def finish(self, turn: Turn) -> None:
-        """Show the reply as it was kept, with how it ended. It looks exactly as it will when it is opened again."""
+        """Show the reply as it was saved, with how it ended. It looks exactly as it will when it is opened again."""
         self.draw()
         if self._timer is not None:
             self._timer.stop()
-        as_read = turn.reply == self._text and reads_alike(turn.reply)
+        as_read = turn.reply == self._text and is_chunk_independent(turn.reply)
         self._turn = turn
         self._text = turn.reply
-        self._show_ended(self._reader.finished + self._reader.open if as_read else blocks(turn.reply[:LARGEST_SHOWN]), turn)
+        self._show_ended(self._parser.finished + self._parser.open if as_read else blocks(turn.reply[:LARGEST_SHOWN]), turn)
 
     def _show_read(self, known: int) -> None:
-        """Show what the reader has, when the first `known` blocks are shown already.
+        """Show the parsed blocks after the first `known`, which are shown already.
 
-        Code that may still grow has no colours; what knows its language is brought in meanwhile, which takes a tenth of a second
-        that keys would wait for.
+        Code that may still grow has no colours. The lexer of its language is loaded meanwhile: it takes a tenth of a second that
+        keys would wait for.
         """
-        for block in self._reader.open:
+        for block in self._parser.open:
             if isinstance(block, Code) and block.language not in self._prepared:
                 self._prepared.add(block.language)
-                Thread(target=highlighted, args=("", block.language), name="colours", daemon=True).start()
-        finished = [(block, True) for block in self._reader.finished[known:]]
-        self.put(known, finished + [(block, False) for block in self._reader.open])
+                Thread(target=highlight_lines, args=("", block.language), name="lexer", daemon=True).start()
+        finished = [(block, True) for block in self._parser.finished[known:]]
+        self.put(known, finished + [(block, False) for block in self._parser.open])
 
     def _show_ended(self, found: list[Block], turn: Turn) -> None:
         state, note = _ending(turn)
@@ -158,15 +157,15 @@ class ReplyView(BlocksView):
 
 
 def _ending(turn: Turn) -> tuple[str, str]:
-    """Say how a reply ended: the state's class, and the note for the person."""
+    """Return the class of a reply's state and the note below it."""
     if turn.error:
         return "-failed", f"✕ {turn.error}"
     match turn.finish_reason:
         case "cancelled":
-            return "-stopped", "■ Stopped" if turn.reply else "■ Stopped before the first word"
+            return "-stopped", "■ Stopped"
         case "length":
-            return "-stopped", "■ Cut at the longest length allowed"
+            return "-stopped", "■ Stopped: maximum length reached"
         case "stop" if not turn.reply.strip():
-            return "-stopped", "The model ended without a word"
+            return "-stopped", "Empty reply"
         case _:
             return "", ""

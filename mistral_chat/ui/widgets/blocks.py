@@ -1,4 +1,4 @@
-"""The blocks of a message: prose, code, tables and rules, drawn by one widget."""
+"""The blocks of a message: prose, code, tables and rules, drawn by one widget; and widgets that are cheap to draw."""
 
 from __future__ import annotations
 
@@ -9,27 +9,60 @@ from textual.geometry import Offset, Region
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
+from textual.widget import Widget
 
-from mistral_chat.ui.rows import Paint, draw
-from mistral_chat.ui.stack import Stack
-from mistral_chat.ui.widgets.bare import Bare
+from mistral_chat.ui.block_layout import BlockLayout, RenderStyle, render_strip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from textual import events
     from textual.color import Color
     from textual.geometry import Size
-    from textual.widget import Widget
 
     from mistral_chat.ui.markdown import Block
 
+LARGEST_SHOWN: Final = 256 * 1024
+"""Characters of one message that are drawn; the rest stays in the store."""
+
 _MOST_DRAWN: Final = 256
-"""Rows that are kept as they were drawn."""
+"""Rendered rows that are cached."""
 
 
-class BlocksView(Bare):
-    """Draws blocks one under another, row by row as they come into view. Each can be replaced, and more can come."""
+class FastWidget(Widget):
+    """A container that draws its own background rows while it has neither border nor transparency; otherwise Textual does.
+
+    Textual renders every row of a widget again when the widget changes its size. A growing reply does that eight times a second,
+    and so do all containers around it. A row that is the same object as before costs next to nothing on its way to the terminal.
+    """
+
+    def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:  # noqa: FBT001, FBT002 (Textual's own signature)
+        """Take a size without a second layout of the screen; scroll bars that come or go ask for one themselves."""
+        del layout
+        return super()._size_updated(size, virtual_size, container_size, layout=False)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Render the rows of `crop`."""
+        return _fast_lines(self, crop, _blank_lines) or super().render_lines(crop)
+
+
+def _blank_lines(crop: Region, background: Color) -> list[Strip]:
+    return [Strip.blank(crop.width, Style(background=background).rich_style)] * crop.height
+
+
+def _fast_lines(widget: Widget, crop: Region, draw: Callable[[Region, Color], list[Strip]]) -> list[Strip] | None:
+    """Render rows from edge to edge with `draw`; None where the widget needs what Textual puts around its rows."""
+    if crop.x or crop.width != widget.outer_size.width or widget.styles.border or widget.opacity < 1:
+        return None
+    _, background = widget.background_colors
+    strips = draw(crop, background)
+    for line_filter in widget.get_line_filters():
+        strips = [strip.apply_filter(line_filter, background) for strip in strips]
+    return strips
+
+
+class BlocksView(Widget):
+    """Draws blocks one under another, row by row as they come into view. Any of them can be replaced, and more can be added."""
 
     DEFAULT_CSS = """
     BlocksView {
@@ -72,31 +105,31 @@ class BlocksView(Bare):
     def __init__(self, blocks: Iterable[Block] = (), *, gap: int = 1) -> None:
         """Draw `blocks` with `gap` empty rows under each."""
         super().__init__()
-        self._stack = Stack(gap)
+        self._blocks = BlockLayout(gap)
         for number, block in enumerate(blocks):
-            self._stack.put(number, block)
+            self._blocks.put(number, block)
         self._drawn: dict[int, Strip] = {}
         self._look: tuple[int, Style, Selection | None] | None = None
         self._clicked = 0
         self._all = False
 
     def put(self, first: int, blocks: Iterable[tuple[Block, bool]]) -> None:
-        """Draw `blocks` from the place `first` on, each with whether its code is coloured, and none after them."""
+        """Set the blocks from index `first` on, each with whether its code is coloured, and remove those after them."""
         width = self.content_size.width
-        height = self._stack.fit(width) if width else 0
+        height = self._blocks.fit(width) if width else 0
         changed, end = [], first
         for end, (block, coloured) in enumerate(blocks, first + 1):
-            row = self._stack.put(end - 1, block, coloured=coloured)
+            row = self._blocks.put(end - 1, block, coloured=coloured)
             if row is not None:
                 changed.append(row)
-        dropped = self._stack.drop(end)
+        dropped = self._blocks.drop(end)
         if not changed and not dropped:
             return
-        rows = self._stack.fit(width) if width else 0
+        rows = self._blocks.fit(width) if width else 0
         top = min([*changed, rows])
         for y in [y for y in self._drawn if y >= top]:
             del self._drawn[y]
-        # Laying the screen out anew is most of the cost of a growing reply, and most pieces add no row.
+        # A layout of the screen is most of the cost of a growing reply, and most pieces add no row.
         if not width or rows != height:
             self.refresh(layout=True)
         else:
@@ -110,7 +143,7 @@ class BlocksView(Bare):
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """Count the rows."""
         del container, viewport
-        return self._stack.fit(width) if width else 0
+        return self._blocks.fit(width) if width else 0
 
     def notify_style_update(self) -> None:
         """Forget what was drawn in other colours."""
@@ -120,16 +153,25 @@ class BlocksView(Bare):
     def render_line(self, y: int) -> Strip:
         """Draw one row."""
         width, style, selection = self.content_size.width, self.visual_style, self._selection
-        self._stack.fit(width)
-        row, above = self._stack.place(y)
+        self._blocks.fit(width)
+        row, above = self._blocks.locate(y)
         if row is None:
             # So that a selection that is drawn between two blocks ends there.
             return Strip.blank(width, style.rich_style_with_offset(0, above))
         selected = Style() if selection is None else Style.from_styles(self.screen.get_component_styles("screen--selection"))
-        return draw(row, width, Paint(style, self._resolve, selection, selected), above)
+        return render_strip(row, width, RenderStyle(style, self._resolve, selection, selected), above)
 
-    def bare_lines(self, crop: Region, background: Color) -> list[Strip]:
-        """Give rows with the padding around them; those that were drawn before are the same objects."""
+    def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:  # noqa: FBT001, FBT002 (Textual's own signature)
+        """Take a size without a second layout of the screen, as `FastWidget` does."""
+        del layout
+        return super()._size_updated(size, virtual_size, container_size, layout=False)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Render the rows of `crop`."""
+        return _fast_lines(self, crop, self._padded_lines) or super().render_lines(crop)
+
+    def _padded_lines(self, crop: Region, background: Color) -> list[Strip]:
+        """Render rows with their padding; cached rows are the same objects as before."""
         look = (crop.width, self.visual_style, self._selection)
         if look != self._look or len(self._drawn) > _MOST_DRAWN:
             self._drawn.clear()
@@ -150,8 +192,8 @@ class BlocksView(Bare):
         return self.text_selection if self.is_attached else None
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """Give the selected text as it was written: wrapping and indents of wrapped rows are left out."""
-        return selection.extract(self._stack.plain), "\n"
+        """Return the selected text as it was written."""
+        return self._blocks.extract(selection), "\n"
 
     def on_click(self, event: events.Click) -> None:
         """Note which block two clicks select; three select all."""
@@ -167,8 +209,8 @@ class BlocksView(Bare):
         if self._all:
             super().text_select_all()
             return
-        first, end = self._stack.lines_of(self._clicked)
-        length = len(self._stack.plain.split("\n")[end - 1])
+        first, end = self._blocks.lines_of(self._clicked)
+        length = len(self._blocks.plain.split("\n")[end - 1])
         self.screen.selections = {self: Selection(Offset(0, first), Offset(length, end - 1))}
 
     def _resolve(self, style: str | Style) -> Style:

@@ -1,4 +1,4 @@
-"""Fields that take letters and other keys in the order they were pressed."""
+"""Text fields that handle letters and other keys in the order they were pressed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
 
-class KeysInOrder:
-    """Mixed into a field before its own class: Backspace, Escape and all other keys that are no letters act in their turn.
+class OrderedKeys:
+    """A mixin for fields: Backspace, Escape and other keys that type nothing act in their turn.
 
-    A field takes a letter at once, while Textual runs what another key is bound to only after the key has come up through all
-    that lies around the field. When keys come fast, letters would overtake it: "ab", Backspace, "c" would become "ab".
+    A field inserts a letter at once, while Textual runs the binding of another key only after the key has bubbled up through all
+    widgets around the field. When keys come fast, letters would overtake it: "ab", Backspace, "c" would become "ab".
     """
 
     app: App[object]
     screen: Screen[object]
 
     async def _on_key(self, event: events.Key) -> None:
-        """Run what the key is bound to before the next key is taken."""
+        """Run the key's binding before the next key is handled."""
         if event.is_printable:
             return
         active = self.screen.active_bindings.get(event.key)

@@ -1,4 +1,4 @@
-"""Colours for code."""
+"""Syntax highlighting."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from textual.highlight import HighlightTheme
 
 LARGEST_CODE: Final = 20 * 1024
-"""Characters of code that are coloured; more would hold the screen up."""
+"""Characters of code that are highlight_lines; more would block the screen."""
 
 
-def highlighted(code: str, language: str) -> list[Content]:
-    """Give `code`, which is safe to draw, as one content a line, coloured when `language` is known and it is not too large."""
+def highlight_lines(code: str, language: str) -> list[Content]:
+    """Return `code`, which is safe to draw, line by line; coloured when its `language` is known and it is not too large."""
     spaced = code.expandtabs(4)
     if language and len(spaced) <= LARGEST_CODE:
         from textual.highlight import highlight

@@ -1,0 +1,564 @@
+"""Blocks laid out as rows of the screen: wrapped for a width, with hanging indents, and selected as they were written.
+
+One widget draws all blocks of a message. A widget for each block would be laid out again with every row that a reply gains, so a
+long reply would cost more for each row than a short one. Here a new row costs what its own block costs from its last line on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.content import Content
+from textual.geometry import Offset
+from textual.selection import Selection
+from textual.strip import Strip
+
+from mistral_chat.ui.highlight import highlight_lines
+from mistral_chat.ui.markdown import Code, Line, Prose, Rule, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from textual.style import Style
+
+    from mistral_chat.ui.markdown import Block
+
+_EMPTY: Final = Content("")
+_NARROWEST_COLUMN: Final = 4
+_FRAME: Final = 4
+"""Cells that a frame takes from a row: a line and a space on each side."""
+_NARROWEST_FRAME: Final = 12
+
+
+class WrappedLine(NamedTuple):
+    """One row of the screen."""
+
+    prefix: Content
+    text: Content
+    x: int
+    """How many characters of its line come before this row's text."""
+    y: int
+    """The number of its line."""
+    suffix: Content = _EMPTY
+    """Stands at the right edge."""
+
+
+class LayoutCache(NamedTuple):
+    """The wrapped rows of a block's first lines."""
+
+    width: int
+    lines: int
+    rows: list[WrappedLine]
+
+
+class RenderStyle(NamedTuple):
+    """The colours of rows, and what is selected in them."""
+
+    base: Style
+    get_style: Callable[[str | Style], Style]
+    selection: Selection | None
+    selected: Style
+
+
+class WrappedBlock(ABC):
+    """A block as rows that know which characters of which line they show."""
+
+    def __init__(self) -> None:
+        """Prepare a block that is wrapped once its width is known."""
+        self._width = 0
+        self._rows: list[WrappedLine] = []
+        self._laid = 0
+
+    @property
+    @abstractmethod
+    def plain(self) -> str:
+        """The text as it is drawn, without what wrapping adds."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """How many lines `plain` has."""
+
+    @abstractmethod
+    def wrap(self, width: int, first: int = 0) -> Iterator[WrappedLine]:
+        """Yield the rows of the lines from `first` on, for a width of `width` cells."""
+
+    def source(self, y: int) -> str | None:
+        """Return line `y` as it was written where tabs make that differ from `plain`; None where it does not."""
+        del y
+        return None
+
+    def fit(self, width: int) -> list[WrappedLine]:
+        """Return the rows for a width. Only lines that are new since the last call are wrapped, unless the width has changed."""
+        if width != self._width:
+            self._rows, self._laid = [], 0
+            self._width = width
+        if self._laid < self.count:
+            self._rows += self.wrap(max(1, width), self._laid)
+            self._laid = self.count
+        return self._rows
+
+    @property
+    def laid(self) -> LayoutCache:
+        """All rows wrapped so far."""
+        return LayoutCache(self._width, self._laid, self._rows)
+
+    def first(self, lines: int) -> LayoutCache:
+        """Return the rows of the first `lines` lines."""
+        lines = min(lines, self._laid)
+        return LayoutCache(self._width, lines, self._rows[: bisect_left(self._rows, lines, key=lambda row: row.y)])
+
+    def take(self, laid: LayoutCache) -> int:
+        """Continue from rows that are wrapped already; returns their number."""
+        self._width, self._laid, self._rows = laid
+        return len(self._rows)
+
+    def reuse_lines(self, before: WrappedBlock, same: int) -> int | None:
+        """Take over the rows of the first `same` lines, which are those of `before`; returns what `reuse_layout` does."""
+        if same == self.count == before.count:
+            self.take(before.laid)
+            return None
+        return self.take(before.first(same))
+
+    def reuse_layout(self, before: WrappedBlock) -> int | None:
+        """Take over rows of the block that was drawn here before; returns how many stay, or None when nothing changed.
+
+        A block that grows is wrapped again from its last line on, however long it is.
+        """
+        del before
+        return 0
+
+
+def render_strip(row: WrappedLine, width: int, paint: RenderStyle, above: int = 0) -> Strip:
+    """Render one row, `width` cells wide. Each segment carries its offset in the text, which the selection needs.
+
+    Args:
+        row: the row.
+        width: cells from edge to edge.
+        paint: the colours, and what is selected.
+        above: how many lines of the whole text come before the row's block.
+    """
+    text, y = row.text, row.y + above
+    if paint.selection is not None and (span := paint.selection.get_span(y)) is not None:
+        start, end = span
+        end = len(text) if end == -1 else max(0, end - row.x)
+        text = text.stylize(paint.selected, max(0, start - row.x), end)
+    if row.suffix:
+        text = text.pad_right(max(0, width - row.prefix.cell_length - text.cell_length - row.suffix.cell_length))
+    segments: list[Segment] = []
+    x, end = row.x, row.x + len(row.text)
+    for content, advance in ((row.prefix, 0), (text, 1), (row.suffix, 0)):
+        for piece, style in content.render(paint.base, end="", parse_style=paint.get_style):
+            segments.append(Segment(piece, (paint.base + style).rich_style_with_offset(min(x, end), y)))
+            x += len(piece) * advance
+    strip = Strip(segments, row.prefix.cell_length + text.cell_length + row.suffix.cell_length)
+    return strip.adjust_cell_length(width, paint.base.rich_style)
+
+
+class LineBlock(WrappedBlock):
+    """Lines that wrap at words and hang under their bullet."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        """Lay out `lines`."""
+        super().__init__()
+        self.lines = lines
+
+    @property
+    def plain(self) -> str:
+        """The lines with their bullets, without what wrapping added."""
+        return "\n".join(line.first.plain + line.text.plain for line in self.lines)
+
+    @property
+    def count(self) -> int:
+        """One for each line."""
+        return len(self.lines)
+
+    def wrap(self, width: int, first: int = 0) -> Iterator[WrappedLine]:
+        """Wrap each line beside its indent."""
+        yield from _hanging(self.lines, width, first)
+
+    def reuse_layout(self, before: WrappedBlock) -> int | None:
+        """Keep the rows of the lines that are the same from the beginning on."""
+        return self.reuse_lines(before, _same(self.lines, before.lines)) if isinstance(before, LineBlock) else 0
+
+    def source(self, y: int) -> str | None:
+        """Return a line that has tabs."""
+        line = self.lines[y]
+        return f"{line.first.plain}{line.source}" if line.source else None
+
+
+def _same(new: Sequence[Line], old: Sequence[Line]) -> int:
+    """Count the lines that are the same from the beginning on."""
+    pairs = zip(new, old, strict=False)
+    return next((y for y, (one, other) in enumerate(pairs) if not _is_same(one, other)), min(len(new), len(old)))
+
+
+def _is_same(new: Line, old: Line) -> bool:
+    """Whether two lines are drawn alike."""
+    return new.text.is_same(old.text) and new.first.is_same(old.first) and new.rest.is_same(old.rest)
+
+
+def _hanging(lines: Sequence[Line], width: int, first: int, *, keep_spaces: bool = False) -> Iterator[WrappedLine]:
+    """Wrap the lines from `first` on beside their indents; an indent that leaves no room is dropped.
+
+    With `keep_spaces` every space is kept, as code needs it, except where a line wraps.
+    """
+    for y, line in enumerate(lines[first:], first):
+        indent = max(line.first.cell_length, line.rest.cell_length)
+        prefix, rest = (line.first, line.rest) if indent < width - _NARROWEST_COLUMN else (_EMPTY, _EMPTY)
+        x = len(line.first.plain)
+        if prefix.cell_length + line.text.cell_length <= width:
+            yield WrappedLine(prefix, line.text, x, y)
+            continue
+        room = width - max(prefix.cell_length, rest.cell_length)
+        for text, skipped in _wrap(line.text, room, keep_spaces=keep_spaces):
+            x += skipped
+            yield WrappedLine(prefix, text, x, y)
+            x += len(text)
+            prefix = rest
+
+
+def _wrap(text: Content, width: int, *, keep_spaces: bool) -> Iterator[tuple[Content, int]]:
+    """Wrap one line; yields each row with the number of characters left out before it."""
+    if text.cell_length <= width:
+        yield text, 0
+        return
+    if keep_spaces:
+        yield from _wrap_code(text, max(2, width))
+        return
+    plain = text.plain
+    place = 0
+    for piece in text.wrap(width):
+        found = plain.find(piece.plain, place)
+        found = place if found < 0 else found
+        yield piece, found - place
+        place = found + len(piece)
+
+
+def _wrap_code(text: Content, width: int) -> Iterator[tuple[Content, int]]:
+    """Wrap a line of code at its spaces, and in mid-word only where a word fits on no row. The indent is never a row."""
+    plain = text.plain
+    begin = skipped = 0
+    while begin < len(plain):
+        end = after = _fitting(plain, begin, width)
+        space = plain.rfind(" ", begin, end + 1) if end < len(plain) else -1
+        if space > begin and plain[begin:space].strip():
+            word_end = plain.find(" ", end)
+            word = plain[space + 1 : word_end if word_end >= 0 else None]
+            if len(word) <= width and cell_len(word) <= width:
+                end = begin + len(plain[begin:space].rstrip())
+                after = len(plain) - len(plain[space:].lstrip())
+        yield text[begin:end], skipped
+        skipped = after - end
+        begin = after
+
+
+def _fitting(plain: str, begin: int, width: int) -> int:
+    """Find the end of a row of `width` cells that starts at `begin`; it has one character at least."""
+    end = min(len(plain), begin + width)
+    while end > begin + 1 and cell_len(plain[begin:end]) > width:
+        end -= 1
+    return end
+
+
+class TableBlock(WrappedBlock):
+    """A table in as many columns as fit; one that is too wide becomes one line for each cell."""
+
+    def __init__(self, table: Table) -> None:
+        """Lay out `table`."""
+        super().__init__()
+        self.table = table
+
+    @property
+    def plain(self) -> str:
+        """The cells, with a tab between them, as spreadsheets take them."""
+        return "\n".join("\t".join(cell.plain for cell in row) for row in (self.table.header, *self.table.rows))
+
+    @property
+    def count(self) -> int:
+        """The header and the rows."""
+        return 1 + len(self.table.rows)
+
+    def wrap(self, width: int, first: int = 0) -> Iterator[WrappedLine]:
+        """Give each column what it needs, and less to the widest where there is not enough room."""
+        del first  # every column's width depends on all rows
+        table = self.table
+        columns = len(table.header)
+        room = width - 3 * (columns - 1)
+        if room < columns * _NARROWEST_COLUMN:
+            yield from self._one_by_one(width)
+            return
+        widths = _share(
+            [max(cell.cell_length for cell in column) for column in zip(table.header, *table.rows, strict=True)], room
+        )
+        yield from self._row([cell.stylize(".prose--strong") for cell in table.header], widths, 0)
+        yield WrappedLine(_EMPTY, Content.styled("─┼─".join("─" * size for size in widths), ".prose--line"), 0, 0)
+        for y, row in enumerate(table.rows, 1):
+            yield from self._row(row, widths, y)
+
+    def reuse_layout(self, before: WrappedBlock) -> int | None:
+        """Keep everything, or nothing: a new row may change every column's width."""
+        if not isinstance(before, TableBlock) or before.count != self.count or before.table.align != self.table.align:
+            return 0
+        mine, theirs = (chain(table.header, *table.rows) for table in (self.table, before.table))
+        if not all(new.is_same(old) for new, old in zip(mine, theirs, strict=True)):
+            return 0
+        self.take(before.laid)
+        return None
+
+    def _row(self, cells: Sequence[Content], widths: Sequence[int], y: int) -> Iterator[WrappedLine]:
+        wrapped = [cell.wrap(size) if cell else [_EMPTY] for cell, size in zip(cells, widths, strict=True)]
+        line = Content.styled(" │ ", ".prose--line")
+        for number in range(max(map(len, wrapped))):
+            parts = [
+                _aligned(rows[number] if number < len(rows) else _EMPTY, size, side)
+                for rows, size, side in zip(wrapped, widths, self.table.align, strict=True)
+            ]
+            yield WrappedLine(_EMPTY, line.join(parts), 0, y)
+
+    def _one_by_one(self, width: int) -> Iterator[WrappedLine]:
+        """Draw each cell on a line of its own, after its column's name."""
+        for y, row in enumerate(self.table.rows, 1):
+            for name, cell in zip(self.table.header, row, strict=True):
+                for text in (name.stylize(".prose--strong") + ": " + cell).wrap(width):
+                    yield WrappedLine(_EMPTY, text, 0, y)
+            yield WrappedLine(_EMPTY, _EMPTY, 0, y)
+
+
+def _share(wanted: list[int], room: int) -> list[int]:
+    """Cut the widest columns until all fit in `room` cells."""
+    widths = [max(1, width) for width in wanted]
+    if sum(widths) <= room:
+        return widths
+    low, high = _NARROWEST_COLUMN, max(widths)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(min(width, middle) for width in widths) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return [min(width, low) for width in widths]
+
+
+def _aligned(text: Content, width: int, side: str) -> Content:
+    gap = max(0, width - text.cell_length)
+    left = {"right": gap, "center": gap // 2}.get(side, 0)
+    return text.pad_left(left).pad_right(gap - left) if gap else text
+
+
+class RuleBlock(WrappedBlock):
+    """A line across."""
+
+    @property
+    def plain(self) -> str:
+        """A rule as Markdown writes it."""
+        return "---"
+
+    @property
+    def count(self) -> int:
+        """One line."""
+        return 1
+
+    def wrap(self, width: int, first: int = 0) -> Iterator[WrappedLine]:
+        """One row of dashes."""
+        del first
+        yield WrappedLine(_EMPTY, Content.styled("─" * width, ".prose--line"), 0, 0)
+
+
+class CodeBlock(WrappedBlock):
+    """Code in a frame that names its language, behind the indent of the list item or quote it belongs to."""
+
+    def __init__(self, code: Code, *, coloured: bool) -> None:
+        """Lay out `code`, with colours where it is `coloured`."""
+        super().__init__()
+        mark = Content.styled("↳ ", ".prose--line")
+        lines = highlight_lines(code.text, code.language if coloured else "")
+        self.lines = [Line(line, rest=mark) for line in lines]
+        self.code = code
+
+    @property
+    def plain(self) -> str:
+        """The code, with spaces for tabs."""
+        return "\n".join(line.text.plain for line in self.lines)
+
+    @property
+    def count(self) -> int:
+        """One for each line."""
+        return len(self.lines)
+
+    def source(self, y: int) -> str | None:
+        """Return a line that has tabs."""
+        line = self.code.text.split("\n")[y]
+        return line if "\t" in line else None
+
+    def wrap(self, width: int, first: int = 0) -> Iterator[WrappedLine]:
+        """Wrap each line between the sides of the frame; there is none where it would leave no room."""
+        indent = self.code.rest
+        if width - indent.cell_length < _NARROWEST_FRAME:
+            yield from _hanging(self.lines, width, first, keep_spaces=True)
+            return
+        width -= indent.cell_length
+        left, right = indent + Content.styled("│ ", ".prose--frame"), Content.styled(" │", ".prose--frame")
+        if first == 0:
+            yield WrappedLine(self.code.first + self._top(width), _EMPTY, 0, 0)
+        for row in _hanging(self.lines, width - _FRAME, first, keep_spaces=True):
+            yield row._replace(prefix=left + row.prefix, suffix=right)
+        yield WrappedLine(indent + Content.styled("╰" + "─" * (width - 2) + "╯", ".prose--frame"), _EMPTY, 0, self.count)
+
+    def reuse_layout(self, before: WrappedBlock) -> int | None:
+        """Keep the rows of the lines that are the same, unless the language or the indent is another."""
+        if not isinstance(before, CodeBlock) or before.code.language != self.code.language:
+            return 0
+        if not (before.code.first.is_same(self.code.first) and before.code.rest.is_same(self.code.rest)):
+            return 0
+        return self.reuse_lines(before, _same(self.lines, before.lines))
+
+    def _top(self, width: int) -> Content:
+        label = Content(f" {self.code.language} ") if self.code.language else _EMPTY
+        label = label.truncate(width - _FRAME, ellipsis=True).stylize(".prose--language")
+        line = Content.styled("─" * (width - 3 - label.cell_length) + "╮", ".prose--frame")
+        return Content.styled("╭─", ".prose--frame") + label + line
+
+
+class RowLocation(NamedTuple):
+    """The block that a row belongs to."""
+
+    row: WrappedLine | None
+    """None between two blocks."""
+    above: int
+    """How many lines of the whole text come before the row's block."""
+
+
+class _Part(NamedTuple):
+    block: Block
+    coloured: bool
+    rows: WrappedBlock
+
+
+class BlockLayout:
+    """Blocks one under another with empty rows between. Any of them can be replaced; the others are not wrapped again."""
+
+    def __init__(self, gap: int = 1) -> None:
+        """Start without blocks. `gap` is the number of empty rows under each block, and of empty lines in copied text."""
+        self._gap = gap
+        self._parts: list[_Part] = []
+        self._width = 0
+        self._ends: list[int] = []
+        """How many rows there are up to each block's end, as far as they are known for this width."""
+        self._lines: list[int] = []
+        """How many lines there are up to each block's end, with the empty ones between them."""
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """What is drawn."""
+        return [part.block for part in self._parts]
+
+    @property
+    def plain(self) -> str:
+        """The text as it is drawn, without what wrapping adds; offsets of a selection count in it."""
+        return ("\n" * (1 + self._gap)).join(part.rows.plain for part in self._parts)
+
+    def extract(self, selection: Selection) -> str:
+        """Return the selected text as it was written: without wrapping, frames and indents, and with its tabs."""
+        lines = self.plain.split("\n")
+        start, end = selection.start, selection.end
+        above = 0
+        for part in self._parts:
+            for y in range(part.rows.count):
+                if (source := part.rows.source(y)) is None:
+                    continue
+                line = above + y
+                lines[line] = source
+                if start is not None and start.y == line:
+                    start = Offset(_source_index(source, start.x), line)
+                if end is not None and end.y == line:
+                    end = Offset(_source_index(source, end.x), line)
+            above += max(1, part.rows.count) + self._gap
+        return Selection(start, end).extract("\n".join(lines))
+
+    def put(self, number: int, block: Block, *, coloured: bool = True) -> int | None:
+        """Set the block at index `number`, which may be the one after the last.
+
+        Returns:
+            The first row that changed, for the width of the last `fit`; None when nothing changed.
+        """
+        if number == len(self._parts):
+            self._parts.append(_Part(block, coloured, _rows(block, coloured=coloured)))
+            return self._start(number)
+        old = self._parts[number]
+        if block is old.block and coloured == old.coloured:
+            return None
+        part = _Part(block, coloured, _rows(block, coloured=coloured))
+        stay = part.rows.reuse_layout(old.rows)
+        self._parts[number] = part
+        if stay is None:
+            return None
+        del self._ends[number:], self._lines[number:]
+        return self._start(number) + stay
+
+    def drop(self, kept: int) -> bool:
+        """Remove the blocks from index `kept` on; returns whether there were any."""
+        gone = len(self._parts) > kept
+        del self._parts[kept:], self._ends[kept:], self._lines[kept:]
+        return gone
+
+    def fit(self, width: int) -> int:
+        """Wrap what is not wrapped for this width yet; returns the number of rows."""
+        if width != self._width:
+            self._width = width
+            self._ends.clear()
+            self._lines.clear()
+        for part in self._parts[len(self._ends) :]:
+            known, lines = (self._ends[-1], self._lines[-1]) if self._ends else (0, 0)
+            self._ends.append(known + len(part.rows.fit(width)) + self._gap)
+            self._lines.append(lines + max(1, part.rows.count) + self._gap)
+        return self._ends[-1] if self._ends else 0
+
+    def locate(self, y: int) -> RowLocation:
+        """Find row `y`, for the width of the last `fit`."""
+        number = bisect_right(self._ends, y)
+        if number >= len(self._parts):
+            return RowLocation(None, self._lines[-1] if self._lines else 0)
+        rows = self._parts[number].rows.fit(self._width)
+        y -= self._start(number)
+        if y >= len(rows):
+            return RowLocation(None, self._lines[number] - self._gap)
+        return RowLocation(rows[y], self._lines[number - 1] if number else 0)
+
+    def lines_of(self, y: int) -> tuple[int, int]:
+        """Return the lines of the block in row `y`: the first one, and the one after the last."""
+        number = min(bisect_right(self._ends, y), len(self._lines) - 1)
+        first = self._lines[number - 1] if number else 0
+        return first, self._lines[number] - self._gap
+
+    def _start(self, number: int) -> int:
+        """Return the first row of a block, or the last known row that it cannot be above."""
+        known = min(number, len(self._ends))
+        return self._ends[known - 1] if known else 0
+
+
+def _source_index(source: str, x: int) -> int:
+    """Find the index in `source`, whose tabs are drawn as spaces, of the character drawn at `x`."""
+    column = 0
+    for index, character in enumerate(source):
+        column += 4 - column % 4 if character == "\t" else 1
+        if column > x:
+            return index
+    return len(source)
+
+
+def _rows(block: Block, *, coloured: bool) -> WrappedBlock:
+    match block:
+        case Prose(lines=lines):
+            return LineBlock(lines)
+        case Code():
+            return CodeBlock(block, coloured=coloured)
+        case Table():
+            return TableBlock(block)
+        case Rule():
+            return RuleBlock()

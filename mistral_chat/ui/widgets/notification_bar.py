@@ -1,0 +1,83 @@
+"""The line above the composer that says what just happened, with an action such as undo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+from textual import message
+from textual.content import Content
+from textual.widgets import Static
+
+from mistral_chat.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual import events
+    from textual.timer import Timer
+
+_SECONDS: Final = 12.0
+"""How long a notification stays."""
+
+
+class NotificationBar(Static):
+    """Shows one notification at a time and hides itself. It never covers the transcript."""
+
+    LONGEST: ClassVar = 400
+    """Characters of a notification."""
+
+    class ActionRequested(message.Message):
+        """The notification was clicked, and its action has no function of its own."""
+
+    def __init__(self) -> None:
+        """Make an empty bar, which takes no room."""
+        super().__init__(id="notice", markup=False)
+        self._timer: Timer | None = None
+        self._has_action = False
+        self._on_action: Callable[[], object] | None = None
+        self.text = ""
+        """The text shown, without the action."""
+
+    def show(
+        self,
+        text: str,
+        *,
+        severity: Literal["information", "warning"] = "information",
+        action: str = "",
+        on_action: Callable[[], object] | None = None,
+        stay: bool = False,
+    ) -> None:
+        """Show a notification.
+
+        Args:
+            text: what happened; may quote anything.
+            severity: whether it needs attention.
+            action: what a click does, such as ``"F8 undo"``.
+            on_action: does it; without one, a click posts `ActionRequested`.
+            stay: keep it until the next notification.
+        """
+        self.text = one_line(text, self.LONGEST)
+        self._has_action = bool(action)
+        self._on_action = on_action
+        self.set_class(severity == "warning", "-warning")
+        parts = [self.text, "   ", (action, "bold $text-accent")] if action else [self.text]
+        self.update(Content.assemble(*parts))
+        self.add_class("-shown")
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = None if stay else self.set_timer(_SECONDS, self.clear)
+
+    def clear(self) -> None:
+        """Hide the notification."""
+        self.text = ""
+        self._has_action, self._on_action = False, None
+        self.remove_class("-shown")
+
+    def on_click(self, event: events.Click) -> None:
+        """Run the action, and hide the notification."""
+        event.stop()
+        if self._on_action is not None:
+            self._on_action()
+        elif self._has_action:
+            self.post_message(self.ActionRequested())
+        self.clear()

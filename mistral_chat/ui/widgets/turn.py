@@ -1,0 +1,201 @@
+"""A turn: a header, the user's message and the model's reply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from textual import message
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from mistral_chat.ui.content import literal, literal_line
+from mistral_chat.ui.markdown import Line, Prose, plain
+from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, FastWidget
+from mistral_chat.ui.widgets.reply import ReplyView
+
+if TYPE_CHECKING:
+    from textual import events
+    from textual.app import ComposeResult, RenderResult
+
+    from mistral_chat.conversation import Turn
+    from mistral_chat.ui.shown import ShownTurn
+
+_PREVIOUS: Final = "◂"
+_NEXT: Final = "▸"
+_QUIET: Final = "$foreground 65%"
+_SEPARATOR: Final = Content.styled("  ·  ", _QUIET)
+
+
+class TurnHeader(Widget):
+    """One row above the message: its version, selection, marks and token count. It is there when empty, so that nothing moves."""
+
+    DEFAULT_CSS = """
+    TurnHeader { height: 1; padding: 0 1 0 2; }
+    """
+
+    class BranchRequested(message.Message):
+        """A click on an arrow asks for another version of this turn."""
+
+        def __init__(self, turn_id: str, step: int) -> None:
+            """Ask for the version `step` after the current one of the turn `turn_id`."""
+            super().__init__()
+            self.turn_id = turn_id
+            self.step = step
+
+    def __init__(self, shown: ShownTurn) -> None:
+        """Show the state of the turn `shown`."""
+        super().__init__()
+        self._shown = shown
+        self._selected = False
+        self._tokens: int | None = None
+
+    def show(self, shown: ShownTurn, *, selected: bool, tokens: int | None) -> None:
+        """Update the row. `tokens` is the turn's token count; None while it is not known."""
+        now = (shown, selected, tokens)
+        if now != (self._shown, self._selected, self._tokens):
+            self._shown, self._selected, self._tokens = now
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """Put the parts on one row."""
+        turn, parts = self._shown.turn, []
+        if self._branches:
+            parts.append(Content.styled(self._branches, _QUIET))
+        if self._selected:
+            parts.append(Content.styled("selected", "bold $text-accent"))
+        if turn.pinned:
+            parts.append(Content.styled("◆ pinned", "$text-primary"))
+        if turn.excluded:
+            parts.append(Content.styled("◇ excluded from context", "$text-warning"))
+        if self._tokens is not None and (self._selected or turn.pinned or turn.excluded):
+            parts.append(Content.styled(f"{self._tokens:,} tokens", _QUIET))
+        if self._selected:
+            parts.append(Content.assemble(("Enter", "$text-accent"), (" actions", _QUIET)))
+        width = self.content_size.width
+        while parts and (line := _SEPARATOR.join(parts)).cell_length > width:
+            parts.pop()
+        return line if parts else ""
+
+    def on_click(self, event: events.Click) -> None:
+        """Ask for the version that the arrow points to. A click elsewhere is the transcript's."""
+        place = event.x - self.styles.padding.left
+        if self._branches and 0 <= place < len(self._branches):
+            event.stop()
+            self.post_message(self.BranchRequested(self._shown.turn_id, -1 if place < len(self._branches) // 2 else 1))
+
+    @property
+    def _branches(self) -> str:
+        shown = self._shown
+        return f"{_PREVIOUS} {shown.sibling}/{shown.siblings} {_NEXT}" if shown.siblings > 1 else ""
+
+
+class MessageView(BlocksView):
+    """Shows the user's message as it was typed; it is never parsed as Markdown."""
+
+    DEFAULT_CSS = """
+    MessageView {
+        height: auto;
+        padding: 0 1;
+        margin-bottom: 1;
+        background: $surface;
+        border-left: thick $primary;
+    }
+    """
+
+    def __init__(self, text: str) -> None:
+        """Show `text`, which may be anything; a text that is cut says so."""
+        shown = plain(text[:LARGEST_SHOWN])
+        if (more := len(text) - LARGEST_SHOWN) > 0:
+            note = Line(literal(f"… {more:,} more characters. Export the conversation to read them."))
+            shown = Prose((*shown.lines, note))
+        super().__init__([shown], gap=0)
+
+
+class TurnView(Vertical, FastWidget):
+    """Shows one turn. The transcript mounts and unmounts whole turns.
+
+    The class `-dimmed` marks a turn outside the context, `-edge` the first turn in it, `-selected` the turn that keys act on.
+    """
+
+    DEFAULT_CSS = """
+    TurnView {
+        height: auto;
+        max-width: 102;
+        margin: 0 1;
+
+        .statistics { height: auto; padding: 0 1 0 2; margin-bottom: 1; color: $foreground 65%; }
+        &.-selected MessageView { background: $primary 20%; border-left: outer $primary; }
+        &.-found MessageView { background: $primary 25%; }
+        &.-dimmed { opacity: 55%; }
+        &.-dimmed.-selected { opacity: 85%; }
+        &.-edge {
+            border-top: solid $primary 50%;
+            border-title-color: $foreground 65%;
+            border-title-align: center;
+            margin: 1 1 0 1;
+        }
+    }
+    """
+
+    def __init__(self, shown: ShownTurn, *, growing: bool = False) -> None:
+        """Show `shown`; the reply of a `growing` one will be streamed."""
+        super().__init__()
+        self.shown = shown
+        self.border_title = " context starts here "
+        self._head = TurnHeader(shown)
+        self._statistics: Static | None = None
+        self.reply = ReplyView(shown.turn, growing=growing)
+        """The view of the reply."""
+
+    def compose(self) -> ComposeResult:
+        """Show the header, the message and the reply."""
+        yield self._head
+        yield MessageView(self.shown.turn.user)
+        yield self.reply
+
+    def mark(self, *, dimmed: bool, edge: bool, selected: bool, statistics: bool, tokens: int | None) -> None:
+        """Show the state of the turn.
+
+        Args:
+            dimmed: whether it is outside the context.
+            edge: whether it is the first turn in the context.
+            selected: whether it is the turn that keys act on.
+            statistics: whether token counts and speed are shown under the reply.
+            tokens: its token count; None while it is not known.
+        """
+        self.set_class(dimmed, "-dimmed")
+        self.set_class(edge, "-edge")
+        self.set_class(selected, "-selected")
+        self._head.show(self.shown, selected=selected, tokens=tokens)
+        self._show_statistics(_statistics(self.shown.turn) if statistics else "")
+
+    def finish(self, shown: ShownTurn) -> None:
+        """Show the turn as it was saved."""
+        self.shown = shown
+        self.reply.finish(shown.turn)
+
+    def _show_statistics(self, text: str) -> None:
+        if self._statistics is None:
+            if not text:
+                return
+            self._statistics = Static(markup=False, classes="statistics")
+            self.mount(self._statistics)
+        self._statistics.update(literal_line(text))
+        self._statistics.display = bool(text)
+
+
+def _statistics(turn: Turn) -> str:
+    """Describe the tokens, speed and end of a reply; empty where nothing is known."""
+    parts = [turn.model] if turn.model and turn.reply else []
+    if (usage := turn.usage) is not None:
+        parts.append(f"{usage.completion_tokens:,} tokens")
+        parts.append(f"{usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} cached)")
+        parts.append(f"first token {usage.time_to_first_token:.1f} s")
+        if usage.tokens_per_second:
+            parts.append(f"{usage.tokens_per_second:.1f} tokens/s")
+    ended = {"stop": "finished", "length": "maximum length reached", "cancelled": "stopped"}
+    if turn.finish_reason is not None:
+        parts.append(ended[turn.finish_reason])
+    return " · ".join(parts)
