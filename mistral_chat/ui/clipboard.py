@@ -1,4 +1,4 @@
-"""Putting text on the clipboard: the platform's own program first, the terminal as a fallback."""
+"""Putting text on the clipboard: with the platform's own program if there is one, else through the terminal."""
 
 from __future__ import annotations
 
@@ -12,26 +12,46 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SECONDS: Final = 2.0
-"""How long a program may take; one that hangs must not hold the screen up."""
+"""How long a program may take; one that hangs must not block the screen."""
 
 
-def clipboard_program(environ: Mapping[str, str], platform: str = sys.platform) -> list[str] | None:
-    """Find the program that sets the clipboard here; None where there is none, as over SSH."""
+def clipboard_programs(environ: Mapping[str, str], platform: str = sys.platform) -> list[list[str]]:
+    """The programs that set the user's clipboard and are installed, the most trusted first.
+
+    Over SSH only a forwarded display leads to the user's machine: the others would set the remote machine's clipboard.
+    """
     candidates: list[list[str]] = []
-    if platform == "darwin":
-        candidates = [["pbcopy"]]
-    elif environ.get("WAYLAND_DISPLAY"):
-        candidates = [["wl-copy"]]
-    if environ.get("DISPLAY") and platform != "darwin":
+    if not any(environ.get(name) for name in ("SSH_CONNECTION", "SSH_TTY")):
+        if platform == "darwin":
+            candidates.append(["pbcopy"])
+        if platform == "win32" or environ.get("WSL_DISTRO_NAME"):
+            candidates.append(["clip.exe"])
+        if environ.get("WAYLAND_DISPLAY"):
+            candidates.append(["wl-copy"])
+    if environ.get("DISPLAY") and platform not in {"darwin", "win32"}:
         candidates += [["xclip", "-selection", "clipboard"], ["xsel", "--clipboard", "--input"]]
-    return next((command for command in candidates if shutil.which(command[0], path=environ.get("PATH"))), None)
+    return [command for command in candidates if shutil.which(command[0], path=environ.get("PATH"))]
+
+
+def terminal_way(environ: Mapping[str, str]) -> str:
+    """How to describe a copy through the terminal, truthfully: it gives no answer, and some terminals ignore it."""
+    if environ.get("TERM_PROGRAM") == "Apple_Terminal":
+        return "through the terminal (OSC 52), which Terminal.app ignores"
+    return "through the terminal (OSC 52), if it allows that"
 
 
 async def set_clipboard(text: str, environ: Mapping[str, str], platform: str = sys.platform) -> str:
-    """Put `text` on the clipboard with the platform's program; gives its name, or nothing when there is none or it failed."""
-    command = clipboard_program(environ, platform)
-    if command is None:
-        return ""
+    """Put `text` on the clipboard; the name of the program that did it, or nothing if none could."""
+    for command in clipboard_programs(environ, platform):
+        # Windows' own program reads its code page or UTF-16, the others UTF-8.
+        encoding = "utf-16-le" if command[0] == "clip.exe" else "utf-8"
+        if await _given(command, text.encode(encoding, "replace"), environ):
+            return command[0]
+    return ""
+
+
+async def _given(command: list[str], content: bytes, environ: Mapping[str, str]) -> bool:
+    """Whether the program took the `content`."""
     try:
         program = await asyncio.create_subprocess_exec(
             *command,
@@ -41,12 +61,12 @@ async def set_clipboard(text: str, environ: Mapping[str, str], platform: str = s
             env=dict(environ),
         )
     except OSError:
-        return ""
+        return False
     try:
-        await asyncio.wait_for(program.communicate(text.encode("utf-8", "replace")), _SECONDS)
+        await asyncio.wait_for(program.communicate(content), _SECONDS)
     except (TimeoutError, OSError):
         with contextlib.suppress(ProcessLookupError):
             program.kill()
         await program.wait()
-        return ""
-    return command[0] if program.returncode == 0 else ""
+        return False
+    return program.returncode == 0

@@ -68,12 +68,12 @@ class FindingScreen(BranchingScreen):
     @work(group="copy", exclusive=True, exit_on_error=False)
     async def copy(self, text: str, what: str = "") -> None:
         """Put `text` on the clipboard, and say how; `what` is said before its length."""
-        from mistral_chat.ui.clipboard import set_clipboard
+        from mistral_chat.ui.clipboard import set_clipboard, terminal_way
 
         used = await set_clipboard(text, os.environ)
         if not used:
             self.app.copy_to_clipboard(text)
-        way = f"with {used}" if used else "through the terminal (OSC 52), if it allows that"
+        way = f"with {used}" if used else terminal_way(os.environ)
         self.notice.show(f"Copied {what}{len(text):,} characters {way}.")
 
     @work(group="editor", exclusive=True, exit_on_error=False)

@@ -1,0 +1,67 @@
+"""Which keys arrive in the terminal that the app runs in, so that hints and help name one that works.
+
+A pure function of the environment: terminals do not say what they keep for themselves, but most say who they are.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_CTRL_ARROWS: Final = r"ctrl\+(up|down|left|right)"
+_ALT_ARROWS: Final = r"alt\+(up|down|left|right)"
+_ALT: Final = r"alt\+.*"
+"""macOS types a character with Option, unless the terminal was told to send Meta."""
+_LEGACY: Final = r"shift\+enter|ctrl\+(comma|enter|[0-9])"
+"""Keys that only terminals with the kitty keyboard protocol, or xterm's modifyOtherKeys, can send."""
+
+_TAKEN: Final = {
+    "Apple_Terminal": (_ALT, _CTRL_ARROWS, _LEGACY, "f11", "insert"),
+    "iTerm.app": (_ALT, _CTRL_ARROWS, _LEGACY, "f11", "insert"),
+    "mac": (_ALT, _CTRL_ARROWS, "f11", "insert"),
+    "windows": (_ALT_ARROWS, _LEGACY, "alt\\+enter", "f11"),
+    "gnome": (_LEGACY, "f1", "f10", "f11"),
+    "vscode": (_LEGACY, r"ctrl\+(p|b|q|f|n)", "f1", "f11"),
+    "tmux": (r"ctrl\+b",),
+    "other": (),
+}
+"""What each terminal keeps for itself or cannot send, with its default settings."""
+
+
+def terminals(environ: Mapping[str, str], platform: str = sys.platform) -> list[str]:
+    """The terminals between the user and the app, as keys of the table: tmux inside of another one, say."""
+    program = environ.get("TERM_PROGRAM", "") or environ.get("LC_TERMINAL", "")
+    found = ["tmux"] if environ.get("TMUX") else []
+    if program in {"Apple_Terminal", "iTerm.app", "iTerm2", "vscode"}:
+        found.append("iTerm.app" if program.startswith("iTerm") else program)
+        if program == "vscode" and platform == "darwin":
+            found.append("mac")
+    elif environ.get("WT_SESSION") or platform == "win32":
+        found.append("windows")
+    elif environ.get("VTE_VERSION"):
+        found.append("gnome")
+    elif platform == "darwin":
+        found.append("mac")
+    return found or ["other"]
+
+
+def arrives(key: str, environ: Mapping[str, str], platform: str = sys.platform) -> bool:
+    """Whether `key`, in Textual's words such as ``alt+m``, reaches the app in this terminal with its default settings."""
+    taken = (pattern for terminal in terminals(environ, platform) for pattern in _TAKEN[terminal])
+    return not any(re.fullmatch(pattern, key) for pattern in taken)
+
+
+def best_first(keys: Iterable[str], environ: Mapping[str, str], platform: str = sys.platform) -> list[str]:
+    """`keys` in their order, but those that arrive first. On a Mac, function keys come last: they need Fn."""
+    mac = bool({"Apple_Terminal", "iTerm.app", "mac"} & set(terminals(environ, platform)))
+
+    def rank(key: str) -> int:
+        if not arrives(key, environ, platform):
+            return 2
+        return int(mac and re.fullmatch(r"f\d+|pageup|pagedown|delete", key) is not None)
+
+    return sorted(keys, key=rank)
