@@ -14,6 +14,7 @@
     - EngineLoadFailed         llama.cpp could not load the weights
     - NotEnoughMemory          the weights and their context would not fit
     - MessageTooLong           one message is larger than the context window
+    - SystemPromptTooLong      the system prompt leaves no room for any message
     - PromptFormatError        the prompt cannot be built from the messages
     - EngineFailed             llama.cpp failed while it was working
   + StoreError
@@ -183,6 +184,18 @@ class MessageTooLong(EngineError):
             f"The message takes {tokens:,} tokens and {available:,} of the {window:,} are available to it. "
             "Shorten it, unpin turns, or load the model with a larger --ctx-size."
         )
+
+
+class SystemPromptTooLong(MessageTooLong):
+    """The system prompt leaves no room for any message. Nothing was sent."""
+
+    title = "The system prompt is too long"
+
+    def __init__(self, tokens: int, window: int) -> None:
+        """Say that a system prompt of `tokens` fills a `window`."""
+        super().__init__(tokens, 0, window)
+        message = f"The system prompt takes {tokens:,} of the {window:,} tokens and leaves no room for a message and its reply. "
+        self.args = (message + "Shorten it, or load the model with a larger --ctx-size.",)
 
 
 class PromptFormatError(EngineError):

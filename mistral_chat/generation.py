@@ -50,6 +50,19 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A piece of text that is given to the model with one message: from a document, or from earlier in the conversation."""
+
+    text: str
+    source: str = ""
+    """Where it is from, for the model and for people, such as ``lease.pdf p. 4``; one line. Untrusted text, as `text` is."""
+    score: float = 0.0
+    """How well it matches the message, from 0 to 1."""
+    tokens: int = 0
+    """Tokens of `text`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromptTurn:
     """One turn as the engine is given it."""
 
@@ -59,6 +72,8 @@ class PromptTurn:
     reply: str = ""
     """Empty on the turn that is to be answered; on the last turn, a text here is continued."""
     pinned: bool = False
+    passages: tuple[Passage, ...] = ()
+    """Given to the model before `user` while this is the last turn, and as long as it is pinned; ignored otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +90,22 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """The prompt is being read: `done` of `total` tokens."""
+    """The prompt is being decoded: `done` of `total` tokens."""
 
     done: int
     total: int
     seconds_left: float | None = None
+    """Estimated from the measured speed; None while that is unknown."""
+    batch: int = 0
+    """Tokens of the batch that is being decoded now: the next report follows when it is done."""
+
+    def after(self, seconds: float) -> Prefill:
+        """An estimate of the progress `seconds` after this report, within its batch."""
+        if not self.seconds_left:
+            return self
+        speed = (self.total - self.done) / self.seconds_left
+        done = self.done + min(self.batch, int(speed * seconds))
+        return Prefill(done, self.total, (self.total - done) / speed, self.batch - (done - self.done))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +145,8 @@ class CachedTurn:
     key: str
     tokens: int
     pinned: bool = False
+    passages: int = 0
+    """About how many of the tokens are passages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +184,8 @@ class PromptPart:
     key: str
     """The turn's key; empty for the head and for a draft."""
     pieces: tuple[PromptPiece, ...]
+    passages: int = 0
+    """About how many of its tokens are passages."""
 
     @property
     def tokens(self) -> int:
@@ -277,7 +307,7 @@ class Engine(Protocol):
     def discard_conversation(self, conversation: str) -> None:
         """Keep nothing of a conversation, in the cache or on the disk: it was deleted. Empty means those without a name."""
 
-    def run_idle_tasks(self) -> None:
+    def run_idle_tasks(self, cancel: CancelToken) -> None:
         """Do upkeep that may wait, such as saving a KV state: nothing has been asked for a while."""
 
     def close(self) -> None:

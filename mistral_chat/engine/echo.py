@@ -91,7 +91,7 @@ class EchoEngine:
         if gone := [turn for turn in fit.dropped if turn.key in seen]:
             tokens = sum(len(turn.tokens) for turn in self._held.turns if turn.key in {g.key for g in gone})
             yield ContextShift(tuple(turn.key for turn in gone), tokens)
-        keep = plan_cache_edits(self._held, fit.encoding, read_last=True).keep
+        keep = plan_cache_edits(self._held, fit.encoding, decode_last=True).keep
         total = len(fit.encoding.tokens)
         yield Prefill(0, total - keep)
         self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
@@ -169,7 +169,7 @@ class EchoEngine:
         if conversation == self._conversation:
             self._held = Encoding(head=(), turns=())
 
-    def run_idle_tasks(self) -> None:
+    def run_idle_tasks(self, cancel: CancelToken) -> None:
         """Nothing is owed."""
 
     def close(self) -> None:

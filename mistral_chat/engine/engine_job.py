@@ -1,4 +1,4 @@
-"""A piece of work on the engine's thread, and the way of what it gives to the event loop of who waits for it."""
+"""Work on the engine's thread, and the transfer of its values to the event loop that waits for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Final, Generic, TypeVar
 
-from mistral_chat.generation import CancelToken, Delta, Engine
+from mistral_chat.generation import CancelToken, Delta, Engine, Prefill
 
 T = TypeVar("T")
 
@@ -17,11 +17,14 @@ PACE: Final = 0.12
 """Seconds between two wakings of an event loop for text: a screen that draws growing text more often than that only takes the
 processor from the model. The first token, and every one of a slower model, is handed over as it comes."""
 
+PROGRESS_SECONDS: Final = 0.5
+"""Seconds after which progress inside a long batch is estimated: the engine reports only when a batch is done."""
+
 
 class EngineJob(Generic[T]):
-    """Work that gives values on one thread, and a coroutine that takes them on another.
+    """Work that yields values on one thread, and a coroutine that takes them on another.
 
-    It is made on the event loop of who waits; `run` is called on the engine's thread.
+    It is made on the event loop that waits; `run` is called on the engine's thread.
     """
 
     def __init__(self, work: Callable[[Engine], Iterator[T]], cancel: CancelToken) -> None:
@@ -58,20 +61,31 @@ class EngineJob(Generic[T]):
             self._call(self._something.set)
 
     async def values(self) -> AsyncGenerator[T, None]:
-        """Give each value. Closing the generator ends the work, and waits until it has ended.
+        """Yield each value, and estimates of the progress inside long batches of a prompt.
+
+        Closing the generator ends the work, and waits until it has ended.
 
         Raises:
             BaseException: what the work raised.
         """
+        batch: Prefill | None = None
+        began = 0.0
         try:
             while True:
                 done = self._done.is_set()  # asked first: what is given before the end is there when the end is seen
                 self._something.clear()
                 for _ in range(len(self._given)):  # and no more, so that others have their turn beside a very fast engine
-                    yield self._given.popleft()
+                    value = self._given.popleft()
+                    batch = value if isinstance(value, Prefill) and value.batch and value.seconds_left else None
+                    began = self._loop.time()
+                    yield value
                 if done:
                     break
-                await self._something.wait()
+                if batch is None:
+                    await self._something.wait()
+                    continue
+                while not await self._happens(PROGRESS_SECONDS):
+                    yield batch.after(self._loop.time() - began)  # type: ignore[misc]  # such work yields T = Prefill | ...
             if self._error is not None:
                 raise self._error
         finally:
@@ -89,6 +103,15 @@ class EngineJob(Generic[T]):
         async with aclosing(self.values()) as values:
             async for _ in values:
                 continue
+
+    async def _happens(self, seconds: float) -> bool:
+        """Wait for the next value or the end, for `seconds` at most; return whether it came."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._something.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _call(self, function: Callable[[], object]) -> None:
         """Call something on the loop; where it is closed, nobody waits any more."""

@@ -1,42 +1,44 @@
-"""A reply while it is drawn: its tokens, its text, and the turns before it."""
+"""A reply during generation: sampled tokens, decoded text, and the turns before it."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mistral_chat.conversation import FinishReason
 from mistral_chat.engine.encoding.format import PromptFormat
 from mistral_chat.engine.encoding.tokenizer import CONTROLS, Tokenizer
-from mistral_chat.generation import Delta, PromptTurn
+from mistral_chat.generation import PromptTurn
 
 
 class GeneratedReply:
-    """Collects tokens and turns them into text, never splitting a character."""
+    """Collects tokens and turns them into text of whole characters. Bytes of a character that is never finished are left out."""
 
     def __init__(
         self, prompt_format: PromptFormat, tokenizer: Tokenizer, turns: Sequence[PromptTurn], earlier: Sequence[int]
     ) -> None:
-        """Answer the last of `turns`, or go on with its reply, which stands in the cache as the tokens `earlier`."""
+        """Answer the last of `turns`, or continue its reply, which is in the prompt as the tokens `earlier`."""
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._turn = turns[-1]
         self._earlier = tuple(earlier)
         self._awaited = "" if self._turn.reply else prompt_format.reply_prefix
+        for token in earlier:
+            self._decoder.decode(tokenizer.piece(token))  # a character that they only begin is finished by what follows
         self._pieces: list[str] = []
         self._now = self._last = 0.0
         self.turns_before = list(turns[:-1])
         """The turns before this one that are in the prompt."""
         self.tokens: list[int] = []
-        """What was drawn, without the token that ended the reply."""
+        """What was sampled, without the token that ended the reply."""
         self.finish_reason: FinishReason = "stop"
         self.first: float | None = None
         """When the first token came."""
 
     @property
     def text(self) -> str:
-        """What was written, without what stood before."""
+        """What was written, without what was continued."""
         return "".join(self._pieces)
 
     @property
@@ -51,17 +53,17 @@ class GeneratedReply:
 
     @property
     def sampled(self) -> tuple[str, tuple[int, ...]]:
-        """The whole reply as text, and the tokens it was drawn as."""
+        """The whole reply as text, and the tokens it was sampled as."""
         return self._turn.reply + self.text, (*self._earlier, *self.tokens)
 
     @property
-    def speed(self) -> float:
+    def tokens_per_second(self) -> float:
         """Tokens a second after the first; 0.0 for fewer than two."""
         seconds = self._last - self.first if self.first is not None else 0.0
         return (len(self.tokens) - 1) / seconds if len(self.tokens) > 1 and seconds > 0 else 0.0
 
     def record_token_time(self, now: float) -> None:
-        """A token was drawn at `now`."""
+        """A token was sampled at `now`."""
         self.first = now if self.first is None else self.first
         self._now = now
 
@@ -69,19 +71,13 @@ class GeneratedReply:
         """Whether `token` is one that text cannot hold; it ends a reply, whatever it means."""
         return bool(self._tokenizer.attributes[token] & CONTROLS)
 
-    def add(self, token: int) -> Iterator[Delta]:
-        """Take a token; yield the text that it completes, if any."""
+    def add(self, token: int) -> str:
+        """Take a token; return the text that it completes, which may be none."""
         self.tokens.append(token)
-        self._last = self._now  # not for the token that ends the reply, which is none of those that are counted
-        yield from self._emit(self._decoder.decode(self._tokenizer.piece(token)))
-
-    def flush(self) -> Iterator[Delta]:
-        """Yield what is left: a character that never was completed shows as U+FFFD."""
-        yield from self._emit(self._decoder.decode(b"", final=True))
-
-    def _emit(self, text: str) -> Iterator[Delta]:
+        self._last = self._now  # not for the token that ends the reply, which is not counted
+        text = self._decoder.decode(self._tokenizer.piece(token))
         if self._awaited and text:
             text, self._awaited = text.removeprefix(self._awaited), ""
         if text:
             self._pieces.append(text)
-            yield Delta(text)
+        return text

@@ -1,4 +1,4 @@
-"""What the rolling engine needs of a KV cache, and how it is told that a read was stopped."""
+"""What the rolling engine needs of a KV cache."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mistral_chat.generation import CancelToken, Sampling
 
 
 class DecodeAborted(Exception):
-    """A read was stopped. What was finished of it is in the cache."""
+    """A decode was stopped. The batches that it had finished are in the cache."""
 
 
 class KVCache(Protocol):
-    """A row of tokens at positions without a gap from 0, of which only the end can be read on to.
+    """Tokens at positions without a gap from 0, of which only the end can be appended to.
 
-    `mistral_chat.engine.llama.context.Cache` is the real one.
+    `mistral_chat.engine.llama.context.LlamaContext` is the real one.
     """
 
     @property
@@ -32,47 +32,59 @@ class KVCache(Protocol):
 
     @property
     def can_shift(self) -> bool:
-        """Whether the cache can be cut in its middle."""
+        """Whether tokens can be removed and inserted in the middle."""
 
     @property
     def shift_pending(self) -> bool:
-        """Whether tokens were shift_pending since the last read: the cache may not be saved now."""
+        """Whether tokens were moved since the last decode: the cache may not be saved now."""
 
     @property
     def batch(self) -> int:
-        """How many tokens can be read in one go."""
+        """The most tokens in one decode."""
+
+    @property
+    def can_abort(self) -> bool:
+        """Whether a cancel stops a decode in the middle of a batch; GPUs finish theirs."""
 
     def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
-        """Read `tokens` behind what is there.
+        """Append `tokens`, at most one batch of them.
 
         Raises:
             DecodeAborted: `cancel` was set.
-            EngineFailed: it could not be done, or there is no room.
+            EngineFailed: llama.cpp failed, or there is no room.
         """
 
     def remove(self, start: int, stop: int) -> None:
-        """Take the tokens from `start` up to `stop` out, and move those behind them down."""
+        """Remove the tokens from `start` up to `stop`; those behind them move down."""
 
     def insert(self, start: int, tokens: Sequence[int]) -> None:
-        """Put `tokens` in at `start`, and move those behind them up."""
+        """Insert `tokens` at `start`; those from there on move up."""
+
+    def recompute(self, start: int, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
+        """Decode `tokens`, which are in the cache from `start` on, a second time; the old keys and values go when that is done.
+
+        Raises:
+            DecodeAborted: `cancel` was set; the cache is as it was.
+            EngineFailed: llama.cpp failed, or there is no room for a second copy of `tokens`.
+        """
 
     def clear(self) -> None:
         """Empty the cache."""
 
     def start_sampling(self, sampling: Sampling, recent: Sequence[int]) -> None:
-        """Get ready to draw tokens; `recent` are those before the reply."""
+        """Prepare to sample a reply; `recent` are the tokens before it."""
 
     def sample(self) -> int:
-        """Draw the token that follows the last one read."""
+        """Sample the token that follows the last one decoded."""
 
     def stop_sampling(self) -> None:
-        """Draw no more."""
+        """Release the sampler."""
 
     def save_state(self) -> bytes | memoryview | None:
-        """The contents for the disk; None when there is nothing, or nothing that can be saved now."""
+        """The contents, for the disk; None when there are none, or none that can be saved now."""
 
     def load_state(self, state: bytes | memoryview, tokens: int) -> bool:
-        """Take up contents of `tokens` tokens; False, and an empty cache, when they do not fit."""
+        """Replace the contents by `state`, which has `tokens` tokens; False, and an empty cache, when it does not fit."""
 
     def close(self) -> None:
-        """Let everything go."""
+        """Free everything."""

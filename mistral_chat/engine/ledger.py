@@ -3,46 +3,59 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from typing import Final
 
 from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.kv_cache import DecodeAborted, KVCache
 from mistral_chat.engine.window import RemoveRange, plan_cache_edits, truncate
 from mistral_chat.generation import CachedTurn, CancelToken, ContextState, Prefill
 
-NOTHING = Encoding(head=(), turns=())
+NOTHING: Final = Encoding(head=(), turns=())
 
-FIRST_CHUNK = 32
-"""Tokens read in one go at first; doubled while a chunk takes less than `CHUNK_SECONDS`, so that progress shows."""
+FIRST_BATCH: Final = 32
+"""Tokens in the first batch where the speed is unknown: enough to measure it, few enough to show progress soon."""
 
-CHUNK_SECONDS = 0.25
+UNABORTABLE_SECONDS: Final = 0.2
+"""How long a batch may take where llama.cpp cannot stop in the middle of one."""
 
 
 class Ledger:
-    """A cache and the encoding of exactly what is in it. Every change goes through here, so that the two agree."""
+    """A cache, and the encoding of exactly what is in it. Every change goes through here, so that the two agree."""
 
     def __init__(
-        self, cache: KVCache, *, reserve: int, checked: bool = False, clock: Callable[[], float] = time.perf_counter
+        self,
+        cache: KVCache,
+        *,
+        reserve: int,
+        speed: float | None = None,
+        checked: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Keep the ledger of `cache`, which are empty.
+        """Keep the ledger of `cache`, which is empty.
 
         Args:
             cache: the cache.
             reserve: tokens kept free for a reply; only shown.
+            speed: tokens a second that a long prompt is decoded at, where that was measured before.
             checked: check the ledger against the cache after every step, at some cost.
             clock: seconds.
         """
         self.cache = cache
         self._reserve = reserve
+        self._speed = speed
         self._checked = checked
         self._clock = clock
-        self._chunk = min(FIRST_CHUNK, cache.batch)
         self._view: ContextState | None = None
         self._contents = NOTHING
+        self.stale_from: tuple[str, int] | None = None
+        """From where on the cache was computed with text in sight that is gone: a turn, and an offset in its tokens."""
         self.pinned: frozenset[str] = frozenset()
         """The keys of the pinned turns."""
+        self.passages: Mapping[str, int] = {}
+        """How many tokens of passages the turns hold that hold any, by key."""
         self.changed = False
-        """Whether anything was read or cut since this was last set to False."""
+        """Whether the contents changed since this was last set to False."""
 
     @property
     def contents(self) -> Encoding:
@@ -51,22 +64,25 @@ class Ledger:
 
     @property
     def view(self) -> ContextState:
-        """What is held, for the screen."""
+        """The contents, for the screen."""
         if self._view is None:
             self._view = ContextState(
                 window=self.cache.size,
                 reserve=self._reserve,
                 system_tokens=len(self._contents.head),
-                turns=tuple(CachedTurn(turn.key, len(turn.tokens), turn.key in self.pinned) for turn in self._contents.turns),
+                turns=tuple(
+                    CachedTurn(turn.key, len(turn.tokens), turn.key in self.pinned, self.passages.get(turn.key, 0))
+                    for turn in self._contents.turns
+                ),
             )
         return self._view
 
     def token_counts(self) -> dict[str, int]:
-        """How many tokens each turn holds, by key."""
+        """How many tokens each turn has, by key."""
         return {turn.key: len(turn.tokens) for turn in self._contents.turns}
 
     def set_contents(self, encoding: Encoding) -> None:
-        """Note that the cache holds `encoding` now.
+        """Note that the cache contains `encoding` now.
 
         Raises:
             AssertionError: it does not, and the ledger is checked.
@@ -75,73 +91,109 @@ class Ledger:
         if self._checked:
             self.check()
 
-    def apply(self, encoding: Encoding, *, read_last: bool = False) -> int:
-        """Edit the cache in place until it holds a prefix of `encoding`; return how many tokens had to be read for that.
+    def apply(self, encoding: Encoding, *, decode_last: bool = False) -> int:
+        """Edit the cache in place until it contains a prefix of `encoding`; return how many tokens were decoded for that.
 
         Args:
-            encoding: what the cache shall hold, once the rest is read.
-            read_last: leave at least the last token to be read.
+            encoding: what the cache shall contain, once the rest is decoded.
+            decode_last: leave at least the last token to be decoded.
 
         Raises:
             EngineFailed: llama.cpp failed; the ledger must be reset.
         """
-        plan = plan_cache_edits(self._contents, encoding, in_place=self.cache.can_shift, read_last=read_last)
-        for change in plan.edits:
-            if isinstance(change, RemoveRange):
-                self.cache.remove(change.start, change.stop)
+        plan = plan_cache_edits(self._contents, encoding, in_place=self.cache.can_shift, decode_last=decode_last)
+        for edit in plan.edits:
+            if isinstance(edit, RemoveRange):
+                self.cache.remove(edit.start, edit.stop)
             else:
-                self.cache.insert(change.start, change.tokens)
+                self.cache.insert(edit.start, edit.tokens)
         self.set_contents(truncate(encoding, plan.keep))
         return plan.inserted
 
     def prefill(self, encoding: Encoding, cancel: CancelToken) -> Generator[Prefill, None, bool]:
-        """Read the rest of `encoding` behind what is held of it, and return whether all of it was read.
+        """Decode the rest of `encoding`, of which the cache contains a prefix, and return whether all of it was decoded.
 
         Raises:
             EngineFailed: llama.cpp failed; the ledger must be reset.
         """
         tokens = encoding.tokens
         start = done = len(self._contents.tokens)
-        began = self._clock()
-        yield Prefill(0, len(tokens) - start)
-        while done < len(tokens):
+        total = len(tokens) - start
+        while True:
+            batch = tokens[done : done + self._batch_size()]
+            left = (len(tokens) - done) / self._speed if self._speed and total else None
+            yield Prefill(done - start, total, left if batch or not total else 0.0, len(batch))
+            if not batch:
+                return True
             if cancel.is_set:
                 return False
-            chunk_began = self._clock()
-            chunk = tokens[done : done + self._chunk]
+            began = self._clock()
             try:
-                self.cache.decode(chunk, cancel)
+                self.cache.decode(batch, cancel)
             except DecodeAborted:
                 self.set_contents(truncate(encoding, self.cache.n_tokens))
                 return False
-            done += len(chunk)
+            done += len(batch)
+            self._measure(len(batch), self._clock() - began)
             self.set_contents(truncate(encoding, done))
-            now = self._clock()
-            if now - chunk_began < CHUNK_SECONDS:
-                self._chunk = min(self._chunk * 2, self.cache.batch)
-            yield Prefill(done - start, len(tokens) - start, (now - began) / (done - start) * (len(tokens) - done))
-        return True
 
     def prefill_all(self, encoding: Encoding, cancel: CancelToken) -> bool:
-        """Do as `read_on` does, without telling of the progress."""
-        reading = self.prefill(encoding, cancel)
+        """Do as `prefill` does, without reporting progress."""
+        steps = self.prefill(encoding, cancel)
         while True:
             try:
-                next(reading)
+                next(steps)
             except StopIteration as end:
                 return bool(end.value)
 
+    def mark_stale(self, key: str) -> None:
+        """Note that everything from the turn `key` on was computed with text in sight that has been removed."""
+        places = {turn.key: place for place, turn in enumerate(self._contents.turns)}
+        before = places.get(self.stale_from[0], len(places)) if self.stale_from else len(places)
+        if places.get(key, len(places)) <= before and key in places:
+            self.stale_from = (key, 0)
+
+    def recompute_stale(self, cancel: CancelToken) -> bool:
+        """Compute what is stale a second time, so that the cache equals one that was filled from its start.
+
+        It may be stopped after each batch, and goes on from there the next time. Needs room for one batch.
+
+        Returns:
+            Whether all of it is done.
+
+        Raises:
+            EngineFailed: llama.cpp failed; the ledger must be reset.
+        """
+        while self.stale_from is not None:
+            key, offset = self.stale_from
+            tokens = self._contents.tokens
+            begins = self._start_of(key)
+            start = len(tokens) if begins is None else begins + offset
+            room = self.cache.size - len(tokens)
+            batch = tokens[start : start + min(self._batch_size(), room)]
+            if not batch and room:
+                self.stale_from = None
+                break
+            if not batch or cancel.is_set:
+                return False
+            try:
+                self.cache.recompute(start, batch, cancel)
+            except DecodeAborted:
+                return False
+            self.stale_from, self.changed = (key, offset + len(batch)), True
+        return True
+
     def reset(self) -> None:
-        """Drop everything: what is in the cache is not known any more."""
+        """Drop everything: the cache's contents are not known any more."""
         self.cache.clear()
-        self.pinned = frozenset()
+        self.pinned, self.passages, self.stale_from = frozenset(), {}, None
         self.set_contents(NOTHING)
         self.changed = False
 
-    def state(self) -> bytes | memoryview | None:
-        """The cache's contents for the disk.
+    def save_state(self) -> bytes | memoryview | None:
+        """The cache's contents, for the disk.
 
-        If a move is still owed its read, the last token is read once more: contents saved before that would be wrong.
+        While a shift is pending, contents would be saved wrong: the last token is decoded a second time, which applies it.
         """
         tokens = self._contents.tokens
         if self.cache.shift_pending and tokens:
@@ -149,13 +201,13 @@ class Ledger:
             self.cache.decode(tokens[-1:])
         return self.cache.save_state()
 
-    def restore(self, state: bytes | memoryview, held: Encoding, pinned: frozenset[str]) -> bool:
-        """Take up contents and their ledger; False, and nothing held, when the cache refuses them."""
-        if not self.cache.load_state(state, len(held.tokens)):
+    def load_state(self, state: bytes | memoryview, contents: Encoding) -> bool:
+        """Replace the cache's contents and the ledger; False, and nothing in them, when the cache refuses the state."""
+        if not self.cache.load_state(state, len(contents.tokens)):
             self.reset()
             return False
-        self.pinned = pinned
-        self.set_contents(held)
+        self.pinned, self.passages, self.stale_from = frozenset(), {}, None
+        self.set_contents(contents)
         self.changed = False
         return True
 
@@ -168,3 +220,26 @@ class Ledger:
         tokens, cache = len(self._contents.tokens), self.cache
         if cache.n_tokens != tokens or (tokens and cache.pos_min != 0) or tokens > cache.size:
             raise AssertionError(f"the ledger holds {tokens} tokens, the cache {cache.pos_min}..{cache.n_tokens} of {cache.size}")
+
+    def _start_of(self, key: str) -> int | None:
+        """The position of a turn's first token; None when it is not in the cache."""
+        start = len(self._contents.head)
+        for turn in self._contents.turns:
+            if turn.key == key:
+                return start
+            start += len(turn.tokens)
+        return None
+
+    def _batch_size(self) -> int:
+        """How many tokens to decode next: as many as a batch takes, and fewer where a batch cannot be stopped and takes long."""
+        if self._speed is None:
+            return min(FIRST_BATCH, self.cache.batch)
+        if self.cache.can_abort:
+            return self.cache.batch
+        return min(self.cache.batch, max(FIRST_BATCH, int(self._speed * UNABORTABLE_SECONDS)))
+
+    def _measure(self, tokens: int, seconds: float) -> None:
+        """Learn the speed from a batch; one of a few tokens says nothing about a full one."""
+        if tokens >= min(FIRST_BATCH, self.cache.batch) and seconds > 0:
+            measured = tokens / seconds
+            self._speed = measured if self._speed is None else (self._speed + measured) / 2

@@ -1,11 +1,11 @@
-"""The rolling engine: a chat over a cache that is read on to, cut and mended, and never read again from the start.
+"""The rolling engine: a chat over a KV cache that is appended to and edited in place, and never decoded again from its start.
 
 The ledger says what is in the cache; `window.plan_cache_edits` brings both from one prompt to the next. Nothing in here knows
-llama.cpp: `mistral_chat.engine.llama.engine` gives it the real cache.
+llama.cpp: `mistral_chat.engine.llama.engine` passes the real cache in.
 
-What would make a user wait is done at the end of a turn: the closing tokens are decoded, the oldest turns leave if the
-next turn would not fit, and a turn whose place in the format is about to change is put into its next form. So no shift is pending
-while a user can stop a prefill, or when the state is saved.
+What would make a user wait is done at the end of a turn: the closing tokens are decoded, passages and the oldest turns leave,
+and a turn whose place in the format is about to change is put into its next form. So no shift is pending while a user can stop
+a prefill, or when the state is saved. What need not be done before the next message is done when the engine is idle.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from mistral_chat.generation import (
     Completion,
     ContextShift,
     ContextState,
+    Delta,
     Event,
     History,
     LoadedModel,
     Prefill,
+    Prompt,
     PromptTurn,
     Sampling,
 )
@@ -41,8 +43,8 @@ _NEXT = PromptTurn(key="\0next", user=".")
 """Stands for the turn to come, so that the turns before it take the form that they will have then."""
 
 
-class RollingEngine(PromptBuilder):
-    """An `Engine` over cache that can be cut. See `mistral_chat.generation.Engine` for what its methods promise."""
+class RollingEngine:
+    """An `Engine` over a cache that can be edited. See `mistral_chat.generation.Engine` for what its methods promise."""
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class RollingEngine(PromptBuilder):
         facts: LoadedModel,
         identity: str = "",
         snapshots: SnapshotFolder | None = None,
+        speed: float | None = None,
         checked: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -63,21 +66,25 @@ class RollingEngine(PromptBuilder):
             cache: the cache, empty; closed with the engine.
             tokenizer: the model's vocabulary.
             prompt_format: how messages become tokens.
-            window: the context window; its size is that of the cache.
+            window: the context window; its size is the cache's.
             facts: what this engine is.
             identity: what a snapshot must have been made with.
             snapshots: where KV states are kept; None keeps none. Closed with the engine.
+            speed: tokens a second that a long prompt is decoded at, where that was measured before.
             checked: check the ledger against the cache after every step, at some cost.
             clock: seconds.
         """
-        ledger = Ledger(cache, reserve=window.reserve, checked=checked, clock=clock)
-        super().__init__(ledger=ledger, tokenizer=tokenizer, prompt_format=prompt_format, window=window)
+        self._cache = cache
+        self._ledger = Ledger(cache, reserve=window.reserve, speed=speed, checked=checked, clock=clock)
+        self._prompts = PromptBuilder(tokenizer, prompt_format, window)
+        self._tokenizer = tokenizer
+        self._format = prompt_format
         self._facts = facts
         self._identity = identity
         self._snapshots = snapshots
         self._clock = clock
         self._conversation = ""
-        self._held_for = ""  # whose turns are in the cache
+        self._cached_conversation = ""  # whose turns are in the cache
 
     @property
     def facts(self) -> LoadedModel:
@@ -91,7 +98,7 @@ class RollingEngine(PromptBuilder):
 
     @property
     def contents(self) -> Encoding:
-        """The ledger itself: exactly the tokens in the cache."""
+        """Exactly the tokens in the cache."""
         return self._ledger.contents
 
     def count(self, text: str) -> int:
@@ -99,72 +106,77 @@ class RollingEngine(PromptBuilder):
         return self._format.count(text)
 
     def ambiguous_markup(self, text: str) -> str | None:
-        """What in `text` looks like the format's own marks; see `Engine.ambiguous_markup`."""
+        """What in `text` looks like the format's own markup; see `Engine.ambiguous_markup`."""
         return self._format.ambiguous_markup(text)
+
+    def preview_prompt(self, history: History) -> Prompt:
+        """The prompt for `history`; see `Engine.preview_prompt`."""
+        return self._prompts.preview(history, self._ledger.token_counts())
 
     def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         """Answer the last turn of `history`; see `Engine.reply`."""
         began = self._clock()
         self._open(history.conversation)
-        self._begin_anew(history)
+        self._discard_unfinished(history)
         fit = self._fit(history)
         yield from self._announce(fit)
-        drawn = GeneratedReply(self._format, self._tokenizer, fit.kept, fit.encoding.turns[-1].reply)
+        reply = GeneratedReply(self._format, self._tokenizer, fit.kept, fit.encoding.turns[-1].reply)
         try:
-            inserted = self._edit(fit, fit.encoding, read_last=True)
+            inserted = self._edit(fit, fit.encoding, decode_last=True)
             cached = len(self.contents.tokens) - inserted
             if (yield from self._ledger.prefill(fit.encoding, cancel)):
-                yield from self._write(history.system, sampling, cancel, drawn)
+                yield from self._generate(history.system, sampling, cancel, reply)
             else:
-                drawn.finish_reason = "cancelled"
-            cancelled = drawn.finish_reason == "cancelled"
+                reply.finish_reason = "cancelled"
+            cancelled = reply.finish_reason == "cancelled"
             if not cancelled:
-                yield from self._settle(history.system, drawn)
+                yield from self._settle(history.system, reply)
             yield Completion(
-                text=drawn.text,
-                finish_reason=drawn.finish_reason,
+                text=reply.text,
+                finish_reason=reply.finish_reason,
                 usage=Usage(
                     prompt_tokens=len(fit.encoding.tokens),
                     cached_tokens=cached,
-                    completion_tokens=len(drawn.tokens),
-                    time_to_first_token=(drawn.first or self._clock()) - began,
-                    tokens_per_second=drawn.speed,
+                    completion_tokens=len(reply.tokens),
+                    time_to_first_token=(reply.first or self._clock()) - began,
+                    tokens_per_second=reply.tokens_per_second,
                 ),
             )
-            if cancelled and drawn.tokens:
-                for _ in self._settle(history.system, drawn):
-                    """Nothing may follow a completion: the screen learns of what left from the ledger."""
+            if cancelled and reply.tokens:
+                for _ in self._settle(history.system, reply):
+                    """No event may follow a completion: the ledger says what left."""
         except EngineFailed:
             self._ledger.reset()
             raise
 
     def generate_detached(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
-        """Answer the last turn in passing; see `Engine.generate_detached`."""
+        """Answer the last turn without a trace in the cache; see `Engine.generate_detached`."""
         self._open(history.conversation)
-        self._begin_anew(history)
-        before, changed = self.contents, self._ledger.changed
+        self._discard_unfinished(history)
+        before, passages, changed = self.contents, self._ledger.passages, self._ledger.changed
         try:
             fit = self._fit(history)
         except MessageTooLong:
             return ""
         if fit.dropped:
             return ""
-        drawn = GeneratedReply(self._format, self._tokenizer, fit.kept, ())
+        reply = GeneratedReply(self._format, self._tokenizer, fit.kept, ())
         try:
-            self._edit(fit, fit.encoding, read_last=True)
-            if all_read := self._ledger.prefill_all(fit.encoding, cancel):
-                room = self._window.size - len(fit.encoding.tokens) - 1
+            self._edit(fit, fit.encoding, decode_last=True)
+            if decoded := self._ledger.prefill_all(fit.encoding, cancel):
+                room = self._prompts.window.size - len(fit.encoding.tokens) - 1
                 short = replace(sampling, max_tokens=max(1, min(sampling.max_tokens or room, room)))
-                for _ in self._write(history.system, short, cancel, drawn):
+                for _ in self._generate(history.system, short, cancel, reply):
                     """Only the whole text is wanted."""
-            self._sampled.pop(drawn.turn.key, None)
+            self._prompts.sampled.pop(reply.turn.key, None)
+            self._ledger.passages = passages
             self._ledger.apply(before)
             self._ledger.prefill_all(before, CancelToken())
             self._ledger.changed = changed
         except EngineFailed:
             self._ledger.reset()
             raise
-        return drawn.text.strip() if all_read and drawn.finish_reason != "cancelled" else ""
+        return reply.text.strip() if decoded and reply.finish_reason != "cancelled" else ""
 
     def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         """Bring `history`, and the stable part of its draft, into the cache; see `Engine.prefill`."""
@@ -181,7 +193,7 @@ class RollingEngine(PromptBuilder):
         if stable == self.contents:
             return
         try:
-            self._edit(FittedTurns(fit.kept[:-1], fit.dropped, fit.encoding), stable)
+            self._edit(fit, stable)
             yield from self._ledger.prefill(stable, cancel)
         except EngineFailed:
             self._ledger.reset()
@@ -191,146 +203,177 @@ class RollingEngine(PromptBuilder):
         """Keep nothing of a conversation; see `Engine.discard_conversation`."""
         if self._snapshots is not None and conversation:
             self._snapshots.forget(conversation)
-        if conversation in {self._conversation, self._held_for}:
+        if conversation in {self._conversation, self._cached_conversation}:
             self._ledger.reset()
-            self._sampled, self._conversation, self._held_for = {}, "", ""
+            self._prompts.sampled = {}
+            self._conversation = self._cached_conversation = ""
 
-    def run_idle_tasks(self) -> None:
-        """Save the KV state, if it is not on the disk as it is."""
-        if self._snapshots is None or not self._conversation or not self._ledger.changed or not self.contents.turns:
-            return
+    def run_idle_tasks(self, cancel: CancelToken) -> None:
+        """Make the cache exact where passages have left it, and save the KV state; see `Engine.run_idle_tasks`."""
         try:
-            state = self._ledger.state()
+            if self._ledger.recompute_stale(cancel) or not cancel.is_set:
+                self._save()
         except EngineFailed:
-            self._ledger.reset()  # only the KV state is lost; the next turn reads the conversation afresh
-            return
-        if state is not None:
-            keys = self._ledger.token_counts()
-            self._snapshots.save(
-                Snapshot(
-                    conversation=self._conversation,
-                    identity=self._identity,
-                    held=self.contents,
-                    sampled={key: drawn for key, drawn in self._sampled.items() if key in keys},
-                    pinned=self._ledger.pinned,
-                    state=state,
-                )
-            )
-            self._ledger.changed = False
+            self._ledger.reset()  # only the KV state is lost; the next turn decodes the conversation again
 
     def close(self) -> None:
-        """Save what is not saved, and let everything go."""
+        """Save the KV state, and free everything."""
         try:
-            self.run_idle_tasks()
+            self._save()
+        except EngineFailed:
+            self._ledger.reset()
         finally:
             if self._snapshots is not None:
                 self._snapshots.close()
-            self._ledger.cache.close()
+            self._cache.close()
 
-    def _begin_anew(self, history: History) -> None:
-        """Forget tokens that were drawn for the last turn when none of them became text: half a character, say."""
+    def _save(self) -> None:
+        """Save the KV state, unless the disk has it already.
+
+        Raises:
+            EngineFailed: llama.cpp failed; the ledger must be reset.
+        """
+        ledger = self._ledger
+        if self._snapshots is None or not self._conversation or not ledger.changed or not self.contents.turns:
+            return
+        state = ledger.save_state()
+        if state is None:
+            return
+        keys = ledger.token_counts()
+        self._snapshots.save(
+            Snapshot(
+                conversation=self._conversation,
+                identity=self._identity,
+                held=self.contents,
+                sampled={key: sampled for key, sampled in self._prompts.sampled.items() if key in keys},
+                pinned=ledger.pinned,
+                passages=ledger.passages,
+                stale=ledger.stale_from,
+                state=state,
+            )
+        )
+        ledger.changed = False
+
+    def _fit(self, history: History) -> FittedTurns:
+        return self._prompts.fit(history, self._ledger.token_counts())
+
+    def _discard_unfinished(self, history: History) -> None:
+        """Drop tokens that were sampled for the last turn when none of them became text: half a character, say."""
         if not history.turns[-1].reply:
-            self._sampled.pop(history.turns[-1].key, None)
+            self._prompts.sampled.pop(history.turns[-1].key, None)
 
     def _announce(self, fit: FittedTurns) -> Iterator[ContextShift]:
-        """Say which turns leave that the model has seen until now."""
-        costs = self._ledger.token_counts()
-        leaving = tuple(turn.key for turn in fit.dropped if turn.key in costs)
+        """Report which turns leave that are in the cache."""
+        counts = self._ledger.token_counts()
+        leaving = tuple(turn.key for turn in fit.dropped if turn.key in counts)
         if leaving:
-            yield ContextShift(leaving, sum(costs[key] for key in leaving))
+            yield ContextShift(leaving, sum(counts[key] for key in leaving))
 
-    def _edit(self, fit: FittedTurns, encoding: Encoding, *, read_last: bool = False) -> int:
-        self._held_for = self._conversation
-        self._ledger.pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
-        return self._ledger.apply(encoding, read_last=read_last)
+    def _edit(self, fit: FittedTurns, encoding: Encoding, *, decode_last: bool = False) -> int:
+        """Edit the cache until it contains a prefix of `encoding`; return how many tokens were decoded for that."""
+        ledger = self._ledger
+        before = ledger.passages
+        self._cached_conversation = self._conversation
+        ledger.pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
+        ledger.passages = self._prompts.passage_tokens(fit.kept)
+        inserted = ledger.apply(encoding, decode_last=decode_last)
+        for key in before.keys() - ledger.passages.keys():
+            ledger.mark_stale(key)
+        return inserted
 
-    def _write(self, system: str, sampling: Sampling, cancel: CancelToken, drawn: GeneratedReply) -> Iterator[Event]:
-        """Draw tokens until the reply ends, and read each before the next; turns leave when the window is full."""
-        cache = self._ledger.cache
+    def _generate(self, system: str, sampling: Sampling, cancel: CancelToken, reply: GeneratedReply) -> Iterator[Event]:
+        """Sample tokens until the reply ends, and decode each before the next; turns leave when the window is full."""
+        cache = self._cache
         cache.start_sampling(sampling, self.contents.tokens)
         try:
             while True:
                 token = cache.sample()
-                drawn.record_token_time(self._clock())
-                if self._tokenizer.is_eog(token) or drawn.is_control(token):
+                reply.record_token_time(self._clock())
+                if self._tokenizer.is_eog(token) or reply.is_control(token):
                     break
-                yield from drawn.add(token)
+                if text := reply.add(token):
+                    yield Delta(text)
                 if cancel.is_set:
-                    drawn.finish_reason = "cancelled"
+                    reply.finish_reason = "cancelled"
                     break
-                full = sampling.max_tokens is not None and len(drawn.tokens) >= sampling.max_tokens
-                if full or (cache.n_tokens >= cache.size and not (yield from self._make_room(system, cancel, drawn))):
-                    drawn.finish_reason = "length"
+                full = sampling.max_tokens is not None and len(reply.tokens) >= sampling.max_tokens
+                if full or (cache.n_tokens >= cache.size and not (yield from self._make_room(system, cancel, reply))):
+                    reply.finish_reason = "length"
                     break
                 cache.decode([token], cancel)
         except DecodeAborted:
-            drawn.finish_reason = "cancelled"
+            reply.finish_reason = "cancelled"
         finally:
             cache.stop_sampling()
-            self._catch_up(system, drawn)
-        yield from drawn.flush()
+            self._catch_up(system, reply)
 
-    def _catch_up(self, system: str, drawn: GeneratedReply) -> None:
-        """Let the ledger hold what of the reply is in the cache."""
-        self._sampled[drawn.turn.key] = drawn.sampled
-        self._ledger.set_contents(truncate(self._encode(system, drawn.turns), self._ledger.cache.n_tokens))
+    def _catch_up(self, system: str, reply: GeneratedReply) -> None:
+        """Note in the ledger what of the reply is in the cache."""
+        self._prompts.sampled[reply.turn.key] = reply.sampled
+        self._ledger.set_contents(truncate(self._prompts.encode(system, reply.turns), self._cache.n_tokens))
 
-    def _make_room(self, system: str, cancel: CancelToken, drawn: GeneratedReply) -> Generator[Event, None, bool]:
-        """Let the oldest turns leave in the middle of a reply, whose last token is not read yet; answer whether any did.
+    def _make_room(self, system: str, cancel: CancelToken, reply: GeneratedReply) -> Generator[Event, None, bool]:
+        """Let the oldest turns leave in the middle of a reply, whose last token is not decoded yet; return whether any did.
 
         Raises:
             DecodeAborted: it was stopped.
         """
-        self._catch_up(system, drawn)
+        self._catch_up(system, reply)
         try:
-            fit = self._window.fit(drawn.turns, lambda kept: self._encode(system, kept), need=0)
+            fit = self._prompts.fit_turns(system, reply.turns, need=0)
         except MessageTooLong:
             return False
         yield from self._announce(fit)
-        drawn.turns_before = list(fit.kept[:-1])
+        reply.turns_before = list(fit.kept[:-1])
         encoding = truncate(fit.encoding, len(fit.encoding.tokens) - 1)
         self._edit(fit, encoding)
         if not (yield from self._ledger.prefill(encoding, cancel)):
             raise DecodeAborted
         return True
 
-    def _settle(self, system: str, drawn: GeneratedReply) -> Iterator[ContextShift]:
-        """Close the turn in the cache, in the form it will have before the next one, and make room for that one."""
-        turns = [*drawn.turns, _NEXT]
-        self._sampled[drawn.turn.key] = drawn.sampled
-        size = self._window.size
-        need = self._window.reserve + min(max(64, len(self.contents.turns[-1].prompt)), size // 8)
+    def _settle(self, system: str, reply: GeneratedReply) -> Iterator[ContextShift]:
+        """Close the turn in the cache, without its passages and in the form it will have next, and make room for the next one."""
+        turns = [*reply.turns, _NEXT]
+        self._prompts.sampled[reply.turn.key] = reply.sampled
+        window = self._prompts.window
+        question = len(self.contents.turns[-1].prompt) - self._ledger.passages.get(reply.turn.key, 0)
+        need = window.reserve + min(max(64, question), window.size // 8)
         try:
-            fit = self._window.fit(turns, lambda kept: self._encode(system, kept), need=need, firm={drawn.turn.key})
+            fit = self._prompts.fit_turns(system, turns, need=need, firm={reply.turn.key})
         except MessageTooLong:
-            fit = FittedTurns(tuple(turns), (), self._encode(system, turns))
+            fit = FittedTurns(tuple(turns), (), self._prompts.encode(system, turns))
         settled = Encoding(fit.encoding.head, fit.encoding.turns[:-1])
-        if len(settled.tokens) > size:
+        if len(settled.tokens) > window.size:
             return  # the next turn makes room first
         yield from self._announce(fit)
         try:
             self._edit(fit, settled)
             self._ledger.prefill_all(settled, CancelToken())
         except EngineFailed:
-            self._ledger.reset()  # the reply is whole; only the next turn is read afresh
+            self._ledger.reset()  # the reply is whole; only the next turn is decoded from the start
 
     def _stable_length(self, history: History, fit: FittedTurns) -> int:
-        """How many tokens of a prompt with a draft at its end stay as they are when typing goes on."""
+        """How many tokens of a prompt with a draft at its end stay the same while the draft grows."""
         without = Encoding(fit.encoding.head, fit.encoding.turns[:-1])
         if fit.kept[-1].key != DRAFT:
             return len(without.tokens)
-        longer = self._encode(history.system, [*fit.kept[:-1], replace(fit.kept[-1], user=fit.kept[-1].user + " and")])
+        longer = self._prompts.encode(history.system, [*fit.kept[:-1], replace(fit.kept[-1], user=fit.kept[-1].user + " and")])
         return max(len(without.tokens), common_prefix(fit.encoding.tokens, longer.tokens) - 1)
 
     def _open(self, conversation: str) -> None:
-        """Turn to another conversation: save the state of the last one, and take up this one's, if there is one."""
+        """Turn to another conversation: save the state of the last one, and load this one's, if there is one."""
         if conversation == self._conversation:
             return
-        self.run_idle_tasks()
+        try:
+            self._save()
+        except EngineFailed:
+            self._ledger.reset()
         self._conversation, self._ledger.changed = conversation, False
-        self._sampled = {}
+        self._prompts.sampled = {}
         snapshot = self._snapshots.load(conversation, self._identity) if self._snapshots and conversation else None
         if snapshot is None or len(snapshot.held.tokens) <= common_prefix(snapshot.held.tokens, self.contents.tokens):
             return
-        if self._ledger.restore(snapshot.state, snapshot.held, snapshot.pinned):
-            self._sampled, self._held_for = dict(snapshot.sampled), conversation
+        if self._ledger.load_state(snapshot.state, snapshot.held):
+            self._ledger.pinned, self._ledger.passages = snapshot.pinned, snapshot.passages
+            self._ledger.stale_from = snapshot.stale
+            self._prompts.sampled, self._cached_conversation = dict(snapshot.sampled), conversation

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NamedTuple
 
@@ -61,6 +61,10 @@ class Snapshot:
     sampled: Mapping[str, tuple[str, tuple[int, ...]]]
     """Replies as the model drew them, by the turn's key: the text and its tokens."""
     pinned: frozenset[str]
+    passages: Mapping[str, int] = field(default_factory=dict)
+    """How many tokens of passages the turns hold that hold any, by key."""
+    stale: tuple[str, int] | None = None
+    """From where on the state was computed with text in sight that has been removed since; see `Ledger.stale_from`."""
     state: bytes | memoryview
 
 
@@ -251,12 +255,17 @@ class SnapshotFolder:
         return key
 
 
+def block_of(view: memoryview, start: int) -> memoryview:
+    """The block of `view` that begins at `start`."""
+    return view[start : start + _BLOCK]
+
+
 def _blocks(pieces: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
     """The contents of `pieces` in blocks that are written quickly; nothing is copied."""
     for piece in pieces:
         view = memoryview(piece).cast("B") if len(piece) else memoryview(b"")
         for start in range(0, len(view), _BLOCK):
-            yield view[start : start + _BLOCK]
+            yield block_of(view, start)
 
 
 def _discard(path: Path) -> None:
@@ -284,7 +293,7 @@ def _read(path: Path, limit: int, note: Callable[[int, int], None]) -> bytearray
         data = bytearray(size)
         read = 0
         with memoryview(data) as view:
-            while got := file.readinto(view[read : read + _BLOCK]):
+            while got := file.readinto(block_of(view, read)):
                 read += got
                 note(read, size)
     return data[:read] if read != len(data) else data
@@ -300,6 +309,8 @@ def _pack(snapshot: Snapshot, key: bytes) -> list[bytes | memoryview]:
             "turns": [[turn.key, turn.prompt, turn.reply, turn.closing] for turn in held.turns],
             "sampled": {name: list(sampled) for name, sampled in snapshot.sampled.items()},
             "pinned": sorted(snapshot.pinned),
+            "passages": dict(snapshot.passages),
+            "stale": snapshot.stale,
             "bytes": len(snapshot.state),
         }
     ).encode()
@@ -338,5 +349,7 @@ def _unpack(data: bytearray, key: bytes) -> Snapshot:
         ),
         sampled={str(name): (str(text), tuple(tokens)) for name, (text, tokens) in header["sampled"].items()},
         pinned=frozenset(header["pinned"]),
+        passages={str(key): int(tokens) for key, tokens in header.get("passages", {}).items()},
+        stale=(str(stale[0]), int(stale[1])) if (stale := header.get("stale")) else None,
         state=state,
     )

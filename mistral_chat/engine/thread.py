@@ -63,6 +63,7 @@ class EngineThread:
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._lock = threading.Lock()
         self._ahead: CancelToken | None = None
+        self._idle = CancelToken()
         self._replies: list[CancelToken] = []
         self.state = RunnerState.IDLE
         self.progress = 0.0
@@ -131,12 +132,13 @@ class EngineThread:
             MistralChatError: the engine failed.
         """
         await self.wait_ready()
+        cancel = CancelToken()
 
         def run(engine: Engine) -> Iterator[None]:
-            engine.run_idle_tasks()
+            engine.run_idle_tasks(cancel)
             return iter(())
 
-        await self._submit(run, CancelToken()).finished()
+        await self._submit(run, cancel).finished()
 
     async def wait_ready(self) -> LoadedModel:
         """Wait until the engine is loaded.
@@ -235,6 +237,7 @@ class EngineThread:
             started = self._thread.ident is not None
             self.state = RunnerState.CLOSED
             self._jobs.put(None)
+            self._idle.set()
         if started:
             self._thread.join(timeout)
         else:
@@ -251,6 +254,7 @@ class EngineThread:
             if self.state is not RunnerState.READY:
                 raise EngineError(_CLOSED)
             self._jobs.put(job)
+            self._idle.set()
         return job
 
     def _run(self) -> None:
@@ -275,11 +279,15 @@ class EngineThread:
         self._settle(RunnerState.CLOSED)
 
     def _next_job(self, engine: Engine) -> EngineJob[Any] | None:
-        """Wait for work; when there is none for a while, let the engine rest once."""
+        """Wait for work; when there is none for a while, run the engine's idle tasks, which any work stops."""
         try:
             return self._jobs.get(timeout=IDLE_SECONDS)
         except queue.Empty:
-            self._upkeep(engine.run_idle_tasks)
+            with self._lock:
+                self._idle = cancel = CancelToken()
+                if not self._jobs.empty():
+                    cancel.set()
+            self._upkeep(lambda: engine.run_idle_tasks(cancel))
             return self._jobs.get()
 
     @staticmethod

@@ -82,7 +82,7 @@ class _Run:
     length: int
 
 
-def plan_cache_edits(old: Encoding, new: Encoding, *, in_place: bool = True, read_last: bool = False) -> CacheEditPlan:
+def plan_cache_edits(old: Encoding, new: Encoding, *, in_place: bool = True, decode_last: bool = False) -> CacheEditPlan:
     """Find the edits that lead from the cache's `old` contents to `new`.
 
     Turns are matched by key. What stands between matched turns is cut; a matched turn whose tokens differ in a few places is
@@ -95,13 +95,13 @@ def plan_cache_edits(old: Encoding, new: Encoding, *, in_place: bool = True, rea
         old: what the cache holds.
         new: what it shall hold.
         in_place: whether the cache can be edited in its middle. Without it only the common prefix is kept.
-        read_last: leave at least the last token to be read, so that the model has something to continue from.
+        decode_last: leave at least the last token to be read, so that the model has something to continue from.
     """
     before, after = old.tokens, new.tokens
     runs = _runs(old, new) if in_place and old.head == new.head else []
     if sum(run.length for run in runs[1:]) <= SHORTEST_TAIL:
         runs = [_Run(0, 0, common_prefix(before, after))]
-    limit = len(after) - 1 if read_last else len(after)
+    limit = len(after) - 1 if decode_last else len(after)
     runs = [_Run(run.old, run.new, min(run.length, limit - run.new)) for run in runs if run.new < limit]
     cuts: list[RemoveRange | InsertTokens] = []
     splices: list[RemoveRange | InsertTokens] = []

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mistral_chat.conversation import Turn
-from mistral_chat.errors import InvalidText, MessageTooLong, MistralChatError
+from mistral_chat.errors import InvalidText, MessageTooLong, MistralChatError, SystemPromptTooLong
 from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
 from mistral_chat.session import events
 from mistral_chat.session.attachments import Attachment, build_message, format_attachment, read_text
@@ -399,8 +399,10 @@ class ChatSession:
             depth = environment.store.turn(request.turn_id).depth
             pinned = [stored for stored in pinned if stored.depth < depth]
         texts = [part for stored in pinned if not stored.turn.excluded for part in (stored.turn.user, stored.turn.reply)]
-        taken = await environment.host.count(self.conversation.resolve().system, *texts) or 0
-        room = state.window - state.reserve - taken
+        system = await environment.host.count(self.conversation.resolve().system) or 0
+        if system and system >= state.window - state.reserve:
+            raise SystemPromptTooLong(system, state.window)
+        room = state.window - state.reserve - system - (await environment.host.count(*texts) or 0)
         if tokens > room:
             raise MessageTooLong(tokens, max(0, room), state.window)
 

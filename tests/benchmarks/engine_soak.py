@@ -45,7 +45,7 @@ def question(number: int) -> str:
 
 
 def check(engine: RollingEngine, talk: Talk) -> None:
-    drawn = {key: tokens for key, (_, tokens) in engine._sampled.items()}
+    drawn = {key: tokens for key, (_, tokens) in engine._prompts.sampled.items()}
     turns = [*talk.kept(), PromptTurn(key="next", user=".")]
     whole = engine._format.encode(SYSTEM, turns, sampled=drawn)
     if engine.contents != Encoding(whole.head, whole.turns[:-1]):

@@ -149,12 +149,12 @@ def test_a_deleted_conversation_leaves_no_snapshot_and_makes_none(tmp_path: Path
     folder = SnapshotFolder(tmp_path, budget=2**20)
     engine: RollingEngine = engine_without_model(FakeKVCache(512), snapshots=folder)
     talk(engine)
-    engine.run_idle_tasks()
+    engine.run_idle_tasks(CancelToken())
     folder.flush()
     assert folder.size
     engine.discard_conversation("c")
     assert not folder.size, "what was deleted is still on the disk"
-    engine.run_idle_tasks()
+    engine.run_idle_tasks(CancelToken())
     engine.close()
     assert not list(tmp_path.glob("*.kv*")), "what was deleted was written once more"
 

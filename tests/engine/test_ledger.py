@@ -6,7 +6,7 @@ import pytest
 from support.fake_kv_cache import FakeKVCache
 
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
-from mistral_chat.engine.ledger import CHUNK_SECONDS, FIRST_CHUNK, NOTHING, Ledger
+from mistral_chat.engine.ledger import FIRST_BATCH, NOTHING, UNABORTABLE_SECONDS, Ledger
 from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import CachedTurn, CancelToken, Prefill
 
@@ -65,11 +65,81 @@ def test_progress_begins_at_nothing_and_ends_at_all_of_it() -> None:
     assert steps[1].seconds_left > 0
 
 
-def test_chunks_grow_while_they_are_quick_and_stay_small_where_they_are_not() -> None:
-    quick = read(ledger_of(FakeKVCache(1000, batch=512), Clock()), prompt(("a", 900)))
-    slow = read(ledger_of(FakeKVCache(1000, batch=512), Clock(step=CHUNK_SECONDS)), prompt(("a", 900)))
-    assert [step.done for step in quick][:4] == [0, FIRST_CHUNK, 3 * FIRST_CHUNK, 7 * FIRST_CHUNK]
-    assert [step.done for step in slow][:3] == [0, FIRST_CHUNK, 2 * FIRST_CHUNK]
+def test_batches_are_full_as_soon_as_the_speed_is_known() -> None:
+    steps = read(ledger_of(FakeKVCache(1000, batch=512), Clock(step=10.0)), prompt(("a", 900)))
+    assert [step.done for step in steps] == [0, FIRST_BATCH, FIRST_BATCH + 512, 903], "small batches cost half of the speed"
+    assert [step.batch for step in steps] == [FIRST_BATCH, 512, 903 - 512 - FIRST_BATCH, 0]
+    known = Ledger(FakeKVCache(1000, batch=512), reserve=10, speed=60.0, clock=Clock(step=10.0))
+    assert [step.done for step in read(known, prompt(("a", 900)))] == [0, 512, 903]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size"), [(0.001, 512), (0.05, int(FIRST_BATCH / 0.05 * UNABORTABLE_SECONDS)), (10.0, FIRST_BATCH)]
+)
+def test_a_batch_that_cannot_be_stopped_is_as_large_as_its_time_allows(seconds: float, size: int) -> None:
+    cache = FakeKVCache(2000, batch=512)
+    cache.can_abort = False
+    steps = read(ledger_of(cache, Clock(step=seconds)), prompt(("a", 1500)))
+    assert steps[1].batch == size
+
+
+def test_progress_inside_a_batch_is_told_from_the_clock() -> None:
+    step = Prefill(100, 400, seconds_left=30.0, batch=128)
+    assert step.after(5.0) == Prefill(150, 400, 25.0, 78)
+    assert step.after(1000.0).done == 228, "the next report comes when the batch is done"
+    assert Prefill(100, 400, None, 128).after(5.0).done == 100
+
+
+def test_what_was_computed_with_removed_text_in_sight_is_computed_a_second_time() -> None:
+    cache = FakeKVCache(1000)
+    ledger = ledger_of(cache, Clock(step=0.1))
+    read(ledger, prompt(("a", 40), ("b", 60), ("c", 200)))
+    ledger.apply(prompt(("b", 60), ("c", 200)))
+    ledger.mark_stale("c")
+    ledger.mark_stale("b")
+    ledger.mark_stale("c")
+    assert not cache.is_fresh
+    assert ledger.recompute_stale(CancelToken())
+    assert cache.is_fresh
+    assert cache.tokens == ledger.contents.tokens
+    assert ledger.changed
+    read_so_far = cache.tokens_read
+    assert ledger.recompute_stale(CancelToken())
+    assert cache.tokens_read == read_so_far, "it is done once"
+
+
+def test_computing_a_second_time_stops_for_work_and_goes_on_where_it_was() -> None:
+    cache, cancel = FakeKVCache(1000), CancelToken()
+    ledger = ledger_of(cache, Clock(step=0.1))
+    read(ledger, prompt(("a", 40), ("b", 60), ("c", 200)))
+    ledger.apply(prompt(("b", 60), ("c", 200)))
+    ledger.mark_stale("b")
+    before, batches = cache.tokens_read, 2
+
+    def stop(armed: CancelToken | None) -> None:
+        nonlocal batches
+        batches -= 1
+        if batches < 0:
+            cancel.set()
+
+    cache.before_read = stop
+    assert not ledger.recompute_stale(cancel)
+    assert cache.tokens == ledger.contents.tokens, "what is half done would be paid for by the next message"
+    done = cache.tokens_read - before
+    assert 0 < done < 260
+    cache.before_read = lambda _armed: None
+    assert ledger.recompute_stale(CancelToken())
+    assert cache.tokens_read - before == 260
+    assert cache.is_fresh
+
+
+def test_a_full_cache_is_left_as_it_is() -> None:
+    cache = FakeKVCache(103)
+    ledger = ledger_of(cache)
+    read(ledger, prompt(("a", 40), ("b", 60)))
+    ledger.mark_stale("b")
+    assert not ledger.recompute_stale(CancelToken())
+    assert cache.tokens_read == 103
 
 
 def test_nothing_to_read_is_read_at_once() -> None:
@@ -86,12 +156,12 @@ def test_a_stopped_read_leaves_what_was_finished_of_it(finished: int) -> None:
     ledger = ledger_of(cache)
     reads = ledger.prefill(prompt(("a", 20), ("b", 500)), cancel)
     assert next(reads).done == 0
-    assert next(reads).done == FIRST_CHUNK
+    assert next(reads).done == FIRST_BATCH
     cache.before_read = lambda armed: armed.set() if armed else None
     assert list(reads) == []
-    assert len(ledger.contents.tokens) == FIRST_CHUNK + finished == cache.n_tokens
+    assert len(ledger.contents.tokens) == FIRST_BATCH + finished == cache.n_tokens
     cache.before_read = lambda _: None
-    assert read(ledger, prompt(("a", 20), ("b", 500)))[-1].done == 523 - FIRST_CHUNK - finished
+    assert read(ledger, prompt(("a", 20), ("b", 500)))[-1].done == 523 - FIRST_BATCH - finished
 
 
 def test_a_stop_between_two_reads_is_honoured() -> None:
@@ -102,7 +172,7 @@ def test_a_stop_between_two_reads_is_honoured() -> None:
     next(reads)
     cancel.set()
     assert list(reads) == []
-    assert cache.n_tokens == FIRST_CHUNK
+    assert cache.n_tokens == FIRST_BATCH
 
 
 def test_an_edit_tells_how_much_had_to_be_read_for_it() -> None:
@@ -119,7 +189,7 @@ def test_the_last_token_can_be_left_to_be_read_again() -> None:
     cache = FakeKVCache(1000)
     ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))
-    ledger.apply(prompt(("a", 40)), read_last=True)
+    ledger.apply(prompt(("a", 40)), decode_last=True)
     assert cache.n_tokens == 42
 
 
@@ -129,14 +199,14 @@ def test_contents_are_saved_only_after_the_read_that_a_move_owes() -> None:
     read(ledger, prompt(("a", 40), ("b", 60)))
     ledger.apply(prompt(("b", 60)))
     assert cache.shift_pending
-    state = ledger.state()
+    state = ledger.save_state()
     assert state is not None
     assert not cache.shift_pending
     other = FakeKVCache(1000)
     restored = ledger_of(other)
-    assert restored.restore(state, prompt(("b", 60)), frozenset("b"))
+    assert restored.load_state(state, prompt(("b", 60)))
     assert other.tokens == cache.tokens == prompt(("b", 60)).tokens
-    assert restored.view.turns == (CachedTurn("b", 60, pinned=True),)
+    assert restored.view.turns == (CachedTurn("b", 60),)
     assert not restored.changed
 
 
@@ -144,7 +214,7 @@ def test_contents_that_do_not_fit_leave_nothing() -> None:
     cache = FakeKVCache(1000)
     ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))
-    assert not ledger.restore(b"rubbish", prompt(("b", 60)), frozenset())
+    assert not ledger.load_state(b"rubbish", prompt(("b", 60)))
     assert ledger.contents == NOTHING
     assert cache.n_tokens == 0
 

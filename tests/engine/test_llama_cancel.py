@@ -59,9 +59,9 @@ def test_a_stop_while_a_prompt_is_read_takes_a_blink(demo: RollingEngine) -> Non
     events = []
     for event in demo.reply(talk.history(PromptTurn(key="long", user=TEXT * 6)), GREEDY, cancel):
         events.append(event)
-        if isinstance(event, Prefill) and event.done >= 90 and not set_at:
+        if isinstance(event, Prefill) and event.done and not set_at:
             set_at = 1.0
-            threading.Timer(0.15, stop).start()  # in the middle of the next chunk
+            threading.Timer(0.15, stop).start()  # in the middle of a batch of hundreds of tokens
     took = time.perf_counter() - set_at
     sys.stdout.write(f"stopped {took * 1000:.0f} ms after the flag was set\n")
     assert isinstance(events[-1], Completion)
@@ -73,6 +73,16 @@ def test_a_stop_while_a_prompt_is_read_takes_a_blink(demo: RollingEngine) -> Non
     assert took < 5, "the stop waited for the whole prompt"
     assert cache_of(demo).n_tokens == len(demo.contents.tokens)
     assert talk.say("Good night.").text
+
+
+def test_a_stop_is_no_error_in_the_log(demo: RollingEngine, caplog: pytest.LogCaptureFixture) -> None:
+    talk, cancel = Talk(demo), CancelToken()
+    for event in demo.reply(talk.history(PromptTurn(key="long", user=TEXT * 6)), GREEDY, cancel):
+        if isinstance(event, Prefill) and event.done == 0:
+            threading.Timer(0.1, cancel.set).start()
+    assert isinstance(event, Completion)
+    assert event.finish_reason == "cancelled"
+    assert not [record for record in caplog.records if record.levelname in {"ERROR", "WARNING"}], "the log cries wolf"
 
 
 def stop_somewhere(engine: RollingEngine, talk: Talk, rng: random.Random, text: str) -> None:

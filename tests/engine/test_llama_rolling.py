@@ -47,7 +47,7 @@ def question(number: int) -> str:
 
 def encoded(engine: RollingEngine, system: str, turns: Sequence[PromptTurn]) -> Encoding:
     """The prompt that the next turn would begin with, with replies as they were drawn, but for that turn itself."""
-    drawn = {key: tokens for key, (_, tokens) in engine._sampled.items()}
+    drawn = {key: tokens for key, (_, tokens) in engine._prompts.sampled.items()}
     whole = engine._format.encode(system, [*turns, PromptTurn(key="next", user=".")], sampled=drawn)
     return Encoding(whole.head, whole.turns[:-1])
 
@@ -97,7 +97,7 @@ def test_the_system_prompt_moves_to_the_last_question_in_place(tiny_weights: Cal
         talk = Talk(engine, system="You are terse.", sampling=WARM)
         for number in range(4):
             talk.say(question(number))
-        drawn = {key: tokens for key, (_, tokens) in engine._sampled.items()}
+        drawn = {key: tokens for key, (_, tokens) in engine._prompts.sampled.items()}
         before = engine._format.encode(talk.system, talk.turns, sampled=drawn, closed=True)
         assert len(before.tokens) > len(engine.contents.tokens), "the last turn has given the system prompt up already"
         plan = plan_cache_edits(before, engine.contents)

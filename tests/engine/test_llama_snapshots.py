@@ -59,7 +59,7 @@ def test_sampled_tokens_come_back_with_the_state(tiny_weights: Callable[[str], P
         again = Talk(engine, system=talk.system, conversation="c")
         again.turns = talk.turns
         read_all(engine.prefill(again.history(), CancelToken()))
-        drawn = {key: tokens for key, (_, tokens) in engine._sampled.items()}
+        drawn = {key: tokens for key, (_, tokens) in engine._prompts.sampled.items()}
         assert [turn.reply for turn in engine.contents.turns] == [drawn[turn.key] for turn in engine.contents.turns]
 
 
@@ -128,10 +128,10 @@ def test_an_incognito_talk_leaves_nothing_on_the_disk(tiny_weights: Callable[[st
     with engine_of(tiny_weights("v7"), snapshots=folder_in(tmp_path)) as engine:
         talk = Talk(engine)
         talk.say("Nobody may know.")
-        engine.run_idle_tasks()
+        engine.run_idle_tasks(CancelToken())
         named = Talk(engine, conversation="named")
         read_all(engine.prefill(named.history(), CancelToken()))
-        engine.run_idle_tasks()
+        engine.run_idle_tasks(CancelToken())
     assert not list(tmp_path.rglob("*.kv"))
 
 
@@ -164,7 +164,7 @@ def test_a_failed_upkeep_costs_the_state_and_not_the_chat(
         assert cache_of(engine).shift_pending
         with monkeypatch.context() as patch:
             patch.setattr(cache_of(engine), "decode", fail)
-            engine.run_idle_tasks()
+            engine.run_idle_tasks(CancelToken())
         assert talk.say("Are you still there?").text
         assert cache_of(engine).n_tokens == len(engine.contents.tokens)
 
@@ -174,7 +174,7 @@ def test_a_turn_is_not_kept_waiting_for_a_state_to_be_written(tiny_weights: Call
         talk = Talk(engine, conversation="c")
         for number in range(4):
             talk.say(f"Question {number}?")
-            engine.run_idle_tasks()
+            engine.run_idle_tasks(CancelToken())
         turn = PromptTurn(key="last", user="Well?")
         assert read_by(engine.reply(talk.history(turn), talk.sampling, CancelToken())) < 40
     assert len(list(tmp_path.rglob("*.kv"))) == 1

@@ -110,7 +110,7 @@ def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_model: Path, tmp_pa
         del talk.turns[1]
         read_all(engine.prefill(talk.history(), CancelToken()))
         assert cache_of(engine).shift_pending, "the case that this test is about"
-        engine.run_idle_tasks()
+        engine.run_idle_tasks(CancelToken())
         expected = next_scores(cache_of(engine), [400, 401])
         held = engine.contents
     with engine_of(demo_model, size=512, snapshots=SnapshotFolder(tmp_path / "kv", budget=2**30)) as engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,15 +16,16 @@ from support.effort import cases
 from support.engine_contract import examine
 from support.engine_without_model import engine_without_model
 from support.fake_kv_cache import FakeKVCache
-from support.random_chats import DRAWN, FATES, SYSTEMS, TEXTS, WORD_TOKENS, Conversation, Fate, Said
+from support.random_chats import DRAWN, FATES, PASSAGES, SYSTEMS, TEXTS, WORD_TOKENS, Conversation, Fate, Said
 from support.words_format import FORMATS, WordsTokenizer
 
 from mistral_chat.engine.encoding.format import PromptFormat
+from mistral_chat.engine.prompt_builder import passages_text
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.engine.window import SHORTEST_TAIL, truncate
 from mistral_chat.errors import EngineFailed, MessageTooLong
-from mistral_chat.generation import CancelToken, Completion, ContextShift, Delta, Event, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, ContextShift, Delta, Event, Passage, PromptTurn, Sampling
 
 
 class Chatting(RuleBasedStateMachine):
@@ -69,6 +71,12 @@ class Chatting(RuleBasedStateMachine):
     @rule(text=TEXTS, drawn=DRAWN, fate=FATES, limit=st.one_of(st.none(), st.integers(1, 20)))
     def send(self, text: str, drawn: list[int], fate: Fate, limit: int | None) -> None:
         self._answer(self._add(text), drawn, fate, limit)
+
+    @rule(text=TEXTS, passages=PASSAGES, drawn=DRAWN, fate=FATES)
+    def send_with_passages(self, text: str, passages: tuple[Passage, ...], drawn: list[int], fate: Fate) -> None:
+        said = self._add(text)
+        said.turn = replace(said.turn, passages=passages)
+        self._answer(said, drawn, fate, None)
 
     @rule(text=TEXTS, drawn=st.lists(WORD_TOKENS, min_size=1, max_size=12))
     def chat(self, text: str, drawn: list[int]) -> None:
@@ -154,7 +162,7 @@ class Chatting(RuleBasedStateMachine):
     def rest(self, fails: bool) -> None:  # noqa: FBT001 (hypothesis gives it by name)
         if fails:
             self.cache.fail = {"decode": 0}
-        self.engine.run_idle_tasks()
+        self.engine.run_idle_tasks(CancelToken())
         self._disarm()
         self.steady = self.steady and bool(self.cache.slots)
 
@@ -295,7 +303,8 @@ class Chatting(RuleBasedStateMachine):
         assert gone <= set(shifted), "a turn left unannounced"
         assert set(shifted) <= set(by_key) - {turn.key for turn in kept}, "a turn was announced and did not leave"
         sampled = {turn.key: turn.reply for turn in held.turns if turn.reply}
-        whole = self.format.encode(self.here.system, [*kept, PromptTurn(key="next", user=".")], sampled=sampled)
+        shown_as = [replace(turn, user=passages_text(turn.passages * turn.pinned) + turn.user) for turn in kept]
+        whole = self.format.encode(self.here.system, [*shown_as, PromptTurn(key="next", user=".")], sampled=sampled)
         if len(whole.tokens) - len(whole.turns[-1].tokens) <= self.cache.size and held.turns[-1].closing:
             assert held == truncate(whole, len(whole.tokens) - len(whole.turns[-1].tokens)), "the cache is not the prompt"
         for turn in held.turns:
@@ -308,7 +317,8 @@ class Chatting(RuleBasedStateMachine):
     def _check_reply(self, turn: PromptTurn, reply: tuple[int, ...]) -> None:
         if turn.key in self.continued:
             return
-        text = b"".join(self.tokenizer.piece(token) for token in reply).decode(errors="replace")
+        raw = b"".join(self.tokenizer.piece(token) for token in reply)
+        text = codecs.getincrementaldecoder("utf-8")("replace").decode(raw)  # without a character that is not finished
         alone = self.format.encode("", [turn], closed=True).turns[0]
         assert self.format.reply_text(text) == turn.reply or reply == alone.reply, "the model sees another reply than the person"
         if turn.key == self.here.path[-1].turn.key:
@@ -316,7 +326,8 @@ class Chatting(RuleBasedStateMachine):
 
     def _check_read(self, read: int, turn: PromptTurn, drawn: int, events: Sequence[Event]) -> None:
         """In a chat that goes on, only what is new is read, before and after turns leave."""
-        alone = self.format.encode(self.here.system, [replace(turn, reply="")])
+        asked = replace(turn, user=passages_text(turn.passages) + turn.user, reply="")
+        alone = self.format.encode(self.here.system, [asked])
         shifts = sum(isinstance(event, ContextShift) for event in events)
         most = len(alone.tokens) + drawn + 12 + SHORTEST_TAIL + shifts * (SHORTEST_TAIL + 12)
         assert read <= most, f"{read} tokens were read where {most} would do"

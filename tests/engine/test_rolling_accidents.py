@@ -160,7 +160,7 @@ def test_a_state_that_cannot_be_saved_costs_the_state_alone(tmp_path: Path) -> N
     list(engine.prefill(history(turns[1]), CancelToken()))
     cache.shift_pending = True
     cache.fail = {"decode": 0}
-    engine.run_idle_tasks()
+    engine.run_idle_tasks(CancelToken())
     assert engine.ledger.used == 0
     assert list(tmp_path.glob("*.kv")) == []
     assert answer(engine, cache, turns[1], turn("c"))[-1].reply == "aaaaa"

@@ -71,17 +71,19 @@ def apply(old: Encoding, plan: CacheEditPlan, *, size: int, can_shift: bool = Tr
     return cache
 
 
-@given(prompts=st.one_of(related(), st.tuples(ENCODINGS, ENCODINGS)), in_place=st.booleans(), read_last=st.booleans())
+@given(prompts=st.one_of(related(), st.tuples(ENCODINGS, ENCODINGS)), in_place=st.booleans(), decode_last=st.booleans())
 def test_a_transition_leaves_exactly_the_beginning_of_the_new_prompt(
-    *, prompts: tuple[Encoding, Encoding], in_place: bool, read_last: bool
+    *, prompts: tuple[Encoding, Encoding], in_place: bool, decode_last: bool
 ) -> None:
     old, new = prompts
-    plan = plan_cache_edits(old, new, in_place=in_place, read_last=read_last)
+    plan = plan_cache_edits(old, new, in_place=in_place, decode_last=decode_last)
     size = max(len(old.tokens), len(new.tokens))
     cache = apply(old, plan, size=size, can_shift=in_place)
     assert cache.tokens == new.tokens[: plan.keep]
-    assert plan.keep >= common_prefix(old.tokens, new.tokens[: len(new.tokens) - read_last]), "more was thrown away than need be"
-    if read_last:
+    assert plan.keep >= common_prefix(old.tokens, new.tokens[: len(new.tokens) - decode_last]), (
+        "more was thrown away than need be"
+    )
+    if decode_last:
         assert plan.keep < max(1, len(new.tokens))
     splices = [edit for edit in plan.edits if isinstance(edit, InsertTokens)]
     assert plan.inserted == sum(len(splice.tokens) for splice in splices)

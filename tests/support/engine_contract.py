@@ -332,8 +332,8 @@ class EngineContract:
     def test_upkeep_changes_nothing_that_is_seen(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
         before = engine.ledger
-        engine.run_idle_tasks()
-        engine.run_idle_tasks()
+        engine.run_idle_tasks(CancelToken())
+        engine.run_idle_tasks(CancelToken())
         assert engine.ledger == before
         outcome, _ = self.say(engine, turns, PromptTurn(key="next", user="Hello again."))
         assert outcome.read <= engine.count("Hello again.") + self.scaffold

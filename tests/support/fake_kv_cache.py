@@ -26,7 +26,10 @@ class FakeKVCache:
         self.can_shift = can_shift
         self.shift_pending = False
         self.closed = False
+        self.can_abort = True
         self.slots: dict[int, int] = {}
+        self.sights: dict[int, int] = {}
+        """By position, a number for all tokens that were in sight when that one was decoded."""
         self.script: deque[int] = deque()
         """What is drawn next; the end of the reply when it is empty."""
         self.before_read: Callable[[CancelToken | None], None] = lambda _cancel: None
@@ -79,8 +82,7 @@ class FakeKVCache:
             raise EngineFailed("The cache cannot be cut in its middle.")
         if self._fails("remove"):
             raise EngineFailed("The cut failed.")
-        rest = {place: token for place, token in self.slots.items() if not start <= place < stop}
-        self.slots = {place if place < start else place - (stop - start): token for place, token in rest.items()}
+        self.slots, self.sights = (self._without(values, start, stop) for values in (self.slots, self.sights))
         self._logits = False
         self.shift_pending = self.shift_pending or stop < end
 
@@ -90,19 +92,43 @@ class FakeKVCache:
         assert 0 < len(tokens) <= self.batch
         assert 0 <= start < self.n_tokens, f"a splice at {start} of {self.n_tokens} cells: nothing stands behind it"
         count = len(tokens)
-        self.slots = {place if place < start else place + count: token for place, token in self.slots.items()}
+        for values in (self.slots, self.sights):
+            moved = {place if place < start else place + count: value for place, value in values.items()}
+            values.clear()
+            values.update(moved)
         self.shift_pending, self._logits = True, False
         if len(self.slots) + count > self.size:
             raise EngineFailed("There is no room for the splice.")
         if self._fails("insert"):
             raise EngineFailed("The splice failed.")
-        self.slots.update({start + place: token for place, token in enumerate(tokens)})
-        self.tokens_read += count
+        self._put(start, tokens)
         self.shift_pending = False
+
+    def recompute(self, start: int, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
+        assert not self.closed
+        assert tuple(tokens) == self.tokens[start : start + len(tokens)], "other tokens than the cache has there"
+        assert 0 < len(tokens) <= min(self.batch, self.size - len(self.slots)), "there is no room for a second copy"
+        armed = None if self.shift_pending else cancel
+        self.before_read(armed)
+        if armed is not None and armed.is_set:
+            raise DecodeAborted
+        if self._fails("decode"):
+            raise EngineFailed("The decode failed.")
+        self._put(start, tokens)
+        self.shift_pending, self._logits = False, False
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether each token was decoded with exactly those in sight that are before it now."""
+        seen, before = [], 0
+        for token in self.tokens:
+            before = hash((before, token))
+            seen.append(before)
+        return seen == [self.sights[place] for place in range(len(self.slots))]
 
     def clear(self) -> None:
         assert not self.closed
-        self.slots, self.shift_pending, self._logits = {}, False, False
+        self.slots, self.sights, self.shift_pending, self._logits = {}, {}, False, False
 
     def start_sampling(self, sampling: Sampling, recent: Sequence[int]) -> None:
         self.replies_begun += 1
@@ -127,7 +153,9 @@ class FakeKVCache:
         self.clear()
         if len(state) != 4 * tokens or tokens > self.size:
             return False
-        self.slots = dict(enumerate(struct.unpack(f"<{tokens}I", state)))
+        read = self.tokens_read
+        self._put(0, struct.unpack(f"<{tokens}I", state))
+        self.tokens_read = read
         return True
 
     def close(self) -> None:
@@ -139,9 +167,20 @@ class FakeKVCache:
         for token in tokens:
             if len(self.slots) >= self.size:
                 raise EngineFailed("There is no room left in the cache.")
-            self.slots[self.n_tokens] = token
+            self._put(self.n_tokens, [token])
             self.shift_pending, self._logits = False, True
-            self.tokens_read += 1
+
+    def _put(self, start: int, tokens: Sequence[int]) -> None:
+        before = self.sights.get(start - 1, 0)
+        for place, token in enumerate(tokens, start):
+            before = hash((before, token))
+            self.slots[place], self.sights[place] = token, before
+        self.tokens_read += len(tokens)
+
+    @staticmethod
+    def _without(values: dict[int, int], start: int, stop: int) -> dict[int, int]:
+        left = {place: value for place, value in values.items() if not start <= place < stop}
+        return {place if place < start else place - (stop - start): value for place, value in left.items()}
 
     def _fails(self, call: str) -> bool:
         if call not in self.fail:

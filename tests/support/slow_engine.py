@@ -60,7 +60,7 @@ class SlowEngine(EchoEngine):
         finally:
             self.running -= 1
 
-    def run_idle_tasks(self) -> None:
+    def run_idle_tasks(self, cancel: CancelToken) -> None:
         self.threads.add(threading.get_ident())
         self.rests += 1
         self.rested.set()

@@ -27,6 +27,7 @@ from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
 from mistral_chat.engine.thread import EngineThread
+from mistral_chat.generation import CancelToken
 from mistral_chat.ui.background import Background, stopped
 from mistral_chat.ui.screens.background import BackgroundScreen
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from mistral_chat.generation import CancelToken, History, Prefill, Sampling
+    from mistral_chat.generation import History, Prefill, Sampling
     from mistral_chat.ui.background import Job
 
 NAMED = replace(Settings(), titles="model")
@@ -170,7 +171,7 @@ class Keeping(GatedEngine):
         self._snapshots.load("one", "")
         yield from super().prefill(history, cancel)
 
-    def run_idle_tasks(self) -> None:
+    def run_idle_tasks(self, cancel: CancelToken) -> None:
         state = b"state" * 100
         self._snapshots.save(
             Snapshot(conversation="one", identity="", held=Encoding((), ()), sampled={}, pinned=frozenset(), state=state)
@@ -222,7 +223,7 @@ async def test_a_state_on_its_way_back_is_seen_and_can_be_stopped(tmp_path: Path
 
     folder = SnapshotFolder(tmp_path / "snapshots", budget=10_000)
     harness = KeepingHarness(snapshots=folder)
-    Keeping(folder).run_idle_tasks()
+    Keeping(folder).run_idle_tasks(CancelToken())
     folder.flush()
     harness.start_with(("Bread?", "Flour."))
     monkeypatch.setattr("mistral_chat.engine.snapshots.block_of", slowly)

@@ -10,6 +10,8 @@ import ctypes
 import logging
 import os
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -28,16 +30,34 @@ WARNING = 3
 
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, WARNING: logging.WARNING, 4: logging.ERROR}
 _errors: deque[str] = deque(maxlen=32)
+_deferred: list[tuple[int, str]] | None = None
 
 
 def _write_log(level: int, text: bytes | None, _user_data: Any) -> None:
-    """Take one line of llama.cpp's log. Called from C, on whichever thread it was written."""
+    """Log one line of llama.cpp. Called from C, on whichever thread wrote it."""
     line = (text or b"").decode("utf-8", "replace").strip(" .\n\r")
     if not line:
         return
     if level >= WARNING:
         _errors.append(line)
-    log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+    if _deferred is not None:
+        _deferred.append((level, line))
+    else:
+        log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+@contextmanager
+def deferred_log() -> Iterator[list[tuple[int, str]]]:
+    """Keep llama.cpp's lines back until the block ends; what is removed from the list is not logged."""
+    global _deferred  # noqa: PLW0603 (llama.cpp has one log for the whole process)
+    lines: list[tuple[int, str]] = []
+    _deferred = lines
+    try:
+        yield lines
+    finally:
+        _deferred = None
+        for level, line in lines:
+            log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 
 
 _log_callback = llama_cpp.llama_log_callback(_write_log)
@@ -52,12 +72,12 @@ def init_backend() -> None:
 
 
 def clear_errors() -> None:
-    """Drop the warnings and errors noted so far."""
+    """Forget the warnings and errors logged so far."""
     _errors.clear()
 
 
 def recent_errors() -> str:
-    """What llama.cpp complained of since `clear_errors`, in one line; empty when it did not."""
+    """Warnings and errors that llama.cpp has logged since `clear_errors`, in one line."""
     return "; ".join(dict.fromkeys(_errors))
 
 

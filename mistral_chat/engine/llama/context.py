@@ -26,7 +26,7 @@ from mistral_chat.errors import EngineFailed, EngineLoadFailed
 from mistral_chat.generation import CancelToken, Sampling
 
 MAIN, SCRATCH = 0, 1
-"""The sequence that holds the conversation, and the one in which a splice is read."""
+"""The sequence of the conversation, and the one in which inserted and recomputed tokens are decoded."""
 
 _ABORTED = 2
 _NEVER = llama_cpp.ggml_abort_callback()
@@ -60,24 +60,25 @@ class LlamaContext:
         params.type_k = params.type_v = _TYPES[plan.kv_type]
         params.offload_kqv = plan.kv_on_gpu
         self._model = model
-        self._aborts = plan.aborts
+        self.can_abort = plan.aborts
+        """Whether a cancel stops a decode in the middle of a batch; GPUs finish theirs."""
         self.batch = plan.batch
-        """How many tokens can be read in one go."""
+        """The most tokens in one decode."""
         self.pointer: Any = llama_cpp.llama_init_from_model(model.pointer, params)
         if not self.pointer:
             raise EngineLoadFailed(model.path, backend.recent_errors() or "there is not enough memory for its context")
         model.apply_adapters(self.pointer)
         self._memory = llama_cpp.llama_get_memory(self.pointer)
         self._batch = llama_cpp.llama_batch_init(plan.batch, 0, 1)
-        for place in range(plan.batch):
-            self._batch.n_seq_id[place] = 1
+        for index in range(plan.batch):
+            self._batch.n_seq_id[index] = 1
         self.size = int(llama_cpp.llama_n_ctx(self.pointer))
-        """How many tokens fit: llama.cpp rounds what was asked for up."""
+        """How many tokens fit: llama.cpp rounds the size up."""
         self.can_shift = bool(llama_cpp.llama_memory_can_shift(self._memory))
-        """Whether this architecture's cache can be cut in its middle."""
+        """Whether this architecture's cache can be edited in its middle."""
         self._sampler: Sampler | None = None
         self.shift_pending = False
-        """Whether tokens were shift_pending since the last decode."""
+        """Whether tokens were moved since the last decode."""
 
     @property
     def n_tokens(self) -> int:
@@ -90,11 +91,11 @@ class LlamaContext:
         return int(llama_cpp.llama_memory_seq_pos_min(self._memory, MAIN))
 
     def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
-        """Read `tokens`, at most one batch of them, behind what is there.
+        """Append `tokens`, at most one batch of them.
 
         Args:
-            tokens: what to read.
-            cancel: stops it. A decode that tokens were shift_pending before is not stopped: its first token is read by itself.
+            tokens: what to decode.
+            cancel: stops it. A decode with a shift pending is not stopped: its first token is decoded by itself.
 
         Raises:
             DecodeAborted: it was stopped.
@@ -106,20 +107,20 @@ class LlamaContext:
         self._decode(tokens, self.n_tokens, MAIN, None if self.shift_pending else cancel)
 
     def remove(self, start: int, stop: int) -> None:
-        """Take the tokens from `start` up to `stop` out, and move those behind them down."""
+        """Remove the tokens from `start` up to `stop`; those behind them move down."""
         end = self.n_tokens
         if stop < end and not self.can_shift:
-            raise EngineFailed("This model's cache cannot be cut in its middle.")
+            raise EngineFailed("This model's cache cannot be edited in its middle.")
         if not llama_cpp.llama_memory_seq_rm(self._memory, MAIN, start, stop if stop < end else -1):
-            raise EngineFailed("llama.cpp could not cut its cache.")
+            raise EngineFailed("llama.cpp could not remove tokens from its cache.")
         if stop < end:
             llama_cpp.llama_memory_seq_add(self._memory, MAIN, stop, -1, start - stop)
             self.shift_pending = True
 
     def insert(self, start: int, tokens: Sequence[int]) -> None:
-        """Put `tokens` in at `start`, read in the company of what stands before them; those behind move up.
+        """Insert `tokens` at `start`, computed with what is before them in sight; those from there on move up.
 
-        llama.cpp reads only behind a sequence's end. So the tokens are read in a second sequence that shares the cells before
+        llama.cpp decodes only at a sequence's end. So the tokens are decoded in a second sequence that shares the cells before
         `start`, and are then given to the first.
 
         Raises:
@@ -127,10 +128,24 @@ class LlamaContext:
         """
         llama_cpp.llama_memory_seq_add(self._memory, MAIN, start, -1, len(tokens))
         self.shift_pending = True
-        llama_cpp.llama_memory_seq_cp(self._memory, MAIN, SCRATCH, 0, start)
-        self._decode(tokens, start, SCRATCH, None)
+        self._decode_in_scratch(start, tokens, None)
         llama_cpp.llama_memory_seq_cp(self._memory, SCRATCH, MAIN, start, start + len(tokens))
         llama_cpp.llama_memory_seq_rm(self._memory, SCRATCH, -1, -1)
+
+    def recompute(self, start: int, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
+        """Decode `tokens`, which are in the cache from `start` on, a second time; the old keys and values go when that is done.
+
+        Raises:
+            DecodeAborted: it was stopped; the cache is as it was.
+            EngineFailed: llama.cpp failed, or there is no room for a second copy of `tokens`.
+        """
+        end = start + len(tokens)
+        try:
+            self._decode_in_scratch(start, tokens, None if self.shift_pending else cancel)
+            llama_cpp.llama_memory_seq_rm(self._memory, MAIN, start, end)
+            llama_cpp.llama_memory_seq_cp(self._memory, SCRATCH, MAIN, start, end)
+        finally:
+            llama_cpp.llama_memory_seq_rm(self._memory, SCRATCH, -1, -1)
 
     def clear(self) -> None:
         """Empty the cache."""
@@ -138,30 +153,30 @@ class LlamaContext:
         self.shift_pending = False
 
     def start_sampling(self, sampling: Sampling, recent: Sequence[int]) -> None:
-        """Get ready to draw tokens; `recent` are those before the reply."""
+        """Prepare to sample a reply; `recent` are the tokens before it."""
         self.stop_sampling()
         self._sampler = Sampler(sampling, vocabulary=len(self._model.vocabulary.texts), recent=recent)
 
     def sample(self) -> int:
-        """Draw the token that follows the last one read.
+        """Sample the token that follows the last one decoded.
 
         Raises:
-            EngineFailed: no reply was begun.
+            EngineFailed: sampling was not started.
         """
         if self._sampler is None:
             raise EngineFailed("The engine was asked for a token outside a reply. Send the message again.")
         return self._sampler.sample(self.pointer)
 
     def stop_sampling(self) -> None:
-        """Draw no more."""
+        """Release the sampler."""
         if self._sampler is not None:
             self._sampler.close()
             self._sampler = None
 
     def save_state(self) -> bytes | memoryview | None:
-        """The cache's contents for the disk; None while a move is pending, because it would be saved wrong.
+        """The contents, for the disk; None while a shift is pending, because they would be saved wrong.
 
-        A full window takes half a gigabyte, so it is handed over as it was written and not copied.
+        A full window takes half a gigabyte, so it is passed on as llama.cpp wrote it and not copied.
         """
         if self.shift_pending:
             return None
@@ -171,7 +186,7 @@ class LlamaContext:
         return memoryview(buffer)[:written] if written else None
 
     def load_state(self, state: bytes | memoryview, tokens: int) -> bool:
-        """Take up contents that `state` gave, which hold `tokens` tokens; False, and an empty cache, when they do not fit.
+        """Replace the contents by `state`, which has `tokens` tokens; False, and an empty cache, when it does not fit.
 
         ``llama_state_seq_load_file`` kills the process on a short file; this function checks what it is given.
         """
@@ -186,13 +201,18 @@ class LlamaContext:
         return True
 
     def close(self) -> None:
-        """Let the context and the model go."""
+        """Free the context and the model."""
         self.stop_sampling()
         if self.pointer:
             llama_cpp.llama_batch_free(self._batch)
             llama_cpp.llama_free(self.pointer)
             self.pointer = None
             self._model.close()
+
+    def _decode_in_scratch(self, start: int, tokens: Sequence[int], cancel: CancelToken | None) -> None:
+        """Decode `tokens` in a sequence of their own that shares the cells before `start`."""
+        llama_cpp.llama_memory_seq_cp(self._memory, MAIN, SCRATCH, 0, start)
+        self._decode(tokens, start, SCRATCH, cancel)
 
     def _decode(self, tokens: Sequence[int], position: int, sequence: int, cancel: CancelToken | None) -> None:
         count = len(tokens)
@@ -202,21 +222,24 @@ class LlamaContext:
         ctypes.memmove(batch.token, numbers(*tokens), 4 * count)
         ctypes.memmove(batch.pos, numbers(*range(position, position + count)), 4 * count)
         ctypes.memset(batch.logits, 0, count)
-        for place in range(count):
-            batch.seq_id[place][0] = sequence
+        for index in range(count):
+            batch.seq_id[index][0] = sequence
         batch.logits[count - 1] = 1
-        armed = cancel is not None and self._aborts
+        armed = cancel is not None and self.can_abort
         if armed and cancel is not None:
             llama_cpp.llama_set_abort_callback(self.pointer, _string_length(), ctypes.c_void_p(cancel.address))
         backend.clear_errors()
-        try:
-            code = llama_cpp.llama_decode(self.pointer, batch)
-        finally:
-            if armed:
-                llama_cpp.llama_set_abort_callback(self.pointer, _NEVER, ctypes.c_void_p(0))
+        with backend.deferred_log() as lines:
+            try:
+                code = llama_cpp.llama_decode(self.pointer, batch)
+            finally:
+                if armed:
+                    llama_cpp.llama_set_abort_callback(self.pointer, _NEVER, ctypes.c_void_p(0))
+            if code == _ABORTED:
+                lines.clear()  # llama.cpp logs three errors for a stop that was asked for
         if code == _ABORTED:
             raise DecodeAborted
         if code:
             reason = backend.recent_errors() or "it gave no reason"
-            raise EngineFailed(f"llama.cpp failed while it was reading ({code}): {reason}. Send the message again.")
+            raise EngineFailed(f"llama.cpp failed while decoding ({code}): {reason}. Send the message again.")
         self.shift_pending = False

@@ -103,6 +103,26 @@ async def test_the_first_token_comes_at_once_after_the_prompt_is_read(monkeypatc
             assert await anext(values) == Prefill(9, 9), "what is no text waits for nothing"
 
 
+async def test_progress_inside_a_long_batch_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.engine.engine_job.PROGRESS_SECONDS", 0.001)
+    gate = threading.Event()
+
+    def work(_: Any) -> Iterator[Prefill]:
+        yield Prefill(32, 1000, seconds_left=0.001, batch=512)
+        assert gate.wait(PATIENCE)
+        yield Prefill(544, 1000, seconds_left=0.0005, batch=456)
+
+    job = EngineJob(work, CancelToken())
+    with at_work(job):
+        async with asyncio.timeout(PATIENCE), aclosing(job.values()) as values:
+            steps = [await anext(values), await anext(values)]
+            assert (steps[1].done, steps[1].total) == (544, 1000), "a bar stands still while a batch takes seconds"
+            gate.set()
+            steps += [step async for step in values]
+    assert [step.done for step in steps] == sorted(step.done for step in steps), "the bar moves back"
+    assert steps[-1].done <= 1000
+
+
 async def test_others_have_their_turn_beside_an_engine_that_never_pauses() -> None:
     cancel, turns = CancelToken(), 0
 

@@ -12,7 +12,7 @@ from mistral_chat.engine import thread as room
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed
-from mistral_chat.generation import Completion
+from mistral_chat.generation import CancelToken, Completion
 
 
 async def test_reading_ahead_gives_way_to_a_reply(runner: EngineThread, engine: SlowEngine) -> None:
@@ -58,7 +58,7 @@ async def test_failed_upkeep_does_not_take_the_engine_away(monkeypatch: pytest.M
     class Restless(EchoEngine):
         rested = threading.Event()
 
-        def run_idle_tasks(self) -> None:
+        def run_idle_tasks(self, cancel: CancelToken) -> None:
             self.rested.set()
             raise EngineFailed("The state could not be saved.")
 

@@ -10,7 +10,9 @@ import llama_cpp
 import pytest
 from support.llama_engines import TEXT, cache_of, divergence, make_engine, model_of, next_scores
 
+from mistral_chat.engine.kv_cache import DecodeAborted
 from mistral_chat.engine.llama.context import SCRATCH, LlamaContext
+from mistral_chat.generation import CancelToken
 
 
 @pytest.fixture(scope="module", params=["f16", "q8_0"])
@@ -68,6 +70,40 @@ def test_a_spliced_cache_can_be_saved_and_taken_up_again(
     found = next_scores(context, after[:4])
     assert divergence(expected, found) < 1e-2
     assert max(range(len(found)), key=found.__getitem__) == max(range(len(expected)), key=expected.__getitem__)
+
+
+def test_what_is_computed_a_second_time_is_as_if_nothing_had_been_removed(
+    context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
+) -> None:
+    before, old, _, after = parts
+    after, probe = after[:-3], after[-3:]
+    context.decode(before + after)
+    fresh = next_scores(context, probe)
+    context.clear()
+    context.decode(before + old + after)
+    context.remove(len(before), len(before) + len(old))
+    removed = divergence(fresh, next_scores(context, probe))
+    context.recompute(len(before), after[:50])
+    context.recompute(len(before) + 50, after[50:], CancelToken())
+    assert (context.pos_min, context.n_tokens) == (0, len(before + after))
+    assert llama_cpp.llama_memory_seq_pos_max(context._memory, SCRATCH) == -1, "nothing is left in the second sequence"
+    # The same tokens in other cells add up in another order, which alone makes 0.0025 of the demo.
+    assert divergence(fresh, next_scores(context, probe)) < min(removed / 2, 0.01)
+
+
+def test_a_stop_while_something_is_computed_a_second_time_changes_nothing(
+    context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
+) -> None:
+    before, _, _, after = parts
+    context.decode(before + after)
+    expected = next_scores(context, [400, 500])
+    cancel = CancelToken()
+    cancel.set()
+    with pytest.raises(DecodeAborted):
+        context.recompute(len(before), after, cancel)
+    assert (context.pos_min, context.n_tokens) == (0, len(before + after))
+    assert llama_cpp.llama_memory_seq_pos_max(context._memory, SCRATCH) == -1
+    assert divergence(expected, next_scores(context, [400, 500])) < 1e-6
 
 
 def test_many_splices_leave_as_many_cells_free_as_before(

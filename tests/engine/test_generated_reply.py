@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 
 import hypothesis.strategies as st
@@ -10,7 +11,7 @@ from hypothesis import given
 from support.words_format import BYTES, EOS, FIRST_WORD, INST, UNKNOWN, WORDS, ChatFormat, WordsTokenizer
 
 from mistral_chat.engine.generated_reply import GeneratedReply
-from mistral_chat.generation import Delta, PromptTurn
+from mistral_chat.generation import PromptTurn
 
 TOKENIZER = WordsTokenizer()
 SPACE_A = FIRST_WORD + WORDS.index(" a")
@@ -22,11 +23,7 @@ def drawn(
     tokens: Sequence[int], *, prefix: str = "", turn: PromptTurn = TURN, earlier: Sequence[int] = ()
 ) -> tuple[GeneratedReply, list[str]]:
     reply = GeneratedReply(ChatFormat(TOKENIZER, prefix), TOKENIZER, [turn], earlier)
-    deltas: list[Delta] = []
-    for token in tokens:
-        deltas += reply.add(token)
-    deltas += reply.flush()
-    return reply, [delta.text for delta in deltas]
+    return reply, [text for token in tokens if (text := reply.add(token))]
 
 
 def bytes_of(text: str) -> list[int]:
@@ -41,10 +38,15 @@ def test_a_character_in_pieces_comes_whole(text: str) -> None:
     assert reply.tokens == bytes_of(text)
 
 
-def test_a_character_that_is_never_completed_shows_as_such() -> None:
-    reply, deltas = drawn([A, *bytes_of("é")[:1]])
-    assert deltas == ["a", "\ufffd"]
-    assert reply.text == "a\ufffd"
+def test_a_character_that_is_never_finished_is_left_out_and_finished_when_the_reply_is_continued() -> None:
+    mouse = bytes_of("🐁")
+    reply, deltas = drawn([A, *mouse[:2]])
+    assert deltas == ["a"]
+    assert reply.sampled == ("a", (A, *mouse[:2]))
+    again, deltas = drawn([*mouse[2:], A], turn=reply.turn, earlier=reply.sampled[1])
+    assert deltas == ["🐁", "a"]
+    assert again.sampled == ("a🐁a", (A, *mouse, A))
+    assert again.turn.reply == "a🐁a", "a damaged character stays in the conversation"
 
 
 def test_a_broken_character_does_not_swallow_what_follows() -> None:
@@ -61,7 +63,7 @@ def test_any_text_survives_byte_by_byte(text: str, prefix: str) -> None:
 @given(st.lists(st.integers(BYTES, FIRST_WORD + len(WORDS) - 1)), st.sampled_from(["", " "]))
 def test_streaming_gives_what_decoding_the_whole_reply_gives(tokens: list[int], prefix: str) -> None:
     reply, deltas = drawn(tokens, prefix=prefix)
-    whole = b"".join(TOKENIZER.piece(token) for token in tokens).decode(errors="replace")
+    whole = codecs.getincrementaldecoder("utf-8")("replace").decode(b"".join(TOKENIZER.piece(token) for token in tokens))
     assert reply.text == whole.removeprefix(prefix) == "".join(deltas)
     assert reply.sampled == (reply.text, tuple(tokens))
 
@@ -90,16 +92,16 @@ def test_tokens_that_text_cannot_hold_are_known() -> None:
 
 def test_speed_is_counted_from_the_first_token() -> None:
     reply, _ = drawn([])
-    assert (reply.first, reply.speed) == (None, 0.0)
+    assert (reply.first, reply.tokens_per_second) == (None, 0.0)
     for now in (10.0, 11.0, 12.0):
         reply.record_token_time(now)
-        list(reply.add(A))
+        reply.add(A)
     reply.record_token_time(20.0)  # the token that ends the reply is not part of it
     assert reply.first == 10.0
-    assert reply.speed == 1.0
+    assert reply.tokens_per_second == 1.0
 
 
 def test_one_token_has_no_speed() -> None:
     reply, _ = drawn([A])
     reply.record_token_time(10.0)
-    assert reply.speed == 0.0
+    assert reply.tokens_per_second == 0.0
