@@ -207,7 +207,7 @@ class SnapshotFolder:
         """Write the snapshot, as far as it is still wanted."""
         done, total = 0, len(snapshot.state)
         self._tell(SnapshotProgress("saving", done, total))
-        for block in _blocks(_pack(snapshot, self._key())):
+        for block in blocks(_pack(snapshot, self._key())):
             if self._wanted.get(snapshot.conversation) is not ticket:
                 return
             file.write(block)
@@ -260,7 +260,7 @@ def block_of(view: memoryview, start: int) -> memoryview:
     return view[start : start + _BLOCK]
 
 
-def _blocks(pieces: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
+def blocks(pieces: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
     """The contents of `pieces` in blocks that are written quickly; nothing is copied."""
     for piece in pieces:
         view = memoryview(piece).cast("B") if len(piece) else memoryview(b"")
