@@ -4,7 +4,8 @@ Textual and print() pass what they are given to the terminal nearly unchanged: a
 name would set the clipboard, wipe the screen or rename the window. Every string that a model, a file or a user wrote passes
 `clean` or `one_line` before a widget or the command line shows it. What is stored stays as it was written.
 
-Cleaning is stateless: each character is judged alone, so a streamed text may be cleaned piece by piece.
+Cleaning is stateless: each character is judged alone, so a streamed text may be cleaned piece by piece. The only exception are
+the flags of England, Scotland and Wales, whose tag characters stay: `unfinished_flag` finds one that a piece cuts.
 """
 
 from __future__ import annotations
@@ -36,6 +37,15 @@ _TABLE: Final[dict[int, int | None]] = {
     0x2029: 0x0A,
 }
 
+_FLAG: Final = re.compile(
+    "\U0001f3f4(?:"
+    + "|".join("".join(chr(0xE0000 + ord(letter)) for letter in name) for name in ("gbeng", "gbsct", "gbwls"))
+    + ")\U000e007f"
+)
+"""The flags that are written with tag characters. Other sequences of tags are invisible text."""
+
+_UNFINISHED_FLAG: Final = re.compile("\U0001f3f4[\U000e0020-\U000e007e]{0,5}$")
+
 _SPACE: Final = re.compile(r"\s+")
 _PLAIN: Final = re.compile(r"[\t\n -~]*")
 
@@ -46,7 +56,21 @@ def clean(text: str) -> str:
     Control characters become visible pictures of themselves, so that quoted escape sequences can still be read. Line breaks and
     tabs stay. A carriage return goes, because only its line feed matters here.
     """
-    return text if _PLAIN.fullmatch(text) else text.translate(_TABLE)
+    if _PLAIN.fullmatch(text):
+        return text
+    if "\U0001f3f4" not in text:
+        return text.translate(_TABLE)
+    cleaned, start = [], 0
+    for flag in _FLAG.finditer(text):
+        cleaned += [text[start : flag.start()].translate(_TABLE), flag.group()]
+        start = flag.end()
+    return "".join([*cleaned, text[start:].translate(_TABLE)])
+
+
+def unfinished_flag(text: str) -> int:
+    """Return the index where a flag that may continue in the next piece starts; the length of `text` where there is none."""
+    found = _UNFINISHED_FLAG.search(text[-6:])
+    return len(text) if found is None else len(text) - len(found.group())
 
 
 def one_line(text: str, limit: int = 200) -> str:
@@ -55,14 +79,23 @@ def one_line(text: str, limit: int = 200) -> str:
     folded = _SPACE.sub(" ", clean(head)).strip()
     if len(folded) <= limit and len(head) == len(text):
         return folded
-    return folded[: limit - 1].rstrip() + "…"
+    return clean(folded[: limit - 1]).rstrip() + "…"
 
 
-def break_words(text: str, longest: int = 2000) -> str:
-    """Put a line break into every word longer than `longest` characters.
+def break_words(text: str, longest: int = 2000, at: str = "\n") -> str:
+    """Insert the line break `at` into every word longer than `longest` characters.
 
-    The editor wraps line by line; one word of a megabyte would hold it up for seconds at each key.
+    A text field wraps line by line; one word of a megabyte would block it for seconds at each key.
     """
     if len(text) <= longest:
         return text
-    return re.sub(rf"\S{{{longest}}}(?=\S)", lambda match: match.group() + "\n", text)
+    return re.sub(rf"\S{{{longest}}}(?=\S)", lambda match: match.group() + at, text)
+
+
+SOFT_BREAK: Final = "\u200d\n"
+"""A line break that is only there for the view. No text has a joiner, which joins it to the next letter, at the end of a line."""
+
+
+def join_words(text: str) -> str:
+    """Remove the breaks that `break_words` inserted with `SOFT_BREAK`."""
+    return text.replace(SOFT_BREAK, "")

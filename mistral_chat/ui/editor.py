@@ -1,12 +1,13 @@
-"""Writing the draft in the person's own editor."""
+"""Editing the draft in an external editor."""
 
 from __future__ import annotations
 
 import asyncio
 import shlex
+import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from textual.app import SuspendNotSupported
 
@@ -16,29 +17,58 @@ if TYPE_CHECKING:
 
     from textual.app import App
 
+_USUAL: Final = ("sensible-editor", "nano", "vi")
+"""Editors to try where none is set."""
 
-async def edited(app: App[Any], text: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Let the person change `text` in ``$VISUAL`` or ``$EDITOR``, with the app out of the way.
 
-    The file lies in a folder that only its owner can read, and is gone afterwards. Replies go on meanwhile.
+async def edit_externally(app: App[Any], text: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Let the user change `text` in ``$VISUAL`` or ``$EDITOR``, while the app has given the terminal away.
+
+    The file is in a folder that only its owner can read, and is deleted afterwards. Replies continue meanwhile.
 
     Returns:
         The text, and what went wrong; one of them is empty.
     """
-    command = shlex.split(environ.get("VISUAL") or environ.get("EDITOR") or "")
-    if not command:
-        return "", "There is no editor to use. Set the variable EDITOR, for instance to nano."
+    command, problem = editor_command(environ)
+    if problem:
+        return "", problem
     with tempfile.TemporaryDirectory(prefix="mistral-chat-") as folder:
         path = Path(folder) / "message.md"
         path.write_text(text, encoding="utf-8")
         try:
             with app.suspend():
-                program = await asyncio.create_subprocess_exec(*command, str(path))
-                code = await program.wait()
+                code = await _run([*command, str(path)])
         except SuspendNotSupported:
-            return "", "This terminal cannot be lent to an editor."
-        except OSError:
-            return "", f"The editor {command[0]!r} could not be started. Set EDITOR to one that is installed."
+            return "", "This terminal cannot run another program here."
+        if code is None:
+            return "", f"Cannot start the editor {command[0]!r}. Set EDITOR to an installed one."
         if code != 0:
-            return "", f"The editor ended with code {code}; the draft was left as it was."
+            return "", f"The editor ended with code {code}. The draft is unchanged."
         return path.read_text(encoding="utf-8", errors="replace").rstrip("\n"), ""
+
+
+def editor_command(environ: Mapping[str, str]) -> tuple[list[str], str]:
+    """Return the editor's command and an empty string, or an empty list and why there is none."""
+    wanted, search = (environ.get("VISUAL") or environ.get("EDITOR") or "").strip(), environ.get("PATH")
+    if not wanted:
+        found = next((name for name in _USUAL if shutil.which(name, path=search)), None)
+        return ([found], "") if found else ([], "No editor found. Set EDITOR, for instance to nano.")
+    if shutil.which(str(Path(wanted).expanduser()), path=search):
+        return [str(Path(wanted).expanduser())], ""
+    try:
+        first, *options = shlex.split(wanted)
+    except ValueError as error:
+        return [], f"EDITOR is not a command ({error}): {wanted}"
+    return [str(Path(first).expanduser()), *options], ""
+
+
+async def _run(command: list[str]) -> int | None:
+    """Run a program to its end; returns its exit code, or None where it cannot be started.
+
+    Textual does not take the terminal back when an exception passes through `App.suspend`: none may leave here.
+    """
+    try:
+        program = await asyncio.create_subprocess_exec(*command)
+        return await program.wait()
+    except (OSError, ValueError):
+        return None

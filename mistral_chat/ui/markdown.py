@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from textual.content import Content, Span
 
-from mistral_chat.text import clean, one_line
+from mistral_chat.text import clean, one_line, unfinished_flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,10 +113,23 @@ class MarkdownParser:
         self.open: list[Block] = []
         """The blocks at the end that what follows may still change."""
         self._tail = ""
+        self._held_back = ""
 
     def write(self, text: str) -> None:
         """Parse more text."""
-        self._tail += clean(text)
+        text = self._held_back + text
+        end = unfinished_flag(text)
+        self._held_back = text[end:]
+        self._parse(clean(text[:end]))
+
+    def close(self) -> None:
+        """Parse the end of the text: nothing follows."""
+        if self._held_back:
+            self._parse(clean(self._held_back))
+            self._held_back = ""
+
+    def _parse(self, text: str) -> None:
+        self._tail += text
         found = _parts(self._tail)
         complete = self._tail.count("\n")
         start = max((line for _, line in found if line < complete), default=0)
@@ -133,6 +146,7 @@ def blocks(source: str) -> list[Block]:
     reader = MarkdownParser()
     for start in range(0, len(source), LARGEST_SOURCE // 2):
         reader.write(source[start : start + LARGEST_SOURCE // 2])
+    reader.close()
     return reader.finished + reader.open
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 _ACTS: Final = [
@@ -86,10 +87,18 @@ ALLOWED_CONTROLS: Final = frozenset("\n")
 """What the text of a drawn row may hold: nothing; a join of rows holds line breaks."""
 
 
+FLAGS: Final = re.compile(
+    "\U0001f3f4(?:"
+    + "|".join("".join(chr(0xE0000 + ord(letter)) for letter in name) for name in ("gbeng", "gbsct", "gbwls"))
+    + ")\U000e007f"
+)
+"""The three emoji that are written with tag characters."""
+
+
 def dangerous(text: str) -> list[str]:
     """The characters of `text` that act on a terminal, reorder its line or hide."""
     found = []
-    for character in text:
+    for character in FLAGS.sub("", text):
         code = ord(character)
         control = (code < 0x20 and character not in ALLOWED_CONTROLS) or 0x7F <= code < 0xA0
         hidden = 0x202A <= code <= 0x202E or 0x2060 <= code <= 0x2069 or code in {0x200B, 0xFEFF} or 0xE0000 <= code < 0xE0080

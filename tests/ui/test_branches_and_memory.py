@@ -150,6 +150,7 @@ async def test_copying_says_how_it_was_done(monkeypatch: pytest.MonkeyPatch, tmp
 async def test_without_an_editor_it_says_how_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDITOR", raising=False)
     monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("PATH", "")
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

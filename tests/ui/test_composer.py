@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.app_harness import AppHarness, run, screen_text, send_message, until, until_ready
+from support.app_harness import AppHarness, run, screen_text, send_message, until, until_answered, until_ready
 from textual import events
 
 
@@ -86,3 +86,18 @@ async def test_a_letter_never_overtakes_a_key_that_deletes_or_leaves() -> None:
         await until(pilot, lambda: harness.chat.draft == "xac", "backspace and home act in their turn")
         press_at_once(harness, "f3", "y", "escape", "z")
         await until(pilot, lambda: harness.chat.draft == "xacz", "what is typed after Escape is for the draft")
+
+
+async def test_a_long_word_is_sent_as_it_was_pasted_and_edited() -> None:
+    harness = AppHarness()
+    word = "x" * 4500 + " end"
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.app.post_message(events.Paste(word))
+        await until(pilot, lambda: harness.chat.draft == word, "the draft is what was pasted")
+        assert harness.chat.composer.document.line_count == 3, "the view is broken, or typing would take seconds"
+        await pilot.press("enter")
+        await until_answered(pilot, harness)
+        assert harness.chat.turns[0].turn.user == word
+        await pilot.press("f3")
+        await until(pilot, lambda: harness.chat.draft == word, "the message to edit is what was sent")

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile import STRINGS, dangerous
+from textual.geometry import Offset
+from textual.selection import SELECT_ALL, Selection
 
-from mistral_chat.ui.block_layout import CodeBlock, LineBlock, RuleBlock, TableBlock, WrappedBlock
+from mistral_chat.ui.block_layout import BlockLayout, CodeBlock, LineBlock, RuleBlock, TableBlock, WrappedBlock
 from mistral_chat.ui.highlight import highlight_lines
-from mistral_chat.ui.markdown import Block, Code, MarkdownParser, Prose, Rule, Table, blocks, plain
+from mistral_chat.ui.markdown import Block, Code, MarkdownParser, Prose, Rule, Table, blocks, code_blocks, plain
 
 DOCUMENT = """\
 # Title
@@ -193,3 +195,106 @@ def test_code_is_coloured_only_where_it_is_known_and_small() -> None:
     assert not highlight_lines("def f(): pass", "")[0].spans
     assert not highlight_lines("x = 1\n" * 10_000, "python")[0].spans
     assert [line.plain for line in highlight_lines("\ta\nb", "nosuchlanguage")] == ["    a", "b"]
+
+
+STEPS = """\
+1. Install it:
+
+   ```bash
+   pip install x
+   ```
+
+2. Write
+   ```python
+   def f():
+   \tpass
+   ```
+   and save.
+
+   - Or run
+
+     ```
+     make
+     ```
+
+> Quoted
+> ```c
+> int x;
+> ```
+"""
+
+
+def test_code_in_steps_and_quotes_can_be_copied_and_has_a_frame() -> None:
+    found = code_blocks(STEPS)
+    assert [(code.language, code.text) for code in found] == [
+        ("bash", "pip install x"),
+        ("python", "def f():\n\tpass"),
+        ("", "make"),
+        ("c", "int x;"),
+    ]
+    rows = CodeBlock(found[0], coloured=True).fit(30)
+    assert rows[0].prefix.plain.startswith("   ╭─ bash")
+    assert all(row.prefix.cell_length + row.text.cell_length <= 30 for row in rows)
+    texts = [text_of(block) for block in blocks(STEPS)]
+    assert texts[0] == "1. Install it:"
+    assert "   and save." in texts[4]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 50])
+def test_code_in_steps_is_the_same_however_it_arrives(size: int) -> None:
+    parser = MarkdownParser()
+    for start in range(0, len(STEPS), size):
+        parser.write(STEPS[start : start + size])
+    parser.close()
+    assert [text_of(block) for block in parser.finished + parser.open] == [text_of(block) for block in blocks(STEPS)]
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        r"\(a_1 * b_2 * c\)",
+        r"\[ \frac{a}{b} \\ c \]",
+        "$x * y * z$",
+        "$$a*b*c$$",
+        "$\\alpha_1$ and $\\beta_1$",
+    ],
+)
+def test_a_formula_stays_as_it_was_written(formula: str) -> None:
+    (block,) = blocks(f"Take {formula} *now*.")
+    assert text_of(block) == f"Take {formula} now."
+
+
+@pytest.mark.parametrize("text", ["It costs $5 to $10, *not* $3.", "$ and *then* $", r"\(open *end*"])
+def test_money_and_open_delimiters_are_no_formula(text: str) -> None:
+    (block,) = blocks(text)
+    assert "*" not in text_of(block)
+
+
+def test_formulas_that_never_close_take_no_time() -> None:
+    started = time.process_time()
+    blocks("\\(" * 4000)
+    blocks("$x " * 2700)
+    assert time.process_time() - started < 2
+
+
+def test_a_flag_that_arrives_in_pieces_is_shown_whole() -> None:
+    flag = "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in "gbsct") + "\U000e007f"
+    parser = MarkdownParser()
+    for letter in f"Hello {flag}":
+        parser.write(letter)
+    parser.close()
+    assert [text_of(block) for block in parser.open] == [f"Hello {flag}"]
+
+
+def test_tabs_survive_a_selection() -> None:
+    layout = BlockLayout()
+    for number, block in enumerate(blocks("Words\n\n```make\nall:\n\tgcc\tx.c\n```")):
+        layout.put(number, block)
+    layout.fit(40)
+    assert "all:\n    gcc x.c" in layout.plain
+    assert layout.extract(SELECT_ALL) == "Words\n\nall:\n\tgcc\tx.c"
+    assert layout.extract(Selection(Offset(0, 2), Offset(7, 3))) == "all:\n\tgcc"
+    assert layout.extract(Selection(Offset(4, 3), Offset(11, 3))) == "gcc\tx.c"
+    message = BlockLayout(0)
+    message.put(0, plain("if x:\n\tpass"))
+    assert message.extract(SELECT_ALL) == "if x:\n\tpass"

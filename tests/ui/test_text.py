@@ -10,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile import STRINGS, dangerous
 
-from mistral_chat.text import break_words, clean, one_line
+from mistral_chat.text import SOFT_BREAK, break_words, clean, join_words, one_line, unfinished_flag
 from mistral_chat.ui.content import literal, literal_line
+
+ENGLAND, SCOTLAND = (
+    f"\U0001f3f4{''.join(chr(0xE0000 + ord(letter)) for letter in name)}\U000e007f" for name in ("gbeng", "gbsct")
+)
 
 ANYTHING = st.text(st.characters(exclude_categories=()))
 
@@ -38,9 +42,21 @@ def test_cleaning_piece_by_piece_is_cleaning_the_whole(text: str, cut: int) -> N
     assert clean(text[:cut]) + clean(text[cut:]) == clean(text)
 
 
-@pytest.mark.parametrize("text", ["é", "héllo wörld", "👨‍👩‍👧‍👦", "नमस्ते", "می‌خواهم", "שלום", "日本語", "🇫🇷", "a\tb\nc"])
+@pytest.mark.parametrize(
+    "text",
+    ["é", "héllo wörld", "👨‍👩‍👧‍👦", "नमस्ते", "می‌خواهم", "שלום", "日本語", "🇫🇷", ENGLAND, f"{ENGLAND}{SCOTLAND}!", "a\tb\nc"],
+)
 def test_what_people_write_stays_as_it_is(text: str) -> None:
     assert clean(text) == text
+
+
+@pytest.mark.parametrize("cut", range(1, len(ENGLAND)))
+def test_tags_stay_in_a_flag_and_nowhere_else(cut: int) -> None:
+    assert not dangerous(clean(ENGLAND[:cut] + "x"))
+    assert not dangerous(clean("x" + ENGLAND[cut:]))
+    assert not dangerous(one_line(f"{'x' * 10}{ENGLAND}{ENGLAND}", 10 + cut))
+    assert unfinished_flag("Hello " + ENGLAND[:cut]) == len("Hello ")
+    assert unfinished_flag("Hello " + ENGLAND) == len("Hello " + ENGLAND)
 
 
 def test_escape_sequences_can_still_be_read() -> None:
@@ -58,6 +74,7 @@ def test_long_words_are_broken_and_nothing_is_lost() -> None:
     assert max(map(len, broken.split())) == 2000
     assert broken.replace("\n", "") == "x" * 5000 + " end"
     assert break_words("short") == "short"
+    assert join_words(break_words("x" * 5000 + " end\nnext", 2000, SOFT_BREAK)) == "x" * 5000 + " end\nnext"
 
 
 def test_cleaning_needs_no_terminal_library() -> None:

@@ -79,9 +79,9 @@ class FindingScreen(BranchingScreen):
     @work(group="editor", exclusive=True, exit_on_error=False)
     async def action_editor(self) -> None:
         """Write the draft in the person's own editor."""
-        from mistral_chat.ui.editor import edited
+        from mistral_chat.ui.editor import edit_externally
 
-        text, problem = await edited(self.app, self.composer.text, os.environ)
+        text, problem = await edit_externally(self.app, self.composer.text, os.environ)
         if problem:
             self.notice.show(problem, severity="warning")
         else:

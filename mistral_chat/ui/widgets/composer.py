@@ -9,7 +9,7 @@ from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 
-from mistral_chat.text import break_words, clean
+from mistral_chat.text import SOFT_BREAK, break_words, clean, join_words
 from mistral_chat.ui.dropped import pasted_file
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
@@ -109,6 +109,15 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self.still = False
         """Whether the cursor is seen and does not blink; each blink draws a part of the screen."""
 
+    @property
+    def text(self) -> str:
+        """The draft as it was written: long words are broken only in the view."""
+        return join_words(self.document.text)
+
+    @text.setter
+    def text(self, value: str) -> None:
+        self._put(value)
+
     def _toggle_cursor_blink_visible(self) -> None:
         if not (self.still and self._cursor_visible):
             super()._toggle_cursor_blink_visible()
@@ -183,10 +192,10 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def paste_text(self, pasted: str) -> None:
         """Take `pasted` in at the cursor, cleaned."""
-        text = break_words(clean(pasted.replace("\r\n", "\n").replace("\r", "\n")))
+        text = break_words(clean(pasted.replace("\r\n", "\n").replace("\r", "\n")), at=SOFT_BREAK)
         if text and (result := self._replace_via_keyboard(text, *self.selection)):
             self.move_cursor(result.end_location)
 
     def _put(self, text: str) -> None:
-        self.load_text(break_words(clean(text)))
+        self.load_text(break_words(clean(text), at=SOFT_BREAK))
         self.move_cursor(self.document.end)

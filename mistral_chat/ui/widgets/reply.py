@@ -131,6 +131,7 @@ class ReplyView(BlocksView):
         self.draw()
         if self._timer is not None:
             self._timer.stop()
+        self._parser.close()
         as_read = turn.reply == self._text and is_chunk_independent(turn.reply)
         self._turn = turn
         self._text = turn.reply
