@@ -1,14 +1,18 @@
-"""Every folder and file the program reads or writes; nothing else spells one.
+"""Every folder and file that the program reads or writes; no other module spells one.
 
-Folders are made 0700 and files 0600 when they are first needed, never by asking where they are.
+Folders are created 0700 and files 0600 when they are first needed, never by a question for their path.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mistral_chat.errors import UsageError
+from mistral_chat.system import name_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,24 +25,24 @@ FILE_MODE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where everything is."""
+    """The program's folders and files."""
 
     config_file: Path
-    """The settings, written by a person."""
+    """The settings."""
     data_dir: Path
-    """What cannot be had again: the conversations; and downloaded weights."""
+    """What cannot be recreated: the conversations. And, unless another folder is set, the models."""
     cache_dir: Path
-    """What can be made again."""
+    """What can be recreated."""
     log_dir: Path
     models_dir: Path
-    """Where downloads go."""
+    """The folder for downloads."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], models_folder: str | None = None) -> Paths:
-        """Find the platform's folders, or those that the environment names.
+        """The platform's folders, or those that environment variables name.
 
-        `MISTRAL_CHAT_CONFIG` names the settings' file. `MISTRAL_CHAT_DATA_DIR` names the data folder, and then the cache and the
-        logs lie in it. `MISTRAL_CHAT_MODELS_DIR` wins over `models_folder`, which wins over the data folder. On Linux the XDG
+        `MISTRAL_CHAT_CONFIG` is the settings file. `MISTRAL_CHAT_DATA_DIR` is the data folder, which then contains the cache and
+        the logs too. `MISTRAL_CHAT_MODELS_DIR` overrides `models_folder`, which overrides the data folder. On Linux the XDG
         variables are honoured, read from the process's own environment.
         """
         from platformdirs import PlatformDirs
@@ -63,19 +67,19 @@ class Paths:
 
     @property
     def snapshots_dir(self) -> Path:
-        """KV states."""
+        """The context snapshots."""
         return self.cache_dir / "snapshots"
 
     @property
     def log_file(self) -> Path:
-        """What the program and llama.cpp report; never what was said."""
+        """What the program and llama.cpp report, without text of conversations."""
         return self.log_dir / "mistral-chat.log"
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` and what is missing above it, readable by its owner only, and return it.
+    """Create `path` and the missing folders above it, readable by their owner only, and return it.
 
-    A folder that is there keeps its mode: a person who shares it has said so.
+    An existing folder keeps its mode: its owner may share it on purpose.
     """
     missing = []
     folder = path
@@ -90,6 +94,21 @@ def private_folder(path: Path) -> Path:
 def private_opener(path: str, flags: int) -> int:
     """Open a file that only its owner can read: the ``opener`` of `open`."""
     return os.open(path, flags, FILE_MODE)
+
+
+def output_path(text: str) -> Path:
+    """Where a file goes that the user named `text`; ``~`` is the home folder.
+
+    Raises:
+        UsageError: there is no such home folder, or Windows would lose the file.
+    """
+    try:
+        path = Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(f"{text} cannot be used: there is no such home folder.") from error
+    if sys.platform == "win32" and (problem := name_problem(path.name)):
+        raise UsageError(f"{problem}. Choose another name.")
+    return path
 
 
 def _absolute(path: str) -> Path:

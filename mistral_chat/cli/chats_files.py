@@ -77,13 +77,14 @@ def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
     """
     from mistral_chat.cli.chats_format import shown
     from mistral_chat.errors import UsageError
-    from mistral_chat.paths import private_opener
+    from mistral_chat.paths import output_path, private_opener
 
     if output is None:
         for piece in pieces:
             sys.stdout.write(shown(piece))
         sys.stdout.flush()
         return
+    output = output_path(str(output))
     if output.exists() and not force:
         raise UsageError(f"{output} already exists. Choose another name, or give --force.")
     part = output.with_name(f"{output.name}.part")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
-from mistral_chat.paths import Paths, private_folder, private_opener
+from mistral_chat.errors import UsageError
+from mistral_chat.paths import Paths, output_path, private_folder, private_opener
 
 
 def mode(path: Path) -> int:
@@ -57,3 +59,20 @@ def test_folders_and_files_are_private_whatever_the_umask(tmp_path: Path, umask:
 def test_a_folder_that_a_person_shared_stays_shared(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir(mode=0o755)
     assert mode(private_folder(tmp_path / "shared")) == 0o755
+
+
+class TestWhereTheUserWantsAFile:
+    def test_the_home_folder_is_expanded(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert output_path("~/notes.md") == tmp_path / "notes.md"
+        assert output_path("notes.md") == Path.cwd() / "notes.md"
+
+    def test_an_unknown_home_folder_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="no such home folder"):
+            output_path("~no-such-user/x.md")
+
+    def test_a_name_that_windows_loses_is_refused_there_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert output_path("con.txt").name == "con.txt"
+        monkeypatch.setattr(sys, "platform", "win32")
+        with pytest.raises(UsageError, match="the name of a device on Windows. Choose another name"):
+            output_path("con.txt")

@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mistral_chat.paths import private_opener
+from mistral_chat.errors import UsageError
+from mistral_chat.paths import output_path, private_opener
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.input import InputDialog
 
@@ -57,7 +58,7 @@ async def save_code(app: App[Any], blocks: Sequence[Code], first: int = 0) -> Pa
         number = int(chosen)
     block = blocks[number]
     name = await app.push_screen_wait(name_file(block))
-    return None if name is None else _absolute(name)
+    return None if name is None else output_path(name)
 
 
 def choose_code(title: str, blocks: Sequence[Code], selected: int = 0) -> ChoiceDialog:
@@ -87,18 +88,16 @@ def name_file(block: Code) -> InputDialog:
     )
 
 
-def _absolute(name: str) -> Path:
-    return Path(name).expanduser().absolute()
-
-
 def _write(name: str, text: str) -> str:
     """Write a new file that only its owner can read; return why that failed, or an empty string."""
     try:
-        with open(_absolute(name), "x", encoding="utf-8", newline="", opener=private_opener) as file:
+        with open(output_path(name), "x", encoding="utf-8", newline="", opener=private_opener) as file:
             file.write(text if text.endswith("\n") else text + "\n")
     except FileExistsError:
         return f"{name} exists. Choose another name."
-    except (OSError, ValueError, RuntimeError) as error:  # no such folder, a name no system takes, an unknown ~user
+    except UsageError as error:
+        return str(error)
+    except (OSError, ValueError) as error:  # no such folder, a name no system takes
         why = error.strerror if isinstance(error, OSError) and error.strerror else "not a file name"
         return f"Cannot write {name}: {why}. Choose another name."
     return ""

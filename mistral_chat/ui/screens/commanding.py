@@ -196,9 +196,9 @@ def _changed(sampling: Sampling, words: str) -> Sampling:
 
 def _export(store: ConversationStore, conversation_id: str, name: str) -> Path:
     from mistral_chat.export.markdown import to_markdown
-    from mistral_chat.paths import private_opener
+    from mistral_chat.paths import output_path, private_opener
 
-    path = Path(name).expanduser().absolute()
+    path = output_path(name)
     try:
         with open(path, "x", encoding="utf-8", newline="", opener=private_opener) as file:
             file.write(to_markdown(store.export_conversation(conversation_id)))
