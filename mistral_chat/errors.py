@@ -1,9 +1,9 @@
-"""What can go wrong, as one tree.
+"""The errors of the program, as one tree.
 
-* MistralChatError             anything a person can be told plainly
-  + ConfigError                the configuration file cannot be used as it stands
+* MistralChatError             anything with a sentence for the user
+  + ConfigError                the settings file, a variable or an option cannot be used
   + UsageError                 the command was asked for something that does not exist
-  + InvalidText                the text cannot be kept or encoded (a lone surrogate, say)
+  + InvalidText                the text cannot be saved or encoded (a lone surrogate, say)
   + DocumentUnreadable         a document cannot be read: damaged, hostile, too large, or of an unknown kind
   + WeightsError
     - WeightsNotFound          no such model, file or catalog entry
@@ -11,12 +11,12 @@
     - DownloadFailed           the hub or the network would not give the file
     - NotEnoughDisk            the download would not fit
   + EngineError
-    - EngineLoadFailed         llama.cpp could not load the weights
-    - NotEnoughMemory          the weights and their context would not fit
+    - EngineLoadFailed         llama.cpp could not load the model
+    - NotEnoughMemory          the model and its context do not fit
     - MessageTooLong           one message is larger than the context window
     - SystemPromptTooLong      the system prompt leaves no room for any message
     - PromptFormatError        the prompt cannot be built from the messages
-    - EngineFailed             llama.cpp failed while it was working
+    - EngineFailed             llama.cpp failed while it was running
   + StoreError
     - StoreTooNew              the database was written by a newer version
     - StoreDamaged             the database cannot be read
@@ -28,7 +28,7 @@
     - ConversationNotFound     no such conversation or turn, or the short id fits several
     - ImportFailed             the file to import cannot be used; nothing was changed
 
-Cancelling is no error: it is the finish reason ``"cancelled"``.
+Cancelling is not an error but the finish reason ``"cancelled"``.
 """
 
 from __future__ import annotations
@@ -40,26 +40,25 @@ if TYPE_CHECKING:
 
 
 class MistralChatError(Exception):
-    """Something a person can be told: what happened, where, and what to do next.
+    """An error with a sentence for the user: what happened, where, and what to do next.
 
-    The message is the whole sentence for the person. It is plain text, may quote untrusted names, and never holds what was
-    said in a conversation.
+    The message is the whole sentence. It is plain text, may quote untrusted names, and never quotes a conversation.
     """
 
     title: ClassVar[str] = "Something went wrong"
-    """Heads the message where there is room for a heading."""
+    """The heading above the message, where there is room for one."""
 
     exit_code: ClassVar[int] = 1
-    """What the command line exits with."""
+    """The exit code of the command line."""
 
 
 class ConfigError(MistralChatError):
-    """The configuration cannot be used as it stands."""
+    """The settings file, an environment variable or an option cannot be used."""
 
-    title = "The configuration needs a correction"
+    title = "The settings need a correction"
 
     def __init__(self, source: str, line: int | None, problem: str) -> None:
-        """Say that `problem` stands in `source` (a path or a variable's name), on `line` where there is one."""
+        """Create an error about `problem` in `source` (a path or the name of a variable), on `line` if there is one."""
         self.source = source
         self.line = line
         self.problem = problem
@@ -68,14 +67,14 @@ class ConfigError(MistralChatError):
 
 
 class UsageError(MistralChatError):
-    """The command was asked for something that does not exist or does not fit together."""
+    """Something was asked for that does not exist, or options that cannot be used together."""
 
-    title = "That cannot be done"
+    title = "That is not possible"
     exit_code = 2
 
 
 class InvalidText(MistralChatError):
-    """The text cannot be kept or encoded."""
+    """The text cannot be saved or encoded."""
 
     title = "The text cannot be used"
 
@@ -137,30 +136,30 @@ class NotEnoughDisk(ModelError):
 
 
 class EngineError(MistralChatError):
-    """Trouble in the engine that runs the model."""
+    """The engine failed to load or to run a model."""
 
-    title = "The model could not go on"
+    title = "The model stopped"
 
 
 class EngineLoadFailed(EngineError):
-    """llama.cpp could not load the weights."""
+    """llama.cpp could not load the model."""
 
     title = "The model could not be loaded"
 
     def __init__(self, path: Path, reason: str) -> None:
-        """Say that the weights at `path` were refused for `reason`."""
+        """Create an error about the model at `path`; `reason` is what llama.cpp said."""
         self.path = path
         self.reason = reason
         super().__init__(f"{path} could not be loaded: {reason}")
 
 
 class NotEnoughMemory(EngineError):
-    """The weights and their context would not fit in the memory that is free."""
+    """The model and its context do not fit in the free memory."""
 
     title = "Not enough memory"
 
     def __init__(self, path: Path, needed: int, free: int) -> None:
-        """Say that `path` needs `needed` bytes where `free` are free."""
+        """Create an error about the model at `path`, which needs `needed` bytes of memory while `free` are free."""
         self.path = path
         self.needed = needed
         self.free = free
@@ -171,17 +170,17 @@ class NotEnoughMemory(EngineError):
 
 
 class MessageTooLong(EngineError):
-    """One message, with what must stay beside it, is larger than the context window. Nothing was sent."""
+    """A message, with what must stay in the context, is larger than the context window. Nothing was sent."""
 
-    title = "The message is longer than the model's window"
+    title = "The message is too long for the context"
 
     def __init__(self, tokens: int, available: int, window: int) -> None:
-        """Say that a message of `tokens` does not fit in the `available` tokens of a `window`."""
+        """Create an error about a message of `tokens`, where `available` tokens of a `window` are left."""
         self.tokens = tokens
         self.available = available
         self.window = window
         super().__init__(
-            f"The message takes {tokens:,} tokens and {available:,} of the {window:,} are available to it. "
+            f"The message takes {tokens:,} tokens, and {available:,} of the context's {window:,} are available. "
             "Shorten it, unpin turns, or load the model with a larger --ctx-size."
         )
 
@@ -192,7 +191,7 @@ class SystemPromptTooLong(MessageTooLong):
     title = "The system prompt is too long"
 
     def __init__(self, tokens: int, window: int) -> None:
-        """Say that a system prompt of `tokens` fills a `window`."""
+        """Create an error about a system prompt of `tokens` that fills a `window`."""
         super().__init__(tokens, 0, window)
         message = f"The system prompt takes {tokens:,} of the {window:,} tokens and leaves no room for a message and its reply. "
         self.args = (message + "Shorten it, or load the model with a larger --ctx-size.",)
@@ -205,13 +204,13 @@ class PromptFormatError(EngineError):
 
 
 class EngineFailed(EngineError):
-    """llama.cpp failed while it was working. The conversation is kept and the next turn starts afresh."""
+    """llama.cpp failed while it was running. The conversation is saved, and the next turn processes its prompt again."""
 
 
 class StoreError(MistralChatError):
-    """Trouble with the database of conversations."""
+    """The database of conversations cannot be used."""
 
-    title = "The conversations cannot be reached"
+    title = "The conversations are not available"
 
     retry: ClassVar[bool] = True
     """Whether the same call may succeed later: by itself, or once the user has removed the cause."""
