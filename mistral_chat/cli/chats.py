@@ -10,6 +10,7 @@ import click
 
 from mistral_chat.cli import chats_files
 from mistral_chat.cli.chats_arguments import CONVERSATION, as_json_option, print_json
+from mistral_chat.cli.chats_format import counted
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def chats() -> None:
     """List, search, export and delete conversations.
 
-    A conversation is named by its id, or by as many of its first characters as fit it alone.
+    A conversation is named by its id or by enough of its first characters.
     """
 
 
@@ -30,17 +31,17 @@ for command in chats_files.COMMANDS:
     chats.add_command(command)
 
 
-@chats.command("list", short_help="List conversations, the last used first.")
+@chats.command("list", short_help="List conversations, last used first.")
 @click.option("--archived", "where", flag_value="archived", help="List the archive instead.")
 @click.option("--trash", "where", flag_value="trash", help="List the trash instead.")
 @click.option("--active", "where", flag_value="active", default=True, hidden=True)
-@click.option("--tag", default="", help="Only those that bear this tag.")
-@click.option("--contains", default="", help="Only those whose title holds this.")
-@click.option("-n", "--limit", type=click.IntRange(1), help="At most this many.")
+@click.option("--tag", default="", help="Only those with this tag.")
+@click.option("--contains", default="", help="Only those whose title contains this.")
+@click.option("-n", "--limit", type=click.IntRange(1), help="Show at most this many.")
 @as_json_option
 @click.pass_obj
 def list_conversations(program: Program, /, *, as_json: bool, limit: int | None, **asked: Any) -> None:
-    """List conversations: pinned ones first, then the last used first."""
+    """List conversations: pinned ones first, then by last use."""
     from mistral_chat.cli.chats_format import summary_json, summary_lines
 
     with closing(program.open_store()) as store:
@@ -51,18 +52,18 @@ def list_conversations(program: Program, /, *, as_json: bool, limit: int | None,
     for line in summary_lines(summaries):
         click.echo(line)
     if not summaries:
-        click.echo('There are none. `mistral-chat ask "…"` or `mistral-chat` begins one.', err=True)
+        click.echo('There are no conversations. Start one with `mistral-chat` or `mistral-chat ask "…"`.', err=True)
 
 
 @chats.command("show", short_help="Print a conversation.")
 @click.argument("conversation", type=CONVERSATION)
-@click.option("--tree", is_flag=True, help="Show every branch, a line a turn; * marks the current path.")
+@click.option("--tree", is_flag=True, help="Show every branch, one line per turn; * marks the current path.")
 @as_json_option
 @click.pass_obj
 def show(program: Program, /, conversation: str, *, tree: bool, as_json: bool) -> None:
     """Print a conversation along its current path.
 
-    To a file or a pipe, texts go exactly as they were written; on a terminal, control characters are made visible.
+    In a file or a pipe texts are unchanged; on a terminal control characters are made visible.
     """
     from mistral_chat.cli.chats_format import conversation_json, conversation_lines, tree_lines
 
@@ -79,14 +80,14 @@ def show(program: Program, /, conversation: str, *, tree: bool, as_json: bool) -
 
 @chats.command("search", short_help="Find words in titles and messages.")
 @click.argument("words", nargs=-1, required=True)
-@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most this many places.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most this many matches.")
 @as_json_option
 @click.pass_obj
 def search(program: Program, /, words: tuple[str, ...], *, limit: int, as_json: bool) -> None:
-    """Find WORDS in titles and messages, best places first.
+    """Find WORDS in titles and messages, best matches first.
 
-    All words must occur together. "Words in quotation marks" stand side by side, word* finds what begins with it, and so does
-    the last word. Case and accents do not matter.
+    All words must occur together. "Words in quotation marks" must be adjacent; word* matches what starts with it, and so does the
+    last word. Case and accents are ignored.
     """
     from mistral_chat.cli.chats_format import hit_json, hit_lines
 
@@ -98,35 +99,35 @@ def search(program: Program, /, words: tuple[str, ...], *, limit: int, as_json: 
     for line in hit_lines(hits):
         click.echo(line)
     if not hits:
-        click.echo("Nothing was found.", err=True)
+        click.echo("No matches.", err=True)
 
 
-@chats.command("rename", short_help="Give a conversation a title.")
+@chats.command("rename", short_help="Rename a conversation.")
 @click.argument("conversation", type=CONVERSATION)
 @click.argument("title")
 @click.pass_obj
 def rename(program: Program, /, conversation: str, title: str) -> None:
-    """Give a conversation a TITLE. An empty one gives it its first line again."""
+    """Rename a conversation to TITLE. An empty one restores the title from its first message."""
     with closing(program.open_store()) as store:
         store.rename(store.resolve(conversation), title, by="person")
 
 
-@chats.command("pin", short_help="Keep a conversation at the top of the list.")
+@chats.command("pin", short_help="Pin a conversation to the top of the list.")
 @click.argument("conversation", type=CONVERSATION)
-@click.option("--off", is_flag=True, help="No longer.")
+@click.option("--off", is_flag=True, help="Unpin it.")
 @click.pass_obj
 def pin(program: Program, /, conversation: str, *, off: bool) -> None:
-    """Keep a conversation at the top of the list."""
+    """Pin a conversation to the top of the list."""
     with closing(program.open_store()) as store:
         store.pin(store.resolve(conversation), not off)
 
 
-@chats.command("archive", short_help="Put a conversation out of the list.")
+@chats.command("archive", short_help="Archive a conversation.")
 @click.argument("conversation", type=CONVERSATION)
-@click.option("--off", is_flag=True, help="Put it back.")
+@click.option("--off", is_flag=True, help="Move it back to the list.")
 @click.pass_obj
 def archive(program: Program, /, conversation: str, *, off: bool) -> None:
-    """Put a conversation out of the list without throwing it away. Search still finds it."""
+    """Move a conversation from the list to the archive. Search still finds it."""
     with closing(program.open_store()) as store:
         store.archive(store.resolve(conversation), not off)
 
@@ -134,23 +135,23 @@ def archive(program: Program, /, conversation: str, *, off: bool) -> None:
 @chats.command("tag", short_help="Tag a conversation.")
 @click.argument("conversation", type=CONVERSATION)
 @click.argument("tags", nargs=-1, required=True)
-@click.option("--off", is_flag=True, help="Take the tags away.")
+@click.option("--off", is_flag=True, help="Remove the tags.")
 @click.pass_obj
 def tag(program: Program, /, conversation: str, tags: tuple[str, ...], *, off: bool) -> None:
-    """Give a conversation TAGS. `chats list --tag TAG` lists those that bear one."""
+    """Add TAGS to a conversation. `chats list --tag TAG` lists the conversations with a tag."""
     with closing(program.open_store()) as store:
         (store.untag if off else store.tag)(store.resolve(conversation), *tags)
 
 
-@chats.command("rm", short_help="Move conversations to the trash, or delete them for good.")
+@chats.command("rm", short_help="Move conversations to the trash, or delete them permanently.")
 @click.argument("conversations", nargs=-1, required=True, type=CONVERSATION)
-@click.option("--now", is_flag=True, help="Delete for good, past the trash; nothing brings them back.")
+@click.option("--now", is_flag=True, help="Delete permanently instead; this cannot be undone.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def remove(program: Program, /, conversations: tuple[str, ...], *, now: bool, yes: bool) -> None:
-    """Move conversations to the trash; `chats restore` brings them back.
+    """Move conversations to the trash. `chats restore` moves them back. `chats delete` is another name for this command.
 
-    With --now they are deleted for good: afterwards no byte of their text is in the database, its log, the search index or the
+    With --now they are deleted permanently: no byte of their text is left in the database, its log, the search index or the
     KV states.
     """
     with closing(program.open_store()) as store:
@@ -159,40 +160,43 @@ def remove(program: Program, /, conversations: tuple[str, ...], *, now: bool, ye
             for conversation_id in ids:
                 store.trash(conversation_id)
             return
-        confirm(f"Delete {counted(len(ids))} for good?", yes=yes)
+        confirm(f"Delete {counted(len(ids), 'conversation')} permanently?", yes=yes)
         for conversation_id in ids:
             store.delete(conversation_id)
         program.forget_snapshots(ids)
-        tell_what_is_owed(store)
+        report_pending_purge(store)
 
 
-@chats.command("restore", short_help="Take conversations out of the trash.")
+chats.add_command(remove, "delete")
+
+
+@chats.command("restore", short_help="Move conversations out of the trash.")
 @click.argument("conversations", nargs=-1, required=True, type=CONVERSATION)
 @click.pass_obj
 def restore(program: Program, /, conversations: tuple[str, ...]) -> None:
-    """Take conversations out of the trash; they come back as they were."""
+    """Move conversations out of the trash, unchanged."""
     with closing(program.open_store()) as store:
         for conversation_id in [store.resolve(conversation) for conversation in conversations]:
             store.restore(conversation_id)
 
 
 @chats.command("trash", short_help="List the trash, or empty it.")
-@click.option("--empty", is_flag=True, help="Delete all that is in it, for good.")
+@click.option("--empty", is_flag=True, help="Delete everything in it permanently.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @as_json_option
 @click.pass_obj
 def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None:
-    """List the trash, or empty it for good. With --json, --empty prints the ids that are gone."""
+    """List the trash, or empty it. With --json, --empty prints the ids of the deleted conversations."""
     from mistral_chat.cli.chats_format import summary_json, summary_lines
 
     with closing(program.open_store()) as store:
         summaries = store.summaries(where="trash", limit=-1)
         if empty:
             if summaries:
-                confirm(f"Delete {counted(len(summaries))} for good?", yes=yes)
+                confirm(f"Delete {counted(len(summaries), 'conversation')} permanently?", yes=yes)
             gone = store.empty_trash()
             program.forget_snapshots(gone)
-            tell_what_is_owed(store)
+            report_pending_purge(store)
             if as_json:
                 print_json(gone)
             return
@@ -203,34 +207,29 @@ def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None
         click.echo(line)
 
 
-def counted(conversations: int) -> str:
-    """How many, in words."""
-    return "1 conversation" if conversations == 1 else f"{conversations:,} conversations"
-
-
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless the answer was given.
+    """Ask the user, unless --yes was given.
 
     Raises:
-        click.UsageError: there is nobody to ask.
+        click.UsageError: standard input is not a terminal.
         click.Abort: the answer is no.
     """
     if yes:
         return
-    if nobody_to_ask():
-        raise click.UsageError("There is nobody to ask. Give --yes if it is meant.")
+    if not interactive():
+        raise click.UsageError("This deletes permanently and needs confirmation. Add --yes.")
     click.confirm(question, abort=True, err=True)
 
 
-def nobody_to_ask() -> bool:
-    """Whether standard input is no terminal."""
-    return not sys.stdin.isatty()
+def interactive() -> bool:
+    """Whether standard input is a terminal."""
+    return sys.stdin.isatty()
 
 
-def tell_what_is_owed(store: ConversationStore) -> None:
-    """Say so when another program's reading kept traces of deleted text in the log."""
+def report_pending_purge(store: ConversationStore) -> None:
+    """Say so when another program kept traces of deleted text in the log."""
     if store.purge_pending():
         click.echo(
-            "Deleted. Another mistral-chat is reading the database; the last traces of the text go when it lets go of it.",
+            "Deleted. Another mistral-chat is reading the database; the last traces are removed once it has finished.",
             err=True,
         )

@@ -12,6 +12,7 @@ import click
 
 from mistral_chat import system
 from mistral_chat.cli.chats_arguments import CONVERSATION, as_json_option, print_json
+from mistral_chat.cli.chats_format import counted, source_json, source_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -121,48 +122,54 @@ def file_name(title: str, key: str) -> str:
     return f"{words or 'conversation'}-{key[:8]}.md"
 
 
-@click.command("import", short_help="Read conversations from files.")
+@click.command("import", short_help="Import conversations from files.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only say what would be imported.")
+@click.option("--dry-run", is_flag=True, help="Only report what would be imported.")
 @as_json_option
 @click.pass_obj
 def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> None:
-    """Read conversations from FILES.
+    """Import conversations from FILES.
 
-    They may be exports of mistral-chat (JSON, Markdown, or a folder of them), ChatGPT's conversations.json, and the stores of
-    oterm (store.db) and llm (logs.db).
+    They may be exports of mistral-chat (JSON or Markdown), ChatGPT's export (the ZIP as it comes, the unpacked folder, or
+    conversations.json), and the databases of oterm (store.db) and llm (logs.db). A folder stands for the files in it.
 
-    All are imported or, when anything is wrong with one of them, none. What is here already is left alone.
+    A damaged conversation of ChatGPT is left out and named. Any other damage refuses the whole import. Conversations that are
+    already here are skipped.
     """
-    from mistral_chat.store.importing import read_import_files
+    from mistral_chat.importers.files import read_import_files
+    from mistral_chat.importers.report import all_conversations
 
-    trees = read_import_files(files, now=program.now())
+    sources = read_import_files(files, now=program.now())
     with closing(program.open_store()) as store:
-        imported = store.import_conversations(trees, dry_run=dry_run)
+        result = store.import_conversations(all_conversations(sources), dry_run=dry_run)
     if as_json:
         print_json(
             {
-                "conversations": imported.conversations,
-                "turns": imported.turns,
-                "already_here": imported.already_here,
+                "conversations": result.conversations,
+                "turns": result.turns,
+                "already_here": result.already_here,
                 "dry_run": dry_run,
+                "sources": [source_json(source) for source in sources],
             }
         )
         return
-    verb = "Would import" if dry_run else "ImportResult"
-    click.echo(f"{verb} {len(imported.conversations):,} conversations with {imported.turns:,} turns.")
-    if imported.already_here:
-        click.echo(f"{len(imported.already_here):,} were here already and were left alone.")
+    for line in source_lines(sources):
+        click.echo(line)
+    verb = "Would import" if dry_run else "Imported"
+    click.echo(f"{verb} {counted(len(result.conversations), 'conversation')} with {counted(result.turns, 'turn')}.")
+    if result.already_here:
+        were = "was" if len(result.already_here) == 1 else "were"
+        click.echo(f"{counted(len(result.already_here), 'conversation')} {were} already here and skipped.")
 
 
 @click.command("backup", short_help="Copy the whole database to a file.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.pass_obj
 def backup(program: Program, /, file: Path, *, force: bool) -> None:
-    """Copy the whole database to FILE, consistent while mistral-chat runs.
+    """Copy the whole database to FILE, consistently while mistral-chat runs.
 
-    To go back to it, put it in the database's place (`mistral-chat paths` shows it) while no mistral-chat runs.
+    To restore it, put it in the place of the database (`mistral-chat paths` shows it) while no mistral-chat runs.
     """
     with closing(program.open_store()) as store:
         store.backup(file, replace=force)
@@ -172,31 +179,32 @@ def backup(program: Program, /, file: Path, *, force: bool) -> None:
 @as_json_option
 @click.pass_obj
 def repair(program: Program, /, *, as_json: bool) -> None:
-    """Save what can be read from a damaged database into a new one. The damaged file is kept beside it."""
+    """Copy what can be read from a damaged database into a new one. The damaged file is kept next to it."""
     from mistral_chat.store.repair import repair as repair_database
 
-    done = repair_database(program.paths.database, now=program.now)
+    result = repair_database(program.paths.database, now=program.now)
     if as_json:
         print_json(
             {
-                "kept": None if done.kept is None else str(done.kept),
-                "conversations": done.conversations,
-                "turns": done.turns,
-                "lost_conversations": done.lost_conversations,
-                "lost_turns": done.lost_turns,
+                "kept": None if result.kept is None else str(result.kept),
+                "conversations": result.conversations,
+                "turns": result.turns,
+                "lost_conversations": result.lost_conversations,
+                "lost_turns": result.lost_turns,
             }
         )
         return
-    if done.kept is None:
-        click.echo("The database is sound. Nothing was done.")
+    if result.kept is None:
+        click.echo("The database is not damaged. Nothing was changed.")
         return
-    click.echo(f"Saved {done.conversations:,} conversations with {done.turns:,} turns.")
-    if done.lost_turns or done.lost_conversations:
+    click.echo(f"Saved {counted(result.conversations, 'conversation')} with {counted(result.turns, 'turn')}.")
+    if result.lost_turns or result.lost_conversations:
         click.echo(
-            f"Lost: {done.lost_turns:,} turns, and the titles and settings of {done.lost_conversations:,} conversations. "
-            "There may have been more that left no trace."
+            f"Lost {counted(result.lost_turns, 'turn')}, and the titles and settings of "
+            f"{counted(result.lost_conversations, 'conversation')}. There may be more that left no trace. "
+            f"`sqlite3 {result.kept} .recover` may find more."
         )
-    click.echo(f"The damaged file is kept as {done.kept}. It holds what was said; remove it when you no longer need it.")
+    click.echo(f"The damaged file is kept as {result.kept}. It still contains your conversations: delete it when you are done.")
 
 
 COMMANDS = (export, import_, backup, repair)

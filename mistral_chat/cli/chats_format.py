@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from mistral_chat.importers.report import ImportSource
     from mistral_chat.store.records import ConversationSummary, SearchHit, StoredConversation, StoredTurn
 
 SHORT_ID = 8
@@ -61,7 +62,7 @@ def conversation_lines(conversation: StoredConversation, path: Sequence[StoredTu
 def _ended(turn: StoredTurn) -> str:
     if turn.writing:
         return " (being written)"
-    return {"cancelled": " (stopped)", "length": " (cut: no room)"}.get(turn.turn.finish_reason or "", "")
+    return {"cancelled": " (stopped)", "length": " (stopped at the length limit)"}.get(turn.turn.finish_reason or "", "")
 
 
 def tree_lines(turns: Sequence[StoredTurn], path: Sequence[StoredTurn]) -> Iterator[str]:
@@ -137,4 +138,37 @@ def conversation_json(
             }
             for turn in turns
         ],
+    }
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun, such as ``1 turn`` or ``2,000 turns``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def source_lines(sources: Sequence[ImportSource]) -> Iterator[str]:
+    """What an import found in each file as a table, and below it what was left out and why."""
+    names = [one_line(source.name) for source in sources]
+    width = max(len("Total"), *map(len, names))
+    yield f"{'File':{width}}  {'Format':12}  {'Conversations':>13}  {'Turns':>7}  Left out"
+    for source, name in zip(sources, names, strict=True):
+        left_out = ", ".join(f"{each.what} ({each.count:,})" for each in source.left_out.values()) or "nothing"
+        yield f"{name:{width}}  {source.format or '-':12}  {len(source.conversations):>13,}  {source.turns:>7,}  {left_out}"
+    if len(sources) > 1:
+        conversations, turns = sum(len(source.conversations) for source in sources), sum(source.turns for source in sources)
+        yield f"{'Total':{width}}  {'':12}  {conversations:>13,}  {turns:>7,}"
+    for source, name in zip(sources, names, strict=True):
+        for each in source.left_out.values():
+            for detail in each.details:
+                yield f"{name}: {each.what}: {one_line(detail, 300)}"
+
+
+def source_json(source: ImportSource) -> dict[str, Any]:
+    """A file of an import for scripts."""
+    return {
+        "name": source.name,
+        "format": source.format,
+        "conversations": len(source.conversations),
+        "turns": source.turns,
+        "left_out": [{"what": each.what, "count": each.count, "details": each.details} for each in source.left_out.values()],
     }

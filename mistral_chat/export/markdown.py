@@ -1,6 +1,6 @@
-"""The export for reading: the current path of one conversation, with front matter.
+"""The export for reading: the current path of one conversation as Markdown with front matter.
 
-Messages stand under headings, and a comment that no renderer shows says who speaks:
+Messages are under headings, and a comment that no renderer shows says whose each is:
 
     ## You
     <!-- mistral-chat: user 2026-11-21T08:00:00+00:00 -->
@@ -12,30 +12,20 @@ Messages stand under headings, and a comment that no renderer shows says who spe
 
     the reply
 
-The comments are what is read back. A line of a message that looks like one gets a backslash before its colon, which is taken
-away again, so the texts survive. Branches, marks and usage do not; the JSON export keeps them.
+`importers.mistral_chat_markdown` reads the comments. A line of a message that looks like one gets a backslash before its colon,
+which is removed on import, so texts survive. Branches, flags and usage do not; the JSON export keeps them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, cast
-
-from mistral_chat.conversation import FinishReason, Turn
-from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
-from mistral_chat.export.json_reader import import_error
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from mistral_chat.export.exported_conversation import ExportedConversation
 
-_HEADS: Final = re.compile(r"^## [^\n]*\n<!-- mistral-chat: (?P<who>user|reply)(?: (?P<word>[^ \n]+))? -->\n\n", re.MULTILINE)
-_LIKE_A_HEAD: Final = re.compile(r"^(<!-- mistral-chat\\*)(:)", re.MULTILINE)
-_ESCAPED: Final = re.compile(r"^(<!-- mistral-chat\\*)\\(:)", re.MULTILINE)
-_FRONT: Final = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)
-_FINISHED: Final = ("stop", "length", "cancelled")
+_LIKE_A_COMMENT: Final = re.compile(r"^(<!-- mistral-chat\\*)(:)", re.MULTILINE)
 
 
 def to_markdown(tree: ExportedConversation) -> str:
@@ -63,85 +53,10 @@ def to_markdown(tree: ExportedConversation) -> str:
 
 
 def _scalar(value: object) -> str:
-    """A value that is JSON and YAML at once: YAML 1.2 takes in JSON, but for raw control characters."""
+    """`value` as JSON that is also YAML: YAML 1.2 includes JSON except for raw control characters."""
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else json.dumps(value)
 
 
 def _escaped(text: str) -> str:
-    return _LIKE_A_HEAD.sub(r"\1\\\2", text)
-
-
-def read_markdown(text: str, source: str, *, now: datetime) -> ExportedConversation:
-    """The conversation in a Markdown file called `source`; `now` stands in for times that are missing.
-
-    Raises:
-        ImportFailed: it is not a file that `to_markdown` wrote; the place is named.
-    """
-    front = _FRONT.match(text)
-    fields = {} if front is None else dict(_front(front.group(1)))
-    if front is None or "mistral-chat" not in fields:
-        raise import_error(source, "line 1", "this Markdown does not begin with the front matter of an export")
-    created = _time(fields, "created", source, now)
-    turns = list(_turns(text[front.end() :], source, created))
-    key = str(fields.get("id") or hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16])
-    tags = fields.get("tags")
-    return ExportedConversation(
-        key=key,
-        title=str(fields.get("title", "")),
-        created=created,
-        updated=_time(fields, "updated", source, created),
-        system=str(fields.get("system", "")),
-        model=str(fields.get("model", "")),
-        tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
-        turns=tuple(turns),
-        current=turns[-1].key if turns else None,
-    )
-
-
-def _front(lines: str) -> Iterator[tuple[str, object]]:
-    """The names and values of the front matter; a value that a person retyped without quotes is a text."""
-    for line in lines.splitlines():
-        name, _, value = line.partition(":")
-        try:
-            yield name.strip(), json.loads(value)
-        except ValueError:
-            yield name.strip(), value.strip()
-
-
-def _time(fields: dict[str, object], name: str, source: str, otherwise: datetime) -> datetime:
-    try:
-        found = datetime.fromisoformat(str(fields[name])) if name in fields else otherwise
-    except ValueError as error:
-        raise import_error(source, "the front matter", f"{name!r} must be an ISO 8601 time") from error
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-
-
-def _turns(body: str, source: str, created: datetime) -> Iterator[TreeTurn]:
-    """The turns of the body. Their keys are made from their place and text, so that the same file gives the same keys."""
-    heads = list(_HEADS.finditer(body))
-    ends = [*(head.start() for head in heads), len(body)][1:]
-    parent: str | None = None
-    pending: tuple[datetime, str] | None = None
-    for place, (head, end) in enumerate(zip(heads, ends, strict=True)):
-        text = _ESCAPED.sub(r"\1\2", body[head.end() : end].removesuffix("\n\n"))
-        word = head.group("word") or ""
-        if head.group("who") == "user":
-            if pending is not None:
-                yield (turn := _turn(place, parent, pending[0], Turn(user=pending[1])))
-                parent = turn.key
-            pending = (_time({"created": word}, "created", source, created) if word else created, text)
-            continue
-        finish_reason = cast("FinishReason", word) if word in _FINISHED else None
-        model = head.group().split("\n", 1)[0].removeprefix("## ")
-        asked, user = pending or (created, "")
-        said = Turn(user=user, reply=text, finish_reason=finish_reason, model="" if model == "Reply" else model)
-        yield (turn := _turn(place, parent, asked, said))
-        parent, pending = turn.key, None
-    if pending is not None:
-        yield _turn(len(heads), parent, pending[0], Turn(user=pending[1]))
-
-
-def _turn(place: int, parent: str | None, created: datetime, turn: Turn) -> TreeTurn:
-    key = hashlib.sha256(f"{place}\0{parent}\0{turn.user}\0{turn.reply}".encode(errors="replace")).hexdigest()[:16]
-    return TreeTurn(key=key, parent=parent, created=created, turn=turn)
+    return _LIKE_A_COMMENT.sub(r"\1\\\2", text)

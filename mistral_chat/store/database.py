@@ -16,6 +16,7 @@ import contextlib
 import os
 import secrets
 import sqlite3
+import sys
 import threading
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -43,6 +44,8 @@ BUSY_SECONDS: Final = 5.0
 
 CHECKED_BYTES: Final = 32 * 1024**2
 """Files up to this size are checked when they are opened (about 30 ms); for larger ones, call `integrity_check`."""
+
+_VFS_WITHOUT_LOCKS: Final = "win32-none" if sys.platform == "win32" else "unix-none"
 
 _PRAGMAS: Final = (
     "PRAGMA foreign_keys = ON",
@@ -263,7 +266,7 @@ def _open_for_reading(path: Path, now: Callable[[], datetime], busy_seconds: flo
     without locks, because a file that is open for reading cannot be locked. A file without a log is opened as immutable.
     Pending migrations are applied to a copy in memory.
     """
-    options = "&vfs=unix-none" if path.with_name(path.name + "-wal").exists() else "&immutable=1"
+    options = f"&vfs={_VFS_WITHOUT_LOCKS}" if path.with_name(path.name + "-wal").exists() else "&immutable=1"
     connection = sqlite3.connect(_address(path, options), uri=True, check_same_thread=False, isolation_level=None)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")

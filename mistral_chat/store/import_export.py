@@ -22,8 +22,10 @@ from mistral_chat.store.rows import (
 from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite, tag_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from sqlite3 import Connection
+
+    from mistral_chat.conversation import Passage, Turn
 
 _USABLE_ID: Final = re.compile(r"[0-9a-f]{16}")
 
@@ -50,7 +52,7 @@ def add(
     tree = _normalised(tree)
     conversation_id = tree.key
     existing = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
-    if existing is not None and read(connection, existing["row"]) != tree:
+    if existing is not None and _without_ids(read(connection, existing["row"])) != _without_ids(tree):
         conversation_id = _usable_id(repr(tree))
         existing = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
     if existing is not None:
@@ -60,6 +62,29 @@ def add(
     result.turns += len(tree.turns)
     if not dry_run:
         _insert(connection, conversation_id, tree, new_id)
+
+
+def _without_ids(tree: ExportedConversation) -> ExportedConversation:
+    """`tree` with its turns numbered: the ids of an imported turn are new when another conversation has them already."""
+    numbers = {turn.key: str(number) for number, turn in enumerate(tree.turns)}
+    return replace(
+        tree,
+        current=None if tree.current is None else numbers[tree.current],
+        turns=tuple(
+            replace(
+                turn,
+                key=numbers[turn.key],
+                parent=None if turn.parent is None else numbers[turn.parent],
+                turn=_with_passages_of(turn.turn, numbers),
+            )
+            for turn in tree.turns
+        ),
+    )
+
+
+def _renamed(passage: Passage, ids: Mapping[str, str]) -> Passage:
+    """`passage`, which may be an earlier exchange, with the id that its turn has in `ids`."""
+    return replace(passage, key=ids.get(passage.key, passage.key)) if passage.kind == "exchange" else passage
 
 
 def _insert(connection: Connection, conversation_id: str, tree: ExportedConversation, new_id: Callable[[], str]) -> None:
@@ -85,17 +110,20 @@ def _insert(connection: Connection, conversation_id: str, tree: ExportedConversa
     connection.executemany("INSERT INTO tags VALUES (?, ?)", [(row, tag) for tag in tree.tags])
     places: dict[str, tuple[int, int]] = {}
     taken = any(connection.execute("SELECT 1 FROM turns WHERE id = ?", (turn.key,)).fetchone() for turn in tree.turns)
+    ids = {turn.key: new_id() if taken else turn.key for turn in tree.turns}
     for turn in tree.turns:
-        turn_id = new_id() if taken else turn.key
         above = places[turn.parent] if turn.parent is not None else (None, 0)
-        places[turn.key] = (_insert_turn(connection, row, turn_id, above, turn), above[1] + 1)
+        inserted = replace(turn, key=ids[turn.key], turn=_with_passages_of(turn.turn, ids))
+        places[turn.key] = (_insert_turn(connection, row, above, inserted), above[1] + 1)
     if tree.current is not None:
         connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (places[tree.current][0], row))
 
 
-def _insert_turn(
-    connection: Connection, conversation: int, turn_id: str, above: tuple[int | None, int], tree_turn: TreeTurn
-) -> int:
+def _with_passages_of(turn: Turn, ids: Mapping[str, str]) -> Turn:
+    return replace(turn, passages=tuple(_renamed(each, ids) for each in turn.passages)) if turn.passages else turn
+
+
+def _insert_turn(connection: Connection, conversation: int, above: tuple[int | None, int], tree_turn: TreeTurn) -> int:
     """Insert a finished turn below the row and depth in `above`, and return its row."""
     turn = tree_turn.turn
     parent, depth = above
@@ -103,7 +131,7 @@ def _insert_turn(
         "INSERT INTO turns (id, conversation, parent, depth, created, user, reply, finish_reason, error, model, usage, pinned, "
         "excluded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            turn_id,
+            tree_turn.key,
             conversation,
             parent,
             depth + 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from mistral_chat.errors import StoreBusy, StoreFull, StoreReadOnly
 from mistral_chat.store import backup, import_export, metadata, queries, trash, turns
 from mistral_chat.store.documents import DocumentStore
 from mistral_chat.store.import_export import ImportResult
@@ -206,7 +207,8 @@ class ConversationStore:
     def recover(self) -> int:
         """End the replies of writers that died as ``"cancelled"``, with the text they have, and return how many there were.
 
-        Replies that a running program is writing, this one included, are left alone.
+        Replies that a running program is writing, this one included, are left alone. So is everything while the database
+        cannot be written: reading must not fail for that.
         """
         with self.database.read() as connection:
             names = turns.writers(connection)
@@ -215,8 +217,11 @@ class ConversationStore:
             active_writers(self.database.path)  # removes the lock files of dead writers that had finished
         if not dead:
             return 0
-        with self.database.write() as connection:
-            return turns.recover(connection, dead)
+        try:
+            with self.database.write() as connection:
+                return turns.recover(connection, dead)
+        except (StoreBusy, StoreFull, StoreReadOnly):
+            return 0
 
     def switch_branch(self, turn_id: str) -> None:
         """Lead the current path through this turn, and from there down to the newest turn below it."""

@@ -1,8 +1,8 @@
-"""Which running programs are writing replies, so that a start after a crash finishes the dead ones' and no others'.
+"""Which running programs are writing replies, so that a start after a crash ends the replies of dead ones and of no others.
 
-An instance that writes replies holds a lock on a small file of its own beside the database. The kernel lets go of the lock
-when the process ends, however it ends: a file that can be locked belongs to the dead. Process ids would not do (they are
-used again), nor would a heartbeat (a laptop sleeps, a prompt takes minutes to read).
+A program that writes replies holds a lock on a small file of its own next to the database. The kernel releases the lock when
+the process ends, however it ends: a file that can be locked belongs to a dead program. Process ids would not do (they are
+reused), nor would a heartbeat (a laptop sleeps, a prefill takes minutes).
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 
 class WriterLock:
-    """This program's presence at one database. Two connections are two instances."""
+    """A lock that shows that a connection may be writing replies."""
 
     def __init__(self, database: Path | None) -> None:
-        """Prepare a presence beside the file `database`; it is claimed when its name is first asked for."""
+        """Prepare the lock next to the file `database`; it is taken when `name` is first read."""
         self._database = database
         self._name = secrets.token_hex(8)
         self._descriptor: int | None = None
 
     @property
     def name(self) -> str:
-        """What stands in `turns.writer` for this instance. From now on it counts as alive until it ends.
+        """The value of `turns.writer` for this connection, which counts as alive from now on until `end`.
 
         Raises:
-            OSError: the file beside the database cannot be made.
+            OSError: the lock file cannot be created.
         """
         if self._database is not None and self._descriptor is None:
             self._descriptor = _claim(_lock_path(self._database, self._name))
         return self._name
 
     def alive(self, name: str) -> bool:
-        """Whether the instance called `name` still runs. The file of a dead one is removed."""
+        """Whether the writer `name` still runs. A dead one's file is removed; a file that cannot be opened counts as alive."""
         if name == self._name or self._database is None:
             return name == self._name
         path = _lock_path(self._database, name)
@@ -47,6 +47,8 @@ class WriterLock:
             descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:
             return False
+        except OSError:
+            return True
         if not lock(descriptor, wait=False):
             os.close(descriptor)
             return True
@@ -54,14 +56,14 @@ class WriterLock:
         return False
 
     def end(self) -> None:
-        """Leave; the file goes with the presence."""
+        """Release the lock and remove its file."""
         if self._database is not None and self._descriptor is not None:
             _remove(_lock_path(self._database, self._name), self._descriptor)
             self._descriptor = None
 
 
 def active_writers(database: Path) -> list[str]:
-    """The names of the instances that have written to the file `database` and still run. What dead ones left is removed."""
+    """The names of the writers of the file `database` that still run. Files of dead ones are removed."""
     here = WriterLock(database)
     prefix, suffix = f"{database.name}.", ".writing"
     names = [path.name.removeprefix(prefix).removesuffix(suffix) for path in database.parent.glob(f"*{suffix}")]
@@ -73,7 +75,7 @@ def _lock_path(database: Path, name: str) -> Path:
 
 
 def _claim(path: Path) -> int:
-    """Make and lock the file at `path`; whoever looked in between and took it for a dead one's has removed it: again."""
+    """Create and lock the file at `path`, and again when another program took it for a dead one's and removed it in between."""
     while True:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         lock(descriptor, wait=True)
@@ -84,7 +86,7 @@ def _claim(path: Path) -> int:
 
 
 def _remove(path: Path, descriptor: int) -> None:
-    """Close and delete the locked file at `path`: first deleted where that is possible, so that nobody can lock it in between."""
+    """Close and delete the locked file at `path`, deleting first where possible, so that no program locks it in between."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
     os.close(descriptor)

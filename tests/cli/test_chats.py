@@ -77,10 +77,10 @@ def test_list_for_people_shows_short_ids(program: Program, herons: str) -> None:
 def test_an_empty_list_is_no_error(program: Program) -> None:
     result = run(program, "list")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "There are none" in result.stderr
+    assert "There are no conversations" in result.stderr
     assert as_json(program, "list") == []
     assert as_json(program, "search", "x") == []
-    assert run(program, "search", "x").stderr == "Nothing was found.\n"
+    assert run(program, "search", "x").stderr == "No matches.\n"
 
 
 def test_lists_can_be_narrowed(program: Program, herons: str) -> None:
@@ -175,7 +175,7 @@ def test_rm_now_deletes_for_good_with_its_snapshots(program: Program, herons: st
     snapshots.mkdir(parents=True)
     asked = run(program, "rm", "--now", herons)
     assert asked.exit_code == 2
-    assert "Give --yes" in asked.output
+    assert "Add --yes" in asked.output
     assert len(as_json(program, "list")) == 2
     done(program, "rm", "--now", "--yes", herons)
     assert [each["title"] for each in as_json(program, "list")] == ["About zebras"]
@@ -192,7 +192,7 @@ def test_emptying_the_trash_prints_what_is_gone(program: Program, herons: str) -
 
 
 def test_no_means_no(program: Program, herons: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral_chat.cli.chats.nobody_to_ask", lambda: False)
+    monkeypatch.setattr("mistral_chat.cli.chats.interactive", lambda: True)
     assert run(program, "rm", "--now", herons, input="n\n").exit_code == 1
     assert len(as_json(program, "list")) == 2
     assert run(program, "rm", "--now", herons, input="y\n").exit_code == 0
@@ -207,7 +207,7 @@ def test_export_and_import_bring_everything_to_another_store(program: Program, h
     assert "Would import 2 conversations with 4 turns." in done(other, "import", "--dry-run", str(file))
     assert as_json(other, "list") == []
     assert as_json(other, "import", str(file))["turns"] == 4
-    assert "2 were here already" in done(other, "import", str(file))
+    assert "2 conversations were already here and skipped." in done(other, "import", str(file))
     assert as_json(other, "show", herons, "--tree") == as_json(program, "show", herons, "--tree")
 
 
@@ -254,7 +254,7 @@ def test_backup_and_repair(program: Program, herons: str, tmp_path: Path) -> Non
     assert "already exists" in str(run(program, "backup", str(file)).exception)
     done(program, "backup", "--force", str(file))
     assert as_json(program, "repair")["kept"] is None
-    assert "sound" in done(program, "repair")
+    assert "not damaged" in done(program, "repair")
     database = program.paths.database
     os.truncate(database, database.stat().st_size - 4096)
     assert "chats repair" in str(run(program, "list").exception)

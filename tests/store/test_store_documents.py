@@ -10,7 +10,8 @@ from support.stores import Clock, chat, open_store
 
 from mistral_chat.conversation import Passage
 from mistral_chat.errors import DocumentNotFound
-from mistral_chat.export.json_file import json_lines, read_json
+from mistral_chat.export.json_file import json_lines
+from mistral_chat.importers.mistral_chat_json import read_json
 from mistral_chat.store.documents import VectorProgress, rebuild_passage_index
 from mistral_chat.store.repair import repair
 from mistral_chat.store.retrieval import (

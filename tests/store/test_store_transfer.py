@@ -14,9 +14,12 @@ from support.effort import cases
 from support.stores import assert_index_is_true, chat, open_store, said
 
 from mistral_chat.errors import ImportFailed
-from mistral_chat.export.json_file import json_lines, read_json
-from mistral_chat.export.markdown import read_markdown, to_markdown
-from mistral_chat.store.importing import read_import_files
+from mistral_chat.export.json_file import json_lines
+from mistral_chat.export.markdown import to_markdown
+from mistral_chat.importers.files import read_import_files
+from mistral_chat.importers.mistral_chat_json import read_json
+from mistral_chat.importers.mistral_chat_markdown import read_markdown
+from mistral_chat.importers.report import all_conversations
 from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite, tag_name
 
 if TYPE_CHECKING:
@@ -187,7 +190,7 @@ TURN = ["conversations", 0, "turns", 1]
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        (["format"], "other", "no export of mistral-chat"),
+        (["format"], "other", "not an export of mistral-chat"),
         (["version"], 99, "newer mistral-chat.*Upgrade"),
         (["version"], True, "'version' must be a whole number, not true"),
         (["conversations"], {}, "'conversations' must be a list"),
@@ -224,7 +227,7 @@ def test_a_fault_in_a_file_is_refused_with_its_place(
         (b'{"a": 1}', "neither an export"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"format": "mistral-chat", "version": ' + b"9" * 5_000 + b"}", "number without bounds"),
-        (b"\xff\xfe", "no text in UTF-8"),
+        (b"\xff\xff", "not text in UTF-8"),
         (b"# Just notes\n", "front matter"),
         (b"---\ntitle: x\n---\n", "front matter"),
         (b"---\nmistral-chat: 1\ncreated: soon\n---\n", "'created' must be"),
@@ -252,7 +255,7 @@ def test_a_folder_of_markdown_comes_back_as_a_store(store: ConversationStore, ex
         (folder / f"{place}.md").write_text(to_markdown(tree), encoding="utf-8", newline="")
     (folder / "ignored.txt").write_text("x")
     other = open_store(None)
-    other.import_conversations(read_import_files([folder], now=NOW))
+    other.import_conversations(all_conversations(read_import_files([folder], now=NOW)))
     assert [turn.turn.reply for turn in other.turns(exported[0])] == ["1", "2b"]
     assert other.conversation(exported[0]).summary.tags == ("work",)
 

@@ -1,4 +1,4 @@
-"""Reading fields out of a stranger's JSON, with the place named when one is wrong."""
+"""Typed access to the fields of untrusted JSON; errors name the place."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ Value = TypeVar("Value")
 
 
 def import_error(source: str, place: str, problem: str) -> ImportFailed:
-    """The error for a file that cannot be used."""
+    """The error for a file that cannot be imported."""
     where = f"{source}, {place}" if place else source
     return ImportFailed(f"{where}: {problem}. Nothing was imported.")
 
 
 def parsed(text: str, source: str) -> Any:
-    """The JSON in `text`.
+    """The JSON value in `text`.
 
     Raises:
-        ImportFailed: it is no JSON; the line is named.
+        ImportFailed: it is not JSON; the line is named.
     """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise import_error(source, f"line {error.lineno}, column {error.colno}", f"this is no JSON ({error.msg})") from error
+        raise import_error(source, f"line {error.lineno}, column {error.colno}", f"not valid JSON ({error.msg})") from error
     except (RecursionError, ValueError) as error:
         raise import_error(source, "", "this JSON is nested too deeply or holds a number without bounds") from error
 
 
 class JSONReader:
-    """One JSON object, and where it stands."""
+    """A JSON object and its place in the file."""
 
     def __init__(self, value: object, source: str, place: str) -> None:
-        """Read `value`, which stands at `place` in `source`.
+        """Read `value`, which is at `place` in `source`.
 
         Raises:
-            ImportFailed: it is no object.
+            ImportFailed: it is not an object.
         """
         if not isinstance(value, dict):
             raise import_error(source, place, "an object is expected here")
@@ -50,7 +50,7 @@ class JSONReader:
         """The field `name`, which must be of `kind`; absent it is `default`, unless that is None.
 
         Raises:
-            ImportFailed: it is missing or of another kind. A whole number is no boolean, but is a float.
+            ImportFailed: it is missing or of another type. A boolean is not a number; a whole number is accepted as a float.
         """
         found = self._fields.get(name, default)
         if kind is float and isinstance(found, int) and not isinstance(found, bool):
@@ -64,7 +64,7 @@ class JSONReader:
         """The field `name`, or None when it is null or absent.
 
         Raises:
-            ImportFailed: it is of another kind.
+            ImportFailed: it is of another type.
         """
         return None if self._fields.get(name) is None else self.get(name, kind)
 
@@ -72,7 +72,7 @@ class JSONReader:
         """The field `name` as a time with a zone.
 
         Raises:
-            ImportFailed: it is missing, no ISO 8601 time, or has no zone.
+            ImportFailed: it is missing, not an ISO 8601 time, or has no zone.
         """
         text = self.get(name, str)
         try:
@@ -98,7 +98,7 @@ class JSONReader:
         """The items of the list `name`, each with its place.
 
         Raises:
-            ImportFailed: it is no list.
+            ImportFailed: it is not a list.
         """
         return [(item, f"{self.place}.{name}[{place}]".lstrip(".")) for place, item in enumerate(self.get(name, list))]
 
@@ -106,7 +106,7 @@ class JSONReader:
         """The object in the field `name`; None when it is null or absent.
 
         Raises:
-            ImportFailed: it is no object.
+            ImportFailed: it is not an object.
         """
         found = self._fields.get(name)
         return None if found is None else JSONReader(found, self.source, f"{self.place}.{name}")
@@ -115,15 +115,19 @@ class JSONReader:
         """Whether the field `name` is there and not null."""
         return self._fields.get(name) is not None
 
+    def raw(self, name: str) -> Any:
+        """The field `name` as it is, or None when it is absent."""
+        return self._fields.get(name)
+
     def pairs(self) -> list[tuple[str, object]]:
         """Every field with its value."""
         return list(self._fields.items())
 
     def nested(self, value: object, place: str) -> JSONReader:
-        """The object `value`, which stands at `place` in the same file.
+        """The object `value`, which is at `place` in the same file.
 
         Raises:
-            ImportFailed: it is no object.
+            ImportFailed: it is not an object.
         """
         return JSONReader(value, self.source, place)
 

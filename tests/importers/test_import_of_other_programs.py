@@ -1,18 +1,18 @@
-"""What other programs keep comes in whole: ChatGPT's export, oterm's store, llm's logs."""
+"""Databases of oterm and llm are imported completely, and what cannot be is named."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from support.stores import assert_index_is_true, open_store
+from support.stores import open_store
 
 from mistral_chat.errors import ImportFailed
-from mistral_chat.store.importing import read_import_files
+from mistral_chat.importers.files import read_import_files
+from mistral_chat.importers.report import ImportSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,110 +26,13 @@ def said(tree: ExportedConversation) -> list[tuple[str, str]]:
     return [(turn.turn.user, turn.turn.reply) for turn in tree.path]
 
 
-def node(key: str, parent: str | None, children: list[str], role: str = "", text: Any = "", **more: Any) -> dict[str, Any]:
-    message = None
-    if role:
-        message = {
-            "author": {"role": role},
-            "create_time": 1_700_000_000.5,
-            "content": {"content_type": "text", "parts": [text] if isinstance(text, str) else text},
-            "metadata": {"model_slug": "gpt-4"},
-            **more,
-        }
-    return {"id": key, "parent": parent, "children": children, "message": message}
+def read(path: Path) -> ImportSource:
+    (source,) = read_import_files([path], now=NOW)
+    return source
 
 
-def chatgpt(*nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "title": "Herons",
-        "create_time": 1_700_000_000.0,
-        "update_time": 1_700_000_100.0,
-        "conversation_id": "abc-123",
-        "current_node": nodes[-1]["id"],
-        "mapping": {each["id"]: each for each in nodes},
-    } | more
-
-
-def read(tmp_path: Path, value: object) -> list[ExportedConversation]:
-    path = tmp_path / "conversations.json"
-    path.write_text(json.dumps(value), encoding="utf-8")
-    return read_import_files([path], now=NOW)
-
-
-def test_a_chat_of_chatgpt_comes_with_its_branches(tmp_path: Path) -> None:
-    (tree,) = read(
-        tmp_path,
-        [
-            chatgpt(
-                node("root", None, ["sys"]),
-                node("sys", "root", ["q1"], "system", "Be brief."),
-                node("q1", "sys", ["a1", "a2"], "user", "What is a heron?"),
-                node("a1", "q1", [], "assistant", "A fish."),
-                node("a2", "q1", ["q2", "q3"], "assistant", "A bird."),
-                node("q2", "a2", ["t"], "user", "Big?"),
-                node("t", "q2", ["tool"], "assistant", "Looking it up."),
-                node("tool", "t", ["a3"], "tool", "wingspan: 2 m"),
-                node("a3", "tool", [], "assistant", ["Yes.", {"asset_pointer": "x"}, "Very."]),
-                node("q3", "a2", [], "user", "Where?"),
-                current_node="a3",
-            )
-        ],
-    )
-    assert said(tree) == [("What is a heron?", "A bird."), ("Big?", "Looking it up.\n\nYes.\n\n[attachment]\n\nVery.")]
-    assert sorted((turn.turn.user, turn.turn.reply) for turn in tree.turns) == sorted(
-        [*said(tree), ("What is a heron?", "A fish."), ("Where?", "")]
-    )
-    assert (tree.title, tree.system, tree.turns[0].turn.model) == ("Herons", "Be brief.", "gpt-4")
-    assert tree.created == datetime.fromtimestamp(1_700_000_000, UTC)
-
-
-def test_chatgpts_code_hidden_messages_and_empty_chats(tmp_path: Path) -> None:
-    hidden = {"is_visually_hidden_from_conversation": True}
-    first, second = read(
-        tmp_path,
-        [
-            chatgpt(
-                node("h", None, ["q"], "user", "my instructions", metadata=hidden),
-                node("q", "h", ["a"], "user", "Compute"),
-                node("a", "q", [], "assistant", "", content={"content_type": "code", "language": "python", "text": "1 + 1"}),
-            ),
-            chatgpt(node("root", None, []), title=None, create_time=None, update_time=None, current_node=None),
-        ],
-    )
-    assert said(first) == [("Compute", "```python\n1 + 1\n```")]
-    assert (second.turns, second.title) == ((), "")
-
-
-def test_importing_chatgpts_file_twice_adds_nothing(tmp_path: Path) -> None:
-    store = open_store(None)
-    trees = read(tmp_path, [chatgpt(node("q", None, ["a"], "user", "Zebra?"), node("a", "q", [], "assistant", "Striped."))])
-    (key,) = store.import_conversations(trees).conversations
-    assert store.import_conversations(trees).already_here == [key]
-    assert [hit.conversation_id for hit in store.search("zebra")] == [key]
-    assert_index_is_true(store)
-    store.close()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        ({"mapping": []}, "conversation 1.mapping: an object is expected"),
-        ({"mapping": None}, "'mapping' is missing"),
-        ({"create_time": "noon"}, "'create_time' must be a number"),
-        ({"create_time": 1e20}, "is no time"),
-        ({"mapping": {"a": node("a", None, ["b"], "user", "x")}}, "a child is missing"),
-        ({"mapping": {"a": node("a", None, ["b", "b"], "user", "x"), "b": node("b", "a", [], "assistant", "y")}}, "given twice"),
-        ({"mapping": {"a": {"parent": 5}}}, "mapping.a: 'parent' must be a text"),
-    ],
-)
-def test_a_fault_in_chatgpts_file_is_told_with_its_place(tmp_path: Path, wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(ImportFailed, match=told):
-        read(tmp_path, [chatgpt(node("q", None, [], "user", "x")) | wrong])
-
-
-def test_nodes_in_a_circle_end(tmp_path: Path) -> None:
-    (tree,) = read(tmp_path, [chatgpt(node("a", "b", ["b"], "user", "x"), node("b", "a", ["a"], "assistant", "y"))])
-    assert tree.turns == ()
+def left_out(source: ImportSource) -> dict[str, int]:
+    return {each.what: each.count for each in source.left_out.values()}
 
 
 def test_the_store_of_oterm_comes_in(tmp_path: Path) -> None:
@@ -143,7 +46,9 @@ def test_the_store_of_oterm_comes_in(tmp_path: Path) -> None:
                 (1, 'user', 'What is a heron?'), (1, 'assistant', 'A bird.'), (1, 'user', 'Big?'), (1, 'user', 'Hello?'),
                 (1, 'assistant', 'Yes.'), (1, 'assistant', 'Two metres.'), (1, 'user', 'Thanks');
         """)
-    first, second = read_import_files([path], now=NOW)
+    source = read(path)
+    (first,) = source.conversations
+    assert left_out(source) == {"conversations without text": 1}
     assert said(first) == [
         ("What is a heron?", "A bird."),
         ("Big?", ""),
@@ -151,10 +56,10 @@ def test_the_store_of_oterm_comes_in(tmp_path: Path) -> None:
         ("", "Two metres."),
         ("Thanks", ""),
     ]
-    assert (first.title, first.system, first.turns[0].turn.model, second.turns) == ("Herons", "Be brief.", "llama3", ())
+    assert (first.title, first.system, first.turns[0].turn.model) == ("Herons", "Be brief.", "llama3")
     store = open_store(None)
-    assert len(store.import_conversations([first, second]).conversations) == 2
-    assert store.import_conversations(read_import_files([path], now=NOW)).conversations == []
+    assert len(store.import_conversations([first]).conversations) == 1
+    assert store.import_conversations(read(path).conversations).conversations == []
     store.close()
 
 
@@ -170,7 +75,7 @@ def test_conversations_as_llm_kept_them_at_first_come_in(tmp_path: Path) -> None
                 ('b', 'gpt-4', 'Big?', NULL, 'Yes.', '01c', '2024-01-02T00:00:00'),
                 ('a', 'gpt-4', 'What is a heron?', 'Be brief.', 'A bird.', '01c', '2024-01-01T00:00:00.5');
         """)
-    (tree,) = read_import_files([path], now=NOW)
+    (tree,) = read(path).conversations
     assert said(tree) == [("What is a heron?", "A bird."), ("Big?", "Yes.")]
     assert (tree.title, tree.system, tree.created) == ("Herons", "Be brief.", datetime(2024, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC))
 
@@ -197,9 +102,76 @@ def test_threads_of_llm_come_in(tmp_path: Path) -> None:
             INSERT INTO turns VALUES ('1', 't', 'u', 'a', 'gpt-4', '2024-01-01T00:00:00+00:00'),
                 ('2', 't', 'u2', 'a2', 'gpt-4', 'unknown');
         """)
-    (tree,) = read_import_files([path], now=NOW)
+    (tree,) = read(path).conversations
     assert said(tree) == [("Read a long article!", "Done."), ("And?", "A bird.")]
     assert tree.system == "Be brief."
+    assert left_out(read(path)) == {"thoughts": 1}
+
+
+def test_what_llm_sent_from_files_is_part_of_the_message(tmp_path: Path) -> None:
+    path = tmp_path / "logs.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("""
+            CREATE TABLE conversations (id TEXT PRIMARY KEY, name TEXT, model TEXT);
+            CREATE TABLE responses (id TEXT PRIMARY KEY, model TEXT, prompt TEXT, system TEXT, response TEXT,
+                conversation_id TEXT, datetime_utc TEXT);
+            CREATE TABLE fragments (id INTEGER PRIMARY KEY, content TEXT, source TEXT);
+            CREATE TABLE prompt_fragments (response_id TEXT, fragment_id INTEGER, "order" INTEGER);
+            CREATE TABLE system_fragments (response_id TEXT, fragment_id INTEGER, "order" INTEGER);
+            CREATE TABLE attachments (id TEXT PRIMARY KEY, type TEXT, path TEXT, url TEXT, content BLOB);
+            CREATE TABLE prompt_attachments (response_id TEXT, attachment_id TEXT, "order" INTEGER);
+            CREATE TABLE tool_calls (id INTEGER PRIMARY KEY, response_id TEXT, name TEXT);
+            INSERT INTO conversations VALUES ('c', 'Minutes', 'gpt-4');
+            INSERT INTO fragments VALUES
+                (1, 'Budget: 400.', 'a.txt'), (2, 'Answer in one line.', 's.txt'), (3, 'Rent: 200.', 'b.txt');
+            INSERT INTO responses VALUES
+                ('1', 'gpt-4', 'What is left?', 'No jokes.', '200.', 'c', '2025-01-01T00:00:00'),
+                ('2', 'gpt-4', '', NULL, 'A budget.', 'c', '2025-01-02T00:00:00'),
+                ('3', 'gpt-4', 'And this?', NULL, 'A cat.', 'c', '2025-01-03T00:00:00'),
+                ('4', 'gpt-4', 'Alone', NULL, 'Logged without a conversation.', NULL, '2025-01-04T00:00:00'),
+                ('5', 'gpt-4', 'Orphan', NULL, 'Its conversation has no row.', 'gone', '2025-01-05T00:00:00'),
+                ('6', 'gpt-4', NULL, NULL, NULL, 'empty', '2025-01-06T00:00:00');
+            INSERT INTO prompt_fragments VALUES ('1', 3, 1), ('1', 1, 0), ('2', 1, 0);
+            INSERT INTO system_fragments VALUES ('1', 2, 0);
+            INSERT INTO attachments VALUES
+                ('x', 'image/png', '/home/ann/cat.png', NULL, NULL), ('y', 'image/png', NULL, NULL, x'00');
+            INSERT INTO prompt_attachments VALUES ('3', 'x', 0), ('3', 'y', 1);
+            INSERT INTO tool_calls VALUES (1, '3', 'look');
+        """)
+    source = read(path)
+    assert {tree.title: said(tree) for tree in source.conversations if tree.title} == {
+        "Minutes": [
+            ("Budget: 400.\nRent: 200.\nWhat is left?", "200."),
+            ("Budget: 400.", "A budget."),
+            ("[attachment: cat.png]\n[attachment]\nAnd this?", "A cat."),
+        ]
+    }
+    assert sorted(said(tree)[0][0] for tree in source.conversations if not tree.title) == ["Alone", "Orphan"]
+    assert next(tree.system for tree in source.conversations if tree.title) == "Answer in one line.\n\nNo jokes."
+    assert left_out(source) == {
+        "pictures, recordings and other files": 2,
+        "tool calls and their results": 1,
+        "conversations without text": 1,
+    }
+
+
+def test_what_oterm_keeps_besides_messages_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("""
+            CREATE TABLE chat (id INTEGER PRIMARY KEY, name TEXT, model TEXT NOT NULL, system TEXT);
+            CREATE TABLE message (id INTEGER PRIMARY KEY, chat_id INTEGER NOT NULL, author TEXT NOT NULL, text TEXT NOT NULL,
+                images TEXT DEFAULT '[]');
+            INSERT INTO chat VALUES (1, 'Pictures', 'llava', NULL);
+            INSERT INTO message (chat_id, author, text, images) VALUES
+                (1, 'system', 'Be brief.', '[]'), (1, 'user', 'What is this?', '["aGVyb24="]'), (1, 'tool', '{"x": 1}', '[]'),
+                (1, 'assistant', 'A heron.', NULL);
+        """)
+    source = read(path)
+    (tree,) = source.conversations
+    assert said(tree) == [("[attachment]\n\nWhat is this?", "A heron.")]
+    assert tree.system == "Be brief."
+    assert left_out(source) == {"pictures, recordings and other files": 1, "tool calls and their results": 1}
 
 
 def test_a_store_that_llm_itself_made_comes_in(tmp_path: Path) -> None:
@@ -228,7 +200,7 @@ def test_a_store_that_llm_itself_made_comes_in(tmp_path: Path) -> None:
     database["threads"].insert({"id": "t", "name": "New", "tip_message_hash": "h2"})
     database["turns"].insert({"id": "1", "thread_id": "t", "parent_message_hash": "h1", "tip_message_hash": "h2", "model": "m"})
     database.close()
-    assert [(tree.title, said(tree)) for tree in read_import_files([path], now=NOW)] == [
+    assert [(tree.title, said(tree)) for tree in read(path).conversations] == [
         ("Old", [("p", "q")]),
         ("New", [("new p", "new q")]),
     ]

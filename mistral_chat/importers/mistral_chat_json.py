@@ -1,0 +1,132 @@
+"""Reading the JSON files that `export.json_file` writes, strictly: an error anywhere in a file refuses all of it."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from mistral_chat.conversation import FinishReason, Passage, Turn, Usage
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.export.json_file import FORMAT, VERSION
+from mistral_chat.generation import Sampling
+from mistral_chat.importers.json_reader import JSONReader, import_error, parsed
+
+
+def is_export(value: object) -> bool:
+    """Whether parsed JSON is a file that `export.json_file` wrote, of any version."""
+    return isinstance(value, dict) and value.get("format") == FORMAT
+
+
+def read_json(text: str, source: str) -> list[ExportedConversation]:
+    """The conversations in the text of a file called `source`.
+
+    Raises:
+        ImportFailed: it is not such an export, a newer version wrote it, or it has an error; the place is named.
+    """
+    return conversations_in(parsed(text, source), source)
+
+
+def conversations_in(value: object, source: str) -> list[ExportedConversation]:
+    """The conversations in the parsed JSON of a file called `source`. Raises what `read_json` does."""
+    if not is_export(value):
+        raise import_error(source, "", "this is not an export of mistral-chat")
+    file = JSONReader(value, source, "")
+    version = file.get("version", int)
+    if version > VERSION:
+        raise import_error(
+            source, "", f"a newer mistral-chat wrote this file (format {version}, this one reads up to {VERSION}). Upgrade first"
+        )
+    return [_tree(JSONReader(item, source, place)) for item, place in file.items("conversations")]
+
+
+def _tree(fields: JSONReader) -> ExportedConversation:
+    tags = []
+    for tag, _ in fields.items("tags"):
+        if not isinstance(tag, str):
+            raise fields.import_error("'tags' must be texts")
+        tags.append(tag)
+    turns = tuple(_turn(fields.nested(item, place)) for item, place in fields.items("turns"))
+    try:
+        return ExportedConversation(
+            key=fields.get("id", str),
+            title=fields.get("title", str),
+            title_by=cast(
+                "Literal['first_line', 'model', 'person']", fields.choice("title_by", ("first_line", "model", "person"))
+            ),
+            created=fields.time("created"),
+            updated=fields.time("updated"),
+            system=fields.get("system", str),
+            model=fields.get("model", str),
+            sampling=_sampling(fields.child("sampling")),
+            persona=fields.get("persona", str),
+            pinned=fields.get("pinned", bool),
+            archived=fields.get("archived", bool),
+            tags=tuple(tags),
+            turns=turns,
+            current=fields.optional("current", str),
+        )
+    except ValueError as error:
+        raise fields.import_error(str(error)) from error
+
+
+def _turn(fields: JSONReader) -> TreeTurn:
+    finish_reason = None
+    if fields.optional("finish_reason", str) is not None:
+        finish_reason = cast("FinishReason", fields.choice("finish_reason", ("stop", "length", "cancelled")))
+    return TreeTurn(
+        key=fields.get("id", str),
+        parent=fields.optional("parent", str),
+        created=fields.time("created"),
+        turn=Turn(
+            user=fields.get("user", str),
+            reply=fields.get("reply", str),
+            finish_reason=finish_reason,
+            error=fields.get("error", str, ""),
+            model=fields.get("model", str, ""),
+            usage=_usage(fields.child("usage")),
+            pinned=fields.get("pinned", bool, default=False),
+            excluded=fields.get("excluded", bool, default=False),
+            passages=tuple(_passage(fields.nested(item, place)) for item, place in fields.items("passages"))
+            if fields.has("passages")
+            else (),
+        ),
+    )
+
+
+def _passage(fields: JSONReader) -> Passage:
+    return Passage(
+        kind=cast("Literal['exchange', 'document', 'file']", fields.choice("kind", ("exchange", "document", "file"))),
+        text=fields.get("text", str),
+        source=fields.get("source", str),
+        key=fields.get("key", str, ""),
+        score=fields.get("score", float, 0.0),
+        tokens=fields.get("tokens", int, 0),
+    )
+
+
+def _usage(fields: JSONReader | None) -> Usage | None:
+    if fields is None:
+        return None
+    return Usage(
+        prompt_tokens=fields.get("prompt_tokens", int),
+        cached_tokens=fields.get("cached_tokens", int),
+        completion_tokens=fields.get("completion_tokens", int),
+        time_to_first_token=fields.get("time_to_first_token", float),
+        tokens_per_second=fields.get("tokens_per_second", float),
+    )
+
+
+def _sampling(fields: JSONReader | None) -> Sampling | None:
+    if fields is None:
+        return None
+    try:
+        return Sampling(
+            temperature=fields.get("temperature", float),
+            top_p=fields.get("top_p", float),
+            top_k=fields.get("top_k", int),
+            min_p=fields.get("min_p", float),
+            repeat_penalty=fields.get("repeat_penalty", float),
+            seed=fields.optional("seed", int),
+            max_tokens=fields.optional("max_tokens", int),
+        )
+    except ValueError as error:
+        raise fields.import_error(str(error)) from error

@@ -1,0 +1,291 @@
+"""Reading the databases of other programs: oterm's ``store.db`` and llm's ``logs.db``.
+
+They are opened for reading only. Both keep a chat as one line of messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from mistral_chat.conversation import Turn
+from mistral_chat.errors import ImportFailed
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.importers.report import FILES, THOUGHTS, TOOLS, UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from mistral_chat.importers.report import ImportSource
+
+SQLITE_HEADER = b"SQLite format 3\x00"
+"""The first bytes of every SQLite file."""
+
+_PART_KINDS = {"reasoning": THOUGHTS, "tool_call": TOOLS, "tool_result": TOOLS, "attachment": FILES}
+
+
+def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
+    """Read every conversation in another program's database.
+
+    Raises:
+        ImportFailed: it is not a database that can be read here, or it is damaged.
+    """
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            connection.row_factory = sqlite3.Row
+            tables = {row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if {"chat", "message"} <= tables:
+                source.format = "oterm"
+                _read_oterm(connection, source)
+                return
+            old, new = {"conversations", "responses"} <= tables, {"threads", "turns", "messages", "parts"} <= tables
+            if old:
+                _LlmResponses(connection, source, tables).read()
+            if new:
+                _read_llm_threads(connection, source)
+            if old or new:
+                source.format = "llm"
+                return
+    except (sqlite3.Error, OSError, ValueError) as error:
+        raise ImportFailed(f"{path} cannot be read ({error}). Nothing was imported.") from error
+    raise ImportFailed(
+        f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To restore a backup of mistral-chat, put it "
+        "in the place of the database (`mistral-chat paths` shows it) while no mistral-chat runs."
+    )
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()[:16]
+
+
+def _chain(key: str, said: Iterable[tuple[datetime, Turn]]) -> tuple[TreeTurn, ...]:
+    """Turns in a line. Keys are derived from their place, so that the same chat gives the same keys."""
+    turns: list[TreeTurn] = []
+    for place, (created, turn) in enumerate(said):
+        parent = turns[-1].key if turns else None
+        turns.append(TreeTurn(key=_key(key, place, turn.user, turn.reply), parent=parent, created=created, turn=turn))
+    return tuple(turns)
+
+
+def _read_oterm(connection: sqlite3.Connection, source: ImportSource) -> None:
+    """Chats of oterm. It keeps no times; the file's replaces them."""
+    columns = {row["name"] for row in connection.execute("PRAGMA table_info(message)")}
+    images = "images" if "images" in columns else "'[]' AS images"
+    for chat in connection.execute("SELECT * FROM chat ORDER BY id").fetchall():
+        messages = connection.execute(f"SELECT author, text, {images} FROM message WHERE chat_id = ? ORDER BY id", (chat["id"],))  # noqa: S608 - a constant
+        key = _key("oterm", chat["id"], chat["name"])
+        systems: list[str] = [str(chat["system"])] if chat["system"] else []
+        said = list(_paired(messages, str(chat["model"] or ""), systems, source))
+        turns = _chain(key, ((source.changed, turn) for turn in said))
+        source.add(
+            ExportedConversation(
+                key=key,
+                title=str(chat["name"] or ""),
+                created=source.changed,
+                updated=source.changed,
+                system="\n\n".join(systems),
+                turns=turns,
+                current=turns[-1].key if turns else None,
+            )
+        )
+
+
+def _paired(messages: Iterable[sqlite3.Row], model: str, systems: list[str], source: ImportSource) -> Iterator[Turn]:
+    """Messages with the replies that follow them; neither needs to have the other. System messages go to `systems`."""
+    asked: str | None = None
+    for message in messages:
+        text = _with_images(str(message["text"] or ""), message["images"], source)
+        match message["author"]:
+            case "user":
+                if asked is not None:
+                    yield Turn(user=asked)
+                asked = text
+            case "assistant":
+                yield Turn(user=asked or "", reply=text, finish_reason="stop", model=model)
+                asked = None
+            case "system":
+                systems += [text] if text and text not in systems else []
+            case author:
+                source.leave_out(TOOLS if author == "tool" else UNKNOWN, f"messages of {author!r}")
+    if asked is not None:
+        yield Turn(user=asked)
+
+
+def _with_images(text: str, images: object, source: ImportSource) -> str:
+    """`text` with a word in brackets for each image, which is left out."""
+    try:
+        found = json.loads(str(images or "[]"))
+    except ValueError:
+        found = []
+    count = len(found) if isinstance(found, list) else 0
+    source.leave_out(FILES, count=count)
+    return "\n\n".join(["[attachment]"] * count + ([text] if text else []))
+
+
+class _LlmResponses:
+    """Conversations of llm before it had threads."""
+
+    def __init__(self, connection: sqlite3.Connection, source: ImportSource, tables: set[str]) -> None:
+        self._connection = connection
+        self._source = source
+        self._tables = tables
+
+    def read(self) -> None:
+        """Read every response, by conversation. One without a conversation makes its own."""
+        names = {row["id"]: str(row["name"] or "") for row in self._connection.execute("SELECT id, name FROM conversations")}
+        grouped: dict[str, list[sqlite3.Row]] = {}
+        for row in self._connection.execute("SELECT * FROM responses ORDER BY datetime_utc, id").fetchall():
+            grouped.setdefault(str(row["conversation_id"] or row["id"]), []).append(row)
+        for conversation in sorted(grouped):
+            rows = grouped[conversation]
+            systems = list(dict.fromkeys(filter(None, map(self._system, rows))))
+            if len(systems) > 1:
+                self._source.leave_out("system prompts that changed within a conversation", names.get(conversation, ""))
+            said = [(_time(row["datetime_utc"], self._source.changed), self._turn(row)) for row in rows]
+            self._source.add(_llm(conversation, names.get(conversation, ""), systems[0] if systems else "", said))
+
+    def _turn(self, row: sqlite3.Row) -> Turn:
+        files = self._attachments(row["id"])
+        texts = [*files, *self._fragments("prompt_fragments", row["id"]), *([str(row["prompt"])] if row["prompt"] else [])]
+        for table in ("tool_calls", "tool_results"):
+            if table in self._tables:
+                query = f"SELECT count(*) FROM {table} WHERE response_id = ?"  # noqa: S608 - a constant
+                (count,) = self._connection.execute(query, (row["id"],)).fetchone()
+                self._source.leave_out(TOOLS, count=count)
+        return Turn(user="\n".join(texts), reply=str(row["response"] or ""), finish_reason="stop", model=str(row["model"] or ""))
+
+    def _system(self, row: sqlite3.Row) -> str:
+        texts = [*self._fragments("system_fragments", row["id"]), str(row["system"] or "")]
+        return "\n\n".join(text.strip() for text in texts if text.strip())
+
+    def _fragments(self, table: str, response: str) -> list[str]:
+        """The texts of files that were sent with a prompt, in order."""
+        if not {table, "fragments"} <= self._tables:
+            return []
+        query = (
+            f"SELECT content FROM {table} JOIN fragments ON fragments.id = fragment_id "  # noqa: S608 - a constant
+            f'WHERE response_id = ? ORDER BY {table}."order"'
+        )
+        return [str(row["content"] or "") for row in self._connection.execute(query, (response,))]
+
+    def _attachments(self, response: str) -> list[str]:
+        """A word in brackets for each attachment, which is left out."""
+        if not {"prompt_attachments", "attachments"} <= self._tables:
+            return []
+        rows = self._connection.execute(
+            "SELECT path, url FROM prompt_attachments JOIN attachments ON attachments.id = attachment_id "
+            'WHERE response_id = ? ORDER BY prompt_attachments."order"',
+            (response,),
+        ).fetchall()
+        self._source.leave_out(FILES, count=len(rows))
+        names = [" ".join(str(row["path"] or row["url"] or "").split()) for row in rows]
+        return [f"[attachment: {name.rsplit('/', 1)[-1]}]" if name else "[attachment]" for name in names]
+
+
+def _llm(conversation: str, name: str, system: str, said: list[tuple[datetime, Turn]]) -> ExportedConversation:
+    key = _key("llm", conversation)
+    turns = _chain(key, said)
+    return ExportedConversation(
+        key=key,
+        title=name,
+        title_by="model",
+        created=said[0][0],
+        updated=said[-1][0],
+        system=system,
+        turns=turns,
+        current=turns[-1].key,
+    )
+
+
+def _read_llm_threads(connection: sqlite3.Connection, source: ImportSource) -> None:
+    """Threads of llm. Messages refer to their parents by hash; each turn names the ends of its prompt and of its reply."""
+    for thread in connection.execute("SELECT * FROM threads ORDER BY id").fetchall():
+        said: list[tuple[datetime, Turn]] = []
+        system = ""
+        query = "SELECT * FROM turns WHERE thread_id = ? ORDER BY datetime_utc, id"
+        for turn in connection.execute(query, (thread["id"],)).fetchall():
+            texts = _Texts(connection, source)
+            replies = texts.above(turn["tip_message_hash"], {"assistant"}, stop=turn["parent_message_hash"])
+            asked = texts.above(turn["parent_message_hash"], {"user"})
+            system = system or "\n\n".join(_Texts(connection, None).above(turn["parent_message_hash"], {"system"}, through=True))
+            value = Turn(
+                user="\n\n".join(asked),
+                reply="\n\n".join(replies),
+                finish_reason="stop",
+                model=str(turn["model"] or ""),
+            )
+            said.append((_time(turn["datetime_utc"], source.changed), value))
+        if said:
+            source.add(_llm(str(thread["id"]), str(thread["name"] or ""), system, said))
+
+
+class _Texts:
+    """The texts of llm's messages."""
+
+    def __init__(self, connection: sqlite3.Connection, source: ImportSource | None) -> None:
+        """Note what is left out in `source`, if there is one."""
+        self._connection = connection
+        self._source = source
+
+    def above(self, tip: str | None, roles: set[str], *, stop: str | None = None, through: bool = False) -> list[str]:
+        """The texts of the messages from `tip` upwards, oldest first.
+
+        They end before `stop`, or else, unless `through` is set, before the first of another role.
+        """
+        texts: list[str] = []
+        seen: set[str] = set()
+        while tip is not None and tip != stop and tip not in seen:
+            seen.add(tip)
+            message = self._connection.execute("SELECT parent_hash, role FROM messages WHERE hash = ?", (tip,)).fetchone()
+            if message is None or (message["role"] not in roles and stop is None and not through):
+                break
+            if message["role"] in roles:
+                texts.append(self._text(tip))
+            tip = message["parent_hash"]
+        return [text for text in reversed(texts) if text]
+
+    def _text(self, message: str) -> str:
+        parts = self._connection.execute(
+            "SELECT type, text, payload FROM parts WHERE message_hash = ? ORDER BY position", (message,)
+        ).fetchall()
+        text = ""
+        for part in parts:
+            if part["type"] == "text":
+                text += self._part(part)
+            elif self._source is not None:
+                what = _PART_KINDS.get(part["type"], UNKNOWN)
+                self._source.leave_out(what, str(part["type"]) if what == UNKNOWN else "")
+                text += "[attachment]\n\n" if what == FILES else ""
+        return text
+
+    def _part(self, part: sqlite3.Row) -> str:
+        """A part's text, assembled when it refers to fragments."""
+        if part["text"] is not None:
+            return str(part["text"])
+        payload: Any = json.loads(part["payload"] or "{}")
+        pieces = payload.get("text_ref", []) if isinstance(payload, dict) else []
+        text = str(payload.get("text", "")) if isinstance(payload, dict) else ""
+        for piece in pieces:
+            if "literal" in piece:
+                text += str(piece["literal"])
+            else:
+                query = "SELECT content FROM fragments WHERE id = ?"
+                row = self._connection.execute(query, (piece.get("fragment"),)).fetchone()
+                text += "" if row is None else str(row["content"])
+        return text
+
+
+def _time(text: object, otherwise: datetime) -> datetime:
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return otherwise
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -1,0 +1,199 @@
+"""Folders and ZIP archives are imported as they come, within limits, and files without conversations are named."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.stores import chat, open_store
+
+from mistral_chat.errors import ImportFailed
+from mistral_chat.export.markdown import to_markdown
+from mistral_chat.importers import files
+from mistral_chat.importers.files import read_import_files
+from mistral_chat.importers.report import all_conversations
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_chat.importers.report import ImportSource
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def chatgpt(name: str) -> list[dict[str, Any]]:
+    """A file of ChatGPT's with one conversation."""
+
+    def node(key: str, parent: str | None, role: str, text: str) -> dict[str, Any]:
+        message = {"author": {"role": role}, "content": {"content_type": "text", "parts": [text]}}
+        return {"id": key, "parent": parent, "message": message}
+
+    nodes = {"q": node("q", None, "user", f"Question {name}"), "a": node("a", "q", "assistant", f"Answer {name}")}
+    return [{"title": name, "mapping": nodes, "conversation_id": name}]
+
+
+EXPORT: dict[str, Any] = {
+    "conversations-000.json": chatgpt("one"),
+    "conversations-001.json": chatgpt("two"),
+    "export_manifest.json": {"version": 1},
+    "message_feedback.json": [],
+    "shared_conversations.json": [{"id": "x", "title": "one"}],
+    "user.json": {"id": "user-x"},
+}
+
+
+def as_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name, value in EXPORT.items():
+        (folder / name).write_text(json.dumps(value))
+    (folder / "chat.html").write_text("<html>")
+    (folder / "file-abc.dat").write_bytes(b"\x00\x01")
+    return folder
+
+
+def as_zip(path: Path, prefix: str = "") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in EXPORT.items():
+            archive.writestr(prefix + name, json.dumps(value))
+        archive.writestr(prefix + "chat.html", "<html>")
+    return path
+
+
+def titles(sources: list[ImportSource]) -> list[str]:
+    return [conversation.title for conversation in all_conversations(sources)]
+
+
+@pytest.mark.parametrize("how", ["folder", "folder in a folder", "zip", "zip with a folder", "zip without a suffix"])
+def test_an_export_of_chatgpt_is_imported_as_it_comes(tmp_path: Path, how: str) -> None:
+    match how:
+        case "folder":
+            path = as_folder(tmp_path / "export")
+        case "folder in a folder":
+            path = as_folder(tmp_path / "outer" / "export").parent
+        case "zip":
+            path = as_zip(tmp_path / "export.zip")
+        case "zip with a folder":
+            path = as_zip(tmp_path / "export.zip", "export/")
+        case _:
+            path = as_zip(tmp_path / "download")
+    sources = read_import_files([path], now=NOW)
+    assert titles(sources) == ["one", "two"]
+    rest = sources[-1].left_out["files without conversations"]
+    assert rest.count == 4
+    assert {detail.rsplit("/")[-1] for detail in rest.details} == EXPORT.keys() - {
+        "conversations-000.json",
+        "conversations-001.json",
+    }
+    store = open_store(None)
+    assert len(store.import_conversations(all_conversations(sources)).conversations) == 2
+    again = store.import_conversations(all_conversations(read_import_files([path], now=NOW)))
+    assert (again.conversations, len(again.already_here)) == ([], 2)
+    store.close()
+
+
+def test_several_files_are_one_import(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path / "export")
+    sources = read_import_files([folder / "conversations-000.json", folder / "conversations-001.json"], now=NOW)
+    assert titles(sources) == ["one", "two"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_damaged_file_among_good_ones_is_named(tmp_path: Path, kind: str) -> None:
+    if kind == "folder":
+        path = as_folder(tmp_path / "export")
+        (path / "conversations-002.json").write_text("[{")
+    else:
+        path = as_zip(tmp_path / "export.zip")
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("conversations-002.json", "[{")
+    sources = read_import_files([path], now=NOW)
+    assert titles(sources) == ["one", "two"]
+    (detail,) = sources[-1].left_out["damaged files"].details
+    assert detail.startswith("conversations-002.json, line 1, column 3: not valid JSON")
+
+
+def test_a_folder_without_conversations_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text("{}")
+    with pytest.raises(ImportFailed, match=r"holds no conversations \(settings.json\)"):
+        read_import_files([tmp_path], now=NOW)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ImportFailed, match="holds no conversations"):
+        read_import_files([empty], now=NOW)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LARGEST_ARCHIVE", 3 * 1024**2)
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for place in range(3):
+            archive.writestr(f"{place}.json", b"[" + b" " * 1024**2 * 2 + b"]")
+    with pytest.raises(ImportFailed, match="holds more than"):
+        read_import_files([path], now=NOW)
+
+
+def test_an_archive_whose_header_states_a_smaller_size_is_refused(tmp_path: Path) -> None:
+    path = as_zip(tmp_path / "liar.zip")
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo("conversations-000.json").file_size
+    stated = size.to_bytes(4, "little")
+    for at in range(len(content) - 4):
+        if content[at : at + 4] == stated:
+            content[at : at + 4] = (5).to_bytes(4, "little")
+    path.write_bytes(bytes(content))
+    with pytest.raises(ImportFailed, match=r"liar\.zip"):
+        read_import_files([path], now=NOW)
+
+
+@pytest.mark.parametrize("cut", [4, 30, 200, -30])
+def test_a_damaged_archive_is_refused_with_its_name(tmp_path: Path, cut: int) -> None:
+    path = as_zip(tmp_path / "cut.zip")
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ImportFailed, match=r"cut.zip cannot be unpacked.*Nothing was imported"):
+        read_import_files([path], now=NOW)
+
+
+def test_an_encrypted_archive_says_so(tmp_path: Path) -> None:
+    path = as_zip(tmp_path / "secret.zip")
+    content = bytearray(path.read_bytes())
+    for header, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = -1
+        while (at := content.find(header, at + 1)) >= 0:
+            content[at + offset] |= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ImportFailed, match="is encrypted"):
+        read_import_files([path], now=NOW)
+
+
+def test_nothing_of_an_archive_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "only" / "slip.zip"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../../evil.json", json.dumps(chatgpt("evil")))
+    assert titles(read_import_files([path], now=NOW)) == ["evil"]
+    assert [each.name for each in path.parent.iterdir()] == ["slip.zip"]
+    assert not (tmp_path / "evil.json").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_text_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "conversations.json"
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path.write_bytes((mark + json.dumps(chatgpt("größer"), ensure_ascii=False)).encode(encoding))
+    assert titles(read_import_files([path], now=NOW)) == ["größer"]
+
+
+def test_markdown_with_windows_line_ends_and_none_of_ours_are_told_apart(tmp_path: Path) -> None:
+    store = open_store(None)
+    conversation, _ = chat(store, ("What?", "That."))
+    text = to_markdown(store.export_conversation(conversation))
+    store.close()
+    (tmp_path / "ours.md").write_bytes(text.encode())
+    (tmp_path / "README.md").write_text("# Notes\n")
+    sources = read_import_files([tmp_path], now=NOW)
+    assert titles(sources) == ["What?"]
+    assert sources[-1].left_out["damaged files"].details[0].startswith("README.md, line 1")

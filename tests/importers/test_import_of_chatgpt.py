@@ -1,0 +1,359 @@
+"""ChatGPT's exports are imported as they come, and what is left out is named."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.stores import assert_index_is_true, open_store
+
+from mistral_chat.errors import ImportFailed
+from mistral_chat.importers.files import read_import_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_chat.export.exported_conversation import ExportedConversation
+    from mistral_chat.importers.report import ImportSource
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CHANGED = datetime(2025, 6, 1, tzinfo=UTC)
+
+
+def said(tree: ExportedConversation) -> list[tuple[str, str]]:
+    return [(turn.turn.user, turn.turn.reply) for turn in tree.path]
+
+
+def node(key: str, parent: str | None, children: list[str], role: str = "", text: Any = "", **more: Any) -> dict[str, Any]:
+    message = None
+    if role:
+        message = {
+            "author": {"role": role},
+            "create_time": 1_700_000_000.5,
+            "content": {"content_type": "text", "parts": [text] if isinstance(text, str) else text},
+            "metadata": {"model_slug": "gpt-4"},
+            **more,
+        }
+    return {"id": key, "parent": parent, "children": children, "message": message}
+
+
+def chatgpt(*nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "title": "Herons",
+        "create_time": 1_700_000_000.0,
+        "update_time": 1_700_000_100.0,
+        "conversation_id": "abc-123",
+        "current_node": nodes[-1]["id"],
+        "mapping": {each["id"]: each for each in nodes},
+    } | more
+
+
+def read_source(tmp_path: Path, value: object) -> ImportSource:
+    path = tmp_path / "conversations.json"
+    path.write_text(json.dumps(value), encoding="utf-8")
+    os.utime(path, (CHANGED.timestamp(), CHANGED.timestamp()))
+    (source,) = read_import_files([path], now=NOW)
+    return source
+
+
+def read(tmp_path: Path, value: object) -> list[ExportedConversation]:
+    return read_source(tmp_path, value).conversations
+
+
+def left_out(source: ImportSource) -> dict[str, int]:
+    return {each.what: each.count for each in source.left_out.values()}
+
+
+def exchange(*nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A conversation of these nodes, one below the other, after a root without a message."""
+    for above, below in pairwise([node("root", None, []), *nodes]):
+        below["parent"] = above["id"]
+    return chatgpt(node("root", None, []), *nodes, **more)
+
+
+def test_a_chat_of_chatgpt_comes_with_its_branches(tmp_path: Path) -> None:
+    (tree,) = read(
+        tmp_path,
+        [
+            chatgpt(
+                node("root", None, ["sys"]),
+                node("sys", "root", ["q1"], "system", "Be brief."),
+                node("q1", "sys", ["a1", "a2"], "user", "What is a heron?"),
+                node("a1", "q1", [], "assistant", "A fish."),
+                node("a2", "q1", ["q2", "q3"], "assistant", "A bird."),
+                node("q2", "a2", ["t"], "user", "Big?"),
+                node("t", "q2", ["tool"], "assistant", "Looking it up."),
+                node("tool", "t", ["a3"], "tool", "wingspan: 2 m"),
+                node("a3", "tool", [], "assistant", ["Yes.", {"asset_pointer": "x"}, "Very."]),
+                node("q3", "a2", [], "user", "Where?"),
+                current_node="a3",
+            )
+        ],
+    )
+    assert said(tree) == [("What is a heron?", "A bird."), ("Big?", "Looking it up.\n\nYes.\n\n[attachment]\n\nVery.")]
+    assert sorted((turn.turn.user, turn.turn.reply) for turn in tree.turns) == sorted(
+        [*said(tree), ("What is a heron?", "A fish."), ("Where?", "")]
+    )
+    assert (tree.title, tree.system, tree.turns[0].turn.model) == ("Herons", "Be brief.", "gpt-4")
+    assert tree.created == datetime.fromtimestamp(1_700_000_000, UTC)
+
+
+def test_code_stays_and_what_the_user_did_not_see_is_counted(tmp_path: Path) -> None:
+    hidden = {"is_visually_hidden_from_conversation": True}
+    source = read_source(
+        tmp_path,
+        [
+            exchange(
+                node(
+                    "i",
+                    None,
+                    [],
+                    "user",
+                    content={"content_type": "user_editable_context", "user_profile": "Bob"},
+                    metadata=hidden,
+                ),
+                node("h", None, [], "user", "not to be seen", metadata=hidden),
+                node("q", None, [], "user", "Compute"),
+                node("t", None, [], "assistant", content={"content_type": "thoughts", "thoughts": [{"content": "hm"}]}),
+                node("r", None, [], "assistant", content={"content_type": "reasoning_recap", "content": "Thought for 2 s"}),
+                node("w", None, [], "assistant", 'search("sums")', recipient="web"),
+                node("a", None, [], "assistant", content={"content_type": "code", "language": "python", "text": "1 + 1"}),
+                node("o", None, [], "tool", content={"content_type": "execution_output", "text": "2"}),
+                node("b", None, [], "assistant", "It is 2."),
+            ),
+            chatgpt(node("root", None, []), title="Nothing", create_time=None, update_time=None, current_node=None),
+        ],
+    )
+    (tree,) = source.conversations
+    assert said(tree) == [("Compute", "```python\n1 + 1\n```\n\nIt is 2.")]
+    assert left_out(source) == {
+        "custom instructions": 1,
+        "hidden messages": 1,
+        "thoughts": 2,
+        "tool calls and their results": 2,
+        "conversations without text": 1,
+    }
+    assert source.left_out["conversations without text"].details == ["Nothing"]
+
+
+@pytest.mark.parametrize("links", ["both", "children empty", "children missing", "parents missing", "none"])
+def test_missing_links_lose_nothing(tmp_path: Path, links: str) -> None:
+    value = chatgpt(
+        node("root", None, ["q1"]),
+        node("q1", "root", ["a1"], "user", "Question one"),
+        node("a1", "q1", ["q2"], "assistant", "Answer one"),
+        node("q2", "a1", ["a2"], "user", "Question two"),
+        node("a2", "q2", [], "assistant", "Answer two"),
+    )
+    for each in value["mapping"].values():
+        if links in {"children missing", "none"}:
+            del each["children"]
+        if links == "children empty":
+            each["children"] = []
+        if links in {"parents missing", "none"}:
+            del each["parent"]
+    (tree,) = read(tmp_path, [value])
+    assert said(tree) == [("Question one", "Answer one"), ("Question two", "Answer two")]
+
+
+def test_branches_are_kept_without_children(tmp_path: Path) -> None:
+    value = chatgpt(
+        node("q", None, [], "user", "Q"),
+        node("a1", "q", [], "assistant", "first"),
+        node("a2", "q", [], "assistant", "second"),
+        current_node="a1",
+    )
+    (tree,) = read(tmp_path, [value])
+    assert said(tree) == [("Q", "first")]
+    assert [turn.turn.reply for turn in tree.turns] == ["first", "second"]
+
+
+def voice(text: str, *more: dict[str, Any]) -> dict[str, Any]:
+    return {"content_type": "multimodal_text", "parts": [{"content_type": "audio_transcription", "text": text}, *more]}
+
+
+def test_a_voice_chat_keeps_its_words(tmp_path: Path) -> None:
+    recording = {"content_type": "audio_asset_pointer", "asset_pointer": "sediment://1"}
+    both = {"content_type": "real_time_user_audio_video_asset_pointer", "audio_asset_pointer": recording}
+    source = read_source(
+        tmp_path,
+        [
+            exchange(
+                node("q", None, [], "user", content=voice("What is the capital of Peru?", recording)),
+                node("a", None, [], "assistant", content=voice("Lima.", recording)),
+                node("q2", None, [], "user", content={"content_type": "multimodal_text", "parts": [both]}),
+                node("a2", None, [], "assistant", content=voice("I did not hear you.")),
+            )
+        ],
+    )
+    assert said(source.conversations[0]) == [("What is the capital of Peru?", "Lima."), ("[attachment]", "I did not hear you.")]
+    assert left_out(source) == {"pictures, recordings and other files": 3}
+
+
+def test_a_canvas_is_text_and_not_a_line_of_json(tmp_path: Path) -> None:
+    def call(name: str, value: object) -> dict[str, Any]:
+        content = {"content_type": "code", "language": "json", "text": json.dumps(value)}
+        return node(name, None, [], "assistant", content=content, recipient=f"canmore.{name}_textdoc")
+
+    (tree,) = read(
+        tmp_path,
+        [
+            exchange(
+                node("q", None, [], "user", "Write"),
+                call("create", {"name": "essay", "type": "document", "content": "# Essay\n\nBody."}),
+                node("t", None, [], "tool", "Successfully created"),
+                call("update", {"updates": [{"pattern": ".*", "multiple": False, "replacement": "# Better"}]}),
+                node("q2", None, [], "user", "Code"),
+                call("create_code", {"name": "sum", "type": "code/python", "content": "print(2)"}),
+                call("odd", ["unknown"]),
+            )
+        ],
+    )
+    assert said(tree) == [
+        ("Write", "**essay**\n\n# Essay\n\nBody.\n\n# Better"),
+        ("Code", '**sum**\n\n```python\nprint(2)\n```\n\n```json\n["unknown"]\n```'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "references", "expected"),
+    [
+        ("The sky is blue \ue200cite\ue202turn0search1\ue202turn0news2\ue201. Yes.", [], "The sky is blue. Yes."),
+        ('And \ue200entity\ue202["city","Paris","capital"]\ue201 rocks.', [], "And Paris rocks."),
+        ("See \ue200cite\ue202x\ue201.", [{"matched_text": "\ue200cite\ue202x\ue201", "alt": "([BBC](https://bbc.com))"}], None),
+        (
+            "See \ue200cite\ue202x\ue201.",
+            [{"matched_text": " \ue200cite\ue202x\ue201", "items": [{"title": "BBC", "url": "https://bbc.com"}]}],
+            None,
+        ),
+        ("See \ue200cite\ue202x\ue201.", [{"matched_text": "\ue200cite\ue202x\ue201", "url": "javascript:x"}], "See."),
+        ("cut \ue200cite\ue202turn0", [], "cut"),
+    ],
+)
+def test_citations_are_resolved_or_removed(tmp_path: Path, text: str, references: list[Any], expected: str | None) -> None:
+    reply = node("a", None, [], "assistant", text, metadata={"content_references": references})
+    (tree,) = read(tmp_path, [exchange(node("q", None, [], "user", "News?"), reply)])
+    assert said(tree) == [("News?", expected or "See ([BBC](https://bbc.com)).")]
+
+
+def test_times_and_models_that_are_missing_are_taken_from_elsewhere(tmp_path: Path) -> None:
+    null = chatgpt(
+        node("q", None, ["a"], "user", "Q", create_time=None, metadata={}),
+        node("a", "q", [], "assistant", "A", create_time=None, metadata={}),
+        title=None,
+        create_time=None,
+        update_time=None,
+        default_model_slug="gpt-5",
+    )
+    late = exchange(node("q", None, [], "user", "Q"), node("a", None, [], "assistant", "A"), create_time=None, update_time=None)
+    (first, second) = read(tmp_path, [null, late | {"conversation_id": "late"}])
+    assert {first.created, first.updated, first.turns[0].created} == {CHANGED}, "the file's own time, not 1970"
+    assert first.turns[0].turn.model == "gpt-5"
+    assert {second.created, second.updated} == {datetime.fromtimestamp(1_700_000_000.5, UTC)}, "that of its messages"
+    assert second.turns[0].turn.model == "gpt-4"
+
+
+def test_files_that_were_sent_are_named(tmp_path: Path) -> None:
+    picture = {"content_type": "image_asset_pointer", "asset_pointer": "file-service://1"}
+    sent = {"attachments": [{"name": "lease.pdf", "mime_type": "application/pdf"}, {"name": "cat.png", "width": 9}]}
+    made = {"content_type": "multimodal_text", "parts": [picture]}
+    source = read_source(
+        tmp_path,
+        [
+            exchange(
+                node("q", None, [], "user", [picture, "What is this?"], metadata=sent),
+                node("t", None, [], "tool", content=made),
+                node("a", None, [], "assistant", "Here is another."),
+            )
+        ],
+    )
+    assert said(source.conversations[0]) == [
+        ("[attachment: lease.pdf]\n\n[attachment]\n\nWhat is this?", "[attachment]\n\nHere is another.")
+    ]
+    assert left_out(source) == {"pictures, recordings and other files": 3}
+
+
+def test_content_that_is_not_understood_is_named(tmp_path: Path) -> None:
+    strange = {"content_type": "hologram", "pixels": []}
+    quote = {"content_type": "tether_quote", "text": "quoted text"}
+    source = read_source(
+        tmp_path,
+        [
+            exchange(
+                node("q", None, [], "user", content=quote),
+                node("a", None, [], "assistant", content=strange),
+                node("b", None, [], "assistant", "That is it."),
+            )
+        ],
+    )
+    assert said(source.conversations[0]) == [("quoted text", "That is it.")]
+    assert (left_out(source), source.left_out["content of unknown kinds"].details) == (
+        {"content of unknown kinds": 1},
+        ["hologram"],
+    )
+
+
+def test_one_damaged_conversation_does_not_cost_the_others(tmp_path: Path) -> None:
+    good = chatgpt(node("q", None, ["a"], "user", "Zebra?"), node("a", "q", [], "assistant", "Striped."))
+    broken = chatgpt(node("q", None, [], "user", "x")) | {"mapping": {"a": {"parent": 5}}, "title": "Broken one"}
+    source = read_source(tmp_path, [broken, good, 7, good | {"conversation_id": "other", "mapping": None}])
+    assert [said(tree) for tree in source.conversations] == [[("Zebra?", "Striped.")]]
+    assert source.left_out["damaged conversations"].count == 3
+    assert source.left_out["damaged conversations"].details == [
+        "conversations.json, conversation 1.mapping.a: 'parent' must be a text, not 5. (Broken one)",
+        "conversations.json, conversation 3: an object is expected here.",
+        "conversations.json, conversation 4: 'mapping' is missing. (Herons)",
+    ]
+
+
+def test_a_single_conversation_and_one_in_an_object_are_read(tmp_path: Path) -> None:
+    value = chatgpt(node("q", None, ["a"], "user", "Q"), node("a", "q", [], "assistant", "A"))
+    assert [said(tree) for tree in read(tmp_path, value)] == [[("Q", "A")]]
+    assert [said(tree) for tree in read(tmp_path, {"conversations": [value]})] == [[("Q", "A")]]
+
+
+def test_importing_chatgpts_file_twice_adds_nothing(tmp_path: Path) -> None:
+    store = open_store(None)
+    trees = read(tmp_path, [chatgpt(node("q", None, ["a"], "user", "Zebra?"), node("a", "q", [], "assistant", "Striped."))])
+    (key,) = store.import_conversations(trees).conversations
+    assert store.import_conversations(trees).already_here == [key]
+    assert [hit.conversation_id for hit in store.search("zebra")] == [key]
+    assert_index_is_true(store)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"mapping": []}, "conversation 1.mapping: an object is expected"),
+        ({"mapping": None}, "'mapping' is missing"),
+        ({"create_time": "noon"}, "'create_time' must be a number"),
+        ({"create_time": 1e20}, "is no time"),
+        ({"mapping": {"a": {"parent": 5}}}, "mapping.a: 'parent' must be a text"),
+    ],
+)
+def test_a_file_of_damaged_conversations_is_refused_with_the_place(tmp_path: Path, wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ImportFailed, match=told):
+        read(tmp_path, [chatgpt(node("q", None, [], "user", "x")) | wrong])
+
+
+def test_nodes_in_a_circle_and_links_to_nothing_lose_no_text(tmp_path: Path) -> None:
+    source = read_source(
+        tmp_path,
+        [
+            chatgpt(node("a", "b", ["b"], "user", "x"), node("b", "a", ["a"], "assistant", "y")),
+            chatgpt(node("a", None, ["gone", "b", "b"], "user", "x"), node("b", "a", [], "assistant", "y"), conversation_id="2"),
+        ],
+    )
+    assert [said(tree) for tree in source.conversations] == [[("x", "y")], [("x", "y")]]
+    assert left_out(source) == {"messages that the file names and does not hold": 1}
+
+
+def test_a_very_deep_conversation_is_read(tmp_path: Path) -> None:
+    nodes = [node(str(place), None, [], ("user", "assistant")[place % 2], f"text {place}") for place in range(10_000)]
+    (tree,) = read(tmp_path, [exchange(*nodes)])
+    assert len(tree.path) == 5_000
