@@ -224,7 +224,7 @@ class StoreTooNew(StoreError):
 
 
 class StoreDamaged(StoreError):
-    """The database cannot be read as it stands."""
+    """The database is damaged and cannot be read."""
 
     title = "The conversations' file is damaged"
     retry = False

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 PATIENCE = 2.0
-"""Seconds until the user is told that the program waits for standard input."""
+"""Seconds until a notice says that the program waits for standard input."""
 
 WAITING = "waiting for standard input to end (Ctrl+D ends it; `< /dev/null` skips it)"
 

@@ -45,7 +45,7 @@ class Program:
     warn: Callable[[str], None] | None = None
     """Told of unknown keys in the settings file, once; None makes them errors."""
     load: Callable[[Program, ModelFile, str | None, LoadProgress], Engine] | None = None
-    """Makes an engine of weights, with a prompt format where the file's own is not to be used; None is llama.cpp."""
+    """Makes the engine of a model, with a prompt format that overrides the file's own; None is llama.cpp."""
 
     def with_options(self, overrides: Mapping[str, CommandLineOverride]) -> Program:
         """The same run with more settings given as options."""
@@ -201,48 +201,47 @@ class Program:
         saved: bool = True,
         snapshots: SnapshotFolder | None = None,
     ) -> Callable[[LoadProgress], Engine]:
-        """What a `EngineThread` is given to load the model `spec`, or the settings' model.
+        """A function with which an `EngineThread` loads the model `spec`, or the settings' model.
 
         Args:
             spec: as ``-m`` takes it.
-            prompt_format: how messages become tokens, instead of what the catalog, the settings or the file say; what was chosen
-                for these weights in the app goes before it.
-            saved: False leaves no note on the disk of which weights were tried.
-            snapshots: where KV states are kept; None keeps none.
+            prompt_format: overrides the catalog, the settings and the file; a format chosen in the app overrides it.
+            saved: False leaves no record on the disk of which models were tried.
+            snapshots: the context snapshots; None for none.
 
         Raises:
-            WeightsError: there are no such weights. Trouble while loading is raised by what is returned.
+            ModelError: there is no such model. Errors while loading are raised by the function.
         """
-        weights = self.library().find(spec or self.settings.model)
-        chosen = weights.prompt_format if weights.name in self.formats else prompt_format or weights.prompt_format
+        model = self.library().find(spec or self.settings.model)
+        chosen = model.prompt_format if model.name in self.formats else prompt_format or model.prompt_format
         program = self
 
         def load(on_progress: LoadProgress) -> Engine:
             if program.load is not None:
-                return program.load(program, weights, chosen, on_progress)
+                return program.load(program, model, chosen, on_progress)
             from mistral_chat.engine.llama.engine import open_engine
             from mistral_chat.engine.llama.probe import probe
 
             def try_out() -> None:
                 record = program.paths.data_dir / "tried"
-                probe(weights.path, settings=program.settings.engine, prompt_format=chosen, record=record, note=saved)
+                probe(model.path, settings=program.settings.engine, prompt_format=chosen, record=record, note=saved)
 
             return open_engine(
-                weights.path,
-                name=weights.name,
+                model.path,
+                name=model.name,
                 settings=program.settings.engine,
                 context=program.settings.context,
                 prompt_format=chosen,
-                shape=weights.shape,
+                shape=model.shape,
                 snapshots=snapshots,
                 on_progress=on_progress,
-                before_loading=None if weights.verified else try_out,
+                before_loading=None if model.verified else try_out,
             )
 
         return load
 
     def runner(self, spec: str | None = None, *, prompt_format: str | None = None, saved: bool = True) -> EngineThread:
-        """An engine's thread for the model `spec`, with KV states on the disk where `saved` and the settings allow; not started.
+        """An engine's thread for the model `spec`, with context snapshots where `saved` and the settings allow; not started.
 
         Takes and raises what `engine_loader` does.
         """

@@ -1,4 +1,4 @@
-"""The settings: what can be set, and how a file, the environment and typed options set it."""
+"""The settings: their types and defaults, the file, and what overrides it."""
 
 from mistral_chat.config.settings import (
     CatalogSource,

@@ -154,7 +154,7 @@ def _without(text: str, names: list[str], source: str) -> str:
 
 
 def _cut(text: str, mapping: yaml.MappingNode, place: int) -> Edit:
-    """Take the key at `place` out of a mapping."""
+    """Remove the key at `place` from a mapping."""
     key, value = mapping.value[place]
     start, end = key.start_mark.index, edit_end(value, text)
     if mapping.flow_style:

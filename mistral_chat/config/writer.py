@@ -27,11 +27,11 @@ _UNPRINTABLE = re.compile("[^\n\r\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufef
 
 _PLAIN = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-"""What YAML takes for something else than text."""
+"""Words that YAML does not read as text."""
 
 
 class Edit(NamedTuple):
-    """A change of the file's text: `text` in the place of what stands from `start` up to `end`, counted in characters."""
+    """A replacement of the characters from `start` up to `end` by `text`."""
 
     start: int
     end: int
@@ -53,7 +53,7 @@ def change_setting(before: FileSettings, key: str | Sequence[str], value: object
 
 
 def with_edit(text: str, edit: Edit) -> str:
-    """`text` with the `edit` made, in the line ends that it has."""
+    """`text` with the `edit`, in the line ends of the file."""
     new = edit.text.replace("\n", "\r\n") if "\r\n" in text else edit.text
     return text[: edit.start] + new + text[edit.end :]
 
@@ -90,7 +90,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def find_edit(text: str, root: yaml.Node | None, names: list[str], value: object) -> Edit:
-    """Find where `value` goes in `text`, whose root is `root`; `names` is the key's path."""
+    """The edit that sets the key at the path `names` to `value` in `text`, whose root node is `root`."""
     lines = _lines(names, value, "")
     if root is None or root.start_mark.index == root.end_mark.index:
         return _appended(text, len(text), lines)
@@ -112,7 +112,7 @@ def find_edit(text: str, root: yaml.Node | None, names: list[str], value: object
 
 
 def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: object) -> Edit:
-    """Put the value in the place of another."""
+    """Replace a value."""
     new = to_yaml(value)
     start, end = node.start_mark.index, edit_end(node, text)
     old = text[start:end]
@@ -120,12 +120,12 @@ def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: object) -> Edit
         new += header["comment"] or ""
     colon = text.index(":", key.end_mark.index) + 1
     if isinstance(node, yaml.CollectionNode) and not node.flow_style:
-        # What stands on lines of its own goes to the key's line; a comment there stays behind it.
+        # A value on lines of its own moves to the key's line; a comment there stays behind it.
         between = text[colon:start].rstrip(" \t")
         return Edit(colon, end, f" {new}" + between.removesuffix("\n").removesuffix("\r"))
     if not new:
         if text[colon:start].strip(" \t") or text[end:].lstrip(" \t").startswith((",", "}")):
-            new = "null"  # the old value stands on a line of its own, or between braces
+            new = "null"  # the old value is on a line of its own, or between braces
         else:
             start = colon
     elif start == colon:
@@ -134,7 +134,7 @@ def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: object) -> Edit
 
 
 def _added(text: str, mapping: yaml.MappingNode, names: list[str], value: object) -> Edit:
-    """Add a key at the end of a mapping that lacks it."""
+    """Add a key at the end of a mapping."""
     if mapping.flow_style:
         if not mapping.value:
             place = mapping.start_mark.index + 1
@@ -147,7 +147,7 @@ def _added(text: str, mapping: yaml.MappingNode, names: list[str], value: object
 
 
 def _opened(text: str, key: yaml.Node, empty: yaml.Node, names: list[str], value: object) -> Edit:
-    """Put the first key into empty braces, on a line of its own where that is possible."""
+    """Add the first key to empty braces, on a line of its own if possible."""
     before = text[key.start_mark.index - key.start_mark.column : key.start_mark.index]
     start, end = empty.start_mark.index, empty.end_mark.index
     line_end = text.find("\n", end) if "\n" in text[end:] else len(text)
@@ -159,7 +159,7 @@ def _opened(text: str, key: yaml.Node, empty: yaml.Node, names: list[str], value
 
 
 def _filled(text: str, key: yaml.Node, empty: yaml.Node, names: list[str], value: object) -> Edit:
-    """Put the first key into a section that is there without any."""
+    """Add the first key to an empty section."""
     start, end = empty.start_mark.index, empty.end_mark.index
     before = text[key.start_mark.index - key.start_mark.column : key.start_mark.index]
     if start == end and not before.strip():
@@ -168,7 +168,7 @@ def _filled(text: str, key: yaml.Node, empty: yaml.Node, names: list[str], value
 
 
 def _appended(text: str, place: int, lines: str) -> Edit:
-    """Put whole lines behind the line that holds `place`."""
+    """Add whole lines after the line of `place`."""
     if place == 0 or text[place - 1] in "\r\n":
         return Edit(place, place, lines)
     line_end = text.find("\n", place)
@@ -178,7 +178,7 @@ def _appended(text: str, place: int, lines: str) -> Edit:
 
 
 def _lines(names: list[str], value: object, indent: str) -> str:
-    """A key with its value on lines of their own, in as many sections as it lies."""
+    """A key with its value on lines of their own, inside all its sections."""
     sections = "".join(f"{indent}{'  ' * depth}{_name(name)}:\n" for depth, name in enumerate(names[:-1]))
     indent += "  " * (len(names) - 1)
     if isinstance(value, dict) and value:
@@ -195,17 +195,17 @@ def _flow(names: list[str], value: object) -> str:
 
 
 def _name(name: str) -> str:
-    """A key as YAML; what a person named may need quotes."""
+    """A key as YAML; a name that the user chose may need quotes."""
     return name if _PLAIN.fullmatch(name) and name.lower() not in _WORDS else to_yaml(name)
 
 
 def edit_end(node: yaml.Node, text: str, *, whole: bool = False) -> int:
-    """Where what is written of a node ends; PyYAML ends block collections at the next token, behind comments.
+    """Where the text of a node ends. PyYAML ends block collections at the next token, after comments.
 
     Args:
-        node: what was read.
-        text: where it was read.
-        whole: count the blank lines after a block of text as its own.
+        node: the node.
+        text: the whole text.
+        whole: include the blank lines after a block of text.
     """
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _CTRL_ARROWS: Final = r"ctrl\+(up|down|left|right)"
 _ALT_ARROWS: Final = r"alt\+(up|down|left|right)"
 _ALT: Final = r"alt\+.*"
-"""macOS types a character with Option, unless the terminal was told to send Meta."""
+"""On macOS, Option types a character unless the terminal is set to send Meta."""
 _LEGACY: Final = r"shift\+enter|ctrl\+(comma|enter|[0-9])"
 """Keys that only terminals with the kitty keyboard protocol, or xterm's modifyOtherKeys, can send."""
 
