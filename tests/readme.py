@@ -15,6 +15,7 @@ from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.keymap import known_bindings
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.screens.weights import WeightsScreen
+from mistral_chat.ui.slash import COMMANDS as SLASH_COMMANDS
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.conversation_list import ConversationList
 from mistral_chat.ui.widgets.list_filter import ListFilter
@@ -28,7 +29,7 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 
 def generated() -> dict[str, str]:
     """Every generated table by its name."""
-    return {"keys": keys(), "commands": commands(), "settings": settings()}
+    return {"keys": keys(), "slash": slash(), "commands": commands(), "settings": settings()}
 
 
 def keys() -> str:
@@ -36,6 +37,11 @@ def keys() -> str:
     bindings = known_bindings((MistralChatApp, ChatScreen, Composer, ConversationList, ListFilter, Transcript, WeightsScreen))
     rows = [(" or ".join(map(_key, b.key.split(","))), b.tooltip or b.description, f"`{name}`") for name, b in bindings.items()]
     return _table(("key", "does", "id"), rows)
+
+
+def slash() -> str:
+    """Every slash command."""
+    return _table(("command", "does"), [(f"`/{each.name}`", each.help) for each in SLASH_COMMANDS])
 
 
 def commands() -> str:
