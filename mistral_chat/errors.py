@@ -5,11 +5,11 @@
   + UsageError                 the command was asked for something that does not exist
   + InvalidText                the text cannot be saved or encoded (a lone surrogate, say)
   + DocumentUnreadable         a document cannot be read: damaged, hostile, too large, or of an unknown kind
-  + WeightsError
-    - WeightsNotFound          no such model, file or catalog entry
-    - WeightsUnusable          the file is damaged, cut, hostile or not a chat model
-    - DownloadFailed           the hub or the network would not give the file
-    - NotEnoughDisk            the download would not fit
+  + ModelError
+    - ModelNotFound            no such model, file or catalog entry
+    - ModelUnusable            the file is damaged, incomplete, hostile or not a chat model
+    - DownloadFailed           the file could not be downloaded
+    - NotEnoughDisk            the disk is too small for the download
   + EngineError
     - EngineLoadFailed         llama.cpp could not load the model
     - NotEnoughMemory          the model and its context do not fit
@@ -92,9 +92,9 @@ class DocumentUnreadable(MistralChatError):
 
 
 class ModelError(MistralChatError):
-    """Trouble with a model's weights on the disk or on the way there."""
+    """A model file cannot be found, used or downloaded."""
 
-    title = "The model's weights cannot be used"
+    title = "The model cannot be used"
 
 
 class ModelNotFound(ModelError):
@@ -104,28 +104,28 @@ class ModelNotFound(ModelError):
 
 
 class ModelUnusable(ModelError):
-    """The file is damaged, cut, hostile or not a chat model."""
+    """The file is damaged, incomplete, hostile or not a chat model."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        """Say that the file at `path` has `problem`."""
+        """Create an error about the file at `path`; `problem` is a sentence without a capital letter."""
         self.path = path
         self.problem = problem
         super().__init__(f"{path}: {problem}")
 
 
 class DownloadFailed(ModelError):
-    """The hub or the network would not give the file. What has arrived is kept."""
+    """The file could not be downloaded. What was downloaded is kept."""
 
-    title = "The download did not finish"
+    title = "Download failed"
 
 
 class NotEnoughDisk(ModelError):
-    """The download would not fit on the disk."""
+    """The disk is too small for the download."""
 
-    title = "Not enough room on the disk"
+    title = "Not enough disk space"
 
     def __init__(self, folder: Path, needed: int, free: int) -> None:
-        """Say that `needed` bytes are missing from the `free` bytes in `folder`."""
+        """Create an error about a download of `needed` bytes into `folder`, whose disk has `free` bytes."""
         self.folder = folder
         self.needed = needed
         self.free = free

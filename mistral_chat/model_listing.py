@@ -73,6 +73,11 @@ class ModelRow:
         return self.source is not None
 
     @property
+    def fits(self) -> bool | None:
+        """Whether it fits in memory, tightly or not; None if that is unknown."""
+        return None if self.fit == "unknown" else self.fit != "too large"
+
+    @property
     def label(self) -> str:
         """Title and quantization."""
         return f"{self.title} {self.quantization}".strip()

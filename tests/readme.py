@@ -14,7 +14,7 @@ from mistral_chat.config.docs import SettingDoc, setting_docs
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.keymap import known_bindings
 from mistral_chat.ui.screens.chat import ChatScreen
-from mistral_chat.ui.screens.weights import WeightsScreen
+from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.slash import COMMANDS as SLASH_COMMANDS
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.conversation_list import ConversationList
@@ -34,7 +34,7 @@ def generated() -> dict[str, str]:
 
 def keys() -> str:
     """What each key does."""
-    bindings = known_bindings((MistralChatApp, ChatScreen, Composer, ConversationList, ListFilter, Transcript, WeightsScreen))
+    bindings = known_bindings((MistralChatApp, ChatScreen, Composer, ConversationList, ListFilter, Transcript, ModelsScreen))
     rows = [(" or ".join(map(_key, b.key.split(","))), b.tooltip or b.description, f"`{name}`") for name, b in bindings.items()]
     return _table(("key", "does", "id"), rows)
 

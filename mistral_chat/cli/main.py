@@ -28,7 +28,7 @@ COMMANDS = {
     "completion": "Print the completion script for a shell.",
     "config": "Show the settings and where each comes from.",
     "doctor": "Check this machine, the models and the conversations.",
-    "models": "List, fetch, check and remove weights.",
+    "models": "List, download, verify and remove models.",
     "paths": "List every file and folder of the program.",
     "prompt": "Show the tokenized prompt for messages.",
 }

@@ -1,4 +1,4 @@
-"""`mistral-chat models`: list, fetch, check, take in and remove weights."""
+"""`mistral-chat models`: list, download, verify, import and remove models."""
 
 from __future__ import annotations
 
@@ -8,229 +8,213 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mistral_chat.cli.options import complete_models
+
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.models.library import Library, ModelFile
-    from mistral_chat.models.memory_fit import AvailableMemory
+    from mistral_chat.model_listing import ModelRow
+    from mistral_chat.models.service import ModelService
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
 
-@click.group(short_help="List, fetch, check and remove weights.")
+_NAME = click.argument("name", shell_complete=complete_models)
+
+
+@click.group(short_help="List, download, verify and remove models.")
 def models() -> None:
-    """List, fetch, check and remove weights.
+    """List, download, verify and remove models.
 
     NAME is a name that `models list` shows, a catalog name with or without a quantization
     (mistral-7b-instruct-v0.3:Q5_K_M), a path, or hf:OWNER/REPOSITORY/FILE.gguf.
     """
 
 
-@models.command("list", short_help="List what is on this disk, and what can be fetched.")
-@click.option("--available", is_flag=True, help="List what the catalog offers instead.")
+@models.command("list", short_help="List installed models, or models to download.")
+@click.option("--available", is_flag=True, help="List the models that can be downloaded instead.")
 @_JSON
 @click.pass_obj
 def list_models(program: Program, *, available: bool, as_json: bool) -> None:
-    """List the weights on this disk, wherever they lie; nothing is copied.
+    """List the models on this computer; those of other programs are used in place.
 
-    `fits` says whether the model fits into the memory that is free now, with the window and the cache that are set.
+    FITS says whether a model fits in the available memory, with the context size and the KV cache type in the settings.
     """
-    from mistral_chat.cli.machine import free_memory
-    from mistral_chat.cli.models_format import offers_table, weights_table
+    from mistral_chat.cli.models_format import available_table, installed_table
 
-    library, memory = program.library(), free_memory()
+    service = program.model_service()
     if available:
-        rows = _offer_rows(program, library, memory)
-        click.echo(json.dumps(rows, ensure_ascii=False) if as_json else offers_table(rows))
+        rows = service.available()
+        click.echo(json.dumps([_available_json(row) for row in rows], ensure_ascii=False) if as_json else available_table(rows))
         return
-    usable, unusable = library.scan()
-    rows = [_weights_row(program, weights, memory) for weights in usable]
+    rows, unusable = service.installed()
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        click.echo(json.dumps([_installed_json(row) for row in rows], ensure_ascii=False))
         return
-    begun = library.partials()
-    click.echo(weights_table(rows, unusable, begun, program.settings.model))
+    library = service.library()
+    embedding = [model for model in library.list() if model.kind == "embedding"]
+    click.echo(installed_table(rows, embedding, unusable, library.partials(), default=program.settings.model))
 
 
-@models.command(short_help="Fetch weights, going on with what is here.")
-@click.argument("name")
+@models.command(short_help="Download a model (resumes).")
+@_NAME
 @click.pass_obj
 def pull(program: Program, name: str) -> None:
-    """Fetch weights from the hub and print where they are.
+    """Download a model from the hub and print its path.
 
-    A download that was stopped goes on where it stopped. Ctrl+C pauses it. What is on this disk already is used in place.
+    A download that was interrupted resumes; Ctrl+C pauses it. A model that is installed already is not downloaded again.
     """
     from mistral_chat.cli.download_progress import show_progress
     from mistral_chat.errors import ModelNotFound
-    from mistral_chat.models import operations
 
-    library = program.library()
+    service = program.model_service()
+    library = service.library()
     try:
-        weights = library.find(name)
+        model = library.find(name, any_kind=True)
     except ModelNotFound:
-        entry = operations.find_entry(library, name)
-        _warn_of_size(program, library, entry.name)
-        show_progress(operations.download(library, entry.name).follow(), entry.name)
-        weights = library.find(entry.name)
+        download = service.download(name)
+        _warn_of_memory(service, download.spec)
+        show_progress(download.follow(), download.spec)
+        model = library.find(download.spec, any_kind=True)
     else:
-        _say(f"{weights.name} is on this disk already ({weights.source}).")
-    click.echo(_shown(weights.path))
+        _tell(f"{model.name} is installed already ({model.source}).")
+    click.echo(_clean(model.path))
 
 
-@models.command(short_help="Remove weights of ours.")
-@click.argument("name")
+@models.command(short_help="Remove a downloaded model.")
+@_NAME
 @click.pass_obj
 def rm(program: Program, name: str) -> None:
-    """Remove weights that were fetched or imported, or what has arrived of them. Files of other programs are left alone."""
-    from mistral_chat.cli.models_format import size
-    from mistral_chat.models import operations
+    """Remove a downloaded or imported model, or a partial download. Files of other programs are left alone."""
+    from mistral_chat.formatting import format_size
 
-    freed = operations.remove(program.library(), name)
-    _say(f"Removed {name}: {size(freed)} are free again." if freed else f"Removed {name}, which took no room of its own.")
+    freed = program.model_service().remove(name)
+    _tell(f"Removed {name} ({format_size(freed)} freed)." if freed else f"Removed {name}, a hard link; no disk space freed.")
 
 
-@models.command(short_help="Hash weights and hold them against what they should be.")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@models.command(short_help="Verify the SHA-256 of models.")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_models)
 @_JSON
 @click.pass_obj
 def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Hash the weights called NAME, or all of ours, and hold them against the SHA-256 that the catalog or the hub states.
+    """Compute the SHA-256 of the models NAME, or of every downloaded one, and compare it with the published one.
 
-    Exits with 1 when one of them is not what it should be.
+    Exits with 1 if one of them is wrong.
     """
     from mistral_chat.cli.download_progress import show_verification
     from mistral_chat.models.operations import Verification
 
     library = program.library()
-    chosen = [library.find(name, even_damaged=True) for name in names] or [
-        weights for weights in library.list() if weights.source == "ours"
+    chosen = [library.find(name, even_damaged=True, any_kind=True) for name in names] or [
+        model for model in library.list() if model.source == "ours"
     ]
     if not chosen:
-        _say("There are no weights of ours to check. Name what models list shows to check others.")
+        _tell("No downloaded models. Pass a name from `models list` to verify another.")
     rows: list[dict[str, Any]] = []
-    for weights in chosen:
-        verification = Verification(library, weights)
+    for model in chosen:
+        verification = Verification(library, model)
         show_verification(verification)
-        for verdict in verification.results:
-            row = {"name": weights.name, "path": str(verdict.path), "sha256": verdict.sha256}
-            rows.append({**row, "expected": verdict.expected, "verified": verdict.right})
+        for result in verification.results:
+            row = {"name": model.name, "path": str(result.path), "sha256": result.sha256}
+            rows.append({**row, "expected": result.expected, "verified": result.right})
             if not as_json:
-                wrong, unknown = f"IS WRONG: it should be {verdict.expected}", "was read; nobody states what it should be"
-                words = {True: "is right", False: wrong, None: unknown}[verdict.right]
-                click.echo(f"{_shown(weights.name)}: SHA-256 {verdict.sha256} {words}")
+                wrong = f"WRONG, expected {result.expected}"
+                words = {True: "ok", False: wrong, None: "computed; no published checksum to compare with"}[result.right]
+                click.echo(f"{_clean(model.name)}: SHA-256 {result.sha256} {words}")
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
     if any(row["verified"] is False for row in rows):
-        _say("Remove what is wrong with: mistral-chat models rm NAME, and fetch it again; what is not ours, where it is from.")
+        _tell("Remove a damaged model with `mistral-chat models rm NAME` and download it again.")
         click.get_current_context().exit(1)
 
 
-@models.command(short_help="Print where weights are.")
-@click.argument("name")
+@models.command(short_help="Print the path of a model.")
+@_NAME
 @click.pass_obj
 def path(program: Program, name: str) -> None:
     """Print the path of the GGUF file, or of the first part of a split one."""
-    click.echo(_shown(program.library().find(name).path))
+    click.echo(_clean(program.library().find(name, any_kind=True).path))
 
 
-@models.command("import", short_help="Bring a GGUF file into our folder.")
+@models.command("import", short_help="Import a GGUF file into the models folder.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--link", "way", flag_value="link", help="By a hard link: at once, without room, on the same disk.")
-@click.option("--move", "way", flag_value="move", help="By moving it.")
-@click.option("--copy", "way", flag_value="copy", help="By copying it.")
+@click.option("--link", "mode", flag_value="link", help="Create a hard link: instant, no disk space, same disk only.")
+@click.option("--move", "mode", flag_value="move", help="Move the file.")
+@click.option("--copy", "mode", flag_value="copy", help="Copy the file.")
 @click.pass_obj
-def import_file(program: Program, file: Path, way: str | None) -> None:
-    """Bring a GGUF file into our folder, so that it has a short name and `rm` may remove it.
+def import_file(program: Program, file: Path, mode: str | None) -> None:
+    """Import a GGUF file into the models folder, where it gets a short name and `rm` may remove it.
 
-    A file need not be imported: -m FILE uses it where it lies.
+    This is optional: -m FILE uses a file in place.
     """
     from mistral_chat.models import operations
 
-    ways: dict[str, operations.ImportMode] = {"link": "link", "move": "move", "copy": "copy"}
-    if way not in ways:
-        raise click.UsageError("Say how: --link, --move or --copy.")
-    weights = operations.import_file(program.library(), file.absolute(), ways[way])
-    _say(f"It is called {weights.name} now.")
-    click.echo(_shown(weights.path))
+    modes: dict[str, operations.ImportMode] = {"link": "link", "move": "move", "copy": "copy"}
+    if mode not in modes:
+        raise click.UsageError("Choose one of --link, --move and --copy.")
+    model = operations.import_file(program.library(), file.absolute(), modes[mode])
+    _tell(f"Imported as {model.name}.")
+    click.echo(_clean(model.path))
 
 
-@models.command(short_help="Show what a GGUF file says of itself and what it needs.")
-@click.argument("name")
+@models.command(short_help="Show the metadata of a model and the memory it needs.")
+@_NAME
 @_JSON
 @click.pass_obj
 def show(program: Program, name: str, *, as_json: bool) -> None:
-    """Show the facts of weights on this disk, or of those that can be fetched."""
-    from mistral_chat.cli.models_format import facts_of_offer, facts_of_weights, facts_table
+    """Show what is known about an installed model, or about one that can be downloaded."""
+    from mistral_chat.cli.models_format import describe_catalog_entry, describe_model, details_table
     from mistral_chat.errors import ModelNotFound
 
     library = program.library()
     try:
-        facts = facts_of_weights(library.find(name), program.settings)
+        details = describe_model(library.find(name, any_kind=True), program.settings)
     except ModelNotFound:
         entry = library.catalog.find(name)
         if entry is None:
             raise
-        facts = facts_of_offer(entry, library, program.settings)
-    click.echo(json.dumps(facts, ensure_ascii=False) if as_json else facts_table(facts))
+        details = describe_catalog_entry(entry, library, program.settings)
+    click.echo(json.dumps(details, ensure_ascii=False) if as_json else details_table(details))
 
 
-def _weights_row(program: Program, weights: ModelFile, memory: AvailableMemory | None) -> dict[str, Any]:
-    from mistral_chat.models.memory_fit import estimate_for, fit_verdict
-    from mistral_chat.models.metadata import read_metadata
-
-    context, kv_type = program.settings.context.size, program.settings.engine.kv_type
-    found = (
-        fit_verdict(estimate_for(read_metadata(weights.path), window=context, kv_type=kv_type), memory) if memory else "unknown"
-    )
+def _installed_json(row: ModelRow) -> dict[str, Any]:
     return {
-        "name": weights.name,
-        "path": str(weights.path),
-        "bytes": weights.bytes,
-        "quantization": weights.quantization,
-        "source": weights.source,
-        "verified": weights.verified,
-        "fits": None if found == "unknown" else found != "too large",
+        "name": row.name,
+        "path": row.path,
+        "bytes": row.bytes,
+        "quantization": row.quantization,
+        "source": row.source,
+        "verified": row.verified,
+        "fits": row.fits,
     }
 
 
-def _offer_rows(program: Program, library: Library, memory: AvailableMemory | None) -> list[dict[str, Any]]:
-    from mistral_chat.models.memory_fit import AvailableMemory, recommend
-
-    settings = program.settings
-    known = memory or AvailableMemory(ram=0)
-    choices = recommend(
-        library.catalog, known, preferred=settings.model, window=settings.context.size, kv_type=settings.engine.kv_type
-    )
-    return [
-        {
-            "name": choice.entry.name,
-            "title": choice.entry.title,
-            "quantization": choice.entry.quantization,
-            "bytes": choice.bytes,
-            "exact": choice.exact,
-            "needs": choice.need.total if choice.need else None,
-            "fits": None if memory is None or choice.verdict == "unknown" else choice.verdict != "too large",
-            "recommended": choice.recommended and memory is not None,
-            "reason": choice.reason,
-            "licence": choice.entry.licence,
-        }
-        for choice in choices
-    ]
+def _available_json(row: ModelRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "title": row.title,
+        "quantization": row.quantization,
+        "bytes": row.bytes,
+        "exact": row.exact,
+        "needs": row.memory.total if row.memory else None,
+        "fits": row.fits,
+        "recommended": row.recommended,
+        "reason": row.reason,
+        "licence": row.licence,
+    }
 
 
-def _warn_of_size(program: Program, library: Library, name: str) -> None:
-    """Say before a download what will not fit into memory; nothing is refused."""
-    from mistral_chat.cli.machine import free_memory
-
-    row = next((row for row in _offer_rows(program, library, free_memory()) if row["name"] == name), None)
-    if row is not None and row["fits"] is False:
-        _say(f"Warning: {row['reason']} A smaller quantization may fit: see mistral-chat models list --available.")
+def _warn_of_memory(service: ModelService, name: str) -> None:
+    """Warn before the download of a model that does not fit in memory."""
+    row = next((row for row in service.available() if row.name == name), None)
+    if row is not None and row.fits is False:
+        _tell(f"Warning: {row.reason} A smaller quantization may fit: mistral-chat models list --available.")
 
 
-def _say(text: str) -> None:
-    click.echo(_shown(text), err=True)
+def _tell(text: str) -> None:
+    click.echo(_clean(text), err=True)
 
 
-def _shown(value: object) -> str:
+def _clean(value: object) -> str:
     from mistral_chat.text import clean
 
     return clean(str(value))

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mistral_chat.config import Settings
     from mistral_chat.config.configuration import CommandLineOverride, Configuration
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mistral_chat.engine.thread import EngineThread, LoadProgress
     from mistral_chat.generation import Engine
     from mistral_chat.models.library import Library, ModelFile
+    from mistral_chat.models.memory_fit import AvailableMemory
+    from mistral_chat.models.service import ModelService
     from mistral_chat.paths import Paths
     from mistral_chat.store.store import ConversationStore
 
@@ -158,6 +160,31 @@ class Program:
             formats=models.formats,
         )
 
+    def model_service(self, *, saved: bool = True, memory: Callable[[], AvailableMemory | None] | None = None) -> ModelService:
+        """The models of this run.
+
+        Args:
+            saved: whether settings may be written.
+            memory: measures the available memory; None asks the system and llama.cpp.
+        """
+        from mistral_chat.cli import machine
+        from mistral_chat.models.service import ModelService
+
+        def formats() -> Sequence[str]:
+            from mistral_chat.engine.encoding.choose import FORMATS
+
+            return tuple(FORMATS)
+
+        return ModelService(
+            library=self.library,
+            configuration=lambda: self.configuration,
+            settings_file=self.settings_file,
+            chosen_formats=self.formats,
+            memory=memory or machine.free_memory,
+            formats=formats,
+            saved=saved,
+        )
+
     def snapshots(self) -> SnapshotFolder | None:
         """The context snapshots on disk; None where the settings disable them."""
         from mistral_chat.engine.snapshots import SnapshotFolder
@@ -232,7 +259,7 @@ class Program:
                 settings=program.settings.engine,
                 context=program.settings.context,
                 prompt_format=chosen,
-                shape=model.shape,
+                shape=model.dimensions,
                 snapshots=snapshots,
                 on_progress=on_progress,
                 before_loading=None if model.verified else try_out,

@@ -1,7 +1,7 @@
-"""What can be had: the models that `catalog.yaml` names, and those that the settings add.
+"""Models that can be downloaded: those in `catalog.yaml`, and those that the settings add.
 
 A name is ``MODEL`` or ``MODEL:QUANTIZATION``, in any case: ``mistral-7b-instruct-v0.3``, ``mistral-7b-instruct-v0.3:Q5_K_M``.
-Any other file on the hub is ``hf:OWNER/REPOSITORY/FILE.gguf``, and ``hf:OWNER/REPOSITORY@REVISION/FILE.gguf`` for one revision.
+Any other file on the hub is ``hf:OWNER/REPOSITORY/FILE.gguf``, or ``hf:OWNER/REPOSITORY@REVISION/FILE.gguf``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 QUANTIZATION = re.compile(
     r"(?i)(?:^|[-._])((?:UD-)?(?:I?Q[1-8]_(?:K_XL|K_[SML]|K|XXS|XS|NL|[SM]|[01])|BF16|F16|F32|MXFP4|TQ[12]_0))(?=[-._]|$)"
 )
-"""How a quantization stands in a file's name."""
+"""A quantization in a file name."""
 
 _HUB_ADDRESS = re.compile(
     r"(https?://[^/]+/)?(?P<where>[^/@:]+/[^/@:]+)/((resolve|blob)/(?P<revision>[^/]+)/)?(?P<file>[^?#]+\.gguf)([?#].*)?"
@@ -34,43 +34,66 @@ _HUB_ADDRESS = re.compile(
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
+ModelKind = Literal["chat", "embedding"]
+"""Whether a model writes replies, or turns text into vectors for search."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingTraits:
+    """How an embedding model is used, from its model card."""
+
+    dimensions: int
+    """Numbers in a vector."""
+    pooling: Literal["mean", "cls", "last"]
+    context: int
+    """The most tokens of one text."""
+    query_prefix: str = ""
+    """Put in front of a question."""
+    document_prefix: str = ""
+    """Put in front of a passage."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogEntry:
-    """One file that can be had."""
+    """One file that can be downloaded."""
 
     name: str
-    """What it is called on the command line; unique in its catalog."""
+    """The name on the command line; unique in its catalog."""
     model: str
-    """The model's name, without the quantization."""
+    """The name without the quantization."""
     title: str
     quantization: str
-    """As in Q4_K_M; empty where the file's name does not say."""
+    """Such as Q4_K_M; empty if the file name states none."""
     repository: str
-    """OWNER/NAME on the hub; empty for weights that come with a Python package."""
+    """OWNER/NAME on the hub; empty for a model in a Python package."""
     revision: str
     """A commit, or a branch where no commit is pinned."""
     file: str
     """The path in the repository."""
     bytes: int | None = None
-    """The size, where it is known before the hub was asked."""
+    """The published size; None if it is not known before the hub is asked."""
+    about_bytes: int | None = None
+    """The rounded size, where only that is known."""
     sha256: str | None = None
-    """64 hexadecimal digits, where they are known before the hub was asked."""
+    """The published SHA-256; None if it is not known before the hub is asked."""
     licence: str = ""
     prompt_format: str | None = None
-    shape: ModelDimensions | None = None
+    dimensions: ModelDimensions | None = None
     package: str = ""
-    """The Python package that holds the file."""
+    """The Python package that contains the file."""
+    kind: ModelKind = "chat"
+    embedding: EmbeddingTraits | None = None
+    """Set for an embedding model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogModel:
-    """One named model with the files it comes in."""
+    """One model with the files it comes in."""
 
     name: str
     title: str
     about: str = ""
-    """One sentence for a person who chooses."""
+    """One sentence that helps to choose."""
     licence: str = ""
     entries: tuple[CatalogEntry, ...]
     """From the largest to the smallest; never empty."""
@@ -82,16 +105,16 @@ class CatalogModel:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Every model that can be had, by name."""
+    """Every model that can be downloaded, by name."""
 
     models: Mapping[str, CatalogModel] = field(default_factory=dict)
 
     @classmethod
     def load_bundled(cls, sources: Mapping[str, CatalogSource] | None = None) -> Catalog:
-        """Read the catalog that comes with the program and add `sources`, which win where names are equal.
+        """Read the bundled catalog and add `sources`, which replace models of the same name.
 
         Raises:
-            ConfigError: one of the `sources` names no GGUF file on the hub.
+            ConfigError: one of the `sources` is not a GGUF file on the hub.
         """
         text = resources.files("mistral_chat.models").joinpath("catalog.yaml").read_text("utf-8")
         models = {name: _model(name, fields) for name, fields in yaml.safe_load(text).items()}
@@ -99,15 +122,15 @@ class Catalog:
             models[name.lower()] = _added(name.lower(), source)
         return cls(models)
 
-    def entries(self) -> list[CatalogEntry]:
-        """Every file that can be had, in the catalog's order."""
-        return [entry for model in self.models.values() for entry in model.entries]
+    def entries(self, kind: ModelKind | None = None) -> list[CatalogEntry]:
+        """Every file, or those of one kind, in the catalog's order."""
+        return [entry for model in self.models.values() for entry in model.entries if kind in {None, entry.kind}]
 
     def find(self, spec: str) -> CatalogEntry | None:
-        """The offer that `spec` names, or None when it names no model of this catalog.
+        """The entry that `spec` names; None if it names no model of this catalog.
 
         Raises:
-            WeightsNotFound: the model is known and the quantization is not, or an ``hf:`` name is not well formed.
+            ModelNotFound: the model has no such quantization, or an ``hf:`` name is malformed.
         """
         if spec.lower().startswith("hf:"):
             return parse_hub_spec(spec)
@@ -120,11 +143,11 @@ class Catalog:
         for entry in model.entries:
             if entry.quantization.lower() == quantization:
                 return entry
-        choices = ", ".join(entry.quantization for entry in model.entries if entry.quantization)
-        raise ModelNotFound(f"{name} has no quantization {quantization.upper()!r}. It comes in {choices}.")
+        available = ", ".join(entry.quantization for entry in model.entries if entry.quantization)
+        raise ModelNotFound(f"{name} has no quantization {quantization.upper()!r}. Available: {available}.")
 
     def similar(self, spec: str) -> list[str]:
-        """What `spec` may have been meant to be, the likeliest first: names of models, or the file whose address it is."""
+        """Names that `spec` may have meant, the likeliest first: models, or the hub file whose address it is."""
         if (on_the_hub := _as_hub_spec(spec)) is not None:
             return [on_the_hub]
         name = spec.lower().partition(":")[0]
@@ -133,16 +156,16 @@ class Catalog:
 
 
 def parse_hub_spec(spec: str) -> CatalogEntry:
-    """Read ``hf:OWNER/REPOSITORY[@REVISION]/FILE.gguf``; folders may stand before the file.
+    """Read ``hf:OWNER/REPOSITORY[@REVISION]/FILE.gguf``; the file may be in folders.
 
     Raises:
-        WeightsNotFound: `spec` is not of that form, or its file would not stay inside the repository's folder.
+        ModelNotFound: `spec` is not of that form, or its file would end outside the repository's folder.
     """
     owner, _, rest = spec[3:].partition("/")
     repository, _, file = rest.partition("/")
     repository, _, revision = repository.partition("@")
     parts = PurePosixPath(file).parts
-    sound = (
+    valid = (
         _HUB_NAME.fullmatch(owner)
         and _HUB_NAME.fullmatch(repository)
         and (not revision or _REVISION.fullmatch(revision))
@@ -150,7 +173,7 @@ def parse_hub_spec(spec: str) -> CatalogEntry:
         and all(_HUB_NAME.fullmatch(part) for part in parts)
         and "/".join(parts) == file
     )
-    if not sound:
+    if not valid:
         raise ModelNotFound(f"{spec!r} does not name a file on the hub. Write hf:OWNER/REPOSITORY/FILE.gguf.")
     where = f"{owner}/{repository}"
     name = f"hf:{where}@{revision}/{file}" if revision else f"hf:{where}/{file}"
@@ -166,7 +189,7 @@ def parse_hub_spec(spec: str) -> CatalogEntry:
 
 
 def _as_hub_spec(text: str) -> str | None:
-    """The ``hf:`` name of a file that is given as its page's or its download's address, or as OWNER/REPOSITORY/FILE."""
+    """The ``hf:`` name of a file, given the address of its page or download, or OWNER/REPOSITORY/FILE."""
     found = _HUB_ADDRESS.fullmatch(text)
     if found is None:
         return None
@@ -178,13 +201,14 @@ def _as_hub_spec(text: str) -> str | None:
 
 
 def quantization_in(file: str) -> str:
-    """The quantization that a file's name states, or an empty text."""
+    """The quantization in a file name, or an empty text."""
     found = QUANTIZATION.findall(PurePosixPath(file).stem)
     return found[-1].upper() if found else ""
 
 
 def _model(name: str, fields: Mapping[str, Any]) -> CatalogModel:
-    shape = ModelDimensions(**fields["shape"]) if "shape" in fields else None
+    dimensions = ModelDimensions(**fields["dimensions"]) if "dimensions" in fields else None
+    embedding = EmbeddingTraits(**fields["embedding"]) if "embedding" in fields else None
     entries = tuple(
         CatalogEntry(
             name=name if quantization == fields["default"] else f"{name}:{quantization}",
@@ -195,8 +219,10 @@ def _model(name: str, fields: Mapping[str, Any]) -> CatalogModel:
             revision=fields.get("revision", ""),
             licence=fields["licence"],
             prompt_format=fields.get("prompt_format"),
-            shape=shape,
+            dimensions=dimensions,
             package=fields.get("package", ""),
+            kind="embedding" if embedding else "chat",
+            embedding=embedding,
             **file,
         )
         for quantization, file in fields["files"].items()
@@ -217,14 +243,13 @@ def _added(name: str, source: CatalogSource) -> CatalogModel:
     try:
         parse_hub_spec(f"hf:{source.repository}@{source.revision}/{source.file}")
     except ModelNotFound as error:
-        problem = f"{source.repository}/{source.file} is no GGUF file on the hub; write OWNER/NAME and FILE.gguf"
+        problem = f"{source.repository}/{source.file} is not a GGUF file on the hub; write OWNER/NAME and FILE.gguf"
         raise ConfigError(f"models.catalog.{name}", None, problem) from error
-    quantization = quantization_in(source.file)
     entry = CatalogEntry(
         name=name,
         model=name,
         title=name,
-        quantization=quantization,
+        quantization=quantization_in(source.file),
         repository=source.repository,
         revision=source.revision,
         file=source.file,

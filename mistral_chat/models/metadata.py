@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself, and whether it can be chatted with: a plain reason before llama.cpp sees it."""
+"""The metadata of a GGUF file, and whether it can be used: a plain reason before llama.cpp sees the file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Final
 from mistral_chat.errors import ModelUnusable
 from mistral_chat.memory_estimate import ModelDimensions
 from mistral_chat.models.catalog import quantization_in
-from mistral_chat.models.gguf import Header, read_header
+from mistral_chat.models.gguf import GGML_TYPES, VOCABULARY, Header, read_header
 from mistral_chat.models.sources import parts_of
-from mistral_chat.models.tensors import GGML_TYPES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MOST_LAYERS: Final = 512
+    from mistral_chat.models.catalog import ModelKind
+
+MAX_LAYERS: Final = 512
 """llama.cpp aborts the process above it (LLAMA_MAX_LAYERS), and at 0."""
 
-MOST_EXPERTS: Final = 512
+MAX_EXPERTS: Final = 512
 """llama.cpp aborts the process above it (LLAMA_MAX_EXPERTS)."""
 
 _FILE_TYPES: Final = {
@@ -57,14 +58,14 @@ _FILE_TYPES: Final = {
     37: "TQ2_0",
     38: "MXFP4",
 }
-"""general.file_type, as llama.h numbers it."""
+"""general.file_type, numbered as in llama.h."""
 
 _NO_CHAT: Final = {
-    "clip": "this is the image part (mmproj) of another model, which cannot chat by itself.",
-    "mmproj": "this is the image part (mmproj) of another model, which cannot chat by itself.",
+    "clip": "this is the image part (mmproj) of another model, which cannot chat on its own.",
+    "mmproj": "this is the image part (mmproj) of another model, which cannot chat on its own.",
     "adapter": "this is a LoRA adapter, not a whole model. Load a model and add the adapter with --lora.",
-    "imatrix": "this holds statistics for quantizing a model, not a model.",
-    "vocab": "this holds a vocabulary only, without weights.",
+    "imatrix": "this contains statistics for quantizing a model, not a model.",
+    "vocab": "this contains only a vocabulary, without weights.",
 }
 _EMBEDDING: Final = frozenset(
     {
@@ -82,37 +83,37 @@ _EMBEDDING: Final = frozenset(
         "wavtokenizer-dec",
     }
 )
-"""Architectures of models that turn text into numbers or sound and write no replies."""
+"""Architectures of models that turn text into vectors or sound and write no replies."""
 
 _NO_CHAT_TOKENIZERS: Final = frozenset({"bert", "t5", "none", "no_vocab"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GGUFMetadata:
-    """What a GGUF file says of itself. Texts in it are the file's own and untrusted."""
+    """The metadata of a GGUF file. Its texts are untrusted."""
 
     path: Path
     """The file, or the first part of a split one."""
     bytes: int
-    """With all parts."""
+    """The size of all parts."""
     parts: int
     architecture: str
     name: str
     quantization: str
-    shape: ModelDimensions
+    dimensions: ModelDimensions
     kv_items: int
-    """Numbers that the KV cache holds for one token, over all layers."""
+    """Elements of the KV cache per token, over all layers."""
     template: str
     """The chat template; empty without one."""
     tokenizer: str
     licence: str
 
 
-def read_metadata(path: Path) -> GGUFMetadata:
-    """Read and check the file at `path`, and every other part where it is split.
+def read_metadata(path: Path, kind: ModelKind = "chat") -> GGUFMetadata:
+    """Read and check the file at `path`, which shall be a model of this `kind`, with every part of a split one.
 
     Raises:
-        WeightsUnusable: it is damaged, cut, hostile, incomplete or nothing that chats; the message says which.
+        ModelUnusable: it is damaged, incomplete, hostile or of another kind; the message says which.
     """
     header = read_header(path)
     parts = parts_of(path)
@@ -123,41 +124,40 @@ def read_metadata(path: Path) -> GGUFMetadata:
     if claimed > 1 and claimed != len(parts):
         raise ModelUnusable(path, f"this is one of {claimed} parts of a model, and its name does not say which.")
     headers = [header, *others]
-    check_chat(header)
-    return _facts(header, headers)
+    check_usable(header, kind)
+    return _metadata(header, headers)
 
 
-def check_chat(header: Header) -> None:
-    """Check that llama.cpp can be given the file and that it can chat.
+def check_usable(header: Header, kind: ModelKind = "chat") -> None:
+    """Check that llama.cpp can load the file and that it is a model of this `kind`.
 
     Raises:
-        WeightsUnusable: it cannot; the message says why.
+        ModelUnusable: it is not; the message says why.
     """
     path, architecture = header.path, header.text("general.architecture")
-    kind = header.text("general.type") or "model"
-    if reason := _NO_CHAT.get(architecture) or _NO_CHAT.get(kind):
+    if reason := _NO_CHAT.get(architecture) or _NO_CHAT.get(header.text("general.type")):
         raise ModelUnusable(path, reason)
     if not architecture:
-        raise ModelUnusable(path, "the file does not say which architecture it has, so nothing can run it.")
-    if architecture in _EMBEDDING or f"{architecture}.pooling_type" in header.metadata:
-        raise ModelUnusable(path, f"this model ({architecture}) turns text into numbers for search and writes no replies.")
-    if "tokenizer.ggml.tokens" not in header.lengths or not header.text("tokenizer.ggml.model"):
+        raise ModelUnusable(path, "the file does not say its architecture, so nothing can run it.")
+    if kind == "chat" and (architecture in _EMBEDDING or f"{architecture}.pooling_type" in header.metadata):
+        raise ModelUnusable(path, f"this is an embedding model ({architecture}), which turns text into vectors and cannot chat.")
+    if VOCABULARY not in header.lengths or not header.text("tokenizer.ggml.model"):
         raise ModelUnusable(path, "the file has no vocabulary, so it cannot read or write text.")
-    if (tokenizer := header.text("tokenizer.ggml.model")) in _NO_CHAT_TOKENIZERS:
-        raise ModelUnusable(path, f"its vocabulary ({tokenizer}) belongs to models that write no replies.")
+    if kind == "chat" and (tokenizer := header.text("tokenizer.ggml.model")) in _NO_CHAT_TOKENIZERS:
+        raise ModelUnusable(path, f"its vocabulary ({tokenizer}) is for models that write no replies.")
     if not header.tensors and not header.number("split.count"):
         raise ModelUnusable(path, _NO_CHAT["vocab"])
     _check_numbers(header, architecture)
     _check_tensors(header)
-    words = header.lengths["tokenizer.ggml.tokens"]
+    tokens = header.lengths[VOCABULARY]
     for key in ("tokenizer.ggml.scores", "tokenizer.ggml.token_type"):
-        if header.lengths.get(key, words) != words:
-            raise ModelUnusable(path, f"the file is damaged: it has {words:,} words and {header.lengths[key]:,} {key}.")
+        if header.lengths.get(key, tokens) != tokens:
+            raise ModelUnusable(path, f"the file is damaged: it has {tokens:,} tokens and {header.lengths[key]:,} {key}.")
 
 
 def _check_numbers(header: Header, architecture: str) -> None:
     ranges = {
-        "block_count": (1, MOST_LAYERS),
+        "block_count": (1, MAX_LAYERS),
         "embedding_length": (1, 1 << 20),
         "context_length": (1, 1 << 31),
     }
@@ -168,20 +168,20 @@ def _check_numbers(header: Header, architecture: str) -> None:
         "attention.value_length": (1, 1 << 16),
         "rope.dimension_count": (0, 1 << 16),
         "feed_forward_length": (0, 1 << 24),
-        "expert_count": (0, MOST_EXPERTS),
+        "expert_count": (0, MAX_EXPERTS),
     }
     for key, (low, high) in {**ranges, **optional}.items():
         full = f"{architecture}.{key}"
         number = header.number(full)
         if number is None and (key in ranges or full in header.metadata):
-            raise ModelUnusable(header.path, f"the file is damaged: it does not say {full} as a number.")
+            raise ModelUnusable(header.path, f"the file is damaged: {full} is not a number.")
         if number is not None and not low <= number <= high:
             raise ModelUnusable(header.path, f"the file is damaged or hostile: {full} is {number:,}, not {low} to {high:,}.")
     experts, used = header.number(f"{architecture}.expert_count") or 0, header.number(f"{architecture}.expert_used_count") or 0
     if used > experts or (experts and not used):
         raise ModelUnusable(header.path, f"the file is damaged: it uses {used} of {experts} experts.")
     if (header.number(f"{architecture}.nextn_predict_layers") or 0) > (header.number(f"{architecture}.block_count") or 0):
-        raise ModelUnusable(header.path, "the file is damaged: it has more layers to guess ahead with than layers.")
+        raise ModelUnusable(header.path, "the file is damaged: nextn_predict_layers exceeds block_count.")
     for key in ("layer_norm_rms_epsilon", "layer_norm_epsilon"):
         value = header.metadata.get(f"{architecture}.attention.{key}", 0.0)
         if not isinstance(value, float) or not 0 <= value <= 1:
@@ -189,7 +189,7 @@ def _check_numbers(header: Header, architecture: str) -> None:
 
 
 def _check_tensors(header: Header) -> None:
-    """llama.cpp computes with vectors only as F32, and aborts the process on others."""
+    """llama.cpp computes with one-dimensional tensors only as F32, and aborts the process on others."""
     for tensor in header.tensors:
         if len(tensor.dimensions) == 1 and tensor.kind != 0:
             kind = GGML_TYPES[tensor.kind][0] if tensor.kind in GGML_TYPES else str(tensor.kind)
@@ -198,11 +198,11 @@ def _check_tensors(header: Header) -> None:
 
 def _part(first: Path, part: Path) -> Header:
     if not part.exists():
-        raise ModelUnusable(first, f"the model is split and its part {part.name} is missing. Fetch it again.")
+        raise ModelUnusable(first, f"the model is split and its part {part.name} is missing. Download it again.")
     return read_header(part)
 
 
-def _facts(header: Header, headers: list[Header]) -> GGUFMetadata:
+def _metadata(header: Header, headers: list[Header]) -> GGUFMetadata:
     of = header.text("general.architecture")
     layers, width = header.number(f"{of}.block_count") or 0, header.number(f"{of}.embedding_length") or 0
     heads = header.number(f"{of}.attention.head_count") or 1
@@ -218,7 +218,7 @@ def _facts(header: Header, headers: list[Header]) -> GGUFMetadata:
         architecture=of,
         name=header.text("general.name"),
         quantization=_quantization(header, headers),
-        shape=ModelDimensions(
+        dimensions=ModelDimensions(
             parameters=sum(tensor.elements for part in headers for tensor in part.tensors),
             layers=layers,
             heads=heads,
@@ -226,7 +226,7 @@ def _facts(header: Header, headers: list[Header]) -> GGUFMetadata:
             head_dim=head_dim,
             width=width,
             feed_forward=header.number(f"{of}.feed_forward_length") or 0,
-            vocabulary=header.lengths["tokenizer.ggml.tokens"],
+            vocabulary=header.lengths[VOCABULARY],
             context=header.number(f"{of}.context_length") or 0,
         ),
         kv_items=sum(counts) * (head_dim + value_dim),
@@ -237,7 +237,7 @@ def _facts(header: Header, headers: list[Header]) -> GGUFMetadata:
 
 
 def _quantization(header: Header, headers: list[Header]) -> str:
-    """What the file states, or what its name states, or the type that most of its weights have."""
+    """The quantization that the file states, or its name, or the type of most of its weights."""
     number = header.number("general.file_type")
     stated = "" if number is None else _FILE_TYPES.get(number, "")
     stated = stated or quantization_in(header.path.name)

@@ -1,8 +1,8 @@
-"""Where other programs keep GGUF files, read and never written.
+"""Folders in which other programs store GGUF files. They are read, never written.
 
-* The Hugging Face cache: ``models--OWNER--NAME/snapshots/COMMIT/FILE``, links to ``blobs/SHA256``.
+* The Hugging Face cache: ``models--OWNER--NAME/snapshots/COMMIT/FILE``, symbolic links to ``blobs/SHA256``.
 * LM Studio: ``PUBLISHER/REPOSITORY/FILE.gguf`` under its models folder.
-* Ollama: manifests in JSON that name blobs by their SHA-256.
+* Ollama: JSON manifests that name blobs by their SHA-256.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Source = Literal["ours", "demo", "hub cache", "lm studio", "ollama", "folder", "path"]
+    from mistral_chat.model_listing import Source
 
 SPLIT = re.compile(r"(?i)^(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf$")
-"""How llama.cpp names the parts of a file that was split."""
+"""The name of a part of a split file, as llama.cpp writes it."""
 
-MOST_FILES = 4096
-"""No more files than this are looked at in one store."""
+MAX_FILES: Final = 4096
+"""Files looked at below one folder."""
 
-MOST_FOLDERS = 20_000
-"""No more folders than this are walked through in one store."""
+MAX_FOLDERS: Final = 20_000
+"""Folders looked at below one folder."""
 
 _MANIFEST_LIMIT = 1 << 20
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
@@ -35,29 +35,35 @@ _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFile:
-    """A file that a store holds; nothing of it has been read yet."""
+    """A file in one of the folders, not read yet."""
 
     path: Path
     source: Source
     name: str
-    """What the store calls it."""
+    """The name in the other program."""
     repository: str = ""
-    """OWNER/NAME on the hub, where the store says so."""
+    """OWNER/NAME on the hub, if the folder states it."""
     file: str = ""
     """The path in that repository."""
     sha256: str = ""
-    """What the store says that the file's SHA-256 is; nobody has checked it."""
+    """The SHA-256 that the folder states, not verified."""
+
+    def is_called(self, spec: str) -> bool:
+        """Whether `spec` names the file: by its name, by its file name or its stem, or without Ollama's default tag."""
+        wanted = spec.lower()
+        names = {self.name.lower(), self.path.name.lower(), self.path.stem.lower()}
+        return wanted in names or (self.source == "ollama" and f"{wanted}:latest" == self.name.lower())
 
 
 def hub_cache_folder(environ: Mapping[str, str], home: Path) -> Path:
-    """Where huggingface_hub keeps what it has fetched."""
+    """The folder of huggingface_hub's downloads."""
     if folder := environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE"):
         return _expanded(folder, home)
     return hub_home(environ, home) / "hub"
 
 
 def hub_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Where huggingface_hub keeps its token and its cache."""
+    """The folder of huggingface_hub's token and cache."""
     if folder := environ.get("HF_HOME"):
         return _expanded(folder, home)
     cache = environ.get("XDG_CACHE_HOME")
@@ -65,22 +71,22 @@ def hub_home(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def lm_studio_folders(home: Path) -> list[Path]:
-    """Where LM Studio may keep models; those that do not exist are left out."""
+    """The existing folders of LM Studio's models."""
     homes = [home / ".lmstudio", home / ".cache" / "lm-studio"]
     pointer = _small_text(home / ".lmstudio-home-pointer").strip()
     if pointer and "\0" not in pointer:
         homes.insert(0, Path(pointer))
     folders = []
-    for place in homes:
-        chosen = _json(place / "settings.json").get("downloadsFolder")
+    for base in homes:
+        chosen = _json(base / "settings.json").get("downloadsFolder")
         if isinstance(chosen, str) and chosen and "\0" not in chosen:
             folders.append(_expanded(chosen, home))
-        folders.append(place / "models")
+        folders.append(base / "models")
     return _existing(folders)
 
 
 def ollama_folders(environ: Mapping[str, str], home: Path) -> list[Path]:
-    """Where Ollama may keep models; those that do not exist are left out."""
+    """The existing folders of Ollama's models."""
     if folder := environ.get("OLLAMA_MODELS"):
         return _existing([_expanded(folder, home)])
     return _existing([home / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")])
@@ -107,22 +113,22 @@ def in_hub_cache(root: Path) -> Iterator[FoundFile]:
 
 
 def in_publisher_folders(root: Path, source: Source) -> Iterator[FoundFile]:
-    """GGUF files in folders named PUBLISHER/REPOSITORY, as LM Studio and this program lay them out."""
-    for path in files_under(root):
+    """GGUF files in folders named PUBLISHER/REPOSITORY, as LM Studio and this program name them."""
+    for path in files_under(root, follow_links=True):
         relative = path.relative_to(root)
         parts = relative.parts
-        placed = len(parts) >= 3  # noqa: PLR2004 (publisher, repository, file)
+        complete = len(parts) >= 3  # noqa: PLR2004 (publisher, repository, file)
         yield FoundFile(
             path=path,
             source=source,
             name=relative.as_posix(),
-            repository="/".join(parts[:2]) if placed else "",
-            file="/".join(parts[2:]) if placed else relative.as_posix(),
+            repository="/".join(parts[:2]) if complete else "",
+            file="/".join(parts[2:]) if complete else relative.as_posix(),
         )
 
 
 def in_ollama(root: Path) -> Iterator[FoundFile]:
-    """Models in Ollama's store at `root`, under the names that Ollama gives them."""
+    """Models in Ollama's folder `root`, one for each tag."""
     manifests = root / "manifests"
     for path in sorted(_walk(manifests, depth=8)):
         parts = path.relative_to(manifests).parts
@@ -134,9 +140,9 @@ def in_ollama(root: Path) -> Iterator[FoundFile]:
             yield FoundFile(path=blob, source="ollama", name=_ollama_name(parts), sha256=digest)
 
 
-def files_under(root: Path, depth: int = 6) -> Iterator[Path]:
-    """Whole GGUF files and first parts of split ones under `root`, ordered by name; linked folders are not followed."""
-    for path in sorted(_walk(root, depth)):
+def files_under(root: Path, depth: int = 6, *, follow_links: bool = False) -> Iterator[Path]:
+    """Whole GGUF files and first parts of split ones below `root`, sorted by path; in linked folders too with `follow_links`."""
+    for path in sorted(_walk(root, depth, follow_links=follow_links)):
         if path.suffix.lower() != ".gguf" or not path.is_file():
             continue
         split = SPLIT.match(path.name)
@@ -145,7 +151,7 @@ def files_under(root: Path, depth: int = 6) -> Iterator[Path]:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """Every file that belongs to the weights at `path`: one, or all parts of a split file, whether they are there or not."""
+    """Every file of the model at `path`: one, or all parts of a split file, whether they exist or not."""
     split = SPLIT.match(path.name)
     if split is None or int(split["parts"]) < 1:
         return [path]
@@ -154,22 +160,37 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def stated_sha256(path: Path) -> str | None:
-    """The SHA-256 that a content-addressed store gives a file by its name; None elsewhere."""
+    """The SHA-256 in the name of a file in Ollama's folder or the Hugging Face cache; None elsewhere."""
     found = _DIGEST.fullmatch(path.name)
     return (found[1] if found else _blob_name(path)) or None
 
 
-def _walk(root: Path, depth: int) -> Iterator[Path]:
+def _walk(root: Path, depth: int, *, follow_links: bool = False) -> Iterator[Path]:
+    """The files below `root`. Each folder is visited once, so that linked folders make no loops."""
     files = 0
     base = len(root.parts)
-    for folders, (folder, below, names) in enumerate(os.walk(root, onerror=None, followlinks=False)):
-        if len(Path(folder).parts) - base >= depth or folders > MOST_FOLDERS:
+    visited: set[tuple[int, int]] = set()
+    for folder, below, names in os.walk(root, onerror=None, followlinks=follow_links):
+        inode = _inode(folder)
+        if inode is None or inode in visited:
+            below.clear()
+            continue
+        visited.add(inode)
+        if len(Path(folder).parts) - base >= depth or len(visited) > MAX_FOLDERS:
             below.clear()
         for name in names:
             files += 1
-            if files > MOST_FILES:
+            if files > MAX_FILES:
                 return
             yield Path(folder, name)
+
+
+def _inode(folder: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(folder)  # noqa: PTH116 (os.walk gives texts)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _folders(root: Path) -> list[Path]:
@@ -192,7 +213,7 @@ def _expanded(folder: str, home: Path) -> Path:
 
 
 def _blob_name(path: Path) -> str:
-    """The SHA-256 in the name of the blob that a file of the Hugging Face cache links to."""
+    """The SHA-256 in the name of the blob that a file in the Hugging Face cache links to."""
     try:
         name = path.readlink().name
     except OSError:

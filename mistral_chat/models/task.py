@@ -61,6 +61,10 @@ class ModelTask(ABC):
         self._thread.start()
         return self
 
+    def join(self, seconds: float) -> None:
+        """Wait for the thread to end, at most so long."""
+        self._thread.join(seconds)
+
     def cancel(self) -> None:
         """Ask the thread to stop. What was done so far is kept where it is of use."""
         self._stop.set()

@@ -1,1 +1,1 @@
-"""Conversations and documents in one SQLite file. All SQL is here."""
+"""Keeps what was said, in one SQLite file. All SQL lives here."""

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from mistral_chat.config import Settings
     from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.engine.thread import EngineThread
+    from mistral_chat.models.service import ModelService
     from mistral_chat.store.store import ConversationStore
-    from mistral_chat.ui.shelf import Shelf
 
 _WATCHDOG_SECONDS: Final = 2.0
 """How long saving and closing may take after SIGTERM or SIGHUP."""
@@ -80,7 +80,7 @@ class MistralChatApp(App[None]):
         conversation_id: str | None = None,
         system: str | None = None,
         persona: str = "",
-        shelf: Shelf | None = None,
+        models: Callable[[], ModelService] | None = None,
         settings_file: SettingsFile | None = None,
         forget: Callable[[Iterable[str]], object] = tuple,
         saved: bool = True,
@@ -95,7 +95,7 @@ class MistralChatApp(App[None]):
             conversation_id: the conversation to begin with; None is a new one.
             system: the system prompt of new conversations, in place of the settings'.
             persona: the name of the persona for new conversations.
-            shelf: the weights that are here and that can be had; without it no model can be chosen in the app.
+            models: opens the model service; without it no model can be chosen in the app.
             settings_file: where settings are kept; without it no setting can be changed in the app.
             forget: drops what else was kept of conversations that were deleted for good, by their ids.
             saved: whether what is said is kept; said on the screen when it is not.
@@ -109,7 +109,7 @@ class MistralChatApp(App[None]):
             saved=saved,
             system=system,
             persona=persona,
-            shelf=shelf,
+            models=models,
             settings_file=settings_file,
             forget=forget,
             keys=self,

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from mistral_chat.config import Settings
     from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.engine.thread import EngineThread
+    from mistral_chat.models.service import ModelService
     from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.keymap import KeyChoice
-    from mistral_chat.ui.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +35,8 @@ class Rooms:
     persona: str = ""
     forget: Callable[[Iterable[str]], object] = tuple
     """Drops what else was kept of conversations that were deleted for good, by their ids: KV states on the disk."""
-    shelf: Shelf | None = None
-    """The weights that are here and that can be had; None where they are not to be chosen."""
+    models: Callable[[], ModelService] | None = None
+    """Opens the model service; None where no model can be chosen."""
     settings_file: SettingsFile | None = None
     """The settings' file; None where it is not to be changed."""
     keys: KeyChoice | None = None

@@ -102,21 +102,21 @@ def test_a_misspelt_name_is_guessed(catalog: Catalog, spec: str, wanted: str | N
 
 def test_needs_are_close_to_what_llama_cpp_reports(catalog: Catalog, demo_model: object) -> None:
     """llama.cpp 0.3.36 printed these buffer sizes, in MiB, for a 7B and for the demo."""
-    shape = entry(catalog, DEFAULT).shape
-    assert shape is not None
+    dimensions = entry(catalog, DEFAULT).dimensions
+    assert dimensions is not None
     for window, flash, kv, compute in ((1024, False, 128, 122.0), (4096, False, 512, 308.0), (1024, True, 128, 117.0)):
-        found = estimate_memory(shape, 1, window=window, flash_attention=flash)
+        found = estimate_memory(dimensions, 1, window=window, flash_attention=flash)
         assert found.kv == kv * 2**20
         assert found.compute / 2**20 == pytest.approx(compute, rel=0.04)
-    assert estimate_memory(shape, 1, window=4096, kv_type="q8_0").kv == 272 * 2**20
-    assert estimate_memory(shape, 1, window=1000).kv == 128 * 2**20
+    assert estimate_memory(dimensions, 1, window=4096, kv_type="q8_0").kv == 272 * 2**20
+    assert estimate_memory(dimensions, 1, window=1000).kv == 128 * 2**20
 
 
 def test_the_demos_need_is_close_to_what_llama_cpp_reports(catalog: Catalog) -> None:
-    shape = entry(catalog, "demo").shape
-    assert shape is not None
+    dimensions = entry(catalog, "demo").dimensions
+    assert dimensions is not None
     for window, compute in ((1024, 98.25), (4096, 99.4), (8192, 166.4)):
-        assert estimate_memory(shape, 1, window=window).compute / 2**20 == pytest.approx(compute, rel=0.02)
+        assert estimate_memory(dimensions, 1, window=window).compute / 2**20 == pytest.approx(compute, rel=0.02)
 
 
 def test_a_file_and_its_catalog_entry_need_the_same(catalog: Catalog, demo_model: object) -> None:
@@ -124,10 +124,10 @@ def test_a_file_and_its_catalog_entry_need_the_same(catalog: Catalog, demo_model
 
     assert isinstance(demo_model, Path)
     demo = entry(catalog, "demo")
-    assert demo.shape is not None
+    assert demo.dimensions is not None
     assert demo.bytes is not None
-    assert estimate_for(read_metadata(demo_model), window=4096) == estimate_memory(demo.shape, demo.bytes, window=4096)
-    assert read_metadata(demo_model).shape == demo.shape
+    assert estimate_for(read_metadata(demo_model), window=4096) == estimate_memory(demo.dimensions, demo.bytes, window=4096)
+    assert read_metadata(demo_model).dimensions == demo.dimensions
 
 
 def test_a_size_that_is_not_stated_is_estimated_within_a_hundredth(catalog: Catalog) -> None:
@@ -154,28 +154,40 @@ def test_a_size_that_is_not_stated_is_estimated_within_a_hundredth(catalog: Cata
     ],
 )
 def test_exactly_one_is_recommended_and_it_suits_the_machine(catalog: Catalog, memory: AvailableMemory, wanted: str) -> None:
-    choices = recommend(catalog, memory, preferred=DEFAULT)
+    choices = recommend(catalog, memory)
     assert [choice.entry.name for choice in choices if choice.recommended] == [wanted]
-    assert len(choices) == len(catalog.entries())
+    assert [choice.entry for choice in choices] == catalog.entries("chat"), "an embedding model is offered for chatting"
+    families = {choice.entry.model for choice in choices}
+    assert sorted(choice.entry.model for choice in choices if choice.suggested) == sorted(families), "one row a family"
     assert all(choice.reason.endswith(".") for choice in choices)
-
-
-def test_a_preferred_path_falls_back_to_the_first_model(catalog: Catalog) -> None:
-    choices = recommend(catalog, AvailableMemory(ram=24 * GB), preferred="/some/file.gguf")
-    assert [choice.entry.name for choice in choices if choice.recommended] == [DEFAULT]
 
 
 def test_advice_says_where_a_model_would_run(catalog: Catalog) -> None:
     def reason(memory: AvailableMemory) -> str:
-        return next(c.reason for c in recommend(catalog, memory, preferred=DEFAULT) if c.entry.name == DEFAULT)
+        return next(c.reason for c in recommend(catalog, memory) if c.entry.name == DEFAULT)
 
-    assert reason(AvailableMemory(ram=24 * GB)) == "Needs about 5.2 GB; 24.0 GB are free."
-    assert "close other programs first" in reason(AvailableMemory(ram=6 * GB))
-    assert "would not load, or crawl" in reason(AvailableMemory(ram=4 * GB))
-    assert "a part runs on the processor" in reason(AvailableMemory(ram=8 * GB, vram=4 * GB))
-    assert "8.0 GB on the graphics card" in reason(AvailableMemory(ram=8 * GB, vram=8 * GB))
+    assert reason(AvailableMemory(ram=24 * GB)) == "Needs about 5.2 GB of memory; 24.0 GB available."
+    assert "Close other programs first." in reason(AvailableMemory(ram=6 * GB))
+    assert "would fail to load or be very slow" in reason(AvailableMemory(ram=4 * GB))
+    assert "Part of it runs on the CPU" in reason(AvailableMemory(ram=8 * GB, vram=4 * GB))
+    assert "8.0 GB available on the graphics card" in reason(AvailableMemory(ram=8 * GB, vram=8 * GB))
 
 
 def test_what_is_not_known_is_called_so() -> None:
     assert fit_verdict(None, AvailableMemory(ram=GB)) == "unknown"
     assert file_bytes(parse_hub_spec("hf:a/b/c-Q4_K_M.gguf")) == (None, False)
+
+
+def test_embedding_models_are_a_kind_of_their_own_with_what_their_use_needs(catalog: Catalog) -> None:
+    found = {each.model: each for each in catalog.entries("embedding")}
+    assert set(found) == {"all-minilm-l6-v2", "bge-small-en-v1.5", "nomic-embed-text-v1.5", "embeddinggemma-300m"}
+    for each in found.values():
+        assert each.embedding is not None
+        assert (each.embedding.dimensions, each.embedding.context) > (0, 0)
+        assert file_bytes(each)[0], "how much is downloaded is not said"
+    nomic, bge = found["nomic-embed-text-v1.5"].embedding, found["bge-small-en-v1.5"].embedding
+    assert nomic is not None
+    assert bge is not None
+    assert (nomic.query_prefix, nomic.document_prefix, nomic.pooling) == ("search_query: ", "search_document: ", "mean")
+    assert bge.pooling == "cls"
+    assert file_bytes(found["bge-small-en-v1.5"]) == (37_000_000, False), "a rounded size is taken for the exact one"

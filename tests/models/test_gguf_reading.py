@@ -31,16 +31,21 @@ def unusable(folder: Path, content: bytes) -> str:
 def test_the_demo_says_what_it_is(demo_model: Path) -> None:
     facts = read_metadata(demo_model)
     assert (facts.architecture, facts.quantization, facts.parts, facts.tokenizer) == ("llama", "Q4_1", 1, "gpt2")
-    assert facts.shape.parameters == 134_515_008
-    assert (facts.shape.layers, facts.shape.heads, facts.shape.kv_heads, facts.shape.head_dim) == (30, 9, 3, 64)
-    assert (facts.shape.context, facts.shape.vocabulary, facts.kv_items) == (8192, 49152, 11520)
+    assert facts.dimensions.parameters == 134_515_008
+    assert (facts.dimensions.layers, facts.dimensions.heads, facts.dimensions.kv_heads, facts.dimensions.head_dim) == (
+        30,
+        9,
+        3,
+        64,
+    )
+    assert (facts.dimensions.context, facts.dimensions.vocabulary, facts.kv_items) == (8192, 49152, 11520)
     assert "<|im_start|>" in facts.template
     assert facts.licence == "apache-2.0"
 
 
 def test_a_mistral_file_says_what_it_is(tmp_path: Path) -> None:
     facts = read_metadata(write_gguf(tmp_path / "tiny.gguf", "v3", template="mistral-v3"))
-    assert (facts.template, facts.quantization, facts.shape.vocabulary) == ("mistral-v3", "F16", 32768)
+    assert (facts.template, facts.quantization, facts.dimensions.vocabulary) == ("mistral-v3", "F16", 32768)
 
 
 def test_arrays_by_layer_count_each_layer(tmp_path: Path) -> None:
@@ -65,7 +70,7 @@ def test_arrays_by_layer_count_each_layer(tmp_path: Path) -> None:
         (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "big-endian"),
         (b"GGUF" + struct.pack("<IQQ", 3, 2**63, 0), "claims"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 2**62), "claims"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 0, 5000), "cut or damaged"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 5000), "is incomplete"),
     ],
 )
 def test_what_is_no_gguf_file_is_named_for_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
@@ -82,19 +87,19 @@ def test_a_folder_or_a_missing_file_is_no_weights(tmp_path: Path) -> None:
     [
         (Entry("general.type", STRING, "adapter"), "LoRA adapter"),
         (Entry("general.type", STRING, "mmproj"), "image part"),
-        (Entry("general.architecture", STRING, ""), "which architecture"),
-        (Entry("general.architecture", STRING, "bert"), "writes no replies"),
-        (Entry("llama.pooling_type", UINT32, 1), "writes no replies"),
+        (Entry("general.architecture", STRING, ""), "its architecture"),
+        (Entry("general.architecture", STRING, "bert"), "embedding model"),
+        (Entry("llama.pooling_type", UINT32, 1), "embedding model"),
         (Entry("tokenizer.ggml.model", STRING, ""), "no vocabulary"),
         (Entry("tokenizer.ggml.model", STRING, "bert"), "write no replies"),
         (Entry("tokenizer.ggml.tokens", ARRAY, ["a", "a"], STRING), "the same"),
-        (Entry("tokenizer.ggml.scores", ARRAY, [0.0], FLOAT32), "260 words and 1"),
+        (Entry("tokenizer.ggml.scores", ARRAY, [0.0], FLOAT32), "260 tokens and 1"),
         (Entry("llama.block_count", UINT32, 0), "llama.block_count is 0"),
         (Entry("llama.block_count", UINT32, 513), "llama.block_count is 513"),
-        (Entry("llama.block_count", STRING, "1"), "does not say llama.block_count"),
+        (Entry("llama.block_count", STRING, "1"), "llama.block_count is not a number"),
         (Entry("llama.expert_count", UINT32, 513), "expert_count"),
         (Entry("llama.expert_count", UINT32, 8), "0 of 8 experts"),
-        (Entry("llama.nextn_predict_layers", UINT32, 2), "more layers to guess ahead"),
+        (Entry("llama.nextn_predict_layers", UINT32, 2), "nextn_predict_layers exceeds"),
         (Entry("llama.attention.layer_norm_rms_epsilon", FLOAT32, -1.0), "epsilon is -1.0"),
         (Entry("general.alignment", UINT32, 16), "alignment is 16"),
         (Entry("general.file_type", 99, 0), "unknown type 99"),
@@ -116,11 +121,11 @@ def test_what_llama_cpp_would_abort_on_or_what_cannot_chat_is_refused(tmp_path: 
 @pytest.mark.parametrize(
     ("place", "tensor", "words"),
     [
-        (0, Tensor("token_embd.weight", (32, 2**40), size=33280), "is cut"),
+        (0, Tensor("token_embd.weight", (32, 2**40), size=33280), "is incomplete"),
         (0, Tensor("token_embd.weight", (), size=33280), "has 0 dimensions"),
         (0, Tensor("token_embd.weight", (0, 1), size=33280), "has 0 weights"),
         (0, Tensor("token_embd.weight", (33, 2), kind=2, size=33280), "whole number of blocks"),
-        (0, Tensor("token_embd.weight", (32, 260), place=64), "not where it should be"),
+        (0, Tensor("token_embd.weight", (32, 260), place=64), "wrong offset"),
         (0, Tensor("token_embd.weight", (32, 260), kind=99, size=33280), "unknown type 99"),
         (1, Tensor("token_embd.weight", (32, 32)), "the same name"),
         (8, Tensor("blk.0.attn_norm.weight", (32,), kind=30, size=64), "type BF16, not F32"),
@@ -146,7 +151,7 @@ def test_a_cut_file_says_how_much_is_missing(tmp_path: Path) -> None:
 def test_a_model_without_weights_is_a_vocabulary(tmp_path: Path) -> None:
     draft = small_model()
     draft.tensors = []
-    assert "vocabulary only" in unusable(tmp_path, draft.encoded())
+    assert "only a vocabulary" in unusable(tmp_path, draft.encoded())
 
 
 def test_a_split_model_counts_as_one_and_misses_a_part(tmp_path: Path) -> None:

@@ -28,11 +28,11 @@ def test_files_that_cannot_be_used_are_listed_with_the_reason(own_folders: Path,
     library = library_of(own_folders, models_dir)
     usable, unusable = library.scan()
     assert [weights.source for weights in usable] in ([], ["demo"])
-    assert {(each.path.name, "cut" in each.reason, "LoRA" in each.reason) for each in unusable} == {
+    assert {(each.path.name, "incomplete" in each.reason, "LoRA" in each.reason) for each in unusable} == {
         ("cut.gguf", True, False),
         ("lora.gguf", False, True),
     }
-    with pytest.raises(ModelUnusable, match="is cut"):
+    with pytest.raises(ModelUnusable, match="is incomplete"):
         library.find("cut")
     assert remove(library, "cut") == len(CONTENT) - 1
     assert not (models_dir / "cut.gguf").exists()
@@ -73,10 +73,10 @@ def test_what_is_not_here_is_told_with_the_command_that_gets_it(own_folders: Pat
         return str(caught.value)
 
     assert told("mistral-7b-instruct-v0.3").endswith("mistral-chat models pull mistral-7b-instruct-v0.3")
-    assert "It comes in Q8_0, Q6_K" in told("mistral-7b-instruct-v0.3:Q9")
+    assert "Available: Q8_0, Q6_K" in told("mistral-7b-instruct-v0.3:Q9")
     assert "Did you mean mistral-7b-instruct-v0.3" in told("mistral-7b")
     assert "Write hf:OWNER/REPOSITORY/FILE.gguf" in told("hf:../../etc/passwd.gguf")
-    assert "There is no file" in told("nowhere/x.gguf")
+    assert "No such file" in told("nowhere/x.gguf")
     assert "models list" in told("qqq")
 
 
@@ -107,7 +107,7 @@ def test_the_address_of_a_file_on_the_hub_is_understood(library: Library) -> Non
             download(library, spec)
         with pytest.raises(ModelNotFound, match=f"on the hub, write {re.escape(meant)}[.]"):
             library.find(spec)
-    with pytest.raises(ModelNotFound, match=re.escape("There is no file './x.gguf'. `mistral-chat")):
+    with pytest.raises(ModelNotFound, match=re.escape("No such file: './x.gguf'. Installed")):
         library.find("./x.gguf")
 
 

@@ -20,7 +20,7 @@ from mistral_chat.importers.files import read_import_files
 from mistral_chat.importers.mistral_chat_json import read_json
 from mistral_chat.importers.mistral_chat_markdown import read_markdown
 from mistral_chat.importers.report import all_conversations
-from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line, tag_name
+from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite, tag_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,9 +76,9 @@ def test_markdown_keeps_the_current_path_word_for_word(tree: ExportedConversatio
 def test_what_is_stored_is_stored_the_same_the_second_time(text: str) -> None:
     for change, again in (
         (sanitise_for_sqlite, sanitise_for_sqlite),
-        (stored_line, stored_line),
+        (one_line, one_line),
         (tag_name, tag_name),
-        (first_line, stored_line),
+        (first_line, one_line),
     ):
         once = change(text)
         assert again(once) == once
@@ -205,7 +205,7 @@ TURN = ["conversations", 0, "turns", 1]
         (["conversations", 0, "sampling"], {"temperature": 9}, "'top_p' is missing"),
         (["conversations", 0, "pinned"], 1, "'pinned' must be true or false"),
         ([*TURN, "user"], 3, r"conversations\[0\].turns\[1\]: 'user' must be a text, not 3"),
-        ([*TURN, "parent"], "0" * 16, "has the parent '0000000000000000', which is not before it"),
+        ([*TURN, "parent"], "0" * 16, "hangs on '0000000000000000', which does not stand before it"),
         ([*TURN, "finish_reason"], "bored", "'finish_reason' must be one of"),
         ([*TURN, "usage"], {"prompt_tokens": 1.5}, r"turns\[1\].usage: 'prompt_tokens' must be a whole number"),
         ([*TURN, "created"], "9999-12-31T23:59:59-23:00", "ISO 8601"),

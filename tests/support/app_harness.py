@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
     from mistral_chat.engine.thread import LoadProgress
     from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History, Sampling
+    from mistral_chat.models.downloads import Downloads
     from mistral_chat.ui.background import Background
-    from mistral_chat.ui.errands import Errands
     from mistral_chat.ui.meter import WindowParts
     from mistral_chat.ui.screens.chat import ChatScreen
     from mistral_chat.ui.shown import ShownTurn
@@ -282,10 +282,10 @@ class ChatDriver:
         return self.screen.background
 
     @property
-    def errands(self) -> Errands:
-        """Downloads and checks of models."""
-        assert self.screen.errands is not None
-        return self.screen.errands
+    def downloads(self) -> Downloads:
+        """Downloads and verifications of models."""
+        assert self.screen.downloads is not None
+        return self.screen.downloads
 
     @property
     def settings(self) -> Settings:

@@ -1,31 +1,34 @@
-"""The app over the real shelf of weights and a hub of the tests' own; and a shelf that holds still for pictures."""
+"""The app over the real model service and a hub of the tests' own; and a service that holds still for pictures."""
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from support.app_harness import ChatDriver, until, until_drawn
 from support.hub_server import Fault, HubServer
 from support.programs import echo_program
 from support.tiny_files import FILE, REPOSITORY, gguf_bytes
 
-from mistral_chat.cli.shelf import ProgramShelf
+from mistral_chat.memory_estimate import MemoryEstimate
+from mistral_chat.model_listing import DownloadProgress, ModelListing, ModelRow
 from mistral_chat.models.memory_fit import AvailableMemory
+from mistral_chat.models.retry import DownloadPaused
+from mistral_chat.models.service import ModelService
+from mistral_chat.models.task import ModelTask
 from mistral_chat.ui.app import MistralChatApp
-from mistral_chat.ui.screens.weights import WeightsScreen
-from mistral_chat.ui.shelf import Arrival, ShownWeights, Stock
+from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.screens.models import ModelsScreen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from textual.pilot import Pilot
 
     from mistral_chat.errors import MistralChatError
+    from mistral_chat.models.download import Download
+    from mistral_chat.models.operations import Verification
     from mistral_chat.store.store import ConversationStore
-    from mistral_chat.ui.shelf import Shelf
 
 SIZE = 3_000_000
 """Bytes of the file on the hub."""
@@ -40,12 +43,12 @@ FORMATS = ("automatic", "mistral-v1", "mistral-v3", "mistral-v3-tekken", "mistra
 
 @dataclass
 class FirstRun:
-    """A computer with no weights of ours, whose settings ask for `tiny`, which a hub of its own has."""
+    """A computer without a downloaded model, whose settings ask for `tiny`, which a hub of its own has."""
 
     folder: Path
     hub: HubServer
     memory: AvailableMemory = field(default_factory=lambda: AvailableMemory(ram=9 * GB))
-    shelf: Shelf | None = None
+    service: ModelService | None = None
     """In place of the real one."""
     model: str = "tiny"
 
@@ -70,13 +73,13 @@ class FirstRun:
             runner_for=self.program.runner,
             settings=self.program.settings,
             now=self.program.now,
-            shelf=self.shelf or ProgramShelf(self.program, memory=lambda: self.memory),
+            models=lambda: self.service or self.program.model_service(memory=lambda: self.memory),
         )
 
     @property
-    def weights(self) -> WeightsScreen:
-        """The screen for weights, which must be open."""
-        return next(screen for screen in self.app.screen_stack if isinstance(screen, WeightsScreen))
+    def models(self) -> ModelsScreen:
+        """The models screen, which must be open."""
+        return next(screen for screen in self.app.screen_stack if isinstance(screen, ModelsScreen))
 
     @property
     def chat(self) -> ChatDriver:
@@ -87,13 +90,20 @@ class FirstRun:
     def choosing(self) -> bool:
         """Whether the list is on the screen, with everything in it."""
         screen = self.app.screen
-        return isinstance(screen, WeightsScreen) and screen.is_mounted and screen.listed.marked is not None
+        return isinstance(screen, ModelsScreen) and screen.is_mounted and screen.model_list.selected != ""
 
 
 def point_at(first: FirstRun, spec: str) -> None:
-    """Put the cursor of the list on the weights `spec`."""
-    listed = first.weights.listed
-    listed.highlighted = next(place for place, option in enumerate(listed.options) if option.id == spec)
+    """Put the cursor of the list on the model `spec`."""
+    models = first.models.model_list
+    models.highlighted = next(index for index, option in enumerate(models.options) if option.id == spec)
+
+
+async def download(pilot: Pilot[Any], first: FirstRun) -> None:
+    """Select what the cursor is on and confirm its download."""
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(first.app.screen, ConfirmDialog), "the download is confirmed first")
+    await pilot.press("right", "enter")
 
 
 async def chatting(pilot: Pilot[Any], first: FirstRun) -> None:
@@ -105,109 +115,151 @@ async def stalled(pilot: Pilot[Any], first: FirstRun) -> None:
     """Begin the download, which stalls after a third."""
     first.hub.misbehave(Fault(stall_after=STALL, times=1))
     await until(pilot, lambda: first.choosing)
-    await pilot.press("enter")
+    await download(pilot, first)
     await until_drawn(pilot, "1.0 of 3.0 MB")
 
 
 def put(first: FirstRun) -> None:
-    """Lay the weights where a download would put them."""
+    """Put the model where a download would."""
     first.target.parent.mkdir(parents=True)
     first.target.write_bytes(first.content)
 
 
-class StillShelf:
-    """Holds the same weights at all times and fetches up to one moment, so that pictures of it are alike."""
+class StillService(ModelService):
+    """Lists the same models at all times, and downloads up to one moment, so that pictures of it are alike."""
 
-    def __init__(self, stock: Stock, moment: Arrival | None = None, failure: MistralChatError | None = None) -> None:
-        self._stock = stock
-        self._moment = moment
-        self._failure = failure
+    def __init__(
+        self, listing: ModelListing, moment: DownloadProgress | None = None, failure: MistralChatError | None = None
+    ) -> None:
+        object.__setattr__(self, "_fixed", (listing, moment, failure))
 
-    def look(self, wanted: str, in_use: str | None) -> Stock:
-        return self._stock
+    def listing(self, wanted: str, in_use: str | None) -> ModelListing:
+        found: ModelListing = self._fixed[0]  # type: ignore[attr-defined]  # set above, past the frozen fields
+        return found
 
-    def fetch(self, spec: str, stop: threading.Event) -> Iterator[Arrival]:
-        assert self._moment is not None
-        yield self._moment
-        if self._failure is not None:
-            raise self._failure
-        stop.wait(30)
-        yield Arrival(stage="paused", here=self._moment.here, total=self._moment.total)
+    def download(self, spec: str) -> Download:
+        listing, moment, failure = self._fixed  # type: ignore[attr-defined]  # set above, past the frozen fields
+        row = listing.find(spec)
+        assert moment is not None
+        assert row is not None
+        return cast("Download", StillTask("downloading", spec, row.label, moment, failure))
 
-    def keep(self, spec: str, *, first: bool) -> str:
+    def verification(self, row: ModelRow) -> Verification:
+        moment = DownloadProgress(stage="verifying", bytes=60_000_000, total=98_362_432)
+        return cast("Verification", StillTask("verifying", row.spec, row.label, moment))
+
+    def save_default(self, spec: str, *, first: bool) -> str:
         return ""
-
-    def check(self, spec: str, stop: threading.Event, tell: Callable[[int], None]) -> bool | None:
-        tell(60_000_000)
-        stop.wait(30)
-        return None
 
     def remove(self, spec: str) -> int:
         return 0
 
-    def formats(self) -> tuple[str, ...]:
+    def prompt_formats(self) -> tuple[str, ...]:
         return FORMATS
 
-    def keep_format(self, spec: str, name: str) -> str:
+    def set_prompt_format(self, spec: str, name: str) -> str:
         return ""
 
 
-def offered(quantization: str, size: int, **changes: Any) -> ShownWeights:
+class StillTask(ModelTask):
+    """A task that stays at one moment until it is cancelled, or fails there."""
+
+    def __init__(
+        self, kind: str, spec: str, name: str, moment: DownloadProgress, failure: MistralChatError | None = None
+    ) -> None:
+        self.kind = kind
+        super().__init__(spec, name)
+        self._moment, self._failure = moment, failure
+
+    @property
+    def progress(self) -> DownloadProgress:
+        return replace(self._moment, stage="paused", speed=0.0) if self.state == "paused" else self._moment
+
+    def _work(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._stop.wait(30)
+        raise DownloadPaused
+
+
+def offered(quantization: str, size: int, **changes: Any) -> ModelRow:
     """One quantization of the default model, as the catalog offers it."""
-    needs = (size, 537_000_000, 280_000_000)
-    facts: dict[str, Any] = {
-        "spec": f"mistral-7b-instruct-v0.3:{quantization}",
+    memory = MemoryEstimate(weights=size, kv=537_000_000, compute=280_000_000)
+    spec = f"mistral-7b-instruct-v0.3:{quantization}"
+    fields: dict[str, Any] = {
+        "spec": spec,
+        "name": spec,
         "title": "Mistral 7B Instruct v0.3",
+        "family": "mistral-7b-instruct-v0.3",
         "quantization": quantization,
-        "about": "The default. Good all-round chat in English and the large European languages.",
+        "about": "The default. Good all-round chat in English and the major European languages.",
         "licence": "Apache-2.0",
-        "size": size,
-        "needs": needs,
+        "bytes": size,
+        "memory": memory,
         "fit": "fits",
-        "reason": f"Needs about {sum(needs) / GB:.1f} GB; 9.0 GB are free.",
-        "source": f"bartowski/Mistral-7B-Instruct-v0.3-GGUF/Mistral-7B-Instruct-v0.3-{quantization}.gguf",
+        "reason": f"Needs about {memory.total / GB:.1f} GB of memory; 9.0 GB available.",
+        "address": f"bartowski/Mistral-7B-Instruct-v0.3-GGUF/Mistral-7B-Instruct-v0.3-{quantization}.gguf",
     }
-    return ShownWeights(**(facts | changes))
+    return ModelRow(**(fields | changes))
 
 
-def here(title: str, place: str, **changes: Any) -> ShownWeights:
-    """Weights on this disk."""
-    facts: dict[str, Any] = {
+def installed(title: str, source: str, **changes: Any) -> ModelRow:
+    """A model on this computer."""
+    fields: dict[str, Any] = {
         "spec": title,
+        "name": title,
         "title": title,
         "quantization": "Q4_1",
         "licence": "Apache-2.0",
-        "size": 98_362_432,
-        "needs": (98_362_432, 94_000_000, 107_000_000),
+        "bytes": 98_362_432,
+        "memory": MemoryEstimate(weights=98_362_432, kv=94_000_000, compute=107_000_000),
         "fit": "fits",
-        "reason": "Needs about 0.3 GB; 9.0 GB are free.",
-        "place": place,
-        "source": "/home/ada/models/weights.gguf",
+        "reason": "Needs about 0.3 GB of memory; 9.0 GB available.",
+        "source": source,
+        "path": "/home/ada/models/model.gguf",
     }
-    return ShownWeights(**(facts | changes))
+    return ModelRow(**(fields | changes))
 
 
-def usual_stock(**changes: Any) -> Stock:
+def usual_listing(**changes: Any) -> ModelListing:
     """What a laptop with 9 GB free shows at its first start."""
-    weights = (
-        here("SmolLM2 135M Instruct (demo)", "demo package", spec="demo"),
-        here(
-            "mistral:latest", "Ollama", quantization="Q4_0", size=4_113_289_152, needs=(4_113_289_152, 537_000_000, 280_000_000)
+    size = 4_113_289_152
+    rows = (
+        installed("SmolLM2 135M Instruct (demo)", "demo", spec="demo"),
+        installed(
+            "mistral:latest",
+            "ollama",
+            quantization="Q4_0",
+            bytes=size,
+            memory=MemoryEstimate(weights=size, kv=537_000_000, compute=280_000_000),
         ),
         offered(
-            "Q8_0", 7_710_000_000, exact=False, fit="too large", reason="Needs about 8.6 GB; 9.0 GB are free; it would crawl."
+            "Q8_0",
+            7_710_000_000,
+            exact=False,
+            fit="too large",
+            reason="Needs about 8.6 GB of memory; 9.0 GB available. It would fail to load or be very slow.",
         ),
         offered("Q6_K", 5_950_000_000, exact=False),
-        offered("Q4_K_M", 4_372_812_000, spec="mistral-7b-instruct-v0.3", recommended=True),
+        offered("Q4_K_M", 4_372_812_000, spec="mistral-7b-instruct-v0.3", recommended=True, suggested=True),
         offered("Q2_K", 2_720_000_000, exact=False),
+        offered(
+            "Q4_K_M",
+            7_477_208_192,
+            spec="mistral-nemo-instruct-2407",
+            title="Mistral Nemo Instruct 2407",
+            family="mistral-nemo-instruct-2407",
+            fit="too large",
+            suggested=True,
+        ),
     )
-    facts: dict[str, Any] = {
-        "weights": weights,
-        "chosen": "mistral-7b-instruct-v0.3",
-        "memory": 9 * GB,
+    fields: dict[str, Any] = {
+        "rows": rows,
+        "selected": "mistral-7b-instruct-v0.3",
+        "ram": 9 * GB,
         "disk": 120 * GB,
         "folder": "/home/ada/.local/share/mistral-chat/models",
         "hub": "huggingface.co",
-        "window": 4096,
+        "context_size": 4096,
     }
-    return Stock(**(facts | changes))
+    return ModelListing(**(fields | changes))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from support.app_harness import until
-from support.first_run import StillShelf, offered, usual_stock
+from support.first_run import StillService, installed, offered, usual_listing
 from textual.binding import Binding
 from textual.widgets import Input
 
@@ -21,6 +21,7 @@ from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import InvalidText
 from mistral_chat.generation import Prompt, PromptPart, PromptPiece
+from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.text import clean
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
@@ -36,6 +37,7 @@ from mistral_chat.ui.screens.context import ContextScreen
 from mistral_chat.ui.screens.entry import EntryScreen
 from mistral_chat.ui.screens.help import HelpPart, HelpScreen
 from mistral_chat.ui.screens.keys import KeysScreen
+from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.screens.names import NamesScreen
 from mistral_chat.ui.screens.press import PressScreen
 from mistral_chat.ui.screens.prompt import PromptScreen
@@ -43,8 +45,6 @@ from mistral_chat.ui.screens.search import SearchScreen
 from mistral_chat.ui.screens.setting import SettingScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
 from mistral_chat.ui.screens.trash import TrashScreen
-from mistral_chat.ui.screens.weights import WeightsScreen
-from mistral_chat.ui.shelf import Arrival
 from mistral_chat.ui.shown import ShownTurn
 
 if TYPE_CHECKING:
@@ -227,30 +227,40 @@ def _turn(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     return turn_menu(shown, tokens=3, code=2, keys={"copy_reply": texts[0]})
 
 
-def _weights(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
-    weights = tuple(
-        offered(text, 10**9, spec=f"{place}", title=text, about=text, licence=text, reason=text, source=text, obstacle=text)
-        if place % 2
-        else offered(text, 10**9, spec=f"{place}", title=text, place=text, source=text, prompt_format=text)
-        for place, text in enumerate(texts)
+def _models(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
+    rows = tuple(
+        offered(
+            text,
+            10**9,
+            spec=f"{index}",
+            family=text,
+            title=text,
+            about=text,
+            licence=text,
+            reason=text,
+            address=text,
+            obstacle=text,
+        )
+        if index % 2
+        else installed(text, "ours", spec=f"{index}", quantization=text, path=text, prompt_format=text)
+        for index, text in enumerate(texts)
     )
     unusable = tuple((text, text) for text in texts)
-    stock = usual_stock(weights=weights, chosen="0", folder=texts[0], hub=texts[1], unusable=unusable)
-    shelf = StillShelf(stock)
-    return WeightsScreen(shelf, harness.chat.errands, wanted=texts[0], problem=texts[1])
+    listing = usual_listing(rows=rows, selected="0", folder=texts[0], hub=texts[1], unusable=unusable)
+    return ModelsScreen(StillService(listing), harness.chat.downloads, wanted=texts[0], problem=texts[1])
 
 
 async def _go_through(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
-    """Look at each of the weights, and at a download that fails."""
-    await until(pilot, lambda: screen.listed.option_count > len(texts), "they are listed")
+    """Look at each model, and at a download that fails."""
+    await until(pilot, lambda: screen.model_list.option_count > len(texts), "they are listed")
     for _ in texts:
         await pilot.press("down")
-    screen.query_one("#choice").display, screen.fetching.display = False, True
+    screen.query_one("#choice").display, screen.panel.display = False, True
     for text in texts[::4]:
-        screen.fetching.begin(text, Arrival(stage="asking", here=0), hub=text, folder=text)
-        screen.fetching.show(Arrival(stage="retrying", here=1, note=text))
+        screen.panel.open(text, DownloadProgress(stage="asking"), hub=text, folder=text)
+        screen.panel.show(DownloadProgress(stage="retrying", bytes=1, note=text))
         await pilot.pause()
-        screen.fetching.fail(text, text)
+        screen.panel.fail(text, text)
         await pilot.pause()
 
 
@@ -264,6 +274,7 @@ SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
     HelpScreen: Filled(lambda _, texts: HelpScreen([], [HelpPart("Keys", tuple((in_words(text), "Do") for text in texts))]), 60),
     InputDialog: Filled(_input, 6, _enter),
     KeysScreen: Filled(_keys, 60),
+    ModelsScreen: Filled(_models, 8, _go_through),
     NamesScreen: Filled(lambda _, texts: NamesScreen(_Section(texts)), 60),
     PressScreen: Filled(lambda _, texts: PressScreen(Binding("f1", "stop", "Stop"), texts[0], lambda _: texts[1]), 2, _enter),
     PromptScreen: Filled(_prompt, 60),
@@ -273,7 +284,6 @@ SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
         lambda _, texts: SettingsScreen(_SettingsFile(texts), themes=texts, changed=lambda *_: None), 30, _enter
     ),
     TrashScreen: Filled(_trash, 60),
-    WeightsScreen: Filled(_weights, 8, _go_through),
 }
 """Every screen but the chat itself."""
 

@@ -1,4 +1,4 @@
-"""Scenes of models: choosing and fetching one, what can be done with it, and what goes on in the background."""
+"""Scenes of models: choosing and downloading one, what can be done with it, and work in the background."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from support.app_harness import AppHarness, until
-from support.first_run import GB, StillShelf, here, usual_stock
+from support.first_run import GB, StillService, installed, usual_listing
 from support.scenes import Scene, furnish, press, see
 
 from mistral_chat.config import Settings
 from mistral_chat.errors import DownloadFailed, ModelNotFound
-from mistral_chat.ui.screens.weights import WeightsScreen
-from mistral_chat.ui.shelf import Arrival, Stock
+from mistral_chat.memory_estimate import MemoryEstimate
+from mistral_chat.model_listing import DownloadProgress, ModelListing
+from mistral_chat.ui.screens.models import ModelsScreen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,146 +21,150 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from mistral_chat.errors import MistralChatError
+    from mistral_chat.model_listing import Stage
 
-_ABSENT: Final = ModelNotFound("mistral-7b-instruct-v0.3 is not on this disk.")
-_PART: Final = Arrival(stage="downloading", here=1_749_124_800, total=4_372_812_000, speed=12_400_000, seconds_left=211)
+_ABSENT: Final = ModelNotFound("mistral-7b-instruct-v0.3 is not downloaded.")
+_PART: Final = DownloadProgress(stage="downloading", bytes=1_749_124_800, total=4_372_812_000, speed=12_400_000, seconds_left=211)
 _SILENT: Final = DownloadFailed(
-    "huggingface.co does not answer. It was tried 7 times. What has arrived is kept; start the download again to go on."
+    "huggingface.co stopped responding. Gave up after 7 attempts. "
+    "What was downloaded is kept; start the download again to resume it."
 )
 
 
-def _shelf(
-    stock: Stock | None = None, moment: Arrival = _PART, failure: MistralChatError | None = None
+def _service(
+    listing: ModelListing | None = None, moment: DownloadProgress = _PART, failure: MistralChatError | None = None
 ) -> Callable[[], AppHarness]:
-    """A computer without a model, and what could be had."""
-    shelf = StillShelf(stock or usual_stock(), moment, failure)
+    """A computer without a model, and what can be downloaded."""
+    service = StillService(listing or usual_listing(), moment, failure)
     settings = replace(Settings(), model="mistral-7b-instruct-v0.3")
-    return lambda: AppHarness(failure=_ABSENT, settings=settings, app_options={"shelf": shelf})
+    return lambda: AppHarness(failure=_ABSENT, settings=settings, app_options={"models": lambda: service})
 
 
-def _tight() -> Stock:
-    """What there is for a computer with very little memory."""
-    stock = usual_stock()
-    weights = tuple(
+def _tight() -> ModelListing:
+    """What a computer with very little memory shows."""
+    listing = usual_listing()
+    rows = tuple(
         replace(
-            each,
+            row,
             fit="too large",
-            recommended=each.spec == "demo",
-            reason=each.reason.replace("9.0 GB are free.", "0.3 GB are free; it would not load, or crawl."),
+            recommended=row.spec == "demo",
+            reason=row.reason.replace("9.0 GB available.", "0.3 GB available. It would fail to load or be very slow."),
         )
-        for each in stock.weights
+        for row in listing.rows
     )
-    return replace(stock, weights=weights, chosen="demo", memory=3 * GB // 10, disk=2 * GB)
+    return replace(listing, rows=rows, selected="demo", ram=3 * GB // 10, disk=2 * GB)
 
 
-def _begun() -> Stock:
-    """A download that was begun, and a file that cannot be used."""
-    stock = usual_stock()
-    weights = tuple(replace(each, arrived=1_200_000_000) if each.recommended else each for each in stock.weights)
-    unusable = (("/home/ada/models/cut.gguf", "the file is cut: its tensors end at 4.1 GB and the file at 2.2 GB."),)
-    return replace(stock, weights=weights, unusable=unusable)
+def _begun() -> ModelListing:
+    """A paused download, and a file that cannot be used."""
+    listing = usual_listing()
+    rows = tuple(replace(row, downloaded=1_200_000_000) if row.recommended else row for row in listing.rows)
+    unusable = (("/home/ada/models/cut.gguf", "the file is incomplete: its tensors end at 4.1 GB and the file at 2.2 GB."),)
+    return replace(listing, rows=rows, unusable=unusable)
 
 
-def _moment(stage: str, **changes: Any) -> Callable[[], AppHarness]:
-    facts: dict[str, Any] = {"stage": stage, "here": _PART.here, "total": _PART.total}
-    return _shelf(moment=Arrival(**(facts | changes)))
+def _moment(stage: Stage, **changes: Any) -> Callable[[], AppHarness]:
+    fields: dict[str, Any] = {"stage": stage, "bytes": _PART.bytes, "total": _PART.total}
+    return _service(moment=DownloadProgress(**(fields | changes)))
 
 
 def _ours() -> AppHarness:
-    """A model in our folder, while another is in use."""
+    """A downloaded model, while another is in use."""
     size = 4_372_812_000
-    ours = here(
+    ours = installed(
         "Mistral 7B Instruct v0.3",
-        "our folder",
+        "ours",
         spec="ours",
         quantization="Q4_K_M",
-        size=size,
-        needs=(size, 537_000_000, 280_000_000),
-        frees=size,
+        bytes=size,
+        memory=MemoryEstimate(weights=size, kv=537_000_000, compute=280_000_000),
+        reclaimable=size,
         prompt_format="mistral-v3",
         verified=True,
     )
-    stock = usual_stock()
-    stock = replace(stock, weights=(ours, *stock.weights), in_use="demo", chosen="ours")
-    return AppHarness(app_options={"shelf": StillShelf(stock, _PART)})
+    listing = usual_listing()
+    listing = replace(listing, rows=(ours, *listing.rows), in_use="demo", selected="ours")
+    return AppHarness(app_options={"models": lambda: StillService(listing, _PART)})
 
 
 async def _at_ours(pilot: Pilot[Any], harness: AppHarness) -> None:
     await pilot.press("f7")
-    await until(pilot, lambda: isinstance(harness.app.screen, WeightsScreen))
-    await see("Choose a model", "our folder")(pilot, harness)
+    await until(pilot, lambda: isinstance(harness.app.screen, ModelsScreen))
+    await see("Choose a model", "downloaded")(pilot, harness)
     screen = harness.app.screen
-    assert isinstance(screen, WeightsScreen)
-    screen.listed.highlighted = screen.listed.get_option_index("ours")
+    assert isinstance(screen, ModelsScreen)
+    screen.model_list.highlighted = screen.model_list.get_option_index("ours")
     await pilot.pause()
 
 
 async def _busy(pilot: Pilot[Any], harness: AppHarness) -> None:
-    """A download, a check and a title go on."""
+    """A download, a verification and a title are in progress."""
     begin = harness.chat.jobs.begin
-    fetching = begin("fetching", "Mistral 7B Instruct v0.3 Q4_K_M", cancel=lambda: None, kept="What has arrived is kept.")
-    begin("checking", "SmolLM2 135M Instruct (demo) Q4_1", cancel=lambda: None).tell(0.61, "60.0 of 98.4 MB")
+    loading = begin("downloading", "Mistral 7B Instruct v0.3 Q4_K_M", cancel=lambda: None, kept="What was downloaded is kept.")
+    begin("verifying", "SmolLM2 135M Instruct (demo) Q4_1", cancel=lambda: None).tell(0.61, "60.0 of 98.4 MB")
     begin("titling", "this conversation", cancel=lambda: None)
-    fetching.tell(0.4, "1.75 of 4.37 GB, 12.4 MB/s, 3 min 31 s left")
-    await see("⟳ fetching 40%")(pilot, harness)
+    loading.tell(0.4, "1.75 of 4.37 GB, 12.4 MB/s, 3 min 31 s left")
+    await see("⟳ downloading 40%")(pilot, harness)
 
 
-_CHOICE = see("Choose a model", "Fetch")
-_FETCH: Final = (_CHOICE, press("enter"))
+_CHOICE = see("Choose a model", "Download")
+_FETCH: Final = (_CHOICE, press("enter"), see("Download Mistral"), press("right", "enter"))
 
 SCENES: Final = (
-    Scene(name="first-run", harness=_shelf(), start=furnish, steps=(_CHOICE,), shows=("is not on this computer yet", "Fetch")),
+    Scene(name="first-run", harness=_service(), start=furnish, steps=(_CHOICE,), shows=("is not downloaded", "Download")),
     Scene(
         name="another-model",
-        harness=lambda: AppHarness(app_options={"shelf": StillShelf(replace(usual_stock(), in_use="demo"))}),
+        harness=lambda: AppHarness(app_options={"models": lambda: StillService(replace(usual_listing(), in_use="demo"))}),
         steps=(press("f7"),),
-        shows=("Choose what to go on with",),
+        shows=("Switch model",),
     ),
-    Scene(name="nothing-fits", harness=_shelf(_tight()), start=furnish, shows=("Choose a model", "Nothing here fits")),
-    Scene(name="a-download-was-begun", harness=_shelf(_begun()), start=furnish, shows=("Choose a model", "Go on fetching")),
+    Scene(name="nothing-fits", harness=_service(_tight()), start=furnish, shows=("Choose a model", "No model fits")),
+    Scene(name="a-download-was-begun", harness=_service(_begun()), start=furnish, shows=("Choose a model", "Resume download")),
     Scene(
         name="asking-the-hub",
-        harness=_moment("asking", here=0, total=None),
+        harness=_moment("asking", bytes=0, total=None),
         start=furnish,
         steps=_FETCH,
-        shows=("asking the hub",),
+        shows=("contacting the hub",),
     ),
-    Scene(name="downloading", harness=_shelf(), start=furnish, steps=_FETCH, shows=("40", "Pause")),
+    Scene(name="downloading", harness=_service(), start=furnish, steps=_FETCH, shows=("40", "Pause")),
     Scene(
         name="waiting-to-try-again",
-        harness=_moment("retrying", note="huggingface.co does not answer."),
+        harness=_moment("retrying", note="huggingface.co stopped responding"),
         start=furnish,
         steps=_FETCH,
-        shows=("does not answer",),
+        shows=("stopped responding",),
     ),
-    Scene(name="checking", harness=_moment("verifying"), start=furnish, steps=_FETCH, shows=("checking what is here",)),
-    Scene(name="paused", harness=_shelf(), start=furnish, steps=(*_FETCH, see("Pause"), press("p")), shows=("paused", "Go on")),
-    Scene(name="offline", harness=_shelf(failure=_SILENT), start=furnish, steps=_FETCH, shows=("does not answer", "Try again")),
+    Scene(name="checking", harness=_moment("verifying"), start=furnish, steps=_FETCH, shows=("verifying the SHA-256",)),
+    Scene(
+        name="paused", harness=_service(), start=furnish, steps=(*_FETCH, see("Pause"), press("p")), shows=("paused", "Resume")
+    ),
+    Scene(name="offline", harness=_service(failure=_SILENT), start=furnish, steps=_FETCH, shows=("stopped responding", "Retry")),
     Scene(
         name="leaving-a-download",
-        harness=_shelf(),
+        harness=_service(),
         start=furnish,
         steps=(*_FETCH, see("Pause"), press("escape")),
-        shows=("Leave while the model is being fetched?",),
+        shows=("Leave the download?",),
     ),
     Scene(
         name="fetching-behind-the-list",
-        harness=_shelf(),
+        harness=_service(),
         start=furnish,
         steps=(*_FETCH, see("Pause"), press("b")),
-        shows=("Choose a model", "fetching 40 %"),
+        shows=("Choose a model", "downloading 40%"),
     ),
     Scene(
         name="fetching-behind-the-chat",
-        harness=_shelf(),
+        harness=_service(),
         start=furnish,
         steps=(*_FETCH, see("Pause"), press("b"), see("Choose a model"), press("escape")),
-        shows=("⟳ fetching 40%",),
+        shows=("⟳ downloading 40%",),
     ),
-    Scene(name="what-to-do-with-a-model", harness=_ours, steps=(_at_ours, press("m")), shows=("Check",)),
+    Scene(name="what-to-do-with-a-model", harness=_ours, steps=(_at_ours, press("m")), shows=("Verify",)),
     Scene(name="the-format-of-a-model", harness=_ours, steps=(_at_ours, press("f")), shows=("mistral-v3-tekken",)),
-    Scene(name="deleting-a-model", harness=_ours, steps=(_at_ours, press("delete")), shows=("4.37 GB",)),
-    Scene(name="checking-a-model", harness=_ours, steps=(_at_ours, press("v")), shows=("checking",)),
-    Scene(name="background-in-the-line", steps=(_busy,), shows=("⟳ fetching 40%",)),
+    Scene(name="deleting-a-model", harness=_ours, steps=(_at_ours, press("delete")), shows=("4.4 GB",)),
+    Scene(name="checking-a-model", harness=_ours, steps=(_at_ours, press("v")), shows=("verifying",)),
+    Scene(name="background-in-the-line", steps=(_busy,), shows=("⟳ downloading 40%",)),
     Scene(name="background", steps=(_busy, press("alt+z")), shows=("In the background", "1.75 of 4.37 GB")),
 )

@@ -26,5 +26,5 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def first(tmp_path: Path, hub: HubServer) -> FirstRun:
-    """A computer with no weights yet, and a hub that has some."""
+    """A computer without a model yet, and a hub that has one."""
     return FirstRun(tmp_path, hub)

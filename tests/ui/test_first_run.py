@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from support.app_harness import rendered_rows, run, until, until_drawn
-from support.first_run import GB, FirstRun, chatting, point_at
+from support.first_run import GB, FirstRun, chatting, download, point_at
 from support.hub_server import HubServer
 from support.tiny_files import gguf_bytes
 
 from mistral_chat.models.memory_fit import AvailableMemory
-from mistral_chat.ui.screens.weights import WeightsScreen
+from mistral_chat.ui.screens.models import ModelsScreen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 async def test_the_first_run_leads_from_nothing_to_a_reply(first: FirstRun) -> None:
     async with run(first, (60, 20)) as pilot:
         await until(pilot, lambda: first.choosing)
-        assert first.weights.listed.marked == "tiny"
-        await pilot.press("enter")
+        assert first.models.model_list.selected == "tiny"
+        await download(pilot, first)
         await chatting(pilot, first)
         assert first.target.read_bytes() == first.content
         await pilot.press(*"hello", "enter")
@@ -35,7 +35,7 @@ async def test_what_was_typed_before_the_list_opened_is_still_there(first: First
         assert first.chat.is_current, "the list took the keys of who is typing"
         await pilot.press("enter")
         await until(pilot, lambda: first.choosing)
-        await pilot.press("enter")
+        await download(pilot, first)
         await chatting(pilot, first)
         assert first.chat.draft == "early"
 
@@ -43,7 +43,7 @@ async def test_what_was_typed_before_the_list_opened_is_still_there(first: First
 async def test_a_click_looks_and_a_double_click_takes(first: FirstRun) -> None:
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
-        await until_drawn(pilot, "leaves this computer.")
+        await until_drawn(pilot, "Your chats never leave this")
         await until_drawn(pilot, "disk free")
         await pilot.pause()
         row = (
@@ -53,8 +53,8 @@ async def test_a_click_looks_and_a_double_click_takes(first: FirstRun) -> None:
         )
         await pilot.click(offset=(8, row))
         await pilot.pause()
-        assert isinstance(first.app.screen, WeightsScreen), "a click alone began something"
-        assert first.weights.listed.marked == "demo"
+        assert isinstance(first.app.screen, ModelsScreen), "a click alone began something"
+        assert first.models.model_list.selected == "demo"
         await pilot.click(offset=(8, row), times=2)
         await chatting(pilot, first)
         assert first.chat.model == "demo"
@@ -66,14 +66,14 @@ async def test_weights_of_other_programs_are_used_where_they_lie(first: FirstRun
     file.write_bytes(gguf_bytes(200_000))
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
-        await until_drawn(pilot, "On this disk · LM Studio")
-        shown = next(each for each in first.weights._stock.weights if each.place == "LM Studio")
+        await until_drawn(pilot, "Installed · LM Studio")
+        shown = next(each for each in first.models._listing.rows if each.source == "lm studio")
         point_at(first, shown.spec)
-        await until_drawn(pilot, "used where it lies")
+        await until_drawn(pilot, "used in place")
         await pilot.press("enter")
         await chatting(pilot, first)
         assert first.chat.model == shown.spec
-        await until(pilot, lambda: "The next start begins with it" in first.chat.notice)
+        await until(pilot, lambda: "Saved as the default model" in first.chat.notice)
         assert shown.spec in (first.folder / "config.yaml").read_text("utf-8"), "the first choice is not asked for again"
     assert not list(first.target.parents[2].rglob("*.gguf")), "nothing is copied"
 
@@ -83,7 +83,7 @@ async def test_a_message_sent_before_the_model_was_missed_comes_back(first: Firs
         await until(pilot, lambda: first.chat.store is not None)
         first.chat.send("first words")
         await until(pilot, lambda: first.choosing)
-        await pilot.press("enter")
+        await download(pilot, first)
         await chatting(pilot, first)
         assert first.chat.draft == "first words"
 
@@ -93,7 +93,7 @@ async def test_a_model_that_nobody_knows_is_said_above_the_list(tmp_path: Path, 
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
         await until_drawn(pilot, "Did you mean mistral-7b-instruct-v0.3")
-        assert first.weights.listed.marked == "mistral-7b-instruct-v0.3"
+        assert first.models.model_list.selected == "mistral-7b-instruct-v0.3"
 
 
 async def test_what_does_not_fit_is_offered_with_a_warning(tmp_path: Path, hub: HubServer) -> None:
@@ -101,7 +101,9 @@ async def test_what_does_not_fit_is_offered_with_a_warning(tmp_path: Path, hub: 
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
         large = "mistral-7b-instruct-v0.3"
-        assert first.weights.listed.marked != large, "what is recommended fits"
+        assert first.models.model_list.selected != large, "what is recommended fits"
+        point_at(first, "mistral-7b-instruct-v0.3:Q2_K")
+        await pilot.press("right")
         point_at(first, large)
-        await until_drawn(pilot, "Fetch 4.4 GB anyway")
-        await until_drawn(pilot, "would not load, or crawl.")
+        await until_drawn(pilot, "Download 4.4 GB anyway")
+        await until_drawn(pilot, "It would fail to load")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.app_harness import AppHarness, run, screen_text, send_message, until, until_answered, until_drawn, until_ready
-from support.first_run import StillShelf, usual_stock
+from support.first_run import StillService, usual_listing
 
 from mistral_chat.ui.screens.chat import ChatScreen
-from mistral_chat.ui.screens.weights import WeightsScreen
+from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.slash import COMMANDS, matching, read
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ async def test_what_was_typed_after_a_command_that_takes_nothing_is_not_lost(dra
 
 
 async def test_commands_take_what_their_dialogs_ask_for() -> None:
-    harness = AppHarness(app_options={"shelf": StillShelf(usual_stock())})
+    harness = AppHarness(app_options={"models": lambda: StillService(usual_listing())})
     harness.start_with(("Where is the lighthouse?", "In the harbour."))
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -79,11 +79,11 @@ async def test_commands_take_what_their_dialogs_ask_for() -> None:
         await send_message(pilot, harness, "/rename Of the sea")
         await until(pilot, lambda: harness.store.conversation(harness.conversation_id or "").summary.title == "Of the sea")
         await send_message(pilot, harness, "/model v0.3 q8_0")
-        await until(pilot, lambda: isinstance(harness.app.screen, WeightsScreen) and harness.app.screen.listed.marked)
-        assert harness.app.screen.listed.marked == "mistral-7b-instruct-v0.3:Q8_0"  # type: ignore[attr-defined]  # asked for just above
+        await until(pilot, lambda: isinstance(harness.app.screen, ModelsScreen) and harness.app.screen.model_list.selected)
+        assert harness.app.screen.model_list.selected == "mistral-7b-instruct-v0.3:Q8_0"  # type: ignore[attr-defined]  # asked for just above
         await pilot.press("escape")
         await send_message(pilot, harness, "/model nonsense")
-        await until_drawn(pilot, "There is no 'nonsense' in this list.")
+        await until_drawn(pilot, "No model matches 'nonsense'.")
         await pilot.press("escape")
         await send_message(pilot, harness, "/filter nothing like it")
         await until_drawn(pilot, "Nothing fits")

@@ -213,20 +213,19 @@ class ChatScreen(UnsavedScreen):
         self.transcript.display = not empty
         if not empty:
             self.empty_state.hide()
-        elif isinstance(self.trouble, ModelNotFound) and self.being_fetched:
+        elif isinstance(self.trouble, ModelNotFound) and self.downloading:
             keys = self.keys_of(
-                ("chat.models", "look at it, or take another model"),
+                ("chat.models", "show it, or use another model"),
                 ("chat.cancel_background", "pause it"),
                 ("app.help", "help"),
                 ("app.quit", "quit"),
             )
-            text = "The chat opens when it is here. You can write your first message meanwhile."
-            self.empty_state.show(f"{self.being_fetched} is being fetched", [text], keys)
+            self.empty_state.show(f"Downloading {self.downloading}", ["You can start typing while it downloads."], keys)
         elif isinstance(self.trouble, ModelNotFound):
             keys = self.keys_of(
-                ("chat.models", "choose a model"), ("chat.retry", "look again"), ("app.help", "help"), ("app.quit", "quit")
+                ("chat.models", "choose a model"), ("chat.retry", "retry"), ("app.help", "help"), ("app.quit", "quit")
             )
-            self.empty_state.show("There is no model on this computer yet", [str(self.trouble)], keys)
+            self.empty_state.show("Model not downloaded", [str(self.trouble)], keys)
         elif self.trouble is not None:
             keys = self.keys_of(("chat.retry", "try again"), ("app.help", "help"), ("app.quit", "quit"))
             self.empty_state.show(self.trouble.title, [str(self.trouble)], keys, trouble=True)

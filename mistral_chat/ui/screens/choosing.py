@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from mistral_chat.errors import EngineError, ModelNotFound
-from mistral_chat.ui.errands import Check, Download, Errands
+from mistral_chat.models.downloads import Downloads
 from mistral_chat.ui.screens.replying import ReplyingScreen
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.chat import Chat, ChatEvent
     from mistral_chat.errors import MistralChatError
+    from mistral_chat.models.task import ModelTask
     from mistral_chat.ui.background import Job
     from mistral_chat.ui.rooms import Rooms
 
@@ -28,10 +29,14 @@ class ChoosingScreen(ReplyingScreen):
     def __init__(self, rooms: Rooms) -> None:
         """Take the doors to the rest of the program."""
         super().__init__(rooms)
-        self.errands = Errands(rooms.shelf, self.background, self._run, self._errand_ended) if rooms.shelf else None
-        """What is fetched and checked meanwhile; None where models are not to be chosen."""
-        self._came = ""
-        """What was fetched last while nobody looked."""
+        self.downloads = (
+            Downloads(rooms.models, spawn=self._run, listener=self._task_changed, track=self.background.doing)
+            if rooms.models is not None
+            else None
+        )
+        """The downloads and verifications of this session; None where no model can be chosen."""
+        self._downloaded = ""
+        """The last model downloaded behind the chat."""
         self._first = False
         """Whether the next start still has no model to begin with."""
         self._loading: Job | None = None
@@ -47,14 +52,14 @@ class ChoosingScreen(ReplyingScreen):
     def send(self, text: str, begin: Callable[[Chat], AsyncGenerator[ChatEvent, None]] | None = None) -> None:
         """Say `text` as `ReplyingScreen` does; where there is no model, keep it as the draft and offer models."""
         super().send(text, begin)
-        if self.trouble is not None and self.being_fetched:
-            more = f"{self.key_of('chat.models')} shows more"
-            self.notice.show(f"{self.being_fetched} is being fetched. Your message stays here until then; {more}.")
+        if self.trouble is not None and self.downloading:
+            more = f"{self.key_of('chat.models')} shows progress"
+            self.notice.show(f"Downloading {self.downloading}. Your message stays in the box until then; {more}.")
         else:
             self._offer_models()
 
     def _offer_models(self) -> None:
-        if isinstance(self.trouble, ModelNotFound) and self.rooms.shelf is not None:
+        if isinstance(self.trouble, ModelNotFound) and self.rooms.models is not None:
             self.action_models()
 
     async def do_models(self, name: str) -> None:
@@ -64,20 +69,26 @@ class ChoosingScreen(ReplyingScreen):
     @work(group="models", exclusive=True, exit_on_error=False)
     async def action_models(self, name: str = "") -> None:
         """Choose a model, and fetch it where it is not here. The cursor begins at the one that `name` is in."""
-        from mistral_chat.ui.screens.weights import WeightsScreen
+        from mistral_chat.ui.screens.models import ModelsScreen
 
-        shelf, errands = self.rooms.shelf, self.errands
-        if shelf is None or errands is None:
-            self.notice.show("Models cannot be chosen here. mistral-chat models lists them.")
+        if self.rooms.models is None or self.downloads is None:
+            self.notice.show("Models cannot be changed here. See mistral-chat models list.")
             return
         in_use = self.model if self.runner is not None and self.trouble is None else None
         problem = str(self.trouble) if self.trouble is not None else ""
-        marked, self._came = self._came, ""
-        screen = WeightsScreen(shelf, errands, wanted=self.model, in_use=in_use, problem=problem, marked=marked, sought=name)
+        selected, self._downloaded = self._downloaded, ""
+        screen = ModelsScreen(
+            self.rooms.models(),
+            self.downloads,
+            wanted=self.model,
+            in_use=in_use,
+            problem=problem,
+            selected=selected,
+            search=name,
+        )
         spec = await self.app.push_screen_wait(screen)
         if spec is None and isinstance(self.trouble, ModelNotFound):
-            # What came while the list was looked at is better than nothing.
-            spec = screen.came or None
+            spec = screen.downloaded or None
         if spec is not None:
             await self._go_on_with(spec, first=in_use is None)
         else:
@@ -93,18 +104,17 @@ class ChoosingScreen(ReplyingScreen):
         loading = await self.use_model(spec)
         # It ends early where another load takes its place.
         await asyncio.gather(loading.wait(), return_exceptions=True)
-        shelf = self.rooms.shelf
-        if shelf is None or loading.is_cancelled or self.trouble is not None or self.being_fetched:
+        models = self.rooms.models
+        if models is None or loading.is_cancelled or self.trouble is not None or self.downloading:
             return
         first, self._first = self._first, False
-        if told := await asyncio.to_thread(shelf.keep, spec, first=first):
+        if told := await asyncio.to_thread(models().save_default, spec, first=first):
             self.notice.show(told)
 
     @property
-    def being_fetched(self) -> str:
-        """The names of the models that are being fetched; empty while none is."""
-        running = [each.name for each in self.errands.downloads.values() if each.state == "running"] if self.errands else []
-        return " and ".join(running)
+    def downloading(self) -> str:
+        """The names of the models that are being downloaded; empty while none is."""
+        return " and ".join(task.name for task in self.downloads.running) if self.downloads else ""
 
     def load_model(self) -> Worker[None]:
         """Load the model as `ReplyingScreen` does, in a way that can be given up."""
@@ -146,42 +156,41 @@ class ChoosingScreen(ReplyingScreen):
 
     # What goes on meanwhile.
 
-    def _run(self, errand: Coroutine[None, None, None]) -> None:
-        self.run_worker(errand, group="errand", exit_on_error=False)
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        self.run_worker(work, group="model task", exit_on_error=False)
 
-    def _errand_ended(self, errand: Download | Check) -> None:
-        """Tell how a download or a check ended that nobody looked at."""
-        self.show_welcome()
-        if isinstance(errand, Check):
-            from mistral_chat.ui.screens.weights_words import checked
+    def _task_changed(self, task: ModelTask) -> None:
+        """Tell how a download or a verification ended behind the chat."""
+        from mistral_chat.ui.screens.models import outcome
 
-            text, trouble = checked(errand)
-            if text:
-                self.notice.show(text, severity="warning" if trouble else "information", stay=trouble)
-        elif errand.state == "failed":
-            title, text = errand.problem
-            again = f"{self.key_of('chat.models')} tries again."
-            self.notice.show(f"{errand.name} was not fetched. {title}. {text} {again}", severity="warning", stay=True)
-        elif errand.state == "done":
-            self._arrived(errand)
-
-    def _arrived(self, download: Download) -> None:
-        """Begin with what was fetched where there is no model; else offer it."""
-        if isinstance(self.trouble, ModelNotFound):
-            self._switch(download.spec, first=True)
+        if task.state == "running":
             return
-        self._came = download.spec
+        self.show_welcome()
+        if task.kind == "downloading" and task.state == "done":
+            self._offer_downloaded(task)
+            return
+        text, trouble = outcome(task)
+        if text:
+            retry = f" {self.key_of('chat.models')} to retry." if task.kind == "downloading" else ""
+            self.notice.show(f"{text}{retry}", severity="warning" if trouble else "information", stay=trouble)
+
+    def _offer_downloaded(self, task: ModelTask) -> None:
+        """Load a downloaded model if none is loaded; else offer it."""
+        if isinstance(self.trouble, ModelNotFound):
+            self._switch(task.spec, first=True)
+            return
+        self._downloaded = task.spec
         offer = f"{self.key_of('chat.models')} and Enter switch to it"
-        self.notice.show(f"{download.name} is here.", action=offer, on_action=lambda: self._switch(download.spec), stay=True)
+        self.notice.show(f"Downloaded {task.name}.", action=offer, on_action=lambda: self._switch(task.spec), stay=True)
 
     @work(group="models", exclusive=True, exit_on_error=False)
     async def _switch(self, spec: str, *, first: bool = False) -> None:
         """Go on with a model that has just come."""
-        self._came = ""
+        self._downloaded = ""
         await self._go_on_with(spec, first=first)
 
     async def leave(self) -> None:
         """Pause what is being fetched, stop what runs and let the rooms go."""
-        if self.errands is not None:
-            await self.errands.leave()
+        if self.downloads is not None:
+            await self.downloads.close()
         await super().leave()

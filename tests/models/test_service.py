@@ -1,8 +1,7 @@
-"""What the app's list of weights holds, over real files and a machine whose memory is given."""
+"""The model service over real files and a machine whose memory is given."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,16 +10,15 @@ from support.hub_server import HubServer
 from support.programs import echo_program
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
-from mistral_chat.cli.shelf import ProgramShelf
 from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.memory_fit import AvailableMemory
-from mistral_chat.ui.screens.weights_words import FORMATS
+from mistral_chat.ui.screens.models import FORMATS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.ui.shelf import Stock
+    from mistral_chat.model_listing import ModelListing
 
 DEFAULT = "mistral-7b-instruct-v0.3"
 LAPTOP = AvailableMemory(ram=9_000_000_000)
@@ -33,12 +31,14 @@ def program(tmp_path: Path) -> Program:
     )
 
 
-def look(program: Program, wanted: str = DEFAULT, in_use: str | None = None, memory: AvailableMemory | None = LAPTOP) -> Stock:
-    return ProgramShelf(program, memory=lambda: memory).look(wanted, in_use)
+def look(
+    program: Program, wanted: str = DEFAULT, in_use: str | None = None, memory: AvailableMemory | None = LAPTOP
+) -> ModelListing:
+    return program.model_service(memory=lambda: memory).listing(wanted, in_use)
 
 
-def recommended(stock: Stock) -> list[str]:
-    return [weights.spec for weights in stock.weights if weights.recommended]
+def recommended(listing: ModelListing) -> list[str]:
+    return [row.spec for row in listing.rows if row.recommended]
 
 
 def put(path: Path) -> Path:
@@ -48,91 +48,93 @@ def put(path: Path) -> Path:
 
 
 def test_the_default_is_recommended_where_it_fits(program: Program) -> None:
-    stock = look(program)
-    assert recommended(stock) == [DEFAULT]
-    assert stock.chosen == DEFAULT
-    assert stock.memory == LAPTOP.ram
-    assert stock.disk
-    assert stock.hub == "huggingface.co"
+    listing = look(program)
+    assert recommended(listing) == [DEFAULT]
+    assert listing.selected == DEFAULT
+    assert listing.ram == LAPTOP.ram
+    assert listing.disk
+    assert listing.hub == "huggingface.co"
 
 
 def test_where_memory_is_unknown_nothing_is_recommended_and_what_was_asked_for_is_chosen(program: Program) -> None:
-    stock = look(program, memory=None)
-    assert recommended(stock) == []
-    assert stock.chosen == DEFAULT
-    assert {weights.fit for weights in stock.weights} == {"unknown"}
+    listing = look(program, memory=None)
+    assert recommended(listing) == []
+    assert listing.selected == DEFAULT
+    assert {row.fit for row in listing.rows} == {"unknown"}
 
 
 def test_a_file_on_the_hub_that_no_catalog_has_is_offered(program: Program) -> None:
-    stock = look(program, "hf:Acme/tiny-GGUF/tiny.gguf")
-    assert stock.chosen == "hf:Acme/tiny-GGUF/tiny.gguf"
-    assert recommended(stock) == [DEFAULT], "what cannot be weighed is no advice"
+    listing = look(program, "hf:Acme/tiny-GGUF/tiny.gguf")
+    assert listing.selected == "hf:Acme/tiny-GGUF/tiny.gguf"
+    assert recommended(listing) == [DEFAULT], "what cannot be weighed is no advice"
 
 
 def test_a_name_that_is_not_well_formed_leaves_the_list_whole(program: Program) -> None:
-    assert look(program, "hf:nonsense").chosen == DEFAULT
+    assert look(program, "hf:nonsense").selected == DEFAULT
 
 
 def test_two_files_of_one_name_can_both_be_chosen(program: Program, own_folders: Path, tmp_path: Path) -> None:
     ours = put(tmp_path / "data" / "models" / REPOSITORY / FILE)
     theirs = put(own_folders / ".lmstudio" / "models" / REPOSITORY / FILE)
     theirs.write_bytes(theirs.read_bytes() + b"x")
-    stock = look(program)
-    found = [weights for weights in stock.weights if weights.source in {str(ours), str(theirs)}]
-    assert len({weights.spec for weights in found}) == 2
+    listing = look(program)
+    found = [row for row in listing.rows if row.path in {str(ours), str(theirs)}]
+    assert len({row.spec for row in found}) == 2
     library = program.library()
-    assert {str(library.find(weights.spec).path) for weights in found} == {str(ours), str(theirs)}
+    assert {str(library.find(row.spec).path) for row in found} == {str(ours), str(theirs)}
 
 
 def test_what_is_in_use_gives_its_memory_back(program: Program, tmp_path: Path) -> None:
     path = put(tmp_path / "data" / "models" / REPOSITORY / FILE)
-    stock = look(program, SPEC, SPEC)
-    assert stock.in_use == stock.chosen == next(weights.spec for weights in stock.weights if weights.source == str(path))
-    assert stock.memory is not None
-    assert stock.memory > LAPTOP.ram
+    listing = look(program, SPEC, SPEC)
+    assert listing.in_use == listing.selected == next(row.spec for row in listing.rows if row.path == str(path))
+    assert listing.ram is not None
+    assert listing.ram > LAPTOP.ram
     card = look(program, SPEC, SPEC, AvailableMemory(ram=8_000_000_000, vram=6_000_000_000))
-    assert card.card > 6_000_000_000
-    assert card.memory == 8_000_000_000
+    assert card.vram > 6_000_000_000
+    assert card.ram == 8_000_000_000
     assert look(program, SPEC, "gone").in_use == ""
 
 
 def test_a_damaged_file_is_told_with_its_reason(program: Program, tmp_path: Path) -> None:
     path = put(tmp_path / "data" / "models" / "cut.gguf")
     path.write_bytes(path.read_bytes()[:5000])
-    stock = look(program)
-    assert [name for name, _ in stock.unusable] == [str(path)]
+    listing = look(program)
+    assert [name for name, _ in listing.unusable] == [str(path)]
 
 
 def test_the_first_choice_is_what_the_next_start_begins_with(tmp_path: Path, program: Program) -> None:
     file = program.paths.config_file
     file.write_text("# mine\ntheme: mistral-light  # bright\n", encoding="utf-8")
-    shelf = ProgramShelf(program, memory=lambda: LAPTOP)
-    assert shelf.keep(DEFAULT, first=True) == "", "the default needs no word"
-    assert "write “model: demo”" in shelf.keep("demo", first=False), "a change for this run is not kept"
-    assert "write “model: demo”" in ProgramShelf(program, saved=False).keep("demo", first=True), "nothing is kept of such a run"
+    service = program.model_service(memory=lambda: LAPTOP)
+    assert service.save_default(DEFAULT, first=True) == "", "the default needs no word"
+    assert "set `model: demo`" in service.save_default("demo", first=False), "a change for this run is not kept"
+    assert "set `model: demo`" in program.model_service(saved=False).save_default("demo", first=True), (
+        "nothing is kept of such a run"
+    )
     assert "mine" in file.read_text("utf-8")
     assert "model" not in file.read_text("utf-8")
-    assert "The next start begins with it" in shelf.keep("demo", first=True)
+    assert "Saved as the default model" in service.save_default("demo", first=True)
     assert file.read_text("utf-8").startswith("# mine\ntheme: mistral-light  # bright\n")
     assert echo_program(environ=program.environ).settings.model == "demo"
 
 
 def test_a_model_named_for_one_run_leaves_the_settings_alone(program: Program) -> None:
     named = echo_program(environ={**program.environ, "MISTRAL_CHAT_MODEL": "pocket"})
-    assert "write “model: demo”" in ProgramShelf(named).keep("demo", first=True)
+    assert "set `model: demo`" in named.model_service().save_default("demo", first=True)
     assert not program.paths.config_file.exists()
 
 
 def test_settings_that_cannot_be_changed_are_told_with_what_to_write(program: Program) -> None:
-    shelf = ProgramShelf(program)
-    assert shelf.keep(DEFAULT, first=True) == ""
+    service = program.model_service()
+    assert service.save_default(DEFAULT, first=True) == ""
     program.paths.config_file.mkdir()
-    told = shelf.keep("demo", first=True)
-    assert "write “model: demo”" in told
+    told = service.save_default("demo", first=True)
+    assert "set `model: demo`" in told
     assert str(program.paths.config_file) in told
 
 
-def test_fetching_tells_where_it_stands_and_remembers_what_was_begun(tmp_path: Path) -> None:
+def test_a_download_reports_its_progress_and_is_found_afterwards(tmp_path: Path) -> None:
     with HubServer() as hub:
         hub.add(REPOSITORY, FILE, gguf_bytes(300_000))
         program = echo_program(
@@ -142,75 +144,77 @@ def test_fetching_tells_where_it_stands_and_remembers_what_was_begun(tmp_path: P
                 "MISTRAL_CHAT_CONFIG": str(tmp_path / "c"),
             }
         )
-        arrivals = list(ProgramShelf(program).fetch(SPEC, threading.Event()))
-        assert (arrivals[-1].stage, arrivals[-1].here, arrivals[-1].total) == ("done", 300_000, 300_000)
+        values = list(program.model_service().download(SPEC).follow())
+        assert (values[-1].stage, values[-1].bytes, values[-1].total) == ("done", 300_000, 300_000)
         assert program.library().find(SPEC).bytes == 300_000
 
 
 def test_the_machine_is_asked_for_its_memory(program: Program) -> None:
-    assert ProgramShelf(program).look(DEFAULT, None).weights
+    assert program.model_service().listing(DEFAULT, None).rows
 
 
 def test_what_removing_frees_is_known_before_and_is_what_it_frees(program: Program, tmp_path: Path) -> None:
-    """The question before weights are removed must not promise room that a second name keeps."""
+    """The question before row are removed must not promise room that a second name keeps."""
     folder = program.paths.models_dir
     alone, linked = put(folder / "alone.gguf"), put(folder / "linked.gguf")
     (tmp_path / "elsewhere.gguf").hardlink_to(linked)
-    frees = {weights.source: weights.frees for weights in look(program).weights if weights.place}
+    frees = {row.path: row.reclaimable for row in look(program).rows if row.installed}
     assert (frees[str(alone)], frees[str(linked)]) == (200_000, 0)
-    shelf = ProgramShelf(program)
-    assert [shelf.remove(str(path)) for path in (alone, linked)] == [200_000, 0]
+    service = program.model_service()
+    assert [service.remove(str(path)) for path in (alone, linked)] == [200_000, 0]
     assert not alone.exists()
     assert (tmp_path / "elsewhere.gguf").exists()
-    assert frees.get(str(next(weights.source for weights in look(program).weights if weights.spec == "demo"))) is None
+    assert frees.get(str(next(row.source for row in look(program).rows if row.spec == "demo"))) is None
 
 
-def test_weights_are_held_against_the_hash_that_is_stated(program: Program) -> None:
+def test_a_verification_compares_with_the_published_checksum(program: Program) -> None:
     path = put(program.paths.models_dir / "mine.gguf")
-    shelf, read = ProgramShelf(program), list[int]()
-    assert shelf.check(str(path), threading.Event(), read.append) is None, "nobody states what it should be"
-    assert read[-1] == 200_000
-    library = program.library()
+    service, library = program.model_service(), program.library()
+
+    def verified() -> bool | None:
+        row = next(row for row in look(program).rows if row.path == str(path))
+        task = service.verification(row)
+        assert list(task.follow())[-1].bytes == 200_000
+        return task.right
+
+    assert verified() is None, "no checksum is published for it"
     for expected, right in ((library.checksums.of(path).sha256, True), ("0" * 64, False)):  # type: ignore[union-attr]  # just made
         library.checksums.add(path, Checksum.of(path, "", expected))
-        assert shelf.check(str(path), threading.Event(), read.append) is right
-    stopped = threading.Event()
-    stopped.set()
-    assert shelf.check(str(path), stopped, read.append) is None
+        assert verified() is right
 
 
 def test_a_prompt_format_is_written_where_settings_may_be_and_holds_at_once_in_any_case(program: Program) -> None:
     put(program.paths.models_dir / "mine.gguf")
     settings = program.paths.config_file
-    unsaved = ProgramShelf(program, saved=False)
-    assert "Nothing is saved" in unsaved.keep_format("mine", "chatml")
+    unsaved = program.model_service(saved=False)
+    assert "for this session only" in unsaved.set_prompt_format("mine", "chatml")
     assert not settings.exists(), "a run that saves nothing wrote the settings"
     assert program.library().find("mine").prompt_format == "chatml"
-    assert next(weights for weights in look(program).weights if weights.title == "mine.gguf").prompt_format == "chatml"
-    shelf = ProgramShelf(program)
-    assert str(settings) in shelf.keep_format("mine", "mistral-v1")
+    assert next(row for row in look(program).rows if row.title == "mine.gguf").prompt_format == "chatml"
+    service = program.model_service()
+    assert str(settings) in service.set_prompt_format("mine", "mistral-v1")
     assert replace(program).settings.models.formats == {"mine.gguf": "mistral-v1"}
-    assert shelf.keep_format("mine", "automatic").startswith("Its prompt format is found by itself")
+    assert service.set_prompt_format("mine", "automatic").startswith("Prompt format: auto-detected")
     assert replace(program).settings.models.formats == {}
     assert program.library().find("mine").prompt_format is None
     settings.write_text("models: [broken", encoding="utf-8")
-    assert "in this run" in shelf.keep_format("mine", "chatml"), "settings that cannot be used do not stop it"
-    assert shelf.formats()[0] == "automatic"
-    assert set(shelf.formats()) == set(FORMATS), "each format is explained"
+    assert "for this session only" in service.set_prompt_format("mine", "chatml"), "settings that cannot be used do not stop it"
+    assert service.prompt_formats()[0] == "automatic"
+    assert set(service.prompt_formats()) == set(FORMATS), "each format is explained"
 
 
 def test_models_and_formats_of_ones_own_hold_while_the_program_runs(program: Program, tmp_path: Path) -> None:
-    assert "mine" not in [weights.spec for weights in look(program).weights]
+    assert "mine" not in [row.spec for row in look(program).rows]
     put(tmp_path / "data" / "models" / REPOSITORY / FILE)
     program.settings_file.write_entry("models.catalog", "mine", {("repository",): REPOSITORY, ("file",): FILE})
-    assert "mine" in [weights.spec for weights in look(program).weights], "a model that was just added is not in the list"
-    ProgramShelf(program).keep_format("mine", "chatml")
+    assert "mine" in [row.spec for row in look(program).rows], "a model that was just added is not in the list"
+    program.model_service().set_prompt_format("mine", "chatml")
     program.settings_file.write_entry("models.formats", "mine", {(): "mistral-v3"})
     assert program.library().find("mine").prompt_format == "mistral-v3", "what was chosen last does not hold"
-    assert next(weights for weights in look(program).weights if weights.spec == "mine").prompt_format == "mistral-v3"
+    assert next(row for row in look(program).rows if row.spec == "mine").prompt_format == "mistral-v3"
 
 
 def test_a_settings_file_broken_meanwhile_leaves_the_list_as_it_was(program: Program, tmp_path: Path) -> None:
-    before = [weights.spec for weights in look(program).weights]
+    before = [row.spec for row in look(program).rows]
     (tmp_path / "c.yaml").write_text("models: [", encoding="utf-8")
-    assert [weights.spec for weights in look(program).weights] == before
+    assert [row.spec for row in look(program).rows] == before

@@ -1,18 +1,28 @@
-"""The screen for weights: the model is changed, weights are removed and checked, and prompt formats are chosen."""
+"""The models screen: the model is switched, models are removed and verified, and prompt formats are set."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.app_harness import rendered_rows, run, until, until_drawn
-from support.first_run import FirstRun, StillShelf, chatting, here, offered, point_at, put, stalled, usual_stock
+from support.first_run import (
+    FirstRun,
+    StillService,
+    chatting,
+    download,
+    point_at,
+    put,
+    stalled,
+    usual_listing,
+)
 from support.hostile import STRINGS, dangerous
 from support.hub_server import HubServer
 
+from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
-from mistral_chat.ui.screens.weights import WeightsScreen
-from mistral_chat.ui.shelf import Arrival
+from mistral_chat.ui.screens.models import ModelsScreen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +39,7 @@ async def test_changing_the_model_keeps_the_conversation(first: FirstRun) -> Non
         await pilot.press("f7")
         await until(pilot, lambda: first.choosing)
         await until_drawn(pilot, "in use")
-        assert first.weights.listed.marked == "tiny"
+        assert first.models.model_list.selected == "tiny"
         point_at(first, "demo")
         await pilot.press("enter")
         await until(pilot, lambda: first.chat.is_current)
@@ -69,14 +79,14 @@ async def test_weights_of_ours_are_removed_after_a_question(first: FirstRun) -> 
     async with run(first) as pilot:
         await with_the_demo(pilot, first)
         await pilot.press("delete")
-        await until_drawn(pilot, "3.0 MB of the disk are free then.")
+        await until_drawn(pilot, "frees 3.0 MB.")
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(first.app.screen, WeightsScreen), "keeping it was the first answer")
+        await until(pilot, lambda: isinstance(first.app.screen, ModelsScreen), "keeping it was the first answer")
         assert first.target.exists()
         await pilot.press("delete")
         await until(pilot, lambda: isinstance(first.app.screen, ConfirmDialog))
         await pilot.click("#yes")
-        await until_drawn(pilot, "3.0 MB are free again.")
+        await until_drawn(pilot, "3.0 MB freed")
         assert not first.target.exists()
 
 
@@ -90,10 +100,10 @@ async def test_the_model_in_use_and_what_is_not_ours_stay(first: FirstRun) -> No
         await until_drawn(pilot, "It is in use.")
         point_at(first, "demo")
         await pilot.press("delete")
-        await until_drawn(pilot, "not ours to remove")
+        await until_drawn(pilot, "is not removed")
         point_at(first, "mistral-7b-instruct-v0.3")
         await pilot.press("delete")
-        await until_drawn(pilot, "is not here. Enter fetches it.")
+        await until_drawn(pilot, "is not downloaded. Enter downloads it.")
     assert first.target.exists()
 
 
@@ -101,43 +111,43 @@ async def test_what_has_arrived_of_a_download_can_be_removed(first: FirstRun) ->
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.click("#back")
-        await until_drawn(pilot, "1.0 MB here")
+        await until_drawn(pilot, "Download paused: 1.0 MB")
         await pilot.press("m")
         await until_drawn(pilot, "Frees 1.0 MB")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(first.app.screen, ConfirmDialog))
         await pilot.click("#yes")
-        await until_drawn(pilot, "1.0 MB are free again.")
+        await until_drawn(pilot, "1.0 MB freed")
         assert not first.part.exists()
 
 
 async def test_a_file_is_checked_in_the_background(first: FirstRun) -> None:
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
-        await pilot.press("enter")
+        await download(pilot, first)
         await chatting(pilot, first)
         await pilot.press("f7")
         await until(pilot, lambda: first.choosing)
         await pilot.press("v")
-        await until_drawn(pilot, "its SHA-256 is right.")
+        await until_drawn(pilot, "the SHA-256 is right.")
         first.target.chmod(0o600)
         first.target.write_bytes(first.content[:-1] + bytes([first.content[-1] ^ 1]))
         await pilot.press("v")
         # The file has changed since the hub said what it should be, so nobody says that any more.
-        await until_drawn(pilot, "nobody states what its SHA-256 should be.")
+        await until_drawn(pilot, "no published checksum to compare with.")
 
 
 async def test_a_check_that_is_left_goes_on_and_can_be_stopped(tmp_path: Path, hub: HubServer) -> None:
-    first = FirstRun(tmp_path, hub, shelf=StillShelf(usual_stock()))
+    first = FirstRun(tmp_path, hub, service=StillService(usual_listing()))
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
         point_at(first, "demo")
         await pilot.press("v")
-        await until_drawn(pilot, "checking 60 %")
+        await until_drawn(pilot, "verifying 60%")
         await pilot.press("escape")
-        await until_drawn(pilot, "⟳ checking 60%")
+        await until_drawn(pilot, "⟳ verifying 60%")
         await pilot.press("alt+z")
-        await until_drawn(pilot, "Stopped: checking.")
+        await until_drawn(pilot, "Stopped: verifying.")
         await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
 
 
@@ -149,14 +159,14 @@ async def test_a_prompt_format_is_chosen_kept_and_given_back(first: FirstRun) ->
         await pilot.press("f")
         await until_drawn(pilot, "Qwen, SmolLM and many others")
         await pilot.press("end", "up", "enter")
-        await until_drawn(pilot, "Its prompt format is chatml")
+        await until_drawn(pilot, "Prompt format: chatml")
         assert '    tiny: "chatml"' in settings.read_text("utf-8")
         assert first.program.library().find("tiny").prompt_format == "chatml", "the next loading does not know it"
         await until_drawn(pilot, "Prompt format: chatml")
         await pilot.press("m", "down", "enter")
         await until_drawn(pilot, "Qwen, SmolLM and many others")
         await pilot.press("home", "enter")
-        await until_drawn(pilot, "Its prompt format is found by itself")
+        await until_drawn(pilot, "Prompt format: auto-detected")
         assert first.program.library().find("tiny").prompt_format is None
         assert "chatml" not in settings.read_text("utf-8")
 
@@ -169,7 +179,7 @@ async def test_a_new_format_of_the_model_in_use_loads_it_anew(first: FirstRun) -
         await pilot.press("f7")
         await until(pilot, lambda: first.choosing)
         await pilot.press("f")
-        await until_drawn(pilot, "is loaded anew")
+        await until_drawn(pilot, "will be reloaded")
         await pilot.press("end", "enter")
         await until(pilot, lambda: first.chat.is_current and first.chat.runner not in {None, before})
         await chatting(pilot, first)
@@ -187,24 +197,28 @@ async def test_the_palette_knows_the_models_screen(first: FirstRun) -> None:
 
 async def test_hostile_names_and_reasons_are_text(tmp_path: Path, hub: HubServer) -> None:
     names = [text.encode("utf-8", "replace").decode("utf-8") for text in STRINGS[::6]]
-    weights = tuple(
-        maker(name, name, spec=f"{number} {name}", about=name, licence=name, reason=name, source=name, obstacle=name)
-        for number, name in enumerate(names)
-        for maker in (here, lambda quantization, _place, **more: offered(quantization, 5, title=quantization, **more))
+    texts: list[dict[str, Any]] = [
+        dict.fromkeys(("name", "title", "quantization", "about", "licence", "reason", "family"), name) for name in names
+    ]
+    sample, other = usual_listing().rows[0], usual_listing().rows[-1]
+    rows = (
+        *(replace(sample, spec=f"here {number}", path=names[number], **fields) for number, fields in enumerate(texts)),
+        *(replace(other, spec=f"away {number}", obstacle=names[number], **fields) for number, fields in enumerate(texts)),
     )
-    weights = tuple({each.spec: each for each in weights}.values())
-    stock = usual_stock(weights=weights, chosen="", folder=names[0], hub=names[1], unusable=tuple(zip(names, names, strict=True)))
-    first = FirstRun(tmp_path, hub, shelf=StillShelf(stock, Arrival(stage="waiting", here=1, total=2, note=names[0])))
+    unusable = tuple(zip(names, names, strict=True))
+    listing = usual_listing(rows=rows, selected="", folder=names[0], hub=names[1], unusable=unusable)
+    moment = DownloadProgress(stage="waiting", bytes=1, total=2, note=names[0])
+    first = FirstRun(tmp_path, hub, service=StillService(listing, moment))
     async with run(first, (60, 20)) as pilot:
         await until(pilot, lambda: first.choosing)
-        for _ in range(len(weights)):
-            assert not dangerous(rendered_rows(first.app)), first.weights.listed.marked
+        for _ in range(len(rows)):
+            assert not dangerous(rendered_rows(first.app)), first.models.model_list.selected
             await pilot.press("down")
-        first.weights.fetching.begin(names[2], Arrival(stage="asking", here=0), hub=names[3], folder=names[4])
-        first.weights.fetching.fail(names[5], names[6])
-        first.weights._introduce(names[7])
-        first.weights.query_one("#choice").display = False
-        first.weights.fetching.display = True
+        first.models.panel.open(names[2], DownloadProgress(stage="asking"), hub=names[3], folder=names[4])
+        first.models.panel.fail(names[5], names[6])
+        first.models._introduce(names[7])
+        first.models.query_one("#choice").display = False
+        first.models.panel.display = True
         await pilot.pause()
         assert not dangerous(rendered_rows(first.app))
 
@@ -213,7 +227,7 @@ async def test_hostile_names_and_reasons_are_text(tmp_path: Path, hub: HubServer
 async def test_the_buttons_stay_where_there_is_little_room(first: FirstRun, size: tuple[int, int]) -> None:
     async with run(first, size) as pilot:
         await until(pilot, lambda: first.choosing)
-        for button in first.weights.query("#buttons Button").filter("#act, #back"):
+        for button in first.models.query("#buttons Button").filter("#act, #back"):
             assert button.region.bottom <= size[1]
             assert button.region.right <= size[0]
             assert button.region.width

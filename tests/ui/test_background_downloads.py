@@ -1,4 +1,4 @@
-"""A download that is left behind goes on under the chat: looked at, paused, told of, and switched to."""
+"""A download continues behind the chat: shown, paused, announced, and switched to."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ async def in_the_background(pilot: Pilot[Any], first: FirstRun) -> None:
     """Leave a stalled download behind, and take the demo meanwhile."""
     await stalled(pilot, first)
     await pilot.press("b")
-    await until_drawn(pilot, "It goes on in the background.")
-    await until_drawn(pilot, "Being fetched")
+    await until_drawn(pilot, "The download continues.")
+    await until_drawn(pilot, "Downloading")
     point_at(first, "demo")
     await pilot.press("enter")
     await chatting(pilot, first)
@@ -37,15 +37,15 @@ async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstR
     async with run(first) as pilot:
         await in_the_background(pilot, first)
         assert await asked(pilot, first, "hello") == "You said: hello"
-        await until_drawn(pilot, "⟳ fetching 33%")
+        await until_drawn(pilot, "⟳ downloading 33%")
         first.hub.cut_the_silent()
-        await until(pilot, lambda: first.target.exists() and "is here." in first.chat.notice)
+        await until(pilot, lambda: first.target.exists() and "Downloaded tiny" in first.chat.notice)
         assert first.chat.model == "demo", "a model that comes does not push itself forward"
         await until_drawn(pilot, "F7 and Enter switch to it")
         await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
         await pilot.press("f7")
         await until(pilot, lambda: first.choosing)
-        assert first.weights.listed.marked == "tiny"
+        assert first.models.model_list.selected == "tiny"
         await pilot.press("enter")
         await until(pilot, lambda: first.chat.is_current)
         await chatting(pilot, first)
@@ -60,7 +60,7 @@ async def test_a_click_on_the_notice_switches_to_what_has_come(first: FirstRun) 
     async with run(first) as pilot:
         await in_the_background(pilot, first)
         first.hub.cut_the_silent()
-        await until(pilot, lambda: "is here." in first.chat.notice)
+        await until(pilot, lambda: "Downloaded tiny" in first.chat.notice)
         await pilot.pause()
         await pilot.click("#notice")
         await until(pilot, lambda: first.chat.model == "tiny")
@@ -72,9 +72,9 @@ async def test_a_download_behind_the_chat_can_be_looked_at_and_paused(first: Fir
         await in_the_background(pilot, first)
         await pilot.press("f7")
         await until(pilot, lambda: first.choosing)
-        assert first.weights.listed.marked == "tiny", "the download is what one comes to see"
-        await until_drawn(pilot, "fetching 33 %")
-        await until_drawn(pilot, "Show the download")
+        assert first.models.model_list.selected == "tiny", "the download is what one comes to see"
+        await until_drawn(pilot, "downloading 33%")
+        await until_drawn(pilot, "Show download")
         await pilot.press("enter")
         await until_drawn(pilot, "1.0 of 3.0 MB")
         assert not first.hub.requests("GET", "store")[1:], "it was begun a second time"
@@ -82,9 +82,9 @@ async def test_a_download_behind_the_chat_can_be_looked_at_and_paused(first: Fir
         await until(pilot, lambda: isinstance(first.app.screen, ChoiceDialog))
         await pilot.press("down", "enter")
         await until(pilot, lambda: first.chat.is_current)
-        await until_drawn(pilot, "⟳ fetching 33%")
+        await until_drawn(pilot, "⟳ downloading 33%")
         await pilot.press("alt+z")
-        await until_drawn(pilot, "Stopped: fetching. What has arrived is kept")
+        await until_drawn(pilot, "Stopped: downloading. What was downloaded is kept")
         await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
         assert first.part.stat().st_size == STALL
 
@@ -94,7 +94,7 @@ async def test_a_failure_behind_the_chat_is_told_with_its_reason(first: FirstRun
         await in_the_background(pilot, first)
         first.hub.misbehave(Fault(status=403))
         first.hub.cut_the_silent()
-        await until(pilot, lambda: "was not fetched" in first.chat.notice, "the failure is told")
+        await until(pilot, lambda: "Download failed" in first.chat.notice, "the failure is told")
         assert "403" in first.chat.notice or "HF_TOKEN" in first.chat.notice
         assert await asked(pilot, first, "still here") == "You said: still here"
 
@@ -103,13 +103,13 @@ async def test_the_chat_opens_when_a_download_is_done_that_was_left_behind_witho
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("b")
-        await until_drawn(pilot, "Being fetched")
+        await until_drawn(pilot, "Downloading")
         await pilot.press("escape")
         await until(pilot, lambda: first.chat.is_current)
-        await until_drawn(pilot, "tiny F32 is being fetched")
+        await until_drawn(pilot, "Downloading tiny F32")
         first.chat.type("typed meanwhile")
         await pilot.press("enter")
-        await until_drawn(pilot, "Your message stays here until then")
+        await until_drawn(pilot, "Your message stays in the box until then")
         assert first.chat.is_current
         first.hub.cut_the_silent()
         await chatting(pilot, first)
@@ -121,10 +121,10 @@ async def test_a_download_that_ends_while_the_list_is_looked_at_says_so(first: F
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("b")
-        await until_drawn(pilot, "Being fetched")
+        await until_drawn(pilot, "Downloading")
         first.hub.cut_the_silent()
-        await until_drawn(pilot, "is here. Enter in the list takes it.")
-        await until_drawn(pilot, "On this disk · our folder")
+        await until_drawn(pilot, "Enter in the list uses it.")
+        await until_drawn(pilot, "Installed · downloaded")
         await pilot.press("escape")
         await chatting(pilot, first)
         assert first.chat.model == "tiny", "it is all there is"

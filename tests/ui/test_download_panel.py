@@ -1,20 +1,21 @@
-"""A download on the screen for weights: paused, left, failed and tried again; what has arrived is kept."""
+"""A download on the models screen: paused, left, failed and retried; what was downloaded is kept."""
 
 from __future__ import annotations
 
 from support.app_harness import run, until, until_drawn
-from support.first_run import SIZE, STALL, FirstRun, chatting, stalled
+from support.first_run import SIZE, STALL, FirstRun, chatting, download, stalled
 from support.hub_server import Fault
 
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
-from mistral_chat.ui.screens.weights import WeightsScreen
+from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.screens.models import ModelsScreen
 
 
 async def test_a_paused_download_goes_on_where_it_was(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("p")
-        await until_drawn(pilot, "Go on")
+        await until_drawn(pilot, "Resume")
         assert first.part.stat().st_size == STALL
         await pilot.press("p")
         await chatting(pilot, first)
@@ -26,10 +27,12 @@ async def test_a_cancelled_download_is_kept_and_says_so(first: FirstRun) -> None
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.click("#back")
-        await until_drawn(pilot, "1.0 MB of it are kept.")
-        await until_drawn(pilot, "1.0 MB here")
+        await until_drawn(pilot, "1.0 MB downloaded and kept.")
+        await until_drawn(pilot, "1.0 MB downloaded")
         assert first.part.stat().st_size == STALL
         await pilot.click("#act")
+        await until(pilot, lambda: isinstance(first.app.screen, ConfirmDialog))
+        await pilot.click("#yes")
         await chatting(pilot, first)
     assert first.hub.bytes_sent() < 1.01 * SIZE
 
@@ -40,26 +43,26 @@ async def test_leaving_a_download_asks_first_and_keeps_what_is_here(first: First
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(first.app.screen, ChoiceDialog))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(first.app.screen, WeightsScreen), "staying was the first answer")
+        await until(pilot, lambda: isinstance(first.app.screen, ModelsScreen), "staying was the first answer")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(first.app.screen, ChoiceDialog))
         await pilot.press("down", "down", "enter")
         await until(pilot, lambda: first.chat.is_current)
-        await until_drawn(pilot, "There is no model on this computer yet")
+        await until_drawn(pilot, "Model not downloaded")
         assert first.part.stat().st_size == STALL
         await pilot.press("f7")
-        await until_drawn(pilot, "Go on fetching")
+        await until_drawn(pilot, "Resume download")
 
 
 async def test_a_download_that_ends_behind_the_question_opens_the_chat(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("p")
-        await until_drawn(pilot, "Go on")
+        await until_drawn(pilot, "Resume")
         first.hub.misbehave(Fault(rate=4_000_000))
         await pilot.press("p", "escape")
         await until(pilot, first.target.exists)
-        await until(pilot, lambda: first.chat.is_current or first.weights._arrived)
+        await until(pilot, lambda: first.chat.is_current or first.models._ended)
         if isinstance(first.app.screen, ChoiceDialog):
             await pilot.press("escape")
         await chatting(pilot, first)
@@ -69,9 +72,9 @@ async def test_a_failure_says_what_to_do_and_can_be_tried_again(first: FirstRun)
     first.hub.misbehave(Fault(on="HEAD", status=403, times=1))
     async with run(first, (60, 20)) as pilot:
         await until(pilot, lambda: first.choosing)
-        await pilot.press("enter")
+        await download(pilot, first)
         await until_drawn(pilot, "HF_TOKEN")
-        await until_drawn(pilot, "Try again")
+        await until_drawn(pilot, "Retry")
         await pilot.press("enter")
         await chatting(pilot, first)
 
@@ -82,7 +85,7 @@ async def test_a_folder_that_cannot_be_written_is_said_on_the_screen(first: Firs
     folder.write_text("in the way", encoding="utf-8")
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
-        await pilot.press("enter")
+        await download(pilot, first)
         await until_drawn(pilot, "models.folder")
         folder.unlink()
         await pilot.press("p")

@@ -1,0 +1,143 @@
+"""The downloads and verifications of one session, which continue while the user does something else."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mistral_chat.errors import MistralChatError
+from mistral_chat.models.task import TICK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractContextManager
+
+    from mistral_chat.model_listing import ModelRow
+    from mistral_chat.models.download import Download
+    from mistral_chat.models.operations import Verification
+    from mistral_chat.models.service import ModelService
+    from mistral_chat.models.task import ModelTask
+
+_KEPT: Final = "What was downloaded is kept; the list of models resumes it."
+_CLOSE_SECONDS: Final = 0.8
+"""How long leaving waits for tasks to stop. What was downloaded is on the disk anyway."""
+
+
+class Tracker(Protocol):
+    """Shows that work is in progress, for as long as the context it returns is open."""
+
+    def __call__(
+        self, name: str, about: str, /, *, cancel: Callable[[], object], kept: str
+    ) -> AbstractContextManager[Tracked | None]:
+        """Show work called `name` on `about`; `cancel` stops it, and `kept` says what that leaves."""
+
+
+class Tracked(Protocol):
+    """Work that a tracker shows."""
+
+    def tell(self, share: float | None, detail: str = "") -> None:
+        """Show its progress: a share from 0.0 to 1.0, and a text."""
+
+
+def _untracked(_name: str, _about: str, **_options: object) -> AbstractContextManager[Tracked | None]:
+    return nullcontext()
+
+
+class Downloads:
+    """Starts, follows and stops downloads and verifications on an event loop."""
+
+    def __init__(
+        self,
+        service: Callable[[], ModelService],
+        *,
+        spawn: Callable[[Coroutine[None, None, None]], object],
+        listener: Callable[[ModelTask], object],
+        track: Tracker = _untracked,
+    ) -> None:
+        """Create an empty set of downloads.
+
+        Args:
+            service: opens the service that starts the work; only called when there is some.
+            spawn: runs a coroutine on the event loop; unforeseen errors come out of it.
+            listener: called on the event loop after each step of progress and after the end of a task.
+            track: shows that work is in progress.
+        """
+        self.listener = listener
+        self.downloads: dict[str, Download] = {}
+        """By spec, the newest last: those that run, are paused or have failed."""
+        self.verifications: dict[str, Verification] = {}
+        """By spec: those that run."""
+        self._service = service
+        self._spawn = spawn
+        self._track = track
+
+    def activity(self, spec: str) -> ModelTask | None:
+        """The task that runs for the model `spec`."""
+        tasks: list[ModelTask | None] = [self.verifications.get(spec), self.downloads.get(spec)]
+        return next((task for task in tasks if task is not None and task.state == "running"), None)
+
+    @property
+    def running(self) -> list[Download]:
+        """The downloads that run."""
+        return [task for task in self.downloads.values() if task.state == "running"]
+
+    @property
+    def newest(self) -> str:
+        """The spec of the newest download; empty without one."""
+        return next(reversed(self.downloads), "")
+
+    def start(self, spec: str) -> Download:
+        """Start or resume the download of the model `spec`; the running one if there is one.
+
+        Raises:
+            ModelNotFound: there is no such model to download.
+        """
+        task = self.downloads.get(spec)
+        if task is None or task.state != "running":
+            task = self._service().download(spec)
+            self.downloads.pop(spec, None)
+            self.downloads[spec] = task
+            self._spawn(self._follow(task, _KEPT))
+        return task
+
+    def verify(self, row: ModelRow) -> None:
+        """Start to verify an installed model, unless that is being done.
+
+        Raises:
+            ModelError: it is not there any more.
+        """
+        if row.spec not in self.verifications:
+            task = self.verifications[row.spec] = self._service().verification(row)
+            self._spawn(self._follow(task, ""))
+
+    async def close(self) -> None:
+        """Stop every task and wait a moment for it. What was downloaded is kept."""
+        self.listener = lambda _task: None
+        running = [task for task in (*self.downloads.values(), *self.verifications.values()) if task.alive]
+        for task in running:
+            task.cancel()
+        if running:
+            joins = (asyncio.to_thread(task.join, _CLOSE_SECONDS) for task in running)
+            await asyncio.gather(*joins)
+
+    async def _follow(self, task: ModelTask, kept: str) -> None:
+        try:
+            task.start()
+            with self._track(task.kind, task.name, cancel=task.cancel, kept=kept) as tracked:
+                while task.state == "running":
+                    progress = task.progress
+                    if tracked is not None:
+                        tracked.tell(progress.share, progress.amounts)
+                    self.listener(task)
+                    await asyncio.sleep(TICK)
+        finally:
+            if task.state == "running":
+                task.cancel()
+            if self.verifications.get(task.spec) is task:
+                del self.verifications[task.spec]
+            elif task.state == "done" and self.downloads.get(task.spec) is task:
+                del self.downloads[task.spec]
+            self.listener(task)
+        if task.error is not None and not isinstance(task.error, MistralChatError):
+            raise task.error

