@@ -1,4 +1,4 @@
-"""The doctor says what is wrong, and what becomes of what is said."""
+"""`doctor` reports what is wrong on this machine, and `--privacy` what is stored where."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mistral_chat.cli.wiring import Program
 def conversation() -> Path:
     program = Program()
     store = program.open_store()
-    store.add_turn(store.create(), "a question that nobody may read", parent_id=None)
+    store.add_turn(store.create(), "a private question", parent_id=None)
     store.close()
     return program.paths.database
 
@@ -39,7 +39,7 @@ class TestDoctor:
     def test_conversations_in_order_are_said_to_be(self, conversation: Path) -> None:
         stdout = run("doctor").stdout
         assert f"{conversation} is intact" in stdout
-        assert "nobody may read" not in stdout
+        assert "private question" not in stdout
 
     def test_conversations_that_others_could_read_are_told_and_made_private(self, conversation: Path) -> None:
         conversation.chmod(0o644)

@@ -1,4 +1,4 @@
-"""The log helps to find a fault, and never tells what was said."""
+"""The log helps to find a fault, and contains no text of conversations."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_llama_cpp_and_the_program_share_one_private_file(tmp_path: Path) -> Non
 def test_an_exception_is_its_type_and_its_places(tmp_path: Path) -> None:
     logs.start_log(tmp_path / "log")
 
-    def fail(said: str) -> None:
-        raise ValueError(said)
+    def fail(text: str) -> None:
+        raise ValueError(text)
 
     try:
         fail(SAID)

@@ -68,10 +68,10 @@ def test_a_full_disk_under_the_log_is_silent(tmp_path: Path) -> None:
     (tmp_path / "log").symlink_to("/dev/full")
     code = (
         "import logging, pathlib; from mistral_chat.cli.logs import start_log; "
-        f"start_log(pathlib.Path({str(tmp_path / 'log')!r})); logging.getLogger('mistral_chat').warning('x'); print('goes on')"
+        f"start_log(pathlib.Path({str(tmp_path / 'log')!r})); logging.getLogger('mistral_chat').warning('x'); print('continues')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("goes on\n", "")
+    assert (done.stdout, done.stderr) == ("continues\n", "")
 
 
 def test_endless_standard_input_is_refused_before_the_memory_is_full() -> None:
@@ -101,7 +101,7 @@ def test_an_open_pipe_is_said_to_be_waited_for() -> None:
         assert program.stdin is not None
         assert program.stderr.readline() == f"mistral-chat: {stdin.WAITING}\n"
         program.stdin.close()
-        assert "none-such" in program.stderr.read(), "it goes on when the pipe is closed"
+        assert "none-such" in program.stderr.read(), "it does not continue when the pipe is closed"
 
 
 def test_a_pipe_that_ends_at_once_is_waited_for_silently() -> None:

@@ -1,4 +1,4 @@
-"""Each machine is told the one line that installs the right llama-cpp-python, and what stands in the way of its GPU."""
+"""Each machine gets the one line that installs the right llama-cpp-python, and the reason why its GPU is not used."""
 
 from __future__ import annotations
 
@@ -72,28 +72,28 @@ def device(kind: DeviceKind, description: str) -> Device:
 
 class TestWhatTheDoctorSays:
     @staticmethod
-    def said(machine: Machine, *devices: Device) -> list[tuple[str, str]]:
+    def reported(machine: Machine, *devices: Device) -> list[tuple[str, str]]:
         return [(finding.verdict, finding.text) for finding in gpu_findings(devices, machine)]
 
     def test_a_gpu_in_use_is_named(self) -> None:
-        found = self.said(MACHINES["RTX 3080 on Linux"][0], device(DeviceKind.GPU, "RTX 3080"))
+        found = self.reported(MACHINES["RTX 3080 on Linux"][0], device(DeviceKind.GPU, "RTX 3080"))
         assert found == [("ok", "models run on RTX 3080")]
 
     def test_a_gpu_that_is_not_used_is_explained_with_the_line(self) -> None:
-        found = self.said(MACHINES["RTX 5070 on Windows"][0], device(DeviceKind.CPU, "a processor"))
+        found = self.reported(MACHINES["RTX 5070 on Windows"][0], device(DeviceKind.CPU, "a processor"))
         assert found[0] == ("warn", f"{RTX_5070.name} is not used: the installed llama-cpp-python has no GPU support")
         assert found[-1][1].startswith("Run: ")
         assert found[-1][1].endswith("/whl/cu132")
 
     def test_a_missing_driver_comes_before_any_line(self) -> None:
-        assert not any("Run:" in text for _, text in self.said(MACHINES["no driver"][0]))
+        assert not any("Run:" in text for _, text in self.reported(MACHINES["no driver"][0]))
 
     def test_rosetta_is_told_even_though_llama_cpp_sees_no_gpu(self) -> None:
-        found = self.said(MACHINES["M1 Pro with a Python for Intel"][0])
+        found = self.reported(MACHINES["M1 Pro with a Python for Intel"][0])
         assert any("Apple silicon (arm64)" in text for _, text in found)
 
     def test_a_machine_without_a_gpu_is_fine(self) -> None:
-        assert self.said(MACHINES["processor only"][0]) == [("ok", "none found; models run on the processor")]
+        assert self.reported(MACHINES["processor only"][0]) == [("ok", "none found; models run on the processor")]
 
 
 class TestFindingOut:

@@ -111,8 +111,8 @@ class TestEngine:
             return EchoEngine()
 
         in_the_app = {"demo": "chatml"}
-        for typed, kept in (("mistral-v1", {}), (None, {}), ("mistral-v1", in_the_app)):
-            runner = Program(load=load, formats=kept).runner("demo", prompt_format=typed)
+        for given, kept in (("mistral-v1", {}), (None, {}), ("mistral-v1", in_the_app)):
+            runner = Program(load=load, formats=kept).runner("demo", prompt_format=given)
             await runner.wait_ready()
             runner.close()
         assert asked[0] == (demo_model, "mistral-v1")
@@ -154,8 +154,10 @@ class TestStopping:
 
     def test_a_conversation_goes_on_with_the_model_it_was_held_with(self) -> None:
         store = Program().open_store()
-        held = store.create(model="demo")
-        store.finish_reply(store.add_turn(held, "one", parent_id=None), "1", finish_reason="stop", usage=None, model="demo")
+        conversation = store.create(model="demo")
+        store.finish_reply(
+            store.add_turn(conversation, "one", parent_id=None), "1", finish_reason="stop", usage=None, model="demo"
+        )
         assert self.ask(echo_program(), "-c").exit_code == 0
         gone = store.create(model="gone")
         store.finish_reply(store.add_turn(gone, "two", parent_id=None), "2", finish_reason="stop", model="gone")

@@ -1,4 +1,4 @@
-"""A mistake in the settings is told with its place, and never becomes a setting."""
+"""A mistake in the settings file is reported with its line, and never becomes a setting."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ personas:
     ],
 )
 def test_a_mistake_is_told_with_its_line_and_key(text: str, line: int, words: str) -> None:
-    told = problem(text)
-    assert told.startswith(f"config.yaml:{line}: ")
-    assert words in told
+    message = problem(text)
+    assert message.startswith(f"config.yaml:{line}: ")
+    assert words in message
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,9 @@ def test_without_a_file_nothing_is_parsed_and_a_change_makes_the_commented_defau
 
 
 def test_the_command_line_wins_over_what_is_written(path: Path) -> None:
-    file = SettingsFile(path, options={"model": CommandLineOverride("--model", "typed")})
+    file = SettingsFile(path, options={"model": CommandLineOverride("--model", "given")})
     configuration = file.write("model", "written")
-    assert (configuration.settings.model, configuration.sources["model"]) == ("typed", "--model")
+    assert (configuration.settings.model, configuration.sources["model"]) == ("given", "--model")
     assert SettingsFile(path).read().settings.model == "written"
 
 
@@ -102,11 +102,11 @@ def test_only_values_that_differ_from_the_defaults_count_as_changed(path: Path) 
 
 
 def test_the_caller_is_told_of_each_entry(path: Path) -> None:
-    told: list[tuple[str, str]] = []
-    file = SettingsFile(path, on_entry=lambda *entry: told.append(entry))
+    entries: list[tuple[str, str]] = []
+    file = SettingsFile(path, on_entry=lambda *entry: entries.append(entry))
     file.write_entry("models.formats", "demo", {(): "chatml"})
     file.write_entry("models.formats", "demo", None)
-    assert told == [("models.formats", "demo")] * 2
+    assert entries == [("models.formats", "demo")] * 2
     assert path.read_text(encoding="utf-8").startswith(FILE)
 
 

@@ -49,7 +49,7 @@ COMMENTS = st.sampled_from(["", "", "# a note: with a colon", "#model: demo", " 
 
 
 def spelled(draw: st.DrawFn, key: str, value: Any, indent: str) -> str:
-    """One of the ways in which a person may write a value, after the key's colon."""
+    """One of the ways to write a value, after the key's colon."""
     note = draw(st.sampled_from(["", "", " # why", "   # 'because' \""]))
     if value is None:
         return draw(st.sampled_from(["", " ~", " null"])) + note

@@ -1,4 +1,4 @@
-"""Nothing is written where nobody looks, and nothing that others can read."""
+"""Files are written to the platform's folders only, and only their owner can read them."""
 
 from __future__ import annotations
 

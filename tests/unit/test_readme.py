@@ -1,4 +1,4 @@
-"""The README tells the truth: its tables are the program's, and its commands are the ones that are run."""
+"""The README is true: its tables come from the program, and its commands exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 def test_the_tables_are_the_programs() -> None:
     code = "import readme; text = readme.README.read_text('utf-8'); print(readme.filled(text) == text)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tests", capture_output=True, text=True, check=True)
-    assert done.stdout == "True\n", "write them anew with: python tests/readme.py"
+    assert done.stdout == "True\n", "write them again with: python tests/readme.py"
 
 
 def test_the_test_command_is_what_runs_in_a_fresh_copy() -> None:

@@ -1,4 +1,4 @@
-"""Whatever ends the app, the terminal is given back, and the person is told."""
+"""Whatever ends the app, the terminal is restored, and a sentence says what happened."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARENT = """
 import os, signal, sys, time
 from mistral_chat.cli import supervisor
 supervisor.GRACE = 1
-supervisor.supervise(lambda name: f"told {name}")
+supervisor.supervise(lambda name: f"ended by {name}")
 """
 
 TAKE_OVER = r"""
@@ -71,7 +71,7 @@ def test_a_native_death_leaves_the_terminal_as_it_was(terminal: Terminal, number
     assert terminal.wait() == 128 + number
     assert terminal.modes_left_on() == []
     assert terminal.settings() == terminal.before
-    assert f"mistral-chat: told {number.name}".encode() in terminal.written
+    assert f"mistral-chat: ended by {number.name}".encode() in terminal.written
 
 
 def test_an_abort_in_native_code_leaves_no_core_file(terminal: Terminal) -> None:
@@ -123,7 +123,7 @@ def test_ctrl_c_is_the_childs_alone(terminal: Terminal) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the states of processes are read from /proc")
 def test_a_child_that_stops_stops_the_parent_and_wakes_with_it(terminal: Terminal) -> None:
     woken = "signal.signal(signal.SIGCONT, lambda *_: os.write(1, b'woken '))\n"
-    terminal.run(f"{PARENT}{woken}{READY}os.kill(os.getpid(), signal.SIGSTOP)\nos.write(1, b'goes on')\nsys.exit(5)")
+    terminal.run(f"{PARENT}{woken}{READY}os.kill(os.getpid(), signal.SIGSTOP)\nos.write(1, b'continues')\nsys.exit(5)")
     child = child_of(terminal)
     wait_for_state(terminal.process.pid, "T")
     assert state(child) == "T"
@@ -150,7 +150,7 @@ def test_a_child_can_be_started_afresh(terminal: Terminal) -> None:
     again = """
 import os, sys
 from mistral_chat.cli import supervisor
-supervisor.supervise(lambda name: f"told {name}", command=[sys.executable, "-c", sys.argv[1], sys.argv[1]])
+supervisor.supervise(lambda name: f"ended by {name}", command=[sys.executable, "-c", sys.argv[1], sys.argv[1]])
 print("the child", os.getpid() != os.getsid(0), supervisor.SUPERVISED in os.environ)
 sys.exit(4)
 """
@@ -168,12 +168,12 @@ def test_a_closed_terminal_leaves_no_process_behind(terminal: Terminal) -> None:
         os.kill(child, 0)
 
 
-class TestWhatIsTold:
+class TestTheMessage:
     def test_a_native_death_names_the_log(self) -> None:
-        told = exit_message(Program(), "SIGSEGV")
-        assert "SIGSEGV" in told
-        assert str(Program().paths.log_file) in told
-        assert "saved" in told
+        message = exit_message(Program(), "SIGSEGV")
+        assert "SIGSEGV" in message
+        assert str(Program().paths.log_file) in message
+        assert "saved" in message
 
     def test_an_end_from_outside_says_so(self) -> None:
         assert "from outside (SIGTERM)" in exit_message(Program(), "SIGTERM")

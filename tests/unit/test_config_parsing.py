@@ -1,4 +1,4 @@
-"""What a person types for one setting becomes that setting's value, or is refused with a reason."""
+"""What the user enters for one setting becomes its value, or is refused with a reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mistral_chat.config.parsing import choices, format_value, is_scalar, parse_
 from mistral_chat.errors import ConfigError
 
 
-def test_every_single_default_can_be_typed_as_it_is_shown() -> None:
+def test_every_default_is_parsed_from_its_formatted_value() -> None:
     for key, value in flatten(Settings()):
         if is_scalar(key):
             assert parse_value(key, format_value(value)) == value, key
@@ -33,7 +33,7 @@ def test_every_single_default_can_be_typed_as_it_is_shown() -> None:
         ("engine.lora", "", ()),
     ],
 )
-def test_what_is_typed_is_what_is_set(key: str, text: str, value: object) -> None:
+def test_the_entered_text_becomes_the_value(key: str, text: str, value: object) -> None:
     assert parse_value(key, text) == value
 
 

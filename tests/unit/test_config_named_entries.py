@@ -46,18 +46,18 @@ def changed(text: str, section: str, name: str, texts: FieldTexts | None) -> str
     return change_entry(read_settings(text, "f"), section, name, texts, "f").text
 
 
-def held(text: str, section: str) -> dict[str, Any]:
+def entries(text: str, section: str) -> dict[str, Any]:
     return entries_of(read_settings(text, "f").settings, section)
 
 
 @pytest.mark.parametrize("file", FILES.values(), ids=FILES.keys())
-def test_an_entry_is_added_changed_and_taken_out_again(file: str) -> None:
-    before = held(file, "personas")
+def test_an_entry_is_added_changed_and_removed(file: str) -> None:
+    before = entries(file, "personas")
     added = changed(file, "personas", "new one", PERSONA)
     wanted = Persona(system="Be brief.\nBe kind.", sampling=Sampling(top_k=7))
-    assert held(added, "personas") == {**before, "new one": wanted}
+    assert entries(added, "personas") == {**before, "new one": wanted}
     edited = changed(added, "personas", "new one", {("system",): "Else."})
-    assert held(edited, "personas") == {**before, "new one": Persona(system="Else.")}
+    assert entries(edited, "personas") == {**before, "new one": Persona(system="Else.")}
     gone = changed(edited, "personas", "new one", None)
     assert read_settings(gone, "f").settings == read_settings(file, "f").settings
     for comment in ("# mine", "# who cooks", "# short", "# cold", "# the clerk", "# all", "# none", "# Theme."):
@@ -69,13 +69,13 @@ def test_an_entry_is_added_changed_and_taken_out_again(file: str) -> None:
 @pytest.mark.parametrize("file", [FILES["block"], FILES["flow"]], ids=["block", "flow"])
 def test_one_field_changes_and_the_other_stays_as_it_was_written(file: str, name: str) -> None:
     configuration = Configuration(read_settings(file, "f").settings, dict.fromkeys(read_settings(file, "f").lines, "f"))
-    typed = entry_to_text("personas", name, configuration)
-    assert changed(file, "personas", name, typed) == file, "keeping what stands changes the file"
-    edited = changed(file, "personas", name, {**typed, ("sampling", "temperature"): "1.5"})
-    assert held(edited, "personas")[name].sampling == Sampling(temperature=1.5)
-    assert held(edited, "personas")[name].system == held(file, "personas")[name].system
+    texts = entry_to_text("personas", name, configuration)
+    assert changed(file, "personas", name, texts) == file, "saving an unchanged entry changes the file"
+    edited = changed(file, "personas", name, {**texts, ("sampling", "temperature"): "1.5"})
+    assert entries(edited, "personas")[name].sampling == Sampling(temperature=1.5)
+    assert entries(edited, "personas")[name].system == entries(file, "personas")[name].system
     left = changed(file, "personas", name, None)
-    assert set(held(left, "personas")) == {"cook", "clerk"} - {name}
+    assert set(entries(left, "personas")) == {"cook", "clerk"} - {name}
 
 
 @given(st.sampled_from(sorted(FILES)), st.sampled_from(["keymap", "models.formats", "personas"]), NAMES, st.text(max_size=12))
@@ -85,15 +85,15 @@ def test_any_name_and_any_text_come_back_and_go_again(file: str, section: str, n
     path = ("system",) if section == "personas" else ()
     before = FILES[file]
     added = changed(before, section, name, {path: text})
-    entry = held(added, section)[name]
+    entry = entries(added, section)[name]
     shown = entry.system if section == "personas" else entry
     assert shown == (text if text.strip() or not path else ""), "the text is another one"
-    gone = held(changed(added, section, name, None), section)
-    assert gone == {key: value for key, value in held(before, section).items() if key != name}
+    gone = entries(changed(added, section, name, None), section)
+    assert gone == {key: value for key, value in entries(before, section).items() if key != name}
 
 
 @pytest.mark.parametrize(
-    ("section", "typed", "problem"),
+    ("section", "texts", "problem"),
     [
         (
             "personas",
@@ -106,9 +106,9 @@ def test_any_name_and_any_text_come_back_and_go_again(file: str, section: str, n
         ("models.catalog", {("repository",): "a", ("file",): "b.gguf"}, "must be OWNER/NAME"),
     ],
 )
-def test_what_cannot_be_is_refused_in_the_words_of_the_file(section: str, typed: Any, problem: str) -> None:
+def test_what_cannot_be_is_refused_in_the_words_of_the_file(section: str, texts: Any, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        changed(FILES["default"], section, "x", typed)
+        changed(FILES["default"], section, "x", texts)
     assert problem in caught.value.problem
 
 

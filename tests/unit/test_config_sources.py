@@ -53,10 +53,10 @@ def test_an_empty_variable_gives_nothing(file: Path) -> None:
     assert SettingsFile(file, {"MISTRAL_CHAT_MODEL": ""}).read().settings.model == "from-file"
 
 
-def test_a_typed_option_wins_over_all(file: Path) -> None:
+def test_an_option_overrides_all(file: Path) -> None:
     configuration = SettingsFile(file, {"MISTRAL_CHAT_MODEL": "from-environment"}).read()
-    configuration = configuration.with_value("model", "typed", "--model").with_value("sampling.seed", 5, "--seed")
-    assert (configuration.settings.model, configuration.settings.sampling.seed) == ("typed", 5)
+    configuration = configuration.with_value("model", "given", "--model").with_value("sampling.seed", 5, "--seed")
+    assert (configuration.settings.model, configuration.settings.sampling.seed) == ("given", 5)
     assert sources(configuration)["model"] == "--model"
     assert sources(configuration)["sampling.seed"] == "--seed"
 
@@ -75,7 +75,7 @@ def test_the_default_file_reads_back_as_the_defaults() -> None:
     found = read_settings(default_file(), "default")
     assert found.settings == Settings()
     given = {key for key, _ in flatten(Settings())}
-    assert given <= set(found.lines), "every key stands in the file"
+    assert given <= set(found.lines), "a key is missing from the file"
 
 
 def test_every_key_is_explained() -> None:
