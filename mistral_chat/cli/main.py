@@ -23,7 +23,7 @@ from mistral_chat.errors import MistralChatError
 
 COMMANDS = {
     "ask": "Ask once and print the reply.",
-    "bench": "Measure a conversation, turn by turn.",
+    "bench": "Benchmark a multi-turn conversation.",
     "chats": "List, search, export and delete conversations.",
     "completion": "Print the completion script for a shell.",
     "config": "Show the settings and where each comes from.",

@@ -1,4 +1,4 @@
-"""What people measure their machines with: the figures of `mistral-chat bench`, and that they are true."""
+"""The figures of `mistral-chat bench` are true, and its JSON keys are fixed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_json_has_one_entry_a_message_under_the_fixed_names(bench: Callable[...,
         assert turn["prefilled_tokens"] == turn["prompt_tokens"] - turn["cached_tokens"]
         assert turn["window"] == 4096
     assert found["turns"][0]["cached_tokens"] == 0
-    assert found["turns"][2]["cached_tokens"] > 0, "a conversation goes on where it was"
+    assert found["turns"][2]["cached_tokens"] > 0, "the conversation starts again"
 
 
 def test_messages_come_from_standard_input_too(bench: Callable[..., Result]) -> None:
@@ -94,21 +94,21 @@ def test_the_table_is_for_people(bench: Callable[..., Result], tmp_path: Path) -
 def test_without_messages_the_window_is_made_to_roll(bench: Callable[..., Result]) -> None:
     result = bench("--ctx-size", "512")
     assert result.exit_code == 0, result.output
-    assert "first token, before the window rolls" in result.stdout
+    assert "first token, before the context rolls" in result.stdout
     assert "times as long" in result.stdout
-    assert "reopening from the disk" in result.stdout
+    assert "reopening from disk" in result.stdout
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "no JSON"),
+        ("{", "cannot be read as JSON"),
         ("{}", "a list of messages"),
-        ("[]", "no message of the person"),
+        ("[]", "a list of messages"),
         ("[1]", "message 1"),
         ('["a", {"role": "assistant", "content": "b"}]', "message 2"),
         ('["a", {"role": "system", "content": "b"}]', "message 2"),
-        ('[{"role": "system", "content": "b"}]', "no message of the person"),
+        ('[{"role": "system", "content": "b"}]', "no message of the user"),
     ],
 )
 def test_a_file_that_is_no_list_of_messages_is_refused_by_name(bench: Callable[..., Result], text: str, problem: str) -> None:
@@ -137,4 +137,4 @@ def test_the_real_engine_is_measured_truly(tiny: Path, tmp_path: Path, own_folde
 def test_the_real_engine_reopens_from_the_disk(tiny: Path) -> None:
     result = CliRunner().invoke(cli, ["bench", "-m", str(tiny), "--ctx-size", "256", "--threads", "1"], obj=Program())
     assert result.exit_code == 0, result.output
-    assert "reading it again" in result.stdout, "the KV state was not found again"
+    assert "processing it again" in result.stdout, "the KV state was not found again"
