@@ -1,4 +1,4 @@
-"""What this machine has free, in the form in which models are weighed against it."""
+"""The memory that is available to models on this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mistral_chat.models.memory_fit import AvailableMemory
 
 
-def free_memory() -> AvailableMemory | None:
-    """Ask the system and llama.cpp; None where the system does not say. Loads llama.cpp."""
+def available_memory() -> AvailableMemory | None:
+    """Ask the system and llama.cpp; None if the system does not say. Imports llama.cpp."""
     from mistral_chat.engine.hardware import measure_memory
     from mistral_chat.engine.llama.devices import list_devices
 
@@ -21,7 +21,11 @@ def free_memory() -> AvailableMemory | None:
 
 
 def memory_of(ram: int | None, devices: Sequence[Device], *, unified: bool) -> AvailableMemory | None:
-    """Put together what is free on the `devices` and in main memory; graphics cards that share `ram` add nothing to it."""
+    """Combine the free memory of the `devices` and `ram`.
+
+    Integrated GPUs add nothing, because they share `ram`. Where memory is `unified`, the GPU's share is the working set that Metal
+    allows.
+    """
     from mistral_chat.engine.hardware import DeviceKind
     from mistral_chat.models.memory_fit import AvailableMemory
 

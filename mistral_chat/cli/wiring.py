@@ -180,7 +180,7 @@ class Program:
             configuration=lambda: self.configuration,
             settings_file=self.settings_file,
             chosen_formats=self.formats,
-            memory=memory or machine.free_memory,
+            memory=memory or machine.available_memory,
             formats=formats,
             saved=saved,
         )

@@ -109,8 +109,10 @@ def fit_reason(needed: MemoryEstimate | None, memory: AvailableMemory) -> str:
         return "The memory it needs is not known before the download."
     amount = f"Needs about {needed.total / 1e9:.1f} GB of memory"
     available = f"{memory.ram / 1e9:.1f} GB available"
-    if memory.vram and not memory.unified:
+    if memory.vram:
         available = f"{memory.vram / 1e9:.1f} GB available on the graphics card, {memory.ram / 1e9:.1f} GB in RAM"
+        if memory.unified:
+            available = f"{memory.ram / 1e9:.1f} GB available, of which macOS lets the GPU use {memory.vram / 1e9:.1f} GB"
         if verdict != "too large" and needed.total > memory.vram:
             return f"{amount}; {available}. Part of it runs on the CPU, which is slower."
     endings = {"fits": ".", "tight": ". Close other programs first.", "too large": ". It would fail to load or be very slow."}

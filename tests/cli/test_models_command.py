@@ -85,7 +85,7 @@ def test_an_empty_list_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_can_be_fetched_is_weighed_against_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: AvailableMemory(ram=8_000_000_000))
+    monkeypatch.setattr("mistral_chat.cli.machine.available_memory", lambda: AvailableMemory(ram=8_000_000_000))
     rows = answer("list", "--available")
     assert [row["name"] for row in rows if row["recommended"]] == ["mistral-7b-instruct-v0.3"]
     fits = {row["name"]: row["fits"] for row in rows}
@@ -100,7 +100,7 @@ def test_what_can_be_fetched_is_weighed_against_the_machine(monkeypatch: pytest.
 
 
 def test_a_machine_that_does_not_say_what_is_free_gets_the_list_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: None)
+    monkeypatch.setattr("mistral_chat.cli.machine.available_memory", lambda: None)
     assert {row["fits"] for row in answer("list", "--available")} == {None}
     assert answer("list") is not None
 
@@ -133,7 +133,7 @@ def test_what_cannot_be_fetched_is_said() -> None:
 
 
 def test_a_model_that_will_not_fit_is_fetched_with_a_warning(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: AvailableMemory(ram=1_000_000_000))
+    monkeypatch.setattr("mistral_chat.cli.machine.available_memory", lambda: AvailableMemory(ram=1_000_000_000))
     hub.add("bartowski/Mistral-7B-Instruct-v0.3-GGUF", "x.gguf", b"x")
     result = models("pull", "mistral-7b-instruct-v0.3", HF_ENDPOINT=hub.endpoint)
     assert "Warning: Needs about 5.2 GB of memory; 1.0 GB available" in result.stderr

@@ -171,6 +171,10 @@ def test_advice_says_where_a_model_would_run(catalog: Catalog) -> None:
     assert "would fail to load or be very slow" in reason(AvailableMemory(ram=4 * GB))
     assert "Part of it runs on the CPU" in reason(AvailableMemory(ram=8 * GB, vram=4 * GB))
     assert "8.0 GB available on the graphics card" in reason(AvailableMemory(ram=8 * GB, vram=8 * GB))
+    mac = AvailableMemory(ram=12 * GB, vram=int(10.7 * GB), unified=True)
+    assert reason(mac).endswith("12.0 GB available, of which macOS lets the GPU use 10.7 GB.")
+    small = AvailableMemory(ram=8 * GB, vram=5 * GB, unified=True)
+    assert "GPU use 5.0 GB. Part of it runs on the CPU" in reason(small), "Metal's working set is smaller than the model"
 
 
 def test_what_is_not_known_is_called_so() -> None:
