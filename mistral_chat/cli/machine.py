@@ -23,8 +23,8 @@ def available_memory() -> AvailableMemory | None:
 def memory_of(ram: int | None, devices: Sequence[Device], *, unified: bool) -> AvailableMemory | None:
     """Combine the free memory of the `devices` and `ram`.
 
-    Integrated GPUs add nothing, because they share `ram`. Where memory is `unified`, the GPU's share is the working set that Metal
-    allows.
+    Integrated GPUs add nothing, because they share `ram`. Where memory is `unified`, the GPU's part is the working set that
+    Metal allows.
     """
     from mistral_chat.engine.hardware import DeviceKind
     from mistral_chat.models.memory_fit import AvailableMemory
