@@ -1,4 +1,4 @@
-"""What the commands of `mistral-chat chats` have in common."""
+"""What the commands of `mistral-chat chats` share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 
 class ConversationId(click.ParamType[str]):
-    """A conversation's id or the beginning of one."""
+    """A conversation's id or the start of one."""
 
     name = "conversation"
 
     def shell_complete(self, ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The ids that begin so, with their titles; none when the store cannot be read."""
+        """The ids that start with `incomplete`, with their titles; none when the store cannot be read."""
         from click.shell_completion import CompletionItem
 
         from mistral_chat.cli.chats_format import SHORT_ID

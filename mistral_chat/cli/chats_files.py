@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 @click.command("export", short_help="Write conversations to a file or to standard output.")
 @click.argument("conversations", nargs=-1, type=CONVERSATION)
-@click.option("--all", "everything", is_flag=True, help="All of them, the archive included, the trash not.")
+@click.option("--all", "everything", is_flag=True, help="Export all conversations, including the archive but not the trash.")
 @click.option(
     "-f",
     "--format",
     "kind",
     type=click.Choice(["markdown", "json"]),
-    help="json keeps everything, branches too; markdown is for reading. By default what --output's name ends with, or json.",
+    help="json keeps everything, including branches; markdown is for reading. Default: by the suffix of --output, or json.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="A new file; with markdown and several conversations, a folder. Without it, standard output.",
+    help="The file to write, or a folder for several conversations in markdown. Default: standard output.",
 )
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.pass_obj
 def export(
     program: Program, /, conversations: tuple[str, ...], *, everything: bool, kind: str | None, output: Path | None, force: bool
@@ -74,7 +74,7 @@ def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
     """Write the pieces to a file, which appears whole or not at all, or to standard output.
 
     Raises:
-        UsageError: the file is there already, or may not be written.
+        UsageError: the file already exists or cannot be written.
     """
     from mistral_chat.cli.chats_format import shown
     from mistral_chat.errors import UsageError
@@ -103,7 +103,7 @@ def _write_folder(trees: Iterable[ExportedConversation], folder: Path | None, *,
     """Write each conversation to a Markdown file of its own.
 
     Raises:
-        UsageError: no folder is given, or one of the files is there already.
+        UsageError: no folder is given, it cannot be created, or one of the files already exists.
     """
     from mistral_chat.errors import UsageError
     from mistral_chat.export.markdown import to_markdown
@@ -111,13 +111,16 @@ def _write_folder(trees: Iterable[ExportedConversation], folder: Path | None, *,
 
     if folder is None or folder.is_file():
         raise UsageError("Several conversations in Markdown need a folder: give --output FOLDER.")
-    private_folder(folder)
+    try:
+        private_folder(folder)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be created ({error.strerror}). Nothing was exported.") from error
     for tree in trees:
         _write([to_markdown(tree)], folder / file_name(tree.title, tree.key), force=force)
 
 
 def file_name(title: str, key: str) -> str:
-    """A file's name that tells the title and is safe everywhere: letters, digits and dashes, and part of the id."""
+    """A file name made of the title and part of the id, safe everywhere: letters, digits and dashes."""
     words = re.sub(r"\W+", "-", title, flags=re.UNICODE).strip("-_")[:50].rstrip("-_")
     return f"{words or 'conversation'}-{key[:8]}.md"
 
@@ -131,7 +134,7 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
     """Import conversations from FILES.
 
     They may be exports of mistral-chat (JSON or Markdown), ChatGPT's export (the ZIP as it comes, the unpacked folder, or
-    conversations.json), and the databases of oterm (store.db) and llm (logs.db). A folder stands for the files in it.
+    conversations.json), and the databases of oterm (store.db) and llm (logs.db). Of a folder all such files are read.
 
     A damaged conversation of ChatGPT is left out and named. Any other damage refuses the whole import. Conversations that are
     already here are skipped.
@@ -139,7 +142,7 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
     from mistral_chat.importers.files import read_import_files
     from mistral_chat.importers.report import all_conversations
 
-    sources = read_import_files(files, now=program.now())
+    sources = read_import_files(files)
     with closing(program.open_store()) as store:
         result = store.import_conversations(all_conversations(sources), dry_run=dry_run)
     if as_json:

@@ -1,4 +1,4 @@
-"""How conversations look in a terminal. Every title and message passes the one door for text on its way to the screen."""
+"""How conversations are printed. Every title and message is sanitised before it goes to a terminal."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
     from mistral_chat.store.records import ConversationSummary, SearchHit, StoredConversation, StoredTurn
 
 SHORT_ID = 8
-"""Characters of an id that are shown; as many or fewer can be typed while they fit one conversation."""
+"""Characters of an id that are printed; any unique prefix is accepted."""
 
 
 def local(moment: datetime) -> str:
-    """A time for people, where they are."""
+    """A time in the local zone, for reading."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
 def shown(text: str) -> str:
-    """A text as it was written; made harmless when it goes to a terminal."""
+    """`text` unchanged, or sanitised when standard output is a terminal."""
     return clean(text) if sys.stdout.isatty() else text
 
 
 def summary_lines(summaries: Sequence[ConversationSummary]) -> Iterator[str]:
-    """The list as a table: id, last use, turns, title. A star stands before the title of a pinned one."""
+    """The list as a table: id, last use, turns, title. A star marks pinned conversations."""
     for summary in summaries:
-        title = one_line(summary.title) or "(nothing said yet)"
+        title = one_line(summary.title) or "(empty)"
         tags = "".join(f" #{one_line(tag)}" for tag in summary.tags)
         star = "* " if summary.pinned else ""
         yield f"{summary.conversation_id[:SHORT_ID]}  {local(summary.updated)}  {summary.turns:>5}  {star}{title}{tags}"
 
 
 def hit_lines(hits: Sequence[SearchHit]) -> Iterator[str]:
-    """What was found: the conversation, and the place below it."""
+    """Search results: the conversation, and the match below it."""
     for hit in hits:
         yield f"{hit.conversation_id[:SHORT_ID]}  {one_line(hit.title)}"
         yield f"{'':{SHORT_ID}}  {one_line(hit.snippet)}"
 
 
 def conversation_lines(conversation: StoredConversation, path: Sequence[StoredTurn]) -> Iterator[str]:
-    """A conversation along its current path, for reading."""
+    """The current path of a conversation, for reading."""
     summary = conversation.summary
-    yield one_line(summary.title) or "(nothing said yet)"
+    yield one_line(summary.title) or "(empty)"
     yield "  ".join(filter(None, (summary.conversation_id, local(summary.created), one_line(summary.model))))
     if conversation.system:
         yield f"\nSystem:\n{shown(conversation.system)}"
@@ -66,9 +66,9 @@ def _ended(turn: StoredTurn) -> str:
 
 
 def tree_lines(turns: Sequence[StoredTurn], path: Sequence[StoredTurn]) -> Iterator[str]:
-    """Every turn on a line, siblings side by side and what follows them below; a star marks the current path.
+    """Every turn on a line, siblings at the same depth with their children below; a star marks the current path.
 
-    A turn without siblings stands under its parent in the same column, so that long conversations stay narrow.
+    A turn without siblings is in the same column as its parent, so that long conversations stay narrow.
     """
     current = {turn.turn_id for turn in path}
     children: dict[str | None, list[StoredTurn]] = {}
@@ -104,7 +104,7 @@ def summary_json(summary: ConversationSummary) -> dict[str, Any]:
 
 
 def hit_json(hit: SearchHit) -> dict[str, Any]:
-    """A place where words were found, for scripts. `turn_id` is null when the title holds them."""
+    """A search result for scripts. `turn_id` is null when the words are in the title."""
     return {
         "conversation_id": hit.conversation_id,
         "turn_id": hit.turn_id,
@@ -117,7 +117,7 @@ def hit_json(hit: SearchHit) -> dict[str, Any]:
 def conversation_json(
     conversation: StoredConversation, turns: Sequence[StoredTurn], path: Sequence[StoredTurn]
 ) -> dict[str, Any]:
-    """A conversation for scripts, with the turns given; `current` says which are on the current path."""
+    """A conversation with `turns` for scripts; `current` says which are on the current path."""
     from dataclasses import asdict
 
     current = {turn.turn_id for turn in path}

@@ -1,1 +1,1 @@
-"""Conversations as files, and back: JSON for everything, Markdown for reading, and what others' programs export as text."""
+"""Writing conversations to files: JSON for everything, Markdown for reading."""

@@ -1,7 +1,7 @@
 """A whole conversation as one value: what is written to files and read from them.
 
-Keys name things within the file and come from the store they were exported from. Another store takes them over where it
-can, so that a conversation that is imported twice is recognised.
+Keys are the ids in the store it was exported from. Another store keeps them where they are free, so that a conversation that
+is imported twice is recognised.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeTurn:
-    """A turn and what it hangs on."""
+    """A turn and its parent."""
 
     key: str
     parent: str | None
@@ -61,7 +61,7 @@ class ExportedConversation:
             if turn.created.tzinfo is None:
                 raise ValueError(f"the time of turn {turn.key!r} has no zone")
             if turn.parent is not None and turn.parent not in keys:
-                raise ValueError(f"turn {turn.key!r} hangs on {turn.parent!r}, which does not stand before it")
+                raise ValueError(f"turn {turn.key!r} has the parent {turn.parent!r}, which is not before it")
             if turn.key in keys:
                 raise ValueError(f"turn {turn.key!r} is given twice")
             keys.add(turn.key)

@@ -33,11 +33,11 @@ class _NotConversations(ImportFailed):
     """The file is readable and holds something else."""
 
 
-def read_import_files(paths: Iterable[Path], *, now: datetime) -> list[ImportSource]:
+def read_import_files(paths: Iterable[Path]) -> list[ImportSource]:
     """Read the conversations in files and folders, by what is in them and not by their names.
 
     These are known: exports of mistral-chat (JSON and Markdown), ChatGPT's ``conversations.json``, and the databases of oterm
-    and llm. A folder or a ZIP archive stands for the Markdown and JSON files in it; those that hold no conversations are noted.
+    and llm. Of a folder or a ZIP archive the Markdown and JSON files are read; those without conversations are noted.
 
     Raises:
         ImportFailed: a file is missing, damaged or of an unknown kind, or a folder or archive holds no conversations.
@@ -46,11 +46,11 @@ def read_import_files(paths: Iterable[Path], *, now: datetime) -> list[ImportSou
     for path in paths:
         try:
             if path.is_dir():
-                sources += _one_or_more(path, _files_in_folder(path, now), now)
+                sources += _one_or_more(path, _files_in_folder(path))
             elif _head(path).startswith(_ZIP_HEADERS):
-                sources += _one_or_more(path, _files_in_zip(path), now)
+                sources += _one_or_more(path, _files_in_zip(path))
             else:
-                sources.append(_read_file(path, now))
+                sources.append(_read_file(path))
         except OSError as error:
             raise ImportFailed(f"{path} cannot be read ({error.strerror}). Nothing was imported.") from error
     return sources
@@ -65,8 +65,8 @@ def _changed(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
-def _read_file(path: Path, now: datetime) -> ImportSource:
-    source = ImportSource(path.name, "", min(_changed(path), now))
+def _read_file(path: Path) -> ImportSource:
+    source = ImportSource(path.name, "", _changed(path))
     if _head(path) == SQLITE_HEADER:
         import_oterm_or_llm(path, source)
     else:
@@ -74,14 +74,14 @@ def _read_file(path: Path, now: datetime) -> ImportSource:
     return source
 
 
-def _one_or_more(container: Path, found: Iterator[tuple[ImportSource, bytes | Path]], now: datetime) -> list[ImportSource]:
+def _one_or_more(container: Path, found: Iterator[tuple[ImportSource, bytes | Path]]) -> list[ImportSource]:
     """Read the files of a folder or archive. Those that hold no conversations are noted in one source of their own.
 
     Raises:
         ImportFailed: none of them holds any.
     """
     sources: list[ImportSource] = []
-    rest = ImportSource(container.name, "", now)
+    rest = ImportSource(container.name, "", _changed(container))
     for source, content in found:
         try:
             _read_content(content if isinstance(content, bytes) else content.read_bytes(), source)
@@ -97,14 +97,14 @@ def _one_or_more(container: Path, found: Iterator[tuple[ImportSource, bytes | Pa
     return [*sources, *([rest] if rest.left_out else [])]
 
 
-def _files_in_folder(folder: Path, now: datetime) -> Iterator[tuple[ImportSource, Path]]:
+def _files_in_folder(folder: Path) -> Iterator[tuple[ImportSource, Path]]:
     """The Markdown and JSON files of a folder or, when it has none, of the folders in it."""
 
     def found(pattern: str) -> list[Path]:
         return sorted(file for file in folder.glob(pattern) if file.suffix.lower() in _SUFFIXES and file.is_file())
 
     for file in found("*") or found("*/*"):
-        yield ImportSource(str(file.relative_to(folder)), "", min(_changed(file), now)), file
+        yield ImportSource(str(file.relative_to(folder)), "", _changed(file)), file
 
 
 def _files_in_zip(path: Path) -> Iterator[tuple[ImportSource, bytes]]:

@@ -1,1 +1,1 @@
-"""Keeps what was said, in one SQLite file. All SQL lives here."""
+"""Conversations and documents in one SQLite file. All SQL is here."""

@@ -18,7 +18,7 @@ from mistral_chat.store import trash
 from mistral_chat.store.index import space_out_cjk
 from mistral_chat.store.queries import conversation_row
 from mistral_chat.store.rows import from_timestamp, to_timestamp
-from mistral_chat.store.text import one_line, sanitise_for_sqlite
+from mistral_chat.store.text import sanitise_for_sqlite, stored_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -204,7 +204,7 @@ class DocumentStore:
             connection.executemany("INSERT OR IGNORE INTO conversation_collections VALUES (?, ?)", rows)
 
     def detach(self, conversation_id: str, *names: str) -> None:
-        """Let a conversation no longer use collections."""
+        """Stop a conversation from using collections."""
         with self.database.write() as connection:
             conversation = conversation_row(connection, conversation_id)["row"]
             rows = [(conversation, _collection_row(connection, name)["row"]) for name in names]
@@ -284,7 +284,7 @@ class DocumentStore:
                 _index_passage(connection, passage, scope, title, text)
             connection.execute(
                 "UPDATE documents SET status = 'indexed', error = '', note = ?, hash = ?, indexed = ? WHERE row = ?",
-                (one_line(note), file_hash, to_timestamp(self._now()), row),
+                (stored_line(note), file_hash, to_timestamp(self._now()), row),
             )
         return len(new)
 
@@ -294,7 +294,7 @@ class DocumentStore:
             document = _document_row(connection, document_id)
             _delete_passages(connection, document)
             connection.execute("DELETE FROM document_vectors WHERE document = ?", (document["row"],))
-            values = (one_line(error, 500), document["row"])
+            values = (stored_line(error, 500), document["row"])
             connection.execute("UPDATE documents SET status = 'failed', error = ? WHERE row = ?", values)
 
     def delete_documents(self, *document_ids: str) -> bool:
@@ -367,7 +367,7 @@ def collection_name(name: str) -> str:
     Raises:
         DocumentNotFound: nothing is left of it.
     """
-    stored = one_line(name, _LONGEST_NAME).strip()
+    stored = stored_line(name, _LONGEST_NAME).strip()
     if not stored:
         raise DocumentNotFound("A collection needs a name.")
     return stored
@@ -451,7 +451,7 @@ def stored_passage(row: Row) -> StoredPassage:
 
 
 def _scope(collection: int) -> str:
-    """The word that stands for a collection in the index."""
+    """The word for a collection in the index."""
     return f"c{collection}"
 
 

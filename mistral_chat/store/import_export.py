@@ -19,7 +19,7 @@ from mistral_chat.store.rows import (
     turn_value,
     usage_text,
 )
-from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite, tag_name
+from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line, tag_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -187,7 +187,7 @@ def read(connection: Connection, row: int) -> ExportedConversation:
 
 def _normalised(tree: ExportedConversation) -> ExportedConversation:
     """`tree` as the store would return it: usable ids, storable texts, a one-line title, sorted tags."""
-    title = one_line(tree.title)
+    title = stored_line(tree.title)
     by = tree.title_by
     if not title:
         title, by = next((first_line(each.turn.user) for each in tree.turns), ""), "first_line"

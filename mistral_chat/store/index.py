@@ -1,16 +1,16 @@
-"""What stands in the full-text index, and how it is kept true.
+"""The full-text index of titles and turns, and how it is kept up to date.
 
-One table, `found`, holds an entry for each turn (its rowid is the turn's) and one for each title that a person or a model
-gave (its rowid is the conversation's, negated); a title from the first line is found in its turn. A turn's entry holds the
-user's text, and the reply once the reply has ended: as long as `turns.writer` is set the reply is not indexed, so a
-streaming reply costs one indexing and not one a second.
+The table `found` has an entry for each turn (with the turn's rowid) and for each title that the user or a model set (with the
+conversation's rowid, negated); a title from the first message is found in its turn. The entry of a turn has the user's text,
+and the reply once it has ended: while `turns.writer` is set the reply is not indexed, so that a streaming reply is indexed once
+and not every second.
 
-FTS5 keeps no copy of the text here, so an entry is taken out by giving it the very text that was put in. `space_out_cjk` is
-therefore part of the file's format: whoever changes it writes a migration that fills the index anew.
+FTS5 keeps no copy of the text here, so an entry is removed by inserting the same text again. `space_out_cjk` is therefore part
+of the file's format: a change to it needs a migration that rebuilds the index.
 
-SQLite's unicode61 tokenizer splits at spaces and punctuation, and scripts that write without spaces would be one word a
-sentence. Their characters, and pictures such as emoji, become words of their own; a search for several of them is a
-search for a phrase.
+SQLite's unicode61 tokenizer splits at spaces and punctuation, and a sentence in a script without spaces would be one word.
+Characters of such scripts, and symbols such as emoji, become words of their own; a search for several of them is a search for
+a phrase.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def space_out_cjk(text: str) -> str:
 
 
 def add_turn(connection: sqlite3.Connection, row: int, user: str, reply: str = "") -> None:
-    """Put a turn into the index."""
+    """Add a turn to the index."""
     connection.execute(
         "INSERT INTO found (rowid, title, user, reply) VALUES (?, '', ?, ?)", (row, space_out_cjk(user), space_out_cjk(reply))
     )
 
 
 def drop_turn(connection: sqlite3.Connection, row: int, user: str, reply: str = "") -> None:
-    """Take a turn out; `user` and `reply` are what was put in."""
+    """Remove a turn; `user` and `reply` are the texts it was added with."""
     connection.execute(
         "INSERT INTO found (found, rowid, title, user, reply) VALUES ('delete', ?, '', ?, ?)",
         (row, space_out_cjk(user), space_out_cjk(reply)),
@@ -60,7 +60,7 @@ def drop_turn(connection: sqlite3.Connection, row: int, user: str, reply: str = 
 
 
 def add_title(connection: sqlite3.Connection, conversation: int, title: str, by: str) -> None:
-    """Put a conversation's title into the index, unless it is its first line."""
+    """Add a conversation's title to the index, unless it comes from the first message."""
     if by == "first_line":
         return
     connection.execute(
@@ -69,7 +69,7 @@ def add_title(connection: sqlite3.Connection, conversation: int, title: str, by:
 
 
 def drop_title(connection: sqlite3.Connection, conversation: int, title: str, by: str) -> None:
-    """Take a conversation's title out; `title` and `by` are what was put in."""
+    """Remove a conversation's title; `title` and `by` are what it was added with."""
     if by == "first_line":
         return
     connection.execute(
@@ -79,7 +79,7 @@ def drop_title(connection: sqlite3.Connection, conversation: int, title: str, by
 
 
 def rebuild(connection: sqlite3.Connection) -> None:
-    """Build the index anew from the tables."""
+    """Rebuild the index from the tables."""
     connection.execute("INSERT INTO found (found) VALUES ('delete-all')")
     titles = connection.execute("SELECT row, title, title_by FROM conversations")
     for conversation, title, by in titles:

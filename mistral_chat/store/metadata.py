@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from mistral_chat.store import index
 from mistral_chat.store.queries import conversation_row, turn_row
 from mistral_chat.store.rows import sampling_text
-from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite, tag_name
+from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line, tag_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def create(
     persona: str,
 ) -> None:
     """Insert a conversation without turns. A title given here is the user's."""
-    title = one_line(title)
+    title = stored_line(title)
     by = "person" if title else "first_line"
     row = connection.execute(
         "INSERT INTO conversations (id, title, title_by, created, updated, system, model, sampling, persona, used) "
@@ -55,7 +55,7 @@ def create(
 
 def rename(connection: Connection, conversation_id: str, title: str, *, by: TitleSource) -> bool:
     """Set the title, and return whether it was accepted."""
-    new = one_line(title)
+    new = stored_line(title)
     conversation = conversation_row(connection, conversation_id)
     row = conversation["row"]
     if by != "person" and (conversation["title_by"] == "person" or not new):

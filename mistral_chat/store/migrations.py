@@ -1,8 +1,8 @@
-"""The steps by which the database came to its present form, oldest first.
+"""Migrations, oldest first.
 
-A step that was released is never edited; the next one follows it. Each is tested from the step before, with rows in it.
-sqlite_utils runs and records them; it is imported only when a step is pending, because that import takes longer than
-opening the database.
+A released migration is never edited; changes go into the next one. Each is tested from the one before, with rows in it.
+sqlite_utils runs and records them; it is imported only when one is pending, because that import takes longer than opening
+the database.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 SET: Final = "mistral_chat"
-"""Names this program's steps in the table of applied ones."""
+"""The name of this program's migrations in the table of applied ones."""
 
 
 def m0001_conversations(database: Database) -> None:
@@ -87,9 +87,9 @@ def m0002_organising(database: Database) -> None:
 
 
 def m0003_search(database: Database) -> None:
-    """The full-text index, filled from what is there, and the list of upkeep that is still owed.
+    """The full-text index, filled from what is there, and the list of pending upkeep.
 
-    The index keeps no copy of the text (`content=''`). `store/index.py` says what stands in it.
+    The index keeps no copy of the text (`content=''`). `store/index.py` documents its entries.
     """
     from mistral_chat.store.index import rebuild
 
@@ -220,11 +220,11 @@ STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     m0006_retrieval,
     m0007_given_passages,
 )
-"""Every step this version knows, oldest first."""
+"""Every migration this version knows, oldest first."""
 
 
 def applied(connection: sqlite3.Connection) -> list[str]:
-    """The names of the steps that the database has gone through; empty for one that is not ours or new."""
+    """The names of the migrations that were applied to the database; empty for another program's or a new one."""
     exists = connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone()
     if exists is None:
         return []
@@ -233,12 +233,12 @@ def applied(connection: sqlite3.Connection) -> list[str]:
 
 
 def migrate(connection: sqlite3.Connection, steps: tuple[Callable[[Database], None], ...] = STEPS) -> None:
-    """Bring the database to the last of `steps`: all of the pending ones or, when one fails, none.
+    """Apply the pending ones of `steps`: all of them or, when one fails, none.
 
-    The write lock is taken first, so that two instances that start at once do not both try.
+    The write lock is taken first, so that two instances that start together do not both try.
 
     Raises:
-        sqlite3.Error: a step failed or the lock was not to be had; the database is as it was.
+        sqlite3.Error: a migration failed or the lock was not free; the database is unchanged.
     """
     from sqlite_utils import Database, Migrations
 

@@ -1,4 +1,4 @@
-"""What the store hands out: frozen values with the identity and the times that plain values do not have."""
+"""What the store returns: frozen values with the ids and times that plain values do not have."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
     from mistral_chat.generation import Sampling
 
 TitleSource = Literal["first_line", "model", "person"]
-"""Who gave a title. A person's is never replaced by the others."""
+"""Who set a title. The user's (``person``) is never replaced by the others."""
 
 Folder = Literal["active", "archived", "trash"]
-"""Where a conversation is kept."""
+"""Where a conversation is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationSummary:
-    """One line of the conversation list."""
+    """A line of the conversation list."""
 
     conversation_id: str
     title: str
-    """Empty until something was said. One line, no control characters, but still a stranger's text."""
+    """Empty until the first message. One line without control characters, but untrusted text."""
     turns: int
     """Turns along the current path."""
     created: datetime
     updated: datetime
-    """When something was last said; the list is sorted by it."""
+    """When it was used last; the list is sorted by it."""
     pinned: bool
     archived: bool
     trashed: datetime | None
-    """When it went to the trash; None when it is not there."""
+    """When it was moved to the trash; None outside it."""
     model: str
-    """The weights it is held with; empty means the settings'."""
+    """The model it was started with; empty means that of the settings."""
     tags: tuple[str, ...] = ()
     """In alphabetical order."""
 
@@ -64,15 +64,15 @@ class StoredTurn:
 
     turn_id: str
     parent_id: str | None
-    """None for a turn that opens the conversation."""
+    """None for a first turn."""
     turn: Turn
     created: datetime
     sibling: int
-    """Its place among the children of its parent, from 1, oldest first."""
+    """Its position among the children of its parent, from 1, oldest first."""
     siblings: int
     """How many children its parent has."""
     depth: int
-    """Its place on the path that leads to it, from 1."""
+    """Its position on the path to it, from 1."""
     writing: bool = False
     """Whether a program is writing the reply, or died while it was."""
 
@@ -84,23 +84,23 @@ class StoredConversation:
     summary: ConversationSummary
     system: str
     sampling: Sampling | None
-    """None means the settings'."""
+    """None means those of the settings."""
     persona: str
-    """The name of the persona it was begun with; empty without one."""
+    """The name of its persona; empty without one."""
     title_by: TitleSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchHit:
-    """One place where the words were found."""
+    """A turn or title in which the words were found."""
 
     conversation_id: str
     turn_id: str | None
-    """None when the title holds the words."""
+    """None when the words are in the title."""
     title: str
     snippet: str
     """Plain text around the first match, on one line."""
     marks: tuple[tuple[int, int], ...]
-    """Where the words stand in `snippet`: start and end, in order, not overlapping."""
+    """Where the words are in `snippet`: start and end, in order, not overlapping."""
     rank: float
-    """How well it fits; smaller is better (BM25 as SQLite gives it)."""
+    """BM25 as SQLite computes it: smaller is better."""

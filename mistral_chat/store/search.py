@@ -1,9 +1,8 @@
-"""Finding words in titles and messages.
+"""Full-text search in titles and messages.
 
-Every text is a query; none is an error. Words must all occur in one turn (its message or its reply) or in one title.
-``"two words"`` in quotation marks stand together, ``word*`` finds what begins with it, and so does the last word, which may
-still be in typing, from its second letter on. Case and accents do not matter. A sign that is no letter, number or picture
-separates words.
+Every text is a valid query. All its words must occur in one turn (its message or its reply) or in one title. ``"Two words"`` in
+quotation marks must be adjacent. ``word*`` matches what starts with it, and so does the last word, which may still be typed,
+from its second letter on. Case and accents are ignored. Characters other than letters, digits and symbols separate words.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _LONGEST_QUERY: Final = 1000
 _MOST_TERMS: Final = 32
 _TITLE_WEIGHT: Final = 4.0
 _RANKED_MOST: Final = 3_000
-"""How many matches are ranked, newest first. Ranking every one of a very common word's takes longer than a blink."""
+"""How many matches are ranked, newest first. Ranking all matches of a very common word takes too long."""
 
 _TERM: Final = re.compile(r'"([^"]*)("?)|([^\s"]+)')
 
@@ -40,7 +39,7 @@ _TURN: Final = """
 
 
 def terms(query: str) -> list[Term]:
-    """What `query` asks for; empty when it holds nothing that could be found."""
+    """The terms of `query`; empty when it has none that could be found."""
     text = sanitise_for_sqlite(query[:_LONGEST_QUERY])
     found = []
     for match in _TERM.finditer(text):
@@ -58,12 +57,12 @@ def _findable(text: str) -> bool:
 
 
 def match_expression(query: str) -> str:
-    """`query` in FTS5's language: quoted strings and stars alone, so that nothing in it is an operator. Empty for no terms."""
+    """`query` in FTS5's language, as quoted strings and stars, so that nothing in it is an operator. Empty for no terms."""
     return " ".join(f'"{space_out_cjk(term.text).strip()}"{"*" if term.prefix else ""}' for term in terms(query))
 
 
 def search(connection: sqlite3.Connection, query: str, *, limit: int = 50) -> list[SearchHit]:
-    """The best `limit` places, best first. The trash is left out, the archive is not."""
+    """The best `limit` matches, best first. The trash is left out, the archive is not."""
     expression = match_expression(query)
     if not expression:
         return []

@@ -1,4 +1,4 @@
-"""The piece of a text around the words that were found, and where in it they stand."""
+"""Snippets: the part of a text around the words that were found, and their positions in it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _BREAKS: Final = re.compile(r"\s", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Something to find: words that stand together, the last of which may go on when `prefix` is set."""
+    """Adjacent words to find; with `prefix`, the last may be the start of a word."""
 
     text: str
     prefix: bool
 
 
 class _Folding(dict[int, int]):
-    """Maps a character to the one it is without case and accent; one for one, so that places stay the same."""
+    """Maps a character to the one without case and accent, one for one, so that positions stay the same."""
 
     def __missing__(self, code: int) -> int:
         base = unicodedata.normalize("NFD", chr(code))[0].lower()
@@ -40,12 +40,12 @@ class _Folding(dict[int, int]):
 
 
 def fold(text: str) -> str:
-    """`text` without case and accents, every character in its old place."""
+    """`text` without case and accents, with every character in its old position."""
     return text.lower() if text.isascii() else text.translate(_Folding())
 
 
 def pattern(terms: Sequence[Term]) -> re.Pattern[str] | None:
-    """Finds `terms` in folded text; None when there is nothing to find."""
+    """A pattern that finds `terms` in folded text; None when there is nothing to find."""
     alternatives = []
     for term in terms:
         words = re.findall(r"[^\W_]+|[^\s\w]", space_out_cjk(fold(term.text)))
@@ -61,9 +61,9 @@ def pattern(terms: Sequence[Term]) -> re.Pattern[str] | None:
 
 
 def snippet(texts: Sequence[str], terms: Sequence[Term]) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The part of the first of `texts` that holds one of `terms`, and the places of the terms in it.
+    """The part of the first of `texts` that contains one of `terms`, and the positions of the terms in it.
 
-    When the index knows a match that is not seen here (letters that fold to several), it is the beginning of the first text.
+    For a match that only the index sees (letters that fold to several), it is the start of the first text.
     """
     sought = pattern(terms)
     for text in texts if sought else ():
@@ -81,7 +81,7 @@ def snippet(texts: Sequence[str], terms: Sequence[Term]) -> tuple[str, tuple[tup
 
 
 def _cut(text: str, match: int) -> int:
-    """Where the snippet begins: a little before the match, at a word if there is one."""
+    """Where the snippet starts: a little before the match, at a word if possible."""
     if match <= _BEFORE:
         return 0
     space = text.find(" ", match - _BEFORE, match)

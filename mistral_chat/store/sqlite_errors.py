@@ -85,7 +85,7 @@ def map_sqlite_errors(path: Path | None) -> Iterator[None]:
 
 
 def busy_error(path: Path | None) -> StoreBusy:
-    """The error for a lock that another connection held for too long."""
+    """The error for a lock that another connection kept for too long."""
     place = path or "the database in memory"
     return StoreBusy(f"Another program is writing to {place}. Wait a moment and try again.")
 
@@ -131,7 +131,7 @@ def _access_error(path: Path | None, reason: str, *, failed_disk: bool) -> Store
 
 
 def write_obstacle(path: Path) -> StoreError | None:
-    """Why `path` cannot be written, judged by its folder, its modes and its file system; None when nothing stands out."""
+    """Why `path` cannot be written, judged by its folder, its modes and its file system; None when nothing is found."""
     folder = path.parent
     try:
         while not folder.exists():
@@ -144,7 +144,7 @@ def write_obstacle(path: Path) -> StoreError | None:
             return StoreReadOnly(f"{path} cannot be opened or written: {folder} is not a folder.")
         if sys.platform != "win32" and os.statvfs(folder).f_flag & os.ST_RDONLY:
             return StoreReadOnly(
-                f"{path} is on a file system that is mounted read-only. Conversations can be read but not saved. Mount it for "
+                f"{path} is on a file system that is mounted read-only, so conversations cannot be saved. Mount it for "
                 "writing, or set MISTRAL_CHAT_DATA_DIR to another folder."
             )
         if folder != path.parent and os.access(folder, os.W_OK | os.X_OK):
@@ -169,7 +169,7 @@ def _denied(path: Path, folder: Path) -> StoreError | None:
 
 
 def _permission_error(path: Path, obstacle: Path, verb: str) -> StoreReadOnly:
-    kept = "can be read but not saved" if verb == "written" else "cannot be read or saved"
+    kept = "cannot be saved" if verb == "written" else "cannot be read"
     command = "chmod u+rwx" if obstacle != path and not obstacle.name.startswith(path.name) else "chmod u+rw"
     return StoreReadOnly(
         f"{obstacle} may not be {verb} (permission denied). Conversations {kept}. Run `{command} {obstacle}`, or set "

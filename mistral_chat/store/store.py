@@ -164,7 +164,7 @@ class ConversationStore:
             return new.turn_id
 
     def add_sibling(self, turn_id: str, *, model: str = "") -> str:
-        """Add a turn with the same message and no reply beside this one, make it current, and return its id."""
+        """Add a sibling of this turn with the same message and no reply, make it current, and return its id."""
         with self.database.write() as connection:
             new = self._new_turn(model)
             turns.add_sibling(connection, new, turn_id)

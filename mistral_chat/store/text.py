@@ -1,8 +1,8 @@
-"""What the store does to text at its border, and how titles are made.
+"""How text is changed before it is stored, and how titles are made.
 
-Text is kept as it was written but for two things that SQLite cannot hold faithfully: lone surrogates (they have no UTF-8)
-and NUL (SQL functions stop at it). Both become U+FFFD, the replacement character, rather than an error: nobody loses a
-message over one character. A high and a low surrogate that stand together are joined to the character they spell.
+Text is stored as it was written except for two things that SQLite cannot store: lone surrogates (they have no UTF-8) and NUL
+(SQL functions stop at it). Both become U+FFFD, the replacement character, so that a message is not lost over one character. A
+high surrogate followed by a low one becomes the character they encode.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 
 def sanitise_for_sqlite(text: str) -> str:
-    """`text` as the database can hold it. The same as `text` in all but hostile or broken cases, and stable when repeated."""
+    """`text` as the database can store it: unchanged except in hostile or broken cases. Idempotent."""
     if text.isascii():
         return text.replace("\x00", _REPLACEMENT)
     try:
@@ -29,11 +29,11 @@ def sanitise_for_sqlite(text: str) -> str:
 
 
 def decode_lossy(raw: bytes) -> str:
-    """Text as the database gives it back. Damaged letters become U+FFFD: one of them must not hide a whole conversation."""
+    """Decode text of the database. Damaged letters become U+FFFD: one must not hide a whole conversation."""
     return raw.decode("utf-8", "replace")
 
 
-def one_line(text: str, limit: int = _LONGEST_TITLE) -> str:
+def stored_line(text: str, limit: int = _LONGEST_TITLE) -> str:
     """`text` on one line without control and format characters, cut to `limit` characters with an ellipsis."""
     line = " ".join("".join(map(_visible, sanitise_for_sqlite(text[: 8 * limit]))).split())
     if len(line) <= limit:
@@ -44,21 +44,21 @@ def one_line(text: str, limit: int = _LONGEST_TITLE) -> str:
 
 
 def first_line(message: str) -> str:
-    """The title that a conversation has from its first message: the first line that says something, at most `TITLE_LENGTH`."""
+    """The title that a first message gives: its first line with text, cut to `TITLE_LENGTH`."""
     for line in message[:10_000].splitlines():
-        title = one_line(line.strip().lstrip("#>*-`~ \t"), TITLE_LENGTH)
+        title = stored_line(line.strip().lstrip("#>*-`~ \t"), TITLE_LENGTH)
         if title:
             return title
     return ""
 
 
 def tag_name(text: str) -> str:
-    """A tag as it is kept: one line in lower case, at most 40 characters, without commas; empty when nothing is left."""
-    return one_line(text.replace(",", " "), 40).lower()
+    """A tag as it is stored: one line in lower case of at most 40 characters, without commas; may be empty."""
+    return stored_line(text.replace(",", " "), 40).lower()
 
 
 def _visible(character: str) -> str:
-    """The character, a space where it breaks the line, or nothing where it is only there to steer what is shown."""
+    """`character`, a space for one that breaks the line, or nothing for an invisible control."""
     category = unicodedata.category(character)
     if category in {"Cc", "Zl", "Zp"}:
         return " "

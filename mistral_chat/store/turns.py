@@ -13,7 +13,7 @@ from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store import index
 from mistral_chat.store.queries import conversation_row, turn_row
 from mistral_chat.store.rows import usage_text
-from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite
+from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -186,7 +186,7 @@ def storable_passage(passage: Passage) -> Passage:
     return replace(
         passage,
         key=sanitise_for_sqlite(passage.key),
-        source=one_line(passage.source),
+        source=stored_line(passage.source),
         text=sanitise_for_sqlite(passage.text),
         score=float(passage.score),
     )

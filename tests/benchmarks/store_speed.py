@@ -1,7 +1,7 @@
 """Times the store at 10,000 conversations and 100,000 messages: `python tests/benchmarks/store_speed.py [FOLDER]`.
 
-Prints one line a measure: the median and the slowest of several runs, in milliseconds, and what is expected of it. Exits
-with 1 when a median is over its limit. A store in FOLDER is used if it is there, and made there otherwise.
+Prints one line per measure: the median and the slowest of several runs in milliseconds, and the limit. Exits with 1 when a
+median is over its limit. Uses the store in FOLDER, or creates one there.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -26,6 +27,7 @@ from support.make_store import make_store, vocabulary
 
 from mistral_chat.export.json_file import json_lines
 from mistral_chat.store.database import open_database
+from mistral_chat.store.retrieval import ExchangeIndex, search_passages
 from mistral_chat.store.store import ConversationStore
 
 if TYPE_CHECKING:
@@ -95,6 +97,43 @@ def long_conversation(store: ConversationStore) -> tuple[str, list[str]]:
     return conversation, turns
 
 
+class _Piece(NamedTuple):
+    """A passage as a reader of documents cuts it."""
+
+    text: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    first_line: int = 1
+    last_line: int = 1
+    tokens: int = 200
+
+
+def measure_documents(path: Path, report: Report) -> None:
+    """Index and search 100,000 passages of 150 words."""
+    words = vocabulary()
+    weights = list(accumulate(1 / (place + 2) for place in range(len(words))))
+    chance = random.Random(3)
+    store = opened(path.with_name("documents.db"))
+    documents = store.documents
+    documents.create_collection("all")
+
+    def add(number: int) -> None:
+        texts = [" ".join(chance.choices(words, cum_weights=weights, k=150)) for _ in range(50)]
+        document = documents.add_document("all", f"/{number}.txt", kind="text", size=1, mtime=1)
+        documents.set_passages(document, map(_Piece, texts), file_hash="0")
+
+    report.measure("index a document of 50 passages", [partial(add, number) for number in range(2_000)])
+    questions = [chance.choices(words, cum_weights=weights, k=6) for _ in range(50)]
+    report.measure("search 100,000 passages", [partial(search_passages, store.database, each) for each in questions], 50)
+    conversation, _ = long_conversation(store)
+    index = ExchangeIndex(store.database, conversation)
+    report.measure("index 10,000 exchanges in memory", [lambda: index.search(["question"])], 2_000)
+    report.measure("search 10,000 exchanges", [lambda: index.search(["question", "77"])] * 9, 200)
+    report.measure("delete a collection of 100,000 passages", [lambda: documents.delete_collection("all")])
+    index.close()
+    store.close()
+
+
 def measure(path: Path) -> bool:
     """Print every figure; whether one is over its limit."""
     report = Report()
@@ -106,7 +145,7 @@ def measure(path: Path) -> bool:
         [lambda: subprocess.run([sys.executable, "-c", start], check=True, cwd=folder)] * 5,
     )
     store = opened(path)
-    report.measure("check the whole file (beside the work)", [store.database.integrity_check] * 3)
+    report.measure("check the whole file (in the background)", [store.database.integrity_check] * 3)
     report.measure("list the first 200", [store.summaries] * 15, 100)
     report.measure("list 200 from 9,000 on", [lambda: store.summaries(offset=9_000)] * 9, 100)
     report.measure("filter the list by title", [partial(store.summaries, contains=word) for word in vocabulary()[100:110]], 100)
@@ -130,10 +169,11 @@ def measure(path: Path) -> bool:
         "export everything as JSON",
         [lambda: exported.write_text("".join(json_lines(store.export_conversations(), exported=now())))],
     )
-    report.measure("delete one for good", [partial(store.delete, each) for each in some[:3]])
-    report.measure("delete the long one for good", [lambda: store.delete(conversation)])
+    report.measure("delete one permanently", [partial(store.delete, each) for each in some[:3]])
+    report.measure("delete the long one permanently", [lambda: store.delete(conversation)])
     report.measure("back up", [lambda: store.backup(path.with_name("backup.db"), replace=True)])
     store.close()
+    measure_documents(path, report)
     sys.stdout.write(f"{'most memory used':44} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:9.0f} MB\n")
     sys.stdout.write(f"{'conversations in the export':44} {len(json.loads(exported.read_text())['conversations']):9}\n")
     return report.late

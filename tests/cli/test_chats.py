@@ -248,6 +248,48 @@ def test_a_broken_file_changes_nothing(program: Program, herons: str, tmp_path: 
     assert len(as_json(program, "list")) == 1
 
 
+def test_an_import_ends_in_a_table_that_names_what_was_left_out(program: Program, tmp_path: Path) -> None:
+    def node(key: str, parent: str | None, role: str, **content: Any) -> dict[str, Any]:
+        return {"parent": parent, "message": {"author": {"role": role}, "content": content}}
+
+    picture = {"content_type": "image_asset_pointer"}
+    good = {
+        "q": node("q", None, "user", content_type="multimodal_text", parts=[picture, "Which bird?"]),
+        "a": node("a", "q", "assistant", content_type="text", parts=["A heron."]),
+    }
+    file = tmp_path / "conversations.json"
+    value = [{"id": "1", "title": "Birds", "mapping": good}, {"id": "2", "title": "\x1b[31mBad", "mapping": 5}, {"mapping": {}}]
+    file.write_text(json.dumps(value))
+    (tmp_path / "user.json").write_text('{"id": "u"}')
+    lines = done(program, "import", str(tmp_path)).splitlines()
+    left_out = "pictures, recordings and other files (1), damaged conversations (1), conversations without text (1)"
+    assert " ".join(lines[1].split()) == f"conversations.json ChatGPT 1 1 {left_out}"
+    assert [line.split()[:4] for line in lines[3:4]] == [["Total", "1", "1"]]
+    assert lines[4] == (
+        "conversations.json: damaged conversations: conversations.json, conversation 2.mapping: an object is expected here. "
+        "(␛[31mBad)"
+    )
+    assert lines[-2].endswith("files without conversations: user.json")
+    assert lines[-1] == "Imported 1 conversation with 1 turn."
+    assert done(program, "import", str(tmp_path)).splitlines()[-1] == "1 conversation was already here and skipped."
+    (source, rest) = as_json(program, "import", str(tmp_path))["sources"]
+    assert (source["format"], source["conversations"], source["turns"], rest["name"]) == ("ChatGPT", 1, 1, tmp_path.name)
+    assert {each["what"]: each["count"] for each in source["left_out"]}["damaged conversations"] == 1
+
+
+def test_delete_is_another_name_for_rm(program: Program, herons: str) -> None:
+    done(program, "delete", herons)
+    assert [each["conversation_id"] for each in as_json(program, "list", "--trash")] == [herons]
+    done(program, "delete", "--now", "--yes", herons)
+    assert as_json(program, "list", "--trash") == []
+
+
+def test_a_folder_that_cannot_be_created_is_named(program: Program, herons: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    result = run(program, "export", "--all", "-f", "markdown", "-o", str(tmp_path / "file" / "notes"))
+    assert "cannot be created" in str(result.exception)
+
+
 def test_backup_and_repair(program: Program, herons: str, tmp_path: Path) -> None:
     file = tmp_path / "backup.db"
     done(program, "backup", str(file))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.importers.report import ImportSource
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def chatgpt(name: str) -> list[dict[str, Any]]:
@@ -79,7 +76,7 @@ def test_an_export_of_chatgpt_is_imported_as_it_comes(tmp_path: Path, how: str) 
             path = as_zip(tmp_path / "export.zip", "export/")
         case _:
             path = as_zip(tmp_path / "download")
-    sources = read_import_files([path], now=NOW)
+    sources = read_import_files([path])
     assert titles(sources) == ["one", "two"]
     rest = sources[-1].left_out["files without conversations"]
     assert rest.count == 4
@@ -89,14 +86,14 @@ def test_an_export_of_chatgpt_is_imported_as_it_comes(tmp_path: Path, how: str) 
     }
     store = open_store(None)
     assert len(store.import_conversations(all_conversations(sources)).conversations) == 2
-    again = store.import_conversations(all_conversations(read_import_files([path], now=NOW)))
+    again = store.import_conversations(all_conversations(read_import_files([path])))
     assert (again.conversations, len(again.already_here)) == ([], 2)
     store.close()
 
 
 def test_several_files_are_one_import(tmp_path: Path) -> None:
     folder = as_folder(tmp_path / "export")
-    sources = read_import_files([folder / "conversations-000.json", folder / "conversations-001.json"], now=NOW)
+    sources = read_import_files([folder / "conversations-000.json", folder / "conversations-001.json"])
     assert titles(sources) == ["one", "two"]
 
 
@@ -109,7 +106,7 @@ def test_a_damaged_file_among_good_ones_is_named(tmp_path: Path, kind: str) -> N
         path = as_zip(tmp_path / "export.zip")
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("conversations-002.json", "[{")
-    sources = read_import_files([path], now=NOW)
+    sources = read_import_files([path])
     assert titles(sources) == ["one", "two"]
     (detail,) = sources[-1].left_out["damaged files"].details
     assert detail.startswith("conversations-002.json, line 1, column 3: not valid JSON")
@@ -118,11 +115,11 @@ def test_a_damaged_file_among_good_ones_is_named(tmp_path: Path, kind: str) -> N
 def test_a_folder_without_conversations_is_refused(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text("{}")
     with pytest.raises(ImportFailed, match=r"holds no conversations \(settings.json\)"):
-        read_import_files([tmp_path], now=NOW)
+        read_import_files([tmp_path])
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ImportFailed, match="holds no conversations"):
-        read_import_files([empty], now=NOW)
+        read_import_files([empty])
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +129,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypa
         for place in range(3):
             archive.writestr(f"{place}.json", b"[" + b" " * 1024**2 * 2 + b"]")
     with pytest.raises(ImportFailed, match="holds more than"):
-        read_import_files([path], now=NOW)
+        read_import_files([path])
 
 
 def test_an_archive_whose_header_states_a_smaller_size_is_refused(tmp_path: Path) -> None:
@@ -146,7 +143,7 @@ def test_an_archive_whose_header_states_a_smaller_size_is_refused(tmp_path: Path
             content[at : at + 4] = (5).to_bytes(4, "little")
     path.write_bytes(bytes(content))
     with pytest.raises(ImportFailed, match=r"liar\.zip"):
-        read_import_files([path], now=NOW)
+        read_import_files([path])
 
 
 @pytest.mark.parametrize("cut", [4, 30, 200, -30])
@@ -154,7 +151,7 @@ def test_a_damaged_archive_is_refused_with_its_name(tmp_path: Path, cut: int) ->
     path = as_zip(tmp_path / "cut.zip")
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(ImportFailed, match=r"cut.zip cannot be unpacked.*Nothing was imported"):
-        read_import_files([path], now=NOW)
+        read_import_files([path])
 
 
 def test_an_encrypted_archive_says_so(tmp_path: Path) -> None:
@@ -166,7 +163,7 @@ def test_an_encrypted_archive_says_so(tmp_path: Path) -> None:
             content[at + offset] |= 1
     path.write_bytes(bytes(content))
     with pytest.raises(ImportFailed, match="is encrypted"):
-        read_import_files([path], now=NOW)
+        read_import_files([path])
 
 
 def test_nothing_of_an_archive_is_written(tmp_path: Path) -> None:
@@ -174,7 +171,7 @@ def test_nothing_of_an_archive_is_written(tmp_path: Path) -> None:
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("../../evil.json", json.dumps(chatgpt("evil")))
-    assert titles(read_import_files([path], now=NOW)) == ["evil"]
+    assert titles(read_import_files([path])) == ["evil"]
     assert [each.name for each in path.parent.iterdir()] == ["slip.zip"]
     assert not (tmp_path / "evil.json").exists()
 
@@ -184,7 +181,7 @@ def test_text_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> N
     path = tmp_path / "conversations.json"
     mark = "\ufeff" if encoding == "utf-16-be" else ""
     path.write_bytes((mark + json.dumps(chatgpt("größer"), ensure_ascii=False)).encode(encoding))
-    assert titles(read_import_files([path], now=NOW)) == ["größer"]
+    assert titles(read_import_files([path])) == ["größer"]
 
 
 def test_markdown_with_windows_line_ends_and_none_of_ours_are_told_apart(tmp_path: Path) -> None:
@@ -194,6 +191,6 @@ def test_markdown_with_windows_line_ends_and_none_of_ours_are_told_apart(tmp_pat
     store.close()
     (tmp_path / "ours.md").write_bytes(text.encode())
     (tmp_path / "README.md").write_text("# Notes\n")
-    sources = read_import_files([tmp_path], now=NOW)
+    sources = read_import_files([tmp_path])
     assert titles(sources) == ["What?"]
     assert sources[-1].left_out["damaged files"].details[0].startswith("README.md, line 1")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mistral_chat.export.exported_conversation import ExportedConversation
     from mistral_chat.importers.report import ImportSource
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CHANGED = datetime(2025, 6, 1, tzinfo=UTC)
 
 
@@ -56,7 +55,7 @@ def read_source(tmp_path: Path, value: object) -> ImportSource:
     path = tmp_path / "conversations.json"
     path.write_text(json.dumps(value), encoding="utf-8")
     os.utime(path, (CHANGED.timestamp(), CHANGED.timestamp()))
-    (source,) = read_import_files([path], now=NOW)
+    (source,) = read_import_files([path])
     return source
 
 

@@ -19,15 +19,13 @@ if TYPE_CHECKING:
 
     from mistral_chat.export.exported_conversation import ExportedConversation
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
 
 def said(tree: ExportedConversation) -> list[tuple[str, str]]:
     return [(turn.turn.user, turn.turn.reply) for turn in tree.path]
 
 
 def read(path: Path) -> ImportSource:
-    (source,) = read_import_files([path], now=NOW)
+    (source,) = read_import_files([path])
     return source
 
 
@@ -211,4 +209,4 @@ def test_a_database_of_nobody_known_is_refused(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE moz_places (url)")
     with pytest.raises(ImportFailed, match="neither oterm's nor llm's"):
-        read_import_files([path], now=NOW)
+        read_import_files([path])

@@ -132,6 +132,20 @@ def test_repair_saves_what_can_be_read_and_keeps_the_damaged_file(database: Path
     assert repair(database, now=Clock()).kept is None
 
 
+@pytest.mark.parametrize("left", [0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+def test_what_a_cut_file_lost_is_counted(database: Path, left: float) -> None:
+    """Turns that are named by a conversation, a child or an index, and cannot be read, are counted as lost."""
+    made = filled(database)
+    os.truncate(database, int(database.stat().st_size * left) // PAGE * PAGE)
+    done = repair(database, now=Clock())
+    store = open_store(database)
+    saved = {turn.turn_id for each in store.summaries(limit=-1) for turn in store.tree(each.conversation_id)}
+    store.close()
+    lost = {turn for turns in made.values() for turn in turns} - saved
+    assert bool(lost) == bool(done.lost_turns or done.lost_conversations), "a loss is never silent"
+    assert done.lost_turns <= len(lost)
+
+
 @pytest.mark.parametrize("kind", ["empty", "text", "zeroed", "head"])
 def test_repair_of_nothing_leaves_the_file_as_it_is(database: Path, kind: str) -> None:
     filled(database)

@@ -20,7 +20,7 @@ from mistral_chat.importers.files import read_import_files
 from mistral_chat.importers.mistral_chat_json import read_json
 from mistral_chat.importers.mistral_chat_markdown import read_markdown
 from mistral_chat.importers.report import all_conversations
-from mistral_chat.store.text import first_line, one_line, sanitise_for_sqlite, tag_name
+from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line, tag_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,9 +76,9 @@ def test_markdown_keeps_the_current_path_word_for_word(tree: ExportedConversatio
 def test_what_is_stored_is_stored_the_same_the_second_time(text: str) -> None:
     for change, again in (
         (sanitise_for_sqlite, sanitise_for_sqlite),
-        (one_line, one_line),
+        (stored_line, stored_line),
         (tag_name, tag_name),
-        (first_line, one_line),
+        (first_line, stored_line),
     ):
         once = change(text)
         assert again(once) == once
@@ -205,7 +205,7 @@ TURN = ["conversations", 0, "turns", 1]
         (["conversations", 0, "sampling"], {"temperature": 9}, "'top_p' is missing"),
         (["conversations", 0, "pinned"], 1, "'pinned' must be true or false"),
         ([*TURN, "user"], 3, r"conversations\[0\].turns\[1\]: 'user' must be a text, not 3"),
-        ([*TURN, "parent"], "0" * 16, "hangs on '0000000000000000', which does not stand before it"),
+        ([*TURN, "parent"], "0" * 16, "has the parent '0000000000000000', which is not before it"),
         ([*TURN, "finish_reason"], "bored", "'finish_reason' must be one of"),
         ([*TURN, "usage"], {"prompt_tokens": 1.5}, r"turns\[1\].usage: 'prompt_tokens' must be a whole number"),
         ([*TURN, "created"], "9999-12-31T23:59:59-23:00", "ISO 8601"),
@@ -238,14 +238,14 @@ def test_a_file_that_is_none_of_ours_is_refused_with_its_name(tmp_path: Path, co
     path = tmp_path / "file.json"
     path.write_bytes(content)
     with pytest.raises(ImportFailed, match=told) as caught:
-        read_import_files([path], now=NOW)
+        read_import_files([path])
     assert "file.json" in str(caught.value)
     assert "Nothing was imported" in str(caught.value)
 
 
 def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(ImportFailed, match="cannot be read"):
-        read_import_files([tmp_path / "missing.json"], now=NOW)
+        read_import_files([tmp_path / "missing.json"])
 
 
 def test_a_folder_of_markdown_comes_back_as_a_store(store: ConversationStore, exported: tuple[str, str], tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_folder_of_markdown_comes_back_as_a_store(store: ConversationStore, ex
         (folder / f"{place}.md").write_text(to_markdown(tree), encoding="utf-8", newline="")
     (folder / "ignored.txt").write_text("x")
     other = open_store(None)
-    other.import_conversations(all_conversations(read_import_files([folder], now=NOW)))
+    other.import_conversations(all_conversations(read_import_files([folder])))
     assert [turn.turn.reply for turn in other.turns(exported[0])] == ["1", "2b"]
     assert other.conversation(exported[0]).summary.tags == ("work",)
 
