@@ -27,7 +27,22 @@ _TYPED_INTO: Final = frozenset({"app", "chat", "composer", "filter"})
 """Places whose keys are in force while one types."""
 _RENAMED: Final = {
     **dict.fromkeys(
-        ("ask.cancel", "confirm.refuse", "persona.cancel", "pick.leave", "saving.cancel", "turn.cancel"), "dialog.cancel"
+        (
+            "ask.cancel",
+            "background.leave",
+            "confirm.refuse",
+            "entry.cancel",
+            "keys.leave",
+            "names.leave",
+            "persona.cancel",
+            "pick.leave",
+            "saving.cancel",
+            "search.cancel",
+            "setting.cancel",
+            "trash.cancel",
+            "turn.cancel",
+        ),
+        "dialog.cancel",
     ),
     "saving.before": "dialog.previous",
     "saving.after": "dialog.next",

@@ -15,8 +15,7 @@ from textual.widgets import Input
 
 from mistral_chat.config import Persona, Settings
 from mistral_chat.config.configuration import Configuration
-from mistral_chat.config.docs import SettingDoc, setting_docs
-from mistral_chat.config.named_entries import EntryField
+from mistral_chat.config.docs import setting_docs
 from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import InvalidText
@@ -26,7 +25,11 @@ from mistral_chat.text import clean
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.dialogs.input import InputDialog
+from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog
 from mistral_chat.ui.dialogs.save_code import choose_code, name_file
+from mistral_chat.ui.dialogs.search import SearchDialog
+from mistral_chat.ui.dialogs.setting_editor import FormField, NamedEntriesDialog, NamedSection, SettingEditor
+from mistral_chat.ui.dialogs.trash import TrashDialog
 from mistral_chat.ui.dialogs.turn_menu import turn_menu
 from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.markdown import Code
@@ -34,17 +37,10 @@ from mistral_chat.ui.meter import WindowParts
 from mistral_chat.ui.screens.attach import AttachScreen
 from mistral_chat.ui.screens.background import BackgroundScreen
 from mistral_chat.ui.screens.context import ContextScreen
-from mistral_chat.ui.screens.entry import EntryScreen
 from mistral_chat.ui.screens.help import HelpPart, HelpScreen
-from mistral_chat.ui.screens.keys import KeysScreen
 from mistral_chat.ui.screens.models import ModelsScreen
-from mistral_chat.ui.screens.names import NamesScreen
-from mistral_chat.ui.screens.press import PressScreen
 from mistral_chat.ui.screens.prompt import PromptScreen
-from mistral_chat.ui.screens.search import SearchScreen
-from mistral_chat.ui.screens.setting import SettingScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
-from mistral_chat.ui.screens.trash import TrashScreen
 from mistral_chat.ui.shown import ShownTurn
 
 if TYPE_CHECKING:
@@ -104,43 +100,29 @@ class _SettingsFile(SettingsFile):
         raise InvalidText(self.texts[3])
 
 
-class _Section:
-    """A section of the settings with hostile names."""
-
-    key = "personas"
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.meaning = texts[0]
-        self._texts = texts
-
-    def fields(self) -> tuple[EntryField, ...]:
-        return tuple(
-            EntryField((name,), SettingDoc(name, "text", "", "A text"), is_text=True) for name in ("system", "file", "licence")
-        )
-
-    def names(self) -> dict[str, str]:
-        return dict(zip(self._texts, reversed(self._texts), strict=True))
-
-    def typed(self, _name: str) -> dict[tuple[str, ...], str]:
-        return {field.path: text for field, text in zip(self.fields(), self._texts, strict=False)}
-
-    def keep(self, _name: str, _typed: object) -> str:
-        return self._texts[0]
+def _entries(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
+    """A section of the settings whose names and values are hostile."""
+    file = _SettingsFile(texts)
+    return NamedEntriesDialog(NamedSection("personas", file.read(), file, lambda _: None))
 
 
-def _entry(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
-    section = _Section(texts)
-    return EntryScreen(texts[0], section.fields(), typed=section.typed(""), name=texts[1], keep=lambda *_: texts[2])
+def _form(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
+    title, label, value, about, placeholder, lines, problem = texts
+    fields = [FormField(label, value, about, placeholder), FormField(label, lines, multiline=True)]
+    return SettingEditor(title, fields, lambda _: problem, about=about, default=value)
 
 
-def _setting(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
-    heading, value, about, default, problem = texts
-    return SettingScreen(heading, value, about, default=default, keep=lambda _: problem)
+def _choices_of_setting(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
+    return SettingEditor(texts[0], [FormField(texts[0], texts[1], choices=texts)], lambda _: texts[0])
+
+
+def _key(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
+    return KeyCaptureDialog(Binding("f1", "stop", "Stop"), texts[0], lambda _: texts[1])
 
 
 def _keys(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     known = {f"chat.{place}": Binding("f1", "stop", "Stop", tooltip="Stop", id=f"chat.{place}") for place in range(len(texts))}
-    return KeysScreen(known, {f"chat.{place}": text for place, text in enumerate(texts)}, lambda *_: ({}, texts[0]))
+    return KeybindingsDialog(known, {f"chat.{place}": text for place, text in enumerate(texts)}, lambda *_: ({}, texts[0]))
 
 
 async def _found(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
@@ -153,7 +135,7 @@ async def _found(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
 def _search(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     for text in texts:
         harness.add_conversation((f"word{abs(hash(tuple(texts)))} {storable(text)[:2000]}", "Yes."), title=storable(text)[:300])
-    return SearchScreen(harness.store)
+    return SearchDialog(harness.store)
 
 
 async def _forget(_gone: list[str]) -> None:
@@ -163,7 +145,7 @@ async def _forget(_gone: list[str]) -> None:
 def _trash(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     for text in texts:
         harness.store.trash(harness.add_conversation(("Question", "Answer"), title=storable(text)[:300]))
-    return TrashScreen(harness.store, _forget)
+    return TrashDialog(harness.store, _forget)
 
 
 def _background(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
@@ -270,25 +252,27 @@ SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
     ChoiceDialog: Filled(_choice, 60),
     ConfirmDialog: Filled(lambda _, texts: ConfirmDialog(texts[0], texts[1], yes=texts[2], no=texts[3]), 4),
     ContextScreen: Filled(_context, 3),
-    EntryScreen: Filled(_entry, 3, _enter),
     HelpScreen: Filled(lambda _, texts: HelpScreen([], [HelpPart("Keys", tuple((in_words(text), "Do") for text in texts))]), 60),
     InputDialog: Filled(_input, 6, _enter),
-    KeysScreen: Filled(_keys, 60),
     ModelsScreen: Filled(_models, 8, _go_through),
-    NamesScreen: Filled(lambda _, texts: NamesScreen(_Section(texts)), 60),
-    PressScreen: Filled(lambda _, texts: PressScreen(Binding("f1", "stop", "Stop"), texts[0], lambda _: texts[1]), 2, _enter),
+    KeybindingsDialog: Filled(_keys, 60),
+    NamedEntriesDialog: Filled(_entries, 60),
+    KeyCaptureDialog: Filled(
+        lambda _, texts: KeyCaptureDialog(Binding("f1", "stop", "Stop"), texts[0], lambda _: texts[1]), 2, _enter
+    ),
     PromptScreen: Filled(_prompt, 60),
-    SearchScreen: Filled(_search, 50, _found),
-    SettingScreen: Filled(_setting, 5, _enter),
+    SearchDialog: Filled(_search, 50, _found),
+    SettingEditor: Filled(_form, 7, _enter),
     SettingsScreen: Filled(
         lambda _, texts: SettingsScreen(_SettingsFile(texts), themes=texts, changed=lambda *_: None), 30, _enter
     ),
-    TrashScreen: Filled(_trash, 60),
+    TrashDialog: Filled(_trash, 60),
 }
 """Every screen but the chat itself."""
 
 VARIANTS: Final[dict[str, Filled]] = {
     "choose_code": Filled(lambda _, texts: choose_code(texts[0], [Code(language=text, text=text) for text in texts]), 30),
+    "a setting with choices": Filled(_choices_of_setting, 30),
     "name_file": Filled(_save, 1, _name),
     "turn_menu": Filled(_turn, 1),
 }

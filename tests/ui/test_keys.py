@@ -13,14 +13,15 @@ from support.settings_screens import section, staged, write
 from textual.binding import Binding
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import OptionList
 
 from mistral_chat.config import Settings
 from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.ui import dialogs, screens, widgets
 from mistral_chat.ui.app import MistralChatApp
+from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog
+from mistral_chat.ui.dialogs.setting_editor import TextBox
 from mistral_chat.ui.keymap import bound_nodes, in_words, keys_of, problems, taken_by, unfit
-from mistral_chat.ui.screens.keys import KeysScreen
-from mistral_chat.ui.screens.press import PressScreen
 from mistral_chat.ui.widgets.field import Field
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None
 
 @pytest.mark.parametrize(
     "widget",
-    [each for each in ours() if each.can_focus and not each.__subclasses__() and not issubclass(each, Screen | Field)],
+    [each for each in ours() if each.can_focus and not each.__subclasses__() and not issubclass(each, Screen | Field | TextBox)],
     ids=lambda each: each.__name__,
 )
 def test_everything_that_can_have_the_focus_has_help_of_its_own(widget: type[Widget]) -> None:
@@ -115,20 +116,20 @@ async def test_what_is_wrong_with_the_keys_is_told_at_the_start_and_the_rest_hol
         await until(pilot, lambda: "config show" in harness.chat.notice)
 
 
-async def opened(pilot: Pilot[Any], harness: AppHarness) -> KeysScreen:
+async def opened(pilot: Pilot[Any], harness: AppHarness) -> KeybindingsDialog:
     await section(pilot, harness, "keymap")
-    await until(pilot, lambda: isinstance(harness.app.screen, KeysScreen) and "Everywhere" in screen_text(harness))
+    await until(pilot, lambda: isinstance(harness.app.screen, KeybindingsDialog) and "Everywhere" in screen_text(harness))
     screen = harness.app.screen
-    assert isinstance(screen, KeysScreen)
+    assert isinstance(screen, KeybindingsDialog)
     return screen
 
 
 async def pressed(pilot: Pilot[Any], harness: AppHarness, name: str, *keys: str) -> None:
     """Ask for another key for `name`, and press `keys`."""
-    listed = harness.app.screen.query_one("KeyList")
-    listed.highlighted = listed.get_option_index(name)  # type: ignore[attr-defined]  # a list of options
+    listed = harness.app.screen.query_one(OptionList)
+    listed.highlighted = listed.get_option_index(name)
     await pilot.press("enter")
-    await until(pilot, lambda: isinstance(harness.app.screen, PressScreen))
+    await until(pilot, lambda: isinstance(harness.app.screen, KeyCaptureDialog))
     await pilot.press(*keys)
 
 
@@ -146,11 +147,11 @@ async def test_a_key_is_changed_by_pressing_another_and_holds_at_once(tmp_path: 
         await pilot.press("x")
         await until(pilot, lambda: "could not be typed" in screen_text(harness))
         await pilot.press("alt+n")
-        await until(pilot, lambda: isinstance(harness.app.screen, KeysScreen))
-        await until(pilot, lambda: "New conversation: Alt+N from now on" in screen_text(harness))
+        await until(pilot, lambda: isinstance(harness.app.screen, KeybindingsDialog))
+        await until(pilot, lambda: "New conversation: Alt+N" in screen_text(harness))
         assert config.read_text() == '# mine\nkeymap:  # none yet\n  chat.new: "alt+n"\n'
         await pressed(pilot, harness, "app.quit", "ctrl+q")
-        await until(pilot, lambda: isinstance(harness.app.screen, KeysScreen))
+        await until(pilot, lambda: isinstance(harness.app.screen, KeybindingsDialog))
         assert harness.app.is_running, "the key that is asked for quit the program"
         await pilot.press("escape", "escape")
         await until(pilot, lambda: harness.app.screen is harness.screen)
@@ -169,15 +170,15 @@ async def test_a_default_comes_back_and_what_names_nothing_goes(tmp_path: Path) 
     async with run(harness) as pilot:
         screen = await opened(pilot, harness)
         assert "there is no 'chat.nwe'" in screen_text(harness)
-        listed = screen.query_one("KeyList")
+        listed = screen.query_one(OptionList)
         for name in ("chat.nwe", "chat.new"):
-            listed.highlighted = listed.get_option_index(name)  # type: ignore[attr-defined]  # a list of options
+            listed.highlighted = listed.get_option_index(name)
             await pilot.press("delete")
             await until(pilot, lambda name=name: name not in config.read_text())  # type: ignore[misc]  # mypy has no type for a lambda's default
         assert SettingsFile(config).read().settings.keymap == {}
-        assert "New conversation: Ctrl+N from now on." in screen_text(harness)
+        assert "New conversation: Ctrl+N" in screen_text(harness)
         await pressed(pilot, harness, "chat.new", "escape")
-        await until(pilot, lambda: isinstance(harness.app.screen, KeysScreen))
+        await until(pilot, lambda: isinstance(harness.app.screen, KeybindingsDialog))
         assert SettingsFile(config).read().settings.keymap == {}
 
 

@@ -13,8 +13,7 @@ from textual.widgets import Input, Static, TextArea
 from mistral_chat.config import CatalogSource, Persona
 from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.generation import Sampling
-from mistral_chat.ui.screens.entry import EntryScreen
-from mistral_chat.ui.screens.names import NamesScreen
+from mistral_chat.ui.dialogs.setting_editor import NamedEntriesDialog, SettingEditor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,21 +25,21 @@ FILE = "# mine\npersonas:\n  cook:   # who cooks\n    system: Cook.\n    samplin
 
 async def opened(pilot: Pilot[Any], harness: AppHarness, key: str) -> None:
     await section(pilot, harness, key)
-    await until(pilot, lambda: isinstance(harness.app.screen, NamesScreen))
+    await until(pilot, lambda: isinstance(harness.app.screen, NamedEntriesDialog))
     await pilot.pause()
 
 
-async def asked(pilot: Pilot[Any], harness: AppHarness, *keys: str) -> EntryScreen:
+async def asked(pilot: Pilot[Any], harness: AppHarness, *keys: str) -> SettingEditor:
     await pilot.press(*keys)
-    await until(pilot, lambda: isinstance(harness.app.screen, EntryScreen))
+    await until(pilot, lambda: isinstance(harness.app.screen, SettingEditor))
     await pilot.pause()
     screen = harness.app.screen
-    assert isinstance(screen, EntryScreen)
+    assert isinstance(screen, SettingEditor)
     return screen
 
 
 async def back(pilot: Pilot[Any], harness: AppHarness) -> None:
-    await until(pilot, lambda: isinstance(harness.app.screen, NamesScreen))
+    await until(pilot, lambda: isinstance(harness.app.screen, NamedEntriesDialog))
     await pilot.pause()
 
 
@@ -56,7 +55,7 @@ async def test_a_persona_is_made_and_can_be_chosen_at_once(tmp_path: Path, size:
         await pilot.press(*"clerk", "tab", *"Count.", "tab", *"hot")
         assert screen.query_one(TextArea).text == "Count."
         await pilot.press("enter")
-        problem = screen.query_one("#problem", Static)
+        problem = screen.query_one(".status", Static)
         await until(pilot, lambda: "must be a number" in str(problem.render()), "a wrong value is told in the dialog")
         await pilot.press("backspace", "backspace", "backspace", *"0.5", "enter")
         await back(pilot, harness)
@@ -103,7 +102,7 @@ async def test_taking_away_is_asked_about_first(tmp_path: Path) -> None:
         await pilot.press("tab", "enter")
         await back(pilot, harness)
         assert SettingsFile(config).read().settings.personas == {}
-        assert "There are none yet" in screen_text(harness)
+        assert "None yet" in screen_text(harness)
         assert harness.chat.settings.personas == {}
 
 

@@ -11,7 +11,7 @@ from textual.widgets import Input, TextArea
 
 from mistral_chat.config.configuration import CommandLineOverride
 from mistral_chat.config.settings_file import SettingsFile
-from mistral_chat.ui.screens.setting import SettingScreen
+from mistral_chat.ui.dialogs.setting_editor import SettingEditor
 from mistral_chat.ui.screens.settings import SettingsScreen
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ async def mark(pilot: Pilot[Any], screen: SettingsScreen, key: str) -> None:
 async def asked(pilot: Pilot[Any], harness: AppHarness, screen: SettingsScreen, key: str) -> None:
     await mark(pilot, screen, key)
     await pilot.press("enter")
-    await until(pilot, lambda: isinstance(harness.app.screen, SettingScreen), "the value is asked for")
+    await until(pilot, lambda: isinstance(harness.app.screen, SettingEditor), "the value is asked for")
     await pilot.pause()
 
 
@@ -59,13 +59,21 @@ async def test_every_setting_is_shown_with_its_source_and_meaning(config: Path) 
     harness = staged(config, **{"sampling.top_k": CommandLineOverride("--top-k", 7)})
     async with run(harness, (120, 80)) as pilot:
         screen = await settings(pilot, harness)
-        for name in ("trash_days", "temperature", "low_water", "budget", "kv_type", "folders", "personas", "keymap"):
+        for name in (
+            "trash_days",
+            "Temperature",
+            "Shrink context to",
+            "Disk space",
+            "kv_type",
+            "More model folders",
+            "Personas",
+            "keymap",
+        ):
             assert name in screen_text(harness)
-        assert "line 3" in screen_text(harness)
         assert "--top-k" in screen_text(harness)
         await mark(pilot, screen, "sampling.temperature")
         assert "Sampling temperature; 0 is greedy" in screen_text(harness)
-        assert "A change takes effect with the" in screen_text(harness)
+        assert "Takes effect with the" in screen_text(harness)
 
 
 async def test_a_value_is_kept_and_the_rest_of_the_file_stays(config: Path) -> None:
@@ -76,7 +84,7 @@ async def test_a_value_is_kept_and_the_rest_of_the_file_stays(config: Path) -> N
         assert harness.app.screen.query_one(Input).value == "0.4"
         await pilot.press("1", ".", "5", "enter")
         await closed(pilot, harness)
-        assert "temperature is 1.5 now" in screen.notice.text
+        assert "Temperature: 1.5" in screen.notice.text
         assert read(config) == FILE.replace("0.4", "1.5")
         await pilot.press("escape")
         await until(pilot, lambda: len(harness.app.screen_stack) == 1)
@@ -130,7 +138,7 @@ async def test_a_choice_and_the_way_back_to_the_default(config: Path) -> None:
         await pilot.press("down", "enter")
         await closed(pilot, harness)
         assert SettingsFile(config).read().settings.engine.kv_type == "q8_0"
-        assert "started next" in screen.notice.text
+        assert "after a restart" in screen.notice.text
         await asked(pilot, harness, screen, "engine.kv_type")
         await pilot.click("#default")
         await closed(pilot, harness)
@@ -157,7 +165,7 @@ async def test_an_option_of_this_run_goes_before_the_file_and_that_is_said(confi
         await asked(pilot, harness, screen, "sampling.temperature")
         await pilot.press("2", "enter")
         await closed(pilot, harness)
-        assert "--temperature was given for this run" in screen.notice.text
+        assert "--temperature overrides it" in screen.notice.text
         assert SettingsFile(config).read().settings.sampling.temperature == 2
         assert harness.chat.settings.sampling.temperature == 0.1
 
@@ -177,7 +185,7 @@ async def test_a_file_that_was_broken_meanwhile_is_told_with_its_line_and_left_a
         assert read(config) == "nope: 1\n"
         write(config, FILE)
         await pilot.press("f5")
-        await until(pilot, lambda: "Kept in" in screen_text(harness))
+        await until(pilot, lambda: "Settings file:" in screen_text(harness))
 
 
 async def test_hostile_values_are_drawn_as_text(config: Path) -> None:

@@ -16,7 +16,7 @@ async def test_a_conversation_is_taken_back() -> None:
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await pilot.press("f10")
-        await until(pilot, lambda: "1 deleted" in screen_text(harness))
+        await until(pilot, lambda: "1 conversation" in screen_text(harness))
         await pilot.press("enter")
         await until(pilot, lambda: "Answer" in screen_text(harness))
         assert [summary.title for summary in harness.store.summaries()] == ["Bread"]
@@ -30,18 +30,18 @@ async def test_a_conversation_is_destroyed_only_after_a_question(tmp_path: Path)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await pilot.press("f10")
-        await until(pilot, lambda: "2 deleted" in screen_text(harness))
-        if "Other" in screen_text(harness).split("2 deleted")[1].split("Bread")[0]:
+        await until(pilot, lambda: "2 conversations" in screen_text(harness))
+        if "Other" in screen_text(harness).split("2 conversations")[1].split("Bread")[0]:
             await pilot.press("down")
         await pilot.press("delete")
-        await until(pilot, lambda: "for good?" in screen_text(harness))
+        await until(pilot, lambda: "permanently?" in screen_text(harness))
         await pilot.press("escape")
-        await until(pilot, lambda: "for good?" not in screen_text(harness))
+        await until(pilot, lambda: "permanently?" not in screen_text(harness))
         assert len(harness.store.summaries(where="trash")) == 2
         await pilot.press("delete")
-        await until(pilot, lambda: "for good?" in screen_text(harness))
+        await until(pilot, lambda: "permanently?" in screen_text(harness))
         await pilot.press("tab", "enter")
-        await until(pilot, lambda: "1 deleted" in screen_text(harness))
+        await until(pilot, lambda: "1 conversation" in screen_text(harness))
         assert harness.forgotten == [doomed]
         await pilot.press("escape")
         await until(pilot, lambda: len(harness.app.screen_stack) == 1)
@@ -55,7 +55,7 @@ async def test_the_trash_is_emptied() -> None:
     async with run(harness, (60, 20)) as pilot:
         await until_ready(pilot, harness)
         await pilot.press("f10")
-        await until(pilot, lambda: "3 deleted" in screen_text(harness))
+        await until(pilot, lambda: "3 conversations" in screen_text(harness))
         await pilot.click("#empty")
         await until(pilot, lambda: "Empty the trash?" in screen_text(harness))
         await pilot.press("tab", "enter")

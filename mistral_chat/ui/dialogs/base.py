@@ -39,6 +39,13 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         """Close the dialog without a result."""
         self.dismiss(None)
 
+    def show_status(self, text: str, *, warning: bool = False) -> None:
+        """Show `text`, which may quote anything, in the line that `status_line` made."""
+        line = self.query_one(".status", Static)
+        line.update(Content(one_line(text, 300)))
+        line.set_class(warning, "-warning")
+        line.display = bool(text)
+
     def action_move(self, step: int) -> None:
         """Move the focus by one; between buttons it goes round."""
         buttons = [button for button in self.query(Button) if button.focusable]
@@ -67,6 +74,13 @@ def hint_line(hints: Hints) -> Content:
 def paragraph(text: str, *, classes: str = "explained") -> Static:
     """Return `text`, which may quote anything, as wrapped lines."""
     return Static(Content(clean(text)), classes=classes)
+
+
+def status_line(text: str = "") -> Static:
+    """Return the line that a dialog reports in; see `Dialog.show_status`."""
+    line = Static(Content(one_line(text, 300)), classes="status")
+    line.display = bool(text)
+    return line
 
 
 def button_row(buttons: Sequence[tuple[str, str]]) -> Horizontal:

@@ -24,10 +24,10 @@ class FindingScreen(BranchingScreen):
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def action_search(self, words: str = "") -> None:
         """Find words in everything that was said, beginning with `words`, and go there."""
-        from mistral_chat.ui.screens.search import SearchScreen
+        from mistral_chat.ui.dialogs.search import SearchDialog
 
         if self.store is not None:
-            hit = await self.app.push_screen_wait(SearchScreen(self.store, words))
+            hit = await self.app.push_screen_wait(SearchDialog(self.store, words))
             if hit is not None:
                 await self.open_at(hit.conversation_id, hit.turn_id)
 

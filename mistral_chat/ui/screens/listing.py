@@ -144,10 +144,10 @@ class ListingScreen(ChoosingScreen):
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def action_trash(self) -> None:
         """Look into the trash, and open what is taken back."""
-        from mistral_chat.ui.screens.trash import TrashScreen
+        from mistral_chat.ui.dialogs.trash import TrashDialog
 
         if self.store is not None:
-            taken = await self.app.push_screen_wait(TrashScreen(self.store, self._forget))
+            taken = await self.app.push_screen_wait(TrashDialog(self.store, self._forget))
             self.list_conversations()
             if taken is not None:
                 await self.open(taken)

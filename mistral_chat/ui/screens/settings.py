@@ -1,7 +1,8 @@
-"""The settings: what each is, where it comes from, what it means; and changing it in the person's own file."""
+"""The settings screen: every setting with its value, its meaning and its effect, changed in the user's own file."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import getters, on
@@ -29,60 +30,55 @@ if TYPE_CHECKING:
     from mistral_chat.ui.keymap import KeyChoice
 
 _QUIET: Final = "$foreground 65%"
-_NAME: Final = 16
-"""Columns of a setting's name."""
+_LABEL: Final = 25
+"""Columns of a label."""
 _VALUE: Final = 26
-"""Columns of a value in the list; the text beside or below has all of it."""
+"""Columns of a value in the list; the details have all of it."""
 
 
-class SettingList(OptionList):
-    """Lists the settings in their groups."""
+class SettingDetails(VerticalScroll):
+    """The details of one setting."""
 
-    HELP = "## Settings\n\nThe arrow keys go through the settings. **Enter** changes the one under the cursor.\n"
-
-
-class SettingFacts(VerticalScroll):
-    """What is known of one setting."""
-
-    HELP = "## About a setting\n\nThe arrow keys scroll. **Tab** goes back to the list.\n"
+    HELP = "## Details\n\nThe arrow keys scroll. **Tab** goes back to the list.\n"
 
     def compose(self) -> ComposeResult:
-        """One text."""
+        """Make the text."""
         yield Static(id="facts", markup=False)
 
     def show(self, row: Row, file: str) -> None:
-        """Show what is known of `row`."""
-        source = "the default" if row.source == "default" else one_line(row.source.replace(file, "config.yaml"))
-        facts = [("Now", one_line(row.text, 1000)), ("From", source), ("Default", one_line(row.default))]
+        """Show the details of `row`."""
+        source = "default" if row.source == "default" else one_line(row.source.replace(file, "config.yaml"))
+        facts = [("Value", one_line(row.text, 1000)), ("Default", one_line(row.default)), ("Set in", source)]
         lines = [
-            Content.styled(row.key, "bold"),
+            Content.styled(row.label, "bold"),
             Content(row.entry.meaning),
             Content(""),
             *(Content.assemble((name.ljust(9), _QUIET), text) for name, text in facts),
-            Content.assemble(("Takes".ljust(9), _QUIET), row.entry.kind.replace("`", "")),
+            Content.assemble(("Allowed".ljust(9), _QUIET), row.entry.kind.replace("`", "")),
             Content(""),
-            Content.styled(effect(row.key), _QUIET),
+            Content(effect(row.key)),
+            Content.styled(f"config.yaml: {row.key}", _QUIET),
         ]
         self.query_one("#facts", Static).update(Content("\n").join(lines))
         self.scroll_home(animate=False)
 
 
 class SettingsScreen(Screen[None]):
-    """Shows every setting, and writes those that are changed into the settings' file."""
+    """Lists every setting, and writes the changed ones to the settings file."""
 
     CSS_PATH = "settings.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
     HELP = (
-        "## Settings\n\n**Enter** changes the setting under the cursor. It is written into your config.yaml, where everything\n"
-        "else, your comments too, stays as it is. **Escape** goes back.\n"
+        "## Settings\n\n**Enter** changes the selected setting. It is written to your config.yaml, where all else, also\n"
+        "your comments, stays as it is. **F5** reads the file again. **Esc** goes back to the chat.\n"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", tooltip="Go back to the chat", id="settings.leave", show=False),
-        Binding("f5", "look", "Read again", tooltip="Read the settings' file again", id="settings.look", show=False),
+        Binding("f5", "look", "Reload", tooltip="Reload the settings file", id="settings.look", show=False),
     ]
 
-    listed = getters.query_one(SettingList)
-    facts = getters.query_one(SettingFacts)
+    listed = getters.query_one(OptionList)
+    facts = getters.query_one(SettingDetails)
     notice = getters.query_one(NotificationBar)
     status = getters.query_one(StatusBar)
 
@@ -94,13 +90,13 @@ class SettingsScreen(Screen[None]):
         changed: Callable[[str, object], None],
         keys: KeyChoice | None = None,
     ) -> None:
-        """Show the settings.
+        """List the settings.
 
         Args:
-            settings_file: where they are kept.
-            themes: the colours that can be chosen.
-            changed: told of the dotted key and the value that holds from now on.
-            keys: the app's keys; None where they are changed as texts.
+            settings_file: the file they are saved in.
+            themes: the names of the themes.
+            changed: takes the dotted key and the value of each changed setting.
+            keys: the app's keys; None where they are edited as texts.
         """
         super().__init__()
         self._file = settings_file
@@ -111,29 +107,29 @@ class SettingsScreen(Screen[None]):
         self._configuration: Configuration | None = None
 
     def compose(self) -> ComposeResult:
-        """The list, and what is known of the setting under the cursor."""
+        """Make the list, and the details of the selected setting."""
         with Vertical(id="page"):
             with Vertical(id="choice"):
                 yield Static("Settings", id="title", markup=False)
                 yield Static("", id="intro", markup=False)
                 with Container(id="table"):
-                    yield SettingList(markup=False, compact=True)
-                    yield SettingFacts()
+                    yield OptionList(markup=False, compact=True)
+                    yield SettingDetails()
             yield NotificationBar()
         yield StatusBar()
 
     def on_mount(self) -> None:
         """Read the settings."""
-        self.status.hints = (("Enter", "change"), ("Esc", "back"), ("F5", "read again"), ("F1", "help"))
+        self.status.hints = (("Enter", "change"), ("Esc", "back"), ("F5", "reload"), ("F1", "help"))
         self.action_look()
         self.listed.focus()
 
     def action_look(self) -> None:
-        """Read the settings' file again."""
+        """Read the settings file again."""
         try:
             self._show(self._file.read())
         except MistralChatError as error:
-            self._introduce(f"{str(error).rstrip('.')}. Correct it there, then press F5.", trouble=True)
+            self._introduce(f"{str(error).rstrip('.')}. Correct the file, then press F5.", trouble=True)
 
     def action_leave(self) -> None:
         """Go back to the chat."""
@@ -150,26 +146,29 @@ class SettingsScreen(Screen[None]):
         if row is None:
             return
         if not is_scalar(row.key):
-            self._open_names(row.key)
+            self._open_section(row.key)
             return
-        from mistral_chat.ui.screens.setting import SettingScreen
+        self._edit(row)
 
-        screen = SettingScreen(
+    def _edit(self, row: Row) -> None:
+        """Ask for the value of one setting."""
+        from mistral_chat.ui.dialogs.setting_editor import FormField, SettingEditor
+
+        field = FormField(
             row.key,
             format_value(row.value),
-            f"{row.entry.meaning} {effect(row.key)}",
-            default=format_value(parse_value(row.key, row.entry.default.strip('"[]'))),
-            keep=lambda typed: self._keep(row.key, typed),
             choices=self._themes if row.key == "theme" else choices(row.key),
-            lines=row.key == "system",
+            multiline=row.key == "system",
         )
-        self.app.push_screen(screen)
+        default = format_value(parse_value(row.key, row.entry.default.strip('"[]')))
+        about = f"{row.entry.meaning} {effect(row.key)}"
+        save = partial(self._save, row.key)
+        self.app.push_screen(SettingEditor(row.label, [field], save, about=about, default=default))
 
-    def _open_names(self, key: str) -> None:
-        """Show what a person named under the section `key`, to be changed."""
-        from mistral_chat.ui.screens.keys import KeysScreen
-        from mistral_chat.ui.screens.names import NamesScreen
-        from mistral_chat.ui.screens.settings_names import NamedSection
+    def _open_section(self, key: str) -> None:
+        """List the entries of the section `key`."""
+        from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog
+        from mistral_chat.ui.dialogs.setting_editor import NamedEntriesDialog, NamedSection
 
         if self._configuration is None:
             return
@@ -180,19 +179,19 @@ class SettingsScreen(Screen[None]):
 
         section = NamedSection(key, self._configuration, self._file, changed)
         if key != "keymap" or self._keys is None:
-            self.app.push_screen(NamesScreen(section))
+            self.app.push_screen(NamedEntriesDialog(section))
             return
 
-        def keep(name: str, keys: str | None) -> tuple[Mapping[str, str], str]:
-            problem = section.keep(name, {(): keys} if keys is not None else None)
-            return section.texts(), problem
+        def save(name: str, keys: str | None) -> tuple[Mapping[str, str], str]:
+            problem = section.save(name, {(): keys} if keys is not None else None)
+            return section.values, problem
 
-        self.app.push_screen(KeysScreen(self._keys.known_bindings, section.texts(), keep))
+        self.app.push_screen(KeybindingsDialog(self._keys.known_bindings, section.values, save))
 
-    def _keep(self, key: str, typed: str) -> str:
-        """Write what was typed for `key`; say why it cannot be, or nothing."""
+    def _save(self, key: str, texts: list[str]) -> str:
+        """Save the value that was entered for `key`; returns why that failed, or an empty string."""
         try:
-            value = parse_value(key, typed)
+            value = parse_value(key, texts[0])
             configuration = self._file.write(key, value)
         except ConfigError as error:
             return error.problem if error.line is None or error.source == key else str(error)
@@ -202,7 +201,7 @@ class SettingsScreen(Screen[None]):
         row = self._rows[key]
         self._changed(key, row.value)
         if row.value == value:
-            text = f"{key} is {row.text} now."
+            text = f"{row.label}: {row.text}."
             self.notice.show(f"{text} {effect(key)}" if effect(key) != effect("theme") else text)
         else:
             self.notice.show(f"Saved, but {row.source} overrides it in this session.", severity="warning")
@@ -221,7 +220,7 @@ class SettingsScreen(Screen[None]):
             options.append(Option(_line(row, str(self._file.path)), id=row.key))
         self.listed.set_options(options)
         self.listed.highlighted = 1 if marked is None else marked
-        self._introduce(f"Kept in {self._file.path}")
+        self._introduce(f"Settings file: {self._file.path}")
 
     def _introduce(self, text: str, trouble: bool = False) -> None:  # noqa: FBT001, FBT002 (given as a pair with the text)
         intro = self.query_one("#intro", Static)
@@ -230,8 +229,10 @@ class SettingsScreen(Screen[None]):
 
 
 def _line(row: Row, file: str) -> Content:
-    """A setting on one line: its name, its value and its source; what is not the default stands out."""
+    """A setting on one line: its label, its value and its key; a value that is not the default stands out."""
     text = Content(one_line(row.text, 200)).truncate(_VALUE - 1, ellipsis=True).pad_right(0)
-    value = text.stylize(_QUIET if row.source == "default" or row.text == "empty" else "$text-accent")
+    value = text.stylize(_QUIET if row.source == "default" or not row.value else "$text-accent")
     gap = " " * max(1, _VALUE - text.cell_length)
-    return Content.assemble(f"{row.name:{_NAME}}", value, gap, (one_line(place(row.source, file), 40), _QUIET))
+    source = place(row.source, file)
+    set_by = f"{one_line(source, 40)}  " if source and not source.startswith("line ") else ""
+    return Content.assemble(f"{row.label:{_LABEL}}", value, gap, (set_by, _QUIET), (row.key, _QUIET))

@@ -1,4 +1,4 @@
-"""The settings as the settings screen shows them: in groups, each with its value, its source and when a change takes effect."""
+"""The settings in words: their labels, values and groups, and when a change takes effect."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mistral_chat.config.docs import setting_docs
 from mistral_chat.config.parsing import format_value, is_scalar
+from mistral_chat.formatting import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,21 +17,75 @@ if TYPE_CHECKING:
 
 _GROUPS: Final = {
     "": "General",
-    "sampling": "How tokens are drawn",
-    "context": "What the model sees",
-    "snapshots": "KV states on disk",
-    "engine": "llama.cpp",
-    "models": "Weights",
+    "sampling": "Sampling",
+    "context": "Context",
+    "snapshots": "Context snapshots",
+    "engine": "Engine (llama.cpp)",
+    "models": "Models",
 }
 
+_LABELS: Final = {
+    "model": "Model",
+    "system": "System prompt",
+    "theme": "Theme",
+    "titles": "Conversation titles",
+    "trash_days": "Keep deleted chats for",
+    "personas": "Personas",
+    "keymap": "Keybindings",
+    "sampling.temperature": "Temperature",
+    "sampling.top_p": "Top P",
+    "sampling.top_k": "Top K",
+    "sampling.min_p": "Min P",
+    "sampling.repeat_penalty": "Repeat penalty",
+    "sampling.seed": "Seed",
+    "sampling.max_tokens": "Maximum reply length",
+    "context.size": "Context size",
+    "context.reserve": "Reserved for the reply",
+    "context.low_water": "Shrink context to",
+    "context.read_ahead": "Preload conversations",
+    "snapshots.enabled": "Save snapshots",
+    "snapshots.budget": "Disk space",
+    "engine.n_gpu_layers": "GPU layers",
+    "engine.threads": "CPU threads",
+    "engine.kv_type": "KV cache type",
+    "engine.flash_attention": "Flash attention",
+    "engine.repack": "Repack weights",
+    "engine.check_memory": "Check free memory",
+    "engine.lora": "LoRA adapters",
+    "models.folder": "Download folder",
+    "models.folders": "More model folders",
+    "models.formats": "Prompt formats",
+    "models.catalog": "Your models",
+}
+"""What each setting is called. One that is not listed shows its key."""
+
+_EMPTY: Final = {
+    "system": "none",
+    "sampling.seed": "random",
+    "sampling.max_tokens": "no limit",
+    "engine.n_gpu_layers": "as many as fit",
+    "engine.threads": "one per core",
+    "engine.lora": "none",
+    "models.folder": "data folder",
+    "models.folders": "none",
+}
+"""What an empty value means."""
+
+_EFFECTS: Final = {
+    "personas": "at once; existing conversations keep what they started with",
+    "system": "in the next new conversation",
+    "models.formats": "when the model is loaded",
+}
+"""When settings take effect that are no part of a group."""
+
 AT_ONCE: Final = frozenset({"theme", "keymap", "personas"})
-"""Settings that the app changes to while it runs."""
+"""Settings that take effect while the app runs."""
 
 SOON: Final = frozenset({"system", "sampling", "context.read_ahead"})
-"""Settings, or sections of them, that the app asks for again with each message."""
+"""Settings, or sections of them, that are read again for each message."""
 
 LISTED: Final = frozenset({"models.catalog", "models.folders"})
-"""Settings that are asked for again whenever the list of models is opened."""
+"""Settings that are read again when the models screen is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +103,46 @@ class Row:
         return self.entry.key
 
     @property
-    def name(self) -> str:
-        """The key without its section."""
-        return self.key.rpartition(".")[2]
+    def label(self) -> str:
+        """What the setting is called."""
+        return _LABELS.get(self.key, self.key)
 
     @property
     def group(self) -> str:
-        """The heading it stands under."""
+        """The heading that it is listed under."""
         return _GROUPS[self.key.rpartition(".")[0]]
 
     @property
     def text(self) -> str:
         """The value in words; untrusted text."""
-        return format_value(self.value) or ("nothing yet" if not is_scalar(self.key) else "empty")
+        if self.key == "snapshots.budget" and isinstance(self.value, int):
+            return format_size(self.value)
+        text = format_value(self.value)
+        if not text:
+            return _EMPTY.get(self.key, "empty") if is_scalar(self.key) else "none"
+        return text if not is_scalar(self.key) else in_words(self.key, text)
 
     @property
     def default(self) -> str:
         """The default in words."""
-        return self.entry.default.strip('"') or "empty"
+        text = self.entry.default.strip('"[]{}')
+        if self.key == "snapshots.budget":
+            return format_size(int(text))
+        return in_words(self.key, text) if text else _EMPTY.get(self.key, "empty" if is_scalar(self.key) else "none")
+
+
+def in_words(key: str, text: str) -> str:
+    """A value as it is written in the settings file, in words."""
+    if key == "trash_days":
+        return {"0": "until you empty the trash", "1": "1 day"}.get(text, f"{text} days")
+    if key in {"context.size", "context.reserve", "sampling.max_tokens"}:
+        return f"{int(text):,} tokens" if text.isdecimal() else text
+    words = {"true": "on", "false": "off"} if key.partition(".")[0] in {"context", "snapshots", "engine"} else {}
+    return {**words, "first_line": "first line", "0": "greedy" if key == "sampling.temperature" else "0"}.get(text, text)
 
 
 def rows(configuration: Configuration) -> Iterator[Row]:
-    """Every setting, in the order of the groups. What people name themselves stands once, under the name of its section."""
+    """Every setting, group by group. A section of named entries is one row."""
     found = {key: (value, source) for key, value, source in configuration.rows()}
     named = [Row(entry, *found[entry.key]) for entry in setting_docs() if entry.key in found]
     for group in _GROUPS.values():
@@ -78,20 +151,17 @@ def rows(configuration: Configuration) -> Iterator[Row]:
 
 def effect(key: str) -> str:
     """When a change of `key` takes effect, as a sentence."""
-    when = "when mistral-chat is started next"
-    if key == "personas":
-        when = "at once; a conversation keeps what it began with"
+    if key in _EFFECTS:
+        when = _EFFECTS[key]
     elif key in AT_ONCE:
         when = "at once"
-    elif key == "system":
-        when = "with the next new conversation"
     elif {key, key.partition(".")[0]} & SOON:
-        when = "with the next message, where the conversation has no settings of its own"
+        when = "with the next message, unless the conversation has settings of its own"
     elif key in LISTED:
-        when = "when the list of models is opened next"
-    elif key == "models.formats":
-        when = "when the model is loaded next"
-    return f"A change takes effect {when}."
+        when = "when you open the models screen"
+    else:
+        when = "after a restart"
+    return f"Takes effect {when}."
 
 
 def place(source: str, file: str) -> str:

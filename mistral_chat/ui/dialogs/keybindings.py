@@ -1,0 +1,194 @@
+"""The keybindings: what each key does, and how it is changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Button, OptionList
+from textual.widgets.option_list import Option
+
+from mistral_chat.text import one_line
+from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph, status_line
+from mistral_chat.ui.keymap import in_words, keys_of, problems, taken_by, unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from textual import events
+    from textual.app import ComposeResult
+
+_QUIET: Final = "$foreground 65%"
+_KEYS: Final = 30
+"""Columns of the keys."""
+_PLACES: Final = {
+    "app": "Everywhere",
+    "chat": "In the chat",
+    "composer": "In the message box",
+    "list": "In the conversation list",
+    "filter": "In the list's filter",
+    "files": "In the attachments",
+    "transcript": "In the transcript",
+}
+"""Where keys work, by the first part of their ids."""
+
+
+class KeybindingsDialog(Dialog[None]):
+    """Lists every key, and lets the user change it."""
+
+    HELP = """\
+    ## Keybindings
+
+    **Enter** changes the selected key; the change takes effect at once. **Delete** or **Backspace** resets it. Changed keys stand
+    out. **Esc** closes the list.
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("delete,backspace", "reset", "Reset", tooltip="Reset the key to its default", id="keys.reset"),
+    ]
+
+    def __init__(
+        self,
+        known: Mapping[str, Binding],
+        keymap: Mapping[str, str],
+        save: Callable[[str, str | None], tuple[Mapping[str, str], str]],
+    ) -> None:
+        """List the keys.
+
+        Args:
+            known: every binding by its id.
+            keymap: the user's own keys by binding id.
+            save: saves the keys of an id, or with None its default; returns the keymap from now on, and what went wrong.
+        """
+        super().__init__()
+        self._known, self._keymap, self._save = known, keymap, save
+
+    def compose(self) -> ComposeResult:
+        """Show the keys and what can be done with them."""
+        with frame("Keybindings", hints=(("Enter", "change"), ("Del", "reset"), ("Esc", "close")), classes="tall"):
+            yield status_line()
+            yield OptionList(markup=False, compact=True)
+            yield button_row([("change", "Change key"), ("reset", "Reset"), ("close", "Close")])
+
+    def on_mount(self) -> None:
+        """List the keys."""
+        self._show()
+        self.query_one(OptionList).focus()
+
+    @on(Button.Pressed, "#close")
+    def _close_pressed(self) -> None:
+        self.action_cancel()
+
+    @on(OptionList.OptionSelected)
+    @on(Button.Pressed, "#change")
+    @work(group="dialog", exclusive=True, exit_on_error=False)
+    async def _change_selected(self) -> None:
+        name = self._selected
+        if name is None:
+            return
+        binding = self._known.get(name)
+        if binding is None:
+            self.show_status(f"Unknown id {name!r}. Delete removes it from the settings.", warning=True)
+            return
+        keys = self._keymap.get(name) or binding.key
+        key = await self.app.push_screen_wait(KeyCaptureDialog(binding, keys, lambda key: self._refusal(name, key)))
+        if key is not None:
+            self._set(name, None if key == binding.key else key)
+
+    @on(Button.Pressed, "#reset")
+    def action_reset(self) -> None:
+        """Reset the selected key to its default, or remove an unknown id from the settings."""
+        name = self._selected
+        if name is not None and name in self._keymap:
+            self._set(name, None)
+
+    def _refusal(self, name: str, key: str) -> str:
+        if problem := unfit(name, key):
+            return problem
+        other = taken_by(name, key, self._keymap, self._known)
+        return f"{in_words(key)} is “{self._known[other].description}” already." if other is not None else ""
+
+    def _set(self, name: str, keys: str | None) -> None:
+        before = self._keymap
+        self._keymap, problem = self._save(name, keys)
+        self._show()
+        if problem:
+            self.show_status(problem, warning=True)
+        elif self._keymap != before and name in self._known:
+            now = in_words(self._keymap.get(name) or self._known[name].key)
+            self.show_status(f"{self._known[name].description}: {now}")
+
+    @property
+    def _selected(self) -> str | None:
+        option = self.query_one(OptionList).highlighted_option
+        return option.id if option is not None else None
+
+    def _show(self) -> None:
+        listed, selected = self.query_one(OptionList), self._selected
+        listed.set_options(self._options())
+        indices = {option.id: index for index, option in enumerate(listed.options)}
+        listed.highlighted = indices.get(selected, 1) if selected is not None else 1
+        wrong = problems(self._keymap, self._known)
+        changed = sum(name in self._known for name in self._keymap)
+        text = " ".join(wrong) or (f"{changed:,} changed" if changed else "All keys have their defaults.")
+        self.show_status(text, warning=bool(wrong))
+
+    def _options(self) -> Iterator[Option]:
+        place = ""
+        for name in [*self._known, *(name for name in self._keymap if name not in self._known)]:
+            known = name in self._known
+            heading = _PLACES.get(name.partition(".")[0], "In other screens and dialogs") if known else "Unknown ids"
+            if heading != place:
+                if place:
+                    yield Option("", disabled=True)
+                place = heading
+                yield Option(Content(heading), disabled=True)
+            yield Option(self._line(name), id=name)
+
+    def _line(self, name: str) -> Content:
+        binding = self._known.get(name)
+        own = ",".join(keys_of(self._keymap.get(name, "")))
+        keys = Content(one_line(in_words(own or (binding.key if binding is not None else "")), _KEYS - 2))
+        gap = " " * max(1, _KEYS - keys.cell_length)
+        text = binding.description if binding is not None else one_line(name, 60)
+        return Content.assemble(keys.stylize("$text-accent bold" if own else _QUIET), gap, text)
+
+
+class KeyCaptureDialog(Dialog[str]):
+    """Waits for a key; the result is that key, or None."""
+
+    HELP = "## New key\n\nPress the key, with Ctrl or Alt if you like. **Esc** keeps the current one.\n"
+
+    takes_every_key: ClassVar = True
+    """Tells the app to leave its own keys to this dialog."""
+
+    def __init__(self, binding: Binding, keys: str, refusal: Callable[[str], str]) -> None:
+        """Ask for a key.
+
+        Args:
+            binding: what the key is for.
+            keys: its current keys.
+            refusal: returns why a key cannot be used; empty where it can.
+        """
+        super().__init__()
+        self._binding, self._keys, self._refusal = binding, keys, refusal
+
+    def compose(self) -> ComposeResult:
+        """Show what the key is for, its current keys, and why a key is refused."""
+        with frame(f"New key: {self._binding.description}"):
+            yield paragraph(f"{self._binding.tooltip}. Current key: {one_line(in_words(self._keys), 80)}.")
+            yield status_line("Press the new key.")
+
+    def on_key(self, event: events.Key) -> None:
+        """Take any key but Escape."""
+        event.stop()
+        event.prevent_default()
+        if event.key == "escape":
+            self.dismiss(None)
+            return
+        (key,) = keys_of(event.key) or [event.key]
+        if problem := self._refusal(key):
+            self.show_status(f"{problem} Press another key.", warning=True)
+        else:
+            self.dismiss(key)

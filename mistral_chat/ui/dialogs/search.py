@@ -1,0 +1,106 @@
+"""Search in all conversations."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
+
+from mistral_chat.errors import StoreError
+from mistral_chat.text import one_line
+from mistral_chat.ui.dialogs.base import Dialog, frame, status_line
+from mistral_chat.ui.widgets.field import Field
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from mistral_chat.store.records import SearchHit
+    from mistral_chat.store.store import ConversationStore
+
+_FOUND: Final = 50
+"""Hits that are listed."""
+
+_LONGEST: Final = 1000
+"""Characters of a query that is brought along."""
+
+_SYNTAX: Final = 'Words in any order, "exact phrase", prefix*'
+"""Shown while there is no query."""
+
+
+class SearchDialog(Dialog["SearchHit"]):
+    """Searches while the user types; the result is the chosen hit, or None."""
+
+    HELP = """\
+    ## Search
+
+    All words must be in one turn, or in one title. **"Quotation marks"** find a phrase, **word*** finds words that start with it.
+    **Up** and **Down** move through the hits, **Enter** opens one, **Esc** closes the search.
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "mark(1)", "Next hit", tooltip="Go to the next hit", id="search.down", show=False),
+        Binding("up", "mark(-1)", "Previous hit", tooltip="Go to the previous hit", id="search.up", show=False),
+    ]
+
+    def __init__(self, store: ConversationStore, query: str = "") -> None:
+        """Search in `store`, at first for `query`."""
+        super().__init__()
+        self._store = store
+        self._first_query = one_line(query, _LONGEST)
+        self._hits: list[SearchHit] = []
+
+    def compose(self) -> ComposeResult:
+        """Show the field, the number of hits, and the hits."""
+        with frame("Search all conversations", hints=(("Enter", "open"), ("Esc", "close")), classes="tall"):
+            yield Field(self._first_query, placeholder="Search", select_on_focus=False, compact=True)
+            yield status_line(_SYNTAX)
+            yield OptionList(markup=False, compact=True)
+
+    def action_mark(self, step: int) -> None:
+        """Move through the hits."""
+        hits = self.query_one(OptionList)
+        hits.action_cursor_down() if step > 0 else hits.action_cursor_up()
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        self._search(event.value)
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self.query_one(OptionList).action_select()
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._hits[event.option_index])
+
+    @work(group="search", exclusive=True, exit_on_error=False)
+    async def _search(self, query: str) -> None:
+        try:
+            hits = await asyncio.to_thread(self._store.search, query, limit=_FOUND)
+        except StoreError as error:
+            self.show_status(str(error), warning=True)
+            return
+        self._hits = hits
+        listed = self.query_one(OptionList)
+        listed.set_options([Option(_line(hit)) for hit in hits])
+        listed.highlighted = 0 if hits else None
+        found = f"{len(hits)} found" if len(hits) < _FOUND else f"The best {_FOUND} hits"
+        self.show_status(found if hits else "Nothing found" if query.strip() else _SYNTAX)
+
+
+def _line(hit: SearchHit) -> Content:
+    """Show a hit: its conversation, and the text around the words found."""
+    title = Content.styled(one_line(hit.title, 60) or "New conversation", "bold")
+    if hit.turn_id is None:
+        return title
+    end_of_last, pieces = 0, []
+    for start, end in hit.marks:
+        pieces.append(Content(one_line(f"|{hit.snippet[end_of_last:start]}|")[1:-1]))
+        pieces.append(Content.styled(one_line(hit.snippet[start:end]), "$text-accent bold"))
+        end_of_last = end
+    pieces.append(Content(one_line(f"|{hit.snippet[end_of_last:]}|")[1:-1]))
+    return Content("\n").join([title, Content("").join(pieces)])

@@ -1,0 +1,142 @@
+"""The trash: deleted conversations, to restore or to delete permanently."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Button, OptionList
+from textual.widgets.option_list import Option
+
+from mistral_chat.errors import StoreError
+from mistral_chat.text import one_line
+from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, status_line
+from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from textual.app import ComposeResult
+
+    from mistral_chat.store.records import ConversationSummary
+    from mistral_chat.store.store import ConversationStore
+
+_LISTED: Final = 1000
+
+
+class TrashDialog(Dialog[str]):
+    """Lists the trash; the result is the id of the restored conversation, or None."""
+
+    HELP = """\
+    ## Trash
+
+    **Enter** restores the selected conversation. **d**, **Delete** or **Backspace** deletes it permanently, after a question.
+    **Esc** closes the trash.
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "delete,backspace,d",
+            "destroy",
+            "Delete permanently",
+            tooltip="Delete the conversation permanently",
+            id="trash.destroy",
+        ),
+    ]
+
+    def __init__(self, store: ConversationStore, forget: Callable[[list[str]], Awaitable[None]]) -> None:
+        """List the trash of `store`; `forget` deletes what else is kept of deleted conversations."""
+        super().__init__()
+        self._store = store
+        self._forget = forget
+        self._found: list[ConversationSummary] = []
+
+    def compose(self) -> ComposeResult:
+        """Show the conversations and what can be done with them."""
+        with frame("Trash", hints=(("Enter", "restore"), ("d", "delete permanently"), ("Esc", "close")), classes="tall"):
+            yield status_line()
+            yield OptionList(markup=False, compact=True)
+            yield button_row([("restore", "Restore"), ("destroy", "Delete permanently"), ("empty", "Empty trash")])
+
+    def on_mount(self) -> None:
+        """List the trash."""
+        self._show()
+        self.query_one(OptionList).focus()
+
+    @on(OptionList.OptionSelected)
+    @on(Button.Pressed, "#restore")
+    def _restore(self) -> None:
+        if (selected := self._selected) is not None:
+            self._store.restore(selected.conversation_id)
+            self.dismiss(selected.conversation_id)
+
+    @on(Button.Pressed, "#destroy")
+    def action_destroy(self) -> None:
+        """Delete the selected conversation permanently, after a question."""
+        if (selected := self._selected) is not None:
+            self._destroy([selected], f"Delete “{one_line(selected.title, 60) or 'New conversation'}” permanently?")
+
+    @on(Button.Pressed, "#empty")
+    def _empty(self) -> None:
+        if self._found:
+            self._destroy(self._found, "Empty the trash?", everything=True)
+
+    @work(group="destroy", exclusive=True, exit_on_error=False)
+    async def _destroy(self, doomed: list[ConversationSummary], question: str, *, everything: bool = False) -> None:
+        what = "This" if len(doomed) == 1 else f"This deletes {len(doomed):,} conversations and"
+        if not await self.app.push_screen_wait(ConfirmDialog(question, f"{what} cannot be undone.", yes="Delete", no="Keep")):
+            return
+        self.show_status("Deleting…")
+        ids = [each.conversation_id for each in doomed]
+        result = ""
+        try:
+            if not await asyncio.to_thread(_delete, self._store, None if everything else ids[0]):
+                result = "Deleted. Remaining data is erased when the other window closes."
+        except StoreError as error:
+            result = str(error)
+        # Whatever went wrong, nothing else may be kept of what is gone.
+        left = {each.conversation_id for each in self._store.summaries(where="trash", limit=-1)}
+        await self._forget([each for each in ids if each not in left])
+        self._show()
+        if result:
+            self.show_status(result)
+
+    @property
+    def _selected(self) -> ConversationSummary | None:
+        index = self.query_one(OptionList).highlighted
+        return self._found[index] if index is not None and index < len(self._found) else None
+
+    def _show(self) -> None:
+        self._found = self._store.summaries(where="trash", limit=_LISTED)
+        listed = self.query_one(OptionList)
+        listed.set_options([Option(_line(summary)) for summary in self._found])
+        listed.highlighted = 0 if self._found else None
+        count = len(self._found)
+        self.show_status(f"{count:,} conversation{'s' if count != 1 else ''}" if count else "The trash is empty.")
+        for button in self.query(Button):
+            button.disabled = not self._found
+
+
+def _line(summary: ConversationSummary) -> Content:
+    title = one_line(summary.title, 70) or "New conversation"
+    if summary.trashed is None:
+        return Content(title)
+    return Content.assemble(title, "  ", (f"deleted {summary.trashed.astimezone():%d %B %Y}", "$foreground 65%"))
+
+
+def _delete(store: ConversationStore, conversation_id: str | None) -> bool:
+    """Delete one conversation permanently, or all in the trash; returns whether no trace is left.
+
+    It may take seconds, and uses a connection of its own.
+    """
+    connection = store.new_connection()
+    try:
+        if conversation_id is not None:
+            return connection.delete(conversation_id)
+        connection.empty_trash()
+        return not connection.purge_pending()
+    finally:
+        if connection.database is not store.database:
+            connection.close()
