@@ -225,6 +225,12 @@ class LoadedModel:
     """How many tokens the model was trained to see."""
     parameters: int = 0
     bytes: int = 0
+    threads: int = 0
+    batch: int = 0
+    """The most tokens in one decode."""
+    flash_attention: bool = False
+    repacked: bool = False
+    """Whether the weights are copied into a layout of this processor's."""
 
 
 class CancelToken:

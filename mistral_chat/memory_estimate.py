@@ -9,7 +9,7 @@ KvType = Literal["f16", "q8_0"]
 """How the KV cache is stored."""
 
 BATCH: Final = 512
-"""Tokens that llama.cpp reads at once, at most; its buffers are sized for them."""
+"""Tokens in one batch on a GPU; llama.cpp's buffers are sized for them."""
 
 _KV_BYTES: Final = {"f16": 2.0, "q8_0": 34 / 32}
 """Bytes an element of the KV cache takes: q8_0 keeps 32 elements in 34 bytes."""
@@ -67,6 +67,7 @@ def estimate_memory(
     kv_type: KvType = "f16",
     flash_attention: bool = False,
     kv_items: int | None = None,
+    batch: int = BATCH,
 ) -> MemoryEstimate:
     """What `weights` bytes of a model of this `shape` take with a `window` of tokens.
 
@@ -81,6 +82,7 @@ def estimate_memory(
         kv_type: how the KV cache is stored.
         flash_attention: whether it is on.
         kv_items: elements of the KV cache for one token, where they differ from the shape's.
+        batch: tokens in one batch.
     """
     cells = -(-window // _CELLS) * _CELLS
     scores = shape.vocabulary + 3 * shape.width
@@ -90,5 +92,5 @@ def estimate_memory(
     return MemoryEstimate(
         weights=weights,
         kv=int(items * cells * _KV_BYTES[kv_type]),
-        compute=4 * BATCH * max(scores, feed_forward, attention),
+        compute=4 * batch * max(scores, feed_forward, attention),
     )

@@ -71,6 +71,11 @@ class Paths:
         return self.cache_dir / "snapshots"
 
     @property
+    def tuning_file(self) -> Path:
+        """How models run best on this machine, as measured."""
+        return self.cache_dir / "tuning.json"
+
+    @property
     def log_file(self) -> Path:
         """What the program and llama.cpp report, without text of conversations."""
         return self.log_dir / "mistral-chat.log"

@@ -128,8 +128,7 @@ def _engine(program: Program) -> Iterator[Finding]:
     for device in devices:
         yield Finding("ok", "device", f"{device.name} ({device.description}), {device.total / 1e9:.1f} GB")
     memory = measure_memory()
-    free = "free memory unknown" if memory is None else f"{memory / 1e9:.1f} GB of memory free"
-    yield Finding("ok", "machine", f"{physical_cores()} cores, {free}")
+    yield Finding("ok", "machine", f"{physical_cores()} cores, {memory / 1e9:.1f} GB of memory free")
     yield from gpu_findings(devices, this_machine())
 
 

@@ -248,6 +248,7 @@ class Program:
                 return program.load(program, model, chosen, on_progress)
             from mistral_chat.engine.llama.engine import open_engine
             from mistral_chat.engine.llama.probe import probe
+            from mistral_chat.engine.tuning import TuningFile
 
             def try_out() -> None:
                 record = program.paths.data_dir / "tried"
@@ -260,7 +261,9 @@ class Program:
                 context=program.settings.context,
                 prompt_format=chosen,
                 shape=model.dimensions,
+                explicit_size="context.size" in program.configuration.sources,
                 snapshots=snapshots,
+                tuning=TuningFile(program.paths.tuning_file) if saved else None,
                 on_progress=on_progress,
                 before_loading=None if model.verified else try_out,
             )

@@ -71,7 +71,9 @@ class EngineSettings:
         Literal["auto", "on", "off"],
         "Flash attention; auto is on with a GPU and off on a CPU, where it slows down long contexts.",
     ] = "auto"
-    repack: Annotated[bool, "Let llama.cpp copy the weights into a layout that is faster on this CPU; takes more memory."] = True
+    repack: Annotated[
+        bool | None, "Copy the weights into a layout that may be faster on this CPU; takes twice the memory. Empty: as measured."
+    ] = None
     check_memory: Annotated[bool, "Refuse to load a model that does not fit in the free memory."] = True
     lora: Annotated[tuple[str, ...], "LoRA adapters, each FILE or FILE:SCALE."] = ()
 

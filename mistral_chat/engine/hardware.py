@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,8 +10,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import psutil
+
 from mistral_chat.config import EngineSettings
 from mistral_chat.memory_estimate import BATCH, MemoryEstimate, ModelDimensions, estimate_memory
+
+_CGROUP = Path("/sys/fs/cgroup")
+_PERFORMANCE_CPUS = Path("/sys/devices/cpu_core/cpus")
+"""Lists the logical processors of the fast cores on Linux, where there are slow ones."""
+
+CPU_BATCH = 128
+"""Tokens in one batch on a CPU that has not been measured: larger ones take memory and are rarely faster."""
 
 SPARE_ON_GPU = 256 * 1024**2
 """Bytes of a GPU's memory that are left to the screen and to what llama.cpp does not tell of."""
@@ -39,6 +47,20 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How one model runs best on this machine, as measured by `mistral_chat.engine.llama.tuning`."""
+
+    threads: int
+    batch: int
+    flash_attention: bool
+    repack: bool
+    prompt_speed: float
+    """Tokens a second of a long prompt."""
+    decode_speed: float
+    """Tokens a second of a reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
     """How the model will be run here."""
 
@@ -48,7 +70,7 @@ class LoadPlan:
     """Where most of the model runs."""
     threads: int
     batch: int
-    """Tokens that are read in one go, at most."""
+    """The most tokens in one decode."""
     flash_attention: bool
     kv_type: str
     repack: bool
@@ -56,70 +78,102 @@ class LoadPlan:
     aborts: bool
     """Whether llama.cpp can be stopped in the middle of a batch; GPUs finish theirs."""
     needed: MemoryEstimate
-    """The memory that this takes."""
+    """The memory that this takes, without what repacking adds."""
+    prompt_speed: float | None = None
+    """Tokens a second of a long prompt, where that was measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a model is run on."""
+
+    devices: Sequence[Device]
+    """From llama.cpp."""
+    system_info: str
+    """What llama.cpp prints of the processor."""
+    cores: int
+    """Fast physical cores."""
+    free: int | None
+    """Bytes of main memory that are free, where that is known."""
 
 
 def choose_plan(
     settings: EngineSettings,
-    devices: Sequence[Device],
+    machine: Machine,
     *,
     shape: ModelDimensions,
     weights: int,
     window: int,
-    system_info: str,
-    cores: int,
-    free: int | None,
+    tuning: Tuning | None = None,
 ) -> LoadPlan:
-    """Decide how to run a model of `shape` on `devices`.
+    """Decide how to run a model of `shape` with `weights` bytes and a `window` of tokens on `machine`.
 
-    As many layers as fit go to the GPU with the most free memory: each takes its share of the weights and of the cache. Flash
-    attention is on with a GPU and off on a CPU, where it halves the decode speed in a long context, unless the cache's
-    values are quantized, which needs it. Repacking keeps the weights twice, so it is left out where they would not fit twice,
-    and where llama.cpp would take its AMX path: on a processor with AMX it dies there in version 0.3.36, on the first batch
-    of more than one token.
-
-    Args:
-        settings: what a person asked for; it wins.
-        devices: what there is, from llama.cpp.
-        shape: the model's sizes.
-        weights: bytes of the weights.
-        window: tokens of the context window.
-        system_info: what llama.cpp prints of the processor.
-        cores: physical cores.
-        free: bytes of main memory that are free, where that is known.
+    As many layers as fit go to the GPUs: each takes its share of the weights and of the cache. The `settings` of the user win
+    over what was measured, the `tuning`, which wins over the defaults: flash attention is on with a GPU and off on a CPU, where
+    it halves the decode speed in a long context, unless the cache's values are quantized, which needs it; and weights are not
+    repacked, which takes long to load and is not always faster.
     """
-    gpu, layers = _place(settings, devices, shape, weights, window)
+    gpu, layers = _place(settings, machine.devices, shape, weights, window)
     on_gpu = gpu is not None
-    flash = settings.flash_attention
-    flash_attention = (on_gpu or settings.kv_type != "f16") if flash == "auto" else flash == "on"
-    needed = estimate_memory(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=flash_attention)
-    repack = settings.repack and "AMX_INT8 = 1" not in system_info and (free is None or needed.total + weights <= free)
+    default = Tuning(
+        threads=machine.cores,
+        batch=BATCH if on_gpu else CPU_BATCH,
+        flash_attention=on_gpu,
+        repack=False,
+        prompt_speed=0.0,
+        decode_speed=0.0,
+    )
+    best = tuning or default
+    automatic = best.flash_attention or settings.kv_type != "f16"
+    flash_attention = automatic if settings.flash_attention == "auto" else settings.flash_attention == "on"
+    needed = estimate_memory(
+        shape, weights, window=window, kv_type=settings.kv_type, flash_attention=flash_attention, batch=best.batch
+    )
     return LoadPlan(
         n_gpu_layers=layers,
         device=gpu.name if gpu else "CPU",
-        threads=settings.threads or max(1, cores),
-        batch=BATCH,
+        threads=settings.threads or max(1, best.threads),
+        batch=best.batch,
         flash_attention=flash_attention,
         kv_type=settings.kv_type,
-        repack=repack,
+        repack=_repacks(best.repack if settings.repack is None else settings.repack, machine, needed),
         kv_on_gpu=on_gpu,
         aborts=not on_gpu,
         needed=needed,
+        prompt_speed=best.prompt_speed or None,
     )
+
+
+def _repacks(wanted: bool, machine: Machine, needed: MemoryEstimate) -> bool:  # noqa: FBT001 (the wish is what it is about)
+    """Whether weights are repacked that are `wanted` so: not where they do not fit twice, nor where llama.cpp would die of it."""
+    fits_twice = machine.free is None or needed.total + needed.weights <= machine.free
+    return wanted and fits_twice and can_repack(machine.system_info)
+
+
+def can_repack(system_info: str) -> bool:
+    """Whether llama.cpp survives repacked weights on the processor that it describes so.
+
+    On a processor with AMX, version 0.3.36 dies on the first batch of more than one token.
+    """
+    return "AMX_INT8 = 1" not in system_info
 
 
 def _place(
     settings: EngineSettings, devices: Sequence[Device], shape: ModelDimensions, weights: int, window: int
 ) -> tuple[Device | None, int]:
-    """The GPU that takes part, if one does, and how many layers go to it."""
-    gpus = [device for device in devices if device.kind in (DeviceKind.GPU, DeviceKind.INTEGRATED)]
+    """The GPU with the most room, if any takes part, and how many layers go to it and to others of its kind.
+
+    llama.cpp spreads layers over all discrete GPUs, and uses an integrated one only where there is no other.
+    """
+    discrete = [device for device in devices if device.kind is DeviceKind.GPU]
+    gpus = discrete or [device for device in devices if device.kind is DeviceKind.INTEGRATED]
     best = max(gpus, key=lambda device: device.free, default=None)
     if best is None or settings.n_gpu_layers == 0:
         return None, 0
     if settings.n_gpu_layers is not None:
         return best, settings.n_gpu_layers
     there = estimate_memory(shape, weights, window=window, kv_type=settings.kv_type, flash_attention=True)
-    layers = _layers_that_fit(there, shape, best.free)
+    layers = _layers_that_fit(there, shape, sum(gpu.free for gpu in discrete) or best.free)
     return (best, layers) if layers else (None, 0)
 
 
@@ -130,29 +184,51 @@ def _layers_that_fit(needed: MemoryEstimate, shape: ModelDimensions, free: int) 
     return -1 if fitting > shape.layers else max(0, fitting)
 
 
-def physical_cores(cpuinfo: Path = Path("/proc/cpuinfo")) -> int:
-    """How many physical cores there are; two threads on one core slow llama.cpp down. Guesses where it cannot be asked."""
-    logical = os.cpu_count() or 1
-    if sys.platform == "darwin":
-        return _sysctl("hw.perflevel0.physicalcpu") or _sysctl("hw.physicalcpu") or logical
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return max(1, logical // 2)
-    pairs = set(re.findall(r"^physical id\s*: (\d+)$.*?^core id\s*: (\d+)$", text, re.MULTILINE | re.DOTALL))
-    return min(len(pairs), logical) or logical
+def physical_cores() -> int:
+    """How many threads to start: one for each fast physical core that this process may use.
+
+    Two threads on one core slow llama.cpp down, and so does a slow core among fast ones. Affinity and a container's limit count.
+    """
+    usable = usable_cpus()
+    cores = psutil.cpu_count(logical=False) or max(1, usable // 2)
+    return max(1, min(cores, usable, performance_cores() or cores))
 
 
-def measure_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes of main memory that a new program may take without swapping; None where it cannot be asked."""
+def usable_cpus() -> int:
+    """How many logical processors this process may use: those of its affinity, and no more than its container is given."""
+    process = psutil.Process()
+    allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
+    quota = _cgroup_numbers("cpu.max")  # microseconds of processor time in each period, and the period
+    return max(1, min(allowed, math.ceil(quota[0] / quota[1])) if len(quota) > 1 and quota[1] else allowed)
+
+
+def performance_cores() -> int | None:
+    """How many fast cores a processor with fast and slow ones has; None where all are alike, or that cannot be asked."""
     if sys.platform == "darwin":
-        total = _sysctl("hw.memsize")
-        return total * 3 // 4 if total else None
+        return _sysctl("hw.perflevel0.physicalcpu")
     try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo.read_text(encoding="utf-8"), re.MULTILINE)
+        threads = _PERFORMANCE_CPUS.read_text(encoding="ascii")
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
+    ranges = [part.split("-") for part in threads.strip().split(",") if part]
+    logical = sum(int(span[-1]) - int(span[0]) + 1 for span in ranges)
+    return max(1, logical // 2) if logical else None
+
+
+def measure_memory() -> int:
+    """Bytes of main memory that a new program may take without swapping, and no more than its container is given."""
+    available = psutil.virtual_memory().available
+    limit, used = _cgroup_numbers("memory.max"), _cgroup_numbers("memory.current")
+    return int(min(available, max(0, limit[0] - used[0]))) if limit and used else int(available)
+
+
+def _cgroup_numbers(name: str) -> list[int]:
+    """The numbers in a control group's file; none without a limit, and where there is no such file."""
+    try:
+        words = (_CGROUP / name).read_text(encoding="ascii").split()
+    except OSError:
+        return []
+    return [int(word) for word in words] if all(word.isdecimal() for word in words) else []
 
 
 def _sysctl(name: str) -> int | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mistral_chat.conversation import Usage
 from mistral_chat.engine.encoding.format import Encoding, PromptFormat
@@ -43,45 +43,53 @@ _NEXT = PromptTurn(key="\0next", user=".")
 """Stands for the turn to come, so that the turns before it take the form that they will have then."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedParts:
+    """What a loaded model gives the engine."""
+
+    cache: KVCache
+    """Empty; closed with the engine."""
+    tokenizer: Tokenizer
+    prompt_format: PromptFormat
+    window: ContextWindow
+    """Its size is the cache's."""
+    facts: LoadedModel
+
+
 class RollingEngine:
     """An `Engine` over a cache that can be edited. See `mistral_chat.generation.Engine` for what its methods promise."""
 
     def __init__(
         self,
+        parts: LoadedParts,
         *,
-        cache: KVCache,
-        tokenizer: Tokenizer,
-        prompt_format: PromptFormat,
-        window: ContextWindow,
-        facts: LoadedModel,
         identity: str = "",
         snapshots: SnapshotFolder | None = None,
         speed: float | None = None,
+        when_idle: Callable[[CancelToken], None] | None = None,
         checked: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Put the parts together.
 
         Args:
-            cache: the cache, empty; closed with the engine.
-            tokenizer: the model's vocabulary.
-            prompt_format: how messages become tokens.
-            window: the context window; its size is the cache's.
-            facts: what this engine is.
+            parts: what the loaded model gives.
             identity: what a snapshot must have been made with.
             snapshots: where KV states are kept; None keeps none. Closed with the engine.
             speed: tokens a second that a long prompt is decoded at, where that was measured before.
+            when_idle: is run once the engine's own idle tasks are done; returns soon after its token is set.
             checked: check the ledger against the cache after every step, at some cost.
             clock: seconds.
         """
-        self._cache = cache
-        self._ledger = Ledger(cache, reserve=window.reserve, speed=speed, checked=checked, clock=clock)
-        self._prompts = PromptBuilder(tokenizer, prompt_format, window)
-        self._tokenizer = tokenizer
-        self._format = prompt_format
-        self._facts = facts
+        self._cache = parts.cache
+        self._ledger = Ledger(parts.cache, reserve=parts.window.reserve, speed=speed, checked=checked, clock=clock)
+        self._prompts = PromptBuilder(parts.tokenizer, parts.prompt_format, parts.window)
+        self._tokenizer = parts.tokenizer
+        self._format = parts.prompt_format
+        self._facts = parts.facts
         self._identity = identity
         self._snapshots = snapshots
+        self._when_idle = when_idle
         self._clock = clock
         self._conversation = ""
         self._cached_conversation = ""  # whose turns are in the cache
@@ -211,10 +219,13 @@ class RollingEngine:
     def run_idle_tasks(self, cancel: CancelToken) -> None:
         """Make the cache exact where passages have left it, and save the KV state; see `Engine.run_idle_tasks`."""
         try:
-            if self._ledger.recompute_stale(cancel) or not cancel.is_set:
+            self._ledger.recompute_stale(cancel)
+            if not cancel.is_set:
                 self._save()
         except EngineFailed:
             self._ledger.reset()  # only the KV state is lost; the next turn decodes the conversation again
+        if self._when_idle is not None and not cancel.is_set:
+            self._when_idle(cancel)
 
     def close(self) -> None:
         """Save the KV state, and free everything."""

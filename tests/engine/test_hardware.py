@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from mistral_chat.config import EngineSettings
+from mistral_chat.engine import hardware
 from mistral_chat.engine.hardware import (
     Device,
     DeviceKind,
     LoadPlan,
+    Machine,
+    Tuning,
     choose_plan,
-    measure_memory,
-    physical_cores,
 )
 from mistral_chat.memory_estimate import ModelDimensions, estimate_memory
 
@@ -42,11 +43,15 @@ def gpu(free: float, name: str = "CUDA0", kind: DeviceKind = DeviceKind.GPU) -> 
 
 
 def plan(
-    settings: EngineSettings, *devices: Device, system_info: str = "AVX2 = 1", cores: int = 4, free: int | None = None
+    settings: EngineSettings,
+    *devices: Device,
+    system_info: str = "AVX2 = 1",
+    cores: int = 4,
+    free: int | None = None,
+    tuning: Tuning | None = None,
 ) -> LoadPlan:
-    return choose_plan(
-        settings, [CPU, *devices], shape=MISTRAL, weights=WEIGHTS, window=4096, system_info=system_info, cores=cores, free=free
-    )
+    machine = Machine(devices=[CPU, *devices], system_info=system_info, cores=cores, free=free)
+    return choose_plan(settings, machine, shape=MISTRAL, weights=WEIGHTS, window=4096, tuning=tuning)
 
 
 def test_the_cache_of_a_7b_model_takes_what_was_measured() -> None:
@@ -67,13 +72,13 @@ def test_on_a_cpu_alone() -> None:
         n_gpu_layers=0,
         device="CPU",
         threads=4,
-        batch=512,
+        batch=128,
         flash_attention=False,
         kv_type="f16",
-        repack=True,
+        repack=False,
         kv_on_gpu=False,
         aborts=True,
-        needed=estimate_memory(MISTRAL, WEIGHTS, window=4096),
+        needed=estimate_memory(MISTRAL, WEIGHTS, window=4096, batch=128),
     )
 
 
@@ -94,8 +99,15 @@ def test_a_gpu_with_little_room_takes_as_many_layers_as_fit() -> None:
 
 
 def test_the_gpu_with_the_most_free_memory_is_taken() -> None:
-    chosen = plan(EngineSettings(), gpu(2, "Vulkan0", DeviceKind.INTEGRATED), gpu(12, "Vulkan1"))
+    chosen = plan(EngineSettings(), gpu(20, "Vulkan0", DeviceKind.INTEGRATED), gpu(12, "Vulkan1"))
     assert chosen.device == "Vulkan1"
+
+
+def test_several_gpus_share_the_layers() -> None:
+    assert 0 < plan(EngineSettings(), gpu(3)).n_gpu_layers < 32
+    assert plan(EngineSettings(), gpu(3), gpu(3, "CUDA1")).n_gpu_layers == -1
+    alone = plan(EngineSettings(), gpu(3)).n_gpu_layers
+    assert plan(EngineSettings(), gpu(3), gpu(20, "Vulkan0", DeviceKind.INTEGRATED)).n_gpu_layers == alone
 
 
 @pytest.mark.parametrize(("asked", "layers", "device"), [(0, 0, "CPU"), (10, 10, "CUDA0"), (99, 99, "CUDA0")])
@@ -122,15 +134,26 @@ def test_flash_attention_is_on_where_it_is_quicker_or_needed(settings: EngineSet
     assert plan(settings, gpu(12)).flash_attention is on_gpu
 
 
+MEASURED = Tuning(threads=3, batch=256, flash_attention=True, repack=True, prompt_speed=61.0, decode_speed=7.0)
+
+
+def test_what_was_measured_decides_where_nobody_has() -> None:
+    chosen = plan(EngineSettings(), tuning=MEASURED)
+    assert (chosen.threads, chosen.batch, chosen.flash_attention, chosen.repack) == (3, 256, True, True)
+    assert chosen.prompt_speed == 61.0
+    users = plan(EngineSettings(threads=2, flash_attention="off", repack=False), tuning=MEASURED)
+    assert (users.threads, users.flash_attention, users.repack) == (2, False, False)
+
+
 def test_weights_are_not_repacked_where_llama_cpp_would_die_of_it() -> None:
-    assert plan(EngineSettings(), system_info="AVX512 = 1 | AMX_INT8 = 1 |").repack is False
-    assert plan(EngineSettings(), system_info="AVX512 = 1 | AMX_INT8 = 0 |").repack is True
-    assert plan(EngineSettings(repack=False)).repack is False
+    for settings, tuning in ((EngineSettings(repack=True), None), (EngineSettings(), MEASURED)):
+        assert plan(settings, system_info="AVX512 = 1 | AMX_INT8 = 1 |", tuning=tuning).repack is False
+        assert plan(settings, system_info="AVX512 = 1 | AMX_INT8 = 0 |", tuning=tuning).repack is True
 
 
 def test_weights_are_not_repacked_where_they_would_not_fit_twice() -> None:
-    assert plan(EngineSettings(), free=16 * GIBIBYTE).repack is True
-    assert plan(EngineSettings(), free=8 * GIBIBYTE).repack is False
+    assert plan(EngineSettings(repack=True), free=16 * GIBIBYTE).repack is True
+    assert plan(EngineSettings(repack=True), free=8 * GIBIBYTE).repack is False
 
 
 def test_a_person_decides_about_threads() -> None:
@@ -138,52 +161,55 @@ def test_a_person_decides_about_threads() -> None:
     assert plan(EngineSettings(), cores=0).threads == 1
 
 
-CPUINFO = """processor\t: {0}
-physical id\t: {1}
-siblings\t: 4
-core id\t\t: {2}
-cpu cores\t: 2
-
-"""
+def container(monkeypatch: pytest.MonkeyPatch, folder: Path, **files: str) -> None:
+    """Let the process be in a container with such limits."""
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text + "\n")
+    monkeypatch.setattr(hardware, "_CGROUP", folder)
 
 
-def write_cpuinfo(path: Path, cpus: list[tuple[int, int]]) -> Path:
-    path.write_text("".join(CPUINFO.format(i, package, core) for i, (package, core) in enumerate(cpus)))
-    return path
+def test_there_is_a_core_and_some_memory() -> None:
+    assert 1 <= hardware.physical_cores() <= hardware.usable_cpus() <= (os.cpu_count() or 1)
+    assert 0 < hardware.measure_memory() < 2**50
 
 
-@pytest.fixture
-def linux(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_processors_that_are_not_ours_are_not_used() -> None:
+    """`taskset` and schedulers of clusters pin a process; more threads than processors is ruinous."""
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert hardware.usable_cpus() == hardware.physical_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_a_containers_limits_are_obeyed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    container(monkeypatch, tmp_path, cpu_max="100000 100000", memory_max="600000000", memory_current="200000000")
+    assert hardware.usable_cpus() == hardware.physical_cores() == 1
+    assert hardware.measure_memory() == 400_000_000
+    container(monkeypatch, tmp_path, memory_current="900000000")
+    assert hardware.measure_memory() == 0
+
+
+def test_a_container_without_limits_has_the_whole_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = hardware.usable_cpus()
+    container(monkeypatch, tmp_path, cpu_max="max 100000", memory_max="max", memory_current="200000000")
+    assert hardware.usable_cpus() == whole
+    assert hardware.measure_memory() > 10**8
+
+
+def test_slow_cores_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    listed = tmp_path / "cpus"
+    monkeypatch.setattr(hardware, "_PERFORMANCE_CPUS", listed)
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert hardware.performance_cores() is None
+    listed.write_text("0-11,16\n")
+    assert hardware.performance_cores() == 6
 
 
-@pytest.mark.usefixtures("linux")
-def test_two_threads_of_one_core_count_once(tmp_path: Path) -> None:
-    file = write_cpuinfo(tmp_path / "cpuinfo", [(0, 0), (0, 1), (0, 0), (0, 1), (1, 0), (1, 1), (1, 0), (1, 1)])
-    assert physical_cores(file) == 4
-
-
-@pytest.mark.usefixtures("linux")
-def test_where_the_cores_are_not_told_apart_all_count(tmp_path: Path) -> None:
-    file = tmp_path / "cpuinfo"
-    file.write_text("processor\t: 0\nmodel name\t: ARM\n")
-    assert physical_cores(file) == 8
-    assert physical_cores(tmp_path / "none") == 4
-
-
-@pytest.mark.usefixtures("linux")
-def test_free_memory_is_what_linux_says_a_program_may_take(tmp_path: Path) -> None:
-    file = tmp_path / "meminfo"
-    file.write_text("MemTotal:       32000000 kB\nMemFree:         1000000 kB\nMemAvailable:   16000000 kB\n")
-    assert measure_memory(file) == 16_000_000 * 1024
-    file.write_text("MemTotal:       32000000 kB\n")
-    assert measure_memory(file) is None
-    assert measure_memory(tmp_path / "none") is None
-
-
-def test_a_mac_is_asked_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {"hw.perflevel0.physicalcpu": "6\n", "hw.memsize": str(16 * GIBIBYTE)}
+def test_a_mac_is_asked_for_its_fast_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"hw.perflevel0.physicalcpu": "6\n"}
 
     def sysctl(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         if command[-1] not in answers:
@@ -192,9 +218,6 @@ def test_a_mac_is_asked_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(subprocess, "run", sysctl)
-    assert physical_cores() == 6
-    assert measure_memory() == 12 * GIBIBYTE
+    assert hardware.performance_cores() == 6
     answers.clear()
-    monkeypatch.setattr(os, "cpu_count", lambda: 10)
-    assert physical_cores() == 10
-    assert measure_memory() is None
+    assert hardware.performance_cores() is None

@@ -32,13 +32,18 @@ def test_a_window_larger_than_the_training_is_refused_with_the_numbers(tmp_path:
     make_engine(path, size=1024).close()
 
 
+@pytest.mark.parametrize(("trained", "window"), [(512, 512), (1000, 768), (100, 256)])
+def test_a_window_that_was_not_chosen_shrinks_to_the_training(tmp_path: Path, trained: int, window: int) -> None:
+    path = write_gguf(tmp_path / "short.gguf", "v7", template="mistral-v7", context=trained)
+    with engine_of(path, size=4096, explicit_size=False) as engine:
+        assert (engine.facts.window, engine.facts.context_trained) == (window, trained)
+        assert Talk(engine).say("Go.").usage.completion_tokens
+
+
 def test_what_does_not_fit_is_refused_before_it_is_loaded(
-    tiny_weights: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:       16000 kB\nMemFree:         9000 kB\nMemAvailable:   12000 kB\n", encoding="ascii")
-    real = hardware.measure_memory
-    monkeypatch.setattr(hardware, "measure_memory", lambda: real(meminfo))
+    monkeypatch.setattr(hardware, "measure_memory", lambda: 12_000 * 1024)
     with pytest.raises(NotEnoughMemory) as caught:
         make_engine(tiny_weights("v7"))
     assert caught.value.free == 12_000 * 1024 < caught.value.needed

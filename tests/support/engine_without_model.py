@@ -8,7 +8,7 @@ from support.fake_kv_cache import FakeKVCache
 from support.words_format import ChatFormat, WordsTokenizer
 
 from mistral_chat.engine.encoding.format import PromptFormat
-from mistral_chat.engine.rolling import RollingEngine
+from mistral_chat.engine.rolling import LoadedParts, RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.engine.window import ContextWindow
 from mistral_chat.generation import LoadedModel
@@ -24,16 +24,14 @@ def engine_without_model(
     identity: str = "weightless",
     clock: Callable[[], float] = lambda: 0.0,
 ) -> RollingEngine:
-    """A checked engine with the window of `cells`."""
+    """A checked engine with the window of `cache`."""
     tokenizer = WordsTokenizer()
     prompt_format = make_format(tokenizer)
     size = cache.size
+    window = ContextWindow(size=size, reserve=size // 8 if reserve is None else reserve, low_water=low_water)
+    facts = LoadedModel(model="none", prompt_format=prompt_format.name, device="none", window=size, context_trained=size)
     return RollingEngine(
-        cache=cache,
-        tokenizer=tokenizer,
-        prompt_format=prompt_format,
-        window=ContextWindow(size=size, reserve=size // 8 if reserve is None else reserve, low_water=low_water),
-        facts=LoadedModel(model="weightless", prompt_format=prompt_format.name, device="none", window=size, context_trained=size),
+        LoadedParts(cache, tokenizer, prompt_format, window, facts),
         identity=identity,
         snapshots=snapshots,
         checked=True,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.engine.rolling import RollingEngine
     from mistral_chat.engine.snapshots import SnapshotFolder
+    from mistral_chat.engine.tuning import TuningFile
 
 GREEDY = Sampling(temperature=0, max_tokens=16)
 
@@ -40,6 +41,8 @@ def make_engine(
     snapshots: SnapshotFolder | None = None,
     context: dict[str, Any] | None = None,
     prompt_format: str | None = None,
+    explicit_size: bool = True,
+    tuning: TuningFile | None = None,
     **settings: Any,
 ) -> RollingEngine:
     """An engine that checks its ledger after every step. One thread: two wait for each other on a busy machine."""
@@ -49,6 +52,8 @@ def make_engine(
         settings=EngineSettings(kv_type=kv_type, threads=1, **settings),
         context=ContextSettings(size=size, **(context or {})),
         prompt_format=prompt_format,
+        explicit_size=explicit_size,
+        tuning=tuning,
         snapshots=snapshots,
         checked=True,
     )

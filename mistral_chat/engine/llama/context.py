@@ -202,12 +202,16 @@ class LlamaContext:
 
     def close(self) -> None:
         """Free the context and the model."""
+        self.free()
+        self._model.close()
+
+    def free(self) -> None:
+        """Free the context alone."""
         self.stop_sampling()
         if self.pointer:
             llama_cpp.llama_batch_free(self._batch)
             llama_cpp.llama_free(self.pointer)
             self.pointer = None
-            self._model.close()
 
     def _decode_in_scratch(self, start: int, tokens: Sequence[int], cancel: CancelToken | None) -> None:
         """Decode `tokens` in a sequence of their own that shares the cells before `start`."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mistral_chat.config import ContextSettings, EngineSettings
+from mistral_chat.config.settings import SMALLEST_WINDOW
 from mistral_chat.engine import hardware
 from mistral_chat.engine.encoding.choose import choose_format
 from mistral_chat.engine.encoding.format import PromptFormat
@@ -15,12 +17,19 @@ from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.llama.devices import list_devices
 from mistral_chat.engine.llama.model import Model, parse_adapters, read_dimensions
 from mistral_chat.engine.llama.vocabulary import open_vocabulary
-from mistral_chat.engine.rolling import RollingEngine
+from mistral_chat.engine.rolling import LoadedParts, RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder, identify
+from mistral_chat.engine.tuning import TuningFile, TuningJob
 from mistral_chat.engine.window import ContextWindow
 from mistral_chat.errors import NotEnoughMemory, UsageError
 from mistral_chat.generation import LoadedModel
 from mistral_chat.memory_estimate import ModelDimensions
+
+_CELLS = 256
+"""llama.cpp rounds a window up to a multiple of this."""
+
+_ALL_LAYERS = 10_000
+"""More than any model has."""
 
 _SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
@@ -33,7 +42,9 @@ def open_engine(
     context: ContextSettings,
     prompt_format: str | None = None,
     shape: ModelDimensions | None = None,
+    explicit_size: bool = False,
     snapshots: SnapshotFolder | None = None,
+    tuning: TuningFile | None = None,
     on_progress: Callable[[float], bool] | None = None,
     before_loading: Callable[[], None] | None = None,
     checked: bool = False,
@@ -47,46 +58,71 @@ def open_engine(
         context: the window that the model sees.
         prompt_format: how messages become tokens, where the file's own way is not to be used.
         shape: the model's sizes, where the file's header was read already; None lets llama.cpp read them first.
+        explicit_size: whether the user chose the window's size; the default shrinks to what the model was trained for.
         snapshots: where KV states are kept; None keeps none.
+        tuning: where measured speeds are kept; a model without one is measured when idle. None runs with the defaults.
         on_progress: is told the share of the weights that is loaded; answers False to give up.
         before_loading: is called once it is known that the model fits, and may refuse by raising.
         checked: check the ledger against the cache after every step, at some cost.
 
     Raises:
-        EngineLoadFailed: llama.cpp refuses the file or the adapters.
-        NotEnoughMemory: it would not fit.
-        PromptFormatError: the prompt format is unknown, or the file has none.
-        UsageError: the window is larger than what the model was trained to see, or an adapter is misspelt.
+        MistralChatError: the model, its adapters, its prompt format or its window cannot be used, or it would not fit.
     """
-    adapters = parse_adapters(settings.lora)
-    plan = _plan(path, name, settings, context, shape or _read_dimensions(path))
+    adapters, shape = parse_adapters(settings.lora), shape or _read_dimensions(path)
+    context = _fit_context(name, context, shape, explicit=explicit_size)
+    job = _tuning_job(path, settings, tuning)
+    plan = plan_load(path, settings, window=context.size, shape=shape, tuning=job.file.get(job.key) if job else None)
     if before_loading is not None:
         before_loading()
-    model, chosen, cache = _load(path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress)
-    marks = [(str(file), scale, file.stat().st_size, file.stat().st_mtime_ns) for file, scale in adapters]
-    made_with = (backend.version(), cache.size, plan.kv_type, plan.flash_attention, chosen.name, marks)
+    model, chosen, cache = load_parts(path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress)
+    facts = _facts(model, name, chosen.name, plan, cache.size)
     return RollingEngine(
-        cache=cache,
-        tokenizer=model.vocabulary,
-        prompt_format=chosen,
-        window=ContextWindow(size=cache.size, reserve=min(context.reserve, cache.size // 8), low_water=context.low_water),
-        facts=_facts(model, name, chosen.name, plan.device, cache.size),
-        identity=identify(path, *made_with) if snapshots else "",
+        LoadedParts(cache, model.vocabulary, chosen, _window(cache.size, context), facts),
+        identity=_identity(path, plan, cache.size, chosen.name, adapters) if snapshots else "",
         snapshots=snapshots,
+        speed=plan.prompt_speed,
+        when_idle=_where_the_chat_runs(job, plan).run_once if job else None,
         checked=checked,
     )
 
 
-def _load(
+def _window(size: int, context: ContextSettings) -> ContextWindow:
+    return ContextWindow(size=size, reserve=min(context.reserve, size // 8), low_water=context.low_water)
+
+
+def _tuning_job(path: Path, settings: EngineSettings, file: TuningFile | None) -> TuningJob | None:
+    return TuningJob(path=path, settings=settings, key=tuning_key(path, settings), file=file) if file else None
+
+
+def _identity(path: Path, plan: hardware.LoadPlan, size: int, prompt_format: str, adapters: Sequence[tuple[Path, float]]) -> str:
+    """Names what a KV state depends on."""
+    marks = [(str(file), scale, file.stat().st_size, file.stat().st_mtime_ns) for file, scale in adapters]
+    return identify(path, backend.version(), size, plan.kv_type, plan.flash_attention, prompt_format, marks)
+
+
+def _where_the_chat_runs(job: TuningJob, plan: hardware.LoadPlan) -> TuningJob:
+    """The job with as many layers on the GPU as the chat has, so that it runs there, or not at all."""
+    layers = _ALL_LAYERS if plan.n_gpu_layers < 0 else plan.n_gpu_layers
+    return replace(job, settings=replace(job.settings, n_gpu_layers=layers)) if layers else job
+
+
+def tuning_key(path: Path, settings: EngineSettings) -> str:
+    """Names what the speed of the model at `path` depends on: file, build of llama.cpp, machine, and the user's settings."""
+    machine = (backend.system_info(), hardware.usable_cpus(), [(each.name, each.description) for each in list_devices()])
+    chosen = (settings.n_gpu_layers, settings.threads, settings.kv_type, settings.flash_attention, settings.repack)
+    return identify(path, backend.version(), machine, chosen)
+
+
+def load_parts(
     path: Path,
     plan: hardware.LoadPlan,
     adapters: Sequence[tuple[Path, float]],
     prompt_format: str | None,
     *,
     size: int,
-    on_progress: Callable[[float], bool] | None,
+    on_progress: Callable[[float], bool] | None = None,
 ) -> tuple[Model, PromptFormat, LlamaContext]:
-    """Load everything that llama.cpp holds; what was loaded is let go when a part of it fails."""
+    """Load everything that llama.cpp owns; what was loaded is freed when a part of it fails."""
     model = Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, on_progress=on_progress)
     try:
         model.require_text_generation()
@@ -100,15 +136,19 @@ def _load(
     return model, chosen, cache
 
 
-def _facts(model: Model, name: str, prompt_format: str, device: str, window: int) -> LoadedModel:
+def _facts(model: Model, name: str, prompt_format: str, plan: hardware.LoadPlan, window: int) -> LoadedModel:
     return LoadedModel(
         model=name,
         prompt_format=prompt_format,
-        device=device,
+        device=plan.device,
         window=window,
         context_trained=model.context_trained,
         parameters=model.parameters,
         bytes=model.bytes,
+        threads=plan.threads,
+        batch=plan.batch,
+        flash_attention=plan.flash_attention,
+        repacked=plan.repack,
     )
 
 
@@ -117,31 +157,59 @@ def _read_dimensions(path: Path) -> ModelDimensions:
         return read_dimensions(vocabulary)
 
 
-def _plan(path: Path, name: str, settings: EngineSettings, context: ContextSettings, shape: ModelDimensions) -> hardware.LoadPlan:
-    """Look at the model's sizes and at the machine, and decide how to run the one on the other."""
+def _fit_context(name: str, context: ContextSettings, shape: ModelDimensions, *, explicit: bool) -> ContextSettings:
+    """The context settings for a model that may have been trained on less.
+
+    Raises:
+        UsageError: the user chose a larger window than the model was trained for.
+    """
     trained = shape.context
-    if trained and context.size > trained:
+    if not trained or context.size <= trained:
+        return context
+    if explicit:
         raise UsageError(
             f"{name} was trained to see {trained:,} tokens, and a window of {context.size:,} was asked for. "
             f"Set --ctx-size, or context.size in config.yaml, to {trained:,} or less."
         )
+    return replace(context, size=max(SMALLEST_WINDOW, trained // _CELLS * _CELLS))
+
+
+def plan_load(
+    path: Path,
+    settings: EngineSettings,
+    *,
+    window: int,
+    shape: ModelDimensions | None = None,
+    tuning: hardware.Tuning | None = None,
+) -> hardware.LoadPlan:
+    """Look at the model's sizes and at the machine, and decide how to run the one on the other.
+
+    Args:
+        path: the GGUF file, or the first of a split one.
+        settings: what the user chose.
+        window: tokens of the context window.
+        shape: the model's sizes; None reads them.
+        tuning: what was measured on this machine, where anything was.
+
+    Raises:
+        EngineLoadFailed: the file cannot be read.
+        NotEnoughMemory: the model would not fit.
+    """
     free = hardware.measure_memory()
     plan = hardware.choose_plan(
         settings,
-        list_devices(),
-        shape=shape,
-        weights=_bytes_on_disk(path),
-        window=context.size,
-        system_info=backend.system_info(),
-        cores=hardware.physical_cores(),
-        free=free,
+        hardware.Machine(devices=list_devices(), system_info=backend.system_info(), cores=hardware.physical_cores(), free=free),
+        shape=shape or _read_dimensions(path),
+        weights=bytes_on_disk(path),
+        window=window,
+        tuning=tuning,
     )
-    if settings.check_memory and plan.n_gpu_layers == 0 and free is not None and plan.needed.total > free:
+    if settings.check_memory and plan.n_gpu_layers == 0 and plan.needed.total > free:
         raise NotEnoughMemory(path, plan.needed.total, free)
     return plan
 
 
-def _bytes_on_disk(path: Path) -> int:
+def bytes_on_disk(path: Path) -> int:
     """The size of the weights, all parts of a split file together; 0 where the file cannot be asked."""
     parts = [path]
     if found := _SPLIT.search(path.name):

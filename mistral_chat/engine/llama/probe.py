@@ -15,15 +15,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from mistral_chat.config import ContextSettings, EngineSettings
+from mistral_chat.config import EngineSettings
+from mistral_chat.config.settings import SMALLEST_WINDOW
 from mistral_chat.engine.llama import backend
-from mistral_chat.engine.llama.engine import open_engine
+from mistral_chat.engine.llama.engine import load_parts, plan_load
+from mistral_chat.engine.llama.model import parse_adapters
 from mistral_chat.engine.snapshots import identify
 from mistral_chat.errors import EngineLoadFailed, MistralChatError
-from mistral_chat.generation import CancelToken, History, PromptTurn, Sampling
 
 TIMEOUT = 600.0
-"""Seconds after which a child that neither answers nor dies is given up."""
+"""Seconds after which a child that neither answers nor dies is killed."""
+
+_BATCH = 32
 
 
 def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, record: Path, note: bool = True) -> None:
@@ -73,22 +76,18 @@ def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, re
 
 
 def smoke_test(path: Path, settings: EngineSettings, prompt_format: str | None) -> None:
-    """Load the weights and say two tokens, in a small window.
+    """Load the weights, find their prompt format, and decode one token.
+
+    Weights are not repacked here: that takes longer than loading does, and is tried out apart before it is ever chosen.
 
     Raises:
         MistralChatError: that cannot be done.
     """
-    engine = open_engine(
-        path,
-        name=path.name,
-        settings=replace(settings, check_memory=False),
-        context=ContextSettings(size=256),
-        prompt_format=prompt_format,
-    )
-    history = History(turns=(PromptTurn(key="0", user="Hello. How are you?"),))
-    for _ in engine.reply(history, Sampling(temperature=0, max_tokens=2), CancelToken()):
-        """Only whether it survives matters."""
-    engine.close()
+    quick = replace(settings, check_memory=False, repack=settings.repack or False)
+    plan = replace(plan_load(path, quick, window=SMALLEST_WINDOW), batch=_BATCH)
+    model, _, cache = load_parts(path, plan, parse_adapters(settings.lora), prompt_format, size=SMALLEST_WINDOW)
+    cache.decode([max(0, model.vocabulary.bos)])
+    cache.close()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,0 +1,178 @@
+"""How a model runs best on this machine, found by measuring it once, in a child process, and kept in a file.
+
+What is best differs by a factor of two between processors, and nothing but a measurement says which way. The child loads the
+model apart from the chat, because a second layout of the weights needs a second load, and it can be killed at any moment: each
+of its lines is a whole result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import psutil
+
+from mistral_chat.config import EngineSettings
+from mistral_chat.engine.hardware import Tuning
+from mistral_chat.generation import CancelToken
+from mistral_chat.paths import private_folder
+
+BUDGET: Final = 30.0
+"""Seconds that measuring a model may take."""
+
+_PROMPT, _REPLY = 500, 150
+"""Tokens of the turn that plans are compared by: the quickest plan is the one that answers it first."""
+
+_GAIN: Final = 0.05
+"""The least gain, as a share, for which the defaults are left: less is noise."""
+
+_REPACK_GAIN: Final = 0.15
+"""The least gain for which weights are kept twice and take longer to load."""
+
+_BUSY_PERCENT: Final = 25.0
+"""Share of all processors' time that others may use: with more, the figures are theirs."""
+
+_WATCH_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.05
+_MOST_RECORDS: Final = 64
+
+
+def is_quiet(cancel: CancelToken) -> bool:
+    """Watch the processors for a moment; False when other programs use them, and when `cancel` is set."""
+    psutil.cpu_percent()
+    until = time.monotonic() + _WATCH_SECONDS
+    while time.monotonic() < until and not cancel.is_set:
+        time.sleep(_POLL_SECONDS)
+    return not cancel.is_set and psutil.cpu_percent() < _BUSY_PERCENT
+
+
+def turn_seconds(tuning: Tuning) -> float:
+    """Seconds from sending a usual message to the end of its reply."""
+    return _PROMPT / tuning.prompt_speed + _REPLY / tuning.decode_speed
+
+
+def choose(trials: Sequence[Tuning]) -> Tuning | None:
+    """The best of `trials`, the first of which has the defaults; None of none."""
+    if not trials:
+        return None
+    plain = [trial for trial in trials if not trial.repack] or list(trials)
+    best = min(plain, key=turn_seconds)
+    if turn_seconds(best) > turn_seconds(plain[0]) * (1 - _GAIN):
+        best = plain[0]
+    repacked = [trial for trial in trials if trial.repack]
+    if repacked and turn_seconds(quickest := min(repacked, key=turn_seconds)) < turn_seconds(best) * (1 - _REPACK_GAIN):
+        return quickest
+    return best
+
+
+class TuningFile:
+    """What was measured on this machine: a JSON file in the cache folder with an entry for each model, build and machine."""
+
+    def __init__(self, path: Path) -> None:
+        """Use the file at `path`, which need not exist."""
+        self._path = path
+
+    def get(self, key: str) -> Tuning | None:
+        """What was measured under `key`; None where nothing was, or it gave no result."""
+        entry = self._read().get(key)
+        try:
+            return Tuning(**entry) if entry else None
+        except TypeError:
+            return None  # written by another version
+
+    def has(self, key: str) -> bool:
+        """Whether a measurement was made under `key`, whatever it gave."""
+        return key in self._read()
+
+    def put(self, key: str, tuning: Tuning | None) -> None:
+        """Keep what was measured under `key`; None keeps that it gave no result, so that it is not tried again."""
+        entries = self._read()
+        entries.pop(key, None)
+        entries[key] = asdict(tuning) if tuning else None
+        newest = dict(list(entries.items())[-_MOST_RECORDS:])
+        private_folder(self._path.parent)
+        part = self._path.with_suffix(f".{secrets.token_hex(4)}")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(newest, file, indent=1)
+        part.replace(self._path)
+
+    def _read(self) -> dict[str, dict[str, Any] | None]:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningJob:
+    """A model to measure, and where the result is kept."""
+
+    path: Path
+    """The GGUF file."""
+    settings: EngineSettings
+    key: str
+    file: TuningFile
+
+    def run_once(self, cancel: CancelToken) -> None:
+        """Measure the model unless that was done before.
+
+        A measurement that was cancelled, or that other programs would have spoiled, is made another time.
+        """
+        if not self.file.has(self.key) and is_quiet(cancel):
+            self.run(cancel)
+
+    def run(self, cancel: CancelToken) -> Tuning | None:
+        """Measure the model, and keep the result; None when it gave none, or `cancel` was set before the first."""
+        trials = list(measure(self.path, self.settings, cancel))
+        found = choose(trials)
+        if not cancel.is_set:
+            self.file.put(self.key, found)
+        return found
+
+
+def measure(path: Path, settings: EngineSettings, cancel: CancelToken, *, budget: float = BUDGET) -> Iterator[Tuning]:
+    """Let a child process try the model at `path` in several ways; yield each as it is measured, the defaults first.
+
+    Ends when all were tried, after `budget` seconds, when `cancel` is set, and when the child dies.
+    """
+    options = json.dumps({"settings": asdict(settings), "budget": budget})
+    command = [sys.executable, "-m", "mistral_chat.engine.llama.trials", str(path), options]
+    deadline = time.monotonic() + budget
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    if child.stdout is None:
+        raise AssertionError("the child's output was asked for")
+    forward = threading.Thread(target=_forward, args=(child.stdout, lines), name="tuning", daemon=True)
+    forward.start()
+    try:
+        while time.monotonic() < deadline and not cancel.is_set:
+            try:
+                line = lines.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if line is None:
+                break
+            yield Tuning(**json.loads(line))
+    finally:
+        child.kill()
+        child.wait()
+        forward.join()
+
+
+def _forward(output: IO[str], lines: queue.SimpleQueue[str | None]) -> None:
+    """Pass the child's lines on, and its end."""
+    with output:
+        for line in output:
+            lines.put(line)
+    lines.put(None)

@@ -1,0 +1,128 @@
+"""A model is measured once on a machine, in the time that nobody else wants, and runs as the measurement says from then on."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.llama_engines import make_engine
+
+from mistral_chat.config import EngineSettings
+from mistral_chat.engine import tuning as room
+from mistral_chat.engine.hardware import Tuning
+from mistral_chat.engine.tuning import TuningFile, TuningJob, choose, measure
+from mistral_chat.generation import CancelToken
+
+DEFAULT = Tuning(threads=4, batch=128, flash_attention=False, repack=False, prompt_speed=60.0, decode_speed=7.0)
+QUICKER = replace(DEFAULT, batch=256, prompt_speed=80.0)
+REPACKED = replace(QUICKER, repack=True, prompt_speed=85.0)
+
+
+def test_the_plan_that_answers_a_turn_first_is_chosen() -> None:
+    assert choose([DEFAULT, replace(DEFAULT, threads=3, prompt_speed=90.0, decode_speed=3.0), QUICKER]) == QUICKER
+    assert choose([]) is None
+
+
+def test_noise_is_no_reason_to_leave_the_defaults() -> None:
+    assert choose([DEFAULT, replace(QUICKER, prompt_speed=61.0)]) == DEFAULT
+
+
+def test_weights_are_kept_twice_only_for_a_real_gain() -> None:
+    assert choose([DEFAULT, QUICKER, REPACKED]) == QUICKER
+    much = replace(REPACKED, decode_speed=14.0)
+    assert choose([DEFAULT, QUICKER, much]) == much
+    assert choose([REPACKED]) == REPACKED, "who sets repacking has no plan without it"
+
+
+def test_what_was_measured_is_kept_for_its_owner(tmp_path: Path) -> None:
+    file = TuningFile(tmp_path / "cache" / "tuning.json")
+    assert (file.get("one"), file.has("one")) == (None, False)
+    file.put("one", DEFAULT)
+    file.put("two", None)
+    again = TuningFile(tmp_path / "cache" / "tuning.json")
+    assert again.get("one") == DEFAULT
+    assert (again.get("two"), again.has("two")) == (None, True)
+    assert stat.S_IMODE((tmp_path / "cache" / "tuning.json").stat().st_mode) == 0o600
+    assert [each.name for each in (tmp_path / "cache").iterdir()] == ["tuning.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"one": {"threads": 1}}'])
+def test_a_damaged_file_counts_as_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tuning.json"
+    path.write_text(text)
+    assert TuningFile(path).get("one") is None
+    TuningFile(path).put("one", DEFAULT)
+    assert TuningFile(path).get("one") == DEFAULT
+
+
+def test_old_measurements_make_room(tmp_path: Path) -> None:
+    file = TuningFile(tmp_path / "tuning.json")
+    for number in range(70):
+        file.put(str(number), DEFAULT)
+    assert len(json.loads((tmp_path / "tuning.json").read_text())) == 64
+    assert file.has("69")
+
+
+def test_the_demo_is_measured_and_runs_so_from_the_next_load_on(
+    demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "is_quiet", lambda _cancel: True)
+    file = TuningFile(tmp_path / "tuning.json")
+    with_file = make_engine(demo_model, tuning=file)
+    try:
+        assert with_file.facts.batch == 128
+        with_file.run_idle_tasks(CancelToken())
+    finally:
+        with_file.close()
+    (found,) = json.loads((tmp_path / "tuning.json").read_text()).values()
+    assert found["prompt_speed"] > 0
+    assert found["threads"] == 1, "the user's setting wins"
+    again = make_engine(demo_model, tuning=file)
+    try:
+        assert (again.facts.batch, again.facts.repacked) == (found["batch"], found["repack"])
+        began = time.perf_counter()
+        again.run_idle_tasks(CancelToken())
+        assert time.perf_counter() - began < 0.5, "a model is measured twice"
+    finally:
+        again.close()
+
+
+def test_work_stops_a_measurement_at_once_and_it_is_made_later(
+    demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, cancel = TuningFile(tmp_path / "tuning.json"), CancelToken()
+    job = TuningJob(path=demo_model, settings=EngineSettings(), key="one", file=file)
+    monkeypatch.setattr(room, "is_quiet", lambda _cancel: True)
+    threading.Timer(0.3, cancel.set).start()
+    began = time.perf_counter()
+    job.run_once(cancel)
+    assert time.perf_counter() - began < 3.0, "who asks waits for a measurement"
+    assert not file.has("one")
+
+
+def test_beside_a_busy_program_nothing_is_measured(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured then is kept for good and is wrong: a build takes half of the speed."""
+    monkeypatch.setattr("psutil.cpu_percent", lambda: 60.0)
+    file = TuningFile(tmp_path / "tuning.json")
+    TuningJob(path=demo_model, settings=EngineSettings(), key="one", file=file).run_once(CancelToken())
+    assert not file.has("one")
+
+
+def test_a_model_that_cannot_be_measured_is_not_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "text.gguf"
+    path.write_text("This is no GGUF file.")
+    file = TuningFile(tmp_path / "tuning.json")
+    job = TuningJob(path=path, settings=EngineSettings(), key="one", file=file)
+    assert job.run(CancelToken()) is None
+    assert file.has("one")
+
+
+def test_the_time_is_kept(demo_model: Path) -> None:
+    began = time.perf_counter()
+    list(measure(demo_model, EngineSettings(), CancelToken(), budget=1.0))
+    assert time.perf_counter() - began < 4.0
