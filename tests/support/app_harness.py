@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +16,7 @@ from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.app import MistralChatApp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     import pytest
@@ -414,8 +415,24 @@ class HasApp(Protocol):
 
 
 def run(harness: HasApp, size: tuple[int, int] = (100, 30)) -> AbstractAsyncContextManager[Pilot[Any]]:
-    """The harness's app with a person in front of it, who sees notices and tooltips too."""
-    return harness.app.run_test(size=size, notifications=True, tooltips=True)
+    """Run the harness's app with its notices and tooltips."""
+    return running(harness.app, size)
+
+
+@asynccontextmanager
+async def running(app: MistralChatApp, size: tuple[int, int] = (100, 30), *, headless: bool = True) -> AsyncIterator[Pilot[Any]]:
+    """Run an app; whatever the test did, its engine's thread ends too, or it would keep the app in memory."""
+    runner: EngineThread | None = None
+    try:
+        async with app.run_test(headless=headless, size=size, notifications=True, tooltips=True) as pilot:
+            try:
+                yield pilot
+            finally:
+                with suppress(StopIteration):  # the test quit the app
+                    runner = ChatDriver(app).runner
+    finally:
+        if runner is not None:
+            runner.close()
 
 
 async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") -> None:

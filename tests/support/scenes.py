@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from support.app_harness import AppHarness, rendered_rows, send_and_wait, send_message, until, until_ready, until_shown
+from support.app_harness import AppHarness, rendered_rows, run, send_and_wait, send_message, until, until_ready, until_shown
 from support.pictures import picture
 from textual.widgets import Input, TextArea
 
@@ -67,7 +67,7 @@ class Scene:
         harness = self.harness()
         harness.app.theme = themes[0]
         pictures = {}
-        async with harness.app.run_test(size=size, notifications=True, tooltips=True) as pilot:
+        async with run(harness, size) as pilot:
             await self.start(pilot, harness)
             for step in self.steps:
                 await step(pilot, harness)

@@ -7,14 +7,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.color import ColorSystem
+from support.app_harness import running
 from support.hostile import dangerous
 from textual.drivers.headless_driver import HeadlessDriver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from textual.app import App
     from textual.pilot import Pilot
+
+    from mistral_chat.ui.app import MistralChatApp
 
 _OURS: Final = re.compile(
     r"\x1b\[(?:\d+;\d+H|\?2026[hl]|\?25[hl]|(?:(?:\d|2\d|39|49|[34]8;2;\d+;\d+;\d+)(?:;(?=\d)|(?=m)))*m)|\x1b\]22;[a-z-]+\x07"
@@ -46,7 +48,9 @@ class TerminalOutput:
 
 
 @asynccontextmanager
-async def capture_output(app: App[Any], size: tuple[int, int] = (100, 30)) -> AsyncIterator[tuple[Pilot[Any], TerminalOutput]]:
+async def capture_output(
+    app: MistralChatApp, size: tuple[int, int] = (100, 30)
+) -> AsyncIterator[tuple[Pilot[Any], TerminalOutput]]:
     """Run `app` in a terminal that listens."""
     output = TerminalOutput()
 
@@ -63,5 +67,5 @@ async def capture_output(app: App[Any], size: tuple[int, int] = (100, 30)) -> As
     app.driver_class = Driver
     # Whatever terminal the tests run in: a hostile text may hold codes for sixteen colours, and the app never writes those.
     app.console._color_system = ColorSystem.TRUECOLOR
-    async with app.run_test(headless=False, size=size, notifications=True, tooltips=True) as pilot:
+    async with running(app, size, headless=False) as pilot:
         yield pilot, output

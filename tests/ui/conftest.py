@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,13 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def no_engine_left() -> Iterator[None]:
+    """Fail a test that leaves an engine's thread behind, which keeps the whole app in memory."""
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name == "engine"] == []
 
 
 @pytest.fixture
