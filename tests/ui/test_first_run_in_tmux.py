@@ -57,7 +57,7 @@ def test_from_nothing_to_the_first_reply(terminal: Tmux, tmp_path: Path, demo_mo
     first = terminal.wait_for("disk free")
     assert "pocket" in first
     terminal.press("Enter")
-    terminal.wait_for("98.4 MB", "Cancel")
+    terminal.wait_for("Download pocket Q4_1?", "Cancel")
     terminal.press("Right", "Enter")
     terminal.wait_for("of 98.4 MB")
     terminal.press("p")
@@ -87,7 +87,7 @@ def test_chatting_with_the_demo_while_a_model_is_fetched(terminal: Tmux, hub: Hu
     hub.misbehave(Fault(stall_after=40_000_000, times=1))
     terminal.wait_for("Asked for", "disk free")
     terminal.press("Enter")
-    terminal.wait_for("Cancel")
+    terminal.wait_for("Download pocket Q4_1?", "Cancel")
     terminal.press("Right", "Enter")
     terminal.wait_for("40.0 of 98.4 MB")
     terminal.press("Escape")

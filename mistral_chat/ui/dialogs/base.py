@@ -50,7 +50,8 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         """Move the focus by one; between buttons it goes round."""
         buttons = [button for button in self.query(Button) if button.focusable]
         if self.focused in buttons and len(buttons) > 1:
-            buttons[(buttons.index(self.focused) + step) % len(buttons)].focus()
+            # Widget.focus would take effect only after a key that was typed ahead.
+            self.set_focus(buttons[(buttons.index(self.focused) + step) % len(buttons)])
         elif step > 0:
             self.focus_next()
         else:
