@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LARGEST_FILE = 64 * 1024
 """Bytes. PyYAML needs seconds for a hostile file of this size and minutes for a larger one."""
 
+_NEW_FILE = b"# Settings of mistral-chat. `mistral-chat config default` prints every key with its meaning.\n"
+
 _MARK = b"\xef\xbb\xbf"
 """The byte order mark that some editors write."""
 
@@ -64,7 +66,7 @@ class SettingsFile:
         return self._configuration(self._parse(content))
 
     def write(self, key: str | Sequence[str], value: object) -> Configuration:
-        """Set `key`, dotted or as its names, in the file, which is created with commented defaults if there is none.
+        """Set `key`, dotted or as its names, in the file, which is created if there is none.
 
         Raises:
             ConfigError: the file or the value cannot be used, or the file cannot be written; nothing was changed.
@@ -97,13 +99,9 @@ class SettingsFile:
         return found.st_mtime_ns, found.st_size
 
     def _current(self) -> FileSettings:
-        """What the file says; the commented defaults where there is none."""
+        """What the file says; a new file says nothing, so that only what was changed is set, and better defaults still apply."""
         content = self._content()
-        if content is None:
-            from mistral_chat.config.docs import default_file
-
-            content = default_file().encode()
-        return self._parse(content)
+        return self._parse(_NEW_FILE if content is None else content)
 
     def _parse(self, content: bytes) -> FileSettings:
         if self._parsed is None or self._parsed[0] != content:
