@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from support.embedding_models import tiny_bert
 from support.hub_server import Fault, HubServer
 from support.small_gguf import STRING, small_model
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
@@ -18,7 +19,7 @@ from mistral_chat.cli.machine import memory_of
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
 from mistral_chat.engine.hardware import Device, DeviceKind
-from mistral_chat.errors import DownloadFailed
+from mistral_chat.errors import DownloadFailed, ModelUnusable
 from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.models.download import Speedometer
 from mistral_chat.models.memory_fit import AvailableMemory
@@ -280,3 +281,35 @@ def test_the_group_is_a_click_group() -> None:
     from mistral_chat.cli.models import models as group
 
     assert sorted(group.list_commands(click.Context(group))) == ["import", "list", "path", "pull", "rm", "show", "verify"]
+
+
+def test_an_embedding_model_is_downloaded_by_its_name_and_never_offered_for_chatting(
+    hub: HubServer, ours: Path, tmp_path: Path
+) -> None:
+    hub.add(
+        "second-state/All-MiniLM-L6-v2-Embedding-GGUF",
+        "all-MiniLM-L6-v2-Q8_0.gguf",
+        tiny_bert(tmp_path / "bert.gguf").read_bytes(),
+    )
+    assert "all-minilm-l6-v2" not in [row["name"] for row in answer("list", "--available")]
+    result = models("pull", "all-minilm-l6-v2", HF_ENDPOINT=hub.endpoint)
+    assert result.exit_code == 0, result.output
+    path = ours / "second-state" / "All-MiniLM-L6-v2-Embedding-GGUF" / "all-MiniLM-L6-v2-Q8_0.gguf"
+    assert result.stdout == f"{path}\n"
+    assert [row["name"] for row in answer("list")] == ["demo"]
+    assert "Embedding model: all-minilm-l6-v2" in models("list").stdout
+    assert models("path", "all-minilm-l6-v2").stdout == f"{path}\n"
+    assert [row["verified"] for row in answer("verify")] == [True]
+    assert answer("show", "all-minilm-l6-v2")["architecture"] == "bert"
+    library = Program(environ=dict(os.environ)).library()
+    with pytest.raises(ModelUnusable, match="cannot chat"):
+        library.find("all-minilm-l6-v2")
+    assert models("rm", "all-minilm-l6-v2").exit_code == 0
+    assert not path.exists()
+
+
+def test_what_is_recommended_does_not_depend_on_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tried the demo once must not be told that a toy is the best that the machine can run."""
+    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: AvailableMemory(ram=16_000_000_000))
+    rows = answer("list", "--available", MISTRAL_CHAT_MODEL="demo")
+    assert [row["name"] for row in rows if row["recommended"]] == ["mistral-7b-instruct-v0.3"]

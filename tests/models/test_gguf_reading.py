@@ -190,3 +190,15 @@ def test_long_values_are_read_across_the_readers_window(tmp_path: Path) -> None:
     assert (header.lengths["general.numbers"], header.lengths["general.texts"]) == (400_000, 6)
     draft.set("general.description", STRING, "x" * (5 << 20))
     assert "general.description has 5,242,880 bytes" in unusable(tmp_path, draft.encoded())
+
+
+def test_a_file_that_its_publisher_made_so_is_not_called_damaged(tmp_path: Path) -> None:
+    """Downloading it again would give the same file, so that advice would send people in circles."""
+    draft = small_model()
+    tokens = next(entry for entry in draft.entries if entry.key == "tokenizer.ggml.tokens")
+    tokens.value = [*tokens.value[:-1], tokens.value[-2]]
+    problem = unusable(tmp_path, draft.encoded())
+    assert "same token twice" in problem
+    assert "another file" in problem
+    assert "damaged" not in problem
+    assert "Download it again" not in problem

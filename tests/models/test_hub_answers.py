@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+import pytest
 from support.fetching import QUICK, SIZE, failure, fetch, ranges, target, with_environ
 from support.hub_server import Fault, HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
@@ -133,3 +135,42 @@ def test_a_file_without_a_stated_hash_is_not_called_verified(library: Library, h
     fetch(library)
     assert target(library).read_bytes() == content
     assert library.find(SPEC).verified is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "spec"),
+    [
+        (Fault(on="HEAD", web_page=True), SPEC),
+        (Fault(on="HEAD", status=403), SPEC),
+        (Fault(on="HEAD", status=404), SPEC),
+        (Fault(on="HEAD", status=418), SPEC),
+        (Fault(on="HEAD", status=503), SPEC),
+        (Fault(on="HEAD", status=429, retry_after=3600), SPEC),
+        (Fault(web_page=True), SPEC),
+        (Fault(status=403), SPEC),
+        (Fault(status=503), SPEC),
+        (Fault(cut_after=10), SPEC),
+        (Fault(flip=100), SPEC),
+        (None, "hf:acme/none/x.gguf"),
+        (None, f"hf:{REPOSITORY}/none.gguf"),
+    ],
+    ids=str,
+)
+def test_errors_are_whole_sentences_whatever_the_environment_names(
+    library: Library, hub: HubServer, content: bytes, fault: Fault | None, spec: str
+) -> None:
+    """Parts of a sentence that are put together depend on what is set; a list of variables must not end up as a clause."""
+    if fault is not None:
+        hub.misbehave(fault)
+    for names in ({}, {"HTTPS_PROXY": "http://127.0.0.1:9", "ALL_PROXY": ""}):
+        text = str(failure(with_environ(library, names), spec))
+        assert re.match(r"[A-Za-z0-9]", text), text
+        assert text.endswith((".", ".gguf", f"/tree/{'main'}.")), text
+        assert not re.search(r"[.,;:] ?[.,;]|, and [A-Z_]+\.|  ", text.replace("...", "")), text
+
+
+def test_the_reason_for_a_retry_fits_into_a_line_of_progress(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(status=429, retry_after=1, times=1))
+    notes = {value.note for value in fetch(library) if value.note}
+    assert notes
+    assert not [note for note in notes if note.endswith((".", ",")) or ".," in note], "it is followed by amounts"

@@ -127,3 +127,34 @@ def test_verifying_a_blob_holds_it_against_its_own_name(own_folders: Path, model
     assert [weights.verified for weights in library.list() if weights.source == "ollama"] == [False]
     with pytest.raises(ModelUnusable, match="damaged"):
         library.find("mistral:7b")
+
+
+@pytest.mark.parametrize("store", ["lm studio", "folder", "ours"])
+def test_models_in_linked_folders_are_found_once_and_loops_end(
+    tmp_path: Path, own_folders: Path, models_dir: Path, store: str
+) -> None:
+    """Whoever keeps models on a second disk links the folder; a folder that is skipped in silence is a lost model."""
+    roots = {"lm studio": own_folders / ".lmstudio" / "models", "folder": tmp_path / "mine", "ours": models_dir}
+    root = roots[store]
+    put(tmp_path / "disk" / "repo" / "linked.gguf")
+    root.mkdir(parents=True)
+    (root / "pub").symlink_to(tmp_path / "disk", target_is_directory=True)
+    (tmp_path / "disk" / "again").symlink_to(root, target_is_directory=True)
+    (root / "gone").symlink_to(tmp_path / "nowhere", target_is_directory=True)
+    library = library_of(own_folders, models_dir, folders=(tmp_path / "mine",))
+    assert [model.path.name for model in library.list() if model.source == store] == ["linked.gguf"]
+    assert library.find("linked").source == store
+
+
+def test_a_model_of_ollama_is_found_as_ollama_finds_it(own_folders: Path, models_dir: Path) -> None:
+    root = own_folders / ".ollama" / "models"
+    ollama_store(root, "registry.ollama.ai/library/smollm2/latest")
+    ollama_store(root, "registry.ollama.ai/library/smollm2/135m")
+    ollama_store(root, "registry.ollama.ai/library/mistral/7b", gguf_bytes(120_000, 5))
+    library = library_of(own_folders, models_dir)
+    for spec in ("smollm2", "SmolLM2:latest", "smollm2:135m"):
+        assert library.find(spec).source == "ollama", f"{spec} is not known here"
+    with pytest.raises(ModelNotFound, match=r"Did you mean mistral:7b"):
+        library.find("mistral")
+    listed = {model.name: model.aliases for model in library.list() if model.source == "ollama"}
+    assert listed == {"mistral:7b": (), "smollm2:135m": ("smollm2:latest",)}, "a tag of the same blob has no name"

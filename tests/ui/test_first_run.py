@@ -10,6 +10,7 @@ from support.hub_server import HubServer
 from support.tiny_files import gguf_bytes
 
 from mistral_chat.models.memory_fit import AvailableMemory
+from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.screens.models import ModelsScreen
 
 if TYPE_CHECKING:
@@ -107,3 +108,55 @@ async def test_what_does_not_fit_is_offered_with_a_warning(tmp_path: Path, hub: 
         point_at(first, large)
         await until_drawn(pilot, "Download 4.4 GB anyway")
         await until_drawn(pilot, "It would fail to load")
+
+
+async def test_what_is_typed_before_the_list_is_seen_downloads_nothing(first: FirstRun) -> None:
+    """A message and Enter, typed while the program starts, must not cost gigabytes."""
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await pilot.press(*"hello there", "enter")
+        await until(pilot, lambda: isinstance(first.app.screen, ConfirmDialog))
+        await until_drawn(pilot, "Download tiny F32?")
+        await pilot.press(*"how are you", "enter")
+        await until(pilot, lambda: first.choosing)
+        assert first.hub.seen == []
+        assert not first.part.exists()
+
+
+async def test_the_installed_demo_is_one_button_away(first: FirstRun) -> None:
+    async with run(first, (60, 20)) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await until_drawn(pilot, "Try the demo")
+        await pilot.pause()
+        await pilot.click("#demo")
+        await chatting(pilot, first)
+        assert first.chat.model == "demo"
+        await until(pilot, lambda: "Saved as the default model" in first.chat.notice)
+    settings = (first.folder / "config.yaml").read_text("utf-8")
+    assert "temperature" not in settings, "more is written than what was chosen"
+
+
+async def test_a_download_says_what_it_costs_before_it_starts(tmp_path: Path, hub: HubServer) -> None:
+    first = FirstRun(tmp_path, hub, model="mistral-7b-instruct-v0.3")
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("enter")
+        await until_drawn(pilot, "4.4 GB download from 127.0.0.1.")
+        await until_drawn(pilot, "Needs about 5.2 GB of memory; 9.0 GB available.")
+
+
+async def test_each_model_has_one_row_and_its_sizes_behind_it(tmp_path: Path, hub: HubServer) -> None:
+    first = FirstRun(tmp_path, hub, model="mistral-7b-instruct-v0.3")
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        shown = [option.id for option in first.models.model_list.options if option.id]
+        assert shown.count("mistral-7b-instruct-v0.3") == 1
+        assert not [spec for spec in shown if ":" in spec], "every size is in the way of a newcomer"
+        await until_drawn(pilot, "▸ 7 more sizes")
+        await pilot.press("right")
+        await until_drawn(pilot, "▾ 7 more sizes")
+        await pilot.press("down")
+        assert first.models.model_list.selected == "mistral-7b-instruct-v0.3:Q8_0"
+        await pilot.press("left")
+        await until_drawn(pilot, "▸ 7 more sizes")
+        assert first.models.model_list.selected == "mistral-7b-instruct-v0.3", "the cursor is lost with the row under it"

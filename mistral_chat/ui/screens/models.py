@@ -587,7 +587,7 @@ def action_label(row: ModelRow | None, listing: ModelListing) -> str:
 def download_summary(row: ModelRow, listing: ModelListing) -> str:
     """What a download costs: its size, the memory that the model needs, and what is missing."""
     size = f"{_about_size(row)} download" if row.bytes is not None else "Download"
-    lines = [f"{size} from {one_line(listing.hub)}. {row.reason}"]
+    lines = [f"{size} from {one_line(listing.hub)}.", row.reason]
     if row.downloaded and row.bytes:
         lines.append(f"{format_progress(row.downloaded, row.bytes)} already downloaded.")
     if lacking := missing_disk(row, listing):
