@@ -11,9 +11,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 Result = TypeVar("Result")
 
@@ -222,6 +224,15 @@ def console_state() -> list[Any] | None:
         return termios.tcgetattr(0)
     except termios.error:
         return None
+
+
+def enable_escape_sequences() -> None:
+    """Let the console understand escape sequences, which only Windows has to be asked for."""
+    if sys.platform == "win32":
+        kernel = _kernel32()
+        for handle, mode in console_state() or []:
+            if handle != _HANDLES[0]:
+                kernel.SetConsoleMode(kernel.GetStdHandle(handle), mode | 0x4)
 
 
 def restore_console(state: list[Any], ends: bytes) -> None:

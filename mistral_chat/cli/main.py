@@ -20,6 +20,7 @@ from mistral_chat import __version__
 from mistral_chat.cli import options
 from mistral_chat.cli.wiring import Program
 from mistral_chat.errors import MistralChatError
+from mistral_chat.system import enable_escape_sequences
 
 COMMANDS = {
     "ask": "Ask once and print the reply.",
@@ -177,6 +178,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a reply may contain characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
+            if sys.platform == "win32" and not stream.isatty():  # files would be in an old code page
+                stream.reconfigure(encoding="utf-8")
+    enable_escape_sequences()
     cli.main(prog_name="mistral-chat")
 
 

@@ -11,7 +11,6 @@ import json
 import sqlite3
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import ImportFailed
@@ -36,7 +35,7 @@ def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
     Raises:
         ImportFailed: it is not a database that can be read here, or it is damaged.
     """
-    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    address = f"{path.absolute().as_uri()}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
             connection.text_factory = lambda raw: raw.decode("utf-8", "replace")

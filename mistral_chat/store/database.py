@@ -19,7 +19,6 @@ import sqlite3
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 from mistral_chat import system
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreReadOnly, StoreTooNew
@@ -300,7 +299,7 @@ def _version(path: Path) -> list[tuple[int, int]]:
 
 
 def _address(path: Path, options: str = "") -> str:
-    return f"file:{quote(os.fspath(path.absolute()))}?mode=ro{options}"
+    return f"{path.absolute().as_uri()}?mode=ro{options}"
 
 
 def _configured(connection: sqlite3.Connection) -> sqlite3.Connection:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 from mistral_chat import system
 from mistral_chat.conversation import Usage
@@ -153,7 +152,7 @@ def _salvage(path: Path, now: str) -> _Saved:
         StoreDamaged: nothing can be read.
     """
     saved = _Saved()
-    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    address = f"{path.absolute().as_uri()}?mode=ro"
     with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
         with contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
             connection.text_factory = decode_lossy

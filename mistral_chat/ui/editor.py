@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from textual.app import App
 
-_USUAL: Final = ("sensible-editor", "nano", "vi")
+_USUAL: Final = ("sensible-editor", "nano", "vi") if sys.platform != "win32" else ("notepad",)
 """Editors to try where none is set."""
 
 
@@ -36,7 +38,7 @@ async def edit_externally(app: App[Any], text: str, environ: Mapping[str, str]) 
         path = Path(folder) / "message.md"
         path.write_text(text, encoding="utf-8")
         try:
-            with app.suspend():
+            with app.suspend() if sys.platform != "win32" else contextlib.nullcontext():  # editors have windows there
                 code = await _run([*command, str(path)])
         except SuspendNotSupported:
             return "", "This terminal cannot run another program here."
@@ -56,7 +58,7 @@ def editor_command(environ: Mapping[str, str]) -> tuple[list[str], str]:
     if shutil.which(str(Path(wanted).expanduser()), path=search):
         return [str(Path(wanted).expanduser())], ""
     try:
-        first, *options = shlex.split(wanted)
+        first, *options = shlex.split(wanted, posix=sys.platform != "win32")
     except ValueError as error:
         return [], f"EDITOR is not a command ({error}): {wanted}"
     return [str(Path(first).expanduser()), *options], ""

@@ -204,6 +204,10 @@ class TestWindows:
         assert windows.modes == {-10: 0x1F7, -11: 0x3}
         assert capfd.readouterr().err == "\x1b[?1049l"
 
+    def test_escape_sequences_are_switched_on_for_output_alone(self, windows: FakeKernel) -> None:
+        system.enable_escape_sequences()
+        assert windows.modes == {-10: 0x1F7, -11: 0x7}
+
     def test_without_a_console_there_is_nothing_to_restore(self, windows: FakeKernel) -> None:
         windows.modes.clear()
         assert system.console_state() is None
