@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mistral_chat.config.configuration import CommandLineOverride
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from click.shell_completion import CompletionItem
+
+    from mistral_chat.config.configuration import CommandLineOverride
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 
@@ -134,6 +134,8 @@ def conversation_options(command: Decorated) -> Decorated:
 
 def setting_overrides(context: click.Context) -> Mapping[str, CommandLineOverride]:
     """The settings given as options, by dotted key."""
+    from mistral_chat.config.configuration import CommandLineOverride
+
     overrides = {}
     for parameter in context.command.params:
         if isinstance(parameter, SettingOption) and parameter.name is not None:

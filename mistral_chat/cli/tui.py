@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mistral_chat.cli.options import refuse_both
 from mistral_chat.cli.supervisor import fresh_command, supervise
 from mistral_chat.cli.terminal import require_screen
 from mistral_chat.system import disable_core_dumps
+from mistral_chat.ui.performance import tuned
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
     from mistral_chat.store.store import ConversationStore
 
 log = logging.getLogger("mistral_chat.app")
-
-_COLLECTING: Final = (5_000, 5, 20)
-"""How seldom garbage is looked for, as `gc.set_threshold` takes it. A screen that is drawn makes many objects and hardly any
-garbage; by Python's own numbers the search would hold up a key in a hundred for a tenth of a second while a reply grows."""
-
-_SWITCHING: Final = 0.0005
-"""Seconds after which a thread that draws lets the engine's thread go on, where both want Python. By its own five milliseconds a
-model would wait that long between two of its tokens whenever the screen is drawn."""
 
 
 def open_screen(
@@ -73,15 +65,9 @@ def _run(
     program: Program, *, system: str | None, persona: str, resume: bool, chat: str | None, saved: bool, prompt_format: str | None
 ) -> int:
     """Run the app and return its exit code. The conversations are opened when it asks for them, unless one is named here."""
-    # What is imported stays: looking for garbage in it would cost a twentieth of the start, and pauses later.
-    gc.disable()
-    from mistral_chat.cli.logs import start_log
-    from mistral_chat.ui.app import MistralChatApp
-
-    gc.freeze()
-    gc.set_threshold(*_COLLECTING)
-    gc.enable()
-    sys.setswitchinterval(_SWITCHING)
+    with tuned():
+        from mistral_chat.cli.logs import start_log
+        from mistral_chat.ui.app import MistralChatApp
     start_log(program.paths.log_file if saved else None)
     settings = program.settings
     if persona:

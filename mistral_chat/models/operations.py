@@ -134,6 +134,7 @@ def remove(library: Library, spec: str) -> int:
     Raises:
         UsageError: the file belongs to another program or to the user; the message names its path.
         ModelNotFound: there is nothing of that name.
+        ModelError: the system refuses to delete the file.
     """
     partial = next((partial for partial in library.partials() if spec.lower() == partial.name.lower()), None)
     if partial is not None:
@@ -145,7 +146,11 @@ def remove(library: Library, spec: str) -> int:
         raise UsageError(f"{name} belongs to another program or to you, and is not removed: {path}")
     freed = reclaimable_bytes(path)
     for part in sources.parts_of(path):
-        system.delete(part)
+        try:
+            system.delete(part)
+        except OSError as error:  # Windows deletes no file that is loaded
+            reason = f"{part} cannot be deleted: {error.strerror}"
+            raise ModelError(f"{reason}. If the model is loaded, switch to another one or close the chat first.") from error
         library.checksums.forget(part)
     _tidy(path, library.models_dir)
     return freed

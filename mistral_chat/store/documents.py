@@ -186,11 +186,19 @@ class DocumentStore:
         return stored
 
     def delete_collection(self, name: str) -> bool:
-        """Delete a collection with its documents permanently and purge; return whether no trace is left, as `purge` does."""
-        with self.database.write() as connection:
+        """Delete a collection with its documents permanently and purge; return whether no trace is left, as `purge` does.
+
+        Each document is a transaction of its own, so that others can write in between.
+        """
+        with self.database.read() as connection:
             row = _collection_row(connection, name)["row"]
-            for document in connection.execute("SELECT * FROM documents WHERE collection = ?", (row,)).fetchall():
+            documents = connection.execute("SELECT * FROM documents WHERE collection = ?", (row,)).fetchall()
+        for document in documents:
+            with self.database.write() as connection:
                 _delete_document(connection, document)
+        with self.database.write() as connection:
+            for document in connection.execute("SELECT * FROM documents WHERE collection = ?", (row,)).fetchall():
+                _delete_document(connection, document)  # added meanwhile
             connection.execute("DELETE FROM conversation_collections WHERE collection = ?", (row,))
             connection.execute("DELETE FROM collections WHERE row = ?", (row,))
             trash.note_purge(connection)

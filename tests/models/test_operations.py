@@ -10,6 +10,7 @@ from support.hub_server import Fault, HubServer
 from support.models_on_disk import CONTENT, DIGEST, library_of, put
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
+from mistral_chat import system
 from mistral_chat.config import CatalogSource
 from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable
 from mistral_chat.models.library import Library
@@ -58,6 +59,21 @@ def test_removing_says_what_it_frees_and_leaves_nothing(library: Library, hub: H
     assert [path.name for path in library.models_dir.iterdir()] == ["checked.json"]
     with pytest.raises(ModelNotFound):
         remove(library, SPEC)
+
+
+def test_a_model_that_the_system_does_not_let_go_is_told_with_what_to_do(
+    library: Library, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(REPOSITORY, FILE, gguf_bytes(500_000))
+    list(download(library, SPEC).follow())
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(13, "The process cannot access the file")
+
+    monkeypatch.setattr(system, "delete", refuse)
+    with pytest.raises(ModelError, match=r"cannot access the file\. If the model is loaded, switch to another one"):
+        remove(library, SPEC)
+    assert library.find(SPEC).path.exists(), "it is gone"
 
 
 def test_an_imported_file_is_called_as_the_list_calls_it(library: Library, tmp_path: Path) -> None:
