@@ -231,6 +231,8 @@ class LoadedModel:
     flash_attention: bool = False
     repacked: bool = False
     """Whether the weights are copied into a layout of this processor's."""
+    note: str = ""
+    """What is not as the settings say, as a sentence for the user; mostly empty."""
 
 
 class CancelToken:

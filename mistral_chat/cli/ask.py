@@ -199,10 +199,13 @@ class _Asking:
                 self._report(self._completion, asking.session)
 
     async def _show_loading(self, event: ModelEvent) -> None:
-        from mistral_chat.session.events import ModelLoading
+        from mistral_chat.session.events import ModelLoaded, ModelLoading
 
         if isinstance(event, ModelLoading):
             self._progress.show(f"loading the model, {event.share:.0%}")
+        elif isinstance(event, ModelLoaded) and event.loaded.note:
+            self._progress.clear()
+            click.echo(f"Note: {event.loaded.note}", err=True)
 
     async def _take(self, event: SessionEvent) -> None:
         from mistral_chat.session.events import PrefillProgress, ReplyFailed, ReplyFinished, TextAdded

@@ -172,7 +172,13 @@ class _Benching:
             turns = run.play_until_rolling(messages, after=AFTER, most=MOST)
         if not self._as_json:
             where = f"{clean(loaded.model)} on {clean(loaded.device)}"
-            click.echo(f"{where}, a context of {loaded.window:,} tokens, {loaded.prompt_format}\n")
+            click.echo(f"{where}, a context of {loaded.window:,} tokens, {loaded.prompt_format}")
+            if loaded.batch:
+                attention = "on" if loaded.flash_attention else "off"
+                weights = "repacked" if loaded.repacked else "as in the file"
+                plan = f"batches of {loaded.batch}, {loaded.threads} threads, flash attention {attention}, weights {weights}"
+                click.echo(plan)
+            click.echo()
             click.echo("  ".join(COLUMNS))
         measures = []
         async for measure in turns:

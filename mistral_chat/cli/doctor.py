@@ -162,8 +162,19 @@ def _models(program: Program) -> Iterator[Finding]:
         yield Finding(verdict, "model", f"{model.name} ({model.bytes / 1e9:.2f} GB, {model.source}{verified}): {model.path}")
     for each in refused:
         yield Finding("warn", "model", f"{each.path} cannot be used: {each.reason}")
-    library.find(program.settings.model)
+    default = library.find(program.settings.model)
     yield Finding("ok", "model", f"default model: {program.settings.model}")
+    yield Finding("ok", "speed", _speed(program, default.path))
+
+
+def _speed(program: Program, path: Path) -> str:
+    """How the model at `path` runs best on this machine, where that was measured."""
+    from mistral_chat.cli.tune import describe
+    from mistral_chat.engine.llama.engine import tuning_key
+    from mistral_chat.engine.tuning import TuningFile
+
+    found = TuningFile(program.paths.tuning_file).get(tuning_key(path, program.settings.engine))
+    return describe(found) if found else "not measured yet; run `mistral-chat models tune`, or leave the chat idle"
 
 
 def _conversations(program: Program) -> Iterator[Finding]:

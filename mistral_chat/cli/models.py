@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mistral_chat.cli.options import complete_models
+from mistral_chat.cli.tune import tune
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
@@ -218,3 +219,6 @@ def _clean(value: object) -> str:
     from mistral_chat.text import clean
 
     return clean(str(value))
+
+
+models.add_command(tune)

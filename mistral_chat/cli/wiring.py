@@ -263,7 +263,7 @@ class Program:
                 shape=model.dimensions,
                 explicit_size="context.size" in program.configuration.sources,
                 snapshots=snapshots,
-                tuning=TuningFile(program.paths.tuning_file) if saved else None,
+                tuning=TuningFile(program.paths.tuning_file, frozen=not saved),
                 on_progress=on_progress,
                 before_loading=None if model.verified else try_out,
             )

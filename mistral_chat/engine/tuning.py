@@ -78,9 +78,10 @@ def choose(trials: Sequence[Tuning]) -> Tuning | None:
 class TuningFile:
     """What was measured on this machine: a JSON file in the cache folder with an entry for each model, build and machine."""
 
-    def __init__(self, path: Path) -> None:
-        """Use the file at `path`, which need not exist."""
+    def __init__(self, path: Path, *, frozen: bool = False) -> None:
+        """Use the file at `path`, which need not exist. Nothing is measured for a `frozen` one."""
         self._path = path
+        self.frozen = frozen
 
     def get(self, key: str) -> Tuning | None:
         """What was measured under `key`; None where nothing was, or it gave no result."""
@@ -129,7 +130,7 @@ class TuningJob:
 
         A measurement that was cancelled, or that other programs would have spoiled, is made another time.
         """
-        if not self.file.has(self.key) and is_quiet(cancel):
+        if not self.file.frozen and not self.file.has(self.key) and is_quiet(cancel):
             self.run(cancel)
 
     def run(self, cancel: CancelToken) -> Tuning | None:

@@ -220,6 +220,18 @@ def test_showing_a_catalog_model_says_where_it_comes_from() -> None:
     assert models("show", "nothing").exit_code == 1
 
 
+def test_a_model_is_measured_and_the_result_is_kept_and_shown(demo_model: Path) -> None:
+    found = answer("tune", str(demo_model))
+    assert found["best"] in found["trials"]
+    assert found["best"]["prompt_speed"] > 0 < found["best"]["decode_speed"]
+    assert Paths.from_environment(os.environ).tuning_file.is_file()
+    shown = models("tune", str(demo_model))
+    assert shown.exit_code == 0, shown.output
+    assert "Fastest: prompt " in shown.output
+    checked = CliRunner().invoke(cli, ["doctor"], obj=Program(environ={**os.environ, "MISTRAL_CHAT_MODEL": str(demo_model)}))
+    assert "tokens/s: batches of" in checked.output
+
+
 def test_a_bar_tells_bytes_speed_and_time() -> None:
     value = DownloadProgress(stage="downloading", bytes=2_000_000_000, total=4_000_000_000, speed=2e7, seconds_left=4000.0)
     assert bar(value) == "[############............] 50% 2.00 of 4.00 GB, 20.0 MB/s, 1 h 06 min left"

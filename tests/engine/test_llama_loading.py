@@ -37,6 +37,10 @@ def test_a_window_that_was_not_chosen_shrinks_to_the_training(tmp_path: Path, tr
     path = write_gguf(tmp_path / "short.gguf", "v7", template="mistral-v7", context=trained)
     with engine_of(path, size=4096, explicit_size=False) as engine:
         assert (engine.facts.window, engine.facts.context_trained) == (window, trained)
+        assert (
+            engine.facts.note
+            == f"The context window has {window} tokens instead of 4,096: this model was trained on {trained:,}."
+        )
         assert Talk(engine).say("Go.").usage.completion_tokens
 
 

@@ -69,13 +69,13 @@ def open_engine(
         MistralChatError: the model, its adapters, its prompt format or its window cannot be used, or it would not fit.
     """
     adapters, shape = parse_adapters(settings.lora), shape or _read_dimensions(path)
-    context = _fit_context(name, context, shape, explicit=explicit_size)
+    wanted, context = context.size, _fit_context(name, context, shape, explicit=explicit_size)
     job = _tuning_job(path, settings, tuning)
     plan = plan_load(path, settings, window=context.size, shape=shape, tuning=job.file.get(job.key) if job else None)
     if before_loading is not None:
         before_loading()
     model, chosen, cache = load_parts(path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress)
-    facts = _facts(model, name, chosen.name, plan, cache.size)
+    facts = _facts(model, name, chosen.name, plan, window=cache.size, wanted=wanted)
     return RollingEngine(
         LoadedParts(cache, model.vocabulary, chosen, _window(cache.size, context), facts),
         identity=_identity(path, plan, cache.size, chosen.name, adapters) if snapshots else "",
@@ -136,7 +136,14 @@ def load_parts(
     return model, chosen, cache
 
 
-def _facts(model: Model, name: str, prompt_format: str, plan: hardware.LoadPlan, window: int) -> LoadedModel:
+def _note(trained: int, window: int, wanted: int) -> str:
+    """Says that the context window is smaller than the settings have it; empty when it is not."""
+    if window >= wanted:
+        return ""
+    return f"The context window has {window:,} tokens instead of {wanted:,}: this model was trained on {trained:,}."
+
+
+def _facts(model: Model, name: str, prompt_format: str, plan: hardware.LoadPlan, *, window: int, wanted: int) -> LoadedModel:
     return LoadedModel(
         model=name,
         prompt_format=prompt_format,
@@ -149,6 +156,7 @@ def _facts(model: Model, name: str, prompt_format: str, plan: hardware.LoadPlan,
         batch=plan.batch,
         flash_attention=plan.flash_attention,
         repacked=plan.repack,
+        note=_note(model.context_trained, window, wanted),
     )
 
 

@@ -1,0 +1,62 @@
+"""`mistral-chat models tune`: measure how a model runs best on this computer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from mistral_chat.cli.options import complete_models
+
+if TYPE_CHECKING:
+    from mistral_chat.cli.wiring import Program
+    from mistral_chat.engine.hardware import Tuning
+
+
+@click.command(short_help="Measure how a model runs best on this computer.")
+@click.argument("name", required=False, shell_complete=complete_models)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@click.pass_obj
+def tune(program: Program, name: str | None, *, as_json: bool) -> None:
+    """Measure the default model, or NAME, and use the fastest way to run it from the next load on.
+
+    Takes at most 30 seconds. Batch size, threads, flash attention and repacked weights are tried, except those that are set in
+    the settings. The chat does this by itself, once for each model, when it is idle.
+    """
+    from mistral_chat.cli.logs import start_log
+    from mistral_chat.engine.llama.engine import tuning_key
+    from mistral_chat.engine.tuning import TuningFile, TuningJob, choose, measure
+    from mistral_chat.errors import EngineLoadFailed
+    from mistral_chat.generation import CancelToken
+
+    start_log(program.paths.log_file)
+    model, settings = program.library().find(name or program.settings.model), program.settings.engine
+    job = TuningJob(
+        path=model.path, settings=settings, key=tuning_key(model.path, settings), file=TuningFile(program.paths.tuning_file)
+    )
+    trials: list[Tuning] = []
+    for trial in measure(model.path, settings, CancelToken()):
+        trials.append(trial)
+        if not as_json:
+            click.echo(describe(trial))
+    best = choose(trials)
+    if best is None:
+        raise EngineLoadFailed(model.path, "no measurement was completed; try again when the computer is less busy")
+    job.file.put(job.key, best)
+    if as_json:
+        click.echo(json.dumps({"model": model.name, "best": asdict(best), "trials": [asdict(trial) for trial in trials]}))
+    else:
+        click.echo(f"\nFastest: {describe(best)}")
+
+
+def describe(tuning: Tuning) -> str:
+    """A way of running a model, and its speed, on one line."""
+    attention = "on" if tuning.flash_attention else "off"
+    weights = "repacked" if tuning.repack else "as in the file"
+    return (
+        f"prompt {tuning.prompt_speed:,.1f} tokens/s, reply {tuning.decode_speed:,.1f} tokens/s: "
+        f"batches of {tuning.batch}, {tuning.threads} thread{'' if tuning.threads == 1 else 's'}, "
+        f"flash attention {attention}, weights {weights}"
+    )
