@@ -68,7 +68,7 @@ def _read_conversation(file: Path) -> tuple[str | None, list[str]]:
     Raises:
         UsageError: it contains something else; the sentence says which message is wrong.
     """
-    from mistral_chat.cli.messages import read_messages
+    from mistral_chat.cli.messages import read_messages, source_name
     from mistral_chat.conversation import Role
     from mistral_chat.errors import UsageError
 
@@ -77,11 +77,11 @@ def _read_conversation(file: Path) -> tuple[str | None, list[str]]:
     for number, message in enumerate(messages, 1 if system is None else 2):
         if message.role is not Role.USER:
             raise UsageError(
-                f"{file}: message {number} must be the user's. Only the first may have the role system, "
+                f"{source_name(file)}: message {number} must be the user's. Only the first may have the role system, "
                 "and the model writes the replies."
             )
     if not messages:
-        raise UsageError(f"{file} contains no message of the user. Give at least one.")
+        raise UsageError(f"{source_name(file)} contains no message of the user. Give at least one.")
     return system, [message.content for message in messages]
 
 

@@ -19,23 +19,29 @@ def read_messages(file: Path) -> list[Message]:
     Raises:
         UsageError: it contains no such list; the sentence says which message is wrong.
     """
+    name = source_name(file)
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
         found = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file} cannot be read as JSON: {error}") from error
+        raise UsageError(f"{name} cannot be read as JSON: {error}") from error
     if not isinstance(found, list) or not found:
-        raise UsageError(f'{file} must be a list of messages, such as [{{"role": "user", "content": "…"}}].')
-    return [_message(file, number, each) for number, each in enumerate(found, 1)]
+        raise UsageError(f'{name} must be a list of messages, such as [{{"role": "user", "content": "…"}}].')
+    return [_message(name, number, each) for number, each in enumerate(found, 1)]
 
 
-def _message(file: Path, number: int, found: object) -> Message:
+def source_name(file: Path) -> str:
+    """How errors name `file`."""
+    return "Standard input" if str(file) == "-" else str(file)
+
+
+def _message(name: str, number: int, found: object) -> Message:
     given = found if isinstance(found, dict) else {"role": "user", "content": found}
     role = next((role for role in Role if role == given.get("role")), None)
     content = given.get("content")
     if role is None or not isinstance(content, str):
         raise UsageError(
-            f"{file}: message {number} must be a text, or an object with a role, which is system, user or assistant, "
+            f"{name}: message {number} must be a text, or an object with a role, which is system, user or assistant, "
             "and a content, which is text."
         )
     return Message(role, content)
