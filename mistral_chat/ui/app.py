@@ -134,6 +134,12 @@ class MistralChatApp(App[None]):
         """Begin with the chat."""
         return ChatScreen(self._rooms, open_first=self._first)
 
+    def get_css_variables(self) -> dict[str, str]:
+        """Return the theme's variables, with enough contrast."""
+        variables = super().get_css_variables()
+        self.theme_variables = {**variables, **themes.readable(variables)}
+        return self.theme_variables
+
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Give the colours of code to themes that have none."""
         return dict(themes.FALLBACKS)

@@ -1,10 +1,14 @@
-"""Our own colours. Textual's themes can be chosen as well."""
+"""The app's own themes, and the contrast of every theme, Textual's too."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from textual.color import BLACK, WHITE, Color, ColorParseError
 from textual.theme import Theme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _DARK_CODE: Final = {
     "code-comment": "#8b8f98",
@@ -100,5 +104,99 @@ FALLBACKS: Final = {
     "code-string": "$text-success",
     "code-number": "$text-warning",
     "code-name": "$text-primary",
+    "text-quiet": "$text-muted",
+    "on-primary": "$background",
 }
-"""Our own variables in themes that are not ours."""
+"""The app's own variables in themes that do not define them."""
+
+TEXT_CONTRAST: Final = 4.5
+PART_CONTRAST: Final = 3.0
+"""The least contrast of text, and of parts such as frames, scroll bars and selected rows (WCAG 2.2, level AA)."""
+
+_STEPS: Final = 20
+
+
+def readable(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a theme that need another colour, or that the app adds, so that everything can be seen.
+
+    A theme that uses the terminal's own colours has no contrast that could be computed, and is left alone.
+    """
+    try:
+        background, surface, panel, foreground, primary = (
+            Color.parse(variables[name]) for name in ("background", "surface", "panel", "foreground", "primary")
+        )
+    except ColorParseError:
+        return {}
+    if any(color.ansi is not None for color in (background, surface, foreground, primary)):
+        return {}
+    base = (background, surface)
+    strong = background.get_contrast_text(1.0)
+
+    def text(color: Color, *on: Color) -> Color:
+        return _until(lambda share: color.blend(strong, share), lambda found: _contrast(found, *base, *on) >= TEXT_CONTRAST)
+
+    def part(color: Color) -> Color:
+        return _until(lambda share: color.blend(strong, share), lambda found: _contrast(found, *base) >= PART_CONTRAST)
+
+    plain = text(foreground, panel)
+    selected = part(
+        _until(
+            lambda share: background.blend(primary, 0.35 + 0.65 * share),
+            lambda found: _contrast(found, *base) >= PART_CONTRAST,
+        )
+    )
+    on_selected = max(WHITE, BLACK, key=lambda color: _contrast(color, selected))
+    found = {
+        "foreground": plain,
+        "border": part(_parsed(variables, "border") or foreground),
+        "border-blurred": part(_parsed(variables, "border-blurred") or panel),
+        "scrollbar": part(_parsed(variables, "scrollbar") or panel),
+        "scrollbar-hover": part(_parsed(variables, "scrollbar-hover") or primary),
+        "scrollbar-active": part(_parsed(variables, "scrollbar-active") or primary),
+        "block-cursor-background": selected,
+        "block-cursor-foreground": on_selected,
+        "screen-selection-background": selected,
+        "screen-selection-foreground": on_selected,
+        "on-primary": max(WHITE, BLACK, key=lambda color: _contrast(color, primary)),
+    }
+    for name in variables:
+        if name.startswith(("text-", "code-")) and (color := _parsed(variables, name)) is not None:
+            found.setdefault(name, text(color))
+    found["text-quiet"] = _until(
+        lambda share: plain.with_alpha(0.65 + 0.35 * share),
+        lambda quiet: all(_contrast(on + quiet, on) >= TEXT_CONTRAST for on in base),
+    )
+    return {name: color.hex for name, color in found.items()}
+
+
+def _parsed(variables: Mapping[str, str], name: str) -> Color | None:
+    """Return an opaque colour of the theme; None where the variable is missing, or depends on what is behind it."""
+    try:
+        color = Color.parse(variables.get(name, ""))
+    except ColorParseError:
+        return None
+    return color if color.a == 1 and not color.auto else None
+
+
+def _until(make: Callable[[float], Color], good: Callable[[Color], bool]) -> Color:
+    """Return the first colour that is good enough; the last one where none is."""
+    return next((color for step in range(_STEPS) if good(color := make(step / _STEPS))), make(1.0))
+
+
+def _contrast(color: Color, *on: Color) -> float:
+    """Return the least contrast ratio of `color` with the colours it may be drawn on."""
+    own = _luminance(color)
+    ratios = []
+    for other in on:
+        low, high = sorted((own, _luminance(other)))
+        ratios.append((high + 0.05) / (low + 0.05))
+    return min(ratios)
+
+
+def _luminance(color: Color) -> float:
+    """Return the relative luminance as WCAG defines it."""
+    red, green, blue = (
+        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4  # noqa: PLR2004 (the curve of sRGB)
+        for each in color.normalized
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
