@@ -121,52 +121,53 @@ def readable(variables: Mapping[str, str]) -> dict[str, str]:
 
     A theme that uses the terminal's own colours has no contrast that could be computed, and is left alone.
     """
-    try:
-        background, surface, panel, foreground, primary = (
-            Color.parse(variables[name]) for name in ("background", "surface", "panel", "foreground", "primary")
-        )
-    except ColorParseError:
+    theme = {name: color for name in variables if (color := _parsed(variables, name)) is not None}
+    if any(name not in theme for name in ("background", "surface", "panel", "foreground", "primary")):
         return {}
-    if any(color.ansi is not None for color in (background, surface, foreground, primary)):
-        return {}
-    base = (background, surface)
-    strong = background.get_contrast_text(1.0)
-
-    def text(color: Color, *on: Color) -> Color:
-        return _until(lambda share: color.blend(strong, share), lambda found: _contrast(found, *base, *on) >= TEXT_CONTRAST)
-
-    def part(color: Color) -> Color:
-        return _until(lambda share: color.blend(strong, share), lambda found: _contrast(found, *base) >= PART_CONTRAST)
-
-    plain = text(foreground, panel)
-    selected = part(
-        _until(
-            lambda share: background.blend(primary, 0.35 + 0.65 * share),
-            lambda found: _contrast(found, *base) >= PART_CONTRAST,
-        )
-    )
-    on_selected = max(WHITE, BLACK, key=lambda color: _contrast(color, selected))
-    found = {
-        "foreground": plain,
-        "border": part(_parsed(variables, "border") or foreground),
-        "border-blurred": part(_parsed(variables, "border-blurred") or panel),
-        "scrollbar": part(_parsed(variables, "scrollbar") or panel),
-        "scrollbar-hover": part(_parsed(variables, "scrollbar-hover") or primary),
-        "scrollbar-active": part(_parsed(variables, "scrollbar-active") or primary),
-        "block-cursor-background": selected,
-        "block-cursor-foreground": on_selected,
-        "screen-selection-background": selected,
-        "screen-selection-foreground": on_selected,
-        "on-primary": max(WHITE, BLACK, key=lambda color: _contrast(color, primary)),
-    }
-    for name in variables:
-        if name.startswith(("text-", "code-")) and (color := _parsed(variables, name)) is not None:
-            found.setdefault(name, text(color))
-    found["text-quiet"] = _until(
+    base = (theme["background"], theme["surface"])
+    plain = _adjusted(theme["foreground"], TEXT_CONTRAST, *base, theme["panel"])
+    quiet = _until(
         lambda share: plain.with_alpha(0.65 + 0.35 * share),
-        lambda quiet: all(_contrast(on + quiet, on) >= TEXT_CONTRAST for on in base),
+        lambda found: all(_contrast(on + found, on) >= TEXT_CONTRAST for on in base),
     )
+    texts = {name: _adjusted(color, TEXT_CONTRAST, *base) for name, color in theme.items() if name.startswith(("text-", "code-"))}
+    found = {**texts, "foreground": plain, "text-quiet": quiet, **_parts(theme, base)}
     return {name: color.hex for name, color in found.items()}
+
+
+def _parts(theme: Mapping[str, Color], base: tuple[Color, Color]) -> dict[str, Color]:
+    """Return the colours of frames, scroll bars, selected rows and focused buttons."""
+    panel, primary = theme["panel"], theme["primary"]
+    tint = _until(
+        lambda share: base[0].blend(primary, 0.35 + 0.65 * share),
+        lambda color: _contrast(color, *base) >= PART_CONTRAST,
+    )
+    selected = _adjusted(tint, PART_CONTRAST, *base)
+    usual = {
+        "border": theme["foreground"],
+        "border-blurred": panel,
+        "scrollbar": panel,
+        "scrollbar-hover": primary,
+        "scrollbar-active": primary,
+    }
+    return {
+        **{name: _adjusted(theme.get(name, color), PART_CONTRAST, *base) for name, color in usual.items()},
+        "block-cursor-background": selected,
+        "block-cursor-foreground": _black_or_white(selected),
+        "screen-selection-background": selected,
+        "screen-selection-foreground": _black_or_white(selected),
+        "on-primary": _black_or_white(primary),
+    }
+
+
+def _adjusted(color: Color, least: float, *on: Color) -> Color:
+    """Return `color`, or as much of black or white mixed in as its contrast with all of `on` needs."""
+    strong = _black_or_white(on[0])
+    return _until(lambda share: color.blend(strong, share), lambda found: _contrast(found, *on) >= least)
+
+
+def _black_or_white(behind: Color) -> Color:
+    return max(WHITE, BLACK, key=lambda color: _contrast(color, behind))
 
 
 def _parsed(variables: Mapping[str, str], name: str) -> Color | None:
@@ -175,7 +176,7 @@ def _parsed(variables: Mapping[str, str], name: str) -> Color | None:
         color = Color.parse(variables.get(name, ""))
     except ColorParseError:
         return None
-    return color if color.a == 1 and not color.auto else None
+    return color if color.a == 1 and not color.auto and color.ansi is None else None
 
 
 def _until(make: Callable[[float], Color], good: Callable[[Color], bool]) -> Color:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-_QUIET: Final = "$foreground 65%"
+_QUIET: Final = "$text-quiet"
 _WIDEST: Final = 80
 """Characters of a label or a detail."""
 _KEY_COLUMN: Final = 38

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult
 
-_QUIET: Final = "$foreground 65%"
+_QUIET: Final = "$text-quiet"
 _KEYS: Final = 30
 """Columns of the keys."""
 _PLACES: Final = {

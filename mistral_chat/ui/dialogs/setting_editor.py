@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mistral_chat.config.named_entries import EntryField, FieldTexts
     from mistral_chat.config.settings_file import SettingsFile
 
-_QUIET: Final = "$foreground 65%"
+_QUIET: Final = "$text-quiet"
 _LONGEST: Final = 4000
 """Characters of a value that can be edited."""
 _TITLES: Final = {

@@ -123,7 +123,7 @@ def _line(summary: ConversationSummary) -> Content:
     title = one_line(summary.title, 70) or "New conversation"
     if summary.trashed is None:
         return Content(title)
-    return Content.assemble(title, "  ", (f"deleted {summary.trashed.astimezone():%d %B %Y}", "$foreground 65%"))
+    return Content.assemble(title, "  ", (f"deleted {summary.trashed.astimezone():%d %B %Y}", "$text-quiet"))
 
 
 def _delete(store: ConversationStore, conversation_id: str | None) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.generation import Prompt, PromptPart
 
-_QUIET: Final = "$foreground 65%"
+_QUIET: Final = "$text-quiet"
 _CONTROL: Final = "$text-accent reverse"
 _BAR: Final = 48
 """Cells of the bar that shows the window."""

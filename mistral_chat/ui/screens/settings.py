@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.ui.keymap import KeyChoice
 
-_QUIET: Final = "$foreground 65%"
+_QUIET: Final = "$text-quiet"
 _LABEL: Final = 25
 """Columns of a label."""
 _VALUE: Final = 26

@@ -73,14 +73,14 @@ class BlocksView(Widget):
         & > .prose--emphasis { text-style: italic; }
         & > .prose--frame { color: $border-blurred; }
         & > .prose--heading { text-style: bold; }
-        & > .prose--language { color: $foreground 65%; }
+        & > .prose--language { color: $text-quiet; }
         & > .prose--line { color: $border; }
         & > .prose--link { text-style: underline; }
-        & > .prose--mark { color: $foreground 65%; }
-        & > .prose--quote { color: $foreground 65%; }
+        & > .prose--mark { color: $text-quiet; }
+        & > .prose--quote { color: $text-quiet; }
         & > .prose--strong { text-style: bold; }
         & > .prose--struck { text-style: strike; }
-        & > .prose--target { color: $foreground 65%; }
+        & > .prose--target { color: $text-quiet; }
         & > .prose--title { text-style: bold; color: $text-primary; }
     }
     """

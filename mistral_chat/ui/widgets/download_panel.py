@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.model_listing import DownloadProgress
 
-_QUIET: Final = "$foreground 65%"
+_QUIET: Final = "$text-quiet"
 _STAGES: Final = {
     "asking": "contacting the hub",
     "waiting": "waiting",

@@ -33,7 +33,7 @@ class EmptyState(Static):
         rows += [Content(clean(line)) for line in lines]
         if keys:
             rows.append(Content(""))
-            rows += [Content.assemble((key.ljust(wide + 3), "$text-accent"), (does, "$foreground 65%")) for key, does in keys]
+            rows += [Content.assemble((key.ljust(wide + 3), "$text-accent"), (does, "$text-quiet")) for key, does in keys]
         self.update(Content("\n").join(rows))
         self.display = True
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.model_listing import ModelListing, ModelRow
 
-_QUIET: Final = "$foreground 65%"
+_QUIET: Final = "$text-quiet"
 _WIDEST: Final = 400
 
 

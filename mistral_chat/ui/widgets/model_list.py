@@ -23,7 +23,7 @@ FITS: Final[dict[FitVerdict, tuple[str, str]]] = {
     "fits": ("fits", "$text-success"),
     "tight": ("tight", "$text-warning"),
     "too large": ("too large", "$text-error"),
-    "unknown": ("", "$foreground 65%"),
+    "unknown": ("", "$text-quiet"),
 }
 """The verdict on the memory, and its colour."""
 
@@ -39,7 +39,7 @@ SOURCES: Final[dict[Source | None, str]] = {
 }
 """Where a model file is, for people."""
 
-_QUIET: Final = "$foreground 65%"
+_QUIET: Final = "$text-quiet"
 _DOUBLE_CLICK: Final = 2
 
 
@@ -54,7 +54,7 @@ class ModelList(OptionList):
         background: transparent;
         scrollbar-size-vertical: 1;
         scrollbar-background: $background;
-        scrollbar-color: $panel;
+        scrollbar-color: $scrollbar;
 
         &:focus { border: none; background-tint: transparent; }
         text-wrap: nowrap;
@@ -62,7 +62,11 @@ class ModelList(OptionList):
         & > .option-list--option { padding: 0 1; }
         & > .option-list--option-disabled { color: $text-muted; text-style: none; }
         & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: bold; }
-        &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
+        &:focus > .option-list--option-highlighted {
+            background: $block-cursor-background;
+            color: $block-cursor-foreground;
+            text-style: bold;
+        }
     }
     """
 

@@ -47,7 +47,7 @@ class ReplyView(BlocksView):
     ReplyView {
         padding: 0 1 0 2;
 
-        & > .reply--note { color: $foreground 65%; }
+        & > .reply--note { color: $text-quiet; }
         &.-stopped > .reply--note { color: $text-warning; }
         &.-failed > .reply--note { color: $text-error; }
     }

@@ -17,7 +17,7 @@ Hints = tuple[tuple[str, str], ...]
 """Keys and what each does, the most useful first."""
 
 _SEPARATOR: Final = "  ·  "
-_QUIET: Final = "$foreground 65%"
+_QUIET: Final = "$text-quiet"
 _WIDE: Final = 120
 """Columns from which the meter is written out."""
 _STOP: Final = "Esc"
