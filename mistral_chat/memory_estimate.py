@@ -1,4 +1,4 @@
-"""How much memory a model takes. Numbers in, numbers out: files and machines are asked elsewhere."""
+"""How much memory a model needs. Pure: files are read and the machine is measured elsewhere."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ BATCH: Final = 512
 """Tokens in one batch on a GPU; llama.cpp's buffers are sized for them."""
 
 _KV_BYTES: Final = {"f16": 2.0, "q8_0": 34 / 32}
-"""Bytes an element of the KV cache takes: q8_0 keeps 32 elements in 34 bytes."""
+"""Bytes per element of the KV cache: q8_0 stores 32 elements in 34 bytes."""
 
 _CELLS: Final = 256
-"""llama.cpp rounds a window up to a multiple of this."""
+"""llama.cpp rounds the context size up to a multiple of this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDimensions:
-    """What of a model's configuration decides how much memory it takes."""
+    """The sizes in a model's configuration that decide how much memory it needs."""
 
     parameters: int
     layers: int
     heads: int
     """Attention heads."""
     kv_heads: int
-    """Heads of keys and values, fewer than `heads` where several share them."""
+    """Heads of keys and values; fewer than `heads` if several share one."""
     head_dim: int
     width: int
     """The size of the hidden state."""
     feed_forward: int
-    """The size of the layer between."""
+    """The size of the feed-forward layer."""
     vocabulary: int
     context: int
-    """The longest window the model was trained for, in tokens."""
+    """The longest context that the model was trained for, in tokens."""
 
     @property
     def kv_items(self) -> int:
-        """Elements of the KV cache for one token: a key and a value in each layer for each KV head."""
+        """Elements of the KV cache per token: a key and a value in each layer for each KV head."""
         return 2 * self.layers * self.kv_heads * self.head_dim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
-    """What a model takes when it is loaded, in bytes."""
+    """The memory that a loaded model needs, in bytes."""
 
     weights: int
     kv: int
     """The KV cache."""
     compute: int
-    """llama.cpp's buffers for reading a batch."""
+    """llama.cpp's buffers for one batch."""
 
     @property
     def total(self) -> int:
@@ -60,7 +60,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    shape: ModelDimensions,
+    dimensions: ModelDimensions,
     weights: int,
     *,
     window: int,
@@ -69,26 +69,26 @@ def estimate_memory(
     kv_items: int | None = None,
     batch: int = BATCH,
 ) -> MemoryEstimate:
-    """What `weights` bytes of a model of this `shape` take with a `window` of tokens.
+    """The memory that a model with these dimensions needs.
 
-    llama.cpp's compute buffer is the largest of three: the words' scores, the feed-forward layer, and without flash attention
-    one score for each head, token of the batch and token of the window. Measured against llama.cpp's own report on models of
-    135M and 7B with windows of 1,024 to 8,192: at most 8 % above it, and at most 6 % below.
+    llama.cpp's compute buffer is the largest of three: the logits, the feed-forward layer, and without flash attention one score
+    for each head, token of the batch and token of the context. Compared with llama.cpp's own report on models of 135M and 7B with
+    contexts of 1,024 to 8,192 tokens: at most 8 % above it, and at most 6 % below.
 
     Args:
-        shape: the model's sizes.
+        dimensions: the model's sizes.
         weights: bytes of the weights.
         window: tokens of the context window.
         kv_type: how the KV cache is stored.
         flash_attention: whether it is on.
-        kv_items: elements of the KV cache for one token, where they differ from the shape's.
+        kv_items: elements of the KV cache for one token, if they differ from the model's.
         batch: tokens in one batch.
     """
     cells = -(-window // _CELLS) * _CELLS
-    scores = shape.vocabulary + 3 * shape.width
-    feed_forward = 2 * shape.feed_forward + 8 * shape.width
-    attention = 0 if flash_attention else (shape.heads + 1) * cells + 6 * shape.width
-    items = shape.kv_items if kv_items is None else kv_items
+    scores = dimensions.vocabulary + 3 * dimensions.width
+    feed_forward = 2 * dimensions.feed_forward + 8 * dimensions.width
+    attention = 0 if flash_attention else (dimensions.heads + 1) * cells + 6 * dimensions.width
+    items = dimensions.kv_items if kv_items is None else kv_items
     return MemoryEstimate(
         weights=weights,
         kv=int(items * cells * _KV_BYTES[kv_type]),

@@ -1,1 +1,1 @@
-"""GGUF files: what can be had, what is on this disk, and how it gets here."""
+"""Models: which can be downloaded, which are installed, which fit; downloads, checksums and GGUF metadata."""

@@ -322,6 +322,6 @@ def test_an_embedding_model_is_downloaded_by_its_name_and_never_offered_for_chat
 
 def test_what_is_recommended_does_not_depend_on_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever tried the demo once must not be told that a toy is the best that the machine can run."""
-    monkeypatch.setattr("mistral_chat.cli.machine.free_memory", lambda: AvailableMemory(ram=16_000_000_000))
+    monkeypatch.setattr("mistral_chat.cli.machine.available_memory", lambda: AvailableMemory(ram=16_000_000_000))
     rows = answer("list", "--available", MISTRAL_CHAT_MODEL="demo")
     assert [row["name"] for row in rows if row["recommended"]] == ["mistral-7b-instruct-v0.3"]

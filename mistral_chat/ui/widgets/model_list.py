@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from textual import events, message, on
 from textual.binding import Binding, BindingType
@@ -15,7 +16,7 @@ from mistral_chat.model_listing import ModelListing
 from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mistral_chat.model_listing import FitVerdict, ModelRow, Source
 
@@ -102,6 +103,7 @@ class ModelList(OptionList):
         """Create an empty list."""
         super().__init__(id="models", markup=False)
         self._listing = ModelListing()
+        self._arrangement = _Arrangement.of(self._listing)
         self._expanded: set[str] = set()
         """The families whose sizes are shown."""
 
@@ -113,16 +115,16 @@ class ModelList(OptionList):
 
     def show(self, listing: ModelListing, selected: str = "") -> None:
         """Show `listing`, with the cursor on `selected`, or on what the listing selects."""
-        self._listing = listing
+        self._arrange(listing)
         row = listing.find(selected) or listing.find(listing.selected)
-        if row is not None and not row.installed and row.spec not in _visible(listing):
+        if row is not None and self._arrangement.hides(row):
             self._expanded.add(row.family)
         self._fill(selected)
         self.call_after_refresh(self._show_heading)
 
     def update(self, row: ModelRow, listing: ModelListing) -> None:
         """Show what has changed in one listed row."""
-        self._listing = listing
+        self._arrange(listing)
         index = next((index for index, option in enumerate(self.options) if option.id == row.spec), None)
         if index is not None:
             self.replace_option_prompt_at_index(index, self._prompt(row))
@@ -154,8 +156,11 @@ class ModelList(OptionList):
         if row is None or (row.family in self._expanded) == expanded:
             return
         self._expanded ^= {row.family}
-        lead = next((lead for lead in _leads(self._listing) if lead.family == row.family), row)
+        lead = next((lead for lead in self._arrangement.leads if lead.family == row.family), row)
         self._fill(row.spec if expanded or row.installed else lead.spec)
+
+    def _arrange(self, listing: ModelListing) -> None:
+        self._listing, self._arrangement = listing, _Arrangement.of(listing)
 
     def _fill(self, selected: str) -> None:
         self.set_options(self._build_options())
@@ -165,9 +170,9 @@ class ModelList(OptionList):
 
     def _build_options(self) -> list[Option]:
         listing = self._listing
-        featured = _featured(listing)
+        arrangement = self._arrangement
         options: list[Option] = []
-        for row in featured:
+        for row in arrangement.featured:
             _add_section(options, _heading(row), self._with_sizes([row]))
         installed: dict[str, list[ModelRow]] = {}
         for row in listing.rows:
@@ -175,7 +180,9 @@ class ModelList(OptionList):
                 installed.setdefault(SOURCES[row.source], []).append(row)
         for source, rows in installed.items():
             _add_section(options, f"Installed · {source}", [self._row_option(row) for row in rows])
-        _add_section(options, "More models", self._with_sizes([lead for lead in _leads(listing) if lead not in featured]))
+        _add_section(
+            options, "More models", self._with_sizes([row for row in arrangement.leads if row not in arrangement.featured])
+        )
         _add_section(options, "Not usable", [_unusable(name, reason) for name, reason in listing.unusable])
         return options
 
@@ -184,18 +191,17 @@ class ModelList(OptionList):
         for row in rows:
             options.append(self._row_option(row))
             if row.family in self._expanded:
-                options += [self._row_option(size) for size in _sizes(self._listing, row)]
+                options += [self._row_option(size) for size in self._arrangement.sizes.get(row.spec, ())]
         return options
 
     def _row_option(self, row: ModelRow) -> Option:
         return Option(self._prompt(row), id=row.spec)
 
     def _prompt(self, row: ModelRow) -> Content:
-        listing = self._listing
-        if not row.installed and row.spec not in _visible(listing):
+        if self._arrangement.hides(row):
             return _size_line(row)
-        more = 0 if row.installed else len(_sizes(listing, row))
-        return _two_lines(row, in_use=row.spec == listing.in_use, more=more, expanded=row.family in self._expanded)
+        more = len(self._arrangement.sizes.get(row.spec, ()))
+        return _two_lines(row, in_use=row.spec == self._listing.in_use, more=more, expanded=row.family in self._expanded)
 
     def _show_heading(self) -> None:
         """Scroll to the heading above the first row, which the cursor never reaches."""
@@ -215,40 +221,37 @@ class ModelList(OptionList):
             self.post_message(self.Selected(event.option_id))
 
 
-def _featured(listing: ModelListing) -> list[ModelRow]:
-    """The rows at the top: recommended, downloading, partly downloaded, or asked for; the selected one first."""
-    rows = [
-        row
-        for row in listing.rows
-        if not row.installed and (row.recommended or row.activity or row.downloaded or row.spec == listing.selected)
-    ]
-    return sorted(rows, key=lambda row: row.spec != listing.selected)
+@dataclass(frozen=True, slots=True)
+class _Arrangement:
+    """Which rows of a listing are shown at once, and which only behind another."""
 
+    featured: tuple[ModelRow, ...]
+    """At the top: recommended, downloading, partly downloaded, or asked for; the selected one first."""
+    leads: tuple[ModelRow, ...]
+    """One row for each family that can be downloaded: a featured one, else the suggested, else the first."""
+    sizes: Mapping[str, tuple[ModelRow, ...]]
+    """By the spec of a lead, the other sizes of its family."""
 
-def _leads(listing: ModelListing) -> list[ModelRow]:
-    """The row that stands for each family that can be downloaded: a featured one, else the suggested, else the first."""
-    featured = _featured(listing)
-    families: dict[str, list[ModelRow]] = {}
-    for row in listing.rows:
-        if not row.installed:
-            families.setdefault(row.family, []).append(row)
-    return [
-        next((row for row in featured if row in rows), None) or next((row for row in rows if row.suggested), rows[0])
-        for rows in families.values()
-    ]
+    @classmethod
+    def of(cls, listing: ModelListing) -> Self:
+        """Arrange a listing."""
+        families: dict[str, list[ModelRow]] = {}
+        for row in listing.rows:
+            if not row.installed:
+                families.setdefault(row.family, []).append(row)
+        away = [row for rows in families.values() for row in rows]
+        featured = [row for row in away if row.recommended or row.activity or row.downloaded or row.spec == listing.selected]
+        featured.sort(key=lambda row: row.spec != listing.selected)
+        leads, sizes = [], {}
+        for rows in families.values():
+            lead = next((row for row in (*featured, *rows) if row in rows and (row in featured or row.suggested)), rows[0])
+            leads.append(lead)
+            sizes[lead.spec] = tuple(row for row in rows if row is not lead and row not in featured)
+        return cls(tuple(featured), tuple(leads), sizes)
 
-
-def _visible(listing: ModelListing) -> set[str]:
-    """The rows that are shown without expanding anything."""
-    return {row.spec for row in (*_featured(listing), *_leads(listing))}
-
-
-def _sizes(listing: ModelListing, lead: ModelRow) -> list[ModelRow]:
-    """The rows behind `lead`: its family's other sizes. Only one row of a family has any."""
-    if lead not in _leads(listing):
-        return []
-    visible = _visible(listing)
-    return [row for row in listing.rows if not row.installed and row.family == lead.family and row.spec not in visible]
+    def hides(self, row: ModelRow) -> bool:
+        """Whether `row` is only shown behind its lead."""
+        return not row.installed and row not in self.featured and row not in self.leads
 
 
 def _heading(row: ModelRow) -> str:
@@ -283,12 +286,17 @@ def _two_lines(row: ModelRow, *, in_use: bool, more: int, expanded: bool) -> Con
         (f"  {sizes}" if sizes else "", _QUIET),
     )
     parts = [
-        Content.styled(_size(row) + ("" if row.installed else " download"), _QUIET),
-        Content.styled(f"needs {_memory(row)} memory" if row.memory else "", _QUIET),
+        Content.styled(_costs(row), _QUIET),
         Content.styled(*FITS[row.fit]),
         Content.styled(_activity(row), "$text-accent"),
     ]
     return Content("\n  ").join([name, Content(" · ").join([part for part in parts if part])])
+
+
+def _costs(row: ModelRow) -> str:
+    """The download or the file, and the memory it needs."""
+    size = _size(row) + ("" if row.installed else " download")
+    return f"{size}, needs {_memory(row)} memory" if row.memory else size
 
 
 def _size_line(row: ModelRow) -> Content:
