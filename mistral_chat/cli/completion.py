@@ -86,7 +86,7 @@ def _models(program: Program) -> Iterable[tuple[str, str]]:
     library = program.library()
     here = {model.name: model.source for model in library.list()}
     yield from here.items()
-    for entry in library.catalog.entries():
+    for entry in library.catalog.entries("chat"):
         if entry.name not in here:
             yield entry.name, "can be downloaded"
 

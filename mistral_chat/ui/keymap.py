@@ -97,11 +97,8 @@ def keys_of(keys: str) -> list[str]:
 
 def in_words(keys: str) -> str:
     """Keys as the screen writes them: ``Ctrl+J or Alt+Enter``."""
-    return one_line(
-        " or ".join(
-            "+".join(_WORDS.get(part, part.replace("_", " ").capitalize()) for part in key.split("+")) for key in keys_of(keys)
-        )
-    )
+    words = ("+".join(_WORDS.get(part, part.replace("_", " ").capitalize()) for part in key.split("+")) for key in keys_of(keys))
+    return one_line(" or ".join(dict.fromkeys(words)))  # a letter and its capital are one key
 
 
 def unfit(name: str, key: str) -> str:

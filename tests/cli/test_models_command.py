@@ -292,7 +292,7 @@ def test_what_is_free_is_put_together_from_cards_and_memory() -> None:
 def test_the_group_is_a_click_group() -> None:
     from mistral_chat.cli.models import models as group
 
-    assert sorted(group.list_commands(click.Context(group))) == ["import", "list", "path", "pull", "rm", "show", "verify"]
+    assert sorted(group.list_commands(click.Context(group))) == ["import", "list", "path", "pull", "rm", "show", "tune", "verify"]
 
 
 def test_an_embedding_model_is_downloaded_by_its_name_and_never_offered_for_chatting(
