@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _ATTACHMENT: Final = "[attachment]"
 _THOUGHTS: Final = {"thoughts", "reasoning_recap"}
 _CONTEXT: Final = {"user_editable_context", "model_editable_context", "app_pairing_content"}
-_RECORDINGS: Final = {"audio_asset_pointer", "real_time_user_audio_video_asset_pointer", "video_container_asset_pointer"}
+_RECORDINGS: Final = ("audio_asset_pointer", "real_time_user_audio_video_asset_pointer", "video_container_asset_pointer")
 _CANVAS: Final = "canmore."
 _ENDINGS: Final[dict[str, FinishReason]] = {"max_tokens": "length", "interrupted": "cancelled"}
 _LARGEST_TIME: Final = 253_402_300_799
@@ -102,10 +102,10 @@ def _conversation(fields: JSONReader, source: ImportSource) -> ExportedConversat
     updated = fields.optional("update_time", float)
     started = fields.optional("create_time", float) or next(iter(times), updated) or source.changed.timestamp()
     model = fields.optional("default_model_slug", str) or ""
-    turns: list[TreeTurn] = []
+    turns: dict[str, TreeTurn] = {}
     turn_of: dict[str, str] = {}
     for turn, members in _turns(nodes, started, model):
-        turns.append(turn)
+        turns.setdefault(turn.key, turn)  # ways that part after the last text make the same turn
         turn_of.update(dict.fromkeys(members, turn.key))
     key = fields.optional("conversation_id", str) or fields.optional("id", str) or repr(sorted(nodes))
     created = _time(fields, started)
@@ -117,8 +117,8 @@ def _conversation(fields: JSONReader, source: ImportSource) -> ExportedConversat
         created=created,
         updated=max(created, _time(fields, updated or (times[-1] if times else started))),
         system="\n\n".join(node.text for node in nodes.values() if node.role == "system" and node.text),
-        turns=tuple(turns),
-        current=current or (turns[-1].key if turns else None),
+        turns=tuple(turns.values()),
+        current=current or next(reversed(turns), None),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +18,7 @@ from mistral_chat.importers.oterm_llm import SQLITE_HEADER, import_oterm_or_llm
 from mistral_chat.importers.report import ImportSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _SUFFIXES: Final = {".md", ".json"}
 _ZIP_HEADERS: Final = (b"PK\x03\x04", b"PK\x05\x06")
@@ -25,6 +27,7 @@ _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 LARGEST_ARCHIVE: Final = 4 * 1024**3
 """Bytes that the files of a ZIP archive may have together, unpacked."""
 _BLOCK: Final = 1024**2
+_ZIP_ERRORS: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, NotImplementedError, EOFError, ValueError)
 
 NO_CONVERSATIONS: Final = "files without conversations"
 
@@ -74,7 +77,7 @@ def _read_file(path: Path) -> ImportSource:
     return source
 
 
-def _one_or_more(container: Path, found: Iterator[tuple[ImportSource, bytes | Path]]) -> list[ImportSource]:
+def _one_or_more(container: Path, found: Iterator[tuple[ImportSource, Callable[[], bytes]]]) -> list[ImportSource]:
     """Read the files of a folder or archive. Those that hold no conversations are noted in one source of their own.
 
     Raises:
@@ -82,9 +85,9 @@ def _one_or_more(container: Path, found: Iterator[tuple[ImportSource, bytes | Pa
     """
     sources: list[ImportSource] = []
     rest = ImportSource(container.name, "", _changed(container))
-    for source, content in found:
+    for source, read in found:
         try:
-            _read_content(content if isinstance(content, bytes) else content.read_bytes(), source)
+            _read_content(read(), source)
         except _NotConversations:
             rest.leave_out(NO_CONVERSATIONS, source.name)
         except ImportFailed as error:
@@ -97,35 +100,71 @@ def _one_or_more(container: Path, found: Iterator[tuple[ImportSource, bytes | Pa
     return [*sources, *([rest] if rest.left_out else [])]
 
 
-def _files_in_folder(folder: Path) -> Iterator[tuple[ImportSource, Path]]:
+def _files_in_folder(folder: Path) -> Iterator[tuple[ImportSource, Callable[[], bytes]]]:
     """The Markdown and JSON files of a folder or, when it has none, of the folders in it."""
 
     def found(pattern: str) -> list[Path]:
         return sorted(file for file in folder.glob(pattern) if file.suffix.lower() in _SUFFIXES and file.is_file())
 
     for file in found("*") or found("*/*"):
-        yield ImportSource(str(file.relative_to(folder)), "", _changed(file)), file
+        yield ImportSource(str(file.relative_to(folder)), "", _changed(file)), file.read_bytes
 
 
-def _files_in_zip(path: Path) -> Iterator[tuple[ImportSource, bytes]]:
+def _files_in_zip(path: Path) -> Iterator[tuple[ImportSource, Callable[[], bytes]]]:
     """The Markdown and JSON files of a ZIP archive, which is not unpacked.
 
     Raises:
         ImportFailed: the archive is damaged, encrypted, or larger than `LARGEST_ARCHIVE` unpacked.
     """
-    room = LARGEST_ARCHIVE
     try:
-        with zipfile.ZipFile(path) as archive:
-            for member in sorted(archive.infolist(), key=lambda member: member.filename):
-                if member.is_dir() or Path(member.filename).suffix.lower() not in _SUFFIXES:
-                    continue
-                if member.flag_bits & 1:
-                    raise ImportFailed(f"{path} is encrypted. Unpack it and import the folder. Nothing was imported.")
-                content = _unpacked(archive, member, room)
-                room -= len(content)
-                yield ImportSource(member.filename, "", _member_time(member, path)), content
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, ValueError) as error:
+        archive = zipfile.ZipFile(path)
+    except (*_ZIP_ERRORS, OverflowError) as error:
         raise ImportFailed(f"{path} cannot be unpacked ({error}). Nothing was imported.") from error
+    with archive:
+        members = [each for each in archive.infolist() if Path(each.filename).suffix.lower() in _SUFFIXES and not each.is_dir()]
+        if any(member.flag_bits & 1 for member in members):
+            raise ImportFailed(f"{path} is encrypted. Unpack it and import the folder. Nothing was imported.")
+        room = _Room(archive)
+        for member in sorted(members, key=lambda member: member.filename):
+            yield ImportSource(member.filename, "", _member_time(member, path)), partial(room.unpack, member)
+        room.check()
+
+
+class _Room:
+    """What is left of `LARGEST_ARCHIVE` while an archive is unpacked."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._left = LARGEST_ARCHIVE
+
+    def unpack(self, member: zipfile.ZipInfo) -> bytes:
+        """The content of a member, whatever size its header states.
+
+        Raises:
+            ImportFailed: it is damaged, or the archive holds too much.
+        """
+        blocks = []
+        try:
+            with self._archive.open(member) as file:
+                while self._left >= 0 and (block := file.read(_BLOCK)):
+                    blocks.append(block)
+                    self._left -= len(block)
+        except _ZIP_ERRORS as error:
+            raise ImportFailed(f"{member.filename} cannot be unpacked ({error}). Nothing was imported.") from error
+        self.check()
+        return b"".join(blocks)
+
+    def check(self) -> None:
+        """Refuse an archive that holds too much.
+
+        Raises:
+            ImportFailed: it does.
+        """
+        if self._left < 0:
+            raise ImportFailed(
+                f"{self._archive.filename} holds more than {LARGEST_ARCHIVE / 1024**3:g} GB. Unpack it and import the folder. "
+                "Nothing was imported."
+            )
 
 
 def _member_time(member: zipfile.ZipInfo, path: Path) -> datetime:
@@ -134,21 +173,6 @@ def _member_time(member: zipfile.ZipInfo, path: Path) -> datetime:
         return datetime(*member.date_time, tzinfo=UTC)
     except ValueError:
         return _changed(path)
-
-
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, room: int) -> bytes:
-    """The content of a member of at most `room` bytes, whatever size its header states."""
-    blocks = []
-    with archive.open(member) as file:
-        while block := file.read(_BLOCK):
-            blocks.append(block)
-            room -= len(block)
-            if room < 0:
-                limit = f"{LARGEST_ARCHIVE / 1024**3:g} GB"
-                raise ImportFailed(
-                    f"{archive.filename} holds more than {limit}. Unpack it and import the folder. Nothing was imported."
-                )
-    return b"".join(blocks)
 
 
 def _read_content(content: bytes, source: ImportSource) -> None:

@@ -53,7 +53,14 @@ def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
             if old or new:
                 source.format = "llm"
                 return
-    except (sqlite3.Error, OSError, ValueError) as error:
+    except (
+        sqlite3.Error,
+        OSError,
+        ValueError,
+        IndexError,
+        TypeError,
+        AttributeError,
+    ) as error:  # a row or a payload of another shape
         raise ImportFailed(f"{path} cannot be read ({error}). Nothing was imported.") from error
     raise ImportFailed(
         f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To restore a backup of mistral-chat, put it "

@@ -83,7 +83,7 @@ def test_an_empty_list_is_no_error(program: Program) -> None:
     assert run(program, "search", "x").stderr == "No matches.\n"
 
 
-def test_lists_can_be_narrowed(program: Program, herons: str) -> None:
+def test_lists_can_be_filtered(program: Program, herons: str) -> None:
     done(program, "tag", herons[:8], "Birds", "big")
     assert [each["tags"] for each in as_json(program, "list", "--tag", "birds")] == [["big", "birds"]]
     assert "#big #birds" in done(program, "list")
@@ -153,7 +153,7 @@ def test_titles_cannot_act_on_the_terminal(program: Program) -> None:
     assert done(program, "show", conversation).count("\x1b]52") == 2  # the two texts, exactly as they were written
 
 
-def test_rename_gives_a_title_and_takes_it_back(program: Program, herons: str) -> None:
+def test_rename_sets_a_title_and_an_empty_one_restores_the_first_message(program: Program, herons: str) -> None:
     done(program, "rename", herons, "Birds")
     assert as_json(program, "show", herons)["title"] == "Birds"
     done(program, "rename", herons, "")

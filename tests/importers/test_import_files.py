@@ -132,18 +132,27 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypa
         read_import_files([path])
 
 
-def test_an_archive_whose_header_states_a_smaller_size_is_refused(tmp_path: Path) -> None:
+def test_a_file_whose_header_states_a_smaller_size_is_left_out(tmp_path: Path) -> None:
     path = as_zip(tmp_path / "liar.zip")
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
-        size = archive.getinfo("conversations-000.json").file_size
-    stated = size.to_bytes(4, "little")
+        stated = archive.getinfo("conversations-000.json").file_size.to_bytes(4, "little")
     for at in range(len(content) - 4):
         if content[at : at + 4] == stated:
             content[at : at + 4] = (5).to_bytes(4, "little")
     path.write_bytes(bytes(content))
-    with pytest.raises(ImportFailed, match=r"liar\.zip"):
+    with pytest.raises(ImportFailed, match=r"liar\.zip holds no conversations \(conversations-000\.json cannot be unpacked"):
         read_import_files([path])
+
+
+def test_a_damaged_file_in_an_archive_does_not_cost_the_others(tmp_path: Path) -> None:
+    path = as_zip(tmp_path / "export.zip")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"conversations-000.json") + 60] ^= 0xFF
+    path.write_bytes(bytes(content))
+    sources = read_import_files([path])
+    assert titles(sources) == ["two"]
+    assert sources[-1].left_out["damaged files"].details[0].startswith("conversations-000.json cannot be unpacked")
 
 
 @pytest.mark.parametrize("cut", [4, 30, 200, -30])
@@ -184,7 +193,7 @@ def test_text_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> N
     assert titles(read_import_files([path])) == ["größer"]
 
 
-def test_markdown_with_windows_line_ends_and_none_of_ours_are_told_apart(tmp_path: Path) -> None:
+def test_markdown_of_another_program_is_left_out_and_named(tmp_path: Path) -> None:
     store = open_store(None)
     conversation, _ = chat(store, ("What?", "That."))
     text = to_markdown(store.export_conversation(conversation))

@@ -171,6 +171,24 @@ def test_branches_are_kept_without_children(tmp_path: Path) -> None:
     assert [turn.turn.reply for turn in tree.turns] == ["first", "second"]
 
 
+def test_replies_without_text_of_their_own_make_one_turn(tmp_path: Path) -> None:
+    thoughts = {"content_type": "thoughts", "thoughts": []}
+    (tree,) = read(
+        tmp_path,
+        [
+            chatgpt(
+                node("q", None, ["t1", "t2", "a"], "user", "Q"),
+                node("t1", "q", [], "assistant", content=thoughts),
+                node("t2", "q", [], "assistant", content=thoughts),
+                node("a", "q", ["u", "t3"], "assistant", "A"),
+                node("t3", "a", [], "assistant", content=thoughts),
+                node("u", "a", [], "user", "Q2"),
+            )
+        ],
+    )
+    assert sorted((turn.turn.user, turn.turn.reply) for turn in tree.turns) == [("Q", ""), ("Q", "A"), ("Q2", "")]
+
+
 def voice(text: str, *more: dict[str, Any]) -> dict[str, Any]:
     return {"content_type": "multimodal_text", "parts": [{"content_type": "audio_transcription", "text": text}, *more]}
 

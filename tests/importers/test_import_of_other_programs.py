@@ -204,7 +204,7 @@ def test_a_store_that_llm_itself_made_comes_in(tmp_path: Path) -> None:
     ]
 
 
-def test_a_database_of_nobody_known_is_refused(tmp_path: Path) -> None:
+def test_a_database_of_an_unknown_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "places.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE moz_places (url)")

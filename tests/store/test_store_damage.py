@@ -188,7 +188,7 @@ def use(path: Path) -> None:
         store.close()
 
 
-def test_a_damaged_index_is_built_anew_without_losing_a_turn(database: Path) -> None:
+def test_a_damaged_index_is_rebuilt_without_losing_a_turn(database: Path) -> None:
     made = filled(database)
     with contextlib.closing(sqlite3.connect(database)) as connection:
         connection.execute("UPDATE found_data SET block = zeroblob(length(block)) WHERE id > 10")
@@ -292,7 +292,7 @@ def test_a_backup_is_whole_and_refuses_to_replace(store: ConversationStore, tmp_
         store.backup(tmp_path / "missing" / "backup.db")
 
 
-def test_a_full_disk_is_told_and_nothing_acknowledged_is_lost(database: Path) -> None:
+def test_a_full_disk_is_reported_and_nothing_acknowledged_is_lost(database: Path) -> None:
     code = (
         "import resource, signal, sys; from pathlib import Path; from support.stores import chat, open_store\n"
         "from mistral_chat.errors import StoreError\n"
@@ -321,7 +321,7 @@ def test_a_full_disk_is_told_and_nothing_acknowledged_is_lost(database: Path) ->
     store.close()
 
 
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot be opened or written"):
         open_store(tmp_path / "file" / "conversations.db")

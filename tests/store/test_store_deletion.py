@@ -124,7 +124,7 @@ def reading(database: Path) -> Iterator[None]:
         connection.execute("COMMIT")
 
 
-def test_a_reader_makes_the_purge_owed_and_the_next_one_makes_up_for_it(
+def test_a_reader_delays_the_purge_and_the_next_one_completes_it(
     store: ConversationStore, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trash, "_WAL_SECONDS", 0.1)
@@ -140,7 +140,7 @@ def test_a_reader_makes_the_purge_owed_and_the_next_one_makes_up_for_it(
     again.close()
 
 
-def test_a_purge_that_was_killed_is_made_up_for(database: Path, store: ConversationStore) -> None:
+def test_a_killed_purge_is_completed_by_the_next(database: Path, store: ConversationStore) -> None:
     doomed = rebuild(store)
     store.close()
     code = (

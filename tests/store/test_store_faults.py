@@ -167,7 +167,7 @@ def test_an_old_store_on_a_read_only_file_system_can_be_read(disk: Path) -> None
     store.close()
 
 
-def test_a_lock_that_is_held_is_named_within_the_time_it_was_given(database: Path) -> None:
+def test_a_locked_database_is_reported_within_the_busy_timeout(database: Path) -> None:
     store = open_store(database)
     conversation, _ = chat(store, ("said", "something"))
     quick = store.new_connection(busy_seconds=0.05)
@@ -202,7 +202,7 @@ def test_a_file_that_is_overwritten_is_damaged_and_left_alone(database: Path) ->
 
 
 @pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
-def test_a_store_that_is_gone_takes_nothing_that_would_be_lost(database: Path, how: str) -> None:
+def test_nothing_is_written_to_a_file_that_is_gone(database: Path, how: str) -> None:
     """SQLite would go on writing to a file that has no name any more."""
     store = open_store(database)
     conversation, _ = chat(store, ("said", "something"))

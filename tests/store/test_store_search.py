@@ -150,7 +150,7 @@ def test_marks_stay_within_the_snippet_whatever_letters_do(store: ConversationSt
 
 
 @given(st.text())
-def test_folding_keeps_every_character_in_its_place(text: str) -> None:
+def test_folding_keeps_the_position_of_every_character(text: str) -> None:
     assert len(fold(text)) == len(text)
 
 

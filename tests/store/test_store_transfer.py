@@ -243,7 +243,7 @@ def test_a_file_that_is_none_of_ours_is_refused_with_its_name(tmp_path: Path, co
     assert "Nothing was imported" in str(caught.value)
 
 
-def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ImportFailed, match="cannot be read"):
         read_import_files([tmp_path / "missing.json"])
 

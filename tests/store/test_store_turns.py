@@ -48,7 +48,7 @@ def test_a_question_is_on_the_disk_before_the_reply_begins(store: ConversationSt
     other.close()
 
 
-def test_an_error_is_kept_with_the_turn_and_is_gone_when_the_reply_goes_on(store: ConversationStore) -> None:
+def test_an_error_is_stored_with_the_turn_until_the_reply_is_continued(store: ConversationStore) -> None:
     conversation = store.create()
     turn = store.add_turn(conversation, "x", parent_id=None)
     store.finish_reply(turn, "half", finish_reason=None, error="The model failed.")
@@ -162,7 +162,7 @@ def test_a_turn_belongs_where_its_parent_does(store: ConversationStore) -> None:
 
 
 @pytest.mark.parametrize("unknown", ["", "0123456789abcdef", "'; DROP TABLE turns; --", "\ud800"])
-def test_what_is_not_there_is_said_to_be_missing(store: ConversationStore, unknown: str) -> None:
+def test_unknown_ids_are_reported_as_missing(store: ConversationStore, unknown: str) -> None:
     for call in (store.conversation, store.turns, store.tree, store.trash, store.delete, store.resolve):
         with pytest.raises(ConversationNotFound):
             call(unknown)
