@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mistral_chat.cli import chats_files
+from mistral_chat.cli import chats_files, chats_recall
 from mistral_chat.cli.chats_arguments import CONVERSATION, as_json_option, print_json
 from mistral_chat.cli.chats_format import counted
 
@@ -27,7 +27,7 @@ def chats() -> None:
     """
 
 
-for command in chats_files.COMMANDS:
+for command in (*chats_files.COMMANDS, chats_recall.recall):
     chats.add_command(command)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Never
 
 import click
 
-from mistral_chat import __version__, network
+from mistral_chat import __version__
 from mistral_chat.cli import options
 from mistral_chat.cli.wiring import Program
 from mistral_chat.errors import MistralChatError
@@ -28,6 +28,7 @@ COMMANDS = {
     "chats": "List, search, export and delete conversations.",
     "completion": "Print the completion script for a shell.",
     "config": "Show the settings and where each comes from.",
+    "docs": "Index and search your own documents.",
     "doctor": "Check this machine, the models and the conversations.",
     "models": "List, download, verify and remove models.",
     "paths": "List every file and folder of the program.",
@@ -35,7 +36,7 @@ COMMANDS = {
 }
 """Each command's short help, word for word. The command `x` is `mistral_chat.cli.x:x`."""
 
-TOLERANT = frozenset({"chats", "completion", "models", "paths"})
+TOLERANT = frozenset({"chats", "completion", "docs", "models", "paths"})
 """Commands that unknown keys in the settings file do not stop: nothing is generated with the settings."""
 
 INTERRUPTED = 130
@@ -181,7 +182,6 @@ def main() -> None:
             if sys.platform == "win32" and not stream.isatty():  # files would be in an old code page
                 stream.reconfigure(encoding="utf-8")
     enable_escape_sequences()
-    network.forbid()
     cli.main(prog_name="mistral-chat")
 
 

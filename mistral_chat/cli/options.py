@@ -78,6 +78,16 @@ def model_option(command: Decorated) -> Decorated:
     )(command)
 
 
+def embedding_option(command: Decorated) -> Decorated:
+    """Add ``--embedding-model``."""
+    return _setting(
+        "--embedding-model",
+        key="embedding_model",
+        metavar="MODEL",
+        help="The model that compares meanings: a catalog name or a path to a .gguf file; '' compares words only.",
+    )(command)
+
+
 def engine_options(command: Decorated) -> Decorated:
     """Add ``-m`` and the options of llama.cpp."""
     return _all(

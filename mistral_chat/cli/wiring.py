@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from mistral_chat.config import Settings
     from mistral_chat.config.configuration import CommandLineOverride, Configuration
     from mistral_chat.config.settings import ModelSettings
     from mistral_chat.config.settings_file import SettingsFile
+    from mistral_chat.engine.llama.embedding import EmbeddingModel
     from mistral_chat.engine.snapshots import SnapshotFolder
     from mistral_chat.engine.thread import EngineThread, LoadProgress
     from mistral_chat.generation import Engine
@@ -183,6 +185,50 @@ class Program:
             memory=memory or machine.available_memory,
             formats=formats,
             saved=saved,
+        )
+
+    @contextmanager
+    def embedding_model(self) -> Iterator[EmbeddingModel | None]:
+        """The settings' embedding model, loaded on the CPU; None when it is not on this machine and was not asked for by name.
+
+        Raises:
+            ModelError: the model that was typed or set is not there.
+            EngineLoadFailed: it cannot be loaded, or is no embedding model.
+        """
+        path = self._embedding_file()
+        if path is None:
+            yield None
+            return
+        from mistral_chat.engine.llama.embedding import EmbeddingModel, sensible_threads
+
+        model = EmbeddingModel(path, threads=sensible_threads())
+        try:
+            yield model
+        finally:
+            model.close()
+
+    def _embedding_file(self) -> Path | None:
+        from pathlib import Path
+
+        from mistral_chat.errors import ModelError
+
+        spec = self.settings.embedding_model
+        if not spec.strip():
+            return None
+        if Path(spec).expanduser().is_file():
+            return Path(spec).expanduser()
+        try:
+            return self.library().find(spec, any_kind=True).path
+        except ModelError:
+            if "embedding_model" in self.configuration.sources:
+                raise
+            return None
+
+    def without_embedding_model(self) -> str:
+        """What an embedding model would add, for a user who has none."""
+        return (
+            "Texts are found by their words. An embedding model (25 MB) also finds them when you ask in other words: "
+            "mistral-chat models pull all-minilm-l6-v2"
         )
 
     def snapshots(self) -> SnapshotFolder | None:

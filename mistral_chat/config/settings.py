@@ -151,6 +151,12 @@ class Settings:
     trash_days: Annotated[
         int, "Days until deleted conversations are erased permanently; 0 keeps them until you empty the trash."
     ] = 30
+    embedding_model: Annotated[
+        str, "Embedding model for recall and documents: a catalog name or a path to a .gguf file; empty: words only."
+    ] = "all-minilm-l6-v2"
+    recall: Annotated[
+        bool, "Give the model earlier exchanges of the conversation that have left the context when a message refers to them."
+    ] = True
     sampling: Annotated[Sampling, "Sampling."] = field(default_factory=Sampling)
     context: Annotated[ContextSettings, "Context window."] = field(default_factory=ContextSettings)
     snapshots: Annotated[SnapshotSettings, "Context snapshots on disk, which let an old conversation reopen at once."] = field(

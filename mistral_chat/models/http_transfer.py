@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import httpx2
 
-from mistral_chat import network
 from mistral_chat.errors import DownloadFailed, NotEnoughDisk
 from mistral_chat.models.partial import PartialFile, RemoteFile
 from mistral_chat.models.retry import DownloadPaused, RetryableError, RetryBudget, RetryPolicy
@@ -110,7 +109,7 @@ class HTTPTransfer:
                 raise DownloadPaused
 
     def _download(self, writer: PartialWriter) -> None:
-        with network.allowed(), self._client() as client:
+        with self._client() as client:
             while self.bytes < self._remote.bytes:
                 try:
                     self._notify("downloading", "")

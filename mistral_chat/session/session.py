@@ -316,7 +316,6 @@ class ChatSession:
             await self._emit(events.PrefillProgress(0, 0))
         async with host.turn() as engine:
             history = self.conversation.history(pending.turn.turn_id)
-            pending.used = engine.ledger.used if engine.ledger is not None else 0
             pending.generating = True
             try:
                 async with aclosing(engine.reply(history, self.conversation.resolve().sampling)) as generated:
@@ -334,13 +333,11 @@ class ChatSession:
                 pending.reply.grow(text)
                 await self._emit(events.TextAdded(pending.turn.turn_id, text))
             case Prefill(done=done, total=total):
-                pending.prefill = (done, total)
                 await self._emit(events.PrefillProgress(done, total))
-            case ContextShift(turns=gone, tokens=tokens):
+            case ContextShift(turns=gone):
                 self.context.shifted(gone)
-                pending.used = max(0, pending.used - tokens)
                 first, self._shifted = not self._shifted, True
-                await self._emit(events.ContextShifted(gone, tokens, first))
+                await self._emit(events.ContextShifted(gone, event.tokens, first=first))
             case Completion():
                 await self._finished(pending, event)
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import threading
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
-from mistral_chat.session.reply import NewMessage
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.app import MistralChatApp
-from mistral_chat.ui.commands.app import attach_file
-from mistral_chat.ui.context import AppContext
-from mistral_chat.ui.path_completion import path_from_input
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -32,12 +28,12 @@ if TYPE_CHECKING:
     from mistral_chat.engine.thread import LoadProgress
     from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History, Sampling
     from mistral_chat.models.downloads import Downloads
-    from mistral_chat.session.context import ContextUsage
-    from mistral_chat.session.events import TranscriptTurn
-    from mistral_chat.session.tasks import TaskRegistry
+    from mistral_chat.ui.background import Background
+    from mistral_chat.ui.meter import WindowParts
     from mistral_chat.ui.screens.chat import ChatScreen
+    from mistral_chat.ui.shown import ShownTurn
     from mistral_chat.ui.widgets.composer import Composer
-    from mistral_chat.ui.widgets.sidebar import ConversationList
+    from mistral_chat.ui.widgets.conversation_list import ConversationList
     from mistral_chat.ui.widgets.transcript import Transcript
     from mistral_chat.ui.widgets.turn import TurnView
 
@@ -118,22 +114,22 @@ class ChatDriver:
 
     def save_draft(self) -> None:
         """Save the draft now, as the screen does a second after a key."""
-        self.screen.draft.save()
+        self.screen.save_draft()
 
     @property
     def draft_due(self) -> bool:
         """Whether the pause after which a draft is prefilled has still to pass."""
-        return self.screen.composer.typing
+        return self.screen._tick is not None
 
     @property
     def counted(self) -> str | None:
         """The draft whose tokens were counted last."""
-        return self.screen.draft.measured
+        return self.screen._weighed
 
     @property
     def editing(self) -> bool:
         """Whether a message that was sent is being edited."""
-        return self.screen.session.editing is not None
+        return self.screen.editing is not None
 
     # The notice and the status.
 
@@ -151,12 +147,12 @@ class ChatDriver:
 
     def show_trouble(self, text: str) -> None:
         """Fill the screen's empty middle with a text, as a failure to load does."""
-        self.screen.empty_state.show(text, [text], [("F5", "retry")], trouble=True)
+        self.screen.empty_state.show(text, [text], [("F5", "try again")], trouble=True)
 
     @property
     def state(self) -> str:
-        """What the status bar says the model does; "ready" while a loaded model waits."""
-        return self.screen.status.state or ("ready" if self.screen.host.loaded is not None else "")
+        """What the status bar says the model does."""
+        return self.screen.status.state
 
     @property
     def tokens_used(self) -> int:
@@ -175,7 +171,7 @@ class ChatDriver:
     @property
     def trouble(self) -> Exception | None:
         """Why there is no model, where there is none."""
-        return self.screen.host.error
+        return self.screen.trouble
 
     # The conversation.
 
@@ -185,7 +181,7 @@ class ChatDriver:
         return self.screen.transcript
 
     @property
-    def turns(self) -> Sequence[TranscriptTurn]:
+    def turns(self) -> Sequence[ShownTurn]:
         """The turns on the screen, oldest first."""
         return self.screen.transcript.turns
 
@@ -195,7 +191,7 @@ class ChatDriver:
         return self.screen.transcript.views
 
     @property
-    def chosen(self) -> TranscriptTurn | None:
+    def chosen(self) -> ShownTurn | None:
         """The turn that was chosen with the keys."""
         return self.screen.transcript.selected
 
@@ -207,39 +203,39 @@ class ChatDriver:
     @property
     def replying(self) -> bool:
         """Whether a reply is being written or waits for its turn."""
-        return self.screen.workspace is not None and (self.screen.session.replying or bool(self.screen.session.queue))
+        return self.screen.replying
 
     @property
     def conversation_id(self) -> str | None:
         """The conversation on the screen; None is one that has no message yet."""
-        return self.screen.session.conversation_id
+        return self.screen.page.conversation_id
 
     @property
     def system(self) -> str | None:
         """The system prompt of a conversation that has no message yet."""
-        return self.screen.session.conversation.overrides.system
+        return self.screen.page.system
 
     @property
     def told_of_full_context(self) -> bool:
         """Whether it was said that the context is full."""
-        return self.screen.session._shifted
+        return self.screen.page.told
 
     @property
     def sampling(self) -> Sampling:
         """How the next reply is sampled."""
-        return self.screen.session.conversation.resolve().sampling
+        return self.screen.chat_of(self.screen.page).sampling
 
     async def open(self, conversation_id: str | None, draft: str | None = None) -> None:
         """Show a conversation, or a new one."""
         await self.screen.open(conversation_id, draft)
 
-    async def send(self, text: str) -> None:
+    def send(self, text: str) -> None:
         """Send a message past the composer."""
-        await self.screen.draft.send(NewMessage(text))
+        self.screen.send(text)
 
     def break_sending(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make the next message fail in a way nobody foresaw."""
-        monkeypatch.setattr(self.screen.session.conversation, "resolve", lambda: 1 / 0)
+        monkeypatch.setattr(self.screen, "chat_of", lambda _page: 1 / 0)
 
     def focus_files(self) -> None:
         """Go to the files attached to the next message."""
@@ -250,78 +246,78 @@ class ChatDriver:
 
     async def attach(self, path: str) -> None:
         """Attach a file to the next message."""
-        await attach_file(self.screen, path_from_input(path))
+        await self.screen.do_attach(path)
 
     def with_files(self, text: str) -> str:
         """A message as the model gets it, with its files."""
-        return self.screen.session.with_attachments(text)
+        return self.screen.whole(text)
 
     # The model and the rest of the program.
 
     @property
     def runner(self) -> EngineThread | None:
-        return self.screen.host.engine
+        return self.screen.runner
 
     @property
     def ledger(self) -> ContextState | None:
         """Which turns the model has read, once it has read any."""
-        return self.screen.host.context
+        return self.screen.runner.ledger if self.screen.runner is not None else None
 
     @property
     def model(self) -> str:
         """The model that is loaded, or is to be."""
-        return self.screen.host.model
+        return self.screen.model
 
     async def use_model(self, spec: str) -> None:
         """Load another model."""
-        await self.screen.models.use(spec)
+        await self.screen.use_model(spec)
 
     @property
-    def usage(self) -> ContextUsage | None:
+    def usage(self) -> WindowParts | None:
         """How the context is filled, once it was counted."""
-        return self.screen.session.context.usage if self.screen.workspace is not None else None
+        return self.screen.parts
 
     @property
-    def jobs(self) -> TaskRegistry:
+    def jobs(self) -> Background:
         """What goes on in the background."""
-        return self.screen.tasks
+        return self.screen.background
 
     @property
     def downloads(self) -> Downloads:
         """Downloads and verifications of models."""
-        assert self.screen.models.downloads is not None
-        return self.screen.models.downloads
+        assert self.screen.downloads is not None
+        return self.screen.downloads
 
     @property
     def settings(self) -> Settings:
-        return self.screen.context.settings
+        return self.screen.rooms.settings
 
     def use_settings(self, settings: Settings) -> None:
         """Take other settings, as after a change of the file."""
-        self.screen.context.settings = settings
+        self.screen.rooms = replace(self.screen.rooms, settings=settings)
 
     @property
     def saved(self) -> bool:
         """Whether conversations are saved in this run."""
-        return self.screen.opened.environment.saved
+        return self.screen.rooms.saved
 
     @property
     def store(self) -> ConversationStore | None:
-        return self.screen.workspace.store if self.screen.workspace is not None else None
+        return self.screen.store
 
     @property
     def conversation_list(self) -> ConversationList:
         """The sidebar's list."""
-        return self.screen.sidebar.conversations
+        return self.screen.conversations
 
     def look_around(self) -> None:
         """Look for changes by other programs now, as the screen does every few seconds."""
-        self.screen.poll()
+        self.screen.look_around()
 
     def find_changes(self) -> None:
         """Look for changes as if another program had written."""
-        self.screen._data_version = -1
-        self.screen.poll()
+        self.screen._version = -1
+        self.screen.look_around()
 
 
 @dataclass
@@ -342,7 +338,7 @@ class AppHarness:
     slow: bool = False
     """Whether reading the prompt stays at some 43 % until `gate` is set."""
     app_options: dict[str, Any] = field(default_factory=dict)
-    """Other dependencies of the app in place of the usual ones, by their names in `AppContext`."""
+    """Other app_options for the app in place of the usual ones, by their names."""
     gate: threading.Event = field(default_factory=threading.Event)
     loaded: threading.Event = field(default_factory=threading.Event)
     path: Any = None
@@ -362,16 +358,17 @@ class AppHarness:
     def make_app(self) -> MistralChatApp:
         usual: dict[str, Any] = {
             "open_store": lambda: self.store,
-            "open_engine": self._open_engine,
+            "runner_for": self._runner_for,
             "settings": self.settings,
             "now": lambda: self.moment,
+            "conversation_id": self.conversation_id,
             "saved": self.saved,
             "settings_file": self.program.settings_file if self.program is not None else None,
-            "discard_snapshots": self.forgotten.extend,
+            "forget": self.forgotten.extend,
         }
-        return MistralChatApp(AppContext(**usual | self.app_options), conversation_id=self.conversation_id)
+        return MistralChatApp(**usual | self.app_options)
 
-    def _open_engine(self, _spec: str) -> EngineThread:
+    def _runner_for(self, _spec: str) -> EngineThread:
         if self.failure is not None:
             raise self.failure
         return EngineThread(self._load)
@@ -425,17 +422,17 @@ def run(harness: HasApp, size: tuple[int, int] = (100, 30)) -> AbstractAsyncCont
 @asynccontextmanager
 async def running(app: MistralChatApp, size: tuple[int, int] = (100, 30), *, headless: bool = True) -> AsyncIterator[Pilot[Any]]:
     """Run an app; whatever the test did, its engine's thread ends too, or it would keep the app in memory."""
-    engine: EngineThread | None = None
+    runner: EngineThread | None = None
     try:
         async with app.run_test(headless=headless, size=size, notifications=True, tooltips=True) as pilot:
             try:
                 yield pilot
             finally:
                 with suppress(StopIteration):  # the test quit the app
-                    engine = ChatDriver(app).runner
+                    runner = ChatDriver(app).runner
     finally:
-        if engine is not None:
-            engine.close()
+        if runner is not None:
+            runner.close()
 
 
 async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") -> None:

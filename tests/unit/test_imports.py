@@ -37,7 +37,9 @@ def test_a_session_loads_no_ui_no_llama_and_no_hub() -> None:
     assert not loaded_by("import mistral_chat.session.workspace") & {"textual", "rich", "llama_cpp", "huggingface_hub"}
 
 
-@pytest.mark.parametrize("command", ["ask", "chats", "completion", "config", "doctor", "models", "paths", "prompt", "bench"])
+@pytest.mark.parametrize(
+    "command", ["ask", "chats", "completion", "config", "docs", "doctor", "models", "paths", "prompt", "bench"]
+)
 def test_no_commands_help_loads_the_ui_the_engine_or_the_hub(command: str) -> None:
     assert not loaded_by(HELP.replace("'--help'", f"'{command}', '--help'")) & {"textual", "rich", "llama_cpp", "huggingface_hub"}
 

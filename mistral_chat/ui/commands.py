@@ -1,4 +1,4 @@
-"""The command palette: every command of the table, and conversations by their titles."""
+"""Conversations in the command palette."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from mistral_chat.ui.screens.chat import ChatScreen
 if TYPE_CHECKING:
     from textual.command import Hits
 
-_MOST = 40
+_FOUND = 40
 """Conversations offered for one search."""
 
 
-class ConversationProvider(Provider):
+class ConversationCommands(Provider):
     """Opens a conversation by its title."""
 
     async def search(self, query: str) -> Hits:
-        """Offer the conversations whose titles contain `query`."""
+        """Offer the conversations whose titles hold `query`."""
         screen = self.screen
-        if not isinstance(screen, ChatScreen) or screen.workspace is None:
+        if not isinstance(screen, ChatScreen) or screen.store is None:
             return
         matcher = self.matcher(query)
-        for summary in screen.workspace.store.summaries(contains=query, limit=_MOST):
+        for summary in screen.store.summaries(contains=query, limit=_FOUND):
             title = one_line(summary.title, 80)
             score = matcher.match(title)
             if score > 0:

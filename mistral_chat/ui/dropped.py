@@ -1,4 +1,4 @@
-"""Paths as they are typed, and as terminals paste them when a file is dropped."""
+"""Paths of files as people type them, and as terminals paste them when a file is dropped."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LONGEST: Final = 4096
 _BEGINNINGS: Final = ("/", "~/", "'/", '"/', "file://")
 
 
-def path_from_input(text: str) -> Path:
-    """The path in `text`: plain, quoted, escaped for a shell, with ``~``, or as a ``file:`` address."""
+def typed_path(text: str) -> Path:
+    """The path that `text` means: quoted, escaped as a shell wants it, with ``~``, as a ``file:`` address, or as it stands."""
     text = text.strip()
     if text.startswith("file://"):
         return Path(unquote(urlsplit(text).path))
@@ -31,22 +31,22 @@ def path_from_input(text: str) -> Path:
     return Path(words[0]).expanduser() if len(words) == 1 else plain
 
 
-def path_from_paste(text: str) -> Path | None:
-    """The file whose whole path `text` is; None for anything else. A bare name is a word, not a path."""
+def pasted_file(text: str) -> Path | None:
+    """The file whose whole path `text` is; None where it is anything else. A bare name is a word, not a path."""
     text = text.strip()
     if not text.startswith(_BEGINNINGS) or "\n" in text or "\0" in text or len(text) > _LONGEST:
         return None
     try:
-        path = path_from_input(text)
+        path = typed_path(text)
         return path if path.is_file() else None
     except (OSError, RuntimeError, ValueError):  # too long a name, no such home, no such address
         return None
 
 
-def complete_path(typed: str) -> tuple[str, list[str]]:
-    """Complete a path as far as it is unambiguous, and return the names it may continue with; folders end with a slash.
+def completed(typed: str) -> tuple[str, list[str]]:
+    """Complete a path as far as it is clear, and give what it may go on with; folders end with a slash.
 
-    Names with characters that act on a terminal are left out.
+    Names that cannot be typed, because they hold what acts on a terminal, are left out.
     """
     folder, slash, begin = typed.rpartition("/")
     try:
@@ -59,7 +59,7 @@ def complete_path(typed: str) -> tuple[str, list[str]]:
 
 
 def _shared(names: list[str]) -> str:
-    """The common beginning of `names`, which are sorted: that of the first and the last."""
+    """What all of `names`, which are sorted, begin with: what the first and the last do."""
     first, last = names[0], names[-1]
     same = next((place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
     return first[:same]

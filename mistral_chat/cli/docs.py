@@ -1,0 +1,361 @@
+"""`mistral-chat docs`: the user's documents, indexed into collections and searched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mistral_chat.cli import options
+from mistral_chat.cli.chats_arguments import as_json_option, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mistral_chat.cli.wiring import Program
+    from mistral_chat.session.documents import DocumentIndexer, FileIndexed, FoundPassage
+    from mistral_chat.store.documents import Collection, StoredDocument, StoredPassage
+    from mistral_chat.store.store import ConversationStore
+
+DEFAULT_COLLECTION = "documents"
+SHORT_ID = 8
+
+in_collection = click.option("-C", "--collection", metavar="NAME", help="Only this collection.")
+
+
+@click.group(short_help="Index and search your own documents.", context_settings={"help_option_names": ["-h", "--help"]})
+def docs() -> None:
+    """Index and search your own documents.
+
+    Text, Markdown, source code, HTML, EPUB, DOCX, ODT and PDF files are read into collections. Everything stays in the database
+    of conversations on this machine.
+    """
+
+
+@docs.command("add", short_help="Index files and folders.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("-C", "--collection", default=DEFAULT_COLLECTION, show_default=True, metavar="NAME", help="Where they belong.")
+@options.embedding_option
+@as_json_option
+@click.pass_context
+def add(ctx: click.Context, /, paths: tuple[Path, ...], *, collection: str, as_json: bool, **_: Any) -> None:
+    """Index files and folders into a collection.
+
+    Of a folder, hidden files, files of unknown kinds and what a .gitignore excludes are left out. Files that have not changed
+    are skipped. Stop at any time; the same command resumes. The exit code is 1 if a file could not be read.
+    """
+    program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
+    with closing(program.open_store()) as store:
+        _index(program, store, lambda indexer: indexer.add(paths, collection), [collection], as_json=as_json)
+
+
+@docs.command("update", short_help="Index again what has changed.")
+@in_collection
+@options.embedding_option
+@as_json_option
+@click.pass_context
+def update(ctx: click.Context, /, *, collection: str | None, as_json: bool, **_: Any) -> None:
+    """Index again what has changed, and finish what was interrupted. To find new files, run `docs add` again."""
+    program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
+    with closing(program.open_store()) as store:
+        names = [collection] if collection else [each.name for each in store.documents.collections()]
+
+        def work(indexer: DocumentIndexer) -> Iterator[FileIndexed]:
+            for name in names:
+                yield from indexer.update(name)
+
+        _index(program, store, work, names, as_json=as_json)
+
+
+def _index(
+    program: Program,
+    store: ConversationStore,
+    work: Callable[[DocumentIndexer], Iterator[FileIndexed]],
+    collections: list[str],
+    *,
+    as_json: bool,
+) -> None:
+    """Index, show progress, and report; exits with 1 if a file could not be read."""
+    from mistral_chat.cli.terminal import Progress
+    from mistral_chat.documents.reader import DocumentReader
+    from mistral_chat.session.documents import DocumentIndexer
+
+    with suppress(AttributeError, OSError):
+        os.nice(10)
+    line = Progress(sys.stderr)
+    results = []
+    with _counting(program) as count, DocumentReader() as reader, program.embedding_model() as embedder:
+        indexer = DocumentIndexer(store, reader, embedder=embedder, count=count)
+        try:
+            for result in work(indexer):
+                results.append(result)
+                line.show(_fitted(f"reading {result.done:,} of {result.total:,}: {Path(result.path).name}"))
+                if result.message and result.status != "unchanged":
+                    line.clear()
+                    click.echo(f"{_shown(result.path)}: {result.message}.", err=True)
+            _embed(indexer, collections, line)
+        finally:
+            line.clear()
+        if embedder is None and not as_json:
+            click.echo(program.without_embedding_model(), err=True)
+    failed = [result for result in results if result.status == "failed"]
+    if as_json:
+        print_json([_result_json(result) for result in results])
+    else:
+        click.echo(_counted(results))
+    if failed:
+        sys.exit(1)
+
+
+def _embed(indexer: DocumentIndexer, collections: list[str], line: Any) -> None:
+    """Give vectors to what has none, and show how long it takes."""
+    began, first = time.monotonic(), None
+    for progress in indexer.add_vectors(collections):
+        first = progress.done if first is None else first
+        speed = (progress.done - first) / max(time.monotonic() - began, 0.1)
+        left = f", about {(progress.total - progress.done) / speed / 60:.0f} min left" if speed else ""
+        line.show(_fitted(f"embedding passages: {progress.done:,} of {progress.total:,}{left}"))
+
+
+@contextmanager
+def _counting(program: Program) -> Iterator[Callable[[str], int]]:
+    """Counts tokens with the chat model's vocabulary, or estimates them where there is no model."""
+    from mistral_chat.documents.passages import estimate_tokens
+    from mistral_chat.errors import MistralChatError
+
+    try:
+        model = program.library().find(program.settings.model)
+    except MistralChatError:
+        yield estimate_tokens
+        return
+    from mistral_chat.engine.llama.vocabulary import open_vocabulary
+
+    with open_vocabulary(model.path) as vocabulary:
+        yield lambda text: len(vocabulary.tokenize(text))
+
+
+@docs.command("list", short_help="List collections, or the documents of one.")
+@in_collection
+@as_json_option
+@click.pass_obj
+def list_documents(program: Program, /, *, collection: str | None, as_json: bool) -> None:
+    """List collections; with --collection, its documents."""
+    with closing(program.open_store()) as store:
+        if collection is not None:
+            documents = store.documents.documents(collection)
+            rows, lines = [_document_json(each) for each in documents], _document_lines(documents)
+        else:
+            collections = store.documents.collections()
+            rows, lines = [_collection_json(each) for each in collections], _collection_lines(collections)
+    if as_json:
+        print_json(rows)
+        return
+    for line in lines:
+        click.echo(line)
+    if not rows:
+        click.echo("There are no documents yet. Add some with: mistral-chat docs add FOLDER", err=True)
+
+
+@docs.command("search", short_help="Find the passages that fit a question.")
+@click.argument("query", nargs=-1, required=True)
+@click.option("-C", "--collection", "collections", multiple=True, metavar="NAME", help="Only this collection; repeatable.")
+@click.option("--tokens", type=click.IntRange(1), metavar="N", help="As many passages as fit; without it, what the chat takes.")
+@options.embedding_option
+@as_json_option
+@click.pass_context
+def search(
+    ctx: click.Context, /, query: tuple[str, ...], *, collections: tuple[str, ...], tokens: int | None, as_json: bool, **_: Any
+) -> None:
+    """Find the passages that the model would be given with QUERY. No chat model is loaded."""
+    from mistral_chat.session.documents import BUDGET, MOST_PASSAGES, DocumentSearch
+    from mistral_chat.session.relevance import Relevance
+
+    program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
+    with closing(program.open_store()) as store, program.embedding_model() as embedder:
+        found = DocumentSearch(store, Relevance(embedder)).find(
+            " ".join(query),
+            list(collections) or None,
+            budget=tokens or BUDGET,
+            most=None if tokens else MOST_PASSAGES,
+        )
+    if as_json:
+        print_json([_found_json(each) for each in found])
+        return
+    for number, each in enumerate(found, 1):
+        click.echo(f"[{number}] {_shown(each.source)}  ({each.passage.tokens} tokens, score {each.score:.2f})")
+        click.echo(f"{_text(each.passage.text)}\n")
+    if not found:
+        click.echo("Nothing was found.", err=True)
+
+
+@docs.command("show", short_help="Print a document as it was read.")
+@click.argument("document")
+@as_json_option
+@click.pass_obj
+def show(program: Program, /, document: str, *, as_json: bool) -> None:
+    """Print DOCUMENT, named by its id, its path or its file name, as passages."""
+    with closing(program.open_store()) as store:
+        found = _document(store, document)
+        passages = store.documents.passages(found.document_id)
+    if as_json:
+        print_json({**_document_json(found), "text": [_passage_json(each) for each in passages]})
+        return
+    click.echo(f"{_shown(found.path)}  {found.status}, {len(passages)} passages")
+    for note in filter(None, (found.error, found.note)):
+        click.echo(_shown(note))
+    for passage in passages:
+        page = f"page {passage.page}, " if passage.page is not None else ""
+        click.echo(f"\n--- {page}lines {passage.first_line}-{passage.last_line}, {passage.tokens} tokens")
+        click.echo(_text(passage.text))
+
+
+@docs.command("rm", short_help="Delete documents or a collection permanently.")
+@click.argument("documents", nargs=-1)
+@click.option("-C", "--collection", metavar="NAME", help="Delete this collection with all its documents.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def remove(program: Program, /, documents: tuple[str, ...], *, collection: str | None, yes: bool) -> None:
+    """Delete DOCUMENTS, or a collection, from the index permanently. The files themselves are not touched.
+
+    No byte of their text remains in the database, its log or its indexes.
+    """
+    from mistral_chat.cli.chats import confirm
+
+    if bool(documents) == bool(collection):
+        raise click.UsageError("Name documents, or a collection with --collection.")
+    with closing(program.open_store()) as store:
+        if collection:
+            confirm(f"Delete the collection {_shown(collection)} from the index?", yes=yes)
+            store.documents.delete_collection(collection)
+            return
+        found = [_document(store, name) for name in documents]
+        confirm(f"Delete {len(found)} {'document' if len(found) == 1 else 'documents'} from the index?", yes=yes)
+        store.documents.delete_documents(*(each.document_id for each in found))
+
+
+def _document(store: ConversationStore, name: str) -> StoredDocument:
+    """The document that `name` names: its id or the beginning of it, its path, or its file name.
+
+    Raises:
+        DocumentNotFound: there is none, or there are several.
+    """
+    from mistral_chat.errors import DocumentNotFound
+
+    every = store.documents.documents()
+    path = str(Path(name).absolute())
+    tests: tuple[Callable[[StoredDocument], bool], ...] = (
+        lambda each: each.document_id == name,
+        lambda each: each.path == path,
+        lambda each: Path(each.path).name == name,
+        lambda each: each.document_id.startswith(name),
+    )
+    for test in tests:
+        found = [each for each in every if test(each)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ids = ", ".join(each.document_id[:SHORT_ID] for each in found)
+            raise DocumentNotFound(f"{name} is the name of {len(found)} documents: {ids}. Use an id.")
+    raise DocumentNotFound(f"There is no document {name}. `mistral-chat docs list --collection NAME` lists them.")
+
+
+def _fitted(text: str) -> str:
+    from mistral_chat.text import one_line
+
+    return one_line(text, max(20, shutil.get_terminal_size().columns - 3))
+
+
+def _shown(text: str) -> str:
+    from mistral_chat.text import one_line
+
+    return one_line(text, 500)
+
+
+def _text(text: str) -> str:
+    """A document's text: cleaned for a terminal, unchanged for a file or a pipe."""
+    from mistral_chat.text import clean
+
+    return clean(text) if sys.stdout.isatty() else text
+
+
+def _counted(results: Iterable[FileIndexed]) -> str:
+    counts = {"indexed": 0, "unchanged": 0, "failed": 0, "missing": 0}
+    passages = 0
+    for result in results:
+        counts[result.status] += 1
+        passages += result.passages
+    words = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
+    return f"{words or 'no documents'}; {passages:,} passages"
+
+
+def _collection_lines(collections: Iterable[Collection]) -> Iterator[str]:
+    for each in collections:
+        unfinished = "".join(
+            f", {count:,} {word}" for count, word in ((each.failed, "failed"), (each.pending, "pending")) if count
+        )
+        yield f"{_shown(each.name)}  {each.documents:,} documents{unfinished}, {each.passages:,} passages, {each.tokens:,} tokens"
+
+
+def _document_lines(documents: Iterable[StoredDocument]) -> Iterator[str]:
+    for each in documents:
+        about = f"  ({_shown(each.error or each.note)})" if each.error or each.note else ""
+        yield f"{each.document_id[:SHORT_ID]}  {each.status:8}  {each.passages:>5}  {_shown(each.path)}{about}"
+
+
+def _collection_json(collection: Collection) -> dict[str, Any]:
+    return {
+        "collection": collection.name,
+        "documents": collection.documents,
+        "failed": collection.failed,
+        "pending": collection.pending,
+        "passages": collection.passages,
+        "tokens": collection.tokens,
+        "created": collection.created.isoformat(),
+    }
+
+
+def _document_json(document: StoredDocument) -> dict[str, Any]:
+    return {
+        "document_id": document.document_id,
+        "document": document.path,
+        "collection": document.collection,
+        "kind": document.kind,
+        "bytes": document.size,
+        "sha256": document.hash,
+        "status": document.status,
+        "error": document.error,
+        "note": document.note,
+        "indexed": None if document.indexed is None else document.indexed.isoformat(),
+        "passages": document.passages,
+    }
+
+
+def _passage_json(passage: StoredPassage) -> dict[str, Any]:
+    return {
+        "page": passage.page,
+        "lines": [passage.first_line, passage.last_line],
+        "headings": list(passage.headings),
+        "text": passage.text,
+        "tokens": passage.tokens,
+    }
+
+
+def _found_json(found: FoundPassage) -> dict[str, Any]:
+    passage = found.passage
+    return {
+        "document": passage.path,
+        "document_id": passage.document_id,
+        "collection": passage.collection,
+        **_passage_json(passage),
+        "score": round(found.score, 4),
+    }
+
+
+def _result_json(result: FileIndexed) -> dict[str, Any]:
+    return {"document": result.path, "status": result.status, "passages": result.passages, "message": result.message}

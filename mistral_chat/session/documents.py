@@ -1,0 +1,292 @@
+"""The user's documents: indexed into collections, and searched."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Final, Literal
+
+from mistral_chat.conversation import Passage
+from mistral_chat.documents.blocks import Block, EmptyPage
+from mistral_chat.documents.folders import documents_in
+from mistral_chat.documents.kinds import kind_of
+from mistral_chat.documents.passages import cut, estimate_tokens
+from mistral_chat.errors import DocumentUnreadable
+from mistral_chat.session.relevance import Vectors, choose
+from mistral_chat.store.retrieval import search_passages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from mistral_chat.documents.reader import DocumentReader
+    from mistral_chat.session.relevance import Embedder, Relevance
+    from mistral_chat.store.documents import StoredDocument, StoredPassage
+    from mistral_chat.store.store import ConversationStore
+
+BUDGET: Final = 1024
+"""Tokens of all passages that are given with one message."""
+MOST_PASSAGES: Final = 5
+
+_BATCH: Final = 16
+_WORD_MATCHES: Final = 100
+_MOST_PAGES_NAMED: Final = 12
+
+_WHOLE: Final = re.compile(
+    r"\b(summar(y|i[sz]e)|sum up|overview of|outline of|tl;?dr|how many|count (the|all)|list (all|every|the)|"
+    r"all (the )?(chapters?|sections?|functions?|names?|dates?)|main (points?|ideas?|arguments?)|the whole|entire|"
+    r"in (one|a few) sentences?|what is this (file|document|book|text) about)\b",
+    re.IGNORECASE,
+)
+
+
+def asks_for_the_whole(question: str) -> bool:
+    """Whether `question` is about all of a text, such as a summary or a count, which pieces of it cannot answer."""
+    return bool(_WHOLE.search(question))
+
+
+# Searching
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPassage:
+    """A passage that fits a question."""
+
+    passage: StoredPassage
+    score: float
+
+    @property
+    def source(self) -> str:
+        """Where it is from: the file's name, and the page or the lines. Untrusted text."""
+        return source_of(self.passage)
+
+    def as_given(self) -> Passage:
+        """The passage as the model is given it."""
+        stored = self.passage
+        return Passage(
+            kind="document", text=stored.text, source=self.source, key=stored.key, score=self.score, tokens=stored.tokens + 16
+        )
+
+
+def source_of(passage: StoredPassage) -> str:
+    """Where a passage is from, such as ``lease.pdf, page 4`` or ``notes.md, lines 12-31``."""
+    name = PurePath(passage.path).name
+    if passage.page is not None:
+        return f"{name}, page {passage.page}"
+    if passage.first_line == passage.last_line:
+        return f"{name}, line {passage.first_line}"
+    return f"{name}, lines {passage.first_line}-{passage.last_line}"
+
+
+class DocumentSearch:
+    """Finds passages that fit a question. May be used by one thread at a time."""
+
+    def __init__(self, store: ConversationStore, relevance: Relevance) -> None:
+        """Search in the documents of `store`."""
+        self._store = store
+        self._relevance = relevance
+        self._vectors: tuple[object, Vectors | None] = (None, None)
+
+    def find(
+        self,
+        message: str,
+        collections: Sequence[str] | None = None,
+        *,
+        before: str = "",
+        budget: int = BUDGET,
+        most: int | None = MOST_PASSAGES,
+    ) -> list[FoundPassage]:
+        """The passages that fit `message`, best first; empty when none does.
+
+        Args:
+            message: what the user asks.
+            collections: where to look; None looks in all.
+            before: the message before it, which a short question goes on with.
+            budget: the most tokens of all passages together.
+            most: the most passages; None takes as many as fit.
+
+        Raises:
+            DocumentNotFound: there is no such collection.
+            EngineFailed: the embedding model failed.
+        """
+        question = self._relevance.question(message, before)
+        if question is None:
+            return []
+        scored = search_passages(self._store.database, question.words, collections=collections, limit=_WORD_MATCHES)
+        found = {each.passage.key: each.passage for each in scored}
+        by_words = {each.passage.key: each.score for each in scored}
+        chosen = set(collections) if collections is not None else None
+        known = [each for each in self._store.documents.collections() if chosen is None or each.name in chosen]
+        ranked = self._relevance.rank(
+            question, by_words, self._load_vectors(collections), population=sum(each.passages for each in known)
+        )
+        ranked = ranked[: max(50, 4 * (most or 50))]
+        for key, _ in ranked:
+            if key not in found:
+                found[key] = self._store.documents.passage(key)
+        sizes = {key: found[key].tokens for key, _ in ranked}
+        scores = dict(ranked)
+        return [FoundPassage(found[key], scores[key]) for key in choose(ranked, sizes, budget=budget, most=most)]
+
+    def _load_vectors(self, collections: Sequence[str] | None) -> Vectors | None:
+        """The vectors of the collections, read again after anything was written."""
+        embedder = self._relevance.embedder
+        if embedder is None:
+            return None
+        documents = self._store.documents
+        progress = documents.vector_progress(embedder.key, collections)
+        state = (collections and tuple(collections), tuple((each.document_id, each.passages, each.done) for each in progress))
+        if self._vectors[0] != state:
+            self._vectors = (state, Vectors.of_blobs(documents.vectors(embedder.key, collections), embedder.dimensions))
+        return self._vectors[1]
+
+
+# Indexing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileIndexed:
+    """One file was looked at."""
+
+    path: str
+    status: Literal["indexed", "unchanged", "failed", "missing"]
+    passages: int = 0
+    message: str = ""
+    """Why it failed, or what the user should know about it."""
+    done: int
+    """How many files were looked at, this one included."""
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class VectorsAdded:
+    """Passages got vectors: `done` of `total` have them."""
+
+    done: int
+    total: int
+
+
+class DocumentIndexer:
+    """Reads files into collections.
+
+    Every file is committed on its own, and so is every batch of vectors: whatever ends the program, the next call goes on where
+    it ended. Passages can be found by their words as soon as their file is read.
+    """
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        reader: DocumentReader,
+        *,
+        embedder: Embedder | None = None,
+        count: Callable[[str], int] = estimate_tokens,
+    ) -> None:
+        """Index into `store`, with tokens as `count` counts them, and vectors of `embedder` if there is one."""
+        self._store = store
+        self._reader = reader
+        self._embedder = embedder
+        self._count = count
+
+    def add(self, paths: Iterable[Path], collection: str) -> Iterator[FileIndexed]:
+        """Index files, and the documents in folders, into a collection, which is created when it is missing.
+
+        A file that has not changed since it was indexed is left as it is. The work is done while the result is iterated.
+
+        Raises:
+            StoreError: the store cannot be written. A file that cannot be read is reported as failed.
+        """
+        name = self._store.documents.create_collection(collection)
+        files = list(dict.fromkeys(file.absolute() for path in paths for file in documents_in(path)))
+        known = {document.path: document for document in self._store.documents.documents(name)}
+        yield from self._index(name, [(file, known.get(str(file))) for file in files])
+
+    def update(self, collection: str) -> Iterator[FileIndexed]:
+        """Index again what has changed in a collection, and what was not finished. Files that are gone keep their passages.
+
+        Raises:
+            DocumentNotFound: there is no such collection.
+        """
+        documents = self._store.documents.documents(collection)
+        yield from self._index(collection, [(Path(document.path), document) for document in documents])
+
+    def _index(self, collection: str, files: Sequence[tuple[Path, StoredDocument | None]]) -> Iterator[FileIndexed]:
+        for done, (path, known) in enumerate(files, 1):
+            status, passages, message = self._index_file(collection, path, known)
+            yield FileIndexed(path=str(path), status=status, passages=passages, message=message, done=done, total=len(files))
+
+    def _index_file(
+        self, collection: str, path: Path, known: StoredDocument | None
+    ) -> tuple[Literal["indexed", "unchanged", "failed", "missing"], int, str]:
+        """Index one file; return what became of it, how many passages it has, and what to say about it."""
+        documents = self._store.documents
+        try:
+            facts = path.stat()
+        except (OSError, ValueError):
+            if known is not None:
+                return "missing", known.passages, "the file is gone; what was read of it is kept"
+            return "failed", 0, "there is no such file"
+        if known is not None and known.status == "indexed" and (known.size, known.mtime) == (facts.st_size, facts.st_mtime_ns):
+            return "unchanged", known.passages, known.note
+        kind = kind_of(path) or "text"
+        document_id = documents.add_document(collection, str(path), kind=kind, size=facts.st_size, mtime=facts.st_mtime_ns)
+        empty: list[int] = []
+        try:
+            passages = list(cut(_without_empty(self._reader.read(path), empty), self._count))
+            file_hash = _hash(path)
+        except (DocumentUnreadable, OSError) as error:
+            problem = error.problem if isinstance(error, DocumentUnreadable) else error.strerror or "it cannot be read"
+            documents.set_failed(document_id, problem)
+            return "failed", 0, problem
+        if not passages:
+            problem = "it holds no text" if not empty else "its pages hold no text; scanned pages are not read"
+            documents.set_failed(document_id, problem)
+            return "failed", 0, problem
+        note = _note(empty)
+        return "indexed", documents.set_passages(document_id, passages, file_hash=file_hash, note=note), note
+
+    def add_vectors(self, collections: Sequence[str] | None = None) -> Iterator[VectorsAdded]:
+        """Give vectors to the passages of the collections, or of all, that have none. Does nothing without an embedding model.
+
+        Raises:
+            EngineFailed: the embedding model failed.
+        """
+        embedder, documents = self._embedder, self._store.documents
+        if embedder is None:
+            return
+        progress = documents.vector_progress(embedder.key, collections)
+        done, total = sum(each.done for each in progress), sum(each.passages for each in progress)
+        for each in progress:
+            if each.done >= each.passages:
+                continue
+            texts = [passage.text for passage in documents.passages(each.document_id)[each.done :]]
+            for start in range(0, len(texts), _BATCH):
+                vectors = embedder.embed_passages(texts[start : start + _BATCH])
+                documents.add_vectors(each.document_id, embedder.key, vectors.tobytes(), dimensions=embedder.dimensions)
+                done += len(vectors)
+                yield VectorsAdded(done, total)
+
+
+def _without_empty(blocks: Iterable[Block | EmptyPage], empty: list[int]) -> Iterator[Block]:
+    """The blocks alone; the numbers of empty pages are appended to `empty`."""
+    for each in blocks:
+        if isinstance(each, EmptyPage):
+            empty.append(each.page)
+        else:
+            yield each
+
+
+def _note(empty: Sequence[int]) -> str:
+    """What to say about pages without text; empty for none."""
+    if not empty:
+        return ""
+    if len(empty) == 1:
+        return f"page {empty[0]} holds no text; scanned pages are not read"
+    named = ", ".join(map(str, empty[:_MOST_PAGES_NAMED]))
+    more = f" and {len(empty) - _MOST_PAGES_NAMED} more" if len(empty) > _MOST_PAGES_NAMED else ""
+    return f"pages {named}{more} hold no text; scanned pages are not read"
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

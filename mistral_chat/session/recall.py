@@ -1,0 +1,160 @@
+"""Recall: exchanges of a conversation that have left the context, brought back for one message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.conversation import Passage
+from mistral_chat.documents.passages import cut, estimate_tokens
+from mistral_chat.documents.text_files import markdown
+from mistral_chat.session.relevance import Vectors, choose
+from mistral_chat.store.retrieval import ExchangeIndex, add_turn_vectors, content_words, turn_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
+
+    from mistral_chat.session.relevance import Relevance
+    from mistral_chat.store.records import StoredTurn
+    from mistral_chat.store.store import ConversationStore
+
+MOST_EXCHANGES: Final = 3
+BUDGET: Final = 512
+"""Tokens of all that is recalled for one message."""
+
+_LONGEST: Final = 200
+"""Tokens of one exchange as the model is given it; of a longer one the parts that fit the message best."""
+_LONGEST_MESSAGE: Final = 80
+_EMBEDDED_CHARACTERS: Final = 3000
+_BATCH: Final = 16
+_WORD_BEGINNING: Final = 5
+_DATE_TOKENS: Final = 16
+
+
+class ConversationRecall:
+    """Finds the exchanges of one conversation that a message refers to. May be used by one thread at a time."""
+
+    def __init__(self, store: ConversationStore, conversation_id: str, relevance: Relevance) -> None:
+        """Search in a conversation of `store`."""
+        self._store = store
+        self._conversation_id = conversation_id
+        self._relevance = relevance
+        self._index = ExchangeIndex(store.database, conversation_id)
+
+    def find(
+        self,
+        message: str,
+        turns: Sequence[StoredTurn],
+        *,
+        before: str = "",
+        budget: int = BUDGET,
+        most: int | None = MOST_EXCHANGES,
+        count: Callable[[str], int] = estimate_tokens,
+    ) -> list[Passage]:
+        """The exchanges among `turns` that fit `message`, as the model is given them, best first; empty when none does.
+
+        Excluded turns and those without a reply are never among them.
+
+        Args:
+            message: what the user asks.
+            turns: the turns that may be recalled: those of the branch that are outside the context.
+            before: the message before it, which a short question goes on with.
+            budget: the most tokens, as `count` counts them.
+            most: the most exchanges; None takes as many as fit.
+            count: counts the tokens of a text.
+
+        Raises:
+            ConversationNotFound: the conversation was deleted.
+            EngineFailed: the embedding model failed.
+        """
+        known = {turn.turn_id: turn for turn in turns if _recallable(turn)}
+        question = self._relevance.question(message, before) if known else None
+        if question is None:
+            return []
+        by_words = {each.turn_id: each.score for each in self._index.search(question.words, among=known)}
+        ranked = self._relevance.rank(question, by_words, self._vectors(known), population=len(known))
+        passages: dict[str, Passage] = {}
+        for key, score in ranked[: max(24, 4 * (most or 24))]:
+            turn = known[key]
+            text = exchange_text(turn.turn.user, turn.turn.reply, message, count)
+            source = f"Earlier in this conversation, {_date(turn.created)}"
+            tokens = count(text) + _DATE_TOKENS
+            passages[key] = Passage(kind="exchange", text=text, source=source, key=key, score=score, tokens=tokens)
+        sizes = {key: passage.tokens for key, passage in passages.items()}
+        chosen = choose([each for each in ranked if each[0] in passages], sizes, budget=budget, most=most)
+        return [passages[key] for key in chosen]
+
+    def add_vectors(self, turns: Sequence[StoredTurn], *, most: int | None = None) -> int:
+        """Store the vectors of up to `most` exchanges among `turns` that have none, newest first; return how many were missing.
+
+        Raises:
+            EngineFailed: the embedding model failed.
+        """
+        embedder = self._relevance.embedder
+        if embedder is None:
+            return 0
+        stored = turn_vectors(self._store.database, embedder.key, self._conversation_id)
+        missing = [turn for turn in reversed(turns) if _recallable(turn) and turn.turn_id not in stored]
+        wanted = missing[:most]
+        for start in range(0, len(wanted), _BATCH):
+            batch = wanted[start : start + _BATCH]
+            vectors = embedder.embed_passages([_embedded(turn) for turn in batch])
+            rows = [(turn.turn_id, vector.tobytes()) for turn, vector in zip(batch, vectors, strict=True)]
+            add_turn_vectors(self._store.database, embedder.key, rows)
+        return len(missing)
+
+    def close(self) -> None:
+        """Free the index."""
+        self._index.close()
+
+    def _vectors(self, among: Collection[str]) -> Vectors | None:
+        embedder = self._relevance.embedder
+        if embedder is None:
+            return None
+        import numpy as np
+
+        stored = turn_vectors(self._store.database, embedder.key, self._conversation_id)
+        size = 2 * embedder.dimensions
+        kept = [(key, blob) for key, blob in stored.items() if key in among and len(blob) == size]
+        matrix = np.frombuffer(b"".join(blob for _, blob in kept), np.float16).reshape(-1, embedder.dimensions)
+        return Vectors([key for key, _ in kept], matrix.astype(np.float32))
+
+
+def _recallable(turn: StoredTurn) -> bool:
+    return bool(turn.turn.reply) and not turn.turn.excluded and not turn.writing
+
+
+def _embedded(turn: StoredTurn) -> str:
+    return f"{turn.turn.user[:_EMBEDDED_CHARACTERS]}\n{turn.turn.reply[:_EMBEDDED_CHARACTERS]}"
+
+
+def _date(moment: datetime) -> str:
+    local = moment.astimezone()
+    return f"{local.day} {local:%B %Y}"
+
+
+def exchange_text(user: str, reply: str, question: str, count: Callable[[str], int] = estimate_tokens) -> str:
+    """An exchange in up to about 200 tokens: the message and the reply, or the parts of them that share words with `question`."""
+    whole = f"User: {user}\nAssistant: {reply}"
+    if count(whole) <= _LONGEST:
+        return whole
+    asked = _beginnings(question)
+    shown = _best_part(user, asked, _LONGEST_MESSAGE, count)
+    answer = _best_part(reply, asked | _beginnings(shown), _LONGEST - min(_LONGEST_MESSAGE, count(shown)), count)
+    return f"User: {shown}\nAssistant: {answer}"
+
+
+def _best_part(text: str, asked: set[str], longest: int, count: Callable[[str], int]) -> str:
+    """The part of `text` with the most of the words asked for, the first of several; all of it when it is short."""
+    if count(text) <= longest:
+        return text
+    parts = [passage.text for passage in cut(markdown(text), count, longest=max(longest - 4, 16))]
+    best = max(range(len(parts)), key=lambda place: (len(asked & _beginnings(parts[place])), -place), default=0)
+    if not parts:
+        return ""
+    return f"{'… ' if best else ''}{parts[best]}{' …' if best + 1 < len(parts) else ''}"
+
+
+def _beginnings(text: str) -> set[str]:
+    """The beginnings of the words of `text` that say something, which are the same in most of a word's forms."""
+    return {word[:_WORD_BEGINNING] for word in content_words(text)}

@@ -1,0 +1,243 @@
+"""How well texts fit a question: words and vectors on one absolute scale.
+
+A score is ``0.3 * BM25 / 8 + 0.7 * cosine``. Either part alone fails on half of what users ask: words on a question in other
+words, vectors on names and numbers. BM25 is divided by a constant, not by the best match of the question, which would make a weak
+match as good as a strong one. A question about nothing that was written finds nothing: the best text must be nearer to it than
+small talk is. `tests/benchmarks/retrieval.py` measures all of this.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from mistral_chat.store.retrieval import content_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+WORD_SHARE: Final = 0.3
+WORD_SCALE: Final = 8.0
+"""BM25 of a strong match."""
+NEAREST: Final = 200
+"""How many of the nearest vectors are ranked."""
+
+_LEAST_COSINE: Final = 0.25
+"""The best text's cosine below which nothing is found."""
+_MARGIN: Final = 0.1
+"""How much nearer small talk may be to the question than the best text."""
+_SHARE_OF_BEST: Final = 0.3
+"""Texts below this share of the best score are left out."""
+_WEAK: Final = 4.5
+"""BM25 of a match that is worth giving to the model when words alone are compared."""
+_HANDFUL: Final = 5
+"""Fewer texts than this are too few to say which words are rare."""
+_UNRELATED: Final = 0.207
+"""The mean cosine of the messages in `SMALL_TALK` by all-MiniLM-L6-v2, for which the cosines above were measured."""
+_ASKS_ON: Final = re.compile(r"\b(when|where|who|whose|which|how (much|many|long|far|old|often))\b", re.IGNORECASE)
+"""A message that asks something of its own even if its subject is in the message before it."""
+_FOLLOW_UP_WORDS: Final = 2
+"""A message with no more words than this goes on with the subject of the message before it."""
+
+_SMALL_TALK: Final = (
+    "Hi there|Hello, how are you doing?|Good afternoon|Thank you very much|Thanks for your help|You're welcome|Okay|"
+    "All right|Yes|No|Sure|Fine|Of course|Goodbye|See you tomorrow|Talk to you later|Sleep well|Great|Awesome|Amazing|"
+    "Fantastic|Funny|Haha|Oh no|Sorry|Excuse me|Interesting|I understand|I agree|I don't agree|That's wrong|That's right|"
+    "I'm not sure|Maybe|Please continue|Keep going|What else?|More|Say it again|Repeat the last answer|"
+    "Explain it differently|Can you elaborate?|Why is that?|What does it mean?|Summarise this|Make it shorter|"
+    "Make it longer|Rephrase it|Rewrite this more formally|Translate it into German|Put it in a table|Give an example|"
+    "Another one|Tell me something funny|Tell me a story|Entertain me|Who made you?|Are you an AI?|"
+    "What are your abilities?|Can you help me?|I have a question|Let's do something different|Forget it|Hold on a moment|"
+    "I'm back|I'm tired|I'm sad|I'm glad|Congratulations|Merry Christmas|Enjoy your evening|How was your day?|"
+    "I'll think about it|Let me see|Ready when you are"
+)
+SMALL_TALK: Final = tuple(_SMALL_TALK.split("|"))
+"""Messages that are about the talk itself. A question that is nearer to one of them than to any text is about no text."""
+
+_TALK: Final = (
+    "thank thanks hello hi hey welcome good morning afternoon evening night day yeah nope sure great nice cool fine perfect "
+    "wow lol haha hmm funny interesting amazing awesome bored happy glad sad tired sorry bye goodbye wait second moment "
+    "minute again repeat continue keep come back start stop short shorter long longer brief briefly detail details example "
+    "another make list bullet table rewrite rephrase translate summarise summarize explain elaborate mean means think "
+    "thought know see say said tell sound sounds love want need right wrong agree disagree later work works time times two "
+    "anything nothing everything well lot talk question answer help "
+    "today tonight tomorrow weekend week year new feel feeling mind "
+)
+_TALK_WORDS: Final = frozenset(_TALK.split())
+"""Words that are no subject when a message holds nothing else."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors of length 1; see `engine.llama.embedding.EmbeddingModel`."""
+
+    @property
+    def key(self) -> str:
+        """Says which model made a vector."""
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers in a vector."""
+
+    def embed_query(self, text: str) -> NDArray[np.float16]:
+        """The vector of a question."""
+
+    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        """The vectors of texts that are to be found, a row each."""
+
+    def close(self) -> None:
+        """Free the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is searched for."""
+
+    words: tuple[str, ...]
+    """The words that say something about its subject."""
+    vector: NDArray[np.float32] | None = None
+    """None without an embedding model."""
+    small_talk: float = 0.0
+    """The cosine of the small talk that is nearest to it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """The vectors of texts, by key."""
+
+    keys: Sequence[str]
+    matrix: NDArray[np.float32]
+    """A row for each key."""
+    places: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Index the keys."""
+        object.__setattr__(self, "places", {key: place for place, key in enumerate(self.keys)})
+
+    @classmethod
+    def of_blobs(cls, blobs: Iterable[tuple[str, bytes]], dimensions: int) -> Vectors:
+        """The vectors in `blobs` of 16-bit floats; a blob of several rows has the keys ``key/0``, ``key/1`` and so on."""
+        import numpy as np
+
+        keys: list[str] = []
+        parts = [np.zeros((0, dimensions), np.float16)]
+        for key, blob in blobs:
+            rows = np.frombuffer(blob[: len(blob) - len(blob) % (2 * dimensions)], np.float16).reshape(-1, dimensions)
+            parts.append(rows)
+            keys += [f"{key}/{row}" for row in range(len(rows))]
+        return cls(keys, np.concatenate(parts).astype(np.float32))
+
+
+class Relevance:
+    """Ranks texts by how well they fit a question."""
+
+    def __init__(self, embedder: Embedder | None = None) -> None:
+        """Compare vectors of `embedder`, or words alone without one."""
+        self.embedder = embedder
+
+    @cached_property
+    def _small_talk(self) -> tuple[NDArray[np.float32], float]:
+        """The vectors of small talk, and what a distance from 1.0 is multiplied by to be like MiniLM's.
+
+        Models differ in where unrelated texts lie: a cosine of 0.5 is much for one and little for another.
+        """
+        import numpy as np
+
+        if self.embedder is None:
+            raise AssertionError("small talk has vectors only with an embedding model")
+        vectors = self.embedder.embed_passages(SMALL_TALK).astype(np.float32)
+        cosines = vectors @ vectors.T
+        mean = float(cosines[np.triu_indices(len(SMALL_TALK), 1)].mean())
+        return vectors, (1 - _UNRELATED) / max(1 - mean, 0.01)
+
+    def question(self, message: str, before: str = "") -> Question | None:
+        """What `message` asks for; None when it is small talk.
+
+        A message of few words, such as "and in winter?", takes those of the message `before` it along.
+        """
+        words = content_words(message)
+        about = set(content_words(before)) - _TALK_WORDS
+        asks_on = bool(about) and bool(_ASKS_ON.search(message))
+        if not set(words) - _TALK_WORDS and not asks_on:
+            return None
+        if about and len(words) <= _FOLLOW_UP_WORDS:
+            words = list(dict.fromkeys([*words, *content_words(before)]))
+            message = f"{before}\n{message}"
+        if self.embedder is None:
+            return Question(words=tuple(words))
+        import numpy as np
+
+        vector = self.embedder.embed_query(message).astype(np.float32)
+        nearest = float((self._small_talk[0] @ vector).max())
+        return Question(words=tuple(words), vector=vector, small_talk=self._scaled(nearest))
+
+    def rank(
+        self, question: Question, by_words: Mapping[str, float], vectors: Vectors | None, *, population: int
+    ) -> list[tuple[str, float]]:
+        """The keys of the texts that fit `question` and their scores, best first; empty when none fits well enough.
+
+        Args:
+            question: what is searched for.
+            by_words: BM25 of the texts that share words with it, by key.
+            vectors: the vectors of the texts, as far as there are any.
+            population: how many texts there are; a word is worth less among few.
+        """
+        rare = _least_words(population)
+        strongest = max(by_words.values(), default=0.0)
+        cosines = self._cosines(question, by_words, vectors)
+        nearest = max(cosines.values(), default=0.0)
+        if question.vector is None or vectors is None or not vectors.keys:
+            found = strongest >= rare
+        else:
+            near = nearest >= _LEAST_COSINE and nearest >= question.small_talk - _MARGIN
+            found = near or strongest >= 2 * rare
+        if not found:
+            return []
+        scores = {
+            key: WORD_SHARE * by_words.get(key, 0.0) / WORD_SCALE + (1 - WORD_SHARE) * cosines.get(key, 0.0)
+            for key in {*by_words, *cosines}
+        }
+        least = _SHARE_OF_BEST * max(scores.values(), default=0.0)
+        return sorted(((key, score) for key, score in scores.items() if score >= least), key=lambda each: -each[1])
+
+    def _cosines(self, question: Question, by_words: Iterable[str], vectors: Vectors | None) -> dict[str, float]:
+        """The cosines of the nearest texts and of those that share words with the question."""
+        if question.vector is None or vectors is None or not vectors.keys:
+            return {}
+        import numpy as np
+
+        cosines: Any = vectors.matrix @ question.vector
+        count = min(NEAREST, len(cosines))
+        nearest = np.argpartition(-cosines, count - 1)[:count]
+        places = {*map(int, nearest), *(vectors.places[key] for key in by_words if key in vectors.places)}
+        return {vectors.keys[place]: self._scaled(float(cosines[place])) for place in places}
+
+    def _scaled(self, cosine: float) -> float:
+        return 1 - (1 - cosine) * self._small_talk[1]
+
+
+def _least_words(population: int) -> float:
+    """BM25 of a match that is worth giving when words alone are compared: of a word that two of many texts share.
+
+    Among a handful of texts a word has next to no weight, and any match counts.
+    """
+    if population < _HANDFUL:
+        return 0.0
+    return min(_WEAK, math.log((population - 1.5) / 2)) * population / (population + 2 * _HANDFUL)
+
+
+def choose(ranked: Iterable[tuple[str, float]], tokens: Mapping[str, int], *, budget: int, most: int | None = None) -> list[str]:
+    """The keys of the best texts that fit in `budget` tokens together, at most `most`, best first."""
+    chosen: list[str] = []
+    for key, _ in ranked:
+        if most is not None and len(chosen) == most:
+            break
+        if tokens[key] <= budget:
+            chosen.append(key)
+            budget -= tokens[key]
+    return chosen

@@ -1,0 +1,218 @@
+"""`mistral-chat docs` and `chats recall`, as a user or a script meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from support import documents
+from support.embedding_models import HOW, minilm_file, tiny_bert
+from support.stores import Clock, chat
+
+from mistral_chat.cli.main import cli
+from mistral_chat.cli.wiring import Program
+from mistral_chat.documents.folders import documents_in
+
+LEASE = (
+    "# Lease\n\n## Repairs\n\nThe landlord repairs the roof within two weeks.\n\n## Rent\n\nThe rent is due on the first day.\n"
+)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    environ = {"MISTRAL_CHAT_DATA_DIR": str(tmp_path / "data"), "MISTRAL_CHAT_MODELS_DIR": str(tmp_path / "models")}
+    return Program(environ=environ, now=Clock())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "papers"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "lease.md").write_text(LEASE)
+    (folder / "scan.pdf").write_bytes(documents.pdf([[], []]))
+    (folder / "book.pdf").write_bytes(documents.pdf([["Herons eat fish."], [], ["Bees need water."]]))
+    (folder / "sub" / "bad.docx").write_bytes(b"PK\3\4 nothing")
+    (folder / "secret.log").write_text("hidden by the rules")
+    (folder / ".gitignore").write_text("*.log\n")
+    return folder
+
+
+def run(program: Program, *arguments: str, **more: Any) -> Result:
+    return CliRunner().invoke(cli, arguments, obj=program, **more)
+
+
+def as_json(program: Program, *arguments: str, code: int = 0) -> Any:
+    result = run(program, *arguments, "--json")
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def words_only(*arguments: str) -> tuple[str, ...]:
+    return (*arguments, "--embedding-model", "")
+
+
+def test_a_folder_is_indexed_and_each_file_that_fails_is_named(program: Program, folder: Path) -> None:
+    rows = as_json(program, *words_only("docs", "add", str(folder), "-C", "home"), code=1)
+    assert {Path(row["document"]).name: row["status"] for row in rows} == {
+        "book.pdf": "indexed",
+        "lease.md": "indexed",
+        "scan.pdf": "failed",
+        "bad.docx": "failed",
+    }
+    messages = {Path(row["document"]).name: row["message"] for row in rows}
+    assert messages["scan.pdf"] == "its pages hold no text; scanned pages are not read"
+    assert messages["book.pdf"] == "page 2 holds no text; scanned pages are not read"
+    assert "zip archive" in messages["bad.docx"]
+    again = as_json(program, *words_only("docs", "add", str(folder), "-C", "home"), code=1)
+    assert sorted(row["status"] for row in again) == ["failed", "failed", "unchanged", "unchanged"]
+
+
+def test_a_question_finds_the_passage_with_its_page_and_lines(program: Program, folder: Path) -> None:
+    run(program, *words_only("docs", "add", str(folder)))
+    (found,) = as_json(program, *words_only("docs", "search", "Who repairs the roof?"))
+    assert Path(found["document"]).name == "lease.md"
+    assert (found["page"], found["lines"], found["headings"]) == (None, [5, 9], ["Lease", "Repairs"])
+    assert found["text"].startswith("Lease \u203a Repairs\n\nThe landlord repairs the roof")
+    assert found["tokens"] == 28
+    (page,) = as_json(program, *words_only("docs", "search", "What do bees need?"))
+    assert (page["page"], page["text"]) == (3, "Bees need water.")
+
+
+def test_nothing_found_is_said(program: Program, folder: Path) -> None:
+    run(program, *words_only("docs", "add", str(folder)))
+    result = run(program, *words_only("docs", "search", "quantum chromodynamics"))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Nothing was found.\n")
+    assert as_json(program, *words_only("docs", "search", "thanks!")) == []
+
+
+def test_a_search_can_be_limited_to_collections(program: Program, folder: Path) -> None:
+    run(program, *words_only("docs", "add", str(folder / "lease.md"), "-C", "home"))
+    run(program, *words_only("docs", "add", str(folder / "book.pdf"), "-C", "nature"))
+    assert len(as_json(program, *words_only("docs", "search", "roof", "-C", "home"))) == 1
+    assert as_json(program, *words_only("docs", "search", "roof", "-C", "nature")) == []
+    nowhere = run(program, *words_only("docs", "search", "roof", "-C", "nowhere"))
+    assert (nowhere.exit_code, "no collection 'nowhere'" in nowhere.stderr) == (1, True)
+
+
+def test_documents_are_listed_shown_updated_and_removed(program: Program, folder: Path) -> None:
+    run(program, *words_only("docs", "add", str(folder), "-C", "home"))
+    (listed,) = as_json(program, "docs", "list")
+    assert (listed["collection"], listed["documents"], listed["failed"]) == ("home", 4, 2)
+    rows = as_json(program, "docs", "list", "-C", "home")
+    assert len([row for row in rows if row["sha256"]]) == 2
+    shown = run(program, "docs", "show", "lease.md")
+    assert "The landlord repairs the roof" in shown.stdout
+    (folder / "lease.md").write_text(LEASE.replace("roof", "chimney"))
+    (folder / "book.pdf").unlink()
+    updated = as_json(program, *words_only("docs", "update"), code=1)
+    assert {Path(row["document"]).name: row["status"] for row in updated if row["status"] != "failed"} == {
+        "lease.md": "indexed",
+        "book.pdf": "missing",
+    }
+    assert as_json(program, *words_only("docs", "search", "chimney"))
+    assert run(program, "docs", "rm", "lease.md", "--yes").exit_code == 0
+    assert as_json(program, *words_only("docs", "search", "chimney")) == []
+    assert run(program, "docs", "rm", "-C", "home", "-y").exit_code == 0
+    assert as_json(program, "docs", "list") == []
+
+
+def test_a_deleted_collection_leaves_no_byte(program: Program, folder: Path, tmp_path: Path) -> None:
+    (folder / "lease.md").write_text("The zygomorphic heron wears a monocle.\n")
+    run(program, *words_only("docs", "add", str(folder / "lease.md")))
+    run(program, "docs", "rm", "-C", "documents", "-y")
+    left = [path.name for path in (tmp_path / "data").rglob("*") if path.is_file() and b"zygomorph" in path.read_bytes()]
+    assert not left
+
+
+def test_a_hostile_file_name_and_text_reach_no_terminal(program: Program, tmp_path: Path) -> None:
+    path = tmp_path / "\x1b]0;owned\x07.md"
+    path.write_text("Herons \x1b[2J are \u202e birds.")
+    shown = run(program, *words_only("docs", "add", str(path))).output
+    shown += run(program, *words_only("docs", "search", "herons")).output + run(program, "docs", "list", "-C", "documents").output
+    assert "\x1b" not in shown
+
+
+def test_an_embedding_model_finds_what_is_asked_in_other_words(program: Program, tmp_path: Path) -> None:
+    model = minilm_file()
+    if model is None:
+        pytest.skip(HOW)
+    (tmp_path / "house.md").write_text("# Roof\n\nWater comes in above the stairs.\n\n# Pets\n\nGrandma keeps bees.\n")
+    with_model = ("--embedding-model", str(model))
+    run(program, "docs", "add", str(tmp_path / "house.md"), *with_model)
+    question = "Which insects does the old lady look after?"
+    assert as_json(program, *words_only("docs", "search", question)) == []
+    assert as_json(program, "docs", "search", question, *with_model)
+
+
+def test_a_wrong_embedding_model_is_an_error_and_a_missing_default_is_none(program: Program, folder: Path) -> None:
+    wrong = run(program, "docs", "search", "roof", "--embedding-model", str(tiny_bert(folder / "a.gguf", pooling=0)))
+    assert (wrong.exit_code, "not an embedding model" in wrong.stderr) == (1, True)
+    assert run(program, "docs", "search", "roof", "--embedding-model", "no-such-model").exit_code == 1
+    added = run(program, "docs", "add", str(folder / "lease.md"))
+    assert added.exit_code == 0
+    assert "models pull all-minilm-l6-v2" in added.stderr
+
+
+def test_indexing_resumes_after_kill_9(program: Program, tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(300):
+        (many / f"{number:03}.md").write_text(f"# File {number}\n\nHeron number {number} stands in the water.\n")
+    arguments = [sys.executable, "-m", "mistral_chat", *words_only("docs", "add", str(many), "--json")]
+    environ = {**os.environ, **program.environ}
+    killed = 0
+    for attempt in range(20):
+        child = subprocess.Popen(arguments, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.25 + 0.04 * attempt)  # the moment to kill it at, not a wait for anything
+        child.send_signal(signal.SIGKILL)
+        killed += child.wait() == -signal.SIGKILL
+    rows = as_json(program, *words_only("docs", "add", str(many)))
+    assert {row["status"] for row in rows} <= {"indexed", "unchanged"}
+    assert killed
+    (collection,) = as_json(program, "docs", "list")
+    assert (collection["documents"], collection["passages"], collection["pending"]) == (300, 300, 0)
+    assert len(list(documents_in(many))) == 300
+    assert as_json(program, *words_only("docs", "search", "Heron number 299"))
+
+
+# chats recall
+
+
+def conversation(program: Program) -> str:
+    exchanges = [("My sister moved to Lisbon.", "Noted."), ("Grandma keeps bees.", "Nice."), *filler()]
+    with closing(program.open_store()) as store:
+        return chat(store, *exchanges)[0]
+
+
+def filler() -> list[tuple[str, str]]:
+    return [(f"What about item {number}?", f"Item {number} is fine.") for number in range(30)]
+
+
+def test_chats_recall_prints_what_would_be_recalled(program: Program) -> None:
+    made = conversation(program)
+    (found,) = as_json(program, *words_only("chats", "recall", made, "Where did my sister move?"))
+    assert set(found) == {"turn_id", "text", "tokens", "score", "created"}
+    assert found["text"] == "User: My sister moved to Lisbon.\nAssistant: Noted."
+    assert as_json(program, *words_only("chats", "recall", made, "Thank you!", "--tokens", "512")) == []
+    every = as_json(program, *words_only("chats", "recall", made[:8], "What about the item again?", "--tokens", "100"))
+    assert sum(each["tokens"] for each in every) <= 100
+    plain = run(program, *words_only("chats", "recall", made, "Where did my sister move?"))
+    assert "Earlier in this conversation" in plain.stdout
+
+
+def test_chats_recall_works_in_other_words_with_an_embedding_model(program: Program) -> None:
+    model = minilm_file()
+    if model is None:
+        pytest.skip(HOW)
+    made = conversation(program)
+    found = as_json(program, "chats", "recall", made, "Where does my sibling live?", "--embedding-model", str(model))
+    assert "Lisbon" in found[0]["text"]

@@ -1,0 +1,131 @@
+"""Long conversations with facts planted in them, and questions about the facts, for measuring recall.
+
+A conversation is small talk and general questions, with facts said once, things said about somebody else that look like them, and
+minds that were changed later. Each fact is asked for twice: in its own words, and in words that share none with what was said.
+The same seed gives the same conversation. The sentences are in `planted_facts.txt`.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_SECTIONS: Final = {
+    section.partition(":")[0]: [line.split("|") for line in section.split("\n")[1:] if line]
+    for section in Path(__file__).with_suffix(".txt").read_text(encoding="utf-8")[2:].split("\n# ")
+}
+"""The tables in the file beside this one: rows of cells, by the section's name."""
+
+
+def _cells(section: str) -> list[str]:
+    return [cell.strip() for row in _SECTIONS[section] for cell in row if cell.strip()]
+
+
+_SLOTS: Final = {name: _cells(name) for name in ("name", "city", "food", "colour", "day", "month")} | {
+    "n": [str(number) for number in range(13, 97)]
+}
+_THINGS: Final = _cells("things")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a fact."""
+
+    text: str
+    exchange: int
+    """The index of the exchange that answers it."""
+    kind: str
+    """How it is asked: "same words" or "other words"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A conversation with facts in it."""
+
+    exchanges: tuple[tuple[str, str], ...]
+    questions: tuple[Question, ...]
+
+
+def idle_messages() -> list[str]:
+    """Messages at which nothing should be recalled."""
+    return _cells("idle")
+
+
+def unrelated_questions() -> list[str]:
+    """Questions that the conversations hold no answer to."""
+    return _cells("unrelated")
+
+
+def plant(seed: int, *, facts: int = 40, length: int = 260) -> Planted:
+    """A conversation of `length` exchanges with `facts` facts, and two questions about each."""
+    chance = random.Random(seed)
+    exchanges = [_filler(chance) for _ in range(length)]
+    places = sorted(chance.sample(range(length), facts + 4 + 10))
+    chance.shuffle(places)
+    questions: list[Question] = []
+    changed = [row for row in _SECTIONS["changed"] if chance.random() < 0.5]
+    replied = [row for row in _SECTIONS["replied"] if chance.random() < 0.5]
+    plain = chance.sample(_SECTIONS["facts"], facts - len(changed) - len(replied))
+    for said, same, other in plain:
+        at = places.pop()
+        exchanges[at] = (_lead(chance) + _filled(said, chance), _acknowledged(chance))
+        questions += [Question(same, at, "same words"), Question(other, at, "other words")]
+    for first, later, same, other in changed:
+        early, late = sorted((places.pop(), places.pop()))
+        exchanges[early] = (_filled(first, chance), _acknowledged(chance))
+        exchanges[late] = (_filled(later, chance), _acknowledged(chance))
+        questions += [Question(same, late, "same words"), Question(other, late, "other words")]
+    for asked, answer, same, other in replied:
+        at = places.pop()
+        exchanges[at] = (_filled(asked, chance), _filled(answer, chance))
+        questions += [Question(same, at, "same words"), Question(other, at, "other words")]
+    for (said,) in chance.sample(_SECTIONS["others"], min(len(places), 10)):
+        exchanges[places.pop()] = (_filled(said, chance), _acknowledged(chance))
+    return Planted(tuple(exchanges), tuple(questions))
+
+
+def _filled(text: str, chance: random.Random) -> str:
+    for slot, values in _SLOTS.items():
+        while f"{{{slot}}}" in text:
+            text = text.replace(f"{{{slot}}}", chance.choice(values), 1)
+    return text
+
+
+def _filler(chance: random.Random) -> tuple[str, str]:
+    if chance.random() < 0.2:
+        said, answer = chance.choice(_SECTIONS["small talk"])
+        return said, answer
+    asked, answer = chance.choice(_SECTIONS["general"])
+    a, b, c = chance.sample(_THINGS, 3)
+    return asked.format(a=a, b=b, c=c), answer.format(a=a, b=b, c=c) + _more(chance)
+
+
+def _more(chance: random.Random) -> str:
+    """A few sentences that make a reply as long as a model's."""
+    a, b = chance.sample(_THINGS, 2)
+    return chance.choice(
+        [
+            " Would you like an example?",
+            f" If you already know {a}, much of it will look familiar, and {b} is a good next step after that.",
+            " It takes practice, so give yourself a few weeks. Small steps work better than long sessions, and notes help a lot.",
+            f" Many books treat it together with {a}. The chapters on {b} are worth reading as well, if time allows.",
+        ]
+    )
+
+
+def _lead(chance: random.Random) -> str:
+    return chance.choice(["", "", "", "By the way: ", "Oh, before I forget. ", "Just so you know, here is something about me. "])
+
+
+def _acknowledged(chance: random.Random) -> str:
+    return chance.choice(
+        [
+            "Noted. Is there anything you would like me to do with that?",
+            "Thanks for letting me know! Shall we continue?",
+            "I see. Tell me more if you like.",
+            "Good to know. I'll keep it in mind for the rest of our conversation.",
+            "Understood. Do you want to talk about it, or go back to what we were doing?",
+        ]
+    )
