@@ -129,11 +129,17 @@ def _engine(program: Program) -> Iterator[Finding]:
         yield Finding("ok", "device", f"{device.name} ({device.description}), {device.total / 1e9:.1f} GB")
     memory = measure_memory()
     yield Finding("ok", "machine", f"{physical_cores()} cores, {memory / 1e9:.1f} GB of memory free")
-    yield from gpu_findings(devices, this_machine())
+    yield from gpu_findings(devices, this_machine(), built=backend.can_offload())
 
 
-def gpu_findings(devices: Sequence[Device], machine: Machine) -> Iterator[Finding]:
-    """Whether llama.cpp uses the GPU of this `machine`, and if not, why and what to run."""
+def gpu_findings(devices: Sequence[Device], machine: Machine, *, built: bool) -> Iterator[Finding]:
+    """Whether llama.cpp uses the GPU of this `machine`, and if not, why and what to run.
+
+    Args:
+        devices: what llama.cpp can compute on.
+        machine: what the system says of itself.
+        built: whether the installed llama.cpp supports GPUs at all.
+    """
     from mistral_chat.cli.wheels import advise, installed_release
     from mistral_chat.engine.hardware import DeviceKind
 
@@ -142,11 +148,12 @@ def gpu_findings(devices: Sequence[Device], machine: Machine) -> Iterator[Findin
         yield Finding("ok", "gpu", f"models run on {used[0].description or used[0].name}")
         return
     advice = advise(machine)
-    if advice.gpu is None:
+    gpu = advice.gpu or next(iter(machine.gpus), None)
+    if gpu is None:
         yield Finding("ok", "gpu", "none found; models run on the processor")
     else:
-        built = "the installed llama-cpp-python has no GPU support"
-        yield Finding("warn", "gpu", f"{advice.gpu.name} is not used: {built}")
+        why = "its driver or its runtime library is missing" if built else "the installed llama-cpp-python has no GPU support"
+        yield Finding("warn", "gpu", f"{gpu.name} is not used: {why}")
     for note in advice.notes:
         yield Finding("warn", "gpu", note)
     if advice.gpu is not None and advice.index not in {None, "cpu"}:

@@ -97,8 +97,8 @@ def advise(machine: Machine) -> Advice:
     """Choose the wheel for `machine`."""
     narrow = machine.bits < _BITS
     if narrow or (machine.system == "Windows" and machine.processor.upper() not in {"AMD64", "X86_64"}):
-        built = f"{machine.bits}-bit" if narrow else machine.processor
-        return Advice(None, notes=(f"There are no wheels for a {built} Python. Install a 64-bit Python for x64.",))
+        built = "a 32-bit Python" if narrow else f"Python on {machine.processor}"
+        return Advice(None, notes=(f"There are no wheels for {built}. Install a 64-bit Python for x64.",))
     match machine.system:
         case "Darwin":
             return _advise_mac(machine)
@@ -139,11 +139,11 @@ def _advise_nvidia(machine: Machine, gpu: GPU) -> Advice:
     """The CUDA wheel for the driver and the card; Vulkan where there is none."""
     if machine.cuda is None:
         return Advice(
-            "cpu", gpu, (f"{gpu.name} has no working NVIDIA driver (nvidia-smi). Install the driver, then run doctor.",)
+            "cpu", gpu, ("No working NVIDIA driver was found (nvidia-smi). Install the driver, then run doctor again.",)
         )
     compute = gpu.compute or _NEWEST_COMPILED
     if compute < _OLDEST_COMPUTE:
-        return Advice("vulkan", gpu, (f"{gpu.name} is too old for the CUDA wheels (compute capability below 6.0).",))
+        return Advice("vulkan", gpu, ("Its compute capability is below 6.0, which is too old for the CUDA wheels.",))
     driver = ".".join(map(str, machine.cuda))
     if machine.cuda < _OLDEST_CUDA:
         return Advice(
@@ -153,7 +153,7 @@ def _advise_nvidia(machine: Machine, gpu: GPU) -> Advice:
         if found <= machine.cuda and _runs(found, compute):
             runtime = f"The wheel needs NVIDIA's CUDA {found[0]} runtime (cudart and cublas). Without it, use the index vulkan."
             return Advice(f"cu{found[0]}{found[1]}", gpu, (runtime,))
-    return Advice("vulkan", gpu, (f"No CUDA wheel fits {gpu.name} with a driver for CUDA {driver}. Update the driver.",))
+    return Advice("vulkan", gpu, (f"No CUDA wheel fits it with a driver for CUDA {driver}. Update the driver.",))
 
 
 def _runs(cuda: tuple[int, int], compute: tuple[int, int]) -> bool:

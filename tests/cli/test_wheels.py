@@ -33,14 +33,14 @@ MACHINES = {
     "GTX 1080, newest driver": (Machine("Linux", "x86_64", gpus=(GTX_1080,), cuda=(13, 2)), "cu125", "CUDA 12 runtime"),
     "GTX 970": (Machine("Windows", "AMD64", gpus=(GTX_970,), cuda=(12, 4)), "vulkan", "too old for the CUDA wheels"),
     "driver too old": (Machine("Linux", "x86_64", gpus=(RTX_3080,), cuda=(11, 4)), "vulkan", "CUDA 11.4 and is too old"),
-    "no driver": (Machine("Linux", "x86_64", gpus=(RTX_3080,)), "cpu", "no working NVIDIA driver"),
+    "no driver": (Machine("Linux", "x86_64", gpus=(RTX_3080,)), "cpu", "No working NVIDIA driver"),
     "RX 7900 on Linux": (Machine("Linux", "x86_64", gpus=(RX_7900,)), "vulkan", "ROCm 7.2"),
     "RX 7900 on Windows": (Machine("Windows", "AMD64", gpus=(RX_7900,)), "vulkan", "hip-radeon"),
     "Intel GPU": (Machine("Linux", "x86_64", gpus=(IRIS,)), "vulkan", "rarely faster"),
     "processor only": (Machine("Linux", "x86_64"), "cpu", ""),
     "ARM server": (Machine("Linux", "aarch64"), "cpu", "no GPU wheels"),
     "32-bit Python": (Machine("Windows", "AMD64", bits=32, gpus=(RTX_3080,), cuda=(12, 7)), None, "32-bit Python"),
-    "Windows on ARM": (Machine("Windows", "ARM64"), None, "ARM64 Python"),
+    "Windows on ARM": (Machine("Windows", "ARM64"), None, "Python on ARM64"),
     "FreeBSD": (Machine("FreeBSD", "amd64"), None, "no wheels for FreeBSD"),
 }
 
@@ -73,7 +73,7 @@ def device(kind: DeviceKind, description: str) -> Device:
 class TestWhatTheDoctorSays:
     @staticmethod
     def reported(machine: Machine, *devices: Device) -> list[tuple[str, str]]:
-        return [(finding.verdict, finding.text) for finding in gpu_findings(devices, machine)]
+        return [(finding.verdict, finding.text) for finding in gpu_findings(devices, machine, built=False)]
 
     def test_a_gpu_in_use_is_named(self) -> None:
         found = self.reported(MACHINES["RTX 3080 on Linux"][0], device(DeviceKind.GPU, "RTX 3080"))
@@ -90,7 +90,12 @@ class TestWhatTheDoctorSays:
 
     def test_rosetta_is_told_even_though_llama_cpp_sees_no_gpu(self) -> None:
         found = self.reported(MACHINES["M1 Pro with a Python for Intel"][0])
+        assert found[0][1].startswith("Apple M1 Pro is not used")
         assert any("Apple silicon (arm64)" in text for _, text in found)
+
+    def test_a_build_for_gpus_that_finds_none_lacks_a_driver_or_a_library(self) -> None:
+        (first, *_) = gpu_findings([], MACHINES["RTX 3080 on Linux"][0], built=True)
+        assert first.text.endswith("is not used: its driver or its runtime library is missing")
 
     def test_a_machine_without_a_gpu_is_fine(self) -> None:
         assert self.reported(MACHINES["processor only"][0]) == [("ok", "none found; models run on the processor")]
