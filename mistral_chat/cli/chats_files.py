@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -205,7 +206,7 @@ def repair(program: Program, /, *, as_json: bool) -> None:
         click.echo(
             f"Lost {counted(result.lost_turns, 'turn')}, and the titles and settings of "
             f"{counted(result.lost_conversations, 'conversation')}. There may be more that left no trace. "
-            f"`sqlite3 {result.kept} .recover` may find more."
+            f"`sqlite3 {shlex.quote(str(result.kept))} .recover`, with the sqlite3 program from sqlite.org, may find more."
         )
     click.echo(f"The damaged file is kept as {result.kept}. It still contains your conversations: delete it when you are done.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -170,9 +171,11 @@ def _salvage(path: Path, now: str) -> _Saved:
         known_conversations |= {turn["conversation"] for turn in saved.turns}
         saved.lost_conversations = len(known_conversations - conversations.keys())
     if not (saved.turns or saved.conversations or any(saved.others.values())):
+        file = shlex.quote(str(path))
         raise StoreDamaged(
-            f"SQLite can read no conversation from {path}. The file was left unchanged. Put a backup in its place, or run "
-            f"`sqlite3 {path} .recover | sqlite3 recovered.db`, which searches the pages, and put recovered.db in its place."
+            f"SQLite can read no conversation from {path}. The file was left unchanged. Put a backup in its place. Or search its "
+            f"pages with the sqlite3 program from sqlite.org (that of Debian cannot do this): "
+            f"`sqlite3 {file} .recover | sqlite3 recovered.db`. Then put recovered.db in its place."
         )
     return saved
 

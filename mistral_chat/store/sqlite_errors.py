@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import shutil
 import sqlite3
 import sys
@@ -170,8 +171,9 @@ def _denied(path: Path, folder: Path) -> StoreError | None:
 
 def _permission_error(path: Path, obstacle: Path, verb: str) -> StoreReadOnly:
     kept = "cannot be saved" if verb == "written" else "cannot be read"
-    command = "chmod u+rwx" if obstacle != path and not obstacle.name.startswith(path.name) else "chmod u+rw"
+    mode = "u+rw" if obstacle.name.startswith(path.name) else "u+rwx"
+    command = f"chmod {mode} {shlex.quote(str(obstacle))}"
     return StoreReadOnly(
-        f"{obstacle} may not be {verb} (permission denied). Conversations {kept}. Run `{command} {obstacle}`, or set "
+        f"{obstacle} may not be {verb} (permission denied). Conversations {kept}. Run `{command}`, or set "
         "MISTRAL_CHAT_DATA_DIR to another folder."
     )
