@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import effort
+from support import effort, trust
 from support.demo import HOW, demo_file
 from support.hub_server import HubServer
 
@@ -30,6 +30,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     return f"random cases: {'all' if effort.exhaustive() else 'a sample'}, seed {effort.seed()} (see --exhaustive)"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [each for outcome in ("passed", "failed") for each in terminalreporter.getreports(outcome)]
+    if lines := trust.table(reports):
+        terminalreporter.section("hazards")
+        for line in lines:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> trust.Tally:
+    """Counts what the test tries; the run prints the counts of all tests in one table."""
+    tally = trust.Tally()
+    request.node.user_properties.append((trust.PROPERTY, tally.counts))
+    return tally
 
 
 @pytest.fixture(autouse=True)

@@ -75,6 +75,19 @@ class TimedTerminal:
         """Press keys."""
         os.write(self._terminal.master, keys)
 
+    def kill(self, number: signal.Signals) -> None:
+        """End the app itself by a signal, and wait for its parent."""
+        os.kill(self.pids[-1], number)
+        self.wait_for_end()
+
+    @property
+    def running(self) -> bool:
+        return self._terminal.process.poll() is None
+
+    def wait_for_end(self) -> int:
+        """The program's exit code, once it has ended."""
+        return self._terminal.wait()
+
     def ask(self, text: str) -> None:
         """Send a message."""
         self.ended = 0.0

@@ -59,7 +59,7 @@ async def test_scrolling_up_mounts_older_turns_and_lets_go_of_newer_ones() -> No
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         transcript = harness.chat.transcript
-        assert "question 199" in screen_text(harness)
+        await until(pilot, lambda: "question 199" in screen_text(harness), "the end of the conversation is drawn")
         transcript.focus()
         for _ in range(400):
             if transcript.views[0].shown.turn.user == "question 0" and transcript.scroll_y == 0:
