@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from mistral_chat.cli.main import COMMANDS
 from mistral_chat.config.docs import SettingDoc, setting_docs
 from mistral_chat.ui.app import MistralChatApp
+from mistral_chat.ui.commands import all_commands
 from mistral_chat.ui.keymap import known_bindings
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.screens.models import ModelsScreen
-from mistral_chat.ui.slash import COMMANDS as SLASH_COMMANDS
 from mistral_chat.ui.widgets.composer import Composer
-from mistral_chat.ui.widgets.conversation_list import ConversationList
-from mistral_chat.ui.widgets.list_filter import ListFilter
+from mistral_chat.ui.widgets.sidebar import ConversationList, ListFilter
 from mistral_chat.ui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -41,7 +40,12 @@ def keys() -> str:
 
 def slash() -> str:
     """Every slash command."""
-    return _table(("command", "does"), [(f"`/{each.name}`", each.help) for each in SLASH_COMMANDS])
+    rows = [
+        (", ".join(f"`/{name}`" for name in each.names), f"`{each.argument}`" if each.argument else "", each.help)
+        for each in all_commands()
+        if each.slash
+    ]
+    return _table(("command", "argument", "does"), rows)
 
 
 def commands() -> str:

@@ -16,7 +16,7 @@ from typing import Any, Never
 
 import click
 
-from mistral_chat import __version__
+from mistral_chat import __version__, network
 from mistral_chat.cli import options
 from mistral_chat.cli.wiring import Program
 from mistral_chat.errors import MistralChatError
@@ -182,6 +182,7 @@ def main() -> None:
             if sys.platform == "win32" and not stream.isatty():  # files would be in an old code page
                 stream.reconfigure(encoding="utf-8")
     enable_escape_sequences()
+    network.forbid()
     cli.main(prog_name="mistral-chat")
 
 

@@ -68,6 +68,7 @@ def _run(
     with tuned():
         from mistral_chat.cli.logs import start_log
         from mistral_chat.ui.app import MistralChatApp
+        from mistral_chat.ui.context import AppContext
     start_log(program.paths.log_file if saved else None)
     settings = program.settings
     if persona:
@@ -76,19 +77,19 @@ def _run(
     if chat or resume:
         opened = program.open_store()
         conversation_id = opened.resolve(chat) if chat else opened.latest()
-    app = MistralChatApp(
+    context = AppContext(
         open_store=lambda: _tidied(program, opened or program.open_store(saved=saved), saved=saved),
-        runner_for=lambda spec: program.runner(spec, prompt_format=prompt_format, saved=saved),
+        open_engine=lambda spec: program.runner(spec, prompt_format=prompt_format, saved=saved),
         settings=settings,
         now=program.now,
-        conversation_id=conversation_id,
         system=system,
         persona=persona,
         saved=saved,
         models=lambda: program.model_service(saved=saved),
         settings_file=program.settings_file,
-        forget=program.forget_snapshots,
+        discard_snapshots=program.forget_snapshots,
     )
+    app = MistralChatApp(context, conversation_id=conversation_id)
     app.run()
     return app.return_code or 0
 

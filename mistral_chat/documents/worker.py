@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from mistral_chat import network
 from mistral_chat.documents import containers, kinds, markup, pdf, text_files
 from mistral_chat.documents.blocks import Block, EmptyPage
 from mistral_chat.errors import DocumentUnreadable
@@ -100,6 +101,7 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
+    network.forbid()
     lower_priority()
     disable_core_dumps()
     limit_process(memory=MEMORY, file_size=0)

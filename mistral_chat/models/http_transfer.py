@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import httpx2
 
+from mistral_chat import network
 from mistral_chat.errors import DownloadFailed, NotEnoughDisk
 from mistral_chat.models.partial import PartialFile, RemoteFile
 from mistral_chat.models.retry import DownloadPaused, RetryableError, RetryBudget, RetryPolicy
@@ -109,7 +110,7 @@ class HTTPTransfer:
                 raise DownloadPaused
 
     def _download(self, writer: PartialWriter) -> None:
-        with self._client() as client:
+        with network.allowed(), self._client() as client:
             while self.bytes < self._remote.bytes:
                 try:
                     self._notify("downloading", "")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
+from mistral_chat import network
 from mistral_chat.errors import DownloadFailed, ModelNotFound
 from mistral_chat.models.http_transfer import describe, retry_after
 from mistral_chat.models.partial import RemoteFile
@@ -130,7 +131,8 @@ class Hub:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         url = hf_hub_url(entry.repository, file, revision=entry.revision, endpoint=self.endpoint)
-        found = get_hf_file_metadata(url, token=token or False, timeout=self.policy.connect, endpoint=self.endpoint)
+        with network.allowed():
+            found = get_hf_file_metadata(url, token=token or False, timeout=self.policy.connect, endpoint=self.endpoint)
         if not found.etag or found.size is None:
             raise DownloadFailed(
                 f"{self.host} did not answer like the hub. If this network has a login page, log in with a browser and try "

@@ -109,7 +109,8 @@ class ContextMeter:
         self._system_tokens = 0
         self._prefilled_draft = ""
         self._prefilling: asyncio.Task[None] | None = None
-        self.seen: dict[str, bool] = {}
+        state = self._host.context
+        self.seen = {turn.key: turn.pinned for turn in state.turns} if state is not None else {}
         """The turns in the context, each with whether it is pinned."""
 
     @property
@@ -139,7 +140,8 @@ class ContextMeter:
 
     async def tokens_of(self, turn: TranscriptTurn) -> int | None:
         """How many tokens a turn takes: as in the KV cache, else counted without control tokens; None while loading."""
-        known = self.costs.get(turn.turn_id)
+        half_read = self._prefilling is not None and not self._prefilling.done()
+        known = None if half_read else self.costs.get(turn.turn_id)
         return known if known is not None else await self._host.count(turn.turn.user, turn.turn.reply)
 
     async def room_beside(self, tokens: int) -> int | None:

@@ -67,6 +67,10 @@ class PendingReply:
     reply: GrowingReply | None = None
     generating: bool = False
     """Whether the engine works on it."""
+    prefill: tuple[int, int] = (0, 0)
+    """How many prompt tokens are in the KV cache, and how many there are."""
+    used: int = 0
+    """Tokens in the context before the reply began."""
     task: asyncio.Task[None] | None = None
 
 
@@ -81,7 +85,8 @@ class GrowingReply:
         self._clock = clock
         self._saved = clock()
         self.pieces = 0
-        """How many pieces of text came from the engine."""
+        """How many pieces of text came from the engine: about one a token."""
+        self._began = 0.0
         self.finished = False
 
     @property
@@ -91,8 +96,16 @@ class GrowingReply:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0]
 
+    @property
+    def speed(self) -> float | None:
+        """Tokens a second; None in the first second."""
+        seconds = self._clock() - self._began
+        return (self.pieces - 1) / seconds if self.pieces and seconds >= 1.0 else None
+
     def grow(self, piece: str) -> None:
         """Append one piece, and save about once a second."""
+        if not self.pieces:
+            self._began = self._clock()
         self.pieces += 1
         self._pieces.append(piece)
         if self._clock() - self._saved >= SAVE_SECONDS:

@@ -316,6 +316,7 @@ class ChatSession:
             await self._emit(events.PrefillProgress(0, 0))
         async with host.turn() as engine:
             history = self.conversation.history(pending.turn.turn_id)
+            pending.used = engine.ledger.used if engine.ledger is not None else 0
             pending.generating = True
             try:
                 async with aclosing(engine.reply(history, self.conversation.resolve().sampling)) as generated:
@@ -333,11 +334,13 @@ class ChatSession:
                 pending.reply.grow(text)
                 await self._emit(events.TextAdded(pending.turn.turn_id, text))
             case Prefill(done=done, total=total):
+                pending.prefill = (done, total)
                 await self._emit(events.PrefillProgress(done, total))
-            case ContextShift(turns=gone):
+            case ContextShift(turns=gone, tokens=tokens):
                 self.context.shifted(gone)
+                pending.used = max(0, pending.used - tokens)
                 first, self._shifted = not self._shifted, True
-                await self._emit(events.ContextShifted(gone, event.tokens, first=first))
+                await self._emit(events.ContextShifted(gone, tokens, first))
             case Completion():
                 await self._finished(pending, event)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
+
+from mistral_chat.engine.snapshots import SnapshotFolder, SnapshotProgress
+from mistral_chat.formatting import format_progress
 
 QUIET_SECONDS: Final = 0.5
 """A task that ends sooner is never shown: a word that comes and goes is noise."""
@@ -130,6 +134,35 @@ class TaskRegistry:
     def _moved(self, task: BackgroundTask) -> None:
         if task.seen and task in self.tasks:
             self._changed(self.text)
+
+
+_SNAPSHOT_TASKS: Final = {
+    "saving": ("saving state", "lets this conversation reopen at once", "The conversation itself is saved in any case."),
+    "restoring": ("restoring state", "of this conversation", "The model processes the conversation again instead."),
+}
+"""The name, the purpose and the effect of cancelling of writing and reading a KV state."""
+
+
+def watch_snapshots(snapshots: SnapshotFolder, tasks: TaskRegistry) -> None:
+    """List among `tasks` when KV states are written and read, which happens on the engine's threads."""
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    shown: list[BackgroundTask] = []
+
+    def show(progress: SnapshotProgress | None) -> None:
+        if progress is None:
+            while shown:
+                tasks.end(shown.pop())
+            return
+        if not shown:
+            name, about, kept = _SNAPSHOT_TASKS[progress.what]
+            shown.append(tasks.begin(name, about, cancel=snapshots.stop, kept=kept))
+        shown[0].tell(progress.done / max(1, progress.total), format_progress(progress.done, progress.total))
+
+    def take(progress: SnapshotProgress | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: no one listens
+            loop.call_soon_threadsafe(show, progress, context=context)
+
+    snapshots.subscribe(take)
 
 
 def cancelled_message(tasks: list[BackgroundTask]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from mistral_chat.config import Settings
-from mistral_chat.errors import MistralChatError
+from mistral_chat.errors import MistralChatError, StoreError, UsageError
 from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.events import ConversationsChanged, SavingEvent, SessionEvent
@@ -115,7 +115,7 @@ class Workspace:
         for session in list(self.sessions):
             if self.environment.host.error is not None:
                 await session.return_queued()
-            else:
+            elif session.queue:
                 await session.advance()
 
     async def end_replies(self) -> None:
@@ -182,12 +182,15 @@ class Workspace:
         """Undo the last action, and return its name; empty if there is nothing to undo.
 
         Raises:
-            StoreError: what it changed is gone.
+            UsageError: what it changed is gone.
         """
         entry = self.environment.undo.pop()
         if entry is None:
             return ""
-        await entry.undo()
+        try:
+            await entry.undo()
+        except StoreError as error:
+            raise UsageError(f"{entry.name.capitalize()} cannot be undone: {error}") from error
         await self._changed()
         return entry.name
 

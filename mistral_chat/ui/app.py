@@ -1,4 +1,4 @@
-"""The terminal app: colours, keys, signals, and what becomes of errors nobody foresaw."""
+"""The terminal app: themes, keys, signals, the palette, and unforeseen errors."""
 
 from __future__ import annotations
 
@@ -18,121 +18,71 @@ from textual.binding import Binding, BindingType
 from mistral_chat.system import CLOSE_SECONDS, end_signals, watch_console_close
 from mistral_chat.text import clean
 from mistral_chat.ui import themes
+from mistral_chat.ui.commands import all_commands, bindings, command
 from mistral_chat.ui.keymap import bound_nodes, current_ids, keys_of, known_bindings
-from mistral_chat.ui.rooms import Rooms
 from mistral_chat.ui.screens.chat import ChatScreen
-from mistral_chat.ui.slash import COMMANDS as SLASH_COMMANDS
 from mistral_chat.ui.widgets.composer import Composer
+from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
 
     from textual.actions import ActionParseResult
     from textual.command import Provider
     from textual.dom import DOMNode
     from textual.screen import Screen
 
-    from mistral_chat.config import Settings
-    from mistral_chat.config.settings_file import SettingsFile
-    from mistral_chat.engine.thread import EngineThread
-    from mistral_chat.models.service import ModelService
-    from mistral_chat.store.store import ConversationStore
+    from mistral_chat.ui.commands import Command
+    from mistral_chat.ui.context import AppContext
 
 _WATCHDOG_SECONDS: Final = 2.0
 """How long saving and closing may take after SIGTERM or SIGHUP."""
 
 
-def _conversation_commands() -> type[Provider]:
-    from mistral_chat.ui.commands import ConversationCommands
+def _conversation_provider() -> type[Provider]:
+    from mistral_chat.ui.palette import ConversationProvider
 
-    return ConversationCommands
+    return ConversationProvider
 
 
 class MistralChatApp(App[None]):
-    """The chat in the terminal. Nothing is opened before the first screen is painted."""
+    """The chat in the terminal. Nothing is opened before the first paint."""
 
     TITLE = "mistral-chat"
     CSS_PATH = Path(__file__).parent / "screens" / "chat.tcss"
     ENABLE_COMMAND_PALETTE = True
-    COMMANDS = App.COMMANDS | {_conversation_commands}
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q", "quit", "Quit", tooltip="Save everything and quit", id="app.quit", show=False, priority=True),
-        Binding("f1", "toggle_help", "Help", tooltip="Show help and every key", id="app.help", show=False, priority=True),
-        Binding(
-            "ctrl+p",
-            "command_palette",
-            "All commands",
-            tooltip="Find any command by its name",
-            id="app.palette",
-            show=False,
-            priority=True,
-        ),
-    ]
+    COMMANDS = App.COMMANDS | {_conversation_provider}
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
 
-    def __init__(
-        self,
-        *,
-        open_store: Callable[[], ConversationStore],
-        runner_for: Callable[[str], EngineThread],
-        settings: Settings,
-        now: Callable[[], datetime],
-        conversation_id: str | None = None,
-        system: str | None = None,
-        persona: str = "",
-        models: Callable[[], ModelService] | None = None,
-        settings_file: SettingsFile | None = None,
-        forget: Callable[[Iterable[str]], object] = tuple,
-        saved: bool = True,
-    ) -> None:
-        """Take the doors to the rest of the program.
+    def __init__(self, context: AppContext, *, conversation_id: str | None = None) -> None:
+        """Open nothing yet.
 
         Args:
-            open_store: opens the conversations; called once, after the first screen is painted.
-            runner_for: makes the engine's thread for a model as ``-m`` names it; called again for a retry.
-            settings: everything that can be set.
-            now: the clock, with a zone.
+            context: the app's dependencies.
             conversation_id: the conversation to begin with; None is a new one.
-            system: the system prompt of new conversations, in place of the settings'.
-            persona: the name of the persona for new conversations.
-            models: opens the model service; without it no model can be chosen in the app.
-            settings_file: where settings are kept; without it no setting can be changed in the app.
-            forget: drops what else was kept of conversations that were deleted for good, by their ids.
-            saved: whether what is said is kept; said on the screen when it is not.
         """
         super().__init__()
-        self._rooms = Rooms(
-            open_store=open_store,
-            runner_for=runner_for,
-            settings=settings,
-            now=now,
-            saved=saved,
-            system=system,
-            persona=persona,
-            models=models,
-            settings_file=settings_file,
-            forget=forget,
-            keys=self,
-        )
+        self._dependencies = context
+        context.keys = self
         self._first = conversation_id
         self._leaving = False
         self.animation_level = "none"
         for theme in themes.THEMES:
             self.register_theme(theme)
-        self.theme = settings.theme if settings.theme in self.available_themes else themes.DARK.name
+        self.theme = context.settings.theme if context.settings.theme in self.available_themes else themes.DARK.name
 
     @property
     def known_bindings(self) -> dict[str, Binding]:
-        """Every binding that a person can remap, by its id: those of the app and of the chat first."""
+        """Every binding that the user can remap, by its id: those of the app and the chat first."""
         return known_bindings((type(self), ChatScreen, Composer, *bound_nodes()))
 
     def use_keymap(self, keymap: Mapping[str, str]) -> None:
-        """Let the person's keys hold from now on; what `keymap` does not name has its default again."""
+        """Use the user's keys from now on; what `keymap` does not name has its default again."""
         self.set_keymap({name: ",".join(keys_of(keys)) for name, keys in current_ids(keymap).items()})
 
     def get_default_screen(self) -> Screen[None]:
         """Begin with the chat."""
-        return ChatScreen(self._rooms, open_first=self._first)
+        return ChatScreen(self._dependencies, open_first=self._first)
 
     def get_css_variables(self) -> dict[str, str]:
         """Return the theme's variables, with enough contrast."""
@@ -145,8 +95,8 @@ class MistralChatApp(App[None]):
         return dict(themes.FALLBACKS)
 
     def on_mount(self) -> None:
-        """Take the person's keys, and listen for signals."""
-        self.use_keymap(self._rooms.settings.keymap)
+        """Take the user's keys, and listen for signals."""
+        self.use_keymap(self._dependencies.settings.keymap)
         loop = asyncio.get_running_loop()
         for number in end_signals():
             # Windows, and other threads than the main one, have no such handlers.
@@ -158,7 +108,7 @@ class MistralChatApp(App[None]):
         self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
 
     async def on_event(self, event: events.Event) -> None:
-        """Let no paste bring into a field what would act on the terminal. The composer looks for files first, and cleans then."""
+        """Clean what is pasted into fields. The message box looks for files first, and cleans then."""
         if isinstance(event, events.Paste) and not isinstance(self.focused, Composer):
             event.text = clean(event.text)
         await super().on_event(event)
@@ -166,12 +116,17 @@ class MistralChatApp(App[None]):
     # Leaving.
 
     async def action_quit(self) -> None:
-        """Save everything and quit."""
-        self.leave(0)
+        """Save everything and quit. What cannot be saved is told first."""
+        self._quit()
+
+    @work(group="quit", exclusive=True, exit_on_error=False)
+    async def _quit(self) -> None:
+        if await self._chat_screen.may_leave():
+            self.leave(0)
 
     @work(group="leave", exit_on_error=False)
     async def leave(self, return_code: int) -> None:
-        """Stop what runs, keep what was written, and exit."""
+        """Stop what runs, save what was written, and exit."""
         if self._leaving:
             return
         self._leaving = True
@@ -193,7 +148,7 @@ class MistralChatApp(App[None]):
         loop.call_soon_threadsafe(self._signalled, signal.SIGTERM)
         return self._saved.wait(CLOSE_SECONDS)
 
-    # Errors nobody foresaw.
+    # Unforeseen errors.
 
     async def run_action(
         self,
@@ -208,27 +163,27 @@ class MistralChatApp(App[None]):
             self._last_resort(error)
             return True
 
-    @on(ChatScreen.WorkFailed)
-    def _work_failed(self, event: ChatScreen.WorkFailed) -> None:
+    @on(WorkFailed)
+    def _work_failed(self, event: WorkFailed) -> None:
         self._last_resort(event.error)
 
     def _last_resort(self, error: BaseException) -> None:
-        """Log where it happened, without what was said, and go on."""
+        """Log where it happened, without any content, and continue."""
         logging.getLogger("mistral_chat.ui").error("unforeseen %s", type(error).__name__, exc_info=error)
-        self._tell(f"Something went wrong inside the program ({type(error).__name__}). What was said is kept.")
+        self._tell(f"Internal error ({type(error).__name__}). Your conversations are safe.")
 
     def _fatal_error(self) -> None:
-        """End after an error that broke a part of the screen. Textual's own report would print what was said."""
+        """End after an error that broke the interface. Textual's own report would print conversations."""
         error = self._exception
         name = type(error).__name__
         logging.getLogger("mistral_chat.ui").critical("the screen broke: %s", name, exc_info=error)
         self._exit_renderables.append(
-            f"mistral-chat: the screen broke ({name}). What was said is kept; start again to go on. The log file has the place."
+            f"mistral-chat: the interface crashed ({name}). Your conversations are safe; see the log file."
         )
         self._close_messages_no_wait()
 
     def _tell(self, text: str) -> None:
-        self._chat_screen.notice.show(text, severity="warning")
+        self._chat_screen.show_error(text)
 
     @property
     def _chat_screen(self) -> ChatScreen:
@@ -250,21 +205,27 @@ class MistralChatApp(App[None]):
             texts = help_texts(self.screen.focused, self.screen)
             self.push_screen(HelpScreen(texts, help_parts(self.screen.active_bindings)))
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Everything that has a key, and the choice of colours."""
-        for node in (screen, self):
-            for binding in known_bindings((type(node),)).values():
-                if binding.action == "command_palette":
-                    continue
-                yield SystemCommand(binding.description, binding.tooltip, self._command(binding.action, node))
-        if isinstance(screen, ChatScreen):
-            for slash in SLASH_COMMANDS:
-                if slash.title:
-                    about = f"{slash.help[0].upper()}{slash.help[1:]}"
-                    yield SystemCommand(slash.title, about, self._command(f"ask({slash.name!r})", screen))
-        yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
+    async def action_command(self, name: str) -> None:
+        """Run the command with the id `name`."""
+        await self._chat_screen.commands.run(command(name))
 
-    def _command(self, action: str, node: DOMNode) -> Callable[[], None]:
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Every command of the table on the chat screen; elsewhere the app's own and the screen's bindings."""
+        if not isinstance(screen, ChatScreen):
+            for binding in known_bindings((type(screen),)).values():
+                yield SystemCommand(binding.description, binding.tooltip, self._action(binding.action, screen))
+        for each in all_commands():
+            if each.id != "app.palette" and (isinstance(screen, ChatScreen) or each.id.startswith("app.")):
+                yield SystemCommand(each.title, each.help, self._command(each))
+
+    def _command(self, wanted: Command) -> Callable[[], None]:
+        def run() -> None:
+            chat = self._chat_screen
+            self.call_later(chat.commands.ask_for if wanted.asks else chat.commands.run, wanted)
+
+        return run
+
+    def _action(self, action: str, node: DOMNode) -> Callable[[], None]:
         def run() -> None:
             self.call_later(self.run_action, action, node)
 

@@ -140,7 +140,7 @@ def measure_opening(table: Table, folder: Path, ids: dict[int, str]) -> None:
             times = []
             for _ in range(5):
                 person.press(b"\x0e")
-                person.wait_for("A new conversation")
+                person.wait_for("New conversation")
                 person.press(b"\x0f")
                 person.settle()
                 person.press(b"\x1b[H" + b"\x1b[B" * order.index(turns))

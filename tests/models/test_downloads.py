@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from mistral_chat.ui.background import Background
 from support.first_run import offered, usual_listing
 
 from mistral_chat.errors import DownloadFailed
@@ -14,7 +15,6 @@ from mistral_chat.model_listing import DownloadProgress, ModelRow
 from mistral_chat.models.downloads import Downloads
 from mistral_chat.models.retry import DownloadPaused
 from mistral_chat.models.task import ModelTask
-from mistral_chat.ui.background import Background
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
+from mistral_chat.session.reply import NewMessage
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.app import MistralChatApp
+from mistral_chat.ui.commands.app import attach_file
+from mistral_chat.ui.context import AppContext
+from mistral_chat.ui.path_completion import path_from_input
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -28,12 +32,12 @@ if TYPE_CHECKING:
     from mistral_chat.engine.thread import LoadProgress
     from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History, Sampling
     from mistral_chat.models.downloads import Downloads
-    from mistral_chat.ui.background import Background
-    from mistral_chat.ui.meter import WindowParts
+    from mistral_chat.session.context import ContextUsage
+    from mistral_chat.session.events import TranscriptTurn
+    from mistral_chat.session.tasks import TaskRegistry
     from mistral_chat.ui.screens.chat import ChatScreen
-    from mistral_chat.ui.shown import ShownTurn
     from mistral_chat.ui.widgets.composer import Composer
-    from mistral_chat.ui.widgets.conversation_list import ConversationList
+    from mistral_chat.ui.widgets.sidebar import ConversationList
     from mistral_chat.ui.widgets.transcript import Transcript
     from mistral_chat.ui.widgets.turn import TurnView
 
@@ -114,22 +118,22 @@ class ChatDriver:
 
     def save_draft(self) -> None:
         """Save the draft now, as the screen does a second after a key."""
-        self.screen.save_draft()
+        self.screen.draft.save()
 
     @property
     def draft_due(self) -> bool:
         """Whether the pause after which a draft is prefilled has still to pass."""
-        return self.screen._tick is not None
+        return self.screen.composer.typing
 
     @property
     def counted(self) -> str | None:
         """The draft whose tokens were counted last."""
-        return self.screen._weighed
+        return self.screen.draft.measured
 
     @property
     def editing(self) -> bool:
         """Whether a message that was sent is being edited."""
-        return self.screen.editing is not None
+        return self.screen.session.editing is not None
 
     # The notice and the status.
 
@@ -147,12 +151,12 @@ class ChatDriver:
 
     def show_trouble(self, text: str) -> None:
         """Fill the screen's empty middle with a text, as a failure to load does."""
-        self.screen.empty_state.show(text, [text], [("F5", "try again")], trouble=True)
+        self.screen.empty_state.show(text, [text], [("F5", "retry")], trouble=True)
 
     @property
     def state(self) -> str:
-        """What the status bar says the model does."""
-        return self.screen.status.state
+        """What the status bar says the model does; "ready" while a loaded model waits."""
+        return self.screen.status.state or ("ready" if self.screen.host.loaded is not None else "")
 
     @property
     def tokens_used(self) -> int:
@@ -171,7 +175,7 @@ class ChatDriver:
     @property
     def trouble(self) -> Exception | None:
         """Why there is no model, where there is none."""
-        return self.screen.trouble
+        return self.screen.host.error
 
     # The conversation.
 
@@ -181,7 +185,7 @@ class ChatDriver:
         return self.screen.transcript
 
     @property
-    def turns(self) -> Sequence[ShownTurn]:
+    def turns(self) -> Sequence[TranscriptTurn]:
         """The turns on the screen, oldest first."""
         return self.screen.transcript.turns
 
@@ -191,7 +195,7 @@ class ChatDriver:
         return self.screen.transcript.views
 
     @property
-    def chosen(self) -> ShownTurn | None:
+    def chosen(self) -> TranscriptTurn | None:
         """The turn that was chosen with the keys."""
         return self.screen.transcript.selected
 
@@ -203,39 +207,39 @@ class ChatDriver:
     @property
     def replying(self) -> bool:
         """Whether a reply is being written or waits for its turn."""
-        return self.screen.replying
+        return self.screen.workspace is not None and (self.screen.session.replying or bool(self.screen.session.queue))
 
     @property
     def conversation_id(self) -> str | None:
         """The conversation on the screen; None is one that has no message yet."""
-        return self.screen.page.conversation_id
+        return self.screen.session.conversation_id
 
     @property
     def system(self) -> str | None:
         """The system prompt of a conversation that has no message yet."""
-        return self.screen.page.system
+        return self.screen.session.conversation.overrides.system
 
     @property
     def told_of_full_context(self) -> bool:
         """Whether it was said that the context is full."""
-        return self.screen.page.told
+        return self.screen.session._shifted
 
     @property
     def sampling(self) -> Sampling:
         """How the next reply is sampled."""
-        return self.screen.chat_of(self.screen.page).sampling
+        return self.screen.session.conversation.resolve().sampling
 
     async def open(self, conversation_id: str | None, draft: str | None = None) -> None:
         """Show a conversation, or a new one."""
         await self.screen.open(conversation_id, draft)
 
-    def send(self, text: str) -> None:
+    async def send(self, text: str) -> None:
         """Send a message past the composer."""
-        self.screen.send(text)
+        await self.screen.draft.send(NewMessage(text))
 
     def break_sending(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make the next message fail in a way nobody foresaw."""
-        monkeypatch.setattr(self.screen, "chat_of", lambda _page: 1 / 0)
+        monkeypatch.setattr(self.screen.session.conversation, "resolve", lambda: 1 / 0)
 
     def focus_files(self) -> None:
         """Go to the files attached to the next message."""
@@ -246,78 +250,78 @@ class ChatDriver:
 
     async def attach(self, path: str) -> None:
         """Attach a file to the next message."""
-        await self.screen.do_attach(path)
+        await attach_file(self.screen, path_from_input(path))
 
     def with_files(self, text: str) -> str:
         """A message as the model gets it, with its files."""
-        return self.screen.whole(text)
+        return self.screen.session.with_attachments(text)
 
     # The model and the rest of the program.
 
     @property
     def runner(self) -> EngineThread | None:
-        return self.screen.runner
+        return self.screen.host.engine
 
     @property
     def ledger(self) -> ContextState | None:
         """Which turns the model has read, once it has read any."""
-        return self.screen.runner.ledger if self.screen.runner is not None else None
+        return self.screen.host.context
 
     @property
     def model(self) -> str:
         """The model that is loaded, or is to be."""
-        return self.screen.model
+        return self.screen.host.model
 
     async def use_model(self, spec: str) -> None:
         """Load another model."""
-        await self.screen.use_model(spec)
+        await self.screen.models.use(spec)
 
     @property
-    def usage(self) -> WindowParts | None:
+    def usage(self) -> ContextUsage | None:
         """How the context is filled, once it was counted."""
-        return self.screen.parts
+        return self.screen.session.context.usage if self.screen.workspace is not None else None
 
     @property
-    def jobs(self) -> Background:
+    def jobs(self) -> TaskRegistry:
         """What goes on in the background."""
-        return self.screen.background
+        return self.screen.tasks
 
     @property
     def downloads(self) -> Downloads:
         """Downloads and verifications of models."""
-        assert self.screen.downloads is not None
-        return self.screen.downloads
+        assert self.screen.models.downloads is not None
+        return self.screen.models.downloads
 
     @property
     def settings(self) -> Settings:
-        return self.screen.rooms.settings
+        return self.screen.context.settings
 
     def use_settings(self, settings: Settings) -> None:
         """Take other settings, as after a change of the file."""
-        self.screen.rooms = replace(self.screen.rooms, settings=settings)
+        self.screen.context.settings = settings
 
     @property
     def saved(self) -> bool:
         """Whether conversations are saved in this run."""
-        return self.screen.rooms.saved
+        return self.screen.opened.environment.saved
 
     @property
     def store(self) -> ConversationStore | None:
-        return self.screen.store
+        return self.screen.workspace.store if self.screen.workspace is not None else None
 
     @property
     def conversation_list(self) -> ConversationList:
         """The sidebar's list."""
-        return self.screen.conversations
+        return self.screen.sidebar.conversations
 
     def look_around(self) -> None:
         """Look for changes by other programs now, as the screen does every few seconds."""
-        self.screen.look_around()
+        self.screen.poll()
 
     def find_changes(self) -> None:
         """Look for changes as if another program had written."""
-        self.screen._version = -1
-        self.screen.look_around()
+        self.screen._data_version = -1
+        self.screen.poll()
 
 
 @dataclass
@@ -338,7 +342,7 @@ class AppHarness:
     slow: bool = False
     """Whether reading the prompt stays at some 43 % until `gate` is set."""
     app_options: dict[str, Any] = field(default_factory=dict)
-    """Other app_options for the app in place of the usual ones, by their names."""
+    """Other dependencies of the app in place of the usual ones, by their names in `AppContext`."""
     gate: threading.Event = field(default_factory=threading.Event)
     loaded: threading.Event = field(default_factory=threading.Event)
     path: Any = None
@@ -358,17 +362,16 @@ class AppHarness:
     def make_app(self) -> MistralChatApp:
         usual: dict[str, Any] = {
             "open_store": lambda: self.store,
-            "runner_for": self._runner_for,
+            "open_engine": self._open_engine,
             "settings": self.settings,
             "now": lambda: self.moment,
-            "conversation_id": self.conversation_id,
             "saved": self.saved,
             "settings_file": self.program.settings_file if self.program is not None else None,
-            "forget": self.forgotten.extend,
+            "discard_snapshots": self.forgotten.extend,
         }
-        return MistralChatApp(**usual | self.app_options)
+        return MistralChatApp(AppContext(**usual | self.app_options), conversation_id=self.conversation_id)
 
-    def _runner_for(self, _spec: str) -> EngineThread:
+    def _open_engine(self, _spec: str) -> EngineThread:
         if self.failure is not None:
             raise self.failure
         return EngineThread(self._load)
@@ -422,17 +425,17 @@ def run(harness: HasApp, size: tuple[int, int] = (100, 30)) -> AbstractAsyncCont
 @asynccontextmanager
 async def running(app: MistralChatApp, size: tuple[int, int] = (100, 30), *, headless: bool = True) -> AsyncIterator[Pilot[Any]]:
     """Run an app; whatever the test did, its engine's thread ends too, or it would keep the app in memory."""
-    runner: EngineThread | None = None
+    engine: EngineThread | None = None
     try:
         async with app.run_test(headless=headless, size=size, notifications=True, tooltips=True) as pilot:
             try:
                 yield pilot
             finally:
                 with suppress(StopIteration):  # the test quit the app
-                    runner = ChatDriver(app).runner
+                    engine = ChatDriver(app).runner
     finally:
-        if runner is not None:
-            runner.close()
+        if engine is not None:
+            engine.close()
 
 
 async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") -> None:

@@ -17,6 +17,7 @@ from mistral_chat.models.retry import DownloadPaused
 from mistral_chat.models.service import ModelService
 from mistral_chat.models.task import ModelTask
 from mistral_chat.ui.app import MistralChatApp
+from mistral_chat.ui.context import AppContext
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.screens.models import ModelsScreen
 
@@ -69,11 +70,13 @@ class FirstRun:
         self.part = self.target.with_name(FILE + ".part")
         self.store: ConversationStore = self.program.open_store(saved=False)
         self.app = MistralChatApp(
-            open_store=lambda: self.store,
-            runner_for=self.program.runner,
-            settings=self.program.settings,
-            now=self.program.now,
-            models=lambda: self.service or self.program.model_service(memory=lambda: self.memory),
+            AppContext(
+                open_store=lambda: self.store,
+                open_engine=self.program.runner,
+                settings=self.program.settings,
+                now=self.program.now,
+                models=lambda: self.service or self.program.model_service(memory=lambda: self.memory),
+            )
         )
 
     @property

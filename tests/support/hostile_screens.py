@@ -21,6 +21,8 @@ from mistral_chat.conversation import Turn
 from mistral_chat.errors import InvalidText
 from mistral_chat.generation import Prompt, PromptPart, PromptPiece
 from mistral_chat.model_listing import DownloadProgress
+from mistral_chat.session.context import ContextUsage
+from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.text import clean
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
@@ -33,7 +35,6 @@ from mistral_chat.ui.dialogs.trash import TrashDialog
 from mistral_chat.ui.dialogs.turn_menu import turn_menu
 from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.markdown import Code
-from mistral_chat.ui.meter import WindowParts
 from mistral_chat.ui.screens.attach import AttachScreen
 from mistral_chat.ui.screens.background import BackgroundScreen
 from mistral_chat.ui.screens.context import ContextScreen
@@ -41,7 +42,6 @@ from mistral_chat.ui.screens.help import HelpPart, HelpScreen
 from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.screens.prompt import PromptScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
-from mistral_chat.ui.shown import ShownTurn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -201,12 +201,12 @@ def _prompt(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
 
 
 def _context(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
-    return ContextScreen(WindowParts(window=4096), turns=9, excluded=1, left=texts)
+    return ContextScreen(ContextUsage(window=4096), turns=9, excluded=1, left=texts)
 
 
 def _turn(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
-    shown = ShownTurn(turn_id="1", turn=Turn(user=texts[0], reply=texts[0]), siblings=2)
-    return turn_menu(shown, tokens=3, code=2, keys={"copy_reply": texts[0]})
+    shown = TranscriptTurn(turn_id="1", turn=Turn(user=texts[0], reply=texts[0]), siblings=2)
+    return turn_menu(shown, [("chat.copy_reply", "Copy reply", texts[0])], tokens=3)
 
 
 def _models(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:

@@ -130,7 +130,7 @@ async def _until_full(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Talk until the first turns leave."""
     for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"):
         await ask(f"How was {day}?")(pilot, harness)
-        if "The window is full." in harness.chat.notice:
+        if "Context full:" in harness.chat.notice:
             return
 
 
@@ -153,7 +153,7 @@ _TO_BE_STOPPED: Final = REPLY.replace("Everything", f"{PAUSE} Everything")
 _TO_BE_AWAITED: Final = REPLY.replace("in tokens", f"{PAUSE} in tokens")
 
 SCENES: Final = (
-    Scene(name="new", shows=("A new conversation", "Write a message", "ready")),
+    Scene(name="new", shows=("New conversation", "Write a message", "ready")),
     Scene(name="loading", harness=lambda: AppHarness(loading=True), start=furnish, shows=("loading 40%",)),
     Scene(
         name="waiting-for-the-model",
@@ -166,7 +166,7 @@ SCENES: Final = (
         name="reading-the-prompt",
         harness=lambda: AppHarness(slow=True),
         steps=(send("Tell me everything about oranges. " * 9),),
-        shows=("█ Tell me everything", "reading prompt 4"),
+        shows=("█ Tell me everything", "processing prompt 4"),
     ),
     Scene(
         name="streaming",
@@ -232,7 +232,7 @@ SCENES: Final = (
         name="the-window-is-full",
         harness=lambda: answers("It has rained since then, and it rains still.", window=80),
         steps=(_until_full, _to_the_end),
-        shows=("The window is full.", "left it"),
+        shows=("Context full:", "left it"),
     ),
     Scene(
         name="long-draft",

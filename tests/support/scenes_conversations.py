@@ -132,7 +132,7 @@ TURNS: Final = (
         steps=(press("alt+s"), see("code.py"), write("/nowhere/code.py"), press("enter")),
         shows=("cannot be written",),
     ),
-    Scene(name="pinned-notice", harness=talked, steps=(press("alt+p"),), shows=("The turn is pinned",)),
+    Scene(name="pinned-notice", harness=talked, steps=(press("alt+p"),), shows=("Pinned in context",)),
     Scene(name="forked", harness=talked, steps=(press("alt+k"),), shows=("This is a new conversation",)),
     Scene(
         name="the-window-in-parts",
@@ -171,11 +171,11 @@ LISTS: Final = (
     Scene(name="the-list-is-empty", steps=(press("ctrl+o"),), shows=("No conversations yet",)),
     Scene(name="filtering", harness=listed, steps=(press("alt+l"), write("bread"), see("Rye bread")), shows=("Rye bread",)),
     Scene(name="filtering-by-tag", harness=listed, steps=(press("alt+l"), write("#home")), shows=("Tax letters",)),
-    Scene(name="filtering-finds-nothing", harness=listed, steps=(press("alt+l"), write("marmalade")), shows=("Nothing fits",)),
+    Scene(name="filtering-finds-nothing", harness=listed, steps=(press("alt+l"), write("marmalade")), shows=("No matches",)),
     Scene(name="the-archive", harness=listed, steps=(press("alt+v"),), shows=("Archived", "Last year")),
     Scene(name="the-archive-is-empty", harness=one, steps=(press("alt+v"),), shows=("The archive is empty",)),
     Scene(name="tagged", harness=one, steps=(send("/tag kitchen home"),), shows=("#kitchen",)),
-    Scene(name="deleted", harness=one, steps=(press("f4"),), shows=("is in the trash.", "F8")),
+    Scene(name="deleted", harness=one, steps=(press("f4"),), shows=("to the trash.", "F8")),
     Scene(name="renaming", harness=one, steps=(press("f2"),), shows=("Rename the conversation",)),
     Scene(name="search", harness=baked, steps=(press("ctrl+f"),), shows=("Find words",)),
     Scene(name="search-finds", harness=baked, steps=(press("ctrl+f"), write("dough")), shows=("2 found", "Rye")),
@@ -194,7 +194,7 @@ LISTS: Final = (
     Scene(name="unsaved", harness=one, steps=(press("ctrl+t"),), shows=("not saved",)),
     Scene(
         name="leaving-what-is-not-saved",
-        steps=(press("ctrl+t"), see("A conversation that is not saved"), ask("Between you and me"), press("ctrl+t")),
+        steps=(press("ctrl+t"), see("Temporary chat"), ask("Between you and me"), press("ctrl+t")),
         shows=("Go back to what is saved?",),
     ),
 )

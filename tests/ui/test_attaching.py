@@ -19,7 +19,7 @@ from support.app_harness import (
 )
 from textual import events
 
-from mistral_chat.ui.dropped import completed, pasted_file, typed_path
+from mistral_chat.ui.path_completion import complete_path, path_from_input, path_from_paste
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,8 +70,8 @@ async def test_what_cannot_be_attached_is_refused_with_a_reason(tmp_path: Path) 
     (tmp_path / "long.txt").write_text("word " * 500)
     (tmp_path / "huge.txt").write_bytes(b"a" * (4 * 1024 * 1024 + 1))
     reasons = {
-        "picture.png": "Only text files can be sent",
-        "long.txt": "tokens, and the model's window holds 256",
+        "picture.png": "Only text can be sent",
+        "long.txt": "tokens; the context window has 256",
         "huge.txt": "is larger than 4 MB",
         "gone.txt": "is not a file that can be read",
     }
@@ -159,7 +159,7 @@ async def test_tab_completes_a_path(notes: Path) -> None:
 async def test_a_hostile_name_reaches_neither_screen_nor_completion(tmp_path: Path) -> None:
     path = tmp_path / "bad\x1b]0;owned\x07[red].txt"
     path.write_text("text")
-    assert completed(f"{tmp_path}/bad")[1] == []
+    assert complete_path(f"{tmp_path}/bad")[1] == []
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -173,8 +173,8 @@ def test_what_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     file.write_text("x")
     monkeypatch.setenv("HOME", str(tmp_path))
     for text in (str(file), f"'{file}'", str(file).replace(" ", "\\ "), file.as_uri(), "~/a b.txt", f" {file}\n"):
-        assert pasted_file(text) == file, text
-        assert typed_path(text) == file
+        assert path_from_paste(text) == file, text
+        assert path_from_input(text) == file
     for text in (
         "a b.txt",
         "/",
@@ -186,7 +186,7 @@ def test_what_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "~nobody/x",
         "/a\0b",
     ):
-        assert pasted_file(text) is None, text
+        assert path_from_paste(text) is None, text
 
 
 async def test_the_drafts_cost_counts_its_files(notes: Path) -> None:
@@ -218,7 +218,7 @@ async def test_files_that_do_not_fit_together_are_told_with_numbers_before_they_
             (tmp_path / name).write_text("word " * 150)
             await send_message(pilot, harness, f"/attach {tmp_path / name}")
             await until(pilot, lambda name=name: f"▪ {name}" in screen_text(harness))  # type: ignore[misc]  # mypy has no type for a lambda's default
-        await until(pilot, lambda: "This message with its 2 files takes" in harness.chat.notice)
+        await until(pilot, lambda: "Too long with 2 attachments" in harness.chat.notice)
         assert harness.chat.composer.has_class("-over")
         harness.chat.focus_files()
         await pilot.press("down", "delete")
@@ -254,7 +254,7 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
         await pilot.press("f", "tab")
         await until(pilot, lambda: "picture.png" in screen_text(harness), "Tab completes the folder's name")
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "text files can be" in words(harness), "what is no text is refused in the dialog")
+        await until(pilot, lambda: "Only text" in words(harness), "binary data is refused in the dialog")
         await pilot.press("up", "enter")
         await until(pilot, lambda: "▪ inner.txt" in screen_text(harness))
         assert harness.chat.composer.has_focus

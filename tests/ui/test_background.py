@@ -28,7 +28,7 @@ from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.generation import CancelToken
-from mistral_chat.ui.background import Background, stopped
+from mistral_chat.session.tasks import BackgroundTask, TaskRegistry, cancelled_message
 from mistral_chat.ui.screens.background import BackgroundScreen
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.generation import History, Prefill, Sampling
-    from mistral_chat.ui.background import Job
 
 NAMED = replace(Settings(), titles="model")
 
@@ -141,11 +140,11 @@ async def test_titling_is_seen_and_can_be_stopped(held: threading.Event, size: t
         await send_and_wait(pilot, harness, "Bread")
         await until(pilot, lambda: "⟳ titling" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
-        await until(pilot, lambda: "Stopped: titling" in screen_text(harness))
+        await until(pilot, lambda: "Cancelled: titling" in screen_text(harness))
         await until(pilot, lambda: "⟳" not in screen_text(harness))
         assert title(harness) == ("Bread", "first_line")
         await pilot.press("alt+z")
-        await until(pilot, lambda: "Nothing goes on" in screen_text(harness))
+        await until(pilot, lambda: "No background tasks" in screen_text(harness))
 
 
 async def test_loading_can_be_stopped_and_begun_again() -> None:
@@ -154,7 +153,7 @@ async def test_loading_can_be_stopped_and_begun_again() -> None:
         await until_shown(pilot, harness)
         await until(pilot, lambda: "loading 40%" in screen_text(harness))
         await pilot.press("alt+z")
-        await until(pilot, lambda: "Loading was stopped" in screen_text(harness))
+        await until(pilot, lambda: "Loading was cancelled" in screen_text(harness))
         harness.loaded.set()
         await pilot.press("f5")
         await until(pilot, lambda: harness.chat.state == "ready")
@@ -184,7 +183,7 @@ class KeepingHarness(AppHarness):
 
     snapshots: SnapshotFolder | None = None
 
-    def _runner_for(self, _spec: str) -> EngineThread:
+    def _open_engine(self, _spec: str) -> EngineThread:
         assert self.snapshots is not None
         engine = Keeping(self.snapshots)
         return EngineThread(lambda _progress: engine, snapshots=self.snapshots)
@@ -206,7 +205,7 @@ async def test_a_state_on_its_way_to_the_disk_is_seen_and_can_be_stopped(tmp_pat
         await until_ready(pilot, harness)
         await until(pilot, lambda: "⟳ saving state" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
-        await until(pilot, lambda: "Stopped: saving state. The conversation itself is kept" in screen_text(harness))
+        await until(pilot, lambda: "Cancelled: saving state. The conversation itself is saved" in screen_text(harness))
         gate.set()
         await until(pilot, lambda: "⟳" not in screen_text(harness))
     folder.close()
@@ -228,11 +227,11 @@ async def test_a_state_on_its_way_back_is_seen_and_can_be_stopped(tmp_path: Path
     harness.start_with(("Bread?", "Flour."))
     monkeypatch.setattr("mistral_chat.engine.snapshots.block_of", slowly)
     async with run(harness) as pilot:
-        await until(pilot, lambda: "⟳ reading ahead, restoring state" in screen_text(harness).splitlines()[-1])
+        await until(pilot, lambda: "⟳ preloading context, restoring state" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
         await until(pilot, lambda: isinstance(harness.app.screen, BackgroundScreen))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "Stopped: restoring state. The model reads" in screen_text(harness))
+        await until(pilot, lambda: "Cancelled: restoring state. The model processes" in screen_text(harness))
         gate.set()
         await pilot.press("escape")
         await until(pilot, lambda: "⟳" not in screen_text(harness))
@@ -240,7 +239,7 @@ async def test_a_state_on_its_way_back_is_seen_and_can_be_stopped(tmp_path: Path
     folder.close()
 
 
-def busy(harness: AppHarness, stops: list[str]) -> list[Job]:
+def busy(harness: AppHarness, stops: list[str]) -> list[BackgroundTask]:
     """Begin three things, as a download, a check and a title would."""
     background = harness.chat.jobs
     fetching = background.begin("fetching", "Mistral 7B", cancel=lambda: stops.append("fetching"), kept="It is kept.")
@@ -262,7 +261,7 @@ async def test_of_several_things_a_person_chooses_what_to_stop(size: tuple[int, 
         assert stops == [], "it stopped something before anybody chose"
         assert "Mistral 7B" in screen_text(harness)
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "Stopped: checking." in screen_text(harness))
+        await until(pilot, lambda: "Cancelled: checking." in screen_text(harness))
         assert stops == ["checking"]
         harness.chat.jobs.end(checking)
         fetching.tell(0.5, "2.19 of 4.37 GB")
@@ -270,7 +269,7 @@ async def test_of_several_things_a_person_chooses_what_to_stop(size: tuple[int, 
         await pilot.press("delete")
         await until(pilot, lambda: "cannot be stopped: titling" in screen_text(harness))
         await pilot.press("up", "delete")
-        await until(pilot, lambda: "Stopped: fetching. It is kept." in screen_text(harness))
+        await until(pilot, lambda: "Cancelled: fetching. It is kept." in screen_text(harness))
         harness.chat.jobs.end(fetching)
         harness.chat.jobs.end(titling)
         await until(pilot, lambda: "Stop everything" not in screen_text(harness))
@@ -300,7 +299,7 @@ async def test_hostile_names_of_what_goes_on_are_text() -> None:
             harness.chat.jobs.begin("fetching", text, cancel=lambda: None).tell(0.5, text)
         await pilot.press("alt+z")
         await until(pilot, lambda: isinstance(harness.app.screen, BackgroundScreen))
-        for _ in harness.chat.jobs.jobs:
+        for _ in harness.chat.jobs.tasks:
             assert not dangerous(screen_text(harness))
             await pilot.press("down")
 
@@ -324,19 +323,19 @@ def test_each_piece_of_work_is_known_until_it_ends() -> None:
     told: list[str] = []
     stops: list[str] = []
     clock = Clock()
-    background = Background(told.append, later=clock.later)
+    background = TaskRegistry(told.append, later=clock.later)
     stop: Callable[[], object] = lambda: stops.append("checking")  # noqa: E731 (a callback of one line)
     with (
-        background.doing("titling"),
-        background.doing("checking", cancel=stop, kept="Nothing is lost.") as check,
-        background.doing("loading", quiet=True),
+        background.track("titling"),
+        background.track("checking", cancel=stop, kept="Nothing is lost.") as check,
+        background.track("loading", quiet=True),
     ):
         clock.passes()
         assert background.text == "⟳ titling, checking"
         check.tell(0.4099)
         assert told[-1] == background.text == "⟳ titling, checking 40%"
         assert background.cancel() == [check]
-        assert stopped([check]) == "Stopped: checking. Nothing is lost."
+        assert cancelled_message([check]) == "Cancelled: checking. Nothing is lost."
     assert (background.text, stops, told[-1]) == ("", ["checking"], "")
 
 
@@ -344,9 +343,9 @@ def test_what_ends_within_half_a_second_is_never_shown() -> None:
     """A word that comes and goes in the corner of the eye is noise."""
     told: list[str] = []
     clock = Clock()
-    background = Background(told.append, later=clock.later)
-    with background.doing("reading ahead") as job:
+    background = TaskRegistry(told.append, later=clock.later)
+    with background.track("reading ahead") as job:
         job.tell(0.9)
-        assert background.jobs == [job], "and yet it can be stopped"
+        assert background.tasks == [job], "and yet it can be stopped"
     clock.passes()
     assert not any(told)

@@ -84,7 +84,7 @@ async def test_a_download_behind_the_chat_can_be_looked_at_and_paused(first: Fir
         await until(pilot, lambda: first.chat.is_current)
         await until_drawn(pilot, "⟳ downloading 33%")
         await pilot.press("alt+z")
-        await until_drawn(pilot, "Stopped: downloading. What was downloaded is kept")
+        await until_drawn(pilot, "Cancelled: downloading. What was downloaded is kept")
         await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
         assert first.part.stat().st_size == STALL
 

@@ -83,7 +83,7 @@ async def test_ctrl_c_stops_a_reply_and_never_quits() -> None:
         await until_answered(pilot, harness)
         await pilot.press("ctrl+c")
         assert harness.app.is_running
-        assert "Ctrl+Q quits" in screen_text(harness)
+        assert "Press Ctrl+Q to quit" in screen_text(harness)
 
 
 async def test_a_second_message_waits_and_the_replies_come_in_order() -> None:
@@ -119,7 +119,7 @@ async def test_deleting_can_be_taken_back() -> None:
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await pilot.press("ctrl+o", "down", "delete")
-        await until(pilot, lambda: "is in the trash" in screen_text(harness))
+        await until(pilot, lambda: "to the trash" in screen_text(harness))
         assert not harness.store.summaries()
         await pilot.press("f8")
         await until(pilot, lambda: "Answer" in screen_text(harness))
@@ -173,14 +173,14 @@ async def test_without_weights_the_screen_says_how_to_get_them() -> None:
     harness = AppHarness(failure=ModelNotFound("Get one with: mistral-chat models pull mistral-7b"))
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
-        await until(pilot, lambda: "There is no model on this computer yet" in screen_text(harness))
+        await until(pilot, lambda: "No model installed" in screen_text(harness))
         assert "mistral-chat models pull mistral-7b" in screen_text(harness)
         await send_message(pilot, harness, "Hello?")
         await until(pilot, lambda: harness.chat.draft == "Hello?")
         harness.failure = None
         await pilot.press("f5")
         await until(pilot, lambda: harness.chat.state == "ready")
-        assert "A new conversation" in screen_text(harness)
+        assert "New conversation" in screen_text(harness)
 
 
 async def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ async def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
     harness.app = harness.make_app()
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
-        await until(pilot, lambda: "the model did not load" in screen_text(harness))
+        await until(pilot, lambda: "model not loaded" in screen_text(harness))
         assert "the file is cut" in screen_text(harness)
         await until(pilot, lambda: "Answer" in screen_text(harness))
 

@@ -58,7 +58,7 @@ async def test_what_is_typed_while_a_conversation_opens_stays() -> None:
 @pytest.mark.parametrize(
     ("draft", "reason"),
     [
-        ("/persona nobody", "There are no personas yet"),
+        ("/persona nobody", "No personas yet"),
         ("/set temperature hot", "takes a number"),
         ("/regne", "Did you mean /regen?"),
     ],

@@ -82,7 +82,7 @@ async def test_weights_of_other_programs_are_used_where_they_lie(first: FirstRun
 async def test_a_message_sent_before_the_model_was_missed_comes_back(first: FirstRun) -> None:
     async with run(first) as pilot:
         await until(pilot, lambda: first.chat.store is not None)
-        first.chat.send("first words")
+        await first.chat.send("first words")
         await until(pilot, lambda: first.choosing)
         await download(pilot, first)
         await chatting(pilot, first)

@@ -82,7 +82,7 @@ class Person:
     # The half hour.
 
     def looks_around(self) -> None:
-        screen = self.terminal.wait_for("A new conversation", "Nothing leaves this computer.")
+        screen = self.terminal.wait_for("New conversation", "Nothing leaves this computer.")
         assert "demo" in screen
         assert "0/" in screen
         self.terminal.press("F1")
@@ -135,7 +135,7 @@ class Person:
     def fills_the_window(self) -> None:
         self.ask(f"Remember the word {WORD}.")
         self.pins_a_turn()
-        told = "The window is full."
+        told = "Context full:"
         for number in range(1, 16):
             screen = self.ask(f"Here is step {number} of a long day at sea, with wind and rain.")
             if told in screen:
@@ -161,7 +161,7 @@ class Person:
         self.terminal.press("M-Up")
         self.terminal.wait_for("chosen")
         self.terminal.press("M-p")
-        self.terminal.wait_for("The turn is pinned: it stays in the window", "◆ pinned")
+        self.terminal.wait_for("Pinned in context", "◆ pinned")
         self.terminal.press("Escape")
         self.terminal.wait_without("chosen")
 
@@ -199,25 +199,25 @@ class Person:
 
     def deletes_and_takes_back(self) -> None:
         self.terminal.press("C-n")
-        self.terminal.wait_for("A new conversation")
+        self.terminal.wait_for("New conversation")
         self.ask("Say good night.")
         self.terminal.press("F4")
-        self.terminal.wait_for("is in the trash.", "F8 takes it back", "A new conversation")
+        self.terminal.wait_for("to the trash.", "F8 undo", "New conversation")
         self.terminal.press("F8")
         self.terminal.wait_for("█ Say good night.")
 
     def says_something_unsaved(self) -> None:
         self.type("/unsaved")
-        self.terminal.wait_for("A conversation that is not saved", "not saved")
+        self.terminal.wait_for("Temporary chat", "not saved")
         self.ask(f"Forget the word {SECRET}.")
         self.type("/unsaved")
-        self.terminal.wait_for("Go back to what is saved?", "Let it go")
+        self.terminal.wait_for("Go back to what is saved?", "Discard")
         self.terminal.press("Tab", "Enter")
         self.terminal.wait_for("█ Say good night.")
         self.terminal.wait_without(SECRET)
 
     def finds_everything_again(self) -> None:
-        screen = self.terminal.wait_for("Pinned", "Say good night.", "A new conversation")
+        screen = self.terminal.wait_for("Pinned", "Say good night.", "New conversation")
         assert SECRET not in screen
         self.terminal.press("C-o", "Home", "Enter")
         self.terminal.wait_for("of a long day at sea", "·  ready")

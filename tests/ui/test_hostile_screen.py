@@ -13,9 +13,9 @@ from support.terminal_output import capture_output
 
 from mistral_chat.conversation import Usage
 from mistral_chat.errors import EngineError, MistralChatError, ModelNotFound
+from mistral_chat.session.attachments import Attachment
 from mistral_chat.text import clean
-from mistral_chat.ui.shown import ShownFile
-from mistral_chat.ui.widgets.file_bar import FileBar
+from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
 
 USAGE = Usage(prompt_tokens=9, completion_tokens=9, cached_tokens=0, time_to_first_token=0.1, tokens_per_second=9.0)
 
@@ -28,7 +28,7 @@ async def test_in_messages_replies_titles_and_notices() -> None:
         await until_ready(pilot, harness)
         for text, conversation in zip(texts, conversations, strict=True):
             await harness.chat.open(conversation)
-            harness.chat.notify(text, offer="F8 takes it back")
+            harness.chat.notify(text, offer="F8 undo")
             harness.chat.show_status(model=text)
             await pilot.pause()
             assert not output.foreign(), repr(text)
@@ -62,13 +62,13 @@ async def test_in_files_details_and_the_history() -> None:
         await pilot.press("alt+d")
         await until(pilot, lambda: screen_text(harness).count("tokens/s") > len(BASE) // 2)
         assert not output.foreign()
-        bar = FileBar()
+        bar = AttachmentBar()
         await harness.chat.mount_above_composer(bar)
         bar.styles.max_height = 400
-        bar.show([ShownFile(name=text, bytes=9, tokens=9) for text in (*STRINGS, *MEGABYTES)])
+        bar.show([Attachment(text, "nine byte", tokens=9) for text in (*STRINGS, *MEGABYTES)])
         await pilot.pause()
         assert not output.foreign()
-        harness.chat.composer.remember([storable(text) for text in BASE])
+        harness.chat.composer.set_history([storable(text) for text in BASE])
         for text in BASE:
             await pilot.press("up")
             assert not output.foreign(), repr(text)
@@ -94,7 +94,7 @@ async def test_while_it_streams() -> None:
             if not storable(text).strip() or len(text) > 2000:
                 continue
             await harness.chat.open(None)
-            harness.chat.send(storable(text))
+            await harness.chat.send(storable(text))
             await until(pilot, lambda: harness.chat.replying)
             await until_answered(pilot, harness)
             assert not output.foreign(), repr(text)

@@ -194,10 +194,10 @@ async def test_keys_written_into_the_file_by_hand_hold_without_a_new_start(tmp_p
         await until(pilot, lambda: "f5 is given to both" in harness.chat.notice)
         assert harness.app.theme == "mistral-light"
         await pilot.press("alt+n")
-        await until(pilot, lambda: "nothing to rename" in harness.chat.notice)
+        await until(pilot, lambda: "Nothing to rename" in harness.chat.notice)
         write(config, "keymap: [broken\n")
         harness.chat.look_around()
-        await until(pilot, lambda: "the settings are as they were" in harness.chat.notice)
+        await until(pilot, lambda: "The settings are unchanged" in harness.chat.notice)
         assert harness.chat.settings.keymap["chat.rename"] == "alt+n"
 
 
@@ -208,6 +208,6 @@ async def test_what_is_told_names_the_keys_that_hold() -> None:
         assert "Ctrl+K" in screen_text(harness)
         await harness.chat.open(harness.add_conversation(("Question", "Answer"), title="Bread"))
         await pilot.press("f4")
-        await until(pilot, lambda: "Alt+U takes it back" in screen_text(harness))
+        await until(pilot, lambda: "Alt+U undo" in screen_text(harness))
         await pilot.press("alt+u")
         await until(pilot, lambda: "Undone: delete" in screen_text(harness))

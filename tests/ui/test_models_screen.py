@@ -53,7 +53,7 @@ async def test_changing_the_model_ends_the_reply_that_is_being_written(first: Fi
     put(first)
     async with run(first) as pilot:
         await chatting(pilot, first)
-        first.chat.send("word " * 900)
+        await first.chat.send("word " * 900)
         await until(pilot, lambda: first.chat.turns)
         await first.chat.use_model("demo")
         assert not first.chat.replying

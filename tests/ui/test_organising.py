@@ -33,7 +33,7 @@ async def test_the_list_is_narrowed_down_while_typing(size: tuple[int, int]) -> 
         await until(pilot, lambda: "Tax letters" not in screen_text(harness))
         assert "Rye bread" in screen_text(harness)
         await pilot.press("x")
-        await until(pilot, lambda: "Nothing fits" in screen_text(harness))
+        await until(pilot, lambda: "No matches" in screen_text(harness))
         await pilot.press("backspace", "down", "down", "enter")
         await until(pilot, lambda: "Answer about Bread and salt" in screen_text(harness), "the second one is opened")
         await pilot.press("escape", "ctrl+o")
@@ -57,7 +57,7 @@ async def test_a_conversation_is_archived_found_there_and_brought_back() -> None
         await until_ready(pilot, harness)
         await pilot.press("ctrl+o", "down", "down", "alt+a")
         await until(pilot, lambda: titles(harness) == ["New matters"])
-        assert "is in the archive" in harness.chat.notice
+        assert "Archived" in harness.chat.notice
         assert "Old matters" not in screen_text(harness).replace(harness.chat.notice, "")
         await pilot.press("alt+v")
         await until(pilot, lambda: "Archived" in screen_text(harness) and "New matters" not in screen_text(harness))
@@ -104,7 +104,7 @@ async def test_what_was_done_is_undone_one_after_the_other() -> None:
         assert (stored.summary.title, stored.title_by) == ("First line", "first_line")
         assert (stored.summary.pinned, stored.summary.archived, stored.summary.trashed) == (False, False, None)
         await pilot.press("f8")
-        await until(pilot, lambda: harness.chat.notice == "There is nothing to undo.")
+        await until(pilot, lambda: harness.chat.notice == "Nothing to undo.")
 
 
 async def test_undoing_what_is_gone_says_so() -> None:
@@ -163,12 +163,12 @@ async def test_pinning_renaming_and_trying_again_say_what_they_did() -> None:
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await pilot.press("f9")
-        await until(pilot, lambda: "“Bread” stays at the top of the list" in harness.chat.notice)
+        await until(pilot, lambda: "Pinned “Bread”" in harness.chat.notice)
         await pilot.press("f9")
-        await until(pilot, lambda: "stands by its day again" in harness.chat.notice)
+        await until(pilot, lambda: "Unpinned" in harness.chat.notice)
         await pilot.press("f2")
         await until(pilot, lambda: harness.app.screen is not harness.screen)
         await pilot.press(*"Rye", "enter")
-        await until(pilot, lambda: "The title is “Rye” now" in harness.chat.notice)
+        await until(pilot, lambda: "Renamed to “Rye”" in harness.chat.notice)
         await pilot.press("f5")
-        await until(pilot, lambda: "Nothing is wrong" in harness.chat.notice)
+        await until(pilot, lambda: "already loaded" in harness.chat.notice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,7 +39,7 @@ async def test_a_new_conversation_begins_with_the_persona_that_was_named() -> No
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await send_message(pilot, harness, "/persona cook")
-        await until(pilot, lambda: harness.chat.notice == "Persona: cook from the next message on.")
+        await until(pilot, lambda: harness.chat.notice == "Persona: cook. Applies to the next message.")
         await send_and_wait(pilot, harness, "Hello")
         assert (held(harness).persona, held(harness).system) == ("cook", "You are a cook.\nBe brief.")
         assert held(harness).sampling == COLD
@@ -89,7 +88,7 @@ async def test_none_without_a_persona_leaves_the_system_prompt() -> None:
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await send_message(pilot, harness, "/persona none")
-        await until(pilot, lambda: "no persona in this conversation" in harness.chat.notice)
+        await until(pilot, lambda: "No persona is in use" in harness.chat.notice)
         assert held(harness).system == "My own words."
 
 
@@ -154,12 +153,12 @@ async def test_pinning_and_excluding_a_turn_are_taken_back() -> None:
 
 async def test_setting_one_number_keeps_the_personas_others() -> None:
     harness = with_personas(calm=Persona(system="Be calm.", sampling=Sampling(temperature=0.3, top_k=7)))
-    harness.app._rooms = replace(harness.app._rooms, persona="calm")
+    harness.app._dependencies.persona = "calm"
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await send_message(pilot, harness, "/set")
         await until(pilot, lambda: "temperature 0.3" in harness.chat.notice)
         await send_message(pilot, harness, "/set top_p 0.5")
-        await until(pilot, lambda: "top_p is 0.5" in harness.chat.notice)
+        await until(pilot, lambda: "top_p = 0.5" in harness.chat.notice)
         await send_and_wait(pilot, harness, "Hello")
         assert held(harness).sampling == Sampling(temperature=0.3, top_k=7, top_p=0.5)

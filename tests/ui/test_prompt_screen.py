@@ -56,7 +56,7 @@ async def test_nothing_is_shown_before_there_is_something() -> None:
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
         await pilot.press("ctrl+l")
-        await until(pilot, lambda: "not loaded yet" in harness.chat.notice)
+        await until(pilot, lambda: "until the model has loaded" in harness.chat.notice)
         harness.loaded.set()
         await until_ready(pilot, harness)
         await pilot.press("ctrl+l")

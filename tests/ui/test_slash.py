@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from support.app_harness import AppHarness, run, screen_text, send_message, until, until_answered, until_drawn, until_ready
 from support.first_run import StillService, usual_listing
 
-from mistral_chat.ui.screens.chat import ChatScreen
+from mistral_chat.ui.commands import all_commands, matching, parse_input
 from mistral_chat.ui.screens.models import ModelsScreen
-from mistral_chat.ui.slash import COMMANDS, matching, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,32 +17,33 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     ("draft", "message"),
-    [("hello", "hello"), ("//etc/hosts is a file", "/etc/hosts is a file"), ("/new\nlines", "/new\nlines"), (" /new", " /new")],
+    [
+        ("hello", "hello"),
+        ("//etc/hosts is a file", "/etc/hosts is a file"),
+        ("//new", "/new"),
+        ("/new\nlines", "/new\nlines"),
+        (" /new", " /new"),
+        ("// a comment", "// a comment"),
+        ("// main.c\nint main;", "// main.c\nint main;"),
+        ("///doc", "///doc"),
+    ],
 )
 def test_what_is_a_message(draft: str, message: str) -> None:
-    assert read(draft).message == message
+    assert parse_input(draft).message == message
 
 
 @pytest.mark.parametrize("draft", ["/nwe", "/etc/hosts is a file", "/", "/NEW", "/new is a command", "/undo that"])
 def test_what_is_no_command_is_refused(draft: str) -> None:
-    said = read(draft)
+    said = parse_input(draft)
     assert said.message is None
     assert said.command is None
     assert "two slashes" in said.refusal
 
 
 def test_a_command_is_completed_from_its_beginning() -> None:
-    assert [command.name for command in matching("/re")] == ["regen", "rename"]
+    assert [command.slash for command in matching("/re")] == ["regen", "rename"]
     assert matching("/re x") == []
-    assert len(matching("/")) == len(COMMANDS)
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_command_does_something(command: Any) -> None:
-    harness = AppHarness()
-    name = command.action.removeprefix("app.")
-    wanted = f"do_{name.removesuffix('_with')}" if name.endswith("_with") else f"action_{name}"
-    assert hasattr(harness.app if command.action.startswith("app.") else ChatScreen, wanted)
+    assert len(matching("/")) == sum(bool(command.slash) for command in all_commands())
 
 
 async def test_an_unknown_command_is_not_sent() -> None:
@@ -63,7 +63,7 @@ async def test_what_was_typed_after_a_command_that_takes_nothing_is_not_lost(dra
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await send_message(pilot, harness, draft)
-        await until(pilot, lambda: "stands alone" in harness.chat.notice)
+        await until(pilot, lambda: "takes no argument" in harness.chat.notice)
         assert harness.chat.draft == draft
         assert [turn.turn.reply for turn in harness.store.turns(harness.conversation_id or "")] == ["Two"]
 
@@ -86,7 +86,7 @@ async def test_commands_take_what_their_dialogs_ask_for() -> None:
         await until_drawn(pilot, "No model matches 'nonsense'.")
         await pilot.press("escape")
         await send_message(pilot, harness, "/filter nothing like it")
-        await until_drawn(pilot, "Nothing fits")
+        await until_drawn(pilot, "No matches")
         await pilot.press("escape")
         await until_drawn(pilot, "Of the sea")
 
@@ -109,7 +109,7 @@ async def test_system_prompt_and_sampling_hold_for_this_conversation() -> None:
         await until_ready(pilot, harness)
         await send_message(pilot, harness, "/system Be brief.")
         await send_message(pilot, harness, "/set temperature 0.2")
-        await until(pilot, lambda: "temperature is 0.2" in harness.chat.notice)
+        await until(pilot, lambda: "temperature = 0.2" in harness.chat.notice)
         await send_message(pilot, harness, "Hello")
         await until_answered(pilot, harness)
         stored = harness.store.conversation(harness.store.latest() or "")
@@ -160,15 +160,24 @@ async def test_a_name_for_the_export_is_proposed(tmp_path: Path, monkeypatch: py
         await until_answered(pilot, harness)
         await send_message(pilot, harness, "/export")
         await until(pilot, lambda: harness.chat.draft == "/export how-is-bread-made.md")
-        await until(pilot, lambda: "Enter writes" in harness.chat.notice)
+        await until(pilot, lambda: "Enter exports" in harness.chat.notice)
         await pilot.press("enter")
         await until(pilot, (tmp_path / "how-is-bread-made.md").exists)
 
 
-@pytest.mark.parametrize("command", [each for each in COMMANDS if each.action.endswith("_with")], ids=lambda each: each.name)
-def test_every_command_that_takes_something_can_be_found_without_knowing_it(command: Any) -> None:
-    bound = {binding.action for binding in AppHarness().app.known_bindings.values()}
-    assert command.title or command.action.removesuffix("_with") in bound, "the list of all commands lacks it"
+def test_every_command_can_be_found_without_knowing_its_slash_name() -> None:
+    harness = AppHarness()
+    titles = {command.title for command in harness.app.get_system_commands(harness.app.get_default_screen())}
+    assert {command.title for command in all_commands()} - {"All commands"} == titles
+
+
+def test_ids_names_and_keys_are_unique() -> None:
+    commands = all_commands()
+    names = [name for command in commands for name in command.names]
+    keys = [key for command in commands for key in command.key.split(",") if key]
+    assert len({command.id for command in commands}) == len(commands)
+    assert len(set(names)) == len(names)
+    assert len(set(keys)) == len(keys)
 
 
 async def test_what_has_no_key_is_asked_for_from_the_list_of_all_commands() -> None:

@@ -34,5 +34,5 @@ async def test_the_app_writes_to_it() -> None:
     async with capture_output(harness.app) as (pilot, output):
         await until_ready(pilot, harness)
         heard = output.heard()
-        assert "A new conversation" in heard
+        assert "New conversation" in heard
         assert "\x1b[" in heard

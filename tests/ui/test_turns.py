@@ -105,7 +105,7 @@ async def test_the_menu_does_what_is_taken() -> None:
         await pilot.press("alt+up", "alt+up", "enter")
         await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog))
         deeds = harness.app.screen.query_one(OptionList)
-        deeds.highlighted = deeds.get_option_index("pin_turn")
+        deeds.highlighted = deeds.get_option_index("chat.pin_turn")
         await pilot.press("enter")
         await until(pilot, lambda: path(harness)[0].turn.pinned)
 
@@ -123,7 +123,7 @@ async def test_message_reply_and_code_are_copied_from_the_chosen_turn() -> None:
         await pilot.press("alt+up", "alt+up", "ctrl+y")
         await until(pilot, lambda: harness.app.clipboard == CODE)
         await pilot.press("alt+down", "alt+c")
-        await until(pilot, lambda: "no code" in harness.chat.notice)
+        await until(pilot, lambda: "No code" in harness.chat.notice)
 
 
 async def test_a_code_block_is_saved_and_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ async def test_a_pinned_turn_stays_when_the_window_is_full() -> None:
         await harness.chat.transcript.select(turns[0].turn_id)
         await pilot.press("alt+p")
         await until(pilot, lambda: not path(harness)[0].turn.pinned)
-        assert "not pinned any more" in harness.chat.notice
+        assert "Unpinned" in harness.chat.notice
 
 
 async def test_a_pin_that_would_fill_the_window_is_refused_with_numbers() -> None:
@@ -202,7 +202,7 @@ async def test_a_pin_that_would_fill_the_window_is_refused_with_numbers() -> Non
         await until_ready(pilot, harness)
         await until(pilot, lambda: harness.chat.tokens_used)
         await pilot.press("alt+up", "alt+up", "alt+p")
-        await until(pilot, lambda: "cannot be pinned" in harness.chat.notice)
+        await until(pilot, lambda: "Too large to pin" in harness.chat.notice)
         assert "204 tokens" in harness.chat.notice
         assert not path(harness)[0].turn.pinned
 
@@ -236,7 +236,7 @@ async def test_regenerating_and_walking_at_a_turn_in_the_middle() -> None:
         await pilot.press("alt+right")
         await until(pilot, lambda: [turn.turn.reply for turn in path(harness)] == ["other first"])
         await pilot.press("alt+left", "alt+down", "alt+left")
-        await until(pilot, lambda: "no branches" in harness.chat.notice)
+        await until(pilot, lambda: "Only one version" in harness.chat.notice)
 
 
 async def test_editing_the_chosen_turn_begins_a_branch_there() -> None:

@@ -22,7 +22,7 @@ def written(folder: Path) -> bytes:
 
 async def hidden(pilot: Pilot[Any], harness: AppHarness) -> None:
     await pilot.press("ctrl+t")
-    await until(pilot, lambda: "A conversation that is not saved" in screen_text(harness))
+    await until(pilot, lambda: "Temporary chat" in screen_text(harness))
 
 
 async def test_nothing_of_it_reaches_the_disk_and_going_back_forgets_it(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ async def test_nothing_of_it_reaches_the_disk_and_going_back_forgets_it(tmp_path
         await until(pilot, lambda: isinstance(harness.app.screen, ConfirmDialog))
         await pilot.press("tab", "enter")
         await until(pilot, lambda: "A kept answer" in screen_text(harness))
-        await until(pilot, lambda: "kept again" in harness.chat.notice)
+        await until(pilot, lambda: "saved again" in harness.chat.notice)
         assert HUSHED not in screen_text(harness)
         assert harness.chat.draft == ""
         assert runner.ledger is not None
@@ -107,8 +107,8 @@ async def test_it_waits_for_a_reply_and_says_where_nothing_is_saved_anyway() -> 
     harness = AppHarness(answer=lambda _: "one ⏸ two")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        harness.chat.send("Hello")
+        await harness.chat.send("Hello")
         await until(pilot, lambda: harness.chat.replying)
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: "Stop it with Escape" in harness.chat.notice)
+        await until(pilot, lambda: "Stop the reply (Esc) first." in harness.chat.notice)
         assert harness.chat.saved

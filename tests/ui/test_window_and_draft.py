@@ -23,9 +23,9 @@ from support.hostile import STRINGS, dangerous
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.generation import CachedTurn, ContextState
-from mistral_chat.ui.meter import WindowParts, parts_of
+from mistral_chat.session.context import ContextUsage, usage_of
+from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.ui.screens.context import ContextScreen
-from mistral_chat.ui.shown import ShownTurn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ class ReadingHarness(AppHarness):
 
     engine: ReadingEngine
 
-    def _runner_for(self, _spec: str) -> EngineThread:
+    def _open_engine(self, _spec: str) -> EngineThread:
         def load(progress: LoadProgress) -> Engine:
             if self.loading:
                 while not self.loaded.wait(0.005) and progress(0.4):
@@ -71,23 +71,23 @@ class ReadingHarness(AppHarness):
         return EngineThread(load)
 
 
-def turn(key: str, *, pinned: bool = False, excluded: bool = False) -> ShownTurn:
+def turn(key: str, *, pinned: bool = False, excluded: bool = False) -> TranscriptTurn:
     from mistral_chat.conversation import Turn
 
-    return ShownTurn(turn_id=key, turn=Turn(user=key, reply="r", pinned=pinned, excluded=excluded))
+    return TranscriptTurn(turn_id=key, turn=Turn(user=key, reply="r", pinned=pinned, excluded=excluded))
 
 
 def test_the_parts_add_up_and_leave_out_what_the_model_will_not_see() -> None:
     held = (CachedTurn("a", 10), CachedTurn("b", 20, pinned=True), CachedTurn("c", 40), CachedTurn("\0draft", 80))
     ledger = ContextState(window=512, reserve=64, system_tokens=5, turns=held)
-    parts = parts_of(ledger, [turn("a", excluded=True), turn("b", pinned=True), turn("c")], draft=100)
-    assert parts == WindowParts(window=512, system=5, pinned=20, conversation=40, seen=2, draft=100, reserve=64)
-    assert (parts.used, parts.free, parts.room, parts.fits, parts.pushes) == (65, 512 - 65 - 100 - 64, 512 - 64 - 25, True, False)
+    parts = usage_of(ledger, [turn("a", excluded=True), turn("b", pinned=True), turn("c")], draft=100)
+    assert parts == ContextUsage(window=512, system=5, pinned=20, conversation=40, seen=2, draft=100, reserve=64)
+    assert (parts.used, parts.free, parts.room, parts.fits, parts.evicts) == (65, 512 - 65 - 100 - 64, 512 - 64 - 25, True, False)
 
 
 def test_another_conversations_turns_count_as_nothing() -> None:
     ledger = ContextState(window=512, reserve=64, system_tokens=5, turns=(CachedTurn("x", 300),))
-    assert parts_of(ledger, [turn("a")], system=7).used == 7
+    assert usage_of(ledger, [turn("a")], system=7).used == 7
 
 
 async def test_the_drafts_tokens_are_shown_while_typing_and_go_when_it_is_sent() -> None:
@@ -124,10 +124,10 @@ async def test_a_draft_that_does_not_fit_is_told_with_numbers_before_it_is_sent(
         composer = harness.chat.composer
         composer.set_draft("word " * 300)
         await until(pilot, lambda: composer.has_class("-over"))
-        await until(pilot, lambda: "takes 300 tokens" in harness.chat.notice)
+        await until(pilot, lambda: "300 tokens" in harness.chat.notice)
         room = harness.chat.usage.room if harness.chat.usage else 0
-        assert f"at most {room} of 256" in harness.chat.notice
-        assert f"300 tokens, {room} fit" in str(composer.border_subtitle)
+        assert f"{room} available" in harness.chat.notice
+        assert f"300 / {room} tokens" in str(composer.border_subtitle)
         composer.set_draft("word")
         await until(pilot, lambda: not composer.has_class("-over"))
         await until(pilot, lambda: not harness.chat.notice, "the warning goes with its reason")
@@ -139,7 +139,7 @@ async def test_a_draft_that_makes_turns_leave_says_so() -> None:
         await until_ready(pilot, harness)
         await send_and_wait(pilot, harness, "word " * 70)
         harness.chat.type("word " * 120)
-        await until(pilot, lambda: "120 tokens, the oldest turns will leave" in str(harness.chat.composer.border_subtitle))
+        await until(pilot, lambda: "120 tokens · oldest messages will drop out" in str(harness.chat.composer.border_subtitle))
 
 
 async def test_text_that_the_format_misreads_is_told_before_it_is_sent() -> None:
@@ -159,7 +159,7 @@ async def test_a_long_draft_is_read_ahead_and_typing_stops_that() -> None:
         harness.chat.type("word " * 60)
         await until(pilot, lambda: harness.engine.drafts, "the draft is read")
         assert harness.engine.drafts == ["word " * 60]
-        await until(pilot, lambda: "⟳ reading ahead" in screen_text(harness).splitlines()[-1], "it is seen")
+        await until(pilot, lambda: "⟳ preloading context" in screen_text(harness).splitlines()[-1], "it is seen")
         await pilot.press("x")
         await until(pilot, lambda: harness.engine.stopped == ["word " * 60], "typing stops it")
         await until(pilot, lambda: len(harness.engine.drafts) == 2, "the longer one is read after the next pause")
@@ -177,7 +177,7 @@ async def test_reading_ahead_can_be_stopped_without_touching_the_draft() -> None
         await until(pilot, lambda: harness.engine.drafts, "the draft is read")
         await pilot.press("alt+z")
         await until(pilot, lambda: harness.engine.stopped == ["word " * 60])
-        await until(pilot, lambda: "Stopped: reading ahead." in screen_text(harness))
+        await until(pilot, lambda: "Cancelled: preloading context." in screen_text(harness))
         assert harness.chat.draft == "word " * 60
 
 
@@ -240,7 +240,7 @@ async def test_the_command_opens_it_and_without_a_model_it_says_why_not() -> Non
 
 @pytest.mark.parametrize("text", STRINGS[::25])
 async def test_hostile_messages_that_left_are_named_safely(text: str) -> None:
-    parts = WindowParts(window=256, system=1, conversation=100, seen=2, draft=400, reserve=32)
+    parts = ContextUsage(window=256, system=1, conversation=100, seen=2, draft=400, reserve=32)
     harness = AppHarness()
     async with run(harness, (60, 20)) as pilot:
         await until_ready(pilot, harness)

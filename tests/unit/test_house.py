@@ -30,49 +30,17 @@ ALLOWED: dict[str, frozenset[str]] = {
     "long classes": frozenset(),
     "deep chains": frozenset(
         {
-            "AttachingScreen",
-            "BranchingScreen",
-            "ChatScreen",
-            "ChoosingScreen",
-            "CommandingScreen",
-            "FindingScreen",
             "Keeping",
-            "ListingScreen",
-            "OrganisingScreen",
-            "PersonasScreen",
             "ReadingEngine",
-            "ReadingScreen",
-            "ReplyingScreen",
-            "TitlingScreen",
-            "TurningScreen",
-            "UnsavedScreen",
-            "VisitingScreen",
-            "WeighingScreen",
         }
     ),
     "empty methods": frozenset(
         {
-            "BranchingScreen.save_draft",
             "EchoEngine.ambiguous_markup",
             "EchoEngine.run_idle_tasks",
-            "ListingScreen.action_focus_list",
-            "ListingScreen.open",
-            "LoadingScreen._give_back",
-            "LoadingScreen._send_next",
-            "LoadingScreen.show_hints",
-            "LoadingScreen.show_welcome",
-            "ReplyingScreen.conversations_changed",
-            "TurningScreen.read_ahead",
-            "WeighingScreen.paused",
-            "WeighingScreen.typing",
         }
     ),
-    "dispatch by name": frozenset(
-        {
-            "CommandingScreen.action_ask",
-            "CommandingScreen.say",
-        }
-    ),
+    "dispatch by name": frozenset({}),
 }
 """What broke a rule before there was one, by class or method. The lists only shrink: an entry goes as soon as its reason does."""
 

@@ -19,6 +19,7 @@ import jinja2
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from mistral_chat import network
 from mistral_chat.system import limit_process, limit_time
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
+    network.forbid()
     limit_process(memory=MEMORY)
     limit_time(10)
     serve(sys.stdin.buffer, sys.stdout.buffer)

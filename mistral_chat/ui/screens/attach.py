@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 
 from mistral_chat.errors import MistralChatError
 from mistral_chat.text import clean, one_line
-from mistral_chat.ui.dropped import completed, typed_path
+from mistral_chat.ui.path_completion import complete_path, path_from_input
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class AttachScreen(ModalScreen[str]):
     async def action_complete(self) -> None:
         """Complete the path as far as it is clear."""
         typed = self._typed
-        path, _ = await asyncio.to_thread(completed, typed)
+        path, _ = await asyncio.to_thread(complete_path, typed)
         if typed == self._typed:
             self._type(path)
 
@@ -116,7 +116,7 @@ class AttachScreen(ModalScreen[str]):
     @work(group="look", exclusive=True, exit_on_error=False)
     async def _look(self) -> None:
         """List what the path may go on with."""
-        _, self._names = await asyncio.to_thread(completed, self._typed)
+        _, self._names = await asyncio.to_thread(complete_path, self._typed)
         names = self.query_one(NameList)
         names.set_options([Option(Content(one_line(name, 80))) for name in self._names[:_LISTED]])
         names.highlighted = 0 if self._names else None
@@ -136,7 +136,7 @@ class AttachScreen(ModalScreen[str]):
         if not typed.strip():
             return
         try:
-            await self._send_along(typed_path(typed))
+            await self._send_along(path_from_input(typed))
         except MistralChatError as error:
             self._tell(str(error), trouble=True)
         else:

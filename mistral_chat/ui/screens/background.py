@@ -12,13 +12,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
+from mistral_chat.session.tasks import cancelled_message
 from mistral_chat.text import one_line
-from mistral_chat.ui.background import stopped
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from mistral_chat.ui.background import Background, Job
+    from mistral_chat.session.tasks import BackgroundTask, TaskRegistry
 
 _TICK: Final = 0.25
 """Seconds between two looks at how far everything is."""
@@ -61,11 +61,11 @@ class BackgroundScreen(ModalScreen[None]):
         Binding("delete", "stop", "Stop it", tooltip="Stop what is marked", id="background.stop", show=False),
     ]
 
-    def __init__(self, background: Background) -> None:
+    def __init__(self, background: TaskRegistry) -> None:
         """List what `background` knows of."""
         super().__init__()
         self._background = background
-        self._listed: list[Job] = []
+        self._listed: list[BackgroundTask] = []
 
     def compose(self) -> ComposeResult:
         """The list, and what can be done."""
@@ -100,18 +100,18 @@ class BackgroundScreen(ModalScreen[None]):
             if job.cancel is None:
                 self._tell(f"This cannot be stopped: {job.name}. It ends by itself.")
             else:
-                self._tell(stopped(self._background.cancel(job)))
+                self._tell(cancelled_message(self._background.cancel(job)))
 
     @on(Button.Pressed, "#all")
     def _stop_all(self) -> None:
-        self._tell(stopped(self._background.cancel()))
+        self._tell(cancelled_message(self._background.cancel()))
 
     def _show(self) -> None:
         """Show how far everything is, with the cursor on the same piece of work as before."""
         listed = self.query_one(JobList)
         place = listed.highlighted
         marked = self._listed[place] if place is not None and place < len(self._listed) else None
-        jobs = self._background.jobs
+        jobs = self._background.tasks
         if jobs == self._listed:
             for each, job in enumerate(jobs):
                 listed.replace_option_prompt_at_index(each, _lines(job))
@@ -133,7 +133,7 @@ class BackgroundScreen(ModalScreen[None]):
         told.display = bool(text)
 
 
-def _lines(job: Job) -> Content:
+def _lines(job: BackgroundTask) -> Content:
     """What it is and what it is done to, and under it how far it is."""
     heading = Content.assemble((one_line(job.name, 20), "bold"), "  ", (one_line(job.about, _WIDEST - 22), "$foreground 65%"))
     far = [f"{int(job.share * 100)} %" if job.share is not None else "", one_line(job.detail, _WIDEST - 10)]

@@ -1,132 +1,125 @@
-"""The screen people stay in: the list of conversations, the transcript, the composer and the status line."""
+"""The main screen: the list of conversations, the transcript, the message box and the status bar.
+
+It routes: what widgets report goes to the session or a command, what the session reports goes to widgets.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ClassVar
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import on, work
-from textual.binding import Binding, BindingType
+from textual import getters, on, work
+from textual.binding import BindingType
 from textual.containers import Container, Vertical
-from textual.widgets import Static, TextArea
+from textual.screen import Screen
+from textual.widgets import TextArea
 
-from mistral_chat.errors import MistralChatError, ModelNotFound
-from mistral_chat.ui.screens.attaching import FILE_BINDINGS
-from mistral_chat.ui.screens.page import Page
-from mistral_chat.ui.screens.turning import TURN_BINDINGS
-from mistral_chat.ui.screens.unsaved import UnsavedScreen
-from mistral_chat.ui.screens.weighing import WINDOW_BINDINGS
+from mistral_chat.errors import MistralChatError, StoreError, UsageError
+from mistral_chat.session.model_host import ModelHost
+from mistral_chat.session.overrides import Overrides
+from mistral_chat.session.tasks import TaskRegistry
+from mistral_chat.ui.chat_view import ChatView
+from mistral_chat.ui.commands import bindings, command, turns
+from mistral_chat.ui.commands.conversations import delete_conversation
+from mistral_chat.ui.commands.runner import CommandRunner
+from mistral_chat.ui.draft import Draft
+from mistral_chat.ui.keymap import in_words
+from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.empty_state import EmptyState
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
+from mistral_chat.ui.widgets.sidebar import ConversationList, ConversationSidebar, ListedConversation, ListQuery
 from mistral_chat.ui.widgets.status_bar import StatusBar
+from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
-    from textual import events
+    from collections.abc import Coroutine, Sequence
+
+    from textual import events as textual_events
     from textual.app import ComposeResult
-    from textual.timer import Timer
+    from textual.theme import Theme
     from textual.worker import Worker
 
-    from mistral_chat.ui.rooms import Rooms
+    from mistral_chat.session.events import ModelEvent, SessionEvent
+    from mistral_chat.session.session import ChatSession
+    from mistral_chat.session.workspace import Workspace
+    from mistral_chat.store.store import ConversationStore
+    from mistral_chat.ui.context import AppContext
+    from mistral_chat.ui.model_picker import ModelPicker
+    from mistral_chat.ui.settings_sync import SettingsSync
+    from mistral_chat.ui.widgets.transcript import Transcript
+    from mistral_chat.ui.widgets.turn import TurnHeader
 
 _SETTLED_SECONDS = 0.05
-"""What the first screen is left alone for, so that the first keys are echoed at once."""
+"""Seconds that the first paint is left alone, so that the first keys are echoed at once."""
 
-_DRAFT_SECONDS = 1.0
-"""How long a draft may stand unsaved."""
+_POLL_SECONDS = 4.0
+"""Seconds between two looks for changes by other programs."""
 
-_WATCH_SECONDS = 4.0
-"""How often other windows' changes are looked for."""
+_SAVING_PATIENCE = 1.0
+"""Seconds that quitting waits for what is still being saved."""
 
-
-def _binding(key: str, action: str, description: str, tooltip: str, *, priority: bool = False) -> Binding:
-    name = {"branch(-1)": "branch_before", "branch(1)": "branch_after"}.get(action, action)
-    return Binding(key, action, description, tooltip=tooltip, id=f"chat.{name}", show=False, priority=priority)
+_KEYS = {"composer.newline": "Ctrl+J", "composer.send": "Enter"}
+"""The default keys of the message box, as hints name them."""
 
 
-class ChatScreen(UnsavedScreen):
-    """Shows one conversation at a time, and all the others beside it."""
+class ChatScreen(Screen[None]):
+    """Shows one conversation at a time, and all the others in the sidebar."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
-    HELP = "## Chat\n\nWrite a message and press **Enter**. **Escape** stops a reply. **Ctrl+P** lists everything there is.\n"
+    AUTO_FOCUS: ClassVar[str] = "Composer"
+    HELP = "## Chat\n\nType a message and press **Enter**. **Esc** stops a reply. **Ctrl+P** shows all commands.\n"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat")]
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        _binding("escape", "stop", "Stop", "Stop the reply; what was written stays"),
-        _binding(
-            "ctrl+c",
-            "copy_or_stop",
-            "Copy, or stop",
-            "Copy what is selected; with nothing selected, stop the reply",
-            priority=True,
-        ),
-        _binding("ctrl+n", "new", "New conversation", "Begin a new conversation", priority=True),
-        _binding("ctrl+b", "toggle_list", "Show or hide the list", "Show or hide the list of conversations", priority=True),
-        _binding("ctrl+o", "focus_list", "Go to the list", "Choose a conversation from the list", priority=True),
-        _binding("ctrl+r", "regenerate", "Regenerate", "Answer the last message once more; the old reply stays as a branch"),
-        _binding(
-            "f3", "edit", "Edit the last message", "Say the last message anew; the old one stays as a branch", priority=True
-        ),
-        _binding("f6", "continue", "Continue the reply", "Let the model go on with its last reply", priority=True),
-        _binding(
-            "alt+left", "branch(-1)", "Branch before", "Go to the branch before, at the last turn that has any", priority=True
-        ),
-        _binding(
-            "alt+right", "branch(1)", "Branch after", "Go to the branch after, at the last turn that has any", priority=True
-        ),
-        _binding("ctrl+y", "copy_reply", "Copy the reply", "Copy the last reply as the model wrote it", priority=True),
-        _binding("ctrl+g", "editor", "Write in your editor", "Write the message in $VISUAL or $EDITOR", priority=True),
-        _binding("f9", "pin", "Pin", "Keep the conversation at the top of the list, or no longer"),
-        _binding("ctrl+f", "search", "Search", "Find words in everything that was said", priority=True),
-        _binding("f2", "rename", "Rename", "Give the conversation another title"),
-        _binding("f4", "delete", "Delete", "Move the conversation to the trash"),
-        _binding("f7", "models", "Models", "Choose another model, and fetch it where it is not here", priority=True),
-        _binding("f10", "trash", "Trash", "See what was deleted, take it back, or delete it for good"),
-        _binding("f12,ctrl+comma", "settings", "Settings", "See every setting, and change it", priority=True),
-        _binding("ctrl+l", "prompt", "Look at the prompt", "See exactly what the model is given", priority=True),
-        _binding(
-            "ctrl+t", "unsaved", "Unsaved conversation", "Begin a conversation that is not saved, or go back", priority=True
-        ),
-        _binding("alt+r", "persona", "Persona", "Choose who the model is in this conversation", priority=True),
-        *TURN_BINDINGS,
-        *WINDOW_BINDINGS,
-        *FILE_BINDINGS,
-        _binding("f5", "retry", "Load the model again", "Look for the model again and load it"),
-        _binding(
-            "alt+z",
-            "cancel_background",
-            "Cancel background work",
-            "Stop what goes on in the background; where that is several things, choose from a list",
-            priority=True,
-        ),
-        _binding(
-            "f8",
-            "undo",
-            "Undo",
-            "Take back what was done last: delete, archive, rename, pin, exclude, tag, persona, edit, regenerate",
-        ),
-        _binding("alt+a", "archive", "Archive", "Put the conversation into the archive, or back into the list", priority=True),
-        _binding("alt+v", "archived", "Archived conversations", "List what is archived, or go back", priority=True),
-        _binding("alt+l", "filter", "Filter the list", "Narrow the list of conversations down as you type", priority=True),
-    ]
+    composer = getters.query_one(Composer)
+    notice = getters.query_one(NotificationBar)
+    empty_state = getters.query_one(EmptyState)
+    status = getters.query_one(StatusBar)
+    sidebar = getters.query_one(ConversationSidebar)
 
-    def __init__(self, rooms: Rooms, *, open_first: str | None = None) -> None:
-        """Take the doors to the other rooms.
+    def __init__(self, context: AppContext, *, open_first: str | None = None) -> None:
+        """Open nothing yet.
 
         Args:
-            rooms: the doors.
-            open_first: the id of the conversation to begin with; None is a new one.
+            context: the app's dependencies.
+            open_first: the conversation to begin with; None is a new one.
         """
-        super().__init__(rooms)
-        self._open_first = open_first
-        self._draft_timer: Timer | None = None
-        self._furnished = False
+        super().__init__()
+        self.context = context
+        self.tasks = TaskRegistry(self._show_tasks)
+        self.host = ModelHost(context.open_engine, context.settings.model, emit=self._model_event, spawn=self.spawn)
+        self.view = ChatView(self)
+        self.draft = Draft(self)
+        self.commands = CommandRunner(self)
+        self.workspace: Workspace | None = None
+        """The conversations; None until they are open."""
+        self.saved_workspace: Workspace | None = None
+        """The saved conversations while a temporary chat is on the screen."""
+        self.transcript: Transcript
+        self.models: ModelPicker
+        self.settings_sync: SettingsSync
+        self.statistics = False
+        """Whether replies show their statistics."""
+        self.copied_block: tuple[str, int] = ("", -1)
+        """The code block that was copied last: its turn, and its position in the reply."""
+        self.attach_folder = ""
+        """The folder in which a file was chosen last."""
         self.shown_first = False
-        """Whether the conversation to begin with is on the screen."""
+        """Whether the first conversation is on the screen."""
+        self._open_first = open_first
+        self._furnished = False
+        self._told_unsaved = False
+        self._data_version = -1
+        self._leaving = False
+        self._session_tasks: set[asyncio.Task[None]] = set()
+
+    # Starting.
 
     def compose(self) -> ComposeResult:
-        """The list beside the conversation."""
-        with Vertical(id="side"):
-            yield Static("mistral-chat", classes="name", markup=False)
+        """The sidebar beside the conversation."""
+        yield ConversationSidebar()
         with Vertical(id="main"):
             with Container(id="stage"):
                 yield EmptyState()
@@ -136,212 +129,335 @@ class ChatScreen(UnsavedScreen):
             yield StatusBar()
 
     def on_mount(self) -> None:
-        """RenderStyle first, and take what is typed; the rest comes after."""
-        self.status.state = "starting"
-        self.status.model = self.rooms.settings.model
-        self.show_hints()
-        self.call_after_refresh(self.set_timer, _SETTLED_SECONDS, self.furnish)
+        """Paint first, and take keys; everything else comes after."""
+        self.status.state, self.status.model = "starting", self.context.settings.model
+        self.view.show_saved(saved=self.context.saved)
+        self.view.show_hints()
+        self.app.theme_changed_signal.subscribe(self, self._theme_changed)
+        self.call_after_refresh(self.set_timer, _SETTLED_SECONDS, self._furnish)
 
-    async def furnish(self) -> None:
-        """Bring in what the first screen does without, and open the store."""
-        from mistral_chat.ui.widgets.conversation_list import ConversationList
-        from mistral_chat.ui.widgets.list_filter import ListFilter
+    async def _furnish(self) -> None:
+        """Mount what the first paint does without, and open the store."""
+        from mistral_chat.ui.model_picker import ModelPicker
+        from mistral_chat.ui.settings_sync import SettingsSync
         from mistral_chat.ui.widgets.transcript import Transcript
 
         self.transcript = Transcript()
         self.transcript.display = False
-        self.conversations, self.list_filter = ConversationList(), ListFilter()
-        await self.query_one("#side").mount(self.list_filter, self.conversations)
+        self.models = ModelPicker(self)
+        self.settings_sync = SettingsSync(self, self.context)
+        await self.sidebar.furnish()
         await self.query_one("#stage").mount(self.transcript)
         self._furnished = True
         self.open_store()
 
+    @work(group="store", exclusive=True, exit_on_error=False)
+    async def open_store(self) -> None:
+        """Open the conversations, show the first one, and load the model."""
+        try:
+            store = await asyncio.to_thread(self.context.open_store)
+        except MistralChatError as error:
+            self.status.state, self.status.warning = "database not open", True
+            keys = self.keys_of(("chat.retry", "retry"), ("app.quit", "quit"))
+            self.empty_state.show(error.title, [str(error)], keys, trouble=True)
+            return
+        self.workspace = workspace = self.new_workspace(store, saved=self.context.saved)
+        self.sidebar.connect(self._listed, self.context.now)
+        self.set_interval(_POLL_SECONDS, self.poll)
+        await self.open(self._open_first, self.composer.text or workspace.saver.draft(self._open_first or ""))
+        self.view.show_history()
+        self.shown_first = True
+        self.models.load()
+        await self.settings_sync.show_key_problems()
+
+    def new_workspace(self, store: ConversationStore, *, saved: bool) -> Workspace:
+        """Open the conversations of a store."""
+        from mistral_chat.session.workspace import Workspace
+
+        return Workspace(
+            store,
+            self.host,
+            settings=lambda: self.context.settings,
+            spawn=self.spawn,
+            emit=self._session_event,
+            report=self.view.take_saving,
+            unforeseen=self._unforeseen,
+            started=Overrides(system=self.context.system, persona=self.context.persona or None),
+            saved=saved,
+            tasks=self.tasks,
+            show=self.open,
+        )
+
+    def _listed(self, query: ListQuery) -> Sequence[ListedConversation]:
+        found = self.opened.store.summaries(
+            where="archived" if query.archived else "active", contains=query.words, tag=query.tag, limit=query.limit
+        )
+        return [
+            ListedConversation(
+                conversation_id=each.conversation_id, title=each.title, updated=each.updated, pinned=each.pinned, tags=each.tags
+            )
+            for each in found
+        ]
+
+    # The session.
+
+    @property
+    def opened(self) -> Workspace:
+        """The open conversations.
+
+        Raises:
+            UsageError: they are not open.
+        """
+        if self.workspace is None:
+            raise UsageError("The conversations are not open yet.")
+        return self.workspace
+
+    @property
+    def session(self) -> ChatSession:
+        """The session on the screen. Raises as `opened` does."""
+        return self.opened.current
+
+    async def open(self, conversation_id: str | None, draft: str | None = None) -> None:
+        """Show a conversation, or a new one, with its draft; `draft` is what the message box has already."""
+        workspace = self.opened
+        if draft is None:
+            self.draft.save()
+        session = workspace.open(conversation_id)
+        self.sidebar.mark_open(conversation_id)
+        self.remove_class("-list")
+        self.notice.clear()
+        # Before anything is awaited: what is typed meanwhile comes behind it.
+        if draft is None or draft != self.composer.text:
+            self.composer.set_draft(workspace.saver.draft(conversation_id or "") if draft is None else draft)
+        if workspace.saver.pending:
+            with suppress(StoreError):  # a reply that ended just now is being saved
+                await workspace.saver.flush(0.2)
+                session.conversation.load()
+        await self.view.show_turns()
+        self.view.show_state()
+        self.set_focus(self.composer)  # at once: later, it would take the focus back from where the next key went
+        await session.context.prefill()
+
+    async def open_at(self, conversation_id: str, turn_id: str | None) -> None:
+        """Show a conversation at one turn, on the branch that leads to it."""
+        workspace = self.opened
+        if turn_id is not None and all(turn.turn_id != turn_id for turn in workspace.store.turns(conversation_id)):
+            await workspace.saver.write(lambda store: store.switch_branch(turn_id))
+        await self.open(conversation_id)
+        if turn_id is None:
+            return
+        while self.transcript.turns and all(turn.turn_id != turn_id for turn in self.transcript.turns):
+            if not self.load_older():
+                return
+        await self.transcript.go_to(turn_id)
+
+    def load_older(self) -> bool:
+        """Read older turns; False if there are none."""
+        session = self.session
+        older = session.conversation.load_older()
+        self.transcript.prepend(older, complete=session.conversation.complete)
+        return bool(older)
+
+    async def switch_workspace(self, workspace: Workspace, conversation_id: str | None, draft: str) -> None:
+        """Show a conversation of another store, with its draft."""
+        # The draft changes with the store: nothing of one is ever saved in the other.
+        self.workspace = workspace
+        self.composer.set_draft(draft)
+        self.view.show_saved(saved=workspace.environment.saved)
+        self.view.show_conversations()
+        await self.open(conversation_id, draft)
+        self.view.show_history()
+
+    async def _session_event(self, session: ChatSession, event: SessionEvent) -> None:
+        if not self._leaving:
+            await self.view.take(session, event)
+
+    async def _model_event(self, event: ModelEvent) -> None:
+        if not self._leaving:
+            await self.models.take(event)
+
+    def show_error(self, text: str) -> None:
+        """Notify of something that needs attention."""
+        self.notice.show(text, severity="warning")
+
+    def show_undoable(self, text: str) -> None:
+        """Notify of something that can be undone."""
+        self.notice.show(text, action=f"{self.key_of('chat.undo')} undo")
+
+    def _show_tasks(self, text: str) -> None:
+        if self.is_attached:
+            self.status.activity = text
+
+    def leave_transcript(self) -> None:
+        """Clear the selection, and return to the message box."""
+        self.transcript.clear_selection()
+        self.set_focus(self.composer)
+
+    def show_list(self) -> None:
+        """Show the sidebar."""
+        self.remove_class("-no-list")
+        self.add_class("-list")
+
+    async def leave(self) -> None:
+        """Save the draft, stop what runs, and close everything; what was written is kept."""
+        self.draft.save()
+        self._leaving = True
+        await self.models.close()
+        for worker in self.workers.cancel_node(self):
+            with suppress(Exception):  # how a command ends does not matter now
+                await worker.wait()
+        for workspace in filter(None, (self.workspace, self.saved_workspace)):
+            await workspace.close(_SAVING_PATIENCE)
+        self.workspace = self.saved_workspace = None
+        await self.host.close()
+
+    async def may_leave(self) -> bool:
+        """Whether everything can be saved now. If not, the user is told; the second time it does not matter."""
+        workspace = self.workspace
+        if workspace is None or not workspace.environment.saved:
+            return True
+        self.draft.save()
+        try:
+            await workspace.saver.flush(_SAVING_PATIENCE)
+        except StoreError as error:
+            if not self._told_unsaved:
+                self._told_unsaved = True
+                self.show_error(f"Not saved: {error} {self.key_of('app.quit')} again quits without saving.")
+                return False
+        return True
+
+    # What widgets report.
+
+    @on(Composer.Submitted)
+    async def _submitted(self, event: Composer.Submitted) -> None:
+        await self.draft.submit(event.text)
+        self.draft.save()
+
+    @on(Composer.Refused)
+    def _paste_refused(self, event: Composer.Refused) -> None:
+        self.show_error(event.reason)
+
+    @on(Composer.SaveDue)
+    def _save_due(self) -> None:
+        self.draft.save()
+
+    @on(Composer.Edited)
+    def _draft_edited(self) -> None:
+        self.draft.measure()
+
+    @on(Composer.Paused)
+    def _typing_paused(self) -> None:
+        self.draft.prefill()
+
+    @on(TextArea.Changed, "#composer")
+    def _draft_changed(self) -> None:
+        if self.workspace is not None:
+            if self.session.replying:
+                self.transcript.defer_redraw()
+            self.session.context.draft_changed()
+        self.draft.list_commands()
+
+    @on(Composer.CompletionRequested)
+    async def _completion_requested(self) -> None:
+        await self.draft.complete()
+
+    @on(Composer.FilePasted)
+    async def _file_pasted(self, event: Composer.FilePasted) -> None:
+        await self.draft.attach_pasted(event.path, event.text)
+
+    @on(AttachmentBar.Removed)
+    async def _attachment_removed(self, event: AttachmentBar.Removed) -> None:
+        await self.draft.remove_attachment(event.place)
+
+    @on(ConversationList.Chosen)
+    async def _conversation_chosen(self, event: ConversationList.Chosen) -> None:
+        await self.open(event.conversation_id)
+
+    @on(ConversationList.DeletionRequested)
+    def _deletion_requested(self, event: ConversationList.DeletionRequested) -> None:
+        self.commands.beside(partial(delete_conversation, self, event.conversation_id))
+
+    @on(NotificationBar.ActionRequested)
+    async def _notice_clicked(self) -> None:
+        await self.action_command("chat.undo")
+
+    def on_transcript_selected(self) -> None:
+        """Count the turn that was clicked."""
+        if self.transcript.selected is not None:
+            self.commands.beside(partial(turns.show_cost, self, self.transcript.selected))
+
+    async def on_transcript_menu_requested(self) -> None:
+        """Show the actions of the turn."""
+        await self.action_command("chat.turn")
+
+    def on_transcript_older_requested(self) -> None:
+        """Read older turns."""
+        self.load_older()
+
+    def on_turn_header_branch_requested(self, event: TurnHeader.BranchRequested) -> None:
+        """Show another version of a turn."""
+        self.commands.beside(partial(turns.walk, self, event.step, event.turn_id))
+
+    # Commands.
+
+    async def action_command(self, name: str) -> None:
+        """Run the command with the id `name`."""
+        await self.commands.run(command(name))
+
+    def key_of(self, name: str) -> str:
+        """The key of a command, as the user has it."""
+        return in_words(self.context.settings.keymap.get(name, "")) or _KEYS.get(name) or command(name).spoken
+
+    def keys_of(self, *wanted: tuple[str, str]) -> list[tuple[str, str]]:
+        """The keys of commands, each with what it does."""
+        return [(self.key_of(name), does) for name, does in wanted]
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Allow this screen's actions once it is furnished."""
+        """Allow actions once everything is mounted."""
         return self._furnished and super().check_action(action, parameters)
 
-    def on_key(self, event: events.Key) -> None:
-        """Take what nothing else took into the composer: a key typed before it has the focus is not lost."""
+    def on_key(self, event: textual_events.Key) -> None:
+        """Take what nothing else took into the message box: a key typed before it has the focus is not lost."""
         if event.is_printable and event.character and event.key not in self.active_bindings:
             event.stop()
             self.composer.focus()
             self.composer.insert(event.character)
 
-    @work(group="store", exclusive=True, exit_on_error=False)
-    async def open_store(self) -> None:
-        """Open the conversations, show the one to begin with, and load the model."""
+    # Tasks.
+
+    def poll(self) -> None:
+        """Look for changes by other programs: conversations, and the settings file."""
         try:
-            self.store = await asyncio.to_thread(self.rooms.open_store)
-        except MistralChatError as error:
-            self.status.state = "the conversations did not open"
-            self.status.warning = True
-            keys = self.keys_of(("chat.retry", "try again"), ("app.quit", "quit"))
-            self.empty_state.show(error.title, [str(error)], keys, trouble=True)
+            version = self.opened.store.data_version()
+        except StoreError as error:
+            self.show_error(str(error))
             return
-        self.composer.remember(self.store.input_history(200))
-        self.list_conversations()
-        self.set_interval(_WATCH_SECONDS, self.look_around)
-        await self.open(self._open_first, self.composer.text or None)
-        self.shown_first = True
-        self.load_model()
-        await self.tell_keys()
+        if version != self._data_version:
+            self._data_version = version
+            self.sidebar.reload()
+        if self.settings_sync.poll():
+            self.commands.beside(self.settings_sync.follow_file)
 
-    # The conversation on the screen.
+    def _theme_changed(self, theme: Theme) -> None:
+        if self._furnished:
+            self.commands.beside(partial(self.settings_sync.save_theme, theme))
 
-    async def open(self, conversation_id: str | None, draft: str | None = None) -> None:
-        """Show a conversation, or a new one, with its draft; `draft` is what stands there already, where anything does."""
-        if self.store is None:
-            return
-        if draft is None:
-            self.save_draft()
-        self.editing = None
-        self.page = Page(conversation_id)
-        self.conversations.mark_open(conversation_id)
-        self.remove_class("-list")
-        self.notice.clear()
-        # Before anything is waited for: what is typed meanwhile comes behind it.
-        if draft is None or draft != self.composer.text:
-            self.composer.set_draft(self.store.draft(conversation_id or "") if draft is None else draft)
-        await self.show_turns()
-        self.show_welcome()
-        self.set_focus(self.composer)  # at once: later, it would take the focus back from where the next key went
-        self.read_ahead()
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine as a task; an error that it does not foresee reaches the app's last resort."""
+        task = asyncio.create_task(work)
+        self._session_tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
-    def show_welcome(self) -> None:
-        """Say how to begin where nothing has been said yet, or what is missing."""
-        empty = not self.transcript.turns
-        self.transcript.display = not empty
-        if not empty:
-            self.empty_state.hide()
-        elif isinstance(self.trouble, ModelNotFound) and self.downloading:
-            keys = self.keys_of(
-                ("chat.models", "show it, or use another model"),
-                ("chat.cancel_background", "pause it"),
-                ("app.help", "help"),
-                ("app.quit", "quit"),
-            )
-            self.empty_state.show(f"Downloading {self.downloading}", ["You can start typing while it downloads."], keys)
-        elif isinstance(self.trouble, ModelNotFound):
-            keys = self.keys_of(
-                ("chat.models", "choose a model"), ("chat.retry", "retry"), ("app.help", "help"), ("app.quit", "quit")
-            )
-            self.empty_state.show("Model not downloaded", [str(self.trouble)], keys)
-        elif self.trouble is not None:
-            keys = self.keys_of(("chat.retry", "try again"), ("app.help", "help"), ("app.quit", "quit"))
-            self.empty_state.show(self.trouble.title, [str(self.trouble)], keys, trouble=True)
-        else:
-            keys = self.keys_of(
-                ("composer.send", "send"),
-                ("composer.newline", "new line"),
-                ("chat.focus_list", "choose a conversation"),
-                ("app.palette", "all commands"),
-            )
-            kept = "Nothing leaves this computer" + ("." if self.rooms.saved else ", and nothing of this is kept.")
-            heading = "A new conversation" if self.rooms.saved else "A conversation that is not saved"
-            self.empty_state.show(heading, [f"Write a message below. {kept}"], keys)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._session_tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._unforeseen(error)
 
-    def show_hints(self) -> None:
-        """Show the keys that help now."""
-        if self.replying:
-            hints = self.keys_of(("chat.stop", "stop"), ("app.help", "help"))
-        elif self.trouble is not None:
-            hints = self.keys_of(("chat.retry", "try again"), ("app.help", "help"))
-        else:
-            hints = self.keys_of(("composer.send", "send"), ("composer.newline", "new line"), ("app.help", "help"))
-        self.status.hints = tuple((key.replace("Escape", "Esc"), does) for key, does in hints)
-
-    def save_draft(self) -> None:
-        """Keep what is typed, for the conversation on the screen."""
-        if self._draft_timer is not None:
-            self._draft_timer.stop()
-            self._draft_timer = None
-        if self.store is not None and self.editing is None:
-            self.store.save_draft(self.page.conversation_id or "", self.composer.text)
-
-    async def leave(self) -> None:
-        """Keep the draft, stop what runs and let the rooms go."""
-        self.save_draft()
-        await super().leave()
-
-    @on(TextArea.Changed, "#composer")
-    def _draft_changed(self) -> None:
-        if self.replying:
-            self.transcript.defer_redraw()
-        self.list_commands()
-        if self._draft_timer is None:
-            self._draft_timer = self.set_timer(_DRAFT_SECONDS, self.save_draft)
-
-    @on(Composer.Submitted)
-    async def _submitted(self, event: Composer.Submitted) -> None:
-        await self.say(event.text)
-        self.save_draft()
-
-    @on(Composer.Refused)
-    def _refused(self, event: Composer.Refused) -> None:
-        self.notice.show(event.reason, severity="warning")
-
-    @on(NotificationBar.ActionRequested)
-    def _offer_taken(self) -> None:
-        self.action_undo()
-
-    # Actions.
-
-    def action_stop(self) -> None:
-        """Stop the reply; otherwise put a list that lies over the chat away, and go back to the composer."""
-        if self.leave_editing():
-            return
-        if self.replying:
-            self.stop()
-            return
-        self.leave_list()
-        self.remove_class("-list")
-        self.leave_turn()
-
-    def action_copy_or_stop(self) -> None:
-        """Copy what is selected; with nothing selected stop the reply, and never quit."""
-        text = self.composer.selected_text if self.composer.has_focus else ""
-        if text := text or self.get_selected_text() or "":
-            self.copy(text)
-        elif self.replying:
-            self.stop()
-        else:
-            self.notice.show(f"{self.key_of('app.quit')} quits.")
-
-    async def action_new(self) -> None:
-        """Begin a new conversation."""
-        await self.open(None)
-
-    def action_toggle_list(self) -> None:
-        """Show or hide the list."""
-        if self.has_class("-narrow"):
-            self.toggle_class("-list")
-            self.action_focus_list() if self.has_class("-list") else self.set_focus(self.composer)
-        else:
-            self.toggle_class("-no-list")
-            if self.has_class("-no-list"):
-                self.set_focus(self.composer)
-
-    def action_focus_list(self) -> None:
-        """Go to the list, and show it if need be."""
-        self.remove_class("-no-list")
-        self.add_class("-list")
-        # At once where it is in view already, so that a key pressed right after this one is the list's.
-        if self.conversations.focusable:
-            self.set_focus(self.conversations)
-        else:
-            self.conversations.focus()
-
-    def action_retry(self) -> None:
-        """Try again what did not work: opening the conversations, or loading the model."""
-        if self.store is None:
-            self.open_store()
-        elif self.trouble is not None:
-            self.load_model()
-        else:
-            ready = self.runner is not None and self.runner.facts is not None
-            self.notice.show("Nothing is wrong: the model is loaded." if ready else "The model is being loaded.")
+    def _unforeseen(self, error: BaseException) -> None:
+        self.post_message(WorkFailed(error))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """Tell the app's last resort of work that failed in a way nobody foresaw."""
+        """Report an error that a worker did not foresee."""
         if event.worker.error is not None and event.state.name == "ERROR":
-            self.post_message(self.WorkFailed(event.worker.error))
+            self._unforeseen(event.worker.error)

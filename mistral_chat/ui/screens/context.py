@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult, RenderResult
 
-    from mistral_chat.ui.meter import WindowParts
+    from mistral_chat.session.context import ContextUsage
 
 _NAMED: Final = 3
 """Turns that left which are named."""
@@ -81,7 +81,7 @@ class ContextScreen(ModalScreen[None]):
         Binding("escape,enter,alt+w", "leave", "Back", tooltip="Go back to the chat", id="context.cancel"),
     ]
 
-    def __init__(self, parts: WindowParts, *, turns: int, excluded: int, left: Sequence[str]) -> None:
+    def __init__(self, parts: ContextUsage, *, turns: int, excluded: int, left: Sequence[str]) -> None:
         """Show `parts`.
 
         Args:

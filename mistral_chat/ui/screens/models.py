@@ -20,12 +20,12 @@ from mistral_chat.model_listing import ModelListing
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
-from mistral_chat.ui.screens.working import WorkingScreen
 from mistral_chat.ui.widgets.download_panel import DownloadPanel
 from mistral_chat.ui.widgets.model_details import ModelDetails, missing_disk
 from mistral_chat.ui.widgets.model_list import SOURCES, ModelList
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
 from mistral_chat.ui.widgets.status_bar import StatusBar
+from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -454,7 +454,7 @@ class ModelsScreen(Screen["str | None"]):
         if event.worker.error is not None and event.state.name == "ERROR":
             if self._step is Step.LOADING:
                 self._introduce("Could not list the models.", trouble=True)
-            self.post_message(WorkingScreen.WorkFailed(event.worker.error))
+            self.post_message(WorkFailed(event.worker.error))
 
     def _show(self, step: Step) -> None:
         self._step = step

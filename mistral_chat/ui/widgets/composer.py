@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 
 from mistral_chat.text import SOFT_BREAK, break_words, clean, join_words
-from mistral_chat.ui.dropped import pasted_file
+from mistral_chat.ui.path_completion import path_from_paste
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
@@ -18,22 +18,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from textual import events
+    from textual.timer import Timer
 
 LARGEST_PASTE: Final = 64 * 1024
-"""Characters that one paste may bring. No window holds more, and the editor would stand still."""
+"""Characters of one paste. No context holds more, and the editor would freeze."""
+
+_EDITED_SECONDS: Final = 0.35
+"""Seconds between two reports of a draft that is being typed."""
+
+_PAUSE_TICKS: Final = 3
+"""Reports without a change that count as a pause in typing: about a second."""
+
+_SAVE_SECONDS: Final = 1.0
+"""Seconds that a draft may stay unsaved."""
 
 
 class Composer(OrderedKeys, TextArea, inherit_bindings=True):
-    """The draft. Enter sends it; Ctrl+J, Alt+Enter and Shift+Enter break the line; a paste never sends."""
+    """The message box. Enter sends; Ctrl+J, Alt+Enter and Shift+Enter insert a line break; a paste never sends.
+
+    It reports how the draft grows: `Edited` a few times a second, `Paused` when nothing was typed for about a second, and
+    `SaveDue` when the draft should be saved.
+    """
 
     HELP = """\
     ## Message
 
-    **Enter** sends. **Ctrl+J** breaks the line, and so do Alt+Enter and Shift+Enter in terminals that tell them from Enter.
-    At the first line **Up** goes back through what was sent before, at the last line **Down** comes forward again.
-    You can write while the model loads or replies: the message waits for its turn. A **/** begins a command, and **Tab**
-    completes it; two slashes begin a message that begins with one. A text file that is dropped here, or whose path is pasted,
-    goes along with the message, and so does one that is chosen with **Alt+O**.
+    **Enter** sends. **Ctrl+J** inserts a line break; Alt+Enter and Shift+Enter do too where the terminal supports them.
+    **Up** and **Down** at the first and last line recall earlier messages. Messages typed while the model loads or replies are
+    queued. A **/** begins a command, and **Tab** completes it; two slashes begin a message that starts with one. A text file that
+    is dropped here, or whose path is pasted, is attached, and so is one chosen with **Alt+O**.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -43,7 +56,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             "ctrl+j,alt+enter,shift+enter",
             "break_line",
             "New line",
-            tooltip="Break the line without sending",
+            tooltip="Insert a line break",
             id="composer.newline",
             show=False,
             priority=True,
@@ -51,34 +64,34 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         Binding(
             "up",
             "up",
-            "Up, or an older message",
-            tooltip="Up a line; at the top, what was sent before",
+            "Up, or previous message",
+            tooltip="Up a line; at the first line, recall the previous message",
             id="composer.up",
             show=False,
         ),
         Binding(
             "down",
             "down",
-            "Down, or a newer message",
-            tooltip="Down a line; at the end, what was sent after",
+            "Down, or next message",
+            tooltip="Down a line; at the last line, recall the next message",
             id="composer.down",
             show=False,
         ),
     ]
 
     class Submitted(message.Message):
-        """The draft is to be sent. The composer is empty again."""
+        """The draft is to be sent. The message box is empty again."""
 
         def __init__(self, text: str) -> None:
             """Carry the message's `text`."""
             super().__init__()
             self.text = text
 
-    class CompletionAsked(message.Message):
+    class CompletionRequested(message.Message):
         """The draft begins with a slash, and Tab was pressed."""
 
     class FilePasted(message.Message):
-        """The path of a file was pasted, or the file dropped on the terminal. The draft was left as it was."""
+        """The path of a file was pasted, or the file dropped on the terminal. The draft is unchanged."""
 
         def __init__(self, path: Path, text: str) -> None:
             """Carry the `path` and the `text` that was pasted."""
@@ -87,27 +100,40 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             self.text = text
 
     class Refused(message.Message):
-        """Something cannot be taken into the draft; it was left as it was."""
+        """A paste cannot be taken into the draft, which is unchanged."""
 
         def __init__(self, reason: str) -> None:
-            """Carry the `reason`, a sentence for the person."""
+            """Carry the `reason`, a sentence for the user."""
             super().__init__()
             self.reason = reason
 
+    class Edited(message.Message):
+        """The draft has changed; sent at once when it is empty, else at most three times a second."""
+
+    class Paused(message.Message):
+        """Nothing was typed for about a second."""
+
+    class SaveDue(message.Message):
+        """The draft has been unsaved for a second."""
+
     def __init__(self) -> None:
-        """Make an empty composer."""
+        """Make an empty message box."""
         super().__init__(
             id="composer",
             compact=True,
             highlight_cursor_line=False,
-            placeholder="Write a message",
+            placeholder="Send a message (/ for commands)",
             tab_behavior="focus",
         )
         self._history: Sequence[str] = ()
         self._place = -1
         self._kept = ""
         self.still = False
-        """Whether the cursor is seen and does not blink; each blink draws a part of the screen."""
+        """Whether the cursor is shown without blinking; each blink draws a part of the screen."""
+        self._ticks: Timer | None = None
+        self._unchanged = 0
+        self._reported = ""
+        self._save_timer: Timer | None = None
 
     @property
     def text(self) -> str:
@@ -122,21 +148,61 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if not (self.still and self._cursor_visible):
             super()._toggle_cursor_blink_visible()
 
-    def remember(self, sent: Sequence[str]) -> None:
-        """Take what was sent before, newest first, for Up and Down."""
+    @property
+    def typing(self) -> bool:
+        """Whether the pause after the last key has not passed yet."""
+        return self._ticks is not None
+
+    def cancel_save(self) -> None:
+        """Forget that the draft is due to be saved: it is."""
+        if self._save_timer is not None:
+            self._save_timer.stop()
+            self._save_timer = None
+
+    def on_text_area_changed(self) -> None:
+        """Report the change, now or soon."""
+        self._unchanged = 0
+        if not self.text:
+            self._report()
+        elif self._ticks is None:
+            self._ticks = self.set_interval(_EDITED_SECONDS, self._tick)
+        if self._save_timer is None:
+            self._save_timer = self.set_timer(_SAVE_SECONDS, self._save)
+
+    def _save(self) -> None:
+        self._save_timer = None
+        self.post_message(self.SaveDue())
+
+    def _tick(self) -> None:
+        if self.text != self._reported:
+            self._report()
+        self._unchanged += 1
+        if self._unchanged > _PAUSE_TICKS or not self.text:
+            if self._ticks is not None:
+                self._ticks.stop()
+                self._ticks = None
+            if self.text:
+                self.post_message(self.Paused())
+
+    def _report(self) -> None:
+        self._reported = self.text
+        self.post_message(self.Edited())
+
+    def set_history(self, sent: Sequence[str]) -> None:
+        """Set the messages that Up and Down recall, newest first."""
         self._history = sent
         self._place = -1
 
     def set_draft(self, text: str) -> None:
-        """Put `text` into the editor, with the cursor at its end."""
+        """Replace the draft by `text`, with the cursor at its end."""
         self._place = -1
         self._put(text)
 
     def action_complete(self) -> None:
-        """Complete a command; elsewhere go on to the next part of the screen."""
+        """Complete a command; otherwise move the focus."""
         if not self.text.startswith("/"):
             raise SkipAction
-        self.post_message(self.CompletionAsked())
+        self.post_message(self.CompletionRequested())
 
     def action_submit(self) -> None:
         """Send the draft, once the keys before this one are in it.
@@ -152,11 +218,11 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             self.post_message(self.Submitted(text))
 
     def action_break_line(self) -> None:
-        """Break the line at the cursor, once the keys before this one are in the draft."""
+        """Insert a line break at the cursor, once the keys before this one are in the draft."""
         self.call_later(lambda: self._replace_via_keyboard("\n", *self.selection))
 
     def action_up(self) -> None:
-        """Go up a line; from the first one, to the message sent before."""
+        """Go up a line; from the first line, to the previous message."""
         if not self.cursor_at_first_line or self._place + 1 >= len(self._history):
             self.action_cursor_up()
             return
@@ -166,7 +232,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self._put(self._history[self._place])
 
     def action_down(self) -> None:
-        """Go down a line; from the last one, to the message sent after."""
+        """Go down a line; from the last line, to the next message."""
         if not self.cursor_at_last_line or self._place == -1:
             self.action_cursor_down()
             return
@@ -174,24 +240,24 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self._put(self._kept if self._place == -1 else self._history[self._place])
 
     async def _on_paste(self, event: events.Paste) -> None:
-        """Take what is pasted as text, cleaned, with giant words broken; refuse what no window could hold."""
+        """Insert a paste as cleaned text; refuse one that no context could hold."""
         event.prevent_default()
         event.stop()
         if len(event.text) > LARGEST_PASTE:
             self.post_message(
                 self.Refused(
-                    f"The paste has {len(event.text):,} characters, more than fits in one message ({LARGEST_PASTE:,}). "
-                    "Nothing was pasted. Paste a part of it."
+                    f"Nothing was pasted: {len(event.text):,} characters are more than one message may have ({LARGEST_PASTE:,}). "
+                    "Paste a part of it."
                 )
             )
             return
-        if (path := pasted_file(event.text)) is not None:
+        if (path := path_from_paste(event.text)) is not None:
             self.post_message(self.FilePasted(path, event.text))
             return
         self.paste_text(event.text)
 
     def paste_text(self, pasted: str) -> None:
-        """Take `pasted` in at the cursor, cleaned."""
+        """Insert `pasted` at the cursor, cleaned."""
         text = break_words(clean(pasted.replace("\r\n", "\n").replace("\r", "\n")), at=SOFT_BREAK)
         if text and (result := self._replace_via_keyboard(text, *self.selection)):
             self.move_cursor(result.end_location)

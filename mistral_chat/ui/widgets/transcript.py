@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from textual.geometry import Size
     from textual.layout import DockArrangeResult
 
-    from mistral_chat.ui.shown import ShownTurn
+    from mistral_chat.session.events import TranscriptTurn
 
 _SCREENS: Final = 3
 """Screens of text that are mounted beyond each edge of the visible part."""
@@ -76,7 +76,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
     def __init__(self) -> None:
         """Make an empty transcript."""
         super().__init__(id="transcript")
-        self._turns: list[ShownTurn] = []
+        self._turns: list[TranscriptTurn] = []
         self._views: list[TurnView] = []
         self._complete = True
         self._held: Mapping[str, bool] = {}
@@ -103,7 +103,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         return list(self._views)
 
     @property
-    def turns(self) -> Sequence[ShownTurn]:
+    def turns(self) -> Sequence[TranscriptTurn]:
         """The loaded turns, oldest first."""
         return self._turns
 
@@ -113,7 +113,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         return self._turns[-1].turn_id if self._turns else None
 
     @property
-    def selected(self) -> ShownTurn | None:
+    def selected(self) -> TranscriptTurn | None:
         """The selected turn; None while none is."""
         return next((turn for turn in self._turns if turn.turn_id == self._selected), None)
 
@@ -139,7 +139,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._statistics = shown
         self._mark_views()
 
-    def replace_turn(self, shown: ShownTurn) -> None:
+    def replace_turn(self, shown: TranscriptTurn) -> None:
         """Update a turn's state without drawing its text again."""
         self._turns = [shown if turn.turn_id == shown.turn_id else turn for turn in self._turns]
         for view in self._views:
@@ -172,7 +172,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         """Whether the end stays in view as it grows."""
         return self.is_anchored and not self._anchor_released
 
-    async def show(self, turns: Sequence[ShownTurn], *, complete: bool) -> None:
+    async def show(self, turns: Sequence[TranscriptTurn], *, complete: bool) -> None:
         """Show a conversation from its end.
 
         Args:
@@ -196,7 +196,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._mark_views()
         self.call_after_refresh(self._mount_nearby)
 
-    def prepend(self, turns: Sequence[ShownTurn], *, complete: bool) -> None:
+    def prepend(self, turns: Sequence[TranscriptTurn], *, complete: bool) -> None:
         """Add older turns, which are mounted when the reader comes near. `complete` says that there are no more."""
         self._turns[:0] = turns
         self._first += len(turns)
@@ -206,7 +206,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._mark_views()
         self._mount_nearby()
 
-    async def begin(self, shown: ShownTurn) -> TurnView:
+    async def begin(self, shown: TranscriptTurn) -> TurnView:
         """Add a turn whose reply will be streamed, and scroll to it."""
         if self._end < len(self._turns):
             await self.show(self._turns, complete=self._complete)
@@ -259,7 +259,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         if self._growing is not None:
             self._growing.reply.defer_redraw()
 
-    def finish(self, shown: ShownTurn) -> None:
+    def finish(self, shown: TranscriptTurn) -> None:
         """Show a turn as it was saved, whether it is mounted or not."""
         self._growing = None
         for number, turn in enumerate(self._turns):
@@ -298,7 +298,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         """The id of the first turn in the context that is not pinned; None where nothing is known."""
         return next((turn.turn_id for turn in self._turns if self._seen(turn) and not turn.turn.pinned), None)
 
-    def _seen(self, turn: ShownTurn) -> bool:
+    def _seen(self, turn: TranscriptTurn) -> bool:
         """Whether the turn is in the context. An excluded one stays in the KV cache until the next prefill; that is not shown."""
         return turn.turn_id in self._held and not turn.turn.excluded
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult, RenderResult
 
     from mistral_chat.conversation import Turn
-    from mistral_chat.ui.shown import ShownTurn
+    from mistral_chat.session.events import TranscriptTurn
 
 _PREVIOUS: Final = "◂"
 _NEXT: Final = "▸"
@@ -44,14 +44,14 @@ class TurnHeader(Widget):
             self.turn_id = turn_id
             self.step = step
 
-    def __init__(self, shown: ShownTurn) -> None:
+    def __init__(self, shown: TranscriptTurn) -> None:
         """Show the state of the turn `shown`."""
         super().__init__()
         self._shown = shown
         self._selected = False
         self._tokens: int | None = None
 
-    def show(self, shown: ShownTurn, *, selected: bool, tokens: int | None) -> None:
+    def show(self, shown: TranscriptTurn, *, selected: bool, tokens: int | None) -> None:
         """Update the row. `tokens` is the turn's token count; None while it is not known."""
         now = (shown, selected, tokens)
         if now != (self._shown, self._selected, self._tokens):
@@ -139,7 +139,7 @@ class TurnView(Vertical, FastWidget):
     }
     """
 
-    def __init__(self, shown: ShownTurn, *, growing: bool = False) -> None:
+    def __init__(self, shown: TranscriptTurn, *, growing: bool = False) -> None:
         """Show `shown`; the reply of a `growing` one will be streamed."""
         super().__init__()
         self.shown = shown
@@ -171,7 +171,7 @@ class TurnView(Vertical, FastWidget):
         self._head.show(self.shown, selected=selected, tokens=tokens)
         self._show_statistics(_statistics(self.shown.turn) if statistics else "")
 
-    def finish(self, shown: ShownTurn) -> None:
+    def finish(self, shown: TranscriptTurn) -> None:
         """Show the turn as it was saved."""
         self.shown = shown
         self.reply.finish(shown.turn)

@@ -1,4 +1,4 @@
-"""Conversations in the command palette."""
+"""The command palette: every command of the table, and conversations by their titles."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from mistral_chat.ui.screens.chat import ChatScreen
 if TYPE_CHECKING:
     from textual.command import Hits
 
-_FOUND = 40
+_MOST = 40
 """Conversations offered for one search."""
 
 
-class ConversationCommands(Provider):
+class ConversationProvider(Provider):
     """Opens a conversation by its title."""
 
     async def search(self, query: str) -> Hits:
-        """Offer the conversations whose titles hold `query`."""
+        """Offer the conversations whose titles contain `query`."""
         screen = self.screen
-        if not isinstance(screen, ChatScreen) or screen.store is None:
+        if not isinstance(screen, ChatScreen) or screen.workspace is None:
             return
         matcher = self.matcher(query)
-        for summary in screen.store.summaries(contains=query, limit=_FOUND):
+        for summary in screen.workspace.store.summaries(contains=query, limit=_MOST):
             title = one_line(summary.title, 80)
             score = matcher.match(title)
             if score > 0:

@@ -1,4 +1,4 @@
-"""What the screens are given of the rest of the program."""
+"""What the app is given of the rest of the program."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ if TYPE_CHECKING:
     from mistral_chat.ui.keymap import KeyChoice
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rooms:
-    """The doors to the store and the engine. Each is opened once, after the first screen has been painted."""
+@dataclass(slots=True, kw_only=True)
+class AppContext:
+    """The one object that holds the app's dependencies. Only `settings` changes while the app runs."""
 
     open_store: Callable[[], ConversationStore]
-    """Opens the conversations; a store in memory leaves nothing behind. Raises `StoreError`."""
-    runner_for: Callable[[str], EngineThread]
+    """Opens the conversations, once, after the first paint. Raises `StoreError`."""
+    open_engine: Callable[[str], EngineThread]
     """Makes the engine's thread, not started, for a model as ``-m`` names it. Raises `ModelError`."""
     settings: Settings
+    """The settings in force."""
     now: Callable[[], datetime]
     """The clock, with a zone."""
     saved: bool = True
-    """Whether what is said is kept."""
+    """Whether conversations are saved in this run."""
     system: str | None = None
-    """The system prompt asked for in place of the settings'."""
+    """The system prompt of new conversations instead of the settings'."""
     persona: str = ""
-    forget: Callable[[Iterable[str]], object] = tuple
-    """Drops what else was kept of conversations that were deleted for good, by their ids: KV states on the disk."""
+    """The persona of new conversations."""
+    discard_snapshots: Callable[[Iterable[str]], object] = tuple
+    """Deletes the KV states of conversations that were deleted permanently."""
     models: Callable[[], ModelService] | None = None
-    """Opens the model service; None where no model can be chosen."""
+    """Opens the model service; None if models cannot be chosen."""
     settings_file: SettingsFile | None = None
-    """The settings' file; None where it is not to be changed."""
+    """The settings file; None if it cannot be changed."""
     keys: KeyChoice | None = None
-    """The app's keys; None where they are not to be changed."""
+    """The app's keys; set by the app."""

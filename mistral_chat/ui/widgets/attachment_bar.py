@@ -1,4 +1,4 @@
-"""The files that go along with the draft, above the composer."""
+"""The attachments of the draft, above the message box."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mistral_chat.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mistral_chat.ui.shown import ShownFile
+    from mistral_chat.session.attachments import Attachment
 
 _MEGA: Final = 1_000_000
 _FACTS: Final = 36
-"""Cells that are kept for a file's size and cost."""
+"""Cells reserved for the size and the token count."""
 _SHORTEST: Final = 12
 """Characters of a name that are always shown."""
 
 
-class FileBar(OptionList):
-    """One line for each file, with its size and what it takes of the window. Out of sight while there is none."""
+class AttachmentBar(OptionList):
+    """One row for each attachment, with its size and token count. Hidden while there is none."""
 
     DEFAULT_CSS = """
-    FileBar {
+    AttachmentBar {
         height: auto;
         max-height: 4;
         max-width: 102;
@@ -52,33 +52,33 @@ class FileBar(OptionList):
     }
     """
 
-    HELP = "## Files\n\nThese go along with the next message. **Delete** or a click takes one away; **F8** brings it back.\n"
+    HELP = "## Attachments\n\nThese are sent with the next message. **Delete** or a click removes one; **F8** restores it.\n"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("delete,backspace", "remove", "Take away", tooltip="Do not send this file", id="files.remove", show=False),
+        Binding("delete,backspace", "remove", "Remove", tooltip="Remove this attachment", id="files.remove", show=False),
     ]
 
     class Removed(message.Message):
-        """A file is not to be sent."""
+        """An attachment is to be removed."""
 
         def __init__(self, place: int) -> None:
-            """Carry its place, from 0."""
+            """Carry its position, from 0."""
             super().__init__()
             self.place = place
 
     def __init__(self) -> None:
-        """Make an empty bar, which takes no room."""
+        """Make an empty, hidden bar."""
         super().__init__(id="files", markup=False, compact=True)
         self.display = False
 
-    def show(self, files: Sequence[ShownFile]) -> None:
+    def show(self, files: Sequence[Attachment]) -> None:
         """Show `files`, in their order."""
         room = max(_SHORTEST, self.app.size.width - _FACTS)
         self.set_options([Option(_line(file, room)) for file in files])
         self.display = bool(files)
 
     def action_remove(self) -> None:
-        """Take away the file under the cursor."""
+        """Remove the attachment under the cursor."""
         if self.highlighted is not None:
             self.post_message(self.Removed(self.highlighted))
 
@@ -88,7 +88,7 @@ class FileBar(OptionList):
         self.post_message(self.Removed(event.option_index))
 
 
-def _line(file: ShownFile, room: int) -> Content:
+def _line(file: Attachment, room: int) -> Content:
     tokens = "… tokens" if file.tokens is None else f"{file.tokens:,} tokens"
     small = f"{file.bytes / 1000:.1f} kB" if file.bytes >= 1000 else f"{file.bytes} bytes"  # noqa: PLR2004 (bytes of a kB)
     large = format_size(file.bytes) if file.bytes >= _MEGA else small

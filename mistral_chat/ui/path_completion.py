@@ -1,4 +1,4 @@
-"""Paths of files as people type them, and as terminals paste them when a file is dropped."""
+"""Paths as they are typed, and as terminals paste them when a file is dropped."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LONGEST: Final = 4096
 _BEGINNINGS: Final = ("/", "~/", "'/", '"/', "file://")
 
 
-def typed_path(text: str) -> Path:
-    """The path that `text` means: quoted, escaped as a shell wants it, with ``~``, as a ``file:`` address, or as it stands."""
+def path_from_input(text: str) -> Path:
+    """The path in `text`: plain, quoted, escaped for a shell, with ``~``, or as a ``file:`` address."""
     text = text.strip()
     if text.startswith("file://"):
         return Path(unquote(urlsplit(text).path))
@@ -31,22 +31,22 @@ def typed_path(text: str) -> Path:
     return Path(words[0]).expanduser() if len(words) == 1 else plain
 
 
-def pasted_file(text: str) -> Path | None:
-    """The file whose whole path `text` is; None where it is anything else. A bare name is a word, not a path."""
+def path_from_paste(text: str) -> Path | None:
+    """The file whose whole path `text` is; None for anything else. A bare name is a word, not a path."""
     text = text.strip()
     if not text.startswith(_BEGINNINGS) or "\n" in text or "\0" in text or len(text) > _LONGEST:
         return None
     try:
-        path = typed_path(text)
+        path = path_from_input(text)
         return path if path.is_file() else None
     except (OSError, RuntimeError, ValueError):  # too long a name, no such home, no such address
         return None
 
 
-def completed(typed: str) -> tuple[str, list[str]]:
-    """Complete a path as far as it is clear, and give what it may go on with; folders end with a slash.
+def complete_path(typed: str) -> tuple[str, list[str]]:
+    """Complete a path as far as it is unambiguous, and return the names it may continue with; folders end with a slash.
 
-    Names that cannot be typed, because they hold what acts on a terminal, are left out.
+    Names with characters that act on a terminal are left out.
     """
     folder, slash, begin = typed.rpartition("/")
     try:
@@ -59,7 +59,7 @@ def completed(typed: str) -> tuple[str, list[str]]:
 
 
 def _shared(names: list[str]) -> str:
-    """What all of `names`, which are sorted, begin with: what the first and the last do."""
+    """The common beginning of `names`, which are sorted: that of the first and the last."""
     first, last = names[0], names[-1]
     same = next((place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
     return first[:same]

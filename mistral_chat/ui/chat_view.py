@@ -1,0 +1,228 @@
+"""Shows a session on the chat screen: every event it reports, and what depends on its state."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.errors import StoreError
+from mistral_chat.session import events
+from mistral_chat.ui.screens import chat_words as words
+from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
+
+if TYPE_CHECKING:
+    from mistral_chat.session.events import SavingEvent, SessionEvent
+    from mistral_chat.session.session import ChatSession
+    from mistral_chat.ui.screens.chat import ChatScreen
+
+_STATE_SECONDS: Final = 1.0
+"""Seconds between two changes of the speed shown."""
+
+_HISTORY: Final = 200
+"""Messages that the message box recalls."""
+
+
+_ReplyEvent = (
+    events.TextAdded
+    | events.PrefillProgress
+    | events.ReplyStarted
+    | events.ContextShifted
+    | events.ReplyFinished
+    | events.ReplyFailed
+)
+
+
+class ChatView:
+    """Passes what the session on the screen reports to the widgets."""
+
+    def __init__(self, screen: ChatScreen) -> None:
+        """Show on `screen`."""
+        self._screen = screen
+        self._state_shown = 0.0
+
+    async def take(self, session: ChatSession, event: SessionEvent) -> None:
+        """Show an event of any session."""
+        screen = self._screen
+        if not screen.is_attached or screen.workspace is None:
+            return
+        if session is not screen.workspace.current:
+            self._take_elsewhere(session, event)
+            return
+        if isinstance(event, _ReplyEvent):
+            await self._take_reply(event)
+        else:
+            await self._take_state(event)
+
+    async def _take_reply(self, event: _ReplyEvent) -> None:
+        screen = self._screen
+        match event:
+            case events.TextAdded(turn_id, text):
+                screen.transcript.append_text(turn_id, text)
+                self._show_progress()
+            case events.PrefillProgress():
+                self._show_progress(at_once=True)
+            case events.ReplyStarted(turn):
+                await screen.transcript.begin(turn)
+                self._reply_started()
+            case events.ContextShifted(turns, _, first):
+                screen.transcript.show_context(screen.session.context.seen)
+                if first:
+                    screen.notice.show(words.context_full(len(turns)))
+            case events.ReplyFinished() | events.ReplyFailed():
+                self._reply_ended(event)
+
+    async def _take_state(self, event: SessionEvent) -> None:
+        screen = self._screen
+        match event:
+            case events.TurnsReplaced():
+                await self.show_turns()
+                self._reply_started()
+            case events.TurnChanged(turn):
+                screen.transcript.replace_turn(turn)
+            case events.DraftReturned(text):
+                screen.composer.set_draft("\n\n".join(filter(None, (text, screen.composer.text))))
+            case events.QueueChanged():
+                self.show_state()
+            case events.AttachmentsChanged():
+                await self.show_attachments()
+            case events.UsageChanged():
+                self.show_usage()
+            case events.ConversationsChanged():
+                self.show_conversations()
+
+    def _take_elsewhere(self, session: ChatSession, event: SessionEvent) -> None:
+        """Keep what another conversation gives back as its draft, and list what has changed."""
+        saver, conversation_id = session.environment.saver, session.conversation_id or ""
+        match event:
+            case events.DraftReturned(text) | events.ReplyFailed(_, None, text):
+                saver.save_draft(conversation_id, "\n\n".join(filter(None, (text, saver.draft(conversation_id)))))
+            case events.ConversationsChanged():
+                self.show_conversations()
+
+    def take_saving(self, event: SavingEvent) -> None:
+        """Tell that nothing can be saved, or that it can again."""
+        if isinstance(event, events.SavingFailed):
+            self._screen.show_error(words.saving_failed(event))
+        else:
+            self._screen.notice.show("Everything is saved again.")
+
+    async def show_turns(self) -> None:
+        """Show the session's turns from their end, with the reply that is being generated."""
+        session, transcript = self._screen.session, self._screen.transcript
+        growing, turns = session.growing, list(session.turns)
+        if growing is not None and turns and turns[-1].turn_id == growing.turn_id:
+            await transcript.show(turns[:-1], complete=session.conversation.complete)
+            growing = session.growing  # it has grown meanwhile, or has ended
+            if session is self._screen.session:
+                await (transcript.begin(growing) if growing is not None else self.show_turns())
+        else:
+            await transcript.show(turns, complete=session.conversation.complete)
+        await self.show_attachments()
+        self.show_usage()
+
+    def show_state(self) -> None:
+        """Show what depends on whether a reply is generated, and on the model."""
+        screen = self._screen
+        if screen.workspace is not None:
+            session = screen.workspace.current
+            screen.status.queued = len(session.queue)
+            screen.composer.still = session.replying  # each blink takes the processor from a model that writes
+            self.show_empty_state()
+        self.show_hints()
+
+    def show_empty_state(self) -> None:
+        """Show how to begin in an empty conversation, or what is missing."""
+        screen = self._screen
+        empty = not screen.transcript.turns
+        screen.transcript.display = not empty
+        if not empty:
+            screen.empty_state.hide()
+            return
+        saved = screen.workspace.environment.saved if screen.workspace is not None else screen.context.saved
+        shown = words.welcome(screen.host.error, downloading=screen.models.downloading, saved=saved)
+        screen.empty_state.show(shown.heading, shown.lines, screen.keys_of(*shown.keys), trouble=shown.trouble)
+
+    def show_hints(self) -> None:
+        """Show the keys that help most now."""
+        screen = self._screen
+        session = screen.workspace.current if screen.workspace is not None else None
+        wanted = words.hints(
+            replying=session is not None and session.replying,
+            failed=screen.host.error is not None,
+            editing=session is not None and session.editing is not None,
+        )
+        screen.status.hints = tuple(screen.keys_of(*wanted))
+
+    def show_saved(self, *, saved: bool) -> None:
+        """Show whether anything is saved."""
+        screen = self._screen
+        screen.set_class(not saved, "-unsaved")
+        screen.status.temporary = not saved
+        screen.sidebar.show_title("mistral-chat" if saved else "mistral-chat, temporary")
+
+    def show_usage(self) -> None:
+        """Show the context usage, and what the draft takes of it."""
+        screen, session = self._screen, self._screen.session
+        screen.transcript.show_context(session.context.seen, session.context.costs)
+        usage = session.context.usage
+        if usage is None:
+            return
+        screen.status.window, screen.status.draft = usage.window, usage.draft
+        if not session.replying:
+            screen.status.used = usage.used
+        screen.composer.set_class(not usage.fits, "-over")
+        screen.composer.border_subtitle = words.draft_tokens(usage)
+
+    async def show_attachments(self) -> None:
+        """Show the attachments of the draft; the bar comes with the first of them."""
+        screen = self._screen
+        files = screen.session.attachments
+        if files and not screen.query(AttachmentBar):
+            await screen.query_one("#desk").mount(AttachmentBar(), before=screen.composer)
+        for bar in screen.query(AttachmentBar):
+            if not files and bar.has_focus:
+                screen.set_focus(screen.composer)
+            bar.show(files)
+            screen.draft.measure()
+
+    def show_conversations(self) -> None:
+        """List the conversations as they are now."""
+        self._screen.sidebar.reload()
+        self._screen.sidebar.mark_open(self._screen.session.conversation_id)
+
+    def show_history(self) -> None:
+        """Let the message box recall what was sent."""
+        self._screen.composer.set_history(self._screen.opened.store.input_history(_HISTORY))
+
+    def _reply_started(self) -> None:
+        self.show_state()
+        self._show_progress(at_once=True)
+        self.show_history()
+
+    def _reply_ended(self, event: events.ReplyFinished | events.ReplyFailed) -> None:
+        screen = self._screen
+        if event.turn is not None:
+            screen.transcript.finish(event.turn)
+        screen.status.warning = isinstance(event, events.ReplyFailed) and event.turn is not None
+        if isinstance(event, events.ReplyFinished):
+            reason = event.turn.turn.finish_reason
+            screen.status.state = "stopped" if reason == "cancelled" else ""
+            if reason == "stop" and event.turn.turn.reply and not event.pieces:
+                screen.notice.show("The model had nothing to add.")
+        elif event.turn is not None:
+            screen.status.state = "failed"
+        else:
+            screen.status.state = ""
+            if not screen.composer.text:
+                screen.composer.set_draft(event.draft)
+            temporary = (
+                f" {screen.key_of('chat.unsaved')} starts a temporary chat." if isinstance(event.error, StoreError) else ""
+            )
+            screen.show_error(f"{event.error}{temporary}")
+
+    def _show_progress(self, *, at_once: bool = False) -> None:
+        current, now, status = self._screen.session.current, time.monotonic(), self._screen.status
+        if current is not None and (at_once or now - self._state_shown >= _STATE_SECONDS):
+            self._state_shown = now
+            status.warning, status.state = False, words.reply_state(current)
+            status.used = current.used + current.prefill[1] + (current.reply.pieces if current.reply is not None else 0)

@@ -1,0 +1,164 @@
+"""The command table: everything the user can do, written once.
+
+It feeds key bindings, slash commands, the command palette, the message menu, the help and the README's tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from textual.binding import Binding
+
+if TYPE_CHECKING:
+    from mistral_chat.ui.screens.chat import ChatScreen
+
+Run = Callable[["ChatScreen", str], Awaitable[None] | None]
+"""Does what a command says, with the argument after its slash name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One thing the user can do."""
+
+    id: str
+    """Its name in the keymap, such as ``chat.rename``. Ids and slash names are public: they never change their meaning."""
+    title: str
+    """Its name in the palette."""
+    help: str
+    """What it does: an imperative sentence without a full stop."""
+    run: Run
+    key: str = ""
+    """Its default keys, separated by commas."""
+    spoken: str = ""
+    """The default key as notifications and hints name it."""
+    priority: bool = False
+    """Whether its key comes before the message box."""
+    slash: str = ""
+    """Its name behind a slash; empty if it has none."""
+    aliases: tuple[str, ...] = ()
+    """Other names behind a slash."""
+    argument: str = ""
+    """What may follow the slash name, such as ``NAME VALUE``."""
+    asks: bool = False
+    """Whether the palette asks for the argument."""
+    proposed: Callable[[ChatScreen], str] | None = None
+    """Gives the argument that is proposed where it is asked for."""
+    turn_label: Callable[[TurnState], str] | None = None
+    """Its name in the menu of a message; empty where it does not apply to that message."""
+    runs: Literal["at once", "beside", "dialog"] = "at once"
+    """Whether the next key waits for it, or it runs as a task; one dialog opens at a time."""
+    needs_store: bool = True
+    """Whether it needs the conversations to be open."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its slash name and aliases."""
+        return (self.slash, *self.aliases) if self.slash else ()
+
+
+class TurnState(NamedTuple):
+    """What decides which actions a message has."""
+
+    has_reply: bool
+    code_blocks: int
+    pinned: bool
+    excluded: bool
+    versions: int
+
+
+class ParsedInput(NamedTuple):
+    """What a draft is."""
+
+    message: str | None = None
+    """A message to send."""
+    command: Command | None = None
+    argument: str = ""
+    refusal: str = ""
+    """Why it is neither; a sentence for the user."""
+
+
+def all_commands() -> tuple[Command, ...]:
+    """Every command, in the order of the lists."""
+    return _table()
+
+
+def command(name: str) -> Command:
+    """The command with the id `name`.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _by_id()[name]
+
+
+def bindings(place: str) -> list[Binding]:
+    """The key bindings of the commands whose id begins with `place`."""
+    return [
+        Binding(each.key, f"command({each.id!r})", each.title, tooltip=each.help, id=each.id, show=False, priority=each.priority)
+        for each in all_commands()
+        if each.key and each.id.startswith(f"{place}.")
+    ]
+
+
+_TO_SEND: Final = "To send it as a message, type two slashes."
+
+
+def parse_input(draft: str) -> ParsedInput:
+    """Tell a message from a command.
+
+    Two slashes begin a message that would be taken for a command with one. Several lines are always a message.
+    """
+    if not draft.startswith("/") or "\n" in draft:
+        return ParsedInput(message=draft)
+    if draft.startswith("//"):
+        # Only what would be a command with one slash loses the other: a comment of code stays as it is.
+        return ParsedInput(message=draft[1:] if _is_command(draft[1:]) else draft)
+    name, _, argument = draft[1:].partition(" ")
+    found = _find(name)
+    if found is None:
+        names = [each for command in all_commands() for each in command.names]
+        close = get_close_matches(name, names, 1)
+        hint = f"Did you mean /{close[0]}?" if close else "Type / for the list."
+        return ParsedInput(refusal=f"Unknown command /{name}. {hint} {_TO_SEND}")
+    if argument.strip() and not found.argument:
+        return ParsedInput(refusal=f"/{name} takes no argument. {_TO_SEND}")
+    return ParsedInput(command=found, argument=argument.strip())
+
+
+def matching(draft: str) -> list[Command]:
+    """The commands that `draft` may be the beginning of; none once it holds a space."""
+    if not draft.startswith("/") or draft.startswith("//") or any(letter.isspace() for letter in draft):
+        return []
+    return [each for each in all_commands() if any(name.startswith(draft[1:]) for name in each.names)]
+
+
+def _is_command(draft: str) -> bool:
+    """Whether `draft`, which begins with a slash, looks like a command: a name and no more than an argument."""
+    name = draft[1:].partition(" ")[0]
+    return bool(name) and not name.startswith("/")
+
+
+def _find(name: str) -> Command | None:
+    exact = next((each for each in all_commands() if name in each.names), None)
+    if exact is not None or not name:
+        return exact
+    begun = [each for each in all_commands() if any(known.startswith(name) for known in each.names)]
+    return begun[0] if len(begun) == 1 else None
+
+
+def _table() -> tuple[Command, ...]:
+    from mistral_chat.ui.commands.table import COMMANDS
+
+    return COMMANDS
+
+
+def _by_id() -> dict[str, Command]:
+    return {each.id: each for each in all_commands()}
+
+
+def listed(commands: Iterable[Command]) -> str:
+    """The slash names of commands, for one line."""
+    return "  ".join(f"/{each.slash}" for each in commands)

@@ -1,0 +1,154 @@
+"""Commands for the app: stop, models, settings, attachments, context, prompt, background tasks, help, quit."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mistral_chat.errors import UsageError
+from mistral_chat.session.tasks import cancelled_message
+from mistral_chat.ui.commands import parse_input
+from mistral_chat.ui.commands.turns import copy
+from mistral_chat.ui.path_completion import path_from_input
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_chat.ui.screens.chat import ChatScreen
+
+
+async def stop(screen: ChatScreen, _argument: str) -> None:
+    """Stop the reply; else cancel the edit, or close what lies over the chat and return to the message box."""
+    if screen.draft.cancel_edit():
+        return
+    if screen.session.replying or screen.session.queue:
+        await screen.session.stop()
+        return
+    screen.sidebar.reset()
+    screen.remove_class("-list")
+    screen.leave_transcript()
+
+
+async def copy_or_stop(screen: ChatScreen, _argument: str) -> None:
+    """Copy the selection; without one, stop the reply."""
+    selected = screen.composer.selected_text if screen.composer.has_focus else ""
+    if text := selected or screen.get_selected_text() or "":
+        screen.commands.beside(partial(copy, screen, text))
+    elif screen.session.replying or screen.session.queue:
+        await screen.session.stop()
+    else:
+        screen.notice.show(f"Press {screen.key_of('app.quit')} to quit.")
+
+
+async def models(screen: ChatScreen, name: str) -> None:
+    """Switch or download a model."""
+    await screen.models.choose(name)
+
+
+def retry(screen: ChatScreen, _argument: str) -> None:
+    """Try again what failed: opening the conversations, or loading the model."""
+    if screen.workspace is None:
+        screen.open_store()
+    elif screen.host.error is not None:
+        screen.models.load()
+    else:
+        ready = screen.host.loaded is not None
+        screen.notice.show("The model is already loaded." if ready else "The model is loading.")
+
+
+def settings(screen: ChatScreen, _argument: str) -> None:
+    """Open the settings."""
+    screen.settings_sync.open()
+
+
+async def attach(screen: ChatScreen, path: str) -> None:
+    """Attach a text file to the next message; without a path, ask for it."""
+    if path:
+        await attach_file(screen, path_from_input(path))
+        return
+    from mistral_chat.ui.screens.attach import AttachScreen
+
+    async def chosen(path: Path) -> None:
+        await attach_file(screen, path)
+
+    folder = await screen.app.push_screen_wait(AttachScreen(chosen, screen.attach_folder))
+    screen.attach_folder = folder or screen.attach_folder
+
+
+async def attach_file(screen: ChatScreen, path: Path) -> None:
+    """Attach the text file at `path`."""
+    file = await screen.session.attach(path)
+    screen.notice.show(f"Attached {file.name}.")
+    screen.draft.measure(again=True)
+
+
+async def context(screen: ChatScreen, _argument: str) -> None:
+    """Show the context usage."""
+    from mistral_chat.ui.screens.context import ContextScreen
+
+    session, usage = screen.session, screen.session.context.usage
+    if usage is None:
+        raise UsageError("The model has not loaded yet, so nothing can be counted.")
+    turns = screen.transcript.turns
+    conversation_id = session.conversation_id
+    page = screen.opened.store.turns_page(conversation_id, before=None, limit=1) if conversation_id and turns else []
+    evicted = set(screen.transcript.evicted)
+    await screen.app.push_screen_wait(
+        ContextScreen(
+            usage,
+            turns=page[-1].depth if page else 0,
+            excluded=sum(turn.turn.excluded for turn in turns),
+            left=[turn.turn.user for turn in turns if turn.turn_id in evicted],
+        )
+    )
+
+
+async def prompt(screen: ChatScreen, _argument: str) -> None:
+    """Show the exact prompt."""
+    from mistral_chat.ui.screens.prompt import PromptScreen
+
+    session, loaded = screen.session, screen.host.loaded
+    if loaded is None:
+        raise UsageError("The prompt cannot be shown until the model has loaded.")
+    message = parse_input(screen.composer.text).message if session.editing is None else None
+    preview = await session.context.preview(session.with_attachments(message) if message and message.strip() else "")
+    if preview is None or not preview.parts:
+        raise UsageError("The prompt is empty. Write a message first.")
+    labels, behind = {}, 0
+    if session.conversation_id is not None:
+        store = screen.opened.store
+        stored = [store.turn(part.key) for part in preview.parts if part.key]
+        labels = {turn.turn_id: f"Turn {turn.depth}" + (", pinned" if turn.turn.pinned else "") for turn in stored}
+        behind = store.conversation(session.conversation_id).summary.turns - len(stored)
+    what = f"format {loaded.prompt_format}, {loaded.model}"
+    await screen.app.push_screen_wait(PromptScreen(preview, labels=labels, behind=behind, what=what))
+
+
+def cancel_tasks(screen: ChatScreen, _argument: str) -> None:
+    """Cancel the background task; with several, choose from a list."""
+    if len(screen.tasks.tasks) > 1:
+        from mistral_chat.ui.screens.background import BackgroundScreen
+
+        screen.app.push_screen(BackgroundScreen(screen.tasks))
+    else:
+        screen.notice.show(cancelled_message(screen.tasks.cancel()))
+
+
+async def help_(screen: ChatScreen, _argument: str) -> None:
+    """Show or close the help."""
+    await screen.app.run_action("toggle_help")
+
+
+async def palette(screen: ChatScreen, _argument: str) -> None:
+    """Open the command palette."""
+    await screen.app.run_action("command_palette")
+
+
+async def theme(screen: ChatScreen, _argument: str) -> None:
+    """Choose a theme."""
+    await screen.app.run_action("change_theme")
+
+
+async def quit_(screen: ChatScreen, _argument: str) -> None:
+    """Save everything and quit."""
+    await screen.app.run_action("quit")

@@ -1,0 +1,347 @@
+"""Commands for whole conversations: begin, organise, delete, search, export; their system prompt, sampling and persona."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mistral_chat.errors import ConversationNotFound, UsageError
+from mistral_chat.generation import Sampling
+from mistral_chat.session.overrides import Overrides
+from mistral_chat.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mistral_chat.config import Persona
+    from mistral_chat.session.workspace import Workspace
+    from mistral_chat.store.store import ConversationStore
+    from mistral_chat.ui.dialogs.choice import ChoiceDialog
+    from mistral_chat.ui.screens.chat import ChatScreen
+
+LONGEST_TITLE = 200
+"""Characters of a title."""
+
+
+async def new(screen: ChatScreen, _argument: str) -> None:
+    """Begin a new conversation."""
+    await screen.open(None)
+
+
+async def rename(screen: ChatScreen, title: str) -> None:
+    """Rename a conversation; without a title, ask for it."""
+    from mistral_chat.ui.dialogs.input import InputDialog
+
+    chosen = _chosen(screen, "rename")
+    before = screen.opened.store.conversation(chosen).summary.title
+    dialog = InputDialog("Rename the conversation", label="Title", value=before, confirm="Rename", longest=LONGEST_TITLE)
+    entered: str | None = title or await screen.app.push_screen_wait(dialog)
+    title = one_line(entered or "", LONGEST_TITLE)
+    if title not in {"", before}:
+        await screen.opened.rename(chosen, title)
+        screen.show_undoable(f"Renamed to “{title}”.")
+
+
+async def pin(screen: ChatScreen, _argument: str) -> None:
+    """Pin or unpin a conversation."""
+    chosen = _chosen(screen, "pin")
+    summary = screen.opened.store.conversation(chosen).summary
+    await screen.opened.pin(chosen, not summary.pinned)
+    screen.show_undoable(f"{'Unpinned' if summary.pinned else 'Pinned'} “{summary.title or 'New conversation'}”.")
+
+
+async def archive(screen: ChatScreen, _argument: str) -> None:
+    """Archive or unarchive a conversation."""
+    chosen = _chosen(screen, "archive")
+    summary = screen.opened.store.conversation(chosen).summary
+    await screen.opened.archive(chosen, not summary.archived)
+    screen.show_undoable(f"{'Unarchived' if summary.archived else 'Archived'} “{summary.title or 'New conversation'}”.")
+
+
+async def tag(screen: ChatScreen, words: str) -> None:
+    """Add or remove tags; without words, list them."""
+    chosen = _chosen(screen, "tag")
+    if words:
+        tags = await screen.opened.tag(chosen, words)
+        screen.show_undoable(f"Tags: {' '.join(f'#{name}' for name in tags) or 'none'}.")
+        return
+    store = screen.opened.store
+    used = "  ".join(f"#{name} ({count})" for name, count in store.tags().items())
+    mine = " ".join(f"#{name}" for name in store.conversation(chosen).summary.tags) or "none"
+    screen.notice.show(f"Tags: {mine}. In use: {used or 'none; /tag WORD adds one'}.")
+
+
+async def delete(screen: ChatScreen, _argument: str) -> None:
+    """Move the open conversation to the trash."""
+    conversation_id = screen.session.conversation_id
+    if conversation_id is None:
+        screen.notice.show("Nothing to delete yet.")
+        return
+    await delete_conversation(screen, conversation_id)
+
+
+async def delete_conversation(screen: ChatScreen, conversation_id: str) -> None:
+    """Move a conversation to the trash, and show a new one if it was open."""
+    title = screen.opened.store.conversation(conversation_id).summary.title
+    await screen.opened.delete(conversation_id)
+    if screen.session.conversation_id == conversation_id:
+        await screen.open(None)
+    screen.show_undoable(f"Moved “{title or 'New conversation'}” to the trash.")
+
+
+async def trash(screen: ChatScreen, _argument: str) -> None:
+    """Open the trash, and then what was restored from it."""
+    from mistral_chat.ui.dialogs.trash import TrashDialog
+
+    async def discard(gone: list[str]) -> None:
+        await screen.opened.discard(gone)
+        await asyncio.to_thread(screen.context.discard_snapshots, gone)
+        if screen.session.conversation_id in gone:
+            # Another window moved it to the trash. Its draft is gone with it.
+            await screen.open(None, draft="")
+
+    restored = await screen.app.push_screen_wait(TrashDialog(screen.opened.store, discard))
+    screen.sidebar.reload()
+    if restored is not None:
+        await screen.open(restored)
+
+
+async def undo(screen: ChatScreen, _argument: str) -> None:
+    """Undo the last action."""
+    done = await screen.opened.undo()
+    screen.notice.show(f"Undone: {done}" if done else "Nothing to undo.")
+    screen.sidebar.reload()
+
+
+async def search(screen: ChatScreen, words: str) -> None:
+    """Search all conversations, and open a hit."""
+    from mistral_chat.ui.dialogs.search import SearchDialog
+
+    hit = await screen.app.push_screen_wait(SearchDialog(screen.opened.store, words))
+    if hit is not None:
+        await screen.open_at(hit.conversation_id, hit.turn_id)
+
+
+def filter_list(screen: ChatScreen, words: str) -> None:
+    """Filter the list as one types."""
+    screen.show_list()
+    screen.sidebar.begin_filter(words)
+
+
+def show_archived(screen: ChatScreen, _argument: str) -> None:
+    """List archived conversations, or the others again."""
+    screen.show_list()
+    screen.sidebar.toggle_archive()
+
+
+def toggle_list(screen: ChatScreen, _argument: str) -> None:
+    """Show or hide the list."""
+    if screen.has_class("-narrow"):
+        if screen.has_class("-list"):
+            screen.remove_class("-list")
+            screen.set_focus(screen.composer)
+        else:
+            focus_list(screen, "")
+    else:
+        screen.toggle_class("-no-list")
+        if screen.has_class("-no-list"):
+            screen.set_focus(screen.composer)
+
+
+def focus_list(screen: ChatScreen, _argument: str) -> None:
+    """Go to the list."""
+    screen.show_list()
+    screen.sidebar.focus_list()
+
+
+async def temporary(screen: ChatScreen, _argument: str) -> None:
+    """Start or leave a temporary chat."""
+    from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+
+    if screen.session.replying:
+        raise UsageError(f"Stop the reply ({screen.key_of('chat.stop')}) first.")
+    saved = screen.saved_workspace
+    if saved is None:
+        if not screen.context.saved:
+            screen.notice.show("Nothing is saved in this run.")
+        else:
+            await _begin_temporary(screen)
+        return
+    if screen.composer.text.strip() or screen.opened.store.latest():
+        text = "This temporary chat and its draft will be lost. Use /export to keep it."
+        dialog = ConfirmDialog("Discard this temporary chat?", text, yes="Discard", no="Keep chatting")
+        if not await screen.app.push_screen_wait(dialog):
+            return
+    await _end_temporary(screen, saved)
+
+
+async def _begin_temporary(screen: ChatScreen) -> None:
+    """Start a temporary chat; the draft of a new conversation comes along, and the disk forgets it."""
+    from mistral_chat.store.database import open_database
+    from mistral_chat.store.store import ConversationStore
+
+    saved, draft, now = screen.opened, "", screen.context.now
+    screen.draft.cancel_edit()
+    screen.draft.save()
+    if screen.session.conversation_id is None:
+        draft = screen.composer.text
+        saved.saver.save_draft("", "")
+    screen.saved_workspace = saved
+    workspace = screen.new_workspace(ConversationStore(open_database(None, now=now), now=now), saved=False)
+    await screen.switch_workspace(workspace, None, draft)
+
+
+async def _end_temporary(screen: ChatScreen, saved: Workspace) -> None:
+    """Discard the temporary chat, and return to the saved conversations."""
+    temporary, back = screen.opened, saved.current.conversation_id
+    screen.saved_workspace = None
+    if back is not None:
+        try:
+            saved.store.conversation(back)
+        except ConversationNotFound:  # another window has deleted it
+            back = None
+    await screen.switch_workspace(saved, back, saved.saver.draft(back or ""))
+    await temporary.close()
+    await saved.discard([""])
+    await screen.session.context.refresh()
+    screen.notice.show("Temporary chat discarded. Conversations are saved again.")
+
+
+async def export(screen: ChatScreen, name: str) -> None:
+    """Write the conversation to a Markdown file that only its owner can read."""
+    conversation_id, store = screen.session.conversation_id, screen.opened.store
+    if conversation_id is None:
+        raise UsageError("Nothing to export yet. Send a message first.")
+    if not name:
+        screen.draft.put(f"/export {proposed_file(screen)}", "Enter exports the conversation to this file.")
+        return
+    await screen.opened.saver.flush()
+    path = await asyncio.to_thread(_export, store, conversation_id, name)
+    screen.notice.show(f"Exported to {path}")
+
+
+def proposed_file(screen: ChatScreen) -> str:
+    """A file name made of the words of the title."""
+    conversation_id = screen.session.conversation_id
+    if conversation_id is None:
+        raise UsageError("Nothing to export yet. Send a message first.")
+    words = re.findall(r"\w+", screen.opened.store.conversation(conversation_id).summary.title.lower())
+    return f"{'-'.join(words[:8])[:60] or 'conversation'}.md"
+
+
+def _export(store: ConversationStore, conversation_id: str, name: str) -> Path:
+    from mistral_chat.export.markdown import to_markdown
+    from mistral_chat.paths import private_opener
+
+    path = Path(name).expanduser().absolute()
+    try:
+        with open(path, "x", encoding="utf-8", newline="", opener=private_opener) as file:
+            file.write(to_markdown(store.export_conversation(conversation_id)))
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists already. Choose another name.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}). Nothing was exported.") from error
+    return path
+
+
+# What applies from the next message on.
+
+
+async def system(screen: ChatScreen, text: str) -> None:
+    """Set the system prompt; without text, show it."""
+    if text:
+        await screen.session.conversation.apply(Overrides(system=text))
+        screen.notice.show("System prompt set. Applies to the next message.")
+        return
+    now = system_now(screen)
+    screen.notice.show(f"System prompt: {now}" if now else "No system prompt. Set one with: /system TEXT")
+
+
+def system_now(screen: ChatScreen) -> str:
+    """The system prompt of the next message."""
+    return screen.session.conversation.resolve().system
+
+
+async def sampling(screen: ChatScreen, words: str) -> None:
+    """Set a sampling parameter; without words, show all."""
+    now = screen.session.conversation.resolve().sampling
+    if not words:
+        values = {field.name: getattr(now, field.name) for field in fields(Sampling)}
+        shown = " · ".join(f"{name} {'none' if value is None else value}" for name, value in values.items())
+        screen.notice.show(f"{shown}. Change one with: /set temperature 0.2")
+        return
+    await screen.session.conversation.apply(Overrides(sampling=_changed(now, words)))
+    screen.notice.show(f"{words.split(maxsplit=1)[0]} = {words.split()[1]} from the next message.")
+
+
+def _changed(now: Sampling, words: str) -> Sampling:
+    """Change one parameter by its name.
+
+    Raises:
+        UsageError: no such parameter, or a value it cannot have.
+    """
+    names = [field.name for field in fields(Sampling)]
+    name, _, value = words.partition(" ")
+    if name not in names:
+        raise UsageError(f"There is no sampling parameter {name!r}. Known: {', '.join(names)}.")
+    whole = name in {"top_k", "seed", "max_tokens"}
+    try:
+        number = None if value.strip() == "none" and name in {"seed", "max_tokens"} else (int if whole else float)(value)
+        changes: dict[str, Any] = {name: number}
+        return replace(now, **changes)
+    except ValueError as error:
+        why = str(error) if value.strip() and name in str(error) else f"{name} takes a {'whole number' if whole else 'number'}"
+        raise UsageError(f"{why}. Example: /set temperature 0.2") from error
+
+
+async def persona(screen: ChatScreen, name: str) -> None:
+    """Choose a persona, or ``none``; without a name, ask."""
+    personas, session = screen.context.settings.personas, screen.session
+    now = session.conversation.resolve().persona
+    none_yet = f"No personas yet. Add one in the settings: {screen.key_of('chat.settings')}, then personas."
+    if not name:
+        if not personas:
+            screen.notice.show(none_yet)
+            return
+        chosen = await screen.app.push_screen_wait(persona_dialog(personas, now))
+        if chosen is None or session is not screen.session:
+            return
+        name = chosen
+    elif name == "none" and name not in personas:
+        name = ""
+    elif not personas:
+        raise UsageError(none_yet)
+    else:
+        screen.context.settings.persona(name)
+    if name == now:
+        screen.notice.show(f"The persona is {name} already." if name else "No persona is in use.")
+        return
+    await session.conversation.apply(Overrides(persona=name))
+    await session.context.prefill()
+    screen.show_undoable(f"Persona: {name}. Applies to the next message." if name else "No persona from the next message.")
+
+
+def persona_dialog(personas: Mapping[str, Persona], current: str) -> ChoiceDialog:
+    """Return the list of personas, with the cursor on the `current` one; its result is a name, empty for no persona."""
+    from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
+
+    choices = [Choice("", "none", "The system prompt and sampling of the settings")]
+    for name, found in personas.items():
+        choices.append(Choice(name, name, found.system.strip().partition("\n")[0] or "No system prompt"))
+    marked = [choice._replace(label=f"{choice.label} (current)") if choice.value == current else choice for choice in choices]
+    return ChoiceDialog("Choose a persona", marked, selected=current)
+
+
+def _chosen(screen: ChatScreen, what: str) -> str:
+    """The conversation under the list's cursor if the list has the focus, or the open one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    chosen = screen.sidebar.marked if screen.sidebar.list_focused else screen.session.conversation_id
+    if chosen is None:
+        raise UsageError(f"Nothing to {what} yet. Send a message first.")
+    return chosen

@@ -1,0 +1,73 @@
+"""Runs commands: at once, or beside the keys that follow; refusals become notifications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mistral_chat.errors import MistralChatError
+from mistral_chat.text import one_line
+from mistral_chat.ui.commands import Command
+
+if TYPE_CHECKING:
+    from mistral_chat.ui.screens.chat import ChatScreen
+
+_LONGEST = 4000
+"""Characters of an argument that is asked for."""
+
+
+class CommandRunner:
+    """Runs the commands of the chat screen."""
+
+    def __init__(self, screen: ChatScreen) -> None:
+        """Run commands on `screen`."""
+        self._screen = screen
+
+    async def run(self, wanted: Command, argument: str = "", draft: str = "") -> None:
+        """Run a command; if it is refused, `draft` goes back to the message box."""
+        screen = self._screen
+        if wanted.needs_store and screen.workspace is None:
+            screen.show_error("The conversations are not open yet.")
+        elif wanted.runs == "at once":
+            await self._run(wanted, argument, draft)
+        else:
+            # One dialog opens at a time; what waits for the disk goes on beside the next.
+            self.beside(partial(self._run, wanted, argument, draft), wanted.runs, exclusive=wanted.runs == "dialog")
+
+    def ask_for(self, wanted: Command) -> None:
+        """Ask for the argument of a command, and run it."""
+        self.beside(partial(self._ask_for, wanted), "dialog", exclusive=True)
+
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], group: str = "beside", *, exclusive: bool = False) -> None:
+        """Run what waits for the disk or a dialog, and notify of its error; `exclusive` cancels the others of its `group`."""
+
+        async def run() -> None:
+            try:
+                await work()
+            except MistralChatError as error:
+                self._screen.show_error(str(error))
+
+        self._screen.run_worker(run, group=group, exclusive=exclusive, exit_on_error=False)  # type: ignore[arg-type]  # Textual's type of work without a result
+
+    async def _run(self, wanted: Command, argument: str, draft: str) -> None:
+        screen = self._screen
+        try:
+            work = wanted.run(screen, argument)
+            if work is not None:
+                await work
+        except MistralChatError as error:
+            if draft and not screen.composer.text:
+                screen.draft.put(draft, str(error), warning=True)
+            else:
+                screen.show_error(str(error))
+
+    async def _ask_for(self, wanted: Command) -> None:
+        from mistral_chat.ui.dialogs.input import InputDialog
+
+        value = wanted.proposed(self._screen) if wanted.proposed is not None else ""
+        dialog = InputDialog(wanted.title, label=wanted.argument.capitalize(), value=value, about=f"{wanted.help}.")
+        text = await self._screen.app.push_screen_wait(dialog)
+        # A value of several lines is shown on one here; Enter alone does not make it so.
+        if text is not None and (not value or text != one_line(value, _LONGEST).strip() or wanted.id == "chat.export"):
+            await self._run(wanted, text, "")

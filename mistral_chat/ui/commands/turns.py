@@ -1,0 +1,271 @@
+"""Commands for messages and replies: select, copy, save, pin, exclude, edit, regenerate, fork, and walk through versions."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mistral_chat.errors import UsageError
+from mistral_chat.session.reply import ContinueReply, Regenerate
+from mistral_chat.ui.commands import TurnState, all_commands
+from mistral_chat.ui.keymap import in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mistral_chat.session.events import TranscriptTurn
+    from mistral_chat.ui.markdown import Code
+    from mistral_chat.ui.screens.chat import ChatScreen
+
+# Selecting.
+
+
+async def select_previous(screen: ChatScreen, _argument: str) -> None:
+    """Select the turn before."""
+    await _select(screen, -1)
+
+
+async def select_next(screen: ChatScreen, _argument: str) -> None:
+    """Select the turn after; past the last one, return to the message box."""
+    await _select(screen, 1)
+
+
+async def _select(screen: ChatScreen, step: int) -> None:
+    turns, selected = screen.transcript.turns, screen.transcript.selected
+    if not turns:
+        raise UsageError("Nothing to select yet. Send a message first.")
+    place = (len(turns) if selected is None else [turn.turn_id for turn in turns].index(selected.turn_id)) + step
+    if place >= len(turns):
+        screen.leave_transcript()
+        return
+    if place < 0:
+        before = len(turns)
+        screen.load_older()
+        turns = screen.transcript.turns
+        place = max(0, place + len(turns) - before)
+    screen.transcript.focus(scroll_visible=False)
+    await screen.transcript.select(turns[place].turn_id)
+    screen.commands.beside(partial(show_cost, screen, turns[place]))
+
+
+async def show_cost(screen: ChatScreen, turn: TranscriptTurn) -> None:
+    """Show how many tokens a turn takes."""
+    context = screen.session.context
+    tokens = await context.tokens_of(turn)
+    if tokens is not None:
+        screen.transcript.show_context(context.seen, {turn.turn_id: tokens})
+
+
+async def menu(screen: ChatScreen, _argument: str) -> None:
+    """Show the actions for the selected turn or the last one, and run the chosen one."""
+    from mistral_chat.ui.dialogs.turn_menu import turn_menu
+
+    turn = _turn(screen)
+    await screen.transcript.select(turn.turn_id)
+    state = TurnState(
+        has_reply=bool(turn.turn.reply),
+        code_blocks=len(code_of(turn)),
+        pinned=turn.turn.pinned,
+        excluded=turn.turn.excluded,
+        versions=turn.siblings,
+    )
+    keys = {active.binding.id: in_words(active.binding.key) for active in screen.active_bindings.values()}
+    labels = [(each.id, each.turn_label(state), keys.get(each.id, "")) for each in all_commands() if each.turn_label]
+    tokens = await screen.session.context.tokens_of(turn)
+    chosen = await screen.app.push_screen_wait(turn_menu(turn, [each for each in labels if each[1]], tokens=tokens))
+    if chosen is not None:
+        screen.call_later(screen.action_command, chosen)
+
+
+# Copying and saving.
+
+
+async def copy_message(screen: ChatScreen, _argument: str) -> None:
+    """Copy the user's message of a turn."""
+    await copy(screen, _turn(screen).turn.user)
+
+
+async def copy_reply(screen: ChatScreen, _argument: str) -> None:
+    """Copy the reply of the selected turn, or the last reply, as the model wrote it."""
+    selected = screen.transcript.selected
+    turns = [selected] if selected is not None and selected.turn.reply else screen.transcript.turns
+    replies = [turn.turn.reply for turn in turns if turn.turn.reply]
+    if not replies:
+        raise UsageError("No reply to copy yet.")
+    await copy(screen, replies[-1])
+
+
+async def copy_code(screen: ChatScreen, _argument: str) -> None:
+    """Copy a code block; each call copies the next one."""
+    turn, blocks = _code(screen)
+    last, place = screen.copied_block
+    place = (place + 1) % len(blocks) if last == turn.turn_id else 0
+    screen.copied_block = (turn.turn_id, place)
+    await copy(screen, blocks[place].text, f"code block {place + 1} of {len(blocks)}, ")
+
+
+async def save_code(screen: ChatScreen, _argument: str) -> None:
+    """Save a code block to a file."""
+    from mistral_chat.ui.dialogs.save_code import save_code as ask_and_save
+
+    turn, blocks = _code(screen)
+    last, place = screen.copied_block
+    path = await ask_and_save(screen.app, blocks, place if last == turn.turn_id else 0)
+    if path is not None:
+        screen.notice.show(f"Saved to {path}")
+
+
+async def copy(screen: ChatScreen, text: str, what: str = "") -> None:
+    """Copy `text` to the clipboard; `what` describes it in the notification."""
+    from mistral_chat.ui.clipboard import set_clipboard, terminal_way
+
+    used = await set_clipboard(text, os.environ)
+    if not used:
+        screen.app.copy_to_clipboard(text)
+    way = f"with {used}" if used else terminal_way(os.environ)
+    screen.notice.show(f"Copied {what}{len(text):,} characters {way}.")
+
+
+async def open_editor(screen: ChatScreen, _argument: str) -> None:
+    """Edit the draft in the user's own editor."""
+    from mistral_chat.ui.editor import edit_externally
+
+    text, problem = await edit_externally(screen.app, screen.composer.text, os.environ)
+    if problem:
+        screen.show_error(problem)
+    else:
+        screen.composer.set_draft(text)
+
+
+def code_of(turn: TranscriptTurn) -> Sequence[Code]:
+    """The code blocks of a turn's reply, in their order."""
+    from mistral_chat.ui.markdown import Code, blocks
+
+    reply = turn.turn.reply
+    if not any(mark in reply for mark in ("```", "~~~", "    ", "\t")):
+        return ()
+    return [block for block in blocks(reply) if isinstance(block, Code)]
+
+
+def _code(screen: ChatScreen) -> tuple[TranscriptTurn, Sequence[Code]]:
+    """The selected turn with its code blocks; with none selected, the last turn that has any."""
+    selected = screen.transcript.selected
+    for turn in [selected] if selected is not None else reversed(screen.transcript.turns):
+        if blocks := code_of(turn):
+            return turn, blocks
+    raise UsageError("No code in this reply." if selected is not None else "No code in these replies.")
+
+
+# What the model sees of a turn.
+
+
+async def pin(screen: ChatScreen, _argument: str) -> None:
+    """Pin a turn in the context, or unpin it."""
+    turn, session = _turn(screen), screen.session
+    tokens = await session.context.tokens_of(turn)
+    if turn.turn.pinned:
+        await session.set_flags(turn, "unpin a turn", pinned=False)
+        screen.notice.show(f"Unpinned{_in_tokens(tokens)}. It will drop out of context when it is the oldest.")
+    elif (room := await session.context.room_beside(tokens or 0)) is not None:
+        screen.show_error(f"Too large to pin{_in_tokens(tokens)}: only {max(0, room):,} tokens would be left for messages.")
+    else:
+        await session.set_flags(turn, "pin a turn", pinned=True, excluded=False)
+        screen.notice.show(f"Pinned in context{_in_tokens(tokens)}.")
+
+
+async def exclude(screen: ChatScreen, _argument: str) -> None:
+    """Exclude a turn from the context, or include it."""
+    turn, session = _turn(screen), screen.session
+    tokens = await session.context.tokens_of(turn)
+    if turn.turn.excluded:
+        await session.set_flags(turn, "include a turn", excluded=False)
+        screen.notice.show(f"Included in context{_in_tokens(tokens)}.")
+    else:
+        await session.set_flags(turn, "exclude a turn", pinned=False, excluded=True)
+        screen.notice.show(f"Excluded from context{_in_tokens(tokens)}.")
+
+
+def statistics(screen: ChatScreen, _argument: str) -> None:
+    """Show or hide token counts and speed under replies."""
+    screen.statistics = not screen.statistics
+    screen.transcript.show_statistics(shown=screen.statistics)
+    if screen.statistics and not any(turn.turn.usage for turn in screen.transcript.turns):
+        screen.notice.show("Reply statistics on.")
+
+
+def _in_tokens(tokens: int | None) -> str:
+    return f" ({tokens:,} tokens)" if tokens is not None else ""
+
+
+# Branches.
+
+
+async def regenerate(screen: ChatScreen, _argument: str) -> None:
+    """Regenerate a reply; the original is kept as a branch."""
+    await screen.draft.send(Regenerate(_turn(screen).turn_id))
+
+
+async def continue_reply(screen: ChatScreen, _argument: str) -> None:
+    """Continue the last reply."""
+    _turn(screen)
+    last = screen.transcript.turns[-1]
+    if not last.turn.reply:
+        raise UsageError(f"No reply to continue. {screen.key_of('chat.regenerate')} regenerates it.")
+    await screen.draft.send(ContinueReply(last.turn_id))
+
+
+def edit(screen: ChatScreen, _argument: str) -> None:
+    """Edit a message; the original is kept as a branch."""
+    turn = _turn(screen)
+    # Keys typed before this one are still on their way to the message box; what follows must come behind them.
+    screen.set_focus(screen.composer)
+    screen.composer.call_later(screen.draft.begin_edit, turn)
+
+
+async def fork(screen: ChatScreen, _argument: str) -> None:
+    """Fork the conversation at a turn, and open the copy."""
+    await screen.open(await screen.session.fork(_turn(screen).turn_id))
+    screen.notice.show("Forked. The original is unchanged.")
+
+
+async def previous_version(screen: ChatScreen, _argument: str) -> None:
+    """Show the previous version of a turn."""
+    await walk(screen, -1)
+
+
+async def next_version(screen: ChatScreen, _argument: str) -> None:
+    """Show the next version of a turn."""
+    await walk(screen, 1)
+
+
+async def walk(screen: ChatScreen, step: int, turn_id: str = "") -> None:
+    """Go `step` versions on: at the turn `turn_id`, else at the selected one, else at the last that has several."""
+    session, transcript = screen.session, screen.transcript
+    if session.replying:
+        raise UsageError(f"Stop the reply ({screen.key_of('chat.stop')}) first.")
+    selected = transcript.selected
+    turns = [selected] if selected is not None else list(reversed(transcript.turns))
+    found = turn_id or next((turn.turn_id for turn in turns if turn.siblings > 1), "")
+    if not found:
+        again, edits = screen.key_of("chat.regenerate"), screen.key_of("chat.edit")
+        raise UsageError(f"Only one version. {again} regenerates, {edits} edits.")
+    wanted, _, _ = await session.switch_branch(found, step)
+    if turn_id or selected is not None:
+        while all(turn.turn_id != wanted for turn in transcript.turns):
+            if not screen.load_older():
+                return
+        await transcript.select(wanted)
+
+
+def _turn(screen: ChatScreen) -> TranscriptTurn:
+    """The selected turn, or the last one.
+
+    Raises:
+        UsageError: a reply is being generated, or there is no turn.
+    """
+    if screen.session.replying:
+        raise UsageError(f"Stop the reply ({screen.key_of('chat.stop')}) first.")
+    if not screen.transcript.turns:
+        raise UsageError("No messages yet. Send one first.")
+    return screen.transcript.selected or screen.transcript.turns[-1]

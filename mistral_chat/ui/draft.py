@@ -1,0 +1,226 @@
+"""The draft: sending it, editing a message in its place, counting it, its attachments, and the commands typed into it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.errors import MistralChatError
+from mistral_chat.session.reply import EditMessage, NewMessage
+from mistral_chat.text import one_line
+from mistral_chat.ui.commands import listed, matching, parse_input
+from mistral_chat.ui.path_completion import complete_path
+from mistral_chat.ui.screens import chat_words as words
+from mistral_chat.ui.widgets.notification_bar import NotificationBar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_chat.session.events import TranscriptTurn
+    from mistral_chat.session.reply import ReplyRequest
+    from mistral_chat.ui.screens.chat import ChatScreen
+
+_LONG: Final = 200
+"""Characters from which a draft is prefilled; a shorter one takes no time."""
+
+_NAMES: Final = 12
+"""Names shown while a path is completed."""
+
+_ATTACH: Final = "/attach "
+
+
+class Draft:
+    """What happens to the text in the message box."""
+
+    def __init__(self, screen: ChatScreen) -> None:
+        """Serve `screen`."""
+        self._screen = screen
+        self._warning = ""
+        """What is wrong with the draft, while the notification says so."""
+        self._refused = ""
+        """A command that was refused, while it stands unchanged in the message box."""
+        self._listing = False
+        """Whether the notification is about the command in the message box."""
+        self.measured = ""
+        """The text that was counted last."""
+
+    # Sending.
+
+    async def submit(self, text: str) -> None:
+        """Send a draft, or run the command it is. A command that is refused goes back to the message box."""
+        screen = self._screen
+        if screen.workspace is not None and screen.session.editing is not None:
+            edited, screen.session.editing = screen.session.editing, None
+            await self.send(EditMessage(edited, text))
+            if not screen.composer.text:
+                screen.composer.set_draft(screen.opened.saver.draft(screen.session.conversation_id or ""))
+            return
+        parsed = parse_input(text)
+        if parsed.message is not None:
+            await self.send(NewMessage(parsed.message))
+        elif parsed.command is None:
+            self.put(text, parsed.refusal, warning=True)
+        else:
+            await screen.commands.run(parsed.command, parsed.argument, text)
+
+    async def send(self, request: ReplyRequest) -> None:
+        """Send a request; what cannot be sent stays in the message box."""
+        screen = self._screen
+        text = request.text if isinstance(request, NewMessage | EditMessage) else ""
+        screen.notice.clear()
+        try:
+            await screen.session.send(request)
+        except MistralChatError as error:
+            if text:
+                screen.composer.set_draft(text)
+            screen.show_error(str(error))
+            if screen.workspace is not None:
+                screen.models.offer()
+
+    def put(self, text: str, notice: str, *, warning: bool = False) -> None:
+        """Put a command into the message box, with a notification that stays while the command is unchanged."""
+        screen = self._screen
+        screen.composer.set_draft(text)
+        self._refused = screen.composer.text
+        screen.notice.show(notice, severity="warning" if warning else "information", stay=True)
+        self._listing = True
+
+    # Editing.
+
+    def begin_edit(self, turn: TranscriptTurn) -> None:
+        """Put a message into the message box, to be edited."""
+        screen = self._screen
+        self.save()
+        screen.session.editing = turn.turn_id
+        screen.composer.set_draft(turn.turn.user)
+        keys = f"{screen.key_of('composer.send')} sends it, {screen.key_of('chat.stop')} cancels."
+        screen.notice.show(f"Editing your last message. {keys}", stay=True)
+        screen.view.show_hints()
+
+    def cancel_edit(self) -> bool:
+        """Restore the draft that editing replaced; False if nothing is edited."""
+        screen = self._screen
+        if screen.workspace is None or screen.session.editing is None:
+            return False
+        screen.session.editing = None
+        screen.notice.clear()
+        screen.composer.set_draft(screen.opened.saver.draft(screen.session.conversation_id or ""))
+        screen.view.show_hints()
+        return True
+
+    def save(self) -> None:
+        """Save the draft of the session on the screen."""
+        screen = self._screen
+        screen.composer.cancel_save()
+        if screen.workspace is not None and screen.session.editing is None:
+            screen.opened.saver.save_draft(screen.session.conversation_id or "", screen.composer.text)
+
+    # Counting.
+
+    def measure(self, *, again: bool = False) -> None:
+        """Count the draft, and warn if it cannot be sent or would be misread; `again` repeats a warning."""
+        if again:
+            self._warning = ""
+        self.measured = self._screen.composer.text
+        if self._screen.workspace is not None:
+            self._screen.commands.beside(partial(self._measure, self.measured), "draft", exclusive=True)
+
+    def prefill(self) -> None:
+        """Prefill a long draft."""
+        if self._screen.workspace is None:
+            return
+        session = self._screen.session
+        message = parse_input(self._screen.composer.text).message
+        whole = session.with_attachments(message) if message else ""
+        if len(whole) > _LONG and session.editing is None:
+            session.context.prefill_draft(whole)
+
+    async def _measure(self, text: str) -> None:
+        session = self._screen.session
+        message = (parse_input(text).message or "") if text.strip() else ""
+        try:
+            markup = await session.context.measure(session.with_attachments(message))
+        except MistralChatError:
+            return  # sending meets it too, and reports it where it matters
+        if session is self._screen.session:
+            self._warn(markup or "")
+
+    def _warn(self, markup: str) -> None:
+        """Say what is wrong with the draft, once, and clear it when it is corrected."""
+        session, notice = self._screen.session, self._screen.notice
+        usage, warning = session.context.usage, markup
+        if usage is not None and not usage.fits:
+            warning = words.too_long(usage, len(session.attachments) if session.editing is None else 0)
+        if warning == self._warning:
+            return
+        if warning:
+            notice.show(warning, severity="warning", stay=True)
+        elif notice.text == one_line(self._warning, NotificationBar.LONGEST):
+            notice.clear()
+        self._warning = warning
+
+    # Attachments.
+
+    async def attach_pasted(self, path: Path, text: str) -> None:
+        """Attach a file that was dropped; undo pastes its path. What cannot be attached is pasted as text."""
+        screen, session = self._screen, self._screen.session
+        try:
+            file = await session.attach(path)
+        except MistralChatError as error:
+            screen.composer.paste_text(text)
+            screen.show_error(f"{error} Its path was pasted.")
+            return
+
+        async def undo() -> None:
+            await session.remove_attachment(file)
+            screen.composer.paste_text(text)
+
+        session.environment.undo.push("attach", undo)
+        screen.notice.show(f"Attached {file.name}.", action=f"{screen.key_of('chat.undo')} pastes its path instead")
+        self.measure(again=True)
+
+    async def remove_attachment(self, place: int) -> None:
+        """Remove an attachment."""
+        session = self._screen.session
+        file = session.attachments[place]
+        await session.remove_attachment(file)
+        session.environment.undo.push("remove an attachment", lambda: session.add_attachment(file))
+        self._screen.show_undoable(f"Removed {file.name}.")
+
+    # Commands.
+
+    def list_commands(self) -> None:
+        """Show the commands that the draft may be the beginning of, except one that was refused."""
+        text, notice = self._screen.composer.text, self._screen.notice
+        if text == self._refused != "":
+            return
+        self._refused = ""
+        found = matching(text)
+        if len(found) == 1:
+            argument = f" {found[0].argument}" if found[0].argument else ""
+            notice.show(f"/{found[0].slash}{argument}: {found[0].help}", stay=True)
+            self._listing = True
+        elif found:
+            notice.show(listed(found), stay=True)
+            self._listing = True
+        elif self._listing:
+            self._listing = False
+            notice.clear()
+
+    async def complete(self) -> None:
+        """Complete a command's name, or the path behind the command that takes one."""
+        screen = self._screen
+        text = screen.composer.text
+        if text.startswith(_ATTACH):
+            path, found = await asyncio.to_thread(complete_path, text.removeprefix(_ATTACH))
+            if screen.composer.text == text:
+                screen.composer.set_draft(_ATTACH + path)
+                more = f"  and {len(found) - _NAMES} more" if len(found) > _NAMES else ""
+                screen.notice.show(("  ".join(found[:_NAMES]) + more) if found else "No such file.")
+            return
+        matches = matching(text)
+        if len(matches) == 1:
+            name = next(name for name in matches[0].names if name.startswith(text[1:]))
+            screen.composer.set_draft(f"/{name}" + (" " if matches[0].argument else ""))
+        self.list_commands()

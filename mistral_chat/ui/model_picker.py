@@ -1,0 +1,202 @@
+"""Choosing the model: opens the models screen, loads what was chosen, and follows downloads that run in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mistral_chat.errors import EngineError, MistralChatError, ModelNotFound
+from mistral_chat.models.downloads import Downloads
+from mistral_chat.session.events import ModelEvent, ModelFailed, ModelLoaded, ModelLoading
+from mistral_chat.session.tasks import watch_snapshots
+from mistral_chat.ui.screens.chat_words import model_state
+
+if TYPE_CHECKING:
+    from mistral_chat.models.task import ModelTask
+    from mistral_chat.session.tasks import BackgroundTask
+    from mistral_chat.session.workspace import Workspace
+    from mistral_chat.ui.screens.chat import ChatScreen
+
+
+class ModelPicker:
+    """Asks which model to use when there is none, and when the user wants another."""
+
+    def __init__(self, screen: ChatScreen) -> None:
+        """Serve `screen`."""
+        self._screen = screen
+        models = screen.context.models
+        self.downloads = (
+            Downloads(models, spawn=screen.spawn, listener=self._task_changed, track=screen.tasks.track)
+            if models is not None
+            else None
+        )
+        """The downloads and verifications; None if models cannot be chosen."""
+        self._downloaded = ""
+        """The model that was downloaded last while no one looked."""
+        self._first = False
+        """Whether the next start still has no model of its own."""
+        self._loading: BackgroundTask | None = None
+
+    @property
+    def _workspaces(self) -> list[Workspace]:
+        screen = self._screen
+        return [workspace for workspace in (screen.workspace, screen.saved_workspace) if workspace is not None]
+
+    @property
+    def downloading(self) -> str:
+        """The names of the models being downloaded; empty while there is none."""
+        return " and ".join(task.name for task in self.downloads.running) if self.downloads is not None else ""
+
+    async def choose(self, name: str = "") -> None:
+        """Show the models, with the cursor on the one whose name contains `name`, and switch to the chosen one."""
+        from mistral_chat.ui.screens.models import ModelsScreen
+
+        screen, host = self._screen, self._screen.host
+        models, downloads = screen.context.models, self.downloads
+        if models is None or downloads is None:
+            screen.notice.show("Models cannot be changed here. Run: mistral-chat models list")
+            return
+        in_use = host.model if host.engine is not None and host.error is None else None
+        problem = str(host.error) if host.error is not None else ""
+        selected, self._downloaded = self._downloaded, ""
+        picker = ModelsScreen(
+            models(), downloads, wanted=host.model, in_use=in_use, problem=problem, selected=selected, search=name
+        )
+        model = await screen.app.push_screen_wait(picker)
+        if model is None and isinstance(host.error, ModelNotFound):
+            # What was downloaded meanwhile is better than nothing.
+            model = picker.downloaded or None
+        if model is not None:
+            await self._switch(model, first=in_use is None)
+        else:
+            screen.view.show_empty_state()
+
+    def load(self, model: str | None = None) -> asyncio.Task[None]:
+        """Load a model in the background; messages sent meanwhile wait for it."""
+        screen = self._screen
+        screen.status.warning, screen.status.state = False, "loading"
+        loading = screen.host.load(model)
+        screen.status.model = screen.host.model
+        screen.view.show_state()
+        return loading
+
+    async def use(self, model: str) -> asyncio.Task[None]:
+        """Load `model`. Replies that are being generated are stopped, and keep their text."""
+        for workspace in self._workspaces:
+            await workspace.end_replies()
+        return self.load(model)
+
+    async def take(self, event: ModelEvent) -> None:
+        """Show how loading goes on, and let what waits for the model go on."""
+        screen, status = self._screen, self._screen.status
+        self._show_loading(event)
+        queued = any(workspace.replying for workspace in self._workspaces)
+        match event:
+            case ModelLoading(share):
+                status.state = f"loading {share:.0%}" if share else "loading"
+                engine = screen.host.engine
+                if not share and engine is not None and engine.snapshots is not None:
+                    watch_snapshots(engine.snapshots, screen.tasks)
+            case ModelLoaded(loaded):
+                status.model, status.window, status.used = loaded.model, loaded.window, 0
+                status.state = status.state if screen.session.replying else ""
+            case ModelFailed(error):
+                status.state, status.warning = model_state(error), True
+        for workspace in self._workspaces:
+            await workspace.model_changed()
+        screen.view.show_state()
+        if isinstance(event, ModelLoaded):
+            await self._loaded()
+        elif isinstance(event, ModelFailed):
+            self._failed(event.error, queued=queued)
+
+    async def _loaded(self) -> None:
+        screen = self._screen
+        screen.draft.measure()
+        await screen.session.count_attachments()
+        await screen.session.context.prefill()
+
+    def _failed(self, error: MistralChatError, *, queued: bool) -> None:
+        screen = self._screen
+        if not screen.empty_state.display:
+            screen.show_error(str(error))
+        # Whoever is typing goes on typing: the list would take the next keys. It opens when the message is sent.
+        if screen.is_current and (queued or not screen.composer.text):
+            self.offer()
+
+    def offer(self) -> None:
+        """After a message that no model can answer, tell of the download or show the models."""
+        screen = self._screen
+        if screen.host.error is not None and self.downloading:
+            more = f"{screen.key_of('chat.models')} shows the progress."
+            screen.show_error(f"Downloading {self.downloading}. Your message stays in the box until then; {more}")
+        elif isinstance(screen.host.error, ModelNotFound) and screen.context.models is not None:
+            screen.call_later(screen.action_command, "chat.models")
+
+    def _show_loading(self, event: ModelEvent) -> None:
+        """List loading among the background tasks."""
+        tasks = self._screen.tasks
+        if isinstance(event, ModelLoading):
+            if self._loading is None:
+                self._loading = tasks.begin("loading", self._screen.host.model, cancel=self._cancel_loading, quiet=True)
+            self._loading.tell(event.share)
+        elif self._loading is not None:
+            tasks.end(self._loading)
+            self._loading = None
+
+    async def close(self) -> None:
+        """Pause what is being downloaded."""
+        if self.downloads is not None:
+            await self.downloads.close()
+
+    async def _switch(self, model: str, *, first: bool) -> None:
+        """Load `model`, and make it the default if it is the first.
+
+        What is used only until a download is done does not become the default.
+        """
+        screen = self._screen
+        screen.notice.clear()
+        self._first = self._first or first
+        loading = await self.use(model)
+        await asyncio.wait({loading})
+        models = screen.context.models
+        if models is None or loading.cancelled() or screen.host.error is not None or self.downloading:
+            return
+        first, self._first = self._first, False
+        if message := await asyncio.to_thread(models().save_default, model, first=first):
+            screen.notice.show(message)
+
+    def _cancel_loading(self) -> None:
+        again, other = self._screen.key_of("chat.retry"), self._screen.key_of("chat.models")
+        error = EngineError(f"Loading was cancelled. {again} loads the model, {other} switches to another.")
+        self._screen.spawn(self._screen.host.cancel_loading(error))
+
+    def _task_changed(self, task: ModelTask) -> None:
+        """Notify of how a download or a verification ended that no one watched."""
+        from mistral_chat.ui.screens.models import outcome
+
+        screen = self._screen
+        if task.state == "running":
+            return
+        screen.view.show_empty_state()
+        if task.kind == "downloading" and task.state == "done":
+            self._downloaded_one(task)
+            return
+        text, trouble = outcome(task)
+        if text:
+            retry = f" {screen.key_of('chat.models')} to retry." if task.kind == "downloading" else ""
+            screen.notice.show(f"{text}{retry}", severity="warning" if trouble else "information", stay=trouble)
+
+    def _downloaded_one(self, task: ModelTask) -> None:
+        """Load what was downloaded if there is no model; else offer it."""
+        screen = self._screen
+        if isinstance(screen.host.error, ModelNotFound):
+            self._use(task.spec, first=True)
+            return
+        self._downloaded = task.spec
+        offer = f"{screen.key_of('chat.models')} and Enter switch to it"
+        screen.notice.show(f"Downloaded {task.name}.", action=offer, on_action=lambda: self._use(task.spec), stay=True)
+
+    def _use(self, model: str, *, first: bool = False) -> None:
+        self._downloaded = ""
+        self._screen.spawn(self._switch(model, first=first))

@@ -1,0 +1,109 @@
+"""The chat screen's texts that depend on its state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mistral_chat.errors import MistralChatError, ModelNotFound
+
+if TYPE_CHECKING:
+    from mistral_chat.session.context import ContextUsage
+    from mistral_chat.session.events import SavingFailed
+    from mistral_chat.session.reply import PendingReply
+
+Keys = tuple[tuple[str, str], ...]
+"""Ids of commands, each with what it does."""
+
+
+class Welcome(NamedTuple):
+    """What an empty conversation shows."""
+
+    heading: str
+    lines: tuple[str, ...]
+    keys: Keys
+    trouble: bool = False
+
+
+def welcome(error: MistralChatError | None, *, downloading: str, saved: bool) -> Welcome:
+    """How to begin, or what is missing."""
+    keys: Keys
+    if isinstance(error, ModelNotFound) and downloading:
+        keys = (
+            ("chat.models", "show the progress, or switch model"),
+            ("chat.cancel_background", "pause"),
+            ("app.help", "help"),
+            ("app.quit", "quit"),
+        )
+        return Welcome(f"Downloading {downloading}…", ("You can start typing while it downloads.",), keys)
+    if isinstance(error, ModelNotFound):
+        keys = (("chat.models", "choose a model"), ("chat.retry", "retry"), ("app.help", "help"), ("app.quit", "quit"))
+        return Welcome("No model installed", (str(error),), keys)
+    if error is not None:
+        keys = (("chat.retry", "retry"), ("app.help", "help"), ("app.quit", "quit"))
+        return Welcome(error.title, (str(error),), keys, trouble=True)
+    keys = (
+        ("composer.send", "send"),
+        ("composer.newline", "new line"),
+        ("chat.focus_list", "conversations"),
+        ("app.palette", "all commands"),
+    )
+    if saved:
+        return Welcome("New conversation", ("Write a message below. Nothing leaves this computer.",), keys)
+    return Welcome("Temporary chat", ("Nothing here is saved. Nothing leaves this computer.",), keys)
+
+
+def hints(*, replying: bool, failed: bool, editing: bool) -> Keys:
+    """The keys that help most now."""
+    if replying:
+        return ("chat.stop", "stop"), ("app.help", "help")
+    if failed:
+        return ("chat.retry", "retry"), ("app.help", "help")
+    if editing:
+        return ("composer.send", "send"), ("chat.stop", "cancel"), ("app.help", "help")
+    return ("composer.send", "send"), ("composer.newline", "new line"), ("app.help", "help")
+
+
+def model_state(error: MistralChatError) -> str:
+    """The state of a model that is not there."""
+    return "no model" if isinstance(error, ModelNotFound) else "model not loaded"
+
+
+def reply_state(pending: PendingReply) -> str:
+    """What the model does for a reply."""
+    if pending.reply is not None and pending.reply.pieces:
+        speed = pending.reply.speed
+        return f"writing {speed:.1f} tok/s" if speed is not None else "writing"
+    done, total = pending.prefill
+    return f"processing prompt {done / total:.0%}" if total else "waiting for the model"
+
+
+def draft_tokens(usage: ContextUsage) -> str:
+    """What the edge of the message box says of the draft."""
+    if not usage.draft:
+        return ""
+    if not usage.fits:
+        return f"{usage.draft:,} / {usage.room:,} tokens"
+    tokens = f"{usage.draft:,} token{'s' if usage.draft != 1 else ''}"
+    return f"{tokens} · oldest messages will drop out" if usage.evicts else tokens
+
+
+def too_long(usage: ContextUsage, files: int) -> str:
+    """What is said of a draft that does not fit."""
+    with_files = f" with {files} attachment{'s' if files != 1 else ''}" if files else ""
+    return (
+        f"Too long{with_files}: {usage.draft:,} tokens, {usage.room:,} available. "
+        f"Remove {usage.draft - usage.room:,} tokens to send."
+    )
+
+
+def context_full(turns: int) -> str:
+    """What is said when turns drop out of the context for the first time."""
+    dropped = "the oldest turn" if turns == 1 else f"the {turns} oldest turns"
+    left = "It stays" if turns == 1 else "They stay"
+    return f"Context full: {dropped} dropped out. {left} in the chat and in search."
+
+
+def saving_failed(event: SavingFailed) -> str:
+    """What is said when nothing can be saved."""
+    free = f" ({event.bytes_free / 1e6:,.0f} MB free)" if event.bytes_free is not None else ""
+    return f"Not saved yet: {event.error}{free} Your text is kept here and saved as soon as possible."

@@ -1,0 +1,107 @@
+"""Keeps the running app in step with the settings: changed on the settings screen, in the file, or from the palette."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.errors import MistralChatError
+from mistral_chat.ui.themes import THEMES
+
+if TYPE_CHECKING:
+    from textual.theme import Theme
+
+    from mistral_chat.ui.context import AppContext
+    from mistral_chat.ui.screens.chat import ChatScreen
+
+_NEVER: Final = object()
+"""Stands for a file that was not looked at yet."""
+
+
+class SettingsSync:
+    """Applies changed settings to the app's context, its theme and its keys."""
+
+    def __init__(self, screen: ChatScreen, context: AppContext) -> None:
+        """Follow `context`'s settings file, and notify on `screen`."""
+        self._screen = screen
+        self._app = screen.app
+        self._context = context
+        self._stamp: object = _NEVER
+
+    def open(self) -> None:
+        """Show the settings screen."""
+        from mistral_chat.ui.screens.settings import SettingsScreen
+
+        settings_file = self._context.settings_file
+        if settings_file is None:
+            self._screen.notice.show("Settings cannot be changed here. Run: mistral-chat config show")
+            return
+        ours = [theme.name for theme in THEMES]
+        others = sorted(name for name in self._app.available_themes if name not in ours)
+        self._app.push_screen(
+            SettingsScreen(settings_file, themes=[*ours, *others], changed=self.changed, keys=self._context.keys)
+        )
+
+    def changed(self, key: str, value: object) -> None:
+        """Apply a changed setting, if it takes effect while the app runs."""
+        from mistral_chat.config.configuration import Configuration
+        from mistral_chat.ui.screens.settings_words import AT_ONCE, SOON
+
+        if not {key, key.partition(".")[0]} & (AT_ONCE | SOON):
+            return
+        self._context.settings = Configuration(self._context.settings).with_value(key, value, key).settings
+        if key == "theme" and str(value) in self._app.available_themes:
+            self._app.theme = str(value)
+        if key == "keymap" and self._context.keys is not None:
+            self._context.keys.use_keymap(self._context.settings.keymap)
+
+    async def save_theme(self, theme: Theme) -> None:
+        """Save a theme that was chosen from the palette."""
+        context = self._context
+        if context.settings_file is None or not context.saved or theme.name == context.settings.theme:
+            return
+        context.settings = replace(context.settings, theme=theme.name)
+        try:
+            await asyncio.to_thread(context.settings_file.write, "theme", theme.name)
+        except MistralChatError as error:
+            self._screen.show_error(f"Theme {theme.name} for this session only: {error}")
+        else:
+            self._screen.notice.show(f"Theme set to {theme.name}.")
+
+    async def show_key_problems(self) -> None:
+        """Notify of what is wrong with the user's keys."""
+        from mistral_chat.ui.keymap import problems
+
+        keys, keymap = self._context.keys, self._context.settings.keymap
+        if keys is not None and keymap:
+            # Looking for every key imports every screen, which no one has to wait for.
+            wrong = await asyncio.to_thread(lambda: problems(keymap, keys.known_bindings))
+            if wrong:
+                self._screen.show_error(" ".join(wrong))
+
+    def poll(self) -> bool:
+        """Whether the settings file has changed since the last look."""
+        if self._context.settings_file is None:
+            return False
+        stamp = self._context.settings_file.stamp()
+        before, self._stamp = self._stamp, stamp
+        return before is not _NEVER and stamp != before
+
+    async def follow_file(self) -> None:
+        """Apply what was changed in the settings file."""
+        from mistral_chat.config.configuration import flatten
+
+        if self._context.settings_file is None:
+            return
+        try:
+            configuration = await asyncio.to_thread(self._context.settings_file.read)
+        except MistralChatError as error:
+            self._screen.show_error(f"{error} The settings are unchanged until this is corrected.")
+            return
+        now, keymap = dict(flatten(self._context.settings)), self._context.settings.keymap
+        for key, value in flatten(configuration.settings):
+            if value != now[key]:
+                self.changed(key, value)
+        if self._context.settings.keymap != keymap:
+            await self.show_key_problems()

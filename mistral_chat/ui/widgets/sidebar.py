@@ -1,0 +1,428 @@
+"""The sidebar: the list of conversations by day, its filter, and the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import ClassVar, Final, NamedTuple
+
+from textual import message, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from mistral_chat.text import one_line
+from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
+
+_OLDER: Final = "older"
+"""The id of the row that offers older conversations; the store's ids are longer."""
+
+_PAGE: Final = 300
+"""Conversations listed at first, and more each time the reader nears the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedConversation:
+    """A conversation as the list shows it."""
+
+    conversation_id: str
+    title: str
+    updated: datetime
+    """The time of its last message, with a zone."""
+    pinned: bool = False
+    tags: tuple[str, ...] = ()
+
+
+class ListQuery(NamedTuple):
+    """What the list shows."""
+
+    archived: bool
+    words: str
+    """A part of the title."""
+    tag: str
+    limit: int
+
+
+class ConversationList(OptionList):
+    """Lists conversations: pinned ones first, then by the day they were last used. Only visible rows are drawn."""
+
+    DEFAULT_CSS = """
+    ConversationList {
+        height: 1fr;
+        padding: 0 1;
+        border: none;
+        background: transparent;
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
+        scrollbar-size-vertical: 1;
+
+        &.-textual-compact { padding: 0 1; }
+        &:focus { border: none; background-tint: transparent; }
+        & > .option-list--option { padding: 0; }
+        & > .option-list--option-disabled { color: $text-muted; text-style: none; }
+        & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: bold; }
+        &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
+    }
+    """
+
+    HELP = """\
+    ## Conversations
+
+    **Enter** opens a conversation, **/** filters the list as you type, **F2** renames, **F9** pins, **Alt+A** archives,
+    **Delete** moves to the trash. **F8** undoes each of these. Ctrl+B hides and shows the list.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("delete", "delete", "Delete", tooltip="Move the conversation to the trash", id="list.delete", show=False),
+        Binding("slash", "filter", "Filter", tooltip="Filter the list as you type", id="list.filter", show=False),
+    ]
+
+    class Chosen(message.Message):
+        """A conversation is to be opened."""
+
+        def __init__(self, conversation_id: str) -> None:
+            """Carry its id."""
+            super().__init__()
+            self.conversation_id = conversation_id
+
+    class DeletionRequested(message.Message):
+        """A conversation is to be moved to the trash."""
+
+        def __init__(self, conversation_id: str) -> None:
+            """Carry its id."""
+            super().__init__()
+            self.conversation_id = conversation_id
+
+    class FilterRequested(message.Message):
+        """The list is to be filtered."""
+
+    class MoreRequested(message.Message):
+        """Older conversations are to be listed too."""
+
+    def __init__(self) -> None:
+        """Make an empty list."""
+        super().__init__(id="conversations", markup=False, compact=True)
+        self._shown: _Shown | None = None
+        self._requested = False
+        self._open: str | None = None
+
+    @property
+    def marked(self) -> str | None:
+        """The id of the conversation under the cursor."""
+        option = self.highlighted_option
+        return option.id if option is not None and option.id != _OLDER else None
+
+    @property
+    def first(self) -> str | None:
+        """The id of the first conversation listed."""
+        return next((option.id for option in self.options if option.id not in {None, _OLDER}), None)
+
+    def show(
+        self,
+        conversations: Sequence[ListedConversation],
+        now: datetime,
+        *,
+        more: bool = False,
+        heading: str = "",
+        empty: str = "",
+    ) -> None:
+        """List `conversations`, in their order.
+
+        Args:
+            conversations: the first ones in the store's order.
+            now: a time with a zone; decides what is today.
+            more: whether there are others, which the last row then offers.
+            heading: what is listed, if it is not the usual list.
+            empty: shown if there are none.
+        """
+        wanted = _Shown(tuple(conversations), now.astimezone().date(), more, heading, empty)
+        if wanted == self._shown:
+            return
+        self._shown, self._requested = wanted, False
+        marked, place = self.marked or self._open, self.scroll_offset.y
+        self.set_options(_rows(wanted))
+        self._mark(marked)
+        if more or place:
+            self.call_after_refresh(self.scroll_to, y=place, animate=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Request older conversations before the reader reaches the end."""
+        super().watch_scroll_y(old_value, new_value)
+        near = self.max_scroll_y - new_value < self.size.height
+        if near and new_value > old_value and self._shown is not None and self._shown.more and not self._requested:
+            self._requested = True
+            self.post_message(self.MoreRequested())
+
+    def mark_first(self) -> None:
+        """Move the cursor to the first conversation."""
+        self._mark(self.first)
+
+    def mark_open(self, conversation_id: str | None) -> None:
+        """Move the cursor to the open conversation; None is a new one."""
+        self._open = conversation_id
+        self._mark(conversation_id)
+
+    def action_delete(self) -> None:
+        """Request that the conversation under the cursor is deleted."""
+        if self.marked is not None:
+            self.post_message(self.DeletionRequested(self.marked))
+
+    def action_filter(self) -> None:
+        """Request the filter."""
+        self.post_message(self.FilterRequested())
+
+    @on(OptionList.OptionSelected)
+    def _choose(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        if event.option_id == _OLDER:
+            self.post_message(self.MoreRequested())
+        elif event.option_id is not None:
+            self.post_message(self.Chosen(event.option_id))
+
+    def _mark(self, conversation_id: str | None) -> None:
+        known = {option.id: number for number, option in enumerate(self.options)}
+        self.highlighted = known.get(conversation_id) if conversation_id is not None else None
+
+
+class ListFilter(OrderedKeys, Input):
+    """Takes a part of a title, or a tag. Hidden until it is wanted."""
+
+    DEFAULT_CSS = """
+    ListFilter {
+        height: 1;
+        margin: 0 1 1 1;
+        padding: 0 1;
+        background: $panel;
+    }
+    """
+
+    HELP = """\
+    ## Filter
+
+    Type a part of a title; **#tag** keeps the conversations with that tag. **Down** goes to the list, **Enter** opens the
+    first, **Esc** shows all again.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Show all", tooltip="Show all conversations", id="filter.leave", show=False),
+        Binding("down", "down", "Go to the list", tooltip="Go to the list", id="filter.down", show=False),
+    ]
+
+    class Left(message.Message):
+        """All conversations are to be listed again."""
+
+    class ListRequested(message.Message):
+        """The list is to have the focus."""
+
+    def __init__(self) -> None:
+        """Make an empty field."""
+        super().__init__(id="filter", placeholder="Filter titles, or #tag", compact=True)
+        self.display = False
+
+    def action_leave(self) -> None:
+        """Show all conversations."""
+        self.post_message(self.Left())
+
+    def action_down(self) -> None:
+        """Go to the list."""
+        self.post_message(self.ListRequested())
+
+
+class ConversationSidebar(Vertical):
+    """The list with its filter. It asks a query function for what it lists, and opens nothing itself.
+
+    Before it is furnished it shows only its title, so that the first paint waits for nothing.
+    """
+
+    def __init__(self) -> None:
+        """Make a sidebar with a title and nothing else."""
+        super().__init__(id="side")
+        self._query: Callable[[ListQuery], Sequence[ListedConversation]] | None = None
+        self._now: Callable[[], datetime] | None = None
+        self._list = ConversationList()
+        self._filter = ListFilter()
+        self._limit = _PAGE
+        self._archived = False
+        self._words = ""
+
+    def compose(self) -> ComposeResult:
+        """Show the title."""
+        yield Static("mistral-chat", classes="name", markup=False)
+
+    async def furnish(self) -> None:
+        """Mount the list and the filter."""
+        await self.mount(self._filter, self._list)
+
+    def connect(self, query: Callable[[ListQuery], Sequence[ListedConversation]], now: Callable[[], datetime]) -> None:
+        """List what `query` finds; it gives at most as many as it is asked for. `now` is the clock, with a zone."""
+        self._query, self._now = query, now
+        self.reload()
+
+    @property
+    def conversations(self) -> ConversationList:
+        """The list."""
+        return self._list
+
+    @property
+    def filter(self) -> ListFilter:
+        """The filter."""
+        return self._filter
+
+    @property
+    def list_focused(self) -> bool:
+        """Whether the list has the focus."""
+        return self._list.has_focus
+
+    @property
+    def marked(self) -> str | None:
+        """The id of the conversation under the list's cursor."""
+        return self._list.marked
+
+    def show_title(self, title: str) -> None:
+        """Show `title` at the top."""
+        self.query_one(".name", Static).update(title)
+
+    def mark_open(self, conversation_id: str | None) -> None:
+        """Move the cursor to the open conversation; None is a new one."""
+        self._list.mark_open(conversation_id)
+
+    def reload(self) -> None:
+        """List what the query function finds now."""
+        if self._query is None or self._now is None:
+            return
+        words, tag = _parse_filter(self._words)
+        found = self._query(ListQuery(self._archived, words, tag, self._limit + 1))
+        empty = "No matches" if self._words.strip() else "The archive is empty" if self._archived else "No conversations yet"
+        heading = "Archived" if self._archived else ""
+        self._list.show(found[: self._limit], self._now(), more=len(found) > self._limit, heading=heading, empty=empty)
+
+    def focus_list(self) -> None:
+        """Give the list the focus."""
+        # At once if it is visible already, so that a key pressed right after this one is the list's.
+        if self._list.focusable:
+            self.screen.set_focus(self._list)
+        else:
+            self._list.focus()
+
+    def begin_filter(self, words: str) -> None:
+        """Show the filter with `words` and give it the focus."""
+        self._filter.display = True
+        # At once, and not with the next message as `focus` does it: what is typed next is for the filter.
+        self.screen.set_focus(self._filter)
+        self._filter.value = words or self._filter.value
+
+    def toggle_archive(self) -> None:
+        """List archived conversations, or the others again."""
+        self._archived = not self._archived
+        self._start_over()
+        self.focus_list()
+        self._list.mark_first()
+
+    def reset(self) -> None:
+        """List everything that is not archived."""
+        if self._archived or self._words or self._filter.display:
+            self._archived = False
+            self._filter.display = False
+            self._filter.value = self._words = ""
+            self._start_over()
+
+    def on_conversation_list_more_requested(self, event: ConversationList.MoreRequested) -> None:
+        """List older conversations too."""
+        event.stop()
+        self._limit += _PAGE
+        self.reload()
+
+    def on_conversation_list_filter_requested(self, event: ConversationList.FilterRequested) -> None:
+        """Show the filter."""
+        event.stop()
+        self.begin_filter("")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """List what matches."""
+        event.stop()
+        if event.value != self._words:
+            self._words = event.value
+            self._start_over()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Open the first match."""
+        event.stop()
+        if (first := self._list.first) is not None:
+            self.post_message(ConversationList.Chosen(first))
+
+    def on_list_filter_left(self, event: ListFilter.Left) -> None:
+        """List everything again."""
+        event.stop()
+        self.reset()
+        self._list.focus()
+
+    def on_list_filter_list_requested(self, event: ListFilter.ListRequested) -> None:
+        """Go to the matches."""
+        event.stop()
+        self._list.focus()
+        self._list.mark_first()
+
+    def _start_over(self) -> None:
+        self._limit = _PAGE
+        self.reload()
+
+
+class _Shown(NamedTuple):
+    conversations: tuple[ListedConversation, ...]
+    today: date
+    more: bool
+    heading: str
+    empty: str
+
+
+def _parse_filter(text: str) -> tuple[str, str]:
+    """Split what was typed: a part of the title, and the first word that begins with a number sign as the tag."""
+    words = text.split()
+    tag = next((word for word in words if word.startswith("#") and word != "#"), "")
+    return " ".join(word for word in words if word not in {tag, "#"}), tag.removeprefix("#")
+
+
+def _rows(shown: _Shown) -> Iterator[Option]:
+    if shown.heading:
+        yield Option(Content.styled(shown.heading, "bold $text-accent"), disabled=True)
+        yield Option("", disabled=True)
+    if not shown.conversations and shown.empty:
+        yield Option(Content(shown.empty), disabled=True)
+    yield from _by_day(shown.conversations, shown.today)
+    if shown.more:
+        yield Option("Older …", id=_OLDER)
+
+
+def _by_day(conversations: Sequence[ListedConversation], today: date) -> Iterator[Option]:
+    heading = ""
+    for shown in conversations:
+        wanted = "Pinned" if shown.pinned else _day(shown.updated.astimezone().date(), today)
+        if wanted != heading:
+            if heading:
+                yield Option("", disabled=True)
+            heading = wanted
+            yield Option(Content(heading), disabled=True)
+        yield Option(_title(shown), id=shown.conversation_id)
+
+
+def _title(shown: ListedConversation) -> Content:
+    title = one_line(shown.title, 80) or "New conversation"
+    if not shown.tags:
+        return Content(title)
+    return Content.assemble(title, "  ", (" ".join(f"#{one_line(tag, 30)}" for tag in shown.tags), "$foreground 65%"))
+
+
+def _day(day: date, today: date) -> str:
+    """Name the period that `day` belongs to, seen from `today`."""
+    days = (today - day).days
+    if days <= 1:
+        return "Yesterday" if days == 1 else "Today"
+    if days < 7:  # noqa: PLR2004 (the days of a week)
+        return "This week"
+    if (day.year, day.month) == (today.year, today.month):
+        return "This month"
+    return f"{day:%B}" if day.year == today.year else f"{day:%B %Y}"
