@@ -7,7 +7,6 @@ import threading
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from mistral_chat.ui.background import Background
 from support.first_run import offered, usual_listing
 
 from mistral_chat.errors import DownloadFailed
@@ -15,6 +14,7 @@ from mistral_chat.model_listing import DownloadProgress, ModelRow
 from mistral_chat.models.downloads import Downloads
 from mistral_chat.models.retry import DownloadPaused
 from mistral_chat.models.task import ModelTask
+from mistral_chat.session.tasks import TaskRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -69,11 +69,11 @@ class Bench:
 
     def __init__(self) -> None:
         self.service = GatedService()
-        self.background = Background(lambda _text: None)
+        self.background = TaskRegistry(lambda _text: None)
         self.tasks: list[asyncio.Task[None]] = []
         self.heard: list[tuple[str, str]] = []
         self.downloads = Downloads(
-            lambda: cast("ModelService", self.service), spawn=self.spawn, listener=self.listen, track=self.background.doing
+            lambda: cast("ModelService", self.service), spawn=self.spawn, listener=self.listen, track=self.background.track
         )
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -89,7 +89,7 @@ class Bench:
     async def until(self, *names: str) -> None:
         """Wait until the work in the background is called so."""
         async with asyncio.timeout(10):
-            while [job.text for job in self.background.jobs] != list(names):  # noqa: ASYNC110 (the jobs notify nobody)
+            while [job.text for job in self.background.tasks] != list(names):  # noqa: ASYNC110 (the jobs notify nobody)
                 await asyncio.sleep(0.001)
 
 
@@ -102,7 +102,7 @@ async def test_two_models_are_downloaded_at_once_and_each_comes_to_its_end(bench
     one, two = bench.downloads.start(ONE.spec), bench.downloads.start(TWO.spec)
     assert bench.downloads.start(ONE.spec) is one, "it was started twice"
     await bench.until("downloading 50%", "downloading 50%")
-    assert bench.background.jobs[0].detail == "0.0 of 0.0 MB, 0.0 MB/s, 5 s left"
+    assert bench.background.tasks[0].detail == "0.0 of 0.0 MB, 0.0 MB/s, 5 s left"
     assert bench.downloads.running == [one, two]
     two.cancel()
     await asyncio.wait_for(bench.tasks[1], 10)
@@ -112,7 +112,7 @@ async def test_two_models_are_downloaded_at_once_and_each_comes_to_its_end(bench
     await asyncio.gather(*bench.tasks)
     assert bench.ended == [(TWO.spec, "paused"), (ONE.spec, "done")]
     assert list(bench.downloads.downloads) == [TWO.spec]
-    assert bench.background.jobs == []
+    assert bench.background.tasks == []
 
 
 async def test_a_paused_or_failed_download_can_be_resumed(bench: Bench) -> None:
