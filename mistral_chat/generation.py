@@ -1,4 +1,4 @@
-"""The engine's seam: what it is given, what it yields, and how it is told to stop.
+"""The engine's interface: what it is given, what it yields, and how it is stopped.
 
 An `Engine` is a blocking iterator of values. It knows nothing of asyncio, the store or the screen.
 """
@@ -85,7 +85,7 @@ class History:
     system: str = ""
     turns: tuple[PromptTurn, ...] = ()
     draft: str = ""
-    """For reading ahead only: what is being typed after the turns."""
+    """For prefilling and previews: what is being typed after the turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class ContextShift:
     turns: tuple[str, ...]
     """The keys of the turns."""
     tokens: int
-    """How many tokens they held."""
+    """How many tokens they had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +272,7 @@ class Engine(Protocol):
         """What the model has in its cache now. Read between calls or from the engine's thread."""
 
     def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
-        """Answer the last turn of `history`, or go on with its reply.
+        """Answer the last turn of `history`, or continue its reply.
 
         Ends with exactly one `Completion`. A cancel ends it within one token, and within 250 ms while the prompt is read.
         The engine can be used again afterwards. What follows the completion is upkeep: exhaust the iterator.
@@ -305,7 +305,7 @@ class Engine(Protocol):
     def preview_prompt(self, history: History) -> Prompt:
         """What the model would be given for `history` and its draft, without touching the cache; from any thread.
 
-        Without a draft all turns are closed, as they stand in the cache after the last reply.
+        Without a draft all turns are closed, as in the cache after the last reply.
 
         Raises:
             MessageTooLong: the draft cannot fit.

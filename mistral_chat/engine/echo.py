@@ -1,6 +1,6 @@
 """An engine without weights, with a real window.
 
-It answers with what it is told to, word by word, and keeps a ledger as the real engine does. It serves tests, screenshots
+It answers word by word, and keeps a ledger as the real engine does. It serves tests, screenshots
 and measurements of the screen; a word with the white space after it is one token.
 """
 
@@ -37,7 +37,7 @@ _OPEN, _ANSWER, _CLOSE = 1, 2, 3
 
 
 def echo(text: str) -> str:
-    """The plainest answer: what was said."""
+    """The simplest answer: the message."""
     return f"You said: {text}"
 
 
@@ -63,7 +63,7 @@ class EchoEngine:
         self._answer = answer
         self._window = ContextWindow(size=window, reserve=min(reserve, window // 8), low_water=0.75)
         self._pause = 1 / tokens_per_second if tokens_per_second else 0.0
-        self._held = Encoding(head=(), turns=())
+        self._contents = Encoding(head=(), turns=())
         self._pinned: frozenset[str] = frozenset()
         self._conversation = ""
 
@@ -79,23 +79,23 @@ class EchoEngine:
         return ContextState(
             window=self._window.size,
             reserve=self._window.reserve,
-            system_tokens=len(self._held.head),
-            turns=tuple(CachedTurn(t.key, len(t.tokens), t.key in self._pinned) for t in self._held.turns),
+            system_tokens=len(self._contents.head),
+            turns=tuple(CachedTurn(t.key, len(t.tokens), t.key in self._pinned) for t in self._contents.turns),
         )
 
     def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         """Answer the last turn of `history` word by word; see `Engine.reply`."""
         began = time.perf_counter()
         fit = self._window.fit(history.turns, lambda turns: _encode(history.system, turns))
-        seen = {turn.key for turn in self._held.turns}
+        seen = {turn.key for turn in self._contents.turns}
         if gone := [turn for turn in fit.dropped if turn.key in seen]:
-            tokens = sum(len(turn.tokens) for turn in self._held.turns if turn.key in {g.key for g in gone})
+            tokens = sum(len(turn.tokens) for turn in self._contents.turns if turn.key in {g.key for g in gone})
             yield ContextShift(tuple(turn.key for turn in gone), tokens)
-        keep = plan_cache_edits(self._held, fit.encoding, decode_last=True).keep
+        keep = plan_cache_edits(self._contents, fit.encoding, decode_last=True).keep
         total = len(fit.encoding.tokens)
         yield Prefill(0, total - keep)
         self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
-        self._held, self._conversation = fit.encoding, history.conversation
+        self._contents, self._conversation = fit.encoding, history.conversation
         yield Prefill(total - keep, total - keep)
         first = time.perf_counter() - began
         written: list[str] = []
@@ -111,7 +111,7 @@ class EchoEngine:
             yield Delta(word)
         text = "".join(written)
         done = [*fit.kept[:-1], _with_reply(fit.kept[-1], fit.kept[-1].reply + text)]
-        self._held = _encode(history.system, done, closed=True)
+        self._contents = _encode(history.system, done, closed=True)
         seconds = time.perf_counter() - began - first
         yield Completion(
             text=text,
@@ -129,9 +129,9 @@ class EchoEngine:
         """Take `history` into the ledger; see `Engine.prefill`."""
         if not cancel.is_set:
             fit = self._window.fit(history.turns, lambda turns: _encode(history.system, turns, closed=True))
-            self._held, self._conversation = fit.encoding, history.conversation
+            self._contents, self._conversation = fit.encoding, history.conversation
             self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
-            yield Prefill(len(self._held.tokens), len(self._held.tokens))
+            yield Prefill(len(self._contents.tokens), len(self._contents.tokens))
 
     def generate_detached(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
         """Answer in passing; see `Engine.generate_detached`."""
@@ -153,7 +153,7 @@ class EchoEngine:
         size, reserve = self._window.size, self._window.reserve
         if not turns:
             return Prompt(window=size, reserve=reserve)
-        seen = {turn.key for turn in self._held.turns}
+        seen = {turn.key for turn in self._contents.turns}
         first = next((place for place, turn in enumerate(turns) if turn.key in seen), 0)
         closed = not draft
         fit = self._window.fit(
@@ -167,14 +167,14 @@ class EchoEngine:
     def discard_conversation(self, conversation: str) -> None:
         """Forget everything, if it is this conversation's."""
         if conversation == self._conversation:
-            self._held = Encoding(head=(), turns=())
+            self._contents = Encoding(head=(), turns=())
 
     def run_idle_tasks(self, cancel: CancelToken) -> None:
-        """Nothing is owed."""
+        """There are none."""
 
     def close(self) -> None:
         """Forget everything."""
-        self._held = Encoding(head=(), turns=())
+        self._contents = Encoding(head=(), turns=())
 
 
 def _tokens(text: str) -> tuple[int, ...]:

@@ -74,7 +74,7 @@ class EngineJob(Generic[T]):
             while True:
                 done = self._done.is_set()  # asked first: what is given before the end is there when the end is seen
                 self._something.clear()
-                for _ in range(len(self._given)):  # and no more, so that others have their turn beside a very fast engine
+                for _ in range(len(self._given)):  # and no more, so that a very fast engine leaves other tasks their turn
                     value = self._given.popleft()
                     batch = value if isinstance(value, Prefill) and value.batch and value.seconds_left else None
                     began = self._loop.time()
@@ -114,7 +114,7 @@ class EngineJob(Generic[T]):
         return True
 
     def _call(self, function: Callable[[], object]) -> None:
-        """Call something on the loop; where it is closed, nobody waits any more."""
+        """Call something on the loop; a closed loop has no one waiting."""
         try:
             self._loop.call_soon_threadsafe(function)
         except RuntimeError:

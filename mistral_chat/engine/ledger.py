@@ -156,7 +156,7 @@ class Ledger:
     def recompute_stale(self, cancel: CancelToken) -> bool:
         """Compute what is stale a second time, so that the cache equals one that was filled from its start.
 
-        It may be stopped after each batch, and goes on from there the next time. Needs room for one batch.
+        It may be stopped after each batch, and the next call continues from there. Needs room for one batch.
 
         Returns:
             Whether all of it is done.

@@ -255,7 +255,7 @@ class RollingEngine:
             Snapshot(
                 conversation=self._conversation,
                 identity=self._identity,
-                held=self.contents,
+                contents=self.contents,
                 sampled={key: sampled for key, sampled in self._prompts.sampled.items() if key in keys},
                 pinned=ledger.pinned,
                 passages=ledger.passages,
@@ -382,9 +382,9 @@ class RollingEngine:
         self._conversation, self._ledger.changed = conversation, False
         self._prompts.sampled = {}
         snapshot = self._snapshots.load(conversation, self._identity) if self._snapshots and conversation else None
-        if snapshot is None or len(snapshot.held.tokens) <= common_prefix(snapshot.held.tokens, self.contents.tokens):
+        if snapshot is None or len(snapshot.contents.tokens) <= common_prefix(snapshot.contents.tokens, self.contents.tokens):
             return
-        if self._ledger.load_state(snapshot.state, snapshot.held):
+        if self._ledger.load_state(snapshot.state, snapshot.contents):
             self._ledger.pinned, self._ledger.passages = snapshot.pinned, snapshot.passages
             self._ledger.stale_from = snapshot.stale
             self._prompts.sampled, self._cached_conversation = dict(snapshot.sampled), conversation

@@ -1,8 +1,8 @@
 """KV states on disk: a bounded cache that lets an old conversation reopen at once, and never the truth.
 
 One file a conversation: a magic word, the length of a JSON header, the header, the state. The header names what the state was
-made with and holds the ledger; a keyed BLAKE2b over all of it stands at the end, so that a cut, changed or foreign file is
-known before llama.cpp sees it. Whatever is wrong with a file, it is removed and the conversation is read again.
+made with and contains the ledger; a keyed BLAKE2b of all of it is at the end, so that a truncated, changed or foreign file is
+recognised before llama.cpp sees it. Whatever is wrong with a file, it is removed and the conversation is decoded again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Snapshot:
     conversation: str
     identity: str
     """What the state was made with; it fits nothing else."""
-    held: Encoding
+    contents: Encoding
     sampled: Mapping[str, tuple[str, tuple[int, ...]]]
     """Replies as the model drew them, by the turn's key: the text and its tokens."""
     pinned: frozenset[str]
@@ -112,7 +112,7 @@ class SnapshotFolder:
         self._tell = tell
 
     def stop(self) -> None:
-        """Give up what is being written or read. Nothing is lost but time: the conversation is read again when it is opened."""
+        """Stop writing or reading. Only time is lost: the conversation is decoded again when it is opened."""
         with self._lock:
             self._wanted.clear()
         self._stopped.set()
@@ -300,13 +300,13 @@ def _read(path: Path, limit: int, note: Callable[[int, int], None]) -> bytearray
 
 
 def _pack(snapshot: Snapshot, key: bytes) -> list[bytes | memoryview]:
-    held = snapshot.held
+    contents = snapshot.contents
     header = json.dumps(
         {
             "conversation": snapshot.conversation,
             "identity": snapshot.identity,
-            "head": held.head,
-            "turns": [[turn.key, turn.prompt, turn.reply, turn.closing] for turn in held.turns],
+            "head": contents.head,
+            "turns": [[turn.key, turn.prompt, turn.reply, turn.closing] for turn in contents.turns],
             "sampled": {name: list(sampled) for name, sampled in snapshot.sampled.items()},
             "pinned": sorted(snapshot.pinned),
             "passages": dict(snapshot.passages),
@@ -343,7 +343,7 @@ def _unpack(data: bytearray, key: bytes) -> Snapshot:
     return Snapshot(
         conversation=str(header["conversation"]),
         identity=str(header["identity"]),
-        held=Encoding(
+        contents=Encoding(
             head=tuple(header["head"]),
             turns=tuple(TurnTokens(str(k), tuple(p), tuple(r), tuple(c)) for k, p, r, c in header["turns"]),
         ),

@@ -1,7 +1,7 @@
 """One thread for the engine, and asyncio on the other side of it.
 
 llama.cpp is not reentrant: the context is loaded, used and closed on one thread. Work is handed to that thread one piece at a
-time. Read-ahead gives way to anything a person is waiting for.
+time. Prefilling gives way to anything a user waits for.
 """
 
 from __future__ import annotations
@@ -292,10 +292,10 @@ class EngineThread:
 
     @staticmethod
     def _upkeep(work: Callable[[], None]) -> None:
-        """Do what nobody waits for. If it fails, the thread goes on, and the screen is left alone."""
+        """Run what no one waits for. If it fails, the thread continues, and no error is shown."""
         try:
             work()
-        except Exception as error:  # noqa: BLE001 (nobody waits for it: the log is told, without what was said)
+        except Exception as error:  # noqa: BLE001 (no one waits for it: its type is logged, without any text)
             log.warning("the engine's upkeep failed: %s", type(error).__name__)
 
     def _note_progress(self, share: float) -> bool:
@@ -311,7 +311,7 @@ class EngineThread:
         for loop, future in waiting:
             try:
                 loop.call_soon_threadsafe(_finish, future)
-            except RuntimeError:  # that loop is closed: nobody waits any more
+            except RuntimeError:  # that loop is closed, with no one waiting
                 continue
 
 

@@ -1,8 +1,8 @@
 """The rolling window: which turns the model sees, and how its cache gets from one prompt to the next.
 
-Everything here is pure. `fit` chooses whole turns; `plan_cache_edits` turns the difference between what the cache holds and what
-it should hold into cuts and splices in place, so that only new text is read. The cache after a plan_cache_edits holds exactly the
-tokens of the new encoding, at positions that run without a gap from 0.
+Everything here is pure. `fit` chooses whole turns; `plan_cache_edits` turns the difference between what the cache contains and
+what it should contain into removals and insertions in place, so that only new text is decoded. After them the cache contains
+exactly the tokens of the new encoding, at positions without a gap from 0.
 
 The idea of cutting in place is llama.cpp's context shift (``llama_memory_seq_rm`` and ``llama_memory_seq_add``), and keeping
 the first tokens at all times is the attention sink of Xiao et al., "Efficient Streaming Language Models with Attention
@@ -19,15 +19,15 @@ from mistral_chat.errors import MessageTooLong
 from mistral_chat.generation import PromptTurn
 
 LONGEST_INSERT = 64
-"""Tokens that one turn may have put into its middle; more than this is read again from there on."""
+"""The most tokens inserted in the middle of one turn; where more are needed, it is decoded again from there on."""
 
 SHORTEST_TAIL = 16
-"""A tail no longer than this is read again: that is as quick as an edit in place, and exact."""
+"""A tail of at most this many tokens is decoded again: that is as fast as an edit in place, and exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveRange:
-    """Take the tokens from `start` up to `stop` out of the cache; those behind them move down."""
+    """Remove the tokens from `start` up to `stop`; those behind them move down."""
 
     start: int
     stop: int
@@ -35,7 +35,7 @@ class RemoveRange:
 
 @dataclass(frozen=True, slots=True)
 class InsertTokens:
-    """Put `tokens` into the cache at `start`; those that stood there and behind move up."""
+    """Insert `tokens` at `start`; those from there on move up."""
 
     start: int
     tokens: tuple[int, ...]
@@ -45,8 +45,8 @@ class InsertTokens:
 class CacheEditPlan:
     """How the cache gets from one encoding to another.
 
-    Each edit's positions hold when its turn comes. After the last one the cache holds the first `keep` tokens of the new
-    encoding and nothing else; the rest has to be read.
+    Each edit's positions hold when its turn comes. After the last one the cache contains the first `keep` tokens of the new
+    encoding and nothing else; the rest has to be decoded.
     """
 
     edits: tuple[RemoveRange | InsertTokens, ...]
@@ -54,7 +54,7 @@ class CacheEditPlan:
 
     @property
     def inserted(self) -> int:
-        """How many tokens the splices read."""
+        """How many tokens are decoded to be inserted."""
         return sum(len(edit.tokens) for edit in self.edits if isinstance(edit, InsertTokens))
 
 
@@ -103,18 +103,18 @@ def plan_cache_edits(old: Encoding, new: Encoding, *, in_place: bool = True, dec
         runs = [_Run(0, 0, common_prefix(before, after))]
     limit = len(after) - 1 if decode_last else len(after)
     runs = [_Run(run.old, run.new, min(run.length, limit - run.new)) for run in runs if run.new < limit]
-    cuts: list[RemoveRange | InsertTokens] = []
-    splices: list[RemoveRange | InsertTokens] = []
+    removals: list[RemoveRange | InsertTokens] = []
+    inserts: list[RemoveRange | InsertTokens] = []
     end_old = end_new = 0
     for run in runs:
         if run.old > end_old:
-            cuts.append(RemoveRange(end_old, run.old))
+            removals.append(RemoveRange(end_old, run.old))
         if run.new > end_new:
-            splices.append(InsertTokens(end_new, after[end_new : run.new]))
+            inserts.append(InsertTokens(end_new, after[end_new : run.new]))
         end_old, end_new = run.old + run.length, run.new + run.length
     if end_old < len(before):
-        cuts.append(RemoveRange(end_old, len(before)))
-    return CacheEditPlan((*cuts[::-1], *splices), end_new)
+        removals.append(RemoveRange(end_old, len(before)))
+    return CacheEditPlan((*removals[::-1], *inserts), end_new)
 
 
 def _runs(old: Encoding, new: Encoding) -> list[_Run]:

@@ -23,7 +23,7 @@ def snapshot(conversation: str = "one", *, identity: str = "weights", state: byt
     return Snapshot(
         conversation=conversation,
         identity=identity,
-        held=HELD,
+        contents=HELD,
         sampled={"a": ("h\ud800é", (5,))},
         pinned=frozenset({"a"}),
         state=state,

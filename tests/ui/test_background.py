@@ -173,7 +173,7 @@ class Keeping(GatedEngine):
     def run_idle_tasks(self, cancel: CancelToken) -> None:
         state = b"state" * 100
         self._snapshots.save(
-            Snapshot(conversation="one", identity="", held=Encoding((), ()), sampled={}, pinned=frozenset(), state=state)
+            Snapshot(conversation="one", identity="", contents=Encoding((), ()), sampled={}, pinned=frozenset(), state=state)
         )
 
 

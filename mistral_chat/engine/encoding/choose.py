@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mistral_chat.engine.encoding.tokenizer import Tokenizer
 
 FORMATS = ("mistral-v1", "mistral-v3", "mistral-v3-tekken", "mistral-v7", "mistral-v7-tekken", "chatml", "template")
-"""What a person can ask for with ``--prompt-format``; ``mistral-v2`` stands for v3, whose tokens are the same."""
+"""The names that ``--prompt-format`` takes; ``mistral-v2`` means v3, whose tokens are the same."""
 
 _LONGEST_NAME = 40
 """A chat template that is not longer may be one of llama.cpp's names for a template."""
@@ -39,7 +39,7 @@ def choose_format(
     """The format for a model with this vocabulary, chat `template` and `name` (``general.name``), or the one asked for.
 
     A Mistral model is known by what its template does, not by its name: white space aside, ``[INST]`` and ``[/INST]`` around
-    questions and nothing else. Which version it is, the vocabulary tells: v3 has a control token for ``[INST]``, v1 has none. For
+    questions and nothing else. The vocabulary decides the version: v3 has a control token for ``[INST]``, v1 has none. For
     a template that prints the date, `now` is the time at which the format's clock stands still.
 
     Raises:

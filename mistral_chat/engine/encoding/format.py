@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from mistral_chat.generation import PromptTurn
 
 NOTHING_SAMPLED: Mapping[str, Sequence[int]] = MappingProxyType({})
-"""No reply is given as the model drew it."""
+"""No reply is given as the model sampled it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnTokens:
-    """One turn of the prompt, exactly as it stands in it."""
+    """The tokens of one turn of the prompt."""
 
     key: str
     """The turn's key, from `PromptTurn`."""
     prompt: tuple[int, ...]
     """All of the turn's tokens before the reply's first."""
     reply: tuple[int, ...]
-    """The reply's own tokens: canonical, or those that the model drew."""
+    """The reply's own tokens: canonical, or those that the model sampled."""
     closing: tuple[int, ...]
     """What ends the reply; empty on an open last turn."""
 
@@ -79,7 +79,7 @@ class PromptFormat(Protocol):
 
     @property
     def reply_prefix(self) -> str:
-        """White space that the model draws before a reply and that is no part of it; mostly ``" "`` or nothing."""
+        """White space that the model samples before a reply and that is not part of it; mostly ``" "`` or nothing."""
 
     def reply_text(self, decoded: str) -> str:
         """Turn the decoded tokens of a whole reply into its text: `reply_prefix` is dropped once from the start."""
@@ -92,9 +92,9 @@ class PromptFormat(Protocol):
         sampled: Mapping[str, Sequence[int]] = NOTHING_SAMPLED,
         closed: bool = False,
     ) -> Encoding:
-        """Encode a history. The last turn stays open, with its reply to be written or gone on with, unless `closed`.
+        """Encode a history. The last turn stays open, with its reply to be written or continued, unless `closed`.
 
-        `sampled` gives replies as the model drew them, by the turn's key, in place of the canonical tokens of their text.
+        `sampled` gives replies as the model sampled them, by the turn's key, in place of the canonical tokens of their text.
         A turn in the middle whose reply is empty counts as a question that was followed by the next one: the format
         merges them as it does any two messages of one role, and each turn is given the tokens that its text begins.
 
@@ -119,4 +119,4 @@ class PromptFormat(Protocol):
         """
 
     def ambiguous_markup(self, text: str) -> str | None:
-        """Say what in `text` cannot be told from the format's own tokens, as a sentence for the person; None if nothing."""
+        """Say what in `text` cannot be told from the format's own tokens, as a sentence for the user; None if nothing."""

@@ -21,7 +21,7 @@ BETWEEN = "\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where a message's content stands in its block."""
+    """Where a message's content is in its block."""
 
     message: int
     start: int

@@ -30,7 +30,7 @@ Version = Literal["v1", "v3", "v7"]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What tells one version from another."""
+    """What distinguishes one version from another."""
 
     opening: tuple[int, ...]
     """Stands before a question, as tokens..."""
@@ -51,7 +51,7 @@ class MistralFormat:
     """One of Mistral's formats, with one vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer, version: Version) -> None:
-        """Use the rules of `version`; v2 has those of v3. SentencePiece or Tekken is told from the vocabulary.
+        """Use the rules of `version`; v2 has those of v3. The vocabulary says whether it is SentencePiece or Tekken.
 
         Raises:
             PromptFormatError: the vocabulary lacks the format's control tokens.
@@ -64,7 +64,7 @@ class MistralFormat:
         self._write = (TekkenEncoder if tekken else TextEncoder)(tokenizer).message
 
     def reply_text(self, decoded: str) -> str:
-        """Drop the one space that SentencePiece draws before a reply."""
+        """Drop the one space that a SentencePiece model samples before a reply."""
         return decoded.removeprefix(self.reply_prefix)
 
     def count(self, text: str) -> int:
@@ -97,8 +97,8 @@ class MistralFormat:
         head = [self._tokenizer.bos]
         if system and self._rules.system:
             head += self._system(system)
-        drawn = [tuple(sampled.get(turn.key, ())) for turn in turns]
-        answered = [place for place, turn in enumerate(turns) if turn.reply or drawn[place]]
+        replies = [tuple(sampled.get(turn.key, ())) for turn in turns]
+        answered = [place for place, turn in enumerate(turns) if turn.reply or replies[place]]
         prompts: list[tuple[int, ...]] = []
         for first, end in _questions(len(turns), answered):
             question = _question(turns[first:end])
@@ -112,7 +112,7 @@ class MistralFormat:
                 TurnTokens(
                     turn.key,
                     prompts[place],
-                    drawn[place] or self._reply(turn.reply),
+                    replies[place] or self._reply(turn.reply),
                     ends if place in answered and (place != last or closed) else (),
                 )
                 for place, turn in enumerate(turns)

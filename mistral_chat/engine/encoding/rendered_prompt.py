@@ -24,7 +24,7 @@ _STEPS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class ContentSpan:
-    """Text of a block that stands in the prompt: ``text[start:end]``, which is the block's from `offset` on."""
+    """Text of a block that is in the prompt: ``text[start:end]``, which is the block's from `offset` on."""
 
     start: int
     end: int
@@ -82,7 +82,7 @@ def locate_contents(
 ) -> RenderedPrompt:
     """Render `blocks` and find their texts in the result.
 
-    With `tail`, the last block is not given to the template but follows the rendered text after `tail`: a reply to go on with.
+    With `tail`, the last block is not given to the template but follows the rendered text after `tail`: a reply to continue.
 
     Raises:
         PromptFormatError: the template refuses the blocks or does not work.
@@ -197,7 +197,7 @@ def _align(
 
 
 def _matching(text: str, place: int, variants: Iterator[tuple[str, int]], after: str) -> Iterator[tuple[int, int]]:
-    """Where each of `variants` ends that stands at `place`, with `after` behind it, and its offset."""
+    """Where each of `variants` ends that is found at `place`, with `after` behind it, and its offset."""
     for variant, offset in variants:
         end = place + len(variant)
         if text.startswith(variant, place) and text.startswith(after, end):

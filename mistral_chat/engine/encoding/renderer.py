@@ -171,7 +171,7 @@ def _end_process(process: subprocess.Popen[bytes]) -> None:
 
 
 def _without(reason: str, said: Sequence[str]) -> str:
-    """A template's own words, without what was said in the conversation."""
+    """A template's own words, without text of the conversation."""
     for content in sorted(said, key=len, reverse=True):
         if len(content) > 2:  # noqa: PLR2004 (one or two letters give nothing away and would tear the sentence)
             reason = reason.replace(content, "…")
@@ -179,4 +179,4 @@ def _without(reason: str, said: Sequence[str]) -> str:
 
 
 ESCAPE = "Choose a format with --prompt-format chatml or mistral-v1, or load other weights."
-"""What a person can do about a template that does not work."""
+"""What to do about a template that does not work."""

@@ -1,4 +1,4 @@
-"""Where a rendered prompt holds special tokens: found as llama.cpp finds them, but only where nobody wrote the text."""
+"""Where a rendered prompt holds special tokens: found as llama.cpp finds them, but only in the template's own text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SPACES = " \t\n\v\f\r"
 """What C's ``isspace`` takes for white space."""
 
 _KEPT = 1000
-"""How many of a template's texts are remembered. One has a handful, unless it counts or tells the time."""
+"""How many of a template's texts are remembered. One has a handful, unless it counts or prints the time."""
 
 _MARKS = ("<|", "<\uff5c", "[/", "</", "<start_of", "<end_of", "<bos", "<eos", "<pad", "<unk", "<s>", "[INST", "<im_")
 """How texts begin that are meant as control tokens, though some files declare them as user-defined."""
@@ -61,11 +61,11 @@ class SpecialTokenMatcher:
             found.update(known)
         return [text for text in self._ordered if text in found] if len(found) > 1 else list(found)
 
-    def cut(self, text: str, candidates: Iterable[str], allowed: Callable[[int, int], bool], start: int = 0) -> list[Fragment]:
+    def split(self, text: str, candidates: Iterable[str], allowed: Callable[[int, int], bool], start: int = 0) -> list[Fragment]:
         """Cut `text` from `start` at the `candidates`, where a match from one place to another is `allowed`.
 
         This follows llama.cpp's ``tokenizer_st_partition``: one special text after the other, not the leftmost first, and
-        white space beside it is dropped where the token asks for that.
+        white space next to it is dropped where the token asks for that.
         """
         fragments = [Fragment(start, len(text))] if start < len(text) else []
         for special in candidates:
@@ -91,7 +91,7 @@ class SpecialTokenMatcher:
         if known is None:
             if len(self._outlines) >= _KEPT:
                 self._outlines.clear()
-            known = self._outlines[part] = self.controls(self.cut(part, self.within([part]), lambda _start, _end: True))
+            known = self._outlines[part] = self.controls(self.split(part, self.within([part]), lambda _start, _end: True))
         return known
 
 

@@ -5,7 +5,7 @@ signs; and it cannot be given very long words. Such texts are therefore cut and 
 ``tekken.json``, the merges are tiktoken's, lowest rank first.
 
 One limit is left: characters that came with Unicode 15 or later, such as the hieroglyphs of 2024, may not be letters yet in the
-tables of Python and llama.cpp, so that a word may end elsewhere beside them.
+tables of Python and llama.cpp, so that a word next to them may end elsewhere.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _SHORTEST_MARK = 4
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where one turn stands in the rendered text."""
+    """Where one turn is in the rendered text."""
 
     start: int
     reply: int
@@ -74,7 +74,7 @@ class TemplateFormat:
 
     def count(self, text: str) -> int:
         """How many tokens `text` takes as a user's message, without the format's scaffolding."""
-        return len(self._text.run(text, prefix=False, apart=self._specials.markers))
+        return len(self._text.encode_segment(text, prefix=False, apart=self._specials.markers))
 
     def ambiguous_markup(self, text: str) -> str | None:
         """Say which of the template's marks in `text` are plain text in this vocabulary, and so look the same in a prompt."""
@@ -99,23 +99,23 @@ class TemplateFormat:
         """Encode a history; see `PromptFormat.encode`.
 
         Where the template rewrites a reply that has been answered since, as some drop the model's thoughts, its own version
-        stands in the prompt, and not the tokens that were drawn.
+        is in the prompt, and not the tokens that were sampled.
         """
         if not turns:
             return Encoding(self.encode(system, [PromptTurn(key="", user="x")]).head, ())
-        drawn = {place: tuple(sampled[turn.key]) for place, turn in enumerate(turns) if sampled.get(turn.key)}
+        replies = {place: tuple(sampled[turn.key]) for place, turn in enumerate(turns) if sampled.get(turn.key)}
         last = len(turns) - 1
-        begun = () if closed else drawn.pop(last, ())
+        begun = () if closed else replies.pop(last, ())
         messages = [Message(Role.SYSTEM, system)] if system else []
         owners: list[tuple[int, int | None]] = []
         for place, turn in enumerate(turns):
             messages.append(Message(Role.USER, turn.user))
-            reply = "" if begun and place == last else turn.reply or ("…" if place in drawn else "")
+            reply = "" if begun and place == last else turn.reply or ("…" if place in replies else "")
             owners.append((len(messages) - 1, len(messages) if reply else None))
             messages += [Message(Role.ASSISTANT, reply)] if reply else []
         arrangement, layout = self._lay_out(messages, closed=closed)
         places = self._places(arrangement, layout, owners)
-        cuts = {place: self._cut(layout, arrangement, owners[place][1], tokens) for place, tokens in drawn.items()}
+        cuts = {place: self._cut(layout, arrangement, owners[place][1], tokens) for place, tokens in replies.items()}
         kept = {place: cut for place, cut in cuts.items() if cut is not None}
         for place, cut in kept.items():
             places[place] = replace(places[place], reply=cut.start, reply_end=cut.end)
@@ -137,7 +137,9 @@ class TemplateFormat:
             if found is not None:
                 spans.append(
                     Span(
-                        place, index.token_containing(found[0]), max(index.token_containing(found[1] - 1) + 1, index.at(found[1]))
+                        place,
+                        index.token_containing(found[0]),
+                        max(index.token_containing(found[1] - 1) + 1, index.token_starting_at(found[1])),
                     )
                 )
         return MessageEncoding(tuple(index.tokens), tuple(sorted(spans, key=lambda span: (span.start, span.end))))
@@ -162,7 +164,7 @@ class TemplateFormat:
             told = (place for place, each in enumerate(messages) if each.role is not Role.ASSISTANT and each.content.strip())
             if not layout.exact or all(layout.find(*arrangement.part(place)) for place in told):
                 return arrangement, layout
-        raise refusal or PromptFormatError(f"The model's chat template leaves out what was said to it. {ESCAPE}")
+        raise refusal or PromptFormatError(f"The model's chat template leaves out messages. {ESCAPE}")
 
     def _places(self, arrangement: RoleLayout, layout: RenderedPrompt, owners: Sequence[tuple[int, int | None]]) -> list[_Place]:
         """Where each turn stands. Where a message's text is not found, the place is made up from what surrounds it."""
@@ -194,7 +196,7 @@ class TemplateFormat:
     def _cut(
         self, layout: RenderedPrompt, arrangement: RoleLayout, reply: int | None, tokens: tuple[int, ...]
     ) -> TokenSpan | None:
-        """The drawn tokens in place of a reply's text; None where the template has its own version of the reply."""
+        """The sampled tokens in place of a reply's text; None where the template has its own version of the reply."""
         if reply is None:
             return None
         block, start, end = arrangement.part(reply)
@@ -206,8 +208,8 @@ class TemplateFormat:
         lead = len(leading) if leading and layout.text.startswith(leading, found[0] - len(leading)) else 0
         return TokenSpan(found[0] - lead, found[1], tokens, whole=True)
 
-    def _runs(self, layout: RenderedPrompt, drawn: Sequence[TokenSpan]) -> list[TokenSpan]:
-        """The rendered text as tokens, with `drawn` in place of the text that they span.
+    def _runs(self, layout: RenderedPrompt, replies: Sequence[TokenSpan]) -> list[TokenSpan]:
+        """The rendered text as tokens, with `replies` in place of the text that they span.
 
         Raises:
             PromptFormatError: the special tokens depend on what was written.
@@ -220,7 +222,7 @@ class TemplateFormat:
             runs.append(TokenSpan(0, start, (self._tokenizer.bos,), whole=True))
         template = _between(layout, start) if layout.exact else [text]
         candidates = self._specials.within(template)
-        fragments = self._specials.cut(text, candidates, layout.allowed, start)
+        fragments = self._specials.split(text, candidates, layout.allowed, start)
         if layout.exact:
             self._check(layout, fragments, started=start > 0)
         used = {self._tokenizer.texts[each.token] for each in fragments if each.token is not None}
@@ -232,13 +234,17 @@ class TemplateFormat:
                 runs.append(TokenSpan(fragment.start, fragment.end, (fragment.token,), whole=True))
                 special = True
                 continue
-            for piece in _divide(fragment, drawn):
+            for piece in _divide(fragment, replies):
                 if isinstance(piece, TokenSpan):
                     runs.append(piece)
                 elif piece.start < piece.end:
                     prefix = special and self._tokenizer.space_prefix
                     part = text[piece.start : piece.end]
-                    runs.append(TokenSpan(piece.start, piece.end, self._text.run(part, prefix=prefix, apart=apart), whole=False))
+                    runs.append(
+                        TokenSpan(
+                            piece.start, piece.end, self._text.encode_segment(part, prefix=prefix, apart=apart), whole=False
+                        )
+                    )
                 special = False
         return runs
 
@@ -262,13 +268,13 @@ def _ended(place: _Place, end: int, *, answered: bool) -> _Place:
 def _cut_turns(index: TokenIndex, keys: Sequence[str], places: Sequence[_Place], least: int) -> Encoding:
     """The prompt cut at its turns, with at least `least` tokens in its head."""
     tokens = tuple(index.tokens)
-    head_end = max(least, index.at(places[0].start))
+    head_end = max(least, index.token_starting_at(places[0].start))
     turns = []
     at = head_end
     for key, place in zip(keys, places, strict=True):
-        reply = max(at, index.at(place.reply))
-        reply_end = max(reply, index.at(place.reply_end))
-        end = max(reply_end, index.at(place.end)) if place is not places[-1] else len(tokens)
+        reply = max(at, index.token_starting_at(place.reply))
+        reply_end = max(reply, index.token_starting_at(place.reply_end))
+        end = max(reply_end, index.token_starting_at(place.end)) if place is not places[-1] else len(tokens)
         turns.append(TurnTokens(key, tokens[at:reply], tokens[reply:reply_end], tokens[reply_end:end]))
         at = end
     return Encoding(tokens[:head_end], tuple(turns))
@@ -281,11 +287,11 @@ def _between(layout: RenderedPrompt, start: int) -> list[str]:
     return [layout.text[first:last] for first, last in zip(ends, starts, strict=True) if first < last]
 
 
-def _divide(fragment: Fragment, drawn: Sequence[TokenSpan]) -> list[Fragment | TokenSpan]:
-    """A fragment of text cut around the drawn replies in it."""
+def _divide(fragment: Fragment, replies: Sequence[TokenSpan]) -> list[Fragment | TokenSpan]:
+    """A fragment of text split around the sampled replies in it."""
     pieces: list[Fragment | TokenSpan] = []
     start = fragment.start
-    for run in drawn:
+    for run in replies:
         if fragment.start <= run.start < fragment.end or fragment.start < run.end <= fragment.end:
             pieces += [Fragment(start, max(start, run.start)), run]
             start = max(start, run.end)

@@ -23,7 +23,7 @@ class TemplateTraits:
     asking: str
     """Stands after the last question, so that the model begins a reply."""
     leading: str
-    """White space that the model draws before a reply, because the template puts it there in every finished turn."""
+    """White space that the model samples before a reply, because the template puts it there in every finished turn."""
     closing: str
     """Stands after a reply."""
     takes_system: bool

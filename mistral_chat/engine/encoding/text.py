@@ -76,7 +76,7 @@ class TextEncoder:
         """
         return self._remember("message", text, frozenset(), lambda: self._message(text))
 
-    def run(self, text: str, *, prefix: bool, apart: frozenset[str] = frozenset()) -> tuple[int, ...]:
+    def encode_segment(self, text: str, *, prefix: bool, apart: frozenset[str] = frozenset()) -> tuple[int, ...]:
         """The tokens of `text` as llama.cpp makes them, with or without the vocabulary's space in front.
 
         Raises:

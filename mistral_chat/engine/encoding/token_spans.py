@@ -23,7 +23,7 @@ class TokenSpan:
     end: int
     tokens: tuple[int, ...]
     whole: bool
-    """Whether it is one thing, such as a special token or a drawn reply, and no text that can be cut between tokens."""
+    """Whether it is one thing, such as a special token or a sampled reply, and not text that can be split between tokens."""
 
 
 class TokenIndex:
@@ -39,7 +39,7 @@ class TokenIndex:
         self._first = [0, *accumulate(len(run.tokens) for run in runs)]
         self._ends: dict[int, list[int]] = {}
 
-    def at(self, place: int) -> int:
+    def token_starting_at(self, place: int) -> int:
         """The first token that begins at `place` of the text or after it."""
         number = bisect_left(self._starts, place)
         if number and self._runs[number - 1].end > place:
@@ -52,7 +52,7 @@ class TokenIndex:
         number = bisect_right(self._starts, place) - 1
         run = self._runs[number]
         if number < 0 or run.end <= place:
-            return self.at(place)
+            return self.token_starting_at(place)
         return self._first[number] + (0 if run.whole else self._within(number, place, begun=True))
 
     def _within(self, number: int, place: int, *, begun: bool) -> int:

@@ -60,7 +60,7 @@ class Tokenizer(Protocol):
 
     @property
     def texts(self) -> Sequence[str]:
-        """Each token's text as it stands in the vocabulary."""
+        """Each token's text in the vocabulary."""
 
     @property
     def attributes(self) -> Sequence[int]:

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-# Both must stand before the library is loaded. ggml forks a debugger onto the terminal when it aborts. And OpenMP's threads spin
+# Both must be set before the library is loaded. ggml forks a debugger onto the terminal when it aborts. And OpenMP's threads spin
 # for long while they wait for each other, which is ruinous as soon as anything else runs: on two cores the demo model writes 86
-# tokens a second when nothing does, and 1 to 19 beside a busy program. Spinning shortly before they sleep keeps 77 and 22 to 29.
+# tokens a second on an idle machine, and 1 to 19 while another program is busy. With a short spin it is 77, and 22 to 29.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

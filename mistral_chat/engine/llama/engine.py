@@ -61,8 +61,8 @@ def open_engine(
         explicit_size: whether the user chose the window's size; the default shrinks to what the model was trained for.
         snapshots: where KV states are kept; None keeps none.
         tuning: where measured speeds are kept; a model without one is measured when idle. None runs with the defaults.
-        on_progress: is told the share of the weights that is loaded; answers False to give up.
-        before_loading: is called once it is known that the model fits, and may refuse by raising.
+        on_progress: called with the share of the weights that is loaded; returns False to stop.
+        before_loading: called when it is known that the model fits; may refuse by raising.
         checked: check the ledger against the cache after every step, at some cost.
 
     Raises:

@@ -29,7 +29,7 @@ class Model:
             path: the GGUF file, or the first of a split one.
             n_gpu_layers: layers for the GPU; -1 means all.
             repack: keep a second copy of the weights that is faster on this CPU.
-            on_progress: is told the share that is loaded, 0.0 to 1.0; answers False to give up.
+            on_progress: called with the share that is loaded, 0.0 to 1.0; returns False to stop.
 
         Raises:
             EngineLoadFailed: llama.cpp refuses the file, or loading was given up.

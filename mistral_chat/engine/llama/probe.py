@@ -1,4 +1,4 @@
-"""Tries weights out in a child process before this one is trusted to them.
+"""Loads a model in a child process first, because llama.cpp may take the process down.
 
 llama.cpp ends the process on some damaged files and on some processors. In the program itself that would take the screen along;
 in a child it is a sentence. What was tried and survived is noted, so that each file is tried once.
@@ -32,7 +32,7 @@ _BATCH = 32
 def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, record: Path, note: bool = True) -> None:
     """Let a child load the weights at `path` and say two tokens with them, unless `record` says that this went well before.
 
-    Trouble that is no crash is left to the real loading, which tells it better.
+    An error that is not a crash is left to the real loading, which describes it better.
 
     Args:
         path: the GGUF file.

@@ -99,7 +99,7 @@ class Trials:
                     yield replace(plan, threads=threads)
 
     def _fits_twice(self) -> bool:
-        """Whether repacked weights have room here, beside the loaded model, and llama.cpp survives them."""
+        """Whether there is memory for repacked weights in addition to the loaded model, and llama.cpp survives them."""
         needed = 1.1 * bytes_on_disk(self._path) + 1e9
         return hardware.can_repack(backend.system_info()) and hardware.measure_memory() > needed
 

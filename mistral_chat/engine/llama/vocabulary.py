@@ -128,7 +128,7 @@ class Vocabulary:
 
     @property
     def texts(self) -> Sequence[str]:
-        """Each token's text as it stands in the vocabulary. Bytes that are no UTF-8 are kept as surrogates."""
+        """Each token's text as the vocabulary has it. Bytes that are not UTF-8 are kept as surrogates."""
         return self._texts
 
     @property
