@@ -262,7 +262,11 @@ class DocumentIndexer:
             texts = [passage.text for passage in documents.passages(each.document_id)[each.done :]]
             for start in range(0, len(texts), _BATCH):
                 vectors = embedder.embed_passages(texts[start : start + _BATCH])
-                documents.add_vectors(each.document_id, embedder.key, vectors.tobytes(), dimensions=embedder.dimensions)
+                content, first = vectors.tobytes(), each.done + start
+                if not documents.add_vectors(
+                    each.document_id, embedder.key, content, first=first, dimensions=embedder.dimensions
+                ):
+                    break
                 done += len(vectors)
                 yield VectorsAdded(done, total)
 

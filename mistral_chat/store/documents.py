@@ -347,15 +347,26 @@ class DocumentStore:
             )
             return [VectorProgress(row["id"], row["passages"], row["done"]) for row in found]
 
-    def add_vectors(self, document_id: str, model: str, vectors: bytes, *, dimensions: int) -> None:
-        """Append vectors, 16-bit floats one after another, for the passages of a document that follow those with vectors."""
+    def add_vectors(self, document_id: str, model: str, vectors: bytes, *, first: int, dimensions: int) -> bool:
+        """Append vectors, 16-bit floats one after another, and return whether they were added.
+
+        They are for the passages of a document from the ordinal `first` on. They are not added when `first` is not the number
+        of vectors that are there: another program was faster, or the document changed.
+        """
         with self.database.write() as connection:
             row = _document_row(connection, document_id)["row"]
+            found = connection.execute(
+                "SELECT length(vectors) / (2 * dimensions) AS count FROM document_vectors WHERE document = ? AND model = ?",
+                (row, model),
+            ).fetchone()
+            if first != (0 if found is None else found["count"]):
+                return False
             connection.execute(
                 "INSERT INTO document_vectors (document, model, dimensions, vectors) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (document, model) DO UPDATE SET vectors = CAST(vectors || excluded.vectors AS BLOB)",
                 (row, model, dimensions, vectors),
             )
+        return True
 
     def vectors(self, model: str, collections: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
         """The ids of documents with the vectors of their first passages, as `add_vectors` took them."""

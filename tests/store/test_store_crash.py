@@ -64,7 +64,8 @@ def check(database: Path, acknowledged: list[list[str]]) -> None:
     assert not any(turn.writing for turn in turns.values())
     last: dict[str, list[str]] = {}
     for what, turn_id, *rest in acknowledged:
-        last[turn_id] = [what, *rest]
+        if what != "indexed":
+            last[turn_id] = [what, *rest]
     for turn_id, (what, *rest) in last.items():
         turn = turns[turn_id].turn
         match what:
@@ -75,8 +76,16 @@ def check(database: Path, acknowledged: list[list[str]]) -> None:
             case "finished":
                 assert len(turn.reply) >= int(rest[0])
                 assert turn.finish_reason is not None
+    check_documents(store, {key for what, key, *_ in acknowledged if what == "indexed"})
     assert_index_is_true(store)
     store.close()
+
+
+def check_documents(store: ConversationStore, acknowledged: set[str]) -> None:
+    there = {document.document_id: document.passages for document in store.documents.documents()}
+    assert {there[document_id] for document_id in acknowledged} <= {4}
+    for progress in store.documents.vector_progress("small"):
+        assert progress.done in {0, 4}, "vectors of whole calls, and of the passages that are there"
 
 
 def test_two_instances_can_write_at_once(database: Path) -> None:

@@ -121,8 +121,9 @@ def test_documents_are_listed_with_what_became_of_them(store: ConversationStore)
 def test_a_changed_document_loses_its_old_passages_and_keeps_vectors_of_what_stayed(store: ConversationStore) -> None:
     document = add(store, "notes", "/n.txt", "alpha", "beta", "gamma")
     documents = store.documents
-    documents.add_vectors(document, "small", b"11" * 2, dimensions=1)
-    documents.add_vectors(document, "small", b"33", dimensions=1)
+    assert documents.add_vectors(document, "small", b"11" * 2, first=0, dimensions=1)
+    assert not documents.add_vectors(document, "small", b"11" * 2, first=0, dimensions=1), "another program was faster"
+    assert documents.add_vectors(document, "small", b"33", first=2, dimensions=1)
     assert documents.vector_progress("small") == [VectorProgress(document, passages=3, done=3)]
     assert documents.vector_progress("other", ["notes"]) == [VectorProgress(document, passages=3, done=0)]
     documents.set_passages(document, [Piece("alpha"), Piece("delta"), Piece("gamma")], file_hash="def")
@@ -138,7 +139,7 @@ def test_a_deleted_collection_leaves_no_byte(store: ConversationStore, database:
     for place in range(30):
         add(store, "plain", f"/{place}.txt", f"ordinary passage {place} " * 20)
     document = add(store, "doomed", "/xylographie.txt", "about quetzalcoatl " * 50, "more of wombatique")
-    store.documents.add_vectors(document, "small", b"vermillon", dimensions=1)
+    store.documents.add_vectors(document, "small", b"vermillon", first=0, dimensions=1)
     conversation, (turn,) = chat(store, ("What?", "Well."))
     store.documents.attach(conversation, "doomed", "plain")
     given = Passage(

@@ -1,6 +1,6 @@
-"""Writes turns as a chat does, and says on standard output what has been kept, until it is killed.
+"""Writes turns as a chat does and indexes documents, and prints what was saved, until it is killed.
 
-With `pause` it stops in the midst of a reply.
+With `pause` it stops in the middle of a reply.
 """
 
 from __future__ import annotations
@@ -8,9 +8,19 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
+
+
+class Piece(NamedTuple):
+    text: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    first_line: int = 1
+    last_line: int = 1
+    tokens: int = 5
 
 
 def now() -> datetime:
@@ -29,6 +39,7 @@ def main() -> None:
     conversation = store.create()
     place = 0
     pause = "pause" in sys.argv
+    store.documents.create_collection("notes")
     while True:
         place += 1
         if place % 5 == 0:
@@ -48,6 +59,21 @@ def main() -> None:
         store.finish_reply(turn, text, finish_reason="stop")
         tell("finished", turn, len(text))
         parent = turn
+        index_document(store, place)
+
+
+def index_document(store: ConversationStore, place: int) -> None:
+    """Index one of seven documents, and another one that is deleted."""
+    documents = store.documents
+    pieces = [Piece(f"passage {number} of version {place}") for number in range(4)]
+    document = documents.add_document("notes", f"/{place % 7}.txt", kind="text", size=1, mtime=place)
+    documents.set_passages(document, pieces, file_hash="0")
+    tell("indexed", document)
+    documents.add_vectors(document, "small", b"12345678", first=0, dimensions=1)
+    if place % 3 == 0:
+        doomed = documents.add_document("notes", "/doomed.txt", kind="text", size=1, mtime=place)
+        documents.set_passages(doomed, pieces, file_hash="0")
+        documents.delete_documents(doomed)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mistral_chat.store.database import open_database
+from mistral_chat.store.documents import rebuild_passage_index
 from mistral_chat.store.index import rebuild
 from mistral_chat.store.store import ConversationStore
 
@@ -47,9 +48,9 @@ def chat(store: ConversationStore, *pairs: tuple[str, str], title: str = "") -> 
     return conversation, turns
 
 
-def index_entries(connection: sqlite3.Connection) -> set[tuple[str, int, str, int]]:
-    """Everything in the index: term, entry, column, place."""
-    connection.execute("CREATE VIRTUAL TABLE temp.entries USING fts5vocab(main, found, instance)")
+def index_entries(connection: sqlite3.Connection, table: str = "found") -> set[tuple[str, int, str, int]]:
+    """Everything in a full-text index: term, entry, column, position."""
+    connection.execute(f"CREATE VIRTUAL TABLE temp.entries USING fts5vocab(main, {table}, instance)")
     try:
         return {tuple(row) for row in connection.execute("SELECT term, doc, col, offset FROM entries")}
     finally:
@@ -57,13 +58,17 @@ def index_entries(connection: sqlite3.Connection) -> set[tuple[str, int, str, in
 
 
 def assert_index_is_true(store: ConversationStore) -> None:
-    """The index holds what an index built anew from the tables holds, so search finds what exists and nothing else."""
+    """The indexes have what a rebuild from the tables puts into them, so search finds what exists and nothing else."""
+    tables = ("found", "passages_found")
     with store.database.autocommit() as connection:
-        there = index_entries(connection)
-        connection.execute("INSERT INTO found (found) VALUES ('integrity-check')")
+        there = [index_entries(connection, table) for table in tables]
+        for table in tables:
+            connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")  # noqa: S608 - a constant
         copy = sqlite3.connect(":memory:", isolation_level=None)
         connection.backup(copy)
+    copy.row_factory = sqlite3.Row
     rebuild(copy)
-    expected = index_entries(copy)
+    rebuild_passage_index(copy)
+    expected = [index_entries(copy, table) for table in tables]
     copy.close()
     assert there == expected
