@@ -69,7 +69,7 @@ def test_the_list_has_the_keys_that_scripts_read(tiny: Path) -> None:
     assert (row["path"], row["bytes"], row["source"], row["verified"], row["fits"]) == (str(tiny), SIZE, "ours", None, True)
 
 
-def test_the_list_shows_what_is_here_what_has_begun_and_what_is_refused(tiny: Path) -> None:
+def test_the_list_shows_installed_models_partial_downloads_and_unusable_files(tiny: Path) -> None:
     hostile = tiny.with_name("bad\x1b]52;c;x\x07.gguf")
     hostile.write_bytes(b"<html>")
     result = models("list")
@@ -85,7 +85,7 @@ def test_an_empty_list_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "models pull mistral-7b-instruct-v0.3" in models("list").stdout
 
 
-def test_what_can_be_fetched_is_weighed_against_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_available_models_are_compared_with_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mistral_chat.cli.machine.available_memory", lambda: AvailableMemory(ram=8_000_000_000))
     rows = answer("list", "--available")
     assert [row["name"] for row in rows if row["recommended"]] == ["mistral-7b-instruct-v0.3"]
@@ -100,13 +100,13 @@ def test_what_can_be_fetched_is_weighed_against_the_machine(monkeypatch: pytest.
     assert "recommended: Needs about 5.2 GB" in table
 
 
-def test_a_machine_that_does_not_say_what_is_free_gets_the_list_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_known_memory_the_list_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mistral_chat.cli.machine.available_memory", lambda: None)
     assert {row["fits"] for row in answer("list", "--available")} == {None}
     assert answer("list") is not None
 
 
-def test_a_file_is_fetched_and_its_path_is_all_that_stands_on_standard_output(hub: HubServer, ours: Path) -> None:
+def test_a_download_prints_only_the_path_on_standard_output(hub: HubServer, ours: Path) -> None:
     result = models("pull", SPEC, HF_ENDPOINT=hub.endpoint)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{ours / REPOSITORY / FILE}\n"
@@ -116,7 +116,7 @@ def test_a_file_is_fetched_and_its_path_is_all_that_stands_on_standard_output(hu
     assert models("path", SPEC).stdout == result.stdout
 
 
-def test_a_failed_fetch_is_one_sentence_and_goes_on_later(hub: HubServer, ours: Path) -> None:
+def test_a_failed_download_is_one_sentence_and_resumes_later(hub: HubServer, ours: Path) -> None:
     hub.misbehave(Fault(cut_after=400_000, times=1))
     hub.misbehave(Fault(web_page=True))
     result = models("pull", SPEC, HF_ENDPOINT=hub.endpoint)
@@ -128,12 +128,12 @@ def test_a_failed_fetch_is_one_sentence_and_goes_on_later(hub: HubServer, ours: 
     assert hub.bytes_sent() == SIZE - 400_000
 
 
-def test_what_cannot_be_fetched_is_said() -> None:
+def test_an_unknown_model_cannot_be_downloaded() -> None:
     assert models("pull", "nothing").exit_code == 1
     assert "has no quantization" in models("pull", "mistral-7b-instruct-v0.3:Q9").stderr
 
 
-def test_a_model_that_will_not_fit_is_fetched_with_a_warning(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_fit_is_downloaded_with_a_warning(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mistral_chat.cli.machine.available_memory", lambda: AvailableMemory(ram=1_000_000_000))
     hub.add("bartowski/Mistral-7B-Instruct-v0.3-GGUF", "x.gguf", b"x")
     result = models("pull", "mistral-7b-instruct-v0.3", HF_ENDPOINT=hub.endpoint)
@@ -169,7 +169,7 @@ def test_verifying_nothing_says_so() -> None:
     assert "No downloaded models" in result.stderr
 
 
-def test_removing_says_what_it_frees_and_leaves_what_is_not_ours(tiny: Path, demo_model: Path) -> None:
+def test_removing_says_what_it_frees_and_leaves_other_programs_files(tiny: Path, demo_model: Path) -> None:
     assert "1.0 MB freed" in models("rm", SPEC).stderr
     assert not tiny.exists()
     result = models("rm", "demo")
@@ -213,7 +213,7 @@ def test_showing_a_file_without_a_usable_template_says_so(tmp_path: Path) -> Non
     assert answer("show", str(path))["prompt_format"].startswith("none: ")
 
 
-def test_showing_a_catalog_model_says_where_it_comes_from() -> None:
+def test_a_catalog_model_is_shown_with_its_repository() -> None:
     facts = answer("show", "mistral-7b-instruct-v0.2:Q5_K_M")
     assert (facts["path"], facts["bytes"], facts["repository"]) == (None, None, "TheBloke/Mistral-7B-Instruct-v0.2-GGUF")
     assert "not downloaded" in models("show", "mistral-7b-instruct-v0.2").stdout
@@ -232,7 +232,7 @@ def test_a_model_is_measured_and_the_result_is_kept_and_shown(demo_model: Path) 
     assert "tokens/s: batches of" in checked.output
 
 
-def test_a_bar_tells_bytes_speed_and_time() -> None:
+def test_a_bar_shows_bytes_speed_and_time() -> None:
     value = DownloadProgress(stage="downloading", bytes=2_000_000_000, total=4_000_000_000, speed=2e7, seconds_left=4000.0)
     assert bar(value) == "[############............] 50% 2.00 of 4.00 GB, 20.0 MB/s, 1 h 06 min left"
     assert DownloadProgress(stage="asking").amounts == ""
@@ -251,7 +251,7 @@ def test_a_terminal_gets_a_bar_that_is_erased(monkeypatch: pytest.MonkeyPatch, c
     assert "\x1b[2J" not in told
 
 
-def test_an_interrupted_fetch_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_download_says_how_to_resume(capsys: pytest.CaptureFixture[str]) -> None:
     def values() -> Iterator[DownloadProgress]:
         yield DownloadProgress(stage="downloading", bytes=3_000_000, total=9_000_000)
         raise KeyboardInterrupt

@@ -71,7 +71,7 @@ def test_a_name_may_choose_the_quantization_in_any_case(catalog: Catalog) -> Non
         "hf:owner/name/x\n.gguf",
     ],
 )
-def test_a_hub_name_cannot_lead_anywhere_else(spec: str) -> None:
+def test_a_hub_name_stays_inside_its_repository(spec: str) -> None:
     with pytest.raises(ModelNotFound, match="Write hf:OWNER/REPOSITORY/FILE"):
         parse_hub_spec(spec)
 
@@ -162,7 +162,7 @@ def test_exactly_one_is_recommended_and_it_suits_the_machine(catalog: Catalog, m
     assert all(choice.reason.endswith(".") for choice in choices)
 
 
-def test_advice_says_where_a_model_would_run(catalog: Catalog) -> None:
+def test_the_reason_says_where_a_model_would_run(catalog: Catalog) -> None:
     def reason(memory: AvailableMemory) -> str:
         return next(c.reason for c in recommend(catalog, memory) if c.entry.name == DEFAULT)
 

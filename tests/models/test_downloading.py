@@ -34,15 +34,15 @@ def test_a_file_arrives_whole_verified_and_read_only(library: Library, hub: HubS
     values = fetch(library)
     assert target(library).read_bytes() == content
     assert (values[-1].stage, values[-1].bytes, values[-1].total) == ("done", SIZE, SIZE)
-    weights = library.find(SPEC)
-    assert (weights.verified, weights.source, weights.bytes) == (True, "ours", SIZE)
+    model = library.find(SPEC)
+    assert (model.verified, model.source, model.bytes) == (True, "ours", SIZE)
     assert target(library).stat().st_mode & 0o777 == 0o400
     left = {path.name for path in library.models_dir.rglob("*") if path.is_file()}
     assert left <= {FILE, f".{FILE}.lock", "checked.json"}
     assert hub.bytes_sent() == SIZE
 
 
-def test_what_nobody_foresaw_is_raised_and_never_taken_for_an_end(library: Library, hub: HubServer, content: bytes) -> None:
+def test_an_unforeseen_error_is_raised_and_never_taken_for_success(library: Library, hub: HubServer, content: bytes) -> None:
     """A download that only ended would leave a person without a model and without a word."""
     entry = find_entry(library, SPEC)
 
@@ -81,14 +81,14 @@ def test_every_folder_that_a_first_download_makes_is_the_persons_own(
     assert not shared, "others can read what was fetched"
 
 
-def test_what_is_here_is_not_fetched_again(library: Library, hub: HubServer, content: bytes) -> None:
+def test_an_installed_file_is_not_downloaded_again(library: Library, hub: HubServer, content: bytes) -> None:
     fetch(library)
     hub.behave()
     assert fetch(library)[-1].stage == "done"
     assert hub.seen == []
 
 
-def test_a_full_disk_is_told_before_the_first_byte(
+def test_a_full_disk_is_reported_before_the_first_byte(
     library: Library, hub: HubServer, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     almost_full = shutil._ntuple_diskusage(SIZE, 1, SIZE - 1)
@@ -142,7 +142,7 @@ def test_leaving_the_progress_pauses_the_download(library: Library, hub: HubServ
     assert target(library).read_bytes() == content
 
 
-def test_two_downloads_at_once_fetch_the_file_once(library: Library, hub: HubServer, content: bytes) -> None:
+def test_two_downloads_at_once_transfer_the_file_once(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(rate=2_000_000))
     seen: list[list[DownloadProgress]] = [[], []]
     threads = [threading.Thread(target=lambda place=place: seen[place].extend(fetch(library))) for place in (0, 1)]
@@ -156,7 +156,7 @@ def test_two_downloads_at_once_fetch_the_file_once(library: Library, hub: HubSer
     assert target(library).read_bytes() == content
 
 
-def test_all_parts_of_a_split_file_are_fetched(library: Library, hub: HubServer) -> None:
+def test_all_parts_of_a_split_file_are_downloaded(library: Library, hub: HubServer) -> None:
     parts = {f"q/tiny-0000{number}-of-00002.gguf": gguf_bytes(500_000 * number, seed=number) for number in (1, 2)}
     for name, part in parts.items():
         hub.add(REPOSITORY, name, part)
@@ -166,7 +166,7 @@ def test_all_parts_of_a_split_file_are_fetched(library: Library, hub: HubServer)
         assert (library.models_dir / REPOSITORY / name).read_bytes() == part
 
 
-def test_old_remains_are_cleaned_and_fresh_ones_left(library: Library, hub: HubServer, content: bytes) -> None:
+def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: HubServer, content: bytes) -> None:
     folder = library.models_dir / "other" / "repo"
     folder.mkdir(parents=True)
     old = [folder / "whole.gguf.part", folder / "gone.gguf.part.json"]

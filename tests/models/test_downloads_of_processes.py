@@ -69,7 +69,7 @@ def test_kills_at_random_moments_lose_nothing(hub: HubServer, models_dir: Path, 
     assert {path.name for path in target.parent.iterdir()} <= {FILE, f".{FILE}.lock"}, "kills left something behind"
 
 
-def test_the_proxy_is_asked_for_the_file_and_nobody_for_anything_else(hub: HubServer, models_dir: Path, content: bytes) -> None:
+def test_only_the_proxy_is_asked_and_only_for_the_file(hub: HubServer, models_dir: Path, content: bytes) -> None:
     """The name `hub.invalid` leads nowhere but through the proxy, which here is the hub itself."""
     names = {"HTTP_PROXY": hub.endpoint, "http_proxy": hub.endpoint, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     assert run(hub, models_dir, HF_ENDPOINT="http://hub.invalid", **names) == (0, f"done {SIZE}")
@@ -78,7 +78,7 @@ def test_the_proxy_is_asked_for_the_file_and_nobody_for_anything_else(hub: HubSe
     assert {seen.headers["host"] for seen in hub.seen if seen.origin == "hub"} == {"hub.invalid"}
 
 
-def test_two_processes_fetch_the_file_once(hub: HubServer, models_dir: Path, content: bytes) -> None:
+def test_two_processes_transfer_the_file_once(hub: HubServer, models_dir: Path, content: bytes) -> None:
     hub.misbehave(Fault(rate=SIZE / 2))
     children = [begin(hub, models_dir) for _ in range(2)]
     ends = [child.communicate(timeout=60)[0].splitlines()[-1] for child in children]
@@ -87,7 +87,7 @@ def test_two_processes_fetch_the_file_once(hub: HubServer, models_dir: Path, con
     assert (models_dir / REPOSITORY / FILE).read_bytes() == content
 
 
-def test_the_second_process_goes_on_when_the_first_is_killed(hub: HubServer, models_dir: Path, content: bytes) -> None:
+def test_a_second_process_resumes_when_the_first_is_killed(hub: HubServer, models_dir: Path, content: bytes) -> None:
     hub.misbehave(Fault(rate=SIZE / 3, times=1))
     first = begin(hub, models_dir)
     assert first.stdout is not None
@@ -107,7 +107,7 @@ def test_the_second_process_goes_on_when_the_first_is_killed(hub: HubServer, mod
     assert min(ranges(hub)[1:]) > SIZE // 5
 
 
-def test_a_file_that_may_not_grow_ends_in_a_sentence_and_goes_on_later(hub: HubServer, models_dir: Path, content: bytes) -> None:
+def test_a_file_size_limit_is_explained_and_the_download_resumes_later(hub: HubServer, models_dir: Path, content: bytes) -> None:
     code, end = run(hub, models_dir, MISTRAL_CHAT_TEST_LARGEST_FILE="5000000")
     assert code == 1
     assert end.startswith("error DownloadFailed")
@@ -116,7 +116,9 @@ def test_a_file_that_may_not_grow_ends_in_a_sentence_and_goes_on_later(hub: HubS
     assert ranges(hub)[1] == 5_000_000
 
 
-def test_a_disk_that_fills_up_ends_in_a_sentence_and_goes_on_later(hub: HubServer, models_dir: Path, content: bytes) -> None:
+def test_a_disk_that_fills_up_is_explained_and_the_download_resumes_later(
+    hub: HubServer, models_dir: Path, content: bytes
+) -> None:
     models_dir.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(models_dir)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:

@@ -29,23 +29,28 @@ def unusable(folder: Path, content: bytes) -> str:
 
 
 def test_the_demo_says_what_it_is(demo_model: Path) -> None:
-    facts = read_metadata(demo_model)
-    assert (facts.architecture, facts.quantization, facts.parts, facts.tokenizer) == ("llama", "Q4_1", 1, "gpt2")
-    assert facts.dimensions.parameters == 134_515_008
-    assert (facts.dimensions.layers, facts.dimensions.heads, facts.dimensions.kv_heads, facts.dimensions.head_dim) == (
+    metadata = read_metadata(demo_model)
+    assert (metadata.architecture, metadata.quantization, metadata.parts, metadata.tokenizer) == ("llama", "Q4_1", 1, "gpt2")
+    assert metadata.dimensions.parameters == 134_515_008
+    assert (
+        metadata.dimensions.layers,
+        metadata.dimensions.heads,
+        metadata.dimensions.kv_heads,
+        metadata.dimensions.head_dim,
+    ) == (
         30,
         9,
         3,
         64,
     )
-    assert (facts.dimensions.context, facts.dimensions.vocabulary, facts.kv_items) == (8192, 49152, 11520)
-    assert "<|im_start|>" in facts.template
-    assert facts.licence == "apache-2.0"
+    assert (metadata.dimensions.context, metadata.dimensions.vocabulary, metadata.kv_items) == (8192, 49152, 11520)
+    assert "<|im_start|>" in metadata.template
+    assert metadata.licence == "apache-2.0"
 
 
 def test_a_mistral_file_says_what_it_is(tmp_path: Path) -> None:
-    facts = read_metadata(write_gguf(tmp_path / "tiny.gguf", "v3", template="mistral-v3"))
-    assert (facts.template, facts.quantization, facts.dimensions.vocabulary) == ("mistral-v3", "F16", 32768)
+    metadata = read_metadata(write_gguf(tmp_path / "tiny.gguf", "v3", template="mistral-v3"))
+    assert (metadata.template, metadata.quantization, metadata.dimensions.vocabulary) == ("mistral-v3", "F16", 32768)
 
 
 def test_arrays_by_layer_count_each_layer(tmp_path: Path) -> None:
@@ -77,7 +82,7 @@ def test_what_is_no_gguf_file_is_named_for_what_it_is(tmp_path: Path, content: b
     assert words in unusable(tmp_path, content)
 
 
-def test_a_folder_or_a_missing_file_is_no_weights(tmp_path: Path) -> None:
+def test_a_folder_or_a_missing_file_is_not_a_model(tmp_path: Path) -> None:
     assert problem_of(tmp_path) == "this is not a file."
     assert "cannot be read" in problem_of(tmp_path / "absent.gguf")
 
@@ -148,7 +153,7 @@ def test_a_cut_file_says_how_much_is_missing(tmp_path: Path) -> None:
         assert unusable(tmp_path, whole[:length])
 
 
-def test_a_model_without_weights_is_a_vocabulary(tmp_path: Path) -> None:
+def test_a_model_without_tensors_is_a_vocabulary(tmp_path: Path) -> None:
     draft = small_model()
     draft.tensors = []
     assert "only a vocabulary" in unusable(tmp_path, draft.encoded())
@@ -164,11 +169,11 @@ def test_a_split_model_counts_as_one_and_misses_a_part(tmp_path: Path) -> None:
     paths[0].write_bytes(first.encoded())
     assert "its part model-Q4_0-00002-of-00002.gguf is missing" in problem_of(paths[0])
     paths[1].write_bytes(second.encoded())
-    facts = read_metadata(paths[0])
-    assert (facts.parts, facts.bytes) == (2, sum(path.stat().st_size for path in paths))
+    metadata = read_metadata(paths[0])
+    assert (metadata.parts, metadata.bytes) == (2, sum(path.stat().st_size for path in paths))
 
 
-def test_the_quantization_comes_from_the_file_its_name_or_its_weights(tmp_path: Path) -> None:
+def test_the_quantization_comes_from_the_metadata_the_name_or_the_tensors(tmp_path: Path) -> None:
     draft = small_model()
     draft.drop("general.file_type")
     plain, named = tmp_path / "model.gguf", tmp_path / "model-IQ3_M.gguf"

@@ -36,7 +36,7 @@ def test_a_revision_that_changes_between_two_runs_starts_over(library: Library, 
     assert ranges(hub) == [0]
 
 
-def test_a_new_commit_with_the_same_file_goes_on(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_new_commit_with_the_same_file_resumes(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(cut_after=1_000_000, times=1))
     hub.misbehave(Fault(status=500))
     failure(library)
@@ -67,7 +67,7 @@ def test_a_renamed_repository_is_followed(library: Library, hub: HubServer, cont
     assert (library.models_dir / "acme/old-GGUF" / FILE).read_bytes() == content
 
 
-def test_missing_things_are_told_apart(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_missing_file_repository_or_revision_is_named(library: Library, hub: HubServer, content: bytes) -> None:
     assert "no file none.gguf" in str(failure(library, f"hf:{REPOSITORY}/none.gguf"))
     assert "acme/none does not exist" in str(failure(library, "hf:acme/none/x.gguf"))
     assert "no revision v9" in str(failure(library, f"hf:{REPOSITORY}@v9/{FILE}"))
@@ -85,7 +85,9 @@ def test_gated_files_say_what_to_do_and_open_with_a_token(library: Library, hub:
     assert all(value is None for origin, value in shown if origin == "store"), "the token went to a second origin"
 
 
-def test_private_files_are_told_apart_and_open_with_the_token_on_disk(library: Library, hub: HubServer, content: bytes) -> None:
+def test_private_files_are_named_as_such_and_open_with_the_token_on_disk(
+    library: Library, hub: HubServer, content: bytes
+) -> None:
     hub.repositories[REPOSITORY].token = KEY
     assert "or it is private" in str(failure(library))
     token = library.home / "hf" / "token"
@@ -95,7 +97,7 @@ def test_private_files_are_told_apart_and_open_with_the_token_on_disk(library: L
     assert target(library).read_bytes() == content
 
 
-def test_a_public_file_is_fetched_without_showing_the_token(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_public_file_is_downloaded_without_the_token(library: Library, hub: HubServer, content: bytes) -> None:
     fetch(with_environ(library, {"HF_TOKEN": "hf_mine"}))
     assert not [seen for seen in hub.seen if "authorization" in seen.headers]
 
@@ -122,7 +124,7 @@ def test_the_catalogs_hash_wins_over_the_hubs(hub: HubServer, models_dir: Path, 
     assert library.find("right").verified
 
 
-def test_a_mirror_cannot_choose_where_a_file_goes(library: Library, hub: HubServer, content: bytes, tmp_path: Path) -> None:
+def test_a_mirror_cannot_choose_the_path_of_a_file(library: Library, hub: HubServer, content: bytes, tmp_path: Path) -> None:
     hub.misbehave(Fault(on="HEAD", claim_etag="../../../../evil"))
     assert isinstance(failure(library), DownloadFailed)
     assert not [path for path in tmp_path.rglob("*") if "evil" in path.name]

@@ -27,7 +27,7 @@ def test_files_that_cannot_be_used_are_listed_with_the_reason(own_folders: Path,
     put(models_dir / "acme" / "lora" / "lora.gguf", adapter.encoded())
     library = library_of(own_folders, models_dir)
     usable, unusable = library.scan()
-    assert [weights.source for weights in usable] in ([], ["demo"])
+    assert [model.source for model in usable] in ([], ["demo"])
     assert {(each.path.name, "incomplete" in each.reason, "LoRA" in each.reason) for each in unusable} == {
         ("cut.gguf", True, False),
         ("lora.gguf", False, True),
@@ -43,11 +43,9 @@ def test_the_same_file_is_listed_once(tmp_path: Path, own_folders: Path, models_
     (tmp_path / "shelf").mkdir()
     (tmp_path / "shelf" / "again.gguf").hardlink_to(first)
     listed = [
-        weights
-        for weights in library_of(own_folders, models_dir, folders=(tmp_path / "shelf",)).list()
-        if weights.source != "demo"
+        model for model in library_of(own_folders, models_dir, folders=(tmp_path / "shelf",)).list() if model.source != "demo"
     ]
-    assert [(weights.name, weights.source) for weights in listed] == [(SPEC, "ours")]
+    assert [(model.name, model.source) for model in listed] == [(SPEC, "ours")]
 
 
 def test_settings_name_the_prompt_format(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
@@ -64,7 +62,7 @@ def test_a_path_is_found_and_a_damaged_one_is_not_hidden_by_another(tmp_path: Pa
     assert library.find(SPEC).source == "hub cache"
 
 
-def test_what_is_not_here_is_told_with_the_command_that_gets_it(own_folders: Path, models_dir: Path) -> None:
+def test_a_missing_model_is_reported_with_the_command_that_gets_it(own_folders: Path, models_dir: Path) -> None:
     library = library_of(own_folders, models_dir)
 
     def told(spec: str) -> str:

@@ -31,7 +31,7 @@ def test_twenty_cuts_at_random_places_lose_nothing(library: Library, hub: HubSer
     assert ranges(hub) == sorted(ranges(hub))
 
 
-def test_a_stalled_connection_is_left_and_taken_up_again(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_stalled_connection_is_closed_and_resumed(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(stall_after=1_000_000, times=1))
     values = fetch(library, policy=RetryPolicy(stall=0.6, first_wait=0.5))
     assert target(library).read_bytes() == content
@@ -47,7 +47,7 @@ def test_a_busy_hub_is_asked_again(library: Library, hub: HubServer, content: by
     assert target(library).read_bytes() == content
 
 
-def test_a_wait_that_the_hub_asks_for_is_kept(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_wait_that_the_hub_asks_for_is_respected(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(status=429, retry_after=1, times=1))
     began = time.monotonic()
     values = fetch(library)
@@ -55,20 +55,20 @@ def test_a_wait_that_the_hub_asks_for_is_kept(library: Library, hub: HubServer, 
     assert any("retrying in 1 s" in value.note for value in values)
 
 
-def test_a_wait_that_is_too_long_is_told(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_wait_that_is_too_long_is_reported(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(on="HEAD", status=429, retry_after=3600))
     assert "try again in 60 minutes" in str(failure(library))
 
 
 @pytest.mark.parametrize("fault", [Fault(status=500), Fault(cut_after=1000), Fault(stall_after=10), Fault(on="HEAD", status=503)])
-def test_faults_without_end_end_in_a_sentence(library: Library, hub: HubServer, content: bytes, fault: Fault) -> None:
+def test_endless_faults_end_in_a_sentence(library: Library, hub: HubServer, content: bytes, fault: Fault) -> None:
     hub.misbehave(fault)
     error = failure(library)
     assert "What was downloaded is kept" in str(error)
     assert not target(library).exists()
 
 
-def test_a_server_that_ignores_ranges_and_cuts_does_not_go_on_for_ever(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_server_that_ignores_ranges_and_breaks_off_is_given_up(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(ignore_range=True, cut_after=200_000))
     assert isinstance(failure(library), DownloadFailed)
     assert len(ranges(hub)) <= 2 * QUICK.max_attempts
@@ -102,13 +102,13 @@ def test_a_wrong_size_is_an_error(library: Library, hub: HubServer, content: byt
 
 
 @pytest.mark.parametrize("on", ["GET", "HEAD"])
-def test_a_log_in_page_is_not_taken_for_weights(library: Library, hub: HubServer, content: bytes, on: str) -> None:
+def test_a_login_page_is_not_taken_for_a_model(library: Library, hub: HubServer, content: bytes, on: str) -> None:
     hub.misbehave(Fault(on=on, web_page=True))
     assert "log in with a browser" in str(failure(library))
     assert not target(library).exists()
 
 
-def test_a_log_in_page_in_between_leaves_what_had_arrived(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_login_page_in_between_keeps_what_was_downloaded(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(cut_after=1_000_000, times=1))
     hub.misbehave(Fault(web_page=True, times=1))
     failure(library)

@@ -20,12 +20,12 @@ from mistral_chat.models.operations import Verification, download, import_file, 
 def test_verifying_remembers_and_notices_rot(library: Library, hub: HubServer) -> None:
     hub.add(REPOSITORY, FILE, gguf_bytes(500_000))
     list(download(library, SPEC).follow())
-    weights = library.find(SPEC)
-    task = Verification(library, weights)
+    model = library.find(SPEC)
+    task = Verification(library, model)
     assert list(task.follow())[-1].bytes == 500_000
     assert ([result.right for result in task.results], task.right, task.state) == ([True], True, "done")
-    weights.path.chmod(0o600)
-    with weights.path.open("r+b") as file:
+    model.path.chmod(0o600)
+    with model.path.open("r+b") as file:
         file.seek(400_000)
         file.write(b"rot")
     assert library.find(SPEC).verified is None, "a changed file must not keep its old mark"
@@ -42,7 +42,7 @@ def test_a_verification_can_be_cancelled_and_says_nothing_then(library: Library,
     assert (task.results, task.right, task.state) == ([], None, "paused")
 
 
-def test_removing_says_what_it_frees_and_leaves_nothing(library: Library, hub: HubServer) -> None:
+def test_removing_says_what_it_frees_and_leaves_nothing_behind(library: Library, hub: HubServer) -> None:
     hub.add(REPOSITORY, FILE, gguf_bytes(500_000))
     hub.misbehave(Fault(cut_after=200_000, times=1))
     hub.misbehave(Fault(status=404))
@@ -79,7 +79,7 @@ def test_a_model_that_the_system_does_not_let_go_is_told_with_what_to_do(
 def test_an_imported_file_is_called_as_the_list_calls_it(library: Library, tmp_path: Path) -> None:
     taken = import_file(library, put(tmp_path / "given" / "mine.gguf"), "link")
     assert taken.name == "mine.gguf"
-    assert [weights.name for weights in library.list() if weights.source == "ours"] == ["mine.gguf"]
+    assert [model.name for model in library.list() if model.source == "ours"] == ["mine.gguf"]
     assert remove(library, taken.name) == 0
 
 
@@ -87,10 +87,10 @@ def test_an_imported_file_is_called_as_the_list_calls_it(library: Library, tmp_p
 def test_importing_brings_a_file_into_our_folder(tmp_path: Path, own_folders: Path, models_dir: Path, way: str) -> None:
     path = put(tmp_path / "mine-Q4_0.gguf")
     library = library_of(own_folders, models_dir)
-    weights = import_file(library, path, way)  # type: ignore[arg-type]  # the parameter's values are the literals
-    assert (weights.source, weights.path) == ("ours", models_dir / "mine-Q4_0.gguf")
+    model = import_file(library, path, way)  # type: ignore[arg-type]  # the parameter's values are the literals
+    assert (model.source, model.path) == ("ours", models_dir / "mine-Q4_0.gguf")
     assert path.exists() == (way != "move")
-    assert weights.path.read_bytes() == CONTENT
+    assert model.path.read_bytes() == CONTENT
     with pytest.raises(ModelError, match="exists already"):
         import_file(library, put(tmp_path / "again" / "mine-Q4_0.gguf"), "copy")
     assert remove(library, "mine-Q4_0") == (0 if way == "link" else len(CONTENT))
@@ -101,8 +101,8 @@ def test_importing_a_file_that_the_catalog_knows_gives_it_the_catalogs_name(
 ) -> None:
     sources = {"known": CatalogSource(repository="acme/known", file="known.gguf", bytes=len(CONTENT), sha256=DIGEST)}
     library = library_of(own_folders, models_dir, sources=sources)
-    weights = import_file(library, put(tmp_path / "x.gguf"), "copy")
-    assert (weights.name, weights.verified, weights.path) == ("known", True, models_dir / "acme" / "known" / "known.gguf")
+    model = import_file(library, put(tmp_path / "x.gguf"), "copy")
+    assert (model.name, model.verified, model.path) == ("known", True, models_dir / "acme" / "known" / "known.gguf")
 
 
 def test_what_cannot_be_imported_is_refused_and_leaves_nothing(

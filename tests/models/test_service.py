@@ -56,7 +56,7 @@ def test_the_default_is_recommended_where_it_fits(program: Program) -> None:
     assert listing.hub == "huggingface.co"
 
 
-def test_where_memory_is_unknown_nothing_is_recommended_and_what_was_asked_for_is_chosen(program: Program) -> None:
+def test_without_known_memory_nothing_is_recommended_and_the_wanted_model_is_selected(program: Program) -> None:
     listing = look(program, memory=None)
     assert recommended(listing) == []
     assert listing.selected == DEFAULT
@@ -96,14 +96,14 @@ def test_what_is_in_use_gives_its_memory_back(program: Program, tmp_path: Path) 
     assert look(program, SPEC, "gone").in_use == ""
 
 
-def test_a_damaged_file_is_told_with_its_reason(program: Program, tmp_path: Path) -> None:
+def test_a_damaged_file_is_listed_with_the_reason(program: Program, tmp_path: Path) -> None:
     path = put(tmp_path / "data" / "models" / "cut.gguf")
     path.write_bytes(path.read_bytes()[:5000])
     listing = look(program)
     assert [name for name, _ in listing.unusable] == [str(path)]
 
 
-def test_the_first_choice_is_what_the_next_start_begins_with(tmp_path: Path, program: Program) -> None:
+def test_the_first_choice_becomes_the_default_model(tmp_path: Path, program: Program) -> None:
     file = program.paths.config_file
     file.write_text("# mine\ntheme: mistral-light  # bright\n", encoding="utf-8")
     service = program.model_service(memory=lambda: LAPTOP)
@@ -119,13 +119,13 @@ def test_the_first_choice_is_what_the_next_start_begins_with(tmp_path: Path, pro
     assert echo_program(environ=program.environ).settings.model == "demo"
 
 
-def test_a_model_named_for_one_run_leaves_the_settings_alone(program: Program) -> None:
+def test_a_model_given_for_one_run_leaves_the_settings_alone(program: Program) -> None:
     named = echo_program(environ={**program.environ, "MISTRAL_CHAT_MODEL": "pocket"})
     assert "set `model: demo`" in named.model_service().save_default("demo", first=True)
     assert not program.paths.config_file.exists()
 
 
-def test_settings_that_cannot_be_changed_are_told_with_what_to_write(program: Program) -> None:
+def test_unwritable_settings_are_reported_with_what_to_set(program: Program) -> None:
     service = program.model_service()
     assert service.save_default(DEFAULT, first=True) == ""
     program.paths.config_file.mkdir()
@@ -153,7 +153,7 @@ def test_the_machine_is_asked_for_its_memory(program: Program) -> None:
     assert program.model_service().listing(DEFAULT, None).rows
 
 
-def test_what_removing_frees_is_known_before_and_is_what_it_frees(program: Program, tmp_path: Path) -> None:
+def test_the_bytes_that_removing_frees_are_known_before(program: Program, tmp_path: Path) -> None:
     """The question before row are removed must not promise room that a second name keeps."""
     folder = program.paths.models_dir
     alone, linked = put(folder / "alone.gguf"), put(folder / "linked.gguf")
@@ -183,7 +183,7 @@ def test_a_verification_compares_with_the_published_checksum(program: Program) -
         assert verified() is right
 
 
-def test_a_prompt_format_is_written_where_settings_may_be_and_holds_at_once_in_any_case(program: Program) -> None:
+def test_a_prompt_format_is_saved_if_allowed_and_applies_at_once(program: Program) -> None:
     put(program.paths.models_dir / "mine.gguf")
     settings = program.paths.config_file
     unsaved = program.model_service(saved=False)

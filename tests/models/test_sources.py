@@ -26,7 +26,7 @@ def traces(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize("store", ["hub cache", "lm studio", "ollama", "folder"])
-def test_a_store_is_found_used_in_place_and_left_as_it_is(
+def test_another_programs_models_are_found_used_in_place_and_left_unchanged(
     tmp_path: Path, own_folders: Path, models_dir: Path, store: str
 ) -> None:
     places = {
@@ -42,7 +42,7 @@ def test_a_store_is_found_used_in_place_and_left_as_it_is(
     found = library.find(names[store])
     assert (found.source, found.bytes, found.quantization, found.verified) == (store, len(CONTENT), "F32", None)
     assert found.path.samefile(path)
-    assert [weights.path for weights in library.list() if weights.source == store] == [found.path]
+    assert [model.path for model in library.list() if model.source == store] == [found.path]
     assert library.find(found.name).path == found.path
     loaded = subprocess.run([sys.executable, str(LOADER)], input=f"{found.path}\n", capture_output=True, text=True, check=True)
     assert loaded.stdout.endswith("\tloaded\n")
@@ -52,20 +52,20 @@ def test_a_store_is_found_used_in_place_and_left_as_it_is(
     assert not models_dir.exists()
 
 
-def test_stores_are_found_where_the_environment_says(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
+def test_folders_of_other_programs_follow_the_environment(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
     hub_cache(tmp_path / "a" / "hub", repository="acme/one")
     hub_cache(tmp_path / "b", repository="acme/two", content=gguf_bytes(120_000, 1))
     ollama_store(tmp_path / "c", "registry.ollama.ai/someone/chat/latest", gguf_bytes(120_000, 2))
     put(own_folders / ".lmstudio-home-pointer", str(tmp_path / "d").encode())
     put(tmp_path / "d" / "settings.json", json.dumps({"downloadsFolder": str(tmp_path / "e")}).encode())
     put(tmp_path / "e" / "pub" / "repo" / "x.gguf", gguf_bytes(120_000, 3))
-    names = {weights.name for weights in library_of(own_folders, models_dir, HF_HOME=str(tmp_path / "a")).list()}
+    names = {model.name for model in library_of(own_folders, models_dir, HF_HOME=str(tmp_path / "a")).list()}
     assert {f"hf:acme/one/{FILE}", "pub/repo/x.gguf"} <= names
     library = library_of(own_folders, models_dir, HF_HUB_CACHE=str(tmp_path / "b"), OLLAMA_MODELS=str(tmp_path / "c"))
-    assert {f"hf:acme/two/{FILE}", "someone/chat:latest"} <= {weights.name for weights in library.list()}
+    assert {f"hf:acme/two/{FILE}", "someone/chat:latest"} <= {model.name for model in library.list()}
 
 
-def test_hostile_or_broken_stores_do_no_harm(own_folders: Path, models_dir: Path) -> None:
+def test_hostile_or_broken_folders_do_no_harm(own_folders: Path, models_dir: Path) -> None:
     ollama = own_folders / ".ollama" / "models"
     for number, manifest in enumerate(
         (b"{", b"[" * 100_000, b"[]", b'{"layers": 5}', b'{"layers": [5, {"digest": "sha256:../../x"}]}')
@@ -80,7 +80,7 @@ def test_hostile_or_broken_stores_do_no_harm(own_folders: Path, models_dir: Path
     (hub / "models--a--b" / "snapshots" / COMMIT).mkdir(parents=True)
     (hub / "models--a--b" / "snapshots" / COMMIT / "gone.gguf").symlink_to("nowhere")
     (hub / "models--a--b" / "snapshots" / COMMIT / "loop").symlink_to(hub)
-    assert [weights.source for weights in library_of(own_folders, models_dir).list()] in ([], ["demo"])
+    assert [model.source for model in library_of(own_folders, models_dir).list()] in ([], ["demo"])
 
 
 def test_a_catalog_model_is_found_in_any_store(own_folders: Path, models_dir: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_catalog_model_is_found_in_any_store(own_folders: Path, models_dir: Pa
     assert library.find("by-name-and-size").source == "lm studio"
     with pytest.raises(ModelNotFound):
         library.find("wrong-size")
-    assert {"by-hash", "by-place", "by-name-and-size", "pub/repo/wrong.gguf"} <= {weights.name for weights in library.list()}
+    assert {"by-hash", "by-place", "by-name-and-size", "pub/repo/wrong.gguf"} <= {model.name for model in library.list()}
 
 
 def verified(library: Library) -> bool | None:
@@ -124,7 +124,7 @@ def test_verifying_a_blob_holds_it_against_its_own_name(own_folders: Path, model
         file.seek(-5, os.SEEK_END)
         file.write(b"rot")
     assert verified(library) is False
-    assert [weights.verified for weights in library.list() if weights.source == "ollama"] == [False]
+    assert [model.verified for model in library.list() if model.source == "ollama"] == [False]
     with pytest.raises(ModelUnusable, match="damaged"):
         library.find("mistral:7b")
 

@@ -14,7 +14,7 @@ from mistral_chat.models.http_transfer import describe
 from mistral_chat.models.library import Library
 
 
-def test_offline_is_told_at_once(library: Library, hub: HubServer, content: bytes) -> None:
+def test_offline_mode_is_reported_at_once(library: Library, hub: HubServer, content: bytes) -> None:
     began = time.monotonic()
     assert "HF_HUB_OFFLINE" in str(failure(with_environ(library, {"HF_HUB_OFFLINE": "1"})))
     assert "Could not reach" in str(failure(with_environ(library, {"HF_ENDPOINT": "http://127.0.0.1:9"})))
@@ -39,11 +39,11 @@ def test_a_proxy_that_does_not_answer_is_named(
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "ftp://hub.example", "https://", "https://hub example"])
-def test_an_endpoint_that_is_no_address_is_named(library: Library, endpoint: str) -> None:
+def test_an_invalid_endpoint_is_named(library: Library, endpoint: str) -> None:
     assert "not a valid address" in str(failure(with_environ(library, {"HF_ENDPOINT": endpoint})))
 
 
-def test_faults_of_the_network_are_put_into_words() -> None:
+def test_network_failures_are_described() -> None:
     url = "https://hub.example/x?signature=secret"
     assert describe(httpx2.ProxyError("x"), url) == "The proxy could not connect to hub.example"
     assert describe(httpx2.ConnectError("x"), url) == "Could not reach hub.example"

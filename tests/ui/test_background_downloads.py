@@ -33,7 +33,7 @@ async def asked(pilot: Pilot[Any], first: FirstRun, text: str) -> str:
     return first.store.turns(first.store.latest() or "")[-1].turn.reply
 
 
-async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstRun) -> None:
+async def test_the_demo_can_be_used_during_a_download(first: FirstRun) -> None:
     async with run(first) as pilot:
         await in_the_background(pilot, first)
         assert await asked(pilot, first, "hello") == "You said: hello"
@@ -56,7 +56,7 @@ async def test_one_can_chat_with_the_demo_while_a_model_is_fetched(first: FirstR
     assert first.hub.bytes_sent() < 1.01 * SIZE
 
 
-async def test_a_click_on_the_notice_switches_to_what_has_come(first: FirstRun) -> None:
+async def test_a_click_on_the_notice_switches_to_the_downloaded_model(first: FirstRun) -> None:
     async with run(first) as pilot:
         await in_the_background(pilot, first)
         first.hub.cut_the_silent()
@@ -67,7 +67,7 @@ async def test_a_click_on_the_notice_switches_to_what_has_come(first: FirstRun) 
         await chatting(pilot, first)
 
 
-async def test_a_download_behind_the_chat_can_be_looked_at_and_paused(first: FirstRun) -> None:
+async def test_a_download_behind_the_chat_can_be_shown_and_paused(first: FirstRun) -> None:
     async with run(first) as pilot:
         await in_the_background(pilot, first)
         await pilot.press("f7")
@@ -89,7 +89,7 @@ async def test_a_download_behind_the_chat_can_be_looked_at_and_paused(first: Fir
         assert first.part.stat().st_size == STALL
 
 
-async def test_a_failure_behind_the_chat_is_told_with_its_reason(first: FirstRun) -> None:
+async def test_a_failure_behind_the_chat_is_reported_with_its_reason(first: FirstRun) -> None:
     async with run(first) as pilot:
         await in_the_background(pilot, first)
         first.hub.misbehave(Fault(status=403))
@@ -99,7 +99,7 @@ async def test_a_failure_behind_the_chat_is_told_with_its_reason(first: FirstRun
         assert await asked(pilot, first, "still here") == "You said: still here"
 
 
-async def test_the_chat_opens_when_a_download_is_done_that_was_left_behind_without_a_model(first: FirstRun) -> None:
+async def test_the_first_download_is_loaded_when_it_is_done_in_the_background(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("b")
@@ -117,7 +117,7 @@ async def test_the_chat_opens_when_a_download_is_done_that_was_left_behind_witho
         assert first.chat.draft == "typed meanwhile"
 
 
-async def test_a_download_that_ends_while_the_list_is_looked_at_says_so(first: FirstRun) -> None:
+async def test_a_download_that_ends_behind_the_list_says_so(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("b")

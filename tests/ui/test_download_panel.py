@@ -11,7 +11,7 @@ from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.screens.models import ModelsScreen
 
 
-async def test_a_paused_download_goes_on_where_it_was(first: FirstRun) -> None:
+async def test_a_paused_download_resumes_where_it_stopped(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("p")
@@ -37,7 +37,7 @@ async def test_a_cancelled_download_is_kept_and_says_so(first: FirstRun) -> None
     assert first.hub.bytes_sent() < 1.01 * SIZE
 
 
-async def test_leaving_a_download_asks_first_and_keeps_what_is_here(first: FirstRun) -> None:
+async def test_leaving_a_download_asks_first_and_keeps_what_was_downloaded(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("escape")
@@ -68,7 +68,7 @@ async def test_a_download_that_ends_behind_the_question_opens_the_chat(first: Fi
         await chatting(pilot, first)
 
 
-async def test_a_failure_says_what_to_do_and_can_be_tried_again(first: FirstRun) -> None:
+async def test_a_failure_says_what_to_do_and_can_be_retried(first: FirstRun) -> None:
     first.hub.misbehave(Fault(on="HEAD", status=403, times=1))
     async with run(first, (60, 20)) as pilot:
         await until(pilot, lambda: first.choosing)

@@ -29,7 +29,7 @@ async def test_the_first_run_leads_from_nothing_to_a_reply(first: FirstRun) -> N
         assert first.store.turns(first.store.latest() or "")[0].turn.reply == "You said: hello"
 
 
-async def test_what_was_typed_before_the_list_opened_is_still_there(first: FirstRun) -> None:
+async def test_a_draft_typed_before_the_list_opened_is_kept(first: FirstRun) -> None:
     async with run(first) as pilot:
         first.chat.type("early")
         await until(pilot, lambda: first.chat.trouble is not None)
@@ -41,7 +41,7 @@ async def test_what_was_typed_before_the_list_opened_is_still_there(first: First
         assert first.chat.draft == "early"
 
 
-async def test_a_click_looks_and_a_double_click_takes(first: FirstRun) -> None:
+async def test_a_click_selects_and_a_double_click_uses(first: FirstRun) -> None:
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
         await until_drawn(pilot, "Your chats never leave this")
@@ -61,7 +61,7 @@ async def test_a_click_looks_and_a_double_click_takes(first: FirstRun) -> None:
         assert first.chat.model == "demo"
 
 
-async def test_weights_of_other_programs_are_used_where_they_lie(first: FirstRun, own_folders: Path) -> None:
+async def test_models_of_other_programs_are_used_in_place(first: FirstRun, own_folders: Path) -> None:
     file = own_folders / ".lmstudio" / "models" / "acme" / "other-GGUF" / "other-F32.gguf"
     file.parent.mkdir(parents=True)
     file.write_bytes(gguf_bytes(200_000))
@@ -79,7 +79,7 @@ async def test_weights_of_other_programs_are_used_where_they_lie(first: FirstRun
     assert not list(first.target.parents[2].rglob("*.gguf")), "nothing is copied"
 
 
-async def test_a_message_sent_before_the_model_was_missed_comes_back(first: FirstRun) -> None:
+async def test_a_message_sent_before_the_model_was_missing_comes_back(first: FirstRun) -> None:
     async with run(first) as pilot:
         await until(pilot, lambda: first.chat.store is not None)
         await first.chat.send("first words")
@@ -89,7 +89,7 @@ async def test_a_message_sent_before_the_model_was_missed_comes_back(first: Firs
         assert first.chat.draft == "first words"
 
 
-async def test_a_model_that_nobody_knows_is_said_above_the_list(tmp_path: Path, hub: HubServer) -> None:
+async def test_an_unknown_model_is_reported_above_the_list(tmp_path: Path, hub: HubServer) -> None:
     first = FirstRun(tmp_path, hub, model="mistrel-7b-instruct-v0.3")
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
@@ -97,7 +97,7 @@ async def test_a_model_that_nobody_knows_is_said_above_the_list(tmp_path: Path, 
         assert first.models.model_list.selected == "mistral-7b-instruct-v0.3"
 
 
-async def test_what_does_not_fit_is_offered_with_a_warning(tmp_path: Path, hub: HubServer) -> None:
+async def test_a_model_that_does_not_fit_is_offered_with_a_warning(tmp_path: Path, hub: HubServer) -> None:
     first = FirstRun(tmp_path, hub, memory=AvailableMemory(ram=2 * GB), model="mistral-7b-instruct-v0.3")
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)

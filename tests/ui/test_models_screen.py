@@ -74,7 +74,7 @@ async def with_the_demo(pilot: Pilot[Any], first: FirstRun) -> None:
     await pilot.pause()
 
 
-async def test_weights_of_ours_are_removed_after_a_question(first: FirstRun) -> None:
+async def test_a_downloaded_model_is_removed_after_a_question(first: FirstRun) -> None:
     put(first)
     async with run(first) as pilot:
         await with_the_demo(pilot, first)
@@ -90,7 +90,7 @@ async def test_weights_of_ours_are_removed_after_a_question(first: FirstRun) -> 
         assert not first.target.exists()
 
 
-async def test_the_model_in_use_and_what_is_not_ours_stay(first: FirstRun) -> None:
+async def test_the_model_in_use_and_other_programs_models_are_not_removed(first: FirstRun) -> None:
     put(first)
     async with run(first) as pilot:
         await chatting(pilot, first)
@@ -107,7 +107,7 @@ async def test_the_model_in_use_and_what_is_not_ours_stay(first: FirstRun) -> No
     assert first.target.exists()
 
 
-async def test_what_has_arrived_of_a_download_can_be_removed(first: FirstRun) -> None:
+async def test_a_partial_download_can_be_removed(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.click("#back")
@@ -121,7 +121,7 @@ async def test_what_has_arrived_of_a_download_can_be_removed(first: FirstRun) ->
         assert not first.part.exists()
 
 
-async def test_a_file_is_checked_in_the_background(first: FirstRun) -> None:
+async def test_a_file_is_verified_in_the_background(first: FirstRun) -> None:
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
         await download(pilot, first)
@@ -137,7 +137,7 @@ async def test_a_file_is_checked_in_the_background(first: FirstRun) -> None:
         await until_drawn(pilot, "no published checksum to compare with.")
 
 
-async def test_a_check_that_is_left_goes_on_and_can_be_stopped(tmp_path: Path, hub: HubServer) -> None:
+async def test_a_verification_continues_behind_the_chat_and_can_be_stopped(tmp_path: Path, hub: HubServer) -> None:
     first = FirstRun(tmp_path, hub, service=StillService(usual_listing()))
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
@@ -151,7 +151,7 @@ async def test_a_check_that_is_left_goes_on_and_can_be_stopped(tmp_path: Path, h
         await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
 
 
-async def test_a_prompt_format_is_chosen_kept_and_given_back(first: FirstRun) -> None:
+async def test_a_prompt_format_is_set_saved_and_reset(first: FirstRun) -> None:
     put(first)
     settings = first.folder / "config.yaml"
     async with run(first) as pilot:
@@ -171,7 +171,7 @@ async def test_a_prompt_format_is_chosen_kept_and_given_back(first: FirstRun) ->
         assert "chatml" not in settings.read_text("utf-8")
 
 
-async def test_a_new_format_of_the_model_in_use_loads_it_anew(first: FirstRun) -> None:
+async def test_a_new_prompt_format_reloads_the_model_in_use(first: FirstRun) -> None:
     put(first)
     async with run(first) as pilot:
         await chatting(pilot, first)
@@ -224,7 +224,7 @@ async def test_hostile_names_and_reasons_are_text(tmp_path: Path, hub: HubServer
 
 
 @pytest.mark.parametrize("size", [(60, 20), (40, 12), (200, 50)], ids=str)
-async def test_the_buttons_stay_where_there_is_little_room(first: FirstRun, size: tuple[int, int]) -> None:
+async def test_the_buttons_stay_visible_on_small_screens(first: FirstRun, size: tuple[int, int]) -> None:
     async with run(first, size) as pilot:
         await until(pilot, lambda: first.choosing)
         for button in first.models.query("#buttons Button").filter("#act, #back"):
