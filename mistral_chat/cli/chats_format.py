@@ -57,6 +57,9 @@ def conversation_lines(conversation: StoredConversation, path: Sequence[StoredTu
         yield f"\n{one_line(turn.turn.model) or 'Reply'}{_ended(turn)}:\n{shown(turn.turn.reply)}"
         if turn.turn.error:
             yield f"({one_line(turn.turn.error)})"
+        if turn.turn.passages:
+            sources = "; ".join(f"[{number}] {one_line(each.source)}" for number, each in enumerate(turn.turn.passages, 1))
+            yield f"\nSources: {sources}"
 
 
 def _ended(turn: StoredTurn) -> str:

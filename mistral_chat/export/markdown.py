@@ -13,7 +13,8 @@ Messages are under headings, and a comment that no renderer shows says whose eac
     the reply
 
 `importers.mistral_chat_markdown` reads the comments. A line of a message that looks like one gets a backslash before its colon,
-which is removed on import, so texts survive. Branches, flags and usage do not; the JSON export keeps them.
+which is removed on import, so texts survive. Branches, flags, usage and the texts of sources do not; the JSON export keeps
+them.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ def to_markdown(tree: ExportedConversation) -> str:
             name = re.sub(r"\s+", " ", turn.turn.model) or "Reply"
             parts.append(f"## {name}\n<!-- mistral-chat: reply {turn.turn.finish_reason or 'unfinished'} -->\n\n")
             parts.append(f"{_escaped(turn.turn.reply)}\n\n")
+        if turn.turn.passages:
+            sources = "\n".join(f"{number}. {each.source}" for number, each in enumerate(turn.turn.passages, 1))
+            parts.append(f"## Sources\n<!-- mistral-chat: sources -->\n\n{_escaped(sources)}\n\n")
     return "".join(parts)
 
 

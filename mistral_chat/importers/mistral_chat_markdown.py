@@ -15,7 +15,9 @@ from mistral_chat.importers.json_reader import import_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_HEADS: Final = re.compile(r"^## [^\n]*\n<!-- mistral-chat: (?P<who>user|reply)(?: (?P<word>[^ \n]+))? -->\n\n", re.MULTILINE)
+_HEADS: Final = re.compile(
+    r"^## [^\n]*\n<!-- mistral-chat: (?P<who>user|reply|sources)(?: (?P<word>[^ \n]+))? -->\n\n", re.MULTILINE
+)
 _ESCAPED: Final = re.compile(r"^(<!-- mistral-chat\\*)\\(:)", re.MULTILINE)
 _FRONT: Final = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)
 _FINISHED: Final = ("stop", "length", "cancelled")
@@ -80,6 +82,8 @@ def _turns(body: str, source: str, created: datetime) -> Iterator[TreeTurn]:
                 yield (turn := _turn(place, parent, pending[0], Turn(user=pending[1])))
                 parent = turn.key
             pending = (_time({"created": word}, "created", source, created) if word else created, text)
+            continue
+        if head.group("who") == "sources":  # their texts are not in the file
             continue
         finish_reason = cast("FinishReason", word) if word in _FINISHED else None
         model = head.group().split("\n", 1)[0].removeprefix("## ")

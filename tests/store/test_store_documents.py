@@ -3,15 +3,19 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from support.stores import Clock, chat, open_store
+from support.stores import Clock, chat, open_store, said
 
+from mistral_chat.cli.chats_format import conversation_lines
 from mistral_chat.conversation import Passage
 from mistral_chat.errors import DocumentNotFound
 from mistral_chat.export.json_file import json_lines
+from mistral_chat.export.markdown import to_markdown
 from mistral_chat.importers.mistral_chat_json import read_json
+from mistral_chat.importers.mistral_chat_markdown import read_markdown
 from mistral_chat.store.documents import VectorProgress, rebuild_passage_index
 from mistral_chat.store.repair import repair
 from mistral_chat.store.retrieval import (
@@ -200,6 +204,22 @@ def test_passages_of_a_turn_are_exported_imported_and_forked(store: Conversation
     assert [each.key for each in forked[1].turn.passages] == [forked[0].turn_id, "f00d/1"]
     store.delete(conversation)
     assert [each.text for each in store.turn(forked[1].turn_id).turn.passages] == ["one\n1", "deed"]
+
+
+def test_sources_are_shown_in_the_export_for_reading(store: ConversationStore) -> None:
+    conversation, (turn,) = chat(store, ("What rent?", "200 [1]."))
+    given = [Passage(kind="document", text="The rent is 200.", source="lease.pdf, page 2", key="f00d/1")]
+    store.set_passages(turn, given)
+    said(store, conversation, "Thanks", "You are welcome.", turn)
+    text = to_markdown(store.export_conversation(conversation))
+    assert "200 [1].\n\n## Sources\n<!-- mistral-chat: sources -->\n\n1. lease.pdf, page 2\n\n## You" in text
+    again = read_markdown(text, "x.md", now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert [(each.turn.user, each.turn.reply) for each in again.turns] == [
+        ("What rent?", "200 [1]."),
+        ("Thanks", "You are welcome."),
+    ]
+    lines = "\n".join(conversation_lines(store.conversation(conversation), store.turns(conversation)))
+    assert "200 [1].\n\nSources: [1] lease.pdf, page 2" in lines
 
 
 def test_exchanges_are_found_by_stems_and_follow_what_changes(store: ConversationStore) -> None:
