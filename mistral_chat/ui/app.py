@@ -197,13 +197,13 @@ class MistralChatApp(App[None]):
 
     def action_toggle_help(self) -> None:
         """Show help for what has the focus, with every key that is in force; or go back from it."""
-        from mistral_chat.ui.screens.help import HelpScreen, help_parts, help_texts
+        from mistral_chat.ui.dialogs.help import HelpDialog, help_parts, help_texts
 
-        if isinstance(self.screen, HelpScreen):
-            self.screen.action_leave()
+        if isinstance(self.screen, HelpDialog):
+            self.screen.action_cancel()
         else:
             texts = help_texts(self.screen.focused, self.screen)
-            self.push_screen(HelpScreen(texts, help_parts(self.screen.active_bindings)))
+            self.push_screen(HelpDialog(texts, help_parts(self.screen.active_bindings)))
 
     async def action_command(self, name: str) -> None:
         """Run the command with the id `name`."""

@@ -26,6 +26,7 @@ from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.text import clean
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.dialogs.help import HelpDialog, HelpPart, HelpRow
 from mistral_chat.ui.dialogs.input import InputDialog
 from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog
 from mistral_chat.ui.dialogs.save_code import choose_code, name_file
@@ -38,7 +39,6 @@ from mistral_chat.ui.markdown import Code
 from mistral_chat.ui.screens.attach import AttachScreen
 from mistral_chat.ui.screens.background import BackgroundScreen
 from mistral_chat.ui.screens.context import ContextScreen
-from mistral_chat.ui.screens.help import HelpPart, HelpScreen
 from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.screens.prompt import PromptScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
@@ -252,7 +252,9 @@ SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
     ChoiceDialog: Filled(_choice, 60),
     ConfirmDialog: Filled(lambda _, texts: ConfirmDialog(texts[0], texts[1], yes=texts[2], no=texts[3]), 4),
     ContextScreen: Filled(_context, 3),
-    HelpScreen: Filled(lambda _, texts: HelpScreen([], [HelpPart("Keys", tuple((in_words(text), "Do") for text in texts))]), 60),
+    HelpDialog: Filled(
+        lambda _, texts: HelpDialog([], [HelpPart("Keys", tuple(HelpRow(in_words(text), "Do", text) for text in texts))]), 60
+    ),
     InputDialog: Filled(_input, 6, _enter),
     ModelsScreen: Filled(_models, 8, _go_through),
     KeybindingsDialog: Filled(_keys, 60),

@@ -61,7 +61,7 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
 def frame(title: str, *, hints: Hints = (("Esc", "cancel"),), classes: str = "") -> Vertical:
     """Return the framed container of a dialog; `title` may quote anything."""
     container = Vertical(classes=f"dialog {classes}".strip())
-    container.border_title = Content.styled(f" {one_line(title, 100)} ", "bold")
+    container.border_title = Content.styled(one_line(title, 100), "bold")
     container.border_subtitle = hint_line(hints)
     return container
 
@@ -69,7 +69,7 @@ def frame(title: str, *, hints: Hints = (("Esc", "cancel"),), classes: str = "")
 def hint_line(hints: Hints) -> Content:
     """Return key hints as they stand on the lower edge of a frame."""
     parts = [Content.assemble((key, "$text-accent"), " ", (one_line(does, 40), "$text-muted")) for key, does in hints]
-    return Content.assemble(" ", Content("  ").join(parts), " ") if parts else Content("")
+    return Content("  ").join(parts)
 
 
 def paragraph(text: str, *, classes: str = "explained") -> Static:

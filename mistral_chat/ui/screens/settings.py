@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _QUIET: Final = "$text-quiet"
 _LABEL: Final = 25
 """Columns of a label."""
+_KEY: Final = 23
+"""Columns of the longest key."""
 _VALUE: Final = 26
 """Columns of a value in the list; the details have all of it."""
 
@@ -123,6 +125,11 @@ class SettingsScreen(Screen[None]):
         self.status.hints = (("Enter", "change"), ("Esc", "back"), ("F5", "reload"), ("F1", "help"))
         self.action_look()
         self.listed.focus()
+
+    def on_resize(self) -> None:
+        """Show the keys of the settings where there is room."""
+        if self._configuration is not None:
+            self.call_after_refresh(self._show, self._configuration)
 
     def action_look(self) -> None:
         """Read the settings file again."""
@@ -217,7 +224,7 @@ class SettingsScreen(Screen[None]):
             if row.group != group:
                 group = row.group
                 options += [Option("", disabled=True)] * bool(options) + [Option(Content(group), disabled=True)]
-            options.append(Option(_line(row, str(self._file.path)), id=row.key))
+            options.append(Option(_line(row, str(self._file.path), self.listed.content_size.width - 3), id=row.key))
         self.listed.set_options(options)
         self.listed.highlighted = 1 if marked is None else marked
         self._introduce(f"Settings file: {self._file.path}")
@@ -228,11 +235,12 @@ class SettingsScreen(Screen[None]):
         intro.set_class(trouble, "-trouble")
 
 
-def _line(row: Row, file: str) -> Content:
-    """A setting on one line: its label, its value and its key; a value that is not the default stands out."""
+def _line(row: Row, file: str, room: int) -> Content:
+    """A setting on one line: its label, its value, and its key where there is room. Values that are not the default stand out."""
     text = Content(one_line(row.text, 200)).truncate(_VALUE - 1, ellipsis=True).pad_right(0)
     value = text.stylize(_QUIET if row.source == "default" or not row.value else "$text-accent")
     gap = " " * max(1, _VALUE - text.cell_length)
     source = place(row.source, file)
     set_by = f"{one_line(source, 40)}  " if source and not source.startswith("line ") else ""
-    return Content.assemble(f"{row.label:{_LABEL}}", value, gap, (set_by, _QUIET), (row.key, _QUIET))
+    key = row.key if room >= _LABEL + _VALUE + _KEY else ""
+    return Content.assemble(f"{row.label:{_LABEL}}", value, gap, (set_by, _QUIET), (key, _QUIET))

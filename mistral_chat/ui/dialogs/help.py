@@ -1,0 +1,173 @@
+"""Help: what the focused part of the screen is for, every command by task, and every key that works there."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+from itertools import islice
+from textwrap import wrap
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input, Markdown, Static
+
+from mistral_chat.text import one_line
+from mistral_chat.ui.dialogs.base import Dialog, frame
+from mistral_chat.ui.keymap import in_words
+from mistral_chat.ui.widgets.field import Field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from textual.app import ComposeResult
+    from textual.binding import ActiveBinding
+    from textual.dom import DOMNode
+
+_KEYS: Final = (16, 24)
+"""Columns of the keys, at the least and at the most; a quarter of the width between them."""
+
+_PLAIN: Final = "Keys of lists and text fields"
+"""Heading of the keys that Textual's own widgets have. They are shown only when the filter finds them."""
+
+
+class HelpRow(NamedTuple):
+    """One thing that can be done."""
+
+    keys: str
+    """Its keys in words; empty where it has none."""
+    does: str
+    slash: str = ""
+    """Its slash command with its argument; empty where it has none."""
+
+    def matches(self, words: Sequence[str]) -> bool:
+        """Whether all of `words`, in lower case, are in the row."""
+        text = f"{self.keys} {self.slash} {self.does}".casefold()
+        return all(word in text for word in words)
+
+
+class HelpPart(NamedTuple):
+    """What belongs to one task, or to one part of the screen."""
+
+    heading: str
+    rows: tuple[HelpRow, ...]
+
+
+class KeyTable(Static):
+    """Keys and slash commands beside what they do, in columns that fit the width."""
+
+    def __init__(self, parts: Sequence[HelpPart]) -> None:
+        """Show `parts`, one below the other."""
+        super().__init__(markup=False)
+        self._parts = parts
+        self._words: list[str] = []
+
+    def filter(self, text: str) -> None:
+        """Show only the rows with all words of `text`."""
+        self._words = text.casefold().split()
+        self._update()
+
+    def on_resize(self) -> None:
+        """Fit the columns to the width."""
+        self._update()
+
+    def _update(self) -> None:
+        width = self.content_size.width
+        if not width:
+            return
+        column = min(_KEYS[1], max(_KEYS[0], width // 4))
+        lines: list[Content] = []
+        for part in self._parts:
+            rows = [row for row in part.rows if row.matches(self._words)]
+            if not rows:
+                continue
+            lines += [Content(""), Content.styled(part.heading, "bold $text-primary")]
+            if part.heading == _PLAIN and not self._words:
+                lines.append(Content.styled(f"{len(rows):,} more keys: filter for “cursor” or “text” to see them", "$text-quiet"))
+                continue
+            has_slash = any(row.slash for row in part.rows)
+            lines += [line for row in rows for line in _lines(row, width, column, slash=column if has_slash else 0)]
+        self.update(Content("\n").join(lines[1:]) if lines else Content.styled("Nothing found", "$text-quiet"))
+
+
+def _lines(row: HelpRow, width: int, column: int, slash: int) -> list[Content]:
+    """Lay one row out: its keys, its slash command, and what it does, each wrapped in its column."""
+    cells = [(row.keys, column, "$text-accent"), (row.slash, slash, "$text-success")]
+    wrapped = [(wrap(one_line(text), size - 2) or [""], size, style) for text, size, style in cells if size]
+    does = wrap(one_line(row.does), max(10, width - column - slash)) or [""]
+    lines = []
+    for number in range(max(len(does), *(len(cell) for cell, _, _ in wrapped))):
+        parts = [((cell[number] if number < len(cell) else "").ljust(size), style) for cell, size, style in wrapped]
+        lines.append(Content.assemble(*parts, does[number] if number < len(does) else ""))
+    return lines
+
+
+class HelpDialog(Dialog[None]):
+    """Shows help for what had the focus when it was asked for. Typing filters it."""
+
+    HELP = "## Help\n\nType to filter. The arrow keys and **Page Up**, **Page Down** scroll. **Esc** closes the help.\n"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "cancel", "Close", tooltip="Close the help", id="help.leave", show=False),
+        Binding("up", "scroll(-1)", "Scroll up", tooltip="Scroll up", id="help.up", show=False),
+        Binding("down", "scroll(1)", "Scroll down", tooltip="Scroll down", id="help.down", show=False),
+        Binding("pageup", "scroll(-10)", "Page up", tooltip="Scroll up one page", id="help.page_up", show=False),
+        Binding("pagedown", "scroll(10)", "Page down", tooltip="Scroll down one page", id="help.page_down", show=False),
+    ]
+
+    def __init__(self, texts: Sequence[str], parts: Sequence[HelpPart]) -> None:
+        """Show `texts`, in Markdown of our own, above `parts`."""
+        super().__init__()
+        self._texts, self._parts = texts, parts
+
+    def compose(self) -> ComposeResult:
+        """Show the filter, the texts and the keys."""
+        with frame("Help", hints=(("↑ ↓", "scroll"), ("Esc", "close")), classes="help"):
+            yield Field(placeholder="Type to filter", compact=True)
+            with VerticalScroll(can_focus=False):
+                yield Markdown("\n\n".join(self._texts))
+                yield KeyTable(self._parts)
+
+    def action_scroll(self, rows: int) -> None:
+        """Scroll by `rows`; ten are a page."""
+        body = self.query_one(VerticalScroll)
+        distance = rows if abs(rows) == 1 else (body.size.height - 1) * (1 if rows > 0 else -1)
+        body.scroll_relative(y=distance, animate=False)
+
+    @on(Input.Changed)
+    def _filtered(self, event: Input.Changed) -> None:
+        self.query_one(Markdown).display = not event.value.strip()
+        self.query_one(KeyTable).filter(event.value)
+        self.query_one(VerticalScroll).scroll_home(animate=False)
+
+
+def help_texts(focused: Widget | None, screen: Widget) -> list[str]:
+    """Return the help of the focused widget, or of the nearest widget around it that has any."""
+    nodes = focused.ancestors_with_self if focused is not None else [screen]
+    texts = (cleandoc(node.HELP) for node in nodes if isinstance(node, Widget) and node.HELP)
+    return list(islice(texts, 1))
+
+
+def help_parts(active: Mapping[str, ActiveBinding]) -> list[HelpPart]:
+    """Return the keys in force by the part of the screen they belong to; those of Textual's own widgets come last."""
+    found: dict[str, dict[tuple[DOMNode, str], list[ActiveBinding]]] = {}
+    for each in active.values():
+        if not each.binding.system and (each.binding.tooltip or each.binding.description):
+            heading = _heading(each.node) if each.binding.tooltip else _PLAIN
+            found.setdefault(heading, {}).setdefault((each.node, each.binding.action), []).append(each)
+    plain = found.pop(_PLAIN, {})
+    groups = {**found, _PLAIN: plain} if plain else found
+    return [HelpPart(heading, tuple(map(_row, actions.values()))) for heading, actions in groups.items()]
+
+
+def _row(same: list[ActiveBinding]) -> HelpRow:
+    binding = same[0].binding
+    keys = in_words(",".join(dict.fromkeys(each.binding.key for each in same)))
+    return HelpRow(keys, binding.tooltip or binding.description)
+
+
+def _heading(node: DOMNode) -> str:
+    """Return the heading of a node's help."""
+    text = cleandoc(node.HELP) if isinstance(node, Widget) and node.HELP else ""
+    return text.partition("\n")[0].removeprefix("## ") or "Everywhere"
