@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from mistral_chat.ui.keymap import KeyChoice
 
 _QUIET: Final = "$text-quiet"
-_LABEL: Final = 25
+_LABEL: Final = 24
 """Columns of a label."""
-_KEY: Final = 23
-"""Columns of the longest key."""
-_VALUE: Final = 26
+_KEY: Final = 20
+"""Columns of most keys."""
+_VALUE: Final = 24
 """Columns of a value in the list; the details have all of it."""
 
 
