@@ -1,0 +1,149 @@
+"""Choosing a text file to attach to the next message."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from rich.text import Text
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
+
+from mistral_chat.errors import MistralChatError
+from mistral_chat.text import clean, one_line
+from mistral_chat.ui.dialogs.base import Dialog, frame, status_line
+from mistral_chat.ui.path_completion import complete_path, path_from_input
+from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from textual.app import ComposeResult
+
+_LISTED: Final = 500
+"""Names that are listed."""
+
+_NOT_TEXT: Final = frozenset(
+    ".7z .avi .bin .bmp .bz2 .db .dll .dylib .exe .gguf .gif .gz .ico .iso .jar .jpeg .jpg .mkv .mov .mp3 .mp4 .o .ogg .otf .parquet "
+    ".pickle .pkl .png .pt .pyc .safetensors .so .sqlite .tar .tgz .tif .tiff .ttf .wasm .wav .webm .webp .woff .woff2 .xz .zip "
+    ".zst".split()
+)
+"""Endings of files that are no text, which are not listed."""
+
+
+class PathInput(OrderedKeys, Input):
+    """The path of the file. Its help is that of the dialog around it."""
+
+    @property
+    def _value(self) -> Text:
+        """The path as it is drawn: a completed name may contain characters that act on the terminal."""
+        return Text("".join(clean(letter).strip("\n") or "·" for letter in self.value), no_wrap=True, overflow="ignore", end="")
+
+
+class AttachDialog(Dialog[str]):
+    """Asks for a text file until one is attached; the result is the folder it was looked for in."""
+
+    HELP = """\
+    ## Attach a file
+
+    Type a path, or go through the list with **Up** and **Down**. **Enter** opens the selected folder, or attaches the selected
+    file. **Tab** completes the path as far as it is unambiguous. **Esc** attaches nothing.
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "mark(1)", "Next name", tooltip="Go to the next name", id="attach.down", show=False),
+        Binding("up", "mark(-1)", "Previous name", tooltip="Go to the previous name", id="attach.up", show=False),
+        Binding("tab", "complete", "Complete", tooltip="Complete the path as far as it is unambiguous", id="attach.complete"),
+    ]
+
+    def __init__(self, attach: Callable[[Path], Awaitable[None]], folder: str = "") -> None:
+        """Ask for a file.
+
+        Args:
+            attach: attaches a file; raises `MistralChatError` where that cannot be done.
+            folder: the folder to start in, with a slash at its end; empty is the current one.
+        """
+        super().__init__()
+        self._attach = attach
+        self._folder = folder
+        self._names: list[str] = []
+
+    def compose(self) -> ComposeResult:
+        """Show the field, how many names there are or what is wrong, and the names."""
+        hints = (("Enter", "attach"), ("Tab", "complete"), ("Esc", "cancel"))
+        with frame("Attach a text file", hints=hints, classes="tall"):
+            yield PathInput(self._folder, placeholder="Path", select_on_focus=False, compact=True)
+            yield status_line()
+            names = OptionList(markup=False, compact=True)
+            names.can_focus = False  # the keys stay with the field
+            yield names
+
+    def on_mount(self) -> None:
+        """List the folder."""
+        self._list_names()
+
+    def action_cancel(self) -> None:
+        """Attach nothing."""
+        self.dismiss(self._folder)
+
+    def action_mark(self, step: int) -> None:
+        """Move through the names."""
+        names = self.query_one(OptionList)
+        names.action_cursor_down() if step > 0 else names.action_cursor_up()
+
+    async def action_complete(self) -> None:
+        """Complete the path as far as it is unambiguous."""
+        typed = self._typed
+        path, _ = await asyncio.to_thread(complete_path, typed)
+        if typed == self._typed:
+            self._set_path(path)
+
+    @property
+    def _typed(self) -> str:
+        return self.query_one(PathInput).value
+
+    def _set_path(self, path: str) -> None:
+        field = self.query_one(PathInput)
+        field.value = path
+        field.cursor_position = len(path)
+
+    @on(Input.Changed)
+    def _changed(self) -> None:
+        self._list_names()
+
+    @work(group="look", exclusive=True, exit_on_error=False)
+    async def _list_names(self) -> None:
+        """List the names that the path may continue with."""
+        _, found = await asyncio.to_thread(complete_path, self._typed)
+        self._names = [name for name in found if not _is_binary(name)]
+        names = self.query_one(OptionList)
+        names.set_options([Option(Content(one_line(name, 80))) for name in self._names[:_LISTED]])
+        names.highlighted = 0 if self._names else None
+        more = f", the first {_LISTED} of them here" if len(self._names) > _LISTED else ""
+        self.show_status(f"{len(self._names):,} found{more}" if self._names else "No such text file")
+
+    @on(Input.Submitted)
+    @on(OptionList.OptionSelected)
+    async def _take(self) -> None:
+        """Open the selected folder, or attach the selected file."""
+        typed, index = self._typed, self.query_one(OptionList).highlighted
+        if index is not None and index < len(self._names):
+            typed = typed[: typed.rfind("/") + 1] + self._names[index]
+        if typed.endswith("/"):
+            self._set_path(typed)
+            return
+        if not typed.strip():
+            return
+        try:
+            await self._attach(path_from_input(typed))
+        except MistralChatError as error:
+            self.show_status(str(error), warning=True)
+        else:
+            self.dismiss(typed[: typed.rfind("/") + 1])
+
+
+def _is_binary(name: str) -> bool:
+    return "." in name and f".{name.rpartition('.')[2].lower()}" in _NOT_TEXT
