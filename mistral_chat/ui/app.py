@@ -196,14 +196,15 @@ class MistralChatApp(App[None]):
         return not getattr(self.screen, "takes_every_key", False) and super().check_action(action, parameters)
 
     def action_toggle_help(self) -> None:
-        """Show help for what has the focus, with every key that is in force; or go back from it."""
+        """Show or close the help: what has the focus, every command by task, and every key in force."""
         from mistral_chat.ui.dialogs.help import HelpDialog, help_parts, help_texts
 
         if isinstance(self.screen, HelpDialog):
             self.screen.action_cancel()
         else:
             texts = help_texts(self.screen.focused, self.screen)
-            self.push_screen(HelpDialog(texts, help_parts(self.screen.active_bindings)))
+            commands = all_commands() if isinstance(self.screen, ChatScreen) else ()
+            self.push_screen(HelpDialog(texts, help_parts(self.screen.active_bindings, commands)))
 
     async def action_command(self, name: str) -> None:
         """Run the command with the id `name`."""

@@ -24,21 +24,21 @@ from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.session.context import ContextUsage
 from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.text import clean
+from mistral_chat.ui.dialogs.attach import AttachDialog
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.dialogs.context import ContextDialog
 from mistral_chat.ui.dialogs.help import HelpDialog, HelpPart, HelpRow
 from mistral_chat.ui.dialogs.input import InputDialog
 from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog
 from mistral_chat.ui.dialogs.save_code import choose_code, name_file
 from mistral_chat.ui.dialogs.search import SearchDialog
 from mistral_chat.ui.dialogs.setting_editor import FormField, NamedEntriesDialog, NamedSection, SettingEditor
+from mistral_chat.ui.dialogs.tasks import TasksDialog
 from mistral_chat.ui.dialogs.trash import TrashDialog
 from mistral_chat.ui.dialogs.turn_menu import turn_menu
 from mistral_chat.ui.keymap import in_words
 from mistral_chat.ui.markdown import Code
-from mistral_chat.ui.screens.attach import AttachScreen
-from mistral_chat.ui.screens.background import BackgroundScreen
-from mistral_chat.ui.screens.context import ContextScreen
 from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.screens.prompt import PromptScreen
 from mistral_chat.ui.screens.settings import SettingsScreen
@@ -152,7 +152,7 @@ def _background(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     for text in texts:
         job = harness.chat.jobs.begin(text, text, cancel=lambda: None, kept=text)
         job.tell(0.5, text)
-    return BackgroundScreen(harness.chat.jobs)
+    return TasksDialog(harness.chat.jobs)
 
 
 def _input(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
@@ -201,7 +201,7 @@ def _prompt(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
 
 
 def _context(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
-    return ContextScreen(ContextUsage(window=4096), turns=9, excluded=1, left=texts)
+    return ContextDialog(ContextUsage(window=4096), turns=9, excluded=1, left=texts)
 
 
 def _turn(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
@@ -247,11 +247,11 @@ async def _go_through(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> N
 
 
 SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
-    AttachScreen: Filled(lambda _, __: AttachScreen(_refuse), 60, _attach),
-    BackgroundScreen: Filled(_background, 60),
+    AttachDialog: Filled(lambda _, __: AttachDialog(_refuse), 60, _attach),
+    TasksDialog: Filled(_background, 60),
     ChoiceDialog: Filled(_choice, 60),
     ConfirmDialog: Filled(lambda _, texts: ConfirmDialog(texts[0], texts[1], yes=texts[2], no=texts[3]), 4),
-    ContextScreen: Filled(_context, 3),
+    ContextDialog: Filled(_context, 3),
     HelpDialog: Filled(
         lambda _, texts: HelpDialog([], [HelpPart("Keys", tuple(HelpRow(in_words(text), "Do", text) for text in texts))]), 60
     ),

@@ -243,6 +243,7 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
     (notes.parent / "folder").mkdir()
     (notes.parent / "folder" / "inner.txt").write_text("inner")
     (notes.parent / "folder" / "picture.png").write_bytes(b"\x89PNG\0\xff")
+    (notes.parent / "folder" / "picture.raw").write_bytes(b"\x89PNG\0\xff")
     monkeypatch.chdir(notes.parent)
     harness = AppHarness()
     async with run(harness, size) as pilot:
@@ -252,7 +253,8 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
             pilot, lambda: "folder/" in screen_text(harness) and "my notes.txt" in screen_text(harness), "what is here is listed"
         )
         await pilot.press("f", "tab")
-        await until(pilot, lambda: "picture.png" in screen_text(harness), "Tab completes the folder's name")
+        await until(pilot, lambda: "picture.raw" in screen_text(harness), "Tab completes the folder's name")
+        assert "picture.png" not in screen_text(harness), "what is no text by its name is not listed"
         await pilot.press("down", "enter")
         await until(pilot, lambda: "Only text" in words(harness), "binary data is refused in the dialog")
         await pilot.press("up", "enter")

@@ -29,7 +29,7 @@ from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.generation import CancelToken
 from mistral_chat.session.tasks import BackgroundTask, TaskRegistry, cancelled_message
-from mistral_chat.ui.screens.background import BackgroundScreen
+from mistral_chat.ui.dialogs.tasks import TasksDialog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -229,7 +229,7 @@ async def test_a_state_on_its_way_back_is_seen_and_can_be_stopped(tmp_path: Path
     async with run(harness) as pilot:
         await until(pilot, lambda: "⟳ preloading context, restoring state" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
-        await until(pilot, lambda: isinstance(harness.app.screen, BackgroundScreen))
+        await until(pilot, lambda: isinstance(harness.app.screen, TasksDialog))
         await pilot.press("down", "enter")
         await until(pilot, lambda: "Cancelled: restoring state. The model processes" in screen_text(harness))
         gate.set()
@@ -267,12 +267,12 @@ async def test_of_several_things_a_person_chooses_what_to_stop(size: tuple[int, 
         fetching.tell(0.5, "2.19 of 4.37 GB")
         await until(pilot, lambda: "2.19 of 4.37 GB" in screen_text(harness) and "the demo" not in screen_text(harness))
         await pilot.press("delete")
-        await until(pilot, lambda: "cannot be stopped: titling" in screen_text(harness))
+        await until(pilot, lambda: "“titling” cannot be cancelled" in screen_text(harness))
         await pilot.press("up", "delete")
         await until(pilot, lambda: "Cancelled: fetching. It is kept." in screen_text(harness))
         harness.chat.jobs.end(fetching)
         harness.chat.jobs.end(titling)
-        await until(pilot, lambda: "Stop everything" not in screen_text(harness))
+        await until(pilot, lambda: "Cancel all" not in screen_text(harness))
         await pilot.press("enter")
         await until(pilot, lambda: harness.chat.is_current)
 
@@ -283,7 +283,7 @@ async def test_everything_can_be_stopped_at_once() -> None:
         await until_ready(pilot, harness)
         busy(harness, stops)
         await pilot.press("alt+z")
-        await until(pilot, lambda: isinstance(harness.app.screen, BackgroundScreen))
+        await until(pilot, lambda: isinstance(harness.app.screen, TasksDialog))
         await pilot.click("#all")
         await until(pilot, lambda: stops == ["fetching", "checking"])
         await pilot.press("escape")
@@ -298,7 +298,7 @@ async def test_hostile_names_of_what_goes_on_are_text() -> None:
             text = name.encode("utf-8", "replace").decode("utf-8")
             harness.chat.jobs.begin("fetching", text, cancel=lambda: None).tell(0.5, text)
         await pilot.press("alt+z")
-        await until(pilot, lambda: isinstance(harness.app.screen, BackgroundScreen))
+        await until(pilot, lambda: isinstance(harness.app.screen, TasksDialog))
         for _ in harness.chat.jobs.tasks:
             assert not dangerous(screen_text(harness))
             await pilot.press("down")

@@ -20,9 +20,8 @@ from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.ui import dialogs, screens, widgets
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog
-from mistral_chat.ui.dialogs.setting_editor import TextBox
 from mistral_chat.ui.keymap import bound_nodes, in_words, keys_of, problems, taken_by, unfit
-from mistral_chat.ui.widgets.field import Field
+from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +56,7 @@ def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None
 
 @pytest.mark.parametrize(
     "widget",
-    [each for each in ours() if each.can_focus and not each.__subclasses__() and not issubclass(each, Screen | Field | TextBox)],
+    [each for each in ours() if each.can_focus and not each.__subclasses__() and not issubclass(each, Screen | OrderedKeys)],
     ids=lambda each: each.__name__,
 )
 def test_everything_that_can_have_the_focus_has_help_of_its_own(widget: type[Widget]) -> None:

@@ -25,7 +25,7 @@ from mistral_chat.engine.thread import EngineThread
 from mistral_chat.generation import CachedTurn, ContextState
 from mistral_chat.session.context import ContextUsage, usage_of
 from mistral_chat.session.events import TranscriptTurn
-from mistral_chat.ui.screens.context import ContextScreen
+from mistral_chat.ui.dialogs.context import ContextDialog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,14 +211,14 @@ async def test_the_window_is_shown_part_by_part() -> None:
         parts = harness.chat.usage
         assert parts is not None
         await pilot.press("alt+w")
-        await until(pilot, lambda: isinstance(harness.app.screen, ContextScreen))
+        await until(pilot, lambda: isinstance(harness.app.screen, ContextDialog))
         await pilot.pause()
         text = screen_text(harness)
         for amount in (parts.system, parts.pinned, parts.conversation, parts.draft, parts.reserve, parts.free):
             assert f"{amount:,}  " in text
         assert parts.system + parts.pinned + parts.conversation + parts.draft + parts.reserve + parts.free == 512
-        assert f"The model sees {parts.seen} of 9 turns." in text
-        assert f"{9 - parts.seen} turns left the window" in text
+        assert f"The model sees {parts.seen} of 9 messages." in text
+        assert f"{9 - parts.seen} messages dropped" in text
         assert f"message {8 - parts.seen}" in text
         await pilot.press("escape")
         assert harness.app.screen is harness.screen
@@ -233,9 +233,9 @@ async def test_the_command_opens_it_and_without_a_model_it_says_why_not() -> Non
         harness.loaded.set()
         await until_ready(pilot, harness)
         await send_message(pilot, harness, "/context")
-        await until(pilot, lambda: isinstance(harness.app.screen, ContextScreen))
+        await until(pilot, lambda: isinstance(harness.app.screen, ContextDialog))
         await pilot.pause()
-        assert "Nothing has been said yet." in screen_text(harness)
+        assert "No messages yet." in screen_text(harness)
 
 
 @pytest.mark.parametrize("text", STRINGS[::25])
@@ -244,7 +244,7 @@ async def test_hostile_messages_that_left_are_named_safely(text: str) -> None:
     harness = AppHarness()
     async with run(harness, (60, 20)) as pilot:
         await until_ready(pilot, harness)
-        harness.app.push_screen(ContextScreen(parts, turns=9, excluded=1, left=[text] * 6))
+        harness.app.push_screen(ContextDialog(parts, turns=9, excluded=1, left=[text] * 6))
         await pilot.pause()
         await pilot.press("end")
         await pilot.pause()

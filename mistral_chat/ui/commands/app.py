@@ -66,12 +66,12 @@ async def attach(screen: ChatScreen, path: str) -> None:
     if path:
         await attach_file(screen, path_from_input(path))
         return
-    from mistral_chat.ui.screens.attach import AttachScreen
+    from mistral_chat.ui.dialogs.attach import AttachDialog
 
     async def chosen(path: Path) -> None:
         await attach_file(screen, path)
 
-    folder = await screen.app.push_screen_wait(AttachScreen(chosen, screen.attach_folder))
+    folder = await screen.app.push_screen_wait(AttachDialog(chosen, screen.attach_folder))
     screen.attach_folder = folder or screen.attach_folder
 
 
@@ -84,7 +84,7 @@ async def attach_file(screen: ChatScreen, path: Path) -> None:
 
 async def context(screen: ChatScreen, _argument: str) -> None:
     """Show the context usage."""
-    from mistral_chat.ui.screens.context import ContextScreen
+    from mistral_chat.ui.dialogs.context import ContextDialog
 
     session, usage = screen.session, screen.session.context.usage
     if usage is None:
@@ -94,7 +94,7 @@ async def context(screen: ChatScreen, _argument: str) -> None:
     page = screen.opened.store.turns_page(conversation_id, before=None, limit=1) if conversation_id and turns else []
     evicted = set(screen.transcript.evicted)
     await screen.app.push_screen_wait(
-        ContextScreen(
+        ContextDialog(
             usage,
             turns=page[-1].depth if page else 0,
             excluded=sum(turn.turn.excluded for turn in turns),
@@ -127,9 +127,9 @@ async def prompt(screen: ChatScreen, _argument: str) -> None:
 def cancel_tasks(screen: ChatScreen, _argument: str) -> None:
     """Cancel the background task; with several, choose from a list."""
     if len(screen.tasks.tasks) > 1:
-        from mistral_chat.ui.screens.background import BackgroundScreen
+        from mistral_chat.ui.dialogs.tasks import TasksDialog
 
-        screen.app.push_screen(BackgroundScreen(screen.tasks))
+        screen.app.push_screen(TasksDialog(screen.tasks))
     else:
         screen.notice.show(cancelled_message(screen.tasks.cancel()))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.text import Text
@@ -20,17 +22,16 @@ from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from textual.app import ComposeResult
 
 _LISTED: Final = 500
 """Names that are listed."""
 
-_NOT_TEXT: Final = frozenset(
-    ".7z .avi .bin .bmp .bz2 .db .dll .dylib .exe .gguf .gif .gz .ico .iso .jar .jpeg .jpg .mkv .mov .mp3 .mp4 .o .ogg .otf .parquet "
-    ".pickle .pkl .png .pt .pyc .safetensors .so .sqlite .tar .tgz .tif .tiff .ttf .wasm .wav .webm .webp .woff .woff2 .xz .zip "
-    ".zst".split()
+_NOT_TEXT: Final = re.compile(
+    r"\.(7z|avi|bin|bmp|bz2|db|dll|dylib|exe|gguf|gif|gz|ico|iso|jar|jpe?g|mkv|mov|mp[34]|o|og[gv]|otf|parquet|pickle|pkl|png|pt"
+    r"|pyc|safetensors|so|sqlite|tar|tgz|tiff?|ttf|wasm|wav|webm|webp|woff2?|xz|zip|zst)",
+    re.IGNORECASE,
 )
 """Endings of files that are no text, which are not listed."""
 
@@ -67,7 +68,7 @@ class AttachDialog(Dialog[str]):
             folder: the folder to start in, with a slash at its end; empty is the current one.
         """
         super().__init__()
-        self._attach = attach
+        self._take_file = attach
         self._folder = folder
         self._names: list[str] = []
 
@@ -118,7 +119,7 @@ class AttachDialog(Dialog[str]):
     async def _list_names(self) -> None:
         """List the names that the path may continue with."""
         _, found = await asyncio.to_thread(complete_path, self._typed)
-        self._names = [name for name in found if not _is_binary(name)]
+        self._names = [name for name in found if not _NOT_TEXT.fullmatch(Path(name).suffix)]
         names = self.query_one(OptionList)
         names.set_options([Option(Content(one_line(name, 80))) for name in self._names[:_LISTED]])
         names.highlighted = 0 if self._names else None
@@ -138,12 +139,8 @@ class AttachDialog(Dialog[str]):
         if not typed.strip():
             return
         try:
-            await self._attach(path_from_input(typed))
+            await self._take_file(path_from_input(typed))
         except MistralChatError as error:
             self.show_status(str(error), warning=True)
         else:
             self.dismiss(typed[: typed.rfind("/") + 1])
-
-
-def _is_binary(name: str) -> bool:
-    return "." in name and f".{name.rpartition('.')[2].lower()}" in _NOT_TEXT

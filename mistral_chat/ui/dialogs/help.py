@@ -26,11 +26,43 @@ if TYPE_CHECKING:
     from textual.binding import ActiveBinding
     from textual.dom import DOMNode
 
+    from mistral_chat.ui.commands import Command
+
 _KEYS: Final = (16, 24)
 """Columns of the keys, at the least and at the most; a quarter of the width between them."""
 
 _PLAIN: Final = "Keys of lists and text fields"
 """Heading of the keys that Textual's own widgets have. They are shown only when the filter finds them."""
+
+
+_TASKS: Final = {
+    "Write": ("editor", "attach", "system", "persona", "sampling"),
+    "Reply": ("stop", "regenerate", "continue", "copy_or_stop", "copy_reply", "copy_code", "save_code", "details"),
+    "Versions": ("edit", "branch_before", "branch_after", "fork"),
+    "Messages": ("turn_before", "turn_after", "turn", "copy_message"),
+    "Chats": (
+        "new",
+        "focus_list",
+        "toggle_list",
+        "filter",
+        "search",
+        "rename",
+        "pin",
+        "tag",
+        "archive",
+        "archived",
+        "export",
+        "delete",
+        "trash",
+        "undo",
+        "unsaved",
+    ),
+    "Context": ("context", "pin_turn", "exclude_turn", "prompt"),
+    "Models": ("models", "retry", "cancel_background"),
+}
+"""The commands of each task, by their ids without the place. All others come under `_REST`."""
+
+_REST: Final = "App"
 
 
 class HelpRow(NamedTuple):
@@ -71,7 +103,7 @@ class KeyTable(Static):
 
     def on_resize(self) -> None:
         """Fit the columns to the width."""
-        self._update()
+        self.call_after_refresh(self._update)
 
     def _update(self) -> None:
         width = self.content_size.width
@@ -149,16 +181,38 @@ def help_texts(focused: Widget | None, screen: Widget) -> list[str]:
     return list(islice(texts, 1))
 
 
-def help_parts(active: Mapping[str, ActiveBinding]) -> list[HelpPart]:
-    """Return the keys in force by the part of the screen they belong to; those of Textual's own widgets come last."""
+def help_parts(active: Mapping[str, ActiveBinding], commands: Sequence[Command] = ()) -> list[HelpPart]:
+    """Return `commands` by task, then all other keys in force by the part of the screen they belong to.
+
+    The keys of Textual's own widgets come last.
+    """
+    known = {command.id for command in commands}
     found: dict[str, dict[tuple[DOMNode, str], list[ActiveBinding]]] = {}
     for each in active.values():
+        if each.binding.id in known:
+            continue
         if not each.binding.system and (each.binding.tooltip or each.binding.description):
             heading = _heading(each.node) if each.binding.tooltip else _PLAIN
             found.setdefault(heading, {}).setdefault((each.node, each.binding.action), []).append(each)
     plain = found.pop(_PLAIN, {})
     groups = {**found, _PLAIN: plain} if plain else found
-    return [HelpPart(heading, tuple(map(_row, actions.values()))) for heading, actions in groups.items()]
+    by_task = command_parts(commands, active) if commands else []
+    return by_task + [HelpPart(heading, tuple(map(_row, actions.values()))) for heading, actions in groups.items()]
+
+
+def command_parts(commands: Sequence[Command], active: Mapping[str, ActiveBinding]) -> list[HelpPart]:
+    """Return the commands by task, each with its keys in force and its slash command."""
+    keys: dict[str, list[str]] = {}
+    for key, each in active.items():
+        if each.binding.id is not None:
+            keys.setdefault(each.binding.id, []).append(key)
+    tasks: dict[str, list[HelpRow]] = {name: [] for name in (*_TASKS, _REST)}
+    for command in commands:
+        name = command.id.rpartition(".")[2]
+        task = next((task for task, names in _TASKS.items() if name in names), _REST)
+        slash = f"/{command.slash} {command.argument}".strip() if command.slash else ""
+        tasks[task].append(HelpRow(in_words(",".join(keys.get(command.id, []))), command.help, slash))
+    return [HelpPart(task, tuple(rows)) for task, rows in tasks.items() if rows]
 
 
 def _row(same: list[ActiveBinding]) -> HelpRow:

@@ -32,8 +32,8 @@ class TasksDialog(Dialog[None]):
     HELP = """\
     ## Background tasks
 
-    **Enter**, **d** or **Delete** cancels the selected task; what it has finished is kept where that is useful. **Esc** closes the
-    list, and all tasks continue.
+    **Enter**, **d** or **Delete** cancels the selected task; what it has finished is kept where that is useful. **Esc** closes
+    the list, and all tasks continue.
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(

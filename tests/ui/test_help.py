@@ -1,0 +1,34 @@
+"""Help: every command by task, with its key and its slash command, found by typing."""
+
+from __future__ import annotations
+
+from support.app_harness import AppHarness, run, screen_text, until, until_ready
+
+from mistral_chat.ui.commands import all_commands
+from mistral_chat.ui.dialogs.help import command_parts
+
+
+def test_every_command_of_the_chat_has_a_task() -> None:
+    (rest,) = [part for part in command_parts(all_commands(), {}) if part.heading == "App"]
+    assert {row.slash.split()[0] for row in rest.rows if row.slash} <= {"/settings", "/theme", "/help", "/quit"}
+
+
+async def test_typing_finds_a_command_by_its_words_its_key_and_its_slash_name() -> None:
+    harness = AppHarness()
+    async with run(harness, (100, 40)) as pilot:
+        await until_ready(pilot, harness)
+        await pilot.press("f1")
+        await until(pilot, lambda: "/persona NAME" in screen_text(harness), "commands are listed by task")
+        for typed, found in {
+            "rename": "/rename TITLE",
+            "ctrl+r": "/regen",
+            "/exp": "/export FILE",
+            "word left": "Ctrl+Left",
+        }.items():
+            await pilot.press("ctrl+u", *typed)
+            await until(pilot, lambda found=found: found in screen_text(harness), typed)  # type: ignore[misc]  # a default binds it
+            assert "/persona" not in screen_text(harness)
+        await pilot.press("ctrl+u", *"nothing like it")
+        await until(pilot, lambda: "Nothing found" in screen_text(harness))
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.is_current)
