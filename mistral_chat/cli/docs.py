@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 
 from mistral_chat.cli import options
 from mistral_chat.cli.chats_arguments import as_json_option, print_json
+from mistral_chat.system import lower_priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -86,8 +86,7 @@ def _index(
     from mistral_chat.documents.reader import DocumentReader
     from mistral_chat.session.documents import DocumentIndexer
 
-    with suppress(AttributeError, OSError):
-        os.nice(10)
+    lower_priority()
     line = Progress(sys.stderr)
     results = []
     with _counting(program) as count, DocumentReader() as reader, program.embedding_model() as embedder:
