@@ -5,12 +5,16 @@ It feeds key bindings, slash commands, the command palette, the message menu, th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from textual.binding import Binding
+
+from mistral_chat.ui.keymap import in_words, keys_of
+from mistral_chat.ui.terminal_keys import best_first
 
 if TYPE_CHECKING:
     from mistral_chat.ui.screens.chat import ChatScreen
@@ -92,6 +96,18 @@ def command(name: str) -> Command:
         KeyError: there is none.
     """
     return _by_id()[name]
+
+
+def hint_key(name: str, own: str) -> str:
+    """The key that hints and notifications name for a command: the first that arrives in this terminal.
+
+    Args:
+        name: the id of the command.
+        own: the keys that the user chose for it; empty for the default.
+    """
+    keys = keys_of(own or command(name).key)
+    best = best_first(keys, os.environ)[0]
+    return command(name).spoken if not own and best == keys[0] else in_words(best)
 
 
 def bindings(place: str) -> list[Binding]:

@@ -6,7 +6,6 @@ It routes: what widgets report goes to the session or a command, what the sessio
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,12 +21,10 @@ from mistral_chat.session.model_host import ModelHost
 from mistral_chat.session.overrides import Overrides
 from mistral_chat.session.tasks import TaskRegistry
 from mistral_chat.ui.chat_view import ChatView
-from mistral_chat.ui.commands import bindings, command, turns
+from mistral_chat.ui.commands import bindings, command, hint_key, turns
 from mistral_chat.ui.commands.conversations import delete_conversation
 from mistral_chat.ui.commands.runner import CommandRunner
 from mistral_chat.ui.draft import Draft
-from mistral_chat.ui.keymap import in_words, keys_of
-from mistral_chat.ui.terminal_keys import best_first
 from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.empty_state import EmptyState
@@ -408,12 +405,8 @@ class ChatScreen(Screen[None]):
 
     def key_of(self, name: str) -> str:
         """The key of a command, as the user has it: the first of its keys that arrives in this terminal."""
-        own = keys_of(self.context.settings.keymap.get(name, ""))
-        if not own and name in _KEYS:
-            return _KEYS[name]
-        keys = own or keys_of(command(name).key)
-        best = best_first(keys, os.environ)[0]
-        return command(name).spoken if not own and best == keys[0] else in_words(best)
+        own = self.context.settings.keymap.get(name, "")
+        return _KEYS[name] if not own and name in _KEYS else hint_key(name, own)
 
     def keys_of(self, *wanted: tuple[str, str]) -> list[tuple[str, str]]:
         """The keys of commands, each with what it does."""
