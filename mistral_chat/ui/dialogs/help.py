@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from inspect import cleandoc
 from itertools import islice
 from textwrap import wrap
@@ -17,6 +18,7 @@ from textual.widgets import Input, Markdown, Static
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame
 from mistral_chat.ui.keymap import in_words
+from mistral_chat.ui.terminal_keys import best_first
 from mistral_chat.ui.widgets.field import Field
 
 if TYPE_CHECKING:
@@ -211,13 +213,13 @@ def command_parts(commands: Sequence[Command], active: Mapping[str, ActiveBindin
         name = command.id.rpartition(".")[2]
         task = next((task for task, names in _TASKS.items() if name in names), _REST)
         slash = f"/{command.slash} {command.argument}".strip() if command.slash else ""
-        tasks[task].append(HelpRow(in_words(",".join(keys.get(command.id, []))), command.help, slash))
+        tasks[task].append(HelpRow(in_words(",".join(best_first(keys.get(command.id, []), os.environ))), command.help, slash))
     return [HelpPart(task, tuple(rows)) for task, rows in tasks.items() if rows]
 
 
 def _row(same: list[ActiveBinding]) -> HelpRow:
     binding = same[0].binding
-    keys = in_words(",".join(dict.fromkeys(each.binding.key for each in same)))
+    keys = in_words(",".join(best_first(dict.fromkeys(each.binding.key for each in same), os.environ)))
     return HelpRow(keys, binding.tooltip or binding.description)
 
 
