@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,14 @@ from mistral_chat.session.attachments import build_message, read_text
 from mistral_chat.system import disable_core_dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mistral_chat.cli.wiring import Program
+    from mistral_chat.conversation import Passage
     from mistral_chat.errors import MistralChatError
     from mistral_chat.generation import Completion
-    from mistral_chat.session.events import ModelEvent, SessionEvent
+    from mistral_chat.session.events import ModelEvent, PassagesGiven, SessionEvent
+    from mistral_chat.session.retriever import Retriever
     from mistral_chat.session.session import ChatSession
     from mistral_chat.store.store import ConversationStore
 
@@ -42,6 +45,8 @@ class Request:
     prompt_format: str | None
     as_json: bool
     stats: bool
+    collections: tuple[str, ...]
+    """The collections of documents to answer from."""
     typed_model: bool
     typed_sampling: Mapping[str, Any]
     """The sampling that was typed, by field."""
@@ -60,6 +65,10 @@ class Request:
 @options.engine_options
 @options.sampling_options
 @options.conversation_options
+@options.embedding_option
+@click.option(
+    "--docs", "collections", multiple=True, metavar="NAME", help="Answer from this collection of documents; repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object when the reply is complete.")
 @click.option("--stats", is_flag=True, help="Write tokens and speed to standard error at the end.")
 @click.pass_context
@@ -79,7 +88,8 @@ def ask(ctx: click.Context, /, prompt: str | None, files: tuple[Path, ...], **ty
         raise click.UsageError("There is nothing to ask: give a prompt, a file, or text on standard input.", ctx)
     chosen = options.setting_overrides(ctx)
     sampling = {key.removeprefix("sampling."): option.value for key, option in chosen.items() if key.startswith("sampling.")}
-    kept = {name: typed[name] for name in ("system", "persona", "resume", "chat", "no_save", "prompt_format", "as_json", "stats")}
+    names = ("system", "persona", "resume", "chat", "no_save", "prompt_format", "as_json", "stats", "collections")
+    kept = {name: typed[name] for name in names}
     request = Request(text=text, typed_model="model" in chosen, typed_sampling=sampling, **kept)
     sys.exit(_answer(ctx.obj.with_options(chosen), request))
 
@@ -124,6 +134,17 @@ def _model(program: Program, store: ConversationStore, conversation_id: str | No
     return held_with
 
 
+def _known(store: ConversationStore, collections: Sequence[str]) -> list[str]:
+    """The collections, if there are such.
+
+    Raises:
+        DocumentNotFound: one of them does not exist.
+    """
+    for name in collections:
+        store.documents.documents(name)
+    return list(collections)
+
+
 class _Asking:
     """One question on its way: loading, prefill, streaming, and the ways to stop."""
 
@@ -137,6 +158,7 @@ class _Asking:
         self._session: ChatSession | None = None
         self._error: MistralChatError | None = None
         self._completion: Completion | None = None
+        self._given: PassagesGiven | None = None
 
     async def run(self) -> int:
         """Ask and print; the exit code is 0, or 128 and the number of the signal that stopped it."""
@@ -170,6 +192,11 @@ class _Asking:
             self._work.get_loop().call_soon_threadsafe(self._work.cancel)
 
     async def _ask(self) -> None:
+        request = self._request
+        with closing(self._program.retriever(saved=not request.no_save or bool(request.collections))) as retriever:
+            await self._ask_with(retriever)
+
+    async def _ask_with(self, retriever: Retriever) -> None:
         from mistral_chat.session.headless import open_headless
         from mistral_chat.session.overrides import Overrides
         from mistral_chat.session.reply import NewMessage
@@ -189,8 +216,10 @@ class _Asking:
             started=Overrides(system=request.system, persona=request.persona or None),
             sampling_options=request.typed_sampling,
             saved=not request.no_save,
+            retriever=retriever,
         ) as asking:
             self._session = asking.session
+            asking.session.grounding.chosen = _known(retriever.documents, request.collections)
             await asking.load()
             await asking.answer(NewMessage(request.text))
             if self._error is not None:
@@ -208,11 +237,13 @@ class _Asking:
             click.echo(f"Note: {event.loaded.note}", err=True)
 
     async def _take(self, event: SessionEvent) -> None:
-        from mistral_chat.session.events import PrefillProgress, ReplyFailed, ReplyFinished, TextAdded
+        from mistral_chat.session.events import PassagesGiven, PrefillProgress, ReplyFailed, ReplyFinished, TextAdded
 
         match event:
             case PrefillProgress(done, total) if total:
                 self._progress.show(f"processing the prompt: {done:,} of {total:,} tokens")
+            case PassagesGiven():
+                self._given = event
             case TextAdded(text=text) if not self._request.as_json:
                 self._progress.clear()
                 write_reply(text, sys.stdout)
@@ -232,10 +263,12 @@ class _Asking:
                 "conversation_id": None if self._request.no_save else session.conversation_id,
                 "model": loaded.model if loaded else "",
                 "usage": asdict(usage),
+                "sources": [asdict(each) for each in self._passages],
             }
             click.echo(json.dumps(answer, ensure_ascii=False))
         else:
             click.echo()
+            self._report_sources()
         if self._request.stats:
             click.echo(
                 f"{usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} cached), "
@@ -243,3 +276,17 @@ class _Asking:
                 f"{usage.tokens_per_second:.1f} tokens/s, {completion.finish_reason}",
                 err=True,
             )
+
+    @property
+    def _passages(self) -> tuple[Passage, ...]:
+        """What the model was given with the message."""
+        return self._given.turn.turn.passages if self._given is not None else ()
+
+    def _report_sources(self) -> None:
+        """Name what the model was given, by the numbers it was given."""
+        from mistral_chat.text import one_line
+
+        for number, each in enumerate(self._passages, 1):
+            click.echo(f"[{number}] {one_line(each.source)}", err=True)
+        if self._given is not None and self._given.nothing_found:
+            click.echo("Nothing was found in your documents.", err=True)

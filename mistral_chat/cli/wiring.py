@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mistral_chat.models.memory_fit import AvailableMemory
     from mistral_chat.models.service import ModelService
     from mistral_chat.paths import Paths
+    from mistral_chat.session.retriever import Retriever
     from mistral_chat.store.store import ConversationStore
 
 
@@ -189,7 +190,16 @@ class Program:
 
     @contextmanager
     def embedding_model(self) -> Iterator[EmbeddingModel | None]:
-        """The settings' embedding model, loaded on the CPU; None when it is not on this machine and was not asked for by name.
+        """The embedding model while the context lasts, as `open_embedding_model` opens it."""
+        model = self.open_embedding_model()
+        try:
+            yield model
+        finally:
+            if model is not None:
+                model.close()
+
+    def open_embedding_model(self) -> EmbeddingModel | None:
+        """Load the settings' embedding model on the CPU; None when it is not on this machine and is only the default.
 
         Raises:
             ModelError: the model that was typed or set is not there.
@@ -197,15 +207,23 @@ class Program:
         """
         path = self._embedding_file()
         if path is None:
-            yield None
-            return
+            return None
         from mistral_chat.engine.llama.embedding import EmbeddingModel, sensible_threads
 
-        model = EmbeddingModel(path, threads=sensible_threads())
-        try:
-            yield model
-        finally:
-            model.close()
+        return EmbeddingModel(path, threads=sensible_threads())
+
+    def retriever(self, *, saved: bool = True) -> Retriever:
+        """What finds recalled exchanges and passages for messages; it opens the store for itself.
+
+        Args:
+            saved: False finds no documents, and opens no file.
+
+        Raises:
+            StoreError: the store cannot be opened.
+        """
+        from mistral_chat.session.retriever import Retriever
+
+        return Retriever(self.open_store(saved=saved), self.open_embedding_model)
 
     def _embedding_file(self) -> Path | None:
         from pathlib import Path

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from mistral_chat.generation import History, PromptTurn
+from mistral_chat.conversation import Turn
+from mistral_chat.generation import History, Passage, PromptTurn
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.session.overrides import Overrides, Resolved, merge, resolve
@@ -132,7 +133,7 @@ class OpenConversation:
             conversation=self.id if environment.saved else "",
             system=system,
             turns=tuple(
-                PromptTurn(key=s.turn_id, user=s.turn.user, reply=reply, pinned=s.turn.pinned)
+                PromptTurn(key=s.turn_id, user=s.turn.user, reply=reply, pinned=s.turn.pinned, passages=_given(s.turn))
                 for s, reply in turns
                 if s.turn_id == answered or (reply and not s.turn.excluded)
             ),
@@ -152,3 +153,8 @@ class OpenConversation:
             store.set_sampling(conversation_id, resolved.own_sampling)
 
         await self._environment.saver.write(work)
+
+
+def _given(turn: Turn) -> tuple[Passage, ...]:
+    """The passages of a turn as the engine takes them."""
+    return tuple(Passage(text=each.text, source=each.source, score=each.score, tokens=each.tokens) for each in turn.passages)

@@ -30,6 +30,7 @@ BUDGET: Final = 1024
 MOST_PASSAGES: Final = 5
 
 _BATCH: Final = 16
+_SOURCE_TOKENS: Final = 16
 _WORD_MATCHES: Final = 100
 _MOST_PAGES_NAMED: Final = 12
 
@@ -65,7 +66,12 @@ class FoundPassage:
         """The passage as the model is given it."""
         stored = self.passage
         return Passage(
-            kind="document", text=stored.text, source=self.source, key=stored.key, score=self.score, tokens=stored.tokens + 16
+            kind="document",
+            text=stored.text,
+            source=self.source,
+            key=stored.key,
+            score=round(self.score, 4),
+            tokens=stored.tokens + 16,
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from mistral_chat.config import Settings
 from mistral_chat.session.model_host import ModelHost, Spawn
 from mistral_chat.session.overrides import Overrides
+from mistral_chat.session.retriever import Retriever
 from mistral_chat.session.saver import Saver
 from mistral_chat.session.tasks import TaskRegistry
 from mistral_chat.session.undo import UndoStack
@@ -37,4 +38,6 @@ class SessionEnvironment:
     undo: UndoStack = field(default_factory=UndoStack)
     return_to: Callable[[str, str], Awaitable[None]] = _no_screen
     """Shows a conversation on the branch of a turn: undoes an edit or a regenerated reply."""
+    retriever: Retriever | None = None
+    """Finds what messages are given besides the context; None gives them nothing."""
     clock: Callable[[], float] = time.monotonic

@@ -52,6 +52,15 @@ class PrefillProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class PassagesGiven:
+    """Passages were found for a message: exchanges of the conversation, or parts of documents. They are with its turn."""
+
+    turn: TranscriptTurn
+    nothing_found: bool = False
+    """Whether documents were searched and nothing in them fits the message."""
+
+
+@dataclass(frozen=True, slots=True)
 class TextAdded:
     """The reply grew by `text`."""
 
@@ -163,6 +172,7 @@ SessionEvent = (
     TurnsReplaced
     | TurnChanged
     | ReplyStarted
+    | PassagesGiven
     | PrefillProgress
     | TextAdded
     | ContextShifted

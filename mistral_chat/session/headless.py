@@ -14,6 +14,7 @@ from mistral_chat.session.events import Emit, ModelEvent
 from mistral_chat.session.model_host import ModelHost
 from mistral_chat.session.overrides import Overrides
 from mistral_chat.session.reply import ReplyRequest
+from mistral_chat.session.retriever import Retriever
 from mistral_chat.session.saver import Saver
 from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
@@ -81,6 +82,7 @@ async def open_headless(
     started: Overrides,
     sampling_options: Mapping[str, Any] | None = None,
     saved: bool = True,
+    retriever: Retriever | None = None,
 ) -> AsyncIterator[HeadlessSession]:
     """Open one session, and close everything but the store at the end.
 
@@ -95,13 +97,13 @@ async def open_headless(
         started: what the command line chose; written into the conversation if it exists.
         sampling_options: sampling fields for this run only.
         saved: whether the engine may keep anything on the disk.
+        retriever: finds what messages are given besides the context.
     """
     tasks = _Tasks()
     host = ModelHost(open_engine, model, emit=on_model, spawn=tasks.spawn)
     saver = Saver(store, report=lambda _: None, unforeseen=lambda _: None)
-    environment = SessionEnvironment(
-        store=store, saver=saver, host=host, settings=lambda: settings, spawn=tasks.spawn, started=started, saved=saved
-    )
+    shared: dict[str, Any] = {"store": store, "saver": saver, "host": host, "settings": lambda: settings, "spawn": tasks.spawn}
+    environment = SessionEnvironment(**shared, started=started, saved=saved, retriever=retriever)
     try:
         session = ChatSession(environment, emit=emit, conversation_id=conversation_id, sampling_options=sampling_options)
         if conversation_id is not None:

@@ -79,7 +79,7 @@ class ConversationRecall:
             text = exchange_text(turn.turn.user, turn.turn.reply, message, count)
             source = f"Earlier in this conversation, {_date(turn.created)}"
             tokens = count(text) + _DATE_TOKENS
-            passages[key] = Passage(kind="exchange", text=text, source=source, key=key, score=score, tokens=tokens)
+            passages[key] = Passage(kind="exchange", text=text, source=source, key=key, score=round(score, 4), tokens=tokens)
         sizes = {key: passage.tokens for key, passage in passages.items()}
         chosen = choose([each for each in ranked if each[0] in passages], sizes, budget=budget, most=most)
         return [passages[key] for key in chosen]

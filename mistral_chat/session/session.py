@@ -24,7 +24,9 @@ from mistral_chat.session.context import ContextMeter
 from mistral_chat.session.conversation import OpenConversation
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.events import Emit, TranscriptTurn
+from mistral_chat.session.grounding import Grounding
 from mistral_chat.session.reply import (
+    ContinueReply,
     EditMessage,
     GrowingReply,
     NewMessage,
@@ -67,6 +69,7 @@ class ChatSession:
         self.conversation = OpenConversation(environment, conversation_id, sampling_options)
         self.context = ContextMeter(environment, self.conversation, emit)
         self.titles = TitleWriter(environment, self.conversation, emit)
+        self.grounding = Grounding(environment, self.conversation, emit)
         self.queue: deque[PendingReply] = deque()
         """Messages that wait, in their order."""
         self.current: PendingReply | None = None
@@ -264,6 +267,8 @@ class ChatSession:
         try:
             await self._check_length(pending.request)
             await self._begin(pending)
+            if pending.turn is not None and not isinstance(pending.request, ContinueReply):
+                pending.turn = await self.grounding.give(pending.turn)
             await self._generate(pending)
         except MistralChatError as error:
             await self._failed(pending, error)
@@ -349,6 +354,7 @@ class ChatSession:
             return
         reason = completion.finish_reason if completion is not None else "cancelled"
         usage = completion.usage if completion is not None else None
+        self.grounding.note(usage)
         pending.reply.finish(reason, model=self._model, usage=usage)
         turn = replace(
             pending.turn.turn,

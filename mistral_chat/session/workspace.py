@@ -13,6 +13,7 @@ from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.events import ConversationsChanged, SavingEvent, SessionEvent
 from mistral_chat.session.model_host import ModelHost, Spawn
 from mistral_chat.session.overrides import Overrides
+from mistral_chat.session.retriever import Retriever
 from mistral_chat.session.saver import Saver
 from mistral_chat.session.session import ChatSession
 from mistral_chat.session.tasks import TaskRegistry
@@ -40,6 +41,7 @@ class Workspace:
         saved: bool = True,
         tasks: TaskRegistry | None = None,
         show: Callable[[str], Awaitable[None]] | None = None,
+        retriever: Retriever | None = None,
     ) -> None:
         """Open a new conversation in `store`.
 
@@ -55,9 +57,9 @@ class Workspace:
             saved: whether anything is kept.
             tasks: the background tasks.
             show: opens a conversation on the screen, for undo.
+            retriever: finds what messages are given; other workspaces may share it.
         """
-        self._emit = emit
-        self._show = show
+        self._emit, self._show = emit, show
         self._attachments: dict[str, list[Attachment]] = {}
         self.environment = SessionEnvironment(
             store=store,
@@ -69,6 +71,7 @@ class Workspace:
             saved=saved,
             tasks=tasks or TaskRegistry(lambda _: None),
             return_to=self.return_to,
+            retriever=retriever,
         )
         self.sessions: list[ChatSession] = []
         """The current session and those with a reply pending."""

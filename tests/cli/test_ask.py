@@ -21,7 +21,7 @@ from mistral_chat.session.attachments import LARGEST_FILE, build_message, format
 if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore
 
-KEYS = {"reply", "finish_reason", "conversation_id", "model", "usage"}
+KEYS = {"reply", "finish_reason", "conversation_id", "model", "usage", "sources"}
 USAGE = {"prompt_tokens", "cached_tokens", "completion_tokens", "time_to_first_token", "tokens_per_second"}
 
 

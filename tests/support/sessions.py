@@ -16,6 +16,7 @@ from mistral_chat.session.events import ReplyFailed, SavingEvent, SessionEvent
 from mistral_chat.session.model_host import ModelHost
 from mistral_chat.session.overrides import Overrides
 from mistral_chat.session.reply import NewMessage, ReplyRequest
+from mistral_chat.session.retriever import Retriever
 from mistral_chat.session.saver import Saver
 from mistral_chat.session.session import ChatSession
 from mistral_chat.store.records import StoredTurn
@@ -35,6 +36,7 @@ class SessionBench:
         saved: bool = True,
         clock: Callable[[], float] | None = None,
         retry_seconds: float = 0.01,
+        retriever: Retriever | None = None,
     ) -> None:
         self.events: list[SessionEvent] = []
         self.saving: list[SavingEvent] = []
@@ -53,6 +55,7 @@ class SessionBench:
             spawn=self.spawn,
             started=started or Overrides(),
             saved=saved,
+            retriever=retriever,
             **more,
         )
 

@@ -1,0 +1,198 @@
+"""What a message is given besides the context: recalled exchanges, and passages of the collections that are attached."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mistral_chat.documents.passages import estimate_tokens
+from mistral_chat.errors import MistralChatError
+from mistral_chat.session.documents import BUDGET as DOCUMENTS_BUDGET
+from mistral_chat.session.documents import DocumentSearch
+from mistral_chat.session.recall import BUDGET as RECALL_BUDGET
+from mistral_chat.session.recall import ConversationRecall
+from mistral_chat.session.relevance import Relevance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from mistral_chat.conversation import Passage
+    from mistral_chat.session.relevance import Embedder
+    from mistral_chat.store.records import StoredTurn
+    from mistral_chat.store.store import ConversationStore
+
+log = logging.getLogger("mistral_chat.session")
+
+WINDOW_SHARE: Final = 4
+"""Passages take at most one in so many tokens of the context window."""
+RECALL_SECONDS: Final = 2.0
+"""The time that prefilling recalled exchanges may take."""
+DOCUMENT_SECONDS: Final = 3.0
+"""The time that prefilling passages of documents may take."""
+LEAST_RECALL: Final = 128
+LEAST_DOCUMENTS: Final = 256
+"""Tokens that are given even if this machine takes longer over them: one exchange, one passage."""
+
+_VECTORS_AT_ONCE: Final = 16
+"""Missing vectors that a message waits for; the others are made while nothing is asked."""
+_ASKS_ABOUT_THE_REPLY: Final = re.compile(
+    r"\b(short(er)?|long(er)?|again|explain|example|elaborate|rephrase|rewrite|translate|simpler|table|list|bullet|why|how)\b",
+    re.IGNORECASE,
+)
+"""A message about the reply before it, which still needs the passages of that reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalRequest:
+    """What is asked, and what the model has already."""
+
+    store: ConversationStore
+    """The conversations; in memory for a temporary chat."""
+    conversation_id: str
+    message: str
+    turn_id: str
+    """The turn of the message."""
+    in_context: Collection[str] | None
+    """The ids of the turns in the context; None if this conversation is not in the KV cache."""
+    window: int
+    """Tokens of the context window."""
+    room: int
+    """Tokens that are left for passages beside the message and what is pinned."""
+    recall: bool
+    """Whether exchanges are recalled."""
+    collections: Sequence[str]
+    """The collections to search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What a message is given."""
+
+    passages: tuple[Passage, ...] = ()
+    documents_searched: bool = False
+    """Whether documents were searched: without a passage of one, nothing was found in them."""
+
+
+class Retriever:
+    """Finds passages for messages, one after another. Its calls block and belong on a thread."""
+
+    def __init__(self, documents: ConversationStore, open_embedder: Callable[[], Embedder | None]) -> None:
+        """Search the documents of `documents`; the embedding model is opened when it is first needed.
+
+        Args:
+            documents: the saved store, on a connection that nothing else uses; closed with the retriever.
+            open_embedder: loads the embedding model; None if there is none on this machine.
+        """
+        self.documents = documents
+        self._open_embedder = open_embedder
+        self._lock = threading.Lock()
+        self._relevance: Relevance | None = None
+        self._search: DocumentSearch | None = None
+        self._recall: tuple[str, ConversationStore, ConversationRecall] | None = None
+        self._closed = False
+        self.prefill_speed = 0.0
+        """Measured tokens per second of prefill; 0.0 until a reply has been generated."""
+
+    def retrieve(self, request: RetrievalRequest) -> Retrieved:
+        """What the message of `request` is given.
+
+        Raises:
+            MistralChatError: the store or the embedding model failed.
+        """
+        with self._lock:
+            if self._closed:
+                return Retrieved()
+            turns = request.store.turns(request.conversation_id)
+            earlier = [turn for turn in turns if turn.turn_id != request.turn_id]
+            before = earlier[-1] if earlier else None
+            room = min(request.room, request.window // WINDOW_SHARE)
+            recalled = self._recalled(request, earlier, min(room, RECALL_BUDGET)) if request.recall else []
+            room -= sum(each.tokens for each in recalled)
+            if not request.collections:
+                return Retrieved(tuple(recalled))
+            budget = min(room, DOCUMENTS_BUDGET, self._affordable(DOCUMENT_SECONDS, LEAST_DOCUMENTS))
+            found = self._found(request, before, budget)
+            return Retrieved((*recalled, *found), documents_searched=True)
+
+    def _recalled(self, request: RetrievalRequest, earlier: Sequence[StoredTurn], budget: int) -> list[Passage]:
+        outside = _outside(earlier, request)
+        if not outside:
+            return []
+        recall = self._recall_of(request.store, request.conversation_id)
+        recall.add_vectors(outside, most=_VECTORS_AT_ONCE)
+        budget = min(budget, self._affordable(RECALL_SECONDS, LEAST_RECALL))
+        return recall.find(request.message, outside, before=earlier[-1].turn.user, budget=budget)
+
+    def _found(self, request: RetrievalRequest, before: StoredTurn | None, budget: int) -> list[Passage]:
+        if self._search is None:
+            self._search = DocumentSearch(self.documents, self._ranking())
+        said = before.turn.user if before else ""
+        found = [each.as_given() for each in self._search.find(request.message, request.collections, before=said, budget=budget)]
+        if not found and before is not None and _ASKS_ABOUT_THE_REPLY.search(request.message):
+            return [each for each in before.turn.passages if each.kind == "document"]
+        return found
+
+    def _affordable(self, seconds: float, least: int) -> int:
+        """Tokens that this machine prefills in `seconds`, and at least `least`."""
+        return max(least, int(self.prefill_speed * seconds)) if self.prefill_speed else 1 << 20
+
+    def index(self, store: ConversationStore, conversation_id: str) -> None:
+        """Make vectors of a conversation's exchanges that have none.
+
+        Raises:
+            MistralChatError: the store or the embedding model failed.
+        """
+        missing = _VECTORS_AT_ONCE
+        while missing >= _VECTORS_AT_ONCE:
+            with self._lock:
+                if self._closed or self._ranking().embedder is None:
+                    return
+                recall = self._recall_of(store, conversation_id)
+                missing = recall.add_vectors(store.turns(conversation_id), most=_VECTORS_AT_ONCE)
+
+    def close(self) -> None:
+        """Free the embedding model and the store's connection. Later calls find nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._recall is not None:
+                self._recall[2].close()
+            if self._relevance is not None and self._relevance.embedder is not None:
+                self._relevance.embedder.close()
+            self.documents.close()
+
+    def _ranking(self) -> Relevance:
+        if self._relevance is None:
+            try:
+                self._relevance = Relevance(self._open_embedder())
+            except MistralChatError as error:
+                log.warning("no embedding model: %s", type(error).__name__)
+                self._relevance = Relevance()
+        return self._relevance
+
+    def _recall_of(self, store: ConversationStore, conversation_id: str) -> ConversationRecall:
+        """The index of one conversation; that of the last one is kept."""
+        kept = self._recall
+        if kept is not None and kept[0] == conversation_id and kept[1] is store:
+            return kept[2]
+        if kept is not None:
+            kept[2].close()
+        recall = ConversationRecall(store, conversation_id, self._ranking())
+        self._recall = (conversation_id, store, recall)
+        return recall
+
+
+def _outside(earlier: Sequence[StoredTurn], request: RetrievalRequest) -> list[StoredTurn]:
+    """The turns that the model will not see: those that are not in the context, or would not fit in it."""
+    if request.in_context is not None:
+        return [turn for turn in earlier if turn.turn_id not in request.in_context and not turn.turn.pinned]
+    left = request.room
+    for place in range(len(earlier) - 1, -1, -1):
+        left -= estimate_tokens(earlier[place].turn.user) + estimate_tokens(earlier[place].turn.reply) + 8
+        if left < 0:
+            return [turn for turn in earlier[: place + 1] if not turn.turn.pinned]
+    return []

@@ -1,0 +1,140 @@
+"""What a message is given besides the context: earlier exchanges and passages of documents, kept with its turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.scripted_engine import ScriptedEngine
+from support.sessions import SessionBench
+
+from mistral_chat.config import Settings
+from mistral_chat.documents.reader import DocumentReader
+from mistral_chat.engine.thread import EngineThread
+from mistral_chat.errors import DocumentNotFound
+from mistral_chat.session.documents import DocumentIndexer, asks_for_the_whole
+from mistral_chat.session.events import PassagesGiven
+from mistral_chat.session.retriever import LEAST_RECALL, Retriever
+from mistral_chat.store.store import ConversationStore
+
+FILLER = "This is filler about nothing. " * 12
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine(window=512)
+
+
+@pytest.fixture
+async def bench(store: ConversationStore, engine: ScriptedEngine) -> AsyncIterator[SessionBench]:
+    made = SessionBench(
+        store,
+        lambda _: EngineThread(lambda _: engine),
+        Settings(),
+        retriever=Retriever(store.new_connection(), lambda: None),
+    )
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def lease(store: ConversationStore, tmp_path: Path) -> None:
+    (tmp_path / "lease.md").write_text("# Repairs\n\nThe landlord repairs the roof.\n\n# Pets\n\nParrots are forbidden.\n")
+    with DocumentReader() as reader:
+        list(DocumentIndexer(store, reader).add([tmp_path / "lease.md"], "home"))
+
+
+def given(bench: SessionBench) -> list[PassagesGiven]:
+    return [event for event in bench.events if isinstance(event, PassagesGiven)]
+
+
+async def test_an_exchange_outside_the_context_is_recalled_and_kept(bench: SessionBench, engine: ScriptedEngine) -> None:
+    session = bench.open()
+    first = await bench.say(session, "My sister moved to Lisbon.")
+    for number in range(12):
+        await bench.say(session, f"{FILLER} {number}")
+    await bench.say(session, "Which city did my sister move to?")
+    (event,) = given(bench)
+    (passage,) = event.turn.turn.passages
+    assert (passage.kind, passage.key) == ("exchange", first)
+    assert bench.last(session).passages == (passage,)
+    (told,) = engine.asked[-1].turns[-1].passages
+    assert (told.text, told.source) == (passage.text, passage.source)
+    await bench.say(session, "Thanks!")
+    assert not given(bench)
+    assert not engine.asked[-1].turns[-1].passages
+    assert engine.asked[-1].turns[-2].passages, "the engine is told what the turn before had, and takes it out of the context"
+
+
+async def test_nothing_is_recalled_that_the_model_still_sees(bench: SessionBench) -> None:
+    session = bench.open()
+    await bench.say(session, "My sister moved to Lisbon.")
+    await bench.say(session, "Which city did my sister move to?")
+    assert not given(bench)
+
+
+async def test_recall_can_be_switched_off(store: ConversationStore, engine: ScriptedEngine) -> None:
+    settings = replace(Settings(), recall=False)
+    retriever = Retriever(store.new_connection(), lambda: None)
+    bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), settings, retriever=retriever)
+    session = bench.open()
+    await bench.say(session, "My sister moved to Lisbon.")
+    for number in range(12):
+        await bench.say(session, f"{FILLER} {number}")
+    await bench.say(session, "Which city did my sister move to?")
+    assert not given(bench)
+    await bench.close()
+
+
+@pytest.mark.usefixtures("lease")
+async def test_attached_documents_are_searched_and_nothing_found_is_said(bench: SessionBench, engine: ScriptedEngine) -> None:
+    session = bench.open()
+    await session.grounding.attach("home")
+    await bench.say(session, "Who repairs the roof?")
+    assert session.grounding.collections == ["home"]
+    (passage,) = bench.last(session).passages
+    assert (passage.kind, passage.source) == ("document", "lease.md, lines 3-7")
+    assert engine.asked[-1].turns[-1].passages[0].text == passage.text
+    await bench.say(session, "Explain that again, shorter")
+    assert bench.last(session).passages == (passage,), "a question about the reply keeps its passages"
+    await bench.say(session, "quantum chromodynamics")
+    (event,) = given(bench)
+    assert event.nothing_found
+    await session.grounding.attach()
+    await bench.say(session, "Who repairs the roof?")
+    assert session.grounding.collections == []
+    assert not given(bench)
+
+
+@pytest.mark.usefixtures("lease")
+async def test_attached_collections_belong_to_the_conversation(bench: SessionBench) -> None:
+    session = bench.open()
+    await session.grounding.attach("home")
+    await bench.say(session, "Who repairs the roof?")
+    assert bench.open(session.conversation_id).grounding.collections == ["home"]
+    with pytest.raises(DocumentNotFound):
+        await session.grounding.attach("nowhere")
+
+
+async def test_without_a_retriever_a_message_is_sent_as_it_is(store: ConversationStore, engine: ScriptedEngine) -> None:
+    bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings())
+    await bench.say(bench.open(), "Hello")
+    assert not given(bench)
+    await bench.close()
+
+
+async def test_a_slow_machine_is_given_less(bench: SessionBench, store: ConversationStore) -> None:
+    retriever = bench.environment.retriever
+    assert retriever is not None
+    retriever.prefill_speed = 10.0
+    assert retriever._affordable(2.0, LEAST_RECALL) == LEAST_RECALL
+    retriever.prefill_speed = 400.0
+    assert retriever._affordable(2.0, LEAST_RECALL) == 800
+
+
+def test_a_question_about_all_of_a_text_is_known_as_such() -> None:
+    whole = ["Summarise this file", "How many functions are there?", "List all chapters"]
+    parts = ["Who repairs the roof?", "What does the lease say about rent?"]
+    assert [each for each in whole + parts if asks_for_the_whole(each)] == whole
