@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -13,17 +15,23 @@ from mistral_chat.text import clean
 _LONGEST: Final = 4096
 """Characters of a path."""
 
-_BEGINNINGS: Final = ("/", "~/", "'/", '"/', "file://")
+_WHOLE: Final = re.compile(r"""(['"]?)(/|~/)|file://""")
+_WHOLE_ON_WINDOWS: Final = re.compile(r"""(['"]?)([A-Za-z]:[\\/]|\\\\|~[\\/])|file://""")
+"""How a whole path begins."""
 
 
 def path_from_input(text: str) -> Path:
     """The path in `text`: plain, quoted, escaped for a shell, with ``~``, or as a ``file:`` address."""
     text = text.strip()
+    windows = sys.platform == "win32"
     if text.startswith("file://"):
-        return Path(unquote(urlsplit(text).path))
+        path = unquote(urlsplit(text).path)
+        return Path(path.lstrip("/") if windows else path)
     plain = Path(text).expanduser()
     if plain.exists():
         return plain
+    if windows:  # where the shell's escape is the separator of folders
+        return Path(text.strip("\"'")).expanduser()
     try:
         words = shlex.split(text)
     except ValueError:
@@ -34,7 +42,8 @@ def path_from_input(text: str) -> Path:
 def path_from_paste(text: str) -> Path | None:
     """The file whose whole path `text` is; None for anything else. A bare name is a word, not a path."""
     text = text.strip()
-    if not text.startswith(_BEGINNINGS) or "\n" in text or "\0" in text or len(text) > _LONGEST:
+    whole = _WHOLE_ON_WINDOWS if sys.platform == "win32" else _WHOLE
+    if not whole.match(text) or "\n" in text or "\0" in text or len(text) > _LONGEST:
         return None
     try:
         path = path_from_input(text)
@@ -48,7 +57,8 @@ def complete_path(typed: str) -> tuple[str, list[str]]:
 
     Names with characters that act on a terminal are left out.
     """
-    folder, slash, begin = typed.rpartition("/")
+    last = max(typed.rfind("/"), typed.rfind("\\") if sys.platform == "win32" else -1)
+    folder, slash, begin = typed[: max(last, 0)], typed[last : last + 1] if last >= 0 else "", typed[last + 1 :]
     try:
         with os.scandir(Path(folder + slash).expanduser() if slash else ".") as entries:
             names = [entry.name + ("/" if entry.is_dir() else "") for entry in entries if entry.name.startswith(begin)]
