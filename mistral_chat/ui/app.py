@@ -19,7 +19,7 @@ from mistral_chat.system import CLOSE_SECONDS, end_signals, watch_console_close
 from mistral_chat.text import clean
 from mistral_chat.ui import themes
 from mistral_chat.ui.commands import all_commands, bindings, command
-from mistral_chat.ui.keymap import bound_nodes, current_ids, keys_of, known_bindings
+from mistral_chat.ui.keymap import current_ids, keys_of, known_bindings, nodes_with_bindings
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.work_failed import WorkFailed
@@ -74,7 +74,7 @@ class MistralChatApp(App[None]):
     @property
     def known_bindings(self) -> dict[str, Binding]:
         """Every binding that the user can remap, by its id: those of the app and the chat first."""
-        return known_bindings((type(self), ChatScreen, Composer, *bound_nodes()))
+        return known_bindings((type(self), ChatScreen, Composer, *nodes_with_bindings()))
 
     def use_keymap(self, keymap: Mapping[str, str]) -> None:
         """Use the user's keys from now on; what `keymap` does not name has its default again."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mistral_chat.engine.thread import EngineThread
     from mistral_chat.models.service import ModelService
     from mistral_chat.store.store import ConversationStore
-    from mistral_chat.ui.keymap import KeyChoice
+    from mistral_chat.ui.keymap import Keymap
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,5 +41,5 @@ class AppContext:
     """Opens the model service; None if models cannot be chosen."""
     settings_file: SettingsFile | None = None
     """The settings file; None if it cannot be changed."""
-    keys: KeyChoice | None = None
+    keys: Keymap | None = None
     """The app's keys; set by the app."""

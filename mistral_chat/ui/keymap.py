@@ -1,4 +1,4 @@
-"""The person's own keys: which can be changed, and what is wrong with a choice."""
+"""The keymap: which keys can be changed, and what is wrong with a change."""
 
 from __future__ import annotations
 
@@ -20,15 +20,28 @@ if TYPE_CHECKING:
 
 _MODIFIERS: Final = ("alt", "ctrl", "hyper", "meta", "shift", "super")
 _NAMES: Final = frozenset(str(key.value).rpartition("+")[2] for key in Keys)
-_WORDS: Final = {"pageup": "PageUp", "pagedown": "PageDown"}
+_WORDS: Final = {
+    "backslash": "\\",
+    "comma": ",",
+    "escape": "Esc",
+    "full_stop": ".",
+    "minus": "-",
+    "pagedown": "PageDown",
+    "pageup": "PageUp",
+    "plus": "+",
+    "question_mark": "?",
+    "slash": "/",
+}
+"""Keys whose name on the screen is not their name in the keymap."""
 _IN_CHAT: Final = frozenset({"chat", "composer", "files", "filter", "list", "transcript"})
-"""Places that are on the chat's screen, with whose keys theirs are in force."""
+"""Parts of the chat screen, whose keys work together with its own."""
 _TYPED_INTO: Final = frozenset({"app", "chat", "composer", "filter"})
-"""Places whose keys are in force while one types."""
+"""Parts whose keys work while the user types."""
 _RENAMED: Final = {
     **dict.fromkeys(
         (
             "ask.cancel",
+            "attach.cancel",
             "background.leave",
             "confirm.refuse",
             "entry.cancel",
@@ -50,24 +63,24 @@ _RENAMED: Final = {
 """Ids that older settings files use, with the id that stands for them now."""
 
 
-class KeyChoice(Protocol):
-    """What the app lets be known and done about its keys."""
+class Keymap(Protocol):
+    """The app's keys: what can be remapped, and the remapping itself."""
 
     @property
     def known_bindings(self) -> dict[str, Binding]:
-        """Every binding that a person can remap, by its id."""
+        """Every binding that can be remapped, by its id."""
 
     def use_keymap(self, keymap: Mapping[str, str]) -> None:
-        """Let `keymap` hold from now on."""
+        """Apply `keymap`."""
 
 
 def known_bindings(nodes: Iterable[type[DOMNode]]) -> dict[str, Binding]:
-    """The bindings that have an id, by it."""
+    """Return the bindings that have an id, by that id."""
     return {binding.id: binding for node in nodes for binding in _own(node.__dict__.get("BINDINGS", ())) if binding.id}
 
 
-def bound_nodes() -> list[type[DOMNode]]:
-    """Every screen and every widget of ours that has keys. All of them are imported for that."""
+def nodes_with_bindings() -> list[type[DOMNode]]:
+    """Import every screen, dialog and widget, and return those with keys."""
     import pkgutil
     from importlib import import_module
 
@@ -91,44 +104,49 @@ def current_ids(keymap: Mapping[str, str]) -> dict[str, str]:
 
 
 def keys_of(keys: str) -> list[str]:
-    """The keys in a list with commas, as Textual names them: modifiers in the order of the alphabet."""
+    """Return the keys of a list with commas as Textual names them, with the modifiers in alphabetical order."""
     return [_in_order(key.strip()) for key in keys.split(",") if key.strip()]
 
 
-def in_words(keys: str) -> str:
-    """Keys as the screen writes them: ``Ctrl+J or Alt+Enter``."""
-    words = ("+".join(_WORDS.get(part, part.replace("_", " ").capitalize()) for part in key.split("+")) for key in keys_of(keys))
-    return one_line(" or ".join(dict.fromkeys(words)))  # a letter and its capital are one key
+def format_keys(keys: str) -> str:
+    """Return keys as the screen shows them: ``Ctrl+J or Alt+Enter``. A letter and its capital are one key."""
+    return one_line(" or ".join(dict.fromkeys(map(_key_words, keys_of(keys)))))
 
 
-def unfit(name: str, key: str) -> str:
-    """Why `key` is no good for the binding `name`, as a sentence; empty where it is."""
+def _key_words(key: str) -> str:
+    if len(key) == 1:
+        return key.lower()
+    return "+".join(_WORDS.get(part, part.replace("_", " ").capitalize()) for part in key.split("+"))
+
+
+def key_problem(name: str, key: str) -> str:
+    """Return why the binding `name` cannot have `key`, as a sentence; empty where it can."""
     if not _is_key(key):
         held = [f"{modifier}+{letter}" for modifier in ("ctrl", "alt") for letter in ascii_lowercase]
         close = get_close_matches(key.lower().replace("-", "+"), [*_NAMES, *held], 1)
-        return f"{key!r} is no key." + (f" Did you mean {close[0]!r}?" if close else " One is written like ctrl+n, alt+m or f5.")
+        return f"{key!r} is not a key." + (f" Did you mean {close[0]!r}?" if close else " Write keys like ctrl+n, alt+m or f5.")
     if name.partition(".")[0] in _TYPED_INTO and (_character(key) or "\0").isprintable():
-        return f"{in_words(key)} alone could not be typed any more. Hold Ctrl or Alt with it, or take a function key."
+        return f"{format_keys(key)} is needed for typing. Use it with Ctrl or Alt, or use a function key."
     return ""
 
 
 def problems(keymap: Mapping[str, str], known: Mapping[str, Binding]) -> list[str]:
-    """Say what is wrong with `keymap`: ids that nothing has, keys that are none, and keys that two things would share."""
+    """Describe what is wrong with `keymap`: unknown ids, unknown keys, and keys that two bindings would share."""
     found = []
     keymap = current_ids(keymap)
     for name, keys in keymap.items():
         if name not in known:
             close = get_close_matches(name, known, 1)
-            found.append(f"keymap: there is no {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+            found.append(f"keymap: unknown id {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
             continue
         if not keys_of(keys):
-            found.append(f"keymap: {name!r} has no key; the default stays.")
-        found += [f"keymap: {name}: {why}" for key in keys_of(keys) if (why := unfit(name, key))]
+            found.append(f"keymap: {name!r} has no key; the default is used.")
+        found += [f"keymap: {name}: {why}" for key in keys_of(keys) if (why := key_problem(name, key))]
     return found + [f"keymap: {key} is given to both {one!r} and {other!r}." for key, one, other in _clashes(keymap, known)]
 
 
 def taken_by(name: str, key: str, keymap: Mapping[str, str], known: Mapping[str, Binding]) -> str | None:
-    """The id of the binding that `key` would be shared with if `name` had it; None where it is free."""
+    """Return the id of the binding that has `key` already, if `name` had it; None where the key is free."""
     wanted = {**current_ids(keymap), name: key}
     return next((other if one == name else one for _, one, other in _clashes(wanted, known) if name in {one, other}), None)
 
@@ -146,19 +164,19 @@ def _clashes(keymap: Mapping[str, str], known: Mapping[str, Binding]) -> Iterato
 
 
 def _together(one: str, other: str) -> bool:
-    """Whether the keys of two places are in force at the same time."""
+    """Whether the keys of two parts of the screen work at the same time."""
     return one == other or "app" in {one, other} or ("chat" in {one, other} and {one, other} <= _IN_CHAT)
 
 
 def _is_key(key: str) -> bool:
     *modifiers, name = key.split("+")
-    # Half a character, or one that does nothing but act on a terminal, is no key that anybody could press.
+    # Half a character, or one that only acts on a terminal, cannot be pressed.
     known = name.isprintable() and (len(name) == 1 or name in _NAMES or _character(name) is not None)
     return bool(name) and known and set(modifiers) <= set(_MODIFIERS)
 
 
 def _character(key: str) -> str | None:
-    """What the key types, where it types anything."""
+    """Return what the key types; None where it types nothing."""
     return key_to_character(REPLACED_KEYS.get(key, key))
 
 

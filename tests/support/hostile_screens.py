@@ -37,7 +37,7 @@ from mistral_chat.ui.dialogs.setting_editor import FormField, NamedEntriesDialog
 from mistral_chat.ui.dialogs.tasks import TasksDialog
 from mistral_chat.ui.dialogs.trash import TrashDialog
 from mistral_chat.ui.dialogs.turn_menu import turn_menu
-from mistral_chat.ui.keymap import in_words
+from mistral_chat.ui.keymap import format_keys
 from mistral_chat.ui.markdown import Code
 from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.screens.prompt import PromptScreen
@@ -253,7 +253,7 @@ SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
     ConfirmDialog: Filled(lambda _, texts: ConfirmDialog(texts[0], texts[1], yes=texts[2], no=texts[3]), 4),
     ContextDialog: Filled(_context, 3),
     HelpDialog: Filled(
-        lambda _, texts: HelpDialog([], [HelpPart("Keys", tuple(HelpRow(in_words(text), "Do", text) for text in texts))]), 60
+        lambda _, texts: HelpDialog([], [HelpPart("Keys", tuple(HelpRow(format_keys(text), "Do", text) for text in texts))]), 60
     ),
     InputDialog: Filled(_input, 6, _enter),
     ModelsScreen: Filled(_models, 8, _go_through),

@@ -103,7 +103,7 @@ async def test_keys_of_ones_own_that_are_none(keys: str) -> None:
     harness = AppHarness(settings=replace(Settings(), keymap={"chat.new": keys}))
     async with capture_output(harness.app, (60, 90)) as (pilot, output):
         await until_ready(pilot, harness)
-        await until(pilot, lambda: "is no key" in harness.chat.notice, "it is told")
+        await until(pilot, lambda: "is not a key" in harness.chat.notice, "it is told")
         await pilot.press("f1")
         await pilot.pause()
         assert not output.foreign()

@@ -20,7 +20,7 @@ from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.ui import dialogs, screens, widgets
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog
-from mistral_chat.ui.keymap import bound_nodes, in_words, keys_of, problems, taken_by, unfit
+from mistral_chat.ui.keymap import format_keys, key_problem, keys_of, nodes_with_bindings, problems, taken_by
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def ours() -> list[type[Widget]]:
     return found
 
 
-@pytest.mark.parametrize("node", [MistralChatApp, *bound_nodes()], ids=lambda node: node.__name__)
+@pytest.mark.parametrize("node", [MistralChatApp, *nodes_with_bindings()], ids=lambda node: node.__name__)
 def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None:
     known = AppHarness().app.known_bindings
     for binding in node.__dict__["BINDINGS"]:
@@ -81,14 +81,14 @@ def test_no_two_keys_clash_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("keymap", "problem"),
     [
-        ({"chat.nwe": "f5"}, "there is no 'chat.nwe'. Did you mean 'chat.new'?"),
+        ({"chat.nwe": "f5"}, "unknown id 'chat.nwe'. Did you mean 'chat.new'?"),
         ({"chat.new": "f4"}, "f4 is given to both 'chat.new' and 'chat.delete'"),
         ({"chat.new": "up"}, "up is given to both 'chat.new' and 'composer.up'"),
         ({"list.delete": "ctrl+q"}, "ctrl+q is given to both 'app.quit' and 'list.delete'"),
-        ({"chat.new": "ctrl-n"}, "'ctrl-n' is no key. Did you mean 'ctrl+n'?"),
-        ({"chat.new": "strg+n"}, "'strg+n' is no key."),
-        ({"chat.new": "x"}, "X alone could not be typed any more"),
-        ({"chat.new": " "}, "has no key; the default stays"),
+        ({"chat.new": "ctrl-n"}, "'ctrl-n' is not a key. Did you mean 'ctrl+n'?"),
+        ({"chat.new": "strg+n"}, "'strg+n' is not a key."),
+        ({"chat.new": "x"}, "x is needed for typing"),
+        ({"chat.new": " "}, "has no key; the default is used"),
     ],
 )
 def test_what_is_wrong_with_a_keymap_is_told(keymap: dict[str, str], problem: str) -> None:
@@ -101,8 +101,8 @@ def test_keys_that_are_never_in_force_together_may_be_the_same() -> None:
     assert taken_by("chat.new", "f4", {}, known) == "chat.delete"
     assert taken_by("chat.new", "f4", {"chat.delete": "ctrl+k"}, known) is None
     assert keys_of("Shift+Ctrl+a, f5") == ["ctrl+shift+a", "f5"]
-    assert in_words("ctrl+j,alt+enter") == "Ctrl+J or Alt+Enter"
-    assert not unfit("chat.new", "alt+ctrl+f12")
+    assert format_keys("ctrl+j,alt+enter") == "Ctrl+J or Alt+Enter"
+    assert not key_problem("chat.new", "alt+ctrl+f12")
 
 
 async def test_what_is_wrong_with_the_keys_is_told_at_the_start_and_the_rest_holds() -> None:
@@ -144,7 +144,7 @@ async def test_a_key_is_changed_by_pressing_another_and_holds_at_once(tmp_path: 
             pilot, lambda: "is “Delete” already" in screen_text(harness).replace("\n", " "), "a key that is taken is refused"
         )
         await pilot.press("x")
-        await until(pilot, lambda: "could not be typed" in screen_text(harness))
+        await until(pilot, lambda: "is needed for typing" in screen_text(harness))
         await pilot.press("alt+n")
         await until(pilot, lambda: isinstance(harness.app.screen, KeybindingsDialog))
         await until(pilot, lambda: "New conversation: Alt+N" in screen_text(harness))
@@ -168,7 +168,7 @@ async def test_a_default_comes_back_and_what_names_nothing_goes(tmp_path: Path) 
     harness = staged(config)
     async with run(harness) as pilot:
         screen = await opened(pilot, harness)
-        assert "there is no 'chat.nwe'" in screen_text(harness)
+        assert "unknown id 'chat.nwe'" in screen_text(harness)
         listed = screen.query_one(OptionList)
         for name in ("chat.nwe", "chat.new"):
             listed.highlighted = listed.get_option_index(name)

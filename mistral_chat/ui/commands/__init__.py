@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from textual.binding import Binding
 
-from mistral_chat.ui.keymap import in_words, keys_of
+from mistral_chat.ui.keymap import format_keys, keys_of
 from mistral_chat.ui.terminal_keys import best_first
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def hint_key(name: str, own: str) -> str:
     """
     keys = keys_of(own or command(name).key)
     best = best_first(keys, os.environ)[0]
-    return command(name).spoken if not own and best == keys[0] else in_words(best)
+    return command(name).spoken if not own and best == keys[0] else format_keys(best)
 
 
 def bindings(place: str) -> list[Binding]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mistral_chat.errors import UsageError
 from mistral_chat.session.reply import ContinueReply, Regenerate
 from mistral_chat.ui.commands import TurnState, all_commands
-from mistral_chat.ui.keymap import in_words
+from mistral_chat.ui.keymap import format_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
         excluded=turn.turn.excluded,
         versions=turn.siblings,
     )
-    keys = {active.binding.id: in_words(active.binding.key) for active in screen.active_bindings.values()}
+    keys = {active.binding.id: format_keys(active.binding.key) for active in screen.active_bindings.values()}
     labels = [(each.id, each.turn_label(state), keys.get(each.id, "")) for each in all_commands() if each.turn_label]
     tokens = await screen.session.context.tokens_of(turn)
     chosen = await screen.app.push_screen_wait(turn_menu(turn, [each for each in labels if each[1]], tokens=tokens))

@@ -17,7 +17,7 @@ from textual.widgets import Input, Markdown, Static
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame
-from mistral_chat.ui.keymap import in_words
+from mistral_chat.ui.keymap import format_keys
 from mistral_chat.ui.terminal_keys import best_first
 from mistral_chat.ui.widgets.field import Field
 
@@ -213,13 +213,13 @@ def command_parts(commands: Sequence[Command], active: Mapping[str, ActiveBindin
         name = command.id.rpartition(".")[2]
         task = next((task for task, names in _TASKS.items() if name in names), _REST)
         slash = f"/{command.slash} {command.argument}".strip() if command.slash else ""
-        tasks[task].append(HelpRow(in_words(",".join(best_first(keys.get(command.id, []), os.environ))), command.help, slash))
+        tasks[task].append(HelpRow(format_keys(",".join(best_first(keys.get(command.id, []), os.environ))), command.help, slash))
     return [HelpPart(task, tuple(rows)) for task, rows in tasks.items() if rows]
 
 
 def _row(same: list[ActiveBinding]) -> HelpRow:
     binding = same[0].binding
-    keys = in_words(",".join(best_first(dict.fromkeys(each.binding.key for each in same), os.environ)))
+    keys = format_keys(",".join(best_first(dict.fromkeys(each.binding.key for each in same), os.environ)))
     return HelpRow(keys, binding.tooltip or binding.description)
 
 

@@ -12,7 +12,7 @@ from textual.widgets.option_list import Option
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph, status_line
-from mistral_chat.ui.keymap import in_words, keys_of, problems, taken_by, unfit
+from mistral_chat.ui.keymap import format_keys, key_problem, keys_of, problems, taken_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -104,10 +104,10 @@ class KeybindingsDialog(Dialog[None]):
             self._set(name, None)
 
     def _refusal(self, name: str, key: str) -> str:
-        if problem := unfit(name, key):
+        if problem := key_problem(name, key):
             return problem
         other = taken_by(name, key, self._keymap, self._known)
-        return f"{in_words(key)} is “{self._known[other].description}” already." if other is not None else ""
+        return f"{format_keys(key)} is “{self._known[other].description}” already." if other is not None else ""
 
     def _set(self, name: str, keys: str | None) -> None:
         before = self._keymap
@@ -116,7 +116,7 @@ class KeybindingsDialog(Dialog[None]):
         if problem:
             self.show_status(problem, warning=True)
         elif self._keymap != before and name in self._known:
-            now = in_words(self._keymap.get(name) or self._known[name].key)
+            now = format_keys(self._keymap.get(name) or self._known[name].key)
             self.show_status(f"{self._known[name].description}: {now}")
 
     @property
@@ -149,7 +149,7 @@ class KeybindingsDialog(Dialog[None]):
     def _line(self, name: str) -> Content:
         binding = self._known.get(name)
         own = ",".join(keys_of(self._keymap.get(name, "")))
-        keys = Content(one_line(in_words(own or (binding.key if binding is not None else "")), _KEYS - 2))
+        keys = Content(one_line(format_keys(own or (binding.key if binding is not None else "")), _KEYS - 2))
         gap = " " * max(1, _KEYS - keys.cell_length)
         text = binding.description if binding is not None else one_line(name, 60)
         return Content.assemble(keys.stylize("$text-accent bold" if own else _QUIET), gap, text)
@@ -177,7 +177,7 @@ class KeyCaptureDialog(Dialog[str]):
     def compose(self) -> ComposeResult:
         """Show what the key is for, its current keys, and why a key is refused."""
         with frame(f"New key: {self._binding.description}"):
-            yield paragraph(f"{self._binding.tooltip}. Current key: {one_line(in_words(self._keys), 80)}.")
+            yield paragraph(f"{self._binding.tooltip}. Current key: {one_line(format_keys(self._keys), 80)}.")
             yield status_line("Press the new key.")
 
     def on_key(self, event: events.Key) -> None:

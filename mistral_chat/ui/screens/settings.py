@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.config.configuration import Configuration
     from mistral_chat.config.settings_file import SettingsFile
-    from mistral_chat.ui.keymap import KeyChoice
+    from mistral_chat.ui.keymap import Keymap
 
 _QUIET: Final = "$text-quiet"
 _LABEL: Final = 24
@@ -90,7 +90,7 @@ class SettingsScreen(Screen[None]):
         *,
         themes: Sequence[str],
         changed: Callable[[str, object], None],
-        keys: KeyChoice | None = None,
+        keys: Keymap | None = None,
     ) -> None:
         """List the settings.
 

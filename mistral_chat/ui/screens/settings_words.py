@@ -26,6 +26,8 @@ _GROUPS: Final = {
 
 _LABELS: Final = {
     "model": "Model",
+    "embedding_model": "Embedding model",
+    "recall": "Recall earlier exchanges",
     "system": "System prompt",
     "theme": "Theme",
     "titles": "Conversation titles",
@@ -60,6 +62,7 @@ _LABELS: Final = {
 """What each setting is called. One that is not listed shows its key."""
 
 _EMPTY: Final = {
+    "embedding_model": "words only",
     "system": "none",
     "sampling.seed": "random",
     "sampling.max_tokens": "no limit",
@@ -137,7 +140,7 @@ def in_words(key: str, text: str) -> str:
         return {"0": "until you empty the trash", "1": "1 day"}.get(text, f"{text} days")
     if key in {"context.size", "context.reserve", "sampling.max_tokens"}:
         return f"{int(text):,} tokens" if text.isdecimal() else text
-    words = {"true": "on", "false": "off"} if key.partition(".")[0] in {"context", "snapshots", "engine"} else {}
+    words = {"true": "on", "false": "off"} if key.partition(".")[0] in {"context", "snapshots", "engine", "recall"} else {}
     return {**words, "first_line": "first line", "0": "greedy" if key == "sampling.temperature" else "0"}.get(text, text)
 
 

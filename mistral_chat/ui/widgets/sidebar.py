@@ -65,7 +65,11 @@ class ConversationList(OptionList):
         & > .option-list--option { padding: 0; }
         & > .option-list--option-disabled { color: $text-muted; text-style: none; }
         & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: bold; }
-        &:focus > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
+        &:focus > .option-list--option-highlighted {
+            background: $block-cursor-background;
+            color: $block-cursor-foreground;
+            text-style: bold;
+        }
     }
     """
 
@@ -413,7 +417,7 @@ def _title(shown: ListedConversation) -> Content:
     title = one_line(shown.title, 80) or "New conversation"
     if not shown.tags:
         return Content(title)
-    return Content.assemble(title, "  ", (" ".join(f"#{one_line(tag, 30)}" for tag in shown.tags), "$foreground 65%"))
+    return Content.assemble(title, "  ", (" ".join(f"#{one_line(tag, 30)}" for tag in shown.tags), "$text-quiet"))
 
 
 def _day(day: date, today: date) -> str:

@@ -42,7 +42,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         align: center bottom;
         scrollbar-size-vertical: 1;
         scrollbar-background: $background;
-        scrollbar-color: $panel;
+        scrollbar-color: $scrollbar;
     }
     """
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PREVIOUS: Final = "◂"
 _NEXT: Final = "▸"
-_QUIET: Final = "$foreground 65%"
+_QUIET: Final = "$text-quiet"
 _SEPARATOR: Final = Content.styled("  ·  ", _QUIET)
 
 
@@ -125,14 +125,14 @@ class TurnView(Vertical, FastWidget):
         max-width: 102;
         margin: 0 1;
 
-        .statistics { height: auto; padding: 0 1 0 2; margin-bottom: 1; color: $foreground 65%; }
+        .statistics { height: auto; padding: 0 1 0 2; margin-bottom: 1; color: $text-quiet; }
         &.-selected MessageView { background: $primary 20%; border-left: outer $primary; }
         &.-found MessageView { background: $primary 25%; }
         &.-dimmed { opacity: 55%; }
         &.-dimmed.-selected { opacity: 85%; }
         &.-edge {
             border-top: solid $primary 50%;
-            border-title-color: $foreground 65%;
+            border-title-color: $text-quiet;
             border-title-align: center;
             margin: 1 1 0 1;
         }
