@@ -206,6 +206,21 @@ def test_passages_of_a_turn_are_exported_imported_and_forked(store: Conversation
     assert [each.text for each in store.turn(forked[1].turn_id).turn.passages] == ["one\n1", "deed"]
 
 
+def test_a_conversation_uses_collections_until_they_are_detached(store: ConversationStore) -> None:
+    document = add(store, "one", "/1.txt", "first", "second")
+    add(store, "two", "/2.txt", "x")
+    conversation, (turn,) = chat(store, ("a", "b"))
+    store.documents.attach(conversation, "two", "one", "one")
+    assert store.documents.attached(conversation) == ["one", "two"]
+    assert store.documents.attached(store.fork(turn)) == ["one", "two"]
+    store.documents.detach(conversation, "two")
+    assert store.documents.attached(conversation) == ["one"]
+    with pytest.raises(DocumentNotFound, match="no collection 'three'"):
+        store.documents.attach(conversation, "three")
+    assert [passage.text for passage in store.documents.passages(document)] == ["first", "second"]
+    assert [each.collection for each in store.documents.documents()] == ["one", "two"]
+
+
 def test_sources_are_shown_in_the_export_for_reading(store: ConversationStore) -> None:
     conversation, (turn,) = chat(store, ("What rent?", "200 [1]."))
     given = [Passage(kind="document", text="The rent is 200.", source="lease.pdf, page 2", key="f00d/1")]
