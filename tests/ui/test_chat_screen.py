@@ -173,7 +173,7 @@ async def test_without_weights_the_screen_says_how_to_get_them() -> None:
     harness = AppHarness(failure=ModelNotFound("Get one with: mistral-chat models pull mistral-7b"))
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
-        await until(pilot, lambda: "No model installed" in screen_text(harness))
+        await until(pilot, lambda: "No model loaded" in screen_text(harness))
         assert "mistral-chat models pull mistral-7b" in screen_text(harness)
         await send_message(pilot, harness, "Hello?")
         await until(pilot, lambda: harness.chat.draft == "Hello?")

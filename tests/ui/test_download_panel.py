@@ -48,7 +48,7 @@ async def test_leaving_a_download_asks_first_and_keeps_what_was_downloaded(first
         await until(pilot, lambda: isinstance(first.app.screen, ChoiceDialog))
         await pilot.press("down", "down", "enter")
         await until(pilot, lambda: first.chat.is_current)
-        await until_drawn(pilot, "Model not downloaded")
+        await until_drawn(pilot, "No model loaded")
         assert first.part.stat().st_size == STALL
         await pilot.press("f7")
         await until_drawn(pilot, "Resume download")

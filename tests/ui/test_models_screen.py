@@ -147,7 +147,7 @@ async def test_a_verification_continues_behind_the_chat_and_can_be_stopped(tmp_p
         await pilot.press("escape")
         await until_drawn(pilot, "⟳ verifying 60%")
         await pilot.press("alt+z")
-        await until_drawn(pilot, "Stopped: verifying.")
+        await until_drawn(pilot, "Cancelled: verifying.")
         await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
 
 

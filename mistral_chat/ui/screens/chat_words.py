@@ -37,7 +37,7 @@ def welcome(error: MistralChatError | None, *, downloading: str, saved: bool) ->
         return Welcome(f"Downloading {downloading}…", ("You can start typing while it downloads.",), keys)
     if isinstance(error, ModelNotFound):
         keys = (("chat.models", "choose a model"), ("chat.retry", "retry"), ("app.help", "help"), ("app.quit", "quit"))
-        return Welcome("No model installed", (str(error),), keys)
+        return Welcome("No model loaded", (str(error),), keys)
     if error is not None:
         keys = (("chat.retry", "retry"), ("app.help", "help"), ("app.quit", "quit"))
         return Welcome(error.title, (str(error),), keys, trouble=True)
