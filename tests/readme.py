@@ -13,7 +13,7 @@ from mistral_chat.cli.main import COMMANDS
 from mistral_chat.config.docs import SettingDoc, setting_docs
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.commands import all_commands
-from mistral_chat.ui.keymap import in_words, known_bindings
+from mistral_chat.ui.keymap import format_keys, known_bindings
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.widgets.composer import Composer
@@ -34,7 +34,7 @@ def generated() -> dict[str, str]:
 def keys() -> str:
     """What each key does."""
     bindings = known_bindings((MistralChatApp, ChatScreen, Composer, ConversationList, ListFilter, Transcript, ModelsScreen))
-    rows = [(in_words(b.key), b.tooltip or b.description, f"`{name}`") for name, b in bindings.items()]
+    rows = [(format_keys(b.key), b.tooltip or b.description, f"`{name}`") for name, b in bindings.items()]
     return _table(("key", "does", "id"), rows)
 
 
