@@ -45,12 +45,7 @@ def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
                 source.format = "oterm"
                 _read_oterm(connection, source)
                 return
-            old, new = {"conversations", "responses"} <= tables, {"threads", "turns", "messages", "parts"} <= tables
-            if old:
-                _LlmResponses(connection, source, tables).read()
-            if new:
-                _read_llm_threads(connection, source)
-            if old or new:
+            if _read_llm(connection, source, tables):
                 source.format = "llm"
                 return
     except (
@@ -134,6 +129,47 @@ def _with_images(text: str, images: object, source: ImportSource) -> str:
     count = len(found) if isinstance(found, list) else 0
     source.leave_out(FILES, count=count)
     return "\n\n".join(["[attachment]"] * count + ([text] if text else []))
+
+
+def _read_llm(connection: sqlite3.Connection, source: ImportSource, tables: set[str]) -> bool:
+    """Read what llm logged; a database has what each of its versions wrote. Return whether it is one of llm's."""
+    logs = next((table for table in ("logs", "log") if table in tables), "")
+    columns = {row["name"] for row in connection.execute(f"PRAGMA table_info({logs})")} if logs else set()
+    first = {"model", "prompt", "system", "response"} <= columns
+    if first:
+        _read_llm_logs(connection, source, logs, columns)
+    responses = {"conversations", "responses"} <= tables
+    if responses:
+        _LlmResponses(connection, source, tables).read()
+    threads = {"threads", "turns", "messages", "parts"} <= tables
+    if threads:
+        _read_llm_threads(connection, source)
+    return first or responses or threads
+
+
+def _read_llm_logs(connection: sqlite3.Connection, source: ImportSource, table: str, columns: set[str]) -> None:
+    """The log of llm's first versions, which later ones keep: a row names the first row of its chat."""
+    when = next((name for name in ("datetime_utc", "timestamp_utc", "timestamp") if name in columns), "NULL")
+    chat = "coalesce(chat_id, rowid)" if "chat_id" in columns else "rowid"
+    rows = connection.execute(f"SELECT *, {chat} AS chat, {when} AS time FROM {table} ORDER BY rowid")  # noqa: S608 - constants
+    chats: dict[str, list[sqlite3.Row]] = {}
+    for row in rows:
+        chats.setdefault(str(row["chat"]), []).append(row)
+    for name, said in chats.items():
+        system = next((str(row["system"]) for row in said if row["system"]), "")
+        turns = [
+            (
+                _time(row["time"], source.changed),
+                Turn(
+                    user=str(row["prompt"] or ""),
+                    reply=str(row["response"] or ""),
+                    finish_reason="stop",
+                    model=str(row["model"] or ""),
+                ),
+            )
+            for row in said
+        ]
+        source.add(_llm(f"log {name}", "", system, turns))
 
 
 class _LlmResponses:

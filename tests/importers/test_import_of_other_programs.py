@@ -78,6 +78,32 @@ def test_conversations_as_llm_kept_them_at_first_come_in(tmp_path: Path) -> None
     assert (tree.title, tree.system, tree.created) == ("Herons", "Be brief.", datetime(2024, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC))
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_the_log_of_llms_first_versions_is_read(tmp_path: Path, later: bool) -> None:  # noqa: FBT001 - a case
+    """Later versions keep the table when it has rows."""
+    path = tmp_path / "logs.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("""
+            CREATE TABLE logs (id INTEGER PRIMARY KEY, model TEXT, prompt TEXT, system TEXT, response TEXT, chat_id INTEGER,
+                datetime_utc TEXT);
+            INSERT INTO logs VALUES (1, 'gpt-3.5', 'One?', 'Be brief.', '1', NULL, '2023-05-01T00:00:00'),
+                (2, 'gpt-3.5', 'Alone?', NULL, 'Yes.', NULL, '2023-05-01T01:00:00'),
+                (3, 'gpt-3.5', 'Two?', NULL, '2', 1, '2023-05-01T02:00:00');
+        """)
+        if later:
+            connection.executescript("""
+                CREATE TABLE conversations (id TEXT PRIMARY KEY, name TEXT, model TEXT);
+                CREATE TABLE responses (id TEXT PRIMARY KEY, model TEXT, prompt TEXT, system TEXT, response TEXT,
+                    conversation_id TEXT, datetime_utc TEXT);
+                INSERT INTO conversations VALUES ('c', 'Later', 'gpt-4');
+                INSERT INTO responses VALUES ('r', 'gpt-4', 'New?', NULL, 'New.', 'c', '2024-01-01T00:00:00');
+            """)
+    source = read(path)
+    assert [said(tree) for tree in source.conversations[:2]] == [[("One?", "1"), ("Two?", "2")], [("Alone?", "Yes.")]]
+    assert (source.conversations[0].system, source.conversations[0].created.year) == ("Be brief.", 2023)
+    assert len(source.conversations) == (3 if later else 2)
+
+
 def test_threads_of_llm_come_in(tmp_path: Path) -> None:
     path = tmp_path / "logs.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
