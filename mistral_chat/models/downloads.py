@@ -114,12 +114,10 @@ class Downloads:
     async def close(self) -> None:
         """Stop every task and wait a moment for it. What was downloaded is kept."""
         self.listener = lambda _task: None
-        running = [task for task in (*self.downloads.values(), *self.verifications.values()) if task.alive]
-        for task in running:
+        tasks = [*self.downloads.values(), *self.verifications.values()]
+        for task in tasks:
             task.cancel()
-        if running:
-            joins = (asyncio.to_thread(task.join, _CLOSE_SECONDS) for task in running)
-            await asyncio.gather(*joins)
+        await asyncio.gather(*(asyncio.to_thread(task.join, _CLOSE_SECONDS) for task in tasks if task.alive))
 
     async def _follow(self, task: ModelTask, kept: str) -> None:
         try:

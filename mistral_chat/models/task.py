@@ -89,6 +89,8 @@ class ModelTask(ABC):
         yield self.progress
 
     def _run(self) -> None:
+        if self._stop.is_set():
+            return
         try:
             self._work()
             self._done = True

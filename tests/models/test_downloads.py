@@ -140,6 +140,15 @@ async def test_leaving_pauses_everything_and_waits_for_it(bench: Bench) -> None:
     assert bench.downloads.verifications == {}
 
 
+async def test_leaving_in_the_moment_of_the_start_transfers_nothing(bench: Bench) -> None:
+    task = bench.downloads.start(ONE.spec)
+    bench.service.gate.set()
+    await bench.downloads.close()
+    await asyncio.gather(*bench.tasks)
+    task.join(10)
+    assert task.state == "paused"
+
+
 async def test_one_listener_hears_of_every_change_and_of_the_end(bench: Bench) -> None:
     heard: list[str] = []
     bench.downloads.start(ONE.spec)
