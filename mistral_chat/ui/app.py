@@ -9,10 +9,10 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import events, on, work
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import Binding, BindingType
 
 from mistral_chat.system import CLOSE_SECONDS, end_signals, watch_console_close
@@ -25,18 +25,23 @@ from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from textual.actions import ActionParseResult
     from textual.command import Provider
     from textual.dom import DOMNode
     from textual.screen import Screen
 
-    from mistral_chat.ui.commands import Command
     from mistral_chat.ui.context import AppContext
 
 _WATCHDOG_SECONDS: Final = 2.0
 """How long saving and closing may take after SIGTERM or SIGHUP."""
+
+
+def _command_provider() -> type[Provider]:
+    from mistral_chat.ui.palette import CommandProvider
+
+    return CommandProvider
 
 
 def _conversation_provider() -> type[Provider]:
@@ -51,7 +56,7 @@ class MistralChatApp(App[None]):
     TITLE = "mistral-chat"
     CSS_PATH = Path(__file__).parent / "screens" / "chat.tcss"
     ENABLE_COMMAND_PALETTE = True
-    COMMANDS = App.COMMANDS | {_conversation_provider}
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_command_provider, _conversation_provider}
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
 
     def __init__(self, context: AppContext, *, conversation_id: str | None = None) -> None:
@@ -209,25 +214,3 @@ class MistralChatApp(App[None]):
     async def action_command(self, name: str) -> None:
         """Run the command with the id `name`."""
         await self._chat_screen.commands.run(command(name))
-
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Every command of the table on the chat screen; elsewhere the app's own and the screen's bindings."""
-        if not isinstance(screen, ChatScreen):
-            for binding in known_bindings((type(screen),)).values():
-                yield SystemCommand(binding.description, binding.tooltip, self._action(binding.action, screen))
-        for each in all_commands():
-            if each.id != "app.palette" and (isinstance(screen, ChatScreen) or each.id.startswith("app.")):
-                yield SystemCommand(each.title, each.help, self._command(each))
-
-    def _command(self, wanted: Command) -> Callable[[], None]:
-        def run() -> None:
-            chat = self._chat_screen
-            self.call_later(chat.commands.ask_for if wanted.asks else chat.commands.run, wanted)
-
-        return run
-
-    def _action(self, action: str, node: DOMNode) -> Callable[[], None]:
-        def run() -> None:
-            self.call_later(self.run_action, action, node)
-
-        return run

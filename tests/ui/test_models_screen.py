@@ -191,7 +191,8 @@ async def test_the_palette_knows_the_models_screen(first: FirstRun) -> None:
         await until(pilot, lambda: first.choosing)
         await pilot.press("escape")
         await until(pilot, lambda: first.chat.is_current)
-        assert "Models" in [command.title for command in first.app.get_system_commands(first.chat.screen)]
+        await pilot.press("ctrl+p", *"models")
+        await until(pilot, lambda: "/model" in rendered_rows(first.app), "the command is found, with its slash name")
         assert "chat.models" in first.app.known_bindings
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _LONGEST = 4000
 """Characters of an argument that is asked for."""
 
+_RECENT = 5
+"""Commands that the palette lists first."""
+
 
 class CommandRunner:
     """Runs the commands of the chat screen."""
@@ -23,10 +26,13 @@ class CommandRunner:
     def __init__(self, screen: ChatScreen) -> None:
         """Run commands on `screen`."""
         self._screen = screen
+        self.recent: list[str] = []
+        """The ids of the commands used last, the latest first."""
 
     async def run(self, wanted: Command, argument: str = "", draft: str = "") -> None:
         """Run a command; if it is refused, `draft` goes back to the message box."""
         screen = self._screen
+        self.recent = [wanted.id, *(name for name in self.recent if name != wanted.id)][:_RECENT]
         if wanted.needs_store and screen.workspace is None:
             screen.show_error("The conversations are not open yet.")
         elif wanted.runs == "at once":
