@@ -147,9 +147,9 @@ def cli(ctx: click.Context, /, **given: Any) -> None:
         if ctx.invoked_subcommand in TOLERANT:
             ctx.obj = replace(ctx.obj, warn=_warn)
         return
-    from mistral_chat.cli.tui import open_screen
+    from mistral_chat.cli.tui import run_tui
 
-    open_screen(ctx.obj.with_options(options.setting_overrides(ctx)), **_screen_options(given))
+    run_tui(ctx.obj.with_options(options.setting_overrides(ctx)), **_screen_options(given))
 
 
 def _warn(message: str) -> None:

@@ -1,4 +1,4 @@
-"""The bare command: opens the app, with a parent that gives the terminal back."""
+"""The command without a subcommand: opens the app, under a parent that restores the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mistral_chat.app")
 
 
-def open_screen(
+def run_tui(
     program: Program,
     *,
     system: str | None = None,
@@ -33,7 +33,7 @@ def open_screen(
     """Open the app in the terminal, and exit with its code.
 
     Raises:
-        click.UsageError: there is no terminal, or options do not go together.
+        click.UsageError: there is no terminal, or options cannot be used together.
         MistralChatError: the settings or the conversations cannot be used.
     """
     refuse_both(("--continue", resume), ("--chat", chat))
@@ -64,7 +64,7 @@ def exit_message(program: Program, name: str) -> str:
 def _run(
     program: Program, *, system: str | None, persona: str, resume: bool, chat: str | None, saved: bool, prompt_format: str | None
 ) -> int:
-    """Run the app and return its exit code. The conversations are opened when it asks for them, unless one is named here."""
+    """Run the app and return its exit code. The app opens the conversations, unless one is named on the command line."""
     with tuned():
         from mistral_chat.cli.logs import start_log
         from mistral_chat.ui.app import MistralChatApp
@@ -78,7 +78,7 @@ def _run(
         opened = program.open_store()
         conversation_id = opened.resolve(chat) if chat else opened.latest()
     context = AppContext(
-        open_store=lambda: _tidied(program, opened or program.open_store(saved=saved), saved=saved),
+        open_store=lambda: _purged(program, opened or program.open_store(saved=saved), saved=saved),
         open_engine=lambda spec: program.runner(spec, prompt_format=prompt_format, saved=saved),
         settings=settings,
         now=program.now,
@@ -94,20 +94,20 @@ def _run(
     return app.return_code or 0
 
 
-def _tidied(program: Program, store: ConversationStore, *, saved: bool) -> ConversationStore:
-    """The store, with its trash being emptied beside the app."""
+def _purged(program: Program, store: ConversationStore, *, saved: bool) -> ConversationStore:
+    """The store, whose old trash is deleted in the background."""
     if saved:
-        threading.Thread(target=_tidy, args=(program, store.new_connection()), name="tidy", daemon=True).start()
+        threading.Thread(target=_purge, args=(program, store.new_connection()), name="purge", daemon=True).start()
     return store
 
 
-def _tidy(program: Program, store: ConversationStore) -> None:
-    """Let go of what lay in the trash long enough; the next start makes up for a failure."""
+def _purge(program: Program, store: ConversationStore) -> None:
+    """Delete old trash permanently; the next start tries again after a failure."""
     from mistral_chat.errors import StoreError
 
     try:
         program.purge_old_trash(store)
     except StoreError as error:
-        log.warning("the trash could not be emptied: %s", type(error).__name__)
+        log.warning("old trash could not be deleted: %s", type(error).__name__)
     finally:
         store.close()
