@@ -72,7 +72,7 @@ class RandomUser:
             (self._press, 12),
             (self._send, 4),
             (self._type, 2),
-            (self._hold_the_lock, 0),
+            (self._hold_the_lock, 1),
             (self._resize, 1),
             (self._wait, 1),
         ]
