@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from support.app_harness import AppHarness, rendered_rows, run, send_and_wait, send_message, until, until_ready, until_shown
+from support.app_harness import (
+    AppHarness,
+    rendered_rows,
+    run,
+    send_and_wait,
+    send_message,
+    until,
+    until_answered,
+    until_ready,
+    until_shown,
+)
 from support.pictures import picture
 from textual.widgets import Input, TextArea
 
@@ -178,6 +188,11 @@ def attach(name: str, text: str) -> Step:
             await until(pilot, lambda: harness.chat.notice, "it is attached or refused")
 
     return step
+
+
+async def replied(pilot: Pilot[Any], harness: AppHarness) -> None:
+    """Wait for the end of the reply."""
+    await until_answered(pilot, harness)
 
 
 async def furnish(pilot: Pilot[Any], harness: AppHarness) -> None:

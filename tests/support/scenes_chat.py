@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from support.app_harness import PAUSE, AppHarness, until
-from support.scenes import Scene, anyhow, ask, draft, furnish, press, see, send
+from support.scenes import Scene, anyhow, ask, draft, furnish, press, replied, see, send
 
 from mistral_chat.config import Settings
 from mistral_chat.errors import EngineFailed, EngineLoadFailed, ModelNotFound, NotEnoughMemory, StoreDamaged
@@ -153,7 +153,7 @@ _TO_BE_STOPPED: Final = REPLY.replace("Everything", f"{PAUSE} Everything")
 _TO_BE_AWAITED: Final = REPLY.replace("in tokens", f"{PAUSE} in tokens")
 
 SCENES: Final = (
-    Scene(name="new", shows=("New conversation", "Write a message", "ready")),
+    Scene(name="new", shows=("New conversation", "Write a message")),
     Scene(name="loading", harness=lambda: AppHarness(loading=True), start=furnish, shows=("loading 40%",)),
     Scene(
         name="waiting-for-the-model",
@@ -186,14 +186,14 @@ SCENES: Final = (
         steps=(send(QUESTION), _half_said, press("escape")),
         shows=("■ Stopped", "·  stopped"),
     ),
-    Scene(name="cut", harness=_continues, steps=(ask("Why rye?"),), shows=("because its", "■ Cut")),
+    Scene(name="cut", harness=_continues, steps=(ask("Why rye?"),), shows=("because its", "maximum length")),
     Scene(
         name="continued",
         harness=_continues,
-        steps=(ask("Why rye?"), _uncut, press("f6"), see("rise.", "·  ready")),
-        shows=("because its bran", "·  ready"),
+        steps=(ask("Why rye?"), _uncut, press("f6"), see("rise."), replied),
+        shows=("because its bran",),
     ),
-    Scene(name="empty-reply", harness=lambda: answers(""), steps=(ask("Are you there?"),), shows=("█ Are you there?", "ready")),
+    Scene(name="empty-reply", harness=lambda: answers(""), steps=(ask("Are you there?"),), shows=("█ Are you there?",)),
     Scene(
         name="failed",
         harness=lambda: _fails(EngineFailed("llama.cpp failed while it was working. The next message starts afresh.")),
@@ -206,21 +206,17 @@ SCENES: Final = (
         steps=(ask(QUESTION),),
         shows=("0.3 GB", "·  failed"),
     ),
-    Scene(
-        name="reply", harness=lambda: answers(REPLY), steps=(ask(QUESTION),), shows=("reading the prompt", "the notes", "ready")
-    ),
+    Scene(name="reply", harness=lambda: answers(REPLY), steps=(ask(QUESTION),), shows=("reading the prompt", "the notes")),
     Scene(name="long-code", harness=lambda: answers(_LONG_CODE), steps=(ask("Compute twelve values."),), shows=("value_11",)),
     Scene(name="wide-table", harness=lambda: answers(_WIDE_TABLE), steps=(ask("Which huts are there?"),), shows=("Genova",)),
     Scene(
         name="giant-word", harness=lambda: answers("o" + "-o" * 150 + " and " + "o" * 300), steps=(ask("Sing."),), shows=("oooo",)
     ),
-    Scene(
-        name="branches", steps=(ask("Say it again"), press("ctrl+r"), see("◂ 2/2 ▸"), see("·  ready")), shows=("◂ 2/2 ▸", "ready")
-    ),
+    Scene(name="branches", steps=(ask("Say it again"), press("ctrl+r"), see("◂ 2/2 ▸"), replied), shows=("◂ 2/2 ▸",)),
     Scene(
         name="editing",
         steps=(ask("Name one mountain."), press("f3")),
-        shows=("Enter says it anew", "Name one mountain.", "3 tokens"),
+        shows=("Enter sends it", "Name one mountain.", "3 tokens"),
     ),
     Scene(
         name="the-line-of-memory",
@@ -232,7 +228,7 @@ SCENES: Final = (
         name="the-window-is-full",
         harness=lambda: answers("It has rained since then, and it rains still.", window=80),
         steps=(_until_full, _to_the_end),
-        shows=("Context full:", "left it"),
+        shows=("Context full:", "dropped out"),
     ),
     Scene(
         name="long-draft",
@@ -243,10 +239,10 @@ SCENES: Final = (
         name="draft-too-large",
         harness=lambda: AppHarness(window=256),
         steps=(draft("word " * 300),),
-        shows=("Shorten it by", "fit"),
+        shows=("Too long:", "to send"),
     ),
     Scene(name="nothing-is-kept", harness=lambda: AppHarness(saved=False), shows=("Nothing leaves this computer", "not saved")),
-    Scene(name="no-model", harness=lambda: AppHarness(failure=_ABSENT), start=furnish, shows=("no model yet", "F7")),
+    Scene(name="no-model", harness=lambda: AppHarness(failure=_ABSENT), start=furnish, shows=("No model installed", "F7")),
     Scene(
         name="weights-cut",
         harness=lambda: AppHarness(
@@ -263,7 +259,7 @@ SCENES: Final = (
         start=furnish,
         shows=("Not enough memory", "3.1 GB"),
     ),
-    Scene(name="the-conversations-do-not-open", harness=_broken_store, start=anyhow, shows=("damaged", "try again")),
+    Scene(name="the-conversations-do-not-open", harness=_broken_store, start=anyhow, shows=("damaged", "retry")),
     Scene(
         name="keys-that-clash",
         harness=lambda: _remapped(chat_new="ctrl+f", chat_nonsense="f5"),

@@ -70,12 +70,12 @@ def _mark(key: str) -> Step:
 
 def _change(key: str) -> tuple[Step, ...]:
     """Open the dialog of a setting."""
-    return press("f12"), see("Settings", "Kept in"), _mark(key), press("enter"), see("Cancel")
+    return press("f12"), see("Settings", "Settings file"), _mark(key), press("enter"), see("Cancel")
 
 
 SETTINGS: Final = (
     Scene(name="settings", harness=_settled(), steps=_change("sampling.temperature")[:3], shows=("temperature", "0.4")),
-    Scene(name="settings-at-the-end", harness=_settled(), steps=(*_change("keymap")[:2], press("end")), shows=("Kept in",)),
+    Scene(name="settings-at-the-end", harness=_settled(), steps=(*_change("keymap")[:2], press("end")), shows=("Settings file",)),
     Scene(
         name="settings-with-a-mistake",
         harness=_settled("sampling: {temperature: warm}\n"),
