@@ -146,9 +146,9 @@ TURNS: Final = (
         name="the-window-in-parts",
         harness=crowded,
         steps=(_weighed, press("alt+w")),
-        shows=("The window holds 512 tokens", "pinned turns"),
+        shows=("Context: 512 tokens", "pinned messages"),
     ),
-    Scene(name="the-window-while-empty", steps=(press("alt+w"),), shows=("Nothing has been said yet",)),
+    Scene(name="the-window-while-empty", steps=(press("alt+w"),), shows=("No messages yet.",)),
     Scene(
         name="files",
         steps=(

@@ -166,5 +166,5 @@ SCENES: Final = (
     Scene(name="deleting-a-model", harness=_ours, steps=(_at_ours, press("delete")), shows=("4.4 GB",)),
     Scene(name="checking-a-model", harness=_ours, steps=(_at_ours, press("v")), shows=("verifying",)),
     Scene(name="background-in-the-line", steps=(_busy,), shows=("⟳ downloading 40%",)),
-    Scene(name="background", steps=(_busy, press("alt+z")), shows=("In the background", "1.75 of 4.37 GB")),
+    Scene(name="background", steps=(_busy, press("alt+z")), shows=("Background tasks", "1.75 of 4.37 GB")),
 )

@@ -95,7 +95,7 @@ SETTINGS: Final = (
         name="pressing-another-key",
         harness=_settled(),
         steps=(*_change("keymap")[:3], press("enter"), see("Everywhere"), press("enter")),
-        shows=("Press the new key for", "Quit"),
+        shows=("Press the new key.", "Quit"),
     ),
     Scene(
         name="personas-of-ones-own",
