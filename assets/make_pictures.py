@@ -1,8 +1,8 @@
 # noqa: INP001 (a script, in no package)
 """Makes the README's pictures from the app itself: `python assets/make_pictures.py [FOLDER]`.
 
-The real screen, chat and store run without a terminal, with a clock that stands still and an engine that says what the
-pictures need, so that the same program gives the same pictures.
+The real screen, session and store run without a terminal, with a fixed clock and an engine with fixed replies, so that the same
+program gives the same pictures.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mistral_chat.engine.thread import EngineThread
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.app import MistralChatApp
+from mistral_chat.ui.context import AppContext
 from mistral_chat.ui.screens.chat import ChatScreen
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ THEMES = {"dark": "mistral-dark", "light": "mistral-light"}
 
 QUESTION = "How do I keep the last n lines of a file in Python?"
 ANSWER = """\
-A **deque** with a length of its own forgets the oldest line by itself, so the file is read once and never held as a whole:
+A **deque** with a maximum length drops its oldest line by itself, so the file is read once and never kept as a whole:
 
 ```python
 from collections import deque
@@ -49,14 +50,14 @@ def last_lines(path: str, n: int = 10) -> list[str]:
         return list(deque(file, maxlen=n))  # the newest
 ```
 
-| Way | Holds in memory | Best for |
+| Method | In memory | Best for |
 |---|---|---|
 | a deque | n lines | any text file |
 | blocks from the end | one block | files of many gigabytes |
 """
 
 NOTES = "Where should we walk for three days? Here are my notes:\n\n" + "a hut, a pass and a path, " * 247 + "and so on."
-"""A message that takes a third of the window."""
+"""A message that takes a third of the context."""
 
 TRIP = {
     NOTES: "The round of the Puez group: huts a few hours apart, and no glacier.",
@@ -68,7 +69,7 @@ TITLES = ("Bread with rye", "Letter to the landlord", "Rust lifetimes", "Reading
 
 
 class Actor(EchoEngine):
-    """Says what it was given to say, under the name of the model that the program is made for."""
+    """Gives the replies of the pictures, under the name of a real model."""
 
     @property
     def facts(self) -> LoadedModel:
@@ -92,29 +93,30 @@ class Scene:
     """One app on a store in memory."""
 
     def __init__(self, theme: str, *, system: str = "") -> None:
-        """Set up the app with what the model answers, and with older conversations in the list."""
-        said = {QUESTION: ANSWER, **TRIP}
+        """Set up the app with the model's replies, and with older conversations in the list."""
+        replies = {QUESTION: ANSWER, **TRIP}
         moment = NOON
         self.store = ConversationStore(open_database(None, now=lambda: moment), now=lambda: moment)
         for days, title in enumerate(TITLES, 1):
             moment = NOON - timedelta(days=days)
             self.store.create(title=title)
         moment = NOON
-        self.app = MistralChatApp(
+        context = AppContext(
             open_store=lambda: self.store,
-            runner_for=lambda _: EngineThread(lambda _progress: Actor(lambda text: said.get(text, ""))),
+            open_engine=lambda _: EngineThread(lambda _progress: Actor(lambda text: replies.get(text, ""))),
             settings=replace(Settings(), theme=theme, system=system),
             now=lambda: moment,
         )
+        self.app = MistralChatApp(context)
 
     @property
     def chat(self) -> ChatScreen:
-        """The screen that people stay in."""
+        """The chat screen."""
         return next(screen for screen in self.app.screen_stack if isinstance(screen, ChatScreen))
 
     async def ready(self, pilot: Pilot[Any]) -> None:
         """Wait for the model; the cursor stands still from then on."""
-        await until(pilot, lambda: self.chat.shown_first and self.chat.status.status.state == "ready")
+        await until(pilot, lambda: self.chat.shown_first and self.chat.host.loaded is not None and not self.chat.status.state)
         self.chat.composer.cursor_blink = False
 
     async def say(self, pilot: Pilot[Any], text: str) -> None:
@@ -122,7 +124,8 @@ class Scene:
         turns = len(self.chat.transcript.turns) + 1
         self.chat.composer.insert(text)
         await pilot.press("enter")
-        await until(pilot, lambda: len(self.chat.transcript.turns) == turns and not self.chat.replying)
+        await until(pilot, lambda: len(self.chat.transcript.turns) == turns and not self.chat.session.replying)
+        await pilot.pause(0.2)  # until the reply is drawn
 
 
 async def first_run(scene: Scene, pilot: Pilot[Any]) -> None:
@@ -137,7 +140,7 @@ async def reply_with_code(scene: Scene, pilot: Pilot[Any]) -> None:
 
 
 async def window_line(scene: Scene, pilot: Pilot[Any]) -> None:
-    """Show the line where the model's memory begins."""
+    """Show the line where the model's context starts."""
     await scene.ready(pilot)
     for text in TRIP:
         await scene.say(pilot, text)

@@ -16,9 +16,9 @@ def test_the_pictures_are_made_and_show_what_they_are_named_for(tmp_path: Path) 
         [sys.executable, str(ROOT / "assets" / "make_pictures.py"), str(tmp_path)], check=True, env=dict(os.environ), timeout=120
     )
     wanted = {
-        "first-run": "A&#160;new&#160;conversation",
+        "first-run": "New&#160;conversation",
         "reply": "last_lines",
-        "window-line": "what&#160;the&#160;model&#160;sees&#160;begins&#160;here",
+        "window-line": "context&#160;starts&#160;here",
     }
     made = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.svg")}
     assert set(made) == {f"{name}-{shade}" for name in wanted for shade in ("dark", "light")}
@@ -29,5 +29,5 @@ def test_the_pictures_are_made_and_show_what_they_are_named_for(tmp_path: Path) 
 
 def test_the_readme_shows_pictures_that_are_there() -> None:
     shown = re.findall(r"assets/[\w.-]+\.svg", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert len(shown) >= 6
+    assert len(shown) >= 4
     assert [name for name in shown if not (ROOT / name).is_file()] == []
