@@ -58,6 +58,8 @@ class Tuning:
     """Tokens a second of a long prompt."""
     decode_speed: float
     """Tokens a second of a reply."""
+    batch_costs: tuple[tuple[int, float], ...] = ()
+    """What a batch of a few tokens takes, as a multiple of one token's time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +81,8 @@ class LoadPlan:
     """Whether llama.cpp can be stopped in the middle of a batch; GPUs finish theirs."""
     needed: MemoryEstimate
     """The memory that this takes, without what repacking adds."""
-    prompt_speed: float | None = None
-    """Tokens a second of a long prompt, where that was measured."""
+    tuning: Tuning | None = None
+    """What was measured on this machine, where anything was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +142,7 @@ def choose_plan(
         kv_on_gpu=on_gpu,
         aborts=not on_gpu,
         needed=needed,
-        prompt_speed=best.prompt_speed or None,
+        tuning=tuning,
     )
 
 

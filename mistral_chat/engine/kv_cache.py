@@ -46,8 +46,8 @@ class KVCache(Protocol):
     def can_abort(self) -> bool:
         """Whether a cancel stops a decode in the middle of a batch; GPUs finish theirs."""
 
-    def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
-        """Append `tokens`, at most one batch of them.
+    def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False) -> None:
+        """Append `tokens`, at most one batch of them. With `sample_each`, a token can be sampled behind each of them.
 
         Raises:
             DecodeAborted: `cancel` was set.
@@ -74,8 +74,8 @@ class KVCache(Protocol):
     def start_sampling(self, sampling: Sampling, recent: Sequence[int]) -> None:
         """Prepare to sample a reply; `recent` are the tokens before it."""
 
-    def sample(self) -> int:
-        """Sample the token that follows the last one decoded."""
+    def sample(self, place: int = -1) -> int:
+        """Sample the token that follows the last one decoded, or the one at `place` of a batch decoded with `sample_each`."""
 
     def stop_sampling(self) -> None:
         """Release the sampler."""

@@ -13,8 +13,11 @@ from mistral_chat.generation import CachedTurn, CancelToken, ContextState, Prefi
 
 NOTHING: Final = Encoding(head=(), turns=())
 
-FIRST_BATCH: Final = 32
+FIRST_BATCH: Final = 64
 """Tokens in the first batch where the speed is unknown: enough to measure it, few enough to show progress soon."""
+
+SMALLEST_BATCH: Final = 32
+"""The least tokens in a batch that cannot be stopped, however long it takes."""
 
 UNABORTABLE_SECONDS: Final = 0.2
 """How long a batch may take where llama.cpp cannot stop in the middle of one."""
@@ -236,10 +239,10 @@ class Ledger:
             return min(FIRST_BATCH, self.cache.batch)
         if self.cache.can_abort:
             return self.cache.batch
-        return min(self.cache.batch, max(FIRST_BATCH, int(self._speed * UNABORTABLE_SECONDS)))
+        return min(self.cache.batch, max(SMALLEST_BATCH, int(self._speed * UNABORTABLE_SECONDS)))
 
     def _measure(self, tokens: int, seconds: float) -> None:
         """Learn the speed from a batch; one of a few tokens says nothing about a full one."""
-        if tokens >= min(FIRST_BATCH, self.cache.batch) and seconds > 0:
+        if tokens >= min(SMALLEST_BATCH, self.cache.batch) and seconds > 0:
             measured = tokens / seconds
             self._speed = measured if self._speed is None else (self._speed + measured) / 2

@@ -11,16 +11,18 @@ a prefill, or when the state is saved. What need not be done before the next mes
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mistral_chat.conversation import Usage
 from mistral_chat.engine.encoding.format import Encoding, PromptFormat
 from mistral_chat.engine.encoding.tokenizer import Tokenizer
 from mistral_chat.engine.generated_reply import GeneratedReply
+from mistral_chat.engine.hardware import Tuning
 from mistral_chat.engine.kv_cache import DecodeAborted, KVCache
 from mistral_chat.engine.ledger import Ledger
 from mistral_chat.engine.prompt_builder import DRAFT, PromptBuilder
+from mistral_chat.engine.prompt_lookup import PromptLookup
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
 from mistral_chat.engine.window import ContextWindow, FittedTurns, common_prefix, truncate
 from mistral_chat.errors import EngineFailed, MessageTooLong
@@ -65,7 +67,7 @@ class RollingEngine:
         *,
         identity: str = "",
         snapshots: SnapshotFolder | None = None,
-        speed: float | None = None,
+        tuning: Tuning | None = None,
         when_idle: Callable[[CancelToken], None] | None = None,
         checked: bool = False,
         clock: Callable[[], float] = time.perf_counter,
@@ -76,13 +78,16 @@ class RollingEngine:
             parts: what the loaded model gives.
             identity: what a snapshot must have been made with.
             snapshots: where KV states are kept; None keeps none. Closed with the engine.
-            speed: tokens a second that a long prompt is decoded at, where that was measured before.
+            tuning: what was measured on this machine, where anything was.
             when_idle: is run once the engine's own idle tasks are done; returns soon after its token is set.
             checked: check the ledger against the cache after every step, at some cost.
             clock: seconds.
         """
         self._cache = parts.cache
-        self._ledger = Ledger(parts.cache, reserve=parts.window.reserve, speed=speed, checked=checked, clock=clock)
+        self._batch_costs = tuning.batch_costs if tuning else ()
+        self._ledger = Ledger(
+            parts.cache, reserve=parts.window.reserve, speed=tuning.prompt_speed if tuning else None, checked=checked, clock=clock
+        )
         self._prompts = PromptBuilder(parts.tokenizer, parts.prompt_format, parts.window)
         self._tokenizer = parts.tokenizer
         self._format = parts.prompt_format
@@ -293,30 +298,58 @@ class RollingEngine:
         return inserted
 
     def _generate(self, system: str, sampling: Sampling, cancel: CancelToken, reply: GeneratedReply) -> Iterator[Event]:
-        """Sample tokens until the reply ends, and decode each before the next; turns leave when the window is full."""
-        cache = self._cache
+        """Sample tokens until the reply ends, and decode each before the next; turns leave when the window is full.
+
+        A token may be decoded together with a guess of those behind it; see `prompt_lookup`. What was not `verified` of it by
+        being sampled is removed before anything else is decoded.
+        """
+        cache, lookup = self._cache, PromptLookup(self._batch_costs, self.contents.tokens)
+        guess: list[int] = []
+        verified = 0
         cache.start_sampling(sampling, self.contents.tokens)
         try:
             while True:
-                token = cache.sample()
+                token = cache.sample(verified if guess else -1)
                 reply.record_token_time(self._clock())
                 if self._tokenizer.is_eog(token) or reply.is_control(token):
                     break
+                lookup.append(token)
                 if text := reply.add(token):
                     yield Delta(text)
                 if cancel.is_set:
                     reply.finish_reason = "cancelled"
                     break
                 full = sampling.max_tokens is not None and len(reply.tokens) >= sampling.max_tokens
+                if guess[verified : verified + 1] == [token] and not full:
+                    verified += 1
+                    continue
+                guess, verified = self._withdraw(lookup, guess, verified)
                 if full or (cache.n_tokens >= cache.size and not (yield from self._make_room(system, cancel, reply))):
                     reply.finish_reason = "length"
                     break
-                cache.decode([token], cancel)
+                guess = self._decode_next(lookup, token, cancel)
         except DecodeAborted:
             reply.finish_reason = "cancelled"
         finally:
             cache.stop_sampling()
+            self._withdraw(lookup, guess, verified)
             self._catch_up(system, reply)
+
+    def _decode_next(self, lookup: PromptLookup, token: int, cancel: CancelToken) -> list[int]:
+        """Decode `token` and a guess of those behind it; return the guess, which is mostly empty."""
+        cache = self._cache
+        room = min(cache.batch, cache.size - cache.n_tokens) - 1
+        guess = [] if cache.shift_pending else lookup.guess(room)
+        cache.decode([token, *guess], cancel, sample_each=bool(guess))
+        return guess
+
+    def _withdraw(self, lookup: PromptLookup, guess: Sequence[int], verified: int) -> tuple[list[int], int]:
+        """Remove what of a guess was not verified from the cache; return an empty guess."""
+        if guess:
+            lookup.record(len(guess), verified)
+        if wrong := len(guess) - verified:
+            self._cache.remove(self._cache.n_tokens - wrong, self._cache.n_tokens)
+        return [], 0
 
     def _catch_up(self, system: str, reply: GeneratedReply) -> None:
         """Note in the ledger what of the reply is in the cache."""

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -71,8 +71,19 @@ def choose(trials: Sequence[Tuning]) -> Tuning | None:
         best = plain[0]
     repacked = [trial for trial in trials if trial.repack]
     if repacked and turn_seconds(quickest := min(repacked, key=turn_seconds)) < turn_seconds(best) * (1 - _REPACK_GAIN):
-        return quickest
-    return best
+        best = quickest
+    alike = [trial.batch_costs for trial in trials if (trial.repack, trial.threads) == (best.repack, best.threads)]
+    return replace(best, batch_costs=max(alike, key=len))
+
+
+def _tuning(entry: dict[str, Any]) -> Tuning:
+    """What JSON has of a tuning.
+
+    Raises:
+        TypeError: it was written by another version.
+    """
+    costs = tuple((int(size), float(cost)) for size, cost in entry.pop("batch_costs", ()))
+    return Tuning(**entry, batch_costs=costs)
 
 
 class TuningFile:
@@ -87,7 +98,7 @@ class TuningFile:
         """What was measured under `key`; None where nothing was, or it gave no result."""
         entry = self._read().get(key)
         try:
-            return Tuning(**entry) if entry else None
+            return _tuning(entry) if entry else None
         except TypeError:
             return None  # written by another version
 
@@ -164,7 +175,7 @@ def measure(path: Path, settings: EngineSettings, cancel: CancelToken, *, budget
                 continue
             if line is None:
                 break
-            yield Tuning(**json.loads(line))
+            yield _tuning(json.loads(line))
     finally:
         child.kill()
         child.wait()

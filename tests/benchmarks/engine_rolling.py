@@ -184,7 +184,8 @@ def bare_speed(cache: Any, engine: RollingEngine, sampling: Sampling, count: int
 
     cache.clear()
     tokens = engine._format.encode("", [PromptTurn(key="x", user=message(0))]).tokens
-    cache.decode(tokens)
+    for start in range(0, len(tokens), cache.batch):
+        cache.decode(tokens[start : start + cache.batch])
     cache.start_sampling(sampling, tokens)
     chain, context = cache._sampler._chain, cache.pointer
     one = (llama_cpp.llama_token * 1)()

@@ -6,7 +6,7 @@ import pytest
 from support.fake_kv_cache import FakeKVCache
 
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
-from mistral_chat.engine.ledger import FIRST_BATCH, NOTHING, UNABORTABLE_SECONDS, Ledger
+from mistral_chat.engine.ledger import FIRST_BATCH, NOTHING, SMALLEST_BATCH, UNABORTABLE_SECONDS, Ledger
 from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import CachedTurn, CancelToken, Prefill
 
@@ -74,7 +74,7 @@ def test_batches_are_full_as_soon_as_the_speed_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "size"), [(0.001, 512), (0.05, int(FIRST_BATCH / 0.05 * UNABORTABLE_SECONDS)), (10.0, FIRST_BATCH)]
+    ("seconds", "size"), [(0.001, 512), (0.05, int(FIRST_BATCH / 0.05 * UNABORTABLE_SECONDS)), (10.0, SMALLEST_BATCH)]
 )
 def test_a_batch_that_cannot_be_stopped_is_as_large_as_its_time_allows(seconds: float, size: int) -> None:
     cache = FakeKVCache(2000, batch=512)

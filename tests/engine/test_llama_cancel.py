@@ -125,10 +125,10 @@ class Twin:
         for name in ("remove", "insert", "clear"):
             monkeypatch.setattr(cache, name, self.noting(getattr(cache, name), getattr(twin, name)))
 
-    def note_read(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
+    def note_read(self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False) -> None:
         before = self.cache.n_tokens
         try:
-            self.read(tokens, cancel)
+            self.read(tokens, cancel, sample_each=sample_each)
         finally:
             if read := self.cache.n_tokens - before:
                 self.todo.append((self.twin.decode, (tokens[:read],)))

@@ -20,7 +20,7 @@ from mistral_chat.generation import CancelToken, Completion, Delta, PromptTurn, 
 def script(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch, tokens: list[int]) -> None:
     """Let the model draw `tokens`, and its own end after them."""
     waiting = iter([*tokens, model_of(engine).vocabulary.eos])
-    monkeypatch.setattr(cache_of(engine), "sample", lambda: next(waiting))
+    monkeypatch.setattr(cache_of(engine), "sample", lambda *_: next(waiting))
 
 
 def deltas(engine: RollingEngine, talk: Talk) -> tuple[list[str], Completion]:
@@ -179,7 +179,8 @@ def test_the_cache_refuses_what_does_not_fit(tiny_weights: Callable[[str], Path]
 
     with engine_of(tiny_weights("v7"), size=256) as engine:
         cache: LlamaContext = cache_of(engine)
-        cache.decode([400] * 200)
+        cache.decode([400] * 100)
+        cache.decode([400] * 100)
         with pytest.raises(EngineFailed, match="Send the message again"):
             cache.decode([400] * 100)
         with pytest.raises(EngineFailed, match="outside a reply"):

@@ -58,9 +58,9 @@ def count_reads(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch) -> list[
     real = cache._decode
     lengths: list[int] = []
 
-    def decode(tokens: Sequence[int], *rest: Any) -> None:
+    def decode(tokens: Sequence[int], *rest: Any, **options: Any) -> None:
         lengths.append(len(tokens))
-        real(tokens, *rest)
+        real(tokens, *rest, **options)
 
     monkeypatch.setattr(cache, "_decode", decode)
     return lengths

@@ -61,7 +61,8 @@ def cut_cells(context: LlamaContext, tokens: list[int]) -> list[int]:
     """Put `tokens` into `context` and cut a piece of the middle out, so that a move is owed; what is left."""
     context.clear()
     long = tokens[:100] * 2
-    context.decode(long)
+    for half in (long[:100], long[100:]):
+        context.decode(half)
     context.remove(20, 140)
     assert context.shift_pending
     return long[:20] + long[140:]

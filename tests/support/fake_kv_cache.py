@@ -43,6 +43,7 @@ class FakeKVCache:
         self.sampling: Sampling | None = None
         self.recent: tuple[int, ...] = ()
         self._logits = False
+        self._decoded = 0
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -57,8 +58,9 @@ class FakeKVCache:
     def pos_min(self) -> int:
         return min(self.slots, default=-1)
 
-    def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
+    def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False) -> None:
         assert not self.closed
+        assert not (sample_each and self.shift_pending), "the first token is decoded by itself, and the places are other ones"
         assert 0 < len(tokens) <= self.batch, f"a read of {len(tokens)} tokens with batches of {self.batch}"
         tokens = list(tokens)
         if self.shift_pending and cancel is not None and len(tokens) > 1:
@@ -73,6 +75,7 @@ class FakeKVCache:
             self._append(tokens[: min(self.finished_part, len(tokens) - 1)])
             raise EngineFailed("The read failed.")
         self._append(tokens)
+        self._decoded = len(tokens) if sample_each else 0
 
     def remove(self, start: int, stop: int) -> None:
         assert not self.closed
@@ -135,7 +138,8 @@ class FakeKVCache:
         self.sampling = sampling
         self.recent = tuple(recent)
 
-    def sample(self) -> int:
+    def sample(self, place: int = -1) -> int:
+        assert place < self._decoded, "a token was sampled behind one that was not decoded"
         assert self.replies_begun > self.replies_ended, "a token was drawn outside a reply"
         assert self._logits, "a token was drawn where none was read before: the model's last scores are stale"
         assert not self.shift_pending

@@ -90,11 +90,12 @@ class LlamaContext:
         """The first token's position: 0, or -1 when the cache is empty."""
         return int(llama_cpp.llama_memory_seq_pos_min(self._memory, MAIN))
 
-    def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
+    def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False) -> None:
         """Append `tokens`, at most one batch of them.
 
         Args:
             tokens: what to decode.
+            sample_each: compute what follows each of them, and not only the last one. A shift must not be pending.
             cancel: stops it. A decode with a shift pending is not stopped: its first token is decoded by itself.
 
         Raises:
@@ -104,7 +105,7 @@ class LlamaContext:
         if self.shift_pending and cancel is not None and len(tokens) > 1:
             self._decode(tokens[:1], self.n_tokens, MAIN, None)
             tokens = tokens[1:]
-        self._decode(tokens, self.n_tokens, MAIN, None if self.shift_pending else cancel)
+        self._decode(tokens, self.n_tokens, MAIN, None if self.shift_pending else cancel, sample_each=sample_each)
 
     def remove(self, start: int, stop: int) -> None:
         """Remove the tokens from `start` up to `stop`; those behind them move down."""
@@ -157,15 +158,15 @@ class LlamaContext:
         self.stop_sampling()
         self._sampler = Sampler(sampling, vocabulary=len(self._model.vocabulary.texts), recent=recent)
 
-    def sample(self) -> int:
-        """Sample the token that follows the last one decoded.
+    def sample(self, place: int = -1) -> int:
+        """Sample the token that follows the last one decoded, or the one at `place` of a batch decoded with `sample_each`.
 
         Raises:
             EngineFailed: sampling was not started.
         """
         if self._sampler is None:
             raise EngineFailed("The engine was asked for a token outside a reply. Send the message again.")
-        return self._sampler.sample(self.pointer)
+        return self._sampler.sample(self.pointer, place)
 
     def stop_sampling(self) -> None:
         """Release the sampler."""
@@ -218,14 +219,16 @@ class LlamaContext:
         llama_cpp.llama_memory_seq_cp(self._memory, MAIN, SCRATCH, 0, start)
         self._decode(tokens, start, SCRATCH, cancel)
 
-    def _decode(self, tokens: Sequence[int], position: int, sequence: int, cancel: CancelToken | None) -> None:
+    def _decode(
+        self, tokens: Sequence[int], position: int, sequence: int, cancel: CancelToken | None, *, sample_each: bool = False
+    ) -> None:
         count = len(tokens)
         batch = self._batch
         batch.n_tokens = count
         numbers = ctypes.c_int32 * self.batch
         ctypes.memmove(batch.token, numbers(*tokens), 4 * count)
         ctypes.memmove(batch.pos, numbers(*range(position, position + count)), 4 * count)
-        ctypes.memset(batch.logits, 0, count)
+        ctypes.memset(batch.logits, int(sample_each), count)
         for index in range(count):
             batch.seq_id[index][0] = sequence
         batch.logits[count - 1] = 1

@@ -80,7 +80,7 @@ def open_engine(
         LoadedParts(cache, model.vocabulary, chosen, _window(cache.size, context), facts),
         identity=_identity(path, plan, cache.size, chosen.name, adapters) if snapshots else "",
         snapshots=snapshots,
-        speed=plan.prompt_speed,
+        tuning=plan.tuning,
         when_idle=_where_the_chat_runs(job, plan).run_once if job else None,
         checked=checked,
     )

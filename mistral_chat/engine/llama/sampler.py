@@ -54,9 +54,9 @@ class Sampler:
             llama_cpp.llama_sampler_init_dist(seed),
         ]
 
-    def sample(self, context: Any) -> int:
+    def sample(self, context: Any, place: int) -> int:
         """Draw a token from the last logits of the context that the pointer `context` names."""
-        return int(llama_cpp.llama_sampler_sample(self._chain, context, -1))
+        return int(llama_cpp.llama_sampler_sample(self._chain, context, place))
 
     def close(self) -> None:
         """Let the chain go."""

@@ -32,6 +32,8 @@ _BATCHES: Final = (256, 512)
 _LONGEST_BATCH: Final = 6.0
 _DECODED: Final = 6
 """Tokens that are decoded one at a time."""
+_GUESSES: Final = (4, 8, 16)
+"""Batches of a token and a guess of those behind it."""
 _NICE: Final = 10
 
 Emit = Callable[[Tuning], object]
@@ -62,7 +64,8 @@ class Trials:
             self._try(model, self._larger_batches(default))
             self._try(model, self._other_ways(self._best(default)))
             again = [default, self._best(default)]
-            self._try(model, again[: 1 + (again[1] != default)])  # a second look: other programs come and go
+            self._try(model, again[:-1] if again[1] == default else again)  # a second look: other programs come and go
+            self._find_costs(model, self._best(default))
         best = self._best(default)
         if self._settings.repack is None and default.n_gpu_layers == 0 and self._fits_twice():
             repacked = replace(best, repack=True)
@@ -74,6 +77,13 @@ class Trials:
             if time.monotonic() < self._deadline:
                 self._found.append(speed_of(model, plan, self._depth, plan.batch))
                 self._emit(self._found[-1])
+
+    def _find_costs(self, model: Model, plan: LoadPlan) -> None:
+        """Measure what batches of a few tokens cost, which decides whether guessing tokens pays."""
+        found = choose(self._found)
+        if found is not None and time.monotonic() < self._deadline:
+            self._found.append(replace(found, batch_costs=batch_costs(model, plan)))
+            self._emit(self._found[-1])
 
     def _best(self, default: LoadPlan) -> LoadPlan:
         found = choose(self._found)
@@ -131,6 +141,24 @@ def speed_of(model: Model, plan: LoadPlan, depth: int, tokens: int) -> Tuning:
         prompt_speed=round(tokens / prompt, 1),
         decode_speed=round(_DECODED / reply, 2),
     )
+
+
+def batch_costs(model: Model, plan: LoadPlan) -> tuple[tuple[int, float], ...]:
+    """What batches of a few tokens take when each position is sampled, as multiples of one token's time."""
+    context = LlamaContext(model, plan, _WINDOW)
+    seconds = {}
+    try:
+        context.decode([1, 2])
+        for size in (1, *_GUESSES):
+            times = []
+            for _ in range(2):
+                began = time.perf_counter()
+                context.decode(range(300, 300 + size), sample_each=True)
+                times.append(time.perf_counter() - began)
+            seconds[size] = min(times)
+    finally:
+        context.free()
+    return tuple((size, round(seconds[size] / seconds[1], 2)) for size in _GUESSES)
 
 
 @contextmanager
