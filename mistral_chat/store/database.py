@@ -108,9 +108,9 @@ class Database:
         """
         if self.path is None or self._connection.in_transaction:
             return
-        found = _identity(self.path)
-        if found is not None and found != self._identity:
-            raise missing_error(self.path)
+        with contextlib.suppress(OSError):  # gone, or in a folder that is closed to us: what is open can still be read
+            if _identity(self.path) != self._identity:
+                raise missing_error(self.path)
         if self.obstacle is not None and _version(self.path) != self._version:
             self._reopen(open_database(self.path, now=self.now, busy_seconds=self._busy_seconds))
 
@@ -130,9 +130,17 @@ class Database:
             self._reopen(writable)
 
     def _require_same_file(self, path: Path) -> None:
-        """Raise `StoreMissing` when the file at `path` is not the one that was opened."""
-        if _identity(path) != self._identity:
-            raise missing_error(path)
+        """Raise `StoreMissing` when the file at `path` is not the one that was opened.
+
+        A file in a folder that is closed to us is still there, and what is written to it is not lost.
+        """
+        try:
+            if _identity(path) != self._identity:
+                raise missing_error(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise missing_error(path) from None
+        except PermissionError:
+            return
 
     def _reopen(self, other: Database) -> None:
         """Take over the connection of `other`, which is open to the same file."""
@@ -280,12 +288,13 @@ def _open_for_reading(path: Path, now: Callable[[], datetime], busy_seconds: flo
         raise
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """The device and inode of the file at `path`; None when it is gone or its folder is closed to us."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return None
+def _identity(path: Path) -> tuple[int, int]:
+    """The device and inode of the file at `path`.
+
+    Raises:
+        OSError: it is gone, or its folder is closed to us.
+    """
+    found = path.stat()
     return found.st_dev, found.st_ino
 
 

@@ -307,6 +307,28 @@ def test_modes_that_are_in_the_way_are_named(
     as_nobody(folder, work)
 
 
+def test_a_folder_that_is_closed_while_it_is_open_loses_nothing(folder: Path) -> None:
+    path = folder / "conversations.db"
+    conversation, _ = chat(store := open_store(path), ("said", "something"))
+    store.close()
+
+    def work() -> None:
+        store = open_store(path)
+        store.save_draft("", "before")
+        folder.chmod(0o000)
+        store.save_draft("", "while it is closed")
+        assert can_be_read(store, conversation)
+        with pytest.raises(StoreReadOnly, match="data may not be entered"):
+            store.new_connection()
+        folder.chmod(0o700)
+        store.close()
+        again = open_store(path)
+        assert again.draft("") == "while it is closed"
+        again.close()
+
+    as_nobody(folder, work)
+
+
 def test_a_home_that_cannot_be_written_is_named(folder: Path) -> None:
     folder.chmod(0o500)
 
