@@ -101,12 +101,12 @@ class Person:
         self.terminal.wait_for(f"max_tokens is {SHORT} from the next message on.")
         self.ask("Name one mountain.")
         self.terminal.press("C-r")
-        self.terminal.wait_for("◂ 2/2 ▸")
-        self.terminal.wait_for("◂ 2/2 ▸", "·  ready")
+        self.terminal.wait_for("Version 2 of 2")
+        self.terminal.wait_for("Version 2 of 2", "·  ready")
         self.terminal.press("M-Left")
-        self.terminal.wait_for("◂ 1/2 ▸")
+        self.terminal.wait_for("Version 1 of 2")
         self.terminal.press("M-Right")
-        self.terminal.wait_for("◂ 2/2 ▸")
+        self.terminal.wait_for("Version 2 of 2")
 
     def edits_and_branches(self) -> None:
         self.terminal.press("F3")
@@ -114,12 +114,12 @@ class Person:
         self.terminal.press("C-u")
         self.terminal.wait_for("│ Write a message")
         self.ask(EDITED)
-        screen = self.terminal.wait_for("◂ 3/3 ▸", "·  ready")
+        screen = self.terminal.wait_for("Version 3 of 3", "·  ready")
         assert "Name one mountain." not in screen
         self.terminal.press("M-Left")
-        self.terminal.wait_for("◂ 2/3 ▸", "█ Name one mountain.")
+        self.terminal.wait_for("Version 2 of 3", "█ Name one mountain.")
         self.terminal.press("M-Right")
-        self.terminal.wait_for("◂ 3/3 ▸", f"█ {EDITED}")
+        self.terminal.wait_for("Version 3 of 3", f"█ {EDITED}")
 
     def forks(self) -> None:
         self.terminal.press("M-Up", "M-Up")

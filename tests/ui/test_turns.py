@@ -11,7 +11,7 @@ from textual.widgets import Input, OptionList
 
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
 from mistral_chat.ui.dialogs.input import InputDialog
-from mistral_chat.ui.widgets.turn import TurnHeader
+from mistral_chat.ui.widgets.turn import VersionMark
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -230,7 +230,7 @@ async def test_regenerating_and_walking_at_a_turn_in_the_middle() -> None:
         await until(pilot, lambda: "other first" in screen_text(harness))
         await until_answered(pilot, harness)
         assert [turn.turn.reply for turn in path(harness)] == ["other first"]
-        await pilot.click(harness.screen.query(TurnHeader).first(), offset=(2, 0))
+        await pilot.click(harness.screen.query(VersionMark).first(), offset=(2, 0))
         await until(pilot, lambda: [turn.turn.reply for turn in path(harness)] == ["first", "second"])
         assert chosen(harness) == "one"
         await pilot.press("alt+right")

@@ -250,12 +250,13 @@ async def walk(screen: ChatScreen, step: int, turn_id: str = "") -> None:
     if not found:
         again, edits = screen.key_of("chat.regenerate"), screen.key_of("chat.edit")
         raise UsageError(f"Only one version. {again} regenerates, {edits} edits.")
-    wanted, _, _ = await session.switch_branch(found, step)
+    wanted, number, count = await session.switch_branch(found, step)
     if turn_id or selected is not None:
         while all(turn.turn_id != wanted for turn in transcript.turns):
             if not screen.load_older():
                 return
         await transcript.select(wanted)
+    screen.notice.show(f"Version {number} of {count}")
 
 
 def _turn(screen: ChatScreen) -> TranscriptTurn:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.model_picker import ModelPicker
     from mistral_chat.ui.settings_sync import SettingsSync
     from mistral_chat.ui.widgets.transcript import Transcript
-    from mistral_chat.ui.widgets.turn import TurnHeader
+    from mistral_chat.ui.widgets.turn import VersionMark
 
 _SETTLED_SECONDS = 0.05
 """Seconds that the first paint is left alone, so that the first keys are echoed at once."""
@@ -393,7 +393,7 @@ class ChatScreen(Screen[None]):
         """Read older turns."""
         self.load_older()
 
-    def on_turn_header_branch_requested(self, event: TurnHeader.BranchRequested) -> None:
+    def on_version_mark_requested(self, event: VersionMark.Requested) -> None:
         """Show another version of a turn."""
         self.commands.beside(partial(turns.walk, self, event.step, event.turn_id))
 

@@ -28,21 +28,56 @@ _QUIET: Final = "$text-quiet"
 _SEPARATOR: Final = Content.styled("  ·  ", _QUIET)
 
 
-class TurnHeader(Widget):
-    """One row above the message: its version, selection, marks and token count. It is there when empty, so that nothing moves."""
+class VersionMark(Widget):
+    """The row below a turn with several versions: which one it is, and arrows to the others."""
 
     DEFAULT_CSS = """
-    TurnHeader { height: 1; padding: 0 1 0 2; }
+    VersionMark { height: 1; padding: 0 1 0 2; margin-bottom: 1; }
     """
 
-    class BranchRequested(message.Message):
-        """A click on an arrow asks for another version of this turn."""
+    class Requested(message.Message):
+        """A click on an arrow asks for another version of a turn."""
 
         def __init__(self, turn_id: str, step: int) -> None:
             """Ask for the version `step` after the current one of the turn `turn_id`."""
             super().__init__()
             self.turn_id = turn_id
             self.step = step
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        super().__init__()
+        self._shown: TranscriptTurn | None = None
+
+    def show(self, shown: TranscriptTurn) -> None:
+        """Show the version of `shown`, if it has several."""
+        self.display = shown.siblings > 1
+        if shown is not self._shown:
+            self._shown = shown
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        """Put the arrows around the version."""
+        if self._shown is None:
+            return ""
+        version = f" Version {self._shown.sibling} of {self._shown.siblings} "
+        return Content.assemble((_PREVIOUS, "$text-accent"), (version, _QUIET), (_NEXT, "$text-accent"))
+
+    def on_click(self, event: events.Click) -> None:
+        """Ask for the version on the side that was clicked."""
+        shown, width = self._shown, len(str(self.render()))
+        column = event.x - self.styles.padding.left
+        if shown is not None and 0 <= column < width:
+            event.stop()
+            self.post_message(self.Requested(shown.turn_id, -1 if column < width // 2 else 1))
+
+
+class TurnHeader(Widget):
+    """One row above the message: its selection, marks and token count. It is there when empty, so that nothing moves."""
+
+    DEFAULT_CSS = """
+    TurnHeader { height: 1; padding: 0 1 0 2; }
+    """
 
     def __init__(self, shown: TranscriptTurn) -> None:
         """Show the state of the turn `shown`."""
@@ -61,8 +96,6 @@ class TurnHeader(Widget):
     def render(self) -> RenderResult:
         """Put the parts on one row."""
         turn, parts = self._shown.turn, []
-        if self._branches:
-            parts.append(Content.styled(self._branches, _QUIET))
         if self._selected:
             parts.append(Content.styled("selected", "bold $text-accent"))
         if turn.pinned:
@@ -77,18 +110,6 @@ class TurnHeader(Widget):
         while parts and (line := _SEPARATOR.join(parts)).cell_length > width:
             parts.pop()
         return line if parts else ""
-
-    def on_click(self, event: events.Click) -> None:
-        """Ask for the version that the arrow points to. A click elsewhere is the transcript's."""
-        place = event.x - self.styles.padding.left
-        if self._branches and 0 <= place < len(self._branches):
-            event.stop()
-            self.post_message(self.BranchRequested(self._shown.turn_id, -1 if place < len(self._branches) // 2 else 1))
-
-    @property
-    def _branches(self) -> str:
-        shown = self._shown
-        return f"{_PREVIOUS} {shown.sibling}/{shown.siblings} {_NEXT}" if shown.siblings > 1 else ""
 
 
 class MessageView(BlocksView):
@@ -146,14 +167,19 @@ class TurnView(Vertical, FastWidget):
         self.border_title = " context starts here "
         self._head = TurnHeader(shown)
         self._statistics: Static | None = None
+        self._version: VersionMark | None = None
         self.reply = ReplyView(shown.turn, growing=growing)
         """The view of the reply."""
 
     def compose(self) -> ComposeResult:
-        """Show the header, the message and the reply."""
+        """Show the header, the message, the reply, and which version it is of several."""
         yield self._head
         yield MessageView(self.shown.turn.user)
         yield self.reply
+        if self.shown.siblings > 1:
+            self._version = VersionMark()
+            self._version.show(self.shown)
+            yield self._version
 
     def mark(self, *, dimmed: bool, edge: bool, selected: bool, statistics: bool, tokens: int | None) -> None:
         """Show the state of the turn.
@@ -169,12 +195,21 @@ class TurnView(Vertical, FastWidget):
         self.set_class(edge, "-edge")
         self.set_class(selected, "-selected")
         self._head.show(self.shown, selected=selected, tokens=tokens)
+        self._show_version()
         self._show_statistics(_statistics(self.shown.turn) if statistics else "")
 
     def finish(self, shown: TranscriptTurn) -> None:
         """Show the turn as it was saved."""
         self.shown = shown
         self.reply.finish(shown.turn)
+
+    def _show_version(self) -> None:
+        if self._version is None:
+            if self.shown.siblings == 1 or not self.reply.is_attached:
+                return
+            self._version = VersionMark()
+            self.mount(self._version, after=self.reply)
+        self._version.show(self.shown)
 
     def _show_statistics(self, text: str) -> None:
         if self._statistics is None:
