@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked for, besides the settings."""
+    """What the user asked for, besides the settings."""
 
     text: str
     system: str | None
@@ -47,9 +47,9 @@ class Request:
     stats: bool
     collections: tuple[str, ...]
     """The collections of documents to answer from."""
-    typed_model: bool
-    typed_sampling: Mapping[str, Any]
-    """The sampling that was typed, by field."""
+    has_model_option: bool
+    sampling_options: Mapping[str, Any]
+    """The sampling given as options, by field."""
 
 
 @click.command(short_help="Ask once and print the reply.")
@@ -70,27 +70,27 @@ class Request:
     "--docs", "collections", multiple=True, metavar="NAME", help="Answer from this collection of documents; repeatable."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object when the reply is complete.")
-@click.option("--stats", is_flag=True, help="Write tokens and speed to standard error at the end.")
+@click.option("--stats", is_flag=True, help="Write token counts and speed to standard error at the end.")
 @click.pass_context
-def ask(ctx: click.Context, /, prompt: str | None, files: tuple[Path, ...], **typed: Any) -> None:
+def ask(ctx: click.Context, /, prompt: str | None, files: tuple[Path, ...], **given: Any) -> None:
     """Ask PROMPT, and print the reply as it is written.
 
-    Text on standard input is put before PROMPT. A prompt that is an argument can be seen in the list of processes and in the
-    shell's history; one on standard input cannot.
+    Text on standard input comes before PROMPT. A prompt in an argument can be seen in the list of processes and in the shell's
+    history; one on standard input cannot.
 
-    Ctrl+C stops the reply; what was written is kept, and the exit code is 130.
+    Ctrl+C stops the reply; the text so far is saved, and the exit code is 130.
     """
-    options.refuse_both(("--continue", typed["resume"]), ("--chat", typed["chat"]))
-    options.refuse_both(("--no-save", typed["no_save"]), ("--continue", typed["resume"]))
-    options.refuse_both(("--no-save", typed["no_save"]), ("--chat", typed["chat"]))
+    options.refuse_both(("--continue", given["resume"]), ("--chat", given["chat"]))
+    options.refuse_both(("--no-save", given["no_save"]), ("--continue", given["resume"]))
+    options.refuse_both(("--no-save", given["no_save"]), ("--chat", given["chat"]))
     text = build_message([(path.name, read_text(path)) for path in files], standard_input(), argument_text(prompt or ""))
     if not text.strip():
         raise click.UsageError("There is nothing to ask: give a prompt, a file, or text on standard input.", ctx)
     chosen = options.setting_overrides(ctx)
     sampling = {key.removeprefix("sampling."): option.value for key, option in chosen.items() if key.startswith("sampling.")}
     names = ("system", "persona", "resume", "chat", "no_save", "prompt_format", "as_json", "stats", "collections")
-    kept = {name: typed[name] for name in names}
-    request = Request(text=text, typed_model="model" in chosen, typed_sampling=sampling, **kept)
+    values = {name: given[name] for name in names}
+    request = Request(text=text, has_model_option="model" in chosen, sampling_options=sampling, **values)
     sys.exit(_answer(ctx.obj.with_options(chosen), request))
 
 
@@ -110,10 +110,10 @@ def _answer(program: Program, request: Request) -> int:
 
 
 def _conversation(store: ConversationStore, request: Request) -> str | None:
-    """The conversation to go on with; None begins one.
+    """The conversation to continue; None starts one.
 
     Raises:
-        ConversationNotFound: there is none with this id.
+        ConversationNotFound: no conversation has this id.
     """
     if request.chat:
         return store.resolve(request.chat)
@@ -121,17 +121,17 @@ def _conversation(store: ConversationStore, request: Request) -> str | None:
 
 
 def _model(program: Program, store: ConversationStore, conversation_id: str | None, request: Request) -> str | None:
-    """What is asked: the model that was typed, or the conversation's where it is still here, or the settings'."""
+    """The model to ask if it is not that of the options or the settings: the conversation's, if it is still installed."""
     from mistral_chat.errors import ModelError
 
-    held_with = store.conversation(conversation_id).summary.model if conversation_id and not request.typed_model else ""
-    if not held_with:
+    used = store.conversation(conversation_id).summary.model if conversation_id and not request.has_model_option else ""
+    if not used:
         return None
     try:
-        program.library().find(held_with)
+        program.library().find(used)
     except ModelError:
         return None
-    return held_with
+    return used
 
 
 def _known(store: ConversationStore, collections: Sequence[str]) -> list[str]:
@@ -214,7 +214,7 @@ class _Asking:
             model=_model(program, self._store, conversation_id, request) or "",
             conversation_id=conversation_id,
             started=Overrides(system=request.system, persona=request.persona or None),
-            sampling_options=request.typed_sampling,
+            sampling_options=request.sampling_options,
             saved=not request.no_save,
             retriever=retriever,
         ) as asking:

@@ -202,7 +202,7 @@ class Program:
         """Load the settings' embedding model on the CPU; None when it is not on this machine and is only the default.
 
         Raises:
-            ModelError: the model that was typed or set is not there.
+            ModelError: the model of the options or the settings is not installed.
             EngineLoadFailed: it cannot be loaded, or is no embedding model.
         """
         path = self._embedding_file()

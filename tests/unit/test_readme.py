@@ -36,7 +36,7 @@ def test_the_extras_that_are_named_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", sorted(set(re.findall(r"mistral-chat ((?:ask|chats|config|doctor|models|paths|completion)\b[^`\n]*)", README)))
+    "line", sorted(set(re.findall(r"mistral-chat ((?:ask|chats|config|docs|doctor|models|paths|completion)\b[^`\n]*)", README)))
 )
 def test_every_command_that_is_shown_exists(line: str) -> None:
     context = cli.make_context("mistral-chat", ["completion", "bash"])
