@@ -65,7 +65,7 @@ def test_from_nothing_to_the_first_reply(terminal: Tmux, tmp_path: Path, demo_mo
     kept = next((tmp_path / "data" / "models").rglob("*.part")).stat().st_size
     assert 0 < kept < demo_model.stat().st_size
     terminal.press("p")
-    terminal.wait_for("ready")
+    terminal.wait_for("Write a message below")
     terminal.write("Say hello.")
     terminal.press("Enter")
     terminal.wait_for("Say hello.")
@@ -97,7 +97,7 @@ def test_chatting_with_the_demo_while_a_model_is_fetched(terminal: Tmux, hub: Hu
     terminal.press("Down", "Down")
     terminal.wait_for("Source: demo package")
     terminal.press("Enter")
-    terminal.wait_for("ready", "⟳ downloading 40%")
+    terminal.wait_for("Write a message below", "⟳ downloading 40%")
     terminal.write("Say hello.")
     terminal.press("Enter")
     store = ConversationStore(open_database(tmp_path / "data" / "conversations.db", now=_now), now=_now)
@@ -107,7 +107,7 @@ def test_chatting_with_the_demo_while_a_model_is_fetched(terminal: Tmux, hub: Hu
     terminal.press("F7")
     terminal.wait_for("Installed · downloaded", "in use")
     terminal.press("Enter")
-    terminal.wait_for("pocket", "ready")
+    terminal.wait_for("pocket", "/4k")
     terminal.press("C-q")
     assert terminal.wait_for_the_end() == "0"
     store.close()
