@@ -59,7 +59,7 @@ BUTTONS: Final = {
 
 HINTS: Final = {
     Step.LOADING: (("F5", "refresh"), ("Esc", "back")),
-    Step.CHOOSING: (("Enter", "select"), ("→", "sizes"), ("m", "more"), ("Esc", "back"), ("F5", "refresh"), ("F1", "help")),
+    Step.CHOOSING: (("→", "sizes"), ("m", "more"), ("Esc", "back"), ("F5", "refresh"), ("F1", "help")),
     Step.DOWNLOADING: (("p", "pause"), ("b", "background"), ("Esc", "leave"), ("F1", "help")),
     Step.PAUSED: (("p", "resume"), ("Esc", "back"), ("F1", "help")),
     Step.FAILED: (("p", "retry"), ("Esc", "back"), ("F1", "help")),
@@ -461,7 +461,6 @@ class ModelsScreen(Screen["str | None"]):
         choosing = step in (Step.LOADING, Step.CHOOSING)
         self.query_one("#choice").display = choosing
         self.panel.display = not choosing
-        self.status.hints = HINTS[step]
         self._show_buttons()
         if not choosing:
             self.query_one("#act").focus()
@@ -469,6 +468,7 @@ class ModelsScreen(Screen["str | None"]):
     def _show_buttons(self) -> None:
         act, *_ = buttons = [self.query_one(f"#{name}", Button) for name in ("act", "more", "back", "demo")]
         row, choosing = self.selected, self._step is Step.CHOOSING
+        self.status.hints = hints(self._step, row)
         labels = choice_labels(row, self._listing, first=self._in_use is None) if choosing else BUTTONS[self._step]
         act.variant = "warning" if choosing and risky(row, self._listing) else "primary"
         act.disabled = choosing and (row is None or bool(row.obstacle))
@@ -531,6 +531,13 @@ def format_dialog(row: ModelRow, names: Sequence[str], *, in_use: bool) -> Choic
     choices = [Choice(name, name, FORMATS.get(name, "")) for name in names]
     title = f"Prompt format for {one_line(row.label, 60)}"
     return ChoiceDialog(title, choices, text=text, selected=row.prompt_format or names[0])
+
+
+def hints(step: Step, row: ModelRow | None) -> tuple[tuple[str, str], ...]:
+    """The keys in the footer, with the model under the cursor."""
+    if step is not Step.CHOOSING or row is None:
+        return HINTS[step]
+    return (("Enter", "use" if row.installed else "show" if row.activity else "download"), *HINTS[step])
 
 
 def choice_labels(row: ModelRow | None, listing: ModelListing, *, first: bool) -> tuple[str, str, str, str]:
