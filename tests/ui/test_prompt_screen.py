@@ -26,7 +26,7 @@ async def test_turns_draft_and_control_tokens_are_shown_with_their_cost() -> Non
         harness.chat.type("And jam? <end>")
         await looked(pilot, harness)
         shown = screen_text(harness)
-        assert "What the model would be given now" in shown
+        assert "Prompt (next)" in shown
         assert "Turn 1" in shown
         assert "You said: What is marmalade?" in shown
         assert "Your draft  ·  5 tokens" in shown
@@ -46,8 +46,8 @@ async def test_turns_that_left_the_window_are_counted() -> None:
             await send_and_wait(pilot, harness, f"question {number} " + "word " * 40)
         await looked(pilot, harness)
         await pilot.press("home")
-        await until(pilot, lambda: "of this conversation" in screen_text(harness))
-        assert "What the model has been given" in screen_text(harness)
+        await until(pilot, lambda: "not in it: dropped" in screen_text(harness))
+        assert "Prompt (last sent)" in screen_text(harness)
         assert "question 0" not in screen_text(harness)
 
 

@@ -1,4 +1,4 @@
-"""The prompt: exactly what the model is given, token by token where tokens matter."""
+"""The prompt preview: the exact prompt, with its control tokens and the token count of each part."""
 
 from __future__ import annotations
 
@@ -23,23 +23,17 @@ if TYPE_CHECKING:
 _QUIET: Final = "$text-quiet"
 _CONTROL: Final = "$text-accent reverse"
 _BAR: Final = 48
-"""Cells of the bar that shows the window."""
-
-
-class PromptText(VerticalScroll):
-    """The prompt, part by part."""
-
-    HELP = (
-        "## Prompt\n\nThe arrow keys scroll. What is shown in reverse is a control token: one token that the format puts in,\n"
-        "and that no typed text can become. Everything else is text to the model, whatever it looks like.\n"
-    )
+"""Cells of the bar that shows the context."""
 
 
 class PromptScreen(Screen[None]):
-    """Shows a prompt with its control tokens, what each part costs, and how full the window is."""
+    """Shows a prompt with its control tokens, the token count of each part, and how full the context is."""
 
     CSS_PATH = "prompt.tcss"
-    HELP = "## Prompt\n\nThis is all that the model is given. **Escape** goes back.\n"
+    HELP = (
+        "## Prompt\n\nThis is all that the model sees. A control token, which the format inserts and which no typed text can\n"
+        "become, is shown in reverse; everything else is plain text to the model. The arrow keys scroll, **Esc** goes back.\n"
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", tooltip="Go back to the chat", id="prompt.leave", show=False),
     ]
@@ -48,9 +42,9 @@ class PromptScreen(Screen[None]):
         """Show `prompt`.
 
         Args:
-            prompt: what the model is given; it has at least one part.
-            labels: what the turns are called, by their keys.
-            behind: how many turns of the conversation are not in it.
+            prompt: the prompt; it has at least one part.
+            labels: the names of the turns, by their keys.
+            behind: the number of turns of the conversation that are not in it.
             what: the format and the model; untrusted text.
         """
         super().__init__()
@@ -60,13 +54,13 @@ class PromptScreen(Screen[None]):
         self._what = what
 
     def compose(self) -> ComposeResult:
-        """What it is, how full the window is, and the parts."""
+        """Show how full the context is, and the parts."""
         prompt = self._prompt
         with Vertical(id="page"):
-            heading = "What the model would be given now" if prompt.draft else "What the model has been given"
+            heading = "Prompt (next)" if prompt.draft else "Prompt (last sent)"
             yield Static(heading, id="title", markup=False)
             yield Static(self._summary(), id="intro", markup=False)
-            with PromptText():
+            with VerticalScroll(id="prompt"):
                 if self._behind > 0:
                     yield Static(Content(self._missing()), classes="missing", markup=False)
                 for place, part in enumerate(prompt.parts):
@@ -74,9 +68,9 @@ class PromptScreen(Screen[None]):
         yield StatusBar()
 
     def on_mount(self) -> None:
-        """Show the end, where the last message stands."""
+        """Show the end, which is the last message."""
         self.query_one(StatusBar).hints = (("Up, Down", "scroll"), ("Esc", "back"), ("F1", "help"))
-        text = self.query_one(PromptText)
+        text = self.query_one(VerticalScroll)
         text.focus()
         self.call_after_refresh(text.scroll_end, animate=False)
 
@@ -87,17 +81,17 @@ class PromptScreen(Screen[None]):
     def _summary(self) -> Content:
         prompt = self._prompt
         used = f"{prompt.tokens:,} of {prompt.window:,} tokens ({prompt.tokens / prompt.window:.0%})"
-        kept = f"  ·  {prompt.reserve:,} kept free for a reply"
+        kept = f"  ·  {prompt.reserve:,} reserved for the reply"
         line = Content.assemble(used, (kept, _QUIET), ("  ·  " * bool(self._what) + one_line(self._what, 80), _QUIET))
         return Content("\n").join([_bar(prompt), line])
 
     def _missing(self) -> str:
-        turns = "1 turn of this conversation is" if self._behind == 1 else f"{self._behind:,} turns of this conversation are"
-        return f"{turns} not in it: out of the window, or left out. What was said there is still in the chat and in search."
+        turns = "1 message is" if self._behind == 1 else f"{self._behind:,} messages of this conversation are"
+        return f"{turns} not in it: dropped or excluded from the context. The chat and the search still have them."
 
     def _part(self, place: int, part: PromptPart) -> Content:
         if place == 0:
-            name = "Beginning and system prompt"
+            name = "Opening tokens and system prompt"
         elif part.key:
             name = self._labels.get(part.key, "Turn")
         else:
@@ -109,7 +103,7 @@ class PromptScreen(Screen[None]):
 
 def _pieces(part: PromptPart) -> Iterator[Content]:
     if not part.pieces:
-        yield Content.styled("nothing", _QUIET)
+        yield Content.styled("empty", _QUIET)
     for piece in part.pieces:
         if piece.is_control:
             yield Content.styled(one_line(piece.text, 80), _CONTROL)
@@ -118,7 +112,7 @@ def _pieces(part: PromptPart) -> Iterator[Content]:
 
 
 def _bar(prompt: Prompt) -> Content:
-    """The window as a bar: the beginning, the turns, the draft, and what is free; told apart without colours too."""
+    """Draw the context as a bar: the system prompt, the turns, the draft and what is free, recognisable without colour."""
     head = prompt.parts[0].tokens
     draft = prompt.parts[-1].tokens if prompt.draft else 0
     shares = (("▓", head, "$secondary"), ("█", prompt.tokens - head - draft, "$primary"), ("▒", draft, "$text-warning"))
