@@ -2,9 +2,9 @@
 
     python tests/benchmarks/download_speed.py [--megabytes 1000] [--runs 7]
 
-The hub is the tests' own, in a process of its own; what it serves lies in the system's cache, and both write to the same disk.
+The hub is the tests' own, in a process of its own; what it serves is in the page cache, and both write to the same disk.
 They run in turns, so that both see the same machine, each as often first as second, and each file is removed before the other
-begins, so that nobody waits for what the other left to write. Prints, as JSON, the medians of both speeds, of the ratios of the
+begins, so that neither waits for what the other left to write. Prints, as JSON, the medians of both speeds, of the ratios of the
 pairs, and of the processor's seconds that each took; exits with 1 if the ratio is below 0.5.
 """
 

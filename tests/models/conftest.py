@@ -1,4 +1,4 @@
-"""A library that fetches from the test's own hub, and one file to fetch."""
+"""A library that downloads from the test's own hub, and one file to download."""
 
 from __future__ import annotations
 

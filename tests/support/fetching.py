@@ -39,7 +39,7 @@ def failure(library: Library, spec: str = SPEC, policy: RetryPolicy = QUICK) -> 
 
 
 def target(library: Library) -> Path:
-    """Where the file lies when it is whole."""
+    """The path of the complete file."""
     return library.models_dir / REPOSITORY / FILE
 
 

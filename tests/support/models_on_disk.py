@@ -31,7 +31,7 @@ def library_of(
     sources: Mapping[str, CatalogSource] | None = None,
     **names: str,
 ) -> Library:
-    """A library of `models_dir` for the person whose home is `home`; `names` are variables of the environment."""
+    """A library of `models_dir` for the user whose home folder is `home`; `names` are variables of the environment."""
     return Library(
         models_dir=models_dir,
         folders=folders,

@@ -1,6 +1,6 @@
-"""Fetches one file as a process of its own, so that a test can kill it: ``pull_in_child.py MODELS_DIR SPEC``.
+"""Downloads one file as a process of its own, so that a test can kill it: ``pull_in_child.py MODELS_DIR SPEC``.
 
-Prints ``BYTES`` whenever it hears where the download stands, and ``done DIGEST-LESS-PATH`` or the error at the end. With
+Prints stage and bytes at each value of progress, and the error at the end. With
 ``MISTRAL_CHAT_TEST_LARGEST_FILE`` no file may grow beyond so many bytes.
 """
 
