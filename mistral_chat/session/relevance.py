@@ -42,8 +42,14 @@ _UNRELATED: Final = 0.207
 """The mean cosine of the messages in `SMALL_TALK` by all-MiniLM-L6-v2, for which the cosines above were measured."""
 _ASKS_ON: Final = re.compile(r"\b(when|where|who|whose|which|how (much|many|long|far|old|often))\b", re.IGNORECASE)
 """A message that asks something of its own even if its subject is in the message before it."""
+_REFERS_BACK: Final = re.compile(
+    r"^\W*(and|but|or|so|also|then|what about|how about)\b|"
+    r"\b(it|its|that|this|they|them|their|those|these|he|she|him|her|his|ones?)\b",
+    re.IGNORECASE,
+)
+"""A message about something that was named before it."""
 _FOLLOW_UP_WORDS: Final = 2
-"""A message with no more words than this goes on with the subject of the message before it."""
+"""A message with no more words than this, and one that refers back, goes on with the subject of the message before it."""
 
 _SMALL_TALK: Final = (
     "Hi there|Hello, how are you doing?|Good afternoon|Thank you very much|Thanks for your help|You're welcome|Okay|"
@@ -165,7 +171,7 @@ class Relevance:
         asks_on = bool(about) and bool(_ASKS_ON.search(message))
         if not set(words) - _TALK_WORDS and not asks_on:
             return None
-        if about and len(words) <= _FOLLOW_UP_WORDS:
+        if about and len(words) <= _FOLLOW_UP_WORDS and (not words or _REFERS_BACK.search(message)):
             words = list(dict.fromkeys([*words, *content_words(before)]))
             message = f"{before}\n{message}"
         if self.embedder is None:

@@ -79,6 +79,10 @@ class ChatView:
                 self._reply_started()
             case events.TurnChanged(turn):
                 screen.transcript.replace_turn(turn)
+            case events.PassagesGiven(turn, nothing_found):
+                screen.transcript.replace_turn(turn)
+                if nothing_found:
+                    screen.notice.show(words.nothing_found(turn.turn.user))
             case events.DraftReturned(text):
                 screen.composer.set_draft("\n\n".join(filter(None, (text, screen.composer.text))))
             case events.QueueChanged():

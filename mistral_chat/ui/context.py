@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.engine.thread import EngineThread
     from mistral_chat.models.service import ModelService
+    from mistral_chat.session.retriever import Retriever
     from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.keymap import Keymap
 
@@ -29,6 +31,8 @@ class AppContext:
     """The settings in force."""
     now: Callable[[], datetime]
     """The clock, with a zone."""
+    open_retriever: Callable[[], Retriever] | None = None
+    """Opens what finds recalled exchanges and documents; None gives messages neither. Raises `StoreError`."""
     saved: bool = True
     """Whether conversations are saved in this run."""
     system: str | None = None
@@ -41,5 +45,17 @@ class AppContext:
     """Opens the model service; None if models cannot be chosen."""
     settings_file: SettingsFile | None = None
     """The settings file; None if it cannot be changed."""
+    retriever: Retriever | None = None
+    """What `open_retriever` opened; set with the conversations."""
     keys: Keymap | None = None
     """The app's keys; set by the app."""
+
+    async def begin_retrieval(self) -> None:
+        """Open the retriever. Raises what `open_retriever` does."""
+        if self.open_retriever is not None and self.retriever is None:
+            self.retriever = await asyncio.to_thread(self.open_retriever)
+
+    async def end_retrieval(self) -> None:
+        """Close the retriever."""
+        if self.retriever is not None:
+            await asyncio.to_thread(self.retriever.close)

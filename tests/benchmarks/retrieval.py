@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["conversations", "documents"])
     given = parser.parse_args()
     model = minilm_file()
-    embedder = EmbeddingModel(model, threads=2) if model else None
+    embedder = EmbeddingModel(model) if model else None
     if embedder is None:
         say(f"Without vectors: {HOW}")
     work: dict[str, Callable[[], None]] = {

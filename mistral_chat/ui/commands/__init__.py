@@ -71,6 +71,7 @@ class TurnState(NamedTuple):
     pinned: bool
     excluded: bool
     versions: int
+    sources: int = 0
 
 
 class ParsedInput(NamedTuple):

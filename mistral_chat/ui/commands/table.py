@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mistral_chat.ui.commands import Command, TurnState, app, conversations, turns
+from mistral_chat.ui.commands import Command, TurnState, app, conversations, documents, turns
 
 
 def _copy_code_label(turn: TurnState) -> str:
@@ -218,6 +218,15 @@ COMMANDS: Final = (
         runs="beside",
     ),
     Command(
+        id="chat.sources",
+        title="Sources",
+        help="Show the earlier exchanges and the passages of documents that the model was given with a message",
+        run=documents.sources,
+        slash="sources",
+        turn_label=lambda turn: f"Sources ({turn.sources})…" if turn.sources else "",
+        runs="dialog",
+    ),
+    Command(
         id="chat.details",
         title="Reply statistics",
         help="Show or hide token counts and speed under replies",
@@ -365,6 +374,15 @@ COMMANDS: Final = (
         runs="dialog",
     ),
     # What applies to the next message.
+    Command(
+        id="chat.docs",
+        title="Documents",
+        help="Attach a collection of your documents to the conversation, or detach it; without a name, choose one",
+        run=documents.attach,
+        slash="docs",
+        argument="NAME",
+        runs="dialog",
+    ),
     Command(
         id="chat.system",
         title="System prompt",

@@ -61,7 +61,7 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
     """Show the actions for the selected turn or the last one, and run the chosen one."""
     from mistral_chat.ui.dialogs.turn_menu import turn_menu
 
-    turn = _turn(screen)
+    turn = selected_turn(screen)
     await screen.transcript.select(turn.turn_id)
     state = TurnState(
         has_reply=bool(turn.turn.reply),
@@ -69,6 +69,7 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
         pinned=turn.turn.pinned,
         excluded=turn.turn.excluded,
         versions=turn.siblings,
+        sources=len(turn.turn.passages),
     )
     keys = {active.binding.id: format_keys(active.binding.key) for active in screen.active_bindings.values()}
     labels = [(each.id, each.turn_label(state), keys.get(each.id, "")) for each in all_commands() if each.turn_label]
@@ -83,7 +84,7 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
 
 async def copy_message(screen: ChatScreen, _argument: str) -> None:
     """Copy the user's message of a turn."""
-    await copy(screen, _turn(screen).turn.user)
+    await copy(screen, selected_turn(screen).turn.user)
 
 
 async def copy_reply(screen: ChatScreen, _argument: str) -> None:
@@ -162,7 +163,7 @@ def _code(screen: ChatScreen) -> tuple[TranscriptTurn, Sequence[Code]]:
 
 async def pin(screen: ChatScreen, _argument: str) -> None:
     """Pin a turn in the context, or unpin it."""
-    turn, session = _turn(screen), screen.session
+    turn, session = selected_turn(screen), screen.session
     tokens = await session.context.tokens_of(turn)
     if turn.turn.pinned:
         await session.set_flags(turn, "unpin a turn", pinned=False)
@@ -176,7 +177,7 @@ async def pin(screen: ChatScreen, _argument: str) -> None:
 
 async def exclude(screen: ChatScreen, _argument: str) -> None:
     """Exclude a turn from the context, or include it."""
-    turn, session = _turn(screen), screen.session
+    turn, session = selected_turn(screen), screen.session
     tokens = await session.context.tokens_of(turn)
     if turn.turn.excluded:
         await session.set_flags(turn, "include a turn", excluded=False)
@@ -203,12 +204,12 @@ def _in_tokens(tokens: int | None) -> str:
 
 async def regenerate(screen: ChatScreen, _argument: str) -> None:
     """Regenerate a reply; the original is kept as a branch."""
-    await screen.draft.send(Regenerate(_turn(screen).turn_id))
+    await screen.draft.send(Regenerate(selected_turn(screen).turn_id))
 
 
 async def continue_reply(screen: ChatScreen, _argument: str) -> None:
     """Continue the last reply."""
-    _turn(screen)
+    selected_turn(screen)
     last = screen.transcript.turns[-1]
     if not last.turn.reply:
         raise UsageError(f"No reply to continue. {screen.key_of('chat.regenerate')} regenerates it.")
@@ -217,7 +218,7 @@ async def continue_reply(screen: ChatScreen, _argument: str) -> None:
 
 def edit(screen: ChatScreen, _argument: str) -> None:
     """Edit a message; the original is kept as a branch."""
-    turn = _turn(screen)
+    turn = selected_turn(screen)
     # Keys typed before this one are still on their way to the message box; what follows must come behind them.
     screen.set_focus(screen.composer)
     screen.composer.call_later(screen.draft.begin_edit, turn)
@@ -225,7 +226,7 @@ def edit(screen: ChatScreen, _argument: str) -> None:
 
 async def fork(screen: ChatScreen, _argument: str) -> None:
     """Fork the conversation at a turn, and open the copy."""
-    await screen.open(await screen.session.fork(_turn(screen).turn_id))
+    await screen.open(await screen.session.fork(selected_turn(screen).turn_id))
     screen.notice.show("Forked. The original is unchanged.")
 
 
@@ -259,7 +260,7 @@ async def walk(screen: ChatScreen, step: int, turn_id: str = "") -> None:
     screen.notice.show(f"Version {number} of {count}")
 
 
-def _turn(screen: ChatScreen) -> TranscriptTurn:
+def selected_turn(screen: ChatScreen) -> TranscriptTurn:
     """The selected turn, or the last one.
 
     Raises:

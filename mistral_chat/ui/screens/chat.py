@@ -155,6 +155,7 @@ class ChatScreen(Screen[None]):
         """Open the conversations, show the first one, and load the model."""
         try:
             store = await asyncio.to_thread(self.context.open_store)
+            await self.context.begin_retrieval()
         except MistralChatError as error:
             self.status.state, self.status.warning = "database not open", True
             keys = self.keys_of(("chat.retry", "retry"), ("app.quit", "quit"))
@@ -185,6 +186,7 @@ class ChatScreen(Screen[None]):
             saved=saved,
             tasks=self.tasks,
             show=self.open,
+            retriever=self.context.retriever,
         )
 
     def _listed(self, query: ListQuery) -> Sequence[ListedConversation]:
@@ -309,6 +311,7 @@ class ChatScreen(Screen[None]):
             await workspace.close(_SAVING_PATIENCE)
         self.workspace = self.saved_workspace = None
         await self.host.close()
+        await self.context.end_retrieval()
 
     async def may_leave(self) -> bool:
         """Whether everything can be saved now. If not, the user is told; the second time it does not matter."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from mistral_chat.errors import MistralChatError, ModelNotFound
+from mistral_chat.session.documents import asks_for_the_whole
 
 if TYPE_CHECKING:
     from mistral_chat.session.context import ContextUsage
@@ -107,3 +108,10 @@ def saving_failed(event: SavingFailed) -> str:
     """What is said when nothing can be saved."""
     free = f" ({event.bytes_free / 1e6:,.0f} MB free)" if event.bytes_free is not None else ""
     return f"Not saved yet: {event.error}{free} Your text is kept here and saved as soon as possible."
+
+
+def nothing_found(message: str) -> str:
+    """What is said when the attached documents hold nothing for a message."""
+    if asks_for_the_whole(message):
+        return "A question about all of a document cannot be answered from passages. Attach the file itself, or ask about a part."
+    return "Nothing was found in your documents. The reply does not use them."

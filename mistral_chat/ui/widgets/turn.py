@@ -16,10 +16,12 @@ from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, FastWidget
 from mistral_chat.ui.widgets.reply import ReplyView
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from textual import events
     from textual.app import ComposeResult, RenderResult
 
-    from mistral_chat.conversation import Turn
+    from mistral_chat.conversation import Passage, Turn
     from mistral_chat.session.events import TranscriptTurn
 
 _PREVIOUS: Final = "◂"
@@ -146,6 +148,8 @@ class TurnView(Vertical, FastWidget):
         max-width: 102;
         margin: 0 1;
 
+        .recalled { height: 1; padding: 0 1 0 2; margin-bottom: 1; color: $text-quiet; }
+        .sources { height: auto; padding: 0 1 0 2; margin-bottom: 1; color: $text-quiet; }
         .statistics { height: auto; padding: 0 1 0 2; margin-bottom: 1; color: $text-quiet; }
         &.-selected MessageView { background: $primary 20%; border-left: outer $primary; }
         &.-found MessageView { background: $primary 25%; }
@@ -168,6 +172,8 @@ class TurnView(Vertical, FastWidget):
         self._head = TurnHeader(shown)
         self._statistics: Static | None = None
         self._version: VersionMark | None = None
+        self._recalled: Static | None = None
+        self._sources: Static | None = None
         self.reply = ReplyView(shown.turn, growing=growing)
         """The view of the reply."""
 
@@ -196,6 +202,7 @@ class TurnView(Vertical, FastWidget):
         self.set_class(selected, "-selected")
         self._head.show(self.shown, selected=selected, tokens=tokens)
         self._show_version()
+        self._show_passages()
         self._show_statistics(_statistics(self.shown.turn) if statistics else "")
 
     def finish(self, shown: TranscriptTurn) -> None:
@@ -211,6 +218,19 @@ class TurnView(Vertical, FastWidget):
             self.mount(self._version, after=self.reply)
         self._version.show(self.shown)
 
+    def _show_passages(self) -> None:
+        """Say under the message what was recalled, and name under the reply everything that the model was given with it."""
+        passages = self.shown.turn.passages
+        if not passages or self._sources is not None or not self.reply.is_attached:
+            return
+        self._sources = Static(literal_line(_sources(passages), 1000), markup=False, classes="sources")
+        self.mount(self._sources, after=self.reply)
+        recalled = sum(each.kind == "exchange" for each in passages)
+        if recalled:
+            text = f"recalled {recalled} earlier {'exchange' if recalled == 1 else 'exchanges'}"
+            self._recalled = Static(literal_line(text), markup=False, classes="recalled")
+            self.mount(self._recalled, before=self.reply)
+
     def _show_statistics(self, text: str) -> None:
         if self._statistics is None:
             if not text:
@@ -219,6 +239,11 @@ class TurnView(Vertical, FastWidget):
             self.mount(self._statistics)
         self._statistics.update(literal_line(text))
         self._statistics.display = bool(text)
+
+
+def _sources(passages: Sequence[Passage]) -> str:
+    """Name what the model was given, by the numbers it was given."""
+    return "  ".join(f"[{number}] {each.source}" for number, each in enumerate(passages, 1))
 
 
 def _statistics(turn: Turn) -> str:

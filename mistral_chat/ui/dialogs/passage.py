@@ -1,0 +1,35 @@
+"""A passage of a document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.containers import VerticalScroll
+
+from mistral_chat.ui.dialogs.base import Dialog, frame, paragraph
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+    from textual.binding import BindingType
+
+
+class PassageDialog(Dialog[None]):
+    """Shows a passage as the model was given it."""
+
+    HELP = "## Passage\n\nThe arrow keys scroll. **Esc** goes back.\n"
+    BINDINGS: ClassVar[list[BindingType]] = []
+    DEFAULT_CSS = "PassageDialog VerticalScroll { height: auto; max-height: 24; }"
+
+    def __init__(self, source: str, text: str) -> None:
+        """Show `text`, which is from `source`; both may be anything."""
+        super().__init__()
+        self._source, self._text = source, text
+
+    def compose(self) -> ComposeResult:
+        """Show the text in a scrolling area."""
+        with frame(self._source, hints=(("↑↓", "scroll"), ("Esc", "close"))), VerticalScroll():
+            yield paragraph(self._text)
+
+    def on_mount(self) -> None:
+        """Let the arrow keys scroll."""
+        self.query_one(VerticalScroll).focus()

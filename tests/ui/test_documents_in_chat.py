@@ -1,0 +1,100 @@
+"""Documents in the chat: attached, named under the reply, opened; and what is recalled of the conversation itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.app_harness import AppHarness, run, screen_text, send_and_wait, send_message, until, until_ready
+
+from mistral_chat.documents.reader import DocumentReader
+from mistral_chat.session.documents import DocumentIndexer
+from mistral_chat.session.retriever import Retriever
+from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
+from mistral_chat.ui.dialogs.choice import ChoiceDialog
+from mistral_chat.ui.dialogs.passage import PassageDialog
+
+FILLER = "This is filler about nothing. " * 12
+
+
+def harness_with_documents(folder: Path, *, window: int = 4096) -> AppHarness:
+    path = folder / "store.db"
+    harness = AppHarness(path=path, window=window)
+
+    def open_retriever() -> Retriever:
+        now = harness.store._now
+        return Retriever(ConversationStore(open_database(path, now=now), now=now), lambda: None)
+
+    harness.app_options["open_retriever"] = open_retriever
+    harness.app = harness.make_app()
+    return harness
+
+
+@pytest.fixture
+def lease(tmp_path: Path) -> AppHarness:
+    (tmp_path / "lease.md").write_text(
+        "# Repairs\n\nThe landlord repairs the \x1b[31mroof.\n\n# Pets\n\nParrots are forbidden.\n"
+    )
+    harness = harness_with_documents(tmp_path)
+    with DocumentReader() as reader:
+        list(DocumentIndexer(harness.store, reader).add([tmp_path / "lease.md"], "home"))
+    return harness
+
+
+async def test_a_collection_is_attached_and_its_passages_are_named_and_opened(lease: AppHarness) -> None:
+    async with run(lease) as pilot:
+        await until_ready(pilot, lease)
+        await send_message(pilot, lease, "/docs home")
+        await until(pilot, lambda: "Documents: home." in screen_text(lease))
+        await send_and_wait(pilot, lease, "Who repairs the roof?")
+        await until(pilot, lambda: "[1] lease.md, lines 3-7" in screen_text(lease))
+        await send_message(pilot, lease, "/sources")
+        await until(pilot, lambda: isinstance(lease.app.screen, ChoiceDialog))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(lease.app.screen, PassageDialog) and "Parrots are forbidden" in screen_text(lease))
+        assert "\x1b" not in screen_text(lease)
+        await pilot.press("escape")
+        await send_and_wait(pilot, lease, "quantum chromodynamics")
+        await until(pilot, lambda: "Nothing was found in your documents." in screen_text(lease))
+        await send_message(pilot, lease, "/docs home")
+        await until(pilot, lambda: "No documents attached." in screen_text(lease))
+
+
+async def test_the_dialog_lists_collections_and_attaches_one(lease: AppHarness) -> None:
+    async with run(lease) as pilot:
+        await until_ready(pilot, lease)
+        await send_message(pilot, lease, "/docs")
+        await until(pilot, lambda: isinstance(lease.app.screen, ChoiceDialog) and "1 documents" in screen_text(lease))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Documents: home." in screen_text(lease))
+        await send_message(pilot, lease, "/docs nowhere")
+        await until(pilot, lambda: "There is no collection 'nowhere'" in screen_text(lease))
+
+
+async def test_without_documents_the_user_is_told_how_to_index_some(tmp_path: Path) -> None:
+    harness = harness_with_documents(tmp_path)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/docs")
+        await until(pilot, lambda: "mistral-chat docs add" in screen_text(harness))
+        harness.chat.composer.set_draft("")  # a command that is refused stays to be corrected
+        await send_and_wait(pilot, harness, "Hello there")
+        await send_message(pilot, harness, "/sources")
+        await until(pilot, lambda: "No earlier exchanges or documents" in screen_text(harness))
+
+
+async def test_a_recalled_exchange_is_named_and_gone_to(tmp_path: Path) -> None:
+    harness = harness_with_documents(tmp_path, window=512)
+    exchanges = [("My sister moved to Lisbon.", "Noted."), *((f"{FILLER} {number}", "I see.") for number in range(20))]
+    harness.conversation_id = harness.add_conversation(*exchanges)
+    harness.app = harness.make_app()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "Which city did my sister move to?")
+        await until(pilot, lambda: "recalled 1 earlier exchange" in screen_text(harness))
+        assert "[1] Earlier in this conversation" in screen_text(harness)
+        await send_message(pilot, harness, "/sources")
+        await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog))
+        await pilot.press("enter")
+        await until(pilot, lambda: "My sister moved to Lisbon." in screen_text(harness))
