@@ -149,7 +149,7 @@ async def _listed(pilot: Pilot[Any], harness: AppHarness) -> None:
 
 BEHIND: Final = (
     Scene(name="help", steps=(press("f1"),), shows=("Enter sends",)),
-    Scene(name="all-commands", steps=(press("ctrl+p"), _listed), shows=("Archived conversations",)),
+    Scene(name="all-commands", steps=(press("ctrl+p"), _listed), shows=("New conversation", "Ctrl+N")),
     Scene(name="a-command-by-its-name", steps=(press("ctrl+p"), write("pin"), _listed), shows=("Pin",)),
     Scene(name="the-prompt", harness=_asked, steps=(_drafted, press("ctrl+l")), shows=("Your draft", "format words")),
     Scene(
