@@ -29,6 +29,8 @@ EDITED = "Name one deep sea."
 WORD = "periwinkle"
 SECRET = "wentletrap"  # noqa: S105 (a shell that must not be found on the disk, no key)
 EDGE = "context starts here"
+IDLE = "Enter send"
+"""A hint that stands in the status bar while no reply is written."""
 OTHER = "harbourlight"
 """Another model's name."""
 
@@ -57,7 +59,7 @@ class Person:
             "MISTRAL_CHAT_DATA_DIR": str(self.home / "data"),
         }
         self.terminal.start(shlex.join([sys.executable, "-m", "mistral_chat", *arguments]), environ)
-        self.terminal.wait_for("Write a message", "ready")
+        self.terminal.wait_for("Send a message", IDLE, f"/{WINDOW}")
 
     def type(self, text: str) -> None:
         self.terminal.write(text)
@@ -72,7 +74,7 @@ class Person:
         """Send a message and see its reply end; the screen then."""
         self.type(text)
         self.terminal.wait_for(f"█ {text}")
-        return self.terminal.wait_for(f"█ {text}", "·  ready")
+        return self.terminal.wait_for(f"█ {text}", IDLE)
 
     def quit(self) -> None:
         self.terminal.press("C-q")
@@ -98,11 +100,11 @@ class Person:
 
     def asks_again_and_regenerates(self) -> None:
         self.type(f"/set max_tokens {SHORT}")
-        self.terminal.wait_for(f"max_tokens is {SHORT} from the next message on.")
+        self.terminal.wait_for(f"max_tokens = {SHORT} from the next message.")
         self.ask("Name one mountain.")
         self.terminal.press("C-r")
         self.terminal.wait_for("Version 2 of 2")
-        self.terminal.wait_for("Version 2 of 2", "·  ready")
+        self.terminal.wait_for("Version 2 of 2", IDLE)
         self.terminal.press("M-Left")
         self.terminal.wait_for("Version 1 of 2")
         self.terminal.press("M-Right")
@@ -110,11 +112,11 @@ class Person:
 
     def edits_and_branches(self) -> None:
         self.terminal.press("F3")
-        self.terminal.wait_for("Enter says it anew", "│ Name one mountain.")
+        self.terminal.wait_for("Enter sends it", "│ Name one mountain.")
         self.terminal.press("C-u")
-        self.terminal.wait_for("│ Write a message")
+        self.terminal.wait_for("│ Send a message")
         self.ask(EDITED)
-        screen = self.terminal.wait_for("Version 3 of 3", "·  ready")
+        screen = self.terminal.wait_for("Version 3 of 3", IDLE)
         assert "Name one mountain." not in screen
         self.terminal.press("M-Left")
         self.terminal.wait_for("Version 2 of 3", "█ Name one mountain.")
@@ -123,13 +125,13 @@ class Person:
 
     def forks(self) -> None:
         self.terminal.press("M-Up", "M-Up")
-        self.terminal.wait_for("chosen")
+        self.terminal.wait_for("selected")
         self.terminal.press("M-k")
-        screen = self.terminal.wait_for("This is a new conversation, a copy up to the turn you chose.", f"█ {FIRST}")
+        screen = self.terminal.wait_for("Forked. The original is unchanged.", f"█ {FIRST}")
         assert f"█ {EDITED}" not in screen
         self.ask("Name one colour.")
         self.terminal.press("C-o", "Down", "Enter")
-        screen = self.terminal.wait_for(f"█ {EDITED}", f"█ {FIRST}", "·  ready")
+        screen = self.terminal.wait_for(f"█ {EDITED}", f"█ {FIRST}", IDLE)
         assert "█ Name one colour." not in screen
 
     def fills_the_window(self) -> None:
@@ -141,7 +143,7 @@ class Person:
             if told in screen:
                 break
         assert told in screen
-        assert "left it" in screen
+        assert "dropped out" in screen
         self.terminal.press("BTab")
         for _ in range(20):
             if EDGE in (before := self.terminal.screen):
@@ -152,23 +154,23 @@ class Person:
         self.terminal.press("End", "Escape")
         self.terminal.wait_for(f"█ Here is step {number}")
         self.terminal.press("M-w")
-        screen = self.terminal.wait_for(f"The window holds {WINDOW} tokens", "pinned turns")
-        assert re.search(r"pinned turns +[1-9]", screen), "the pinned turn left the window"
+        screen = self.terminal.wait_for(f"Context: {WINDOW} tokens", "pinned messages")
+        assert re.search(r"pinned messages +[1-9]", screen), "the pinned turn left the window"
         self.terminal.press("Escape")
-        self.terminal.wait_without("pinned turns")
+        self.terminal.wait_without("pinned messages")
 
     def pins_a_turn(self) -> None:
         self.terminal.press("M-Up")
-        self.terminal.wait_for("chosen")
+        self.terminal.wait_for("selected")
         self.terminal.press("M-p")
         self.terminal.wait_for("Pinned in context", "◆ pinned")
         self.terminal.press("Escape")
-        self.terminal.wait_without("chosen")
+        self.terminal.wait_without("selected")
 
     def searches_and_jumps(self) -> None:
         assert f"█ Remember the word {WORD}." not in self.terminal.screen
         self.terminal.press("C-f")
-        self.terminal.wait_for("Find words in everything that was said")
+        self.terminal.wait_for("Search all conversations")
         self.terminal.write(WORD)
         self.terminal.wait_for(" found", WORD)
         self.terminal.press("Enter")
@@ -185,16 +187,16 @@ class Person:
 
     def takes_a_model(self, name: str, called: str) -> None:
         self.type(f"/model {name}")
-        self.terminal.wait_for("Choose a model", "Enter take it")
+        self.terminal.wait_for("Switch model.", "Enter select")
         # Beside the list stands what is known of the weights under the cursor.
         self.terminal.wait_until(re.compile(rf"[▏│] +{name}").search, f"{name} under the cursor")
         self.terminal.press("Enter")
-        self.terminal.wait_until(re.compile(rf"{called}\S*  ·  ready").search, f"{called} is ready")
+        self.terminal.wait_until(re.compile(rf"{called}\S*  ·  [\d+]+/{WINDOW}").search, f"{called} is ready")
 
     def exports(self) -> None:
         file = self.home / "kept.md"
         self.type(f"/export {file}")
-        self.terminal.wait_for("The conversation is in")
+        self.terminal.wait_for("Exported to")
         assert WORD in file.read_text(encoding="utf-8")
 
     def deletes_and_takes_back(self) -> None:
@@ -211,7 +213,7 @@ class Person:
         self.terminal.wait_for("Temporary chat", "not saved")
         self.ask(f"Forget the word {SECRET}.")
         self.type("/unsaved")
-        self.terminal.wait_for("Go back to what is saved?", "Discard")
+        self.terminal.wait_for("Discard this temporary chat?", "Discard")
         self.terminal.press("Tab", "Enter")
         self.terminal.wait_for("█ Say good night.")
         self.terminal.wait_without(SECRET)
@@ -220,9 +222,9 @@ class Person:
         screen = self.terminal.wait_for("Pinned", "Say good night.", "New conversation")
         assert SECRET not in screen
         self.terminal.press("C-o", "Home", "Enter")
-        self.terminal.wait_for("of a long day at sea", "·  ready")
+        self.terminal.wait_for("of a long day at sea", IDLE)
         self.terminal.press("C-f")
-        self.terminal.wait_for("Find words")
+        self.terminal.wait_for("Search all conversations")
         self.terminal.write("mountain")
         self.terminal.wait_for(" found")
         self.terminal.press("Enter")
@@ -270,7 +272,7 @@ def test_a_sudden_end_keeps_the_question_and_what_was_written(person: Person, nu
     assert person.terminal.wait_for_the_end() == str(128 + number)
     assert person.terminal.modes() == "00"
     person.start("--continue")
-    person.terminal.wait_for("■ Stopped", "ready")
+    person.terminal.wait_for("■ Stopped", IDLE)
     person.quit()
     assert said.execute(kept).fetchall() == [(FIRST, "cancelled", 1)]
     said.close()
