@@ -20,7 +20,7 @@ from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.ui import dialogs, screens, widgets
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog
-from mistral_chat.ui.keymap import format_keys, key_problem, keys_of, nodes_with_bindings, problems, taken_by
+from mistral_chat.ui.keymap import current_ids, format_keys, key_problem, keys_of, nodes_with_bindings, problems, taken_by
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
@@ -210,3 +210,11 @@ async def test_what_is_told_names_the_keys_that_hold() -> None:
         await until(pilot, lambda: "Alt+U undo" in screen_text(harness))
         await pilot.press("alt+u")
         await until(pilot, lambda: "Undone: delete" in screen_text(harness))
+
+
+def test_ids_of_older_versions_still_name_their_keys() -> None:
+    known = AppHarness().app.known_bindings
+    old = {"ask.cancel": "alt+q", "saving.before": "alt+b"}
+    assert problems(old, known) == []
+    assert current_ids(old) == {"dialog.cancel": "alt+q", "dialog.previous": "alt+b"}
+    assert set(current_ids({"trash.cancel": "f5"})) <= set(known)

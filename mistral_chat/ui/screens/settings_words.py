@@ -27,7 +27,7 @@ _GROUPS: Final = {
 _LABELS: Final = {
     "model": "Model",
     "embedding_model": "Embedding model",
-    "recall": "Recall earlier exchanges",
+    "recall": "Recall exchanges",
     "system": "System prompt",
     "theme": "Theme",
     "titles": "Conversation titles",
