@@ -126,7 +126,7 @@ class TestWhatComesOut:
         result = CliRunner().invoke(cli, ["ask", "-m", "nothing-like-it", "hello"], obj=echo_program(), input="")
         assert result.exit_code == 1
         assert result.stdout == ""
-        assert result.stderr.startswith("mistral-chat: There is no model 'nothing-like-it'.")
+        assert result.stderr.startswith("mistral-chat: No model is called 'nothing-like-it'.")
         assert result.stderr.count("\n") == 1
 
     def test_an_engine_that_fails_leaves_the_question_with_the_reason(self, store: ConversationStore) -> None:
