@@ -9,8 +9,12 @@ from mistral_chat.errors import StoreError
 from mistral_chat.session import events
 from mistral_chat.ui.screens import chat_words as words
 from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
+from mistral_chat.ui.widgets.queued_messages import QueuedMessages
+from mistral_chat.ui.widgets.sidebar import ListedConversation, ListQuery
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mistral_chat.session.events import SavingEvent, SessionEvent
     from mistral_chat.session.session import ChatSession
     from mistral_chat.ui.screens.chat import ChatScreen
@@ -84,9 +88,10 @@ class ChatView:
                 if nothing_found:
                     screen.notice.show(words.nothing_found(turn.turn.user))
             case events.DraftReturned(text):
-                screen.composer.set_draft("\n\n".join(filter(None, (text, screen.composer.text))))
+                screen.composer.restore_draft("\n\n".join(filter(None, (text, screen.composer.text))))
             case events.QueueChanged():
                 self.show_state()
+                await self._show_queue()
             case events.AttachmentsChanged():
                 await self.show_attachments()
             case events.UsageChanged():
@@ -100,7 +105,7 @@ class ChatView:
         match event:
             case events.DraftReturned(text) | events.ReplyFailed(_, None, text):
                 saver.save_draft(conversation_id, "\n\n".join(filter(None, (text, saver.draft(conversation_id)))))
-            case events.ConversationsChanged():
+            case events.ConversationsChanged() | events.QueueChanged():
                 self.show_conversations()
 
     def take_saving(self, event: SavingEvent) -> None:
@@ -122,6 +127,7 @@ class ChatView:
         else:
             await transcript.show(turns, complete=session.conversation.complete)
         await self.show_attachments()
+        await self._show_queue()
         self.show_usage()
 
     def show_state(self) -> None:
@@ -189,10 +195,38 @@ class ChatView:
             bar.show(files)
             screen.draft.measure()
 
+    async def _show_queue(self) -> None:
+        """Show the messages that wait; the widget comes with the first of them."""
+        screen = self._screen
+        waiting = [pending.draft for pending in screen.session.queue if pending.draft]
+        if waiting and not screen.query(QueuedMessages):
+            await screen.query_one("#desk").mount(QueuedMessages(), before=screen.composer)
+        for queued in screen.query(QueuedMessages):
+            queued.show(waiting)
+
     def show_conversations(self) -> None:
         """List the conversations as they are now."""
         self._screen.sidebar.reload()
         self._screen.sidebar.mark_open(self._screen.session.conversation_id)
+
+    def list_conversations(self, query: ListQuery) -> Sequence[ListedConversation]:
+        """Find what the sidebar lists."""
+        workspace = self._screen.opened
+        found = workspace.store.summaries(
+            where="archived" if query.archived else "active", contains=query.words, tag=query.tag, limit=query.limit
+        )
+        replying = {session.conversation_id for session in workspace.replying}
+        return [
+            ListedConversation(
+                conversation_id=each.conversation_id,
+                title=each.title,
+                updated=each.updated,
+                pinned=each.pinned,
+                tags=each.tags,
+                replying=each.conversation_id in replying,
+            )
+            for each in found
+        ]
 
     def show_history(self) -> None:
         """Let the message box recall what was sent."""
@@ -218,7 +252,7 @@ class ChatView:
         else:
             screen.status.state = ""
             if not screen.composer.text:
-                screen.composer.set_draft(event.draft)
+                screen.composer.restore_draft(event.draft)
             temporary = (
                 f" {screen.key_of('chat.unsaved')} starts a temporary chat." if isinstance(event.error, StoreError) else ""
             )

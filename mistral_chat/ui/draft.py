@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 from mistral_chat.errors import MistralChatError
 from mistral_chat.session.reply import EditMessage, NewMessage
 from mistral_chat.text import one_line
-from mistral_chat.ui.commands import listed, matching, parse_input
-from mistral_chat.ui.path_completion import complete_path
+from mistral_chat.ui.commands import Command, matching, parse_input
+from mistral_chat.ui.path_completion import common_beginning, complete_path
 from mistral_chat.ui.screens import chat_words as words
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
+from mistral_chat.ui.widgets.slash_menu import SlashMenu, SlashRow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ class Draft:
         """What is wrong with the draft, while the notification says so."""
         self._refused = ""
         """A command that was refused, while it stands unchanged in the message box."""
-        self._listing = False
+        self._noticed = False
         """Whether the notification is about the command in the message box."""
         self.measured = ""
         """The text that was counted last."""
@@ -81,10 +82,10 @@ class Draft:
     def put(self, text: str, notice: str, *, warning: bool = False) -> None:
         """Put a command into the message box, with a notification that stays while the command is unchanged."""
         screen = self._screen
-        screen.composer.set_draft(text)
+        screen.composer.restore_draft(text)
         self._refused = screen.composer.text
         screen.notice.show(notice, severity="warning" if warning else "information", stay=True)
-        self._listing = True
+        self._noticed = True
 
     # Editing.
 
@@ -190,23 +191,21 @@ class Draft:
 
     # Commands.
 
-    def list_commands(self) -> None:
+    async def list_commands(self) -> None:
         """Show the commands that the draft may be the beginning of, except one that was refused."""
-        text, notice = self._screen.composer.text, self._screen.notice
+        screen, text = self._screen, self._screen.composer.text
         if text == self._refused != "":
             return
         self._refused = ""
-        found = matching(text)
-        if len(found) == 1:
-            argument = f" {found[0].argument}" if found[0].argument else ""
-            notice.show(f"/{found[0].slash}{argument}: {found[0].help}", stay=True)
-            self._listing = True
-        elif found:
-            notice.show(listed(found), stay=True)
-            self._listing = True
-        elif self._listing:
-            self._listing = False
-            notice.clear()
+        if self._noticed:
+            self._noticed = False
+            screen.notice.clear()
+        found = [_row(each, text[1:]) for each in matching(text)]
+        if found and screen.composer.menu is None:
+            screen.composer.menu = SlashMenu()
+            await screen.query_one("#desk").mount(screen.composer.menu, before=screen.composer)
+        if screen.composer.menu is not None:
+            screen.composer.menu.show(found)
 
     async def complete(self) -> None:
         """Complete a command's name, or the path behind the command that takes one."""
@@ -219,8 +218,14 @@ class Draft:
                 more = f"  and {len(found) - _NAMES} more" if len(found) > _NAMES else ""
                 screen.notice.show(("  ".join(found[:_NAMES]) + more) if found else "No such file.")
             return
-        matches = matching(text)
-        if len(matches) == 1:
-            name = next(name for name in matches[0].names if name.startswith(text[1:]))
-            screen.composer.set_draft(f"/{name}" + (" " if matches[0].argument else ""))
-        self.list_commands()
+        rows = [_row(each, text[1:]) for each in matching(text)]
+        if rows:
+            shared = common_beginning(sorted(row.name for row in rows))
+            done = len(rows) == 1 and rows[0].argument
+            screen.composer.set_draft(f"/{shared}" + (" " if done else ""))
+
+
+def _row(command: Command, begun: str) -> SlashRow:
+    """A command as the menu shows it, by the name that was begun."""
+    name = next((name for name in command.names if name.startswith(begun)), command.slash)
+    return SlashRow(name, command.argument, command.help)

@@ -65,10 +65,10 @@ def complete_path(typed: str) -> tuple[str, list[str]]:
     except (OSError, RuntimeError, ValueError):
         return typed, []
     found = sorted(name for name in names if clean(name) == name and (begin or not name.startswith(".")))
-    return (folder + slash + _shared(found) if found else typed), found
+    return (folder + slash + common_beginning(found) if found else typed), found
 
 
-def _shared(names: list[str]) -> str:
+def common_beginning(names: list[str]) -> str:
     """The common beginning of `names`, which are sorted: that of the first and the last."""
     first, last = names[0], names[-1]
     same = next((place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))

@@ -314,14 +314,22 @@ class ChatDriver:
         """The sidebar's list."""
         return self.screen.sidebar.conversations
 
-    def look_around(self) -> None:
-        """Look for changes by other programs now, as the screen does every few seconds."""
-        self.screen.poll()
+    def shorten_waiting(self) -> None:
+        """Let SQLite wait for another program for a moment only."""
+        saver = self.screen.opened.saver
+        saver._retry_seconds = 0.05
+        writer = saver._connection()
+        with writer.database.autocommit() as connection:
+            connection.execute("PRAGMA busy_timeout = 50")
 
-    def find_changes(self) -> None:
+    async def look_around(self) -> None:
+        """Look for changes by other programs now, as the screen does every few seconds."""
+        await self.screen.changes.poll()
+
+    async def find_changes(self) -> None:
         """Look for changes as if another program had written."""
-        self.screen._data_version = -1
-        self.screen.poll()
+        self.screen.changes._data_version = -1
+        await self.screen.changes.poll()
 
 
 @dataclass

@@ -185,5 +185,5 @@ async def test_another_windows_conversations_appear() -> None:
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         harness.add_conversation(("Question", "Answer"), title="From elsewhere")
-        harness.chat.find_changes()
+        await harness.chat.find_changes()
         await until(pilot, lambda: "From elsewhere" in screen_text(harness))

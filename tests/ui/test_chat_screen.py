@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,7 +74,7 @@ async def test_escape_stops_and_keeps_what_was_written() -> None:
         assert "Stopped" in screen_text(harness)
 
 
-async def test_ctrl_c_stops_a_reply_and_never_quits() -> None:
+async def test_ctrl_c_stops_then_clears_the_draft_and_quits_when_pressed_twice() -> None:
     harness = AppHarness(answer=lambda _: f"one {PAUSE}")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -81,9 +82,119 @@ async def test_ctrl_c_stops_a_reply_and_never_quits() -> None:
         await until(pilot, lambda: "one" in screen_text(harness))
         await pilot.press("ctrl+c")
         await until_answered(pilot, harness)
+        await pilot.press(*"draft", "ctrl+c")
+        await until(pilot, lambda: harness.chat.draft == "")
+        assert "Ctrl+Z restores it" in harness.chat.notice
+        await pilot.press("ctrl+z")
+        await until(pilot, lambda: harness.chat.draft.startswith("draf"))
+        harness.chat.set_draft("")
         await pilot.press("ctrl+c")
         assert harness.app.is_running
-        assert "Press Ctrl+Q to quit" in screen_text(harness)
+        await until(pilot, lambda: "Press Ctrl+C again to quit" in screen_text(harness))
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: not harness.app.is_running)
+
+
+async def test_ctrl_d_quits_from_an_empty_box_only() -> None:
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await pilot.press(*"ab", "home", "ctrl+d")
+        await until(pilot, lambda: harness.chat.draft == "b")
+        assert harness.app.is_running
+        harness.chat.set_draft("")
+        await pilot.press("ctrl+d")
+        await until(pilot, lambda: not harness.app.is_running)
+
+
+async def test_page_keys_scroll_the_transcript_from_the_message_box() -> None:
+    harness = AppHarness()
+    harness.start_with(*((f"question {number}", "answer\n" * 20) for number in range(6)))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await until(pilot, lambda: harness.chat.transcript.scroll_y > 0)
+        end = harness.chat.transcript.scroll_y
+        await pilot.press("pageup")
+        await until(pilot, lambda: harness.chat.transcript.scroll_y < end)
+        await pilot.press("ctrl+end")
+        await until(pilot, lambda: harness.chat.transcript.following)
+        assert harness.chat.composer.has_focus
+
+
+async def test_a_question_mark_opens_the_help_and_an_at_sign_the_files() -> None:
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await pilot.press("?")
+        await until(pilot, lambda: harness.app.screen is not harness.screen)
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.app.screen is harness.screen)
+        await pilot.press(*"why", "?")
+        assert harness.chat.draft == "why?"
+        await pilot.press("space", "@")
+        await until(pilot, lambda: harness.app.screen is not harness.screen)
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.draft == "why? @", "an at sign that attaches nothing is typed")
+        harness.chat.set_draft("me")
+        await pilot.press("@", "x")
+        assert harness.chat.draft == "me@x"
+
+
+async def test_a_queued_message_is_shown_and_a_reply_elsewhere_is_marked_in_the_list() -> None:
+    harness = AppHarness(answer=lambda text: f"A {PAUSE} {text}")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "First")
+        await until(pilot, lambda: "A " in screen_text(harness))
+        await send_message(pilot, harness, "Second")
+        await until(pilot, lambda: "queued: Second" in screen_text(harness))
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: "queued: Second" not in screen_text(harness) and "⟳ First" in screen_text(harness))
+        await send_message(pilot, harness, "Elsewhere")
+        await until(pilot, lambda: [turn.turn.user for turn in harness.chat.turns] == ["Elsewhere"], "it is shown at once")
+        harness.gate.set()
+        await until_answered(pilot, harness)
+        assert harness.chat.turns[-1].turn.reply.endswith("Elsewhere")
+        await until(pilot, lambda: "⟳ First" not in screen_text(harness))
+
+
+async def test_typing_and_sending_survive_a_locked_database(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.chat.shorten_waiting()
+        other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        await pilot.press(*"Precious")
+        harness.chat.save_draft()
+        await until(pilot, lambda: "Not saved yet" in harness.chat.notice)
+        assert harness.chat.draft == "Precious"
+        await pilot.press("f9", "enter")
+        await until(pilot, lambda: "starts a temporary chat" in harness.chat.notice)
+        assert harness.chat.draft == "Precious", "what cannot be sent stays in the message box"
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: "again quits without saving" in harness.chat.notice)
+        assert harness.app.is_running
+        other.rollback()
+        await until(pilot, lambda: harness.store.draft("") == "Precious")
+        other.close()
+
+
+async def test_a_conversation_that_another_window_changes_or_deletes_is_told(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    harness.start_with(("Mine", "Answer"))
+    conversation = harness.conversation_id or ""
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        other = harness.open_store()
+        turn = other.add_turn(conversation, "Theirs", parent_id=other.turns(conversation)[-1].turn_id)
+        other.finish_reply(turn, "From the other window", finish_reason="stop")
+        await harness.chat.find_changes()
+        await until(pilot, lambda: "From the other window" in screen_text(harness))
+        other.trash(conversation)
+        await harness.chat.find_changes()
+        await until(pilot, lambda: "moved to the trash in another window" in harness.chat.notice)
+        other.close()
 
 
 async def test_a_second_message_waits_and_the_replies_come_in_order() -> None:

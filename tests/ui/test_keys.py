@@ -187,15 +187,15 @@ async def test_keys_written_into_the_file_by_hand_hold_without_a_new_start(tmp_p
     harness = staged(config)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        harness.chat.look_around()
+        await harness.chat.look_around()
         write(config, "keymap: {chat.filter: f5, chat.rename: alt+n}\ntheme: mistral-light\n")
-        harness.chat.look_around()
+        await harness.chat.look_around()
         await until(pilot, lambda: "f5 is given to both" in harness.chat.notice)
         assert harness.app.theme == "mistral-light"
         await pilot.press("alt+n")
         await until(pilot, lambda: "Nothing to rename" in harness.chat.notice)
         write(config, "keymap: [broken\n")
-        harness.chat.look_around()
+        await harness.chat.look_around()
         await until(pilot, lambda: "The settings are unchanged" in harness.chat.notice)
         assert harness.chat.settings.keymap["chat.rename"] == "alt+n"
 

@@ -55,7 +55,7 @@ async def test_a_conversation_is_archived_found_there_and_brought_back() -> None
     harness.add_conversation(("Question", "Answer"), title="New matters")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        await pilot.press("ctrl+o", "down", "down", "alt+a")
+        await pilot.press("ctrl+o", "down", "alt+a")
         await until(pilot, lambda: titles(harness) == ["New matters"])
         assert "Archived" in harness.chat.notice
         assert "Old matters" not in screen_text(harness).replace(harness.chat.notice, "")

@@ -215,6 +215,6 @@ async def test_colours_chosen_from_the_list_of_all_commands_are_kept(config: Pat
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         harness.app.theme = "mistral-light"
-        await until(pilot, lambda: "the next time too" in harness.chat.notice)
+        await until(pilot, lambda: "Theme set to mistral-light" in harness.chat.notice)
         assert SettingsFile(config).read().settings.theme == "mistral-light"
         assert "# calm" in read(config)

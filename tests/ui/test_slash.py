@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 from support.app_harness import AppHarness, run, screen_text, send_message, until, until_answered, until_drawn, until_ready
 from support.first_run import StillService, usual_listing
 
-from mistral_chat.ui.commands import all_commands, matching, parse_input
+from mistral_chat.ui.commands import all_commands, command, matching, parse_input
+from mistral_chat.ui.keymap import known_bindings
+from mistral_chat.ui.palette import CommandProvider
 from mistral_chat.ui.screens.models import ModelsScreen
+from mistral_chat.ui.widgets.composer import Composer
+from mistral_chat.ui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +46,7 @@ def test_what_is_no_command_is_refused(draft: str) -> None:
 
 
 def test_a_command_is_completed_from_its_beginning() -> None:
-    assert [command.slash for command in matching("/re")] == ["regen", "rename"]
+    assert [command.slash for command in matching("/re")] == ["regen", "rename", "reload"]
     assert matching("/re x") == []
     assert len(matching("/")) == sum(bool(command.slash) for command in all_commands())
 
@@ -91,16 +96,60 @@ async def test_commands_take_what_their_dialogs_ask_for() -> None:
         await until_drawn(pilot, "Of the sea")
 
 
-async def test_tab_completes_and_the_list_shows_while_typing() -> None:
+async def test_the_menu_lists_commands_while_typing_and_tab_completes() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await pilot.press("/", *"exp")
-        await until(pilot, lambda: "/export FILE" in harness.chat.notice)
+        await until(pilot, lambda: "/export FILE" in screen_text(harness))
+        assert "Export the conversation to a Markdown file" in screen_text(harness)
         await pilot.press("tab")
         await until(pilot, lambda: harness.chat.draft == "/export ")
-        harness.chat.set_draft("")
-        await until(pilot, lambda: not harness.chat.notice)
+        await until(pilot, lambda: "/export FILE" not in screen_text(harness))
+        harness.chat.set_draft("/re")
+        await until(pilot, lambda: "/regen" in screen_text(harness) and "/rename" in screen_text(harness))
+        await pilot.press("tab")
+        assert harness.chat.draft == "/re", "what several commands share is there already"
+        await pilot.press("escape")
+        await until(pilot, lambda: "/rename" not in screen_text(harness))
+        assert harness.chat.draft == "/re"
+
+
+async def test_the_menu_is_walked_with_the_arrow_keys_and_enter_runs() -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await pilot.press("/", *"arch")
+        await until(pilot, lambda: "/archived" in screen_text(harness))
+        await pilot.press("down", "down", "up", "enter")
+        await until(pilot, lambda: "Archived" in harness.chat.notice)
+        assert harness.store.conversation(harness.conversation_id or "").summary.archived
+
+
+async def test_a_unique_beginning_and_an_alias_run_a_command() -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "/und")
+        await until(pilot, lambda: harness.chat.notice == "Nothing to undo.")
+        await send_message(pilot, harness, "/temp")
+        await until(pilot, lambda: not harness.chat.saved)
+
+
+async def test_every_command_has_a_way_that_every_terminal_sends() -> None:
+    """Alt, function keys and Ctrl with an arrow do not arrive on a Mac."""
+
+    def arrives(key: str) -> bool:
+        return not re.match(r"alt\+|f\d+$|ctrl\+(up|down|left|right|comma)$", key)
+
+    widgets = [binding for node in (Composer, Transcript) for binding in known_bindings((node,)).values()]
+    reached = {binding.action for binding in widgets if any(arrives(key) for key in binding.key.split(","))}
+    reached.add("screen.command('chat.turn_after')")  # what Down does once a message is selected
+    for each in all_commands():
+        ways = [*filter(arrives, filter(None, each.key.split(","))), each.slash, each.turn_letter, each.list_letter]
+        assert any(ways) or f"screen.command({each.id!r})" in reached, f"{each.id} has no way that always arrives"
 
 
 async def test_system_prompt_and_sampling_hold_for_this_conversation() -> None:
@@ -165,9 +214,11 @@ async def test_a_name_for_the_export_is_proposed(tmp_path: Path, monkeypatch: py
         await until(pilot, (tmp_path / "how-is-bread-made.md").exists)
 
 
-def test_every_command_can_be_found_without_knowing_its_slash_name() -> None:
+async def test_every_command_can_be_found_without_knowing_its_slash_name() -> None:
     harness = AppHarness()
-    titles = {command.title for command in harness.app.get_system_commands(harness.app.get_default_screen())}
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        titles = {hit.text async for hit in CommandProvider(harness.screen).discover()}
     assert {command.title for command in all_commands()} - {"All commands"} == titles
 
 
@@ -184,13 +235,12 @@ async def test_what_has_no_key_is_asked_for_from_the_list_of_all_commands() -> N
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        commands = {each.title: each for each in harness.app.get_system_commands(harness.screen)}
         harness.chat.type("a draft")
-        commands["Sampling"].callback()
+        harness.screen.commands.ask_for(command("chat.sampling"))
         await until(pilot, lambda: harness.app.screen is not harness.screen)
         await pilot.press(*"temperature", "space", *"9", "enter")
         await until(pilot, lambda: "must be from 0 to 5" in harness.chat.notice)
-        commands["System prompt"].callback()
+        harness.screen.commands.ask_for(command("chat.system"))
         await until(pilot, lambda: harness.app.screen is not harness.screen)
         await pilot.press(*"Short", "enter")
         await until(pilot, lambda: harness.chat.system == "Short")

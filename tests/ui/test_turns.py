@@ -66,8 +66,8 @@ async def test_a_turn_is_chosen_with_the_keys_and_the_composer_lies_behind_the_l
         await pilot.press("alt+up", "alt+down")
         assert chosen(harness) is None
         assert harness.chat.composer.has_focus
-        await pilot.press("alt+up", "x")
-        assert harness.chat.draft == "x", "typing goes on in the composer"
+        await pilot.press("alt+up", "z")
+        assert harness.chat.draft == "z", "a letter that is no command is typed into the message box"
 
 
 async def test_choosing_goes_on_into_turns_that_were_not_loaded() -> None:

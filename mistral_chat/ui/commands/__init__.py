@@ -6,7 +6,7 @@ It feeds key bindings, slash commands, the command palette, the message menu, th
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -38,6 +38,10 @@ class Command:
     """Its default keys, separated by commas."""
     spoken: str = ""
     """The default key as notifications and hints name it."""
+    turn_letter: str = ""
+    """Its key while the transcript has the focus."""
+    list_letter: str = ""
+    """Its key while the list of conversations has the focus."""
     priority: bool = False
     """Whether its key comes before the message box."""
     slash: str = ""
@@ -120,6 +124,23 @@ def bindings(place: str) -> list[Binding]:
     ]
 
 
+def letter_bindings() -> list[Binding]:
+    """The single letters that run commands while the transcript or the list has the focus."""
+    return [
+        Binding(
+            letter,
+            f"{place}_command({each.id!r})",
+            each.title,
+            tooltip=each.help,
+            id=f"{place}.{each.id.partition('.')[2]}",
+            show=False,
+        )
+        for each in all_commands()
+        for place, letter in (("transcript", each.turn_letter), ("list", each.list_letter))
+        if letter
+    ]
+
+
 _TO_SEND: Final = "To send it as a message, type two slashes."
 
 
@@ -174,8 +195,3 @@ def _table() -> tuple[Command, ...]:
 
 def _by_id() -> dict[str, Command]:
     return {each.id: each for each in all_commands()}
-
-
-def listed(commands: Iterable[Command]) -> str:
-    """The slash names of commands, for one line."""
-    return "  ".join(f"/{each.slash}" for each in commands)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 async def stop(screen: ChatScreen, _argument: str) -> None:
     """Stop the reply; else cancel the edit, or close what lies over the chat and return to the message box."""
-    if screen.draft.cancel_edit():
+    if screen.composer.close_menu() or screen.draft.cancel_edit():
         return
     if screen.session.replying or screen.session.queue:
         await screen.session.stop()
@@ -30,14 +30,19 @@ async def stop(screen: ChatScreen, _argument: str) -> None:
 
 
 async def copy_or_stop(screen: ChatScreen, _argument: str) -> None:
-    """Copy the selection; without one, stop the reply."""
+    """Copy the selection; else stop the reply; else clear the draft; else quit, when pressed twice."""
     selected = screen.composer.selected_text if screen.composer.has_focus else ""
     if text := selected or screen.get_selected_text() or "":
         screen.commands.beside(partial(copy, screen, text))
     elif screen.session.replying or screen.session.queue:
         await screen.session.stop()
+    elif screen.composer.text:
+        screen.composer.clear_draft()
+        screen.notice.show("Draft cleared. Ctrl+Z restores it.")
+    elif screen.commands.pressed_twice("quit"):
+        await screen.app.run_action("quit")
     else:
-        screen.notice.show(f"Press {screen.key_of('app.quit')} to quit.")
+        screen.notice.show("Press Ctrl+C again to quit.")
 
 
 async def models(screen: ChatScreen, name: str) -> None:
@@ -73,6 +78,14 @@ async def attach(screen: ChatScreen, path: str) -> None:
 
     folder = await screen.app.push_screen_wait(AttachDialog(chosen, screen.attach_folder))
     screen.attach_folder = folder or screen.attach_folder
+
+
+async def attach_at(screen: ChatScreen) -> None:
+    """Attach a file after an at sign was typed; type it if nothing is attached."""
+    before = len(screen.session.attachments)
+    await attach(screen, "")
+    if len(screen.session.attachments) == before:
+        screen.composer.insert("@")
 
 
 async def attach_file(screen: ChatScreen, path: Path) -> None:

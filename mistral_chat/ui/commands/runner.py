@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from mistral_chat.ui.commands import Command
 
 if TYPE_CHECKING:
     from mistral_chat.ui.screens.chat import ChatScreen
+
+_TWICE_SECONDS = 2.0
+"""Seconds in which a second press counts as one with the first."""
 
 _LONGEST = 4000
 """Characters of an argument that is asked for."""
@@ -28,6 +32,13 @@ class CommandRunner:
         self._screen = screen
         self.recent: list[str] = []
         """The ids of the commands used last, the latest first."""
+        self._pressed: dict[str, float] = {}
+
+    def pressed_twice(self, name: str) -> bool:
+        """Note that a key was pressed; True if it was pressed just before too."""
+        now = time.monotonic()
+        before, self._pressed[name] = self._pressed.get(name, -_TWICE_SECONDS), now
+        return now - before < _TWICE_SECONDS
 
     async def run(self, wanted: Command, argument: str = "", draft: str = "") -> None:
         """Run a command; if it is refused, `draft` goes back to the message box."""

@@ -25,8 +25,8 @@ COMMANDS: Final = (
     ),
     Command(
         id="chat.copy_or_stop",
-        title="Copy selection",
-        help="Copy the selection; without one, stop generating",
+        title="Copy, stop, clear or quit",
+        help="Copy the selection, stop generating, clear the draft, or quit",
         run=app.copy_or_stop,
         key="ctrl+c",
         priority=True,
@@ -40,6 +40,7 @@ COMMANDS: Final = (
         priority=True,
         slash="new",
         aliases=("clear",),
+        list_letter="n",
     ),
     Command(
         id="chat.regenerate",
@@ -52,6 +53,7 @@ COMMANDS: Final = (
         aliases=("retry",),
         turn_label=lambda _: "Regenerate reply",
         runs="beside",
+        turn_letter="r",
     ),
     Command(
         id="chat.edit",
@@ -63,6 +65,7 @@ COMMANDS: Final = (
         priority=True,
         slash="edit",
         turn_label=lambda _: "Edit message",
+        turn_letter="e",
     ),
     Command(
         id="chat.continue",
@@ -73,6 +76,7 @@ COMMANDS: Final = (
         priority=True,
         slash="continue",
         runs="beside",
+        turn_letter="g",
     ),
     Command(
         id="chat.branch_before",
@@ -82,7 +86,6 @@ COMMANDS: Final = (
         key="alt+left",
         priority=True,
         turn_label=lambda turn: "Previous version" if turn.versions > 1 else "",
-        runs="beside",
     ),
     Command(
         id="chat.branch_after",
@@ -92,7 +95,6 @@ COMMANDS: Final = (
         key="alt+right",
         priority=True,
         turn_label=lambda turn: "Next version" if turn.versions > 1 else "",
-        runs="beside",
     ),
     Command(
         id="chat.editor",
@@ -150,6 +152,7 @@ COMMANDS: Final = (
         priority=True,
         turn_label=lambda _: "Copy message",
         runs="beside",
+        turn_letter="m",
     ),
     Command(
         id="chat.copy_reply",
@@ -161,6 +164,7 @@ COMMANDS: Final = (
         slash="copy",
         turn_label=lambda turn: "Copy reply" if turn.has_reply else "",
         runs="beside",
+        turn_letter="y",
     ),
     Command(
         id="chat.copy_code",
@@ -172,6 +176,7 @@ COMMANDS: Final = (
         slash="code",
         turn_label=_copy_code_label,
         runs="beside",
+        turn_letter="c",
     ),
     Command(
         id="chat.save_code",
@@ -183,6 +188,7 @@ COMMANDS: Final = (
         slash="save",
         turn_label=lambda turn: "Save code block…" if turn.code_blocks else "",
         runs="dialog",
+        turn_letter="s",
     ),
     Command(
         id="chat.pin_turn",
@@ -194,6 +200,7 @@ COMMANDS: Final = (
         slash="keep",
         turn_label=lambda turn: "Unpin from context" if turn.pinned else "Pin in context",
         runs="beside",
+        turn_letter="p",
     ),
     Command(
         id="chat.exclude_turn",
@@ -205,6 +212,7 @@ COMMANDS: Final = (
         slash="exclude",
         turn_label=lambda turn: "Include in context" if turn.excluded else "Exclude from context",
         runs="beside",
+        turn_letter="x",
     ),
     Command(
         id="chat.fork",
@@ -216,6 +224,7 @@ COMMANDS: Final = (
         slash="fork",
         turn_label=lambda _: "Fork from here",
         runs="beside",
+        turn_letter="f",
     ),
     Command(
         id="chat.sources",
@@ -235,6 +244,31 @@ COMMANDS: Final = (
         priority=True,
         slash="details",
         turn_label=lambda _: "Reply statistics",
+        turn_letter="d",
+    ),
+    Command(
+        id="chat.page_up",
+        title="Scroll up",
+        help="Scroll the transcript up by a page",
+        run=turns.page_up,
+    ),
+    Command(
+        id="chat.page_down",
+        title="Scroll down",
+        help="Scroll the transcript down by a page",
+        run=turns.page_down,
+    ),
+    Command(
+        id="chat.top",
+        title="Scroll to the top",
+        help="Scroll to the oldest loaded message",
+        run=turns.scroll_top,
+    ),
+    Command(
+        id="chat.bottom",
+        title="Scroll to the end",
+        help="Scroll to the end and follow it",
+        run=turns.scroll_bottom,
     ),
     # Conversations.
     Command(
@@ -284,6 +318,7 @@ COMMANDS: Final = (
         slash="rename",
         argument="TITLE",
         runs="dialog",
+        list_letter="r",
     ),
     Command(
         id="chat.pin",
@@ -293,6 +328,7 @@ COMMANDS: Final = (
         key="f9",
         slash="pin",
         runs="beside",
+        list_letter="p",
     ),
     Command(
         id="chat.tag",
@@ -313,6 +349,7 @@ COMMANDS: Final = (
         priority=True,
         slash="archive",
         runs="beside",
+        list_letter="a",
     ),
     Command(
         id="chat.archived",
@@ -322,6 +359,7 @@ COMMANDS: Final = (
         key="alt+v",
         priority=True,
         slash="archived",
+        list_letter="v",
     ),
     Command(
         id="chat.export",
@@ -361,6 +399,8 @@ COMMANDS: Final = (
         spoken="F8",
         slash="undo",
         runs="beside",
+        turn_letter="u",
+        list_letter="u",
     ),
     Command(
         id="chat.unsaved",
@@ -457,6 +497,7 @@ COMMANDS: Final = (
         run=app.retry,
         key="f5",
         spoken="F5",
+        slash="reload",
         needs_store=False,
     ),
     Command(
@@ -467,6 +508,7 @@ COMMANDS: Final = (
         key="alt+z",
         spoken="Alt+Z",
         priority=True,
+        slash="cancel",
         needs_store=False,
     ),
     Command(

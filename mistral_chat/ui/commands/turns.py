@@ -79,6 +79,29 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
         screen.call_later(screen.action_command, chosen)
 
 
+# Scrolling, from the message box.
+
+
+def page_up(screen: ChatScreen, _argument: str) -> None:
+    """Scroll the transcript up."""
+    screen.transcript.scroll_page_up(animate=False)
+
+
+def page_down(screen: ChatScreen, _argument: str) -> None:
+    """Scroll the transcript down."""
+    screen.transcript.scroll_page_down(animate=False)
+
+
+def scroll_top(screen: ChatScreen, _argument: str) -> None:
+    """Scroll to the oldest loaded turn."""
+    screen.transcript.action_oldest()
+
+
+async def scroll_bottom(screen: ChatScreen, _argument: str) -> None:
+    """Scroll to the end and follow it."""
+    await screen.transcript.action_newest()
+
+
 # Copying and saving.
 
 
@@ -230,14 +253,20 @@ async def fork(screen: ChatScreen, _argument: str) -> None:
     screen.notice.show("Forked. The original is unchanged.")
 
 
-async def previous_version(screen: ChatScreen, _argument: str) -> None:
-    """Show the previous version of a turn."""
-    await walk(screen, -1)
+def previous_version(screen: ChatScreen, _argument: str) -> None:
+    """Show the previous version of a turn; in a draft, move a word left."""
+    if screen.composer.has_focus and screen.composer.text:
+        screen.composer.action_cursor_word_left()
+    else:
+        screen.commands.beside(partial(walk, screen, -1))
 
 
-async def next_version(screen: ChatScreen, _argument: str) -> None:
-    """Show the next version of a turn."""
-    await walk(screen, 1)
+def next_version(screen: ChatScreen, _argument: str) -> None:
+    """Show the next version of a turn; in a draft, move a word right."""
+    if screen.composer.has_focus and screen.composer.text:
+        screen.composer.action_cursor_word_right()
+    else:
+        screen.commands.beside(partial(walk, screen, 1))
 
 
 async def walk(screen: ChatScreen, step: int, turn_id: str = "") -> None:

@@ -21,20 +21,23 @@ from mistral_chat.session.model_host import ModelHost
 from mistral_chat.session.overrides import Overrides
 from mistral_chat.session.tasks import TaskRegistry
 from mistral_chat.ui.chat_view import ChatView
-from mistral_chat.ui.commands import bindings, command, hint_key, turns
+from mistral_chat.ui.commands import bindings, command, hint_key, letter_bindings, turns
+from mistral_chat.ui.commands.app import attach_at
 from mistral_chat.ui.commands.conversations import delete_conversation
 from mistral_chat.ui.commands.runner import CommandRunner
 from mistral_chat.ui.draft import Draft
+from mistral_chat.ui.external_changes import ExternalChanges
 from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.empty_state import EmptyState
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
-from mistral_chat.ui.widgets.sidebar import ConversationList, ConversationSidebar, ListedConversation, ListQuery
+from mistral_chat.ui.widgets.sidebar import ConversationList, ConversationSidebar
+from mistral_chat.ui.widgets.slash_menu import SlashMenu
 from mistral_chat.ui.widgets.status_bar import StatusBar
 from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine
 
     from textual import events as textual_events
     from textual.app import ComposeResult
@@ -70,7 +73,7 @@ class ChatScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
     AUTO_FOCUS: ClassVar[str] = "Composer"
     HELP = "## Chat\n\nType a message and press **Enter**. **Esc** stops a reply. **Ctrl+P** shows all commands.\n"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat"), *letter_bindings()]
 
     composer = getters.query_one(Composer)
     notice = getters.query_one(NotificationBar)
@@ -92,6 +95,7 @@ class ChatScreen(Screen[None]):
         self.view = ChatView(self)
         self.draft = Draft(self)
         self.commands = CommandRunner(self)
+        self.changes = ExternalChanges(self)
         self.workspace: Workspace | None = None
         """The conversations; None until they are open."""
         self.saved_workspace: Workspace | None = None
@@ -110,7 +114,6 @@ class ChatScreen(Screen[None]):
         self._open_first = open_first
         self._furnished = False
         self._told_unsaved = False
-        self._data_version = -1
         self._leaving = False
         self._session_tasks: set[asyncio.Task[None]] = set()
 
@@ -162,8 +165,8 @@ class ChatScreen(Screen[None]):
             self.empty_state.show(error.title, [str(error)], keys, trouble=True)
             return
         self.workspace = workspace = self.new_workspace(store, saved=self.context.saved)
-        self.sidebar.connect(self._listed, self.context.now)
-        self.set_interval(_POLL_SECONDS, self.poll)
+        self.sidebar.connect(self.view.list_conversations, self.context.now)
+        self.set_interval(_POLL_SECONDS, self.changes.poll)
         await self.open(self._open_first, self.composer.text or workspace.saver.draft(self._open_first or ""))
         self.view.show_history()
         self.shown_first = True
@@ -188,17 +191,6 @@ class ChatScreen(Screen[None]):
             show=self.open,
             retriever=self.context.retriever,
         )
-
-    def _listed(self, query: ListQuery) -> Sequence[ListedConversation]:
-        found = self.opened.store.summaries(
-            where="archived" if query.archived else "active", contains=query.words, tag=query.tag, limit=query.limit
-        )
-        return [
-            ListedConversation(
-                conversation_id=each.conversation_id, title=each.title, updated=each.updated, pinned=each.pinned, tags=each.tags
-            )
-            for each in found
-        ]
 
     # The session.
 
@@ -352,16 +344,27 @@ class ChatScreen(Screen[None]):
         self.draft.prefill()
 
     @on(TextArea.Changed, "#composer")
-    def _draft_changed(self) -> None:
+    async def _draft_changed(self) -> None:
         if self.workspace is not None:
             if self.session.replying:
                 self.transcript.defer_redraw()
             self.session.context.draft_changed()
-        self.draft.list_commands()
+        await self.draft.list_commands()
 
     @on(Composer.CompletionRequested)
     async def _completion_requested(self) -> None:
         await self.draft.complete()
+
+    @on(Composer.AttachRequested)
+    def _attach_requested(self) -> None:
+        if self.workspace is None:
+            self.composer.insert("@")
+        else:
+            self.commands.beside(partial(attach_at, self), "dialog", exclusive=True)
+
+    @on(SlashMenu.Taken)
+    def _command_taken(self, event: SlashMenu.Taken) -> None:
+        self.composer.set_draft(f"/{event.name} ")
 
     @on(Composer.FilePasted)
     async def _file_pasted(self, event: Composer.FilePasted) -> None:
@@ -406,6 +409,14 @@ class ChatScreen(Screen[None]):
         """Run the command with the id `name`."""
         await self.commands.run(command(name))
 
+    async def action_transcript_command(self, name: str) -> None:
+        """Run a command by its letter in the transcript."""
+        await self.action_command(name)
+
+    async def action_list_command(self, name: str) -> None:
+        """Run a command by its letter in the list."""
+        await self.action_command(name)
+
     def key_of(self, name: str) -> str:
         """The key of a command, as the user has it: the first of its keys that arrives in this terminal."""
         own = self.context.settings.keymap.get(name, "")
@@ -417,6 +428,9 @@ class ChatScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Allow actions once everything is mounted."""
+        if action in {"transcript_command", "list_command"}:
+            focused = self.transcript if action == "transcript_command" else self.sidebar.conversations
+            return self._furnished and focused.has_focus
         return self._furnished and super().check_action(action, parameters)
 
     def on_key(self, event: textual_events.Key) -> None:
@@ -427,19 +441,6 @@ class ChatScreen(Screen[None]):
             self.composer.insert(event.character)
 
     # Tasks.
-
-    def poll(self) -> None:
-        """Look for changes by other programs: conversations, and the settings file."""
-        try:
-            version = self.opened.store.data_version()
-        except StoreError as error:
-            self.show_error(str(error))
-            return
-        if version != self._data_version:
-            self._data_version = version
-            self.sidebar.reload()
-        if self.settings_sync.poll():
-            self.commands.beside(self.settings_sync.follow_file)
 
     def _theme_changed(self, theme: Theme) -> None:
         if self._furnished:

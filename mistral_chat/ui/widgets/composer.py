@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from textual import events
     from textual.timer import Timer
 
+    from mistral_chat.ui.widgets.slash_menu import SlashMenu, SlashRow
+
 LARGEST_PASTE: Final = 64 * 1024
 """Characters of one paste. No context holds more, and the editor would freeze."""
 
@@ -62,6 +64,47 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             priority=True,
         ),
         Binding(
+            "shift+tab",
+            "screen.command('chat.turn_before')",
+            "Select a message",
+            tooltip="Select the last message; Up and Down select others",
+            id="composer.select",
+            show=False,
+        ),
+        Binding("ctrl+d", "quit", "Quit", tooltip="Quit, if the message box is empty", id="composer.quit", show=False),
+        Binding(
+            "pageup",
+            "screen.command('chat.page_up')",
+            "Scroll up",
+            tooltip="Scroll the transcript up",
+            id="composer.page_up",
+            show=False,
+        ),
+        Binding(
+            "pagedown",
+            "screen.command('chat.page_down')",
+            "Scroll down",
+            tooltip="Scroll the transcript down",
+            id="composer.page_down",
+            show=False,
+        ),
+        Binding(
+            "ctrl+home",
+            "screen.command('chat.top')",
+            "Top",
+            tooltip="Scroll to the oldest loaded message",
+            id="composer.top",
+            show=False,
+        ),
+        Binding(
+            "ctrl+end",
+            "screen.command('chat.bottom')",
+            "End",
+            tooltip="Scroll to the end and follow it",
+            id="composer.bottom",
+            show=False,
+        ),
+        Binding(
             "up",
             "up",
             "Up, or previous message",
@@ -89,6 +132,9 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     class CompletionRequested(message.Message):
         """The draft begins with a slash, and Tab was pressed."""
+
+    class AttachRequested(message.Message):
+        """An at sign was typed where a word begins."""
 
     class FilePasted(message.Message):
         """The path of a file was pasted, or the file dropped on the terminal. The draft is unchanged."""
@@ -125,6 +171,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             placeholder="Send a message (/ for commands)",
             tab_behavior="focus",
         )
+        self.menu: SlashMenu | None = None
+        """The menu of slash commands; its keys come here."""
         self._history: Sequence[str] = ()
         self._place = -1
         self._kept = ""
@@ -198,11 +246,43 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self._place = -1
         self._put(text)
 
+    def clear_draft(self) -> None:
+        """Remove the whole draft; Ctrl+Z restores it."""
+        self._place = -1
+        self.clear()
+
+    def restore_draft(self, text: str) -> None:
+        """Put a refused draft back; what undo restores stays known."""
+        self._place = -1
+        self.clear()
+        self.insert(break_words(clean(text), at=SOFT_BREAK))
+
     def action_complete(self) -> None:
         """Complete a command; otherwise move the focus."""
         if not self.text.startswith("/"):
             raise SkipAction
-        self.post_message(self.CompletionRequested())
+        if (row := self._menu_row) is not None:
+            self.set_draft(f"/{row.name}" + (" " if row.argument else ""))
+        else:
+            self.post_message(self.CompletionRequested())
+
+    def close_menu(self) -> bool:
+        """Close the menu of commands; False if it is closed."""
+        if self.menu is None or not self.menu.display:
+            return False
+        self.menu.display = False
+        return True
+
+    def action_quit(self) -> None:
+        """Quit from an empty message box; else delete to the right, as text fields do."""
+        if self.text:
+            self.action_delete_right()
+        else:
+            self.call_later(self.screen.run_action, "command('app.quit')")
+
+    @property
+    def _menu_row(self) -> SlashRow | None:
+        return self.menu.selected if self.menu is not None else None
 
     def action_submit(self) -> None:
         """Send the draft, once the keys before this one are in it.
@@ -213,8 +293,10 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def _submit(self) -> None:
         text = self.text.strip("\n").rstrip()
+        if (row := self._menu_row) is not None and not any(letter.isspace() for letter in text):
+            text = f"/{row.name}"
         if text.strip():
-            self.set_draft("")
+            self.clear_draft()
             self.post_message(self.Submitted(text))
 
     def action_break_line(self) -> None:
@@ -222,7 +304,10 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self.call_later(lambda: self._replace_via_keyboard("\n", *self.selection))
 
     def action_up(self) -> None:
-        """Go up a line; from the first line, to the previous message."""
+        """Go up a line; from the first line, to the previous message. In the menu of commands, go up a row."""
+        if self.menu is not None and self.menu.display:
+            self.menu.move(-1)
+            return
         if not self.cursor_at_first_line or self._place + 1 >= len(self._history):
             self.action_cursor_up()
             return
@@ -232,12 +317,27 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self._put(self._history[self._place])
 
     def action_down(self) -> None:
-        """Go down a line; from the last line, to the next message."""
+        """Go down a line; from the last line, to the next message. In the menu of commands, go down a row."""
+        if self.menu is not None and self.menu.display:
+            self.menu.move(1)
+            return
         if not self.cursor_at_last_line or self._place == -1:
             self.action_cursor_down()
             return
         self._place -= 1
         self._put(self._kept if self._place == -1 else self._history[self._place])
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Open the help for ``?`` in an empty box, and the files for ``@`` where a word begins."""
+        row, column = self.cursor_location
+        if event.character == "?" and not self.text:
+            event.stop()
+            event.prevent_default()
+            self.call_later(self.screen.run_action, "command('app.help')")
+        elif event.character == "@" and self.get_text_range((row, max(0, column - 1)), (row, column)).strip() == "":
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.AttachRequested())
 
     async def _on_paste(self, event: events.Paste) -> None:
         """Insert a paste as cleaned text; refuse one that no context could hold."""

@@ -35,6 +35,8 @@ class ListedConversation:
     """The time of its last message, with a zone."""
     pinned: bool = False
     tags: tuple[str, ...] = ()
+    replying: bool = False
+    """Whether a reply is generated or waits in it."""
 
 
 class ListQuery(NamedTuple):
@@ -76,12 +78,15 @@ class ConversationList(OptionList):
     HELP = """\
     ## Conversations
 
-    **Enter** opens a conversation, **/** filters the list as you type, **F2** renames, **F9** pins, **Alt+A** archives,
-    **Delete** moves to the trash. **F8** undoes each of these. Ctrl+B hides and shows the list.
+    **Enter** opens a conversation, **/** filters the list as you type, **r** renames, **p** pins, **a** archives, **v** shows
+    the archive, **d** moves to the trash, and **u** undoes each of these. Ctrl+B hides and shows the list. ⟳ marks a
+    conversation whose reply is being generated.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("delete", "delete", "Delete", tooltip="Move the conversation to the trash", id="list.delete", show=False),
+        Binding(
+            "delete,backspace,d", "delete", "Delete", tooltip="Move the conversation to the trash", id="list.delete", show=False
+        ),
         Binding("slash", "filter", "Filter", tooltip="Filter the list as you type", id="list.filter", show=False),
     ]
 
@@ -152,6 +157,11 @@ class ConversationList(OptionList):
         self._mark(marked)
         if more or place:
             self.call_after_refresh(self.scroll_to, y=place, animate=False)
+
+    def on_focus(self) -> None:
+        """Highlight a row, so that Enter always has one."""
+        if self.highlighted is None:
+            self._mark(self._open or self.first)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Request older conversations before the reader reaches the end."""
@@ -414,7 +424,7 @@ def _by_day(conversations: Sequence[ListedConversation], today: date) -> Iterato
 
 
 def _title(shown: ListedConversation) -> Content:
-    title = one_line(shown.title, 80) or "New conversation"
+    title = ("⟳ " if shown.replying else "") + (one_line(shown.title, 80) or "New conversation")
     if not shown.tags:
         return Content(title)
     return Content.assemble(title, "  ", (" ".join(f"#{one_line(tag, 30)}" for tag in shown.tags), "$text-quiet"))

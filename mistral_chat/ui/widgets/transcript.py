@@ -29,11 +29,35 @@ _MOST_TURNS: Final = 24
 """Turns mounted at a time; short ones are cheap, but not free."""
 
 
+_BINDINGS: Final = (
+    Binding("home", "oldest", "Top", tooltip="Scroll to the oldest loaded turn", id="transcript.oldest", show=False),
+    Binding("end", "newest", "Newest", tooltip="Scroll to the end and follow it", id="transcript.newest", show=False),
+    Binding("up", "step(-1)", "Up", tooltip="Select the previous message, or scroll", id="transcript.up", show=False),
+    Binding("down", "step(1)", "Down", tooltip="Select the next message, or scroll", id="transcript.down", show=False),
+    Binding(
+        "left",
+        "screen.command('chat.branch_before')",
+        "Previous version",
+        tooltip="Show the previous version",
+        id="transcript.branch_before",
+        show=False,
+    ),
+    Binding(
+        "right",
+        "screen.command('chat.branch_after')",
+        "Next version",
+        tooltip="Show the next version",
+        id="transcript.branch_after",
+        show=False,
+    ),
+    Binding("enter", "turn", "Message actions", tooltip="Show actions for the message", id="transcript.turn", show=False),
+)
+
+
 class Transcript(VerticalScroll, FastWidget, can_focus=True):
     """Shows turns, oldest at the top, and follows the end until the reader scrolls away.
 
-    Ten turns and ten thousand cost the same: turns far from the visible part are not mounted. The line being read stays in place
-    when turns are mounted or removed above it, when a reply grows, and when the width changes.
+    Only turns near the visible part are mounted, and the line being read stays in place whatever changes around it.
     """
 
     DEFAULT_CSS = """
@@ -53,11 +77,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
     Click a message to select it; **Enter** opens the menu with its actions.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("home", "oldest", "Top", tooltip="Scroll to the oldest loaded turn", id="transcript.oldest", show=False),
-        Binding("end", "newest", "Newest", tooltip="Scroll to the end and follow it", id="transcript.newest", show=False),
-        Binding("enter", "turn", "Message actions", tooltip="Show actions for the message", id="transcript.turn", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*_BINDINGS]
 
     class Selected(message.Message):
         """A click selected a turn, or cleared the selection."""
@@ -305,6 +325,13 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
     def action_turn(self) -> None:
         """Ask for the menu of the turn."""
         self.post_message(self.MenuRequested())
+
+    async def action_step(self, step: int) -> None:
+        """Select the turn `step` turns on; without a selection, scroll."""
+        if self._selected is not None:
+            await self.screen.run_action(f"command('chat.turn_{'before' if step < 0 else 'after'}')")
+        else:
+            self.action_scroll_up() if step < 0 else self.action_scroll_down()
 
     def action_oldest(self) -> None:
         """Scroll to the top of the mounted turns."""

@@ -1,0 +1,60 @@
+"""Notices what other windows and programs change: the open conversation, the list, and the settings file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mistral_chat.errors import StoreError
+from mistral_chat.store.records import ConversationState
+
+if TYPE_CHECKING:
+    from mistral_chat.ui.screens.chat import ChatScreen
+
+
+class ExternalChanges:
+    """Compares what is open with what is saved."""
+
+    def __init__(self, screen: ChatScreen) -> None:
+        """Compare for `screen`."""
+        self._screen = screen
+        self._data_version = -1
+        self._told: str | None = None
+        """The conversation whose deletion was told."""
+
+    async def poll(self) -> None:
+        """Look once, and show what has changed."""
+        screen = self._screen
+        if screen.settings_sync.poll():
+            screen.commands.beside(screen.settings_sync.follow_file)
+        try:
+            await self._poll_store()
+        except StoreError as error:
+            screen.show_error(str(error))
+
+    async def _poll_store(self) -> None:
+        screen, store = self._screen, self._screen.opened.store
+        version = store.data_version()
+        if version == self._data_version:
+            return
+        self._data_version = version
+        screen.sidebar.reload()
+        session = screen.session
+        if session.conversation_id is None or session.replying or session.queue or screen.opened.saver.pending:
+            return
+        await self._compare(session.conversation_id, store.state(session.conversation_id))
+
+    async def _compare(self, conversation_id: str, now: ConversationState | None) -> None:
+        screen, session = self._screen, self._screen.session
+        if now is None or now.trashed:
+            if self._told != conversation_id:
+                self._told = conversation_id
+                where = "deleted" if now is None else "moved to the trash"
+                screen.show_error(f"This conversation was {where} in another window.")
+            return
+        self._told = None
+        last = session.turns[-1] if session.turns else None
+        current = last.turn_id if last is not None else None
+        if (current, len(last.turn.reply) if last is not None else 0) != (now.current, now.reply_length):
+            await session.reload()
+            if not now.writing:
+                screen.notice.show("Updated: another window added to this conversation.")

@@ -1,0 +1,90 @@
+"""The menu of slash commands above the message box."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from textual import message, on
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NAME_COLUMN = 24
+"""Cells of a name with its argument."""
+
+
+class SlashRow(NamedTuple):
+    """One command of the menu."""
+
+    name: str
+    """Its slash name, as the draft begins it."""
+    argument: str
+    help: str
+
+
+class SlashMenu(OptionList, can_focus=False):
+    """Lists the commands that the draft may be the beginning of. The keys stay with the message box."""
+
+    DEFAULT_CSS = """
+    SlashMenu {
+        height: auto;
+        max-height: 8;
+        max-width: 102;
+        padding: 0 2;
+        border: none;
+        background: transparent;
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
+        scrollbar-size-vertical: 1;
+
+        &.-textual-compact { padding: 0 2; }
+        & > .option-list--option { padding: 0; }
+        & > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
+    }
+    """
+
+    class Taken(message.Message):
+        """A command was clicked."""
+
+        def __init__(self, name: str) -> None:
+            """Carry its slash name."""
+            super().__init__()
+            self.name = name
+
+    def __init__(self) -> None:
+        """Make an empty, hidden menu."""
+        super().__init__(id="slash", markup=False, compact=True)
+        self.display = False
+        self._rows: Sequence[SlashRow] = ()
+
+    @property
+    def selected(self) -> SlashRow | None:
+        """The highlighted row; None without one."""
+        return self._rows[self.highlighted] if self.highlighted is not None and self.display else None
+
+    def show(self, rows: Sequence[SlashRow]) -> None:
+        """List `rows`, hidden if there are none; a single one is highlighted."""
+        if rows != self._rows:
+            self._rows = rows
+            self.set_options([Option(_line(row)) for row in rows])
+            self.highlighted = 0 if len(rows) == 1 else None
+        self.display = bool(rows)
+
+    def move(self, step: int) -> None:
+        """Move the highlight by one row; it goes round."""
+        if self._rows:
+            first = 0 if step > 0 else len(self._rows) - 1
+            self.highlighted = first if self.highlighted is None else (self.highlighted + step) % len(self._rows)
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self.post_message(self.Taken(self._rows[event.option_index].name))
+
+
+def _line(row: SlashRow) -> Content:
+    name = Content.assemble((f"/{row.name}", "$text-accent"), (f" {row.argument}" if row.argument else "", "$foreground 65%"))
+    return Content.assemble(name.pad_right(max(1, _NAME_COLUMN - name.cell_length)), row.help)
