@@ -25,7 +25,10 @@ def privacy_report(program: Program) -> str:
     # Windows protects the user's profile by its own access lists, which the program does not change.
     readable = "" if sys.platform == "win32" else ", readable by you only"
     written = [
-        (f"{paths.database} (with -wal and -shm while it is open)", "messages, replies, drafts and titles"),
+        (
+            f"{paths.database} (with -wal and -shm while it is open)",
+            "messages, replies, drafts, titles, and the text of the documents you indexed",
+        ),
         (str(paths.snapshots_dir), f"the model's memory of conversations, as tokens: {snapshots}"),
         (str(paths.log_file), "reports of the program and llama.cpp; no text of conversations"),
         (str(paths.models_dir), "models and partial downloads"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.documents.reader import DocumentReader
     from mistral_chat.session.relevance import Embedder, Relevance
-    from mistral_chat.store.documents import StoredDocument, StoredPassage
+    from mistral_chat.store.documents import StoredDocument, StoredPassage, VectorProgress
     from mistral_chat.store.store import ConversationStore
 
 BUDGET: Final = 1024
@@ -122,11 +122,10 @@ class DocumentSearch:
         scored = search_passages(self._store.database, question.words, collections=collections, limit=_WORD_MATCHES)
         found = {each.passage.key: each.passage for each in scored}
         by_words = {each.passage.key: each.score for each in scored}
-        chosen = set(collections) if collections is not None else None
-        known = [each for each in self._store.documents.collections() if chosen is None or each.name in chosen]
-        ranked = self._relevance.rank(
-            question, by_words, self._load_vectors(collections), population=sum(each.passages for each in known)
-        )
+        embedder = self._relevance.embedder
+        progress = self._store.documents.vector_progress(embedder.key if embedder else "", collections)
+        vectors = self._load_vectors(embedder, collections, progress) if embedder else None
+        ranked = self._relevance.rank(question, by_words, vectors, population=sum(each.passages for each in progress))
         ranked = ranked[: max(50, 4 * (most or 50))]
         for key, _ in ranked:
             if key not in found:
@@ -135,16 +134,15 @@ class DocumentSearch:
         scores = dict(ranked)
         return [FoundPassage(found[key], scores[key]) for key in choose(ranked, sizes, budget=budget, most=most)]
 
-    def _load_vectors(self, collections: Sequence[str] | None) -> Vectors | None:
+    def _load_vectors(
+        self, embedder: Embedder, collections: Sequence[str] | None, progress: Sequence[VectorProgress]
+    ) -> Vectors | None:
         """The vectors of the collections, read again after anything was written."""
-        embedder = self._relevance.embedder
-        if embedder is None:
-            return None
-        documents = self._store.documents
-        progress = documents.vector_progress(embedder.key, collections)
-        state = (collections and tuple(collections), tuple((each.document_id, each.passages, each.done) for each in progress))
+        names = tuple(collections) if collections is not None else None
+        state = (self._store.data_version(), names, tuple(progress))
         if self._vectors[0] != state:
-            self._vectors = (state, Vectors.of_blobs(documents.vectors(embedder.key, collections), embedder.dimensions))
+            blobs = self._store.documents.vectors(embedder.key, collections)
+            self._vectors = (state, Vectors.of_blobs(blobs, embedder.dimensions))
         return self._vectors[1]
 
 
