@@ -10,7 +10,6 @@ import pytest
 from support.app_harness import (
     PAUSE,
     AppHarness,
-    GatedEngine,
     run,
     screen_text,
     send_and_wait,
@@ -159,11 +158,11 @@ async def test_loading_can_be_stopped_and_begun_again() -> None:
         await until(pilot, lambda: harness.chat.state == "ready")
 
 
-class Keeping(GatedEngine):
+class Keeping(EchoEngine):
     """Writes a KV state whenever it rests, through the real folder."""
 
     def __init__(self, snapshots: SnapshotFolder) -> None:
-        super().__init__(answers, threading.Event())
+        super().__init__(answers)
         self._snapshots = snapshots
 
     def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:

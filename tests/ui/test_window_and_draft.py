@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from support.app_harness import (
     AppHarness,
-    GatedEngine,
     run,
     screen_text,
     send_and_wait,
@@ -21,6 +20,7 @@ from support.app_harness import (
 from support.hostile import STRINGS, dangerous
 
 from mistral_chat.config import Settings
+from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.generation import CachedTurn, ContextState
 from mistral_chat.session.context import ContextUsage, usage_of
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     from mistral_chat.generation import CancelToken, Engine, History, Prefill
 
 
-class ReadingEngine(GatedEngine):
+class ReadingEngine(EchoEngine):
     """Notes the drafts it is given to read, and reads them until it is stopped or the gate opens."""
 
     def __init__(self, harness: AppHarness) -> None:
-        super().__init__(harness.answer, harness.gate, window=harness.window)
+        super().__init__(harness.answer, window=harness.window)
+        self._gate = harness.gate
         self.drafts: list[str] = []
         self.stopped: list[str] = []
 
