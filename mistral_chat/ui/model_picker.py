@@ -100,6 +100,8 @@ class ModelPicker:
             case ModelLoaded(loaded):
                 status.model, status.window, status.used = loaded.model, loaded.window, 0
                 status.state = status.state if screen.session.replying else ""
+                if loaded.note:
+                    screen.notice.show(loaded.note)
             case ModelFailed(error):
                 status.state, status.warning = model_state(error), True
         for workspace in self._workspaces:
