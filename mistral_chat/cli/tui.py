@@ -80,7 +80,7 @@ def _run(
     context = AppContext(
         open_store=lambda: _purged(program, opened or program.open_store(saved=saved), saved=saved),
         open_engine=lambda spec: program.runner(spec, prompt_format=prompt_format, saved=saved),
-        open_retriever=lambda: program.retriever(saved=saved),
+        open_retriever=lambda store: program.retriever(store.new_connection() if saved else None, saved=saved),
         settings=settings,
         now=program.now,
         system=system,

@@ -212,18 +212,19 @@ class Program:
 
         return EmbeddingModel(path, threads=sensible_threads())
 
-    def retriever(self, *, saved: bool = True) -> Retriever:
-        """What finds recalled exchanges and passages for messages; it opens the store for itself.
+    def retriever(self, store: ConversationStore | None = None, *, saved: bool = True) -> Retriever:
+        """What finds recalled exchanges and passages for messages.
 
         Args:
-            saved: False finds no documents, and opens no file.
+            store: the documents, on a connection of its own; None opens the store.
+            saved: where it is opened: False finds no documents, and opens no file.
 
         Raises:
             StoreError: the store cannot be opened.
         """
         from mistral_chat.session.retriever import Retriever
 
-        return Retriever(self.open_store(saved=saved), self.open_embedding_model)
+        return Retriever(store or self.open_store(saved=saved), self.open_embedding_model)
 
     def _embedding_file(self) -> Path | None:
         from pathlib import Path

@@ -1,7 +1,7 @@
 """Blocks cut into passages: the pieces of a document that are found, and given to the model, as one.
 
-A passage begins with the headings above it, so that it can be understood alone. Short blocks are joined, long ones cut between
-sentences or lines; nothing of a document is left out.
+A passage begins with the headings above it, so that it can be understood alone. Short blocks of one page are joined, long ones
+cut between sentences or lines; nothing of a document is left out.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def cut(blocks: Iterable[Block], count: Callable[[str], int] = estimate_tokens, 
             heading = "\n".join(_below(waiting[-1].headings, piece.headings)) if waiting else ""
             added = piece.tokens + 2 + (count(heading) + 1 if heading else 0)
             apart = heading and size >= min(LONG_ENOUGH, longest // 2)
-            if waiting and (apart or size + added > longest):
+            turned = bool(waiting) and waiting[-1].page != piece.page
+            if waiting and (apart or turned or size + added > longest):
                 yield _passage(waiting, count)
                 waiting, heading = [], ""
             if not waiting:

@@ -31,8 +31,8 @@ class AppContext:
     """The settings in force."""
     now: Callable[[], datetime]
     """The clock, with a zone."""
-    open_retriever: Callable[[], Retriever] | None = None
-    """Opens what finds recalled exchanges and documents; None gives messages neither. Raises `StoreError`."""
+    open_retriever: Callable[[ConversationStore], Retriever] | None = None
+    """Opens what finds recalled exchanges and documents, given the conversations; None gives messages neither."""
     saved: bool = True
     """Whether conversations are saved in this run."""
     system: str | None = None
@@ -50,10 +50,10 @@ class AppContext:
     keys: Keymap | None = None
     """The app's keys; set by the app."""
 
-    async def begin_retrieval(self) -> None:
-        """Open the retriever. Raises what `open_retriever` does."""
+    async def begin_retrieval(self, store: ConversationStore) -> None:
+        """Open the retriever."""
         if self.open_retriever is not None and self.retriever is None:
-            self.retriever = await asyncio.to_thread(self.open_retriever)
+            self.retriever = await asyncio.to_thread(self.open_retriever, store)
 
     async def end_retrieval(self) -> None:
         """Close the retriever."""

@@ -10,7 +10,6 @@ from support.app_harness import AppHarness, run, screen_text, send_and_wait, sen
 from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.session.documents import DocumentIndexer
 from mistral_chat.session.retriever import Retriever
-from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
 from mistral_chat.ui.dialogs.passage import PassageDialog
@@ -22,9 +21,8 @@ def harness_with_documents(folder: Path, *, window: int = 4096) -> AppHarness:
     path = folder / "store.db"
     harness = AppHarness(path=path, window=window)
 
-    def open_retriever() -> Retriever:
-        now = harness.store._now
-        return Retriever(ConversationStore(open_database(path, now=now), now=now), lambda: None)
+    def open_retriever(store: ConversationStore) -> Retriever:
+        return Retriever(store.new_connection(), lambda: None)
 
     harness.app_options["open_retriever"] = open_retriever
     harness.app = harness.make_app()

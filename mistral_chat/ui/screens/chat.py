@@ -158,7 +158,7 @@ class ChatScreen(Screen[None]):
         """Open the conversations, show the first one, and load the model."""
         try:
             store = await asyncio.to_thread(self.context.open_store)
-            await self.context.begin_retrieval()
+            await self.context.begin_retrieval(store)
         except MistralChatError as error:
             self.status.state, self.status.warning = "database not open", True
             keys = self.keys_of(("chat.retry", "retry"), ("app.quit", "quit"))
