@@ -187,7 +187,7 @@ class Person:
 
     def takes_a_model(self, name: str, called: str) -> None:
         self.type(f"/model {name}")
-        self.terminal.wait_for("Switch model.", "Enter select")
+        self.terminal.wait_for("Switch model.", "m more")
         # Beside the list stands what is known of the weights under the cursor.
         self.terminal.wait_until(re.compile(rf"[▏│] +{name}").search, f"{name} under the cursor")
         self.terminal.press("Enter")
