@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mistral_chat.conversation import FinishReason, Usage
 from mistral_chat.errors import InvalidText, UsageError
@@ -13,7 +14,9 @@ from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.session.overrides import Resolved
 from mistral_chat.session.saver import Saver, Work
 from mistral_chat.store.records import StoredTurn
-from mistral_chat.store.store import ConversationStore
+
+if TYPE_CHECKING:
+    from mistral_chat.store.store import ConversationStore
 
 SAVE_SECONDS = 1.0
 """Seconds between two writes of a growing reply."""

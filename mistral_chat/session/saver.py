@@ -14,18 +14,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError
 from mistral_chat.session.events import SavingEvent, SavingFailed, SavingResumed
-from mistral_chat.store.store import ConversationStore
+
+if TYPE_CHECKING:
+    from mistral_chat.store.store import ConversationStore
 
 T = TypeVar("T")
 
 RETRY_SECONDS: Final = 2.0
 """Seconds between two tries to write what could not be written."""
 
-Work = Callable[[ConversationStore], T]
+Work = Callable[["ConversationStore"], T]
 """Writes to the store. It runs on the saver's thread."""
 
 

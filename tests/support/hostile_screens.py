@@ -31,6 +31,7 @@ from mistral_chat.ui.dialogs.context import ContextDialog
 from mistral_chat.ui.dialogs.help import HelpDialog, HelpPart, HelpRow
 from mistral_chat.ui.dialogs.input import InputDialog
 from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog
+from mistral_chat.ui.dialogs.passage import PassageDialog
 from mistral_chat.ui.dialogs.save_code import choose_code, name_file
 from mistral_chat.ui.dialogs.search import SearchDialog
 from mistral_chat.ui.dialogs.setting_editor import FormField, NamedEntriesDialog, NamedSection, SettingEditor
@@ -262,6 +263,7 @@ SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
     KeyCaptureDialog: Filled(
         lambda _, texts: KeyCaptureDialog(Binding("f1", "stop", "Stop"), texts[0], lambda _: texts[1]), 2, _enter
     ),
+    PassageDialog: Filled(lambda _, texts: PassageDialog(*texts), 2),
     PromptScreen: Filled(_prompt, 60),
     SearchDialog: Filled(_search, 50, _found),
     SettingEditor: Filled(_form, 7, _enter),

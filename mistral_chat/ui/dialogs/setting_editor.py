@@ -105,6 +105,7 @@ class SettingEditor(Dialog[bool]):
         for listed, field in zip(self.query(OptionList), self._form, strict=False):
             listed.highlighted = field.choices.index(field.value) if field.value in field.choices else 0
         self.query("Field, TextBox, OptionList").first().focus()
+        self.call_after_refresh(self.query_one(".fields").scroll_home, animate=False)
 
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from mistral_chat.errors import MistralChatError, ModelNotFound
-from mistral_chat.session.documents import asks_for_the_whole
 
 if TYPE_CHECKING:
     from mistral_chat.session.context import ContextUsage
@@ -112,6 +111,9 @@ def saving_failed(event: SavingFailed) -> str:
 
 def nothing_found(message: str) -> str:
     """What is said when the attached documents hold nothing for a message."""
+    # The first paint does not wait for what searches documents.
+    from mistral_chat.session.documents import asks_for_the_whole
+
     if asks_for_the_whole(message):
         return "A question about all of a document cannot be answered from passages. Attach the file itself, or ask about a part."
     return "Nothing was found in your documents. The reply does not use them."
