@@ -7,7 +7,6 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mistral_chat.documents.passages import estimate_tokens
 from mistral_chat.errors import MistralChatError
 from mistral_chat.session.events import PassagesGiven
 from mistral_chat.session.retriever import RetrievalRequest, Retrieved
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore
 
 log = logging.getLogger("mistral_chat.session")
+
+_CHARACTERS_PER_TOKEN = 3
+"""Fewer than most texts have: what is left for passages is rather too little."""
 
 
 class Grounding:
@@ -95,8 +97,9 @@ class Grounding:
         cached = {each.key for each in state.turns} if state is not None else set()
         known = {each.turn_id for each in conversation.turns}
         pinned = environment.store.pinned(conversation.id or "")
-        taken = estimate_tokens(conversation.resolve().system) + estimate_tokens(turn.turn.user)
-        taken += sum(estimate_tokens(each.turn.user) + estimate_tokens(each.turn.reply) for each in pinned)
+        texts = [conversation.resolve().system, turn.turn.user]
+        texts += [text for each in pinned for text in (each.turn.user, each.turn.reply)]
+        taken = sum(map(len, texts)) // _CHARACTERS_PER_TOKEN
         return RetrievalRequest(
             store=environment.store,
             conversation_id=conversation.id or "",
