@@ -72,7 +72,7 @@ def terminal(
     }
     seated = TimedTerminal(code, ["-m", model, *arguments], environ)
     try:
-        seated.wait_for("ready", LOADING)
+        seated.wait_for("/4k", LOADING)
         yield seated
     finally:
         seated.close()
@@ -181,7 +181,7 @@ def measure_decode(table: Table, folder: Path, model: str, written: int, rounds:
         with terminal(folder, REAL, model=model) as person:
             person.ask(asked)
             person.wait_for("writing", LOADING)
-            person.wait_for("ready", 600)
+            person.wait_for("Enter", 600)
         store = ConversationStore(open_database(folder / "conversations.db", now=_now), now=_now)
         usage = store.turns(store.latest() or "")[-1].turn.usage
         store.close()
