@@ -25,9 +25,8 @@ def test_the_tables_are_the_programs() -> None:
 
 
 def test_the_test_command_is_what_runs_in_a_fresh_copy() -> None:
-    (block,) = re.findall(r"^(    python3 -m venv [^\n]*test\]'\n(?:    .*\n)*)", README, flags=re.MULTILINE)
-    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-    assert [line.strip() for line in block.splitlines()] == [line for line in run if ".venv/bin/" in line]
+    (command,) = re.findall(r"^    (python3 -m venv .*check\.py)$", README, flags=re.MULTILINE)
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_extras_that_are_named_exist() -> None:
