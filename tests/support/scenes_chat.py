@@ -246,7 +246,7 @@ SCENES: Final = (
         shows=("Too long:", "to send"),
     ),
     Scene(name="nothing-is-kept", harness=lambda: AppHarness(saved=False), shows=("Nothing leaves this computer", "not saved")),
-    Scene(name="no-model", harness=lambda: AppHarness(failure=_ABSENT), start=furnish, shows=("No model installed", "F7")),
+    Scene(name="no-model", harness=lambda: AppHarness(failure=_ABSENT), start=furnish, shows=("No model loaded", "F7")),
     Scene(
         name="weights-cut",
         harness=lambda: AppHarness(

@@ -167,8 +167,8 @@ TURNS: Final = (
         steps=(attach("book.txt", "word " * 999),),
         shows=("book.txt takes",),
     ),
-    Scene(name="slash-commands", steps=(write("/"),), shows=("/help", "/export", "/quit")),
-    Scene(name="a-slash-command", steps=(write("/exp"),), shows=("/export FILE: Export",)),
+    Scene(name="slash-commands", steps=(write("/"),), shows=("/new", "/regen", "/copy")),
+    Scene(name="a-slash-command", steps=(write("/exp"),), shows=("/export FILE",)),
     Scene(name="a-slash-refused", steps=(send("/pesrona cook"),), shows=("Did you mean /persona?",)),
     Scene(name="titling", harness=one, steps=(_half_named,), shows=("titling",)),
 )
