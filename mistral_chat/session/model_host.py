@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineError, InvalidText, MistralChatError
 from mistral_chat.generation import ContextState, LoadedModel
 from mistral_chat.session.events import ModelEvent, ModelFailed, ModelLoaded, ModelLoading
+
+if TYPE_CHECKING:
+    from mistral_chat.engine.thread import EngineThread
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 """Runs a coroutine as a task, and reports an error that it did not foresee."""

@@ -6,10 +6,12 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mistral_chat.engine.snapshots import SnapshotFolder, SnapshotProgress
 from mistral_chat.formatting import format_progress
+
+if TYPE_CHECKING:
+    from mistral_chat.engine.snapshots import SnapshotFolder, SnapshotProgress
 
 QUIET_SECONDS: Final = 0.5
 """A task that ends sooner is never shown: a word that comes and goes is noise."""
