@@ -10,7 +10,7 @@ from mistral_chat.session import events
 from mistral_chat.ui.screens import chat_words as words
 from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
 from mistral_chat.ui.widgets.queued_messages import QueuedMessages
-from mistral_chat.ui.widgets.sidebar import ListedConversation, ListQuery
+from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter, ListQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,15 +153,31 @@ class ChatView:
         screen.empty_state.show(shown.heading, shown.lines, screen.keys_of(*shown.keys), trouble=shown.trouble)
 
     def show_hints(self) -> None:
-        """Show the keys that help most now."""
+        """Show the keys that help most now, where the focus is."""
         screen = self._screen
         session = screen.workspace.current if screen.workspace is not None else None
+        last = session.turns[-1].turn if session is not None and session.turns else None
         wanted = words.hints(
+            self._focus(),
             replying=session is not None and session.replying,
             failed=screen.host.error is not None,
             editing=session is not None and session.editing is not None,
+            stopped=last is not None and last.finish_reason == "cancelled",
+            empty=not screen.composer.text,
+            messages=last is not None,
         )
-        screen.status.hints = tuple(screen.keys_of(*wanted))
+        screen.status.hints = tuple((screen.key_of(key) if "." in key else key, does) for key, does in wanted)
+
+    def _focus(self) -> words.Focus:
+        screen = self._screen
+        focused = screen.focused
+        if screen.workspace is not None and focused is screen.transcript:
+            return words.Focus.TRANSCRIPT
+        if isinstance(focused, ConversationList):
+            return words.Focus.LIST
+        if isinstance(focused, ListFilter):
+            return words.Focus.FILTER
+        return words.Focus.MENU if screen.composer.menu_is_open else words.Focus.MESSAGE
 
     def show_saved(self, *, saved: bool) -> None:
         """Show whether anything is saved."""

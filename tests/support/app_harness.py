@@ -164,6 +164,11 @@ class ChatDriver:
         return self.screen.status.used
 
     @property
+    def hints(self) -> list[str]:
+        """The keys that the status bar names, as "Esc stop"."""
+        return [f"{key} {does}" for key, does in self.screen.status.hints]
+
+    @property
     def status_height(self) -> int:
         return self.screen.status.size.height
 

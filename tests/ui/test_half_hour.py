@@ -29,7 +29,7 @@ EDITED = "Name one deep sea."
 WORD = "periwinkle"
 SECRET = "wentletrap"  # noqa: S105 (a shell that must not be found on the disk, no key)
 EDGE = "context starts here"
-IDLE = "Enter send"
+IDLE = "? help"
 """A hint that stands in the status bar while no reply is written."""
 OTHER = "harbourlight"
 """Another model's name."""
@@ -272,7 +272,7 @@ def test_a_sudden_end_keeps_the_question_and_what_was_written(person: Person, nu
     assert person.terminal.wait_for_the_end() == str(128 + number)
     assert person.terminal.modes() == "00"
     person.start("--continue")
-    person.terminal.wait_for("■ Stopped", IDLE)
+    person.terminal.wait_for("■ Stopped", "F6 continue")
     person.quit()
     assert said.execute(kept).fetchall() == [(FIRST, "cancelled", 1)]
     said.close()

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.app_harness import AppHarness, run, screen_text, until, until_ready
+from support.app_harness import PAUSE, AppHarness, run, screen_text, send_message, until, until_answered, until_ready
 from support.settings_screens import section, staged, write
 from textual.binding import Binding
 from textual.screen import Screen
@@ -218,3 +218,41 @@ def test_ids_of_older_versions_still_name_their_keys() -> None:
     assert problems(old, known) == []
     assert current_ids(old) == {"dialog.cancel": "alt+q", "dialog.previous": "alt+b"}
     assert set(current_ids({"trash.cancel": "f5"})) <= set(known)
+
+
+async def test_the_status_bar_names_the_keys_of_what_has_the_focus() -> None:
+    harness = AppHarness(answer=lambda _: f"One {PAUSE} two")
+    harness.start_with(("Question", "Answer"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await until(pilot, lambda: harness.chat.hints[:3] == ["/ commands", "? help", "Shift+Tab messages"])
+        await pilot.press("slash")
+        await until(pilot, lambda: "Esc close" in harness.chat.hints, "the menu has keys of its own")
+        await pilot.press("escape")
+        await until(pilot, lambda: "Enter send" in harness.chat.hints, "what was typed can be sent")
+        await pilot.press("backspace", "shift+tab")
+        await until(pilot, lambda: harness.chat.hints[:2] == ["Enter actions", "Esc back"])
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: harness.chat.hints[:3] == ["Enter open", "Esc back", "/ filter"])
+        await pilot.press("slash")
+        await until(pilot, lambda: "Esc show all" in harness.chat.hints)
+        await pilot.press("escape", "escape", "f3")
+        await until(pilot, lambda: harness.chat.hints == ["Enter resend", "Esc cancel"])
+        await pilot.press("escape")
+        await send_message(pilot, harness, "Again")
+        await until(pilot, lambda: harness.chat.hints[0] == "Esc stop")
+        harness.gate.set()
+        await until_answered(pilot, harness)
+
+
+async def test_the_menu_of_commands_closes_with_its_box_and_comes_back_with_it() -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await pilot.press("slash", "r", "e")
+        await until(pilot, lambda: harness.chat.composer.menu_is_open)
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: not harness.chat.composer.menu_is_open, "the list has the focus")
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.composer.menu_is_open, "the box has it again")

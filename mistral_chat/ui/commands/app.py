@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 async def stop(screen: ChatScreen, _argument: str) -> None:
     """Stop the reply; else cancel the edit, or close what lies over the chat and return to the message box."""
     if screen.composer.close_menu() or screen.draft.cancel_edit():
+        screen.view.show_hints()
         return
     if screen.session.replying or screen.session.queue:
         await screen.session.stop()

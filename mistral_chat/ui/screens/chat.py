@@ -350,6 +350,7 @@ class ChatScreen(Screen[None]):
                 self.transcript.defer_redraw()
             self.session.context.draft_changed()
         await self.draft.list_commands()
+        self.view.show_hints()
 
     @on(Composer.CompletionRequested)
     async def _completion_requested(self) -> None:
@@ -432,6 +433,14 @@ class ChatScreen(Screen[None]):
             focused = self.transcript if action == "transcript_command" else self.sidebar.conversations
             return self._furnished and focused.has_focus
         return self._furnished and super().check_action(action, parameters)
+
+    async def on_descendant_focus(self) -> None:
+        """Show the keys of what has the focus; the menu of commands belongs to the message box."""
+        if self.composer.has_focus:
+            await self.draft.list_commands()
+        else:
+            self.composer.close_menu()
+        self.view.show_hints()
 
     def on_key(self, event: textual_events.Key) -> None:
         """Take what nothing else took into the message box: a key typed before it has the focus is not lost."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mistral_chat.errors import MistralChatError, ModelNotFound
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from mistral_chat.session.reply import PendingReply
 
 Keys = tuple[tuple[str, str], ...]
-"""Ids of commands, each with what it does."""
+"""Ids of commands, or plain keys, each with what it does."""
 
 
 class Welcome(NamedTuple):
@@ -52,15 +53,49 @@ def welcome(error: MistralChatError | None, *, downloading: str, saved: bool) ->
     return Welcome("Temporary chat", ("Nothing here is saved. Nothing leaves this computer.",), keys)
 
 
-def hints(*, replying: bool, failed: bool, editing: bool) -> Keys:
-    """The keys that help most now."""
+class Focus(StrEnum):
+    """Where keys go."""
+
+    MESSAGE = "message"
+    MENU = "menu"
+    TRANSCRIPT = "transcript"
+    LIST = "list"
+    FILTER = "filter"
+
+
+_KEYS_BY_FOCUS: Final[dict[Focus, Keys]] = {
+    Focus.MENU: (("↑↓", "choose"), ("Enter", "run"), ("Esc", "close"), ("Tab", "complete")),
+    Focus.TRANSCRIPT: (("Enter", "actions"), ("Esc", "back"), ("↑↓", "select"), ("c", "copy code"), ("e", "edit"), ("f", "fork")),
+    Focus.LIST: (("Enter", "open"), ("Esc", "back"), ("/", "filter"), ("d", "delete"), ("r", "rename"), ("p", "pin")),
+    Focus.FILTER: (("↓", "results"), ("Esc", "show all")),
+}
+
+
+def hints(focus: Focus, *, replying: bool, failed: bool, editing: bool, stopped: bool, empty: bool, messages: bool) -> Keys:
+    """The keys that help most now, the best first.
+
+    Args:
+        focus: where keys go.
+        replying: whether a reply is generated.
+        failed: whether there is no model.
+        editing: whether an earlier message is edited.
+        stopped: whether the last reply was stopped.
+        empty: whether the message box is empty.
+        messages: whether there are messages to select.
+    """
     if replying:
-        return ("chat.stop", "stop"), ("app.help", "help")
-    if failed:
-        return ("chat.retry", "retry"), ("app.help", "help")
+        return ("chat.stop", "stop"), ("app.palette", "commands")
+    if focus in _KEYS_BY_FOCUS:
+        return _KEYS_BY_FOCUS[focus]
     if editing:
-        return ("composer.send", "send"), ("chat.stop", "cancel"), ("app.help", "help")
-    return ("composer.send", "send"), ("composer.newline", "new line"), ("app.help", "help")
+        return ("composer.send", "resend"), ("chat.stop", "cancel")
+    if not empty:
+        return ("composer.send", "send"), ("composer.newline", "new line"), ("app.palette", "commands")
+    if failed:
+        return ("chat.models", "choose a model"), ("chat.retry", "retry"), ("?", "help")
+    again: Keys = (("chat.continue", "continue"), ("chat.regenerate", "regenerate")) if stopped else ()
+    select: Keys = (("Shift+Tab", "messages"),) if messages else ()
+    return *again, ("/", "commands"), ("?", "help"), *select, ("chat.focus_list", "chats")
 
 
 def model_state(error: MistralChatError) -> str:

@@ -266,9 +266,14 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         else:
             self.post_message(self.CompletionRequested())
 
+    @property
+    def menu_is_open(self) -> bool:
+        """Whether the menu of commands is shown."""
+        return self.menu is not None and self.menu.display
+
     def close_menu(self) -> bool:
         """Close the menu of commands; False if it is closed."""
-        if self.menu is None or not self.menu.display:
+        if self.menu is None or not self.menu_is_open:
             return False
         self.menu.display = False
         return True
@@ -305,7 +310,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def action_up(self) -> None:
         """Go up a line; from the first line, to the previous message. In the menu of commands, go up a row."""
-        if self.menu is not None and self.menu.display:
+        if self.menu is not None and self.menu_is_open:
             self.menu.move(-1)
             return
         if not self.cursor_at_first_line or self._place + 1 >= len(self._history):
@@ -318,7 +323,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def action_down(self) -> None:
         """Go down a line; from the last line, to the next message. In the menu of commands, go down a row."""
-        if self.menu is not None and self.menu.display:
+        if self.menu is not None and self.menu_is_open:
             self.menu.move(1)
             return
         if not self.cursor_at_last_line or self._place == -1:
