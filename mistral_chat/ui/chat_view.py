@@ -152,6 +152,14 @@ class ChatView:
         shown = words.welcome(screen.host.error, downloading=screen.models.downloading, saved=saved)
         screen.empty_state.show(shown.heading, shown.lines, screen.keys_of(*shown.keys), trouble=shown.trouble)
 
+    async def show_focus(self) -> None:
+        """Show the keys of what has the focus; the menu of commands belongs to the message box."""
+        if self._screen.composer.has_focus:
+            await self._screen.draft.list_commands()
+        else:
+            self._screen.composer.close_menu()
+        self.show_hints()
+
     def show_hints(self) -> None:
         """Show the keys that help most now, where the focus is."""
         screen = self._screen

@@ -129,7 +129,7 @@ def letter_bindings() -> list[Binding]:
     return [
         Binding(
             letter,
-            f"{place}_command({each.id!r})",
+            f"letter_command({place!r}, {each.id!r})",
             each.title,
             tooltip=each.help,
             id=f"{place}.{each.id.partition('.')[2]}",

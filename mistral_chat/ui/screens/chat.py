@@ -410,12 +410,8 @@ class ChatScreen(Screen[None]):
         """Run the command with the id `name`."""
         await self.commands.run(command(name))
 
-    async def action_transcript_command(self, name: str) -> None:
-        """Run a command by its letter in the transcript."""
-        await self.action_command(name)
-
-    async def action_list_command(self, name: str) -> None:
-        """Run a command by its letter in the list."""
+    async def action_letter_command(self, _place: str, name: str) -> None:
+        """Run a command by its letter in the transcript or the list."""
         await self.action_command(name)
 
     def key_of(self, name: str) -> str:
@@ -429,18 +425,13 @@ class ChatScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Allow actions once everything is mounted."""
-        if action in {"transcript_command", "list_command"}:
-            focused = self.transcript if action == "transcript_command" else self.sidebar.conversations
-            return self._furnished and focused.has_focus
+        if action == "letter_command" and self._furnished:
+            return (self.transcript if parameters[0] == "transcript" else self.sidebar.conversations).has_focus
         return self._furnished and super().check_action(action, parameters)
 
     async def on_descendant_focus(self) -> None:
-        """Show the keys of what has the focus; the menu of commands belongs to the message box."""
-        if self.composer.has_focus:
-            await self.draft.list_commands()
-        else:
-            self.composer.close_menu()
-        self.view.show_hints()
+        """Show what belongs to the focus."""
+        await self.view.show_focus()
 
     def on_key(self, event: textual_events.Key) -> None:
         """Take what nothing else took into the message box: a key typed before it has the focus is not lost."""
