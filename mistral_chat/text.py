@@ -23,7 +23,7 @@ _REMOVED: Final = (
     (0x2060, 0x2070),  # word joiner, invisible operators, bidi isolates
     (0xFEFF, 0xFF00),  # byte order mark
     (0xFFF9, 0xFFFC),  # interlinear annotation
-    (0xE0000, 0xE0080),  # tag characters: text that nobody sees
+    (0xE0000, 0xE0080),  # tag characters: invisible text
 )
 
 _TABLE: Final[dict[int, int | None]] = {

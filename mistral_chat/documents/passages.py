@@ -25,7 +25,7 @@ SEPARATOR: Final = " \u203a "
 _LONGEST_PATH: Final = 160
 """Characters of the line of headings."""
 _OVERLAP: Final = 40
-"""Tokens of the last sentence that a cut paragraph goes on with; a longer sentence is not said twice."""
+"""Tokens of the last sentence that the next piece of a cut paragraph repeats; a longer sentence is not repeated."""
 
 _SENTENCE: Final = re.compile(r"(?<=[.!?…])[\"'\u201d\u2019)\]]*\s+|\n+")
 _LINE: Final = re.compile(r"\n+")

@@ -108,7 +108,7 @@ class DocumentSearch:
         Args:
             message: what the user asks.
             collections: where to look; None looks in all.
-            before: the message before it, which a short question goes on with.
+            before: the message before it, which a short question follows up.
             budget: the most tokens of all passages together.
             most: the most passages; None takes as many as fit.
 
@@ -174,7 +174,7 @@ class VectorsAdded:
 class DocumentIndexer:
     """Reads files into collections.
 
-    Every file is committed on its own, and so is every batch of vectors: whatever ends the program, the next call goes on where
+    Every file is committed on its own, and so is every batch of vectors: whatever ends the program, the next call resumes where
     it ended. Passages can be found by their words as soon as their file is read.
     """
 

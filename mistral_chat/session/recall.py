@@ -58,7 +58,7 @@ class ConversationRecall:
         Args:
             message: what the user asks.
             turns: the turns that may be recalled: those of the branch that are outside the context.
-            before: the message before it, which a short question goes on with.
+            before: the message before it, which a short question follows up.
             budget: the most tokens, as `count` counts them.
             most: the most exchanges; None takes as many as fit.
             count: counts the tokens of a text.

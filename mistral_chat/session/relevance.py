@@ -49,7 +49,7 @@ _REFERS_BACK: Final = re.compile(
 )
 """A message about something that was named before it."""
 _FOLLOW_UP_WORDS: Final = 2
-"""A message with no more words than this, and one that refers back, goes on with the subject of the message before it."""
+"""A message with no more words than this, and one that refers back, continues the subject of the message before it."""
 
 _SMALL_TALK: Final = (
     "Hi there|Hello, how are you doing?|Good afternoon|Thank you very much|Thanks for your help|You're welcome|Okay|"

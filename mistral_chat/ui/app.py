@@ -121,7 +121,7 @@ class MistralChatApp(App[None]):
     # Leaving.
 
     async def action_quit(self) -> None:
-        """Save everything and quit. What cannot be saved is told first."""
+        """Save everything and quit, after a warning if something cannot be saved."""
         self._quit()
 
     @work(group="quit", exclusive=True, exit_on_error=False)

@@ -45,7 +45,7 @@ class WrappedLine(NamedTuple):
     y: int
     """The number of its line."""
     suffix: Content = _EMPTY
-    """Stands at the right edge."""
+    """Is aligned to the right edge."""
 
 
 class LayoutCache(NamedTuple):

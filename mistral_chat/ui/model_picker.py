@@ -87,7 +87,7 @@ class ModelPicker:
         return self.load(model)
 
     async def take(self, event: ModelEvent) -> None:
-        """Show how loading goes on, and let what waits for the model go on."""
+        """Show the progress of loading, and start what waits for the model."""
         screen, status = self._screen, self._screen.status
         self._show_loading(event)
         queued = any(workspace.replying for workspace in self._workspaces)
@@ -122,7 +122,7 @@ class ModelPicker:
         screen = self._screen
         if not screen.empty_state.display:
             screen.show_error(str(error))
-        # Whoever is typing goes on typing: the list would take the next keys. It opens when the message is sent.
+        # The user may be typing: the list would take the next keys. It opens when the message is sent.
         if screen.is_current and (queued or not screen.composer.text):
             self.offer()
 

@@ -49,7 +49,7 @@ class CommandRunner:
         elif wanted.runs == "at once":
             await self._run(wanted, argument, draft)
         else:
-            # One dialog opens at a time; what waits for the disk goes on beside the next.
+            # One dialog opens at a time; what waits for the disk continues in the background.
             self.beside(partial(self._run, wanted, argument, draft), wanted.runs, exclusive=wanted.runs == "dialog")
 
     def ask_for(self, wanted: Command) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.commands import Command
 
 _KEYS: Final = (16, 24)
-"""Columns of the keys, at the least and at the most; a quarter of the width between them."""
+"""Minimum and maximum columns of the keys; a quarter of the width between them."""
 
 _PLAIN: Final = "Keys of lists and text fields"
 """Heading of the keys that Textual's own widgets have. They are shown only when the filter finds them."""

@@ -306,7 +306,7 @@ class ChatScreen(Screen[None]):
         await self.context.end_retrieval()
 
     async def may_leave(self) -> bool:
-        """Whether everything can be saved now. If not, the user is told; the second time it does not matter."""
+        """Whether everything can be saved now. If not, a warning is shown; the second time it does not matter."""
         workspace = self.workspace
         if workspace is None or not workspace.environment.saved:
             return True

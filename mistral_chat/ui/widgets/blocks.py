@@ -188,7 +188,7 @@ class BlocksView(Widget):
 
     @property
     def _selection(self) -> Selection | None:
-        """What is selected; a view that has just been taken away may be drawn once more, and knows nothing of it."""
+        """The selection; empty for a view that was just removed and is rendered a last time."""
         return self.text_selection if self.is_attached else None
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
