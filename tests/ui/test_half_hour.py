@@ -59,7 +59,7 @@ class Person:
             "MISTRAL_CHAT_DATA_DIR": str(self.home / "data"),
         }
         self.terminal.start(shlex.join([sys.executable, "-m", "mistral_chat", *arguments]), environ)
-        self.terminal.wait_for("Send a message", IDLE, f"/{WINDOW}")
+        self.terminal.wait_for("Send a message", f"/{WINDOW}")
 
     def type(self, text: str) -> None:
         self.terminal.write(text)
