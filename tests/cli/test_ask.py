@@ -54,7 +54,7 @@ class TestWhatGoesIn:
     def test_standard_input_alone_is_the_message(self) -> None:
         assert answer(stdin="Reply with one word.")["reply"] == "You said: Reply with one word."
 
-    def test_standard_input_stands_before_the_prompt(self) -> None:
+    def test_standard_input_comes_before_the_prompt(self) -> None:
         assert answer("And now?", stdin="A text.\n")["reply"] == "You said: A text.\n\nAnd now?"
 
     def test_files_come_first_with_their_names(self, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ class TestWhatGoesIn:
         assert "text" in answer("-f", str(tmp_path / "a.txt"))["reply"]
 
     @pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0JFIF", b"GGUF\0\0", b"\xff\xfea"])
-    def test_a_file_that_is_no_text_is_refused_by_name(self, tmp_path: Path, content: bytes) -> None:
+    def test_a_file_that_is_not_text_is_refused_by_name(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "picture.png").write_bytes(content)
         result = ask("What is this?", "-f", str(tmp_path / "picture.png"))
         assert result.exit_code == 1
@@ -84,7 +84,7 @@ class TestWhatGoesIn:
         assert answer(stdin=b"\xef\xbb\xbfHi")["reply"] == "You said: Hi"
 
     @pytest.mark.parametrize("stdin", ["", "\n \n"])
-    def test_nothing_to_ask_is_wrong_usage(self, stdin: str) -> None:
+    def test_an_empty_question_is_wrong_usage(self, stdin: str) -> None:
         result = ask(stdin=stdin)
         assert result.exit_code == 2
         assert "There is nothing to ask" in result.stderr
@@ -92,7 +92,7 @@ class TestWhatGoesIn:
     def test_a_fence_is_longer_than_any_in_the_file(self) -> None:
         assert format_attachment("x.md", "````\na\n````") == "x.md\n`````\n````\na\n````\n`````"
 
-    def test_bytes_that_the_locale_does_not_know_are_read_as_utf_8(self) -> None:
+    def test_bytes_outside_the_locale_are_read_as_utf_8(self) -> None:
         assert argument_text("Gr\udcc3\udcbc\udcc3\udc9fe") == "Grüße"
         assert argument_text("a\udcff") == "a\ufffd"
 
@@ -119,7 +119,7 @@ class TestWhatComesOut:
         result = ask("hello", answer=lambda _: "a\x1b[31mb\u202ec\r\n")
         assert result.stdout_bytes.replace(b"\r\n", b"\n") == b"a\x1b[31mb\xe2\x80\xaec\n\n"
 
-    def test_a_cut_reply_says_so(self) -> None:
+    def test_a_truncated_reply_is_reported(self) -> None:
         assert answer("one two three four", "--max-tokens", "2")["finish_reason"] == "length"
 
     def test_an_error_is_one_sentence_on_standard_error(self) -> None:
@@ -129,7 +129,7 @@ class TestWhatComesOut:
         assert result.stderr.startswith("mistral-chat: No model is called 'nothing-like-it'.")
         assert result.stderr.count("\n") == 1
 
-    def test_an_engine_that_fails_leaves_the_question_with_the_reason(self, store: ConversationStore) -> None:
+    def test_a_failed_reply_keeps_the_question_and_the_reason(self, store: ConversationStore) -> None:
         def fail(_text: str) -> str:
             raise EngineFailed("llama.cpp could not compute.")
 
@@ -147,20 +147,20 @@ class TestWhereItIsKept:
         assert (stored.system, stored.summary.title) == ("Be kind.", "hello")
         assert (turn.turn.user, turn.turn.reply, turn.turn.finish_reason) == ("hello", "You said: hello", "stop")
 
-    def test_the_latest_conversation_goes_on(self, store: ConversationStore) -> None:
+    def test_the_latest_conversation_can_be_continued(self, store: ConversationStore) -> None:
         first = answer("one")["conversation_id"]
         assert answer("two", "-c")["conversation_id"] == first
         assert [turn.turn.user for turn in store.turns(first)] == ["one", "two"]
 
-    def test_going_on_without_a_conversation_begins_one(self) -> None:
+    def test_continuing_without_a_conversation_starts_one(self) -> None:
         assert answer("one", "-c")["conversation_id"]
 
-    def test_a_conversation_goes_on_by_its_shortened_id(self) -> None:
+    def test_a_short_id_continues_its_conversation(self) -> None:
         first = answer("one")["conversation_id"]
         answer("other")
         assert answer("two", "--chat", first[:6])["conversation_id"] == first
 
-    def test_a_wrong_id_is_told_before_anything_is_asked(self) -> None:
+    def test_a_wrong_id_is_reported_before_the_question_is_sent(self) -> None:
         result = ask("two", "--chat", "zzzz")
         assert result.exit_code == 1
         assert "zzzz" in result.stderr
@@ -175,13 +175,13 @@ class TestWhereItIsKept:
         assert result.exit_code == 2
         assert "cannot be used together" in result.stderr
 
-    def test_the_log_never_holds_what_was_said(self, own_folders: Path) -> None:
+    def test_the_log_never_holds_message_text(self, own_folders: Path) -> None:
         answer("a secret word: xyzzy")
         logs = list(own_folders.rglob("*.log"))
         assert logs
         assert all("xyzzy" not in path.read_text() for path in logs)
 
-    def test_what_lay_in_the_trash_long_enough_is_gone(self, store: ConversationStore) -> None:
+    def test_expired_trash_is_deleted(self, store: ConversationStore) -> None:
         configure("trash_days: 1\n")
         old = answer("one")["conversation_id"]
         store.trash(old)
@@ -192,7 +192,7 @@ class TestWhereItIsKept:
 
 
 class TestHowItIsAsked:
-    def test_a_persona_brings_its_system_prompt(self, store: ConversationStore) -> None:
+    def test_a_persona_sets_its_system_prompt(self, store: ConversationStore) -> None:
         configure("personas: {pirate: {system: Arr.}}\n")
         found = answer("hello", "-p", "pirate")
         assert store.conversation(found["conversation_id"]).system == "Arr."
@@ -207,23 +207,23 @@ class TestHowItIsAsked:
         assert result.exit_code == 2
         assert "--temperature: temperature must be from 0 to 5" in result.stderr
 
-    def test_typed_sampling_holds_for_this_run_only(self, store: ConversationStore) -> None:
+    def test_sampling_options_apply_to_this_run_only(self, store: ConversationStore) -> None:
         first = answer("one two three", "--max-tokens", "1", "--seed", "4")
         assert first["usage"]["completion_tokens"] == 1
         assert store.conversation(first["conversation_id"]).sampling is None
         assert answer("one two three", "-c")["usage"]["completion_tokens"] == 5
 
-    def test_typed_sampling_wins_over_the_conversations(self, store: ConversationStore) -> None:
+    def test_sampling_options_win_over_the_conversations(self, store: ConversationStore) -> None:
         first = answer("one")["conversation_id"]
         store.set_sampling(first, Settings().sampling)
         assert answer("one two three", "-c", "--max-tokens", "2")["finish_reason"] == "length"
 
-    def test_the_window_can_be_chosen(self) -> None:
+    def test_the_context_size_can_be_set(self) -> None:
         result = ask("word " * 600, "--ctx-size", "256")
         assert result.exit_code == 1
         assert "256" in result.stderr
 
-    def test_a_broken_settings_file_is_told_with_its_line(self) -> None:
+    def test_a_broken_settings_file_is_reported_with_its_line(self) -> None:
         configure("\nmodle: x\n")
         result = ask("hello")
         assert result.exit_code == 1

@@ -110,13 +110,13 @@ def test_a_terminal_gets_progress_that_is_erased_and_no_control_characters(tmp_p
     assert b"reply tokens" in rest
 
 
-def test_a_reader_that_goes_away_gets_no_complaint() -> None:
+def test_a_closed_pipe_ends_quietly() -> None:
     command = f"{sys.executable} -m mistral_chat ask -m demo --max-tokens 30 'Count to ten.' | head -c 1"
     done = subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert done.stderr == b""
 
 
-def test_what_is_said_stands_in_the_database_alone(own_folders: Path) -> None:
+def test_message_text_is_stored_in_the_database_alone(own_folders: Path) -> None:
     """Nothing else on the disk holds the words: no log, no cache, no temporary file."""
     before = set(Path(tempfile.gettempdir()).iterdir())
     assert ask("--max-tokens", "4", "The password is xyzzy-plugh.").returncode == 0
@@ -128,7 +128,7 @@ def test_what_is_said_stands_in_the_database_alone(own_folders: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace, which sees every connection, is not installed")
-def test_nothing_is_asked_of_the_network(tmp_path: Path) -> None:
+def test_asking_uses_no_network(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     watched = ["strace", "-f", "-e", "trace=connect,sendto", "-o", str(trace)]
     done = subprocess.run(

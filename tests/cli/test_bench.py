@@ -72,7 +72,7 @@ def test_messages_come_from_standard_input_too(bench: Callable[..., Result]) -> 
     assert len(json.loads(result.stdout)["turns"]) == 1
 
 
-def test_turns_that_leave_are_counted_in_the_turn_in_which_they_leave(bench: Callable[..., Result], tmp_path: Path) -> None:
+def test_dropped_turns_are_counted_in_the_turn_that_drops_them(bench: Callable[..., Result], tmp_path: Path) -> None:
     said = [f"Message {number}: " + "many words " * 40 for number in range(12)]
     result = bench("--messages", messages_file(tmp_path, said), "--json", "--ctx-size", "512")
     turns = json.loads(result.stdout)["turns"]
@@ -83,7 +83,7 @@ def test_turns_that_leave_are_counted_in_the_turn_in_which_they_leave(bench: Cal
     assert sum(turn["evicted_turns"] for turn in turns) < 12
 
 
-def test_the_table_is_for_people(bench: Callable[..., Result], tmp_path: Path) -> None:
+def test_the_table_is_readable(bench: Callable[..., Result], tmp_path: Path) -> None:
     result = bench("--messages", messages_file(tmp_path, ["Hello.", "Again."]))
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
@@ -91,7 +91,7 @@ def test_the_table_is_for_people(bench: Callable[..., Result], tmp_path: Path) -
     assert len(lines) == 5
 
 
-def test_without_messages_the_window_is_made_to_roll(bench: Callable[..., Result]) -> None:
+def test_without_messages_the_context_is_filled_until_it_rolls(bench: Callable[..., Result]) -> None:
     result = bench("--ctx-size", "512")
     assert result.exit_code == 0, result.output
     assert "first token, before the context rolls" in result.stdout
@@ -111,14 +111,14 @@ def test_without_messages_the_window_is_made_to_roll(bench: Callable[..., Result
         ('[{"role": "system", "content": "b"}]', "no message of the user"),
     ],
 )
-def test_a_file_that_is_no_list_of_messages_is_refused_by_name(bench: Callable[..., Result], text: str, problem: str) -> None:
+def test_a_file_without_a_message_list_is_refused_by_name(bench: Callable[..., Result], text: str, problem: str) -> None:
     result = bench("--messages", "-", "--json", text=text)
     assert result.exit_code == 2
     assert problem in result.stderr
     assert result.stdout == ""
 
 
-def test_the_real_engine_is_measured_truly(tiny: Path, tmp_path: Path, own_folders: Path) -> None:
+def test_the_real_engines_figures_are_true(tiny: Path, tmp_path: Path, own_folders: Path) -> None:
     said = [f"Message {number}: " + "many words " * 30 for number in range(14)]
     arguments = ["bench", "-m", str(tiny), "--messages", messages_file(tmp_path, said), "--json", "--ctx-size", "512"]
     arguments += ["--max-tokens", "8", "--temperature", "0", "--threads", "1"]

@@ -69,12 +69,12 @@ def test_list_has_the_keys_that_scripts_rely_on(program: Program, herons: str) -
     assert (listed[1]["conversation_id"], listed[1]["turns"]) == (herons, 2)
 
 
-def test_list_for_people_shows_short_ids(program: Program, herons: str) -> None:
+def test_the_plain_list_shows_short_ids(program: Program, herons: str) -> None:
     lines = done(program, "list").splitlines()
     assert re.fullmatch(rf"{herons[:8]}  \d{{4}}-\d\d-\d\d \d\d:\d\d      2  What is a heron\?", lines[1])
 
 
-def test_an_empty_list_is_no_error(program: Program) -> None:
+def test_an_empty_list_succeeds(program: Program) -> None:
     result = run(program, "list")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "There are no conversations" in result.stderr
@@ -160,7 +160,7 @@ def test_rename_sets_a_title_and_an_empty_one_restores_the_first_message(program
     assert as_json(program, "show", herons)["title"] == "What is a heron?"
 
 
-def test_rm_moves_to_the_trash_and_restore_brings_back(program: Program, herons: str) -> None:
+def test_rm_moves_to_the_trash_and_restore_undoes_it(program: Program, herons: str) -> None:
     assert done(program, "rm", herons) == ""
     assert [each["conversation_id"] for each in as_json(program, "trash")] == [herons]
     assert herons[:8] in done(program, "trash")
@@ -170,7 +170,7 @@ def test_rm_moves_to_the_trash_and_restore_brings_back(program: Program, herons:
     assert len(as_json(program, "list")) == 2
 
 
-def test_rm_now_deletes_for_good_with_its_snapshots(program: Program, herons: str) -> None:
+def test_rm_now_deletes_permanently_with_snapshots(program: Program, herons: str) -> None:
     snapshots = program.paths.snapshots_dir
     snapshots.mkdir(parents=True)
     asked = run(program, "rm", "--now", herons)
@@ -184,14 +184,14 @@ def test_rm_now_deletes_for_good_with_its_snapshots(program: Program, herons: st
         run(program, "show", herons, raises=True)
 
 
-def test_emptying_the_trash_prints_what_is_gone(program: Program, herons: str) -> None:
+def test_emptying_the_trash_prints_what_was_deleted(program: Program, herons: str) -> None:
     assert as_json(program, "trash", "--empty") == []
     done(program, "rm", herons)
     assert as_json(program, "trash", "--empty", "--yes") == [herons]
     assert as_json(program, "trash") == []
 
 
-def test_no_means_no(program: Program, herons: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answering_no_deletes_nothing(program: Program, herons: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mistral_chat.cli.chats.interactive", lambda: True)
     assert run(program, "rm", "--now", herons, input="n\n").exit_code == 1
     assert len(as_json(program, "list")) == 2
@@ -199,7 +199,7 @@ def test_no_means_no(program: Program, herons: str, monkeypatch: pytest.MonkeyPa
     assert len(as_json(program, "list")) == 1
 
 
-def test_export_and_import_bring_everything_to_another_store(program: Program, herons: str, tmp_path: Path) -> None:
+def test_everything_survives_export_and_import(program: Program, herons: str, tmp_path: Path) -> None:
     file = tmp_path / "all.json"
     done(program, "export", "--all", "-o", str(file))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -220,7 +220,7 @@ def test_export_writes_markdown_one_file_a_conversation(program: Program, herons
     assert sorted(path.name[:-12] for path in (tmp_path / "notes").iterdir()) == ["About-zebras", "What-is-a-heron"]
 
 
-def test_export_refuses_what_it_cannot_do(program: Program, herons: str, tmp_path: Path) -> None:
+def test_an_impossible_export_is_refused(program: Program, herons: str, tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text("mine")
     for arguments, told in (
@@ -248,7 +248,7 @@ def test_a_broken_file_changes_nothing(program: Program, herons: str, tmp_path: 
     assert len(as_json(program, "list")) == 1
 
 
-def test_an_import_ends_in_a_table_that_names_what_was_left_out(program: Program, tmp_path: Path) -> None:
+def test_an_import_ends_with_a_table_of_what_was_skipped(program: Program, tmp_path: Path) -> None:
     def node(key: str, parent: str | None, role: str, **content: Any) -> dict[str, Any]:
         return {"parent": parent, "message": {"author": {"role": role}, "content": content}}
 

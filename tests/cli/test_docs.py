@@ -87,7 +87,7 @@ def test_a_question_finds_the_passage_with_its_page_and_lines(program: Program, 
     assert (page["page"], page["text"]) == (3, "Bees need water.")
 
 
-def test_nothing_found_is_said(program: Program, folder: Path) -> None:
+def test_an_empty_result_is_reported(program: Program, folder: Path) -> None:
     run(program, *words_only("docs", "add", str(folder)))
     result = run(program, *words_only("docs", "search", "quantum chromodynamics"))
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Nothing was found.\n")
@@ -125,7 +125,7 @@ def test_documents_are_listed_shown_updated_and_removed(program: Program, folder
     assert as_json(program, "docs", "list") == []
 
 
-def test_a_deleted_collection_leaves_no_byte(program: Program, folder: Path, tmp_path: Path) -> None:
+def test_docs_remove_leaves_no_byte_of_the_collection(program: Program, folder: Path, tmp_path: Path) -> None:
     (folder / "lease.md").write_text("The zygomorphic heron wears a monocle.\n")
     run(program, *words_only("docs", "add", str(folder / "lease.md")))
     run(program, "docs", "rm", "-C", "documents", "-y")
@@ -141,7 +141,7 @@ def test_a_hostile_file_name_and_text_reach_no_terminal(program: Program, tmp_pa
     assert "\x1b" not in shown
 
 
-def test_an_embedding_model_finds_what_is_asked_in_other_words(program: Program, tmp_path: Path) -> None:
+def test_an_embedding_model_finds_paraphrases(program: Program, tmp_path: Path) -> None:
     model = minilm_file()
     if model is None:
         pytest.skip(HOW)
@@ -153,7 +153,7 @@ def test_an_embedding_model_finds_what_is_asked_in_other_words(program: Program,
     assert as_json(program, "docs", "search", question, *with_model)
 
 
-def test_a_wrong_embedding_model_is_an_error_and_a_missing_default_is_none(program: Program, folder: Path) -> None:
+def test_a_missing_embedding_model_fails_only_if_it_was_named(program: Program, folder: Path) -> None:
     wrong = run(program, "docs", "search", "roof", "--embedding-model", str(tiny_bert(folder / "a.gguf", pooling=0)))
     assert (wrong.exit_code, "not an embedding model" in wrong.stderr) == (1, True)
     assert run(program, "docs", "search", "roof", "--embedding-model", "no-such-model").exit_code == 1
@@ -209,7 +209,7 @@ def test_chats_recall_prints_what_would_be_recalled(program: Program) -> None:
     assert "Earlier in this conversation" in plain.stdout
 
 
-def test_chats_recall_works_in_other_words_with_an_embedding_model(program: Program) -> None:
+def test_chats_recall_finds_paraphrases_with_an_embedding_model(program: Program) -> None:
     model = minilm_file()
     if model is None:
         pytest.skip(HOW)

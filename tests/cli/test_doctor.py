@@ -30,29 +30,29 @@ class TestDoctor:
         for words in ("python", "llama.cpp", "device", "default model: demo", "none yet"):
             assert words in result.stdout
 
-    def test_a_missing_model_is_wrong_and_names_the_command(self) -> None:
+    def test_a_missing_model_fails_and_names_the_command(self) -> None:
         result = run("doctor")
         assert result.exit_code == 1
         assert "mistral-chat models pull" in result.stdout
         assert "terminal" in result.stdout, "the other checks still have their turn"
 
-    def test_conversations_in_order_are_said_to_be(self, conversation: Path) -> None:
+    def test_an_intact_store_is_reported_as_such(self, conversation: Path) -> None:
         stdout = run("doctor").stdout
         assert f"{conversation} is intact" in stdout
         assert "private question" not in stdout
 
-    def test_conversations_that_others_could_read_are_told_and_made_private(self, conversation: Path) -> None:
+    def test_a_readable_store_is_reported_and_made_private(self, conversation: Path) -> None:
         conversation.chmod(0o644)
         assert f"other users could read {conversation}" in run("doctor").stdout
         assert conversation.stat().st_mode & 0o077 == 0
 
-    def test_a_damaged_file_is_wrong(self, conversation: Path) -> None:
+    def test_a_damaged_store_fails(self, conversation: Path) -> None:
         conversation.write_bytes(b"no database at all" * 100)
         result = run("doctor")
         assert result.exit_code == 1
         assert "FAIL  conversations" in result.stdout
 
-    def test_a_broken_settings_file_is_wrong(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_broken_settings_file_fails_the_check(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "c.yaml").write_text("modle: x")
         monkeypatch.setenv("MISTRAL_CHAT_CONFIG", str(tmp_path / "c.yaml"))
         result = run("doctor")
@@ -71,7 +71,7 @@ class TestDoctor:
         assert "FAIL  folders         /proc/nowhere/data cannot be written: " in result.stdout
 
     @pytest.mark.parametrize(("columns", "words"), [(100, "ok    terminal"), (50, "warn  terminal")])
-    def test_the_terminal_is_looked_at(self, columns: int, words: str) -> None:
+    def test_the_terminal_is_checked(self, columns: int, words: str) -> None:
         terminal = Terminal(columns=columns)
         try:
             code = "import sys; from mistral_chat.cli.main import cli; cli.main(sys.argv[1:], prog_name='mistral-chat')"
@@ -102,17 +102,17 @@ class TestPrivacy:
         assert "huggingface.co" not in stdout
         assert "hf_secret" not in stdout
 
-    def test_offline_is_offline(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_offline_mode_names_no_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         assert "none: HF_HUB_OFFLINE forbids" in run("doctor", "--privacy").stdout
 
 
 class TestPaths:
-    def test_nothing_written_is_nothing_listed(self) -> None:
+    def test_an_unused_program_lists_no_files(self) -> None:
         assert json.loads(run("paths", "--json").stdout) == []
         assert "missing" in run("paths").stdout
 
-    def test_every_file_stands_once_with_its_size(self, conversation: Path) -> None:
+    def test_every_file_is_listed_once_with_its_size(self, conversation: Path) -> None:
         paths = Program().paths
         paths.models_dir.mkdir(parents=True)
         (paths.models_dir / "x.gguf").write_bytes(b"x" * 1234)
@@ -125,7 +125,7 @@ class TestPaths:
         on_disk = {str(path) for path in paths.data_dir.rglob("*") if path.is_file()}
         assert on_disk <= set(by_path)
 
-    def test_people_read_the_same(self, conversation: Path) -> None:
+    def test_the_text_report_matches_the_json(self, conversation: Path) -> None:
         assert f"{conversation.stat().st_size:,}  {conversation}" in run("paths").stdout
 
     def test_a_hostile_file_name_does_not_act_on_the_terminal(self, conversation: Path) -> None:

@@ -34,7 +34,7 @@ def test_llama_cpp_and_the_program_share_one_private_file(tmp_path: Path) -> Non
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_an_exception_is_its_type_and_its_places(tmp_path: Path) -> None:
+def test_an_exception_is_logged_as_type_and_places(tmp_path: Path) -> None:
     logs.start_log(tmp_path / "log")
 
     def fail(text: str) -> None:
@@ -52,7 +52,7 @@ def test_an_exception_is_its_type_and_its_places(tmp_path: Path) -> None:
     assert "raise ValueError" not in text
 
 
-def test_a_large_log_is_put_aside(tmp_path: Path) -> None:
+def test_a_large_log_is_rotated(tmp_path: Path) -> None:
     path = tmp_path / "mistral-chat.log"
     path.write_text("x" * (logs.LARGEST + 1))
     logs.start_log(path)
@@ -68,7 +68,7 @@ def test_without_a_file_nothing_is_written_anywhere(tmp_path: Path, capfd: pytes
     assert not list(tmp_path.glob("*.log"))
 
 
-def test_a_log_that_cannot_be_written_costs_only_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unwritable_log_stops_nothing_else(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     logs.start_log(tmp_path / "file" / "mistral-chat.log")
     logging.getLogger("mistral_chat").error("a line")

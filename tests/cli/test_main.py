@@ -52,7 +52,7 @@ def test_every_option_is_explained() -> None:
 
 
 @pytest.mark.parametrize("flag", ["-V", "--version"])
-def test_the_version_is_told(flag: str) -> None:
+def test_the_version_is_printed(flag: str) -> None:
     assert run(flag).stdout == f"mistral-chat {__version__}\n"
 
 
@@ -68,7 +68,7 @@ def test_the_version_is_told(flag: str) -> None:
         ([], "The chat needs a terminal."),
     ],
 )
-def test_wrong_usage_is_told_with_what_is_right(arguments: list[str], words: str) -> None:
+def test_wrong_usage_is_reported_with_the_correct_usage(arguments: list[str], words: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert words in result.stderr
@@ -133,7 +133,7 @@ class TestCompletedValues:
         assert done.stderr == ""
         return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 
-    def test_models_that_are_here_or_can_be_had(self) -> None:
+    def test_installed_and_available_models(self) -> None:
         assert "demo" in self.offered("mistral-chat ask -m de")
         assert any(name.startswith("mistral-7b") for name in self.offered("mistral-chat -m mistral-7b"))
         assert self.offered("mistral-chat ask -m ./x") == ["./x"]

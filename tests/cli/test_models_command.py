@@ -69,7 +69,7 @@ def test_the_list_has_the_keys_that_scripts_read(tiny: Path) -> None:
     assert (row["path"], row["bytes"], row["source"], row["verified"], row["fits"]) == (str(tiny), SIZE, "ours", None, True)
 
 
-def test_the_list_shows_installed_models_partial_downloads_and_unusable_files(tiny: Path) -> None:
+def test_the_list_shows_installed_partial_and_unusable_files(tiny: Path) -> None:
     hostile = tiny.with_name("bad\x1b]52;c;x\x07.gguf")
     hostile.write_bytes(b"<html>")
     result = models("list")
@@ -169,7 +169,7 @@ def test_verifying_nothing_says_so() -> None:
     assert "No downloaded models" in result.stderr
 
 
-def test_removing_says_what_it_frees_and_leaves_other_programs_files(tiny: Path, demo_model: Path) -> None:
+def test_rm_reports_freed_space_and_keeps_other_programs_files(tiny: Path, demo_model: Path) -> None:
     assert "1.0 MB freed" in models("rm", SPEC).stderr
     assert not tiny.exists()
     result = models("rm", "demo")
@@ -178,7 +178,7 @@ def test_removing_says_what_it_frees_and_leaves_other_programs_files(tiny: Path,
     assert demo_model.exists()
 
 
-def test_importing_must_say_how(tmp_path: Path, ours: Path) -> None:
+def test_import_needs_an_explicit_mode(tmp_path: Path, ours: Path) -> None:
     path = tmp_path / "mine.gguf"
     path.write_bytes(small_model().encoded())
     assert models("import", str(path)).exit_code == 2
@@ -187,7 +187,7 @@ def test_importing_must_say_how(tmp_path: Path, ours: Path) -> None:
     assert "no disk space freed" in models("rm", "mine").stderr
 
 
-def test_showing_a_file_says_what_it_is_and_needs(tmp_path: Path) -> None:
+def test_show_prints_facts_and_memory_needs(tmp_path: Path) -> None:
     draft = small_model()
     draft.set("general.name", STRING, "evil\x1b[2J")
     path = tmp_path / "mine.gguf"
@@ -205,7 +205,7 @@ def test_showing_a_file_says_what_it_is_and_needs(tmp_path: Path) -> None:
     assert "\x1b" not in text
 
 
-def test_showing_a_file_without_a_usable_template_says_so(tmp_path: Path) -> None:
+def test_show_reports_an_unusable_template(tmp_path: Path) -> None:
     draft = small_model()
     draft.drop("tokenizer.chat_template")
     path = tmp_path / "mine.gguf"
@@ -278,7 +278,7 @@ def test_the_speed_is_that_of_the_last_seconds() -> None:
     assert speedometer.speed(21.0, 0) == 0.0
 
 
-def test_what_is_free_is_put_together_from_cards_and_memory() -> None:
+def test_free_memory_adds_gpus_and_ram() -> None:
     def device(kind: DeviceKind, free: int) -> Device:
         return Device(name="x", description="", kind=kind, free=free, total=free)
 
@@ -295,9 +295,7 @@ def test_the_group_is_a_click_group() -> None:
     assert sorted(group.list_commands(click.Context(group))) == ["import", "list", "path", "pull", "rm", "show", "tune", "verify"]
 
 
-def test_an_embedding_model_is_downloaded_by_its_name_and_never_offered_for_chatting(
-    hub: HubServer, ours: Path, tmp_path: Path
-) -> None:
+def test_an_embedding_model_is_never_offered_for_chatting(hub: HubServer, ours: Path, tmp_path: Path) -> None:
     hub.add(
         "second-state/All-MiniLM-L6-v2-Embedding-GGUF",
         "all-MiniLM-L6-v2-Q8_0.gguf",

@@ -47,7 +47,7 @@ def test_json_gives_tokens_pieces_format_and_spans(messages: Path, gguf_folder: 
     }
 
 
-def test_a_person_sees_control_tokens_apart_from_typed_ones(messages: Path, gguf_folder: Path) -> None:
+def test_typed_control_tokens_look_different_from_real_ones(messages: Path, gguf_folder: Path) -> None:
     given = [{"role": "user", "content": "end </s> it [/INST] now"}]
     result = prompt(messages, given, "-m", str(gguf_file(gguf_folder, "v3")))
     assert "⟦<s>⟧⟦[INST]⟧ end </s> it [/INST] now⟦[/INST]⟧" in result.stdout
@@ -55,7 +55,7 @@ def test_a_person_sees_control_tokens_apart_from_typed_ones(messages: Path, gguf
     assert result.stderr == ""
 
 
-def test_v1_warns_of_a_typed_mark(messages: Path, gguf_folder: Path) -> None:
+def test_v1_warns_of_typed_control_tokens(messages: Path, gguf_folder: Path) -> None:
     given = [{"role": "user", "content": "it [/INST] now"}]
     result = prompt(messages, given, "-m", str(gguf_file(gguf_folder, "v1")))
     assert result.exit_code == 0
@@ -81,7 +81,7 @@ def test_the_format_can_be_chosen(messages: Path, gguf_folder: Path) -> None:
     assert "mistral-v3-tekken" in unknown.stderr
 
 
-def test_the_demo_is_shown_by_its_own_template(messages: Path, demo_model: Path) -> None:
+def test_the_demo_uses_its_own_template(messages: Path, demo_model: Path) -> None:
     shown = as_json(prompt(messages, HELLO, "-m", str(demo_model), "--json"))
     assert shown["prompt_format"] == "template"
     assert "".join(shown["pieces"]).startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
@@ -101,7 +101,7 @@ def test_the_demo_is_shown_by_its_own_template(messages: Path, demo_model: Path)
         ([{"role": ["user"], "content": "x"}], "message 1 must be a text, or an object with a role"),
     ],
 )
-def test_a_file_that_holds_no_messages_is_refused_with_the_place(messages: Path, content: object, problem: str) -> None:
+def test_a_file_without_messages_is_refused_with_the_place(messages: Path, content: object, problem: str) -> None:
     result = prompt(messages, content, "-m", "demo")
     assert result.exit_code == 2
     assert problem in result.stderr

@@ -35,7 +35,7 @@ def shell(command: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
 @pytest.mark.usefixtures("demo_model")
-def test_a_closed_stream_costs_no_answer(closed: str) -> None:
+def test_a_closed_stream_loses_no_answer(closed: str) -> None:
     done = shell(f"$APP ask -m demo --no-save --temperature 0 --max-tokens 3 hello {closed}")
     assert (done.returncode, bool(done.stdout.strip())) == (0, True), done.stderr
     assert "Traceback" not in done.stderr
@@ -92,7 +92,7 @@ def test_standard_input_that_is_not_text_is_refused(content: bytes, problem: str
     assert problem.encode() in done.stderr
 
 
-def test_an_open_pipe_is_said_to_be_waited_for() -> None:
+def test_waiting_for_an_open_pipe_is_reported() -> None:
     code = f"from mistral_chat.cli import stdin; stdin.PATIENCE = 0.05; {APP}"
     with subprocess.Popen(
         [sys.executable, "-c", code, "ask", "-m", "none-such", "x"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -117,7 +117,7 @@ def test_a_pipe_that_ends_at_once_is_waited_for_silently() -> None:
         ({"PYTHONIOENCODING": "iso-8859-1"}, b"LC_ALL=C.UTF-8 mistral-chat"),
     ],
 )
-def test_a_terminal_that_cannot_show_the_chat_is_told_so(terminal: Terminal, environ: dict[str, str], words: bytes) -> None:
+def test_an_unsuitable_terminal_gets_an_explanation(terminal: Terminal, environ: dict[str, str], words: bytes) -> None:
     terminal.run(APP, environ=environ)
     assert terminal.wait() == 2
     assert words in terminal.written

@@ -66,7 +66,7 @@ def wait_for_state(pid: int, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL, signal.SIGBUS])
-def test_a_native_death_leaves_the_terminal_as_it_was(terminal: Terminal, number: signal.Signals) -> None:
+def test_a_native_crash_restores_the_terminal(terminal: Terminal, number: signal.Signals) -> None:
     terminal.run(f"{PARENT}{TAKE_OVER}os.kill(os.getpid(), {int(number)}); time.sleep(60)")
     assert terminal.wait() == 128 + number
     assert terminal.modes_left_on() == []
@@ -84,13 +84,13 @@ def test_an_abort_in_native_code_leaves_no_core_file(terminal: Terminal) -> None
 
 
 @pytest.mark.parametrize("code", [0, 1, 3])
-def test_a_clean_end_is_passed_on_and_nothing_is_written(terminal: Terminal, code: int) -> None:
+def test_a_clean_exit_is_passed_on_silently(terminal: Terminal, code: int) -> None:
     terminal.run(f"{PARENT}sys.exit({code})")
     assert terminal.wait() == code
     assert terminal.written == b""
 
 
-def test_an_error_in_the_child_is_told_once(terminal: Terminal) -> None:
+def test_an_error_in_the_child_is_reported_once(terminal: Terminal) -> None:
     terminal.run(f"{PARENT}sys.exit('no room')")
     assert terminal.wait() == 1
     assert terminal.written.count(b"no room") == 1
@@ -105,7 +105,7 @@ def test_a_signal_to_the_parent_reaches_the_child(terminal: Terminal, number: si
     assert terminal.wait() == 7
 
 
-def test_a_child_that_does_not_obey_is_killed(terminal: Terminal) -> None:
+def test_a_child_that_ignores_signals_is_killed(terminal: Terminal) -> None:
     terminal.run(f"{PARENT}{TAKE_OVER}signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{READY}time.sleep(60)")
     child_of(terminal)
     terminal.process.send_signal(signal.SIGTERM)
@@ -113,7 +113,7 @@ def test_a_child_that_does_not_obey_is_killed(terminal: Terminal) -> None:
     assert terminal.modes_left_on() == []
 
 
-def test_ctrl_c_is_the_childs_alone(terminal: Terminal) -> None:
+def test_only_the_child_handles_ctrl_c(terminal: Terminal) -> None:
     terminal.run(f"{PARENT}signal.signal(signal.SIGINT, lambda *_: os._exit(9))\n{READY}time.sleep(60)")
     child_of(terminal)
     os.write(terminal.master, b"\x03")
@@ -121,7 +121,7 @@ def test_ctrl_c_is_the_childs_alone(terminal: Terminal) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the states of processes are read from /proc")
-def test_a_child_that_stops_stops_the_parent_and_wakes_with_it(terminal: Terminal) -> None:
+def test_a_stopped_child_stops_and_resumes_with_its_parent(terminal: Terminal) -> None:
     woken = "signal.signal(signal.SIGCONT, lambda *_: os.write(1, b'woken '))\n"
     terminal.run(f"{PARENT}{woken}{READY}os.kill(os.getpid(), signal.SIGSTOP)\nos.write(1, b'continues')\nsys.exit(5)")
     child = child_of(terminal)
@@ -146,7 +146,7 @@ def test_a_stop_of_the_whole_group_needs_one_fg(terminal: Terminal) -> None:
     assert terminal.written.count(b"resumed") == 1
 
 
-def test_a_child_can_be_started_afresh(terminal: Terminal) -> None:
+def test_a_child_can_be_restarted(terminal: Terminal) -> None:
     again = """
 import os, sys
 from mistral_chat.cli import supervisor
@@ -169,16 +169,16 @@ def test_a_closed_terminal_leaves_no_process_behind(terminal: Terminal) -> None:
 
 
 class TestTheMessage:
-    def test_a_native_death_names_the_log(self) -> None:
+    def test_a_native_crash_names_the_log(self) -> None:
         message = exit_message(Program(), "SIGSEGV")
         assert "SIGSEGV" in message
         assert str(Program().paths.log_file) in message
         assert "saved" in message
 
-    def test_an_end_from_outside_says_so(self) -> None:
+    def test_an_external_kill_is_reported(self) -> None:
         assert "from outside (SIGTERM)" in exit_message(Program(), "SIGTERM")
 
-    def test_a_broken_settings_file_does_not_hide_it(self, own_folders: Path) -> None:
+    def test_a_broken_settings_file_does_not_hide_a_crash(self, own_folders: Path) -> None:
         (own_folders / "config" / "mistral-chat").mkdir(parents=True)
         (own_folders / "config" / "mistral-chat" / "config.yaml").write_text("modle: x")
         assert "SIGABRT" in exit_message(Program(), "SIGABRT")
@@ -196,7 +196,7 @@ class TestTheApp:
         (child,) = Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()
         return int(child)
 
-    def test_a_crash_gives_the_terminal_back_and_names_the_log(self, terminal: Terminal) -> None:
+    def test_a_crash_restores_the_terminal_and_names_the_log(self, terminal: Terminal) -> None:
         terminal.run(APP, ["-m", "demo"])
         os.kill(self.child(terminal), signal.SIGABRT)
         assert terminal.wait() == 128 + signal.SIGABRT
@@ -217,7 +217,7 @@ class TestTheApp:
         terminal.process.send_signal(signal.SIGTERM)
         terminal.wait(10)
 
-    def test_an_end_from_outside_is_clean(self, terminal: Terminal) -> None:
+    def test_an_external_signal_ends_the_app_cleanly(self, terminal: Terminal) -> None:
         terminal.run(APP, ["-m", "demo"])
         self.child(terminal)
         terminal.process.send_signal(signal.SIGTERM)
@@ -226,7 +226,7 @@ class TestTheApp:
         assert terminal.settings() == terminal.before
 
     @pytest.mark.parametrize(("option", "code"), [("--chat", 1), ("--persona", 2)])
-    def test_what_does_not_exist_is_told_before_the_screen_opens(self, terminal: Terminal, option: str, code: int) -> None:
+    def test_missing_files_are_reported_before_the_screen_opens(self, terminal: Terminal, option: str, code: int) -> None:
         terminal.run(APP, ["-m", "demo", option, "zzzz"])
         assert terminal.wait() == code
         assert b"\x1b[?1049h" not in terminal.written

@@ -55,7 +55,7 @@ def test_each_machine_has_its_index_and_its_note(machine: Machine, index: str | 
     assert ("--prefer-binary" in line) == (f"{INDEX}/{index}" in line) == (index is not None)
 
 
-def test_the_line_can_be_pasted() -> None:
+def test_the_install_command_can_be_pasted() -> None:
     assert Advice("cu132").line("0.3.36", "python") == (
         "python -m pip install --force-reinstall --no-deps --prefer-binary llama-cpp-python==0.3.36 "
         "--extra-index-url https://abetlen.github.io/llama-cpp-python/whl/cu132"
@@ -88,7 +88,7 @@ class TestWhatTheDoctorSays:
     def test_a_missing_driver_comes_before_any_line(self) -> None:
         assert not any("Run:" in text for _, text in self.reported(MACHINES["no driver"][0]))
 
-    def test_rosetta_is_told_even_though_llama_cpp_sees_no_gpu(self) -> None:
+    def test_rosetta_is_reported_even_without_a_visible_gpu(self) -> None:
         found = self.reported(MACHINES["M1 Pro with a Python for Intel"][0])
         assert found[0][1].startswith("Apple M1 Pro is not used")
         assert any("Apple silicon (arm64)" in text for _, text in found)
@@ -157,9 +157,7 @@ class TestFindingOut:
         assert [gpu.name for gpu in found.gpus] == names
 
     @pytest.mark.parametrize("translated", [False, True])
-    def test_a_mac_says_its_chip_and_whether_rosetta_translates(
-        self, monkeypatch: pytest.MonkeyPatch, *, translated: bool
-    ) -> None:
+    def test_a_mac_reports_its_chip_and_rosetta(self, monkeypatch: pytest.MonkeyPatch, *, translated: bool) -> None:
         self.system(monkeypatch, "Darwin", "x86_64" if translated else "arm64")
         answers = {"sysctl.proc_translated": str(int(translated)), "machdep.cpu.brand_string": "Apple M1 Pro\n"}
         found = this_machine(lambda command: answers.get(command[-1]))

@@ -36,20 +36,20 @@ class TestSettings:
         with pytest.raises(UsageError, match="--ctx-size: size must be from"):
             _ = program.with_options({"context.size": CommandLineOverride("--ctx-size", 1)}).settings
 
-    def test_nothing_is_read_before_it_is_asked_for(self, own_folders: Path) -> None:
+    def test_nothing_is_loaded_before_it_is_needed(self, own_folders: Path) -> None:
         configure(own_folders, "modle: x")
         program = Program()
         with pytest.raises(ConfigError):
             _ = program.settings
 
-    def test_the_settings_move_the_weights_folder(self, own_folders: Path) -> None:
+    def test_the_settings_move_the_models_folder(self, own_folders: Path) -> None:
         configure(own_folders, "models: {folder: /elsewhere}")
         assert Program().paths.models_dir == Path("/elsewhere")
         assert Program({"MISTRAL_CHAT_MODELS_DIR": "/there"}).paths.models_dir == Path("/there")
 
 
 class TestStore:
-    def test_a_reply_that_a_dead_process_left_is_closed(self) -> None:
+    def test_a_reply_left_by_a_dead_process_is_closed(self) -> None:
         pid = os.fork()
         if pid == 0:
             store = Program().open_store()
@@ -61,7 +61,7 @@ class TestStore:
         (left,) = store.turns(store.latest() or "")
         assert (left.turn.user, left.turn.reply, left.turn.finish_reason) == ("question", "half an ans", "cancelled")
 
-    def test_what_lay_in_the_trash_goes_with_its_snapshots(self) -> None:
+    def test_expired_trash_is_deleted_with_its_snapshots(self) -> None:
         program = Program()
         store = program.open_store()
         doomed, kept = store.create(), store.create()
@@ -80,7 +80,7 @@ class TestStore:
         assert store.summaries(where="trash") == []
         assert [each.conversation_id for each in store.summaries()] == [kept]
 
-    def test_a_trash_that_is_kept_is_kept(self, own_folders: Path) -> None:
+    def test_trash_without_expiry_is_kept(self, own_folders: Path) -> None:
         configure(own_folders, "trash_days: 0")
         store = Program().open_store()
         doomed = store.create()
@@ -89,13 +89,13 @@ class TestStore:
         Program(now=lambda: datetime.now(UTC) + timedelta(days=3000)).purge_old_trash(store)
         assert store.summaries(where="trash")
 
-    def test_forgetting_without_a_snapshots_folder_makes_none(self) -> None:
+    def test_deleting_creates_no_snapshots_folder(self) -> None:
         Program().forget_snapshots(["one"])
         assert not Program().paths.snapshots_dir.exists()
 
 
 class TestEngine:
-    def test_a_model_that_is_not_there_is_told_before_a_thread_starts(self) -> None:
+    def test_a_missing_model_is_reported_before_a_thread_starts(self) -> None:
         with pytest.raises(ModelNotFound):
             Program().runner("no-such-model")
 
@@ -119,7 +119,7 @@ class TestEngine:
         assert asked[2] == (demo_model, "chatml"), "what was chosen on the screen would have no effect, without a word"
 
     @pytest.mark.usefixtures("demo_model")
-    async def test_without_another_loader_llama_cpp_is_loaded(self) -> None:
+    async def test_llama_cpp_is_the_default_loader(self) -> None:
         small = {"context.size": CommandLineOverride("--ctx-size", 256)}
         runner = Program().with_options(small).runner("demo", saved=False)
         facts = await runner.wait_ready()
@@ -152,7 +152,7 @@ class TestStopping:
 
         assert self.ask(echo_program(answer), "-m", "demo").exit_code == 130
 
-    def test_a_conversation_goes_on_with_the_model_it_was_held_with(self) -> None:
+    def test_a_continued_conversation_uses_its_own_model(self) -> None:
         store = Program().open_store()
         conversation = store.create(model="demo")
         store.finish_reply(
@@ -174,7 +174,7 @@ class TestUnknownKeys:
         monkeypatch.setenv("MISTRAL_CHAT_CONFIG", str(tmp_path / "c.yaml"))
 
     @pytest.mark.parametrize("arguments", [["chats", "list"], ["paths"], ["models", "list"]])
-    def test_is_one_warning_where_nothing_is_generated(self, arguments: list[str]) -> None:
+    def test_is_a_single_warning_where_nothing_is_generated(self, arguments: list[str]) -> None:
         result = run(*arguments)
         assert result.exit_code == 0
         assert result.stderr.count("mistral-chat: warning: ") == 1
@@ -192,7 +192,7 @@ class TestAHomeThatCannotBeWritten:
 
     @pytest.mark.parametrize("arguments", [["ask", "-m", "demo", "hello"], ["chats", "list"], ["chats", "search", "x"]])
     @pytest.mark.usefixtures("demo_model")
-    def test_is_told_with_the_folder(self, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_error_names_the_folder(self, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MISTRAL_CHAT_DATA_DIR", "/proc/nowhere/data")
         result = run(*arguments)
         assert result.exit_code == 1

@@ -45,7 +45,7 @@ def test_a_gitignore_is_obeyed_in_every_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == ["keep.log", "sub/b.log", "sub/top.txt"]
 
 
-def test_the_rules_above_the_folder_hold_inside_a_repository(tmp_path: Path) -> None:
+def test_gitignore_rules_above_the_folder_apply_in_a_repository(tmp_path: Path) -> None:
     tree(tmp_path, **{".git/HEAD": "x", ".gitignore": "*.key\n", "docs/a.md": "x", "docs/b.key": "x", "docs/c.txt": "x"})
     assert names(tmp_path / "docs") == ["a.md", "c.txt"]
 
@@ -58,6 +58,6 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert names(tmp_path / "in") == ["a.md"]
 
 
-def test_a_file_that_was_named_is_taken_whatever_it_is(tmp_path: Path) -> None:
+def test_an_explicitly_named_file_is_always_taken(tmp_path: Path) -> None:
     tree(tmp_path, **{".gitignore": "*\n", "a.unknown": "x"})
     assert list(documents_in(tmp_path / "a.unknown")) == [tmp_path / "a.unknown"]

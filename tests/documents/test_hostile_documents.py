@@ -62,7 +62,7 @@ def test_an_archive_of_countless_files_is_refused(reader: DocumentReader, tmp_pa
         '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>',
     ],
 )
-def test_no_entity_is_expanded_or_fetched(reader: DocumentReader, tmp_path: Path, declared: str) -> None:
+def test_no_entity_is_expanded_or_downloaded(reader: DocumentReader, tmp_path: Path, declared: str) -> None:
     body = f'<?xml version="1.0"?>{declared}<w:document xmlns:w="{documents.W}"><w:p><w:r><w:t>&a;</w:t></w:r></w:p></w:document>'
     assert "entities" in refused(reader, tmp_path / "a.docx", documents.archive({"word/document.xml": body}))
 
@@ -72,12 +72,12 @@ def test_deep_xml_is_refused(reader: DocumentReader, tmp_path: Path) -> None:
     assert "nests too deeply" in refused(reader, tmp_path / "a.odt", documents.archive({"content.xml": deep}))
 
 
-def test_a_page_of_html_may_nest_as_deeply_as_it_likes(reader: DocumentReader, tmp_path: Path) -> None:
+def test_deeply_nested_html_is_read(reader: DocumentReader, tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text("<div>" * 200_000 + "found" + "<b>" * 200_000)
     assert next(each.text for each in reader.read(tmp_path / "a.html") if isinstance(each, Block)).startswith("found")
 
 
-def test_a_path_in_an_archive_leads_nowhere(reader: DocumentReader, tmp_path: Path) -> None:
+def test_paths_in_an_archive_are_not_followed(reader: DocumentReader, tmp_path: Path) -> None:
     parts = {
         "META-INF/container.xml": '<c><rootfile full-path="b.opf"/></c>',
         "b.opf": '<p><item id="a" href="../../../../etc/passwd" media-type="text/html"/><itemref idref="a"/></p>',
@@ -85,7 +85,7 @@ def test_a_path_in_an_archive_leads_nowhere(reader: DocumentReader, tmp_path: Pa
     assert "missing" in refused(reader, tmp_path / "a.epub", documents.archive(parts))
 
 
-def test_pages_that_refer_to_each_other_end(reader: DocumentReader, tmp_path: Path) -> None:
+def test_circular_pages_end(reader: DocumentReader, tmp_path: Path) -> None:
     endless = documents.pdf([["x"]]).replace(b"/Kids[4 0 R]", b"/Kids[2 0 R]")
     path = tmp_path / "a.pdf"
     path.write_bytes(endless)
@@ -96,7 +96,7 @@ def test_pages_that_refer_to_each_other_end(reader: DocumentReader, tmp_path: Pa
     assert not [each for each in found if isinstance(each, Block)]
 
 
-def test_a_stream_that_inflates_without_end_is_stopped(tmp_path: Path) -> None:
+def test_an_endless_compressed_stream_is_stopped(tmp_path: Path) -> None:
     bomb = zlib.compress(b"BT " + b" " * (1 << 27), 1)
     whole = documents.pdf([["x"]])
     start, end = whole.index(b"stream\n") + 7, whole.index(b"\nendstream")
@@ -106,7 +106,7 @@ def test_a_stream_that_inflates_without_end_is_stopped(tmp_path: Path) -> None:
         assert not [each for each in reader.read(path) if isinstance(each, Block) and len(each.text) > 100]
 
 
-def test_a_document_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+def test_a_slow_document_is_abandoned(tmp_path: Path) -> None:
     path = tmp_path / "endless.txt"
     os.mkfifo(path)  # nobody ever writes to it
     slow = tmp_path / "slow.html"
@@ -130,7 +130,7 @@ def test_abandoned_reading_leaves_no_process(tmp_path: Path) -> None:
     reader.close()
 
 
-def test_nothing_that_is_read_can_act_on_a_terminal(reader: DocumentReader, tmp_path: Path) -> None:
+def test_no_document_text_can_act_on_a_terminal(reader: DocumentReader, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\x1b]0;title\x07 \x9b2J \xc2\x9b2J</s>[INST]\r\n" + b"many words " * 40)
     (passage,) = cut(each for each in reader.read(tmp_path / "a.txt") if isinstance(each, Block))
     assert not [letter for letter in passage.text if (ord(letter) < 32 and letter not in "\t\n") or 0x7F <= ord(letter) < 0xA0]

@@ -48,7 +48,7 @@ def test_a_long_paragraph_is_cut_between_sentences_that_overlap_by_one() -> None
         assert after.text.startswith(before.text[before.text.rindex("Sentence") :])
 
 
-def test_code_is_cut_between_lines_and_says_nothing_twice() -> None:
+def test_code_is_cut_between_lines_without_overlap() -> None:
     lines = [f"    step_{n}(argument)" for n in range(300)]
     passages = list(cut([Block("\n".join(lines), ("def f",), code=True)], words, longest=64))
     bodies = [passage.text.removeprefix("def f\n\n") for passage in passages]
@@ -77,7 +77,7 @@ def test_every_passage_fits_and_nothing_is_left_out(given_blocks: list[tuple[str
 
 
 @given(st.integers(1, 3000))
-def test_a_word_without_end_is_cut_too(length: int) -> None:
+def test_an_endless_word_is_cut_too(length: int) -> None:
     passages = list(cut([Block("x" * length)]))
     assert all(passage.tokens <= LONGEST for passage in passages)
     assert "".join(passage.text.replace("\n", "") for passage in passages) == "x" * length

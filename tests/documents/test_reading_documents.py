@@ -45,7 +45,7 @@ def test_a_heading_with_nothing_below_it_is_not_lost() -> None:
     assert told([*markdown("# A\n## B\n# C\n")]) == [("A", "B"), ("", "C")]
 
 
-def test_plain_text_has_the_headings_that_a_reader_sees() -> None:
+def test_plain_text_headings_are_recognised() -> None:
     text = "TERMS AND CONDITIONS\n\n1. Scope\n\nAll of it.\n\n1.1 More\n\nText.\n\nNotes\n*****\n\nLast words.\n"
     assert told([*plain_text(text)]) == [
         ("TERMS AND CONDITIONS > Scope".replace("Scope", "1. Scope"), "All of it."),
@@ -94,17 +94,17 @@ def test_no_word_of_a_text_is_lost(text: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-def test_text_is_read_in_the_encodings_that_people_have(encoding: str) -> None:
+def test_text_is_read_in_common_encodings(encoding: str) -> None:
     assert decode("Grüße, café".encode(encoding)) == "Grüße, café"
 
 
 @pytest.mark.parametrize("content", [b"\x7fELF\0\0", bytes(range(32)) * 20])
-def test_a_program_is_not_taken_for_text(content: bytes) -> None:
+def test_a_binary_is_not_taken_for_text(content: bytes) -> None:
     with pytest.raises(DocumentUnreadable, match="not text"):
         decode(content)
 
 
-def test_html_keeps_what_can_be_seen(tmp_path: Path) -> None:
+def test_html_keeps_visible_text_only(tmp_path: Path) -> None:
     page = (
         "<title>T</title><style>p{}</style><h1>Big &amp; small</h1><p>One\n two<br>three<ul><li>a<li>b</ul>"
         "<script>alert(1)</script><table><tr><td>x<td>y</table><pre>  keep\n  this</pre><nav>menu</nav><p>&#x1b;[31m end"
@@ -135,14 +135,14 @@ def test_an_opendocument_text_is_read_without_its_comments(tmp_path: Path) -> No
     assert told(read(tmp_path, "a.odt", documents.odt(inside))) == [("Plan", "a  bc"), ("Plan", "x | y")]
 
 
-def test_a_books_chapters_come_in_reading_order(tmp_path: Path) -> None:
+def test_epub_chapters_come_in_reading_order(tmp_path: Path) -> None:
     content = documents.epub(["<!DOCTYPE html><h1>One</h1><p>First.", "<h1>Two</h1><h2>Inner</h2><p>Second."])
     blocks = read(tmp_path, "a.epub", content)
     assert told(blocks) == [("One", "First."), ("Two > Inner", "Second.")]
     assert [block.line for block in blocks if isinstance(block, Block)] == [2, 5]
 
 
-def test_a_pdf_has_pages_bookmarks_and_says_which_page_holds_no_text(tmp_path: Path) -> None:
+def test_a_pdf_has_pages_and_bookmarks_and_reports_empty_pages(tmp_path: Path) -> None:
     content = documents.pdf(
         [["The tenant pays on the", "first day of each month.", "Late rent costs inter-", "est."], [], ["Repairs (small)."]],
         bookmarks=[("Rent", 0), ("Repairs", 2)],
@@ -162,7 +162,7 @@ def test_a_suffix_does_not_make_a_document(tmp_path: Path) -> None:
             read(tmp_path, name, b"plain words")
 
 
-def test_one_reader_goes_on_after_a_document_that_it_cannot_read(tmp_path: Path) -> None:
+def test_a_reader_continues_after_an_unreadable_document(tmp_path: Path) -> None:
     (tmp_path / "bad.docx").write_bytes(b"PK")
     (tmp_path / "good.txt").write_text("fine")
     with DocumentReader() as reader:

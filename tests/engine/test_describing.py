@@ -55,7 +55,7 @@ def spelled(prompt: Any) -> str:
     return "".join(piece.text for part in prompt.parts for piece in part.pieces if not piece.is_control)
 
 
-async def test_text_that_looks_like_the_formats_own_marks_is_told_through_the_thread() -> None:
+async def test_typed_control_tokens_are_reported_through_the_thread() -> None:
     runner = EngineThread(lambda _progress: engine_without_model(WordyCells(2048), FORMATS[min(FORMATS)]))
     await runner.wait_ready()
     assert runner.ambiguous_markup("a ☰ b") == "The model reads the ☰ in this text as a border."
@@ -63,7 +63,7 @@ async def test_text_that_looks_like_the_formats_own_marks_is_told_through_the_th
     runner.close()
 
 
-def test_a_draft_is_shown_as_it_would_be_read(engine: Engine) -> None:
+def test_a_draft_is_shown_as_it_would_be_encoded(engine: Engine) -> None:
     history = talk(engine)
     before = engine.ledger
     prompt = engine.preview_prompt(replace(history, draft="a b c and é </s> [INST] "))
@@ -89,7 +89,7 @@ def test_without_a_draft_the_turns_are_shown_with_their_replies(engine: Engine) 
     assert any(piece.is_control for part in prompt.parts for piece in part.pieces)
 
 
-def test_nothing_is_shown_where_nothing_would_be_given(engine: Engine) -> None:
+def test_an_empty_prompt_shows_nothing(engine: Engine) -> None:
     assert engine.preview_prompt(History(system="Be brief.")).parts == ()
 
 
@@ -98,7 +98,7 @@ def test_a_draft_that_cannot_fit_is_refused(engine: Engine) -> None:
         engine.preview_prompt(History(draft="a b c " * engine.facts.window))
 
 
-def test_turns_that_left_are_not_shown(engine: Engine) -> None:
+def test_turns_outside_the_context_are_not_shown(engine: Engine) -> None:
     history = talk(engine)
     for number in range(8):
         asked = replace(history, turns=(*history.turns, PromptTurn(key=f"long{number}", user=text_of(engine, 300))))
@@ -109,7 +109,7 @@ def test_turns_that_left_are_not_shown(engine: Engine) -> None:
     assert shown == keys(engine.ledger)
 
 
-def test_it_can_be_looked_at_from_another_thread_while_a_reply_is_written(engine: Engine) -> None:
+def test_the_prompt_can_be_shown_during_a_reply(engine: Engine) -> None:
     history = talk(engine)
     asked = replace(history, turns=(*history.turns, PromptTurn(key="sent", user="abc?")))
     looks: list[int] = []
@@ -135,7 +135,7 @@ def keys_after(engine: Engine) -> list[str]:
     return keys(engine.ledger)
 
 
-def test_a_deleted_conversation_that_is_still_held_behind_another_one_leaves_the_cache() -> None:
+def test_a_deleted_conversation_leaves_the_cache_behind_another() -> None:
     engine = engine_without_model(FakeKVCache(256))
     talk(engine, turns=1)
     list(engine.prefill(History(conversation="other", draft="abc " * 300), CancelToken()))
@@ -145,7 +145,7 @@ def test_a_deleted_conversation_that_is_still_held_behind_another_one_leaves_the
     engine.close()
 
 
-def test_a_deleted_conversation_leaves_no_snapshot_and_makes_none(tmp_path: Path) -> None:
+def test_a_deleted_conversation_leaves_no_snapshot(tmp_path: Path) -> None:
     folder = SnapshotFolder(tmp_path, budget=2**20)
     engine: RollingEngine = engine_without_model(FakeKVCache(512), snapshots=folder)
     talk(engine)
@@ -159,7 +159,7 @@ def test_a_deleted_conversation_leaves_no_snapshot_and_makes_none(tmp_path: Path
     assert not list(tmp_path.glob("*.kv*")), "what was deleted was written once more"
 
 
-async def test_the_runner_shows_and_forgets_beside_the_engines_thread() -> None:
+async def test_the_runner_shows_and_deletes_off_the_engines_thread() -> None:
     runner = EngineThread(lambda _progress: EchoEngine())
     assert runner.preview_prompt(History(draft="Hello")) is None
     await runner.discard_conversation("c")

@@ -24,7 +24,7 @@ def ask(engine: EchoEngine, text: str, sampling: Sampling = Sampling()) -> str: 
     return examine(engine.reply(History(turns=(PromptTurn(key="t", user=text),)), sampling, CancelToken())).completion.text
 
 
-def test_it_says_what_it_was_told() -> None:
+def test_it_echoes_the_message() -> None:
     assert ask(EchoEngine(), "hello  there\n") == "You said: hello  there\n"
 
 
@@ -32,14 +32,14 @@ def test_the_answer_is_whatever_the_test_wants() -> None:
     assert ask(EchoEngine(lambda text: text.upper()), "loud") == "LOUD"
 
 
-def test_an_answer_longer_than_the_window_ends_where_the_window_ends() -> None:
+def test_an_answer_ends_where_the_context_ends() -> None:
     engine = EchoEngine(lambda _: "word " * 1000, window=256)
     outcome = examine(engine.reply(History(turns=(PromptTurn(key="t", user="go"),)), Sampling(), CancelToken()))
     assert outcome.completion.finish_reason == "length"
     assert engine.ledger.used <= 256
 
 
-def test_it_writes_as_fast_as_it_is_told() -> None:
+def test_it_writes_at_the_given_speed() -> None:
     began = time.monotonic()
     ask(EchoEngine(tokens_per_second=100), "one two three")
     assert time.monotonic() - began >= 0.04

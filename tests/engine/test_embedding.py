@@ -49,13 +49,13 @@ def test_a_vector_does_not_depend_on_what_is_read_with_it(tiny: EmbeddingModel) 
     assert np.allclose(together[-len(TEXTS) :], alone, atol=0.01)
 
 
-def test_a_text_that_is_too_long_counts_by_its_beginning(tiny: EmbeddingModel) -> None:
+def test_a_long_text_is_embedded_by_its_beginning(tiny: EmbeddingModel) -> None:
     long = tiny.embed_passages(["rent " * TOKENS + "roof " * TOKENS, "rent " * 2 * TOKENS]).astype(np.float32)
     assert long[0] @ long[1] > 0.99
 
 
 @pytest.mark.parametrize("pooling", [1, 2])
-def test_pooling_is_the_files_own(tmp_path: Path, pooling: int) -> None:
+def test_pooling_comes_from_the_file(tmp_path: Path, pooling: int) -> None:
     model = EmbeddingModel(tiny_bert(tmp_path / "a.gguf", pooling=pooling))
     text = "the roof of the house"
     vector = model.embed_passages([text])[0].astype(np.float32)
@@ -65,12 +65,12 @@ def test_pooling_is_the_files_own(tmp_path: Path, pooling: int) -> None:
     other.close()
 
 
-def test_a_file_without_pooling_is_no_embedding_model(tmp_path: Path) -> None:
+def test_a_file_without_pooling_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineLoadFailed, match="not an embedding model"):
         EmbeddingModel(tiny_bert(tmp_path / "a.gguf", pooling=0))
 
 
-def test_a_chat_model_is_no_embedding_model() -> None:
+def test_a_chat_model_is_refused() -> None:
     path = demo_file()
     if path is None:
         pytest.skip(HOW_DEMO)
@@ -85,7 +85,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         EmbeddingModel(path)
 
 
-def test_a_closed_model_says_so(tmp_path: Path) -> None:
+def test_a_closed_model_raises_an_error(tmp_path: Path) -> None:
     model = EmbeddingModel(tiny_bert(tmp_path / "a.gguf"))
     model.close()
     model.close()
@@ -119,11 +119,11 @@ def test_threads_take_turns(tiny: EmbeddingModel) -> None:
         ("bge-m3", Prefixes()),
     ],
 )
-def test_each_model_gets_the_prefixes_it_was_trained_with(name: str, expected: Prefixes) -> None:
+def test_each_model_gets_its_training_prefixes(name: str, expected: Prefixes) -> None:
     assert prefixes_of("unknown", name) == expected
 
 
-def test_the_key_tells_models_apart(tmp_path: Path, tiny: EmbeddingModel) -> None:
+def test_each_model_has_its_own_key(tmp_path: Path, tiny: EmbeddingModel) -> None:
     other = EmbeddingModel(tiny_bert(tmp_path / "a.gguf", width=64))
     assert (other.dimensions, other.key) != (tiny.dimensions, tiny.key)
     other.close()
@@ -138,7 +138,7 @@ def test_minilm_finds_what_is_meant(minilm: EmbeddingModel) -> None:
     assert (minilm.dimensions, minilm.name) == (384, "all-MiniLM-L6-v2")
 
 
-def test_minilm_makes_the_vectors_that_its_authors_publish(minilm: EmbeddingModel) -> None:
+def test_minilm_matches_the_published_similarities(minilm: EmbeddingModel) -> None:
     """The cosines on the model's card, between its first sentence and the other two."""
     sentences = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
     vectors = minilm.embed_passages(sentences).astype(np.float32)

@@ -31,14 +31,14 @@ def bytes_of(text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("text", ["é", "👩‍🚀", "שלום", "日本語", "🇫🇷", "e\u0301", "\u200b\u202e"])
-def test_a_character_in_pieces_comes_whole(text: str) -> None:
+def test_a_split_character_arrives_whole(text: str) -> None:
     reply, deltas = drawn(bytes_of(text))
     assert deltas == list(text)
     assert reply.text == text
     assert reply.tokens == bytes_of(text)
 
 
-def test_a_character_that_is_never_finished_is_left_out_and_finished_when_the_reply_is_continued() -> None:
+def test_an_incomplete_character_waits_for_the_continuation() -> None:
     mouse = bytes_of("🐁")
     reply, deltas = drawn([A, *mouse[:2]])
     assert deltas == ["a"]
@@ -75,7 +75,7 @@ def test_the_space_before_a_reply_is_dropped_once_and_only_at_its_start() -> Non
     assert drawn([*bytes_of(" ")], prefix=" ")[1] == []
 
 
-def test_a_reply_that_goes_on_keeps_its_spaces() -> None:
+def test_a_continued_reply_keeps_its_spaces() -> None:
     turn = PromptTurn(key="t", user="hello", reply="a")
     reply, deltas = drawn([SPACE_A], prefix=" ", turn=turn, earlier=[A])
     assert deltas == [" a"]

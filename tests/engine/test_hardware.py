@@ -59,14 +59,14 @@ def test_the_cache_of_a_7b_model_takes_what_was_measured() -> None:
     assert estimate_memory(MISTRAL, WEIGHTS, window=4096, kv_type="q8_0").kv == 272 * 1024**2
 
 
-def test_a_model_needs_its_weights_its_cache_and_room_to_work() -> None:
+def test_memory_needed_is_model_cache_and_compute() -> None:
     needed = plan(EngineSettings()).needed
     assert needed.weights == WEIGHTS
     assert needed.total == WEIGHTS + 512 * 1024**2 + needed.compute
     assert needed.compute > 0
 
 
-def test_on_a_cpu_alone() -> None:
+def test_a_machine_with_only_a_cpu() -> None:
     chosen = plan(EngineSettings(), ACCELERATOR)
     assert chosen == LoadPlan(
         n_gpu_layers=0,
@@ -82,7 +82,7 @@ def test_on_a_cpu_alone() -> None:
     )
 
 
-def test_a_gpu_with_room_takes_everything() -> None:
+def test_a_large_gpu_takes_every_layer() -> None:
     chosen = plan(EngineSettings(), gpu(12))
     assert (chosen.n_gpu_layers, chosen.device, chosen.flash_attention, chosen.kv_on_gpu) == (-1, "CUDA0", True, True)
     assert not chosen.aborts, "a GPU finishes its batch"
@@ -111,12 +111,12 @@ def test_several_gpus_share_the_layers() -> None:
 
 
 @pytest.mark.parametrize(("asked", "layers", "device"), [(0, 0, "CPU"), (10, 10, "CUDA0"), (99, 99, "CUDA0")])
-def test_a_person_decides_about_layers(asked: int, layers: int, device: str) -> None:
+def test_the_user_can_set_the_layers(asked: int, layers: int, device: str) -> None:
     chosen = plan(EngineSettings(n_gpu_layers=asked), gpu(12))
     assert (chosen.n_gpu_layers, chosen.device) == (layers, device)
 
 
-def test_layers_that_are_asked_for_without_a_gpu_stay_on_the_cpu() -> None:
+def test_gpu_layers_stay_on_the_cpu_without_a_gpu() -> None:
     assert plan(EngineSettings(n_gpu_layers=10)).n_gpu_layers == 0
 
 
@@ -137,7 +137,7 @@ def test_flash_attention_is_on_where_it_is_quicker_or_needed(settings: EngineSet
 MEASURED = Tuning(threads=3, batch=256, flash_attention=True, repack=True, prompt_speed=61.0, decode_speed=7.0)
 
 
-def test_what_was_measured_decides_where_nobody_has() -> None:
+def test_measurements_apply_where_the_user_set_nothing() -> None:
     chosen = plan(EngineSettings(), tuning=MEASURED)
     assert (chosen.threads, chosen.batch, chosen.flash_attention, chosen.repack) == (3, 256, True, True)
     assert chosen.tuning == MEASURED
@@ -145,7 +145,7 @@ def test_what_was_measured_decides_where_nobody_has() -> None:
     assert (users.threads, users.flash_attention, users.repack) == (2, False, False)
 
 
-def test_weights_are_not_repacked_where_llama_cpp_would_die_of_it() -> None:
+def test_weights_are_not_repacked_where_llama_cpp_would_crash() -> None:
     for settings, tuning in ((EngineSettings(repack=True), None), (EngineSettings(), MEASURED)):
         assert plan(settings, system_info="AVX512 = 1 | AMX_INT8 = 1 |", tuning=tuning).repack is False
         assert plan(settings, system_info="AVX512 = 1 | AMX_INT8 = 0 |", tuning=tuning).repack is True
@@ -156,7 +156,7 @@ def test_weights_are_not_repacked_where_they_would_not_fit_twice() -> None:
     assert plan(EngineSettings(repack=True), free=8 * GIBIBYTE).repack is False
 
 
-def test_a_person_decides_about_threads() -> None:
+def test_the_user_can_set_the_threads() -> None:
     assert plan(EngineSettings(threads=3), cores=8).threads == 3
     assert plan(EngineSettings(), cores=0).threads == 1
 
@@ -168,13 +168,13 @@ def container(monkeypatch: pytest.MonkeyPatch, folder: Path, **files: str) -> No
     monkeypatch.setattr(hardware, "_CGROUP", folder)
 
 
-def test_there_is_a_core_and_some_memory() -> None:
+def test_this_machine_has_a_core_and_memory() -> None:
     assert 1 <= hardware.physical_cores() <= hardware.usable_cpus() <= (os.cpu_count() or 1)
     assert 0 < hardware.measure_memory() < 2**50
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
-def test_processors_that_are_not_ours_are_not_used() -> None:
+def test_processors_outside_the_affinity_are_not_used() -> None:
     """`taskset` and schedulers of clusters pin a process; more threads than processors is ruinous."""
     before = os.sched_getaffinity(0)
     try:
@@ -208,7 +208,7 @@ def test_slow_cores_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert hardware.performance_cores() == 6
 
 
-def test_a_mac_is_asked_for_its_fast_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mac_reports_its_performance_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"hw.perflevel0.physicalcpu": "6\n"}
 
     def sysctl(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:

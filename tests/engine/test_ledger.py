@@ -36,14 +36,14 @@ def read(ledger: Ledger, encoding: Encoding, cancel: CancelToken | None = None) 
     return list(ledger.prefill(encoding, cancel or CancelToken()))
 
 
-def test_an_empty_cache_is_seen_as_empty() -> None:
+def test_an_empty_cache_is_reported_as_empty() -> None:
     ledger = ledger_of(FakeKVCache(100))
     assert ledger.contents == NOTHING
     assert (ledger.view.window, ledger.view.reserve, ledger.view.used, ledger.view.turns) == (100, 10, 0, ())
     assert not ledger.changed
 
 
-def test_what_was_read_is_seen() -> None:
+def test_decoded_tokens_are_in_the_cache() -> None:
     ledger = ledger_of(FakeKVCache(100))
     ledger.pinned = frozenset("b")
     read(ledger, prompt(("a", 4), ("b", 5)))
@@ -54,7 +54,7 @@ def test_what_was_read_is_seen() -> None:
     assert ledger.changed
 
 
-def test_progress_begins_at_nothing_and_ends_at_all_of_it() -> None:
+def test_progress_runs_from_zero_to_the_total() -> None:
     ledger = ledger_of(FakeKVCache(1000), Clock(step=0.01))
     steps = read(ledger, prompt(("a", 500)))
     assert (steps[0].done, steps[-1].done) == (0, 503)
@@ -83,14 +83,14 @@ def test_a_batch_that_cannot_be_stopped_is_as_large_as_its_time_allows(seconds: 
     assert steps[1].batch == size
 
 
-def test_progress_inside_a_batch_is_told_from_the_clock() -> None:
+def test_progress_inside_a_batch_is_estimated_by_the_clock() -> None:
     step = Prefill(100, 400, seconds_left=30.0, batch=128)
     assert step.after(5.0) == Prefill(150, 400, 25.0, 78)
     assert step.after(1000.0).done == 228, "the next report comes when the batch is done"
     assert Prefill(100, 400, None, 128).after(5.0).done == 100
 
 
-def test_what_was_computed_with_removed_text_in_sight_is_computed_a_second_time() -> None:
+def test_tokens_that_saw_removed_text_are_recomputed() -> None:
     cache = FakeKVCache(1000)
     ledger = ledger_of(cache, Clock(step=0.1))
     read(ledger, prompt(("a", 40), ("b", 60), ("c", 200)))
@@ -108,7 +108,7 @@ def test_what_was_computed_with_removed_text_in_sight_is_computed_a_second_time(
     assert cache.tokens_read == read_so_far, "it is done once"
 
 
-def test_computing_a_second_time_stops_for_work_and_goes_on_where_it_was() -> None:
+def test_recomputing_yields_to_work_and_resumes() -> None:
     cache, cancel = FakeKVCache(1000), CancelToken()
     ledger = ledger_of(cache, Clock(step=0.1))
     read(ledger, prompt(("a", 40), ("b", 60), ("c", 200)))
@@ -142,14 +142,14 @@ def test_a_full_cache_is_left_as_it_is() -> None:
     assert cache.tokens_read == 103
 
 
-def test_nothing_to_read_is_read_at_once() -> None:
+def test_an_empty_read_returns_at_once() -> None:
     ledger = ledger_of(FakeKVCache(100))
     read(ledger, prompt(("a", 4)))
     assert read(ledger, prompt(("a", 4))) == [Prefill(0, 0)]
 
 
 @pytest.mark.parametrize("finished", [0, 5, 31])
-def test_a_stopped_read_leaves_what_was_finished_of_it(finished: int) -> None:
+def test_a_stopped_read_keeps_its_finished_part(finished: int) -> None:
     cache = FakeKVCache(1000)
     cache.finished_part = finished
     cancel = CancelToken()
@@ -175,7 +175,7 @@ def test_a_stop_between_two_reads_is_honoured() -> None:
     assert cache.n_tokens == FIRST_BATCH
 
 
-def test_an_edit_tells_how_much_had_to_be_read_for_it() -> None:
+def test_an_edit_returns_how_much_it_decoded() -> None:
     cache = FakeKVCache(1000, batch=128)
     ledger = ledger_of(cache)
     a, b = prompt(("a", 40), ("b", 60)).turns
@@ -185,7 +185,7 @@ def test_an_edit_tells_how_much_had_to_be_read_for_it() -> None:
     assert cache.tokens == (1, 2, *longer.tokens, *b.tokens)
 
 
-def test_the_last_token_can_be_left_to_be_read_again() -> None:
+def test_the_last_token_can_be_left_for_decoding() -> None:
     cache = FakeKVCache(1000)
     ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))
@@ -193,7 +193,7 @@ def test_the_last_token_can_be_left_to_be_read_again() -> None:
     assert cache.n_tokens == 42
 
 
-def test_contents_are_saved_only_after_the_read_that_a_move_owes() -> None:
+def test_state_is_saved_only_after_a_pending_shift() -> None:
     cache = FakeKVCache(1000, batch=128)
     ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40), ("b", 60)))
@@ -210,7 +210,7 @@ def test_contents_are_saved_only_after_the_read_that_a_move_owes() -> None:
     assert not restored.changed
 
 
-def test_contents_that_do_not_fit_leave_nothing() -> None:
+def test_a_state_that_does_not_fit_leaves_nothing() -> None:
     cache = FakeKVCache(1000)
     ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))
@@ -232,7 +232,7 @@ def test_after_a_failure_everything_is_dropped() -> None:
     assert read(ledger, prompt(("b", 60)))[-1].done == 63
 
 
-def test_a_disagreement_is_found() -> None:
+def test_a_mismatch_with_the_cache_is_detected() -> None:
     cache = FakeKVCache(1000)
     ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))
@@ -241,7 +241,7 @@ def test_a_disagreement_is_found() -> None:
         ledger.check()
 
 
-def test_reading_all_tells_whether_it_was_all() -> None:
+def test_reading_all_returns_whether_it_finished() -> None:
     ledger, stopped = ledger_of(FakeKVCache(1000)), CancelToken()
     stopped.set()
     assert not ledger.prefill_all(prompt(("a", 40)), stopped)

@@ -45,7 +45,7 @@ def test_a_stop_ends_a_reply_within_one_token(tiny_weights: Callable[[str], Path
         assert not cache_of(engine).shift_pending
 
 
-def test_a_stop_while_a_prompt_is_read_takes_a_blink(demo: RollingEngine) -> None:
+def test_a_stop_during_prefill_is_quick(demo: RollingEngine) -> None:
     talk = Talk(demo)
     talk.say("Good morning.")
     cancel = CancelToken()
@@ -75,7 +75,7 @@ def test_a_stop_while_a_prompt_is_read_takes_a_blink(demo: RollingEngine) -> Non
     assert talk.say("Good night.").text
 
 
-def test_a_stop_is_no_error_in_the_log(demo: RollingEngine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stop_is_not_logged_as_an_error(demo: RollingEngine, caplog: pytest.LogCaptureFixture) -> None:
     talk, cancel = Talk(demo), CancelToken()
     for event in demo.reply(talk.history(PromptTurn(key="long", user=TEXT * 6)), GREEDY, cancel):
         if isinstance(event, Prefill) and event.done == 0:
@@ -153,7 +153,7 @@ class Twin:
 
 @pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
 @pytest.mark.parametrize("variant", ["v7", "v3"])
-def test_stops_at_random_moments_leave_nothing_wrong(
+def test_random_stops_leave_the_cache_correct(
     tiny_weights: Callable[[str], Path], variant: str, kv_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed = random.randrange(2**32)
@@ -184,7 +184,7 @@ def test_stops_at_random_moments_leave_nothing_wrong(
                 twin.check()
 
 
-def test_the_turn_after_a_stop_is_that_of_an_engine_which_was_left_alone(tiny_weights: Callable[[str], Path]) -> None:
+def test_the_turn_after_a_stop_is_as_if_none_had_happened(tiny_weights: Callable[[str], Path]) -> None:
     path = tiny_weights("v7")
     for steps in range(1, 9):
         with engine_of(path) as stopped, engine_of(path) as alone:
@@ -199,7 +199,7 @@ def test_the_turn_after_a_stop_is_that_of_an_engine_which_was_left_alone(tiny_we
             assert replies[0] == replies[1], f"stopped after {steps} events, the model answers something else"
 
 
-def test_reading_ahead_is_stopped_by_its_flag(demo: RollingEngine) -> None:
+def test_prefilling_is_stopped_by_its_flag(demo: RollingEngine) -> None:
     talk = Talk(demo)
     talk.turns = [PromptTurn(key="r", user=TEXT * 4, reply="Yes.")]
     cancel = CancelToken()

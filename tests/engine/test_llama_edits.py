@@ -37,7 +37,7 @@ def parts(demo: Any) -> tuple[list[int], list[int], list[int], list[int]]:
     return text[:40], vocabulary.tokenize(" A whole sentence that will go."), vocabulary.tokenize(" Rain fell."), text[40:]
 
 
-def test_a_splice_is_close_to_reading_all_afresh(
+def test_a_splice_is_close_to_a_full_prefill(
     context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
 ) -> None:
     before, old, new, after = parts
@@ -54,7 +54,7 @@ def test_a_splice_is_close_to_reading_all_afresh(
     assert divergence(fresh, next_scores(context, probe)) < 0.05
 
 
-def test_a_spliced_cache_can_be_saved_and_taken_up_again(
+def test_a_spliced_cache_can_be_saved_and_restored(
     context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
 ) -> None:
     before, old, new, after = parts
@@ -72,7 +72,7 @@ def test_a_spliced_cache_can_be_saved_and_taken_up_again(
     assert max(range(len(found)), key=found.__getitem__) == max(range(len(expected)), key=expected.__getitem__)
 
 
-def test_what_is_computed_a_second_time_is_as_if_nothing_had_been_removed(
+def test_recomputed_tokens_match_a_fresh_prefill(
     context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
 ) -> None:
     before, old, _, after = parts
@@ -91,7 +91,7 @@ def test_what_is_computed_a_second_time_is_as_if_nothing_had_been_removed(
     assert divergence(fresh, next_scores(context, probe)) < min(removed / 2, 0.01)
 
 
-def test_a_stop_while_something_is_computed_a_second_time_changes_nothing(
+def test_a_stop_while_recomputing_changes_nothing(
     context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
 ) -> None:
     before, _, _, after = parts

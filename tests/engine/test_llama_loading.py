@@ -16,7 +16,7 @@ from mistral_chat.errors import EngineLoadFailed, NotEnoughMemory, UsageError
 from mistral_chat.generation import CancelToken, PromptTurn, Sampling
 
 
-def test_a_model_says_what_it_is_once_it_is_loaded(tiny_weights: Callable[[str], Path]) -> None:
+def test_a_loaded_model_describes_itself(tiny_weights: Callable[[str], Path]) -> None:
     with engine_of(tiny_weights("v3"), size=512) as engine:
         facts = engine.facts
         assert (facts.prompt_format, facts.window, facts.context_trained) == ("mistral-v3", 512, 32768)
@@ -25,7 +25,7 @@ def test_a_model_says_what_it_is_once_it_is_loaded(tiny_weights: Callable[[str],
         assert facts.bytes > 1_000_000
 
 
-def test_a_window_larger_than_the_training_is_refused_with_the_numbers(tmp_path: Path) -> None:
+def test_a_context_beyond_the_training_is_refused_with_numbers(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "short.gguf", "v7", template="mistral-v7", context=1024)
     with pytest.raises(UsageError, match=r"1,024 tokens.*2,048.*--ctx-size"):
         make_engine(path, size=2048)
@@ -33,7 +33,7 @@ def test_a_window_larger_than_the_training_is_refused_with_the_numbers(tmp_path:
 
 
 @pytest.mark.parametrize(("trained", "window"), [(512, 512), (1000, 768), (100, 256)])
-def test_a_window_that_was_not_chosen_shrinks_to_the_training(tmp_path: Path, trained: int, window: int) -> None:
+def test_the_default_context_shrinks_to_the_training_context(tmp_path: Path, trained: int, window: int) -> None:
     path = write_gguf(tmp_path / "short.gguf", "v7", template="mistral-v7", context=trained)
     with engine_of(path, size=4096, explicit_size=False) as engine:
         assert (engine.facts.window, engine.facts.context_trained) == (window, trained)
@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_loaded_says_why(tiny_weights: Callable[[str], Pat
     assert "gave no reason" not in caught.value.reason
 
 
-def test_loading_can_be_given_up_and_tells_how_far_it_is(tiny_weights: Callable[[str], Path]) -> None:
+def test_loading_reports_progress_and_can_be_cancelled(tiny_weights: Callable[[str], Path]) -> None:
     from mistral_chat.config import ContextSettings, EngineSettings
     from mistral_chat.engine.llama.engine import open_engine
 
@@ -101,7 +101,7 @@ def test_closing_twice_is_harmless(tiny_weights: Callable[[str], Path]) -> None:
     engine.close()
 
 
-def test_nothing_reaches_the_terminal_and_its_files_stay_as_they_are(
+def test_loading_writes_nothing_to_the_terminal(
     tiny_weights: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = [os.fstat(number) for number in (0, 1, 2)]
@@ -131,7 +131,7 @@ def test_nothing_reaches_the_terminal_and_its_files_stay_as_they_are(
     assert (out, err) == ("", "")
 
 
-def test_the_log_holds_nothing_that_was_said(
+def test_the_log_holds_no_message_text(
     tiny_weights: Callable[[str], Path], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     from mistral_chat.engine.snapshots import SnapshotFolder

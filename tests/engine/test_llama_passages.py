@@ -43,7 +43,7 @@ def test_the_turn_after_passages_costs_no_more_than_its_message(tiny_weights: Ca
         assert processed(done) <= engine.count("And then?") + 64
 
 
-def test_after_an_idle_moment_the_model_knows_nothing_of_them(demo_model: Path) -> None:
+def test_after_an_idle_moment_the_model_has_no_trace_of_them(demo_model: Path) -> None:
     with engine_of(demo_model, size=1024) as engine, engine_of(demo_model, size=1024) as fresh:
         turns, _ = answer(engine, PromptTurn(key="a", user="Good morning."))
         turns, _ = answer(engine, *turns, PromptTurn(key="b", user="What lay quiet?", passages=PASSAGES))

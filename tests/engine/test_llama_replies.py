@@ -54,7 +54,7 @@ def _decodes(piece: bytes) -> bool:
     return True
 
 
-def test_a_character_that_never_ends_is_left_out(tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_character_is_left_out(tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     with engine_of(tiny_weights("v3")) as engine:
         tokens = model_of(engine).vocabulary.tokenize("👩‍🚀")[:2]
         script(engine, monkeypatch, tokens)
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_reply(tiny_weights: Callable[[str], Path])
         assert ask(None) != ask(None), "without a seed each reply is drawn anew"
 
 
-def test_temperature_0_always_takes_the_likeliest_token(tiny_weights: Callable[[str], Path]) -> None:
+def test_temperature_0_takes_the_likeliest_token(tiny_weights: Callable[[str], Path]) -> None:
     with engine_of(tiny_weights("v7")) as engine:
         talk = Talk(engine, sampling=Sampling(temperature=0, max_tokens=1))
         cache = cache_of(engine)
@@ -104,7 +104,7 @@ def test_temperature_0_always_takes_the_likeliest_token(tiny_weights: Callable[[
         assert drawn == (max(range(len(scores)), key=scores.__getitem__),)
 
 
-def test_a_repeat_penalty_makes_what_was_just_said_less_likely(tiny_weights: Callable[[str], Path]) -> None:
+def test_a_repeat_penalty_makes_recent_tokens_less_likely(tiny_weights: Callable[[str], Path]) -> None:
     with engine_of(tiny_weights("v7")) as engine:
         cache = cache_of(engine)
         cache.decode([400, 500, 600])
@@ -122,7 +122,7 @@ def test_a_repeat_penalty_makes_what_was_just_said_less_likely(tiny_weights: Cal
         assert draw(warm, [likeliest]) >= 0
 
 
-def test_the_speed_counts_no_time_for_the_token_that_ends_the_reply(
+def test_the_speed_ignores_the_token_that_ends_the_reply(
     tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with engine_of(tiny_weights("v7")) as engine:
@@ -140,14 +140,14 @@ def test_the_speed_counts_no_time_for_the_token_that_ends_the_reply(
         assert done.usage.tokens_per_second == 1.0, "one token a second, however the reply ends"
 
 
-def test_max_tokens_counts_what_was_drawn(tiny_weights: Callable[[str], Path]) -> None:
+def test_max_tokens_counts_sampled_tokens(tiny_weights: Callable[[str], Path]) -> None:
     with engine_of(tiny_weights("v7")) as engine:
         for wanted in (1, 2, 7):
             done = Talk(engine, sampling=Sampling(temperature=0, max_tokens=wanted)).say("Go.", key=f"m{wanted}")
             assert (done.usage.completion_tokens, done.finish_reason) == (wanted, "length")
 
 
-def test_a_reply_that_fills_the_window_goes_on_while_older_turns_leave(
+def test_a_reply_that_fills_the_context_drops_older_turns(
     tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with engine_of(tiny_weights("v7"), size=256) as engine:
@@ -229,9 +229,7 @@ def test_an_adapter_in_a_file_with_a_colon_in_its_name(tiny_weights: Callable[[s
 
 
 @pytest.mark.parametrize("kind", ["missing", "no adapter", "other shape", "other architecture", "noise"])
-def test_a_file_that_is_no_adapter_for_these_weights_is_named(
-    tiny_weights: Callable[[str], Path], tmp_path: Path, kind: str
-) -> None:
+def test_an_adapter_for_another_model_is_refused_by_name(tiny_weights: Callable[[str], Path], tmp_path: Path, kind: str) -> None:
     path = tiny_weights("v7")
     file = tmp_path / "style.gguf"
     if kind == "no adapter":
@@ -249,7 +247,7 @@ def test_a_file_that_is_no_adapter_for_these_weights_is_named(
 
 
 @pytest.mark.parametrize("scale", ["x", "nan", "inf", ""])
-def test_a_scale_that_is_no_number_is_refused(tiny_weights: Callable[[str], Path], tmp_path: Path, scale: str) -> None:
+def test_a_scale_that_is_not_a_number_is_refused(tiny_weights: Callable[[str], Path], tmp_path: Path, scale: str) -> None:
     adapter = write_adapter(tmp_path / "style.gguf")
     with pytest.raises(UsageError, match="FILE:SCALE"), engine_of(tiny_weights("v7"), lora=(f"{adapter}:{scale}",)):
         pass

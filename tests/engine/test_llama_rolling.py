@@ -67,7 +67,7 @@ def count_reads(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch) -> list[
 
 
 @pytest.mark.parametrize(("variant", "system"), CASES, ids=lambda value: value[:15])
-def test_a_long_chat_reads_only_what_is_new(
+def test_a_long_chat_decodes_only_new_text(
     tiny_weights: Callable[[str], Path], variant: str, system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with engine_of(tiny_weights(variant), size=512) as engine:

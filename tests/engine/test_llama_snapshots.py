@@ -52,7 +52,7 @@ def test_a_conversation_reopens_exactly_and_reads_only_the_new_message(
         assert again.read <= engine.count("And now?") + engine.count(talk.system) + 20
 
 
-def test_sampled_tokens_come_back_with_the_state(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
+def test_sampled_tokens_are_restored_with_the_state(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
     path = tiny_weights("v3")
     talk, _ = first_talk(path, tmp_path, count=5)
     with engine_of(path, snapshots=folder_in(tmp_path)) as engine:
@@ -63,7 +63,7 @@ def test_sampled_tokens_come_back_with_the_state(tiny_weights: Callable[[str], P
         assert [turn.reply for turn in engine.contents.turns] == [drawn[turn.key] for turn in engine.contents.turns]
 
 
-def test_a_rolled_conversation_reopens_where_it_was(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_rolled_conversation_reopens_unchanged(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
     path = tiny_weights("v7")
     talk, expected = first_talk(path, tmp_path, count=16)
     assert talk.shifts
@@ -77,7 +77,7 @@ def test_a_rolled_conversation_reopens_where_it_was(tiny_weights: Callable[[str]
 @pytest.mark.parametrize(
     "change", [{"size": 1024}, {"kv_type": "q8_0"}, {"flash_attention": "on"}, {"prompt_format": "mistral-v3"}]
 )
-def test_a_state_made_with_other_settings_is_not_believed(
+def test_a_state_made_with_other_settings_is_discarded(
     tiny_weights: Callable[[str], Path], tmp_path: Path, change: dict[str, Any]
 ) -> None:
     path = tiny_weights("v7")
@@ -90,7 +90,7 @@ def test_a_state_made_with_other_settings_is_not_believed(
         assert again.say("And now?").text
 
 
-def test_a_state_of_other_weights_is_not_believed(tmp_path: Path) -> None:
+def test_a_state_of_another_model_is_discarded(tmp_path: Path) -> None:
     from support.gguf_factory import write_gguf
 
     one = write_gguf(tmp_path / "model.gguf", "v7", template="mistral-v7", seed=1)
@@ -103,7 +103,7 @@ def test_a_state_of_other_weights_is_not_believed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "grown"])
-def test_a_damaged_state_is_read_again(tiny_weights: Callable[[str], Path], tmp_path: Path, damage: str) -> None:
+def test_a_damaged_state_is_replaced_by_a_prefill(tiny_weights: Callable[[str], Path], tmp_path: Path, damage: str) -> None:
     path = tiny_weights("v7")
     talk, expected = first_talk(path, tmp_path)
     (file,) = (tmp_path / "kv").glob("*.kv")
@@ -124,7 +124,7 @@ def test_a_damaged_state_is_read_again(tiny_weights: Callable[[str], Path], tmp_
         assert divergence(expected, next_scores(cache_of(engine), PROBE)) < 0.01
 
 
-def test_an_incognito_talk_leaves_nothing_on_the_disk(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_temporary_chat_leaves_nothing_on_the_disk(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
     with engine_of(tiny_weights("v7"), snapshots=folder_in(tmp_path)) as engine:
         talk = Talk(engine)
         talk.say("Nobody may know.")
@@ -135,9 +135,7 @@ def test_an_incognito_talk_leaves_nothing_on_the_disk(tiny_weights: Callable[[st
     assert not list(tmp_path.rglob("*.kv"))
 
 
-def test_going_back_and_forth_between_conversations_reads_nothing_again(
-    tiny_weights: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_switching_conversations_decodes_nothing_again(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
     with engine_of(tiny_weights("v7"), snapshots=folder_in(tmp_path)) as engine:
         talks = [Talk(engine, conversation=name, system=f"You are {name}.") for name in ("one", "two", "three")]
         for number in range(3):
@@ -147,7 +145,7 @@ def test_going_back_and_forth_between_conversations_reads_nothing_again(
                     assert talk.read <= 80, "the other conversation took this one's place, and it was read again"
 
 
-def test_a_failed_upkeep_costs_the_state_and_not_the_chat(
+def test_failed_upkeep_loses_only_the_state(
     tiny_weights: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mistral_chat.errors import EngineFailed
@@ -169,7 +167,7 @@ def test_a_failed_upkeep_costs_the_state_and_not_the_chat(
         assert cache_of(engine).n_tokens == len(engine.contents.tokens)
 
 
-def test_a_turn_is_not_kept_waiting_for_a_state_to_be_written(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_turn_does_not_wait_for_a_state_to_be_written(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
     with engine_of(tiny_weights("v7"), snapshots=folder_in(tmp_path)) as engine:
         talk = Talk(engine, conversation="c")
         for number in range(4):

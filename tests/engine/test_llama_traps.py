@@ -90,7 +90,7 @@ class AbortAfter:
         return self.asked > self.nodes
 
 
-def test_no_state_is_given_while_a_move_is_owed(context: LlamaContext, tokens: list[int]) -> None:
+def test_no_state_is_saved_while_a_shift_is_pending(context: LlamaContext, tokens: list[int]) -> None:
     left = cut_cells(context, tokens)
     assert context.save_state() is None, "a state saved now has keys at their old places, and nothing would say so"
     context.decode(tokens[100:101])
@@ -102,7 +102,7 @@ def test_no_state_is_given_while_a_move_is_owed(context: LlamaContext, tokens: l
     assert divergence(expected, next_scores(context, tokens[101:105])) < NOISE, "a reopened conversation remembers something else"
 
 
-def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_model: Path, tmp_path: Path) -> None:
+def test_a_snapshot_taken_while_a_shift_is_pending_is_correct(demo_model: Path, tmp_path: Path) -> None:
     folder = SnapshotFolder(tmp_path / "kv", budget=2**30)
     with engine_of(demo_model, size=512, snapshots=folder) as engine:
         talk = Talk(engine, conversation="c", system="You know the sea.")
@@ -121,7 +121,7 @@ def test_a_snapshot_taken_while_a_move_is_owed_is_right(demo_model: Path, tmp_pa
 
 
 @pytest.mark.parametrize("nodes", [0, 15, 150])
-def test_a_stop_cannot_strike_while_keys_are_moved(
+def test_a_stop_cannot_interrupt_a_shift(
     context: LlamaContext, tokens: list[int], undisturbed: list[float], monkeypatch: pytest.MonkeyPatch, nodes: int
 ) -> None:
     left = cut_cells(context, tokens)
@@ -135,7 +135,7 @@ def test_a_stop_cannot_strike_while_keys_are_moved(
     assert divergence(undisturbed, logits(context)) < NOISE, "the model now remembers something else than was said"
 
 
-def test_the_trap_is_real(
+def test_an_interrupted_shift_corrupts_the_cache(
     context: LlamaContext, tokens: list[int], undisturbed: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_cells(context, tokens)
@@ -148,9 +148,7 @@ def test_the_trap_is_real(
     assert divergence(undisturbed, logits(context)) > NOISE, "llama.cpp stops moves safely now: the guard in read() can go"
 
 
-def test_a_flag_that_is_set_before_a_move_is_settled_stops_the_rest(
-    context: LlamaContext, tokens: list[int], undisturbed: list[float]
-) -> None:
+def test_a_stop_set_before_a_shift_stops_the_rest(context: LlamaContext, tokens: list[int], undisturbed: list[float]) -> None:
     left = cut_cells(context, tokens)
     cancel = CancelToken()
     cancel.set()
@@ -194,7 +192,7 @@ def test_a_stop_works_while_another_thread_keeps_python_busy(context: LlamaConte
     assert context.n_tokens == len(tokens)
 
 
-def test_a_state_of_a_whole_cache_gives_the_same_scores_to_the_last_bit(context: LlamaContext, tokens: list[int]) -> None:
+def test_a_full_state_restores_bit_identical_scores(context: LlamaContext, tokens: list[int]) -> None:
     context.decode(tokens[:100])
     state = context.save_state()
     assert state is not None
@@ -225,6 +223,6 @@ def test_damaged_states_are_refused_or_harmless(tiny_weights: Callable[[str], Pa
 
 
 @pytest.mark.parametrize(("asked", "given"), [(256, 256), (300, 512), (1000, 1024)])
-def test_the_window_is_what_llama_cpp_made_of_it(tiny_weights: Callable[[str], Path], asked: int, given: int) -> None:
+def test_the_context_size_is_llama_cpps_own(tiny_weights: Callable[[str], Path], asked: int, given: int) -> None:
     with engine_of(tiny_weights("v7"), size=asked) as engine:
         assert engine.facts.window == engine.ledger.window == given

@@ -53,7 +53,7 @@ def chat(engine: RollingEngine, cache: FakeKVCache, *, pinned: bool = False) -> 
     return answer(engine, cache, *turns, PromptTurn(key="c", user="What?", passages=PASSAGES, pinned=pinned))
 
 
-def test_passages_are_decoded_with_their_message_and_gone_after_the_reply(engine: RollingEngine, cache: FakeKVCache) -> None:
+def test_passages_are_decoded_with_their_message_and_removed_later(engine: RollingEngine, cache: FakeKVCache) -> None:
     turns: tuple[PromptTurn, ...] = ()
     for key in "ab":
         turns = answer(engine, cache, *turns, PromptTurn(key=key, user="a b c. " * 8))
@@ -67,7 +67,7 @@ def test_passages_are_decoded_with_their_message_and_gone_after_the_reply(engine
     assert cache.tokens_read - read < 64 + 30, "the next message pays for passages that are gone"
 
 
-def test_while_the_reply_is_written_the_passages_are_counted(engine: RollingEngine, cache: FakeKVCache) -> None:
+def test_passages_are_counted_while_the_reply_is_written(engine: RollingEngine, cache: FakeKVCache) -> None:
     cache.script.extend([A] * 5)
     asked = PromptTurn(key="a", user="What?", passages=PASSAGES)
     events = engine.reply(history(asked), Sampling(), CancelToken())
@@ -78,9 +78,7 @@ def test_while_the_reply_is_written_the_passages_are_counted(engine: RollingEngi
     events.close()  # type: ignore[attr-defined]  # a generator
 
 
-def test_when_idle_the_question_and_the_reply_are_as_if_there_had_been_no_passages(
-    engine: RollingEngine, cache: FakeKVCache
-) -> None:
+def test_idle_work_removes_every_trace_of_passages(engine: RollingEngine, cache: FakeKVCache) -> None:
     turns = chat(engine, cache)
     tokens = engine.contents.tokens
     assert not cache.is_fresh
@@ -103,7 +101,7 @@ def is_fresh(cache: FakeKVCache, begin: int) -> bool:
     return True
 
 
-def test_work_stops_what_is_done_when_idle(engine: RollingEngine, cache: FakeKVCache) -> None:
+def test_new_work_stops_idle_work(engine: RollingEngine, cache: FakeKVCache) -> None:
     turns = chat(engine, cache)
     cancel = CancelToken()
     cache.before_read = lambda armed: armed.set() if armed is cancel else None
@@ -125,7 +123,7 @@ def test_a_pinned_turn_keeps_its_passages(engine: RollingEngine, cache: FakeKVCa
     assert cache.tokens_read - read < 64 + 30
 
 
-def test_a_reply_that_is_continued_or_given_again_has_its_passages(engine: RollingEngine, cache: FakeKVCache) -> None:
+def test_a_continued_or_regenerated_reply_has_its_passages(engine: RollingEngine, cache: FakeKVCache) -> None:
     turns = chat(engine, cache)
     for last in (turns[-1], replace(turns[-1], reply="")):
         cache.script.extend([A] * 5)
@@ -163,7 +161,7 @@ def test_the_preview_has_the_passages_of_pinned_turns_alone(engine: RollingEngin
     assert [part.passages for part in engine.preview_prompt(history(*pinned, draft="Well?")).parts] == [0, 0, 0, TOKENS, 0]
 
 
-def test_what_is_owed_to_an_exact_cache_survives_a_restart(tmp_path: Path) -> None:
+def test_pending_recomputation_survives_a_restart(tmp_path: Path) -> None:
     cache = FakeKVCache(2000)
     engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=100_000))
     turns = chat(engine, cache)
@@ -177,7 +175,7 @@ def test_what_is_owed_to_an_exact_cache_survives_a_restart(tmp_path: Path) -> No
     engine.close()
 
 
-def test_a_system_prompt_that_fills_the_window_is_named() -> None:
+def test_a_system_prompt_that_fills_the_context_is_named() -> None:
     engine = engine_without_model(FakeKVCache(200))
     full = History(system="abc." * 200, turns=(PromptTurn(key="a", user="Hi"),))
     with pytest.raises(SystemPromptTooLong, match="The system prompt takes 400 of the 200 tokens"):

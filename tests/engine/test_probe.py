@@ -32,14 +32,14 @@ def smoke_test(path: Path, record: Path, **more: bool) -> None:
     probe(path, settings=EngineSettings(), prompt_format=None, record=record, **more)
 
 
-def test_a_file_that_kills_llama_cpp_is_told_and_the_program_lives(deadly: Path, tmp_path: Path) -> None:
+def test_a_file_that_crashes_llama_cpp_is_reported(deadly: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineLoadFailed, match=r"died of it \(SIG") as caught:
         smoke_test(deadly, tmp_path / "tried")
     assert "engine.repack" in str(caught.value)
     assert not (tmp_path / "tried").exists()
 
 
-def test_a_good_file_is_tried_once(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sound_file_is_probed_once(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tmp_path / "tried"
     smoke_test(demo_model, record)
     assert record.stat().st_mode & 0o777 == 0o600
@@ -47,7 +47,7 @@ def test_a_good_file_is_tried_once(demo_model: Path, tmp_path: Path, monkeypatch
     smoke_test(demo_model, record)
 
 
-def test_other_settings_are_tried_again(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_settings_are_probed_again(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tmp_path / "tried"
     smoke_test(demo_model, record)
     monkeypatch.setattr("sys.executable", "/nowhere/python")
@@ -60,7 +60,7 @@ def test_an_unsaved_run_leaves_no_mark(demo_model: Path, tmp_path: Path) -> None
     assert not (tmp_path / "tried").exists()
 
 
-def test_trouble_that_is_no_crash_is_left_to_the_real_loading(tmp_path: Path) -> None:
+def test_errors_that_are_not_crashes_are_left_to_the_loader(tmp_path: Path) -> None:
     path = tmp_path / "text.gguf"
     path.write_text("This is no GGUF file.")
     smoke_test(path, tmp_path / "tried")
@@ -68,6 +68,6 @@ def test_trouble_that_is_no_crash_is_left_to_the_real_loading(tmp_path: Path) ->
     assert main([str(path), '{"lora": []}', ""]) == 1
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_model_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineLoadFailed, match="No such file"):
         smoke_test(tmp_path / "gone.gguf", tmp_path / "tried")

@@ -32,18 +32,18 @@ def fed(costs: Sequence[tuple[int, float]], tokens: Sequence[int]) -> PromptLook
     return lookup
 
 
-def test_what_followed_the_same_tokens_is_guessed() -> None:
+def test_the_tokens_after_an_earlier_match_are_guessed() -> None:
     lookup = fed(CHEAP, [1, *TOKENS[5 : 5 + MATCH]])
     assert lookup.guess(100) == TOKENS[5 + MATCH : 5 + MATCH + 15]
     assert lookup.guess(3) == TOKENS[5 + MATCH : 5 + MATCH + 3], "there is no room for more"
     assert lookup.guess(0) == []
 
 
-def test_a_short_match_is_chance() -> None:
+def test_a_short_match_is_not_guessed_from() -> None:
     assert fed(CHEAP, [1, *TOKENS[5 : 4 + MATCH]]).guess(100) == []
 
 
-def test_nothing_is_guessed_where_it_does_not_pay() -> None:
+def test_nothing_is_guessed_where_it_is_not_faster() -> None:
     assert fed(DEAR, [1, *TOKENS[5 : 5 + MATCH]]).guess(100) == []
     assert fed((), [1, *TOKENS[5 : 5 + MATCH]]).guess(100) == [], "a machine that was not measured"
 
@@ -127,7 +127,9 @@ def engine(demo_model: Path) -> Iterator[RollingEngine]:
 @pytest.mark.parametrize(
     "sampling", [Sampling(temperature=0, max_tokens=60), Sampling(seed=7, max_tokens=60, repeat_penalty=1.1)]
 )
-def test_the_model_says_the_same_with_guesses(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch, sampling: Sampling) -> None:
+def test_guesses_do_not_change_the_models_reply(
+    engine: RollingEngine, monkeypatch: pytest.MonkeyPatch, sampling: Sampling
+) -> None:
     """Greedy, and with the same random numbers: each position is sampled from the model's own distribution."""
 
     def answer(key: str) -> tuple[str, tuple[int, ...]]:

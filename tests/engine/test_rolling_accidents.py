@@ -35,7 +35,7 @@ def answer(engine: RollingEngine, cache: FakeKVCache, *turns: PromptTurn, tokens
 
 
 @pytest.mark.parametrize("shape", FORMATS)
-def test_a_reply_that_fills_the_window_goes_on_without_the_oldest_turns(shape: str) -> None:
+def test_a_reply_that_fills_the_context_drops_the_oldest_turns(shape: str) -> None:
     cache = FakeKVCache(320)
     engine = engine_without_model(cache, FORMATS[shape])
     turns: tuple[PromptTurn, ...] = ()
@@ -51,7 +51,7 @@ def test_a_reply_that_fills_the_window_goes_on_without_the_oldest_turns(shape: s
     assert "a" not in keys(engine.ledger)
 
 
-def test_a_reply_that_fills_the_window_alone_ends_there() -> None:
+def test_a_reply_that_fills_the_context_alone_ends_there() -> None:
     cache = FakeKVCache(200)
     cache.script.extend([A] * 400)
     outcome = examine(engine_without_model(cache).reply(history(turn("long")), Sampling(), CancelToken()))
@@ -59,7 +59,7 @@ def test_a_reply_that_fills_the_window_alone_ends_there() -> None:
     assert cache.n_tokens == 200
 
 
-def test_a_stop_while_the_oldest_turns_leave_in_the_middle_of_a_reply_is_honoured() -> None:
+def test_a_stop_while_turns_leave_during_a_reply_is_honoured() -> None:
     """The engine may have to read a few tokens again there, which can take a while."""
     cache = FakeKVCache(320, can_shift=False)
     engine = engine_without_model(cache)
@@ -94,7 +94,7 @@ def test_a_failure_after_the_reply_leaves_the_reply_whole() -> None:
     assert answer(engine, cache, *(turn("one", reply="aaa"), turn("two")))[-1].reply == "aaaaa"
 
 
-def test_a_stopped_reply_makes_room_for_the_next_turn_though_nobody_is_told() -> None:
+def test_a_stopped_reply_makes_room_for_the_next_turn() -> None:
     cache = FakeKVCache(320)
     engine = engine_without_model(cache)
     turns: tuple[PromptTurn, ...] = ()
@@ -119,7 +119,7 @@ def test_a_stopped_reply_makes_room_for_the_next_turn_though_nobody_is_told() ->
         lambda cache: cache.fail.update(remove=0),
     ],
 )
-def test_a_failure_while_reading_ahead_drops_everything(spoil: Callable[[FakeKVCache], None]) -> None:
+def test_a_failure_while_prefilling_drops_everything(spoil: Callable[[FakeKVCache], None]) -> None:
     cache = FakeKVCache(400)
     engine = engine_without_model(cache)
     turns = answer(engine, cache, turn("a", 40))
@@ -131,7 +131,7 @@ def test_a_failure_while_reading_ahead_drops_everything(spoil: Callable[[FakeKVC
     assert cache.n_tokens == 0
 
 
-def test_nothing_leaves_for_a_draft() -> None:
+def test_a_draft_drops_no_turns() -> None:
     cache = FakeKVCache(320)
     engine = engine_without_model(cache)
     turns: tuple[PromptTurn, ...] = ()
@@ -143,7 +143,7 @@ def test_nothing_leaves_for_a_draft() -> None:
         assert engine.ledger == before
 
 
-def test_a_draft_is_read_before_it_is_sent() -> None:
+def test_a_draft_is_prefilled_before_it_is_sent() -> None:
     cache = FakeKVCache(400)
     engine = engine_without_model(cache)
     turns = answer(engine, cache, turn("a"))
@@ -152,7 +152,7 @@ def test_a_draft_is_read_before_it_is_sent() -> None:
     assert sent.read < 30
 
 
-def test_a_state_that_cannot_be_saved_costs_the_state_alone(tmp_path: Path) -> None:
+def test_a_failed_save_loses_only_the_state(tmp_path: Path) -> None:
     cache = FakeKVCache(400)
     engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
     turns = answer(engine, cache, turn("a", 40))
@@ -167,7 +167,7 @@ def test_a_state_that_cannot_be_saved_costs_the_state_alone(tmp_path: Path) -> N
     engine.close()
 
 
-def test_half_a_character_is_not_the_beginning_of_the_next_answer() -> None:
+def test_half_a_character_does_not_start_the_next_reply() -> None:
     cache = FakeKVCache(400)
     engine = engine_without_model(cache)
     cache.script.append(BYTES + 0xF0)
@@ -179,7 +179,7 @@ def test_half_a_character_is_not_the_beginning_of_the_next_answer() -> None:
     assert engine.ledger.used == 0
 
 
-def test_reopening_reads_nothing_again(tmp_path: Path) -> None:
+def test_reopening_decodes_nothing_again(tmp_path: Path) -> None:
     cache = FakeKVCache(400)
     engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
     turns = answer(engine, cache, turn("a", 40))

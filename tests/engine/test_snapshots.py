@@ -52,7 +52,7 @@ def save(folder: SnapshotFolder, *wanted: Snapshot) -> None:
         folder.flush()
 
 
-def test_what_was_saved_comes_back_in_another_run(folder: SnapshotFolder, path: Path) -> None:
+def test_a_saved_state_is_loaded_in_another_run(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot())
     other = SnapshotFolder(path, budget=10_000)
     loaded = other.load("one", "weights")
@@ -62,7 +62,7 @@ def test_what_was_saved_comes_back_in_another_run(folder: SnapshotFolder, path: 
     other.close()
 
 
-def test_there_is_nothing_before_the_first_save(folder: SnapshotFolder, path: Path) -> None:
+def test_nothing_is_loaded_before_the_first_save(folder: SnapshotFolder, path: Path) -> None:
     assert folder.load("one", "weights") is None
     assert folder.size == 0
     folder.forget("one")
@@ -77,7 +77,7 @@ def test_only_the_owner_may_read_it(folder: SnapshotFolder, path: Path) -> None:
     assert len(list(path.iterdir())) == 2, "a snapshot and the key"
 
 
-def test_the_latest_state_takes_the_place_of_the_one_before(folder: SnapshotFolder, path: Path) -> None:
+def test_the_latest_state_replaces_the_one_before(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot(), snapshot(state=b"newer"))
     loaded = folder.load("one", "weights")
     assert loaded is not None
@@ -86,7 +86,7 @@ def test_the_latest_state_takes_the_place_of_the_one_before(folder: SnapshotFold
 
 
 @pytest.mark.parametrize("wrong", ["identity", "conversation"])
-def test_a_state_of_other_weights_or_of_another_conversation_is_discarded(folder: SnapshotFolder, path: Path, wrong: str) -> None:
+def test_a_state_of_another_model_or_conversation_is_discarded(folder: SnapshotFolder, path: Path, wrong: str) -> None:
     save(folder, snapshot())
     if wrong == "identity":
         assert folder.load("one", "other weights") is None
@@ -97,7 +97,7 @@ def test_a_state_of_other_weights_or_of_another_conversation_is_discarded(folder
     assert files(path) == []
 
 
-def test_no_changed_byte_goes_unnoticed(folder: SnapshotFolder, path: Path) -> None:
+def test_every_changed_byte_is_detected(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot())
     (file,) = files(path)
     whole = file.read_bytes()
@@ -109,7 +109,7 @@ def test_no_changed_byte_goes_unnoticed(folder: SnapshotFolder, path: Path) -> N
     assert folder.load("one", "weights") is not None
 
 
-def test_no_cut_and_no_addition_goes_unnoticed(folder: SnapshotFolder, path: Path) -> None:
+def test_every_cut_and_addition_is_detected(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot())
     (file,) = files(path)
     whole = file.read_bytes()
@@ -122,14 +122,14 @@ def test_no_cut_and_no_addition_goes_unnoticed(folder: SnapshotFolder, path: Pat
     assert files(path) == []
 
 
-def test_a_state_written_with_another_key_is_not_believed(folder: SnapshotFolder, path: Path) -> None:
+def test_a_state_written_with_another_key_is_discarded(folder: SnapshotFolder, path: Path) -> None:
     """Who can put a file into the folder's place, but not read the key, cannot make llama.cpp read it."""
     save(folder, snapshot())
     (path / "key").unlink()
     assert folder.load("one", "weights") is None
 
 
-def test_a_damaged_key_is_made_anew(folder: SnapshotFolder, path: Path) -> None:
+def test_a_damaged_key_is_replaced(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot())
     (path / "key").write_bytes(b"short")
     assert folder.load("one", "weights") is None
@@ -145,7 +145,7 @@ def test_a_file_larger_than_any_snapshot_is_not_read_into_memory(folder: Snapsho
     assert not file.exists()
 
 
-def test_a_folder_in_the_place_of_a_file_is_no_reason_to_stop(folder: SnapshotFolder, path: Path) -> None:
+def test_a_folder_in_the_place_of_a_file_does_no_harm(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot())
     (file,) = files(path)
     file.unlink()
@@ -153,9 +153,7 @@ def test_a_folder_in_the_place_of_a_file_is_no_reason_to_stop(folder: SnapshotFo
     assert folder.load("one", "weights") is None
 
 
-def test_a_file_that_another_window_deletes_meanwhile_is_no_reason_to_stop(
-    folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_deleted_by_another_window_does_no_harm(folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     save(folder, snapshot())
     real = room._unpack
 
@@ -193,14 +191,14 @@ def test_a_state_larger_than_the_budget_is_not_written(path: Path) -> None:
     folder.close()
 
 
-def test_a_budget_of_nothing_writes_nothing(path: Path) -> None:
+def test_a_budget_of_zero_writes_nothing(path: Path) -> None:
     folder = SnapshotFolder(path, budget=0)
     save(folder, snapshot())
     assert files(path) == []
     folder.close()
 
 
-def test_a_forgotten_conversation_leaves_no_state(folder: SnapshotFolder, path: Path) -> None:
+def test_a_deleted_conversation_leaves_no_state(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot(), snapshot("two"))
     folder.forget("one")
     assert folder.load("one", "weights") is None
@@ -228,7 +226,7 @@ def test_a_state_that_is_being_written_does_not_outlive_its_conversation(
     assert files(path) == []
 
 
-def test_of_several_states_that_wait_only_the_last_is_written(
+def test_only_the_last_of_several_waiting_states_is_written(
     folder: SnapshotFolder, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
@@ -250,7 +248,7 @@ def test_of_several_states_that_wait_only_the_last_is_written(
     assert len(written) <= 2
 
 
-def test_what_a_dead_process_left_half_written_goes_with_the_next_snapshot(folder: SnapshotFolder, path: Path) -> None:
+def test_the_next_snapshot_removes_half_written_files(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot("one"))
     old, new = (path / f"{folder._path('one').name}.{letters}" for letters in ("12345678", "87654321"))
     for part in (old, new):
@@ -261,7 +259,7 @@ def test_what_a_dead_process_left_half_written_goes_with_the_next_snapshot(folde
     assert new.exists(), "another window may be writing it"
 
 
-def test_a_full_disk_is_no_reason_to_stop(
+def test_a_full_disk_does_no_harm(
     folder: SnapshotFolder, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(_: int) -> None:
@@ -274,7 +272,7 @@ def test_a_full_disk_is_no_reason_to_stop(
     assert folder.load("one", "weights") is None
 
 
-def test_a_closed_folder_takes_no_more_and_asks_for_nothing(path: Path) -> None:
+def test_a_closed_folder_ignores_saves(path: Path) -> None:
     folder = SnapshotFolder(path, budget=10_000)
     folder.save(snapshot())
     folder.close()
@@ -284,7 +282,7 @@ def test_a_closed_folder_takes_no_more_and_asks_for_nothing(path: Path) -> None:
     assert files(path) == []
 
 
-def test_the_log_says_nothing_of_what_was_said(folder: SnapshotFolder, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_holds_nothing_of_the_conversation(folder: SnapshotFolder, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     save(folder, snapshot("secret"))
     folder._path("secret").write_bytes(b"rubbish")
@@ -292,7 +290,7 @@ def test_the_log_says_nothing_of_what_was_said(folder: SnapshotFolder, path: Pat
     assert "secret" not in caplog.text
 
 
-def test_an_identity_is_that_of_the_weights_and_of_everything_else(tmp_path: Path) -> None:
+def test_the_identity_covers_the_model_file_and_the_settings(tmp_path: Path) -> None:
     weights = tmp_path / "weights.gguf"
     weights.write_bytes(bytes(6 * 1024 * 1024))
     os.utime(weights, (1, 1))
@@ -310,7 +308,7 @@ def test_an_identity_is_that_of_the_weights_and_of_everything_else(tmp_path: Pat
     assert identify(weights, "version", 1024) != first
 
 
-def test_who_watches_hears_of_writing_and_reading_and_of_their_end(folder: SnapshotFolder) -> None:
+def test_listeners_hear_of_every_read_and_write(folder: SnapshotFolder) -> None:
     heard: list[SnapshotProgress | None] = []
     folder.subscribe(heard.append)
     save(folder, snapshot())
@@ -328,7 +326,7 @@ def test_who_watches_hears_of_writing_and_reading_and_of_their_end(folder: Snaps
     assert heard == [None], "there is nothing to read, and nothing to show"
 
 
-def test_writing_that_is_stopped_leaves_nothing_behind(folder: SnapshotFolder, path: Path) -> None:
+def test_a_stopped_write_leaves_nothing_behind(folder: SnapshotFolder, path: Path) -> None:
     folder.subscribe(lambda upkeep: folder.stop() if upkeep is not None else None)
     save(folder, snapshot())
     assert files(path) == []
@@ -337,7 +335,7 @@ def test_writing_that_is_stopped_leaves_nothing_behind(folder: SnapshotFolder, p
     assert len(files(path)) == 1, "the next one is written again"
 
 
-def test_reading_that_is_stopped_keeps_the_file_for_another_time(folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_read_keeps_the_file(folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mistral_chat.engine.snapshots._BLOCK", 16)
     save(folder, snapshot())
     folder.subscribe(lambda upkeep: folder.stop() if upkeep is not None else None)

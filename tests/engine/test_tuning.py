@@ -23,23 +23,23 @@ QUICKER = replace(DEFAULT, batch=256, prompt_speed=80.0)
 REPACKED = replace(QUICKER, repack=True, prompt_speed=85.0)
 
 
-def test_the_plan_that_answers_a_turn_first_is_chosen() -> None:
+def test_the_fastest_plan_is_chosen() -> None:
     assert choose([DEFAULT, replace(DEFAULT, threads=3, prompt_speed=90.0, decode_speed=3.0), QUICKER]) == QUICKER
     assert choose([]) is None
 
 
-def test_noise_is_no_reason_to_leave_the_defaults() -> None:
+def test_noise_does_not_change_the_defaults() -> None:
     assert choose([DEFAULT, replace(QUICKER, prompt_speed=61.0)]) == DEFAULT
 
 
-def test_weights_are_kept_twice_only_for_a_real_gain() -> None:
+def test_weights_are_repacked_only_for_a_real_gain() -> None:
     assert choose([DEFAULT, QUICKER, REPACKED]) == QUICKER
     much = replace(REPACKED, decode_speed=14.0)
     assert choose([DEFAULT, QUICKER, much]) == much
     assert choose([REPACKED]) == REPACKED, "who sets repacking has no plan without it"
 
 
-def test_what_was_measured_is_kept_for_its_owner(tmp_path: Path) -> None:
+def test_measurements_are_saved_for_the_owner_alone(tmp_path: Path) -> None:
     file = TuningFile(tmp_path / "cache" / "tuning.json")
     assert (file.get("one"), file.has("one")) == (None, False)
     file.put("one", DEFAULT)
@@ -52,7 +52,7 @@ def test_what_was_measured_is_kept_for_its_owner(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"one": {"threads": 1}}'])
-def test_a_damaged_file_counts_as_none(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_counts_as_missing(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tuning.json"
     path.write_text(text)
     assert TuningFile(path).get("one") is None
@@ -60,7 +60,7 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path, text: str) -> None:
     assert TuningFile(path).get("one") == DEFAULT
 
 
-def test_old_measurements_make_room(tmp_path: Path) -> None:
+def test_old_measurements_are_dropped(tmp_path: Path) -> None:
     file = TuningFile(tmp_path / "tuning.json")
     for number in range(70):
         file.put(str(number), DEFAULT)
@@ -68,7 +68,7 @@ def test_old_measurements_make_room(tmp_path: Path) -> None:
     assert file.has("69")
 
 
-def test_the_demo_is_measured_and_runs_so_from_the_next_load_on(
+def test_the_demo_is_measured_and_the_next_load_uses_it(
     demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "is_quiet", lambda _cancel: True)
@@ -92,7 +92,7 @@ def test_the_demo_is_measured_and_runs_so_from_the_next_load_on(
         again.close()
 
 
-def test_work_stops_a_measurement_at_once_and_it_is_made_later(
+def test_work_interrupts_a_measurement_that_is_repeated_later(
     demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, cancel = TuningFile(tmp_path / "tuning.json"), CancelToken()
@@ -105,7 +105,7 @@ def test_work_stops_a_measurement_at_once_and_it_is_made_later(
     assert not file.has("one")
 
 
-def test_beside_a_busy_program_nothing_is_measured(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_measured_on_a_busy_machine(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured then is kept for good and is wrong: a build takes half of the speed."""
     monkeypatch.setattr("psutil.cpu_percent", lambda: 60.0)
     file = TuningFile(tmp_path / "tuning.json")
@@ -122,7 +122,7 @@ def test_a_model_that_cannot_be_measured_is_not_tried_again(tmp_path: Path) -> N
     assert file.has("one")
 
 
-def test_the_time_is_kept(demo_model: Path) -> None:
+def test_measuring_stays_within_its_time_limit(demo_model: Path) -> None:
     began = time.perf_counter()
     list(measure(demo_model, EngineSettings(), CancelToken(), budget=1.0))
     assert time.perf_counter() - began < 4.0

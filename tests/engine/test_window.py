@@ -72,7 +72,7 @@ def apply(old: Encoding, plan: CacheEditPlan, *, size: int, can_shift: bool = Tr
 
 
 @given(prompts=st.one_of(related(), st.tuples(ENCODINGS, ENCODINGS)), in_place=st.booleans(), decode_last=st.booleans())
-def test_a_transition_leaves_exactly_the_beginning_of_the_new_prompt(
+def test_a_transition_leaves_a_prefix_of_the_new_prompt(
     *, prompts: tuple[Encoding, Encoding], in_place: bool, decode_last: bool
 ) -> None:
     old, new = prompts
@@ -110,7 +110,7 @@ def numbered(key: str, first: int, count: int = 40) -> TurnTokens:
 HEAD = (1, 2, 3)
 
 
-def test_the_oldest_turns_are_cut_in_one_go_and_nothing_is_read_again() -> None:
+def test_the_oldest_turns_are_cut_at_once_without_decoding() -> None:
     a, b, c, d = (numbered(key, 100 * place) for place, key in enumerate("abcd", 1))
     plan = plan_cache_edits(Encoding(HEAD, (a, b, c)), Encoding(HEAD, (c, d)))
     assert plan == CacheEditPlan((RemoveRange(3, 83),), 43)
@@ -122,22 +122,22 @@ def test_turns_are_cut_from_the_middle_too() -> None:
     assert plan == CacheEditPlan((RemoveRange(43, 83),), 83)
 
 
-def test_what_followed_a_new_turn_is_read_again() -> None:
+def test_turns_after_a_new_turn_are_decoded_again() -> None:
     a, b, c = (numbered(key, 100 * place) for place, key in enumerate("abc", 1))
     assert plan_cache_edits(Encoding(HEAD, (a, c)), Encoding(HEAD, (a, b, c))).keep == 43
 
 
-def test_a_changed_order_keeps_what_still_stands_in_order() -> None:
+def test_a_changed_order_keeps_the_turns_still_in_order() -> None:
     a, b = numbered("a", 100), numbered("b", 200)
     assert plan_cache_edits(Encoding(HEAD, (a, b)), Encoding(HEAD, (b, a))).keep == 3
 
 
-def test_another_head_is_read_afresh() -> None:
+def test_a_changed_head_is_decoded_again() -> None:
     a = numbered("a", 100)
     assert plan_cache_edits(Encoding(HEAD, (a,)), Encoding((1, 2, 4), (a,))) == CacheEditPlan((RemoveRange(2, 43),), 2)
 
 
-def test_a_short_tail_is_read_again_instead_of_being_moved() -> None:
+def test_a_short_tail_is_decoded_again_instead_of_shifted() -> None:
     a, b = numbered("a", 100), numbered("b", 200, SHORTEST_TAIL)
     assert plan_cache_edits(Encoding(HEAD, (a, b)), Encoding(HEAD, (b,))).keep == 3
     longer = numbered("b", 200, SHORTEST_TAIL + 2)
@@ -153,7 +153,7 @@ def test_a_question_whose_system_prompt_moves_away_keeps_its_reply() -> None:
     assert plan == CacheEditPlan((RemoveRange(2, 32),), 1 + 22 + 400)
 
 
-def test_a_long_system_prompt_in_the_first_question_stays_where_it_is_when_that_question_leaves() -> None:
+def test_a_system_prompt_outlives_the_first_question() -> None:
     """v1 puts the system prompt into the first question, whichever that is."""
     write = MistralFormat(WordsTokenizer(), "v1")
     system = "abc. " * 40
@@ -224,7 +224,7 @@ def check_refusal(error: MessageTooLong, least: Encoding, size: int, free: int) 
     st.one_of(st.none(), st.integers(0, 60)),
     st.sets(st.sampled_from("0123456")),
 )
-def test_whole_turns_leave_oldest_first_and_no_more_than_must(
+def test_only_as_many_whole_turns_leave_as_needed_oldest_first(
     sizes: Sequence[tuple[int, int, bool]], size: int, low_water: float, need: int | None, firm: set[str]
 ) -> None:
     turns = prompt_turns(sizes)
@@ -252,7 +252,7 @@ def test_whole_turns_leave_oldest_first_and_no_more_than_must(
     assert len(encode(with_last).tokens) > target, "one turn more left than the low-water mark asks for"
 
 
-def test_after_turns_left_a_few_more_fit_before_the_next_do() -> None:
+def test_turns_leave_in_groups() -> None:
     """Moving the cache costs the same for one turn as for many, so they leave in one go."""
     window = ContextWindow(size=400, reserve=40, low_water=0.5)
     turns = prompt_turns([(20, 20, False)] * 8)
@@ -273,7 +273,7 @@ def test_a_system_prompt_alone_can_be_too_long() -> None:
     assert (caught.value.tokens, caught.value.available) == (0, 0)
 
 
-def test_turns_leave_although_the_format_moves_the_system_prompt_to_those_that_stay() -> None:
+def test_turns_leave_even_if_the_system_prompt_moves() -> None:
     write = MistralFormat(WordsTokenizer(), "v1")
     turns = prompt_turns([(10, 10, False)] * 12)
     sampled: Mapping[str, Sequence[int]] = {}
@@ -284,7 +284,7 @@ def test_turns_leave_although_the_format_moves_the_system_prompt_to_those_that_s
     assert fit.kept[-1] == turns[-1]
 
 
-def test_the_refusal_says_how_long_the_message_is_and_what_there_is_for_it() -> None:
+def test_the_refusal_names_the_messages_size_and_the_room() -> None:
     turns = prompt_turns([(20, 20, True), (5, 5, False), (300, 0, False)])
     with pytest.raises(MessageTooLong) as caught:
         ContextWindow(size=256, reserve=32, low_water=0.75).fit(turns, encode)

@@ -64,7 +64,7 @@ def titles(sources: list[ImportSource]) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["folder", "folder in a folder", "zip", "zip with a folder", "zip without a suffix"])
-def test_an_export_of_chatgpt_is_imported_as_it_comes(tmp_path: Path, how: str) -> None:
+def test_an_unmodified_chatgpt_export_is_imported(tmp_path: Path, how: str) -> None:
     match how:
         case "folder":
             path = as_folder(tmp_path / "export")
@@ -122,7 +122,7 @@ def test_a_folder_without_conversations_is_refused(tmp_path: Path) -> None:
         read_import_files([empty])
 
 
-def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_is_too_large_unpacked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LARGEST_ARCHIVE", 3 * 1024**2)
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -145,7 +145,7 @@ def test_a_file_whose_header_states_a_smaller_size_is_left_out(tmp_path: Path) -
         read_import_files([path])
 
 
-def test_a_damaged_file_in_an_archive_does_not_cost_the_others(tmp_path: Path) -> None:
+def test_a_damaged_file_in_an_archive_is_skipped(tmp_path: Path) -> None:
     path = as_zip(tmp_path / "export.zip")
     content = bytearray(path.read_bytes())
     content[content.index(b"conversations-000.json") + 60] ^= 0xFF
@@ -163,7 +163,7 @@ def test_a_damaged_archive_is_refused_with_its_name(tmp_path: Path, cut: int) ->
         read_import_files([path])
 
 
-def test_an_encrypted_archive_says_so(tmp_path: Path) -> None:
+def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
     path = as_zip(tmp_path / "secret.zip")
     content = bytearray(path.read_bytes())
     for header, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -175,7 +175,7 @@ def test_an_encrypted_archive_says_so(tmp_path: Path) -> None:
         read_import_files([path])
 
 
-def test_nothing_of_an_archive_is_written(tmp_path: Path) -> None:
+def test_an_archive_is_not_unpacked_to_disk(tmp_path: Path) -> None:
     path = tmp_path / "only" / "slip.zip"
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:

@@ -74,7 +74,7 @@ def exchange(*nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
     return chatgpt(node("root", None, []), *nodes, **more)
 
 
-def test_a_chat_of_chatgpt_comes_with_its_branches(tmp_path: Path) -> None:
+def test_a_chatgpt_chat_keeps_its_branches(tmp_path: Path) -> None:
     (tree,) = read(
         tmp_path,
         [
@@ -101,7 +101,7 @@ def test_a_chat_of_chatgpt_comes_with_its_branches(tmp_path: Path) -> None:
     assert tree.created == datetime.fromtimestamp(1_700_000_000, UTC)
 
 
-def test_code_stays_and_what_the_user_did_not_see_is_counted(tmp_path: Path) -> None:
+def test_code_is_kept_and_hidden_messages_are_counted(tmp_path: Path) -> None:
     hidden = {"is_visually_hidden_from_conversation": True}
     source = read_source(
         tmp_path,
@@ -140,7 +140,7 @@ def test_code_stays_and_what_the_user_did_not_see_is_counted(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("links", ["both", "children empty", "children missing", "parents missing", "none"])
-def test_missing_links_lose_nothing(tmp_path: Path, links: str) -> None:
+def test_missing_parent_links_lose_no_text(tmp_path: Path, links: str) -> None:
     value = chatgpt(
         node("root", None, ["q1"]),
         node("q1", "root", ["a1"], "user", "Question one"),
@@ -211,7 +211,7 @@ def test_a_voice_chat_keeps_its_words(tmp_path: Path) -> None:
     assert left_out(source) == {"pictures, recordings and other files": 3}
 
 
-def test_a_canvas_is_text_and_not_a_line_of_json(tmp_path: Path) -> None:
+def test_a_canvas_is_imported_as_text(tmp_path: Path) -> None:
     def call(name: str, value: object) -> dict[str, Any]:
         content = {"content_type": "code", "language": "json", "text": json.dumps(value)}
         return node(name, None, [], "assistant", content=content, recipient=f"canmore.{name}_textdoc")
@@ -257,7 +257,7 @@ def test_citations_are_resolved_or_removed(tmp_path: Path, text: str, references
     assert said(tree) == [("News?", expected or "See ([BBC](https://bbc.com)).")]
 
 
-def test_times_and_models_that_are_missing_are_taken_from_elsewhere(tmp_path: Path) -> None:
+def test_missing_times_and_models_are_filled_in(tmp_path: Path) -> None:
     null = chatgpt(
         node("q", None, ["a"], "user", "Q", create_time=None, metadata={}),
         node("a", "q", [], "assistant", "A", create_time=None, metadata={}),
@@ -294,7 +294,7 @@ def test_files_that_were_sent_are_named(tmp_path: Path) -> None:
     assert left_out(source) == {"pictures, recordings and other files": 3}
 
 
-def test_content_that_is_not_understood_is_named(tmp_path: Path) -> None:
+def test_unknown_content_is_named(tmp_path: Path) -> None:
     strange = {"content_type": "hologram", "pixels": []}
     quote = {"content_type": "tether_quote", "text": "quoted text"}
     source = read_source(
@@ -314,7 +314,7 @@ def test_content_that_is_not_understood_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_one_damaged_conversation_does_not_cost_the_others(tmp_path: Path) -> None:
+def test_a_damaged_conversation_is_skipped(tmp_path: Path) -> None:
     good = chatgpt(node("q", None, ["a"], "user", "Zebra?"), node("a", "q", [], "assistant", "Striped."))
     broken = chatgpt(node("q", None, [], "user", "x")) | {"mapping": {"a": {"parent": 5}}, "title": "Broken one"}
     source = read_source(tmp_path, [broken, good, 7, good | {"conversation_id": "other", "mapping": None}])
@@ -358,7 +358,7 @@ def test_a_file_of_damaged_conversations_is_refused_with_the_place(tmp_path: Pat
         read(tmp_path, [chatgpt(node("q", None, [], "user", "x")) | wrong])
 
 
-def test_nodes_in_a_circle_and_links_to_nothing_lose_no_text(tmp_path: Path) -> None:
+def test_circular_and_dangling_links_lose_no_text(tmp_path: Path) -> None:
     source = read_source(
         tmp_path,
         [

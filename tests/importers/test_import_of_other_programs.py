@@ -33,7 +33,7 @@ def left_out(source: ImportSource) -> dict[str, int]:
     return {each.what: each.count for each in source.left_out.values()}
 
 
-def test_the_store_of_oterm_comes_in(tmp_path: Path) -> None:
+def test_an_oterm_database_is_imported(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript("""
@@ -61,7 +61,7 @@ def test_the_store_of_oterm_comes_in(tmp_path: Path) -> None:
     store.close()
 
 
-def test_conversations_as_llm_kept_them_at_first_come_in(tmp_path: Path) -> None:
+def test_conversations_of_llm_are_imported(tmp_path: Path) -> None:
     path = tmp_path / "logs.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript("""
@@ -79,7 +79,7 @@ def test_conversations_as_llm_kept_them_at_first_come_in(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_the_log_of_llms_first_versions_is_read(tmp_path: Path, later: bool) -> None:  # noqa: FBT001 - a case
+def test_the_log_of_llms_first_versions_is_imported(tmp_path: Path, later: bool) -> None:  # noqa: FBT001 - a case
     """Later versions keep the table when it has rows."""
     path = tmp_path / "logs.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -104,7 +104,7 @@ def test_the_log_of_llms_first_versions_is_read(tmp_path: Path, later: bool) -> 
     assert len(source.conversations) == (3 if later else 2)
 
 
-def test_threads_of_llm_come_in(tmp_path: Path) -> None:
+def test_threads_of_llm_are_imported(tmp_path: Path) -> None:
     path = tmp_path / "logs.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript("""
@@ -132,7 +132,7 @@ def test_threads_of_llm_come_in(tmp_path: Path) -> None:
     assert left_out(read(path)) == {"thoughts": 1}
 
 
-def test_what_llm_sent_from_files_is_part_of_the_message(tmp_path: Path) -> None:
+def test_files_sent_by_llm_are_part_of_the_message(tmp_path: Path) -> None:
     path = tmp_path / "logs.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript("""
@@ -179,7 +179,7 @@ def test_what_llm_sent_from_files_is_part_of_the_message(tmp_path: Path) -> None
     }
 
 
-def test_what_oterm_keeps_besides_messages_is_named(tmp_path: Path) -> None:
+def test_other_oterm_content_is_named(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript("""
@@ -198,7 +198,7 @@ def test_what_oterm_keeps_besides_messages_is_named(tmp_path: Path) -> None:
     assert left_out(source) == {"pictures, recordings and other files": 1, "tool calls and their results": 1}
 
 
-def test_a_store_that_llm_itself_made_comes_in(tmp_path: Path) -> None:
+def test_a_database_written_by_llm_is_imported(tmp_path: Path) -> None:
     """With the real program's tables, where it is installed, as it is with the demo's weights."""
     migrations = pytest.importorskip("llm.migrations", reason="llm is not installed")
     sqlite_utils = pytest.importorskip("sqlite_utils")

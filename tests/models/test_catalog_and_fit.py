@@ -86,7 +86,7 @@ def test_a_hub_name_may_hold_folders_and_a_revision() -> None:
     )
 
 
-def test_the_settings_entries_win() -> None:
+def test_entries_in_the_settings_win() -> None:
     source = CatalogSource(repository="me/mine", file="mine-Q8_0.gguf", bytes=5, sha256="AB" * 32, prompt_format="chatml")
     catalog = Catalog.load_bundled({"Mine": source, DEFAULT: source})
     assert (entry(catalog, "mine").sha256, entry(catalog, "mine").quantization) == ("ab" * 32, "Q8_0")
@@ -96,7 +96,7 @@ def test_the_settings_entries_win() -> None:
 @pytest.mark.parametrize(
     ("spec", "wanted"), [("mistral-7b", DEFAULT), ("minstral-3-3b-instruct-2512", "ministral-3-3b-instruct-2512"), ("zzz", None)]
 )
-def test_a_misspelt_name_is_guessed(catalog: Catalog, spec: str, wanted: str | None) -> None:
+def test_a_misspelt_name_gets_a_suggestion(catalog: Catalog, spec: str, wanted: str | None) -> None:
     assert next(iter(catalog.similar(spec)), None) == wanted
 
 
@@ -177,12 +177,12 @@ def test_the_reason_says_where_a_model_would_run(catalog: Catalog) -> None:
     assert "GPU use 5.0 GB. Part of it runs on the CPU" in reason(small), "Metal's working set is smaller than the model"
 
 
-def test_what_is_not_known_is_called_so() -> None:
+def test_unknown_facts_are_called_unknown() -> None:
     assert fit_verdict(None, AvailableMemory(ram=GB)) == "unknown"
     assert file_bytes(parse_hub_spec("hf:a/b/c-Q4_K_M.gguf")) == (None, False)
 
 
-def test_embedding_models_are_a_kind_of_their_own_with_what_their_use_needs(catalog: Catalog) -> None:
+def test_embedding_models_are_listed_separately_with_their_needs(catalog: Catalog) -> None:
     found = {each.model: each for each in catalog.entries("embedding")}
     assert set(found) == {"all-minilm-l6-v2", "bge-small-en-v1.5", "nomic-embed-text-v1.5", "embeddinggemma-300m"}
     for each in found.values():

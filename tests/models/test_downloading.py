@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mistral_chat.models.partial import RemoteFile
 
 
-def test_a_file_arrives_whole_verified_and_read_only(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_downloaded_file_is_complete_verified_and_read_only(library: Library, hub: HubServer, content: bytes) -> None:
     values = fetch(library)
     assert target(library).read_bytes() == content
     assert (values[-1].stage, values[-1].bytes, values[-1].total) == ("done", SIZE, SIZE)
@@ -42,7 +42,7 @@ def test_a_file_arrives_whole_verified_and_read_only(library: Library, hub: HubS
     assert hub.bytes_sent() == SIZE
 
 
-def test_an_unforeseen_error_is_raised_and_never_taken_for_success(library: Library, hub: HubServer, content: bytes) -> None:
+def test_an_unexpected_error_is_never_taken_for_success(library: Library, hub: HubServer, content: bytes) -> None:
     """A download that only ended would leave a person without a model and without a word."""
     entry = find_entry(library, SPEC)
 
@@ -57,9 +57,7 @@ def test_an_unforeseen_error_is_raised_and_never_taken_for_success(library: Libr
     assert target(library).read_bytes() == content
 
 
-def test_every_folder_that_a_first_download_makes_is_the_persons_own(
-    hub: HubServer, tmp_path: Path, own_folders: Path, content: bytes
-) -> None:
+def test_folders_made_by_a_first_download_are_private(hub: HubServer, tmp_path: Path, own_folders: Path, content: bytes) -> None:
     """Where nothing is saved, no other part of the program has made the data folder before."""
     data = tmp_path / "share" / "mistral-chat"
     library = Library(
@@ -99,7 +97,7 @@ def test_a_full_disk_is_reported_before_the_first_byte(
     assert hub.bytes_sent() == 0
 
 
-def test_progress_comes_often_and_a_pause_is_quick(library: Library, hub: HubServer, content: bytes) -> None:
+def test_progress_is_frequent_and_pausing_is_quick(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(rate=1_500_000, times=1))
     task, moments = download(library, SPEC, policy=QUICK), []
     last: DownloadProgress | None = None

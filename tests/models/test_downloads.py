@@ -98,7 +98,7 @@ async def bench() -> Bench:
     return Bench()
 
 
-async def test_two_models_are_downloaded_at_once_and_each_comes_to_its_end(bench: Bench) -> None:
+async def test_two_models_can_be_downloaded_at_once(bench: Bench) -> None:
     one, two = bench.downloads.start(ONE.spec), bench.downloads.start(TWO.spec)
     assert bench.downloads.start(ONE.spec) is one, "it was started twice"
     await bench.until("downloading 50%", "downloading 50%")
@@ -129,7 +129,7 @@ async def test_a_paused_or_failed_download_can_be_resumed(bench: Bench) -> None:
     assert bench.service.started == [ONE.spec, ONE.spec]
 
 
-async def test_leaving_pauses_everything_and_waits_for_it(bench: Bench) -> None:
+async def test_quitting_pauses_every_download_and_waits(bench: Bench) -> None:
     one, two = bench.downloads.start(ONE.spec), bench.downloads.start(TWO.spec)
     bench.downloads.verify(usual_listing().rows[0])
     await bench.until("downloading 50%", "downloading 50%", "verifying 50%")
@@ -140,7 +140,7 @@ async def test_leaving_pauses_everything_and_waits_for_it(bench: Bench) -> None:
     assert bench.downloads.verifications == {}
 
 
-async def test_leaving_in_the_moment_of_the_start_transfers_nothing(bench: Bench) -> None:
+async def test_quitting_during_the_start_transfers_nothing(bench: Bench) -> None:
     task = bench.downloads.start(ONE.spec)
     bench.service.gate.set()
     await bench.downloads.close()
@@ -160,7 +160,7 @@ async def test_one_listener_hears_of_every_change_and_of_the_end(bench: Bench) -
     assert bench.ended == [], "it was told twice"
 
 
-async def test_an_unforeseen_error_is_raised_and_no_download_runs_for_ever(bench: Bench) -> None:
+async def test_an_unexpected_error_ends_the_download_and_is_raised(bench: Bench) -> None:
     bench.service.troubles[ONE.spec] = ZeroDivisionError("a fault of ours")
     one = bench.downloads.start(ONE.spec)
     with pytest.raises(ZeroDivisionError):
@@ -169,7 +169,7 @@ async def test_an_unforeseen_error_is_raised_and_no_download_runs_for_ever(bench
     assert bench.ended == [(ONE.spec, "failed")]
 
 
-async def test_a_verification_that_is_cancelled_from_outside_leaves_no_thread_that_hashes(bench: Bench) -> None:
+async def test_a_cancelled_verification_leaves_no_hashing_thread(bench: Bench) -> None:
     row = usual_listing().rows[0]
     bench.downloads.verify(row)
     await bench.until("verifying 50%")

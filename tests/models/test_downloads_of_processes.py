@@ -69,7 +69,7 @@ def test_kills_at_random_moments_lose_nothing(hub: HubServer, models_dir: Path, 
     assert {path.name for path in target.parent.iterdir()} <= {FILE, f".{FILE}.lock"}, "kills left something behind"
 
 
-def test_only_the_proxy_is_asked_and_only_for_the_file(hub: HubServer, models_dir: Path, content: bytes) -> None:
+def test_only_the_proxy_is_contacted_and_only_for_the_file(hub: HubServer, models_dir: Path, content: bytes) -> None:
     """The name `hub.invalid` leads nowhere but through the proxy, which here is the hub itself."""
     names = {"HTTP_PROXY": hub.endpoint, "http_proxy": hub.endpoint, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     assert run(hub, models_dir, HF_ENDPOINT="http://hub.invalid", **names) == (0, f"done {SIZE}")

@@ -74,7 +74,7 @@ def encrypted_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     server.server_close()
 
 
-def test_pauses_of_an_encrypted_download_leave_only_what_belongs_to_the_file(
+def test_pausing_an_encrypted_download_keeps_only_file_bytes(
     library: Library, hub: HubServer, encrypted_store: tuple[str, bytes]
 ) -> None:
     hub.store, content = encrypted_store
@@ -107,7 +107,7 @@ class LateStop(threading.Event):
         return before
 
 
-def test_a_pause_between_two_looks_does_not_take_the_encryption_off(tmp_path: Path, encrypted_store: tuple[str, bytes]) -> None:
+def test_a_late_pause_does_not_drop_the_encryption(tmp_path: Path, encrypted_store: tuple[str, bytes]) -> None:
     address, content = encrypted_store
     remote = RemoteFile(repository=REPOSITORY, file=FILE, commit="0", url=f"{address}/{FILE}", bytes=SIZE, etag="1", sha256=None)
     part, stop = PartialFile(tmp_path / FILE), LateStop()

@@ -28,7 +28,7 @@ def unusable(folder: Path, content: bytes) -> str:
     return problem_of(path)
 
 
-def test_the_demo_says_what_it_is(demo_model: Path) -> None:
+def test_the_demo_file_is_described(demo_model: Path) -> None:
     metadata = read_metadata(demo_model)
     assert (metadata.architecture, metadata.quantization, metadata.parts, metadata.tokenizer) == ("llama", "Q4_1", 1, "gpt2")
     assert metadata.dimensions.parameters == 134_515_008
@@ -48,7 +48,7 @@ def test_the_demo_says_what_it_is(demo_model: Path) -> None:
     assert metadata.licence == "apache-2.0"
 
 
-def test_a_mistral_file_says_what_it_is(tmp_path: Path) -> None:
+def test_a_mistral_file_is_described(tmp_path: Path) -> None:
     metadata = read_metadata(write_gguf(tmp_path / "tiny.gguf", "v3", template="mistral-v3"))
     assert (metadata.template, metadata.quantization, metadata.dimensions.vocabulary) == ("mistral-v3", "F16", 32768)
 
@@ -78,7 +78,7 @@ def test_arrays_by_layer_count_each_layer(tmp_path: Path) -> None:
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 5000), "is incomplete"),
     ],
 )
-def test_what_is_no_gguf_file_is_named_for_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_file_of_another_format_is_named_as_such(tmp_path: Path, content: bytes, words: str) -> None:
     assert words in unusable(tmp_path, content)
 
 
@@ -112,7 +112,7 @@ def test_a_folder_or_a_missing_file_is_not_a_model(tmp_path: Path) -> None:
         (Entry("general.languages", ARRAY, [], ARRAY), "unknown type 9"),
     ],
 )
-def test_what_llama_cpp_would_abort_on_or_what_cannot_chat_is_refused(tmp_path: Path, entry: Entry, words: str) -> None:
+def test_files_that_crash_llama_cpp_or_cannot_chat_are_refused(tmp_path: Path, entry: Entry, words: str) -> None:
     draft = small_model()
     if entry.kind == 99:
         encoded = draft.encoded()
@@ -137,13 +137,13 @@ def test_what_llama_cpp_would_abort_on_or_what_cannot_chat_is_refused(tmp_path: 
         (8, Tensor("x" * 64, (32,)), "a tensor's name has 64 bytes"),
     ],
 )
-def test_tensors_that_make_no_sense_are_refused(tmp_path: Path, place: int, tensor: Tensor, words: str) -> None:
+def test_impossible_tensors_are_refused(tmp_path: Path, place: int, tensor: Tensor, words: str) -> None:
     draft = small_model()
     draft.tensors[place] = tensor
     assert words in unusable(tmp_path, draft.encoded())
 
 
-def test_a_cut_file_says_how_much_is_missing(tmp_path: Path) -> None:
+def test_a_truncated_file_reports_how_much_is_missing(tmp_path: Path) -> None:
     whole = small_model().encoded()
     path = tmp_path / "file.gguf"
     path.write_bytes(whole)
@@ -197,7 +197,7 @@ def test_long_values_are_read_across_the_readers_window(tmp_path: Path) -> None:
     assert "general.description has 5,242,880 bytes" in unusable(tmp_path, draft.encoded())
 
 
-def test_a_file_that_its_publisher_made_so_is_not_called_damaged(tmp_path: Path) -> None:
+def test_a_badly_published_file_is_not_called_damaged(tmp_path: Path) -> None:
     """Downloading it again would give the same file, so that advice would send people in circles."""
     draft = small_model()
     tokens = next(entry for entry in draft.entries if entry.key == "tokenizer.ggml.tokens")

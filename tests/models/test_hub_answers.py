@@ -47,7 +47,7 @@ def test_a_new_commit_with_the_same_file_resumes(library: Library, hub: HubServe
     assert ranges(hub) == [1_000_000]
 
 
-def test_a_revision_that_changes_in_mid_download_is_noticed(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_revision_that_changes_mid_download_is_detected(library: Library, hub: HubServer, content: bytes) -> None:
     """The commit that was asked for is gone and the mirror serves another file under its name."""
     hub.misbehave(Fault(cut_after=1_000_000, rate=1_500_000, times=1))
     fresh = gguf_bytes(SIZE, seed=2)
@@ -74,7 +74,7 @@ def test_a_missing_file_repository_or_revision_is_named(library: Library, hub: H
     assert isinstance(failure(library, "hf:acme/none/x.gguf"), ModelNotFound)
 
 
-def test_gated_files_say_what_to_do_and_open_with_a_token(library: Library, hub: HubServer, content: bytes) -> None:
+def test_gated_files_need_an_accepted_licence_and_a_token(library: Library, hub: HubServer, content: bytes) -> None:
     hub.repositories[REPOSITORY].token, hub.repositories[REPOSITORY].gated = KEY, True
     assert "accept its terms" in str(failure(library))
     assert "no access yet" in str(failure(with_environ(library, {"HF_TOKEN": "hf_wrong"})))
@@ -158,9 +158,7 @@ def test_a_file_without_a_stated_hash_is_not_called_verified(library: Library, h
     ],
     ids=str,
 )
-def test_errors_are_whole_sentences_whatever_the_environment_names(
-    library: Library, hub: HubServer, content: bytes, fault: Fault | None, spec: str
-) -> None:
+def test_hub_errors_are_whole_sentences(library: Library, hub: HubServer, content: bytes, fault: Fault | None, spec: str) -> None:
     """Parts of a sentence that are put together depend on what is set; a list of variables must not end up as a clause."""
     if fault is not None:
         hub.misbehave(fault)
@@ -171,7 +169,7 @@ def test_errors_are_whole_sentences_whatever_the_environment_names(
         assert not re.search(r"[.,;:] ?[.,;]|, and [A-Z_]+\.|  ", text.replace("...", "")), text
 
 
-def test_the_reason_for_a_retry_fits_into_a_line_of_progress(library: Library, hub: HubServer, content: bytes) -> None:
+def test_the_reason_for_a_retry_fits_the_progress_line(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(status=429, retry_after=1, times=1))
     notes = {value.note for value in fetch(library) if value.note}
     assert notes

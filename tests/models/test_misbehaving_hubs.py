@@ -40,7 +40,7 @@ def test_a_stalled_connection_is_closed_and_resumed(library: Library, hub: HubSe
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_busy_hub_is_asked_again(library: Library, hub: HubServer, content: bytes, status: int) -> None:
+def test_a_busy_hub_is_retried(library: Library, hub: HubServer, content: bytes, status: int) -> None:
     hub.misbehave(Fault(status=status, times=2))
     hub.misbehave(Fault(on="HEAD", status=status, times=2))
     fetch(library)
@@ -61,14 +61,14 @@ def test_a_wait_that_is_too_long_is_reported(library: Library, hub: HubServer, c
 
 
 @pytest.mark.parametrize("fault", [Fault(status=500), Fault(cut_after=1000), Fault(stall_after=10), Fault(on="HEAD", status=503)])
-def test_endless_faults_end_in_a_sentence(library: Library, hub: HubServer, content: bytes, fault: Fault) -> None:
+def test_endless_faults_end_in_an_error(library: Library, hub: HubServer, content: bytes, fault: Fault) -> None:
     hub.misbehave(fault)
     error = failure(library)
     assert "What was downloaded is kept" in str(error)
     assert not target(library).exists()
 
 
-def test_a_server_that_ignores_ranges_and_breaks_off_is_given_up(library: Library, hub: HubServer, content: bytes) -> None:
+def test_a_server_without_ranges_that_breaks_off_is_given_up(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(ignore_range=True, cut_after=200_000))
     assert isinstance(failure(library), DownloadFailed)
     assert len(ranges(hub)) <= 2 * QUICK.max_attempts
@@ -81,7 +81,7 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(library: Library, h
     assert target(library).read_bytes() == content
 
 
-def test_spoiled_bytes_never_get_the_files_name(library: Library, hub: HubServer, content: bytes) -> None:
+def test_corrupt_bytes_never_get_the_files_name(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(flip=2_000_000))
     error = failure(library)
     assert "SHA-256" in str(error)
@@ -155,7 +155,7 @@ def wayward(content: bytes) -> Iterator[tuple[str, type[Wayward]]]:
         ("ftp://127.0.0.1/x", "unsafe address (ftp://127.0.0.1)"),
     ],
 )
-def test_a_wayward_place_ends_in_the_file_or_in_a_sentence(
+def test_a_wayward_server_gives_the_file_or_an_error(
     library: Library, hub: HubServer, wayward: tuple[str, type[Wayward]], way: str, words: str
 ) -> None:
     hub.store, wayward[1].way = wayward[0], way

@@ -17,7 +17,7 @@ from mistral_chat.models.library import Library
 from mistral_chat.models.operations import Verification, download, import_file, remove
 
 
-def test_verifying_remembers_and_notices_rot(library: Library, hub: HubServer) -> None:
+def test_verification_is_remembered_and_detects_changes(library: Library, hub: HubServer) -> None:
     hub.add(REPOSITORY, FILE, gguf_bytes(500_000))
     list(download(library, SPEC).follow())
     model = library.find(SPEC)
@@ -35,14 +35,14 @@ def test_verifying_remembers_and_notices_rot(library: Library, hub: HubServer) -
     assert [result.right for result in task.results] == [None]
 
 
-def test_a_verification_can_be_cancelled_and_says_nothing_then(library: Library, tmp_path: Path) -> None:
+def test_a_cancelled_verification_reports_nothing(library: Library, tmp_path: Path) -> None:
     task = Verification(library, library.find(str(put(tmp_path / "x.gguf"))))
     task.cancel()
     list(task.follow())
     assert (task.results, task.right, task.state) == ([], None, "paused")
 
 
-def test_removing_says_what_it_frees_and_leaves_nothing_behind(library: Library, hub: HubServer) -> None:
+def test_removing_reports_freed_space_and_leaves_nothing(library: Library, hub: HubServer) -> None:
     hub.add(REPOSITORY, FILE, gguf_bytes(500_000))
     hub.misbehave(Fault(cut_after=200_000, times=1))
     hub.misbehave(Fault(status=404))
@@ -61,9 +61,7 @@ def test_removing_says_what_it_frees_and_leaves_nothing_behind(library: Library,
         remove(library, SPEC)
 
 
-def test_a_model_that_the_system_does_not_let_go_is_told_with_what_to_do(
-    library: Library, hub: HubServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_model_file_is_reported_with_advice(library: Library, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(REPOSITORY, FILE, gguf_bytes(500_000))
     list(download(library, SPEC).follow())
 
@@ -76,7 +74,7 @@ def test_a_model_that_the_system_does_not_let_go_is_told_with_what_to_do(
     assert library.find(SPEC).path.exists(), "it is gone"
 
 
-def test_an_imported_file_is_called_as_the_list_calls_it(library: Library, tmp_path: Path) -> None:
+def test_an_imported_file_has_its_name_in_the_list(library: Library, tmp_path: Path) -> None:
     taken = import_file(library, put(tmp_path / "given" / "mine.gguf"), "link")
     assert taken.name == "mine.gguf"
     assert [model.name for model in library.list() if model.source == "ours"] == ["mine.gguf"]
@@ -84,7 +82,7 @@ def test_an_imported_file_is_called_as_the_list_calls_it(library: Library, tmp_p
 
 
 @pytest.mark.parametrize("way", ["link", "move", "copy"])
-def test_importing_brings_a_file_into_our_folder(tmp_path: Path, own_folders: Path, models_dir: Path, way: str) -> None:
+def test_importing_brings_a_file_into_the_models_folder(tmp_path: Path, own_folders: Path, models_dir: Path, way: str) -> None:
     path = put(tmp_path / "mine-Q4_0.gguf")
     library = library_of(own_folders, models_dir)
     model = import_file(library, path, way)  # type: ignore[arg-type]  # the parameter's values are the literals
@@ -96,16 +94,14 @@ def test_importing_brings_a_file_into_our_folder(tmp_path: Path, own_folders: Pa
     assert remove(library, "mine-Q4_0") == (0 if way == "link" else len(CONTENT))
 
 
-def test_importing_a_file_that_the_catalog_knows_gives_it_the_catalogs_name(
-    tmp_path: Path, own_folders: Path, models_dir: Path
-) -> None:
+def test_importing_a_known_file_gives_it_the_catalogs_name(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
     sources = {"known": CatalogSource(repository="acme/known", file="known.gguf", bytes=len(CONTENT), sha256=DIGEST)}
     library = library_of(own_folders, models_dir, sources=sources)
     model = import_file(library, put(tmp_path / "x.gguf"), "copy")
     assert (model.name, model.verified, model.path) == ("known", True, models_dir / "acme" / "known" / "known.gguf")
 
 
-def test_what_cannot_be_imported_is_refused_and_leaves_nothing(
+def test_a_refused_import_leaves_nothing(
     tmp_path: Path, own_folders: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = library_of(own_folders, models_dir)

@@ -56,7 +56,7 @@ def test_the_default_is_recommended_where_it_fits(program: Program) -> None:
     assert listing.hub == "huggingface.co"
 
 
-def test_without_known_memory_nothing_is_recommended_and_the_wanted_model_is_selected(program: Program) -> None:
+def test_without_known_memory_nothing_is_recommended(program: Program) -> None:
     listing = look(program, memory=None)
     assert recommended(listing) == []
     assert listing.selected == DEFAULT
@@ -69,7 +69,7 @@ def test_a_file_on_the_hub_that_no_catalog_has_is_offered(program: Program) -> N
     assert recommended(listing) == [DEFAULT], "what cannot be weighed is no advice"
 
 
-def test_a_name_that_is_not_well_formed_leaves_the_list_whole(program: Program) -> None:
+def test_a_malformed_name_leaves_the_list_complete(program: Program) -> None:
     assert look(program, "hf:nonsense").selected == DEFAULT
 
 
@@ -84,7 +84,7 @@ def test_two_files_of_one_name_can_both_be_chosen(program: Program, own_folders:
     assert {str(library.find(row.spec).path) for row in found} == {str(ours), str(theirs)}
 
 
-def test_what_is_in_use_gives_its_memory_back(program: Program, tmp_path: Path) -> None:
+def test_memory_of_the_loaded_model_counts_as_free(program: Program, tmp_path: Path) -> None:
     path = put(tmp_path / "data" / "models" / REPOSITORY / FILE)
     listing = look(program, SPEC, SPEC)
     assert listing.in_use == listing.selected == next(row.spec for row in listing.rows if row.path == str(path))
@@ -149,11 +149,11 @@ def test_a_download_reports_its_progress_and_is_found_afterwards(tmp_path: Path)
         assert program.library().find(SPEC).bytes == 300_000
 
 
-def test_the_machine_is_asked_for_its_memory(program: Program) -> None:
+def test_the_service_asks_the_machine_for_its_memory(program: Program) -> None:
     assert program.model_service().listing(DEFAULT, None).rows
 
 
-def test_the_bytes_that_removing_frees_are_known_before(program: Program, tmp_path: Path) -> None:
+def test_the_space_that_removing_frees_is_known_beforehand(program: Program, tmp_path: Path) -> None:
     """The question before row are removed must not promise room that a second name keeps."""
     folder = program.paths.models_dir
     alone, linked = put(folder / "alone.gguf"), put(folder / "linked.gguf")
@@ -203,7 +203,7 @@ def test_a_prompt_format_is_saved_if_allowed_and_applies_at_once(program: Progra
     assert set(service.prompt_formats()) == set(FORMATS), "each format is explained"
 
 
-def test_models_and_formats_of_ones_own_hold_while_the_program_runs(program: Program, tmp_path: Path) -> None:
+def test_custom_models_and_formats_apply_at_once(program: Program, tmp_path: Path) -> None:
     assert "mine" not in [row.spec for row in look(program).rows]
     put(tmp_path / "data" / "models" / REPOSITORY / FILE)
     program.settings_file.write_entry("models.catalog", "mine", {("repository",): REPOSITORY, ("file",): FILE})
@@ -214,7 +214,7 @@ def test_models_and_formats_of_ones_own_hold_while_the_program_runs(program: Pro
     assert next(row for row in look(program).rows if row.spec == "mine").prompt_format == "mistral-v3"
 
 
-def test_a_settings_file_broken_meanwhile_leaves_the_list_as_it_was(program: Program, tmp_path: Path) -> None:
+def test_a_newly_broken_settings_file_leaves_the_list_unchanged(program: Program, tmp_path: Path) -> None:
     before = [row.spec for row in look(program).rows]
     (tmp_path / "c.yaml").write_text("models: [", encoding="utf-8")
     assert [row.spec for row in look(program).rows] == before

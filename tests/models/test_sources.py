@@ -26,9 +26,7 @@ def traces(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize("store", ["hub cache", "lm studio", "ollama", "folder"])
-def test_another_programs_models_are_found_used_in_place_and_left_unchanged(
-    tmp_path: Path, own_folders: Path, models_dir: Path, store: str
-) -> None:
+def test_other_programs_models_are_used_in_place(tmp_path: Path, own_folders: Path, models_dir: Path, store: str) -> None:
     places = {
         "hub cache": lambda: hub_cache(own_folders / "cache" / "huggingface" / "hub"),
         "lm studio": lambda: put(own_folders / ".lmstudio" / "models" / REPOSITORY / FILE),
@@ -65,7 +63,7 @@ def test_folders_of_other_programs_follow_the_environment(tmp_path: Path, own_fo
     assert {f"hf:acme/two/{FILE}", "someone/chat:latest"} <= {model.name for model in library.list()}
 
 
-def test_hostile_or_broken_folders_do_no_harm(own_folders: Path, models_dir: Path) -> None:
+def test_hostile_and_broken_folders_do_no_harm(own_folders: Path, models_dir: Path) -> None:
     ollama = own_folders / ".ollama" / "models"
     for number, manifest in enumerate(
         (b"{", b"[" * 100_000, b"[]", b'{"layers": 5}', b'{"layers": [5, {"digest": "sha256:../../x"}]}')
@@ -115,7 +113,7 @@ def verified(library: Library) -> bool | None:
     return task.right
 
 
-def test_verifying_a_blob_holds_it_against_its_own_name(own_folders: Path, models_dir: Path) -> None:
+def test_verifying_a_blob_compares_it_with_its_own_name(own_folders: Path, models_dir: Path) -> None:
     blob = ollama_store(own_folders / ".ollama" / "models")
     library = library_of(own_folders, models_dir)
     assert verified(library) is True
@@ -146,7 +144,7 @@ def test_models_in_linked_folders_are_found_once_and_loops_end(
     assert library.find("linked").source == store
 
 
-def test_a_model_of_ollama_is_found_as_ollama_finds_it(own_folders: Path, models_dir: Path) -> None:
+def test_ollama_models_are_found_by_ollamas_names(own_folders: Path, models_dir: Path) -> None:
     root = own_folders / ".ollama" / "models"
     ollama_store(root, "registry.ollama.ai/library/smollm2/latest")
     ollama_store(root, "registry.ollama.ai/library/smollm2/135m")

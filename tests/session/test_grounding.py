@@ -50,7 +50,7 @@ def given(bench: SessionBench) -> list[PassagesGiven]:
     return [event for event in bench.events if isinstance(event, PassagesGiven)]
 
 
-async def test_an_exchange_outside_the_context_is_recalled_and_kept(bench: SessionBench, engine: ScriptedEngine) -> None:
+async def test_an_exchange_outside_the_context_is_recalled_and_saved(bench: SessionBench, engine: ScriptedEngine) -> None:
     session = bench.open()
     first = await bench.say(session, "My sister moved to Lisbon.")
     for number in range(12):
@@ -68,7 +68,7 @@ async def test_an_exchange_outside_the_context_is_recalled_and_kept(bench: Sessi
     assert engine.asked[-1].turns[-2].passages, "the engine is told what the turn before had, and takes it out of the context"
 
 
-async def test_nothing_is_recalled_that_the_model_still_sees(bench: SessionBench) -> None:
+async def test_nothing_inside_the_context_is_recalled(bench: SessionBench) -> None:
     session = bench.open()
     await bench.say(session, "My sister moved to Lisbon.")
     await bench.say(session, "Which city did my sister move to?")
@@ -89,7 +89,7 @@ async def test_recall_can_be_switched_off(store: ConversationStore, engine: Scri
 
 
 @pytest.mark.usefixtures("lease")
-async def test_attached_documents_are_searched_and_nothing_found_is_said(bench: SessionBench, engine: ScriptedEngine) -> None:
+async def test_attached_documents_are_searched_and_no_match_is_reported(bench: SessionBench, engine: ScriptedEngine) -> None:
     session = bench.open()
     await session.grounding.attach("home")
     await bench.say(session, "Who repairs the roof?")
@@ -125,7 +125,7 @@ async def test_without_a_retriever_a_message_is_sent_as_it_is(store: Conversatio
     await bench.close()
 
 
-async def test_a_slow_machine_is_given_less(bench: SessionBench, store: ConversationStore) -> None:
+async def test_a_slow_machine_gets_fewer_passages(bench: SessionBench, store: ConversationStore) -> None:
     retriever = bench.environment.retriever
     assert retriever is not None
     retriever.prefill_speed = 10.0
@@ -134,7 +134,7 @@ async def test_a_slow_machine_is_given_less(bench: SessionBench, store: Conversa
     assert retriever._affordable(2.0, LEAST_RECALL) == 800
 
 
-def test_a_question_about_all_of_a_text_is_known_as_such() -> None:
+def test_a_question_about_a_whole_text_is_recognised() -> None:
     whole = ["Summarise this file", "How many functions are there?", "List all chapters"]
     parts = ["Who repairs the roof?", "What does the lease say about rent?"]
     assert [each for each in whole + parts if asks_for_the_whole(each)] == whole

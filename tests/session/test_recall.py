@@ -65,7 +65,7 @@ def test_small_talk_recalls_nothing(store: ConversationStore, message: str) -> N
     assert not found(store, [("Thanks, how are you?", "Fine! How are you, please?"), *FACTS, *filler(30)], message)
 
 
-def test_what_is_not_given_as_outside_the_context_is_not_recalled(store: ConversationStore) -> None:
+def test_only_exchanges_outside_the_context_are_recalled(store: ConversationStore) -> None:
     conversation_id, turns = said(store, [*FACTS, *filler(30)])
     recall = ConversationRecall(store, conversation_id, Relevance())
     assert recall.find("Where does grandma keep the bees?", turns)
@@ -93,7 +93,7 @@ def test_a_recalled_exchange_has_its_date_and_its_turn(store: ConversationStore)
     recall.close()
 
 
-def test_no_more_is_recalled_than_the_budget_and_three_exchanges(store: ConversationStore) -> None:
+def test_recall_is_limited_to_the_budget_and_three_exchanges(store: ConversationStore) -> None:
     conversation_id, turns = said(
         store, [*((f"The roof leaks above stairs {n}. " * 5, "I see. " * 20) for n in range(10)), *filler(60)]
     )
@@ -107,7 +107,7 @@ def test_no_more_is_recalled_than_the_budget_and_three_exchanges(store: Conversa
     recall.close()
 
 
-def test_a_long_exchange_is_given_in_the_parts_that_matter() -> None:
+def test_a_long_exchange_is_shortened_to_relevant_parts() -> None:
     reply = "\n\n".join(
         [*(f"Paragraph {n} about nothing in particular, at some length. " * 4 for n in range(20)), "Bees need water."]
     )
@@ -117,7 +117,7 @@ def test_a_long_exchange_is_given_in_the_parts_that_matter() -> None:
     assert len(text) < 1200
 
 
-def test_choosing_passes_over_what_does_not_fit() -> None:
+def test_exchanges_that_do_not_fit_are_skipped() -> None:
     ranked = [("a", 0.9), ("b", 0.8), ("c", 0.7), ("d", 0.6)]
     sizes = {"a": 50, "b": 100, "c": 30, "d": 10}
     assert choose(ranked, sizes, budget=90) == ["a", "c", "d"]
@@ -163,15 +163,13 @@ def recalled(store: ConversationStore, planted: Planted, relevance: Relevance) -
     return {kind: sum(each) / len(each) for kind, each in hits.items()}
 
 
-def test_facts_asked_for_in_their_words_are_recalled_without_an_embedding_model(
-    store: ConversationStore, planted: Planted
-) -> None:
+def test_facts_are_recalled_by_their_words_without_embeddings(store: ConversationStore, planted: Planted) -> None:
     shares = recalled(store, planted, Relevance())
     assert shares["same words"] >= 0.9, f"seed {SEED}"
     assert shares["small talk"] <= 0.05, f"seed {SEED}"
 
 
-def test_facts_asked_for_in_other_words_are_recalled_with_one(
+def test_facts_are_recalled_by_paraphrase_with_embeddings(
     store: ConversationStore, planted: Planted, minilm: EmbeddingModel
 ) -> None:
     shares = recalled(store, planted, Relevance(minilm))
@@ -180,7 +178,7 @@ def test_facts_asked_for_in_other_words_are_recalled_with_one(
     assert shares["small talk"] <= 0.05, f"seed {SEED}"
 
 
-def test_vectors_are_stored_once_and_made_again_for_a_changed_reply(store: ConversationStore, minilm: EmbeddingModel) -> None:
+def test_vectors_are_stored_once_and_renewed_for_a_changed_reply(store: ConversationStore, minilm: EmbeddingModel) -> None:
     conversation_id, turns = said(store, FACTS)
     recall = ConversationRecall(store, conversation_id, Relevance(minilm))
     assert recall.add_vectors(turns, most=2) == 3

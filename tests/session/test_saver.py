@@ -94,7 +94,7 @@ async def test_a_question_is_refused_while_the_database_is_locked(store: Convers
     await saving.saver.close()
 
 
-async def test_a_full_disk_keeps_the_draft_until_there_is_room(store: ConversationStore) -> None:
+async def test_a_draft_is_kept_until_a_full_disk_has_room(store: ConversationStore) -> None:
     saving = Saving(store)
     pages: list[int] = []
 
@@ -123,9 +123,7 @@ async def test_a_full_disk_keeps_the_draft_until_there_is_room(store: Conversati
     await saving.saver.close()
 
 
-async def test_writes_keep_their_order_and_the_last_of_a_kind_replaces_those_that_wait(
-    store: ConversationStore, path: Path
-) -> None:
+async def test_writes_keep_their_order_and_replace_waiting_ones(store: ConversationStore, path: Path) -> None:
     saving = Saving(store)
     conversation = store.create(title="One")
     done: list[str] = []
@@ -161,7 +159,7 @@ async def test_a_draft_of_a_deleted_conversation_is_dropped(store: ConversationS
     await saving.saver.close()
 
 
-async def test_an_unforeseen_error_is_reported_and_saving_goes_on(store: ConversationStore) -> None:
+async def test_an_unexpected_error_is_reported_and_saving_continues(store: ConversationStore) -> None:
     saving = Saving(store)
 
     def fail(_: ConversationStore) -> None:

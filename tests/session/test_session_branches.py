@@ -50,7 +50,7 @@ async def test_undoing_an_edit_returns_to_the_original(bench: SessionBench, sess
     assert returned == [(session.conversation_id, first)]
 
 
-async def test_branches_are_walked_in_a_circle(bench: SessionBench, session: ChatSession) -> None:
+async def test_switching_branches_wraps_around(bench: SessionBench, session: ChatSession) -> None:
     first = await bench.say(session, "One")
     second = await bench.send(session, Regenerate(first))
     assert await session.switch_branch(second, 1) == (first, 1, 2)

@@ -15,7 +15,7 @@ from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
 
 
-async def test_the_engine_is_given_what_counts(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
+async def test_the_engine_gets_the_included_turns(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
     one, two, three = [await bench.say(session, text) for text in ("One", "Two", "Three")]
     bench.store.set_turn_flags(one, pinned=True)
     bench.store.set_turn_flags(two, excluded=True)
@@ -41,7 +41,7 @@ async def test_an_excluded_turn_is_still_answered_when_it_is_continued(
     assert [turn.key for turn in engine.asked[-1].turns] == [turn_id]
 
 
-async def test_a_pinned_turn_far_above_is_still_given(store: ConversationStore) -> None:
+async def test_a_pinned_turn_far_above_is_still_sent(store: ConversationStore) -> None:
     engine = ScriptedEngine(window=256)
     bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings())
     session = bench.open()
@@ -59,7 +59,7 @@ async def test_a_pinned_turn_far_above_is_still_given(store: ConversationStore) 
     await bench.close()
 
 
-async def test_a_temporary_chat_has_no_name_for_the_disk(store: ConversationStore, engine: ScriptedEngine) -> None:
+async def test_a_temporary_chat_has_no_snapshot_name(store: ConversationStore, engine: ScriptedEngine) -> None:
     bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings(), saved=False)
     await bench.say(bench.open(), "Secret")
     assert [history.conversation for history in engine.asked] == [""]
@@ -84,7 +84,7 @@ async def test_the_conversation_and_the_draft_are_prefilled(
     assert session.context.seen == {turn_id: False}
 
 
-async def test_a_title_is_generated_on_the_side(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
+async def test_a_title_is_generated_without_a_trace(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
     await bench.say(session, "Hello")
     engine._answer = lambda _: "A greeting"
     assert "A greeting" in await session.titles.suggest()

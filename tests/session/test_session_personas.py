@@ -47,14 +47,14 @@ def bench_of(
         ((Overrides(persona="gone"),), "Plain.", HOT, "gone", None),
     ],
 )
-def test_what_applies_to_a_new_conversation(
+def test_a_new_conversation_uses_the_settings(
     layers: tuple[Overrides, ...], system: str, sampling: Sampling, persona: str, own: Sampling | None
 ) -> None:
     found = resolve(SETTINGS, stored=None, layers=layers)
     assert (found.system, found.sampling, found.persona, found.own_sampling) == (system, sampling, persona, own)
 
 
-async def test_a_conversation_keeps_the_system_prompt_it_was_begun_with(
+async def test_a_conversation_keeps_its_first_system_prompt(
     bench: SessionBench, session: ChatSession, engine: ScriptedEngine
 ) -> None:
     await bench.say(session, "One")
@@ -66,7 +66,7 @@ async def test_a_conversation_keeps_the_system_prompt_it_was_begun_with(
     await other.close()
 
 
-async def test_a_persona_gives_its_system_prompt_and_sampling_and_stays(store: ConversationStore, engine: ScriptedEngine) -> None:
+async def test_a_persona_sets_system_prompt_and_sampling(store: ConversationStore, engine: ScriptedEngine) -> None:
     bench = bench_of(store, engine, SETTINGS, Overrides(persona="pirate"))
     session = bench.open()
     await bench.say(session, "Hello")
@@ -78,9 +78,7 @@ async def test_a_persona_gives_its_system_prompt_and_sampling_and_stays(store: C
     await bench.close()
 
 
-async def test_a_persona_chosen_later_is_written_into_the_conversation_and_can_be_undone(
-    store: ConversationStore, engine: ScriptedEngine
-) -> None:
+async def test_choosing_a_persona_is_saved_and_can_be_undone(store: ConversationStore, engine: ScriptedEngine) -> None:
     bench = bench_of(store, engine, SETTINGS)
     session = bench.open()
     await bench.say(session, "Hello")
@@ -97,9 +95,7 @@ async def test_a_persona_chosen_later_is_written_into_the_conversation_and_can_b
     await bench.close()
 
 
-async def test_a_system_prompt_and_a_sampling_are_written_into_the_conversation(
-    store: ConversationStore, engine: ScriptedEngine
-) -> None:
+async def test_system_prompt_and_sampling_are_saved(store: ConversationStore, engine: ScriptedEngine) -> None:
     bench = bench_of(store, engine, SETTINGS)
     session = bench.open()
     await session.conversation.apply(Overrides(system="Short."))

@@ -21,7 +21,7 @@ from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
 
 
-async def test_the_question_is_saved_before_the_engine_hears_of_it(
+async def test_the_question_is_saved_before_the_engine_gets_it(
     bench: SessionBench, session: ChatSession, engine: ScriptedEngine
 ) -> None:
     kept: list[tuple[str, str, bool]] = []
@@ -45,9 +45,7 @@ async def test_a_reply_is_streamed_and_saved_as_it_ended(bench: SessionBench, se
     assert [turn.turn for turn in session.turns] == [stored.turn]
 
 
-async def test_the_turn_is_reported_before_anything_of_the_reply(
-    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
-) -> None:
+async def test_the_turn_is_reported_before_its_reply(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
     asked: list[int] = []
 
     async def look(event: SessionEvent) -> None:
@@ -95,7 +93,7 @@ async def test_a_stopped_reply_keeps_what_was_written(bench: SessionBench, sessi
     assert not bench.turns(session)[-1].writing
 
 
-async def test_what_waits_behind_a_stopped_reply_is_given_back(
+async def test_messages_queued_behind_a_stopped_reply_are_returned(
     bench: SessionBench, session: ChatSession, engine: ScriptedEngine
 ) -> None:
     engine.at_delta_waits = 1
@@ -156,7 +154,7 @@ async def test_a_reply_that_waits_for_another_conversation_can_be_stopped(bench:
     await one.end()
 
 
-async def test_an_engine_that_fails_leaves_what_was_written_and_the_reason(
+async def test_a_failed_reply_keeps_its_text_and_the_reason(
     bench: SessionBench, session: ChatSession, engine: ScriptedEngine
 ) -> None:
     def fail(delta: int) -> None:
@@ -174,7 +172,7 @@ async def test_an_engine_that_fails_leaves_what_was_written_and_the_reason(
     assert not bench.turns(session)[-1].writing
 
 
-async def test_an_unforeseen_error_leaves_what_was_written_and_is_reported(
+async def test_an_unexpected_error_keeps_the_text_and_is_reported(
     bench: SessionBench, session: ChatSession, engine: ScriptedEngine
 ) -> None:
     def fail(delta: int) -> None:
@@ -188,7 +186,7 @@ async def test_an_unforeseen_error_leaves_what_was_written_and_is_reported(
     assert [type(error) for error in bench.unforeseen] == [ZeroDivisionError]
 
 
-async def test_a_model_that_cannot_be_loaded_leaves_the_question_and_the_reason(store: ConversationStore) -> None:
+async def test_a_failed_load_keeps_the_question_and_the_reason(store: ConversationStore) -> None:
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -213,7 +211,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_question_and_the_reason(
     await bench.close()
 
 
-async def test_a_busy_store_at_the_end_of_a_reply_is_tried_again(
+async def test_saving_a_reply_is_retried_while_the_store_is_busy(
     bench: SessionBench, session: ChatSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reply must not be lost because another window was writing at that moment."""

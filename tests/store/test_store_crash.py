@@ -103,7 +103,7 @@ def test_two_instances_can_write_at_once(database: Path) -> None:
     store.close()
 
 
-def test_a_reply_that_a_living_instance_writes_is_left_alone(database: Path) -> None:
+def test_a_running_instances_reply_is_left_alone(database: Path) -> None:
     writer = start("store_writer.py", str(database), "pause")
     assert writer.stdout is not None
     turn = writer.stdout.readline().split()[1]
@@ -121,7 +121,7 @@ def test_a_reply_that_a_living_instance_writes_is_left_alone(database: Path) -> 
     assert [path.name for path in database.parent.iterdir()] == [database.name]
 
 
-def test_an_instance_that_ends_properly_leaves_its_unfinished_reply_to_the_next_start(database: Path) -> None:
+def test_the_next_start_closes_an_unfinished_reply(database: Path) -> None:
     first = open_store(database)
     turn = first.add_turn(first.create(), "question", parent_id=None)
     first.write_reply(turn, "half")

@@ -84,7 +84,7 @@ def test_damage_is_reported_at_the_start_and_the_file_is_not_changed(database: P
     assert database.read_bytes() == before
 
 
-def test_damage_in_a_large_file_is_found_by_the_check_beside_the_work(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_background_checks_find_damage_in_a_large_file(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "CHECKED_BYTES", 0)
     filled(database)
     hurt(database, "middle")
@@ -158,7 +158,7 @@ def test_repair_of_nothing_leaves_the_file_as_it_is(database: Path, kind: str) -
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_random_damage_never_ends_in_anything_but_an_answer(database: Path, seed: int) -> None:
+def test_random_damage_ends_in_an_error_or_a_working_store(database: Path, seed: int) -> None:
     """16 random bytes in random places: an error for a person or a working store; and repair likewise."""
     filled(database, 12)
     chance = random.Random(seed)
@@ -201,7 +201,7 @@ def test_a_damaged_index_is_rebuilt_without_losing_a_turn(database: Path) -> Non
     store.close()
 
 
-def test_a_garbage_log_loses_nothing_that_was_in_the_file(database: Path) -> None:
+def test_a_corrupt_log_loses_nothing_that_was_in_the_file(database: Path) -> None:
     made = filled(database)
     database.with_name(database.name + "-wal").write_bytes(random.Random(1).randbytes(100_000))
     store = open_store(database)
@@ -253,7 +253,7 @@ def test_a_busy_store_says_so_and_loses_nothing(database: Path) -> None:
     store.close()
 
 
-def test_files_are_for_their_owner_alone(database: Path, tmp_path: Path) -> None:
+def test_files_are_private_to_their_owner(database: Path, tmp_path: Path) -> None:
     os.umask(0)
     try:
         store = open_store(database)
@@ -269,7 +269,7 @@ def test_files_are_for_their_owner_alone(database: Path, tmp_path: Path) -> None
         os.umask(0o022)
 
 
-def test_a_file_that_others_could_read_is_closed_to_them(database: Path) -> None:
+def test_a_file_that_others_could_read_is_made_private(database: Path) -> None:
     open_store(database).close()
     database.chmod(0o644)
     open_store(database).close()

@@ -102,7 +102,7 @@ def test_emptying_the_trash_leaves_no_byte_while_another_instance_is_open(store:
     other.close()
 
 
-def test_what_was_written_over_goes_with_the_next_deletion(store: ConversationStore) -> None:
+def test_overwritten_text_goes_with_the_next_deletion(store: ConversationStore) -> None:
     """Old titles, old drafts and replies that were continued are no less private."""
     conversation, (turn,) = chat(store, ("question", f"{SECRETS[0]} begins"), title=SECRETS[2])
     store.rename(conversation, "Plain", by="person")
@@ -163,7 +163,7 @@ def test_a_killed_purge_is_completed_by_the_next(database: Path, store: Conversa
     again.close()
 
 
-def test_only_what_has_been_in_the_trash_for_long_is_deleted(store: ConversationStore) -> None:
+def test_only_expired_trash_is_deleted(store: ConversationStore) -> None:
     old, _ = chat(store, ("old", "x"))
     young, _ = chat(store, ("young", "x"))
     store.trash(old)
@@ -188,7 +188,7 @@ def test_a_restored_conversation_is_as_it_was(store: ConversationStore) -> None:
     assert (store.conversation(conversation), store.turns(conversation)) == before
 
 
-def test_a_large_index_is_merged_in_steps_that_let_others_write(
+def test_a_large_index_is_merged_without_blocking_writers(
     store: ConversationStore, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trash, "_MERGED_PAGES", 1)

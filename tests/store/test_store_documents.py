@@ -81,14 +81,14 @@ def test_a_search_is_limited_to_the_collections_it_names(store: ConversationStor
         found(store, "heron", "four")
 
 
-def test_words_that_everything_contains_give_way_to_rare_ones(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rare_words_outrank_common_ones(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mistral_chat.store.retrieval._MOST_MATCHES", 10)
     add(store, "many", "/many.txt", *(f"The river is number {place} here." for place in range(40)), "A kingfisher at the river.")
     assert found(store, "kingfisher river")[0] == ("/many.txt", 40)
     assert len(found(store, "river")) == 41, "alone it is searched for"
 
 
-def test_documents_are_listed_with_what_became_of_them(store: ConversationStore) -> None:
+def test_documents_are_listed_with_their_state(store: ConversationStore) -> None:
     documents = store.documents
     name = documents.create_collection("  My\nnotes ")
     assert name == "My notes"
@@ -122,7 +122,7 @@ def test_documents_are_listed_with_what_became_of_them(store: ConversationStore)
         documents.create_collection(" \n")
 
 
-def test_a_changed_document_loses_its_old_passages_and_keeps_vectors_of_what_stayed(store: ConversationStore) -> None:
+def test_a_changed_document_keeps_vectors_of_unchanged_passages(store: ConversationStore) -> None:
     document = add(store, "notes", "/n.txt", "alpha", "beta", "gamma")
     documents = store.documents
     assert documents.add_vectors(document, "small", b"11" * 2, first=0, dimensions=1)
@@ -163,7 +163,7 @@ def test_a_deleted_collection_leaves_no_byte(store: ConversationStore, database:
     assert len(found(store, "ordinary")) == 30
 
 
-def test_deleting_one_document_leaves_the_others_index_true(store: ConversationStore, database: Path) -> None:
+def test_deleting_a_document_keeps_the_index_correct(store: ConversationStore, database: Path) -> None:
     kept, gone = add(store, "c", "/kept.txt", "heron", "egret"), add(store, "c", "/gone.txt", "heron", "stork")
     store.documents.delete_documents(gone)
     assert [each.document_id for each in store.documents.documents()] == [kept]
@@ -265,7 +265,7 @@ def test_vectors_of_exchanges_go_when_their_text_changes(store: ConversationStor
     assert turn_vectors(store.database, "small", conversation) == {first: b"a"}
 
 
-def test_content_words_leave_out_what_says_nothing() -> None:
+def test_content_words_leave_out_function_words() -> None:
     assert content_words("What's the name of my sister's cat, and why doesn't she eat?") == ["name", "sister", "cat", "eat"]
     assert content_words("x = f(y); print 42") == ["print", "42"]
     assert content_words("C'est où, l'hôtel?") == ["est", "où", "hôtel"]

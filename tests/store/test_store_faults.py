@@ -97,7 +97,7 @@ def try_everything_that_writes(store: ConversationStore, conversation: str, expe
     return error.value
 
 
-def test_a_disk_that_fills_up_is_named_and_reading_and_saving_go_on(disk: Path) -> None:
+def test_a_disk_that_fills_up_is_reported_and_recovers(disk: Path) -> None:
     path = disk / "conversations.db"
     store = open_store(path)
     conversation, _ = chat(store, ("said", "something"))
@@ -113,7 +113,7 @@ def test_a_disk_that_fills_up_is_named_and_reading_and_saving_go_on(disk: Path) 
     store.close()
 
 
-def test_a_store_on_a_full_disk_opens_for_reading_and_saves_once_there_is_room(disk: Path) -> None:
+def test_a_store_on_a_full_disk_opens_for_reading(disk: Path) -> None:
     path = disk / "conversations.db"
     conversation = crashed(path)
     fill(disk)
@@ -127,7 +127,7 @@ def test_a_store_on_a_full_disk_opens_for_reading_and_saves_once_there_is_room(d
     store.close()
 
 
-def test_a_new_store_on_a_full_disk_says_so(disk: Path) -> None:
+def test_a_new_store_on_a_full_disk_is_an_error(disk: Path) -> None:
     fill(disk)
     with pytest.raises(StoreFull, match="bytes free"):
         open_store(disk / "conversations.db")
@@ -202,7 +202,7 @@ def test_a_file_that_is_overwritten_is_damaged_and_left_alone(database: Path) ->
 
 
 @pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
-def test_nothing_is_written_to_a_file_that_is_gone(database: Path, how: str) -> None:
+def test_nothing_is_written_to_a_deleted_file(database: Path, how: str) -> None:
     """SQLite would go on writing to a file that has no name any more."""
     store = open_store(database)
     conversation, _ = chat(store, ("said", "something"))
@@ -274,7 +274,7 @@ def folder() -> Iterator[Path]:
         (0o600, 0o000, False, "data may not be entered"),
     ],
 )
-def test_modes_that_are_in_the_way_are_named(
+def test_insufficient_permissions_are_named(
     folder: Path,
     file_mode: int,
     folder_mode: int,
@@ -307,7 +307,7 @@ def test_modes_that_are_in_the_way_are_named(
     as_nobody(folder, work)
 
 
-def test_a_folder_that_is_closed_while_it_is_open_loses_nothing(folder: Path) -> None:
+def test_revoked_folder_permissions_lose_nothing(folder: Path) -> None:
     path = folder / "conversations.db"
     conversation, _ = chat(store := open_store(path), ("said", "something"))
     store.close()

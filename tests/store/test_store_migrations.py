@@ -61,7 +61,7 @@ def old_database(path: Path, steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", EARLIER)
-def test_a_store_of_every_earlier_version_is_brought_up_to_date(database: Path, steps: int) -> None:
+def test_a_store_of_every_earlier_version_is_migrated(database: Path, steps: int) -> None:
     old_database(database, steps)
     store = open_store(database)
     assert store.recover() == 1
@@ -81,7 +81,7 @@ def test_a_store_of_every_earlier_version_is_brought_up_to_date(database: Path, 
 
 
 @pytest.mark.parametrize("steps", EARLIER)
-def test_a_step_that_fails_leaves_the_old_store_as_it_was(database: Path, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_migration_leaves_the_old_store_unchanged(database: Path, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     old_database(database, steps)
     before = content(database)
 

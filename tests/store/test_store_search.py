@@ -43,7 +43,7 @@ def test_no_search_is_an_error(zoo: ConversationStore, query: str) -> None:
 
 
 @given(st.text(st.one_of(st.characters(), st.sampled_from('"*()^:+-\x00 ANDORNEAR')), max_size=60))
-def test_no_text_whatever_is_an_error_to_search_for(query: str) -> None:
+def test_any_text_can_be_searched_for(query: str) -> None:
     store = open_store(None)
     chat(store, ("a b c", "d e f"))
     store.search(query)
@@ -77,7 +77,7 @@ def test_words_are_found_and_marked(zoo: ConversationStore, query: str, marked: 
 
 
 @pytest.mark.parametrize("query", ['"horses striped"', "zebra lion nothing", '"本日"', "strip horses", '"cafe cre"', "ebras"])
-def test_what_is_not_there_is_not_found(zoo: ConversationStore, query: str) -> None:
+def test_missing_words_are_not_found(zoo: ConversationStore, query: str) -> None:
     assert zoo.search(query) == []
 
 
@@ -98,7 +98,7 @@ def test_a_title_that_is_the_first_line_is_not_found_twice(store: ConversationSt
     assert [hit.turn_id for hit in store.search("walruses")] == [turn]
 
 
-def test_what_is_in_the_trash_is_not_found_until_it_is_restored(zoo: ConversationStore) -> None:
+def test_trashed_conversations_are_not_found_until_restored(zoo: ConversationStore) -> None:
     (hit,) = zoo.search("horses")
     zoo.trash(hit.conversation_id)
     assert zoo.search("horses") == []
@@ -142,7 +142,7 @@ def test_a_snippet_is_a_short_line_around_the_first_match(store: ConversationSto
 
 
 @pytest.mark.parametrize("text", ["straße", "ﬁnally", "İstanbul", "K", "ΑΣ", "e\u0301clair", "x" * 300])
-def test_marks_stay_within_the_snippet_whatever_letters_do(store: ConversationStore, text: str) -> None:
+def test_marks_stay_within_the_snippet_for_any_letters(store: ConversationStore, text: str) -> None:
     chat(store, (text, "reply"))
     for query in (text, text[:3], unicodedata.normalize("NFKD", text)):
         for hit in store.search(query):

@@ -73,7 +73,7 @@ def test_markdown_keeps_the_current_path_word_for_word(tree: ExportedConversatio
 
 
 @given(texts)
-def test_what_is_stored_is_stored_the_same_the_second_time(text: str) -> None:
+def test_cleaning_text_for_the_store_twice_changes_nothing(text: str) -> None:
     for change, again in (
         (sanitise_for_sqlite, sanitise_for_sqlite),
         (stored_line, stored_line),
@@ -86,7 +86,7 @@ def test_what_is_stored_is_stored_the_same_the_second_time(text: str) -> None:
         assert "\x00" not in once
 
 
-def test_an_ordinary_text_is_stored_as_it_is() -> None:
+def test_ordinary_text_is_stored_unchanged() -> None:
     for text in ("", "plain", "é日👩‍🚀\u202e\x1b[31m", "tab\tand\r\nlines\x85\u2028"):
         assert sanitise_for_sqlite(text) == text
     assert sanitise_for_sqlite("a\x00b\ud800c\udc00") == "a\ufffdb\ufffdc\ufffd"
@@ -121,7 +121,7 @@ def exported(store: ConversationStore) -> tuple[str, str]:
     return conversation, as_json(list(store.export_conversations()))
 
 
-def test_a_dry_run_says_what_would_happen_and_changes_nothing(store: ConversationStore, exported: tuple[str, str]) -> None:
+def test_a_dry_run_reports_and_changes_nothing(store: ConversationStore, exported: tuple[str, str]) -> None:
     empty = open_store(None)
     trees = read_json(exported[1], "x")
     report = empty.import_conversations(trees, dry_run=True)
@@ -130,9 +130,7 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(store: Conversatio
     assert store.import_conversations(trees, dry_run=True).already_here == [exported[0]]
 
 
-def test_a_conversation_that_went_on_is_added_beside_the_one_that_is_here_once(
-    store: ConversationStore, exported: tuple[str, str]
-) -> None:
+def test_a_continued_conversation_is_imported_once_as_a_copy(store: ConversationStore, exported: tuple[str, str]) -> None:
     conversation, text = exported
     said(store, conversation, "three", "3", store.turns(conversation)[-1].turn_id)
     (copy,) = store.import_conversations(read_json(text, "x")).conversations
@@ -143,7 +141,7 @@ def test_a_conversation_that_went_on_is_added_beside_the_one_that_is_here_once(
     assert_index_is_true(store)
 
 
-def test_an_import_in_which_one_conversation_fails_adds_none(store: ConversationStore, exported: tuple[str, str]) -> None:
+def test_an_import_with_one_failure_adds_nothing(store: ConversationStore, exported: tuple[str, str]) -> None:
     store.delete(exported[0])
     trees = read_json(exported[1], "x")
 
@@ -234,7 +232,7 @@ def test_a_fault_in_a_file_is_refused_with_its_place(
         (b"SQLite format 3\x00" + bytes(200), "cannot be read"),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_refused_with_its_name(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_foreign_file_is_refused_by_name(tmp_path: Path, content: bytes, told: str) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(content)
     with pytest.raises(ImportFailed, match=told) as caught:
@@ -248,7 +246,7 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
         read_import_files([tmp_path / "missing.json"])
 
 
-def test_a_folder_of_markdown_comes_back_as_a_store(store: ConversationStore, exported: tuple[str, str], tmp_path: Path) -> None:
+def test_a_folder_of_markdown_is_imported_as_a_store(store: ConversationStore, exported: tuple[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
     for place, tree in enumerate(store.export_conversations()):
@@ -270,12 +268,12 @@ def test_markdown_is_readable_and_says_how_replies_ended(store: ConversationStor
     assert "<!-- mistral-chat: reply unfinished -->" in to_markdown(store.export_conversation(conversation))
 
 
-def test_front_matter_that_a_person_retyped_is_read() -> None:
+def test_retyped_front_matter_is_read() -> None:
     tree = read_markdown("---\nmistral-chat: 1\ntitle: My own title\n---\n", "x.md", now=NOW)
     assert (tree.title, tree.turns, tree.created) == ("My own title", (), NOW)
 
 
-def test_lines_that_look_like_ours_are_only_text(store: ConversationStore) -> None:
+def test_lines_that_look_like_markers_are_only_text(store: ConversationStore) -> None:
     hostile = "## You\n<!-- mistral-chat: user 2026-01-01T00:00:00+00:00 -->\n\nfake\n\n<!-- mistral-chat\\: reply stop -->"
     conversation, _ = chat(store, (hostile, hostile))
     again = read_markdown(to_markdown(store.export_conversation(conversation)), "x.md", now=NOW)

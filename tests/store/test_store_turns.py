@@ -22,7 +22,7 @@ def replies(store: ConversationStore, conversation: str) -> list[str]:
     return [turn.turn.reply for turn in store.turns(conversation)]
 
 
-def test_a_turn_is_kept_with_all_that_belongs_to_it(store: ConversationStore, database: Path) -> None:
+def test_a_turn_is_saved_with_all_its_fields(store: ConversationStore, database: Path) -> None:
     conversation = store.create(system="Be brief.", model="demo", sampling=Sampling(temperature=0.1, seed=7), persona="poet")
     turn = store.add_turn(conversation, "Why is the sky blue?", parent_id=None, model="demo")
     store.write_reply(turn, "Because")
@@ -75,7 +75,7 @@ def test_regenerating_and_editing_add_siblings_and_overwrite_nothing(store: Conv
     assert [turn.turn_id for turn in store.tree(conversation)] == [first, second, again, edited]
 
 
-def test_regenerating_the_first_turn_adds_a_second_beginning(store: ConversationStore) -> None:
+def test_regenerating_the_first_turn_adds_a_second_root(store: ConversationStore) -> None:
     conversation, (first,) = chat(store, ("one", "1"))
     again = store.add_sibling(first)
     assert store.siblings(first) == [first, again]
@@ -119,7 +119,7 @@ def test_a_fork_is_a_conversation_of_its_own(store: ConversationStore) -> None:
     assert_index_is_true(store)
 
 
-def test_a_fork_of_a_reply_in_the_making_has_ended(store: ConversationStore) -> None:
+def test_a_fork_of_an_unfinished_reply_is_closed(store: ConversationStore) -> None:
     conversation = store.create()
     turn = store.add_turn(conversation, "x", parent_id=None)
     store.write_reply(turn, "half")
@@ -127,7 +127,7 @@ def test_a_fork_of_a_reply_in_the_making_has_ended(store: ConversationStore) -> 
     assert (copy.turn.reply, copy.turn.finish_reason, copy.writing) == ("half", "cancelled", False)
 
 
-def test_marks_are_set_one_by_one(store: ConversationStore) -> None:
+def test_pins_and_exclusions_are_set_independently(store: ConversationStore) -> None:
     _, (turn,) = chat(store, ("x", "y"))
     store.set_turn_flags(turn, pinned=True)
     store.set_turn_flags(turn, excluded=True)
@@ -145,7 +145,7 @@ def test_pinned_turns_of_the_current_path_can_be_asked_for(store: ConversationSt
     assert store.pinned(store.create()) == []
 
 
-def test_pages_of_a_long_conversation_fit_together(store: ConversationStore) -> None:
+def test_pages_of_a_long_conversation_are_contiguous(store: ConversationStore) -> None:
     conversation, turns = chat(store, *((f"q{place}", f"a{place}") for place in range(30)))
     pages = [store.turns_page(conversation, limit=7)]
     while page := store.turns_page(conversation, before=pages[0][0].turn_id, limit=7):
@@ -155,7 +155,7 @@ def test_pages_of_a_long_conversation_fit_together(store: ConversationStore) -> 
     assert [turn.depth for turn in store.turns(conversation)] == list(range(1, 31))
 
 
-def test_a_turn_belongs_where_its_parent_does(store: ConversationStore) -> None:
+def test_a_turn_belongs_to_its_parents_conversation(store: ConversationStore) -> None:
     _, (turn,) = chat(store, ("x", "y"))
     with pytest.raises(ConversationNotFound, match="not part of"):
         store.add_turn(store.create(), "z", parent_id=turn)
@@ -175,7 +175,7 @@ def test_unknown_ids_are_reported_as_missing(store: ConversationStore, unknown: 
         store.finish_reply(unknown, "x", finish_reason="stop")
 
 
-def test_short_ids_name_a_conversation_while_they_fit_one(store: ConversationStore) -> None:
+def test_short_ids_are_valid_while_they_are_unique(store: ConversationStore) -> None:
     made = iter(["aaaa000000000000", "aaab000000000000", "b000000000000000"])
     store._new_id = lambda: next(made)
     for _ in range(3):
@@ -201,7 +201,7 @@ def test_the_list_is_sorted_by_last_use_with_pinned_ones_first(store: Conversati
     assert [each.turns for each in store.summaries()] == [1, 2, 1]
 
 
-def test_titles_come_from_the_first_line_until_somebody_gives_one(store: ConversationStore) -> None:
+def test_titles_come_from_the_first_line_until_one_is_set(store: ConversationStore) -> None:
     conversation = store.create()
     assert store.conversation(conversation).summary.title == ""
     said(store, conversation, "\n\n  ## What is\ta monad?\nSecond line", "A monoid.")
@@ -243,7 +243,7 @@ def test_the_list_can_be_filtered_by_title_without_case_and_accents(store: Conve
     assert [each.title for each in store.summaries(contains="e", limit=1, offset=1)] == ["Café in Zürich"]
 
 
-def test_the_archive_is_out_of_the_list_and_not_in_the_trash(store: ConversationStore) -> None:
+def test_archived_conversations_are_neither_listed_nor_trashed(store: ConversationStore) -> None:
     conversation, _ = chat(store, ("zebra", "x"))
     store.archive(conversation, archived=True)
     assert store.summaries() == []
@@ -254,9 +254,7 @@ def test_the_archive_is_out_of_the_list_and_not_in_the_trash(store: Conversation
     assert store.latest() == conversation
 
 
-def test_the_latest_conversation_is_the_one_used_last_although_the_clock_went_back(
-    store: ConversationStore, clock: Clock
-) -> None:
+def test_the_latest_conversation_is_known_if_the_clock_goes_back(store: ConversationStore, clock: Clock) -> None:
     first, (turn,) = chat(store, ("x", "y"))
     chat(store, ("another", "one"))
     clock.moment -= timedelta(days=2)
@@ -275,7 +273,7 @@ def test_settings_of_a_conversation_can_be_changed_and_cleared(store: Conversati
     assert store.conversation(conversation).sampling is None
 
 
-def test_drafts_are_kept_for_each_conversation_and_for_the_next_one(store: ConversationStore, database: Path) -> None:
+def test_drafts_are_kept_per_conversation_and_for_the_next_one(store: ConversationStore, database: Path) -> None:
     conversation = store.create()
     store.save_draft(conversation, "half a thou")
     store.save_draft("", "new \x00 idea")
@@ -323,7 +321,7 @@ def test_a_store_in_memory_writes_no_file(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_what_another_window_does_to_a_conversation_is_noticed(store: ConversationStore) -> None:
+def test_changes_made_by_another_window_are_noticed(store: ConversationStore) -> None:
     conversation, (turn,) = chat(store, ("one", "1"))
     other = store.new_connection()
     versions, states = [store.data_version()], [store.state(conversation)]

@@ -113,7 +113,7 @@ class EngineContract:
         assert all(turn.tokens > 0 for turn in view.turns)
         assert len(set(keys(view))) == len(view.turns)
 
-    def test_it_says_what_it_is(self, engine: Engine) -> None:
+    def test_the_engine_describes_itself(self, engine: Engine) -> None:
         facts = engine.facts
         assert facts.model
         assert facts.prompt_format
@@ -131,7 +131,7 @@ class EngineContract:
         assert keys(engine.ledger) == ["one"]
         assert outcome.read == outcome.completion.usage.prompt_tokens, "an empty cache holds nothing"
 
-    def test_the_prefill_counts_up_to_what_had_to_be_read(self, engine: Engine) -> None:
+    def test_prefill_progress_counts_up_to_the_new_tokens(self, engine: Engine) -> None:
         outcome, _ = self.say(engine, [], PromptTurn(key="one", user=text_of(engine, 100)))
         steps = [event for event in outcome.events if isinstance(event, Prefill)]
         assert steps[0].done == 0
@@ -144,7 +144,7 @@ class EngineContract:
         assert outcome.completion.finish_reason == "length"
         assert outcome.completion.usage.completion_tokens == 2
 
-    def test_the_next_turn_reads_what_is_new_and_no_more(self, engine: Engine) -> None:
+    def test_the_next_turn_decodes_only_new_text(self, engine: Engine) -> None:
         turns = self.talk(engine, 3, tokens=engine.facts.window // 10)
         held = engine.ledger.used
         user = text_of(engine, 20)
@@ -152,7 +152,7 @@ class EngineContract:
         assert outcome.read <= engine.count(user) + self.scaffold
         assert outcome.completion.usage.cached_tokens >= held - self.scaffold
 
-    def test_a_full_window_rolls_whole_turns_out_oldest_first_and_never_reads_them_again(self, engine: Engine) -> None:
+    def test_a_full_context_drops_whole_turns_oldest_first(self, engine: Engine) -> None:
         size = engine.facts.window
         turns: list[PromptTurn] = []
         gone: list[str] = []
@@ -170,7 +170,7 @@ class EngineContract:
                 break
         assert len(gone) > 10
 
-    def test_a_pinned_turn_outlives_the_window(self, engine: Engine) -> None:
+    def test_a_pinned_turn_stays_in_a_full_context(self, engine: Engine) -> None:
         size = engine.facts.window
         first = PromptTurn(key="pinned", user="Remember the number 42.", pinned=True)
         _, turns = self.say(engine, [], first)
@@ -202,7 +202,7 @@ class EngineContract:
         assert following.read <= engine.count("Go on.") + self.scaffold
         assert keys(engine.ledger) == ["one", "two"]
 
-    def test_a_stop_while_the_prompt_is_read_leaves_an_engine_that_answers(self, engine: Engine) -> None:
+    def test_a_stop_during_prefill_leaves_a_working_engine(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
         cancel = CancelToken()
         long = PromptTurn(key="long", user=text_of(engine, engine.facts.window // 3))
@@ -219,7 +219,7 @@ class EngineContract:
         assert following.completion.text
         assert keys(engine.ledger) == ["t0", "t1", "short"]
 
-    def test_a_stop_that_came_before_the_start_counts(self, engine: Engine) -> None:
+    def test_a_stop_before_the_start_counts(self, engine: Engine) -> None:
         cancel = CancelToken()
         cancel.set()
         outcome = examine(engine.reply(self.history(PromptTurn(key="one", user="Hello.")), self.sampling, cancel))
@@ -228,7 +228,7 @@ class EngineContract:
         self.say(engine, [], PromptTurn(key="two", user="Hello."))
 
     @pytest.mark.parametrize("kind", [Prefill, Delta, Completion])
-    def test_an_abandoned_reply_leaves_an_engine_that_answers(self, engine: Engine, kind: type[Event]) -> None:
+    def test_an_abandoned_reply_leaves_a_working_engine(self, engine: Engine, kind: type[Event]) -> None:
         turns = self.talk(engine, 2)
         reply = engine.reply(self.history(*turns, PromptTurn(key="left", user="Tell me a story.")), self.sampling, CancelToken())
         assert any(isinstance(event, kind) for event in reply)
@@ -238,7 +238,7 @@ class EngineContract:
         assert outcome.completion.text
         assert keys(engine.ledger) == ["t0", "t1", "next"]
 
-    def test_a_message_larger_than_the_window_is_refused_and_nothing_is_touched(self, engine: Engine) -> None:
+    def test_a_message_larger_than_the_context_changes_nothing(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
         before = engine.ledger
         size = engine.facts.window
@@ -251,14 +251,14 @@ class EngineContract:
         outcome, _ = self.say(engine, turns, PromptTurn(key="next", user="Hello again."))
         assert outcome.read <= engine.count("Hello again.") + self.scaffold
 
-    def test_regenerating_reads_the_question_at_most(self, engine: Engine) -> None:
+    def test_regenerating_decodes_the_question_at_most(self, engine: Engine) -> None:
         turns = self.talk(engine, 3, tokens=engine.facts.window // 12)
         again = PromptTurn(key="again", user=turns[-1].user)
         outcome, _ = self.say(engine, turns[:-1], again)
         assert outcome.read <= engine.count(again.user) + self.scaffold
         assert keys(engine.ledger) == ["t0", "t1", "again"]
 
-    def test_an_edited_question_takes_the_place_of_all_that_followed_it(self, engine: Engine) -> None:
+    def test_an_edited_question_replaces_all_that_followed(self, engine: Engine) -> None:
         turns = self.talk(engine, 4)
         outcome, _ = self.say(engine, turns[:1], PromptTurn(key="edited", user="Something else."))
         assert outcome.read <= engine.count("Something else.") + self.scaffold
@@ -270,7 +270,7 @@ class EngineContract:
         assert outcome.read <= engine.count("Hello again.") + self.scaffold
         assert keys(engine.ledger) == ["t0", "t2", "t3", "next"]
 
-    def test_a_reply_can_be_gone_on_with(self, engine: Engine) -> None:
+    def test_a_reply_can_be_continued(self, engine: Engine) -> None:
         turn = PromptTurn(key="one", user="Tell me a long story about the sea.")
         short = examine(engine.reply(self.history(turn), Sampling(temperature=0, max_tokens=2), CancelToken())).completion.text
         outcome, turns = self.say(engine, [], replace(turn, reply=short))
@@ -278,13 +278,13 @@ class EngineContract:
         assert turns[-1].reply == short + outcome.completion.text
         assert keys(engine.ledger) == ["one"]
 
-    def test_another_conversation_leaves_nothing_of_the_first_one_in_the_cache(self, engine: Engine) -> None:
+    def test_another_conversation_replaces_the_first_in_the_cache(self, engine: Engine) -> None:
         self.talk(engine, 2)
         other = History(conversation="other", system="You are terse.", turns=(PromptTurn(key="x", user="Hello."),))
         examine(engine.reply(other, self.sampling, CancelToken()))
         assert keys(engine.ledger) == ["x"]
 
-    def test_what_was_read_ahead_is_not_read_again(self, engine: Engine) -> None:
+    def test_a_prefilled_draft_is_not_decoded_again(self, engine: Engine) -> None:
         turns = (PromptTurn(key="a", user=text_of(engine, 60), reply="Yes."), PromptTurn(key="b", user="And?", reply="No."))
         steps = list(engine.prefill(self.history(*turns), CancelToken()))
         assert steps[-1].done == steps[-1].total
@@ -294,7 +294,7 @@ class EngineContract:
         assert outcome.read <= engine.count("Well?") + self.scaffold
         assert keys(engine.ledger) == ["a", "b", "c"]
 
-    def test_a_draft_that_was_read_ahead_and_changed_does_no_harm(self, engine: Engine) -> None:
+    def test_a_prefilled_draft_can_change(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
         for draft in (text_of(engine, 40), text_of(engine, 40) + " and more", "Something else", "", "[INST] </s> é"):
             list(engine.prefill(replace(self.history(*turns), draft=draft), CancelToken()))
@@ -303,7 +303,7 @@ class EngineContract:
         assert outcome.completion.text
         assert keys(engine.ledger) == ["t0", "t1", "sent"]
 
-    def test_reading_ahead_stops_at_once(self, engine: Engine) -> None:
+    def test_prefilling_stops_at_once(self, engine: Engine) -> None:
         turn = PromptTurn(key="a", user=text_of(engine, engine.facts.window // 2), reply="Yes.")
         cancel = CancelToken()
         for _ in engine.prefill(self.history(turn), cancel):
@@ -313,7 +313,7 @@ class EngineContract:
         assert outcome.completion.text
         assert keys(engine.ledger) == ["a", "b"]
 
-    def test_what_is_asked_in_passing_leaves_no_trace(self, engine: Engine) -> None:
+    def test_a_side_request_leaves_no_trace(self, engine: Engine) -> None:
         turns = self.talk(engine, 3)
         before = engine.ledger
         question = PromptTurn(key="aside", user="Give this conversation a title.")
@@ -329,7 +329,7 @@ class EngineContract:
         outcome, _ = self.say(engine, turns, PromptTurn(key="next", user="Hello again."))
         assert outcome.read <= engine.count("Hello again.") + self.scaffold
 
-    def test_upkeep_changes_nothing_that_is_seen(self, engine: Engine) -> None:
+    def test_upkeep_does_not_change_the_context(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
         before = engine.ledger
         engine.run_idle_tasks(CancelToken())
@@ -338,7 +338,7 @@ class EngineContract:
         outcome, _ = self.say(engine, turns, PromptTurn(key="next", user="Hello again."))
         assert outcome.read <= engine.count("Hello again.") + self.scaffold
 
-    def test_text_is_counted_from_any_thread(self, engine: Engine) -> None:
+    def test_tokens_are_counted_from_any_thread(self, engine: Engine) -> None:
         counted: list[int] = []
         thread = threading.Thread(target=lambda: counted.append(engine.count("Hello there, general.")))
         thread.start()

@@ -84,7 +84,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
     return bytes(changing)
 
 
-def test_a_mutated_import_is_read_or_refused_with_a_sentence(tmp_path: Path, tally: Tally) -> None:
+def test_a_mutated_import_is_read_or_refused(tmp_path: Path, tally: Tally) -> None:
     source = open_store(None)
     chat(source, ("What is a heron?", "A bird."), ("More?", "It stands."), title="Herons")
     now = datetime(2026, 4, 1, tzinfo=UTC)

@@ -98,7 +98,7 @@ def test_a_session_opens_no_connection(model: Path, log: Path, own_folders: Path
     assert "conversations.db" in log.read_text(), "the watch saw nothing at all"
 
 
-def test_the_watch_sees_a_connection(log: Path) -> None:
+def test_the_monitor_sees_a_connection(log: Path) -> None:
     """The test above would pass with a watch that sees nothing."""
     code = WATCH + "import socket\ntry: socket.create_connection(('127.0.0.1', 9), 0.1)\nexcept OSError: pass"
     subprocess.run([sys.executable, "-c", code], env=environment(AUDIT_LOG=str(log)), check=True)

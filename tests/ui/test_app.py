@@ -16,7 +16,7 @@ from mistral_chat.ui import themes
 SAID = "what was said in the conversation"
 
 
-async def test_help_shows_the_keys_of_where_one_is_and_lies_over_dialogs_too() -> None:
+async def test_help_shows_the_keys_in_force_and_opens_over_dialogs() -> None:
     harness = AppHarness()
     async with run(harness, (60, 20)) as pilot:
         await until_ready(pilot, harness)
@@ -62,9 +62,7 @@ async def test_a_key_can_be_changed_in_the_settings() -> None:
         await until(pilot, lambda: "New conversation" in screen_text(harness))
 
 
-async def test_an_action_that_fails_leaves_the_app_alive_and_logs_only_the_place(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_failing_action_is_logged_without_text(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError(SAID)
 
@@ -82,7 +80,7 @@ async def test_an_action_that_fails_leaves_the_app_alive_and_logs_only_the_place
         await until_answered(pilot, harness)
 
 
-async def test_work_that_fails_leaves_the_app_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_worker_leaves_the_app_running(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -93,7 +91,7 @@ async def test_work_that_fails_leaves_the_app_alive(monkeypatch: pytest.MonkeyPa
         assert not harness.chat.replying
 
 
-async def test_a_broken_screen_ends_with_one_sentence_and_without_what_was_said(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_broken_screen_ends_with_one_line_and_no_message_text(capsys: pytest.CaptureFixture[str]) -> None:
     harness = AppHarness()
     logging.getLogger("mistral_chat").addHandler(logging.NullHandler())
 
@@ -115,7 +113,7 @@ async def test_a_broken_screen_ends_with_one_sentence_and_without_what_was_said(
 
 
 @pytest.mark.parametrize("theme", themes.THEMES, ids=lambda theme: theme.name)
-def test_text_can_be_read_in_our_colours(theme: Any) -> None:
+def test_text_is_readable_in_the_apps_colours(theme: Any) -> None:
     from textual.color import Color
 
     background = Color.parse(theme.background)
@@ -137,12 +135,12 @@ def contrast(one: Any, other: Any) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-async def test_an_unknown_theme_is_the_dark_one() -> None:
+async def test_an_unknown_theme_falls_back_to_dark() -> None:
     harness = AppHarness(settings=replace(Settings(), theme="nosuch"))
     assert harness.app.theme == "mistral-dark"
 
 
-async def test_history_is_walked_with_up_and_down() -> None:
+async def test_up_and_down_move_through_the_history() -> None:
     harness = AppHarness()
     harness.add_conversation(("older", "A"), ("newer", "A"))
     async with run(harness) as pilot:
@@ -158,7 +156,7 @@ async def test_history_is_walked_with_up_and_down() -> None:
 
 
 @pytest.mark.parametrize("key", ["ctrl+j", "alt+enter", "shift+enter"])
-async def test_a_line_can_be_broken_in_every_terminal(key: str) -> None:
+async def test_a_newline_can_be_typed_in_every_terminal(key: str) -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

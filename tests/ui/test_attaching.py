@@ -65,7 +65,7 @@ async def test_a_dropped_file_is_attached_and_undoing_pastes_its_path(notes: Pat
         await until(pilot, lambda: "▪" not in screen_text(harness))
 
 
-async def test_what_cannot_be_attached_is_refused_with_a_reason(tmp_path: Path) -> None:
+async def test_an_unsuitable_file_is_refused_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\0\xff")
     (tmp_path / "long.txt").write_text("word " * 500)
     (tmp_path / "huge.txt").write_bytes(b"a" * (4 * 1024 * 1024 + 1))
@@ -90,7 +90,7 @@ async def test_what_cannot_be_attached_is_refused_with_a_reason(tmp_path: Path) 
         assert harness.chat.draft == str(tmp_path / "picture.png")
 
 
-async def test_a_file_can_be_taken_away_with_keys_and_brought_back(notes: Path) -> None:
+async def test_a_file_can_be_detached_and_restored_with_keys(notes: Path) -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -104,7 +104,7 @@ async def test_a_file_can_be_taken_away_with_keys_and_brought_back(notes: Path) 
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
 
 
-async def test_files_wait_with_their_draft_and_are_counted_when_the_model_is_there(notes: Path) -> None:
+async def test_files_stay_with_their_draft_and_are_counted_later(notes: Path) -> None:
     harness = AppHarness(loading=True)
     other = harness.add_conversation(("Question", "Answer"), title="Other")
     async with run(harness) as pilot:
@@ -119,7 +119,7 @@ async def test_files_wait_with_their_draft_and_are_counted_when_the_model_is_the
         await until(pilot, lambda: "tokens" in screen_text(harness) and "… tokens" not in screen_text(harness))
 
 
-async def test_a_message_that_is_not_kept_gives_its_files_back(notes: Path) -> None:
+async def test_a_message_that_is_not_saved_returns_its_files(notes: Path) -> None:
     harness = AppHarness(window=256)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -130,7 +130,7 @@ async def test_a_message_that_is_not_kept_gives_its_files_back(notes: Path) -> N
         assert harness.store.latest() is None
 
 
-async def test_a_queued_message_that_is_stopped_gives_its_files_back(notes: Path) -> None:
+async def test_a_queued_message_that_is_stopped_returns_its_files(notes: Path) -> None:
     harness = AppHarness(answer=lambda _: f"one {PAUSE} two")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -168,7 +168,7 @@ async def test_a_hostile_name_reaches_neither_screen_nor_completion(tmp_path: Pa
         assert "\x1b]0" not in screen_text(harness)
 
 
-def test_what_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mentions_of_files_are_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a b.txt"
     file.write_text("x")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -210,7 +210,7 @@ async def test_the_drafts_cost_counts_its_files(notes: Path) -> None:
         await until(pilot, lambda: not composer.border_subtitle, "the cost goes with the file")
 
 
-async def test_files_that_do_not_fit_together_are_told_with_numbers_before_they_are_sent(tmp_path: Path) -> None:
+async def test_files_that_do_not_fit_are_reported_before_sending(tmp_path: Path) -> None:
     harness = AppHarness(window=256)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

@@ -77,7 +77,7 @@ async def test_the_model_names_a_conversation_after_its_first_reply() -> None:
         ]
 
 
-async def test_the_first_line_stays_where_the_settings_want_it() -> None:
+async def test_the_first_line_stays_the_title_if_set_so() -> None:
     harness = AppHarness(answer=answers)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -86,7 +86,7 @@ async def test_the_first_line_stays_where_the_settings_want_it() -> None:
         assert title(harness) == ("Bread", "first_line")
 
 
-async def test_nothing_unsaved_is_named() -> None:
+async def test_a_temporary_chat_gets_no_title() -> None:
     harness = AppHarness(answer=answers, settings=NAMED, saved=False)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -95,7 +95,7 @@ async def test_nothing_unsaved_is_named() -> None:
         assert title(harness) == ("Bread", "first_line")
 
 
-async def test_a_persons_title_stays_even_when_it_comes_first(held: threading.Event) -> None:
+async def test_the_users_title_is_never_replaced(held: threading.Event) -> None:
     harness = AppHarness(answer=answers, settings=NAMED)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -107,7 +107,7 @@ async def test_a_persons_title_stays_even_when_it_comes_first(held: threading.Ev
         assert title(harness) == ("Mine", "person")
 
 
-async def test_a_message_goes_before_a_title_which_comes_after_it(held: threading.Event) -> None:
+async def test_a_message_goes_before_a_title(held: threading.Event) -> None:
     harness = AppHarness(answer=answers, settings=NAMED)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -119,7 +119,7 @@ async def test_a_message_goes_before_a_title_which_comes_after_it(held: threadin
         await until(pilot, lambda: title(harness) == ("A calm title", "model"))
 
 
-async def test_a_stopped_reply_is_not_named() -> None:
+async def test_a_stopped_reply_gets_no_title() -> None:
     harness = AppHarness(answer=lambda text: f"one {PAUSE} two" if "title" not in text else "Title", settings=NAMED)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -132,7 +132,7 @@ async def test_a_stopped_reply_is_not_named() -> None:
 
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
-async def test_titling_is_seen_and_can_be_stopped(held: threading.Event, size: tuple[int, int]) -> None:
+async def test_titling_is_shown_and_can_be_stopped(held: threading.Event, size: tuple[int, int]) -> None:
     harness = AppHarness(answer=answers, settings=NAMED)
     async with run(harness, size) as pilot:
         await until_ready(pilot, harness)
@@ -146,7 +146,7 @@ async def test_titling_is_seen_and_can_be_stopped(held: threading.Event, size: t
         await until(pilot, lambda: "No background tasks" in screen_text(harness))
 
 
-async def test_loading_can_be_stopped_and_begun_again() -> None:
+async def test_loading_can_be_stopped_and_restarted() -> None:
     harness = AppHarness(loading=True)
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
@@ -188,7 +188,7 @@ class KeepingHarness(AppHarness):
         return EngineThread(lambda _progress: engine, snapshots=self.snapshots)
 
 
-async def test_a_state_on_its_way_to_the_disk_is_seen_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_saving_a_state_is_shown_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
 
     def slowly(_pieces: object) -> Iterator[memoryview]:
@@ -211,7 +211,7 @@ async def test_a_state_on_its_way_to_the_disk_is_seen_and_can_be_stopped(tmp_pat
     assert not list((tmp_path / "snapshots").glob("*.kv*")), "half a state is left on the disk"
 
 
-async def test_a_state_on_its_way_back_is_seen_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_loading_a_state_is_shown_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
 
     def slowly(view: memoryview, start: int) -> memoryview:
@@ -248,7 +248,7 @@ def busy(harness: AppHarness, stops: list[str]) -> list[BackgroundTask]:
 
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
-async def test_of_several_things_a_person_chooses_what_to_stop(size: tuple[int, int]) -> None:
+async def test_the_user_chooses_which_of_several_tasks_to_stop(size: tuple[int, int]) -> None:
     """With a download of gigabytes running, the key that stops a title must not stop the download."""
     harness, stops = AppHarness(), list[str]()
     async with run(harness, size) as pilot:
@@ -289,7 +289,7 @@ async def test_everything_can_be_stopped_at_once() -> None:
         await until(pilot, lambda: harness.chat.is_current)
 
 
-async def test_hostile_names_of_what_goes_on_are_text() -> None:
+async def test_hostile_names_of_tasks_are_text() -> None:
     harness = AppHarness()
     async with run(harness, (60, 20)) as pilot:
         await until_ready(pilot, harness)
@@ -318,7 +318,7 @@ class Clock:
             then()
 
 
-def test_each_piece_of_work_is_known_until_it_ends() -> None:
+def test_each_task_is_shown_until_it_ends() -> None:
     told: list[str] = []
     stops: list[str] = []
     clock = Clock()
@@ -338,7 +338,7 @@ def test_each_piece_of_work_is_known_until_it_ends() -> None:
     assert (background.text, stops, told[-1]) == ("", ["checking"], "")
 
 
-def test_what_ends_within_half_a_second_is_never_shown() -> None:
+def test_tasks_shorter_than_half_a_second_are_not_shown() -> None:
     """A word that comes and goes in the corner of the eye is noise."""
     told: list[str] = []
     clock = Clock()

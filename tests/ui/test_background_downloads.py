@@ -117,7 +117,7 @@ async def test_the_first_download_is_loaded_when_it_is_done_in_the_background(fi
         assert first.chat.draft == "typed meanwhile"
 
 
-async def test_a_download_that_ends_behind_the_list_says_so(first: FirstRun) -> None:
+async def test_a_download_that_ends_behind_the_list_is_announced(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("b")

@@ -26,7 +26,7 @@ def replies(harness: AppHarness) -> list[str]:
     return [turn.turn.reply for turn in harness.store.turns(harness.store.latest() or "")]
 
 
-async def test_regenerating_keeps_the_old_reply_beside_the_new_one() -> None:
+async def test_regenerating_keeps_the_old_reply_as_a_branch() -> None:
     answers = iter(["first answer", "second answer"])
     harness = AppHarness(answer=lambda _: next(answers))
     async with run(harness) as pilot:
@@ -45,7 +45,7 @@ async def test_regenerating_keeps_the_old_reply_beside_the_new_one() -> None:
         assert replies(harness) == ["first answer"]
 
 
-async def test_editing_says_the_last_message_anew() -> None:
+async def test_editing_sends_the_last_message_again() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -62,7 +62,7 @@ async def test_editing_says_the_last_message_anew() -> None:
         assert harness.chat.draft == "draft"
 
 
-async def test_continuing_goes_on_where_the_reply_was_stopped() -> None:
+async def test_continuing_resumes_where_the_reply_was_stopped() -> None:
     harness = AppHarness(answer=lambda _: f"one {PAUSE} two")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -80,7 +80,7 @@ async def test_continuing_goes_on_where_the_reply_was_stopped() -> None:
         assert reply.endswith("two")
 
 
-async def test_a_whole_reply_that_is_continued_says_that_there_is_no_more() -> None:
+async def test_continuing_a_complete_reply_is_reported() -> None:
     answers = iter(["All of it.", ""])
     harness = AppHarness(answer=lambda _: next(answers))
     async with run(harness) as pilot:
@@ -92,7 +92,7 @@ async def test_a_whole_reply_that_is_continued_says_that_there_is_no_more() -> N
         assert replies(harness) == ["All of it."]
 
 
-async def test_the_line_stands_where_the_ledger_begins() -> None:
+async def test_the_context_line_is_where_the_ledger_begins() -> None:
     harness = AppHarness(answer=lambda text: f"{text} " + "word " * 60, window=512)
     async with run(harness, (100, 60)) as pilot:
         await until_ready(pilot, harness)
@@ -110,7 +110,7 @@ async def test_the_line_stands_where_the_ledger_begins() -> None:
         assert harness.chat.told_of_full_context
 
 
-async def test_another_conversations_memory_draws_no_line() -> None:
+async def test_another_conversations_context_draws_no_line() -> None:
     harness = AppHarness()
     other = harness.add_conversation(*((f"q{number}", f"a{number}") for number in range(5)))
     async with run(harness) as pilot:
@@ -123,7 +123,7 @@ async def test_another_conversations_memory_draws_no_line() -> None:
         assert not [view for view in harness.chat.views if view.has_class("-edge")]
 
 
-async def test_copying_says_how_it_was_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_copying_reports_how_it_was_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     harness = AppHarness()
     program = tmp_path / "xclip"
     program.write_text(f'#!/bin/sh\n/bin/cat > "{tmp_path}/clipboard"\n')
@@ -147,7 +147,7 @@ async def test_copying_says_how_it_was_done(monkeypatch: pytest.MonkeyPatch, tmp
         await until(pilot, lambda: "OSC 52" in harness.chat.notice)
 
 
-async def test_without_an_editor_it_says_how_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_an_editor_the_notice_says_how_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDITOR", raising=False)
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("PATH", "")
@@ -158,7 +158,7 @@ async def test_without_an_editor_it_says_how_to_set_one(monkeypatch: pytest.Monk
         await until(pilot, lambda: "EDITOR" in harness.chat.notice)
 
 
-async def test_keys_that_need_a_turn_say_so() -> None:
+async def test_keys_that_need_a_turn_explain_themselves() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -168,7 +168,7 @@ async def test_keys_that_need_a_turn_say_so() -> None:
             await until(pilot, lambda: harness.chat.notice, key)
 
 
-async def test_an_opened_conversation_is_read_before_anything_is_sent() -> None:
+async def test_an_opened_conversation_is_prefilled() -> None:
     harness = AppHarness(window=256)
     conversation = harness.add_conversation(*((f"question {number}", "word " * 30) for number in range(12)))
     async with run(harness) as pilot:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_a_message_is_answered_and_kept() -> None:
+async def test_a_message_is_answered_and_saved() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -40,7 +40,7 @@ async def test_a_message_is_answered_and_kept() -> None:
         assert (turn.turn.user, turn.turn.reply, turn.turn.finish_reason) == ("Hello", "You said: Hello", "stop")
 
 
-async def test_what_is_typed_before_anything_is_open_is_not_lost() -> None:
+async def test_typing_before_the_screen_is_ready_is_not_lost() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await pilot.press(*"early")
@@ -95,7 +95,7 @@ async def test_ctrl_c_stops_then_clears_the_draft_and_quits_when_pressed_twice()
         await until(pilot, lambda: not harness.app.is_running)
 
 
-async def test_ctrl_d_quits_from_an_empty_box_only() -> None:
+async def test_ctrl_d_quits_only_from_an_empty_message_box() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -140,7 +140,7 @@ async def test_a_question_mark_opens_the_help_and_an_at_sign_the_files() -> None
         assert harness.chat.draft == "me@x"
 
 
-async def test_a_queued_message_is_shown_and_a_reply_elsewhere_is_marked_in_the_list() -> None:
+async def test_queued_messages_and_other_replies_are_shown() -> None:
     harness = AppHarness(answer=lambda text: f"A {PAUSE} {text}")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -180,7 +180,7 @@ async def test_typing_and_sending_survive_a_locked_database(tmp_path: Path) -> N
         other.close()
 
 
-async def test_a_conversation_that_another_window_changes_or_deletes_is_told(tmp_path: Path) -> None:
+async def test_changes_by_another_window_are_reported(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
     harness.start_with(("Mine", "Answer"))
     conversation = harness.conversation_id or ""
@@ -211,7 +211,7 @@ async def test_a_second_message_waits_and_the_replies_come_in_order() -> None:
         assert [turn.turn.user for turn in harness.store.turns(harness.store.latest() or "")] == ["first", "second"]
 
 
-async def test_stopping_gives_back_what_was_queued() -> None:
+async def test_stopping_returns_queued_messages() -> None:
     harness = AppHarness(answer=lambda _: f"A {PAUSE}")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -224,7 +224,7 @@ async def test_stopping_gives_back_what_was_queued() -> None:
         assert len(harness.chat.turns) == 1
 
 
-async def test_deleting_can_be_taken_back() -> None:
+async def test_deleting_can_be_undone() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"), title="Keep me")
     async with run(harness) as pilot:
@@ -280,7 +280,7 @@ async def test_quitting_in_mid_reply_keeps_what_was_written(tmp_path: Path) -> N
     assert again.draft(latest) == "draft"
 
 
-async def test_without_weights_the_screen_says_how_to_get_them() -> None:
+async def test_without_a_model_the_screen_says_how_to_get_one() -> None:
     harness = AppHarness(failure=ModelNotFound("Get one with: mistral-chat models pull mistral-7b"))
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
@@ -306,7 +306,7 @@ async def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
         await until(pilot, lambda: "Answer" in screen_text(harness))
 
 
-async def test_a_message_too_long_goes_back_to_the_composer() -> None:
+async def test_a_message_that_is_too_long_returns_to_the_composer() -> None:
     harness = AppHarness(window=256)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -358,7 +358,7 @@ async def test_no_row_of_the_status_ever_wraps() -> None:
             assert len(screen_text(harness).splitlines()[-1]) == width
 
 
-async def test_how_far_a_download_is_stays_in_sight_beside_a_reply_at_60_columns() -> None:
+async def test_download_progress_is_visible_at_60_columns() -> None:
     class Line(App[None]):
         def compose(self) -> Iterator[StatusBar]:
             yield StatusBar()
@@ -375,7 +375,7 @@ async def test_how_far_a_download_is_stays_in_sight_beside_a_reply_at_60_columns
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
-async def test_a_signal_saves_and_leaves(number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_signal_saves_and_quits(number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import signal
 
     harness = AppHarness(answer=lambda _: f"half {PAUSE}", path=tmp_path / "c.db")

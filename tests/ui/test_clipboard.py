@@ -35,12 +35,12 @@ def folder(tmp_path: Path) -> Path:
         ("win32", {"SSH_CONNECTION": "far"}, []),
     ],
 )
-def test_the_order_of_trust(folder: Path, platform: str, environ: dict[str, str], expected: list[str]) -> None:
+def test_the_clipboard_order_is_by_trust(folder: Path, platform: str, environ: dict[str, str], expected: list[str]) -> None:
     found = clipboard_programs({"PATH": str(folder), **environ}, platform)
     assert [command[0] for command in found] == expected
 
 
-async def test_a_program_that_fails_leaves_it_to_the_next(folder: Path) -> None:
+async def test_a_failing_program_is_followed_by_the_next(folder: Path) -> None:
     (folder / "wl-copy").write_text("#!/bin/sh\nexit 1\n")
     environ = {"PATH": str(folder), "WAYLAND_DISPLAY": "w", "DISPLAY": ":0"}
     assert await set_clipboard("Grüße 🐁", environ, "linux") == "xclip"
@@ -56,6 +56,6 @@ async def test_without_a_program_nothing_is_claimed(tmp_path: Path) -> None:
     assert await set_clipboard("text", {"PATH": str(tmp_path), "DISPLAY": ":0"}, "linux") == ""
 
 
-def test_the_terminal_that_ignores_it_is_named() -> None:
+def test_a_terminal_that_ignores_osc_52_is_named() -> None:
     assert "Terminal.app ignores" in terminal_way({"TERM_PROGRAM": "Apple_Terminal"})
     assert "OSC 52" in terminal_way({})

@@ -31,7 +31,7 @@ async def test_the_message_to_edit_can_be_cut_by_the_very_next_key(before: list[
         assert harness.chat.draft == ""
 
 
-async def test_letters_typed_just_before_editing_stay_in_the_draft_they_were_typed_into() -> None:
+async def test_letters_typed_before_editing_stay_in_their_draft() -> None:
     harness = AppHarness()
     harness.start_with(("the old question", "Answer"))
     async with run(harness) as pilot:
@@ -63,7 +63,7 @@ async def test_what_is_typed_while_a_conversation_opens_stays() -> None:
         ("/regne", "Did you mean /regen?"),
     ],
 )
-async def test_why_a_command_was_refused_stands_until_the_draft_changes(draft: str, reason: str) -> None:
+async def test_a_refusal_is_shown_until_the_draft_changes(draft: str, reason: str) -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

@@ -82,7 +82,7 @@ async def test_without_documents_the_user_is_told_how_to_index_some(tmp_path: Pa
         await until(pilot, lambda: "No earlier exchanges or documents" in screen_text(harness))
 
 
-async def test_a_recalled_exchange_is_named_and_gone_to(tmp_path: Path) -> None:
+async def test_a_recalled_exchange_is_named_and_can_be_opened(tmp_path: Path) -> None:
     harness = harness_with_documents(tmp_path, window=512)
     exchanges = [("My sister moved to Lisbon.", "Noted."), *((f"{FILLER} {number}", "I see.") for number in range(20))]
     harness.conversation_id = harness.add_conversation(*exchanges)

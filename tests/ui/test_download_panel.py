@@ -11,7 +11,7 @@ from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.screens.models import ModelsScreen
 
 
-async def test_a_paused_download_resumes_where_it_stopped(first: FirstRun) -> None:
+async def test_a_paused_download_resumes(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("p")
@@ -23,7 +23,7 @@ async def test_a_paused_download_resumes_where_it_stopped(first: FirstRun) -> No
     assert first.hub.bytes_sent() < 1.01 * SIZE
 
 
-async def test_a_cancelled_download_is_kept_and_says_so(first: FirstRun) -> None:
+async def test_a_cancelled_download_is_kept_and_reported(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.click("#back")
@@ -68,7 +68,7 @@ async def test_a_download_that_ends_behind_the_question_opens_the_chat(first: Fi
         await chatting(pilot, first)
 
 
-async def test_a_failure_says_what_to_do_and_can_be_retried(first: FirstRun) -> None:
+async def test_a_failed_download_can_be_retried(first: FirstRun) -> None:
     first.hub.misbehave(Fault(on="HEAD", status=403, times=1))
     async with run(first, (60, 20)) as pilot:
         await until(pilot, lambda: first.choosing)
@@ -79,7 +79,7 @@ async def test_a_failure_says_what_to_do_and_can_be_retried(first: FirstRun) -> 
         await chatting(pilot, first)
 
 
-async def test_a_folder_that_cannot_be_written_is_said_on_the_screen(first: FirstRun) -> None:
+async def test_a_read_only_models_folder_is_reported_on_the_screen(first: FirstRun) -> None:
     folder = first.target.parents[2]
     folder.parent.mkdir(parents=True)
     folder.write_text("in the way", encoding="utf-8")

@@ -66,7 +66,7 @@ async def test_an_editor_that_fails_leaves_the_screen_and_says_why(editor: str, 
     assert problem in why
 
 
-def test_where_none_is_set_a_usual_one_is_found(tmp_path: Path) -> None:
+def test_a_common_editor_is_found_if_none_is_set(tmp_path: Path) -> None:
     assert editor_command({"PATH": str(tmp_path)}) == ([], "No editor found. Set EDITOR, for instance to nano.")
     script(tmp_path / "vi", "true")
     assert editor_command({"PATH": str(tmp_path)}) == (["vi"], "")

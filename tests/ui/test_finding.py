@@ -41,7 +41,7 @@ async def test_a_hit_on_another_branch_opens_that_branch() -> None:
         assert [turn.turn.reply for turn in harness.store.turns(conversation)] == ["old pineapple answer"]
 
 
-async def test_nothing_found_and_leaving_change_nothing() -> None:
+async def test_an_empty_or_cancelled_search_changes_nothing() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"))
     async with run(harness) as pilot:
@@ -53,7 +53,7 @@ async def test_nothing_found_and_leaving_change_nothing() -> None:
         assert harness.chat.conversation_id is None
 
 
-async def test_scrolling_up_mounts_older_turns_and_lets_go_of_newer_ones() -> None:
+async def test_scrolling_up_mounts_older_turns_and_drops_newer_ones() -> None:
     harness = AppHarness()
     harness.start_with(*((f"question {number}", "An answer. " * 40) for number in range(200)))
     async with run(harness) as pilot:
@@ -73,7 +73,7 @@ async def test_scrolling_up_mounts_older_turns_and_lets_go_of_newer_ones() -> No
         assert transcript.following
 
 
-async def test_the_line_being_read_stays_when_the_window_changes_its_width() -> None:
+async def test_the_visible_line_stays_when_the_width_changes() -> None:
     harness = AppHarness()
     harness.start_with(*((f"question {number}", "An answer. " * 40) for number in range(40)))
     async with run(harness, (140, 30)) as pilot:

@@ -110,7 +110,7 @@ async def test_a_model_that_does_not_fit_is_offered_with_a_warning(tmp_path: Pat
         await until_drawn(pilot, "It would fail to load")
 
 
-async def test_what_is_typed_before_the_list_is_seen_downloads_nothing(first: FirstRun) -> None:
+async def test_typing_before_the_list_appears_downloads_nothing(first: FirstRun) -> None:
     """A message and Enter, typed while the program starts, must not cost gigabytes."""
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
@@ -136,7 +136,7 @@ async def test_the_installed_demo_is_one_button_away(first: FirstRun) -> None:
     assert "temperature" not in settings, "more is written than what was chosen"
 
 
-async def test_a_download_says_what_it_costs_before_it_starts(tmp_path: Path, hub: HubServer) -> None:
+async def test_a_download_shows_its_size_before_it_starts(tmp_path: Path, hub: HubServer) -> None:
     first = FirstRun(tmp_path, hub, model="mistral-7b-instruct-v0.3")
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
@@ -145,7 +145,7 @@ async def test_a_download_says_what_it_costs_before_it_starts(tmp_path: Path, hu
         await until_drawn(pilot, "Needs about 5.2 GB of memory; 9.0 GB available.")
 
 
-async def test_each_model_has_one_row_and_its_sizes_behind_it(tmp_path: Path, hub: HubServer) -> None:
+async def test_each_model_is_one_row_with_its_sizes_inside(tmp_path: Path, hub: HubServer) -> None:
     first = FirstRun(tmp_path, hub, model="mistral-7b-instruct-v0.3")
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)

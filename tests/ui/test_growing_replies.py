@@ -131,7 +131,7 @@ PIECES = [
 
 
 @given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([9, 30, 30, 30])), max_size=30))
-def test_rows_of_a_reply_that_grew_are_those_of_one_that_was_there_at_once(pieces: list[tuple[str, int]]) -> None:
+def test_a_streamed_reply_has_the_rows_of_a_complete_one(pieces: list[tuple[str, int]]) -> None:
     """Otherwise a reply looks different when its conversation is opened again."""
     reader, grown = MarkdownParser(), BlockLayout()
     for piece, width in pieces:
@@ -185,7 +185,7 @@ def test_code_that_fits_beside_no_mark_takes_one_row() -> None:
 REPLY = "# Title\n\nSome words.\n\n```python\nx = 1\n\ny = 2\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nThe end."
 
 
-async def test_what_is_selected_across_blocks_is_copied_as_it_was_written() -> None:
+async def test_selections_across_blocks_are_copied_as_written() -> None:
     harness = AppHarness(answer=lambda _: REPLY)
     async with run(harness, (100, 40)) as pilot:
         await until_ready(pilot, harness)
@@ -219,7 +219,7 @@ async def test_dragging_over_blocks_selects_what_lies_between(monkeypatch: pytes
         assert harness.screen.get_selected_text() == "words.\n\nx = 1\n\ny = 2"
 
 
-async def test_two_clicks_select_a_block_and_three_the_reply() -> None:
+async def test_double_click_selects_a_block_and_triple_click_the_reply() -> None:
     harness = AppHarness(answer=lambda _: REPLY)
     async with run(harness, (100, 40)) as pilot:
         await until_ready(pilot, harness)
@@ -235,7 +235,7 @@ async def test_two_clicks_select_a_block_and_three_the_reply() -> None:
         assert harness.screen.get_selected_text() == "Title\n\nSome words.\n\nx = 1\n\ny = 2\n\na\tb\n1\t2\n\nThe end."
 
 
-async def test_a_row_drawn_here_is_the_row_that_textual_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_are_drawn_as_textual_draws_them(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = AppHarness(answer=lambda _: REPLY)
     async with run(harness, (100, 40)) as pilot:
         await until_ready(pilot, harness)
@@ -262,7 +262,7 @@ def colours(harness: AppHarness) -> list[tuple[str, str]]:
     ]
 
 
-async def test_a_reply_gives_way_to_keys_and_not_for_ever() -> None:
+async def test_a_reply_yields_to_keys_for_a_limited_time() -> None:
     harness = AppHarness(answer=lambda _: PAUSE)
     async with run(harness) as pilot:
         view = await growing(pilot, harness)
@@ -278,7 +278,7 @@ async def test_a_reply_gives_way_to_keys_and_not_for_ever() -> None:
         await until_answered(pilot, harness)
 
 
-async def test_the_cursor_is_seen_and_stands_still_while_a_reply_grows() -> None:
+async def test_the_cursor_is_steady_while_a_reply_grows() -> None:
     harness = AppHarness(answer=lambda _: PAUSE)
     async with run(harness) as pilot:
         await growing(pilot, harness)

@@ -99,7 +99,7 @@ async def test_a_paste_brings_nothing_hostile_into(keys: str) -> None:
 
 
 @pytest.mark.parametrize("keys", ["\ud800 \udfff", "\x07", "\x1b[2J", "a\u202eb"])
-async def test_keys_of_ones_own_that_are_none(keys: str) -> None:
+async def test_invalid_custom_keys(keys: str) -> None:
     harness = AppHarness(settings=replace(Settings(), keymap={"chat.new": keys}))
     async with capture_output(harness.app, (60, 90)) as (pilot, output):
         await until_ready(pilot, harness)

@@ -59,19 +59,19 @@ def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None
     [each for each in ours() if each.can_focus and not each.__subclasses__() and not issubclass(each, Screen | OrderedKeys)],
     ids=lambda each: each.__name__,
 )
-def test_everything_that_can_have_the_focus_has_help_of_its_own(widget: type[Widget]) -> None:
+def test_every_focusable_widget_has_its_own_help(widget: type[Widget]) -> None:
     assert widget.HELP, f"F1 says nothing about {widget.__name__}"
 
 
 @pytest.mark.parametrize(
     "screen", [each for each in ours() if issubclass(each, Screen) and not each.__subclasses__()], ids=lambda each: each.__name__
 )
-def test_every_screen_has_help_for_what_is_not_of_our_making(screen: type[Widget]) -> None:
+def test_every_screen_has_help_for_library_widgets(screen: type[Widget]) -> None:
     # Buttons are Textual's: the help of the screen around them stands for them.
     assert screen.HELP, f"F1 says nothing about {screen.__name__}"
 
 
-def test_no_two_keys_clash_as_they_are() -> None:
+def test_no_two_default_keys_clash() -> None:
     known = AppHarness().app.known_bindings
     assert len(known) > 60
     assert problems({}, known) == []
@@ -91,11 +91,11 @@ def test_no_two_keys_clash_as_they_are() -> None:
         ({"chat.new": " "}, "has no key; the default is used"),
     ],
 )
-def test_what_is_wrong_with_a_keymap_is_told(keymap: dict[str, str], problem: str) -> None:
+def test_errors_in_a_keymap_are_reported(keymap: dict[str, str], problem: str) -> None:
     assert any(problem in each for each in problems(keymap, AppHarness().app.known_bindings))
 
 
-def test_keys_that_are_never_in_force_together_may_be_the_same() -> None:
+def test_keys_never_active_together_may_be_equal() -> None:
     known = AppHarness().app.known_bindings
     assert problems({"list.delete": "x", "weights.pause": "x"}, known) == []
     assert taken_by("chat.new", "f4", {}, known) == "chat.delete"
@@ -105,7 +105,7 @@ def test_keys_that_are_never_in_force_together_may_be_the_same() -> None:
     assert not key_problem("chat.new", "alt+ctrl+f12")
 
 
-async def test_what_is_wrong_with_the_keys_is_told_at_the_start_and_the_rest_holds() -> None:
+async def test_a_bad_key_is_reported_at_startup_and_the_rest_apply() -> None:
     harness = AppHarness(settings=replace(Settings(), keymap={"chat.settings": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -133,7 +133,7 @@ async def pressed(pilot: Pilot[Any], harness: AppHarness, name: str, *keys: str)
 
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
-async def test_a_key_is_changed_by_pressing_another_and_holds_at_once(tmp_path: Path, size: tuple[int, int]) -> None:
+async def test_a_key_is_changed_by_pressing_another(tmp_path: Path, size: tuple[int, int]) -> None:
     config = tmp_path / "config.yaml"
     write(config, "# mine\nkeymap: {}  # none yet\n")
     harness = staged(config)
@@ -162,7 +162,7 @@ async def test_a_key_is_changed_by_pressing_another_and_holds_at_once(tmp_path: 
         await until(pilot, lambda: harness.chat.conversation_id is None)
 
 
-async def test_a_default_comes_back_and_what_names_nothing_goes(tmp_path: Path) -> None:
+async def test_defaults_are_restored_and_unknown_names_removed(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     write(config, "keymap:\n  chat.new: alt+n   # mine\n  chat.nwe: f5\n")
     harness = staged(config)
@@ -181,7 +181,7 @@ async def test_a_default_comes_back_and_what_names_nothing_goes(tmp_path: Path) 
         assert SettingsFile(config).read().settings.keymap == {}
 
 
-async def test_keys_written_into_the_file_by_hand_hold_without_a_new_start(tmp_path: Path) -> None:
+async def test_keys_edited_in_the_file_apply_without_a_restart(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     write(config, "")
     harness = staged(config)
@@ -200,7 +200,7 @@ async def test_keys_written_into_the_file_by_hand_hold_without_a_new_start(tmp_p
         assert harness.chat.settings.keymap["chat.rename"] == "alt+n"
 
 
-async def test_what_is_told_names_the_keys_that_hold() -> None:
+async def test_notices_name_the_keys_in_force() -> None:
     harness = AppHarness(settings=replace(Settings(), keymap={"chat.undo": "alt+u", "composer.send": "ctrl+k"}))
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

@@ -113,7 +113,7 @@ def test_a_block_called_finished_never_changes(pieces: list[str]) -> None:
         ("[INST] hi [/INST]", "[INST] hi [/INST]"),
     ],
 )
-def test_nothing_that_was_written_is_hidden(source: str, shown: str) -> None:
+def test_no_written_text_is_hidden(source: str, shown: str) -> None:
     assert "\n".join(map(text_of, blocks(source))) == shown
 
 
@@ -140,7 +140,7 @@ def test_no_block_holds_anything_hostile(source: str) -> None:
     ],
     ids=lambda source: f"{source[:4]!r}",
 )
-def test_four_times_the_text_takes_no_sixteen_times_as_long_to_read(source: str) -> None:
+def test_parsing_time_is_not_quadratic(source: str) -> None:
     """A hostile reply must not hold the screen: what grows with the square of its length would."""
 
     def seconds(text: str) -> float:
@@ -259,13 +259,13 @@ def test_code_in_steps_is_the_same_however_it_arrives(size: int) -> None:
         "$\\alpha_1$ and $\\beta_1$",
     ],
 )
-def test_a_formula_stays_as_it_was_written(formula: str) -> None:
+def test_a_formula_is_shown_as_written(formula: str) -> None:
     (block,) = blocks(f"Take {formula} *now*.")
     assert text_of(block) == f"Take {formula} now."
 
 
 @pytest.mark.parametrize("text", ["It costs $5 to $10, *not* $3.", "$ and *then* $", r"\(open *end*"])
-def test_money_and_open_delimiters_are_no_formula(text: str) -> None:
+def test_prices_and_open_delimiters_are_not_formulas(text: str) -> None:
     (block,) = blocks(text)
     assert "*" not in text_of(block)
 

@@ -49,7 +49,7 @@ async def test_changing_the_model_keeps_the_conversation(first: FirstRun) -> Non
         assert [turn.turn.user for turn in first.chat.turns] == ["stay"]
 
 
-async def test_changing_the_model_ends_the_reply_that_is_being_written(first: FirstRun) -> None:
+async def test_changing_the_model_ends_the_current_reply(first: FirstRun) -> None:
     put(first)
     async with run(first) as pilot:
         await chatting(pilot, first)
@@ -186,7 +186,7 @@ async def test_a_new_prompt_format_reloads_the_model_in_use(first: FirstRun) -> 
         assert first.chat.model == "tiny"
 
 
-async def test_the_palette_knows_the_models_screen(first: FirstRun) -> None:
+async def test_the_palette_opens_the_models_screen(first: FirstRun) -> None:
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
         await pilot.press("escape")

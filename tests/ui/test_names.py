@@ -86,7 +86,7 @@ async def test_one_field_is_changed_and_the_rest_of_the_file_stays(tmp_path: Pat
         assert config.read_text() == FILE.replace("0.2", "0.9")
 
 
-async def test_taking_away_is_asked_about_first(tmp_path: Path) -> None:
+async def test_removal_is_confirmed_first(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     write(config, FILE)
     harness = staged(config)
@@ -106,7 +106,7 @@ async def test_taking_away_is_asked_about_first(tmp_path: Path) -> None:
         assert harness.chat.settings.personas == {}
 
 
-async def test_a_name_is_needed_and_is_given_once(tmp_path: Path) -> None:
+async def test_a_name_is_required_and_must_be_unique(tmp_path: Path) -> None:
     write(tmp_path / "config.yaml", FILE)
     harness = staged(tmp_path / "config.yaml")
     async with run(harness) as pilot:
@@ -120,7 +120,7 @@ async def test_a_name_is_needed_and_is_given_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
-async def test_a_model_of_ones_own_is_checked_as_the_file_would_be(tmp_path: Path, size: tuple[int, int]) -> None:
+async def test_a_custom_model_is_validated_as_in_the_file(tmp_path: Path, size: tuple[int, int]) -> None:
     config = tmp_path / "config.yaml"
     write(config, "")
     harness = staged(config)

@@ -23,7 +23,7 @@ def titles(harness: AppHarness, where: Any = "active") -> list[str]:
 
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
-async def test_the_list_is_narrowed_down_while_typing(size: tuple[int, int]) -> None:
+async def test_the_list_is_filtered_while_typing(size: tuple[int, int]) -> None:
     harness = AppHarness()
     for title in ("Bread and salt", "Tax letters", "Rye bread"):
         harness.add_conversation(("Question", f"Answer about {title}"), title=title)
@@ -49,7 +49,7 @@ async def test_enter_in_the_filter_opens_the_first() -> None:
         await until(pilot, lambda: "The answer" in screen_text(harness))
 
 
-async def test_a_conversation_is_archived_found_there_and_brought_back() -> None:
+async def test_a_conversation_is_archived_found_and_restored() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"), title="Old matters")
     harness.add_conversation(("Question", "Answer"), title="New matters")
@@ -86,7 +86,7 @@ async def test_tags_are_shown_and_filter() -> None:
         await until(pilot, lambda: "#urgent #work" in screen_text(harness))
 
 
-async def test_what_was_done_is_undone_one_after_the_other() -> None:
+async def test_actions_are_undone_one_by_one() -> None:
     harness = AppHarness()
     conversation = harness.start_with(("First line", "Answer"))
     async with run(harness) as pilot:
@@ -107,7 +107,7 @@ async def test_what_was_done_is_undone_one_after_the_other() -> None:
         await until(pilot, lambda: harness.chat.notice == "Nothing to undo.")
 
 
-async def test_undoing_what_is_gone_says_so() -> None:
+async def test_undoing_a_missing_change_is_reported() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"), title="Doomed")
     async with run(harness) as pilot:
@@ -120,7 +120,7 @@ async def test_undoing_what_is_gone_says_so() -> None:
 
 
 @pytest.mark.parametrize("key", ["ctrl+r", "f3"])
-async def test_regenerating_and_editing_are_undone_even_while_the_reply_is_written(key: str) -> None:
+async def test_regenerating_and_editing_can_be_undone_during_the_reply(key: str) -> None:
     answers = iter(["first answer", f"second {PAUSE} answer"])
     harness = AppHarness(answer=lambda _: next(answers))
     async with run(harness) as pilot:
@@ -155,7 +155,7 @@ async def test_a_long_list_grows_as_it_is_scrolled() -> None:
         await until(pilot, lambda: "Talk 0" in screen_text(harness))
 
 
-async def test_pinning_renaming_and_trying_again_say_what_they_did() -> None:
+async def test_pinning_renaming_and_regenerating_are_announced() -> None:
     harness = AppHarness()
     chosen = harness.add_conversation(("Question", "Answer"), title="Bread")
     harness.conversation_id = chosen

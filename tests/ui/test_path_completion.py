@@ -49,10 +49,10 @@ class TestWindows:
             ("file:///C:/Users/ada/my%20notes.txt", "C:/Users/ada/my notes.txt"),
         ],
     )
-    def test_drives_shares_and_backslashes_stay(self, text: str, path: str) -> None:
+    def test_drives_shares_and_backslashes_are_kept(self, text: str, path: str) -> None:
         assert str(path_from_input(text)) == path
 
-    def test_a_drive_begins_a_whole_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_drive_starts_an_absolute_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Path, "is_file", lambda _path: True)
         assert path_from_paste(r'"D:\my notes.txt"') == Path(r"D:\my notes.txt")
         assert path_from_paste("a:b") is None

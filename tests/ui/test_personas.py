@@ -34,7 +34,7 @@ def held(harness: AppHarness) -> StoredConversation:
     return harness.store.conversation(harness.chat.conversation_id)
 
 
-async def test_a_new_conversation_begins_with_the_persona_that_was_named() -> None:
+async def test_a_new_conversation_starts_with_the_named_persona() -> None:
     harness = with_personas()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -68,7 +68,7 @@ async def test_a_persona_is_chosen_from_the_list_for_a_conversation_and_undone(s
         assert (held(harness).system, held(harness).sampling) == ("My own words.", None)
 
 
-async def test_none_goes_back_to_the_settings() -> None:
+async def test_none_returns_to_the_settings() -> None:
     harness = opened(with_personas())
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -103,7 +103,7 @@ async def test_escape_in_the_list_changes_nothing() -> None:
         assert held(harness).persona == ""
 
 
-async def test_an_unknown_persona_is_refused_with_those_there_are() -> None:
+async def test_an_unknown_persona_is_refused_with_the_known_ones() -> None:
     harness = with_personas()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -113,7 +113,7 @@ async def test_an_unknown_persona_is_refused_with_those_there_are() -> None:
         assert harness.chat.draft == "/persona pirate"
 
 
-async def test_without_personas_it_is_told_how_to_add_one() -> None:
+async def test_without_personas_the_notice_says_how_to_add_one() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -130,7 +130,7 @@ async def test_the_list_draws_no_escape_sequence_and_no_markup() -> None:
         assert "\x1b" not in screen_text(harness)
 
 
-async def test_pinning_and_excluding_a_turn_are_taken_back() -> None:
+async def test_pinning_and_excluding_a_turn_can_be_undone() -> None:
     harness = opened(with_personas())
 
     def marks() -> tuple[bool, bool]:
@@ -151,7 +151,7 @@ async def test_pinning_and_excluding_a_turn_are_taken_back() -> None:
         await until(pilot, lambda: marks() == (False, False))
 
 
-async def test_setting_one_number_keeps_the_personas_others() -> None:
+async def test_setting_one_sampling_value_keeps_the_others() -> None:
     harness = with_personas(calm=Persona(system="Be calm.", sampling=Sampling(temperature=0.3, top_k=7)))
     harness.app._dependencies.persona = "calm"
     async with run(harness) as pilot:

@@ -38,7 +38,7 @@ async def test_turns_draft_and_control_tokens_are_shown_with_their_cost() -> Non
         assert harness.chat.draft == "And jam? <end>", "looking lost the draft"
 
 
-async def test_turns_that_left_the_window_are_counted() -> None:
+async def test_turns_outside_the_context_are_counted() -> None:
     harness = AppHarness(window=256)
     async with run(harness, (60, 20)) as pilot:
         await until_ready(pilot, harness)
@@ -51,7 +51,7 @@ async def test_turns_that_left_the_window_are_counted() -> None:
         assert "question 0" not in screen_text(harness)
 
 
-async def test_nothing_is_shown_before_there_is_something() -> None:
+async def test_an_empty_conversation_shows_nothing() -> None:
     harness = AppHarness(loading=True)
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
@@ -63,7 +63,7 @@ async def test_nothing_is_shown_before_there_is_something() -> None:
         await until(pilot, lambda: "Write a message first" in harness.chat.notice)
 
 
-async def test_a_draft_that_cannot_fit_is_told_with_its_numbers() -> None:
+async def test_a_draft_that_cannot_fit_is_reported_with_numbers() -> None:
     harness = AppHarness(window=256)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

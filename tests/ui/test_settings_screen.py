@@ -76,7 +76,7 @@ async def test_every_setting_is_shown_with_its_source_and_meaning(config: Path) 
         assert "Takes effect with the" in screen_text(harness)
 
 
-async def test_a_value_is_kept_and_the_rest_of_the_file_stays(config: Path) -> None:
+async def test_a_value_is_saved_and_the_rest_of_the_file_stays(config: Path) -> None:
     harness = staged(config)
     async with run(harness) as pilot:
         screen = await settings(pilot, harness)
@@ -92,7 +92,7 @@ async def test_a_value_is_kept_and_the_rest_of_the_file_stays(config: Path) -> N
         assert harness.chat.sampling.temperature == 1.5, "the next message does not follow"
 
 
-async def test_a_wrong_value_is_refused_where_it_is_typed(config: Path) -> None:
+async def test_a_wrong_value_is_refused_in_its_field(config: Path) -> None:
     harness = staged(config)
     async with run(harness, (60, 20)) as pilot:
         screen = await settings(pilot, harness)
@@ -107,7 +107,7 @@ async def test_a_wrong_value_is_refused_where_it_is_typed(config: Path) -> None:
         await closed(pilot, harness)
 
 
-async def test_a_theme_is_taken_at_once(config: Path) -> None:
+async def test_a_theme_applies_at_once(config: Path) -> None:
     harness = staged(config)
     async with run(harness) as pilot:
         screen = await settings(pilot, harness)
@@ -118,7 +118,7 @@ async def test_a_theme_is_taken_at_once(config: Path) -> None:
         assert read(config) == FILE.replace("mistral-dark", '"mistral-light"')
 
 
-async def test_a_system_prompt_of_several_lines_is_kept(config: Path) -> None:
+async def test_a_system_prompt_of_several_lines_is_saved(config: Path) -> None:
     harness = staged(config)
     async with run(harness, (60, 20)) as pilot:
         screen = await settings(pilot, harness)
@@ -130,7 +130,7 @@ async def test_a_system_prompt_of_several_lines_is_kept(config: Path) -> None:
         assert "new conversation" in screen.notice.text
 
 
-async def test_a_choice_and_the_way_back_to_the_default(config: Path) -> None:
+async def test_a_choice_can_be_reset_to_the_default(config: Path) -> None:
     harness = staged(config)
     async with run(harness) as pilot:
         screen = await settings(pilot, harness)
@@ -145,7 +145,7 @@ async def test_a_choice_and_the_way_back_to_the_default(config: Path) -> None:
         assert SettingsFile(config).read().settings.engine.kv_type == "f16"
 
 
-async def test_the_file_is_made_with_comments_when_there_is_none(tmp_path: Path) -> None:
+async def test_a_missing_file_is_created_with_comments(tmp_path: Path) -> None:
     config = tmp_path / "made" / "config.yaml"
     harness = staged(config)
     async with run(harness) as pilot:
@@ -158,7 +158,7 @@ async def test_the_file_is_made_with_comments_when_there_is_none(tmp_path: Path)
         assert read(config).startswith("# Settings of mistral-chat.")
 
 
-async def test_an_option_of_this_run_goes_before_the_file_and_that_is_said(config: Path) -> None:
+async def test_an_option_of_this_run_wins_and_is_shown(config: Path) -> None:
     harness = staged(config, **{"sampling.temperature": CommandLineOverride("--temperature", 0.1)})
     async with run(harness) as pilot:
         screen = await settings(pilot, harness)
@@ -170,7 +170,7 @@ async def test_an_option_of_this_run_goes_before_the_file_and_that_is_said(confi
         assert harness.chat.settings.sampling.temperature == 0.1
 
 
-async def test_a_file_that_was_broken_meanwhile_is_told_with_its_line_and_left_alone(config: Path) -> None:
+async def test_a_newly_broken_file_is_reported_and_left_alone(config: Path) -> None:
     harness = staged(config)
     async with run(harness) as pilot:
         screen = await settings(pilot, harness)
@@ -202,7 +202,7 @@ async def test_hostile_values_are_drawn_as_text(config: Path) -> None:
         assert "[bold]" in screen_text(harness)
 
 
-async def test_without_a_file_it_says_what_to_do() -> None:
+async def test_without_a_file_the_screen_says_what_to_do() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -210,7 +210,7 @@ async def test_without_a_file_it_says_what_to_do() -> None:
         await until(pilot, lambda: "config show" in harness.chat.notice)
 
 
-async def test_colours_chosen_from_the_list_of_all_commands_are_kept(config: Path) -> None:
+async def test_a_theme_chosen_in_the_palette_is_saved(config: Path) -> None:
     harness = staged(config)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
         ("///doc", "///doc"),
     ],
 )
-def test_what_is_a_message(draft: str, message: str) -> None:
+def test_messages_are_told_from_commands(draft: str, message: str) -> None:
     assert parse_input(draft).message == message
 
 
 @pytest.mark.parametrize("draft", ["/nwe", "/etc/hosts is a file", "/", "/NEW", "/new is a command", "/undo that"])
-def test_what_is_no_command_is_refused(draft: str) -> None:
+def test_an_invalid_command_is_refused(draft: str) -> None:
     said = parse_input(draft)
     assert said.message is None
     assert said.command is None
@@ -62,7 +62,7 @@ async def test_an_unknown_command_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("draft", ["/regen shorter", "/delete this"])
-async def test_what_was_typed_after_a_command_that_takes_nothing_is_not_lost(draft: str) -> None:
+async def test_text_after_a_command_without_arguments_is_not_lost(draft: str) -> None:
     harness = AppHarness()
     harness.start_with(("One", "Two"))
     async with run(harness) as pilot:
@@ -73,7 +73,7 @@ async def test_what_was_typed_after_a_command_that_takes_nothing_is_not_lost(dra
         assert [turn.turn.reply for turn in harness.store.turns(harness.conversation_id or "")] == ["Two"]
 
 
-async def test_commands_take_what_their_dialogs_ask_for() -> None:
+async def test_commands_accept_what_their_dialogs_ask_for() -> None:
     harness = AppHarness(app_options={"models": lambda: StillService(usual_listing())})
     harness.start_with(("Where is the lighthouse?", "In the harbour."))
     async with run(harness) as pilot:
@@ -115,7 +115,7 @@ async def test_the_menu_lists_commands_while_typing_and_tab_completes() -> None:
         assert harness.chat.draft == "/re"
 
 
-async def test_the_menu_is_walked_with_the_arrow_keys_and_enter_runs() -> None:
+async def test_arrow_keys_move_in_the_menu_and_enter_runs() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"))
     async with run(harness) as pilot:
@@ -138,7 +138,7 @@ async def test_a_unique_beginning_and_an_alias_run_a_command() -> None:
         await until(pilot, lambda: not harness.chat.saved)
 
 
-async def test_every_command_has_a_way_that_every_terminal_sends() -> None:
+async def test_every_command_is_reachable_in_every_terminal() -> None:
     """Alt, function keys and Ctrl with an arrow do not arrive on a Mac."""
 
     def arrives(key: str) -> bool:
@@ -152,7 +152,7 @@ async def test_every_command_has_a_way_that_every_terminal_sends() -> None:
         assert any(ways) or f"screen.command({each.id!r})" in reached, f"{each.id} has no way that always arrives"
 
 
-async def test_system_prompt_and_sampling_hold_for_this_conversation() -> None:
+async def test_system_prompt_and_sampling_apply_to_this_conversation() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -200,7 +200,7 @@ async def test_a_conversation_is_exported_once(tmp_path: Path) -> None:
         await until(pilot, lambda: "cannot be written" in harness.chat.notice)
 
 
-async def test_a_name_for_the_export_is_proposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_export_dialog_proposes_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     harness = AppHarness()
     async with run(harness) as pilot:
@@ -231,7 +231,7 @@ def test_ids_names_and_keys_are_unique() -> None:
     assert len(set(keys)) == len(keys)
 
 
-async def test_what_has_no_key_is_asked_for_from_the_list_of_all_commands() -> None:
+async def test_commands_without_a_key_run_from_the_palette() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

@@ -34,14 +34,14 @@ KITTY = {"TERM": "xterm-kitty", "KITTY_WINDOW_ID": "1"}
         (KITTY, "darwin", ["shift+enter"], ["alt+m"]),
     ],
 )
-def test_what_a_terminal_keeps_for_itself_is_known(
+def test_keys_a_terminal_keeps_for_itself_are_known(
     environ: dict[str, str], platform: str, arriving: list[str], lost: list[str]
 ) -> None:
     assert [key for key in arriving if not arrives(key, environ, platform)] == []
     assert [key for key in lost if arrives(key, environ, platform)] == []
 
 
-def test_tmux_is_inside_another_terminal() -> None:
+def test_tmux_depends_on_the_outer_terminal() -> None:
     assert terminals({**MAC, "TMUX": "x"}, "darwin") == ["tmux", "Apple_Terminal"]
     assert terminals({}, "linux") == ["other"]
 

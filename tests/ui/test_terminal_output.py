@@ -14,7 +14,7 @@ def _half(text: str) -> bool:
 
 
 @pytest.mark.parametrize("text", [text for text in STRINGS if dangerous(text) and not _half(text)])
-def test_what_is_not_the_apps_own_is_heard(text: str) -> None:
+def test_foreign_output_is_detected(text: str) -> None:
     output = TerminalOutput()
     output.hear("\x1b[3;1H\x1b[1;38;2;220;222;226;48;2;22;24;28mhello\x1b[0m")
     assert output.foreign() == []
@@ -29,7 +29,7 @@ def test_half_a_character_would_end_the_app() -> None:
         output.foreign()
 
 
-async def test_the_app_writes_to_it() -> None:
+async def test_the_apps_own_output_is_captured() -> None:
     harness = AppHarness()
     async with capture_output(harness.app) as (pilot, output):
         await until_ready(pilot, harness)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.transcript import Transcript
 
 
-async def test_the_scroll_bar_follows_when_the_room_for_the_conversation_shrinks() -> None:
+async def test_the_scroll_bar_follows_when_the_transcript_shrinks() -> None:
     harness = AppHarness()
     harness.start_with(*((f"Question {number}", "An answer of some length. " * 2) for number in range(12)))
     async with run(harness) as pilot:

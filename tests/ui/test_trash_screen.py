@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_a_conversation_is_taken_back() -> None:
+async def test_a_conversation_is_restored() -> None:
     harness = AppHarness()
     harness.store.trash(harness.add_conversation(("Question", "Answer"), title="Bread"))
     async with run(harness) as pilot:
@@ -22,7 +22,7 @@ async def test_a_conversation_is_taken_back() -> None:
         assert [summary.title for summary in harness.store.summaries()] == ["Bread"]
 
 
-async def test_a_conversation_is_destroyed_only_after_a_question(tmp_path: Path) -> None:
+async def test_permanent_deletion_is_confirmed_first(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
     doomed = harness.add_conversation(("Question about marmalade", "Answer"), title="Bread")
     harness.store.trash(doomed)

@@ -48,7 +48,7 @@ def chosen(harness: AppHarness) -> str | None:
     return turn.turn.user if turn is not None else None
 
 
-async def test_a_turn_is_chosen_with_the_keys_and_the_composer_lies_behind_the_last() -> None:
+async def test_keys_select_turns_and_then_the_composer() -> None:
     harness = opened(*((f"q{number}", f"a{number}") for number in range(3)))
     async with run(harness) as pilot:
         await shown(pilot, harness)
@@ -70,7 +70,7 @@ async def test_a_turn_is_chosen_with_the_keys_and_the_composer_lies_behind_the_l
         assert harness.chat.draft == "z", "a letter that is no command is typed into the message box"
 
 
-async def test_choosing_goes_on_into_turns_that_were_not_loaded() -> None:
+async def test_selecting_continues_into_turns_not_yet_loaded() -> None:
     harness = opened(*((f"q{number}", f"a{number}") for number in range(70)))
     async with run(harness) as pilot:
         await shown(pilot, harness)
@@ -82,7 +82,7 @@ async def test_choosing_goes_on_into_turns_that_were_not_loaded() -> None:
         await until(pilot, lambda: f"q{69 - known}" in screen_text(harness), "it is in view")
 
 
-async def test_a_click_chooses_a_turn_and_enter_shows_what_can_be_done() -> None:
+async def test_a_click_selects_a_turn_and_enter_opens_its_menu() -> None:
     harness = opened(("first", "one"), ("second", "two"))
     async with run(harness) as pilot:
         await shown(pilot, harness)
@@ -98,7 +98,7 @@ async def test_a_click_chooses_a_turn_and_enter_shows_what_can_be_done() -> None
         assert chosen(harness) is None
 
 
-async def test_the_menu_does_what_is_taken() -> None:
+async def test_the_menu_runs_the_chosen_action() -> None:
     harness = opened(("first", "one"), ("second", "two"))
     async with run(harness) as pilot:
         await shown(pilot, harness)
@@ -110,7 +110,7 @@ async def test_the_menu_does_what_is_taken() -> None:
         await until(pilot, lambda: path(harness)[0].turn.pinned)
 
 
-async def test_message_reply_and_code_are_copied_from_the_chosen_turn() -> None:
+async def test_message_reply_and_code_of_the_selected_turn_are_copied() -> None:
     harness = opened(("first", CODE), ("second", "two"))
     async with run(harness) as pilot:
         await shown(pilot, harness)
@@ -158,7 +158,7 @@ def seen(harness: AppHarness) -> list[str]:
     return [ids[turn.key] for turn in runner.ledger.turns] if runner is not None and runner.ledger is not None else []
 
 
-async def test_an_excluded_turn_leaves_the_model_and_comes_back() -> None:
+async def test_an_excluded_turn_leaves_the_context_and_returns() -> None:
     harness = opened(*((f"q{number}", f"a{number}") for number in range(3)))
     async with run(harness) as pilot:
         await shown(pilot, harness)
@@ -174,7 +174,7 @@ async def test_an_excluded_turn_leaves_the_model_and_comes_back() -> None:
         assert not harness.chat.views[1].has_class("-dimmed")
 
 
-async def test_a_pinned_turn_stays_when_the_window_is_full() -> None:
+async def test_a_pinned_turn_stays_when_the_context_is_full() -> None:
     harness = AppHarness(answer=lambda text: f"{text} " + "word " * 60, window=512)
     async with run(harness, (100, 60)) as pilot:
         await until_ready(pilot, harness)
@@ -196,7 +196,7 @@ async def test_a_pinned_turn_stays_when_the_window_is_full() -> None:
         assert "Unpinned" in harness.chat.notice
 
 
-async def test_a_pin_that_would_fill_the_window_is_refused_with_numbers() -> None:
+async def test_a_pin_that_would_fill_the_context_is_refused() -> None:
     harness = opened(("long", "word " * 200), ("short", "b"), window=256)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -207,7 +207,7 @@ async def test_a_pin_that_would_fill_the_window_is_refused_with_numbers() -> Non
         assert not path(harness)[0].turn.pinned
 
 
-async def test_a_fork_ends_with_the_chosen_turn_and_leaves_the_other_alone() -> None:
+async def test_a_fork_ends_with_the_selected_turn() -> None:
     harness = opened(*((f"q{number}", f"a{number}") for number in range(3)))
     async with run(harness) as pilot:
         await shown(pilot, harness)
@@ -219,7 +219,7 @@ async def test_a_fork_ends_with_the_chosen_turn_and_leaves_the_other_alone() -> 
         assert len(harness.store.turns(before)) == 3
 
 
-async def test_regenerating_and_walking_at_a_turn_in_the_middle() -> None:
+async def test_regenerating_and_switching_branches_at_a_middle_turn() -> None:
     answers = iter(["first", "second", "other first"])
     harness = AppHarness(answer=lambda _: next(answers))
     async with run(harness) as pilot:
@@ -239,7 +239,7 @@ async def test_regenerating_and_walking_at_a_turn_in_the_middle() -> None:
         await until(pilot, lambda: "Only one version" in harness.chat.notice)
 
 
-async def test_editing_the_chosen_turn_begins_a_branch_there() -> None:
+async def test_editing_the_selected_turn_starts_a_branch_there() -> None:
     harness = opened(("one", "a"), ("two", "b"))
     async with run(harness) as pilot:
         await shown(pilot, harness)
@@ -249,7 +249,7 @@ async def test_editing_the_chosen_turn_begins_a_branch_there() -> None:
         assert chosen(harness) is None
 
 
-async def test_details_stand_under_every_reply_and_stay_for_the_next() -> None:
+async def test_details_are_shown_under_every_reply_and_stay_on() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -266,7 +266,7 @@ async def test_details_stand_under_every_reply_and_stay_for_the_next() -> None:
         await until(pilot, lambda: "finished" not in screen_text(harness))
 
 
-async def test_keys_for_a_turn_say_so_where_there_is_none() -> None:
+async def test_turn_keys_without_a_turn_explain_themselves() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

@@ -25,7 +25,7 @@ async def hidden(pilot: Pilot[Any], harness: AppHarness) -> None:
     await until(pilot, lambda: "Temporary chat" in screen_text(harness))
 
 
-async def test_nothing_of_it_reaches_the_disk_and_going_back_forgets_it(tmp_path: Path) -> None:
+async def test_a_temporary_chat_is_never_saved(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
     kept = harness.add_conversation(("Question", "A kept answer"), title="Bread")
     async with run(harness) as pilot:
@@ -61,7 +61,7 @@ async def test_nothing_of_it_reaches_the_disk_and_going_back_forgets_it(tmp_path
     assert HUSHED.encode() not in written(tmp_path)
 
 
-async def test_a_draft_for_a_new_conversation_comes_along_and_leaves_the_disk(tmp_path: Path) -> None:
+async def test_a_draft_moves_into_the_temporary_chat(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
     async with run(harness, (60, 20)) as pilot:
         await until_ready(pilot, harness)
@@ -72,7 +72,7 @@ async def test_a_draft_for_a_new_conversation_comes_along_and_leaves_the_disk(tm
         assert harness.store.draft("") == ""
 
 
-async def test_the_draft_of_a_kept_conversation_stays_with_it() -> None:
+async def test_a_saved_conversation_keeps_its_draft() -> None:
     harness = AppHarness()
     kept = harness.add_conversation(("Question", "Answer"))
     async with run(harness) as pilot:
@@ -86,7 +86,7 @@ async def test_the_draft_of_a_kept_conversation_stays_with_it() -> None:
         assert harness.store.draft(kept) == "later"
 
 
-async def test_quitting_in_between_lets_both_stores_go(tmp_path: Path) -> None:
+async def test_quitting_a_temporary_chat_closes_both_stores(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -97,7 +97,7 @@ async def test_quitting_in_between_lets_both_stores_go(tmp_path: Path) -> None:
     assert HUSHED.encode() not in written(tmp_path)
 
 
-async def test_it_waits_for_a_reply_and_says_where_nothing_is_saved_anyway() -> None:
+async def test_a_temporary_chat_waits_for_the_current_reply() -> None:
     harness = AppHarness(saved=False)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

@@ -78,7 +78,7 @@ def turn(key: str, *, pinned: bool = False, excluded: bool = False) -> Transcrip
     return TranscriptTurn(turn_id=key, turn=Turn(user=key, reply="r", pinned=pinned, excluded=excluded))
 
 
-def test_the_parts_add_up_and_leave_out_what_the_model_will_not_see() -> None:
+def test_the_context_parts_add_up_without_excluded_turns() -> None:
     held = (CachedTurn("a", 10), CachedTurn("b", 20, pinned=True), CachedTurn("c", 40), CachedTurn("\0draft", 80))
     ledger = ContextState(window=512, reserve=64, system_tokens=5, turns=held)
     parts = usage_of(ledger, [turn("a", excluded=True), turn("b", pinned=True), turn("c")], draft=100)
@@ -86,12 +86,12 @@ def test_the_parts_add_up_and_leave_out_what_the_model_will_not_see() -> None:
     assert (parts.used, parts.free, parts.room, parts.fits, parts.evicts) == (65, 512 - 65 - 100 - 64, 512 - 64 - 25, True, False)
 
 
-def test_another_conversations_turns_count_as_nothing() -> None:
+def test_another_conversations_turns_are_not_counted() -> None:
     ledger = ContextState(window=512, reserve=64, system_tokens=5, turns=(CachedTurn("x", 300),))
     assert usage_of(ledger, [turn("a")], system=7).used == 7
 
 
-async def test_the_drafts_tokens_are_shown_while_typing_and_go_when_it_is_sent() -> None:
+async def test_the_drafts_tokens_are_shown_until_it_is_sent() -> None:
     harness = AppHarness(window=256)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -107,7 +107,7 @@ async def test_the_drafts_tokens_are_shown_while_typing_and_go_when_it_is_sent()
         assert not composer.border_subtitle, "a command is no message"
 
 
-async def test_nothing_is_counted_while_the_model_loads_and_then_it_is() -> None:
+async def test_the_draft_is_counted_once_the_model_is_loaded() -> None:
     harness = AppHarness(loading=True)
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
@@ -118,7 +118,7 @@ async def test_nothing_is_counted_while_the_model_loads_and_then_it_is() -> None
         await until(pilot, lambda: "3 tokens" in str(harness.chat.composer.border_subtitle))
 
 
-async def test_a_draft_that_does_not_fit_is_told_with_numbers_before_it_is_sent() -> None:
+async def test_a_draft_that_does_not_fit_is_reported_while_typing() -> None:
     harness = AppHarness(window=256)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -134,7 +134,7 @@ async def test_a_draft_that_does_not_fit_is_told_with_numbers_before_it_is_sent(
         await until(pilot, lambda: not harness.chat.notice, "the warning goes with its reason")
 
 
-async def test_a_draft_that_makes_turns_leave_says_so() -> None:
+async def test_a_draft_that_drops_turns_is_announced() -> None:
     harness = AppHarness(window=256)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -143,7 +143,7 @@ async def test_a_draft_that_makes_turns_leave_says_so() -> None:
         await until(pilot, lambda: "120 tokens · oldest messages will drop out" in str(harness.chat.composer.border_subtitle))
 
 
-async def test_text_that_the_format_misreads_is_told_before_it_is_sent() -> None:
+async def test_misread_text_is_reported_before_it_is_sent() -> None:
     harness = ReadingHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -153,7 +153,7 @@ async def test_text_that_the_format_misreads_is_told_before_it_is_sent() -> None
         await until(pilot, lambda: not harness.chat.notice)
 
 
-async def test_a_long_draft_is_read_ahead_and_typing_stops_that() -> None:
+async def test_a_long_draft_is_prefilled_until_typing_resumes() -> None:
     harness = ReadingHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -170,7 +170,7 @@ async def test_a_long_draft_is_read_ahead_and_typing_stops_that() -> None:
         assert harness.chat.turns[-1].turn.reply.startswith("You said: word")
 
 
-async def test_reading_ahead_can_be_stopped_without_touching_the_draft() -> None:
+async def test_prefilling_can_be_stopped_and_keeps_the_draft() -> None:
     harness = ReadingHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
@@ -182,7 +182,7 @@ async def test_reading_ahead_can_be_stopped_without_touching_the_draft() -> None
         assert harness.chat.draft == "word " * 60
 
 
-async def test_a_short_draft_and_a_command_are_not_read_and_the_setting_is_obeyed() -> None:
+async def test_short_drafts_and_commands_are_not_prefilled() -> None:
     settings = Settings(context=replace(Settings().context, read_ahead=False))
     for harness, draft in (
         (ReadingHarness(), "short"),
@@ -197,7 +197,7 @@ async def test_a_short_draft_and_a_command_are_not_read_and_the_setting_is_obeye
             assert not harness.engine.drafts
 
 
-async def test_the_window_is_shown_part_by_part() -> None:
+async def test_the_context_is_shown_part_by_part() -> None:
     harness = AppHarness(
         answer=lambda text: f"{text} " + "word " * 60, window=512, settings=replace(Settings(), system="Be brief.")
     )
@@ -225,7 +225,7 @@ async def test_the_window_is_shown_part_by_part() -> None:
         assert harness.app.screen is harness.screen
 
 
-async def test_the_command_opens_it_and_without_a_model_it_says_why_not() -> None:
+async def test_the_context_command_needs_a_model() -> None:
     harness = AppHarness(loading=True)
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
@@ -240,7 +240,7 @@ async def test_the_command_opens_it_and_without_a_model_it_says_why_not() -> Non
 
 
 @pytest.mark.parametrize("text", STRINGS[::25])
-async def test_hostile_messages_that_left_are_named_safely(text: str) -> None:
+async def test_hostile_messages_outside_the_context_are_named_safely(text: str) -> None:
     parts = ContextUsage(window=256, system=1, conversation=100, seen=2, draft=400, reserve=32)
     harness = AppHarness()
     async with run(harness, (60, 20)) as pilot:

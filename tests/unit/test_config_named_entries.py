@@ -67,7 +67,7 @@ def test_an_entry_is_added_changed_and_removed(file: str) -> None:
 
 @pytest.mark.parametrize("name", ["cook", "clerk"])
 @pytest.mark.parametrize("file", [FILES["block"], FILES["flow"]], ids=["block", "flow"])
-def test_one_field_changes_and_the_other_stays_as_it_was_written(file: str, name: str) -> None:
+def test_one_field_changes_and_the_other_stays_as_written(file: str, name: str) -> None:
     configuration = Configuration(read_settings(file, "f").settings, dict.fromkeys(read_settings(file, "f").lines, "f"))
     texts = entry_to_text("personas", name, configuration)
     assert changed(file, "personas", name, texts) == file, "saving an unchanged entry changes the file"
@@ -80,7 +80,7 @@ def test_one_field_changes_and_the_other_stays_as_it_was_written(file: str, name
 
 @given(st.sampled_from(sorted(FILES)), st.sampled_from(["keymap", "models.formats", "personas"]), NAMES, st.text(max_size=12))
 @settings(max_examples=cases(50, 1500))
-def test_any_name_and_any_text_come_back_and_go_again(file: str, section: str, name: str, text: str) -> None:
+def test_any_name_and_text_can_be_added_and_removed(file: str, section: str, name: str, text: str) -> None:
     text = text.encode("utf-8", "ignore").decode()
     path = ("system",) if section == "personas" else ()
     before = FILES[file]
@@ -106,7 +106,7 @@ def test_any_name_and_any_text_come_back_and_go_again(file: str, section: str, n
         ("models.catalog", {("repository",): "a", ("file",): "b.gguf"}, "must be OWNER/NAME"),
     ],
 )
-def test_what_cannot_be_is_refused_in_the_words_of_the_file(section: str, texts: Any, problem: str) -> None:
+def test_invalid_entries_are_refused_as_in_the_file(section: str, texts: Any, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         changed(FILES["default"], section, "x", texts)
     assert problem in caught.value.problem
@@ -118,13 +118,13 @@ def test_an_entry_needs_a_name_on_one_line(name: str) -> None:
         parse_entry("keymap", name, {(): "f5"})
 
 
-def test_every_section_of_names_has_fields_with_a_meaning() -> None:
+def test_every_named_section_has_described_fields() -> None:
     for section in ("personas", "keymap", "models.formats", "models.catalog"):
         for field in entry_fields(section):
             assert field.doc.meaning
 
 
-def test_a_model_of_ones_own_reaches_the_next_start(tmp_path: Path) -> None:
+def test_a_custom_model_is_there_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     SettingsFile(path).write_entry("models.catalog", "mine", {("repository",): "a/b", ("file",): "c.gguf", ("bytes",): "77"})
     found = SettingsFile(path).read().settings.models.catalog

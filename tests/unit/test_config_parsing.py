@@ -52,13 +52,13 @@ def test_the_entered_text_becomes_the_value(key: str, text: str, value: object) 
         ("context.size", "12", "size must be from 256"),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_reason(key: str, text: str, why: str) -> None:
+def test_invalid_text_is_refused_with_a_reason(key: str, text: str, why: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_value(key, text)
     assert why in caught.value.problem
 
 
-def test_what_there_is_to_choose_from() -> None:
+def test_choices_are_listed() -> None:
     assert choices("engine.kv_type") == ("f16", "q8_0")
     assert choices("snapshots.enabled") == ("true", "false")
     assert choices("sampling.seed") == choices("model") == ()

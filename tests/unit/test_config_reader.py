@@ -99,7 +99,7 @@ personas:
         ("? [a]\n: b", 1, "a key must be a word"),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_key(text: str, line: int, words: str) -> None:
+def test_a_mistake_is_reported_with_its_line_and_key(text: str, line: int, words: str) -> None:
     message = problem(text)
     assert message.startswith(f"config.yaml:{line}: ")
     assert words in message
@@ -122,11 +122,11 @@ def test_a_mistake_is_told_with_its_line_and_key(text: str, line: int, words: st
         ("context: {size: 0x1000}", "not the int 0x1000; write it as a plain decimal number"),
     ],
 )
-def test_what_yaml_reads_into_plain_words_is_refused_with_advice(text: str, words: str) -> None:
+def test_yaml_surprises_are_refused_with_advice(text: str, words: str) -> None:
     assert words in problem(text)
 
 
-def test_on_and_off_mean_what_they_say_where_they_are_choices() -> None:
+def test_on_and_off_are_accepted_as_choices() -> None:
     assert read_settings("engine: {flash_attention: on}", "c").settings.engine.flash_attention == "on"
     assert read_settings("engine: {flash_attention: off}", "c").settings.engine.flash_attention == "off"
 
@@ -169,11 +169,11 @@ class TestFiles:
     def test_a_missing_file_leaves_the_defaults(self, tmp_path: Path) -> None:
         assert SettingsFile(tmp_path / "config.yaml").read().settings == Settings()
 
-    def test_a_byte_order_mark_is_no_mistake(self, tmp_path: Path) -> None:
+    def test_a_byte_order_mark_is_accepted(self, tmp_path: Path) -> None:
         (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbfmodel: demo\r\ntrash_days: 3\r\n")
         assert SettingsFile(tmp_path / "c.yaml").read().settings == Settings(model="demo", trash_days=3)
 
-    def test_a_folder_in_its_place_is_told(self, tmp_path: Path) -> None:
+    def test_a_folder_in_its_place_is_reported(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}: the file cannot be read")):
             SettingsFile(tmp_path).read()
 
@@ -182,14 +182,14 @@ class TestFiles:
         with pytest.raises(ConfigError, match="larger than the 64 KB"):
             SettingsFile(tmp_path / "c.yaml").read()
 
-    def test_a_file_in_another_encoding_is_told_with_its_line(self, tmp_path: Path) -> None:
+    def test_another_encoding_is_reported_with_its_line(self, tmp_path: Path) -> None:
         (tmp_path / "c.yaml").write_bytes("model: demo\nsystem: Grüße\n".encode("latin-1"))
         with pytest.raises(ConfigError, match=r"c\.yaml:2: the file is not text in UTF-8"):
             SettingsFile(tmp_path / "c.yaml").read()
 
 
 @given(st.text(max_size=200))
-def test_no_text_is_anything_but_settings_or_a_config_error(text: str) -> None:
+def test_any_text_gives_settings_or_a_config_error(text: str) -> None:
     found = attempt(text)
     assert isinstance(found, Settings) or str(found).startswith("config.yaml:")
 
@@ -200,7 +200,7 @@ TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dic
 
 
 @given(st.dictionaries(KEYS, TREES, max_size=5))
-def test_any_tree_of_values_is_settings_or_a_config_error_with_a_line(tree: object) -> None:
+def test_any_value_tree_gives_settings_or_an_error_with_a_line(tree: object) -> None:
     found = attempt(yaml.safe_dump(tree, allow_unicode=True))
     assert isinstance(found, Settings) or found.line is not None
 
@@ -215,7 +215,7 @@ def test_any_tree_of_values_is_settings_or_a_config_error_with_a_line(tree: obje
         keymap=st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=9), max_size=3),
     )
 )
-def test_what_is_written_as_yaml_reads_back_the_same(settings: Settings) -> None:
+def test_settings_written_as_yaml_read_back_the_same(settings: Settings) -> None:
     tree = {"model": settings.model, "system": settings.system, "trash_days": settings.trash_days, "keymap": settings.keymap}
     text = yaml.safe_dump({**tree, "sampling": dict(flatten(settings.sampling))})
     assert read_settings(text, "config.yaml").settings == settings

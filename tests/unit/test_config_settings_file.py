@@ -50,7 +50,7 @@ def test_a_file_that_has_not_changed_is_not_parsed_again(path: Path, parses: lis
     assert (file.read().settings.model, len(parses)) == ("else", 3), "a change by another program is missed"
 
 
-def test_without_a_file_nothing_is_parsed_and_a_change_writes_that_key_only(tmp_path: Path, parses: list[str]) -> None:
+def test_the_first_change_creates_a_file_with_that_key_only(tmp_path: Path, parses: list[str]) -> None:
     path = tmp_path / "none" / "config.yaml"
     file = SettingsFile(path)
     assert file.read().settings == Settings()
@@ -60,7 +60,7 @@ def test_without_a_file_nothing_is_parsed_and_a_change_writes_that_key_only(tmp_
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_command_line_wins_over_what_is_written(path: Path) -> None:
+def test_the_command_line_wins_over_the_file(path: Path) -> None:
     file = SettingsFile(path, options={"model": CommandLineOverride("--model", "given")})
     configuration = file.write("model", "written")
     assert (configuration.settings.model, configuration.sources["model"]) == ("given", "--model")
@@ -72,7 +72,7 @@ def test_an_option_that_cannot_be_used_is_wrong_usage(path: Path) -> None:
         SettingsFile(path, options={"context.size": CommandLineOverride("--ctx-size", 5)}).read()
 
 
-def test_the_byte_order_mark_of_an_editor_stays(path: Path) -> None:
+def test_a_byte_order_mark_is_kept(path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + FILE.encode())
     SettingsFile(path).write("model", "other")
     assert path.read_bytes() == b"\xef\xbb\xbf" + FILE.replace("demo", '"other"').encode()
@@ -90,7 +90,7 @@ def test_unknown_keys_can_be_skipped_with_a_warning_each(path: Path) -> None:
     ]
 
 
-def test_a_wrong_value_is_an_error_also_where_unknown_keys_are_skipped(path: Path) -> None:
+def test_wrong_values_are_errors_even_if_unknown_keys_are_skipped(path: Path) -> None:
     path.write_text("trash_days: soon\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="'trash_days' must be a whole number"):
         SettingsFile(path).read(skip_unknown=True)
@@ -101,7 +101,7 @@ def test_only_values_that_differ_from_the_defaults_count_as_changed(path: Path) 
     assert SettingsFile(path).read().changed() == ["trash_days"]
 
 
-def test_the_caller_is_told_of_each_entry(path: Path) -> None:
+def test_each_entry_is_reported_to_the_caller(path: Path) -> None:
     entries: list[tuple[str, str]] = []
     file = SettingsFile(path, on_entry=lambda *entry: entries.append(entry))
     file.write_entry("models.formats", "demo", {(): "chatml"})
@@ -120,7 +120,7 @@ def test_the_stamp_differs_after_a_change(path: Path) -> None:
     assert file.stamp() is None
 
 
-def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_settings_file_is_named(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path)
     with pytest.raises(ConfigError, match=f"{tmp_path}: the file cannot be read: Is a directory"):
         file.read()

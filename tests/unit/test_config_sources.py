@@ -28,7 +28,7 @@ def sources(configuration: Configuration) -> dict[str, str]:
     return {key: source for key, _, source in configuration.rows()}
 
 
-def test_without_anything_every_value_is_a_default(tmp_path: Path) -> None:
+def test_without_any_source_every_value_is_a_default(tmp_path: Path) -> None:
     configuration = SettingsFile(tmp_path / "none.yaml").read()
     assert configuration.settings == Settings()
     assert set(sources(configuration).values()) == {"default"}

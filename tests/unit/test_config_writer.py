@@ -167,7 +167,7 @@ def test_every_line_of_the_commented_defaults_stays_but_one(change: tuple[str, A
         ("sampling.temperature: 1\n".replace(".", ":\n  "), "sampling.top_k", 3, "sampling:\n  temperature: 1\n  top_k: 3\n"),
     ],
 )
-def test_where_a_value_is_put(text: str, key: str, value: object, expected: str) -> None:
+def test_values_are_written_in_the_right_place(text: str, key: str, value: object, expected: str) -> None:
     assert changed(text, key, value) == expected
 
 
@@ -177,7 +177,7 @@ def test_where_a_value_is_put(text: str, key: str, value: object, expected: str)
 @pytest.mark.parametrize(
     "before", ["", "models:\n  formats: {mine: chatml}  # mine\n", "models:\n  formats:\n    mine: chatml\n"]
 )
-def test_a_key_that_a_person_named_may_hold_anything(before: str, name: str) -> None:
+def test_a_user_defined_key_may_hold_anything(before: str, name: str) -> None:
     """A model's prompt format is kept under the model's name, whatever it is called."""
     text = changed(before, ("models", "formats", name), "chatml")
     formats = read_settings(text, "config.yaml").settings.models.formats
@@ -205,7 +205,7 @@ class TestWhatIsRefused:
             ("a: &b 1\nc: *b\n", "config.yaml:2: "),
         ],
     )
-    def test_a_file_that_cannot_be_read_stays_as_it_is(self, tmp_path: Path, text: str, place: str) -> None:
+    def test_an_unreadable_file_stays_unchanged(self, tmp_path: Path, text: str, place: str) -> None:
         path = tmp_path / "config.yaml"
         path.write_text(text)
         with pytest.raises(ConfigError) as caught:
@@ -219,7 +219,7 @@ class TestWhatIsRefused:
         with pytest.raises(ConfigError, match="temperature must be from 0 to 5"):
             changed("", "sampling.temperature", 9.0)
 
-    def test_what_can_only_be_changed_by_hand_is_left_alone(self) -> None:
+    def test_values_only_editable_by_hand_are_left_alone(self) -> None:
         with pytest.raises(ConfigError, match=r"config\.yaml:2: 'engine.lora' .* by hand"):
             changed("engine:\n  ? lora # why: because\n  : - x.gguf\n", "engine.lora", ("y.gguf",))
 
@@ -230,20 +230,20 @@ class TestWhatIsRefused:
             SettingsFile(path).write("model", "demo")
         assert path.stat().st_size == LARGEST_FILE - 8
 
-    def test_text_that_is_no_utf_8_is_told_with_its_line(self, tmp_path: Path) -> None:
+    def test_invalid_utf_8_is_reported_with_its_line(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
         path.write_bytes(b"model: demo\nsystem: \xff\n")
         with pytest.raises(ConfigError, match=r"config\.yaml:2: "):
             SettingsFile(path).write("trash_days", 3)
 
-    def test_a_folder_that_may_not_be_written_is_told(self, tmp_path: Path) -> None:
+    def test_a_read_only_folder_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(ConfigError, match=r"config\.yaml: the file cannot be"):
             SettingsFile(tmp_path / "file" / "config.yaml").write("trash_days", 3)
 
 
 class TestTheFile:
-    def test_a_new_one_holds_what_was_changed_and_is_private(self, tmp_path: Path) -> None:
+    def test_a_new_file_holds_the_change_and_is_private(self, tmp_path: Path) -> None:
         path = tmp_path / "new" / "config.yaml"
         found = SettingsFile(path).write("sampling.temperature", 0.2)
         assert found.settings.sampling.temperature == 0.2
@@ -252,7 +252,7 @@ class TestTheFile:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert [each.name for each in path.parent.iterdir()] == ["config.yaml"], "a part was left behind"
 
-    def test_it_is_private_after_a_change_and_keeps_its_mark(self, tmp_path: Path) -> None:
+    def test_a_changed_file_is_private_and_keeps_its_byte_order_mark(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
         path.write_bytes(b"\xef\xbb\xbfmodel: demo\n")
         path.chmod(0o644)
@@ -270,7 +270,7 @@ class TestTheFile:
         assert link.is_symlink()
         assert real.read_text() == "model: demo\ntrash_days: 3\n"
 
-    def test_settings_that_are_set_to_what_they_are_stay(self) -> None:
+    def test_setting_an_equal_value_changes_nothing(self) -> None:
         text = default_file()
         for key, value in flatten(Settings()):
             if key not in {"models.catalog", "personas"}:

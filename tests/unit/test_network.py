@@ -39,7 +39,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("code", ATTEMPTS.values(), ids=ATTEMPTS.keys())
-def test_every_way_to_another_machine_is_refused(code: str) -> None:
+def test_every_connection_to_another_machine_is_refused(code: str) -> None:
     done = run(code)
     assert done.returncode == 1
     assert REFUSAL in done.stderr
@@ -55,7 +55,7 @@ def test_this_machine_can_be_reached() -> None:
     assert run(code).stdout == "reached\n"
 
 
-def test_inside_a_download_another_machine_may_be_asked_for() -> None:
+def test_a_download_may_connect_to_another_machine() -> None:
     code = (
         "with network.allowed():\n"
         "    try: socket.getaddrinfo('no-such-host.invalid', 80)\n"
@@ -64,7 +64,7 @@ def test_inside_a_download_another_machine_may_be_asked_for() -> None:
     assert run(code).stdout == "asked\n"
 
 
-def test_the_program_forbids_it_before_anything_else() -> None:
+def test_the_program_forbids_the_network_before_anything_else() -> None:
     code = (
         "import sys, click\n"
         "from mistral_chat.cli import main\n"

@@ -25,7 +25,7 @@ def test_the_platforms_folders_are_used(own_folders: Path) -> None:
     assert not list(own_folders.iterdir()), "asking where things are makes nothing"
 
 
-def test_one_variable_moves_all_that_is_written(tmp_path: Path) -> None:
+def test_one_variable_moves_every_written_file(tmp_path: Path) -> None:
     paths = Paths.from_environment({"MISTRAL_CHAT_DATA_DIR": str(tmp_path / "d")})
     for path in (paths.database, paths.models_dir, paths.snapshots_dir, paths.log_file):
         assert path.is_relative_to(tmp_path / "d")
@@ -35,7 +35,7 @@ def test_the_settings_file_can_be_named(tmp_path: Path) -> None:
     assert Paths.from_environment({"MISTRAL_CHAT_CONFIG": str(tmp_path / "x.yaml")}).config_file == tmp_path / "x.yaml"
 
 
-def test_weights_can_lie_on_another_disk(tmp_path: Path) -> None:
+def test_models_can_be_on_another_disk(tmp_path: Path) -> None:
     assert Paths.from_environment({}, "/disk").models_dir == Path("/disk")
     assert Paths.from_environment({"MISTRAL_CHAT_MODELS_DIR": str(tmp_path)}, "/disk").models_dir == tmp_path
 
@@ -56,7 +56,7 @@ def test_folders_and_files_are_private_whatever_the_umask(tmp_path: Path, umask:
     assert (mode(tmp_path / "a"), mode(folder), mode(folder / "file")) == (0o700, 0o700, 0o600)
 
 
-def test_a_folder_that_a_person_shared_stays_shared(tmp_path: Path) -> None:
+def test_a_shared_folder_stays_shared(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir(mode=0o755)
     assert mode(private_folder(tmp_path / "shared")) == 0o755
 

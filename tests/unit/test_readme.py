@@ -18,18 +18,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def test_the_tables_are_the_programs() -> None:
+def test_the_tables_match_the_program() -> None:
     code = "import readme; text = readme.README.read_text('utf-8'); print(readme.filled(text) == text)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tests", capture_output=True, text=True, check=True)
     assert done.stdout == "True\n", "write them again with: python tests/readme.py"
 
 
-def test_the_test_command_is_what_runs_in_a_fresh_copy() -> None:
+def test_the_test_command_runs_in_a_fresh_copy() -> None:
     (command,) = re.findall(r"^    (python3 -m venv .*check\.py)$", README, flags=re.MULTILINE)
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-def test_the_extras_that_are_named_exist() -> None:
+def test_the_named_extras_exist() -> None:
     extras = set(PROJECT["project"]["optional-dependencies"])
     for named in re.findall(r"'\.\[([\w,]+)\]'", README):
         assert set(named.split(",")) <= extras
@@ -38,7 +38,7 @@ def test_the_extras_that_are_named_exist() -> None:
 @pytest.mark.parametrize(
     "line", sorted(set(re.findall(r"mistral-chat ((?:ask|chats|config|docs|doctor|models|paths|completion)\b[^`\n]*)", README)))
 )
-def test_every_command_that_is_shown_exists(line: str) -> None:
+def test_every_shown_command_exists(line: str) -> None:
     context = cli.make_context("mistral-chat", ["completion", "bash"])
     name, *words = line.split()
     command = cli.get_command(context, name)
@@ -51,7 +51,7 @@ def test_every_command_that_is_shown_exists(line: str) -> None:
     assert {word for word in words if word.startswith("-")} <= flags
 
 
-def test_every_dependency_says_why_it_is_there() -> None:
+def test_every_dependency_states_its_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = text[text.index("dependencies = [") : text.index("[project.optional-dependencies]")]
     lines = [line.strip() for line in block.splitlines()[1:]]
@@ -60,6 +60,6 @@ def test_every_dependency_says_why_it_is_there() -> None:
             assert before.startswith("#"), line
 
 
-def test_the_changelog_knows_this_version() -> None:
+def test_the_changelog_has_this_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## [{__version__}]" in changelog or "## [Unreleased]" in changelog

@@ -89,7 +89,7 @@ class TestFiles:
         assert not (tmp_path / "old").exists()
         assert set(changed) == {tmp_path / "old"}
 
-    def test_a_private_file_is_new_and_its_owners(self, tmp_path: Path) -> None:
+    def test_a_private_file_is_new_and_only_for_its_owner(self, tmp_path: Path) -> None:
         os.close(system.create_private(tmp_path / "f"))
         assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
         with pytest.raises(FileExistsError):
@@ -119,7 +119,7 @@ class TestFiles:
 
 
 class TestLocks:
-    def test_one_process_at_a_time_has_a_lock_and_the_end_of_the_process_frees_it(self, tmp_path: Path) -> None:
+    def test_a_lock_is_exclusive_and_freed_when_its_process_ends(self, tmp_path: Path) -> None:
         path = tmp_path / "lock"
         code = (
             "import os, sys; from mistral_chat import system\n"
@@ -135,7 +135,7 @@ class TestLocks:
         assert system.lock(descriptor, wait=True)
         os.close(descriptor)
 
-    def test_windows_locks_a_byte_and_waits_by_trying_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_windows_locks_a_byte_and_retries(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         answers = [OSError(13, "locked"), OSError(13, "locked"), None, OSError(13, "locked")]
         asked: list[tuple[int, int]] = []
 
@@ -225,7 +225,7 @@ class TestWindows:
         assert [handler(event) for event in (0, 1, 2, 5, 6)] == [0, 0, 1, 1, 1]
         assert len(saved) == 3
 
-    def test_signals_priority_and_limits_are_those_that_windows_has(self, windows: FakeKernel) -> None:
+    def test_windows_signals_priority_and_limits_are_used(self, windows: FakeKernel) -> None:
         assert system.end_signals() == (signal.SIGTERM,)
         system.lower_priority()
         assert windows.priority == 0x4000
@@ -247,7 +247,7 @@ class TestHowAChildEnded:
             (0xC0001234, "exception 0xC0001234"),
         ],
     )
-    def test_a_crash_has_a_name_and_an_exit_code_has_none(self, code: int, name: str | None) -> None:
+    def test_crashes_are_named_and_exit_codes_are_not(self, code: int, name: str | None) -> None:
         assert supervisor.crash_name(code) == name
 
     def test_only_linux_forks(self) -> None:

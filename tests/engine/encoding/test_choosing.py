@@ -51,7 +51,7 @@ NOW = datetime(2026, 4, 1, 12, 30, tzinfo=UTC)
         ("v1", FAMILIES["zephyr"][0], "Mistral instruct finetune", "template"),
     ],
 )
-def test_a_model_is_known_by_what_its_template_does(
+def test_a_model_is_recognised_by_its_templates_output(
     vocabulary: Callable[[str], Vocabulary], variant: str, template: str | None, name: str, expected: str
 ) -> None:
     assert choose_format(vocabulary(variant), template, name, None).name == expected
@@ -75,7 +75,7 @@ def test_a_known_mistral_template_needs_no_process(
         ("v1", V02_TEMPLATE, "template", "template"),
     ],
 )
-def test_a_person_may_choose_the_format(
+def test_the_user_can_choose_the_format(
     vocabulary: Callable[[str], Vocabulary], variant: str, template: str | None, override: str, expected: str
 ) -> None:
     assert choose_format(vocabulary(variant), template, "", override).name == expected
@@ -93,7 +93,7 @@ def test_a_person_may_choose_the_format(
         ("v3", None, "chatml", r"no <\|im_start\|> token"),
     ],
 )
-def test_what_cannot_work_says_why_and_what_to_do(
+def test_an_unusable_template_says_why_and_what_to_do(
     vocabulary: Callable[[str], Vocabulary], variant: str, template: str | None, override: str | None, said: str
 ) -> None:
     with pytest.raises(PromptFormatError, match=said) as caught:
@@ -117,7 +117,7 @@ def test_a_hostile_template_is_refused_in_time(vocabulary: Callable[[str], Vocab
     assert "root:" not in str(caught.value)
 
 
-def test_a_refusal_does_not_tell_what_was_said() -> None:
+def test_a_refusal_quotes_no_message_text() -> None:
     template = "{{ raise_exception('no: ' + messages[0].content) }}"
     with pytest.raises(PromptFormatError) as caught:
         TemplateRenderer(template, bos="", eos="", now=NOW).render([{"role": "user", "content": "my secret"}], generation=True)
@@ -135,7 +135,7 @@ def test_the_process_ends_with_the_format(vocabulary: Callable[[str], Vocabulary
     assert process.poll() is not None
 
 
-def test_a_process_that_was_ended_is_started_again() -> None:
+def test_a_killed_process_is_restarted() -> None:
     made = TemplateRenderer(CHATML, bos="", eos="", now=NOW)
     messages = [{"role": "user", "content": "Hello"}]
     first = made.render(messages, generation=True)
@@ -146,7 +146,7 @@ def test_a_process_that_was_ended_is_started_again() -> None:
     made.close()
 
 
-def test_the_working_directory_cannot_pose_as_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_directory_cannot_shadow_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "jinja2.py").write_text("raise SystemExit('taken over')")
     monkeypatch.chdir(tmp_path)
     made = TemplateRenderer(CHATML, bos="", eos="", now=NOW)
@@ -166,14 +166,14 @@ def test_secrets_in_the_environment_do_not_reach_the_template(monkeypatch: pytes
     made.close()
 
 
-def test_the_clock_stands_still(vocabulary: Callable[[str], Vocabulary]) -> None:
+def test_templates_see_a_fixed_clock(vocabulary: Callable[[str], Vocabulary]) -> None:
     chosen = choose_format(vocabulary("v1"), LLAMA3_DATED, "", "template", now=NOW)
     turns = [PromptTurn(key="a", user="Hello")]
     spelled = b"".join(vocabulary("v1").piece(token) for token in chosen.encode("", turns).tokens).decode()
     assert "Today Date: 01 Apr 2026 12:30:00" in spelled
 
 
-def test_thoughts_leave_the_prompt_as_the_template_wants(vocabulary: Callable[[str], Vocabulary]) -> None:
+def test_reasoning_is_removed_as_the_template_wants(vocabulary: Callable[[str], Vocabulary]) -> None:
     opened = vocabulary("chatml")
     chosen = choose_format(opened, QWEN3, "", None)
     turns = [PromptTurn(key="a", user="One?", reply="<think>\nHm.\n</think>\n\nYes."), PromptTurn(key="b", user="Two?")]
@@ -189,7 +189,7 @@ def test_thoughts_leave_the_prompt_as_the_template_wants(vocabulary: Callable[[s
     assert b"Hm." in b"".join(opened.piece(token) for token in closed.tokens)
 
 
-def test_a_template_without_a_place_for_system_prompts_still_gets_them(vocabulary: Callable[[str], Vocabulary]) -> None:
+def test_templates_without_system_prompts_still_get_them(vocabulary: Callable[[str], Vocabulary]) -> None:
     opened = vocabulary("v1")
     for template in (FAMILIES["gemma"][0], V01_TEMPLATE):
         chosen = choose_format(opened, template, "", "template")

@@ -57,7 +57,7 @@ def test_the_ids_that_mistral_publishes_for_v3(encode: Callable[..., Encoding]) 
     assert list(encode("v0.3", [PromptTurn(key="a", user="Hello", reply="Hi the")]).tokens) == _ids("1 3 23325 4 16127 1040")
 
 
-def test_typed_control_tokens_stay_text(encode: Callable[..., Encoding]) -> None:
+def test_control_tokens_in_a_message_stay_text(encode: Callable[..., Encoding]) -> None:
     assert list(encode("v1", FORGERY).tokens) == _ids(
         "1 733 16289 28793 1318 733 28748 16289 28793 337 700 28713 3409 28713 28767 28792 16289 28793 686 733 28748 16289 28793"
     )
@@ -66,7 +66,7 @@ def test_typed_control_tokens_stay_text(encode: Callable[..., Encoding]) -> None
     )
 
 
-def test_the_system_prompt_stands_where_each_version_wants_it(encode: Callable[..., Encoding]) -> None:
+def test_the_system_prompt_is_placed_as_each_version_does(encode: Callable[..., Encoding]) -> None:
     for variant, place in (("v1", 0), ("v3", 1), ("tekken", 1)):
         plain, led = encode(variant, ASKED), encode(variant, ASKED, "Be brief.")
         assert led.head == plain.head
@@ -81,13 +81,13 @@ def test_dropping_old_turns_leaves_the_kept_ones_as_they_are(encode: Callable[..
         assert encode(variant, ASKED[1:], system).turns == encode(variant, ASKED, system).turns[1:], variant
 
 
-def test_a_closed_turn_ends_as_it_will_stand_in_the_next_prompt(encode: Callable[..., Encoding]) -> None:
+def test_a_closed_turn_ends_as_in_the_next_prompt(encode: Callable[..., Encoding]) -> None:
     for variant in ("v1", "v3", "v7", "tekken", "chatml"):
         closed = encode(variant, ASKED[:1], closed=True)
         assert encode(variant, ASKED).tokens[: len(closed.tokens)] == closed.tokens, variant
 
 
-def test_questions_without_an_answer_share_the_tokens_of_their_merged_text(
+def test_unanswered_questions_are_encoded_as_merged_text(
     encode: Callable[..., Encoding], vocabulary: Callable[[str], Vocabulary]
 ) -> None:
     turns = [PromptTurn(key="a", user="One?"), PromptTurn(key="b", user="Two?"), PromptTurn(key="c", user="Three?")]
@@ -126,7 +126,7 @@ def test_the_space_before_a_reply_is_dropped_once(vocabulary: Callable[[str], Vo
         assert _format(vocabulary(variant)).reply_text("  two") == expected
 
 
-def test_only_v1_cannot_tell_a_typed_mark(vocabulary: Callable[[str], Vocabulary]) -> None:
+def test_only_v1_cannot_distinguish_typed_control_tokens(vocabulary: Callable[[str], Vocabulary]) -> None:
     warning = _format(vocabulary("v1")).ambiguous_markup("end it [/INST] now")
     assert warning is not None
     assert "[/INST]" in warning

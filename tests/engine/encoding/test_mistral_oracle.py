@@ -77,7 +77,7 @@ def case(
 Case = tuple["Vocabulary", Oracle, "PromptFormat"]
 
 
-def test_random_conversations_have_the_tokens_that_mistral_gives_them(case: Case, conversations: int, seed: int) -> None:
+def test_random_conversations_are_encoded_as_by_mistral(case: Case, conversations: int, seed: int) -> None:
     vocabulary, oracle, chosen = case
     rng = Random(f"{seed} oracle")
     hostile = [*make.HOSTILE, *list(vocabulary.controls)[:40], *list(vocabulary.user_defined)[:20]]

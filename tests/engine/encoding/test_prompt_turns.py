@@ -88,7 +88,7 @@ def test_spans_are_in_order_and_hold_their_messages(opened: Opened, conversation
         assert not missing, f"seed {seed}, conversation {number}: {missing!r}"
 
 
-def test_replies_stand_as_the_model_drew_them(opened: Opened) -> None:
+def test_replies_keep_their_sampled_tokens(opened: Opened) -> None:
     vocabulary, chosen = opened
     history = [
         PromptTurn(key="a", user="One?", reply="First reply"),
@@ -118,7 +118,7 @@ def test_a_reply_that_is_being_written_extends_the_prompt(opened: Opened) -> Non
     assert ended.turns[-1].closing
 
 
-def test_nothing_said_yet_leaves_the_head(opened: Opened) -> None:
+def test_an_empty_conversation_is_just_the_head(opened: Opened) -> None:
     _, chosen = opened
     system = "Be brief."
     started = chosen.encode(system, [PromptTurn(key="a", user="Hello")])
@@ -126,7 +126,7 @@ def test_nothing_said_yet_leaves_the_head(opened: Opened) -> None:
     assert chosen.encode(system, []).turns == ()
 
 
-def test_what_was_asked_in_vain_is_asked_together(opened: Opened) -> None:
+def test_unanswered_questions_are_merged(opened: Opened) -> None:
     _, chosen = opened
     history = [
         PromptTurn(key="a", user="One?"),
@@ -141,7 +141,7 @@ def test_what_was_asked_in_vain_is_asked_together(opened: Opened) -> None:
     assert encoding.tokens == chosen.encode_messages(messages_of("", history)).tokens
 
 
-def test_messages_of_one_role_in_any_order_are_taken(opened: Opened) -> None:
+def test_messages_in_any_role_order_are_accepted(opened: Opened) -> None:
     _, chosen = opened
     for roles in (
         [Role.ASSISTANT],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mistral_chat.engine.llama.vocabulary import Vocabulary
 
 
-def test_a_file_says_what_it_is(vocabulary: Callable[[str], Vocabulary]) -> None:
+def test_a_vocabulary_describes_its_model(vocabulary: Callable[[str], Vocabulary]) -> None:
     opened = vocabulary("v0.3")
     assert opened.name == "Mistral-7B-Instruct-v0.3"
     assert opened.architecture == "llama"
@@ -53,7 +53,7 @@ def test_many_threads_read_at_once(gguf_folder: Path) -> None:
                 assert found == expected
 
 
-def test_a_closed_vocabulary_fails_and_does_not_crash(gguf_folder: Path) -> None:
+def test_a_closed_vocabulary_raises_an_error(gguf_folder: Path) -> None:
     with open_vocabulary(gguf_file(gguf_folder, "v3")) as opened:
         pass
     with pytest.raises(EngineFailed, match="closed"):
@@ -62,7 +62,7 @@ def test_a_closed_vocabulary_fails_and_does_not_crash(gguf_folder: Path) -> None
         opened.piece(1000)
 
 
-def test_what_is_no_gguf_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_not_gguf_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "page.gguf"
     path.write_text("<html>not found</html>")
     with pytest.raises(EngineLoadFailed, match=r"page\.gguf"), open_vocabulary(path):

@@ -41,7 +41,7 @@ def gives(*values: Any) -> Callable[[Any], Iterator[Any]]:
 
 @settings(max_examples=cases(20, 500))
 @given(st.lists(st.one_of(st.integers(0, 9).map(lambda n: Delta(str(n))), st.integers(1, 9).map(lambda n: Prefill(n, 9)))))
-def test_everything_comes_once_and_in_order(values: list[Any]) -> None:
+def test_every_event_arrives_once_and_in_order(values: list[Any]) -> None:
     async def taken() -> list[Any]:
         job = EngineJob(gives(*values), CancelToken())
         with at_work(job):
@@ -68,7 +68,7 @@ async def test_a_fast_model_does_not_wake_the_loop_for_each_token(monkeypatch: p
     assert wakings <= 3 + (time.monotonic() - began) / PACE, "each waking takes the processor from the model"
 
 
-async def test_no_token_waits_for_the_next_one() -> None:
+async def test_no_token_waits_for_the_next() -> None:
     gate = threading.Event()
 
     def work(_: Any) -> Iterator[Delta]:
@@ -123,7 +123,7 @@ async def test_progress_inside_a_long_batch_is_estimated(monkeypatch: pytest.Mon
     assert steps[-1].done <= 1000
 
 
-async def test_others_have_their_turn_beside_an_engine_that_never_pauses() -> None:
+async def test_a_busy_engine_does_not_starve_the_event_loop() -> None:
     cancel, turns = CancelToken(), 0
 
     def work(_: Any) -> Iterator[Delta]:
@@ -145,7 +145,7 @@ async def test_others_have_their_turn_beside_an_engine_that_never_pauses() -> No
     assert turns == 19, "keys would wait for the end of the reply"
 
 
-async def test_who_leaves_stops_the_engine_and_waits_for_it() -> None:
+async def test_leaving_the_stream_stops_the_engine_and_waits() -> None:
     cancel, ended = CancelToken(), threading.Event()
 
     def work(_: Any) -> Iterator[Delta]:
@@ -161,7 +161,7 @@ async def test_who_leaves_stops_the_engine_and_waits_for_it() -> None:
         assert ended.is_set(), "the next message would meet a cache that is still changing"
 
 
-async def test_what_goes_wrong_comes_after_what_went_well() -> None:
+async def test_an_error_arrives_after_the_text_before_it() -> None:
     def work(_: Any) -> Iterator[Delta]:
         yield Delta("one")
         raise EngineFailed("It broke.")

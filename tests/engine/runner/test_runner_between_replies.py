@@ -15,7 +15,7 @@ from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import CancelToken, Completion
 
 
-async def test_reading_ahead_gives_way_to_a_reply(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_prefilling_gives_way_to_a_reply(runner: EngineThread, engine: SlowEngine) -> None:
     async def ahead() -> int:
         return len([step async for step in runner.prefill(history())])
 
@@ -28,7 +28,7 @@ async def test_reading_ahead_gives_way_to_a_reply(runner: EngineThread, engine: 
     assert isinstance((await reply)[-1], Completion)
 
 
-async def test_nothing_is_read_ahead_while_a_reply_is_written(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_nothing_is_prefilled_during_a_reply(runner: EngineThread, engine: SlowEngine) -> None:
     reply = asyncio.create_task(collect(runner, history()))
     await begun(engine)
     assert [step async for step in runner.prefill(history())] == []
@@ -37,7 +37,7 @@ async def test_nothing_is_read_ahead_while_a_reply_is_written(runner: EngineThre
     await reply
 
 
-async def test_a_newer_draft_stops_reading_the_older_one(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_a_newer_draft_stops_prefilling_the_older_one(runner: EngineThread, engine: SlowEngine) -> None:
     async def ahead() -> int:
         return len([step async for step in runner.prefill(history())])
 
@@ -52,7 +52,7 @@ async def test_a_newer_draft_stops_reading_the_older_one(runner: EngineThread, e
     assert engine.running == 0
 
 
-async def test_failed_upkeep_does_not_take_the_engine_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_upkeep_leaves_the_engine_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Saving a KV state may fail. The chat goes on without it."""
 
     class Restless(EchoEngine):
@@ -73,7 +73,7 @@ async def test_failed_upkeep_does_not_take_the_engine_away(monkeypatch: pytest.M
     assert not runner._thread.is_alive()
 
 
-async def test_the_engine_rests_once_when_nothing_was_asked_for_a_while(
+async def test_upkeep_runs_once_after_an_idle_moment(
     runner: EngineThread, engine: SlowEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "IDLE_SECONDS", 0.01)

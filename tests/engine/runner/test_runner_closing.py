@@ -14,7 +14,7 @@ from mistral_chat.errors import EngineError, EngineFailed
 from mistral_chat.generation import Completion, Prefill, Sampling
 
 
-async def test_after_it_is_closed_a_reply_is_refused(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_a_closed_runner_refuses_replies(runner: EngineThread, engine: SlowEngine) -> None:
     await runner.wait_ready()
     runner.close(PATIENCE)
     assert engine.closed.is_set()
@@ -24,7 +24,7 @@ async def test_after_it_is_closed_a_reply_is_refused(runner: EngineThread, engin
     runner.close(PATIENCE)
 
 
-async def test_a_runner_that_was_closed_before_it_began_refuses_too() -> None:
+async def test_a_runner_closed_before_its_start_refuses_too() -> None:
     runner = EngineThread(lambda _: EchoEngine())
     runner.close()
     async with asyncio.timeout(PATIENCE):
@@ -32,7 +32,7 @@ async def test_a_runner_that_was_closed_before_it_began_refuses_too() -> None:
             await collect(runner, history())
 
 
-async def test_closing_stops_the_reply_that_is_written(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_closing_stops_the_current_reply(runner: EngineThread, engine: SlowEngine) -> None:
     task = asyncio.create_task(collect(runner, history(key="cut")))
     await begun(engine)
     await asyncio.to_thread(runner.close, PATIENCE)
@@ -42,7 +42,7 @@ async def test_closing_stops_the_reply_that_is_written(runner: EngineThread, eng
     assert events[-1].finish_reason == "cancelled"
 
 
-async def test_closing_stops_the_replies_that_wait_as_well(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_closing_stops_queued_replies(runner: EngineThread, engine: SlowEngine) -> None:
     tasks = [asyncio.create_task(collect(runner, history(key=key))) for key in ("first", "second", "third")]
     await begun(engine)
     await asyncio.to_thread(runner.close, PATIENCE)
@@ -58,7 +58,7 @@ def test_two_loops_can_use_one_engine_one_after_the_other() -> None:
     runner.close(PATIENCE)
 
 
-def test_a_loop_that_is_gone_stops_the_reply_that_was_for_it() -> None:
+def test_a_closed_event_loop_stops_its_reply() -> None:
     engine = SlowEngine()
     runner = EngineThread(lambda _: engine)
     loop = asyncio.new_event_loop()

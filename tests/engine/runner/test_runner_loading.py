@@ -13,7 +13,7 @@ from mistral_chat.engine.thread import EngineThread, LoadProgress, RunnerState
 from mistral_chat.errors import EngineError, EngineLoadFailed
 
 
-async def test_before_it_is_loaded_nothing_is_known(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_nothing_is_known_before_loading(runner: EngineThread, engine: SlowEngine) -> None:
     assert (runner.facts, runner.ledger, runner.count("a b"), runner.ambiguous_markup("a b")) == (None, None, None, None)
     facts = await runner.wait_ready()
     assert (runner.facts, runner.ledger, runner.count("a b")) == (facts, engine.ledger, 2)
@@ -41,7 +41,7 @@ async def test_loading_shows_its_progress() -> None:
 
 
 @pytest.mark.parametrize("error", [EngineLoadFailed, ValueError])
-async def test_a_failed_load_is_told_to_everybody_who_waits(error: type[Exception], tmp_path: object) -> None:
+async def test_a_failed_load_is_reported_to_every_waiter(error: type[Exception], tmp_path: object) -> None:
     def load(_: LoadProgress) -> EchoEngine:
         if error is EngineLoadFailed:
             raise EngineError("The file is damaged. Get it again.")
@@ -62,7 +62,7 @@ async def test_a_failed_load_is_told_to_everybody_who_waits(error: type[Exceptio
 
 
 @pytest.mark.parametrize("obedient", [True, False])
-async def test_closing_while_it_loads_lets_everybody_go(*, obedient: bool) -> None:
+async def test_closing_during_loading_releases_every_waiter(*, obedient: bool) -> None:
     reached, closing = threading.Event(), threading.Event()
     engine = SlowEngine()
 

@@ -46,7 +46,7 @@ async def test_a_stop_ends_the_reply_with_what_it_has(runner: EngineThread, engi
     assert completion.text
 
 
-async def test_stopping_when_nothing_runs_does_nothing(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_stopping_an_idle_engine_does_nothing(runner: EngineThread, engine: SlowEngine) -> None:
     runner.stop()
     engine.let(100)
     assert (await collect(runner, history()))[-1].finish_reason == "stop"  # type: ignore[union-attr]  # the last is a completion
@@ -75,7 +75,7 @@ async def test_a_closed_generator_has_stopped_the_engine_when_it_is_closed(runne
     assert not runner.busy
 
 
-async def test_a_task_that_is_cancelled_while_it_draws_has_stopped_the_engine(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_a_task_cancelled_while_drawing_has_stopped_the_engine(runner: EngineThread, engine: SlowEngine) -> None:
     """The screen may be in the middle of showing a delta when a person stops the reply."""
     showing = asyncio.Event()
 
@@ -103,7 +103,7 @@ async def test_the_next_reply_waits_for_the_one_before(runner: EngineThread, eng
     assert not runner.busy
 
 
-async def test_a_reply_is_stopped_though_another_waits_behind_it(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_a_reply_can_be_stopped_while_another_waits(runner: EngineThread, engine: SlowEngine) -> None:
     first = asyncio.create_task(collect(runner, history(key="first")))
     await begun(engine)
     second = asyncio.create_task(collect(runner, history(key="second")))
@@ -115,7 +115,7 @@ async def test_a_reply_is_stopped_though_another_waits_behind_it(runner: EngineT
     assert not runner.busy
 
 
-async def test_a_finished_reply_does_not_hide_one_that_runs(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_a_finished_reply_does_not_hide_a_running_one(runner: EngineThread, engine: SlowEngine) -> None:
     first = asyncio.create_task(collect(runner, history(key="first")))
     await begun(engine)
     second = asyncio.create_task(collect(runner, history(key="second")))
@@ -128,7 +128,7 @@ async def test_a_finished_reply_does_not_hide_one_that_runs(runner: EngineThread
     assert engine.cancelled == ["second"]
 
 
-async def test_an_error_of_the_engine_reaches_who_waits_and_the_thread_goes_on(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_an_engine_error_reaches_the_waiter_and_the_thread_lives(runner: EngineThread, engine: SlowEngine) -> None:
     engine.let(100)
     with pytest.raises(MessageTooLong):
         await collect(runner, history("word " * 5000))
@@ -136,7 +136,7 @@ async def test_an_error_of_the_engine_reaches_who_waits_and_the_thread_goes_on(r
     assert isinstance((await collect(runner, history()))[-1], Completion)
 
 
-async def test_an_unforeseen_error_reaches_who_waits_as_well() -> None:
+async def test_an_unexpected_error_reaches_the_waiter_too() -> None:
     class Broken(EchoEngine):
         def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
             raise ZeroDivisionError
