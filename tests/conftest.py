@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FOREIGN = ("MISTRAL_CHAT_", "XDG_", "HF_", "HUGGINGFACE_", "OLLAMA_", "_MISTRAL_CHAT_")
-"""Variables that begin so are a person's own and would lead a test out of its folders."""
+"""Variables with these prefixes are the user's own and would lead a test out of its folders."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

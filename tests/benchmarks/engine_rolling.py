@@ -1,6 +1,6 @@
-"""Times the rolling window against what other programs do: `python tests/benchmarks/engine_rolling.py [WEIGHTS] [options]`.
+"""Times the rolling context against what other programs do: `python tests/benchmarks/engine_rolling.py [MODEL] [options]`.
 
-Without WEIGHTS, the demo's model is used. Each part prints one line a figure, with the ratio that counts. Messages have equal
+Without MODEL, the demo is used. Each part prints one line a figure, with the ratio that counts. Messages have equal
 length, replies too, and each program is given the same ones; the programs beside ours drop their oldest turn until the prompt
 fits, as chat programs do.
 """
@@ -59,7 +59,7 @@ def report_times(name: str, times: Sequence[float], read: Sequence[int], first: 
 
 
 def rolling(path: Path, arguments: argparse.Namespace) -> None:
-    """Time to first token of ours, of naive re-reading on the same cache, and of llama-cpp-python's own chat."""
+    """Time to first token: this engine, a naive prefill on the same cache, and llama-cpp-python's own chat."""
     sampling = Sampling(temperature=0, max_tokens=arguments.reply)
     engine = open_for(path, arguments)
     talk = Talk(engine, system=SYSTEM, sampling=sampling)
@@ -144,7 +144,7 @@ def llama_times(path: Path, talk: Talk, arguments: argparse.Namespace, first: in
             try:
                 events = model.create_chat_completion(said, stream=True, temperature=0, max_tokens=arguments.reply)
                 pieces = (each["choices"][0]["delta"].get("content") for each in events)
-                next((piece for piece in pieces if piece), "")  # weights without training may end at once
+                next((piece for piece in pieces if piece), "")  # random weights may end at once
             except ValueError:  # the prompt does not fit
                 start += 1
                 continue
@@ -300,7 +300,7 @@ def reopening(path: Path, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="?", type=Path)
+    parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--parts", nargs="+", default=["rolling", "decoding", "quality", "reopening"])
     parser.add_argument("--window", type=int, default=1024)
     parser.add_argument("--turns", type=int, default=36)
@@ -315,9 +315,9 @@ def main() -> None:
     parser.add_argument("--filled", type=int, default=3400, help="tokens in it")
     parser.add_argument("--no-llama", action="store_true")
     arguments = parser.parse_args()
-    path = arguments.weights or demo()
+    path = arguments.model or demo()
     say("processor, cores, threads", f"{processor()}, {os.cpu_count()}, {arguments.threads}; load {os.getloadavg()[0]:.1f}")
-    say("weights", f"{path.name}, {path.stat().st_size / 1e9:.2f} GB")
+    say("model", f"{path.name}, {path.stat().st_size / 1e9:.2f} GB")
     parts = {"rolling": rolling, "decoding": decoding, "quality": quality, "reopening": reopening}
     for part in arguments.parts:
         parts[part](path, arguments)

@@ -1,4 +1,4 @@
-"""Talks for 500 turns in one process: `python tests/benchmarks/engine_soak.py [WEIGHTS] [--turns N]`.
+"""Chats for 500 turns in one process: `python tests/benchmarks/engine_soak.py [MODEL] [--turns N]`.
 
 After every turn the ledger is held against the cache and against the exact encoding of the turns that it names. At the end come
 the memory's growth after the first 50 turns and the slowest first tokens. Exits with 1 when a limit is broken.
@@ -56,12 +56,12 @@ def check(engine: RollingEngine, talk: Talk) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="?", type=Path)
+    parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--turns", type=int, default=500)
     parser.add_argument("--window", type=int, default=1024)
     parser.add_argument("--reply", type=int, default=12, help="tokens of a reply")
     arguments = parser.parse_args()
-    engine = make_engine(arguments.weights or demo(), size=arguments.window)
+    engine = make_engine(arguments.model or demo(), size=arguments.window)
     talk = Talk(engine, system=SYSTEM, sampling=Sampling(temperature=0.8, seed=3, max_tokens=arguments.reply))
     say("processor, cores, load", f"{processor()}, {os.cpu_count()}, {os.getloadavg()[0]:.1f}")
     times: list[float] = []

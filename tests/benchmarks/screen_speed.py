@@ -111,9 +111,9 @@ def fill(folder: Path) -> dict[int, str]:
 
 
 def measure_reply(table: Table, folder: Path, tokens: int) -> None:
-    """Stream one long reply while somebody types, and one while nobody does."""
+    """Stream one long reply during typing, and one without it."""
     with terminal(folder) as quiet:
-        table.line("idle memory, without weights", quiet.memory() / 1e6, "MB", most=90)
+        table.line("idle memory, without a model", quiet.memory() / 1e6, "MB", most=90)
         before = quiet.processor()
         quiet.ask(f"{tokens} tokens")
         shown = quiet.shown_end(tokens / RATE * 3 + 30)
@@ -202,10 +202,10 @@ PARTS = {
 
 def main(arguments: list[str]) -> int:
     """Measure what is asked for, and give 1 when a figure is over its limit."""
-    told = "\n".join(f"  {name:9}{what}" for name, what in PARTS.items())
+    parts = "\n".join(f"  {name:9}{what}" for name, what in PARTS.items())
     parser = argparse.ArgumentParser(
         description="Measures what the screen costs.",
-        epilog=f"parts, all of them by default:\n{told}",
+        epilog=f"parts, all of them by default:\n{parts}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help="what to measure")

@@ -1,4 +1,4 @@
-"""How long a person waits for the program to start, held against the least that its libraries take.
+"""Startup time, compared with the time that its libraries take at least.
 
 python tests/benchmarks/startup.py [ROUNDS]
 

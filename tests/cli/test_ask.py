@@ -1,4 +1,4 @@
-"""A question from the shell: what goes in, what comes out, and where it is kept."""
+"""A question from the shell: input, output, and where it is saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo model, asked from the shell as a person or a script would, in a process of its own."""
+"""The demo model, asked from the shell as a user or a script does, in a process of its own."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _wait_for_a_reply(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_terminal_gets_progress_that_is_erased_and_no_control_characters(tmp_path: Path) -> None:
-    """What a person sees: the reply alone."""
+    """The user sees the reply alone."""
     master, slave = pty.openpty()
     (tmp_path / "text.txt").write_text("The quick brown fox jumps over the lazy dog. " * 8)
     arguments = [*PROGRAM, "ask", "-m", "demo", "--max-tokens", "4", "--stats", "-f", str(tmp_path / "text.txt")]

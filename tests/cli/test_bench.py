@@ -29,7 +29,7 @@ KEYS = {
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """Weights that no engine of these tests looks into."""
+    """A model file that no engine of these tests reads."""
     from support.gguf_factory import gguf_file
 
     return gguf_file(tmp_path, "v7")
@@ -37,7 +37,7 @@ def tiny(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bench(tiny: Path) -> Callable[..., Result]:
-    """Runs the command on an engine without weights."""
+    """Runs the command on an engine without a model."""
 
     def run(*arguments: str, program: Program | None = None, text: str | None = None) -> Result:
         own = program or echo_program()

@@ -1,4 +1,4 @@
-"""`mistral-chat chats`, as a person or a script meets it."""
+"""`mistral-chat chats`, as a user or a script sees it."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_export_writes_markdown_one_file_a_conversation(program: Program, herons
 def test_an_impossible_export_is_refused(program: Program, herons: str, tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text("mine")
-    for arguments, told in (
+    for arguments, expected in (
         (["export"], "Name conversations"),
         (["export", "--all", herons], "Name conversations"),
         (["export", herons, "-o", str(file)], "already exists"),
@@ -231,7 +231,7 @@ def test_an_impossible_export_is_refused(program: Program, herons: str, tmp_path
         (["export", herons, "-o", str(tmp_path / "missing" / "x.json")], "cannot be written"),
     ):
         result = run(program, *arguments)
-        assert told in f"{result.output} {result.exception}"
+        assert expected in f"{result.output} {result.exception}"
         assert result.exit_code != 0
     assert file.read_text() == "mine"
     done(program, "export", herons, "-o", str(file), "--force")
@@ -300,9 +300,9 @@ def test_backup_and_repair(program: Program, herons: str, tmp_path: Path) -> Non
     database = program.paths.database
     os.truncate(database, database.stat().st_size - 4096)
     assert "chats repair" in str(run(program, "list").exception)
-    told = done(program, "repair")
-    assert "Saved 2 conversations with 4 turns." in told
-    assert "is kept as" in told
+    output = done(program, "repair")
+    assert "Saved 2 conversations with 4 turns." in output
+    assert "is kept as" in output
     assert len(as_json(program, "show", herons, "--tree")["turns"]) == 3
 
 

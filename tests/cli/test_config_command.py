@@ -1,4 +1,4 @@
-"""What is set, and by whom, can be asked."""
+"""`mistral-chat config` shows each setting and its source."""
 
 from __future__ import annotations
 

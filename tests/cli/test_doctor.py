@@ -102,7 +102,7 @@ class TestPrivacy:
         assert "huggingface.co" not in stdout
         assert "hf_secret" not in stdout
 
-    def test_offline_mode_names_no_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_offline_mode_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         assert "none: HF_HUB_OFFLINE forbids" in run("doctor", "--privacy").stdout
 
@@ -125,7 +125,7 @@ class TestPaths:
         on_disk = {str(path) for path in paths.data_dir.rglob("*") if path.is_file()}
         assert on_disk <= set(by_path)
 
-    def test_the_text_report_matches_the_json(self, conversation: Path) -> None:
+    def test_the_text_report_lists_each_file(self, conversation: Path) -> None:
         assert f"{conversation.stat().st_size:,}  {conversation}" in run("paths").stdout
 
     def test_a_hostile_file_name_does_not_act_on_the_terminal(self, conversation: Path) -> None:

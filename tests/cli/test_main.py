@@ -1,4 +1,4 @@
-"""The front door: help, wrong commands, exit codes, and what becomes of errors."""
+"""The command line: help, wrong commands, exit codes, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights from the shell: what is listed, fetched, checked, imported, shown and removed."""
+"""Models from the shell: listed, downloaded, verified, imported, shown and removed."""
 
 from __future__ import annotations
 
@@ -245,10 +245,10 @@ def test_a_terminal_gets_a_bar_that_is_erased(monkeypatch: pytest.MonkeyPatch, c
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     show_progress(iter([DownloadProgress(stage="downloading", bytes=1, total=2, note="odd \x1b[2J")]), "x")
-    told = capsys.readouterr().err
-    assert told.startswith("\r\x1b[K[############............] 50%")
-    assert told.endswith("\r\x1b[K")
-    assert "\x1b[2J" not in told
+    output = capsys.readouterr().err
+    assert output.startswith("\r\x1b[K[############............] 50%")
+    assert output.endswith("\r\x1b[K")
+    assert "\x1b[2J" not in output
 
 
 def test_an_interrupted_download_says_how_to_resume(capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,7 +319,7 @@ def test_an_embedding_model_is_never_offered_for_chatting(hub: HubServer, ours: 
 
 
 def test_what_is_recommended_does_not_depend_on_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever tried the demo once must not be told that a toy is the best that the machine can run."""
+    """A user who tried the demo must not see it recommended as the best model for the machine."""
     monkeypatch.setattr("mistral_chat.cli.machine.available_memory", lambda: AvailableMemory(ram=16_000_000_000))
     rows = answer("list", "--available", MISTRAL_CHAT_MODEL="demo")
     assert [row["name"] for row in rows if row["recommended"]] == ["mistral-7b-instruct-v0.3"]

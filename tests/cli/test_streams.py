@@ -1,4 +1,4 @@
-"""Standard streams as they come: closed, full, endless, binary, slow, and terminals that cannot show the chat."""
+"""Standard streams of every kind: closed, full, endless, binary, slow, and terminals that cannot show the chat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever ends the app, the terminal is restored, and a sentence says what happened."""
+"""However the app ends, the terminal is restored and a message says what happened."""
 
 from __future__ import annotations
 

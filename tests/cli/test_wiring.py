@@ -1,4 +1,4 @@
-"""The rooms fit together: what one opens, another finds."""
+"""The rooms work together: what one opens, another finds."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class TestUnknownKeys:
 
 
 class TestAHomeThatCannotBeWritten:
-    """Whatever is tried, one sentence says which folder it is and what to do."""
+    """Every command gives one error that names the folder and what to do."""
 
     @pytest.mark.parametrize("arguments", [["ask", "-m", "demo", "hello"], ["chats", "list"], ["chats", "search", "x"]])
     @pytest.mark.usefixtures("demo_model")

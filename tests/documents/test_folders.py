@@ -1,4 +1,4 @@
-"""Which files a folder gives: the documents in it, and nothing that its owner keeps out."""
+"""Which files a folder gives: its documents, without those that its owner excludes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents made to harm: each is an error for the one file, and the program lives."""
+"""Hostile documents: each is an error for the one file, and the program survives."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_an_endless_compressed_stream_is_stopped(tmp_path: Path) -> None:
 
 def test_a_slow_document_is_abandoned(tmp_path: Path) -> None:
     path = tmp_path / "endless.txt"
-    os.mkfifo(path)  # nobody ever writes to it
+    os.mkfifo(path)  # nothing ever writes to it
     slow = tmp_path / "slow.html"
     slow.write_text("<a " * 3_000_000)
     with DocumentReader(seconds=0.3) as reader:

@@ -1,4 +1,4 @@
-"""What is read out of each kind of document: its text, its headings, and where it stands."""
+"""What is read from each kind of document: its text, its headings, and their places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mistral_chat.documents.worker import read_blocks
 from mistral_chat.errors import DocumentUnreadable
 
 
-def told(blocks: list[Block | EmptyPage]) -> list[tuple[str, str]]:
+def headed_texts(blocks: list[Block | EmptyPage]) -> list[tuple[str, str]]:
     """Each block's headings and text."""
     return [(" > ".join(each.headings), each.text) for each in blocks if isinstance(each, Block)]
 
@@ -32,7 +32,7 @@ def test_markdown_keeps_its_headings_and_its_code_whole() -> None:
     text = "---\ntitle: x\n---\n# Lease\n\nIntro.\n\n## Repairs\nThe landlord\nrepairs.\n\n```sh\n# no heading\n\nls\n```\n"
     text += "Rent\n====\nMonthly.\n"
     blocks = list(markdown(text))
-    assert told([*blocks]) == [
+    assert headed_texts([*blocks]) == [
         ("Lease", "Intro."),
         ("Lease > Repairs", "The landlord\nrepairs."),
         ("Lease > Repairs", "```sh\n# no heading\n\nls\n```"),
@@ -42,12 +42,12 @@ def test_markdown_keeps_its_headings_and_its_code_whole() -> None:
 
 
 def test_a_heading_with_nothing_below_it_is_not_lost() -> None:
-    assert told([*markdown("# A\n## B\n# C\n")]) == [("A", "B"), ("", "C")]
+    assert headed_texts([*markdown("# A\n## B\n# C\n")]) == [("A", "B"), ("", "C")]
 
 
 def test_plain_text_headings_are_recognised() -> None:
     text = "TERMS AND CONDITIONS\n\n1. Scope\n\nAll of it.\n\n1.1 More\n\nText.\n\nNotes\n*****\n\nLast words.\n"
-    assert told([*plain_text(text)]) == [
+    assert headed_texts([*plain_text(text)]) == [
         ("TERMS AND CONDITIONS > Scope".replace("Scope", "1. Scope"), "All of it."),
         ("TERMS AND CONDITIONS > 1. Scope > 1.1 More", "Text."),
         ("TERMS AND CONDITIONS > Notes", "Last words."),
@@ -57,7 +57,7 @@ def test_plain_text_headings_are_recognised() -> None:
 def test_python_is_cut_at_functions_and_methods() -> None:
     text = "import os\n\n# why\n@cache\ndef f():\n    return 1\n\nclass A:\n    x = 1\n\n    def m(self):\n        pass\n\nA()\n"
     blocks = list(python_code(text))
-    assert told([*blocks]) == [
+    assert headed_texts([*blocks]) == [
         ("", "import os"),
         ("def f", "# why\n@cache\ndef f():\n    return 1"),
         ("class A", "class A:\n    x = 1"),
@@ -69,7 +69,7 @@ def test_python_is_cut_at_functions_and_methods() -> None:
 
 def test_other_source_code_is_cut_where_something_begins() -> None:
     text = "#include <x.h>\n\nint main(int n)\n{\n  return 0;\n\n}\n\nstruct point {\n  int x;\n};\n"
-    assert told([*source_code(text)]) == [
+    assert headed_texts([*source_code(text)]) == [
         ("", "#include <x.h>"),
         ("main", "int main(int n)\n{\n  return 0;\n\n}"),
         ("struct point", "struct point {\n  int x;\n};"),
@@ -109,7 +109,7 @@ def test_html_keeps_visible_text_only(tmp_path: Path) -> None:
         "<title>T</title><style>p{}</style><h1>Big &amp; small</h1><p>One\n two<br>three<ul><li>a<li>b</ul>"
         "<script>alert(1)</script><table><tr><td>x<td>y</table><pre>  keep\n  this</pre><nav>menu</nav><p>&#x1b;[31m end"
     )
-    assert told(read(tmp_path, "a.html", page)) == [
+    assert headed_texts(read(tmp_path, "a.html", page)) == [
         ("Big & small", "One two\nthree"),
         ("Big & small", "- a\n- b"),
         ("Big & small", "x | y"),
@@ -120,7 +120,7 @@ def test_html_keeps_visible_text_only(tmp_path: Path) -> None:
 
 def test_a_word_document_has_headings_in_any_language_and_tables(tmp_path: Path) -> None:
     content = documents.docx([("Heading1", "Lease"), ("", "One."), ("berschrift2", "Mängel"), ("", "Zwei.")], rows=[["a", "b"]])
-    assert told(read(tmp_path, "a.docx", content)) == [
+    assert headed_texts(read(tmp_path, "a.docx", content)) == [
         ("Lease", "One."),
         ("Lease > Mängel", "Zwei."),
         ("Lease > Mängel", "a | b"),
@@ -132,13 +132,13 @@ def test_an_opendocument_text_is_read_without_its_comments(tmp_path: Path) -> No
         '<text:h text:outline-level="1">Plan</text:h><text:p>a<text:s text:c="2"/>b<office:annotation><text:p>secret</text:p>'
         "</office:annotation>c</text:p><table:table-row><text:p>x</text:p><text:p>y</text:p></table:table-row>"
     )
-    assert told(read(tmp_path, "a.odt", documents.odt(inside))) == [("Plan", "a  bc"), ("Plan", "x | y")]
+    assert headed_texts(read(tmp_path, "a.odt", documents.odt(inside))) == [("Plan", "a  bc"), ("Plan", "x | y")]
 
 
 def test_epub_chapters_come_in_reading_order(tmp_path: Path) -> None:
     content = documents.epub(["<!DOCTYPE html><h1>One</h1><p>First.", "<h1>Two</h1><h2>Inner</h2><p>Second."])
     blocks = read(tmp_path, "a.epub", content)
-    assert told(blocks) == [("One", "First."), ("Two > Inner", "Second.")]
+    assert headed_texts(blocks) == [("One", "First."), ("Two > Inner", "Second.")]
     assert [block.line for block in blocks if isinstance(block, Block)] == [2, 5]
 
 
@@ -148,7 +148,7 @@ def test_a_pdf_has_pages_and_bookmarks_and_reports_empty_pages(tmp_path: Path) -
         bookmarks=[("Rent", 0), ("Repairs", 2)],
     )
     blocks = read(tmp_path, "lease.pdf", content)
-    assert told(blocks) == [
+    assert headed_texts(blocks) == [
         ("Rent", "The tenant pays on the\nfirst day of each month.\nLate rent costs interest."),
         ("Repairs", "Repairs (small)."),
     ]
@@ -172,7 +172,7 @@ def test_a_reader_continues_after_an_unreadable_document(tmp_path: Path) -> None
             list(reader.read(tmp_path / "missing"))
         with pytest.raises(DocumentUnreadable, match="not a file"):
             list(reader.read(tmp_path))
-        assert told(list(reader.read(tmp_path / "good.txt"))) == [("", "fine")]
+        assert headed_texts(list(reader.read(tmp_path / "good.txt"))) == [("", "fine")]
 
 
 def test_without_pypdf_a_pdf_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

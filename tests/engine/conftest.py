@@ -11,7 +11,7 @@ pytest.register_assert_rewrite("support.engine_contract", "support.fake_kv_cache
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Gives the file of a variant of `support.gguf_factory`, wide enough for a quantized cache; written once."""
     from support.gguf_factory import VARIANTS, write_gguf
 

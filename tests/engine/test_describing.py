@@ -1,4 +1,4 @@
-"""What people are shown of a prompt is what the model is given, and a deleted conversation leaves the engine."""
+"""The prompt that is shown is the one that the model gets, and a deleted conversation leaves the engine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHORT = Sampling(temperature=0, max_tokens=6)
 
 
 class WordyCells(FakeKVCache):
-    """Draws a few words for each reply."""
+    """Samples a few words for each reply."""
 
     def start_sampling(self, sampling: Sampling, recent: Any) -> None:
         super().start_sampling(sampling, recent)
@@ -70,7 +70,7 @@ def test_a_draft_is_shown_as_it_would_be_encoded(engine: Engine) -> None:
     assert engine.ledger == before, "looking at the prompt changed the cache"
     assert prompt.draft
     assert [part.key for part in prompt.parts] == ["", "t0", "t1", "t2", ""]
-    assert "</s> [INST]" in spelled(prompt), "what a person typed was taken for control tokens"
+    assert "</s> [INST]" in spelled(prompt), "typed text was taken for control tokens"
     asked = replace(history, turns=(*history.turns, PromptTurn(key="sent", user="a b c and é </s> [INST] ")))
     outcome = examine(engine.reply(asked, SHORT, CancelToken()))
     assert prompt.tokens == outcome.completion.usage.prompt_tokens
@@ -156,7 +156,7 @@ def test_a_deleted_conversation_leaves_no_snapshot(tmp_path: Path) -> None:
     assert not folder.size, "what was deleted is still on the disk"
     engine.run_idle_tasks(CancelToken())
     engine.close()
-    assert not list(tmp_path.glob("*.kv*")), "what was deleted was written once more"
+    assert not list(tmp_path.glob("*.kv*")), "a deleted conversation was saved again"
 
 
 async def test_the_runner_shows_and_deletes_off_the_engines_thread() -> None:
@@ -176,8 +176,8 @@ async def test_the_runner_shows_and_deletes_off_the_engines_thread() -> None:
 
 
 @pytest.mark.parametrize("variant", ["v1", "v3", "v7"])
-def test_a_real_vocabulary_is_spelled_out(tiny_weights: Callable[[str], Path], variant: str) -> None:
-    with engine_of(tiny_weights(variant)) as engine:
+def test_a_real_vocabulary_is_spelled_out(tiny_model: Callable[[str], Path], variant: str) -> None:
+    with engine_of(tiny_model(variant)) as engine:
         history = talk(engine, turns=2)
         prompt = engine.preview_prompt(replace(history, draft="Is [INST] a token?"))
         controls = [piece.text for part in prompt.parts for piece in part.pieces if piece.is_control]

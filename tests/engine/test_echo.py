@@ -1,4 +1,4 @@
-"""The engine without weights owes what every engine owes."""
+"""The engine without a model keeps the contract of every engine."""
 
 from __future__ import annotations
 

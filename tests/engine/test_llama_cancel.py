@@ -29,8 +29,8 @@ def demo(demo_model: Path) -> Iterator[RollingEngine]:
     engine.close()
 
 
-def test_a_stop_ends_a_reply_within_one_token(tiny_weights: Callable[[str], Path]) -> None:
-    with engine_of(tiny_weights("v7")) as engine:
+def test_a_stop_ends_a_reply_within_one_token(tiny_model: Callable[[str], Path]) -> None:
+    with engine_of(tiny_model("v7")) as engine:
         cancel = CancelToken()
         after: list[Event] = []
         turn = PromptTurn(key="a", user="Tell me a long story about the sea.")
@@ -154,11 +154,11 @@ class Twin:
 @pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
 @pytest.mark.parametrize("variant", ["v7", "v3"])
 def test_random_stops_leave_the_cache_correct(
-    tiny_weights: Callable[[str], Path], variant: str, kv_type: str, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], Path], variant: str, kv_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed = random.randrange(2**32)
     rng = random.Random(seed)
-    path = tiny_weights(variant)
+    path = tiny_model(variant)
     with engine_of(path, size=512, kv_type=kv_type) as engine, engine_of(path, size=512, kv_type=kv_type) as other:
         talk = Talk(engine, system="You are terse.")
         twin = Twin(cache_of(engine), cache_of(other), monkeypatch)
@@ -184,8 +184,8 @@ def test_random_stops_leave_the_cache_correct(
                 twin.check()
 
 
-def test_the_turn_after_a_stop_is_as_if_none_had_happened(tiny_weights: Callable[[str], Path]) -> None:
-    path = tiny_weights("v7")
+def test_the_turn_after_a_stop_is_as_if_none_had_happened(tiny_model: Callable[[str], Path]) -> None:
+    path = tiny_model("v7")
     for steps in range(1, 9):
         with engine_of(path) as stopped, engine_of(path) as alone:
             talks = [Talk(stopped, system="You are terse."), Talk(alone, system="You are terse.")]

@@ -1,4 +1,4 @@
-"""The real engine owes what every engine owes: on tiny weights with real vocabularies, and on the demo's."""
+"""The real engine keeps the contract of every engine: on tiny models with real vocabularies, and on the demo."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ CASES = ALL if exhaustive() else SAMPLE
 class TestLlamaEngine(EngineContract):
     @pytest.fixture
     def engine(
-        self, tiny_weights: Callable[[str], Path], demo_model: Path, variant: str, kv_type: str, size: int
+        self, tiny_model: Callable[[str], Path], demo_model: Path, variant: str, kv_type: str, size: int
     ) -> Iterator[RollingEngine]:
-        path = demo_model if variant == "demo" else tiny_weights(variant)
+        path = demo_model if variant == "demo" else tiny_model(variant)
         engine = make_engine(path, size=size, kv_type=kv_type)
         yield engine
         engine.close()

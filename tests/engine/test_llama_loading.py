@@ -1,4 +1,4 @@
-"""Loading weights: what is refused and why, and that nothing of it reaches the terminal or the log that should not."""
+"""Loading models: what is refused and why, and what must not reach the terminal or the log."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mistral_chat.errors import EngineLoadFailed, NotEnoughMemory, UsageError
 from mistral_chat.generation import CancelToken, PromptTurn, Sampling
 
 
-def test_a_loaded_model_describes_itself(tiny_weights: Callable[[str], Path]) -> None:
-    with engine_of(tiny_weights("v3"), size=512) as engine:
+def test_a_loaded_model_describes_itself(tiny_model: Callable[[str], Path]) -> None:
+    with engine_of(tiny_model("v3"), size=512) as engine:
         facts = engine.facts
         assert (facts.prompt_format, facts.window, facts.context_trained) == ("mistral-v3", 512, 32768)
         assert facts.device
@@ -45,19 +45,19 @@ def test_the_default_context_shrinks_to_the_training_context(tmp_path: Path, tra
 
 
 def test_what_does_not_fit_is_refused_before_it_is_loaded(
-    tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "measure_memory", lambda: 12_000 * 1024)
     with pytest.raises(NotEnoughMemory) as caught:
-        make_engine(tiny_weights("v7"))
+        make_engine(tiny_model("v7"))
     assert caught.value.free == 12_000 * 1024 < caught.value.needed
     assert "smaller" in str(caught.value)
-    make_engine(tiny_weights("v7"), check_memory=False).close()
+    make_engine(tiny_model("v7"), check_memory=False).close()
 
 
 @pytest.mark.parametrize("damage", ["cut", "other magic", "empty", "missing", "text", "folder"])
-def test_a_file_that_cannot_be_loaded_says_why(tiny_weights: Callable[[str], Path], tmp_path: Path, damage: str) -> None:
-    data = tiny_weights("v7").read_bytes()
+def test_a_file_that_cannot_be_loaded_says_why(tiny_model: Callable[[str], Path], tmp_path: Path, damage: str) -> None:
+    data = tiny_model("v7").read_bytes()
     path = tmp_path / "broken.gguf"
     if damage == "cut":
         path.write_bytes(data[: len(data) // 2])
@@ -76,11 +76,11 @@ def test_a_file_that_cannot_be_loaded_says_why(tiny_weights: Callable[[str], Pat
     assert "gave no reason" not in caught.value.reason
 
 
-def test_loading_reports_progress_and_can_be_cancelled(tiny_weights: Callable[[str], Path]) -> None:
+def test_loading_reports_progress_and_can_be_cancelled(tiny_model: Callable[[str], Path]) -> None:
     from mistral_chat.config import ContextSettings, EngineSettings
     from mistral_chat.engine.llama.engine import open_engine
 
-    path = tiny_weights("v3")
+    path = tiny_model("v3")
     shares: list[float] = []
 
     def go_on(share: float) -> bool:
@@ -95,14 +95,14 @@ def test_loading_reports_progress_and_can_be_cancelled(tiny_weights: Callable[[s
         open_engine(path, name="x", settings=settings, context=context, on_progress=lambda _: False)
 
 
-def test_closing_twice_is_harmless(tiny_weights: Callable[[str], Path]) -> None:
-    engine = make_engine(tiny_weights("v7"))
+def test_closing_twice_is_harmless(tiny_model: Callable[[str], Path]) -> None:
+    engine = make_engine(tiny_model("v7"))
     engine.close()
     engine.close()
 
 
 def test_loading_writes_nothing_to_the_terminal(
-    tiny_weights: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tiny_model: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = [os.fstat(number) for number in (0, 1, 2)]
     during = []
@@ -115,13 +115,13 @@ def test_loading_writes_nothing_to_the_terminal(
     from mistral_chat.engine.llama.engine import open_engine
 
     settings, context = EngineSettings(threads=1), ContextSettings(size=256)
-    engine = open_engine(tiny_weights("v7"), name="x", settings=settings, context=context, on_progress=look)
+    engine = open_engine(tiny_model("v7"), name="x", settings=settings, context=context, on_progress=look)
     cancel = CancelToken()
     for _ in engine.reply(Talk(engine).history(PromptTurn(key="a", user="Hello.")), Sampling(max_tokens=8), cancel):
         cancel.set()
     engine.close()
     broken = tmp_path / "broken.gguf"
-    broken.write_bytes(tiny_weights("v7").read_bytes()[:100_000])
+    broken.write_bytes(tiny_model("v7").read_bytes()[:100_000])
     with pytest.raises(EngineLoadFailed):
         make_engine(broken)
     assert during
@@ -132,13 +132,13 @@ def test_loading_writes_nothing_to_the_terminal(
 
 
 def test_the_log_holds_no_message_text(
-    tiny_weights: Callable[[str], Path], caplog: pytest.LogCaptureFixture, tmp_path: Path
+    tiny_model: Callable[[str], Path], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     from mistral_chat.engine.snapshots import SnapshotFolder
 
     caplog.set_level(logging.DEBUG)
     folder = SnapshotFolder(tmp_path / "kv", budget=2**30)
-    with engine_of(tiny_weights("v3"), size=256, snapshots=folder) as engine:
+    with engine_of(tiny_model("v3"), size=256, snapshots=folder) as engine:
         talk = Talk(engine, system="Keep the xylophone secret.", conversation="c")
         for number in range(8):
             talk.say(f"Where is the zeppelin number {number}? Ask the quagmire.")

@@ -33,8 +33,8 @@ def processed(done: Completion) -> int:
 
 
 @pytest.mark.parametrize("variant", ["v1", "v3", "v7", "tekken", "chatml"])
-def test_the_turn_after_passages_costs_no_more_than_its_message(tiny_weights: Callable[[str], Path], variant: str) -> None:
-    with engine_of(tiny_weights(variant), size=2048) as engine:
+def test_the_turn_after_passages_costs_no_more_than_its_message(tiny_model: Callable[[str], Path], variant: str) -> None:
+    with engine_of(tiny_model(variant), size=2048) as engine:
         turns, _ = answer(engine, PromptTurn(key="a", user=TEXT))
         turns, done = answer(engine, *turns, PromptTurn(key="b", user="What lay quiet?", passages=PASSAGES))
         tokens = sum(engine.count(each.text) for each in PASSAGES)

@@ -31,9 +31,9 @@ def deltas(engine: RollingEngine, talk: Talk) -> tuple[list[str], Completion]:
 
 
 @pytest.mark.parametrize("variant", ["v3", "tekken"])
-def test_characters_arrive_whole(tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, variant: str) -> None:
+def test_characters_arrive_whole(tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, variant: str) -> None:
     text = "日本語 👩‍🚀🏳️‍🌈 שלום é"
-    with engine_of(tiny_weights(variant)) as engine:
+    with engine_of(tiny_model(variant)) as engine:
         vocabulary = model_of(engine).vocabulary
         tokens = vocabulary.tokenize(text)
         assert any(not _decodes(vocabulary.piece(token)) for token in tokens), "no token here is part of a character"
@@ -54,8 +54,8 @@ def _decodes(piece: bytes) -> bool:
     return True
 
 
-def test_an_incomplete_character_is_left_out(tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    with engine_of(tiny_weights("v3")) as engine:
+def test_an_incomplete_character_is_left_out(tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine_of(tiny_model("v3")) as engine:
         tokens = model_of(engine).vocabulary.tokenize("👩‍🚀")[:2]
         script(engine, monkeypatch, tokens)
         pieces, done = deltas(engine, Talk(engine))
@@ -64,9 +64,9 @@ def test_an_incomplete_character_is_left_out(tiny_weights: Callable[[str], Path]
 
 @pytest.mark.parametrize("control", ["[INST]", "</s>", "<unk>"])
 def test_a_control_token_ends_a_reply_and_is_never_shown(
-    tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, control: str
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, control: str
 ) -> None:
-    with engine_of(tiny_weights("v3")) as engine:
+    with engine_of(tiny_model("v3")) as engine:
         vocabulary = model_of(engine).vocabulary
         words = vocabulary.tokenize("Good day")
         script(engine, monkeypatch, [*words, vocabulary.controls[control], *words])
@@ -75,8 +75,8 @@ def test_a_control_token_ends_a_reply_and_is_never_shown(
         assert done.finish_reason == "stop"
 
 
-def test_the_same_seed_gives_the_same_reply(tiny_weights: Callable[[str], Path]) -> None:
-    with engine_of(tiny_weights("v7")) as engine:
+def test_the_same_seed_gives_the_same_reply(tiny_model: Callable[[str], Path]) -> None:
+    with engine_of(tiny_model("v7")) as engine:
 
         def ask(seed: int | None) -> str:
             engine._ledger.reset()
@@ -88,11 +88,11 @@ def test_the_same_seed_gives_the_same_reply(tiny_weights: Callable[[str], Path])
 
         assert ask(11) == ask(11)
         assert len({ask(seed) for seed in (11, 12, 13)}) == 3
-        assert ask(None) != ask(None), "without a seed each reply is drawn anew"
+        assert ask(None) != ask(None), "without a seed, replies differ"
 
 
-def test_temperature_0_takes_the_likeliest_token(tiny_weights: Callable[[str], Path]) -> None:
-    with engine_of(tiny_weights("v7")) as engine:
+def test_temperature_0_takes_the_likeliest_token(tiny_model: Callable[[str], Path]) -> None:
+    with engine_of(tiny_model("v7")) as engine:
         talk = Talk(engine, sampling=Sampling(temperature=0, max_tokens=1))
         cache = cache_of(engine)
         talk.say("Go.")
@@ -104,8 +104,8 @@ def test_temperature_0_takes_the_likeliest_token(tiny_weights: Callable[[str], P
         assert drawn == (max(range(len(scores)), key=scores.__getitem__),)
 
 
-def test_a_repeat_penalty_makes_recent_tokens_less_likely(tiny_weights: Callable[[str], Path]) -> None:
-    with engine_of(tiny_weights("v7")) as engine:
+def test_a_repeat_penalty_makes_recent_tokens_less_likely(tiny_model: Callable[[str], Path]) -> None:
+    with engine_of(tiny_model("v7")) as engine:
         cache = cache_of(engine)
         cache.decode([400, 500, 600])
 
@@ -123,9 +123,9 @@ def test_a_repeat_penalty_makes_recent_tokens_less_likely(tiny_weights: Callable
 
 
 def test_the_speed_ignores_the_token_that_ends_the_reply(
-    tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with engine_of(tiny_weights("v7")) as engine:
+    with engine_of(tiny_model("v7")) as engine:
         now = iter(float(second) for second in range(1000))
         tokens = model_of(engine).vocabulary.tokenize("one two three four")
         script(engine, monkeypatch, tokens)
@@ -140,17 +140,17 @@ def test_the_speed_ignores_the_token_that_ends_the_reply(
         assert done.usage.tokens_per_second == 1.0, "one token a second, however the reply ends"
 
 
-def test_max_tokens_counts_sampled_tokens(tiny_weights: Callable[[str], Path]) -> None:
-    with engine_of(tiny_weights("v7")) as engine:
+def test_max_tokens_counts_sampled_tokens(tiny_model: Callable[[str], Path]) -> None:
+    with engine_of(tiny_model("v7")) as engine:
         for wanted in (1, 2, 7):
             done = Talk(engine, sampling=Sampling(temperature=0, max_tokens=wanted)).say("Go.", key=f"m{wanted}")
             assert (done.usage.completion_tokens, done.finish_reason) == (wanted, "length")
 
 
 def test_a_reply_that_fills_the_context_drops_older_turns(
-    tiny_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with engine_of(tiny_weights("v7"), size=256) as engine:
+    with engine_of(tiny_model("v7"), size=256) as engine:
         talk = Talk(engine)
         talk.say(TEXT[:300])
         words = model_of(engine).vocabulary.tokenize(TEXT) * 4
@@ -167,17 +167,17 @@ def test_a_reply_that_fills_the_context_drops_older_turns(
         assert talk.say("Hello?").text
 
 
-def test_a_message_longer_than_the_window_is_refused_with_numbers(tiny_weights: Callable[[str], Path]) -> None:
-    with engine_of(tiny_weights("v3"), size=256) as engine, pytest.raises(MessageTooLong) as caught:
+def test_a_message_longer_than_the_window_is_refused_with_numbers(tiny_model: Callable[[str], Path]) -> None:
+    with engine_of(tiny_model("v3"), size=256) as engine, pytest.raises(MessageTooLong) as caught:
         Talk(engine).say(TEXT * 4)
     assert caught.value.window == 256
     assert caught.value.tokens > 256 > caught.value.available > 150
 
 
-def test_the_cache_refuses_what_does_not_fit(tiny_weights: Callable[[str], Path]) -> None:
+def test_the_cache_refuses_what_does_not_fit(tiny_model: Callable[[str], Path]) -> None:
     from mistral_chat.errors import EngineFailed
 
-    with engine_of(tiny_weights("v7"), size=256) as engine:
+    with engine_of(tiny_model("v7"), size=256) as engine:
         cache: LlamaContext = cache_of(engine)
         cache.decode([400] * 100)
         cache.decode([400] * 100)
@@ -188,7 +188,7 @@ def test_the_cache_refuses_what_does_not_fit(tiny_weights: Callable[[str], Path]
 
 
 def write_adapter(path: Path, *, width: int = 256, arch: str = "llama", rank: int = 4) -> Path:
-    """A LoRA adapter of random weights for both layers of the tiny weights."""
+    """A LoRA adapter of random weights for both layers of the tiny model."""
     rng = np.random.default_rng(5)
     writer = gguf.GGUFWriter(path, arch)
     writer.add_type("adapter")
@@ -211,8 +211,8 @@ def scores_with(path: Path, **settings: Any) -> list[float]:
         return logits(cache_of(engine))
 
 
-def test_an_adapter_changes_the_model_by_its_scale(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
-    path = tiny_weights("v7")
+def test_an_adapter_changes_the_model_by_its_scale(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tiny_model("v7")
     adapter = write_adapter(tmp_path / "style.gguf")
     plain = scores_with(path)
     assert scores_with(path, lora=(f"{adapter}:0",)) == plain
@@ -223,14 +223,14 @@ def test_an_adapter_changes_the_model_by_its_scale(tiny_weights: Callable[[str],
     assert scores_with(path, lora=(f"{adapter}:0.5", f"{adapter}:0.5")) == pytest.approx(whole, abs=0.05)
 
 
-def test_an_adapter_in_a_file_with_a_colon_in_its_name(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
+def test_an_adapter_in_a_file_with_a_colon_in_its_name(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "style:1.gguf")
-    assert scores_with(tiny_weights("v7"), lora=(str(adapter),)) != scores_with(tiny_weights("v7"))
+    assert scores_with(tiny_model("v7"), lora=(str(adapter),)) != scores_with(tiny_model("v7"))
 
 
 @pytest.mark.parametrize("kind", ["missing", "no adapter", "other shape", "other architecture", "noise"])
-def test_an_adapter_for_another_model_is_refused_by_name(tiny_weights: Callable[[str], Path], tmp_path: Path, kind: str) -> None:
-    path = tiny_weights("v7")
+def test_an_adapter_for_another_model_is_refused_by_name(tiny_model: Callable[[str], Path], tmp_path: Path, kind: str) -> None:
+    path = tiny_model("v7")
     file = tmp_path / "style.gguf"
     if kind == "no adapter":
         file = path
@@ -247,7 +247,7 @@ def test_an_adapter_for_another_model_is_refused_by_name(tiny_weights: Callable[
 
 
 @pytest.mark.parametrize("scale", ["x", "nan", "inf", ""])
-def test_a_scale_that_is_not_a_number_is_refused(tiny_weights: Callable[[str], Path], tmp_path: Path, scale: str) -> None:
+def test_a_scale_that_is_not_a_number_is_refused(tiny_model: Callable[[str], Path], tmp_path: Path, scale: str) -> None:
     adapter = write_adapter(tmp_path / "style.gguf")
-    with pytest.raises(UsageError, match="FILE:SCALE"), engine_of(tiny_weights("v7"), lora=(f"{adapter}:{scale}",)):
+    with pytest.raises(UsageError, match="FILE:SCALE"), engine_of(tiny_model("v7"), lora=(f"{adapter}:{scale}",)):
         pass

@@ -68,9 +68,9 @@ def count_reads(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch) -> list[
 
 @pytest.mark.parametrize(("variant", "system"), CASES, ids=lambda value: value[:15])
 def test_a_long_chat_decodes_only_new_text(
-    tiny_weights: Callable[[str], Path], variant: str, system: str, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], Path], variant: str, system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with engine_of(tiny_weights(variant), size=512) as engine:
+    with engine_of(tiny_model(variant), size=512) as engine:
         talk = Talk(engine, system=system, sampling=WARM)
         placed = engine.count(system) if variant == "v3" else 0
         most = 0
@@ -92,8 +92,8 @@ def test_a_long_chat_decodes_only_new_text(
         assert most <= 40, "a turn read more than its own text, before its reply or after it"
 
 
-def test_the_system_prompt_moves_to_the_last_question_in_place(tiny_weights: Callable[[str], Path]) -> None:
-    with engine_of(tiny_weights("v3"), size=512) as engine:
+def test_the_system_prompt_moves_to_the_last_question_in_place(tiny_model: Callable[[str], Path]) -> None:
+    with engine_of(tiny_model("v3"), size=512) as engine:
         talk = Talk(engine, system="You are terse.", sampling=WARM)
         for number in range(4):
             talk.say(question(number))
@@ -105,8 +105,8 @@ def test_the_system_prompt_moves_to_the_last_question_in_place(tiny_weights: Cal
         assert plan.keep == len(engine.contents.tokens), "nothing is read for it"
 
 
-def test_the_head_of_v1_stays_when_its_turn_leaves(tiny_weights: Callable[[str], Path]) -> None:
-    with engine_of(tiny_weights("v1"), size=512) as engine:
+def test_the_head_of_v1_stays_when_its_turn_leaves(tiny_model: Callable[[str], Path]) -> None:
+    with engine_of(tiny_model("v1"), size=512) as engine:
         turns = [PromptTurn(key=str(number), user=question(number), reply="Yes, quite so.") for number in range(4)]
         old = engine._format.encode(LONG_SYSTEM, turns)
         new = engine._format.encode(LONG_SYSTEM, turns[2:])

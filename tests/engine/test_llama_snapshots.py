@@ -29,16 +29,16 @@ def first_talk(path: Path, kept: Path, count: int = 3, **settings: Any) -> tuple
 
 
 def read_by(events: Any) -> int:
-    """How many tokens a reply or reading ahead read before its first token."""
+    """How many tokens a reply or a prefill decoded before its first token."""
     return max((event.total for event in events if isinstance(event, Prefill)), default=0)
 
 
 @pytest.mark.parametrize("variant", ["v7", "v3", "v1"])
 @pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
 def test_a_conversation_reopens_exactly_and_reads_only_the_new_message(
-    tiny_weights: Callable[[str], Path], tmp_path: Path, variant: str, kv_type: str
+    tiny_model: Callable[[str], Path], tmp_path: Path, variant: str, kv_type: str
 ) -> None:
-    path = tiny_weights(variant)
+    path = tiny_model(variant)
     talk, expected = first_talk(path, tmp_path, kv_type=kv_type)
     with engine_of(path, snapshots=folder_in(tmp_path), kv_type=kv_type) as engine:
         again = Talk(engine, system=talk.system, conversation="c")
@@ -52,8 +52,8 @@ def test_a_conversation_reopens_exactly_and_reads_only_the_new_message(
         assert again.read <= engine.count("And now?") + engine.count(talk.system) + 20
 
 
-def test_sampled_tokens_are_restored_with_the_state(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
-    path = tiny_weights("v3")
+def test_sampled_tokens_are_restored_with_the_state(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tiny_model("v3")
     talk, _ = first_talk(path, tmp_path, count=5)
     with engine_of(path, snapshots=folder_in(tmp_path)) as engine:
         again = Talk(engine, system=talk.system, conversation="c")
@@ -63,8 +63,8 @@ def test_sampled_tokens_are_restored_with_the_state(tiny_weights: Callable[[str]
         assert [turn.reply for turn in engine.contents.turns] == [drawn[turn.key] for turn in engine.contents.turns]
 
 
-def test_a_rolled_conversation_reopens_unchanged(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
-    path = tiny_weights("v7")
+def test_a_rolled_conversation_reopens_unchanged(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tiny_model("v7")
     talk, expected = first_talk(path, tmp_path, count=16)
     assert talk.shifts
     with engine_of(path, snapshots=folder_in(tmp_path)) as engine:
@@ -78,9 +78,9 @@ def test_a_rolled_conversation_reopens_unchanged(tiny_weights: Callable[[str], P
     "change", [{"size": 1024}, {"kv_type": "q8_0"}, {"flash_attention": "on"}, {"prompt_format": "mistral-v3"}]
 )
 def test_a_state_made_with_other_settings_is_discarded(
-    tiny_weights: Callable[[str], Path], tmp_path: Path, change: dict[str, Any]
+    tiny_model: Callable[[str], Path], tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    path = tiny_weights("v7")
+    path = tiny_model("v7")
     talk, _ = first_talk(path, tmp_path)
     with engine_of(path, snapshots=folder_in(tmp_path), **change) as engine:
         again = Talk(engine, system=talk.system, conversation="c")
@@ -103,8 +103,8 @@ def test_a_state_of_another_model_is_discarded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "grown"])
-def test_a_damaged_state_is_replaced_by_a_prefill(tiny_weights: Callable[[str], Path], tmp_path: Path, damage: str) -> None:
-    path = tiny_weights("v7")
+def test_a_damaged_state_is_replaced_by_a_prefill(tiny_model: Callable[[str], Path], tmp_path: Path, damage: str) -> None:
+    path = tiny_model("v7")
     talk, expected = first_talk(path, tmp_path)
     (file,) = (tmp_path / "kv").glob("*.kv")
     data = bytearray(file.read_bytes())
@@ -124,8 +124,8 @@ def test_a_damaged_state_is_replaced_by_a_prefill(tiny_weights: Callable[[str], 
         assert divergence(expected, next_scores(cache_of(engine), PROBE)) < 0.01
 
 
-def test_a_temporary_chat_leaves_nothing_on_the_disk(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
-    with engine_of(tiny_weights("v7"), snapshots=folder_in(tmp_path)) as engine:
+def test_a_temporary_chat_leaves_nothing_on_the_disk(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    with engine_of(tiny_model("v7"), snapshots=folder_in(tmp_path)) as engine:
         talk = Talk(engine)
         talk.say("Nobody may know.")
         engine.run_idle_tasks(CancelToken())
@@ -135,8 +135,8 @@ def test_a_temporary_chat_leaves_nothing_on_the_disk(tiny_weights: Callable[[str
     assert not list(tmp_path.rglob("*.kv"))
 
 
-def test_switching_conversations_decodes_nothing_again(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
-    with engine_of(tiny_weights("v7"), snapshots=folder_in(tmp_path)) as engine:
+def test_switching_conversations_decodes_nothing_again(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    with engine_of(tiny_model("v7"), snapshots=folder_in(tmp_path)) as engine:
         talks = [Talk(engine, conversation=name, system=f"You are {name}.") for name in ("one", "two", "three")]
         for number in range(3):
             for talk in talks:
@@ -146,14 +146,14 @@ def test_switching_conversations_decodes_nothing_again(tiny_weights: Callable[[s
 
 
 def test_failed_upkeep_loses_only_the_state(
-    tiny_weights: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mistral_chat.errors import EngineFailed
 
     def fail(*_: object) -> None:
         raise EngineFailed("no room")
 
-    with engine_of(tiny_weights("v7"), snapshots=folder_in(tmp_path)) as engine:
+    with engine_of(tiny_model("v7"), snapshots=folder_in(tmp_path)) as engine:
         talk = Talk(engine, conversation="c")
         for number in range(3):
             talk.say(f"Question {number}?")
@@ -167,8 +167,8 @@ def test_failed_upkeep_loses_only_the_state(
         assert cache_of(engine).n_tokens == len(engine.contents.tokens)
 
 
-def test_a_turn_does_not_wait_for_a_state_to_be_written(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
-    with engine_of(tiny_weights("v7"), snapshots=folder_in(tmp_path)) as engine:
+def test_a_turn_does_not_wait_for_a_state_to_be_written(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    with engine_of(tiny_model("v7"), snapshots=folder_in(tmp_path)) as engine:
         talk = Talk(engine, conversation="c")
         for number in range(4):
             talk.say(f"Question {number}?")

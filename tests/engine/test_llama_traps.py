@@ -199,13 +199,13 @@ def test_a_full_state_restores_bit_identical_scores(context: LlamaContext, token
     expected = next_scores(context, tokens[100:105])
     context.clear()
     assert context.load_state(state, 100)
-    assert next_scores(context, tokens[100:105]) == expected, "a reopened conversation goes on exactly as it would have"
+    assert next_scores(context, tokens[100:105]) == expected, "a reopened conversation continues exactly as it would have"
 
 
-def test_damaged_states_are_refused_or_harmless(tiny_weights: Callable[[str], Path], tmp_path: Path) -> None:
+def test_damaged_states_are_refused_or_harmless(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
     seed, tests = effort.seed(), Path(ask_hostile_state.__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, ask_hostile_state.__file__, str(tiny_weights("v7")), str(seed), str(effort.cases(150, 10_000))],
+        [sys.executable, ask_hostile_state.__file__, str(tiny_model("v7")), str(seed), str(effort.cases(150, 10_000))],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])},
         cwd=tmp_path,
         capture_output=True,
@@ -223,6 +223,6 @@ def test_damaged_states_are_refused_or_harmless(tiny_weights: Callable[[str], Pa
 
 
 @pytest.mark.parametrize(("asked", "given"), [(256, 256), (300, 512), (1000, 1024)])
-def test_the_context_size_is_llama_cpps_own(tiny_weights: Callable[[str], Path], asked: int, given: int) -> None:
-    with engine_of(tiny_weights("v7"), size=asked) as engine:
+def test_the_context_size_is_llama_cpps_own(tiny_model: Callable[[str], Path], asked: int, given: int) -> None:
+    with engine_of(tiny_model("v7"), size=asked) as engine:
         assert engine.facts.window == engine.ledger.window == given

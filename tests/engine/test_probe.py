@@ -1,4 +1,4 @@
-"""Weights that kill llama.cpp are a sentence, not the end of the chat."""
+"""A model file that crashes llama.cpp gives an error and leaves the chat running."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mistral_chat.errors import EngineLoadFailed
 
 
 @pytest.fixture
-def deadly(tiny_weights: Callable[[str], Path], tmp_path: Path) -> Path:
+def deadly(tiny_model: Callable[[str], Path], tmp_path: Path) -> Path:
     """A file that says it has 513 layers, at which llama.cpp aborts the process."""
     path = tmp_path / "deadly.gguf"
-    shutil.copy(tiny_weights("v3"), path)
+    shutil.copy(tiny_model("v3"), path)
     data = bytearray(path.read_bytes())
     key = b"llama.block_count"
     value = data.index(key) + len(key) + 4

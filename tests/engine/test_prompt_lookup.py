@@ -1,4 +1,4 @@
-"""Guessed tokens make a reply quicker and never another one."""
+"""Guessed tokens make a reply faster and never change it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_short_match_is_not_guessed_from() -> None:
 
 def test_nothing_is_guessed_where_it_is_not_faster() -> None:
     assert fed(DEAR, [1, *TOKENS[5 : 5 + MATCH]]).guess(100) == []
-    assert fed((), [1, *TOKENS[5 : 5 + MATCH]]).guess(100) == [], "a machine that was not measured"
+    assert fed((), [1, *TOKENS[5 : 5 + MATCH]]).guess(100) == [], "a machine without measurements"
 
 
 def test_wrong_guesses_end_the_guessing() -> None:

@@ -66,7 +66,7 @@ class Chatting(RuleBasedStateMachine):
             self.engine.close()
             self.folder.cleanup()
 
-    # What a person does
+    # What the user does
 
     @rule(text=TEXTS, drawn=DRAWN, fate=FATES, limit=st.one_of(st.none(), st.integers(1, 20)))
     def send(self, text: str, drawn: list[int], fate: Fate, limit: int | None) -> None:
@@ -325,7 +325,7 @@ class Chatting(RuleBasedStateMachine):
             assert reply == self.drawn[turn.key], "the reply is not kept as it was drawn"
 
     def _check_read(self, read: int, turn: PromptTurn, drawn: int, events: Sequence[Event]) -> None:
-        """In a chat that goes on, only what is new is read, before and after turns leave."""
+        """In a continued chat only new text is decoded, before and after turns leave."""
         asked = replace(turn, user=passages_text(turn.passages) + turn.user, reply="")
         alone = self.format.encode(self.here.system, [asked])
         shifts = sum(isinstance(event, ContextShift) for event in events)

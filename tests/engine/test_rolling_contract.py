@@ -1,4 +1,4 @@
-"""The rolling engine, over cells without a model and every shape of prompt format, owes what every engine owes."""
+"""The rolling engine keeps the contract of every engine, over cells without a model and every shape of prompt format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mistral_chat.generation import Sampling
 
 
 class TalkativeCells(FakeKVCache):
-    """Draws a dozen tokens for each reply, words and bytes of characters among them."""
+    """Samples a dozen tokens for each reply, words and bytes of characters among them."""
 
     def start_sampling(self, sampling: Sampling, recent: Sequence[int]) -> None:
         super().start_sampling(sampling, recent)

@@ -123,7 +123,7 @@ def test_every_cut_and_addition_is_detected(folder: SnapshotFolder, path: Path) 
 
 
 def test_a_state_written_with_another_key_is_discarded(folder: SnapshotFolder, path: Path) -> None:
-    """Who can put a file into the folder's place, but not read the key, cannot make llama.cpp read it."""
+    """An attacker who can write into the folder, but not read the key, cannot make llama.cpp read a file."""
     save(folder, snapshot())
     (path / "key").unlink()
     assert folder.load("one", "weights") is None

@@ -1,4 +1,4 @@
-"""A model is measured once on a machine, in the time that nobody else wants, and runs as the measurement says from then on."""
+"""A model is measured once on a machine, while it is idle, and from then on runs as measured."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_work_interrupts_a_measurement_that_is_repeated_later(
 
 
 def test_nothing_is_measured_on_a_busy_machine(demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is measured then is kept for good and is wrong: a build takes half of the speed."""
+    """A measurement made then would be wrong and permanent: a build takes half of the speed."""
     monkeypatch.setattr("psutil.cpu_percent", lambda: 60.0)
     file = TuningFile(tmp_path / "tuning.json")
     TuningJob(path=demo_model, settings=EngineSettings(), key="one", file=file).run_once(CancelToken())

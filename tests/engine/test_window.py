@@ -1,4 +1,4 @@
-"""The window's arithmetic, which is all that stands between a chat and a corrupt cache."""
+"""The arithmetic of the context, which keeps the cache correct."""
 
 from __future__ import annotations
 

@@ -344,7 +344,7 @@ def test_importing_chatgpts_file_twice_adds_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "reason"),
     [
         ({"mapping": []}, "conversation 1.mapping: an object is expected"),
         ({"mapping": None}, "'mapping' is missing"),
@@ -353,8 +353,8 @@ def test_importing_chatgpts_file_twice_adds_nothing(tmp_path: Path) -> None:
         ({"mapping": {"a": {"parent": 5}}}, "mapping.a: 'parent' must be a text"),
     ],
 )
-def test_a_file_of_damaged_conversations_is_refused_with_the_place(tmp_path: Path, wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(ImportFailed, match=told):
+def test_a_file_of_damaged_conversations_is_refused_with_the_place(tmp_path: Path, wrong: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ImportFailed, match=reason):
         read(tmp_path, [chatgpt(node("q", None, [], "user", "x")) | wrong])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.fetching import SIZE
+from support.hub_downloads import SIZE
 from support.hub_server import HubServer
 from support.tiny_files import FILE, REPOSITORY, gguf_bytes
 

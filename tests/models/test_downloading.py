@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.fetching import QUICK, SIZE, failure, fetch, ranges, target
+from support.hub_downloads import QUICK, SIZE, failure, ranges, run_download, target
 from support.hub_server import Fault, HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def test_a_downloaded_file_is_complete_verified_and_read_only(library: Library, hub: HubServer, content: bytes) -> None:
-    values = fetch(library)
+    values = run_download(library)
     assert target(library).read_bytes() == content
     assert (values[-1].stage, values[-1].bytes, values[-1].total) == ("done", SIZE, SIZE)
     model = library.find(SPEC)
@@ -43,7 +43,7 @@ def test_a_downloaded_file_is_complete_verified_and_read_only(library: Library, 
 
 
 def test_an_unexpected_error_is_never_taken_for_success(library: Library, hub: HubServer, content: bytes) -> None:
-    """A download that only ended would leave a person without a model and without a word."""
+    """A download that just ended would leave the user without a model and without an error."""
     entry = find_entry(library, SPEC)
 
     def finished(path: Path, remote: RemoteFile, digest: str) -> None:
@@ -69,20 +69,20 @@ def test_folders_made_by_a_first_download_are_private(hub: HubServer, tmp_path: 
     )
     before = os.umask(0o022)
     try:
-        fetch(library)
+        run_download(library)
     finally:
         os.umask(before)
     assert target(library).read_bytes() == content
     made = [data.parent, data, *(path for path in data.rglob("*") if path.is_dir())]
     assert {path: oct(path.stat().st_mode & 0o777) for path in made} == dict.fromkeys(made, oct(0o700))
     shared = [path for path in data.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
-    assert not shared, "others can read what was fetched"
+    assert not shared, "others can read the download"
 
 
 def test_an_installed_file_is_not_downloaded_again(library: Library, hub: HubServer, content: bytes) -> None:
-    fetch(library)
+    run_download(library)
     hub.behave()
-    assert fetch(library)[-1].stage == "done"
+    assert run_download(library)[-1].stage == "done"
     assert hub.seen == []
 
 
@@ -116,7 +116,7 @@ def test_progress_is_frequent_and_pausing_is_quick(library: Library, hub: HubSer
     assert library.partials()[0].bytes == kept
     assert {path.stat().st_mode & 0o077 for path in target(library).parent.iterdir()} == {0}, "others can read it meanwhile"
     hub.behave()
-    fetch(library)
+    run_download(library)
     assert ranges(hub) == [kept]
 
 
@@ -137,14 +137,14 @@ def test_leaving_the_progress_pauses_the_download(library: Library, hub: HubServ
     next(values)
     values.close()  # type: ignore[attr-defined]  # what is annotated as an iterator is a generator
     hub.behave()
-    fetch(library)
+    run_download(library)
     assert target(library).read_bytes() == content
 
 
 def test_two_downloads_at_once_transfer_the_file_once(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(rate=2_000_000))
     seen: list[list[DownloadProgress]] = [[], []]
-    threads = [threading.Thread(target=lambda place=place: seen[place].extend(fetch(library))) for place in (0, 1)]
+    threads = [threading.Thread(target=lambda place=place: seen[place].extend(run_download(library))) for place in (0, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -159,7 +159,7 @@ def test_all_parts_of_a_split_file_are_downloaded(library: Library, hub: HubServ
     parts = {f"q/tiny-0000{number}-of-00002.gguf": gguf_bytes(500_000 * number, seed=number) for number in (1, 2)}
     for name, part in parts.items():
         hub.add(REPOSITORY, name, part)
-    values = fetch(library, f"hf:{REPOSITORY}/q/tiny-00001-of-00002.gguf")
+    values = run_download(library, f"hf:{REPOSITORY}/q/tiny-00001-of-00002.gguf")
     assert (values[-1].bytes, values[-1].total) == (1_500_000, 1_500_000)
     for name, part in parts.items():
         assert (library.models_dir / REPOSITORY / name).read_bytes() == part
@@ -174,6 +174,6 @@ def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: 
         path.write_bytes(b"x")
     for path in (*old, *kept[:2]):
         os.utime(path, (1, 1))
-    fetch(library)
+    run_download(library)
     assert [path.exists() for path in old] == [False, False]
     assert all(path.exists() for path in kept)

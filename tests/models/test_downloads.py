@@ -135,7 +135,7 @@ async def test_quitting_pauses_every_download_and_waits(bench: Bench) -> None:
     await bench.until("downloading 50%", "downloading 50%", "verifying 50%")
     await bench.downloads.close()
     assert (one.state, two.state) == ("paused", "paused")
-    assert not any((one.alive, two.alive)), "threads go on after the program was left"
+    assert not any((one.alive, two.alive)), "threads outlive the program"
     await asyncio.gather(*bench.tasks)
     assert bench.downloads.verifications == {}
 
@@ -157,7 +157,7 @@ async def test_one_listener_hears_of_every_change_and_of_the_end(bench: Bench) -
     bench.service.gate.set()
     await asyncio.gather(*bench.tasks)
     assert heard[-1] == "done"
-    assert bench.ended == [], "it was told twice"
+    assert bench.ended == [], "the end was reported twice"
 
 
 async def test_an_unexpected_error_ends_the_download_and_is_raised(bench: Bench) -> None:

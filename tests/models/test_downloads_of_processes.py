@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.effort import cases
-from support.fetching import ranges
+from support.hub_downloads import ranges
 from support.hub_server import Fault, HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 from support.trust import Tally
@@ -65,7 +65,7 @@ def test_kills_at_random_moments_lose_nothing(hub: HubServer, models_dir: Path, 
     assert target.read_bytes() == content
     asked = ranges(hub)
     read_again = sum(max(0, before - after) for before, after in zip(kept, asked[1:], strict=False))
-    assert read_again <= SIZE * 0.01, "what was here was fetched again"
+    assert read_again <= SIZE * 0.01, "bytes on the disk were downloaded again"
     assert {path.name for path in target.parent.iterdir()} <= {FILE, f".{FILE}.lock"}, "kills left something behind"
 
 

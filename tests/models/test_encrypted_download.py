@@ -89,7 +89,7 @@ def test_pausing_an_encrypted_download_keeps_only_file_bytes(
         if progress.stage == "done":
             break
         pauses += 1
-        assert content.startswith(part.path.read_bytes()), "bytes stand in the part that are not the file's"
+        assert content.startswith(part.path.read_bytes()), "the part holds bytes that are not the file's"
     assert pauses > 0
     assert part.target.read_bytes() == content
 
@@ -114,5 +114,5 @@ def test_a_late_pause_does_not_drop_the_encryption(tmp_path: Path, encrypted_sto
     stop.transfer = HTTPTransfer(remote, part, stop=stop, policy=RetryPolicy(), notify=lambda *_: None)
     with pytest.raises(DownloadPaused):
         stop.transfer.run()
-    assert content.startswith(part.path.read_bytes()), "bytes stand in the part that are not the file's"
+    assert content.startswith(part.path.read_bytes()), "the part holds bytes that are not the file's"
     assert part.size() > SIZE // 2

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from support.fetching import QUICK, SIZE, failure, fetch, ranges, target, with_environ
+from support.hub_downloads import QUICK, SIZE, failure, ranges, run_download, target, with_environ
 from support.hub_server import Fault, HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
@@ -31,7 +31,7 @@ def test_a_revision_that_changes_between_two_runs_starts_over(library: Library, 
     hub.behave()
     fresh = gguf_bytes(SIZE + 1000, seed=1)
     hub.add(REPOSITORY, FILE, fresh)
-    fetch(library)
+    run_download(library)
     assert target(library).read_bytes() == fresh
     assert ranges(hub) == [0]
 
@@ -42,7 +42,7 @@ def test_a_new_commit_with_the_same_file_resumes(library: Library, hub: HubServe
     failure(library)
     hub.behave()
     hub.add(REPOSITORY, "README.gguf", b"another file")
-    fetch(library)
+    run_download(library)
     assert target(library).read_bytes() == content
     assert ranges(hub) == [1_000_000]
 
@@ -63,7 +63,7 @@ def test_a_revision_that_changes_mid_download_is_detected(library: Library, hub:
 
 def test_a_renamed_repository_is_followed(library: Library, hub: HubServer, content: bytes) -> None:
     hub.renamed["acme/old-GGUF"] = REPOSITORY
-    fetch(library, f"hf:acme/old-GGUF/{FILE}")
+    run_download(library, f"hf:acme/old-GGUF/{FILE}")
     assert (library.models_dir / "acme/old-GGUF" / FILE).read_bytes() == content
 
 
@@ -74,11 +74,11 @@ def test_a_missing_file_repository_or_revision_is_named(library: Library, hub: H
     assert isinstance(failure(library, "hf:acme/none/x.gguf"), ModelNotFound)
 
 
-def test_gated_files_need_an_accepted_licence_and_a_token(library: Library, hub: HubServer, content: bytes) -> None:
+def test_gated_files_need_accepted_terms_and_a_token(library: Library, hub: HubServer, content: bytes) -> None:
     hub.repositories[REPOSITORY].token, hub.repositories[REPOSITORY].gated = KEY, True
     assert "accept its terms" in str(failure(library))
     assert "no access yet" in str(failure(with_environ(library, {"HF_TOKEN": "hf_wrong"})))
-    fetch(with_environ(library, {"HF_TOKEN": KEY}))
+    run_download(with_environ(library, {"HF_TOKEN": KEY}))
     assert target(library).read_bytes() == content
     shown = {(seen.origin, seen.headers.get("authorization")) for seen in hub.seen}
     assert ("hub", f"Bearer {KEY}") in shown
@@ -93,12 +93,12 @@ def test_private_files_are_named_as_such_and_open_with_the_token_on_disk(
     token = library.home / "hf" / "token"
     token.parent.mkdir()
     token.write_text(f"{KEY}\n")
-    fetch(with_environ(library, {"HF_HOME": str(token.parent)}))
+    run_download(with_environ(library, {"HF_HOME": str(token.parent)}))
     assert target(library).read_bytes() == content
 
 
 def test_a_public_file_is_downloaded_without_the_token(library: Library, hub: HubServer, content: bytes) -> None:
-    fetch(with_environ(library, {"HF_TOKEN": "hf_mine"}))
+    run_download(with_environ(library, {"HF_TOKEN": "hf_mine"}))
     assert not [seen for seen in hub.seen if "authorization" in seen.headers]
 
 
@@ -120,7 +120,7 @@ def test_the_catalogs_hash_wins_over_the_hubs(hub: HubServer, models_dir: Path, 
     assert "its SHA-256 is" in str(failure(library, "wrong"))
     assert "its size is 3000000, not 5" in str(failure(library, "small"))
     assert hub.bytes_sent() == 0
-    fetch(library, "right")
+    run_download(library, "right")
     assert library.find("right").verified
 
 
@@ -134,7 +134,7 @@ def test_a_file_without_a_stated_hash_is_not_called_verified(library: Library, h
     hub.misbehave(Fault(on="HEAD", claim_etag="not-a-hash"))
     hub.misbehave(Fault(claim_etag="not-a-hash"))
     hub.silent_about_hashes = True
-    fetch(library)
+    run_download(library)
     assert target(library).read_bytes() == content
     assert library.find(SPEC).verified is None
 
@@ -171,6 +171,6 @@ def test_hub_errors_are_whole_sentences(library: Library, hub: HubServer, conten
 
 def test_the_reason_for_a_retry_fits_the_progress_line(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(status=429, retry_after=1, times=1))
-    notes = {value.note for value in fetch(library) if value.note}
+    notes = {value.note for value in run_download(library) if value.note}
     assert notes
     assert not [note for note in notes if note.endswith((".", ",")) or ".," in note], "it is followed by amounts"

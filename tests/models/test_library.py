@@ -1,4 +1,4 @@
-"""Weights are found by what they are called, and what cannot be found or used is told with the next step."""
+"""Models are found by name; what cannot be found or used is reported with the next step."""
 
 from __future__ import annotations
 
@@ -65,17 +65,17 @@ def test_a_path_is_found_and_a_damaged_one_is_not_hidden_by_another(tmp_path: Pa
 def test_a_missing_model_is_reported_with_the_command_that_gets_it(own_folders: Path, models_dir: Path) -> None:
     library = library_of(own_folders, models_dir)
 
-    def told(spec: str) -> str:
+    def error_text(spec: str) -> str:
         with pytest.raises(ModelNotFound) as caught:
             library.find(spec)
         return str(caught.value)
 
-    assert told("mistral-7b-instruct-v0.3").endswith("mistral-chat models pull mistral-7b-instruct-v0.3")
-    assert "Available: Q8_0, Q6_K" in told("mistral-7b-instruct-v0.3:Q9")
-    assert "Did you mean mistral-7b-instruct-v0.3" in told("mistral-7b")
-    assert "Write hf:OWNER/REPOSITORY/FILE.gguf" in told("hf:../../etc/passwd.gguf")
-    assert "No such file" in told("nowhere/x.gguf")
-    assert "models list" in told("qqq")
+    assert error_text("mistral-7b-instruct-v0.3").endswith("mistral-chat models pull mistral-7b-instruct-v0.3")
+    assert "Available: Q8_0, Q6_K" in error_text("mistral-7b-instruct-v0.3:Q9")
+    assert "Did you mean mistral-7b-instruct-v0.3" in error_text("mistral-7b")
+    assert "Write hf:OWNER/REPOSITORY/FILE.gguf" in error_text("hf:../../etc/passwd.gguf")
+    assert "No such file" in error_text("nowhere/x.gguf")
+    assert "models list" in error_text("qqq")
 
 
 def test_a_missing_demo_package_is_reported_with_its_command(

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
-from support.fetching import QUICK, SIZE, failure, fetch, ranges, target
+from support.hub_downloads import QUICK, SIZE, failure, ranges, run_download, target
 from support.hub_server import Fault, HubServer
 
 from mistral_chat.errors import DownloadFailed
@@ -25,7 +25,7 @@ def test_twenty_cuts_at_random_places_lose_nothing(library: Library, hub: HubSer
     draw = random.Random(5)
     for _ in range(20):
         hub.misbehave(Fault(cut_after=draw.randrange(1, SIZE // 12), times=1))
-    fetch(library, policy=RetryPolicy(first_wait=0.0, max_attempts=30))
+    run_download(library, policy=RetryPolicy(first_wait=0.0, max_attempts=30))
     assert target(library).read_bytes() == content
     assert hub.bytes_sent() <= SIZE * 1.01
     assert ranges(hub) == sorted(ranges(hub))
@@ -33,7 +33,7 @@ def test_twenty_cuts_at_random_places_lose_nothing(library: Library, hub: HubSer
 
 def test_a_stalled_connection_is_closed_and_resumed(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(stall_after=1_000_000, times=1))
-    values = fetch(library, policy=RetryPolicy(stall=0.6, first_wait=0.5))
+    values = run_download(library, policy=RetryPolicy(stall=0.6, first_wait=0.5))
     assert target(library).read_bytes() == content
     assert ranges(hub) == [0, 1_000_000]
     assert any(value.stage == "retrying" and "stopped responding" in value.note for value in values)
@@ -43,14 +43,14 @@ def test_a_stalled_connection_is_closed_and_resumed(library: Library, hub: HubSe
 def test_a_busy_hub_is_retried(library: Library, hub: HubServer, content: bytes, status: int) -> None:
     hub.misbehave(Fault(status=status, times=2))
     hub.misbehave(Fault(on="HEAD", status=status, times=2))
-    fetch(library)
+    run_download(library)
     assert target(library).read_bytes() == content
 
 
 def test_a_wait_that_the_hub_asks_for_is_respected(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(status=429, retry_after=1, times=1))
     began = time.monotonic()
-    values = fetch(library)
+    values = run_download(library)
     assert time.monotonic() - began >= 1
     assert any("retrying in 1 s" in value.note for value in values)
 
@@ -77,7 +77,7 @@ def test_a_server_without_ranges_that_breaks_off_is_given_up(library: Library, h
 def test_a_server_that_ignores_ranges_is_read_from_the_start(library: Library, hub: HubServer, content: bytes) -> None:
     hub.misbehave(Fault(cut_after=1_000_000, times=1))
     hub.misbehave(Fault(ignore_range=True))
-    fetch(library)
+    run_download(library)
     assert target(library).read_bytes() == content
 
 
@@ -88,7 +88,7 @@ def test_corrupt_bytes_never_get_the_files_name(library: Library, hub: HubServer
     assert not target(library).exists()
     assert PartialFile(target(library)).size() == 0
     hub.behave()
-    fetch(library)
+    run_download(library)
     assert target(library).read_bytes() == content
 
 
@@ -114,12 +114,12 @@ def test_a_login_page_in_between_keeps_what_was_downloaded(library: Library, hub
     failure(library)
     assert PartialFile(target(library)).size() == 1_000_000
     hub.behave()
-    fetch(library)
+    run_download(library)
     assert ranges(hub) == [1_000_000]
 
 
 class Wayward(BaseHTTPRequestHandler):
-    """A place that files are fetched from which does not behave as the hub's own does."""
+    """A file server that does not behave as the hub's own does."""
 
     content = b""
     way = ""
@@ -163,5 +163,5 @@ def test_a_wayward_server_gives_the_file_or_an_error(
         assert words in str(failure(library))
         assert not target(library).exists()
     else:
-        fetch(library)
+        run_download(library)
         assert target(library).read_bytes() == wayward[1].content

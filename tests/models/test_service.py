@@ -129,9 +129,9 @@ def test_unwritable_settings_are_reported_with_what_to_set(program: Program) -> 
     service = program.model_service()
     assert service.save_default(DEFAULT, first=True) == ""
     program.paths.config_file.mkdir()
-    told = service.save_default("demo", first=True)
-    assert "set `model: demo`" in told
-    assert str(program.paths.config_file) in told
+    notice = service.save_default("demo", first=True)
+    assert "set `model: demo`" in notice
+    assert str(program.paths.config_file) in notice
 
 
 def test_a_download_reports_its_progress_and_is_found_afterwards(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 
 import httpx2
 import pytest
-from support.fetching import failure, with_environ
+from support.hub_downloads import failure, with_environ
 from support.hub_server import HubServer
 
 from mistral_chat.errors import DownloadFailed

@@ -60,12 +60,14 @@ async def test_an_exchange_outside_the_context_is_recalled_and_saved(bench: Sess
     (passage,) = event.turn.turn.passages
     assert (passage.kind, passage.key) == ("exchange", first)
     assert bench.last(session).passages == (passage,)
-    (told,) = engine.asked[-1].turns[-1].passages
-    assert (told.text, told.source) == (passage.text, passage.source)
+    (sent,) = engine.asked[-1].turns[-1].passages
+    assert (sent.text, sent.source) == (passage.text, passage.source)
     await bench.say(session, "Thanks!")
     assert not given(bench)
     assert not engine.asked[-1].turns[-1].passages
-    assert engine.asked[-1].turns[-2].passages, "the engine is told what the turn before had, and takes it out of the context"
+    assert engine.asked[-1].turns[-2].passages, (
+        "the engine gets the passages of the turn before, and removes them from the context"
+    )
 
 
 async def test_nothing_inside_the_context_is_recalled(bench: SessionBench) -> None:

@@ -1,4 +1,4 @@
-"""Another reply or another wording is kept as a sibling, and a reply continues from where it ended."""
+"""A regenerated reply or an edited message is kept as a sibling, and a reply continues from where it ended."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ async def test_the_conversation_and_the_draft_are_prefilled(
     assert session.context.seen == {turn_id: False}
 
 
-async def test_a_title_is_generated_without_a_trace(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
+async def test_generating_a_title_adds_no_turn(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:
     await bench.say(session, "Hello")
     engine._answer = lambda _: "A greeting"
     assert "A greeting" in await session.titles.suggest()

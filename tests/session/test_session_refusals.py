@@ -1,4 +1,4 @@
-"""What cannot be answered is refused at once, and nothing of it is saved."""
+"""What cannot be answered is refused at once and not saved."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_backups_under_writes_are_whole(database: Path, tmp_path: Path) -> None:
     acknowledged: list[str] = []
     copied = 0
     for place in range(5):
-        while turns_in(store) <= copied:  # the writer goes on as its words are read
+        while turns_in(store) <= copied:  # the writer continues while its output is read
             acknowledged += [
                 line.split()[1] for line in (writer.stdout.readline() for _ in range(20)) if line.startswith("asked")
             ]

@@ -159,7 +159,7 @@ def test_repair_of_nothing_leaves_the_file_as_it_is(database: Path, kind: str) -
 
 @pytest.mark.parametrize("seed", range(25))
 def test_random_damage_ends_in_an_error_or_a_working_store(database: Path, seed: int) -> None:
-    """16 random bytes in random places: an error for a person or a working store; and repair likewise."""
+    """16 random bytes in random places: an error or a working store; the same for repair."""
     filled(database, 12)
     chance = random.Random(seed)
     for _ in range(chance.randint(1, 8)):

@@ -203,7 +203,7 @@ def test_a_file_that_is_overwritten_is_damaged_and_left_alone(database: Path) ->
 
 @pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
 def test_nothing_is_written_to_a_deleted_file(database: Path, how: str) -> None:
-    """SQLite would go on writing to a file that has no name any more."""
+    """SQLite would keep writing to an unlinked file."""
     store = open_store(database)
     conversation, _ = chat(store, ("said", "something"))
     away = database.parent.with_name("away")

@@ -186,7 +186,7 @@ TURN = ["conversations", 0, "turns", 1]
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "reason"),
     [
         (["format"], "other", "not an export of mistral-chat"),
         (["version"], 99, "newer mistral-chat.*Upgrade"),
@@ -210,14 +210,14 @@ TURN = ["conversations", 0, "turns", 1]
     ],
 )
 def test_a_fault_in_a_file_is_refused_with_its_place(
-    exported: tuple[str, str], path: list[str | int], value: object, told: str
+    exported: tuple[str, str], path: list[str | int], value: object, reason: str
 ) -> None:
-    with pytest.raises(ImportFailed, match=told):
+    with pytest.raises(ImportFailed, match=reason):
         read_json(changed(path, value, exported[1]), "export.json")
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         (b"", "line 1"),
         (b"{", "line 1, column 2"),
@@ -232,10 +232,10 @@ def test_a_fault_in_a_file_is_refused_with_its_place(
         (b"SQLite format 3\x00" + bytes(200), "cannot be read"),
     ],
 )
-def test_a_foreign_file_is_refused_by_name(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_foreign_file_is_refused_by_name(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(content)
-    with pytest.raises(ImportFailed, match=told) as caught:
+    with pytest.raises(ImportFailed, match=reason) as caught:
         read_import_files([path])
     assert "file.json" in str(caught.value)
     assert "Nothing was imported" in str(caught.value)

@@ -55,7 +55,7 @@ class Lives(RuleBasedStateMachine):
         self.turns: dict[str, ModelTurn] = {}
 
     def opened(self) -> ConversationStore:
-        """A store whose ids are the same in every run, so that a failing life can be told again."""
+        """A store whose ids are the same in every run, so that a failing life can be reproduced."""
         store = open_store(self.path, self.clock)
         store._new_id = lambda: f"{next(self.places):016x}"
         return store

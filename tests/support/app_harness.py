@@ -1,4 +1,4 @@
-"""The app as tests run it: the real chat, store and engine's thread, with an engine that writes what it is told."""
+"""The app as tests run it: the real chat, store and engine's thread, with an engine that writes the given answer."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ class ChatDriver:
         return self.screen.session.conversation.overrides.system
 
     @property
-    def told_of_full_context(self) -> bool:
+    def full_context_announced(self) -> bool:
         """Whether it was said that the context is full."""
         return self.screen.session._shifted
 
@@ -243,7 +243,7 @@ class ChatDriver:
         await self.screen.draft.send(NewMessage(text))
 
     def break_sending(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Make the next message fail in a way nobody foresaw."""
+        """Make the next message fail with an unexpected error."""
         monkeypatch.setattr(self.screen.session.conversation, "resolve", lambda: 1 / 0)
 
     def focus_files(self) -> None:
@@ -288,7 +288,7 @@ class ChatDriver:
 
     @property
     def jobs(self) -> TaskRegistry:
-        """What goes on in the background."""
+        """The tasks in the background."""
         return self.screen.tasks
 
     @property
@@ -362,7 +362,7 @@ class AppHarness:
     program: Program | None = None
     """Whose settings can be changed."""
     forgotten: list[str] = field(default_factory=list)
-    """What was deleted for good."""
+    """What was deleted permanently."""
     moment: datetime = NOON
 
     def __post_init__(self) -> None:

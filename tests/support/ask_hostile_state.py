@@ -1,4 +1,4 @@
-"""Gives llama.cpp damaged states, in a process of its own: `python ask_hostile_state.py WEIGHTS SEED COUNT`.
+"""Gives llama.cpp damaged states, in a process of its own: `python ask_hostile_state.py MODEL SEED COUNT`.
 
 Prints one line a case: what was done to the state, whether it was taken up, and where the cache then begins and ends.
 """

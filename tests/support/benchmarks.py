@@ -1,4 +1,4 @@
-"""What the engine's benchmarks share: words to say, the demo's weights, and lines to print."""
+"""What the engine's benchmarks share: messages, the demo model, and output lines."""
 
 from __future__ import annotations
 

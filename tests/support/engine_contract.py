@@ -86,7 +86,7 @@ class EngineContract:
     """The suite."""
 
     scaffold = 40
-    """Tokens that a turn's format takes beside its text, and that a tokenizer may differ by at the seams, at the most."""
+    """The most tokens that a turn's format adds to its text, and that a tokenizer may differ by at the seams."""
     sampling = Sampling(temperature=0, max_tokens=12)
     system = "You are a patient guide."
 

@@ -1,4 +1,4 @@
-"""Engines over llama.cpp for tests: on tiny weights with real vocabularies, or on the demo's."""
+"""Engines over llama.cpp for tests: on tiny models with real vocabularies, or on the demo."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def model_of(engine: RollingEngine) -> Model:
 
 
 class Talk:
-    """One conversation with an engine, that keeps what was said."""
+    """One conversation with an engine, which keeps its turns."""
 
     def __init__(self, engine: RollingEngine, *, system: str = "", conversation: str = "", sampling: Sampling = GREEDY) -> None:
         self.engine = engine
@@ -122,7 +122,7 @@ class Talk:
 
 
 def read_all(events: Iterator[Prefill]) -> None:
-    """Read ahead to the end."""
+    """Prefill to the end."""
     for _ in events:
         """Progress is not looked at."""
 

@@ -16,7 +16,7 @@ import llama_cpp
 
 
 def load(path: bytes) -> str:
-    """Load the weights, make a context, and read four tokens."""
+    """Load the model, make a context, and decode four tokens."""
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = 0
     model = llama_cpp.llama_model_load_from_file(path, params)

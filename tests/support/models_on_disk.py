@@ -1,4 +1,4 @@
-"""Weights on the disk as other programs keep them, and a library that looks there."""
+"""Models on the disk as other programs store them, and a library that looks there."""
 
 from __future__ import annotations
 

@@ -25,11 +25,11 @@ _Piece = tuple[int, str, str, str]
 """A piece of a row: its width in cells, its text, the colour behind it, and the rule for its letters."""
 
 _PLAIN: Final = ("#c5c8c6", "#000000")
-"""What a terminal has where nobody gives a colour."""
+"""The terminal's colours where none is set."""
 
 
 def picture(app: App[Any]) -> str:
-    """Draw what stands on the screen. The same screen gives the same characters; nothing is fetched to look at it."""
+    """Draw the screen. The same screen gives the same characters; the picture loads nothing from elsewhere."""
     rows = [[_run(run) for run in _runs(strip)] for strip in app.screen._compositor.render_strips()]
     widths = Counter[str]()
     for row in rows:

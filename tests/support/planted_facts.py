@@ -1,7 +1,7 @@
 """Long conversations with facts planted in them, and questions about the facts, for measuring recall.
 
 A conversation is small talk and general questions, with facts said once, things said about somebody else that look like them, and
-minds that were changed later. Each fact is asked for twice: in its own words, and in words that share none with what was said.
+minds that were changed later. Each fact is asked for twice: in its own words, and in words that share none with it.
 The same seed gives the same conversation. The sentences are in `planted_facts.txt`.
 """
 

@@ -19,7 +19,7 @@ from mistral_chat.models.retry import RetryPolicy
 
 
 def main() -> int:
-    """Fetch; the exit code is 0, or 1 after an error."""
+    """Download; the exit code is 0, or 1 after an error."""
     if largest := os.environ.get("MISTRAL_CHAT_TEST_LARGEST_FILE"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), resource.RLIM_INFINITY))
     folder, spec = Path(sys.argv[1]), sys.argv[2]

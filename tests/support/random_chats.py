@@ -1,4 +1,4 @@
-"""What is said in random chats, and what happens to their replies."""
+"""The messages of random chats, and what happens to their replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenes for pictures: how the app is set up, what a person does, and what must then stand on the screen."""
+"""Scenes for pictures: how the app is set up, what the user does, and what the screen must then show."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STILL: Final = 0.02
 
 
 class Step(Protocol):
-    """Something that a person does, or waits for."""
+    """Something that the user does or waits for."""
 
     async def __call__(self, pilot: Pilot[Any], harness: AppHarness, /) -> None:
         """Do it."""

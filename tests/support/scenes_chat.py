@@ -113,7 +113,7 @@ def forgetful() -> AppHarness:
 
 
 async def _to_the_line(pilot: Pilot[Any], harness: AppHarness) -> None:
-    """Scroll to where the model's memory begins."""
+    """Scroll to where the context begins."""
     transcript = harness.chat.transcript
     await until(pilot, lambda: transcript.query(".-edge"), "the line is drawn")
     transcript.focus()

@@ -1,4 +1,4 @@
-"""Scenes of what was said and kept: turns and what is done with them, the list, search, the archive and the trash."""
+"""Scenes of conversations: turns and their actions, the list, search, the archive and the trash."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def with_personas() -> AppHarness:
 
 
 async def _half_named(pilot: Pilot[Any], harness: AppHarness) -> None:
-    """Say what goes on in the background, at a moment that does not pass."""
+    """Show a background task that never ends."""
     harness.chat.jobs.begin("titling")
 
 

@@ -1,4 +1,4 @@
-"""An app over a person's own settings' file, and the way to the screens that change it."""
+"""An app over a user's own settings file, and the way to the screens that change it."""
 
 from __future__ import annotations
 

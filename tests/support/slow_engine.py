@@ -54,7 +54,7 @@ class SlowEngine(EchoEngine):
             self.ahead.set()
             yield Prefill(0, 100)
             while not cancel.is_set and not self.go_on.acquire(timeout=0.005):
-                """Read for as long as nobody asks for anything."""
+                """Prefill until something is requested."""
             if cancel.is_set:
                 self.cancelled.append("ahead")
         finally:

@@ -68,7 +68,7 @@ class Terminal:
         """Read until the program has ended, and give its exit code."""
         deadline = time.monotonic() + seconds
         while self.process.poll() is None:
-            assert time.monotonic() < deadline, f"the program goes on; {self.written[-2000:]!r}"
+            assert time.monotonic() < deadline, f"the program still runs; {self.written[-2000:]!r}"
             self._read(0.05)
         while self._read(0.05):
             pass
@@ -84,7 +84,7 @@ class Terminal:
         ]
 
     def hang_up(self) -> None:
-        """Close the terminal, as a person closes a window."""
+        """Close the terminal, as a user closes a window."""
         if self.master >= 0:
             os.close(self.master)
             os.close(self._slave)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 LETTERS: Final = [chr(code) for first, last in ((0x430, 0x44F), (0x561, 0x586), (0x10D0, 0x10F0)) for code in range(first, last)]
-"""Letters that stand in nothing that is measured, more of them than the draft ever holds."""
+"""Letters that occur in nothing that is measured, more of them than the draft ever holds."""
 
 LOAD: Final = "processor while it streams"
 """The one frame measure that is no time: seconds of the processor in a second."""
@@ -159,7 +159,7 @@ class TimedTerminal:
         self.press(b"\x1b")
         self.watch(0.3)
         self.ask("a short reply of 150")
-        self.watch(0.5)  # what sending takes, once, is no part of streaming; the end of the reply before is drawn once more
+        self.watch(0.5)  # what sending takes, once, is no part of streaming; the end of the reply before is redrawn
         self.ended = 0.0
         before, began = self.processor(), time.monotonic()
         while not self.ended:

@@ -1,4 +1,4 @@
-"""A terminal as a person sees it: a tmux of its own, whose screen can be read and whose keys can be pressed."""
+"""A terminal as a user sees it: a tmux of its own, whose screen can be read and whose keys can be pressed."""
 
 from __future__ import annotations
 

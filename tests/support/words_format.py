@@ -73,7 +73,7 @@ class WordsTokenizer:
         return token in {EOS, IM_END}
 
     def token_bytes(self, tokens: Sequence[int]) -> str:
-        """The text of `tokens`, for failures that a person can read."""
+        """The text of `tokens`, for readable failures."""
         return b"".join(self.piece(token) or f"<{token}>".encode() for token in tokens).decode(errors="replace")
 
 

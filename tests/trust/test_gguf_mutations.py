@@ -1,4 +1,4 @@
-"""What a hostile or damaged GGUF file may cost: a sentence, never the process."""
+"""A hostile or damaged GGUF file gives an error and never ends the process."""
 
 from __future__ import annotations
 

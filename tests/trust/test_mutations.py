@@ -1,4 +1,4 @@
-"""Files of others that are damaged or mean harm: a sentence each, and what was there stays."""
+"""Damaged or hostile files: each gives an error, and existing data stays."""
 
 from __future__ import annotations
 

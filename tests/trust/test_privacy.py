@@ -1,4 +1,4 @@
-"""What the program promises of its silence: no connection, no trace of what is not saved, no byte of what was deleted."""
+"""Privacy: no connection, no trace of unsaved text, no byte of deleted text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Someone who does anything at any time, while the engine and the disk fail now and then."""
+"""A user who does anything at any time, while the engine and the disk sometimes fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The app around the screens: keys, help, colours, and errors nobody foresaw."""
+"""The app around the screens: keys, help, colours, and unexpected errors."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ async def test_a_broken_screen_ends_with_one_line_and_no_message_text(capsys: py
     with pytest.raises(RuntimeError):
         await break_it()
     assert harness.app.return_code == 1
-    told = capsys.readouterr()
-    assert SAID not in told.out + told.err
-    assert "the interface crashed (RuntimeError)" in " ".join((told.out + told.err).split())
+    printed = capsys.readouterr()
+    assert SAID not in printed.out + printed.err
+    assert "the interface crashed (RuntimeError)" in " ".join((printed.out + printed.err).split())
 
 
 @pytest.mark.parametrize("theme", themes.THEMES, ids=lambda theme: theme.name)

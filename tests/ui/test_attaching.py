@@ -1,4 +1,4 @@
-"""Files that go along with a message: attached, shown with their cost, taken away, sent."""
+"""Files attached to a message: added, shown with their cost, removed, sent."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ async def test_a_hostile_name_reaches_neither_screen_nor_completion(tmp_path: Pa
         assert "\x1b]0" not in screen_text(harness)
 
 
-def test_mentions_of_files_are_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pasted_paths_are_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a b.txt"
     file.write_text("x")
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""What goes on without anybody waiting for it: it is seen, how far it is, and it can be stopped."""
+"""Background tasks: shown with their progress, and stoppable."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ async def test_hostile_names_of_tasks_are_text() -> None:
 
 
 class Clock:
-    """Lets half seconds pass when it is told to."""
+    """A clock whose half seconds pass on demand."""
 
     def __init__(self) -> None:
         self.due: list[Callable[[], None]] = []
@@ -319,10 +319,10 @@ class Clock:
 
 
 def test_each_task_is_shown_until_it_ends() -> None:
-    told: list[str] = []
+    reported: list[str] = []
     stops: list[str] = []
     clock = Clock()
-    background = TaskRegistry(told.append, later=clock.later)
+    background = TaskRegistry(reported.append, later=clock.later)
     stop: Callable[[], object] = lambda: stops.append("checking")  # noqa: E731 (a callback of one line)
     with (
         background.track("titling"),
@@ -332,19 +332,19 @@ def test_each_task_is_shown_until_it_ends() -> None:
         clock.passes()
         assert background.text == "⟳ titling, checking"
         check.tell(0.4099)
-        assert told[-1] == background.text == "⟳ titling, checking 40%"
+        assert reported[-1] == background.text == "⟳ titling, checking 40%"
         assert background.cancel() == [check]
         assert cancelled_message([check]) == "Cancelled: checking. Nothing is lost."
-    assert (background.text, stops, told[-1]) == ("", ["checking"], "")
+    assert (background.text, stops, reported[-1]) == ("", ["checking"], "")
 
 
 def test_tasks_shorter_than_half_a_second_are_not_shown() -> None:
     """A word that comes and goes in the corner of the eye is noise."""
-    told: list[str] = []
+    reported: list[str] = []
     clock = Clock()
-    background = TaskRegistry(told.append, later=clock.later)
+    background = TaskRegistry(reported.append, later=clock.later)
     with background.track("reading ahead") as job:
         job.tell(0.9)
         assert background.tasks == [job], "and yet it can be stopped"
     clock.passes()
-    assert not any(told)
+    assert not any(reported)

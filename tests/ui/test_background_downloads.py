@@ -40,7 +40,7 @@ async def test_the_demo_can_be_used_during_a_download(first: FirstRun) -> None:
         await until_drawn(pilot, "⟳ downloading 33%")
         first.hub.cut_the_silent()
         await until(pilot, lambda: first.target.exists() and "Downloaded tiny" in first.chat.notice)
-        assert first.chat.model == "demo", "a model that comes does not push itself forward"
+        assert first.chat.model == "demo", "a finished download does not replace the model in use"
         await until_drawn(pilot, "F7 and Enter switch to it")
         await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
         await pilot.press("f7")
@@ -94,7 +94,7 @@ async def test_a_failure_behind_the_chat_is_reported_with_its_reason(first: Firs
         await in_the_background(pilot, first)
         first.hub.misbehave(Fault(status=403))
         first.hub.cut_the_silent()
-        await until(pilot, lambda: "Download failed" in first.chat.notice, "the failure is told")
+        await until(pilot, lambda: "Download failed" in first.chat.notice, "the failure is reported")
         assert "403" in first.chat.notice or "HF_TOKEN" in first.chat.notice
         assert await asked(pilot, first, "still here") == "You said: still here"
 

@@ -1,4 +1,4 @@
-"""Going back in a conversation, and the line where the model's memory begins."""
+"""Going back in a conversation, and the line where the context begins."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_the_context_line_is_where_the_ledger_begins() -> None:
         assert harness.chat.left == ids[: -len(seen)]
         marked = [view for view in harness.chat.views if view.has_class("-edge")]
         assert [view.shown.turn_id for view in marked] == seen[:1]
-        assert harness.chat.told_of_full_context
+        assert harness.chat.full_context_announced
 
 
 async def test_another_conversations_context_draws_no_line() -> None:

@@ -1,4 +1,4 @@
-"""A conversation through the real chat, store and engine's thread."""
+"""A conversation through the real session, store and engine thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first run: from nothing to a reply, with whatever a person picks, types or has on the disk already."""
+"""The first run: from nothing to a reply, with whatever the user picks, types or already has on the disk."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_from_nothing_to_the_first_reply(terminal: Tmux, tmp_path: Path, demo_mo
 
 
 def test_chatting_with_the_demo_during_a_download(terminal: Tmux, hub: HubServer, tmp_path: Path) -> None:
-    """Whoever fetches gigabytes has something to do meanwhile, and loses nothing of either by quitting."""
+    """The user can chat during a long download, and loses nothing of either by quitting."""
     hub.behave()
     hub.misbehave(Fault(stall_after=40_000_000, times=1))
     terminal.wait_for("Asked for", "disk free")

@@ -286,7 +286,7 @@ async def test_the_cursor_is_steady_while_a_reply_grows() -> None:
         composer.focus()
         for _ in range(3):
             composer._toggle_cursor_blink_visible()
-            assert composer._cursor_visible, "nobody would see where the next key goes"
+            assert composer._cursor_visible, "the user would not see where the next key goes"
         harness.gate.set()
         await until_answered(pilot, harness)
         await until(pilot, lambda: not composer.still)

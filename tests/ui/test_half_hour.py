@@ -30,7 +30,7 @@ WORD = "periwinkle"
 SECRET = "wentletrap"  # noqa: S105 (a shell that must not be found on the disk, no key)
 EDGE = "context starts here"
 IDLE = "? help"
-"""A hint that stands in the status bar while no reply is written."""
+"""A hint in the status bar while no reply is written."""
 OTHER = "harbourlight"
 """Another model's name."""
 
@@ -137,12 +137,12 @@ class Person:
     def fills_the_window(self) -> None:
         self.ask(f"Remember the word {WORD}.")
         self.pins_a_turn()
-        told = "Context full:"
+        notice = "Context full:"
         for number in range(1, 16):
             screen = self.ask(f"Here is step {number} of a long day at sea, with wind and rain.")
-            if told in screen:
+            if notice in screen:
                 break
-        assert told in screen
+        assert notice in screen
         assert "dropped out" in screen
         self.terminal.press("BTab")
         for _ in range(20):
@@ -188,7 +188,7 @@ class Person:
     def takes_a_model(self, name: str, called: str) -> None:
         self.type(f"/model {name}")
         self.terminal.wait_for("Switch model.", "m more")
-        # Beside the list stands what is known of the weights under the cursor.
+        # The details of the model under the cursor are next to the list.
         self.terminal.wait_until(re.compile(rf"[▏│] +{name}").search, f"{name} under the cursor")
         self.terminal.press("Enter")
         self.terminal.wait_until(re.compile(rf"{called}\S*  ·  [\d+]+/{WINDOW}").search, f"{called} is ready")

@@ -103,7 +103,7 @@ async def test_invalid_custom_keys(keys: str) -> None:
     harness = AppHarness(settings=replace(Settings(), keymap={"chat.new": keys}))
     async with capture_output(harness.app, (60, 90)) as (pilot, output):
         await until_ready(pilot, harness)
-        await until(pilot, lambda: "is not a key" in harness.chat.notice, "it is told")
+        await until(pilot, lambda: "is not a key" in harness.chat.notice, "it is reported")
         await pilot.press("f1")
         await pilot.pause()
         assert not output.foreign()

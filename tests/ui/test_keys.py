@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def ours() -> list[type[Widget]]:
-    """Every widget and screen of ours."""
+    """Every widget and screen of the app."""
     found = []
     for package in (screens, dialogs, widgets):
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):

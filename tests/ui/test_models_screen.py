@@ -64,7 +64,7 @@ async def test_changing_the_model_ends_the_current_reply(first: FirstRun) -> Non
 
 
 async def with_the_demo(pilot: Pilot[Any], first: FirstRun) -> None:
-    """Chat with the demo, and look at the list with the cursor on the weights of ours."""
+    """Chat with the demo, and open the list with the cursor on the downloaded model."""
     await chatting(pilot, first)
     await first.chat.use_model("demo")
     await chatting(pilot, first)
@@ -133,7 +133,7 @@ async def test_a_file_is_verified_in_the_background(first: FirstRun) -> None:
         first.target.chmod(0o600)
         first.target.write_bytes(first.content[:-1] + bytes([first.content[-1] ^ 1]))
         await pilot.press("v")
-        # The file has changed since the hub said what it should be, so nobody says that any more.
+        # The file has changed since the hub published its checksum, so the checksum no longer applies.
         await until_drawn(pilot, "no published checksum to compare with.")
 
 

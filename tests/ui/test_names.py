@@ -1,4 +1,4 @@
-"""Personas, prompt formats and models of one's own are made, changed and taken away in the program."""
+"""Custom personas, prompt formats and models are added, changed and removed in the program."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_a_persona_is_made_and_can_be_chosen_at_once(tmp_path: Path, size:
         assert screen.query_one(TextArea).text == "Count."
         await pilot.press("enter")
         problem = screen.query_one(".status", Static)
-        await until(pilot, lambda: "must be a number" in str(problem.render()), "a wrong value is told in the dialog")
+        await until(pilot, lambda: "must be a number" in str(problem.render()), "a wrong value is reported in the dialog")
         await pilot.press("backspace", "backspace", "backspace", *"0.5", "enter")
         await back(pilot, harness)
         assert SettingsFile(config).read().settings.personas["clerk"] == Persona(

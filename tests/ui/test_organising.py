@@ -1,4 +1,4 @@
-"""Putting conversations in order: filter, archive, tags, pins; and taking each of it back."""
+"""Organising conversations: filter, archive, tags and pins; and undoing each."""
 
 from __future__ import annotations
 

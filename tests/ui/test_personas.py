@@ -1,4 +1,4 @@
-"""Personas: who the model is in a conversation, chosen from the settings; and marks of turns taken back with F8."""
+"""Personas in a conversation, chosen from the settings; and undoing marks of turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every state of every screen looks like, as pictures that a person has looked at.
+"""What every state of every screen looks like, as reviewed pictures.
 
 A picture that differs from the one that is kept is left beside the test's other files, and the failure says where. After a
 change that is meant, `pytest tests/ui/test_pictures.py --snapshot-update` keeps the new ones; look at them.

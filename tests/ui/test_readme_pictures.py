@@ -1,4 +1,4 @@
-"""The README's pictures can be made from the app as it is, and fetch nothing when they are looked at."""
+"""The README's pictures can be made from the app as it is, and load nothing from elsewhere."""
 
 from __future__ import annotations
 

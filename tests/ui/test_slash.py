@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         ("///doc", "///doc"),
     ],
 )
-def test_messages_are_told_from_commands(draft: str, message: str) -> None:
+def test_messages_are_distinguished_from_commands(draft: str, message: str) -> None:
     assert parse_input(draft).message == message
 
 

@@ -1,4 +1,4 @@
-"""The door for text on its way to the screen."""
+"""Cleaning of untrusted text before it reaches the screen."""
 
 from __future__ import annotations
 

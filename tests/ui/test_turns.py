@@ -1,4 +1,4 @@
-"""Doing something with one turn: choose it, take it along, mark it, fork at it, walk from it."""
+"""Actions on one turn: select, copy, mark, fork and switch branches."""
 
 from __future__ import annotations
 

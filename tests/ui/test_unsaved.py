@@ -1,4 +1,4 @@
-"""What is said unsaved reaches no file, and the screen says so."""
+"""A temporary chat reaches no file, and the screen says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fills the window, what the draft takes of it, and reading a long draft before it is sent."""
+"""What fills the context, what the draft takes of it, and prefilling a long draft."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people name themselves is put into the settings' file, changed there and taken out, and nothing else in it is touched."""
+"""Named entries are added to the settings file, changed and removed, and nothing else in it changes."""
 
 from __future__ import annotations
 

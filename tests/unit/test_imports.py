@@ -1,4 +1,4 @@
-"""What is asked for quickly must not wait for libraries it does not need, and floors are kept.
+"""Quick commands load no libraries that they do not need, and every import goes to a lower floor.
 
 Only a fresh interpreter can prove what an import loads.
 """

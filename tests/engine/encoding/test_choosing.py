@@ -1,4 +1,4 @@
-"""Which format a model is given, and what happens to templates that mean harm."""
+"""Which prompt format a model gets, and what happens to hostile templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prompt cut at its turns: nothing between them, nothing lost, and replies as the model drew them."""
+"""A prompt cut at its turns: nothing between them, nothing lost, and replies as they were sampled."""
 
 from __future__ import annotations
 

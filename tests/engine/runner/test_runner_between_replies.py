@@ -1,4 +1,4 @@
-"""Between replies: reading ahead gives way to whoever asks, and the engine rests when nobody does."""
+"""Between replies: prefilling gives way to requests, and upkeep runs when there are none."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_newer_draft_stops_prefilling_the_older_one(runner: EngineThread
 
 
 async def test_failed_upkeep_leaves_the_engine_usable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saving a KV state may fail. The chat goes on without it."""
+    """Saving a KV state may fail. The chat continues without it."""
 
     class Restless(EchoEngine):
         rested = threading.Event()

@@ -1,4 +1,4 @@
-"""After closing nothing is left: no reply that waits, no thread, no traceback on the screen."""
+"""Closing leaves nothing: no waiting reply, no thread, no traceback on the screen."""
 
 from __future__ import annotations
 

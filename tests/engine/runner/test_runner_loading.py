@@ -1,4 +1,4 @@
-"""Loading shows where it is, and whoever waits for it hears how it ended."""
+"""Loading reports its progress, and everything that waits for it learns how it ended."""
 
 from __future__ import annotations
 

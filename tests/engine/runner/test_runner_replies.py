@@ -1,4 +1,4 @@
-"""The engine's thread: replies stream through, one at a time, and a stop or an error lets everybody go."""
+"""The engine's thread: replies stream through, one at a time, and a stop or an error releases every waiter."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_a_closed_generator_has_stopped_the_engine_when_it_is_closed(runne
 
 
 async def test_a_task_cancelled_while_drawing_has_stopped_the_engine(runner: EngineThread, engine: SlowEngine) -> None:
-    """The screen may be in the middle of showing a delta when a person stops the reply."""
+    """The screen may be in the middle of showing a delta when the user stops the reply."""
     showing = asyncio.Event()
 
     async def show() -> None:

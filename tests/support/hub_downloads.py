@@ -1,4 +1,4 @@
-"""Fetches one file from a hub of the test, quickly or not at all."""
+"""Downloads of one file from the test's own hub, which succeed or fail quickly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUICK = RetryPolicy(stall=1.5, connect=2.0, first_wait=0.01, max_wait=0.05, max_
 """Gives up in seconds."""
 
 
-def fetch(library: Library, spec: str = SPEC, policy: RetryPolicy = QUICK) -> list[DownloadProgress]:
+def run_download(library: Library, spec: str = SPEC, policy: RetryPolicy = QUICK) -> list[DownloadProgress]:
     """Every value of progress until the download is done."""
     return list(download(library, spec, policy=policy).follow())
 
@@ -34,7 +34,7 @@ def fetch(library: Library, spec: str = SPEC, policy: RetryPolicy = QUICK) -> li
 def failure(library: Library, spec: str = SPEC, policy: RetryPolicy = QUICK) -> ModelError:
     """The error in which the download ends."""
     with pytest.raises(ModelError) as caught:
-        fetch(library, spec, policy)
+        run_download(library, spec, policy)
     return caught.value
 
 
