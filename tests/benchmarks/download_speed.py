@@ -88,7 +88,7 @@ def processor(whose: int) -> float:
 
 
 def pairs(endpoint: str, folder: Path, runs: int) -> list[tuple[Run, Run]]:
-    """Downloads with curl and with ours; the first pair, which loads libraries, is left out."""
+    """Downloads with curl and with this program; the first pair, which loads libraries, is left out."""
     measured = []
     for turn in range(runs + 1):
         if turn % 2:

@@ -1,10 +1,10 @@
-"""How long a full window takes to encode: afresh, and when only the last turn is new.
+"""How long a full context takes to encode: afresh, and when only the last turn is new.
 
     python tests/benchmarks/encoding_speed.py
 
-Prints milliseconds for 1,000 tokens, the median of several rounds. The promise is less than 2 ms for a window that the format has
-seen before but for its last turn, which is every turn of a chat; the exit code is 1 where it is not kept. "afresh" is the first
-prompt of a reopened conversation.
+Prints milliseconds for 1,000 tokens, the median of several rounds. The limit is 2 ms for a context that the format has seen
+before except for its last turn, as on every turn of a chat; the exit code is 1 where it is exceeded. "afresh" is the first prompt
+of a reopened conversation.
 """
 
 from __future__ import annotations

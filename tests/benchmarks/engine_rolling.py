@@ -1,7 +1,7 @@
 """Times the rolling context against what other programs do: `python tests/benchmarks/engine_rolling.py [MODEL] [options]`.
 
 Without MODEL, the demo is used. Each part prints one line a figure, with the ratio that counts. Messages have equal
-length, replies too, and each program is given the same ones; the programs beside ours drop their oldest turn until the prompt
+length, replies too, and each program gets the same ones; the other programs drop their oldest turn until the prompt
 fits, as chat programs do.
 """
 
@@ -202,7 +202,7 @@ def bare_speed(cache: Any, engine: RollingEngine, sampling: Sampling, count: int
 
 
 def quality(path: Path, arguments: argparse.Namespace) -> None:
-    """What forgetting in place costs: the loss on the next reply, against a fresh read of the same kept turns.
+    """What forgetting in place costs: the loss on the next reply, compared with a fresh prefill of the same kept turns.
 
     The replies are Python's own documentation, paragraph by paragraph and never the same twice.
     """
@@ -269,7 +269,7 @@ def loss(cache: Any, question: Sequence[int], reply: Sequence[int]) -> float:
 
 
 def reopening(path: Path, arguments: argparse.Namespace) -> None:
-    """Opening a conversation from its KV state, in another engine, against reading it."""
+    """Opening a conversation from its KV state, in another engine, compared with a prefill."""
     with tempfile.TemporaryDirectory() as folder:
         engine = open_for(path, arguments, size=arguments.reopen, snapshots=SnapshotFolder(Path(folder), budget=2**40))
         turns: list[PromptTurn] = []

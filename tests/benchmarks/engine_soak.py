@@ -1,6 +1,6 @@
 """Chats for 500 turns in one process: `python tests/benchmarks/engine_soak.py [MODEL] [--turns N]`.
 
-After every turn the ledger is held against the cache and against the exact encoding of the turns that it names. At the end come
+After every turn the ledger is compared with the cache and with the exact encoding of the turns that it names. At the end come
 the memory's growth after the first 50 turns and the slowest first tokens. Exits with 1 when a limit is broken.
 """
 

@@ -46,7 +46,7 @@ def run_seconds(*command: str) -> float:
 
 
 def screen_seconds(code: str, *arguments: str) -> float:
-    """Seconds from the launch until a key that was typed stands on the screen."""
+    """Seconds from the launch until a typed key is on the screen."""
     terminal = Terminal()
     try:
         began = time.perf_counter()

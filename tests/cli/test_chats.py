@@ -52,7 +52,7 @@ def opened(program: Program) -> closing[ConversationStore]:
 
 @pytest.fixture
 def herons(program: Program) -> str:
-    """A conversation with a branch, beside another; its id."""
+    """A conversation with a branch, and another one; the id of the first."""
     with opened(program) as store:
         conversation, turns = chat(store, ("What is a heron?", "A bird."), ("Big?", "Two metres."))
         said(store, conversation, "How big?", "Very.", turns[0])
@@ -144,7 +144,7 @@ HOSTILE = "\x1b]52;c;cm0gLXJm\x07\x1b[2J\u202etitle\x9b31m\r"
 def test_titles_cannot_act_on_the_terminal(program: Program) -> None:
     with opened(program) as store:
         conversation, _ = chat(store, (f"zebra {HOSTILE}", f"reply {HOSTILE}"))
-        with store.database.write() as connection:  # a store that somebody else made
+        with store.database.write() as connection:  # a store of another program
             connection.execute("UPDATE conversations SET title = ?, title_by = 'person', model = ?", (HOSTILE, HOSTILE))
             connection.execute("UPDATE turns SET model = ?", (HOSTILE,))
             connection.execute("INSERT INTO tags VALUES (1, ?)", (HOSTILE,))

@@ -50,7 +50,7 @@ def state(pid: int) -> str:
 
 
 def wait_for_rows(terminal: Terminal, rows: int) -> None:
-    """Read until so many rows were drawn."""
+    """Read until that many rows were drawn."""
     deadline = time.monotonic() + 20
     while terminal.written.count(b"\r\n") < rows:
         assert time.monotonic() < deadline, terminal.written[-2000:]

@@ -31,7 +31,7 @@ def context(demo: Any) -> LlamaContext:
 
 @pytest.fixture
 def parts(demo: Any) -> tuple[list[int], list[int], list[int], list[int]]:
-    """What stands before, the old middle, the new middle, and what follows."""
+    """The beginning, the old middle, the new middle, and what follows."""
     vocabulary = model_of(demo).vocabulary
     text = vocabulary.tokenize(TEXT)
     return text[:40], vocabulary.tokenize(" A whole sentence that will go."), vocabulary.tokenize(" Rain fell."), text[40:]

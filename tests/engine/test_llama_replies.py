@@ -18,7 +18,7 @@ from mistral_chat.generation import CancelToken, Completion, Delta, PromptTurn, 
 
 
 def script(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch, tokens: list[int]) -> None:
-    """Let the model draw `tokens`, and its own end after them."""
+    """Let the model sample `tokens`, and its own end after them."""
     waiting = iter([*tokens, model_of(engine).vocabulary.eos])
     monkeypatch.setattr(cache_of(engine), "sample", lambda *_: next(waiting))
 
@@ -43,7 +43,7 @@ def test_characters_arrive_whole(tiny_model: Callable[[str], Path], monkeypatch:
         assert "\ufffd" not in done.text
         assert done.finish_reason == "stop"
         assert done.usage.completion_tokens == len(tokens)
-        assert engine.contents.turns[-1].reply == tuple(tokens), "the tokens are kept as they were drawn"
+        assert engine.contents.turns[-1].reply == tuple(tokens), "the tokens are kept as sampled"
 
 
 def _decodes(piece: bytes) -> bool:

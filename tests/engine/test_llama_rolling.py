@@ -46,7 +46,7 @@ def question(number: int) -> str:
 
 
 def encoded(engine: RollingEngine, system: str, turns: Sequence[PromptTurn]) -> Encoding:
-    """The prompt that the next turn would begin with, with replies as they were drawn, but for that turn itself."""
+    """The prompt that the next turn would begin with, with replies as they were sampled, but for that turn itself."""
     drawn = {key: tokens for key, (_, tokens) in engine._prompts.sampled.items()}
     whole = engine._format.encode(system, [*turns, PromptTurn(key="next", user=".")], sampled=drawn)
     return Encoding(whole.head, whole.turns[:-1])
@@ -83,7 +83,7 @@ def test_a_long_chat_decodes_only_new_text(
             assert [turn.key for turn in kept] == [turn.key for turn in engine.contents.turns]
             assert engine.contents == encoded(engine, system, kept), f"after turn {number} the model has read something else"
             assert cache_of(engine).n_tokens == len(engine.contents.tokens)
-            assert not cache_of(engine).shift_pending, "a move is owed while nothing happens"
+            assert not cache_of(engine).shift_pending, "a shift is pending while the engine is idle"
             new = engine.count(text) + placed + drawn + (engine.count(system) if number == 0 else 0)
             most = max(most, sum(read) - new)
         gone = [key for shift in talk.shifts for key in shift.turns]

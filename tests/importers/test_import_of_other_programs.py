@@ -199,7 +199,7 @@ def test_other_oterm_content_is_named(tmp_path: Path) -> None:
 
 
 def test_a_database_written_by_llm_is_imported(tmp_path: Path) -> None:
-    """With the real program's tables, where it is installed, as it is with the demo's weights."""
+    """With the real program's tables, where it is installed, as with the demo."""
     migrations = pytest.importorskip("llm.migrations", reason="llm is not installed")
     sqlite_utils = pytest.importorskip("sqlite_utils")
     path = tmp_path / "logs.db"

@@ -114,7 +114,7 @@ def test_progress_is_frequent_and_pausing_is_quick(library: Library, hub: HubSer
     kept = PartialFile(target(library)).size()
     assert kept >= 1_000_000
     assert library.partials()[0].bytes == kept
-    assert {path.stat().st_mode & 0o077 for path in target(library).parent.iterdir()} == {0}, "others can read it meanwhile"
+    assert {path.stat().st_mode & 0o077 for path in target(library).parent.iterdir()} == {0}, "others can read the partial file"
     hub.behave()
     run_download(library)
     assert ranges(hub) == [kept]

@@ -1,4 +1,4 @@
-"""Downloads and verifications that run beside everything else: several at once, each with its own end."""
+"""Background downloads and verifications: several at once, each with its own end."""
 
 from __future__ import annotations
 

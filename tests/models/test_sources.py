@@ -131,7 +131,7 @@ def test_verifying_a_blob_compares_it_with_its_own_name(own_folders: Path, model
 def test_models_in_linked_folders_are_found_once_and_loops_end(
     tmp_path: Path, own_folders: Path, models_dir: Path, store: str
 ) -> None:
-    """Whoever keeps models on a second disk links the folder; a folder that is skipped in silence is a lost model."""
+    """Users link the folder to keep models on a second disk; a folder that is silently skipped is a lost model."""
     roots = {"lm studio": own_folders / ".lmstudio" / "models", "folder": tmp_path / "mine", "ours": models_dir}
     root = roots[store]
     put(tmp_path / "disk" / "repo" / "linked.gguf")

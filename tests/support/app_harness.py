@@ -48,7 +48,7 @@ PAUSE = "⏸"
 
 
 class GatedEngine(EchoEngine):
-    """Writes its answer up to a `PAUSE`, then waits for `gate`; what stands for the pause is not written."""
+    """Writes its answer up to a `PAUSE`, then waits for `gate`; the mark of the pause is not written."""
 
     def __init__(self, answer: Callable[[str], str], gate: threading.Event, *, slow: bool = False, **settings: Any) -> None:
         super().__init__(answer, **settings)
@@ -339,7 +339,7 @@ class ChatDriver:
 
 @dataclass
 class AppHarness:
-    """One app with what it stands on."""
+    """One app and its dependencies."""
 
     answer: Callable[[str], str] = lambda text: f"You said: {text}"
     settings: Settings = field(default_factory=Settings)
@@ -494,7 +494,7 @@ async def send_and_wait(pilot: Pilot[Any], harness: AppHarness, text: str) -> No
 
 
 def rendered_rows(app: App[Any]) -> str:
-    """Everything that stands on the screen now, row by row."""
+    """Everything on the screen now, row by row."""
     strips = app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
@@ -508,7 +508,7 @@ def screen_text(harness: AppHarness) -> str:
 
 
 async def until_drawn(pilot: Pilot[Any], text: str) -> None:
-    """Let the app run until `text` stands on the screen; fail after some ten seconds of its time."""
+    """Let the app run until `text` is on the screen; fail after some ten seconds of its time."""
     for _ in range(1000):
         if text in rendered_rows(pilot.app):
             return

@@ -1,6 +1,6 @@
 """Gives llama.cpp damaged states, in a process of its own: `python ask_hostile_state.py MODEL SEED COUNT`.
 
-Prints one line a case: what was done to the state, whether it was taken up, and where the cache then begins and ends.
+Prints one line a case: what was done to the state, whether it was accepted, and where the cache then begins and ends.
 """
 
 from __future__ import annotations

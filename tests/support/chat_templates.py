@@ -172,4 +172,4 @@ HOSTILE: Mapping[str, str] = {
     "division": "{{ 1 // 0 }}",
     "silence": "{% if false %}x{% endif %}",
 }
-"""Templates that mean harm, or do not work. None may hang the app, end it, or become a prompt."""
+"""Templates that are hostile or broken. None may hang the app, end it, or become a prompt."""

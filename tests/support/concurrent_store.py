@@ -1,4 +1,4 @@
-"""Reads a number from a conversation's title, adds a turn and writes the next number, many times, beside another like it."""
+"""Reads a number from a conversation's title, adds a turn and writes the next number, many times, next to a second process."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _character(rng: Random) -> str:
 def messages(rng: Random, hostile: Sequence[str] = (), *, tidy: bool = False) -> list[Message]:
     """Messages as mistral-common takes them: merged roles, system messages in the middle, empty ones, replies to continue.
 
-    `tidy` ones alternate strictly, begin with the person or one system message, and end with the person.
+    `tidy` ones alternate strictly, begin with the user or one system message, and end with the user.
     """
     made: list[Message] = []
 

@@ -1,6 +1,6 @@
 """How much the tests try: a fixed sample by default, everything with `pytest --exhaustive`.
 
-`--exhaustive` draws a new seed and prints it; `--exhaustive=SEED` repeats that run.
+`--exhaustive` picks a new seed and prints it; `--exhaustive=SEED` repeats that run.
 """
 
 from __future__ import annotations
@@ -48,5 +48,5 @@ def cases(usual: int, full: int) -> int:
 
 
 def seed() -> int:
-    """What the random cases of this run are drawn from."""
+    """The seed of the random cases of this run."""
     return int(_chosen[0]) if _chosen else _SEED

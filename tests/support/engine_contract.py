@@ -1,4 +1,4 @@
-"""What every engine owes, as one suite.
+"""The contract of every engine, as one suite.
 
 Subclass `EngineContract` in a test file under a name that begins with ``Test``, and give it a fixture `engine`: an engine whose
 window is small (256 to 4,096 tokens) and which closes itself after the test. A reply should be longer than one delta.

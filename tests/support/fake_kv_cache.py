@@ -16,7 +16,7 @@ from mistral_chat.generation import CancelToken, Sampling
 class FakeKVCache:
     """`KVCache` as tokens by position.
 
-    Reading is possible only behind the end, drawing only behind what was just read, and saving only while nothing is owed. A
+    Decoding is possible only at the end, sampling only after a decode, and saving only without a pending shift. A
     failure leaves half of what was being done, as llama.cpp does.
     """
 
@@ -31,7 +31,7 @@ class FakeKVCache:
         self.sights: dict[int, int] = {}
         """By position, a number for all tokens that were in sight when that one was decoded."""
         self.script: deque[int] = deque()
-        """What is drawn next; the end of the reply when it is empty."""
+        """The tokens to sample next; the end of the reply when it is empty."""
         self.before_read: Callable[[CancelToken | None], None] = lambda _cancel: None
         """Called before each read; may set the cancel, which then stops this read."""
         self.finished_part = 0
@@ -93,7 +93,7 @@ class FakeKVCache:
         assert not self.closed
         assert self.can_shift, "a splice in a cache that cannot be shift_pending"
         assert 0 < len(tokens) <= self.batch
-        assert 0 <= start < self.n_tokens, f"a splice at {start} of {self.n_tokens} cells: nothing stands behind it"
+        assert 0 <= start < self.n_tokens, f"a splice at {start} of {self.n_tokens} cells: nothing follows it"
         count = len(tokens)
         for values in (self.slots, self.sights):
             moved = {place if place < start else place + count: value for place, value in values.items()}
@@ -140,8 +140,8 @@ class FakeKVCache:
 
     def sample(self, place: int = -1) -> int:
         assert place < self._decoded, "a token was sampled behind one that was not decoded"
-        assert self.replies_begun > self.replies_ended, "a token was drawn outside a reply"
-        assert self._logits, "a token was drawn where none was read before: the model's last scores are stale"
+        assert self.replies_begun > self.replies_ended, "a token was sampled outside a reply"
+        assert self._logits, "a token was sampled where none was decoded before: the model's last scores are stale"
         assert not self.shift_pending
         return self.script.popleft() if self.script else EOS
 
@@ -149,7 +149,7 @@ class FakeKVCache:
         self.replies_ended = self.replies_begun
 
     def save_state(self) -> bytes | None:
-        assert not self.shift_pending, "contents were asked for while a move was owed"
+        assert not self.shift_pending, "the state was read while a shift was pending"
         return struct.pack(f"<{len(self.slots)}I", *self.tokens) if self.slots else None
 
     def load_state(self, state: bytes | memoryview, tokens: int) -> bool:

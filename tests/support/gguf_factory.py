@@ -276,7 +276,7 @@ def _read_tekken(path: Path) -> _Tokens:
 
 
 def _gpt2_letters() -> dict[int, str]:
-    """GPT-2's letter for each byte: printable Latin-1 stands for itself, all else follows U+0100 in order."""
+    """GPT-2's letter for each byte: printable Latin-1 maps to itself, all else follows U+0100 in order."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}

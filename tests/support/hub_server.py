@@ -106,9 +106,9 @@ class Repository:
     commits: dict[str, dict[str, Content]] = field(default_factory=dict)
     main: str = ""
     token: str = ""
-    """Only who shows it may read."""
+    """The token that is needed to read."""
     gated: bool = False
-    """Who shows no token learns that the repository is there."""
+    """Without a token, a client learns that the repository exists."""
 
 
 class HubServer:
@@ -236,7 +236,7 @@ class _Exchange(BaseHTTPRequestHandler):
             self._answer_with(content, commit)
 
     def _refusal(self, known: Repository, commit: str) -> str:
-        """The hub's word for why it does not answer; it does not tell strangers which repositories are there."""
+        """The hub's refusal; it does not reveal to strangers which repositories exist."""
         if not known.commits or not commit:
             return "RepoNotFound"
         shown = self.headers.get("Authorization")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from textual.app import App
 
 _WIDTH, _HEIGHT, _BASE = 10, 20, 15
-"""Of a cell, and where its letters stand."""
+"""Of a cell, and the baseline of its letters."""
 
 _FONT: Final = "font-family=\"'Fira Code','DejaVu Sans Mono',monospace\" font-size=\"16.6\""
 _Piece = tuple[int, str, str, str]

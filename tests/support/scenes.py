@@ -61,7 +61,7 @@ class Scene:
 
     name: str
     shows: tuple[str, ...]
-    """What stands on the screen at every size, or the picture is not of what its name says."""
+    """Texts that are on the screen at every size; without them the picture does not show what its name says."""
     harness: Callable[[], AppHarness] = AppHarness
     start: Step = opened
     """What is waited for before anything is done."""
@@ -159,7 +159,7 @@ def draft(text: str) -> Step:
 
 
 def see(*texts: str) -> Step:
-    """Wait until all of `texts` stand on the screen."""
+    """Wait until all of `texts` are on the screen."""
 
     async def step(pilot: Pilot[Any], harness: AppHarness) -> None:
         for _ in range(_PATIENCE):

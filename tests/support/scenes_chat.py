@@ -1,4 +1,4 @@
-"""Scenes of the chat while somebody talks: asking, reading, stopping, and what can go wrong."""
+"""Scenes of the chat in use: asking, reading, stopping, and what can go wrong."""
 
 from __future__ import annotations
 

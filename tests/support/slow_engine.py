@@ -80,7 +80,7 @@ class SlowEngine(EchoEngine):
 
 
 async def collect(runner: EngineThread, asked: History) -> list[Event]:
-    """Everything that the runner tells of one reply."""
+    """Every event of one reply."""
     return [event async for event in runner.reply(asked, Sampling())]
 
 

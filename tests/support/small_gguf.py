@@ -1,4 +1,4 @@
-"""A GGUF file of 40 kB that llama.cpp loads, drawn by hand so that tests can put any lie into it.
+"""A GGUF file of 40 kB that llama.cpp loads, written by hand so that tests can put any lie into it.
 
 The model is a llama with one layer and a vocabulary of bytes; what it says is noise.
 

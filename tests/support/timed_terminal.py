@@ -146,7 +146,7 @@ class TimedTerminal:
         return waits
 
     def frames(self) -> dict[str, list[float]]:
-        """Scroll, resize, and type beside a short reply; seconds that each frame took."""
+        """Scroll, resize, and type next to a short reply; seconds that each frame took."""
         times: dict[str, list[float]] = {"scrolling": [], "resizing": [], "typing while it streams": [], LOAD: []}
         self.press(b"\x1b[Z")
         self.settle()

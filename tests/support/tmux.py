@@ -47,7 +47,7 @@ class Tmux:
 
     @property
     def screen(self) -> str:
-        """What stands on the screen now."""
+        """The screen now."""
         return self._run("capture-pane", "-p")
 
     @property
@@ -80,7 +80,7 @@ class Tmux:
         return screen
 
     def wait_for_the_end(self) -> str:
-        """The exit code of the program, as a shell tells it."""
+        """The exit code of the program, as a shell reports it."""
         pause, deadline = threading.Event(), time.monotonic() + PATIENCE
         while not (self._ended.is_file() and (code := self._ended.read_text(encoding="ascii").strip())):
             assert time.monotonic() < deadline, f"never ended:\n{self.screen}"

@@ -1,7 +1,7 @@
 """A vocabulary of a few hundred tokens without a model, and the shapes that prompt formats come in.
 
 The Mistral formats over it are the real ones; the ChatML-like one stands for models whose head may be empty, whose turns end
-with more than one token, and which draw a space before a reply.
+with more than one token, and which sample a space before a reply.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BOS, EOS, INST, END_INST, SYSTEM, END_SYSTEM, IM_START, IM_END, UNKNOWN = range(
 CONTROLS = ("<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<|im_start|>", "<|im_end|>", "<unk>")
 
 WORDS = ("a", "b", "c", " a", " b", " c", "ab", " ab", "abc", "\n", "\n\n", ".", " .", "[INST] ", " [/INST]", "user", " and", "é")
-"""Several ways to write one text, so that what was drawn is often not what the text would be encoded as."""
+"""Several ways to write one text, so that sampled tokens often differ from the encoding of their text."""
 
 BYTES = len(CONTROLS)
 """The token of byte 0."""

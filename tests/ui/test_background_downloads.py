@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def in_the_background(pilot: Pilot[Any], first: FirstRun) -> None:
-    """Leave a stalled download behind, and take the demo meanwhile."""
+    """Leave a stalled download in the background, and use the demo."""
     await stalled(pilot, first)
     await pilot.press("b")
     await until_drawn(pilot, "The download continues.")

@@ -67,7 +67,7 @@ def test_every_focusable_widget_has_its_own_help(widget: type[Widget]) -> None:
     "screen", [each for each in ours() if issubclass(each, Screen) and not each.__subclasses__()], ids=lambda each: each.__name__
 )
 def test_every_screen_has_help_for_library_widgets(screen: type[Widget]) -> None:
-    # Buttons are Textual's: the help of the screen around them stands for them.
+    # Buttons are Textual's: the help of the screen around them covers them.
     assert screen.HELP, f"F1 says nothing about {screen.__name__}"
 
 

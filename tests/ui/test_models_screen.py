@@ -60,7 +60,7 @@ async def test_changing_the_model_ends_the_current_reply(first: FirstRun) -> Non
         await chatting(pilot, first)
         assert first.chat.runner is not None
         turn = first.store.turns(first.store.latest() or "")[0].turn
-        assert turn.finish_reason is not None, "the reply stands as it was"
+        assert turn.finish_reason is not None, "the reply is kept"
 
 
 async def with_the_demo(pilot: Pilot[Any], first: FirstRun) -> None:

@@ -93,7 +93,7 @@ class Album:
         self._snapshot, self._names, self._here, self._update = snapshot, names, here, update
 
     async def compare(self, scene: Scene, size: tuple[int, int]) -> None:
-        """Play a scene, and hold its pictures against those that are kept."""
+        """Play a scene, and compare its pictures with the saved ones."""
         for theme, picture in (await scene.take(size, list(self._names), self._wanted)).items():
             name = self._names[theme]
             if picture != self._snapshot(name=name, extension_class=Svg):

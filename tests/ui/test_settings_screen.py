@@ -1,4 +1,4 @@
-"""The settings screen shows what holds, and changes the person's file and nothing else in it."""
+"""The settings screen shows the values in force, and changes only the chosen one in the user's file."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ async def test_the_scroll_bar_follows_when_the_transcript_shrinks() -> None:
                 place, shown = layout(transcript), bar(transcript)
                 transcript.vertical_scrollbar.refresh()
                 await pilot.pause()
-            assert bar(transcript) == shown, "the scroll bar tells another place than the one that is read"
+            assert bar(transcript) == shown, "the scroll bar shows another place than the visible one"
 
 
 def shrunk(transcript: Transcript, room: int) -> bool:
@@ -39,7 +39,7 @@ def shrunk(transcript: Transcript, room: int) -> bool:
 
 
 def layout(transcript: Transcript) -> tuple[Any, ...]:
-    """Where the scroll bar stands, and what it has to tell."""
+    """Where the scroll bar is, and the position that it should show."""
     return transcript.vertical_scrollbar.region, transcript.scroll_y, transcript.virtual_size, transcript.container_size
 
 

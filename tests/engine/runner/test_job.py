@@ -116,7 +116,7 @@ async def test_progress_inside_a_long_batch_is_estimated(monkeypatch: pytest.Mon
     with at_work(job):
         async with asyncio.timeout(PATIENCE), aclosing(job.values()) as values:
             steps = [await anext(values), await anext(values)]
-            assert (steps[1].done, steps[1].total) == (544, 1000), "a bar stands still while a batch takes seconds"
+            assert (steps[1].done, steps[1].total) == (544, 1000), "the bar is frozen while a batch takes seconds"
             gate.set()
             steps += [step async for step in values]
     assert [step.done for step in steps] == sorted(step.done for step in steps), "the bar moves back"

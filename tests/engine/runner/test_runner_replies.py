@@ -59,7 +59,7 @@ async def test_a_cancelled_task_has_stopped_the_engine_when_it_ends(runner: Engi
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert engine.running == 0, "the engine still writes for somebody who left"
+    assert engine.running == 0, "the engine still writes after the caller left"
     assert not runner.busy
 
 
@@ -70,7 +70,7 @@ async def test_a_closed_generator_has_stopped_the_engine_when_it_is_closed(runne
         if isinstance(event, Delta):
             break
     await reply.aclose()
-    assert engine.running == 0, "the engine still writes for somebody who left"
+    assert engine.running == 0, "the engine still writes after the caller left"
     assert engine.cancelled in ([], ["left"])
     assert not runner.busy
 
