@@ -16,7 +16,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 
 from mistral_chat.system import CLOSE_SECONDS, end_signals, watch_console_close
-from mistral_chat.text import clean
+from mistral_chat.text import clean, one_line
 from mistral_chat.ui import themes
 from mistral_chat.ui.commands import all_commands, bindings, command
 from mistral_chat.ui.keymap import current_ids, keys_of, known_bindings, nodes_with_bindings
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 _WATCHDOG_SECONDS: Final = 2.0
 """How long saving and closing may take after SIGTERM or SIGHUP."""
+
+_SAVE_TITLE: Final = "\x1b[22;2t"
+_RESTORE_TITLE: Final = "\x1b[23;2t"
+"""xterm's stack of titles. Terminals without one ignore both, and their shell names the window with its next prompt."""
 
 
 def _command_provider() -> type[Provider]:
@@ -71,6 +75,7 @@ class MistralChatApp(App[None]):
         context.keys = self
         self._first = conversation_id
         self._leaving = False
+        self._titled = False
         self.animation_level = "none"
         for theme in themes.THEMES:
             self.register_theme(theme)
@@ -102,6 +107,7 @@ class MistralChatApp(App[None]):
     def on_mount(self) -> None:
         """Take the user's keys, and listen for signals."""
         self.use_keymap(self._dependencies.settings.keymap)
+        self.watch_title(self.title)
         loop = asyncio.get_running_loop()
         for number in end_signals():
             # Windows, and other threads than the main one, have no such handlers.
@@ -111,6 +117,19 @@ class MistralChatApp(App[None]):
         self._console_watch = watch_console_close(lambda: self._console_closed(loop))
         # After Ctrl+Z and `fg` the terminal is blank, and Textual would draw only what has changed.
         self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
+
+    def watch_title(self, title: str) -> None:
+        """Make `title` the terminal's title. The first one saves the terminal's own, where it can."""
+        if self.is_headless or self.is_web or self._driver is None:
+            return
+        save = "" if self._titled else _SAVE_TITLE
+        self._titled = True
+        self._driver.write(f"{save}\x1b]2;{one_line(title)}\x07")
+
+    def _restore_title(self) -> None:
+        if self._titled and self._driver is not None:
+            self._titled = False
+            self._driver.write(_RESTORE_TITLE)
 
     async def on_event(self, event: events.Event) -> None:
         """Clean what is pasted into fields. The message box looks for files first, and cleans then."""
@@ -139,6 +158,7 @@ class MistralChatApp(App[None]):
             await self._chat_screen.leave()
         finally:
             self._saved.set()
+            self._restore_title()
             self.exit(return_code=return_code)
 
     def _signalled(self, number: int) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from mistral_chat.errors import StoreError
+from textual.content import Content
+
+from mistral_chat.errors import ConversationNotFound, StoreError
 from mistral_chat.session import events
+from mistral_chat.text import one_line
 from mistral_chat.ui.screens import chat_words as words
 from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
 from mistral_chat.ui.widgets.queued_messages import QueuedMessages
@@ -24,6 +28,12 @@ _STATE_SECONDS: Final = 1.0
 
 _HISTORY: Final = 200
 """Messages that the message box recalls."""
+
+_TEMPORARY: Final = "mistral-chat, temporary"
+"""The name of the app while nothing is saved."""
+
+_LONGEST_TITLE: Final = 80
+"""Characters of a title in the frame and in the terminal's title."""
 
 
 _ReplyEvent = (
@@ -107,6 +117,7 @@ class ChatView:
                 saver.save_draft(conversation_id, "\n\n".join(filter(None, (text, saver.draft(conversation_id)))))
             case events.ConversationsChanged() | events.QueueChanged():
                 self.show_conversations()
+                self._show_elsewhere()
 
     def take_saving(self, event: SavingEvent) -> None:
         """Tell that nothing can be saved, or that it can again."""
@@ -126,6 +137,7 @@ class ChatView:
                 await (transcript.begin(growing) if growing is not None else self.show_turns())
         else:
             await transcript.show(turns, complete=session.conversation.complete)
+        self.show_title()
         await self.show_attachments()
         await self._show_queue()
         self.show_usage()
@@ -137,8 +149,16 @@ class ChatView:
             session = screen.workspace.current
             screen.status.queued = len(session.queue)
             screen.composer.still = session.replying  # each blink takes the processor from a model that writes
+            self._show_elsewhere()
             self.show_empty_state()
         self.show_hints()
+
+    def _show_elsewhere(self) -> None:
+        """Show how many replies run in other conversations, those of the store behind a temporary chat too."""
+        screen = self._screen
+        workspaces = {screen.opened, screen.saved_workspace or screen.opened}
+        running = [session for workspace in workspaces for session in workspace.replying]
+        screen.status.elsewhere = sum(session is not screen.session for session in running)
 
     def show_empty_state(self) -> None:
         """Show how to begin in an empty conversation, or what is missing."""
@@ -192,7 +212,7 @@ class ChatView:
         screen = self._screen
         screen.set_class(not saved, "-unsaved")
         screen.status.temporary = not saved
-        screen.sidebar.show_title("mistral-chat" if saved else "mistral-chat, temporary")
+        screen.sidebar.show_heading("mistral-chat" if saved else _TEMPORARY)
 
     def show_usage(self) -> None:
         """Show the context usage, and what the draft takes of it."""
@@ -232,6 +252,20 @@ class ChatView:
         """List the conversations as they are now."""
         self._screen.sidebar.reload()
         self._screen.sidebar.mark_open(self._screen.session.conversation_id)
+        self.show_title()
+
+    def show_title(self) -> None:
+        """Show the title of the open conversation in the frame, which is there while the list is hidden, and in the terminal."""
+        screen = self._screen
+        workspace, conversation_id = screen.opened, screen.session.conversation_id
+        title = ""
+        if conversation_id is not None:
+            with suppress(ConversationNotFound):  # another window may have deleted it
+                title = one_line(workspace.store.conversation(conversation_id).summary.title, _LONGEST_TITLE)
+        screen.query_one("#stage").border_title = Content(f" {title or 'New conversation'} ")
+        # Programs that list or record windows see a terminal's title: that of a temporary chat is not for them.
+        saved = workspace.environment.saved
+        screen.app.title = _TEMPORARY if not saved else f"{title} - mistral-chat" if title else "mistral-chat"
 
     def list_conversations(self, query: ListQuery) -> Sequence[ListedConversation]:
         """Find what the sidebar lists."""

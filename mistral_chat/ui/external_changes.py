@@ -38,6 +38,7 @@ class ExternalChanges:
             return
         self._data_version = version
         screen.sidebar.reload()
+        screen.view.show_title()
         session = screen.session
         if session.conversation_id is None or session.replying or session.queue or screen.opened.saver.pending:
             return

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 _OURS: Final = re.compile(
     r"\x1b\[(?:\d+;\d+H|\?2026[hl]|\?25[hl]|(?:(?:\d|2\d|39|49|[34]8;2;\d+;\d+;\d+)(?:;(?=\d)|(?=m)))*m)|\x1b\]22;[a-z-]+\x07"
+    r"|\x1b\[2[23];2t|\x1b\]2;([^\x00-\x1f\x7f-\x9f]*mistral-chat)\x07"
 )
 """What Textual writes by itself: where the cursor goes, frames that come whole, letters' styles with true colours alone, and the
-mouse's shape."""
+mouse's shape. And what the app adds: the terminal's title, whose text is searched as everything else."""
 
 
 class TerminalOutput:
@@ -44,7 +45,7 @@ class TerminalOutput:
 
     def foreign(self) -> list[str]:
         """What acts on a terminal, reorders a line or hides, since the last call, and was not the app's own."""
-        return dangerous(_OURS.sub("", self.heard()))
+        return dangerous(_OURS.sub(r"\1", self.heard()))
 
 
 @asynccontextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.app_harness import (
@@ -16,6 +18,13 @@ from support.app_harness import (
     until_answered,
     until_ready,
 )
+from support.terminal_output import capture_output
+from textual.app import App
+
+from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def titles(harness: AppHarness, where: Any = "active") -> list[str]:
@@ -172,3 +181,139 @@ async def test_pinning_renaming_and_regenerating_are_announced() -> None:
         await until(pilot, lambda: "Renamed to “Rye”" in harness.chat.notice)
         await pilot.press("f5")
         await until(pilot, lambda: "already loaded" in harness.chat.notice)
+
+
+NOW = datetime(2026, 3, 4, 20, 30, tzinfo=UTC)
+"""A Wednesday."""
+
+BREAD = ListedConversation(conversation_id="id", title="Bread", updated=NOW - timedelta(minutes=12))
+
+LONG = "How long must a loaf of bread rest before it is cut"
+
+
+async def listed(conversation: ListedConversation, width: int = 29) -> str:
+    """The row of a conversation in a list of `width` columns, of which the list leaves one empty at each side."""
+
+    class Listing(App[None]):
+        def compose(self) -> Iterator[ConversationList]:
+            yield ConversationList()
+
+    app = Listing()
+    async with app.run_test(size=(width, 6)) as pilot:
+        app.query_one(ConversationList).show([conversation], NOW)
+        await pilot.pause()
+        return "".join(segment.text for segment in app.query_one(ConversationList).render_line(1)).strip(" ")
+
+
+@pytest.mark.parametrize(
+    ("updated", "time"),
+    [
+        (NOW - timedelta(minutes=12), "20:18"),
+        (NOW + timedelta(minutes=3), "20:33"),
+        (NOW - timedelta(days=1), "Tue"),
+        (NOW - timedelta(days=6), "Thu"),
+        (NOW - timedelta(days=7), "25 Feb"),
+        (NOW - timedelta(days=400), "28 Jan"),
+    ],
+)
+async def test_a_row_ends_with_the_time_of_its_conversation(updated: datetime, time: str) -> None:
+    assert await listed(replace(BREAD, updated=updated)) == f"Bread{time:>22}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "row"),
+    [
+        ({"title": LONG}, "How long must a loaf… 20:18"),
+        ({"title": LONG, "replying": True}, "⟳ How long must a lo… 20:18"),
+        ({"title": LONG, "tags": ("food",)}, "How long must…  #food 20:18"),
+        ({"title": LONG, "tags": ("food", "long-story")}, "How long …  #food #l… 20:18"),
+        ({"title": "Rye", "tags": ("food", "story")}, "Rye  #food #story     20:18"),
+        ({"title": "面包要放多久才能切开再吃呢"}, "面包要放多久才能切开… 20:18"),
+        ({"title": ""}, "New conversation      20:18"),
+    ],
+)
+async def test_a_title_is_cut_to_what_marks_tags_and_time_leave(changes: dict[str, Any], row: str) -> None:
+    assert await listed(replace(BREAD, **changes)) == row
+
+
+async def test_a_row_in_a_very_narrow_list_is_all_title() -> None:
+    assert await listed(replace(BREAD, title=LONG), 12) == "How long …"
+
+
+@pytest.mark.parametrize(("width", "columns"), [(100, 29), (139, 29), (140, 34), (200, 40)])
+async def test_the_list_is_wider_on_wide_screens(width: int, columns: int) -> None:
+    harness = AppHarness()
+    harness.add_conversation(("Question", "Answer"), title=LONG)
+    async with run(harness, (width, 30)) as pilot:
+        await until_ready(pilot, harness)
+        row = next(line for line in screen_text(harness).splitlines() if "How long" in line)
+        assert row[:columns].rstrip().endswith("12:00"), row
+        await pilot.press("ctrl+b")
+        await until(pilot, lambda: "How long" not in screen_text(harness), "Ctrl+B hides it at every width")
+
+
+async def test_the_title_is_in_the_frame_while_the_list_is_hidden() -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"), title="Bread and salt")
+
+    def top() -> str:
+        return screen_text(harness).splitlines()[0]
+
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        assert "Bread and salt" not in top(), "the list shows it"
+        await pilot.press("ctrl+b")
+        await until(pilot, lambda: "─ Bread and salt ─" in top())
+        await send_message(pilot, harness, "/rename Rye")
+        await until(pilot, lambda: "─ Rye ─" in top())
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: "─ New conversation ─" in top())
+        await pilot.press("ctrl+b")
+        await until(pilot, lambda: "New conversation" not in top())
+        await pilot.resize_terminal(60, 20)
+        await until(pilot, lambda: "─ New conversation ─" in top(), "a narrow screen has no list")
+
+
+async def test_the_terminal_has_the_title_of_the_open_conversation_until_the_app_ends() -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"), title="Bread \x1b]0;evil\x07[b]and[/b] salt")
+    async with capture_output(harness.app) as (pilot, output):
+        await until_ready(pilot, harness)
+        heard = output.heard()
+        assert "\x1b[22;2t\x1b]2;mistral-chat\x07" in heard, "the terminal's own title is saved first"
+        assert "\x1b]2;Bread ]0;evil [b]and[/b] salt - mistral-chat\x07" in heard
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: harness.app.title == "mistral-chat")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not harness.app.is_running)
+        assert "\x1b[23;2t" in output.heard(), "and restored at the end"
+
+
+async def test_the_title_of_a_temporary_chat_is_not_given_to_the_terminal() -> None:
+    harness = AppHarness(saved=False)
+    async with run(harness, (60, 20)) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "My secret")
+        await until(pilot, lambda: "─ My secret ─" in screen_text(harness))
+        assert harness.app.title == "mistral-chat, temporary"
+
+
+async def test_replies_in_other_conversations_are_named_where_there_is_room() -> None:
+    harness = AppHarness(answer=lambda text: f"A {PAUSE} {text}")
+
+    def status() -> str:
+        return screen_text(harness).splitlines()[-1]
+
+    async with run(harness, (160, 30)) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "First")
+        await until(pilot, lambda: "A " in screen_text(harness))
+        assert "elsewhere" not in status()
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: "1 reply running elsewhere" in status())
+        await pilot.resize_terminal(60, 20)
+        await until(pilot, lambda: len(status()) == 60 and "elsewhere" not in status(), "no room")
+        await pilot.resize_terminal(160, 30)
+        await until(pilot, lambda: "1 reply running elsewhere" in status())
+        harness.gate.set()
+        await until(pilot, lambda: "elsewhere" not in status())

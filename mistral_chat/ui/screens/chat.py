@@ -70,7 +70,7 @@ _KEYS = {"composer.newline": "Ctrl+J", "composer.send": "Enter"}
 class ChatScreen(Screen[None]):
     """Shows one conversation at a time, and all the others in the sidebar."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide"), (140, "-broad")]  # noqa: RUF012 (as Textual declares it)
     AUTO_FOCUS: ClassVar[str] = "Composer"
     HELP = "## Chat\n\nType a message and press **Enter**. **Esc** stops a reply. **Ctrl+P** shows all commands.\n"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat"), *letter_bindings()]

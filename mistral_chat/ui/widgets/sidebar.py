@@ -5,24 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from textual import message, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.visual import Visual
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
+if TYPE_CHECKING:
+    from textual.css.styles import RulesMap
+    from textual.strip import Strip
+    from textual.style import Style
+    from textual.visual import RenderOptions
+
 _OLDER: Final = "older"
 """The id of the row that offers older conversations; the store's ids are longer."""
 
 _PAGE: Final = 300
 """Conversations listed at first, and more each time the reader nears the end."""
+
+_SHORTEST: Final = 10
+"""Columns that a title keeps when its tags would take them."""
+
+_WEEK: Final = 7
+"""Days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,9 +309,9 @@ class ConversationSidebar(Vertical):
         """The id of the conversation under the list's cursor."""
         return self._list.marked
 
-    def show_title(self, title: str) -> None:
-        """Show `title` at the top."""
-        self.query_one(".name", Static).update(title)
+    def show_heading(self, heading: str) -> None:
+        """Show `heading` at the top."""
+        self.query_one(".name", Static).update(heading)
 
     def mark_open(self, conversation_id: str | None) -> None:
         """Move the cursor to the open conversation; None is a new one."""
@@ -420,14 +433,51 @@ def _by_day(conversations: Sequence[ListedConversation], today: date) -> Iterato
                 yield Option("", disabled=True)
             heading = wanted
             yield Option(Content(heading), disabled=True)
-        yield Option(_title(shown), id=shown.conversation_id)
+        yield Option(_Row(shown, today), id=shown.conversation_id)
 
 
-def _title(shown: ListedConversation) -> Content:
-    title = ("⟳ " if shown.replying else "") + (one_line(shown.title, 80) or "New conversation")
-    if not shown.tags:
-        return Content(title)
-    return Content.assemble(title, "  ", (" ".join(f"#{one_line(tag, 30)}" for tag in shown.tags), "$text-quiet"))
+class _Row(Visual):
+    """A conversation on one line: its title, cut to what is left, its tags, and at the right its time."""
+
+    def __init__(self, shown: ListedConversation, today: date) -> None:
+        self._shown, self._today = shown, today
+
+    def get_optimal_width(self, rules: RulesMap, container_width: int) -> int:  # noqa: ARG002 (Textual's)
+        return container_width
+
+    def get_height(self, rules: RulesMap, width: int) -> int:  # noqa: ARG002 (Textual's)
+        return 1
+
+    def render_strips(self, width: int, height: int | None, style: Style, options: RenderOptions) -> list[Strip]:
+        # The row under the cursor is bold, and on its background quiet text could not be read.
+        return self._line(width, "" if style.bold else "$text-quiet").render_strips(width, height, style, options)
+
+    def _line(self, width: int, quiet: str) -> Content:
+        shown = self._shown
+        time = Content.styled(_time(shown.updated.astimezone(), self._today), quiet)
+        title, room = self._title(), width - time.cell_length - 1
+        if room < _SHORTEST:
+            return title.truncate(width, ellipsis=True)
+        if shown.tags:
+            tags = "  " + " ".join(f"#{one_line(tag, 30)}" for tag in shown.tags)
+            tagged = Content.styled(tags, quiet).truncate(room - min(title.cell_length, _SHORTEST), ellipsis=True)
+            left = title.truncate(room - tagged.cell_length, ellipsis=True) + tagged
+        else:
+            left = title.truncate(room, ellipsis=True)
+        return left.pad_right(width - left.cell_length - time.cell_length) + time
+
+    def _title(self) -> Content:
+        return Content(("⟳ " if self._shown.replying else "") + (one_line(self._shown.title, 80) or "New conversation"))
+
+
+def _time(moment: datetime, today: date) -> str:
+    """When a conversation was last used, seen from `today`, as short as the list needs it."""
+    days = (today - moment.date()).days
+    if days <= 0:
+        return f"{moment:%H:%M}"
+    if days < _WEEK:
+        return f"{moment:%a}"
+    return f"{moment.day} {moment:%b}"
 
 
 def _day(day: date, today: date) -> str:
@@ -435,7 +485,7 @@ def _day(day: date, today: date) -> str:
     days = (today - day).days
     if days <= 1:
         return "Yesterday" if days == 1 else "Today"
-    if days < 7:  # noqa: PLR2004 (the days of a week)
+    if days < _WEEK:
         return "This week"
     if (day.year, day.month) == (today.year, today.month):
         return "This month"

@@ -46,6 +46,8 @@ class StatusBar(Widget):
     """What is going on in the background."""
     queued: reactive[int] = reactive(0)
     """Messages waiting to be sent."""
+    elsewhere: reactive[int] = reactive(0)
+    """Replies running in conversations that are not on the screen."""
     hints: reactive[Hints] = reactive[Hints](())
 
     def __init__(self) -> None:
@@ -70,13 +72,23 @@ class StatusBar(Widget):
         state = Content.styled(one_line(self.state, 60), "$text-warning" if self.warning else "$text")
         temporary = Content.styled("not saved", "bold $text-warning") if self.temporary else None
         queued = Content.styled(f"{self.queued} queued", "$text-accent") if self.queued else None
+        running = f"{self.elsewhere} {'reply' if self.elsewhere == 1 else 'replies'} running elsewhere"
+        elsewhere = Content.styled(running, "$text-accent") if self.elsewhere else None
         model = Content.styled(one_line(self.model, 40), _QUIET) if self.model else None
         meter = self._meter() if self.window else None
         activity = Content.styled(one_line(self.activity, 40), _QUIET) if self.activity else None
         share = one_line(self.activity.rpartition(" ")[2], 8)
         briefly = Content.styled(f"⟳ {share}", _QUIET) if share.endswith("%") else None
         most = (model, state, meter, activity, queued)
-        for parts in (most, most[1:], (state, activity, queued), (state, briefly, queued), (state, queued), (state,)):
+        for parts in (
+            (*most, elsewhere),
+            most,
+            most[1:],
+            (state, activity, queued),
+            (state, briefly, queued),
+            (state, queued),
+            (state,),
+        ):
             line = Content(_SEPARATOR).join([part for part in (temporary, *parts) if part])
             if line.cell_length <= width:
                 return line
