@@ -344,7 +344,7 @@ async def test_the_list_and_the_composer_have_room_at_60_columns() -> None:
         await until(pilot, lambda: "Narrow one" in screen_text(harness))
         await pilot.press("down", "enter")
         await until(pilot, lambda: "Answer" in screen_text(harness))
-        assert "Narrow one" not in screen_text(harness)
+        assert "mistral-chat" not in screen_text(harness), "the list is closed"
 
 
 async def test_no_row_of_the_status_ever_wraps() -> None:
