@@ -40,8 +40,8 @@ folder = SnapshotFolder(Path(sys.argv[1]), budget=2**30)
 print(end=".", flush=True)
 for number in range(8):
     state = bytes([number]) * 3_000_000
-    held = Encoding(head=(1, 2), turns=())
-    folder.save(Snapshot(conversation="c", identity="i", held=held, sampled={}, pinned=frozenset(), state=state))
+    contents = Encoding(head=(1, 2), turns=())
+    folder.save(Snapshot(conversation="c", identity="i", contents=contents, sampled={}, pinned=frozenset(), state=state))
     folder.flush()
 """
 MIGRATION = """

@@ -62,7 +62,7 @@ def session(model: Path, log: Path, home: Path, *arguments: str) -> Iterator[Tim
     names = {"AUDIT_LOG": str(log), "MISTRAL_CHAT_DATA_DIR": str(home / "data"), "PACED_TOKENS_PER_SECOND": "200"}
     terminal = TimedTerminal(PACED, ["-m", str(model), *arguments], environment(**names))
     try:
-        terminal.wait_for("ready")
+        terminal.wait_for("/4k")
         yield terminal
         if terminal.running:
             terminal.press(b"\x11")

@@ -59,7 +59,7 @@ _TASKS: Final = {
         "undo",
         "unsaved",
     ),
-    "Context": ("context", "pin_turn", "exclude_turn", "prompt"),
+    "Context": ("context", "pin_turn", "exclude_turn", "docs", "sources", "prompt"),
     "Models": ("models", "retry", "cancel_background"),
 }
 """The commands of each task, by their ids without the place. All others come under `_REST`."""
