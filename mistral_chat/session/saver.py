@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError
+from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError, StoreReadOnly
 from mistral_chat.session.events import SavingEvent, SavingFailed, SavingResumed
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ class Saver:
             try:
                 result = job.work(self._connection())
             except StoreError as error:
+                if isinstance(error, StoreReadOnly):
+                    self._disconnect()  # SQLite opens a file without permission for reading, and it stays so
                 if job.kept and not isinstance(error, ConversationNotFound):
                     self._stuck(error)
                 else:
@@ -169,9 +171,7 @@ class Saver:
             else:
                 self._finish(job, result=result)
                 self._resume()
-        if self._writer is not None and self._writer.database is not self._store.database:
-            with suppress(StoreError):
-                self._writer.close()
+        self._disconnect()
 
     def _next(self) -> _Job[Any] | None:
         """Wait for the next job; None when the saver closes."""
@@ -189,6 +189,13 @@ class Saver:
             self._writer = self._store.new_connection()
         return self._writer
 
+    def _disconnect(self) -> None:
+        """Close the connection; the next write opens another."""
+        writer, self._writer = self._writer, None
+        if writer is not None and writer.database is not self._store.database:
+            with suppress(StoreError):
+                writer.close()
+
     def _finish(self, job: _Job[T], *, result: T | None = None, error: BaseException | None = None) -> None:
         with self._changed:
             self._running = None
@@ -204,7 +211,7 @@ class Saver:
                 self._jobs.remove(job)
         for job in refused:
             self._call(_settle, job.future, None, error)
-        if self.problem is None:
+        if self.problem is None or type(self.problem.error) is not type(error):
             path = self._store.database.path
             free = None
             if path is not None:

@@ -121,9 +121,12 @@ class ChatView:
 
     def take_saving(self, event: SavingEvent) -> None:
         """Tell that nothing can be saved, or that it can again."""
+        if not self._screen.is_running:
+            return
         if isinstance(event, events.SavingFailed):
-            self._screen.show_error(words.saving_failed(event))
+            self._screen.notice.show_lasting(words.saving_failed(event))
         else:
+            self._screen.notice.end_lasting()
             self._screen.notice.show("Everything is saved again.")
 
     async def show_turns(self) -> None:
@@ -267,12 +270,16 @@ class ChatView:
         saved = workspace.environment.saved
         screen.app.title = _TEMPORARY if not saved else f"{title} - mistral-chat" if title else "mistral-chat"
 
-    def list_conversations(self, query: ListQuery) -> Sequence[ListedConversation]:
-        """Find what the sidebar lists."""
+    def list_conversations(self, query: ListQuery) -> Sequence[ListedConversation] | None:
+        """Find what the sidebar lists; None if it cannot be read, which a notification says."""
         workspace = self._screen.opened
-        found = workspace.store.summaries(
-            where="archived" if query.archived else "active", contains=query.words, tag=query.tag, limit=query.limit
-        )
+        try:
+            found = workspace.store.summaries(
+                where="archived" if query.archived else "active", contains=query.words, tag=query.tag, limit=query.limit
+            )
+        except StoreError as error:
+            self._screen.show_error(str(error))
+            return None
         replying = {session.conversation_id for session in workspace.replying}
         return [
             ListedConversation(
@@ -309,8 +316,8 @@ class ChatView:
             screen.status.state = "failed"
         else:
             screen.status.state = ""
-            if not screen.composer.text:
-                screen.composer.restore_draft(event.draft)
+            if event.draft:  # what was typed meanwhile comes behind it
+                screen.composer.restore_draft("\n\n".join(filter(None, (event.draft, screen.composer.text))))
             temporary = (
                 f" {screen.key_of('chat.unsaved')} starts a temporary chat." if isinstance(event.error, StoreError) else ""
             )

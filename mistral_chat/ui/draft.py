@@ -43,6 +43,8 @@ class Draft:
         """A command that was refused, while it stands unchanged in the message box."""
         self._noticed = False
         """Whether the notification is about the command in the message box."""
+        self._replaced = ""
+        """The draft that the message being edited took the place of."""
         self.measured = ""
         """The text that was counted last."""
 
@@ -55,7 +57,7 @@ class Draft:
             edited, screen.session.editing = screen.session.editing, None
             await self.send(EditMessage(edited, text))
             if not screen.composer.text:
-                screen.composer.set_draft(screen.opened.saver.draft(screen.session.conversation_id or ""))
+                screen.composer.set_draft(self._replaced)
             return
         parsed = parse_input(text)
         if parsed.message is not None:
@@ -92,7 +94,9 @@ class Draft:
     def begin_edit(self, turn: TranscriptTurn) -> None:
         """Put a message into the message box, to be edited."""
         screen = self._screen
-        self.save()
+        if screen.session.editing is None:
+            self.save()
+            self._replaced = screen.composer.text
         screen.session.editing = turn.turn_id
         screen.composer.set_draft(turn.turn.user)
         keys = f"{screen.key_of('composer.send')} sends it, {screen.key_of('chat.stop')} cancels."
@@ -106,7 +110,7 @@ class Draft:
             return False
         screen.session.editing = None
         screen.notice.clear()
-        screen.composer.set_draft(screen.opened.saver.draft(screen.session.conversation_id or ""))
+        screen.composer.set_draft(self._replaced)
         screen.view.show_hints()
         return True
 

@@ -146,7 +146,11 @@ async def _forget(_gone: list[str]) -> None:
 def _trash(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     for text in texts:
         harness.store.trash(harness.add_conversation(("Question", "Answer"), title=storable(text)[:300]))
-    return TrashDialog(harness.store, _forget)
+
+    async def restore(conversation_id: str) -> None:
+        harness.store.restore(conversation_id)
+
+    return TrashDialog(harness.store, restore=restore, forget=_forget)
 
 
 def _background(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:

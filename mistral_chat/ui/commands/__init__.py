@@ -112,7 +112,8 @@ def hint_key(name: str, own: str) -> str:
     """
     keys = keys_of(own or command(name).key)
     best = best_first(keys, os.environ)[0]
-    return command(name).spoken if not own and best == keys[0] else format_keys(best)
+    spoken = command(name).spoken if not own and best == keys[0] else ""
+    return spoken or format_keys(best)
 
 
 def bindings(place: str) -> list[Binding]:

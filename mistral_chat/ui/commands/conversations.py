@@ -103,7 +103,12 @@ async def trash(screen: ChatScreen, _argument: str) -> None:
             # Another window moved it to the trash. Its draft is gone with it.
             await screen.open(None, draft="")
 
-    restored = await screen.app.push_screen_wait(TrashDialog(screen.opened.store, discard))
+    workspace = screen.opened
+
+    async def restore(conversation_id: str) -> None:
+        await workspace.saver.write(lambda store: store.restore(conversation_id))
+
+    restored = await screen.app.push_screen_wait(TrashDialog(workspace.store, restore=restore, forget=discard))
     screen.sidebar.reload()
     if restored is not None:
         await screen.open(restored)

@@ -46,10 +46,23 @@ class TrashDialog(Dialog[str]):
         ),
     ]
 
-    def __init__(self, store: ConversationStore, forget: Callable[[list[str]], Awaitable[None]]) -> None:
-        """List the trash of `store`; `forget` deletes what else is kept of deleted conversations."""
+    def __init__(
+        self,
+        store: ConversationStore,
+        *,
+        restore: Callable[[str], Awaitable[object]],
+        forget: Callable[[list[str]], Awaitable[None]],
+    ) -> None:
+        """List the trash of `store`.
+
+        Args:
+            store: is only read here.
+            restore: restores the conversation with an id; raises `StoreError`.
+            forget: deletes what else is kept of deleted conversations.
+        """
         super().__init__()
         self._store = store
+        self._put_back = restore
         self._forget = forget
         self._found: list[ConversationSummary] = []
 
@@ -67,10 +80,15 @@ class TrashDialog(Dialog[str]):
 
     @on(OptionList.OptionSelected)
     @on(Button.Pressed, "#restore")
-    def _restore(self) -> None:
+    @work(group="restore", exclusive=True, exit_on_error=False)
+    async def _restore(self) -> None:
         if (selected := self._selected) is not None:
-            self._store.restore(selected.conversation_id)
-            self.dismiss(selected.conversation_id)
+            try:
+                await self._put_back(selected.conversation_id)
+            except StoreError as error:
+                self.show_status(str(error), warning=True)
+            else:
+                self.dismiss(selected.conversation_id)
 
     @on(Button.Pressed, "#destroy")
     def action_destroy(self) -> None:
@@ -97,7 +115,11 @@ class TrashDialog(Dialog[str]):
         except StoreError as error:
             result = str(error)
         # Whatever went wrong, nothing else may be kept of what is gone.
-        left = {each.conversation_id for each in self._store.summaries(where="trash", limit=-1)}
+        try:
+            left = {each.conversation_id for each in self._store.summaries(where="trash", limit=-1)}
+        except StoreError as error:
+            self.show_status(str(error), warning=True)
+            return
         await self._forget([each for each in ids if each not in left])
         self._show()
         if result:
@@ -109,7 +131,11 @@ class TrashDialog(Dialog[str]):
         return self._found[index] if index is not None and index < len(self._found) else None
 
     def _show(self) -> None:
-        self._found = self._store.summaries(where="trash", limit=_LISTED)
+        try:
+            self._found = self._store.summaries(where="trash", limit=_LISTED)
+        except StoreError as error:
+            self.show_status(str(error), warning=True)
+            return
         listed = self.query_one(OptionList)
         listed.set_options([Option(_line(summary)) for summary in self._found])
         listed.highlighted = 0 if self._found else None

@@ -6,7 +6,7 @@ It routes: what widgets report goes to the session or a command, what the sessio
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,7 +37,7 @@ from mistral_chat.ui.widgets.status_bar import StatusBar
 from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from textual import events as textual_events
     from textual.app import ComposeResult
@@ -215,13 +215,15 @@ class ChatScreen(Screen[None]):
         workspace = self.opened
         if draft is None:
             self.draft.save()
+        # Read first: if the store cannot be read, nothing changes.
+        shown = workspace.saver.draft(conversation_id or "") if draft is None else draft
         session = workspace.open(conversation_id)
         self.sidebar.mark_open(conversation_id)
         self.remove_class("-list")
         self.notice.clear()
         # Before anything is awaited: what is typed meanwhile comes behind it.
         if draft is None or draft != self.composer.text:
-            self.composer.set_draft(workspace.saver.draft(conversation_id or "") if draft is None else draft)
+            self.composer.set_draft(shown)
         if workspace.saver.pending:
             with suppress(StoreError):  # a reply that ended just now is being saved
                 await workspace.saver.flush(0.2)
@@ -272,6 +274,14 @@ class ChatScreen(Screen[None]):
     def show_error(self, text: str) -> None:
         """Notify of something that needs attention."""
         self.notice.show(text, severity="warning")
+
+    @contextmanager
+    def _errors_shown(self) -> Iterator[None]:
+        """Notify of an error: one that leaves the handler of a message would end the app."""
+        try:
+            yield
+        except MistralChatError as error:
+            self.show_error(str(error))
 
     def show_undoable(self, text: str) -> None:
         """Notify of something that can be undone."""
@@ -324,7 +334,8 @@ class ChatScreen(Screen[None]):
 
     @on(Composer.Submitted)
     async def _submitted(self, event: Composer.Submitted) -> None:
-        await self.draft.submit(event.text)
+        with self._errors_shown():
+            await self.draft.submit(event.text)
         self.draft.save()
 
     @on(Composer.Refused)
@@ -377,7 +388,8 @@ class ChatScreen(Screen[None]):
 
     @on(ConversationList.Chosen)
     async def _conversation_chosen(self, event: ConversationList.Chosen) -> None:
-        await self.open(event.conversation_id)
+        with self._errors_shown():
+            await self.open(event.conversation_id)
 
     @on(ConversationList.DeletionRequested)
     def _deletion_requested(self, event: ConversationList.DeletionRequested) -> None:
@@ -398,7 +410,8 @@ class ChatScreen(Screen[None]):
 
     def on_transcript_older_requested(self) -> None:
         """Read older turns."""
-        self.load_older()
+        with self._errors_shown():
+            self.load_older()
 
     def on_version_mark_requested(self, event: VersionMark.Requested) -> None:
         """Show another version of a turn."""

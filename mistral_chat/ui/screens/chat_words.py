@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mistral_chat.errors import MistralChatError, ModelNotFound
+from mistral_chat.errors import MistralChatError, ModelNotFound, StoreFull
 
 if TYPE_CHECKING:
     from mistral_chat.session.context import ContextUsage
@@ -140,7 +140,9 @@ def context_full(turns: int) -> str:
 
 def saving_failed(event: SavingFailed) -> str:
     """What is said when nothing can be saved."""
-    free = f" ({event.bytes_free / 1e6:,.0f} MB free)" if event.bytes_free is not None else ""
+    free = ""
+    if event.bytes_free is not None and not isinstance(event.error, StoreFull):  # which states the free space itself
+        free = f" The disk has {event.bytes_free / 1e6:,.0f} MB free."
     return f"Not saved yet: {event.error}{free} Your text is kept here and saved as soon as possible."
 
 

@@ -35,8 +35,19 @@ class NotificationBar(Static):
         self._timer: Timer | None = None
         self._has_action = False
         self._on_action: Callable[[], object] | None = None
+        self._lasting = ""
         self.text = ""
         """The text shown, without the action."""
+
+    def show_lasting(self, text: str) -> None:
+        """Show a warning that returns whenever another notification ends, until `end_lasting`."""
+        self._lasting = text
+        self.show(text, severity="warning", stay=True)
+
+    def end_lasting(self) -> None:
+        """Hide the warning that lasts."""
+        self._lasting = ""
+        self.clear()
 
     def show(
         self,
@@ -68,7 +79,10 @@ class NotificationBar(Static):
         self._timer = None if stay else self.set_timer(_SECONDS, self.clear)
 
     def clear(self) -> None:
-        """Hide the notification."""
+        """Hide the notification; a warning that lasts is shown again."""
+        if self._lasting:
+            self.show(self._lasting, severity="warning", stay=True)
+            return
         self.text = ""
         self._has_action, self._on_action = False, None
         self.remove_class("-shown")

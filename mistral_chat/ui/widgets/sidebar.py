@@ -268,7 +268,7 @@ class ConversationSidebar(Vertical):
     def __init__(self) -> None:
         """Make a sidebar with a title and nothing else."""
         super().__init__(id="side")
-        self._query: Callable[[ListQuery], Sequence[ListedConversation]] | None = None
+        self._query: Callable[[ListQuery], Sequence[ListedConversation] | None] | None = None
         self._now: Callable[[], datetime] | None = None
         self._list = ConversationList()
         self._filter = ListFilter()
@@ -284,8 +284,8 @@ class ConversationSidebar(Vertical):
         """Mount the list and the filter."""
         await self.mount(self._filter, self._list)
 
-    def connect(self, query: Callable[[ListQuery], Sequence[ListedConversation]], now: Callable[[], datetime]) -> None:
-        """List what `query` finds; it gives at most as many as it is asked for. `now` is the clock, with a zone."""
+    def connect(self, query: Callable[[ListQuery], Sequence[ListedConversation] | None], now: Callable[[], datetime]) -> None:
+        """List what `query` finds, at most as many as it is asked for; None leaves the list as it is. `now` has a zone."""
         self._query, self._now = query, now
         self.reload()
 
@@ -323,6 +323,8 @@ class ConversationSidebar(Vertical):
             return
         words, tag = _parse_filter(self._words)
         found = self._query(ListQuery(self._archived, words, tag, self._limit + 1))
+        if found is None:
+            return
         empty = "No matches" if self._words.strip() else "The archive is empty" if self._archived else "No conversations yet"
         heading = "Archived" if self._archived else ""
         self._list.show(found[: self._limit], self._now(), more=len(found) > self._limit, heading=heading, empty=empty)
