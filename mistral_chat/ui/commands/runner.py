@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,14 @@ class CommandRunner:
         else:
             # One dialog opens at a time; what waits for the disk continues in the background.
             self.beside(partial(self._run, wanted, argument, draft), wanted.runs, exclusive=wanted.runs == "dialog")
+
+    @contextmanager
+    def errors_shown(self) -> Iterator[None]:
+        """Notify of an error: one that leaves the handler of a message would end the app."""
+        try:
+            yield
+        except MistralChatError as error:
+            self._screen.show_error(str(error))
 
     def ask_for(self, wanted: Command) -> None:
         """Ask for the argument of a command, and run it."""

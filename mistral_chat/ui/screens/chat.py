@@ -6,7 +6,7 @@ It routes: what widgets report goes to the session or a command, what the sessio
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,7 +37,7 @@ from mistral_chat.ui.widgets.status_bar import StatusBar
 from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine
 
     from textual import events as textual_events
     from textual.app import ComposeResult
@@ -211,11 +211,10 @@ class ChatScreen(Screen[None]):
         return self.opened.current
 
     async def open(self, conversation_id: str | None, draft: str | None = None) -> None:
-        """Show a conversation, or a new one, with its draft; `draft` is what the message box has already."""
+        """Show a conversation, or a new one, with its draft, if it can be read; `draft` is what the message box has already."""
         workspace = self.opened
         if draft is None:
             self.draft.save()
-        # Read first: if the store cannot be read, nothing changes.
         shown = workspace.saver.draft(conversation_id or "") if draft is None else draft
         session = workspace.open(conversation_id)
         self.sidebar.mark_open(conversation_id)
@@ -248,9 +247,8 @@ class ChatScreen(Screen[None]):
 
     def load_older(self) -> bool:
         """Read older turns; False if there are none."""
-        session = self.session
-        older = session.conversation.load_older()
-        self.transcript.prepend(older, complete=session.conversation.complete)
+        older = self.session.conversation.load_older()
+        self.transcript.prepend(older, complete=self.session.conversation.complete)
         return bool(older)
 
     async def switch_workspace(self, workspace: Workspace, conversation_id: str | None, draft: str) -> None:
@@ -274,14 +272,6 @@ class ChatScreen(Screen[None]):
     def show_error(self, text: str) -> None:
         """Notify of something that needs attention."""
         self.notice.show(text, severity="warning")
-
-    @contextmanager
-    def _errors_shown(self) -> Iterator[None]:
-        """Notify of an error: one that leaves the handler of a message would end the app."""
-        try:
-            yield
-        except MistralChatError as error:
-            self.show_error(str(error))
 
     def show_undoable(self, text: str) -> None:
         """Notify of something that can be undone."""
@@ -334,8 +324,7 @@ class ChatScreen(Screen[None]):
 
     @on(Composer.Submitted)
     async def _submitted(self, event: Composer.Submitted) -> None:
-        with self._errors_shown():
-            await self.draft.submit(event.text)
+        await self.draft.submit(event.text)
         self.draft.save()
 
     @on(Composer.Refused)
@@ -388,7 +377,7 @@ class ChatScreen(Screen[None]):
 
     @on(ConversationList.Chosen)
     async def _conversation_chosen(self, event: ConversationList.Chosen) -> None:
-        with self._errors_shown():
+        with self.commands.errors_shown():
             await self.open(event.conversation_id)
 
     @on(ConversationList.DeletionRequested)
@@ -410,7 +399,7 @@ class ChatScreen(Screen[None]):
 
     def on_transcript_older_requested(self) -> None:
         """Read older turns."""
-        with self._errors_shown():
+        with self.commands.errors_shown():
             self.load_older()
 
     def on_version_mark_requested(self, event: VersionMark.Requested) -> None:
