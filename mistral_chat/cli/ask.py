@@ -16,7 +16,8 @@ import click
 from mistral_chat.cli import options
 from mistral_chat.cli.stdin import argument_text, standard_input
 from mistral_chat.cli.terminal import Progress, write_reply
-from mistral_chat.session.attachments import build_message, read_text
+from mistral_chat.message_form import build_message
+from mistral_chat.session.attachments import read_text
 from mistral_chat.system import disable_core_dumps
 
 if TYPE_CHECKING:

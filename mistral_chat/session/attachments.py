@@ -1,10 +1,8 @@
-"""Text files attached to a message: reading them, and their form in the message."""
+"""Text files attached to a message, and reading them."""
 
 from __future__ import annotations
 
 import codecs
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +20,8 @@ class Attachment:
     text: str
     tokens: int | None = None
     """What it takes in the message; None until a model can count."""
+    pasted: bool = False
+    """Whether it was pasted, and is no file."""
 
     @property
     def bytes(self) -> int:
@@ -61,20 +61,3 @@ def decode(content: bytes, name: str) -> str:
     if "\0" in text:
         raise InvalidText(f"{name} is binary data. Only text can be sent.")
     return text
-
-
-def build_message(files: Sequence[tuple[str, str]], piped: str, prompt: str) -> str:
-    """Join files (each a name and a text), piped text and the prompt, in this order.
-
-    The question comes last, where models attend to it most. A single part keeps its form, without its last line break.
-    """
-    parts = [format_attachment(name, text) for name, text in files]
-    parts += [part for part in (piped.rstrip("\r\n"), prompt) if part.strip()]
-    return "\n\n".join(parts)
-
-
-def format_attachment(name: str, text: str) -> str:
-    """A file's form in a message: its name, and its text in a code fence longer than any fence inside."""
-    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{name}\n{fence}\n{text.rstrip()}\n{fence}"

@@ -18,8 +18,9 @@ from typing import Any
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import InvalidText, MessageTooLong, MistralChatError, SystemPromptTooLong
 from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
+from mistral_chat.message_form import PASTED, build_message, format_attachment
 from mistral_chat.session import events
-from mistral_chat.session.attachments import Attachment, build_message, format_attachment, read_text
+from mistral_chat.session.attachments import Attachment, read_text
 from mistral_chat.session.context import ContextMeter
 from mistral_chat.session.conversation import OpenConversation
 from mistral_chat.session.environment import SessionEnvironment
@@ -128,7 +129,8 @@ class ChatSession:
             raise host.error
         pending = PendingReply(request)
         if isinstance(request, NewMessage | EditMessage):
-            validate_message(request.text)
+            if request.text or isinstance(request, EditMessage) or not self.attachments:
+                validate_message(request.text)
             pending.draft = request.text
         if isinstance(request, NewMessage) and self.attachments:
             pending.attachments = tuple(self.attachments)
@@ -236,6 +238,14 @@ class ChatSession:
             raise InvalidText(
                 f"{path.name} takes {file.tokens:,} tokens; the context window has {loaded.window:,}. Attach a part of it."
             )
+        await self.add_attachment(file)
+        return file
+
+    async def attach_paste(self, text: str) -> Attachment:
+        """Attach a long text that was pasted. One that is too long is attached as well: the draft's count says so."""
+        pasted = sum(file.pasted for file in self.attachments)
+        file = Attachment(f"{PASTED} {pasted + 1}" if pasted else PASTED, text, pasted=True)
+        await self._count(file)
         await self.add_attachment(file)
         return file
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from mistral_chat.message_form import split_message
+
 TITLE_LENGTH = 80
 """The longest title taken from a message, in characters."""
 
@@ -44,8 +46,8 @@ def stored_line(text: str, limit: int = _LONGEST_TITLE) -> str:
 
 
 def first_line(message: str) -> str:
-    """The title that a first message gives: its first line with text, cut to `TITLE_LENGTH`."""
-    for line in message[:10_000].splitlines():
+    """The title that a first message gives: the first line of its question, cut to `TITLE_LENGTH`."""
+    for line in split_message(message).question[:10_000].splitlines():
         title = stored_line(line.strip().lstrip("#>*-`~ \t"), TITLE_LENGTH)
         if title:
             return title

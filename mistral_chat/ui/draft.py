@@ -51,8 +51,15 @@ class Draft:
     # Sending.
 
     async def submit(self, text: str) -> None:
-        """Send a draft, or run the command it is. A command that is refused goes back to the message box."""
+        """Send a draft, or run the command it is. A command that is refused goes back to the message box.
+
+        An empty draft sends the attachments, if there are any.
+        """
         screen = self._screen
+        if not text:
+            if screen.workspace is not None and screen.session.editing is None and screen.session.attachments:
+                await self.send(NewMessage(""))
+            return
         if screen.workspace is not None and screen.session.editing is not None:
             edited, screen.session.editing = screen.session.editing, None
             await self.send(EditMessage(edited, text))
@@ -167,22 +174,30 @@ class Draft:
 
     # Attachments.
 
-    async def attach_pasted(self, path: Path, text: str) -> None:
-        """Attach a file that was dropped; undo pastes its path. What cannot be attached is pasted as text."""
-        screen, session = self._screen, self._screen.session
+    async def attach_pasted(self, path: Path | None, text: str) -> None:
+        """Attach a file that was dropped, or a long text; undo pastes its path or the text.
+
+        What cannot be attached is pasted as text, and so is a long text while a message is edited, which takes no attachments.
+        """
+        screen = self._screen
+        if screen.workspace is None or (path is None and screen.session.editing is not None):
+            screen.composer.paste_text(text)
+            return
+        session, what = screen.session, "it as text" if path is None else "its path"
         try:
-            file = await session.attach(path)
+            file = await (session.attach_paste(text) if path is None else session.attach(path))
         except MistralChatError as error:
             screen.composer.paste_text(text)
-            screen.show_error(f"{error} Its path was pasted.")
+            screen.show_error(str(error) if path is None else f"{error} Its path was pasted.")
             return
 
         async def undo() -> None:
-            await session.remove_attachment(file)
-            screen.composer.paste_text(text)
+            if session is screen.session and file in session.attachments:
+                await session.remove_attachment(file)
+                screen.composer.paste_text(text)
 
         session.environment.undo.push("attach", undo)
-        screen.notice.show(f"Attached {file.name}.", action=f"{screen.key_of('chat.undo')} pastes its path instead")
+        screen.notice.show(f"Attached {file.name}.", action=f"{screen.key_of('chat.undo')} pastes {what} instead")
         self.measure(again=True)
 
     async def remove_attachment(self, place: int) -> None:

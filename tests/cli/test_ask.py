@@ -15,8 +15,9 @@ from mistral_chat.cli.main import cli
 from mistral_chat.cli.stdin import argument_text
 from mistral_chat.config import Settings
 from mistral_chat.errors import EngineFailed
+from mistral_chat.message_form import build_message, format_attachment
 from mistral_chat.paths import Paths
-from mistral_chat.session.attachments import LARGEST_FILE, build_message, format_attachment
+from mistral_chat.session.attachments import LARGEST_FILE
 
 if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore

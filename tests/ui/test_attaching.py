@@ -19,7 +19,9 @@ from support.app_harness import (
 )
 from textual import events
 
+from mistral_chat.ui.dialogs.passage import PassageDialog
 from mistral_chat.ui.path_completion import complete_path, path_from_input, path_from_paste
+from mistral_chat.ui.widgets.turn import MessageView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +41,7 @@ def notes(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_a_file_is_shown_with_its_cost_and_sent_with_the_message(notes: Path, size: tuple[int, int]) -> None:
-    harness = AppHarness()
+    harness = AppHarness(answer=lambda _: "Fine.")
     async with run(harness, size) as pilot:
         await until_ready(pilot, harness)
         await send_message(pilot, harness, f"/attach {notes}")
@@ -49,6 +51,9 @@ async def test_a_file_is_shown_with_its_cost_and_sent_with_the_message(notes: Pa
         (turn,) = harness.store.turns(harness.store.latest() or "")
         assert turn.turn.user == "my notes.txt\n```\nbuy bread\nand salt\n```\n\nWhat do I need?"
         assert "19 bytes" not in screen_text(harness)
+        assert "▤ my notes.txt · 2 lines" in screen_text(harness)
+        assert "```" not in screen_text(harness)
+        assert "buy bread" not in screen_text(harness), "the file is one row of the transcript"
 
 
 @pytest.mark.parametrize("form", ["{}", "'{}'", '"{}"'])
@@ -274,3 +279,120 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
         await until(pilot, lambda: harness.app.screen is not harness.screen)
         await pilot.press("escape")
         await until(pilot, lambda: harness.app.screen is harness.screen)
+
+
+LONG = "\n".join(f"line {number}" for number in range(300))
+MESSAGE = "my notes.txt\n```\nbuy bread\n```\n\nb.txt\n```\nand salt\n```\n\nWhat do I need?"
+
+
+@pytest.mark.parametrize("key", ["f8", "ctrl+z"])
+async def test_a_long_paste_is_attached_and_undoing_pastes_it_as_text(key: str) -> None:
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.chat.type("See ")
+        await pilot.pause()
+        harness.chat.composer.post_message(events.Paste(LONG.replace("\n", "\r")))
+        await until(pilot, lambda: "▪ Pasted text · 300 lines" in screen_text(harness))
+        assert harness.chat.draft == "See "
+        await pilot.press(key)
+        await until(pilot, lambda: harness.chat.draft == f"See {LONG}")
+        await until(pilot, lambda: "▪" not in screen_text(harness))
+
+
+@pytest.mark.parametrize(
+    ("text", "attached"),
+    [("a\n" * 30, False), ("a\n" * 31, True), ("a" * 3000, False), ("a" * 3001, True), ("\n" * 4000, False)],
+    ids=["30 lines", "31 lines", "3,000 characters", "3,001 characters", "blank"],
+)
+async def test_only_a_long_paste_is_attached(text: str, *, attached: bool) -> None:
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.chat.composer.post_message(events.Paste(text))
+        await until(pilot, lambda: ("▪ Pasted text" in screen_text(harness)) if attached else harness.chat.draft == text)
+        assert bool(harness.chat.draft) != attached
+
+
+async def test_long_pastes_are_sent_as_attachments_even_without_a_question() -> None:
+    harness = AppHarness(answer=lambda _: "Fine.")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        for name in ("Pasted text ·", "Pasted text 2 ·"):
+            harness.chat.composer.post_message(events.Paste(LONG))
+            await until(pilot, lambda name=name: f"▪ {name}" in screen_text(harness))  # type: ignore[misc]  # mypy has no type for a lambda's default
+        await pilot.press("enter")
+        await until_answered(pilot, harness)
+        (turn,) = harness.store.turns(harness.store.latest() or "")
+        assert turn.turn.user == f"Pasted text\n```\n{LONG}\n```\n\nPasted text 2\n```\n{LONG}\n```"
+        await until(pilot, lambda: "▤ Pasted text 2 · 300 lines" in screen_text(harness))
+        (summary,) = harness.store.summaries()
+        assert summary.title == "line 0"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert len(harness.chat.turns) == 1, "an empty message is not sent"
+
+
+@pytest.mark.parametrize("start", ["command", "edit"])
+async def test_a_command_and_an_edited_message_take_a_long_paste_as_text(start: str) -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        if start == "edit":
+            await pilot.press("f3")
+            await until(pilot, lambda: harness.chat.editing)
+        else:
+            harness.chat.type("/system ")
+        await pilot.pause()
+        before = harness.chat.draft
+        harness.chat.composer.post_message(events.Paste(LONG))
+        await until(pilot, lambda: harness.chat.draft == before + LONG)
+
+
+async def test_the_title_is_the_question_and_not_the_file(notes: Path) -> None:
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, f"/attach {notes}")
+        await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
+        await send_and_wait(pilot, harness, "What do I need?")
+        (summary,) = harness.store.summaries()
+        assert summary.title == "What do I need?"
+
+
+async def test_a_file_that_was_sent_is_opened_from_the_menu_of_its_message_and_by_a_click() -> None:
+    harness = AppHarness()
+    harness.start_with((MESSAGE, "Butter."), title="Bread")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await until(pilot, lambda: "▤ b.txt · 1 line" in screen_text(harness))
+        assert "and salt" not in screen_text(harness)
+        await pilot.press("shift+tab")
+        await until(pilot, lambda: harness.chat.chosen is not None)
+        await pilot.press("enter")
+        await until(pilot, lambda: "Open attachments…" in screen_text(harness))
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.app.screen is harness.screen)
+        await send_message(pilot, harness, "/files")
+        await until(pilot, lambda: "Attachments" in screen_text(harness))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(harness.app.screen, PassageDialog) and "and salt" in screen_text(harness))
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.app.screen is harness.screen)
+        view = harness.chat.views[0].query_one(MessageView)
+        await pilot.click(view, offset=(5, 0))
+        await until(pilot, lambda: isinstance(harness.app.screen, PassageDialog) and "buy bread" in screen_text(harness))
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.app.screen is harness.screen)
+        await pilot.click(view, offset=(5, 2))
+        await until(pilot, lambda: harness.chat.chosen is None, "a click on the question selects as before")
+
+
+async def test_a_hostile_name_in_a_message_is_drawn_on_one_row() -> None:
+    harness = AppHarness()
+    harness.start_with(("bad\x1b]0;owned\x07[red].txt\n```\nx\n```\n\nWhat?", "A"), title="Bad")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await until(pilot, lambda: "[red].txt · 1 line" in screen_text(harness))
+        assert "\x1b]0" not in screen_text(harness)

@@ -76,6 +76,7 @@ class TurnState(NamedTuple):
     excluded: bool
     versions: int
     sources: int = 0
+    files: int = 0
 
 
 class ParsedInput(NamedTuple):

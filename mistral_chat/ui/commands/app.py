@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import UsageError
+from mistral_chat.message_form import split_message
 from mistral_chat.session.tasks import cancelled_message
 from mistral_chat.ui.commands import parse_input
 from mistral_chat.ui.commands.turns import copy
@@ -112,7 +113,7 @@ async def context(screen: ChatScreen, _argument: str) -> None:
             usage,
             turns=page[-1].depth if page else 0,
             excluded=sum(turn.turn.excluded for turn in turns),
-            left=[turn.turn.user for turn in turns if turn.turn_id in evicted],
+            left=[split_message(turn.turn.user).question for turn in turns if turn.turn_id in evicted],
         )
     )
 

@@ -227,6 +227,15 @@ COMMANDS: Final = (
         turn_letter="f",
     ),
     Command(
+        id="chat.files",
+        title="Open attachment",
+        help="Show the text of a file that was sent with a message",
+        run=turns.show_file,
+        slash="files",
+        turn_label=lambda turn: "" if not turn.files else "Open attachment…" if turn.files == 1 else "Open attachments…",
+        runs="dialog",
+    ),
+    Command(
         id="chat.sources",
         title="Sources",
         help="Show the earlier exchanges and the passages of documents that the model was given with a message",

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import UsageError
+from mistral_chat.message_form import split_message
 from mistral_chat.session.reply import ContinueReply, Regenerate
 from mistral_chat.ui.commands import TurnState, all_commands
 from mistral_chat.ui.keymap import format_keys
@@ -70,6 +71,7 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
         excluded=turn.turn.excluded,
         versions=turn.siblings,
         sources=len(turn.turn.passages),
+        files=len(split_message(turn.turn.user).files),
     )
     keys = {active.binding.id: format_keys(active.binding.key) for active in screen.active_bindings.values()}
     labels = [(each.id, each.turn_label(state), keys.get(each.id, "")) for each in all_commands() if each.turn_label]
@@ -77,6 +79,24 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
     chosen = await screen.app.push_screen_wait(turn_menu(turn, [each for each in labels if each[1]], tokens=tokens))
     if chosen is not None:
         screen.call_later(screen.action_command, chosen)
+
+
+async def show_file(screen: ChatScreen, _argument: str) -> None:
+    """Show the text of a file that was sent with the selected message or the last one; of several, ask for one."""
+    from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
+    from mistral_chat.ui.dialogs.passage import PassageDialog
+
+    turns = screen.transcript.turns
+    turn = screen.transcript.selected or (turns[-1] if turns else None)
+    files = split_message(turn.turn.user).files if turn is not None else ()
+    if not files:
+        raise UsageError("No file was sent with this message.")
+    chosen: str | None = "0"
+    if len(files) > 1:
+        choices = [Choice(str(place), file.name, file.lines) for place, file in enumerate(files)]
+        chosen = await screen.app.push_screen_wait(ChoiceDialog("Attachments", choices, text="Sent with the message."))
+    if chosen is not None:
+        await screen.app.push_screen_wait(PassageDialog(*files[int(chosen)]))
 
 
 # Scrolling, from the message box.

@@ -41,7 +41,7 @@ _TASKS: Final = {
     "Write": ("editor", "attach", "system", "persona", "sampling"),
     "Reply": ("stop", "regenerate", "continue", "copy_or_stop", "copy_reply", "copy_code", "save_code", "details"),
     "Versions": ("edit", "branch_before", "branch_after", "fork"),
-    "Messages": ("turn_before", "turn_after", "turn", "copy_message"),
+    "Messages": ("turn_before", "turn_after", "turn", "copy_message", "files"),
     "Chats": (
         "new",
         "focus_list",

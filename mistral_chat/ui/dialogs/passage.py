@@ -1,4 +1,4 @@
-"""A passage of a document."""
+"""A passage of a document, or an attached file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.containers import VerticalScroll
 
 from mistral_chat.ui.dialogs.base import Dialog, frame, paragraph
+from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PassageDialog(Dialog[None]):
-    """Shows a passage as the model was given it."""
+    """Shows a passage or an attached file as the model was given it."""
 
     HELP = "## Passage\n\nThe arrow keys scroll. **Esc** goes back.\n"
     BINDINGS: ClassVar[list[BindingType]] = []
@@ -28,7 +29,9 @@ class PassageDialog(Dialog[None]):
     def compose(self) -> ComposeResult:
         """Show the text in a scrolling area."""
         with frame(self._source, hints=(("↑↓", "scroll"), ("Esc", "close"))), VerticalScroll():
-            yield paragraph(self._text)
+            yield paragraph(self._text[:LARGEST_SHOWN])
+            if (more := len(self._text) - LARGEST_SHOWN) > 0:
+                yield paragraph(f"… {more:,} more characters. Export the conversation to read them.")
 
     def on_mount(self) -> None:
         """Let the arrow keys scroll."""

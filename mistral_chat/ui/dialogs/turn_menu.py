@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mistral_chat.message_form import split_message
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def turn_menu(shown: TranscriptTurn, actions: Iterable[tuple[str, str, str]], *,
         tokens: how many tokens it takes; None while that is not known.
     """
     choices = [Choice(name, label, key=key) for name, label, key in actions]
-    return ChoiceDialog(shown.turn.user.strip() or "Message", choices, text=_summary(shown, tokens))
+    return ChoiceDialog(split_message(shown.turn.user).question.strip() or "Message", choices, text=_summary(shown, tokens))
 
 
 def _summary(shown: TranscriptTurn, tokens: int | None) -> str:

@@ -367,8 +367,8 @@ class ChatScreen(Screen[None]):
     def _command_taken(self, event: SlashMenu.Taken) -> None:
         self.composer.set_draft(f"/{event.name} ")
 
-    @on(Composer.FilePasted)
-    async def _file_pasted(self, event: Composer.FilePasted) -> None:
+    @on(Composer.AttachmentPasted)
+    async def _attachment_pasted(self, event: Composer.AttachmentPasted) -> None:
         await self.draft.attach_pasted(event.path, event.text)
 
     @on(AttachmentBar.Removed)

@@ -11,6 +11,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from mistral_chat.formatting import format_size
+from mistral_chat.message_form import count_lines
 from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
@@ -92,5 +93,6 @@ def _line(file: Attachment, room: int) -> Content:
     tokens = "… tokens" if file.tokens is None else f"{file.tokens:,} tokens"
     small = f"{file.bytes / 1000:.1f} kB" if file.bytes >= 1000 else f"{file.bytes} bytes"  # noqa: PLR2004 (bytes of a kB)
     large = format_size(file.bytes) if file.bytes >= _MEGA else small
-    facts = (f"  {large}  {tokens}  ", "$text-quiet")
+    size = f" · {count_lines(file.text)}" if file.pasted else f"  {large}"
+    facts = (f"{size}  {tokens}  ", "$text-quiet")
     return Content.assemble(("▪ ", "$text-accent"), one_line(file.name, min(room, 60)), facts, ("✕", "$text-accent"))

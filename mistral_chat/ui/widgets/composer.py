@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 LARGEST_PASTE: Final = 64 * 1024
 """Characters of one paste. No context holds more, and the editor would freeze."""
 
+_LONG_LINES: Final = 30
+_LONG_CHARACTERS: Final = 3_000
+"""A paste of more lines or characters becomes an attachment."""
+
 _EDITED_SECONDS: Final = 0.35
 """Seconds between two reports of a draft that is being typed."""
 
@@ -48,7 +52,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     **Enter** sends. **Ctrl+J** inserts a line break; Alt+Enter and Shift+Enter do too where the terminal supports them.
     **Up** and **Down** at the first and last line recall earlier messages. Messages typed while the model loads or replies are
     queued. A **/** begins a command, and **Tab** completes it; two slashes begin a message that starts with one. A text file that
-    is dropped here, or whose path is pasted, is attached, and so is one chosen with **Alt+O**.
+    is dropped here, or whose path is pasted, is attached, and so are one chosen with **Alt+O** and a long text that is pasted.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -123,7 +127,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     ]
 
     class Submitted(message.Message):
-        """The draft is to be sent. The message box is empty again."""
+        """The draft is to be sent. The message box is empty again; it may have been before, and there may be attachments."""
 
         def __init__(self, text: str) -> None:
             """Carry the message's `text`."""
@@ -136,11 +140,11 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     class AttachRequested(message.Message):
         """An at sign was typed where a word begins."""
 
-    class FilePasted(message.Message):
-        """The path of a file was pasted, or the file dropped on the terminal. The draft is unchanged."""
+    class AttachmentPasted(message.Message):
+        """A long text or the path of a file was pasted, or the file dropped on the terminal. The draft is unchanged."""
 
-        def __init__(self, path: Path, text: str) -> None:
-            """Carry the `path` and the `text` that was pasted."""
+        def __init__(self, path: Path | None, text: str) -> None:
+            """Carry the `path`, which a long text does not have, and the `text` that was pasted."""
             super().__init__()
             self.path = path
             self.text = text
@@ -176,6 +180,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self._history: Sequence[str] = ()
         self._place = -1
         self._kept = ""
+        self._attached = False
+        """Whether the last edit was a paste that became an attachment."""
         self.still = False
         """Whether the cursor is shown without blinking; each blink draws a part of the screen."""
         self._ticks: Timer | None = None
@@ -210,6 +216,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     def on_text_area_changed(self) -> None:
         """Report the change, now or soon."""
         self._unchanged = 0
+        self._attached = False
         if not self.text:
             self._report()
         elif self._ticks is None:
@@ -302,7 +309,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             text = f"/{row.name}"
         if text.strip():
             self.clear_draft()
-            self.post_message(self.Submitted(text))
+        self.post_message(self.Submitted(text if text.strip() else ""))
 
     def action_break_line(self) -> None:
         """Insert a line break at the cursor, once the keys before this one are in the draft."""
@@ -357,9 +364,23 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             )
             return
         if (path := path_from_paste(event.text)) is not None:
-            self.post_message(self.FilePasted(path, event.text))
+            self.post_message(self.AttachmentPasted(path, event.text))
             return
-        self.paste_text(event.text)
+        text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+        is_long = text.rstrip().count("\n") >= _LONG_LINES or len(text) > _LONG_CHARACTERS
+        if is_long and text.strip() and not self.text.startswith("/"):
+            self._attached = True
+            self.post_message(self.AttachmentPasted(None, text))
+            return
+        self.paste_text(text)
+
+    def action_undo(self) -> None:
+        """Undo the last edit, which may be a long paste that became an attachment."""
+        if self._attached:
+            self._attached = False
+            self.call_later(self.screen.run_action, "command('chat.undo')")
+        else:
+            super().action_undo()
 
     def paste_text(self, pasted: str) -> None:
         """Insert `pasted` at the cursor, cleaned."""

@@ -10,6 +10,8 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from mistral_chat.message_form import split_message
+from mistral_chat.text import one_line
 from mistral_chat.ui.content import literal, literal_line
 from mistral_chat.ui.markdown import Line, Prose, plain
 from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, FastWidget
@@ -22,11 +24,14 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult, RenderResult
 
     from mistral_chat.conversation import Passage, Turn
+    from mistral_chat.message_form import FileText
     from mistral_chat.session.events import TranscriptTurn
 
 _PREVIOUS: Final = "◂"
 _NEXT: Final = "▸"
 _QUIET: Final = "$text-quiet"
+_LONGEST_NAME: Final = 60
+"""Characters of a file's name."""
 _SEPARATOR: Final = Content.styled("  ·  ", _QUIET)
 
 
@@ -115,7 +120,7 @@ class TurnHeader(Widget):
 
 
 class MessageView(BlocksView):
-    """Shows the user's message as it was typed; it is never parsed as Markdown."""
+    """Shows the user's message as it was typed; it is never parsed as Markdown. Each attached file is one row above it."""
 
     DEFAULT_CSS = """
     MessageView {
@@ -129,11 +134,22 @@ class MessageView(BlocksView):
 
     def __init__(self, text: str) -> None:
         """Show `text`, which may be anything; a text that is cut says so."""
+        self._files, text = split_message(text)
+        rows = [Prose((Line(_file_row(file)),)) for file in self._files]
         shown = plain(text[:LARGEST_SHOWN])
         if (more := len(text) - LARGEST_SHOWN) > 0:
             note = Line(literal(f"… {more:,} more characters. Export the conversation to read them."))
             shown = Prose((*shown.lines, note))
-        super().__init__([shown], gap=0)
+        super().__init__([*rows, shown] if text or not rows else rows, gap=0)
+
+    def on_click(self, event: events.Click) -> None:
+        """Open the file whose row was clicked; a click that ends a text selection does not."""
+        line, _ = self._blocks.lines_of(event.y - self.gutter.top)
+        if line < len(self._files) and event.chain == 1 and not self.screen.get_selected_text():
+            from mistral_chat.ui.dialogs.passage import PassageDialog
+
+            event.stop()
+            self.app.push_screen(PassageDialog(*self._files[line]))
 
 
 class TurnView(Vertical, FastWidget):
@@ -239,6 +255,11 @@ class TurnView(Vertical, FastWidget):
             self.mount(self._statistics)
         self._statistics.update(literal_line(text))
         self._statistics.display = bool(text)
+
+
+def _file_row(file: FileText) -> Content:
+    """An attached file on one row: its name and its length."""
+    return Content.assemble(("▤ ", "$text-accent"), one_line(file.name, _LONGEST_NAME), (f" · {file.lines}", _QUIET))
 
 
 def _sources(passages: Sequence[Passage]) -> str:
