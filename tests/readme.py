@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support.ways import ways
+
 from mistral_chat.cli.main import COMMANDS
 from mistral_chat.config.docs import SettingDoc, setting_docs
-from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.commands import all_commands
 from mistral_chat.ui.keymap import format_keys, known_bindings
-from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.sidebar import ConversationList, ListFilter
@@ -32,10 +32,16 @@ def generated() -> dict[str, str]:
 
 
 def keys() -> str:
-    """What each key does."""
-    bindings = known_bindings((MistralChatApp, ChatScreen, Composer, ConversationList, ListFilter, Transcript, ModelsScreen))
-    rows = [(format_keys(b.key), b.tooltip or b.description, f"`{name}`") for name, b in bindings.items()]
-    return _table(("key", "does", "id"), rows)
+    """What each key does, and for each command the ways to it that every terminal sends."""
+    rows = [
+        (format_keys(each.key) or ways(each)[0], ", ".join(ways(each)), each.help, f"`{each.id}`")
+        for each in all_commands()
+        if each.key or not each.slash
+    ]
+    bindings = known_bindings((Composer, ConversationList, ListFilter, Transcript, ModelsScreen))
+    parts = [(format_keys(b.key), b.tooltip or b.description, f"`{name}`") for name, b in bindings.items()]
+    commands = _table(("key", "or, from every terminal", "does", "id"), rows)
+    return f"{commands}\nThe parts of the screen have keys of their own:\n\n{_table(('key', 'does', 'id'), parts)}"
 
 
 def slash() -> str:

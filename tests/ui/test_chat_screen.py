@@ -116,9 +116,23 @@ async def test_page_keys_scroll_the_transcript_from_the_message_box() -> None:
         end = harness.chat.transcript.scroll_y
         await pilot.press("pageup")
         await until(pilot, lambda: harness.chat.transcript.scroll_y < end)
+        above = harness.chat.transcript.scroll_y
+        await pilot.press("pagedown")
+        await until(pilot, lambda: harness.chat.transcript.scroll_y > above)
         await pilot.press("ctrl+end")
         await until(pilot, lambda: harness.chat.transcript.following)
         assert harness.chat.composer.has_focus
+
+
+async def test_alt_with_an_arrow_moves_by_words_while_there_is_text() -> None:
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.chat.set_draft("two words")
+        await pilot.press("alt+left", "x")
+        await until(pilot, lambda: harness.chat.draft == "two xwords")
+        await pilot.press("alt+right", "y")
+        await until(pilot, lambda: harness.chat.draft == "two xwordsy")
 
 
 async def test_a_question_mark_opens_the_help_and_an_at_sign_the_files() -> None:

@@ -8,10 +8,11 @@ import shlex
 import signal
 import sqlite3
 import sys
+from contextlib import contextmanager
 from functools import partial
 from operator import ne
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 from support.small_gguf import STRING, small_model
@@ -35,11 +36,87 @@ OTHER = "harbourlight"
 """Another model's name."""
 
 
+class Keyboard(NamedTuple):
+    """The keys that someone uses, by tmux's names; those for one message are pressed while it is selected."""
+
+    help: tuple[str, ...]
+    close_help: str
+    select: str
+    """Selects the last message."""
+    select_before: str
+    enter_versions: tuple[str, ...]
+    """What comes before the keys for versions, and `leave_versions` after them."""
+    version_before: str
+    version_after: str
+    leave_versions: tuple[str, ...]
+    edit: tuple[str, ...]
+    fork: str
+    pin_message: str
+    page_up: str
+    to_the_end: tuple[str, ...]
+    context: tuple[str, ...]
+    pin: tuple[str, ...]
+    delete: tuple[str, ...]
+    undo: tuple[str, ...]
+    first_chat: tuple[str, ...]
+    terminal: str = ""
+    """What the terminal calls itself."""
+    never_sent: str = "(?!)"
+    """A pattern of keys that do not arrive with this keyboard."""
+
+
+EVERY_KEY: Final = Keyboard(
+    help=("F1",),
+    close_help="F1",
+    select="M-Up",
+    select_before="M-Up",
+    enter_versions=(),
+    version_before="M-Left",
+    version_after="M-Right",
+    leave_versions=(),
+    edit=("F3",),
+    fork="M-k",
+    pin_message="M-p",
+    page_up="PPage",
+    to_the_end=("End", "Escape"),
+    context=("M-w",),
+    pin=("F9",),
+    delete=("F4",),
+    undo=("F8",),
+    first_chat=("C-o", "Home", "Enter"),
+)
+MAC: Final = Keyboard(
+    help=("?",),
+    close_help="Escape",
+    select="BTab",
+    select_before="Up",
+    enter_versions=("BTab",),
+    version_before="Left",
+    version_after="Right",
+    leave_versions=("Escape",),
+    edit=("/edit", "Enter"),
+    fork="f",
+    pin_message="p",
+    page_up="Up",
+    to_the_end=(*["Down"] * 20, "Escape"),
+    context=("/context", "Enter"),
+    pin=("C-o", "p", "Escape"),
+    delete=("C-o", "d", "Escape"),
+    undo=("/undo", "Enter"),
+    first_chat=("C-o", *["Up"] * 3, "Enter"),
+    terminal="Apple_Terminal",
+    # Terminal keeps Home, End and the page keys for its own scrolling.
+    never_sent=r"F\d+|M-.*|[CS]-(Up|Down|Left|Right|Home|End)|Home|End|[PN]Page|IC|DC",
+)
+"""What Terminal on macOS sends as it comes: letters, Ctrl with a letter, Shift+Tab and the arrow keys."""
+
+
 class Person:
     """Someone at the keyboard. Every step ends with looking at the screen."""
 
-    def __init__(self, terminal: Tmux, home: Path) -> None:
+    def __init__(self, terminal: Tmux, home: Path, keyboard: Keyboard) -> None:
         self.terminal = terminal
+        self.keys = keyboard
         self.home = home
         self.database = home / "data" / "conversations.db"
         weights = home / "weights"
@@ -57,13 +134,18 @@ class Person:
             **{name: value for name, value in os.environ.items() if name.startswith("XDG_") or name in {"HOME", "PATH"}},
             "MISTRAL_CHAT_CONFIG": str(self.home / "config.yaml"),
             "MISTRAL_CHAT_DATA_DIR": str(self.home / "data"),
+            **({"TERM_PROGRAM": self.keys.terminal} if self.keys.terminal else {}),
         }
         self.terminal.start(shlex.join([sys.executable, "-m", "mistral_chat", *arguments]), environ)
         self.terminal.wait_for("Send a message", f"/{WINDOW}")
 
+    def press(self, *keys: str) -> None:
+        assert not [key for key in keys if re.fullmatch(self.keys.never_sent, key)], "this keyboard has no such key"
+        self.terminal.press(*keys)
+
     def type(self, text: str) -> None:
         self.terminal.write(text)
-        self.terminal.press("Enter")
+        self.press("Enter")
 
     def begin(self, text: str) -> str:
         """Send a message and see its reply begin; the screen then."""
@@ -77,7 +159,7 @@ class Person:
         return self.terminal.wait_for(f"█ {text}", IDLE)
 
     def quit(self) -> None:
-        self.terminal.press("C-q")
+        self.press("C-q")
         assert self.terminal.wait_for_the_end() == "0"
         assert self.terminal.modes() == "00"
 
@@ -87,14 +169,14 @@ class Person:
         screen = self.terminal.wait_for("New conversation", "Nothing leaves this computer.")
         assert "demo" in screen
         assert "0/" in screen
-        self.terminal.press("F1")
+        self.press(*self.keys.help)
         self.terminal.wait_for("Enter sends", what="the help")
-        self.terminal.press("F1")
+        self.press(self.keys.close_help)
         self.terminal.wait_without("Enter sends")
 
     def asks_and_stops(self) -> None:
         self.begin(FIRST)
-        self.terminal.press("Escape")
+        self.press("Escape")
         screen = self.terminal.wait_for("■ Stopped", "·  stopped")
         assert f"█ {FIRST}" in screen
 
@@ -102,35 +184,48 @@ class Person:
         self.type(f"/set max_tokens {SHORT}")
         self.terminal.wait_for(f"max_tokens = {SHORT} from the next message.")
         self.ask("Name one mountain.")
-        self.terminal.press("C-r")
+        self.press("C-r")
         self.terminal.wait_for("Version 2 of 2")
         self.terminal.wait_for("Version 2 of 2", IDLE)
-        self.terminal.press("M-Left")
-        self.terminal.wait_for("Version 1 of 2")
-        self.terminal.press("M-Right")
-        self.terminal.wait_for("Version 2 of 2")
+        with self.walks_versions():
+            self.press(self.keys.version_before)
+            self.terminal.wait_for("Version 1 of 2")
+            self.press(self.keys.version_after)
+            self.terminal.wait_for("Version 2 of 2")
 
     def edits_and_branches(self) -> None:
-        self.terminal.press("F3")
+        self.press(*self.keys.edit)
         self.terminal.wait_for("Enter sends it", "│ Name one mountain.")
-        self.terminal.press("C-u")
+        self.press("C-u")
         self.terminal.wait_for("│ Send a message")
         self.ask(EDITED)
         screen = self.terminal.wait_for("Version 3 of 3", IDLE)
         assert "Name one mountain." not in screen
-        self.terminal.press("M-Left")
-        self.terminal.wait_for("Version 2 of 3", "█ Name one mountain.")
-        self.terminal.press("M-Right")
-        self.terminal.wait_for("Version 3 of 3", f"█ {EDITED}")
+        with self.walks_versions():
+            self.press(self.keys.version_before)
+            self.terminal.wait_for("Version 2 of 3", " Name one mountain.")
+            self.press(self.keys.version_after)
+            self.terminal.wait_for("Version 3 of 3", f" {EDITED}")
+
+    @contextmanager
+    def walks_versions(self) -> Iterator[None]:
+        """Where versions are walked: nowhere special, or at a selected message."""
+        if self.keys.enter_versions:
+            self.press(*self.keys.enter_versions)
+            self.terminal.wait_for("selected")
+        yield
+        if self.keys.leave_versions:
+            self.press(*self.keys.leave_versions)
+            self.terminal.wait_without("selected")
 
     def forks(self) -> None:
-        self.terminal.press("M-Up", "M-Up")
+        self.press(self.keys.select)
         self.terminal.wait_for("selected")
-        self.terminal.press("M-k")
+        self.press(self.keys.select_before, self.keys.fork)
         screen = self.terminal.wait_for("Forked. The original is unchanged.", f"█ {FIRST}")
         assert f"█ {EDITED}" not in screen
         self.ask("Name one colour.")
-        self.terminal.press("C-o", "Down", "Enter")
+        self.press("C-o", "Down", "Enter")
         screen = self.terminal.wait_for(f"█ {EDITED}", f"█ {FIRST}", IDLE)
         assert "█ Name one colour." not in screen
 
@@ -144,40 +239,40 @@ class Person:
                 break
         assert notice in screen
         assert "dropped out" in screen
-        self.terminal.press("BTab")
+        self.press("BTab")
         for _ in range(20):
             if EDGE in (before := self.terminal.screen):
                 break
-            self.terminal.press("PPage")
+            self.press(self.keys.page_up)
             self.terminal.wait_until(partial(ne, before), "an earlier page")
         self.terminal.wait_for(EDGE)
-        self.terminal.press("End", "Escape")
+        self.press(*self.keys.to_the_end)
         self.terminal.wait_for(f"█ Here is step {number}")
-        self.terminal.press("M-w")
+        self.press(*self.keys.context)
         screen = self.terminal.wait_for(f"Context: {WINDOW} tokens", "pinned messages")
         assert re.search(r"pinned messages +[1-9]", screen), "the pinned turn left the window"
-        self.terminal.press("Escape")
+        self.press("Escape")
         self.terminal.wait_without("pinned messages")
 
     def pins_a_turn(self) -> None:
-        self.terminal.press("M-Up")
+        self.press(self.keys.select)
         self.terminal.wait_for("selected")
-        self.terminal.press("M-p")
+        self.press(self.keys.pin_message)
         self.terminal.wait_for("Pinned in context", "◆ pinned")
-        self.terminal.press("Escape")
+        self.press("Escape")
         self.terminal.wait_without("selected")
 
     def searches_and_jumps(self) -> None:
         assert f"█ Remember the word {WORD}." not in self.terminal.screen
-        self.terminal.press("C-f")
+        self.press("C-f")
         self.terminal.wait_for("Search all conversations")
         self.terminal.write(WORD)
         self.terminal.wait_for(" found", WORD)
-        self.terminal.press("Enter")
+        self.press("Enter")
         self.terminal.wait_for(f"█ Remember the word {WORD}.")
 
     def pins(self) -> None:
-        self.terminal.press("F9")
+        self.press(*self.keys.pin)
         self.terminal.wait_for("Pinned", "Tell me a long story")
 
     def goes_on_with_another_model(self) -> None:
@@ -190,7 +285,7 @@ class Person:
         self.terminal.wait_for("Switch model.", "m more")
         # The details of the model under the cursor are next to the list.
         self.terminal.wait_until(re.compile(rf"[▏│] +{name}").search, f"{name} under the cursor")
-        self.terminal.press("Enter")
+        self.press("Enter")
         self.terminal.wait_until(re.compile(rf"{called}\S*  ·  [\d+]+/{WINDOW}").search, f"{called} is ready")
 
     def exports(self) -> None:
@@ -200,12 +295,12 @@ class Person:
         assert WORD in file.read_text(encoding="utf-8")
 
     def deletes_and_takes_back(self) -> None:
-        self.terminal.press("C-n")
+        self.press("C-n")
         self.terminal.wait_for("New conversation")
         self.ask("Say good night.")
-        self.terminal.press("F4")
+        self.press(*self.keys.delete)
         self.terminal.wait_for("to the trash.", "F8 undo", "New conversation")
-        self.terminal.press("F8")
+        self.press(*self.keys.undo)
         self.terminal.wait_for("█ Say good night.")
 
     def says_something_unsaved(self) -> None:
@@ -214,30 +309,36 @@ class Person:
         self.ask(f"Forget the word {SECRET}.")
         self.type("/unsaved")
         self.terminal.wait_for("Discard this temporary chat?", "Discard")
-        self.terminal.press("Tab", "Enter")
+        self.press("Tab", "Enter")
         self.terminal.wait_for("█ Say good night.")
         self.terminal.wait_without(SECRET)
 
     def finds_everything_again(self) -> None:
         screen = self.terminal.wait_for("Pinned", "Say good night.", "New conversation")
         assert SECRET not in screen
-        self.terminal.press("C-o", "Home", "Enter")
+        self.press(*self.keys.first_chat)
         self.terminal.wait_for("of a long day at sea", IDLE)
-        self.terminal.press("C-f")
+        self.press("C-f")
         self.terminal.wait_for("Search all conversations")
         self.terminal.write("mountain")
         self.terminal.wait_for(" found")
-        self.terminal.press("Enter")
+        self.press("Enter")
         self.terminal.wait_for("█ Name one mountain.")
 
 
 @pytest.fixture
-def person(tmp_path: Path, demo_model: Path, own_folders: Path) -> Iterator[Person]:
+def keyboard() -> Keyboard:
+    return EVERY_KEY
+
+
+@pytest.fixture
+def person(tmp_path: Path, demo_model: Path, own_folders: Path, keyboard: Keyboard) -> Iterator[Person]:
     terminal = Tmux(tmp_path / "tmux")
-    yield Person(terminal, tmp_path)
+    yield Person(terminal, tmp_path, keyboard)
     terminal.close()
 
 
+@pytest.mark.parametrize("keyboard", [EVERY_KEY, MAC], ids=["every key", "the keys of a Mac"])
 def test_the_first_half_hour(person: Person) -> None:
     person.start()
     person.looks_around()

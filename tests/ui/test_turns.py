@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,20 @@ async def test_the_menu_runs_the_chosen_action() -> None:
         deeds = harness.app.screen.query_one(OptionList)
         deeds.highlighted = deeds.get_option_index("chat.pin_turn")
         await pilot.press("enter")
+        await until(pilot, lambda: path(harness)[0].turn.pinned)
+
+
+async def test_the_menu_names_the_letters_of_a_message_and_takes_them() -> None:
+    harness = opened(("first", CODE), ("second", "two"))
+    async with run(harness) as pilot:
+        await shown(pilot, harness)
+        await pilot.press("shift+tab", "up", "enter")
+        await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog))
+        rows = screen_text(harness)
+        for label, letter in {"Edit message": "e", "Copy code block": "c", "Exclude from context": "x"}.items():
+            assert re.search(rf"{label} .*  {letter} ", rows), f"the menu does not name {letter} for {label!r}"
+        assert "Alt+" not in rows
+        await pilot.press("p")
         await until(pilot, lambda: path(harness)[0].turn.pinned)
 
 

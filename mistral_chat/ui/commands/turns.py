@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mistral_chat.errors import UsageError
 from mistral_chat.message_form import split_message
 from mistral_chat.session.reply import ContinueReply, Regenerate
-from mistral_chat.ui.commands import TurnState, all_commands
+from mistral_chat.ui.commands import Command, TurnState, all_commands
 from mistral_chat.ui.keymap import format_keys
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
         sources=len(turn.turn.passages),
         files=len(split_message(turn.turn.user).files),
     )
-    keys = {active.binding.id: format_keys(active.binding.key) for active in screen.active_bindings.values()}
-    labels = [(each.id, each.turn_label(state), keys.get(each.id, "")) for each in all_commands() if each.turn_label]
+    labels = [(each.id, each.turn_label(state), _letter(screen, each)) for each in all_commands() if each.turn_label]
     tokens = await screen.session.context.tokens_of(turn)
     chosen = await screen.app.push_screen_wait(turn_menu(turn, [each for each in labels if each[1]], tokens=tokens))
     if chosen is not None:
@@ -97,6 +96,12 @@ async def show_file(screen: ChatScreen, _argument: str) -> None:
         chosen = await screen.app.push_screen_wait(ChoiceDialog("Attachments", choices, text="Sent with the message."))
     if chosen is not None:
         await screen.app.push_screen_wait(PassageDialog(*files[int(chosen)]))
+
+
+def _letter(screen: ChatScreen, wanted: Command) -> str:
+    """The key that runs a command while a message is selected, as the user has it."""
+    default = wanted.turn_letter or {"chat.branch_before": "left", "chat.branch_after": "right"}.get(wanted.id, "")
+    return format_keys(screen.context.settings.keymap.get(f"transcript.{wanted.id.partition('.')[2]}", default))
 
 
 # Scrolling, from the message box.

@@ -16,6 +16,7 @@ from mistral_chat.ui.widgets.field import Field
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from textual import events
     from textual.app import ComposeResult
 
 _QUIET: Final = "$text-quiet"
@@ -34,7 +35,7 @@ class Choice(NamedTuple):
     detail: str = ""
     """A second line that explains it."""
     key: str = ""
-    """The key that does the same outside the dialog."""
+    """The key that does the same outside the dialog; a single letter chooses the entry here too."""
 
 
 class ChoiceDialog(Dialog[str]):
@@ -81,6 +82,13 @@ class ChoiceDialog(Dialog[str]):
     def action_move(self, step: int) -> None:
         """Move the cursor of the list while the filter has the focus."""
         self._list.action_cursor_down() if step > 0 else self._list.action_cursor_up()
+
+    def on_key(self, event: events.Key) -> None:
+        """Choose the entry whose letter is pressed, where letters do not filter."""
+        chosen = next((each for each in self._choices if len(each.key) == 1 and each.key == event.character), None)
+        if chosen is not None and not self._filterable:
+            event.stop()
+            self.dismiss(chosen.value)
 
     @on(Input.Changed)
     def _filtered(self, event: Input.Changed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from inspect import cleandoc
 from itertools import islice
 from textwrap import wrap
@@ -41,7 +42,7 @@ _TASKS: Final = {
     "Write": ("editor", "attach", "system", "persona", "sampling"),
     "Reply": ("stop", "regenerate", "continue", "copy_or_stop", "copy_reply", "copy_code", "save_code", "details"),
     "Versions": ("edit", "branch_before", "branch_after", "fork"),
-    "Messages": ("turn_before", "turn_after", "turn", "copy_message", "files"),
+    "Messages": ("turn_before", "turn_after", "turn", "copy_message", "files", "page_up", "page_down", "top", "bottom"),
     "Chats": (
         "new",
         "focus_list",
@@ -75,10 +76,12 @@ class HelpRow(NamedTuple):
     does: str
     slash: str = ""
     """Its slash command with its argument; empty where it has none."""
+    title: str = ""
+    """Its name in the palette, which finds it but is not shown."""
 
     def matches(self, words: Sequence[str]) -> bool:
         """Whether all of `words`, in lower case, are in the row."""
-        text = f"{self.keys} {self.slash} {self.does}".casefold()
+        text = f"{self.keys} {self.slash} {self.does} {self.title}".casefold()
         return all(word in text for word in words)
 
 
@@ -206,14 +209,17 @@ def command_parts(commands: Sequence[Command], active: Mapping[str, ActiveBindin
     """Return the commands by task, each with its keys in force and its slash command."""
     keys: dict[str, list[str]] = {}
     for key, each in active.items():
-        if each.binding.id is not None:
-            keys.setdefault(each.binding.id, []).append(key)
+        # Some parts of the screen have keys of their own that run a command by its id.
+        runs = re.fullmatch(r"screen\.command\('(.+)'\)", each.binding.action)
+        if (name := runs[1] if runs else each.binding.id) is not None:
+            keys.setdefault(name, []).append(key)
     tasks: dict[str, list[HelpRow]] = {name: [] for name in (*_TASKS, _REST)}
     for command in commands:
-        name = command.id.rpartition(".")[2]
-        task = next((task for task, names in _TASKS.items() if name in names), _REST)
+        short = command.id.rpartition(".")[2]
+        task = next((task for task, names in _TASKS.items() if short in names), _REST)
         slash = f"/{command.slash} {command.argument}".strip() if command.slash else ""
-        tasks[task].append(HelpRow(format_keys(",".join(best_first(keys.get(command.id, []), os.environ))), command.help, slash))
+        in_force = format_keys(",".join(best_first(keys.get(command.id, []), os.environ)))
+        tasks[task].append(HelpRow(in_force, command.help, slash, command.title))
     return [HelpPart(task, tuple(rows)) for task, rows in tasks.items() if rows]
 
 

@@ -18,7 +18,7 @@ def turn_menu(shown: TranscriptTurn, actions: Iterable[tuple[str, str, str]], *,
 
     Args:
         shown: the turn; its text may be anything.
-        actions: the id of each command, what it is called for this turn, and its key.
+        actions: the id of each command, its label for this turn, and its key while the turn is selected.
         tokens: how many tokens it takes; None while that is not known.
     """
     choices = [Choice(name, label, key=key) for name, label, key in actions]
