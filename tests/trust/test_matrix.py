@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MOUNT, UMOUNT = (shutil.which(name) or "" for name in ("mount", "umount"))
 TYPED = "precious"
-ECHO_SECONDS = 1.0
+ECHO_SECONDS = 4.0
 """The longest time in which nothing happens on the event loop. A call that waits for the disk or a lock takes five seconds."""
 
 Action = Callable[["Person"], Coroutine[Any, Any, None]]
