@@ -46,7 +46,7 @@ async def test_a_file_is_shown_with_its_cost_and_sent_with_the_message(notes: Pa
         await until_ready(pilot, harness)
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "my notes.txt  19 bytes" in screen_text(harness))
-        assert "tokens" in screen_text(harness)
+        await until(pilot, lambda: "tokens" in screen_text(harness))
         await send_and_wait(pilot, harness, "What do I need?")
         (turn,) = harness.store.turns(harness.store.latest() or "")
         assert turn.turn.user == "my notes.txt\n```\nbuy bread\nand salt\n```\n\nWhat do I need?"

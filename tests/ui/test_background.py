@@ -114,7 +114,7 @@ async def test_a_message_goes_before_a_title(held: threading.Event) -> None:
         await send_and_wait(pilot, harness, "Bread")
         await until(pilot, lambda: "titling" in screen_text(harness))
         await send_and_wait(pilot, harness, "And rye?")
-        assert "You said: And rye?" in screen_text(harness)
+        await until(pilot, lambda: "You said: And rye?" in screen_text(harness))
         held.set()
         await until(pilot, lambda: title(harness) == ("A calm title", "model"))
 

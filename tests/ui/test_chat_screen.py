@@ -35,7 +35,7 @@ async def test_a_message_is_answered_and_saved() -> None:
         await until_ready(pilot, harness)
         await pilot.press(*"Hello", "enter")
         await until_answered(pilot, harness)
-        assert "You said: Hello" in screen_text(harness)
+        await until(pilot, lambda: "You said: Hello" in screen_text(harness))
         (turn,) = harness.store.turns(harness.store.latest() or "")
         assert (turn.turn.user, turn.turn.reply, turn.turn.finish_reason) == ("Hello", "You said: Hello", "stop")
 
@@ -57,7 +57,7 @@ async def test_a_message_sent_while_the_model_loads_waits_for_it() -> None:
         await until(pilot, lambda: "Are you there?" in screen_text(harness))
         harness.loaded.set()
         await until_answered(pilot, harness)
-        assert "You said: Are you there?" in screen_text(harness)
+        await until(pilot, lambda: "You said: Are you there?" in screen_text(harness))
 
 
 async def test_escape_stops_and_keeps_what_was_written() -> None:
@@ -299,13 +299,13 @@ async def test_without_a_model_the_screen_says_how_to_get_one() -> None:
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
         await until(pilot, lambda: "No model loaded" in screen_text(harness))
-        assert "mistral-chat models pull mistral-7b" in screen_text(harness)
+        await until(pilot, lambda: "mistral-chat models pull mistral-7b" in screen_text(harness))
         await send_message(pilot, harness, "Hello?")
         await until(pilot, lambda: harness.chat.draft == "Hello?")
         harness.failure = None
         await pilot.press("f5")
         await until(pilot, lambda: harness.chat.state == "ready")
-        assert "New conversation" in screen_text(harness)
+        await until(pilot, lambda: "New conversation" in screen_text(harness))
 
 
 async def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ async def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
         await until(pilot, lambda: "model not loaded" in screen_text(harness))
-        assert "the file is cut" in screen_text(harness)
+        await until(pilot, lambda: "the file is cut" in screen_text(harness))
         await until(pilot, lambda: "Answer" in screen_text(harness))
 
 

@@ -91,7 +91,7 @@ async def test_a_recalled_exchange_is_named_and_can_be_opened(tmp_path: Path) ->
         await until_ready(pilot, harness)
         await send_and_wait(pilot, harness, "Which city did my sister move to?")
         await until(pilot, lambda: "recalled 1 earlier exchange" in screen_text(harness))
-        assert "[1] Earlier in this conversation" in screen_text(harness)
+        await until(pilot, lambda: "[1] Earlier in this conversation" in screen_text(harness))
         await send_message(pilot, harness, "/sources")
         await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog))
         await pilot.press("enter")

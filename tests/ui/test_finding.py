@@ -18,7 +18,7 @@ async def test_a_hit_far_up_in_a_long_conversation_is_shown() -> None:
         await until(pilot, lambda: "1 found" in screen_text(harness))
         await pilot.press("enter")
         await until(pilot, lambda: "On the shelf." in screen_text(harness))
-        assert "Where is the marmalade?" in screen_text(harness)
+        await until(pilot, lambda: "Where is the marmalade?" in screen_text(harness))
         assert not harness.chat.transcript.following
         assert len(harness.chat.views) < 60
         await pilot.press("escape")

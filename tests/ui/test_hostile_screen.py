@@ -119,7 +119,7 @@ async def test_in_a_failed_reply() -> None:
         await until_ready(pilot, harness)
         await send_message(pilot, harness, "Go")
         await until_answered(pilot, harness)
-        assert "broken" in screen_text(harness)
+        await until(pilot, lambda: "broken" in screen_text(harness))
         assert not output.foreign()
 
 

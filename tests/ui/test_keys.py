@@ -204,7 +204,7 @@ async def test_notices_name_the_keys_in_force() -> None:
     harness = AppHarness(settings=replace(Settings(), keymap={"chat.undo": "alt+u", "composer.send": "ctrl+k"}))
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        assert "Ctrl+K" in screen_text(harness)
+        await until(pilot, lambda: "Ctrl+K" in screen_text(harness))
         await harness.chat.open(harness.add_conversation(("Question", "Answer"), title="Bread"))
         await pilot.press("f4")
         await until(pilot, lambda: "Alt+U undo" in screen_text(harness))

@@ -47,7 +47,7 @@ async def test_turns_outside_the_context_are_counted() -> None:
         await looked(pilot, harness)
         await pilot.press("home")
         await until(pilot, lambda: "not in it" in screen_text(harness))
-        assert "Prompt (last sent)" in screen_text(harness)
+        await until(pilot, lambda: "Prompt (last sent)" in screen_text(harness))
         assert "question 0" not in screen_text(harness)
 
 

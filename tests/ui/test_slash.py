@@ -101,7 +101,7 @@ async def test_the_menu_lists_commands_while_typing_and_tab_completes() -> None:
         await until_ready(pilot, harness)
         await pilot.press("/", *"exp")
         await until(pilot, lambda: "/export FILE" in screen_text(harness))
-        assert "Export the conversation to a Markdown file" in screen_text(harness)
+        await until(pilot, lambda: "Export the conversation to a Markdown file" in screen_text(harness))
         await pilot.press("tab")
         await until(pilot, lambda: harness.chat.draft == "/export ")
         await until(pilot, lambda: "/export FILE" not in screen_text(harness))

@@ -93,7 +93,7 @@ async def test_a_click_selects_a_turn_and_enter_opens_its_menu() -> None:
         assert chosen(harness) == "first"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog))
-        assert "tokens in context" in screen_text(harness)
+        await until(pilot, lambda: "tokens in context" in screen_text(harness))
         await pilot.press("escape")
         await pilot.click(harness.chat.views[0].reply)
         assert chosen(harness) is None
@@ -149,7 +149,7 @@ async def test_a_code_block_is_saved_and_nothing_is_overwritten(tmp_path: Path, 
         await shown(pilot, harness)
         await pilot.press("alt+s")
         await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog))
-        assert "1 · python · 1 line" in screen_text(harness)
+        await until(pilot, lambda: "1 · python · 1 line" in screen_text(harness))
         await pilot.press("down", "enter")
         await until(pilot, lambda: isinstance(harness.app.screen, InputDialog))
         field = harness.app.screen.query_one(Input)
@@ -276,7 +276,7 @@ async def test_details_are_shown_under_every_reply_and_stay_on() -> None:
         await until(pilot, lambda: screen_text(harness).count("finished") == 2)
         await harness.chat.open(None)
         await send_and_wait(pilot, harness, "Elsewhere")
-        assert "finished" in screen_text(harness)
+        await until(pilot, lambda: "finished" in screen_text(harness))
         await pilot.press("alt+d")
         await until(pilot, lambda: "finished" not in screen_text(harness))
 

@@ -236,7 +236,7 @@ async def test_the_context_command_needs_a_model() -> None:
         await send_message(pilot, harness, "/context")
         await until(pilot, lambda: isinstance(harness.app.screen, ContextDialog))
         await pilot.pause()
-        assert "No messages yet." in screen_text(harness)
+        await until(pilot, lambda: "No messages yet." in screen_text(harness))
 
 
 @pytest.mark.parametrize("text", STRINGS[::25])
