@@ -175,10 +175,10 @@ TURNS: Final = (
 """What is done with turns, drafts and files."""
 
 LISTS: Final = (
-    Scene(name="the-list", harness=listed, steps=(press("ctrl+o", "down"),), shows=("Reading list", "Tax letters")),
+    Scene(name="the-list", harness=listed, steps=(press("ctrl+o", "down"),), shows=("Reading list", "Tax lette")),
     Scene(name="the-list-is-empty", steps=(press("ctrl+o"),), shows=("No conversations yet",)),
     Scene(name="filtering", harness=listed, steps=(press("alt+l"), write("bread"), see("Rye bread")), shows=("Rye bread",)),
-    Scene(name="filtering-by-tag", harness=listed, steps=(press("alt+l"), write("#home")), shows=("Tax letters",)),
+    Scene(name="filtering-by-tag", harness=listed, steps=(press("alt+l"), write("#home")), shows=("Tax lette",)),
     Scene(name="filtering-finds-nothing", harness=listed, steps=(press("alt+l"), write("marmalade")), shows=("No matches",)),
     Scene(name="the-archive", harness=listed, steps=(press("alt+v"),), shows=("Archived", "Last year")),
     Scene(name="the-archive-is-empty", harness=one, steps=(press("alt+v"),), shows=("The archive is empty",)),
