@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from textual.content import Content
 
-from mistral_chat.errors import ConversationNotFound, StoreError
+from mistral_chat.errors import StoreError
 from mistral_chat.session import events
 from mistral_chat.text import one_line
 from mistral_chat.ui.screens import chat_words as words
@@ -263,7 +263,7 @@ class ChatView:
         workspace, conversation_id = screen.opened, screen.session.conversation_id
         title = ""
         if conversation_id is not None:
-            with suppress(ConversationNotFound):  # another window may have deleted it
+            with suppress(StoreError):  # deleted by another window, or unreadable, which the list says
                 title = one_line(workspace.store.conversation(conversation_id).summary.title, _LONGEST_TITLE)
         screen.query_one("#stage").border_title = Content(f" {title or 'New conversation'} ")
         # Programs that list or record windows see a terminal's title: that of a temporary chat is not for them.
