@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import EngineError, MistralChatError, ModelNotFound
-from mistral_chat.models.downloads import Downloads
+from mistral_chat.session.downloads import Downloads
 from mistral_chat.session.events import ModelEvent, ModelFailed, ModelLoaded, ModelLoading
 from mistral_chat.session.tasks import watch_snapshots
 from mistral_chat.ui.screens.chat_words import model_state
@@ -26,9 +26,7 @@ class ModelPicker:
         self._screen = screen
         models = screen.context.models
         self.downloads = (
-            Downloads(models, spawn=screen.spawn, listener=self._task_changed, track=screen.tasks.track)
-            if models is not None
-            else None
+            Downloads(models, spawn=screen.spawn, listener=self._task_changed, tasks=screen.tasks) if models is not None else None
         )
         """The downloads and verifications; None if models cannot be chosen."""
         self._downloaded = ""

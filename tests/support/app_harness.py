@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
     from mistral_chat.engine.thread import LoadProgress
     from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History, Sampling
-    from mistral_chat.models.downloads import Downloads
     from mistral_chat.session.context import ContextUsage
+    from mistral_chat.session.downloads import Downloads
     from mistral_chat.session.events import TranscriptTurn
     from mistral_chat.session.tasks import TaskRegistry
     from mistral_chat.ui.screens.chat import ChatScreen

@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import MistralChatError
 from mistral_chat.models.task import TICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from contextlib import AbstractContextManager
 
     from mistral_chat.model_listing import ModelRow
     from mistral_chat.models.download import Download
     from mistral_chat.models.operations import Verification
     from mistral_chat.models.service import ModelService
     from mistral_chat.models.task import ModelTask
+    from mistral_chat.session.tasks import TaskRegistry
 
 _KEPT: Final = "What was downloaded is kept; the list of models resumes it."
 _CLOSE_SECONDS: Final = 0.8
 """How long leaving waits for tasks to stop. What was downloaded is on the disk anyway."""
-
-
-class Tracker(Protocol):
-    """Shows that work is in progress, for as long as the context it returns is open."""
-
-    def __call__(
-        self, name: str, about: str, /, *, cancel: Callable[[], object], kept: str
-    ) -> AbstractContextManager[Tracked | None]:
-        """Show work called `name` on `about`; `cancel` stops it, and `kept` says what that leaves."""
-
-
-class Tracked(Protocol):
-    """Work that a tracker shows."""
-
-    def tell(self, share: float | None, detail: str = "") -> None:
-        """Show its progress: a share from 0.0 to 1.0, and a text."""
-
-
-def _untracked(_name: str, _about: str, **_options: object) -> AbstractContextManager[Tracked | None]:
-    return nullcontext()
 
 
 class Downloads:
@@ -53,7 +32,7 @@ class Downloads:
         *,
         spawn: Callable[[Coroutine[None, None, None]], object],
         listener: Callable[[ModelTask], object],
-        track: Tracker = _untracked,
+        tasks: TaskRegistry,
     ) -> None:
         """Create an empty set of downloads.
 
@@ -61,7 +40,7 @@ class Downloads:
             service: opens the service that starts the work; only called when there is some.
             spawn: runs a coroutine on the event loop; unforeseen errors come out of it.
             listener: called on the event loop after each step of progress and after the end of a task.
-            track: shows that work is in progress.
+            tasks: lists the work while it is in progress.
         """
         self.listener = listener
         self.downloads: dict[str, Download] = {}
@@ -70,7 +49,7 @@ class Downloads:
         """By spec: those that run."""
         self._service = service
         self._spawn = spawn
-        self._track = track
+        self._tasks = tasks
 
     def activity(self, spec: str) -> ModelTask | None:
         """The task that runs for the model `spec`."""
@@ -122,11 +101,10 @@ class Downloads:
     async def _follow(self, task: ModelTask, kept: str) -> None:
         try:
             task.start()
-            with self._track(task.kind, task.name, cancel=task.cancel, kept=kept) as tracked:
+            with self._tasks.track(task.kind, task.name, cancel=task.cancel, kept=kept) as tracked:
                 while task.state == "running":
                     progress = task.progress
-                    if tracked is not None:
-                        tracked.tell(progress.share, progress.amounts)
+                    tracked.tell(progress.share, progress.amounts)
                     self.listener(task)
                     await asyncio.sleep(TICK)
         finally:

@@ -11,9 +11,9 @@ from support.first_run import offered, usual_listing
 
 from mistral_chat.errors import DownloadFailed
 from mistral_chat.model_listing import DownloadProgress, ModelRow
-from mistral_chat.models.downloads import Downloads
 from mistral_chat.models.retry import DownloadPaused
 from mistral_chat.models.task import ModelTask
+from mistral_chat.session.downloads import Downloads
 from mistral_chat.session.tasks import TaskRegistry
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Bench:
         self.tasks: list[asyncio.Task[None]] = []
         self.heard: list[tuple[str, str]] = []
         self.downloads = Downloads(
-            lambda: cast("ModelService", self.service), spawn=self.spawn, listener=self.listen, track=self.background.track
+            lambda: cast("ModelService", self.service), spawn=self.spawn, listener=self.listen, tasks=self.background
         )
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
