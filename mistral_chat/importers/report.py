@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -63,10 +63,6 @@ class ImportSource:
             self.conversations.append(conversation)
         else:
             self.leave_out(EMPTY, conversation.title)
-
-
-Reader = Callable[[object, ImportSource], None]
-"""Reads the parsed content of a file into a source."""
 
 
 def all_conversations(sources: list[ImportSource]) -> Iterator[ExportedConversation]:

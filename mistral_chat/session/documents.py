@@ -30,7 +30,6 @@ BUDGET: Final = 1024
 MOST_PASSAGES: Final = 5
 
 _BATCH: Final = 16
-_SOURCE_TOKENS: Final = 16
 _WORD_MATCHES: Final = 100
 _MOST_PAGES_NAMED: Final = 12
 

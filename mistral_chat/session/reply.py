@@ -63,8 +63,6 @@ class PendingReply:
     """What goes back to the message box if it cannot be sent: the message without its attachments."""
     attachments: Sequence[Attachment] = field(default=())
     """What goes back with it."""
-    before: str | None = None
-    """The last turn before an edit or a regenerated reply: what undoing returns to."""
     turn: TranscriptTurn | None = None
     """The turn it became."""
     reply: GrowingReply | None = None
@@ -113,28 +111,20 @@ class GrowingReply:
         self._pieces.append(piece)
         if self._clock() - self._saved >= SAVE_SECONDS:
             self._saved = self._clock()
-            self._save(_write(self._turn_id, self.text))
+            text = self.text
+            self._save(lambda store: store.write_reply(self._turn_id, text))
 
     def finish(self, reason: FinishReason | None, *, model: str, usage: Usage | None = None, error: str = "") -> None:
         """Save the reply as it ended; only the first call counts."""
         if not self.finished:
             self.finished = True
-            turn_id, text = self._turn_id, self.text
-
-            def work(store: ConversationStore) -> None:
-                store.finish_reply(turn_id, text, finish_reason=reason, usage=usage, model=model, error=error)
-
-            self._save(work)
+            text = self.text
+            self._save(
+                lambda store: store.finish_reply(self._turn_id, text, finish_reason=reason, usage=usage, model=model, error=error)
+            )
 
     def _save(self, work: Work[object]) -> None:
         self._saver.save(work, key=("reply", self._turn_id))
-
-
-def _write(turn_id: str, text: str) -> Work[object]:
-    def work(store: ConversationStore) -> None:
-        store.write_reply(turn_id, text)
-
-    return work
 
 
 def save_question(

@@ -116,8 +116,8 @@ class Saver:
             if self._drafts.get(conversation_id) == text:
                 del self._drafts[conversation_id]
 
-        work = _draft_work(conversation_id, text)
-        self.save(work, key=("draft", conversation_id)).add_done_callback(saved)
+        saving = self.save(lambda store: store.save_draft(conversation_id, text), key=("draft", conversation_id))
+        saving.add_done_callback(saved)
 
     def draft(self, conversation_id: str) -> str:
         """The draft of a conversation, saved yet or not."""
@@ -232,13 +232,6 @@ class Saver:
     def _call(self, function: Callable[..., object], *values: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: no one listens
             self._loop.call_soon_threadsafe(function, *values, context=self._context)
-
-
-def _draft_work(conversation_id: str, text: str) -> Work[object]:
-    def work(store: ConversationStore) -> None:
-        store.save_draft(conversation_id, text)
-
-    return work
 
 
 def _nothing(_store: ConversationStore) -> None:
