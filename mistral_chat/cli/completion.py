@@ -6,7 +6,7 @@ A shell asks between two keys, so nothing here may fail or load the engine: wher
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -62,7 +62,7 @@ def personas(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     return _offered(ctx, incomplete, _personas)
 
 
-def prompt_formats(incomplete: str) -> list[CompletionItem]:
+def prompt_formats(_ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     """Names of prompt formats."""
     from mistral_chat.engine.encoding.choose import FORMATS
 
@@ -99,3 +99,12 @@ def _conversations(program: Program) -> Iterable[tuple[str, str]]:
 
 def _personas(program: Program) -> Iterable[tuple[str, str]]:
     return [(name, persona.system) for name, persona in program.settings.personas.items()]
+
+
+COMPLETERS: Final = {
+    "models": models,
+    "prompt formats": prompt_formats,
+    "conversations": conversations,
+    "personas": personas,
+}
+"""What completes values, by their kind."""

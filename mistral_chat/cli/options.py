@@ -38,32 +38,21 @@ def _all(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated],
     return decorate
 
 
-def complete_models(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Models that ``-m`` takes."""
-    from mistral_chat.cli import completion
+def _completer(name: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """What completes values for a shell: one of `completion.COMPLETERS`, imported when the shell asks."""
 
-    return completion.models(ctx, incomplete)
+    def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from mistral_chat.cli.completion import COMPLETERS
 
+        return COMPLETERS[name](ctx, incomplete)
 
-def complete_formats(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Prompt formats."""
-    from mistral_chat.cli import completion
-
-    return completion.prompt_formats(incomplete)
+    return complete
 
 
-def complete_conversations(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Ids of conversations."""
-    from mistral_chat.cli import completion
-
-    return completion.conversations(ctx, incomplete)
-
-
-def complete_personas(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of personas."""
-    from mistral_chat.cli import completion
-
-    return completion.personas(ctx, incomplete)
+complete_models = _completer("models")
+complete_formats = _completer("prompt formats")
+complete_conversations = _completer("conversations")
+complete_personas = _completer("personas")
 
 
 def model_option(command: Decorated) -> Decorated:
