@@ -10,7 +10,7 @@ from support.app_harness import AppHarness, run, screen_text, until, until_answe
 from mistral_chat.ui.commands import all_commands, matching
 from mistral_chat.ui.dialogs.help import HelpDialog
 from mistral_chat.ui.palette import CommandProvider
-from mistral_chat.ui.widgets.field import Field
+from mistral_chat.ui.widgets.ordered_keys import Field
 from mistral_chat.ui.widgets.slash_menu import SlashMenu
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual import message, on
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from mistral_chat.formatting import format_size
 from mistral_chat.message_form import count_lines
 from mistral_chat.text import one_line
+from mistral_chat.ui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ _SHORTEST: Final = 12
 """Characters of a name that are always shown."""
 
 
-class AttachmentBar(OptionList):
+class AttachmentBar(PlainList):
     """One row for each attachment, with its size and token count. Hidden while there is none."""
 
     DEFAULT_CSS = """
@@ -35,21 +35,8 @@ class AttachmentBar(OptionList):
         max-height: 4;
         max-width: 102;
         padding: 0 2;
-        border: none;
-        background: transparent;
-        text-wrap: nowrap;
-        text-overflow: ellipsis;
-        scrollbar-size-vertical: 1;
 
-        &.-textual-compact { padding: 0 2; }
-        &:focus { border: none; background-tint: transparent; }
-        & > .option-list--option { padding: 0; }
-        & > .option-list--option-highlighted { background: transparent; color: $foreground; text-style: none; }
-        &:focus > .option-list--option-highlighted {
-            background: $block-cursor-background;
-            color: $block-cursor-foreground;
-            text-style: bold;
-        }
+        &:blur > .option-list--option-highlighted { background: transparent; text-style: none; }
     }
     """
 
@@ -69,7 +56,7 @@ class AttachmentBar(OptionList):
 
     def __init__(self) -> None:
         """Make an empty, hidden bar."""
-        super().__init__(id="files", markup=False, compact=True)
+        super().__init__(id="files")
         self.display = False
 
     def show(self, files: Sequence[Attachment]) -> None:
@@ -83,8 +70,8 @@ class AttachmentBar(OptionList):
         if self.highlighted is not None:
             self.post_message(self.Removed(self.highlighted))
 
-    @on(OptionList.OptionSelected)
-    def _selected(self, event: OptionList.OptionSelected) -> None:
+    @on(PlainList.OptionSelected)
+    def _selected(self, event: PlainList.OptionSelected) -> None:
         event.stop()
         self.post_message(self.Removed(event.option_index))
 

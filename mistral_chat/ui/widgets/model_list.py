@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
-from textual import events, message, on
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from mistral_chat.formatting import format_size
 from mistral_chat.model_listing import ModelListing
 from mistral_chat.text import one_line
+from mistral_chat.ui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,30 +44,16 @@ _QUIET: Final = "$text-quiet"
 _DOUBLE_CLICK: Final = 2
 
 
-class ModelList(OptionList):
+class ModelList(PlainList):
     """Lists models. Enter or a double click selects one; a single click only moves the cursor."""
 
     DEFAULT_CSS = """
     ModelList {
         height: 1fr;
-        padding: 0;
-        border: none;
-        background: transparent;
-        scrollbar-size-vertical: 1;
         scrollbar-background: $background;
         scrollbar-color: $scrollbar;
 
-        &:focus { border: none; background-tint: transparent; }
-        text-wrap: nowrap;
-        text-overflow: ellipsis;
         & > .option-list--option { padding: 0 1; }
-        & > .option-list--option-disabled { color: $text-muted; text-style: none; }
-        & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: bold; }
-        &:focus > .option-list--option-highlighted {
-            background: $block-cursor-background;
-            color: $block-cursor-foreground;
-            text-style: bold;
-        }
     }
     """
 
@@ -83,25 +69,9 @@ class ModelList(OptionList):
         Binding("left", "collapse", "Hide sizes", tooltip="Hide the other sizes of the model", id="weights.collapse", show=False),
     ]
 
-    class Highlighted(message.Message):
-        """The cursor moved to another model."""
-
-        def __init__(self, spec: str) -> None:
-            """Carry the model's spec."""
-            super().__init__()
-            self.spec = spec
-
-    class Selected(message.Message):
-        """A model was selected, to be used or downloaded."""
-
-        def __init__(self, spec: str) -> None:
-            """Carry the model's spec."""
-            super().__init__()
-            self.spec = spec
-
     def __init__(self) -> None:
         """Create an empty list."""
-        super().__init__(id="models", markup=False)
+        super().__init__(id="models")
         self._listing = ModelListing()
         self._arrangement = _Arrangement.of(self._listing)
         self._expanded: set[str] = set()
@@ -207,18 +177,6 @@ class ModelList(OptionList):
         """Scroll to the heading above the first row, which the cursor never reaches."""
         if self.highlighted is not None and self.highlighted <= 1:
             self.scroll_home(animate=False)
-
-    @on(OptionList.OptionHighlighted)
-    def _highlight(self, event: OptionList.OptionHighlighted) -> None:
-        event.stop()
-        if event.option_id is not None:
-            self.post_message(self.Highlighted(event.option_id))
-
-    @on(OptionList.OptionSelected)
-    def _select(self, event: OptionList.OptionSelected) -> None:
-        event.stop()
-        if event.option_id is not None:
-            self.post_message(self.Selected(event.option_id))
 
 
 @dataclass(frozen=True, slots=True)

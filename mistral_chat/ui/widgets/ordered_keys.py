@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual.widgets import Input
+
 if TYPE_CHECKING:
     from textual import events
     from textual.app import App
@@ -30,3 +32,7 @@ class OrderedKeys:
         if await self.app.run_action(active.binding.action, active.node):
             event.stop()
             event.prevent_default()
+
+
+class Field(OrderedKeys, Input):
+    """The one-line text field of every dialog. Its help is that of the dialog around it."""

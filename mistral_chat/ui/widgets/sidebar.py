@@ -18,6 +18,7 @@ from textual.widgets.option_list import Option
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
+from mistral_chat.ui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:
     from textual.css.styles import RulesMap
@@ -62,30 +63,11 @@ class ListQuery(NamedTuple):
     limit: int
 
 
-class ConversationList(OptionList):
+class ConversationList(PlainList):
     """Lists conversations: pinned ones first, then by the day they were last used. Only visible rows are drawn."""
 
     DEFAULT_CSS = """
-    ConversationList {
-        height: 1fr;
-        padding: 0 1;
-        border: none;
-        background: transparent;
-        text-wrap: nowrap;
-        text-overflow: ellipsis;
-        scrollbar-size-vertical: 1;
-
-        &.-textual-compact { padding: 0 1; }
-        &:focus { border: none; background-tint: transparent; }
-        & > .option-list--option { padding: 0; }
-        & > .option-list--option-disabled { color: $text-muted; text-style: none; }
-        & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: bold; }
-        &:focus > .option-list--option-highlighted {
-            background: $block-cursor-background;
-            color: $block-cursor-foreground;
-            text-style: bold;
-        }
-    }
+    ConversationList { height: 1fr; padding: 0 1; }
     """
 
     HELP = """\
@@ -100,7 +82,14 @@ class ConversationList(OptionList):
         Binding(
             "delete,backspace,d", "delete", "Delete", tooltip="Move the conversation to the trash", id="list.delete", show=False
         ),
-        Binding("slash", "filter", "Filter", tooltip="Filter the list as you type", id="list.filter", show=False),
+        Binding(
+            "slash",
+            "screen.command('chat.filter')",
+            "Filter",
+            tooltip="Filter the list as you type",
+            id="list.filter",
+            show=False,
+        ),
     ]
 
     class Chosen(message.Message):
@@ -119,15 +108,12 @@ class ConversationList(OptionList):
             super().__init__()
             self.conversation_id = conversation_id
 
-    class FilterRequested(message.Message):
-        """The list is to be filtered."""
-
     class MoreRequested(message.Message):
         """Older conversations are to be listed too."""
 
     def __init__(self) -> None:
         """Make an empty list."""
-        super().__init__(id="conversations", markup=False, compact=True)
+        super().__init__(id="conversations")
         self._shown: _Shown | None = None
         self._requested = False
         self._open: str | None = None
@@ -198,10 +184,6 @@ class ConversationList(OptionList):
         if self.marked is not None:
             self.post_message(self.DeletionRequested(self.marked))
 
-    def action_filter(self) -> None:
-        """Request the filter."""
-        self.post_message(self.FilterRequested())
-
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
         event.stop()
@@ -270,8 +252,10 @@ class ConversationSidebar(Vertical):
         super().__init__(id="side")
         self._query: Callable[[ListQuery], Sequence[ListedConversation] | None] | None = None
         self._now: Callable[[], datetime] | None = None
-        self._list = ConversationList()
-        self._filter = ListFilter()
+        self.conversations = ConversationList()
+        """The list."""
+        self.filter = ListFilter()
+        """The filter above the list."""
         self._limit = _PAGE
         self._archived = False
         self._words = ""
@@ -282,40 +266,16 @@ class ConversationSidebar(Vertical):
 
     async def furnish(self) -> None:
         """Mount the list and the filter."""
-        await self.mount(self._filter, self._list)
+        await self.mount(self.filter, self.conversations)
 
     def connect(self, query: Callable[[ListQuery], Sequence[ListedConversation] | None], now: Callable[[], datetime]) -> None:
         """List what `query` finds, at most as many as it is asked for; None leaves the list as it is. `now` has a zone."""
         self._query, self._now = query, now
         self.reload()
 
-    @property
-    def conversations(self) -> ConversationList:
-        """The list."""
-        return self._list
-
-    @property
-    def filter(self) -> ListFilter:
-        """The filter."""
-        return self._filter
-
-    @property
-    def list_focused(self) -> bool:
-        """Whether the list has the focus."""
-        return self._list.has_focus
-
-    @property
-    def marked(self) -> str | None:
-        """The id of the conversation under the list's cursor."""
-        return self._list.marked
-
     def show_heading(self, heading: str) -> None:
         """Show `heading` at the top."""
         self.query_one(".name", Static).update(heading)
-
-    def mark_open(self, conversation_id: str | None) -> None:
-        """Move the cursor to the open conversation; None is a new one."""
-        self._list.mark_open(conversation_id)
 
     def reload(self) -> None:
         """List what the query function finds now."""
@@ -327,36 +287,36 @@ class ConversationSidebar(Vertical):
             return
         empty = "No matches" if self._words.strip() else "The archive is empty" if self._archived else "No conversations yet"
         heading = "Archived" if self._archived else ""
-        self._list.show(found[: self._limit], self._now(), more=len(found) > self._limit, heading=heading, empty=empty)
+        self.conversations.show(found[: self._limit], self._now(), more=len(found) > self._limit, heading=heading, empty=empty)
 
     def focus_list(self) -> None:
         """Give the list the focus."""
         # At once if it is visible already, so that a key pressed right after this one is the list's.
-        if self._list.focusable:
-            self.screen.set_focus(self._list)
+        if self.conversations.focusable:
+            self.screen.set_focus(self.conversations)
         else:
-            self._list.focus()
+            self.conversations.focus()
 
     def begin_filter(self, words: str) -> None:
         """Show the filter with `words` and give it the focus."""
-        self._filter.display = True
+        self.filter.display = True
         # At once, and not with the next message as `focus` does it: what is typed next is for the filter.
-        self.screen.set_focus(self._filter)
-        self._filter.value = words or self._filter.value
+        self.screen.set_focus(self.filter)
+        self.filter.value = words or self.filter.value
 
     def toggle_archive(self) -> None:
         """List archived conversations, or the others again."""
         self._archived = not self._archived
         self._start_over()
         self.focus_list()
-        self._list.mark_first()
+        self.conversations.mark_first()
 
     def reset(self) -> None:
         """List everything that is not archived."""
-        if self._archived or self._words or self._filter.display:
+        if self._archived or self._words or self.filter.display:
             self._archived = False
-            self._filter.display = False
-            self._filter.value = self._words = ""
+            self.filter.display = False
+            self.filter.value = self._words = ""
             self._start_over()
 
     def on_conversation_list_more_requested(self, event: ConversationList.MoreRequested) -> None:
@@ -364,11 +324,6 @@ class ConversationSidebar(Vertical):
         event.stop()
         self._limit += _PAGE
         self.reload()
-
-    def on_conversation_list_filter_requested(self, event: ConversationList.FilterRequested) -> None:
-        """Show the filter."""
-        event.stop()
-        self.begin_filter("")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """List what matches."""
@@ -380,20 +335,20 @@ class ConversationSidebar(Vertical):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Open the first match."""
         event.stop()
-        if (first := self._list.first) is not None:
+        if (first := self.conversations.first) is not None:
             self.post_message(ConversationList.Chosen(first))
 
     def on_list_filter_left(self, event: ListFilter.Left) -> None:
         """List everything again."""
         event.stop()
         self.reset()
-        self._list.focus()
+        self.conversations.focus()
 
     def on_list_filter_list_requested(self, event: ListFilter.ListRequested) -> None:
         """Go to the matches."""
         event.stop()
-        self._list.focus()
-        self._list.mark_first()
+        self.conversations.focus()
+        self.conversations.mark_first()
 
     def _start_over(self) -> None:
         self._limit = _PAGE

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from textual import message, on
 from textual.content import Content
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
+
+from mistral_chat.ui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ class SlashRow(NamedTuple):
     help: str
 
 
-class SlashMenu(OptionList, can_focus=False):
+class SlashMenu(PlainList, can_focus=False):
     """Lists the commands that the draft may be the beginning of. The keys stay with the message box."""
 
     DEFAULT_CSS = """
@@ -34,14 +35,7 @@ class SlashMenu(OptionList, can_focus=False):
         max-height: 8;
         max-width: 102;
         padding: 0 2;
-        border: none;
-        background: transparent;
-        text-wrap: nowrap;
-        text-overflow: ellipsis;
-        scrollbar-size-vertical: 1;
 
-        &.-textual-compact { padding: 0 2; }
-        & > .option-list--option { padding: 0; }
         & > .option-list--option-highlighted { background: $primary 35%; color: $text; text-style: bold; }
     }
     """
@@ -56,7 +50,7 @@ class SlashMenu(OptionList, can_focus=False):
 
     def __init__(self) -> None:
         """Make an empty, hidden menu."""
-        super().__init__(id="slash", markup=False, compact=True)
+        super().__init__(id="slash")
         self.display = False
         self._rows: Sequence[SlashRow] = ()
 
@@ -79,8 +73,8 @@ class SlashMenu(OptionList, can_focus=False):
             first = 0 if step > 0 else len(self._rows) - 1
             self.highlighted = first if self.highlighted is None else (self.highlighted + step) % len(self._rows)
 
-    @on(OptionList.OptionSelected)
-    def _clicked(self, event: OptionList.OptionSelected) -> None:
+    @on(PlainList.OptionSelected)
+    def _clicked(self, event: PlainList.OptionSelected) -> None:
         event.stop()
         self.post_message(self.Taken(self._rows[event.option_index].name))
 
