@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
-from textual import message
 from textual.content import Content
 from textual.widgets import Static
 
@@ -26,14 +25,10 @@ class NotificationBar(Static):
     LONGEST: ClassVar = 400
     """Characters of a notification."""
 
-    class ActionRequested(message.Message):
-        """The notification was clicked, and its action has no function of its own."""
-
     def __init__(self) -> None:
         """Make an empty bar, which takes no room."""
         super().__init__(id="notice", markup=False)
         self._timer: Timer | None = None
-        self._has_action = False
         self._on_action: Callable[[], object] | None = None
         self._lasting = ""
         self.text = ""
@@ -64,11 +59,10 @@ class NotificationBar(Static):
             text: what happened; may quote anything.
             severity: whether it needs attention.
             action: what a click does, such as ``"F8 undo"``.
-            on_action: does it; without one, a click posts `ActionRequested`.
+            on_action: does it; may be a coroutine function.
             stay: keep it until the next notification.
         """
         self.text = one_line(text, self.LONGEST)
-        self._has_action = bool(action)
         self._on_action = on_action
         self.set_class(severity == "warning", "-warning")
         parts = [self.text, "   ", (action, "bold $text-accent")] if action else [self.text]
@@ -84,14 +78,12 @@ class NotificationBar(Static):
             self.show(self._lasting, severity="warning", stay=True)
             return
         self.text = ""
-        self._has_action, self._on_action = False, None
+        self._on_action = None
         self.remove_class("-shown")
 
     def on_click(self, event: events.Click) -> None:
         """Run the action, and hide the notification."""
         event.stop()
         if self._on_action is not None:
-            self._on_action()
-        elif self._has_action:
-            self.post_message(self.ActionRequested())
+            self.screen.call_later(self._on_action)
         self.clear()

@@ -50,7 +50,14 @@ _BINDINGS: Final = (
         id="transcript.branch_after",
         show=False,
     ),
-    Binding("enter", "turn", "Message actions", tooltip="Show actions for the message", id="transcript.turn", show=False),
+    Binding(
+        "enter",
+        "screen.command('chat.turn')",
+        "Message actions",
+        tooltip="Show actions for the message",
+        id="transcript.turn",
+        show=False,
+    ),
 )
 
 
@@ -82,16 +89,8 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
     class Selected(message.Message):
         """A click selected a turn, or cleared the selection."""
 
-    class MenuRequested(message.Message):
-        """The actions for the selected turn, or for the last one, are asked for."""
-
     class OlderRequested(message.Message):
         """The reader is near the oldest loaded turn; there may be older ones."""
-
-        def __init__(self, before: str) -> None:
-            """Request turns before the turn `before`."""
-            super().__init__()
-            self.before = before
 
     def __init__(self) -> None:
         """Make an empty transcript."""
@@ -322,10 +321,6 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         """Whether the turn is in the context. An excluded one stays in the KV cache until the next prefill; that is not shown."""
         return turn.turn_id in self._held and not turn.turn.excluded
 
-    def action_turn(self) -> None:
-        """Ask for the menu of the turn."""
-        self.post_message(self.MenuRequested())
-
     async def action_step(self, step: int) -> None:
         """Select the turn `step` turns on; without a selection, scroll."""
         if self._selected is not None:
@@ -402,7 +397,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         if self._first == 0:
             if not self._complete and not self._asked:
                 self._asked = True
-                self.post_message(self.OlderRequested(self._turns[0].turn_id))
+                self.post_message(self.OlderRequested())
             return
         if not self.following and self._reading is None:
             self._note_reading()

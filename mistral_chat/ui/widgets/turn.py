@@ -12,7 +12,6 @@ from textual.widgets import Static
 
 from mistral_chat.message_form import split_message
 from mistral_chat.text import one_line
-from mistral_chat.ui.content import literal, literal_line
 from mistral_chat.ui.markdown import Line, Prose, plain
 from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, FastWidget
 from mistral_chat.ui.widgets.reply import ReplyView
@@ -138,7 +137,7 @@ class MessageView(BlocksView):
         rows = [Prose((Line(_file_row(file)),)) for file in self._files]
         shown = plain(text[:LARGEST_SHOWN])
         if (more := len(text) - LARGEST_SHOWN) > 0:
-            note = Line(literal(f"… {more:,} more characters. Export the conversation to read them."))
+            note = Line(Content(f"… {more:,} more characters. Export the conversation to read them."))
             shown = Prose((*shown.lines, note))
         super().__init__([*rows, shown] if text or not rows else rows, gap=0)
 
@@ -239,21 +238,21 @@ class TurnView(Vertical, FastWidget):
         passages = self.shown.turn.passages
         if not passages or self._sources is not None or not self.reply.is_attached:
             return
-        self._sources = Static(literal_line(_sources(passages), 1000), markup=False, classes="sources")
+        self._sources = Static(Content(one_line(_sources(passages), 1000)), classes="sources")
         self.mount(self._sources, after=self.reply)
         recalled = sum(each.kind == "exchange" for each in passages)
         if recalled:
             text = f"recalled {recalled} earlier {'exchange' if recalled == 1 else 'exchanges'}"
-            self._recalled = Static(literal_line(text), markup=False, classes="recalled")
+            self._recalled = Static(Content(text), classes="recalled")
             self.mount(self._recalled, before=self.reply)
 
     def _show_statistics(self, text: str) -> None:
         if self._statistics is None:
             if not text:
                 return
-            self._statistics = Static(markup=False, classes="statistics")
+            self._statistics = Static(classes="statistics")
             self.mount(self._statistics)
-        self._statistics.update(literal_line(text))
+        self._statistics.update(Content(one_line(text)))
         self._statistics.display = bool(text)
 
 
