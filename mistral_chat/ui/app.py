@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import events, on, work
 from textual.app import App
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from mistral_chat.system import CLOSE_SECONDS, end_signals, watch_console_close
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui import themes
 from mistral_chat.ui.commands import all_commands, bindings, command
-from mistral_chat.ui.keymap import current_ids, keys_of, known_bindings, nodes_with_bindings
+from mistral_chat.ui.keymap import as_textual_takes_it
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.work_failed import WorkFailed
@@ -72,7 +72,6 @@ class MistralChatApp(App[None]):
         """
         super().__init__()
         self._dependencies = context
-        context.keys = self
         self._first = conversation_id
         self._leaving = False
         self._titled = False
@@ -80,15 +79,6 @@ class MistralChatApp(App[None]):
         for theme in themes.THEMES:
             self.register_theme(theme)
         self.theme = context.settings.theme if context.settings.theme in self.available_themes else themes.DARK.name
-
-    @property
-    def known_bindings(self) -> dict[str, Binding]:
-        """Every binding that the user can remap, by its id: those of the app and the chat first."""
-        return known_bindings((type(self), ChatScreen, Composer, *nodes_with_bindings()))
-
-    def use_keymap(self, keymap: Mapping[str, str]) -> None:
-        """Use the user's keys from now on; what `keymap` does not name has its default again."""
-        self.set_keymap({name: ",".join(keys_of(keys)) for name, keys in current_ids(keymap).items()})
 
     def get_default_screen(self) -> Screen[None]:
         """Begin with the chat."""
@@ -106,7 +96,7 @@ class MistralChatApp(App[None]):
 
     def on_mount(self) -> None:
         """Take the user's keys, and listen for signals."""
-        self.use_keymap(self._dependencies.settings.keymap)
+        self.set_keymap(as_textual_takes_it(self._dependencies.settings.keymap))
         self.watch_title(self.title)
         loop = asyncio.get_running_loop()
         for number in end_signals():
@@ -222,14 +212,14 @@ class MistralChatApp(App[None]):
 
     def action_toggle_help(self) -> None:
         """Show or close the help: what has the focus, every command by task, and every key in force."""
-        from mistral_chat.ui.dialogs.help import HelpDialog, help_parts, help_texts
+        from mistral_chat.ui.dialogs.help import HelpDialog, help_parts, help_text
 
         if isinstance(self.screen, HelpDialog):
             self.screen.action_cancel()
         else:
-            texts = help_texts(self.screen.focused, self.screen)
+            text = help_text(self.screen.focused, self.screen)
             commands = all_commands() if isinstance(self.screen, ChatScreen) else ()
-            self.push_screen(HelpDialog(texts, help_parts(self.screen.active_bindings, commands)))
+            self.push_screen(HelpDialog(text, help_parts(self.screen.active_bindings, commands)))
 
     async def action_command(self, name: str) -> None:
         """Run the command with the id `name`."""

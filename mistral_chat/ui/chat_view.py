@@ -254,7 +254,7 @@ class ChatView:
     def show_conversations(self) -> None:
         """List the conversations as they are now."""
         self._screen.sidebar.reload()
-        self._screen.sidebar.mark_open(self._screen.session.conversation_id)
+        self._screen.sidebar.conversations.mark_open(self._screen.session.conversation_id)
         self.show_title()
 
     def show_title(self) -> None:

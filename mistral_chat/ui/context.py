@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mistral_chat.models.service import ModelService
     from mistral_chat.session.retriever import Retriever
     from mistral_chat.store.store import ConversationStore
-    from mistral_chat.ui.keymap import Keymap
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,8 +46,6 @@ class AppContext:
     """The settings file; None if it cannot be changed."""
     retriever: Retriever | None = None
     """What `open_retriever` opened; set with the conversations."""
-    keys: Keymap | None = None
-    """The app's keys; set by the app."""
 
     async def begin_retrieval(self, store: ConversationStore) -> None:
         """Open the retriever."""

@@ -197,7 +197,8 @@ class Draft:
                 screen.composer.paste_text(text)
 
         session.environment.undo.push("attach", undo)
-        screen.notice.show(f"Attached {file.name}.", action=f"{screen.key_of('chat.undo')} pastes {what} instead")
+        offer = f"{screen.key_of('chat.undo')} pastes {what} instead"
+        screen.notice.show(f"Attached {file.name}.", action=offer, on_action=screen.undo)
         self.measure(again=True)
 
     async def remove_attachment(self, place: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from itertools import combinations
 from string import ascii_lowercase
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from textual.binding import Binding
 from textual.keys import REPLACED_KEYS, Keys, key_to_character
@@ -63,20 +63,18 @@ _RENAMED: Final = {
 """Ids that older settings files use, with the id that stands for them now."""
 
 
-class Keymap(Protocol):
-    """The app's keys: what can be remapped, and the remapping itself."""
-
-    @property
-    def known_bindings(self) -> dict[str, Binding]:
-        """Every binding that can be remapped, by its id."""
-
-    def use_keymap(self, keymap: Mapping[str, str]) -> None:
-        """Apply `keymap`."""
-
-
 def known_bindings(nodes: Iterable[type[DOMNode]]) -> dict[str, Binding]:
     """Return the bindings that have an id, by that id."""
     return {binding.id: binding for node in nodes for binding in _own(node.__dict__.get("BINDINGS", ())) if binding.id}
+
+
+def all_bindings() -> dict[str, Binding]:
+    """Return every binding that the user can remap, by its id: those of the app and the chat first. Imports every screen."""
+    from mistral_chat.ui.app import MistralChatApp
+    from mistral_chat.ui.screens.chat import ChatScreen
+    from mistral_chat.ui.widgets.composer import Composer
+
+    return known_bindings((MistralChatApp, ChatScreen, Composer, *nodes_with_bindings()))
 
 
 def nodes_with_bindings() -> list[type[DOMNode]]:
@@ -101,6 +99,11 @@ def nodes_with_bindings() -> list[type[DOMNode]]:
 def current_ids(keymap: Mapping[str, str]) -> dict[str, str]:
     """Return `keymap` with ids of older versions replaced by those of today."""
     return {_RENAMED.get(name, name): keys for name, keys in keymap.items()}
+
+
+def as_textual_takes_it(keymap: Mapping[str, str]) -> dict[str, str]:
+    """Return `keymap` with today's ids and Textual's names of keys."""
+    return {name: ",".join(keys_of(keys)) for name, keys in current_ids(keymap).items()}
 
 
 def keys_of(keys: str) -> list[str]:

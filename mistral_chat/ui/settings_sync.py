@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import MistralChatError
+from mistral_chat.ui.keymap import all_bindings, as_textual_takes_it, problems
 from mistral_chat.ui.themes import THEMES
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ class SettingsSync:
             return
         ours = [theme.name for theme in THEMES]
         others = sorted(name for name in self._app.available_themes if name not in ours)
-        self._app.push_screen(
-            SettingsScreen(settings_file, themes=[*ours, *others], changed=self.changed, keys=self._context.keys)
-        )
+        self._app.push_screen(SettingsScreen(settings_file, themes=[*ours, *others], changed=self.changed))
 
     def changed(self, key: str, value: object) -> None:
         """Apply a changed setting, if it takes effect while the app runs."""
@@ -53,8 +52,8 @@ class SettingsSync:
         self._context.settings = Configuration(self._context.settings).with_value(key, value, key).settings
         if key == "theme" and str(value) in self._app.available_themes:
             self._app.theme = str(value)
-        if key == "keymap" and self._context.keys is not None:
-            self._context.keys.use_keymap(self._context.settings.keymap)
+        if key == "keymap":
+            self._app.set_keymap(as_textual_takes_it(self._context.settings.keymap))
 
     async def save_theme(self, theme: Theme) -> None:
         """Save a theme that was chosen from the palette."""
@@ -71,12 +70,10 @@ class SettingsSync:
 
     async def show_key_problems(self) -> None:
         """Notify of what is wrong with the user's keys."""
-        from mistral_chat.ui.keymap import problems
-
-        keys, keymap = self._context.keys, self._context.settings.keymap
-        if keys is not None and keymap:
+        keymap = self._context.settings.keymap
+        if keymap:
             # Looking for every key imports every screen, which no one has to wait for.
-            wrong = await asyncio.to_thread(lambda: problems(keymap, keys.known_bindings))
+            wrong = await asyncio.to_thread(lambda: problems(keymap, all_bindings()))
             if wrong:
                 self._screen.show_error(" ".join(wrong))
 

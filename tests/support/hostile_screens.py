@@ -24,6 +24,7 @@ from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.session.context import ContextUsage
 from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.text import clean
+from mistral_chat.ui.commands.turns import turn_menu
 from mistral_chat.ui.dialogs.attach import AttachDialog
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
@@ -37,7 +38,6 @@ from mistral_chat.ui.dialogs.search import SearchDialog
 from mistral_chat.ui.dialogs.setting_editor import FormField, NamedEntriesDialog, NamedSection, SettingEditor
 from mistral_chat.ui.dialogs.tasks import TasksDialog
 from mistral_chat.ui.dialogs.trash import TrashDialog
-from mistral_chat.ui.dialogs.turn_menu import turn_menu
 from mistral_chat.ui.keymap import format_keys
 from mistral_chat.ui.markdown import Code
 from mistral_chat.ui.screens.models import ModelsScreen
@@ -123,7 +123,10 @@ def _key(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
 
 def _keys(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     known = {f"chat.{place}": Binding("f1", "stop", "Stop", tooltip="Stop", id=f"chat.{place}") for place in range(len(texts))}
-    return KeybindingsDialog(known, {f"chat.{place}": text for place, text in enumerate(texts)}, lambda *_: ({}, texts[0]))
+    file = _SettingsFile(texts)
+    keymap = {f"chat.{place}": text for place, text in enumerate(texts)}
+    configuration = Configuration(replace(file.read().settings, keymap=keymap), {})
+    return KeybindingsDialog(known, NamedSection("keymap", configuration, file, lambda _: None))
 
 
 async def _found(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
@@ -258,7 +261,7 @@ SCREENS: Final[dict[type[Screen[Any]], Filled]] = {
     ConfirmDialog: Filled(lambda _, texts: ConfirmDialog(texts[0], texts[1], yes=texts[2], no=texts[3]), 4),
     ContextDialog: Filled(_context, 3),
     HelpDialog: Filled(
-        lambda _, texts: HelpDialog([], [HelpPart("Keys", tuple(HelpRow(format_keys(text), "Do", text) for text in texts))]), 60
+        lambda _, texts: HelpDialog("", [HelpPart("Keys", tuple(HelpRow(format_keys(text), "Do", text) for text in texts))]), 60
     ),
     InputDialog: Filled(_input, 6, _enter),
     ModelsScreen: Filled(_models, 8, _go_through),

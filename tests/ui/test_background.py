@@ -283,7 +283,7 @@ async def test_everything_can_be_stopped_at_once() -> None:
         busy(harness, stops)
         await pilot.press("alt+z")
         await until(pilot, lambda: isinstance(harness.app.screen, TasksDialog))
-        await pilot.click("#all")
+        await pilot.click("#stop_all")
         await until(pilot, lambda: stops == ["fetching", "checking"])
         await pilot.press("escape")
         await until(pilot, lambda: harness.chat.is_current)

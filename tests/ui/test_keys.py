@@ -20,7 +20,16 @@ from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.ui import dialogs, screens, widgets
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog
-from mistral_chat.ui.keymap import current_ids, format_keys, key_problem, keys_of, nodes_with_bindings, problems, taken_by
+from mistral_chat.ui.keymap import (
+    all_bindings,
+    current_ids,
+    format_keys,
+    key_problem,
+    keys_of,
+    nodes_with_bindings,
+    problems,
+    taken_by,
+)
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
@@ -45,7 +54,7 @@ def ours() -> list[type[Widget]]:
 
 @pytest.mark.parametrize("node", [MistralChatApp, *nodes_with_bindings()], ids=lambda node: node.__name__)
 def test_every_key_says_what_it_does_and_can_be_changed(node: type[Any]) -> None:
-    known = AppHarness().app.known_bindings
+    known = all_bindings()
     for binding in node.__dict__["BINDINGS"]:
         assert isinstance(binding, Binding)
         assert binding.id, f"{binding.key} of {node.__name__} cannot be changed"
@@ -72,7 +81,7 @@ def test_every_screen_has_help_for_library_widgets(screen: type[Widget]) -> None
 
 
 def test_no_two_default_keys_clash() -> None:
-    known = AppHarness().app.known_bindings
+    known = all_bindings()
     assert len(known) > 60
     assert problems({}, known) == []
     assert problems({name: binding.key for name, binding in known.items()}, known) == []
@@ -92,11 +101,11 @@ def test_no_two_default_keys_clash() -> None:
     ],
 )
 def test_errors_in_a_keymap_are_reported(keymap: dict[str, str], problem: str) -> None:
-    assert any(problem in each for each in problems(keymap, AppHarness().app.known_bindings))
+    assert any(problem in each for each in problems(keymap, all_bindings()))
 
 
 def test_keys_never_active_together_may_be_equal() -> None:
-    known = AppHarness().app.known_bindings
+    known = all_bindings()
     assert problems({"list.delete": "x", "weights.pause": "x"}, known) == []
     assert taken_by("chat.new", "f4", {}, known) == "chat.delete"
     assert taken_by("chat.new", "f4", {"chat.delete": "ctrl+k"}, known) is None
@@ -213,7 +222,7 @@ async def test_notices_name_the_keys_in_force() -> None:
 
 
 def test_ids_of_older_versions_still_name_their_keys() -> None:
-    known = AppHarness().app.known_bindings
+    known = all_bindings()
     old = {"ask.cancel": "alt+q", "saving.before": "alt+b"}
     assert problems(old, known) == []
     assert current_ids(old) == {"dialog.cancel": "alt+q", "dialog.previous": "alt+b"}

@@ -22,6 +22,7 @@ from support.hub_server import HubServer
 
 from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.keymap import all_bindings
 from mistral_chat.ui.screens.models import ModelsScreen
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ async def test_the_palette_opens_the_models_screen(first: FirstRun) -> None:
         await until(pilot, lambda: first.chat.is_current)
         await pilot.press("ctrl+p", *"models")
         await until(pilot, lambda: "/model" in rendered_rows(first.app), "the command is found, with its slash name")
-        assert "chat.models" in first.app.known_bindings
+        assert "chat.models" in all_bindings()
 
 
 async def test_hostile_names_and_reasons_are_text(tmp_path: Path, hub: HubServer) -> None:

@@ -140,7 +140,7 @@ async def test_a_choice_can_be_reset_to_the_default(config: Path) -> None:
         assert SettingsFile(config).read().settings.engine.kv_type == "q8_0"
         assert "after a restart" in screen.notice.text
         await asked(pilot, harness, screen, "engine.kv_type")
-        await pilot.click("#default")
+        await pilot.click("#reset")
         await closed(pilot, harness)
         assert SettingsFile(config).read().settings.engine.kv_type == "f16"
 

@@ -19,7 +19,7 @@ from mistral_chat.ui.terminal_keys import best_first
 if TYPE_CHECKING:
     from mistral_chat.ui.screens.chat import ChatScreen
 
-Run = Callable[["ChatScreen", str], Awaitable[None] | None]
+Run = Callable[["ChatScreen", str], Awaitable[object] | None]
 """Does what a command says, with the argument after its slash name."""
 
 

@@ -1,4 +1,4 @@
-"""Commands for the app: stop, models, settings, attachments, context, prompt, background tasks, help, quit."""
+"""Commands for the app: stop, copy, reload the model, attachments, context, prompt, background tasks."""
 
 from __future__ import annotations
 
@@ -47,11 +47,6 @@ async def copy_or_stop(screen: ChatScreen, _argument: str) -> None:
         screen.notice.show("Press Ctrl+C again to quit.")
 
 
-async def models(screen: ChatScreen, name: str) -> None:
-    """Switch or download a model."""
-    await screen.models.choose(name)
-
-
 def retry(screen: ChatScreen, _argument: str) -> None:
     """Try again what failed: opening the conversations, or loading the model."""
     if screen.workspace is None:
@@ -61,11 +56,6 @@ def retry(screen: ChatScreen, _argument: str) -> None:
     else:
         ready = screen.host.loaded is not None
         screen.notice.show("The model is already loaded." if ready else "The model is loading.")
-
-
-def settings(screen: ChatScreen, _argument: str) -> None:
-    """Open the settings."""
-    screen.settings_sync.open()
 
 
 async def attach(screen: ChatScreen, path: str) -> None:
@@ -147,23 +137,3 @@ def cancel_tasks(screen: ChatScreen, _argument: str) -> None:
         screen.app.push_screen(TasksDialog(screen.tasks))
     else:
         screen.notice.show(cancelled_message(screen.tasks.cancel()))
-
-
-async def help_(screen: ChatScreen, _argument: str) -> None:
-    """Show or close the help."""
-    await screen.app.run_action("toggle_help")
-
-
-async def palette(screen: ChatScreen, _argument: str) -> None:
-    """Open the command palette."""
-    await screen.app.run_action("command_palette")
-
-
-async def theme(screen: ChatScreen, _argument: str) -> None:
-    """Choose a theme."""
-    await screen.app.run_action("change_theme")
-
-
-async def quit_(screen: ChatScreen, _argument: str) -> None:
-    """Save everything and quit."""
-    await screen.app.run_action("quit")

@@ -26,11 +26,6 @@ LONGEST_TITLE = 200
 """Characters of a title."""
 
 
-async def new(screen: ChatScreen, _argument: str) -> None:
-    """Begin a new conversation."""
-    await screen.open(None)
-
-
 async def rename(screen: ChatScreen, title: str) -> None:
     """Rename a conversation; without a title, ask for it."""
     from mistral_chat.ui.dialogs.input import InputDialog
@@ -346,7 +341,8 @@ def _chosen(screen: ChatScreen, what: str) -> str:
     Raises:
         UsageError: there is none.
     """
-    chosen = screen.sidebar.marked if screen.sidebar.list_focused else screen.session.conversation_id
+    listed = screen.sidebar.conversations
+    chosen = listed.marked if listed.has_focus else screen.session.conversation_id
     if chosen is None:
         raise UsageError(f"Nothing to {what} yet. Send a message first.")
     return chosen

@@ -69,10 +69,8 @@ class CommandRunner:
         """Run what waits for the disk or a dialog, and notify of its error; `exclusive` cancels the others of its `group`."""
 
         async def run() -> None:
-            try:
+            with self.errors_shown():
                 await work()
-            except MistralChatError as error:
-                self._screen.show_error(str(error))
 
         self._screen.run_worker(run, group=group, exclusive=exclusive, exit_on_error=False)  # type: ignore[arg-type]  # Textual's type of work without a result
 

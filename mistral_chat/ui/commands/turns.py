@@ -16,23 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_chat.session.events import TranscriptTurn
+    from mistral_chat.ui.dialogs.choice import ChoiceDialog
     from mistral_chat.ui.markdown import Code
     from mistral_chat.ui.screens.chat import ChatScreen
 
 # Selecting.
 
 
-async def select_previous(screen: ChatScreen, _argument: str) -> None:
-    """Select the turn before."""
-    await _select(screen, -1)
-
-
-async def select_next(screen: ChatScreen, _argument: str) -> None:
-    """Select the turn after; past the last one, return to the message box."""
-    await _select(screen, 1)
-
-
-async def _select(screen: ChatScreen, step: int) -> None:
+async def select(screen: ChatScreen, step: int) -> None:
+    """Select the turn before or after; past the last one, return to the message box."""
     turns, selected = screen.transcript.turns, screen.transcript.selected
     if not turns:
         raise UsageError("Nothing to select yet. Send a message first.")
@@ -60,8 +52,6 @@ async def show_cost(screen: ChatScreen, turn: TranscriptTurn) -> None:
 
 async def menu(screen: ChatScreen, _argument: str) -> None:
     """Show the actions for the selected turn or the last one, and run the chosen one."""
-    from mistral_chat.ui.dialogs.turn_menu import turn_menu
-
     turn = selected_turn(screen)
     await screen.transcript.select(turn.turn_id)
     state = TurnState(
@@ -73,11 +63,33 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
         sources=len(turn.turn.passages),
         files=len(split_message(turn.turn.user).files),
     )
-    labels = [(each.id, each.turn_label(state), _letter(screen, each)) for each in all_commands() if each.turn_label]
+    actions = [(each.id, each.turn_label(state), _letter(screen, each)) for each in all_commands() if each.turn_label]
     tokens = await screen.session.context.tokens_of(turn)
-    chosen = await screen.app.push_screen_wait(turn_menu(turn, [each for each in labels if each[1]], tokens=tokens))
+    chosen = await screen.app.push_screen_wait(turn_menu(turn, actions, tokens=tokens))
     if chosen is not None:
         screen.call_later(screen.action_command, chosen)
+
+
+def turn_menu(shown: TranscriptTurn, actions: Sequence[tuple[str, str, str]], *, tokens: int | None) -> ChoiceDialog:
+    """Return the menu for the turn `shown`; its result is the id of the command to run.
+
+    Args:
+        shown: the turn; its text may be anything.
+        actions: the id of each command, its label, empty where it does not apply, and its key while the turn is selected.
+        tokens: how many tokens the turn takes; None while that is not known.
+    """
+    from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
+
+    turn = shown.turn
+    parts = [
+        f"{tokens:,} tokens in context" if tokens is not None else "tokens not counted yet",
+        "pinned" if turn.pinned else "",
+        "excluded" if turn.excluded else "",
+        f"version {shown.sibling} of {shown.siblings}" if shown.siblings > 1 else "",
+    ]
+    choices = [Choice(name, label, key=key) for name, label, key in actions if label]
+    title = split_message(turn.user).question.strip() or "Message"
+    return ChoiceDialog(title, choices, text=" · ".join(filter(None, parts)))
 
 
 async def show_file(screen: ChatScreen, _argument: str) -> None:
@@ -102,29 +114,6 @@ def _letter(screen: ChatScreen, wanted: Command) -> str:
     """The key that runs a command while a message is selected, as the user has it."""
     default = wanted.turn_letter or {"chat.branch_before": "left", "chat.branch_after": "right"}.get(wanted.id, "")
     return format_keys(screen.context.settings.keymap.get(f"transcript.{wanted.id.partition('.')[2]}", default))
-
-
-# Scrolling, from the message box.
-
-
-def page_up(screen: ChatScreen, _argument: str) -> None:
-    """Scroll the transcript up."""
-    screen.transcript.scroll_page_up(animate=False)
-
-
-def page_down(screen: ChatScreen, _argument: str) -> None:
-    """Scroll the transcript down."""
-    screen.transcript.scroll_page_down(animate=False)
-
-
-def scroll_top(screen: ChatScreen, _argument: str) -> None:
-    """Scroll to the oldest loaded turn."""
-    screen.transcript.action_oldest()
-
-
-async def scroll_bottom(screen: ChatScreen, _argument: str) -> None:
-    """Scroll to the end and follow it."""
-    await screen.transcript.action_newest()
 
 
 # Copying and saving.
@@ -278,20 +267,14 @@ async def fork(screen: ChatScreen, _argument: str) -> None:
     screen.notice.show("Forked. The original is unchanged.")
 
 
-def previous_version(screen: ChatScreen, _argument: str) -> None:
-    """Show the previous version of a turn; in a draft, move a word left."""
-    if screen.composer.has_focus and screen.composer.text:
+def step_version(screen: ChatScreen, step: int) -> None:
+    """Show the previous or next version of a turn; in a draft, move a word left or right."""
+    if not (screen.composer.has_focus and screen.composer.text):
+        screen.commands.beside(partial(walk, screen, step))
+    elif step < 0:
         screen.composer.action_cursor_word_left()
     else:
-        screen.commands.beside(partial(walk, screen, -1))
-
-
-def next_version(screen: ChatScreen, _argument: str) -> None:
-    """Show the next version of a turn; in a draft, move a word right."""
-    if screen.composer.has_focus and screen.composer.text:
         screen.composer.action_cursor_word_right()
-    else:
-        screen.commands.beside(partial(walk, screen, 1))
 
 
 async def walk(screen: ChatScreen, step: int, turn_id: str = "") -> None:

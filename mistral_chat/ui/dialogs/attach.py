@@ -122,7 +122,7 @@ class AttachDialog(Dialog[str]):
         self._names = [name for name in found if not _NOT_TEXT.fullmatch(Path(name).suffix)]
         names = self.query_one(OptionList)
         names.set_options([Option(Content(one_line(name, 80))) for name in self._names[:_LISTED]])
-        names.highlighted = 0 if self._names else None
+        names.highlighted = 0
         more = f", the first {_LISTED} of them here" if len(self._names) > _LISTED else ""
         self.show_status(f"{len(self._names):,} found{more}" if self._names else "No such text file")
 

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Button, Static
+from textual.widgets import Button, OptionList, Static
 
 from mistral_chat.text import clean, one_line
 
@@ -38,6 +38,12 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
     def action_cancel(self) -> None:
         """Close the dialog without a result."""
         self.dismiss(None)
+
+    @property
+    def marked(self) -> str | None:
+        """The id of the option under the cursor of the dialog's list; None without one."""
+        option = self.query_one(OptionList).highlighted_option
+        return option.id if option is not None else None
 
     def show_status(self, text: str, *, warning: bool = False) -> None:
         """Show `text`, which may quote anything, in the line that `status_line` made."""
@@ -85,7 +91,8 @@ def status_line(text: str = "") -> Static:
 
 
 def button_row(buttons: Sequence[tuple[str, str]]) -> Horizontal:
-    """Return a row of buttons, each given as its id and its label; the first is the default."""
+    """Return a row of buttons, each given as the action of the dialog that it runs, and its label; the first is the default."""
     return Horizontal(
-        *(Button(Content(one_line(label, 40)), id=name, compact=True) for name, label in buttons), classes="buttons"
+        *(Button(Content(one_line(label, 40)), id=name, action=f"screen.{name}", compact=True) for name, label in buttons),
+        classes="buttons",
     )

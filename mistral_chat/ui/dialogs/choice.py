@@ -11,7 +11,7 @@ from textual.widgets.option_list import Option
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame, paragraph
-from mistral_chat.ui.widgets.field import Field
+from mistral_chat.ui.widgets.ordered_keys import Field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ class ChoiceDialog(Dialog[str]):
             choice for choice in self._choices if all(word in f"{choice.label} {choice.detail}".casefold() for word in words)
         ]
         self._list.set_options(map(_option, shown))
-        self._list.highlighted = 0 if shown else None
+        self._list.highlighted = 0
 
     @on(Input.Submitted)
     def _entered(self) -> None:

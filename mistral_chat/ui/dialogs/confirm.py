@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual import on
-from textual.widgets import Button
-
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph
 
 if TYPE_CHECKING:
@@ -28,12 +25,12 @@ class ConfirmDialog(Dialog[bool]):
         with frame(self._title, hints=(("Enter", "choose"), ("Esc", self._no.lower()))):
             if self._text:
                 yield paragraph(self._text)
-            yield button_row([("no", self._no), ("yes", self._yes)])
+            yield button_row([("cancel", self._no), ("yes", self._yes)])
 
     def action_cancel(self) -> None:
         """Close without confirming."""
         self.dismiss(False)  # noqa: FBT003 (the result itself)
 
-    @on(Button.Pressed)
-    def _answered(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id == "yes")
+    def action_yes(self) -> None:
+        """Confirm."""
+        self.dismiss(True)  # noqa: FBT003 (the result itself)

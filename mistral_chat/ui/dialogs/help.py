@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from inspect import cleandoc
-from itertools import islice
 from textwrap import wrap
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
@@ -20,7 +19,7 @@ from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame
 from mistral_chat.ui.keymap import format_keys
 from mistral_chat.ui.terminal_keys import best_first
-from mistral_chat.ui.widgets.field import Field
+from mistral_chat.ui.widgets.ordered_keys import Field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -153,17 +152,17 @@ class HelpDialog(Dialog[None]):
         Binding("pagedown", "scroll(10)", "Page down", tooltip="Scroll down one page", id="help.page_down", show=False),
     ]
 
-    def __init__(self, texts: Sequence[str], parts: Sequence[HelpPart]) -> None:
-        """Show `texts`, in Markdown of our own, above `parts`."""
+    def __init__(self, text: str, parts: Sequence[HelpPart]) -> None:
+        """Show `text`, in Markdown of our own, above `parts`."""
         super().__init__()
-        self._texts, self._parts = texts, parts
+        self._text, self._parts = text, parts
 
     def compose(self) -> ComposeResult:
-        """Show the filter, the texts and the keys."""
+        """Show the filter, the text and the keys."""
         with frame("Help", hints=(("↑ ↓", "scroll"), ("Esc", "close")), classes="help"):
             yield Field(placeholder="Type to filter", compact=True)
             with VerticalScroll(can_focus=False):
-                yield Markdown("\n\n".join(self._texts))
+                yield Markdown(self._text)
                 yield KeyTable(self._parts)
 
     def action_scroll(self, rows: int) -> None:
@@ -179,11 +178,10 @@ class HelpDialog(Dialog[None]):
         self.query_one(VerticalScroll).scroll_home(animate=False)
 
 
-def help_texts(focused: Widget | None, screen: Widget) -> list[str]:
+def help_text(focused: Widget | None, screen: Widget) -> str:
     """Return the help of the focused widget, or of the nearest widget around it that has any."""
     nodes = focused.ancestors_with_self if focused is not None else [screen]
-    texts = (cleandoc(node.HELP) for node in nodes if isinstance(node, Widget) and node.HELP)
-    return list(islice(texts, 1))
+    return next((cleandoc(node.HELP) for node in nodes if isinstance(node, Widget) and node.HELP), "")
 
 
 def help_parts(active: Mapping[str, ActiveBinding], commands: Sequence[Command] = ()) -> list[HelpPart]:

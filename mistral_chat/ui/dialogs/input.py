@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from textual import on
 from textual.content import Content
-from textual.widgets import Button, Input, Static
+from textual.widgets import Input, Static
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph
-from mistral_chat.ui.widgets.field import Field
+from mistral_chat.ui.widgets.ordered_keys import Field
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,8 +72,8 @@ class InputDialog(Dialog[str]):
         self._show_problem(self._check(event.value.strip()) if self._check is not None else "")
 
     @on(Input.Submitted)
-    @on(Button.Pressed, "#confirm")
-    async def _confirmed(self) -> None:
+    async def action_confirm(self) -> None:
+        """Close the dialog with the text, unless something is wrong with it."""
         text = self.query_one(Field).value.strip()
         problem = self._check(text) if self._check is not None else ""
         if not problem and self._submit is not None:
@@ -81,10 +81,6 @@ class InputDialog(Dialog[str]):
         self._show_problem(problem)
         if not problem:
             self.dismiss(text)
-
-    @on(Button.Pressed, "#cancel")
-    def _cancelled(self) -> None:
-        self.action_cancel()
 
     def _show_problem(self, problem: str) -> None:
         shown = self.query_one(".problem", Static)

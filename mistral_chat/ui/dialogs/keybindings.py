@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import Button, OptionList
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from mistral_chat.text import one_line
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from textual import events
     from textual.app import ComposeResult
+
+    from mistral_chat.ui.dialogs.setting_editor import NamedSection
 
 _QUIET: Final = "$text-quiet"
 _KEYS: Final = 30
@@ -48,43 +50,33 @@ class KeybindingsDialog(Dialog[None]):
         Binding("delete,backspace", "reset", "Reset", tooltip="Reset the key to its default", id="keys.reset"),
     ]
 
-    def __init__(
-        self,
-        known: Mapping[str, Binding],
-        keymap: Mapping[str, str],
-        save: Callable[[str, str | None], tuple[Mapping[str, str], str]],
-    ) -> None:
-        """List the keys.
-
-        Args:
-            known: every binding by its id.
-            keymap: the user's own keys by binding id.
-            save: saves the keys of an id, or with None its default; returns the keymap from now on, and what went wrong.
-        """
+    def __init__(self, known: Mapping[str, Binding], section: NamedSection) -> None:
+        """List the bindings `known` by their ids, with the user's own keys, which are the entries of `section`."""
         super().__init__()
-        self._known, self._keymap, self._save = known, keymap, save
+        self._known, self._section = known, section
 
     def compose(self) -> ComposeResult:
         """Show the keys and what can be done with them."""
         with frame("Keybindings", hints=(("Enter", "change"), ("Del", "reset"), ("Esc", "close")), classes="tall"):
             yield status_line()
             yield OptionList(markup=False, compact=True)
-            yield button_row([("change", "Change key"), ("reset", "Reset"), ("close", "Close")])
+            yield button_row([("change", "Change key"), ("reset", "Reset"), ("cancel", "Close")])
 
     def on_mount(self) -> None:
         """List the keys."""
         self._show()
         self.query_one(OptionList).focus()
 
-    @on(Button.Pressed, "#close")
-    def _close_pressed(self) -> None:
-        self.action_cancel()
+    @property
+    def _keymap(self) -> Mapping[str, str]:
+        """The user's own keys, by binding id."""
+        return self._section.values
 
     @on(OptionList.OptionSelected)
-    @on(Button.Pressed, "#change")
     @work(group="dialog", exclusive=True, exit_on_error=False)
-    async def _change_selected(self) -> None:
-        name = self._selected
+    async def action_change(self) -> None:
+        """Ask for the new key of the selected binding."""
+        name = self.marked
         if name is None:
             return
         binding = self._known.get(name)
@@ -96,10 +88,9 @@ class KeybindingsDialog(Dialog[None]):
         if key is not None:
             self._set(name, None if key == binding.key else key)
 
-    @on(Button.Pressed, "#reset")
     def action_reset(self) -> None:
         """Reset the selected key to its default, or remove an unknown id from the settings."""
-        name = self._selected
+        name = self.marked
         if name is not None and name in self._keymap:
             self._set(name, None)
 
@@ -111,7 +102,7 @@ class KeybindingsDialog(Dialog[None]):
 
     def _set(self, name: str, keys: str | None) -> None:
         before = self._keymap
-        self._keymap, problem = self._save(name, keys)
+        problem = self._section.save(name, {(): keys} if keys is not None else None)
         self._show()
         if problem:
             self.show_status(problem, warning=True)
@@ -119,13 +110,8 @@ class KeybindingsDialog(Dialog[None]):
             now = format_keys(self._keymap.get(name) or self._known[name].key)
             self.show_status(f"{self._known[name].description}: {now}")
 
-    @property
-    def _selected(self) -> str | None:
-        option = self.query_one(OptionList).highlighted_option
-        return option.id if option is not None else None
-
     def _show(self) -> None:
-        listed, selected = self.query_one(OptionList), self._selected
+        listed, selected = self.query_one(OptionList), self.marked
         listed.set_options(self._options())
         indices = {option.id: index for index, option in enumerate(listed.options)}
         listed.highlighted = indices.get(selected, 1) if selected is not None else 1

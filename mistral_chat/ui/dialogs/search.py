@@ -14,7 +14,7 @@ from textual.widgets.option_list import Option
 from mistral_chat.errors import StoreError
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame, status_line
-from mistral_chat.ui.widgets.field import Field
+from mistral_chat.ui.widgets.ordered_keys import Field
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -87,7 +87,7 @@ class SearchDialog(Dialog["SearchHit"]):
         self._hits = hits
         listed = self.query_one(OptionList)
         listed.set_options([Option(_line(hit)) for hit in hits])
-        listed.highlighted = 0 if hits else None
+        listed.highlighted = 0
         found = f"{len(hits)} found" if len(hits) < _FOUND else f"The best {_FOUND} hits"
         self.show_status(found if hits else "Nothing found" if query.strip() else _SYNTAX)
 

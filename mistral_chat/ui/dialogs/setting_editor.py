@@ -8,7 +8,7 @@ from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Button, Input, OptionList, Static, TextArea
+from textual.widgets import Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
 from mistral_chat.config.docs import setting_docs
@@ -17,8 +17,7 @@ from mistral_chat.errors import ConfigError, MistralChatError
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph, status_line
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
-from mistral_chat.ui.widgets.field import Field
-from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
+from mistral_chat.ui.widgets.ordered_keys import Field, OrderedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +96,7 @@ class SettingEditor(Dialog[bool]):
                 for number, field in enumerate(self._form):
                     yield from _field(field, number)
             yield status_line()
-            reset = [] if self._default is None else [("default", "Reset")]
+            reset = [] if self._default is None else [("reset", "Reset")]
             yield button_row([("save", "Save"), *reset, ("cancel", "Cancel")])
 
     def on_mount(self) -> None:
@@ -109,18 +108,14 @@ class SettingEditor(Dialog[bool]):
 
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)
-    @on(Button.Pressed, "#save")
-    def _saved(self) -> None:
+    def action_save(self) -> None:
+        """Save the values."""
         self._try([self._value(number, field) for number, field in enumerate(self._form)])
 
-    @on(Button.Pressed, "#default")
-    def _reset(self) -> None:
+    def action_reset(self) -> None:
+        """Save the default."""
         if self._default is not None:
             self._try([self._default])
-
-    @on(Button.Pressed, "#cancel")
-    def _cancelled(self) -> None:
-        self.action_cancel()
 
     def _value(self, number: int, field: FormField) -> str:
         """Return the value of a field. A value that was only cleaned to be drawn is returned as it was."""
@@ -183,12 +178,17 @@ class NamedSection:
         """Save an entry, or with None remove it; returns why that failed, or an empty string."""
         try:
             self._configuration = self._file.write_entry(self.key, name, texts)
-        except ConfigError as error:
-            return error.problem if error.line is None or error.source == self.key else str(error)
         except MistralChatError as error:
-            return str(error)
+            return refusal(error, self.key)
         self._changed(self._configuration)
         return ""
+
+
+def refusal(error: MistralChatError, key: str) -> str:
+    """Why a value of the setting `key` was not saved; the place is left out where it is that value itself."""
+    if isinstance(error, ConfigError) and (error.line is None or error.source == key):
+        return error.problem
+    return str(error)
 
 
 def _summary(texts: FieldTexts) -> str:
@@ -213,7 +213,6 @@ class NamedEntriesDialog(Dialog[None]):
         """List the entries of `section`."""
         super().__init__()
         self._section = section
-        self._names: list[str] = []
 
     def compose(self) -> ComposeResult:
         """Show the entries and what can be done with them."""
@@ -226,30 +225,22 @@ class NamedEntriesDialog(Dialog[None]):
     def on_mount(self) -> None:
         """List the entries."""
         self._show()
-        (self.query_one(OptionList) if self._names else self.query_one("#add")).focus()
-
-    @on(Button.Pressed, "#add")
-    def _add(self) -> None:
-        self.action_add()
+        self.query_one("OptionList" if self._section.entries else "#add").focus()
 
     def action_add(self) -> None:
         """Add an entry."""
         self._edit(None)
 
     @on(OptionList.OptionSelected)
-    @on(Button.Pressed, "#change")
-    def _change(self) -> None:
-        if (name := self._selected) is not None:
+    def action_change(self) -> None:
+        """Edit the selected entry."""
+        if (name := self.marked) is not None:
             self._edit(name)
-
-    @on(Button.Pressed, "#remove")
-    def _remove(self) -> None:
-        self.action_remove()
 
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def action_remove(self) -> None:
         """Remove the selected entry, after a question."""
-        if (name := self._selected) is None:
+        if (name := self.marked) is None:
             return
         text = "It is removed from config.yaml. Conversations are not changed."
         if await self.app.push_screen_wait(ConfirmDialog(f"Remove “{one_line(name, 40)}”?", text, yes="Remove", no="Keep")):
@@ -277,21 +268,15 @@ class NamedEntriesDialog(Dialog[None]):
             self._show(selected=saved_as)
             self.query_one(OptionList).focus()
 
-    @property
-    def _selected(self) -> str | None:
-        index = self.query_one(OptionList).highlighted
-        return self._names[index] if index is not None and index < len(self._names) else None
-
     def _show(self, problem: str = "", selected: str | None = None) -> None:
         entries = self._section.entries
-        self._names = list(entries)
         listed = self.query_one(OptionList)
         listed.set_options(
-            Option(Content.assemble((one_line(name, 40) or "?", "bold"), "  ", (one_line(text, 60), _QUIET)))
+            Option(Content.assemble((one_line(name, 40) or "?", "bold"), "  ", (one_line(text, 60), _QUIET)), id=name)
             for name, text in entries.items()
         )
-        listed.highlighted = (self._names.index(selected) if selected in self._names else 0) if self._names else None
-        none = "" if self._names else "None yet. "
+        listed.highlighted = listed.get_option_index(selected) if selected in entries else 0
+        none = "" if entries else "None yet. "
         self.show_status(problem or f"{none}{self._section.meaning}", warning=bool(problem))
 
 

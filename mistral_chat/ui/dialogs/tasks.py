@@ -52,7 +52,7 @@ class TasksDialog(Dialog[None]):
         with frame("Background tasks", hints=(("Enter", "cancel task"), ("Esc", "close"))):
             yield status_line()
             yield OptionList(markup=False, compact=True)
-            yield button_row([("stop", "Cancel task"), ("all", "Cancel all"), ("close", "Close")])
+            yield button_row([("stop", "Cancel task"), ("stop_all", "Cancel all"), ("cancel", "Close")])
 
     def on_mount(self) -> None:
         """Show the tasks, and keep them up to date."""
@@ -60,12 +60,7 @@ class TasksDialog(Dialog[None]):
         self.query_one(OptionList).focus()
         self.set_interval(_TICK, self._show)
 
-    @on(Button.Pressed, "#close")
-    def _close_pressed(self) -> None:
-        self.action_cancel()
-
     @on(OptionList.OptionSelected)
-    @on(Button.Pressed, "#stop")
     def action_stop(self) -> None:
         """Cancel the selected task."""
         index = self.query_one(OptionList).highlighted
@@ -76,8 +71,8 @@ class TasksDialog(Dialog[None]):
             else:
                 self.show_status(cancelled_message(self._registry.cancel(task)))
 
-    @on(Button.Pressed, "#all")
-    def _cancel_all(self) -> None:
+    def action_stop_all(self) -> None:
+        """Cancel every task."""
         self.show_status(cancelled_message(self._registry.cancel()))
 
     def _show(self) -> None:
@@ -94,10 +89,10 @@ class TasksDialog(Dialog[None]):
         listed.set_options([Option(_lines(task)) for task in tasks])
         listed.display = bool(tasks)
         listed.highlighted = tasks.index(selected) if selected in tasks else min(index or 0, len(tasks) - 1) if tasks else None
-        for button in self.query("#stop, #all").results(Button):
+        for button in self.query("#stop, #stop_all").results(Button):
             button.display = bool(tasks)
         if not tasks:
-            self.query_one("#close").focus()
+            self.query_one("#cancel").focus()
             if not self.query_one(".status").display:
                 self.show_status("All tasks have ended.")
 

@@ -64,7 +64,8 @@ class TrashDialog(Dialog[str]):
         self._store = store
         self._put_back = restore
         self._forget = forget
-        self._found: list[ConversationSummary] = []
+        self._titles: dict[str, str] = {}
+        """The titles of the conversations listed, by their ids."""
 
     def compose(self) -> ComposeResult:
         """Show the conversations and what can be done with them."""
@@ -79,35 +80,33 @@ class TrashDialog(Dialog[str]):
         self.query_one(OptionList).focus()
 
     @on(OptionList.OptionSelected)
-    @on(Button.Pressed, "#restore")
     @work(group="restore", exclusive=True, exit_on_error=False)
-    async def _restore(self) -> None:
-        if (selected := self._selected) is not None:
+    async def action_restore(self) -> None:
+        """Restore the selected conversation."""
+        if (selected := self.marked) is not None:
             try:
-                await self._put_back(selected.conversation_id)
+                await self._put_back(selected)
             except StoreError as error:
                 self.show_status(str(error), warning=True)
             else:
-                self.dismiss(selected.conversation_id)
+                self.dismiss(selected)
 
-    @on(Button.Pressed, "#destroy")
     def action_destroy(self) -> None:
         """Delete the selected conversation permanently, after a question."""
-        if (selected := self._selected) is not None:
-            self._destroy([selected], f"Delete “{one_line(selected.title, 60) or 'New conversation'}” permanently?")
+        if (selected := self.marked) is not None:
+            self._destroy([selected], f"Delete “{one_line(self._titles[selected], 60) or 'New conversation'}” permanently?")
 
-    @on(Button.Pressed, "#empty")
-    def _empty(self) -> None:
-        if self._found:
-            self._destroy(self._found, "Empty the trash?", everything=True)
+    def action_empty(self) -> None:
+        """Delete everything in the trash permanently, after a question."""
+        if self._titles:
+            self._destroy(list(self._titles), "Empty the trash?", everything=True)
 
     @work(group="destroy", exclusive=True, exit_on_error=False)
-    async def _destroy(self, doomed: list[ConversationSummary], question: str, *, everything: bool = False) -> None:
-        what = "This" if len(doomed) == 1 else f"This deletes {len(doomed):,} conversations and"
+    async def _destroy(self, ids: list[str], question: str, *, everything: bool = False) -> None:
+        what = "This" if len(ids) == 1 else f"This deletes {len(ids):,} conversations and"
         if not await self.app.push_screen_wait(ConfirmDialog(question, f"{what} cannot be undone.", yes="Delete", no="Keep")):
             return
         self.show_status("Deleting…")
-        ids = [each.conversation_id for each in doomed]
         result = ""
         try:
             if not await asyncio.to_thread(_delete, self._store, None if everything else ids[0]):
@@ -125,24 +124,20 @@ class TrashDialog(Dialog[str]):
         if result:
             self.show_status(result)
 
-    @property
-    def _selected(self) -> ConversationSummary | None:
-        index = self.query_one(OptionList).highlighted
-        return self._found[index] if index is not None and index < len(self._found) else None
-
     def _show(self) -> None:
         try:
-            self._found = self._store.summaries(where="trash", limit=_LISTED)
+            found = self._store.summaries(where="trash", limit=_LISTED)
         except StoreError as error:
             self.show_status(str(error), warning=True)
             return
         listed = self.query_one(OptionList)
-        listed.set_options([Option(_line(summary)) for summary in self._found])
-        listed.highlighted = 0 if self._found else None
-        count = len(self._found)
+        listed.set_options([Option(_line(summary), id=summary.conversation_id) for summary in found])
+        listed.highlighted = 0
+        self._titles = {summary.conversation_id: summary.title for summary in found}
+        count = len(found)
         self.show_status(f"{count:,} conversation{'s' if count != 1 else ''}" if count else "The trash is empty.")
         for button in self.query(Button):
-            button.disabled = not self._found
+            button.disabled = not found
 
 
 def _line(summary: ConversationSummary) -> Content:

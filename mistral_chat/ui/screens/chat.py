@@ -217,7 +217,7 @@ class ChatScreen(Screen[None]):
             self.draft.save()
         shown = workspace.saver.draft(conversation_id or "") if draft is None else draft
         session = workspace.open(conversation_id)
-        self.sidebar.mark_open(conversation_id)
+        self.sidebar.conversations.mark_open(conversation_id)
         self.remove_class("-list")
         self.notice.clear()
         # Before anything is awaited: what is typed meanwhile comes behind it.
@@ -275,7 +275,11 @@ class ChatScreen(Screen[None]):
 
     def show_undoable(self, text: str) -> None:
         """Notify of something that can be undone."""
-        self.notice.show(text, action=f"{self.key_of('chat.undo')} undo")
+        self.notice.show(text, action=f"{self.key_of('chat.undo')} undo", on_action=self.undo)
+
+    async def undo(self) -> None:
+        """Undo the last action."""
+        await self.action_command("chat.undo")
 
     def _show_tasks(self, text: str) -> None:
         if self.is_attached:
@@ -384,18 +388,10 @@ class ChatScreen(Screen[None]):
     def _deletion_requested(self, event: ConversationList.DeletionRequested) -> None:
         self.commands.beside(partial(delete_conversation, self, event.conversation_id))
 
-    @on(NotificationBar.ActionRequested)
-    async def _notice_clicked(self) -> None:
-        await self.action_command("chat.undo")
-
     def on_transcript_selected(self) -> None:
         """Count the turn that was clicked."""
         if self.transcript.selected is not None:
             self.commands.beside(partial(turns.show_cost, self, self.transcript.selected))
-
-    async def on_transcript_menu_requested(self) -> None:
-        """Show the actions of the turn."""
-        await self.action_command("chat.turn")
 
     def on_transcript_older_requested(self) -> None:
         """Read older turns."""

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from mistral_chat.model_listing import ModelRow
-    from mistral_chat.models.downloads import Downloads
     from mistral_chat.models.service import ModelService
     from mistral_chat.models.task import ModelTask
+    from mistral_chat.session.downloads import Downloads
 
 
 class Step(StrEnum):
@@ -49,13 +49,15 @@ class Step(StrEnum):
     FAILED = "failed"
 
 
+_HIDDEN: Final = ("", "")
+
 BUTTONS: Final = {
-    Step.LOADING: ("Refresh", "", "Back", ""),
-    Step.DOWNLOADING: ("Pause", "Background", "Cancel", ""),
-    Step.PAUSED: ("Resume", "", "Cancel", ""),
-    Step.FAILED: ("Retry", "", "Back", ""),
+    Step.LOADING: (("Refresh", "look"), _HIDDEN, ("Back", "leave"), _HIDDEN),
+    Step.DOWNLOADING: (("Pause", "pause"), ("Background", "background"), ("Cancel", "cancel_download"), _HIDDEN),
+    Step.PAUSED: (("Resume", "pause"), _HIDDEN, ("Cancel", "leave"), _HIDDEN),
+    Step.FAILED: (("Retry", "pause"), _HIDDEN, ("Back", "leave"), _HIDDEN),
 }
-"""The labels of the buttons; one without a label is hidden."""
+"""The label and the action of each button."""
 
 HINTS: Final = {
     Step.LOADING: (("F5", "refresh"), ("Esc", "back")),
@@ -139,7 +141,7 @@ class ModelsScreen(Screen["str | None"]):
         """The spec of the download shown."""
         self._cancelled = False
         """Whether the list follows when that download is paused."""
-        self._ended = self._dismissed = False
+        self._ended = False
         self._result: str | None = None
 
     def compose(self) -> ComposeResult:
@@ -173,8 +175,7 @@ class ModelsScreen(Screen["str | None"]):
 
     def on_screen_resume(self) -> None:
         """Close the screen if its result was decided while a dialog covered it."""
-        if self._ended and not self._dismissed:
-            self._dismissed = True
+        if self._ended:
             self.dismiss(self._result)
 
     def end(self, spec: str | None) -> None:
@@ -183,7 +184,6 @@ class ModelsScreen(Screen["str | None"]):
             self._ended, self._result = True, spec
             self._downloads.listener = self._listener
             if self.is_current:
-                self._dismissed = True
                 self.dismiss(spec)
 
     # The list.
@@ -231,16 +231,16 @@ class ModelsScreen(Screen["str | None"]):
             if self.model_list.selected == spec:
                 self.details.show(changed, self._listing)
 
-    @on(ModelList.Highlighted)
-    def _highlighted(self, event: ModelList.Highlighted) -> None:
-        row = self._listing.find(event.spec)
+    @on(ModelList.OptionHighlighted)
+    def _highlighted(self) -> None:
+        row = self.selected
         if row is not None:
             self.details.show(row, self._listing)
             self._show_buttons()
 
-    @on(ModelList.Selected)
-    def _selected(self, event: ModelList.Selected) -> None:
-        row = self._listing.find(event.spec)
+    @on(ModelList.OptionSelected)
+    def _selected(self, event: ModelList.OptionSelected) -> None:
+        row = self._listing.find(event.option_id or "")
         if row is None or self._step is not Step.CHOOSING:
             return
         if row.installed:
@@ -427,27 +427,20 @@ class ModelsScreen(Screen["str | None"]):
             return None
         return row
 
-    @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
-        download = self._downloads.downloads.get(self._shown) if self._step is Step.DOWNLOADING else None
-        match event.button.id:
-            case "act" if self._step is Step.CHOOSING:
-                self.model_list.action_select()
-            case "act" if self._step is not Step.LOADING:
-                self.action_pause()
-            case "act":
-                self.look()
-            case "back" if download is not None:
-                self._cancelled = True
-                download.cancel()
-            case "back":
-                self.action_leave()
-            case "more" if download is not None:
-                self.action_background()
-            case "more":
-                self.action_more()
-            case _ if demo := demo_row(self._listing):
-                self.end(demo.spec)
+    def action_use(self) -> None:
+        """Use or download the model under the cursor."""
+        self.model_list.action_select()
+
+    def action_demo(self) -> None:
+        """Use the installed demo."""
+        if demo := demo_row(self._listing):
+            self.end(demo.spec)
+
+    def action_cancel_download(self) -> None:
+        """Pause the download, and return to the list."""
+        if download := self._downloads.downloads.get(self._shown):
+            self._cancelled = True
+            download.cancel()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Hand an unforeseen error to the app's last resort."""
@@ -469,11 +462,11 @@ class ModelsScreen(Screen["str | None"]):
         act, *_ = buttons = [self.query_one(f"#{name}", Button) for name in ("act", "more", "back", "demo")]
         row, choosing = self.selected, self._step is Step.CHOOSING
         self.status.hints = hints(self._step, row)
-        labels = choice_labels(row, self._listing, first=self._in_use is None) if choosing else BUTTONS[self._step]
+        wanted = choice_buttons(row, self._listing, first=self._in_use is None) if choosing else BUTTONS[self._step]
         act.variant = "warning" if choosing and risky(row, self._listing) else "primary"
         act.disabled = choosing and (row is None or bool(row.obstacle))
-        for button, label in zip(buttons, labels, strict=True):
-            button.label = Content(label)
+        for button, (label, action) in zip(buttons, wanted, strict=True):
+            button.label, button.action = Content(label), f"screen.{action}"
             button.display = bool(label)
             button.refresh(layout=True)  # a new label alone does not change the width
 
@@ -540,15 +533,15 @@ def hints(step: Step, row: ModelRow | None) -> tuple[tuple[str, str], ...]:
     return (("Enter", "use" if row.installed else "show" if row.activity else "download"), *HINTS[step])
 
 
-def choice_labels(row: ModelRow | None, listing: ModelListing, *, first: bool) -> tuple[str, str, str, str]:
-    """The labels of the buttons below the list; `first` if no model is loaded, so that an installed demo is offered."""
+def choice_buttons(row: ModelRow | None, listing: ModelListing, *, first: bool) -> tuple[tuple[str, str], ...]:
+    """The buttons below the list; `first` if no model is loaded, so that an installed demo is offered."""
     on_disk = row is not None and (row.installed or row.downloaded)
     demo = demo_row(listing) if first else None
     return (
-        action_label(row, listing),
-        "More" if on_disk else "",
-        "Not now" if first else "Back",
-        "Try the demo" if demo is not None and row != demo else "",
+        (action_label(row, listing), "use"),
+        ("More" if on_disk else "", "more"),
+        ("Not now" if first else "Back", "leave"),
+        ("Try the demo" if demo is not None and row != demo else "", "demo"),
     )
 
 

@@ -10,24 +10,25 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import OptionList, Static
+from textual.widgets import Static
 from textual.widgets.option_list import Option
 
 from mistral_chat.config.parsing import choices, format_value, is_scalar, parse_value
-from mistral_chat.errors import ConfigError, MistralChatError
+from mistral_chat.errors import MistralChatError
 from mistral_chat.text import one_line
+from mistral_chat.ui.keymap import all_bindings
 from mistral_chat.ui.screens.settings_words import Row, effect, place, rows
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
+from mistral_chat.ui.widgets.plain_list import PlainList
 from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from textual.app import ComposeResult
 
     from mistral_chat.config.configuration import Configuration
     from mistral_chat.config.settings_file import SettingsFile
-    from mistral_chat.ui.keymap import Keymap
 
 _QUIET: Final = "$text-quiet"
 _LABEL: Final = 24
@@ -79,7 +80,7 @@ class SettingsScreen(Screen[None]):
         Binding("f5", "look", "Reload", tooltip="Reload the settings file", id="settings.look", show=False),
     ]
 
-    listed = getters.query_one(OptionList)
+    listed = getters.query_one(PlainList)
     facts = getters.query_one(SettingDetails)
     notice = getters.query_one(NotificationBar)
     status = getters.query_one(StatusBar)
@@ -90,7 +91,6 @@ class SettingsScreen(Screen[None]):
         *,
         themes: Sequence[str],
         changed: Callable[[str, object], None],
-        keys: Keymap | None = None,
     ) -> None:
         """List the settings.
 
@@ -98,13 +98,11 @@ class SettingsScreen(Screen[None]):
             settings_file: the file they are saved in.
             themes: the names of the themes.
             changed: takes the dotted key and the value of each changed setting.
-            keys: the app's keys; None where they are edited as texts.
         """
         super().__init__()
         self._file = settings_file
         self._themes = themes
         self._changed = changed
-        self._keys = keys
         self._rows: dict[str, Row] = {}
         self._configuration: Configuration | None = None
 
@@ -115,7 +113,7 @@ class SettingsScreen(Screen[None]):
                 yield Static("Settings", id="title", markup=False)
                 yield Static("", id="intro", markup=False)
                 with Container(id="table"):
-                    yield OptionList(markup=False, compact=True)
+                    yield PlainList()
                     yield SettingDetails()
             yield NotificationBar()
         yield StatusBar()
@@ -142,13 +140,13 @@ class SettingsScreen(Screen[None]):
         """Go back to the chat."""
         self.dismiss(None)
 
-    @on(OptionList.OptionHighlighted)
-    def _marked(self, event: OptionList.OptionHighlighted) -> None:
+    @on(PlainList.OptionHighlighted)
+    def _marked(self, event: PlainList.OptionHighlighted) -> None:
         if event.option_id is not None:
             self.facts.show(self._rows[event.option_id], str(self._file.path))
 
-    @on(OptionList.OptionSelected)
-    def _taken(self, event: OptionList.OptionSelected) -> None:
+    @on(PlainList.OptionSelected)
+    def _taken(self, event: PlainList.OptionSelected) -> None:
         row = self._rows.get(event.option_id or "")
         if row is None:
             return
@@ -185,25 +183,17 @@ class SettingsScreen(Screen[None]):
             self._changed(key, self._rows[key].value)
 
         section = NamedSection(key, self._configuration, self._file, changed)
-        if key != "keymap" or self._keys is None:
-            self.app.push_screen(NamedEntriesDialog(section))
-            return
-
-        def save(name: str, keys: str | None) -> tuple[Mapping[str, str], str]:
-            problem = section.save(name, {(): keys} if keys is not None else None)
-            return section.values, problem
-
-        self.app.push_screen(KeybindingsDialog(self._keys.known_bindings, section.values, save))
+        self.app.push_screen(KeybindingsDialog(all_bindings(), section) if key == "keymap" else NamedEntriesDialog(section))
 
     def _save(self, key: str, texts: list[str]) -> str:
         """Save the value that was entered for `key`; returns why that failed, or an empty string."""
+        from mistral_chat.ui.dialogs.setting_editor import refusal
+
         try:
             value = parse_value(key, texts[0])
             configuration = self._file.write(key, value)
-        except ConfigError as error:
-            return error.problem if error.line is None or error.source == key else str(error)
         except MistralChatError as error:
-            return str(error)
+            return refusal(error, key)
         self._show(configuration)
         row = self._rows[key]
         self._changed(key, row.value)
