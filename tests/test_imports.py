@@ -53,6 +53,6 @@ def test_the_version_is_the_packages() -> None:
 
 def test_every_module_imports_only_from_floors_below_its_own() -> None:
     tool = Path(sysconfig.get_path("scripts")) / "lint-imports"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[1]
     done = subprocess.run([str(tool), "--no-cache"], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
