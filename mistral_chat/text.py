@@ -92,8 +92,8 @@ def break_words(text: str, longest: int = 2000, at: str = "\n") -> str:
     return re.sub(rf"\S{{{longest}}}(?=\S)", lambda match: match.group() + at, text)
 
 
-SOFT_BREAK: Final = "\u200d\n"
-"""A line break that is only there for the view. No text has a joiner, which joins it to the next letter, at the end of a line."""
+SOFT_BREAK: Final = "\u200b\n"
+"""A line break that is only there for the view. Cleaned text has no zero width space, which would mark one."""
 
 
 def join_words(text: str) -> str:

@@ -138,10 +138,11 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
     conversations.json), and the databases of oterm (store.db) and llm (logs.db). Of a folder all such files are read.
 
     A damaged conversation of ChatGPT is left out and named. Any other damage refuses the whole import. Conversations that are
-    already here are skipped.
+    already here are skipped, so an import that was interrupted can be repeated.
     """
     from mistral_chat.importers.files import read_import_files
     from mistral_chat.importers.report import all_conversations
+    from mistral_chat.text import one_line
 
     sources = read_import_files(files)
     with closing(program.open_store()) as store:
@@ -152,6 +153,7 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
                 "conversations": result.conversations,
                 "turns": result.turns,
                 "already_here": result.already_here,
+                "missing_collections": sorted(result.missing_collections),
                 "dry_run": dry_run,
                 "sources": [source_json(source) for source in sources],
             }
@@ -164,6 +166,9 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
     if result.already_here:
         were = "was" if len(result.already_here) == 1 else "were"
         click.echo(f"{counted(len(result.already_here), 'conversation')} {were} already here and skipped.")
+    if result.missing_collections:
+        names = ", ".join(map(one_line, sorted(result.missing_collections)))
+        click.echo(f"Not attached, because there is no such collection of documents here: {names}.")
 
 
 @click.command("backup", short_help="Copy the whole database to a file.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
+from mistral_chat.cli.stdin import standard_input
 from mistral_chat.conversation import Message, Role
-from mistral_chat.errors import UsageError
+from mistral_chat.errors import InvalidText, UsageError
+from mistral_chat.session.attachments import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +22,10 @@ def read_messages(file: Path) -> list[Message]:
     """
     name = source_name(file)
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
-        found = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        found = json.loads(standard_input(typed=True) if str(file) == "-" else read_text(file))
+    except InvalidText as error:
+        raise UsageError(str(error)) from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} cannot be read as JSON: {error}") from error
     if not isinstance(found, list) or not found:
         raise UsageError(f'{name} must be a list of messages, such as [{{"role": "user", "content": "…"}}].')

@@ -17,15 +17,15 @@ PATIENCE = 2.0
 WAITING = "waiting for standard input to end (Ctrl+D ends it; `< /dev/null` skips it)"
 
 
-def standard_input() -> str:
-    """The text on standard input; empty when that is a terminal.
+def standard_input(*, typed: bool = False) -> str:
+    """The text on standard input; empty when that is a terminal, unless it may be `typed` there.
 
     A pipe that stays open is waited for. After `PATIENCE` seconds a line on standard error says so.
 
     Raises:
         InvalidText: it is larger than any model's context window, or not text.
     """
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin is None or (sys.stdin.isatty() and not typed):
         return ""
     notice = threading.Timer(PATIENCE, _tell_waiting)
     notice.daemon = True

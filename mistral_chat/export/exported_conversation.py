@@ -43,6 +43,10 @@ class ExportedConversation:
     pinned: bool = False
     archived: bool = False
     tags: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
+    """The names of the collections of documents that it uses."""
+    draft: str = ""
+    """The message that was being typed."""
     turns: tuple[TreeTurn, ...] = ()
     """Parents before children, siblings in the order they were made."""
     current: str | None = None

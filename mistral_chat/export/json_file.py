@@ -1,4 +1,4 @@
-"""The complete export: every branch, time, flag, usage and setting, in a JSON file with a version.
+"""The complete export: every branch, time, flag, usage, setting and draft, in a JSON file with a version.
 
 {"format": "mistral-chat", "version": 1, "exported": TIME, "conversations": [CONVERSATION, ...]}
 """
@@ -43,6 +43,8 @@ def _conversation(tree: ExportedConversation) -> dict[str, Any]:
         "pinned": tree.pinned,
         "archived": tree.archived,
         "tags": list(tree.tags),
+        "collections": list(tree.collections),
+        "draft": tree.draft,
         "current": tree.current,
         "turns": [
             {"id": turn.key, "parent": turn.parent, "created": turn.created.isoformat(), **asdict(turn.turn)}

@@ -4,12 +4,16 @@ A node has a message (or none), a parent and children; some exports leave the ch
 message through the assistant's messages to the next user's message, or to the end, is one turn; ways that part become
 siblings. Tool messages, hidden messages and thoughts are left out and counted; pictures and other files become a word in
 brackets; a voice chat's transcript is its text.
+
+Only the links must be as ChatGPT writes them. A text is never refused for what is around it: a time, a title or a field of
+another form counts as missing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,11 +36,14 @@ _CONTEXT: Final = {"user_editable_context", "model_editable_context", "app_pairi
 _RECORDINGS: Final = ("audio_asset_pointer", "real_time_user_audio_video_asset_pointer", "video_container_asset_pointer")
 _CANVAS: Final = "canmore."
 _ENDINGS: Final[dict[str, FinishReason]] = {"max_tokens": "length", "interrupted": "cancelled"}
+_UNFINISHED: Final = {"in_progress", "finished_partial_completion"}
 _LARGEST_TIME: Final = 253_402_300_799
 """The last second of the year 9999."""
 
 _MARK: Final = re.compile("[ \t]*\ue200([^\ue200-\ue206]*)(?:\ue202([^\ue200\ue201]*))?\ue201")
 """A citation in a reply: its kind, and after a separator its parameters, between private-use characters."""
+_OLD_MARK: Final = re.compile(r"[ \t]*(?:【\d+(?::\d+)?†[^】\n]*】|:contentReference\[oaicite:\d+\]\{index=\d+\})")
+"""A citation as replies had them before."""
 _MARK_CUT: Final = re.compile("[ \t]*\ue200[^\ue201\n]*$|[\ue200-\ue206]", re.MULTILINE)
 """What is left of a mark in a reply that was cut within it."""
 
@@ -49,6 +56,8 @@ def is_chatgpt(value: object) -> bool:
 def _items(value: object) -> list[Any]:
     if isinstance(value, dict) and isinstance(value.get("conversations"), list):
         return list(value["conversations"])
+    if isinstance(value, dict) and "mapping" not in value:
+        return [each for each in value.values() if isinstance(each, dict) and "mapping" in each]
     return value if isinstance(value, list) else [value]
 
 
@@ -99,27 +108,60 @@ class _Way:
 def _conversation(fields: JSONReader, source: ImportSource) -> ExportedConversation:
     nodes = _linked(_nodes(fields, source), source, fields.place)
     times = sorted(node.created for node in nodes.values() if node.created and node.role)
-    updated = fields.optional("update_time", float)
-    started = fields.optional("create_time", float) or next(iter(times), updated) or source.changed.timestamp()
-    model = fields.optional("default_model_slug", str) or ""
+    updated = _seconds(fields, "update_time", source)
+    started = _seconds(fields, "create_time", source) or next(iter(times), updated) or source.changed.timestamp()
+    model = _string(fields, "default_model_slug")
     turns: dict[str, TreeTurn] = {}
     turn_of: dict[str, str] = {}
     for turn, members in _turns(nodes, started, model):
         turns.setdefault(turn.key, turn)  # ways that part after the last text make the same turn
         turn_of.update(dict.fromkeys(members, turn.key))
-    key = fields.optional("conversation_id", str) or fields.optional("id", str) or repr(sorted(nodes))
-    created = _time(fields, started)
-    current = _turn_at(fields.optional("current_node", str), nodes, turn_of)
+    key = _string(fields, "conversation_id") or _string(fields, "id") or repr(sorted(nodes))
+    created = datetime.fromtimestamp(started, UTC)
+    current = _turn_at(_string(fields, "current_node"), nodes, turn_of)
     return ExportedConversation(
         key=_key("conversation", key),
-        title=fields.optional("title", str) or "",
+        title=_string(fields, "title"),
         title_by="model",
         created=created,
-        updated=max(created, _time(fields, updated or (times[-1] if times else started))),
+        updated=max(created, datetime.fromtimestamp(updated or (times[-1] if times else started), UTC)),
         system="\n\n".join(node.text for node in nodes.values() if node.role == "system" and node.text),
+        archived=fields.raw("is_archived") is True,
+        pinned=fields.raw("is_starred") is True,
         turns=tuple(turns.values()),
         current=current or next(reversed(turns), None),
     )
+
+
+def _string(fields: JSONReader, name: str) -> str:
+    """The text in a field; empty when there is none."""
+    found = fields.raw(name)
+    return found if isinstance(found, str) else ""
+
+
+def _seconds(fields: JSONReader, name: str, source: ImportSource) -> float | None:
+    """The time in a field in seconds since 1970; None when there is none, or one that cannot be read, which is noted."""
+    found = fields.raw(name)
+    if not found:
+        return None
+    try:
+        seconds = float(found)
+    except (TypeError, ValueError, OverflowError):
+        seconds = _iso_seconds(found)
+    if seconds > _LARGEST_TIME:
+        seconds /= 1000  # milliseconds
+    if isinstance(found, bool) or not 0 < seconds <= _LARGEST_TIME:
+        source.leave_out("times that cannot be read", f"{fields.place}.{name}")
+        return None
+    return seconds
+
+
+def _iso_seconds(text: object) -> float:
+    try:
+        found = datetime.fromisoformat(text if isinstance(text, str) else "")
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 def _turn_at(node: str | None, nodes: dict[str, _Node], turn_of: dict[str, str]) -> str | None:
@@ -133,13 +175,6 @@ def _turn_at(node: str | None, nodes: dict[str, _Node], turn_of: dict[str, str])
 
 def _key(*parts: str) -> str:
     return hashlib.sha256("\0".join(("chatgpt", *parts)).encode(errors="replace")).hexdigest()[:16]
-
-
-def _time(fields: JSONReader, seconds: float) -> datetime:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise fields.import_error(f"{seconds:g} is no time") from error
 
 
 def _nodes(fields: JSONReader, source: ImportSource) -> dict[str, _Node]:
@@ -183,29 +218,38 @@ def _linked(nodes: dict[str, _Node], source: ImportSource, place: str) -> dict[s
 def _node(key: str, fields: JSONReader, source: ImportSource) -> _Node:
     children = tuple(str(child) for child, _ in fields.items("children")) if fields.has("children") else ()
     parent = fields.optional("parent", str)
-    message = fields.child("message")
+    message = _object(fields, "message")
     if message is None:
         return _Node(key, parent, children, "")
-    author = message.child("author")
-    metadata = message.child("metadata")
-    role = "" if author is None else author.optional("role", str) or ""
+    author = _object(message, "author")
+    metadata = _object(message, "metadata")
+    role = _string(message, "author") if author is None else _string(author, "role")
     text = _text(message, role, metadata, source)
     if role == "tool" or (role == "assistant" and not text):
         role = "assistant" if text else ""
-    seconds = message.optional("create_time", float) or 0.0
+    elif role not in {"user", "assistant", "system"}:
+        source.leave_out(UNKNOWN, f"messages of {role or 'nobody'}", count=bool(text))
+        text = None
     return _Node(
         key,
         parent,
         children,
         role if text is not None else "",
         text or "",
-        max(0.0, min(seconds, _LARGEST_TIME)),
-        "" if metadata is None else metadata.optional("model_slug", str) or "",
-        _finish_reason(metadata),
+        _seconds(message, "create_time", source) or 0.0,
+        "" if metadata is None else _string(metadata, "model_slug"),
+        _finish_reason(message, metadata),
     )
 
 
-def _finish_reason(metadata: JSONReader | None) -> FinishReason:
+def _object(fields: JSONReader, name: str) -> JSONReader | None:
+    """The object in a field; None when there is none."""
+    return fields.child(name) if isinstance(fields.raw(name), dict) else None
+
+
+def _finish_reason(message: JSONReader, metadata: JSONReader | None) -> FinishReason:
+    if _string(message, "status") in _UNFINISHED:
+        return "cancelled"
     details = metadata.raw("finish_details") if metadata is not None else None
     kind = details.get("type") if isinstance(details, dict) else None
     return _ENDINGS.get(kind, "stop") if isinstance(kind, str) else "stop"
@@ -213,11 +257,11 @@ def _finish_reason(metadata: JSONReader | None) -> FinishReason:
 
 def _text(message: JSONReader, role: str, metadata: JSONReader | None, source: ImportSource) -> str | None:
     """The text of a message, None when the user did not see it. What is left out is noted."""
-    content = message.child("content")
+    content = _content(message)
     if content is None:
         return None
-    kind = content.optional("content_type", str) or "text"
-    recipient = message.optional("recipient", str) or "all"
+    kind = _string(content, "content_type") or "text"
+    recipient = _string(message, "recipient") or "all"
     unseen = _unseen(kind, metadata)
     if unseen is None and role == "assistant" and recipient not in {"all", "python"} and not recipient.startswith(_CANVAS):
         unseen = TOOLS
@@ -229,11 +273,21 @@ def _text(message: JSONReader, role: str, metadata: JSONReader | None, source: I
     if recipient.startswith(_CANVAS):
         return _canvas(_plain(content, kind))
     if kind == "code":
-        return f"```{_language(content)}\n{content.optional('text', str) or ''}\n```"
+        return f"```{_language(content)}\n{_plain(content, kind)}\n```"
     text = _said(content, kind, source)
     names = [] if metadata is None else _attachment_names(metadata)
     source.leave_out(FILES, count=len(names))
-    return _without_marks("\n\n".join([*(f"[attachment: {name}]" for name in names), *([text] if text else [])]), metadata)
+    text = "\n\n".join([*(f"[attachment: {name}]" for name in names), *([text] if text else [])])
+    return _without_marks(text, metadata) if role != "user" else text
+
+
+def _content(message: JSONReader) -> JSONReader | None:
+    """A message's content; a bare text or a list of parts is taken for one."""
+    content = message.raw("content")
+    if isinstance(content, str | list):
+        parts = content if isinstance(content, list) else [content]
+        return message.nested({"parts": parts}, f"{message.place}.content")
+    return _object(message, "content")
 
 
 def _unseen(kind: str, metadata: JSONReader | None) -> str | None:
@@ -249,7 +303,7 @@ def _unseen(kind: str, metadata: JSONReader | None) -> str | None:
 
 def _parts(content: JSONReader) -> list[Any]:
     parts = content.raw("parts")
-    return parts if isinstance(parts, list) else []
+    return parts if isinstance(parts, list) else [parts] if isinstance(parts, str) else []
 
 
 def _plain(content: JSONReader, kind: str) -> str:
@@ -258,7 +312,7 @@ def _plain(content: JSONReader, kind: str) -> str:
 
 
 def _language(content: JSONReader) -> str:
-    language = content.optional("language", str) or ""
+    language = _string(content, "language")
     return "" if language == "unknown" else language
 
 
@@ -271,10 +325,10 @@ def _tool_result(content: JSONReader, source: ImportSource) -> str:
 
 def _said(content: JSONReader, kind: str, source: ImportSource) -> str:
     """The text of a message's parts; a part that has none becomes a word in brackets."""
-    parts = content.raw("parts")
-    if not isinstance(parts, list):
+    parts = _parts(content)
+    if not parts:
         text = next((found for name in ("text", "result") if isinstance(found := content.raw(name), str) and found.strip()), "")
-        if not text and kind != "text":
+        if not text and kind not in {"text", "multimodal_text"}:
             source.leave_out(UNKNOWN, kind)
         return text
     transcript = any(isinstance(part, dict) and part.get("content_type") == "audio_transcription" for part in parts)
@@ -315,27 +369,34 @@ def _canvas(text: str) -> str:
         name, kind, written = str(value.get("name") or ""), str(value.get("type") or ""), value["content"]
         body = f"```{kind.removeprefix('code/')}\n{written}\n```" if kind.startswith("code/") else written
         return f"**{name}**\n\n{body}" if name else body
-    entries = [*_list(value, "updates"), *_list(value, "comments")] if isinstance(value, dict) else []
-    texts = [str(each.get("replacement") or each.get("comment") or "") for each in entries if isinstance(each, dict)]
+    entries = [*_entries(value.get("updates")), *_entries(value.get("comments"))] if isinstance(value, dict) else []
+    texts = [str(each.get("replacement") or each.get("comment") or "") for each in entries]
     return "\n\n".join(filter(None, texts)) or (f"```json\n{text}\n```" if text else "")
 
 
 def _without_marks(text: str, metadata: JSONReader | None) -> str:
     """`text` with its citation marks replaced by what the export says they show, or removed."""
-    if "\ue200" not in text:
-        return text
-    references = metadata.raw("content_references") if metadata is not None else None
-    shown: dict[str, str] = {}
-    for reference in references if isinstance(references, list) else []:
-        if isinstance(reference, dict) and isinstance(reference.get("matched_text"), str):
-            shown[reference["matched_text"].strip()] = _reference(reference)
+    shown = dict(_citations(text, metadata))
 
     def replaced(match: re.Match[str]) -> str:
         mark = match.group().lstrip(" \t")
-        found = shown.get(mark) or _entity(match.group(1), match.group(2) or "")
+        found = shown.get(mark) or (_entity(match.group(1), match.group(2) or "") if match.re is _MARK else "")
         return f"{match.group()[: -len(mark)]}{found}" if found else ""
 
-    return _MARK_CUT.sub("", _MARK.sub(replaced, text))
+    return _MARK_CUT.sub("", _OLD_MARK.sub(replaced, _MARK.sub(replaced, text)))
+
+
+def _citations(text: str, metadata: JSONReader | None) -> Iterator[tuple[str, str]]:
+    """The marks that the export explains, with what each shows."""
+    if metadata is None:
+        return
+    for citation in _entries(metadata.raw("citations")):
+        start, end, cited = citation.get("start_ix"), citation.get("end_ix"), citation.get("metadata")
+        if isinstance(start, int) and isinstance(end, int) and isinstance(cited, dict):
+            yield text[start:end].strip(), _reference(cited)
+    for reference in _entries(metadata.raw("content_references")):
+        if isinstance(reference.get("matched_text"), str):
+            yield reference["matched_text"].strip(), _reference(reference)
 
 
 def _reference(reference: dict[str, Any]) -> str:
@@ -343,18 +404,21 @@ def _reference(reference: dict[str, Any]) -> str:
     alt = reference.get("alt")
     if isinstance(alt, str) and alt.strip():
         return alt.strip()
-    items = [each for each in (reference, *_list(reference, "items"), *_list(reference, "sources")) if isinstance(each, dict)]
+    items = [reference, *_entries(reference.get("items")), *_entries(reference.get("sources"))]
     links = {
         each["url"]: str(each.get("title") or each["url"])
         for each in items
         if isinstance(each.get("url"), str) and each["url"].startswith(("http://", "https://"))
     }
+    name = reference.get("name")
+    if not links and isinstance(name, str) and name.strip():
+        return f"({' '.join(name.split())})"
     return "" if not links else f"({', '.join(f'[{title}]({url})' for url, title in links.items())})"
 
 
-def _list(value: dict[str, Any], name: str) -> list[Any]:
-    found = value.get(name)
-    return found if isinstance(found, list) else []
+def _entries(value: object) -> list[dict[str, Any]]:
+    """The objects in a list; empty when it is none."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _entity(kind: str, parameters: str) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
+import os
+import stat
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from mistral_chat.errors import ImportFailed
 from mistral_chat.importers.chatgpt import is_chatgpt, read_chatgpt
@@ -15,32 +21,35 @@ from mistral_chat.importers.json_reader import parsed
 from mistral_chat.importers.mistral_chat_json import conversations_in, is_export
 from mistral_chat.importers.mistral_chat_markdown import read_markdown
 from mistral_chat.importers.oterm_llm import SQLITE_HEADER, import_oterm_or_llm
-from mistral_chat.importers.report import ImportSource
+from mistral_chat.importers.report import ImportSource, NotConversations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
-_SUFFIXES: Final = {".md", ".json"}
+_TEXTS: Final = {".md", ".json"}
+_CONTAINERS: Final = {".zip", ".gz", ".db"}
 _ZIP_HEADERS: Final = (b"PK\x03\x04", b"PK\x05\x06")
-_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_GZIP_HEADER: Final = b"\x1f\x8b"
 
 LARGEST_ARCHIVE: Final = 4 * 1024**3
-"""Bytes that the files of a ZIP archive may have together, unpacked."""
+"""Bytes that the files of an archive may have together, unpacked, and that may come out of a pipe."""
+DEEPEST_FOLDER: Final = 5
+"""Folders in a folder that are looked into."""
 _BLOCK: Final = 1024**2
+_Found = Iterator[tuple[ImportSource, Callable[[ImportSource], object]]]
+"""Files, each with what reads it into its source."""
+
 _ZIP_ERRORS: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, NotImplementedError, EOFError, ValueError)
 
 NO_CONVERSATIONS: Final = "files without conversations"
-
-
-class _NotConversations(ImportFailed):
-    """The file is readable and holds something else."""
 
 
 def read_import_files(paths: Iterable[Path]) -> list[ImportSource]:
     """Read the conversations in files and folders, by what is in them and not by their names.
 
     These are known: exports of mistral-chat (JSON and Markdown), ChatGPT's ``conversations.json``, and the databases of oterm
-    and llm. Of a folder or a ZIP archive the Markdown and JSON files are read; those without conversations are noted.
+    and llm; each also packed by gzip, and all but the databases in a ZIP archive. Of a folder all files with their suffixes are
+    read, in the folders in it too. Those without conversations are noted.
 
     Raises:
         ImportFailed: a file is missing, damaged or of an unknown kind, or a folder or archive holds no conversations.
@@ -50,34 +59,69 @@ def read_import_files(paths: Iterable[Path]) -> list[ImportSource]:
         try:
             if path.is_dir():
                 sources += _one_or_more(path, _files_in_folder(path))
-            elif _head(path).startswith(_ZIP_HEADERS):
-                sources += _one_or_more(path, _files_in_zip(path))
+                continue
+            content = _opened(path)
+            if _head(content).startswith(_ZIP_HEADERS):
+                sources += _one_or_more(path, _files_in_zip(content, path))
             else:
-                sources.append(_read_file(path))
+                sources.append(source := ImportSource(path.name, "", _changed(path)))
+                _read_file(content, path, source)
         except OSError as error:
             raise ImportFailed(f"{path} cannot be read ({error.strerror}). Nothing was imported.") from error
     return sources
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(len(SQLITE_HEADER))
+def _opened(path: Path) -> BinaryIO:
+    """A file, open for reading; of a pipe, what came out of it.
+
+    Raises:
+        ImportFailed: it is a device, or the pipe gives too much.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise ImportFailed(f"{path} is not a file. Nothing was imported.")
+    file = path.open("rb")
+    if stat.S_ISREG(mode):
+        return file
+    with file:
+        return io.BytesIO(_read_all(file, str(path)))
+
+
+def _read_all(file: BinaryIO | gzip.GzipFile, name: str) -> bytes:
+    content = file.read(LARGEST_ARCHIVE + 1)
+    if len(content) > LARGEST_ARCHIVE:
+        raise ImportFailed(f"{name} holds more than {LARGEST_ARCHIVE / 1024**3:g} GB. Nothing was imported.")
+    return content
+
+
+def _head(content: BinaryIO) -> bytes:
+    head = content.read(len(SQLITE_HEADER))
+    content.seek(0)
+    return head
 
 
 def _changed(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
-def _read_file(path: Path) -> ImportSource:
-    source = ImportSource(path.name, "", _changed(path))
-    if _head(path) == SQLITE_HEADER:
-        import_oterm_or_llm(path, source)
-    else:
-        _read_content(path.read_bytes(), source)
-    return source
+def _read_file(content: BinaryIO, path: Path, source: ImportSource) -> None:
+    """Read a file that is no ZIP archive."""
+    with content:
+        head = _head(content)
+        if head == SQLITE_HEADER:
+            import_oterm_or_llm(path, source)
+        elif head.startswith(_GZIP_HEADER):
+            try:
+                with gzip.GzipFile(fileobj=content) as unpacked:
+                    text = _read_all(unpacked, source.name)
+            except (OSError, EOFError, zlib.error) as error:
+                raise ImportFailed(f"{source.name} cannot be unpacked ({error}). Nothing was imported.") from error
+            _read_content(text, source)
+        else:
+            _read_content(content.read(), source)
 
 
-def _one_or_more(container: Path, found: Iterator[tuple[ImportSource, Callable[[], bytes]]]) -> list[ImportSource]:
+def _one_or_more(container: Path, found: _Found) -> list[ImportSource]:
     """Read the files of a folder or archive. Those that hold no conversations are noted in one source of their own.
 
     Raises:
@@ -87,9 +131,11 @@ def _one_or_more(container: Path, found: Iterator[tuple[ImportSource, Callable[[
     rest = ImportSource(container.name, "", _changed(container))
     for source, read in found:
         try:
-            _read_content(read(), source)
-        except _NotConversations:
+            read(source)
+        except NotConversations:
             rest.leave_out(NO_CONVERSATIONS, source.name)
+        except OSError as error:
+            rest.leave_out("files that cannot be read", f"{source.name}: {error.strerror}")
         except ImportFailed as error:
             rest.leave_out("damaged files", str(error).removesuffix(" Nothing was imported."))
         else:
@@ -100,44 +146,82 @@ def _one_or_more(container: Path, found: Iterator[tuple[ImportSource, Callable[[
     return [*sources, *([rest] if rest.left_out else [])]
 
 
-def _files_in_folder(folder: Path) -> Iterator[tuple[ImportSource, Callable[[], bytes]]]:
-    """The Markdown and JSON files of a folder or, when it has none, of the folders in it."""
+def _files_in_folder(folder: Path) -> _Found:
+    """The files of a folder, and of the folders in it, that may hold conversations."""
+    visited: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        real = os.path.realpath(place)
+        if real in visited or len(here.relative_to(folder).parts) > DEEPEST_FOLDER:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(each for each in folders if not each.startswith((".", "__MACOSX")))
+        for file in (here / name for name in sorted(names)):
+            if file.suffix.lower() in _TEXTS | _CONTAINERS and not file.name.startswith(".") and file.is_file():
+                yield from _files_in_file(file, str(file.relative_to(folder)))
 
-    def found(pattern: str) -> list[Path]:
-        return sorted(file for file in folder.glob(pattern) if file.suffix.lower() in _SUFFIXES and file.is_file())
 
-    for file in found("*") or found("*/*"):
-        yield ImportSource(str(file.relative_to(folder)), "", _changed(file)), file.read_bytes
+def _files_in_file(file: Path, name: str) -> _Found:
+    """A file in a folder, or the files in a ZIP archive that lies there."""
+    source = ImportSource(name, "", _changed(file))
+    try:
+        content = _opened(file)
+        if _head(content).startswith(_ZIP_HEADERS):
+            yield from _files_in_zip(content, file, f"{name}/")
+            return
+    except (OSError, ImportFailed) as error:
+        yield source, partial(_raise, error)
+    else:
+        yield source, partial(_read_file, content, file)
 
 
-def _files_in_zip(path: Path) -> Iterator[tuple[ImportSource, Callable[[], bytes]]]:
+def _raise(error: Exception, _source: ImportSource) -> None:
+    raise error
+
+
+def _files_in_zip(content: BinaryIO, path: Path, prefix: str = "") -> _Found:
     """The Markdown and JSON files of a ZIP archive, which is not unpacked.
 
     Raises:
         ImportFailed: the archive is damaged, encrypted, or larger than `LARGEST_ARCHIVE` unpacked.
     """
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(content)
     except (*_ZIP_ERRORS, OverflowError) as error:
+        content.close()
         raise ImportFailed(f"{path} cannot be unpacked ({error}). Nothing was imported.") from error
-    with archive:
-        members = [each for each in archive.infolist() if Path(each.filename).suffix.lower() in _SUFFIXES and not each.is_dir()]
+    with content, archive:
+        members = [each for each in archive.infolist() if _may_hold_conversations(each)]
         if any(member.flag_bits & 1 for member in members):
             raise ImportFailed(f"{path} is encrypted. Unpack it and import the folder. Nothing was imported.")
-        room = _Room(archive)
+        room = _Room(archive, path)
         for member in sorted(members, key=lambda member: member.filename):
-            yield ImportSource(member.filename, "", _member_time(member, path)), partial(room.unpack, member)
+            yield ImportSource(prefix + member.filename, "", _member_time(member, path)), partial(room.read, member)
         room.check()
+
+
+def _may_hold_conversations(member: zipfile.ZipInfo) -> bool:
+    """Whether a member of an archive is a Markdown or JSON file, and not what macOS keeps beside each file."""
+    name = Path(member.filename)
+    return (
+        not member.is_dir() and name.suffix.lower() in _TEXTS and not name.name.startswith(".") and "__MACOSX" not in name.parts
+    )
 
 
 class _Room:
     """What is left of `LARGEST_ARCHIVE` while an archive is unpacked."""
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self._archive = archive
+        self._path = path
         self._left = LARGEST_ARCHIVE
 
-    def unpack(self, member: zipfile.ZipInfo) -> bytes:
+    def read(self, member: zipfile.ZipInfo, source: ImportSource) -> None:
+        """Read the conversations in a member."""
+        _read_content(self._unpacked(member), source)
+
+    def _unpacked(self, member: zipfile.ZipInfo) -> bytes:
         """The content of a member, whatever size its header states.
 
         Raises:
@@ -162,7 +246,7 @@ class _Room:
         """
         if self._left < 0:
             raise ImportFailed(
-                f"{self._archive.filename} holds more than {LARGEST_ARCHIVE / 1024**3:g} GB. Unpack it and import the folder. "
+                f"{self._path} holds more than {LARGEST_ARCHIVE / 1024**3:g} GB. Unpack it and import the folder. "
                 "Nothing was imported."
             )
 
@@ -182,7 +266,7 @@ def _read_content(content: bytes, source: ImportSource) -> None:
         ImportFailed: it is not text, not a file of a known kind, or damaged.
     """
     try:
-        text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
+        text = content.decode(json.detect_encoding(content))
     except UnicodeDecodeError as error:
         raise ImportFailed(f"{source.name} is not text in UTF-8 (byte {error.start}). Nothing was imported.") from error
     if not text.lstrip().startswith(("{", "[")):
@@ -198,7 +282,7 @@ def _read_content(content: bytes, source: ImportSource) -> None:
         source.format = "ChatGPT"
         read_chatgpt(value, source)
     else:
-        raise _NotConversations(
+        raise NotConversations(
             f"{source.name} is JSON, but neither an export of mistral-chat nor ChatGPT's conversations.json. "
             "Nothing was imported."
         )

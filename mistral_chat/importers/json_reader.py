@@ -10,6 +10,9 @@ from mistral_chat.errors import ImportFailed
 
 Value = TypeVar("Value")
 
+_LARGEST_NUMBER = 2**1000
+"""Larger whole numbers cannot be floats."""
+
 
 def import_error(source: str, place: str, problem: str) -> ImportFailed:
     """The error for a file that cannot be imported."""
@@ -54,6 +57,8 @@ class JSONReader:
         """
         found = self._fields.get(name, default)
         if kind is float and isinstance(found, int) and not isinstance(found, bool):
+            if abs(found) >= _LARGEST_NUMBER:
+                raise self.import_error(f"{name!r} is too large a number")
             found = float(found)
         if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
             problem = "is missing" if found is None else f"must be {_KINDS[kind]}, not {_shown(found)}"

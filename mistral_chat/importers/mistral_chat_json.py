@@ -39,11 +39,6 @@ def conversations_in(value: object, source: str) -> list[ExportedConversation]:
 
 
 def _tree(fields: JSONReader) -> ExportedConversation:
-    tags = []
-    for tag, _ in fields.items("tags"):
-        if not isinstance(tag, str):
-            raise fields.import_error("'tags' must be texts")
-        tags.append(tag)
     turns = tuple(_turn(fields.nested(item, place)) for item, place in fields.items("turns"))
     try:
         return ExportedConversation(
@@ -60,12 +55,23 @@ def _tree(fields: JSONReader) -> ExportedConversation:
             persona=fields.get("persona", str),
             pinned=fields.get("pinned", bool),
             archived=fields.get("archived", bool),
-            tags=tuple(tags),
+            tags=_names(fields, "tags"),
+            collections=_names(fields, "collections") if fields.has("collections") else (),
+            draft=fields.get("draft", str, ""),
             turns=turns,
             current=fields.optional("current", str),
         )
     except ValueError as error:
         raise fields.import_error(str(error)) from error
+
+
+def _names(fields: JSONReader, field: str) -> tuple[str, ...]:
+    names = []
+    for name, _ in fields.items(field):
+        if not isinstance(name, str):
+            raise fields.import_error(f"{field!r} must be texts")
+        names.append(name)
+    return tuple(names)
 
 
 def _turn(fields: JSONReader) -> TreeTurn:

@@ -9,13 +9,14 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import ImportFailed
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
-from mistral_chat.importers.report import FILES, THOUGHTS, TOOLS, UNKNOWN
+from mistral_chat.importers.report import BROKEN, FILES, THOUGHTS, TOOLS, UNKNOWN, NotConversations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,11 +36,8 @@ def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
     Raises:
         ImportFailed: it is not a database that can be read here, or it is damaged.
     """
-    address = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
-            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            connection.row_factory = sqlite3.Row
+        with contextlib.closing(_open(path)) as connection:
             tables = {row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if {"chat", "message"} <= tables:
                 source.format = "oterm"
@@ -57,10 +55,41 @@ def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
         AttributeError,
     ) as error:  # a row or a payload of another shape
         raise ImportFailed(f"{path} cannot be read ({error}). Nothing was imported.") from error
-    raise ImportFailed(
+    raise NotConversations(
         f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To restore a backup of mistral-chat, put it "
         "in the place of the database (`mistral-chat paths` shows it) while no mistral-chat runs."
     )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open a database for reading, also where the files of its write-ahead log cannot be created."""
+    connection = _connect(path, "mode=ro")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if not path.with_name(path.name + "-wal").exists():
+            return _connect(path, "immutable=1")
+        # In exclusive mode SQLite keeps the index of the log in memory. That needs the VFS without locks.
+        connection = _connect(path, f"mode=ro&vfs={'win32-none' if sys.platform == 'win32' else 'unix-none'}")
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    return connection
+
+
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+@contextlib.contextmanager
+def _damage_noted(source: ImportSource, name: str) -> Iterator[None]:
+    """Leave out a conversation with a row or a payload of another shape, and name it."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        source.leave_out(BROKEN, f"{name}: {error}")
 
 
 def _key(*parts: object) -> str:
@@ -80,7 +109,9 @@ def _read_oterm(connection: sqlite3.Connection, source: ImportSource) -> None:
     """Chats of oterm. It keeps no times; the file's replaces them."""
     columns = {row["name"] for row in connection.execute("PRAGMA table_info(message)")}
     images = "images" if "images" in columns else "'[]' AS images"
-    for chat in connection.execute("SELECT * FROM chat ORDER BY id").fetchall():
+    known = {row["name"] for row in connection.execute("PRAGMA table_info(chat)")}
+    fields = ", ".join(name if name in known else f"'' AS {name}" for name in ("id", "name", "model", "system"))
+    for chat in connection.execute(f"SELECT {fields} FROM chat ORDER BY id").fetchall():  # noqa: S608 - constants
         messages = connection.execute(f"SELECT author, text, {images} FROM message WHERE chat_id = ? ORDER BY id", (chat["id"],))  # noqa: S608 - a constant
         key = _key("oterm", chat["id"], chat["name"])
         systems: list[str] = [str(chat["system"])] if chat["system"] else []
@@ -156,7 +187,7 @@ def _read_llm_logs(connection: sqlite3.Connection, source: ImportSource, table: 
     for row in rows:
         chats.setdefault(str(row["chat"]), []).append(row)
     for name, said in chats.items():
-        system = next((str(row["system"]) for row in said if row["system"]), "")
+        system = _first_system([str(row["system"]) for row in said if row["system"]], f"log {name}", source)
         turns = [
             (
                 _time(row["time"], source.changed),
@@ -170,6 +201,13 @@ def _read_llm_logs(connection: sqlite3.Connection, source: ImportSource, table: 
             for row in said
         ]
         source.add(_llm(f"log {name}", "", system, turns))
+
+
+def _first_system(systems: list[str], name: str, source: ImportSource) -> str:
+    """The first system prompt of a conversation; that it changed later is noted."""
+    if len(set(systems)) > 1:
+        source.leave_out("system prompts that changed within a conversation", name)
+    return systems[0] if systems else ""
 
 
 class _LlmResponses:
@@ -187,12 +225,11 @@ class _LlmResponses:
         for row in self._connection.execute("SELECT * FROM responses ORDER BY datetime_utc, id").fetchall():
             grouped.setdefault(str(row["conversation_id"] or row["id"]), []).append(row)
         for conversation in sorted(grouped):
-            rows = grouped[conversation]
-            systems = list(dict.fromkeys(filter(None, map(self._system, rows))))
-            if len(systems) > 1:
-                self._source.leave_out("system prompts that changed within a conversation", names.get(conversation, ""))
-            said = [(_time(row["datetime_utc"], self._source.changed), self._turn(row)) for row in rows]
-            self._source.add(_llm(conversation, names.get(conversation, ""), systems[0] if systems else "", said))
+            with _damage_noted(self._source, names.get(conversation) or conversation):
+                rows, name = grouped[conversation], names.get(conversation, "")
+                systems = list(dict.fromkeys(filter(None, map(self._system, rows))))
+                said = [(_time(row["datetime_utc"], self._source.changed), self._turn(row)) for row in rows]
+                self._source.add(_llm(conversation, name, _first_system(systems, name, self._source), said))
 
     def _turn(self, row: sqlite3.Row) -> Turn:
         files = self._attachments(row["id"])
@@ -250,23 +287,25 @@ def _llm(conversation: str, name: str, system: str, said: list[tuple[datetime, T
 def _read_llm_threads(connection: sqlite3.Connection, source: ImportSource) -> None:
     """Threads of llm. Messages refer to their parents by hash; each turn names the ends of its prompt and of its reply."""
     for thread in connection.execute("SELECT * FROM threads ORDER BY id").fetchall():
-        said: list[tuple[datetime, Turn]] = []
-        system = ""
-        query = "SELECT * FROM turns WHERE thread_id = ? ORDER BY datetime_utc, id"
-        for turn in connection.execute(query, (thread["id"],)).fetchall():
-            texts = _Texts(connection, source)
-            replies = texts.above(turn["tip_message_hash"], {"assistant"}, stop=turn["parent_message_hash"])
-            asked = texts.above(turn["parent_message_hash"], {"user"})
-            system = system or "\n\n".join(_Texts(connection, None).above(turn["parent_message_hash"], {"system"}, through=True))
-            value = Turn(
-                user="\n\n".join(asked),
-                reply="\n\n".join(replies),
-                finish_reason="stop",
-                model=str(turn["model"] or ""),
-            )
-            said.append((_time(turn["datetime_utc"], source.changed), value))
-        if said:
-            source.add(_llm(str(thread["id"]), str(thread["name"] or ""), system, said))
+        with _damage_noted(source, str(thread["name"] or thread["id"])):
+            _read_llm_thread(connection, thread, source)
+
+
+def _read_llm_thread(connection: sqlite3.Connection, thread: sqlite3.Row, source: ImportSource) -> None:
+    said: list[tuple[datetime, Turn]] = []
+    systems: list[str] = []
+    query = "SELECT * FROM turns WHERE thread_id = ? ORDER BY datetime_utc, id"
+    for turn in connection.execute(query, (thread["id"],)).fetchall():
+        texts = _Texts(connection, source)
+        replies = texts.above(turn["tip_message_hash"], {"assistant"}, stop=turn["parent_message_hash"])
+        asked = texts.above(turn["parent_message_hash"], {"user"})
+        system = "\n\n".join(_Texts(connection, None).above(turn["parent_message_hash"], {"system"}, through=True))
+        systems += [system] if system else []
+        value = Turn(user="\n\n".join(asked), reply="\n\n".join(replies), finish_reason="stop", model=str(turn["model"] or ""))
+        said.append((_time(turn["datetime_utc"], source.changed), value))
+    if said:
+        name = str(thread["name"] or "")
+        source.add(_llm(str(thread["id"]), name, _first_system(systems, name, source), said))
 
 
 class _Texts:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from mistral_chat.errors import ImportFailed
+
 if TYPE_CHECKING:
     from mistral_chat.export.exported_conversation import ExportedConversation
 
@@ -19,6 +21,10 @@ FILES: Final = "pictures, recordings and other files"
 TOOLS: Final = "tool calls and their results"
 THOUGHTS: Final = "thoughts"
 HIDDEN: Final = "hidden messages"
+
+
+class NotConversations(ImportFailed):
+    """The file is readable and holds something else."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError, StoreReadOnly
+from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError
 from mistral_chat.session.events import SavingEvent, SavingFailed, SavingResumed
 
 if TYPE_CHECKING:
@@ -158,8 +158,6 @@ class Saver:
             try:
                 result = job.work(self._connection())
             except StoreError as error:
-                if isinstance(error, StoreReadOnly):
-                    self._disconnect()  # SQLite opens a file without permission for reading, and it stays so
                 if job.kept and not isinstance(error, ConversationNotFound):
                     self._stuck(error)
                 else:

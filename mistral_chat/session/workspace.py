@@ -181,6 +181,21 @@ class Workspace:
 
         self.environment.undo.push("delete", restore)
 
+    async def delete_permanently(self, conversation_id: str | None) -> bool:
+        """Delete a conversation, or all in the trash when that is None; return whether no trace is left.
+
+        Raises:
+            StoreError: it could not be deleted. It is not tried again.
+        """
+
+        def work(store: ConversationStore) -> bool:
+            if conversation_id is not None:
+                return store.delete(conversation_id)
+            store.empty_trash()
+            return not store.purge_pending()
+
+        return await self.saver.write(work)
+
     async def undo(self) -> str:
         """Undo the last action, and return its name; empty if there is nothing to undo.
 

@@ -44,6 +44,9 @@ BUSY_SECONDS: Final = 5.0
 CHECKED_BYTES: Final = 32 * 1024**2
 """Files up to this size are checked when they are opened (about 30 ms); for larger ones, call `integrity_check`."""
 
+_LASTING: Final = (StoreDamaged, StoreReadOnly, StoreError)
+"""The errors that a connection may go on raising when their cause is gone. A plain `StoreError` is a disk that failed."""
+
 _VFS_WITHOUT_LOCKS: Final = "win32-none" if sys.platform == "win32" else "unix-none"
 
 _PRAGMAS: Final = (
@@ -76,6 +79,9 @@ class Database:
         self._busy_seconds = busy_seconds
         self._identity = None if path is None else _identity(path)
         self._version = None if path is None else _version(path)
+        self._stale = False
+        self.read_seconds = busy_seconds
+        """How long a read waits for a lock; only a program that has the whole file to itself keeps readers waiting."""
         self.obstacle = obstacle
         self.path = path
         self.now = now
@@ -88,7 +94,7 @@ class Database:
         Raises:
             StoreError: what `map_sqlite_errors` raises; `StoreMissing` also when the file is not the one that was opened.
         """
-        with self._lock, map_sqlite_errors(self.path):
+        with self._use():
             self._require_writable()
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 yield connection
@@ -96,9 +102,9 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """A transaction that reads: every query in it sees the same state. Raises what `map_sqlite_errors` raises."""
-        with self._lock, map_sqlite_errors(self.path):
+        with self._use():
             self._require_unchanged()
-            with self._transaction("BEGIN") as connection:
+            with self._waiting(self.read_seconds), self._transaction("BEGIN") as connection:
                 yield connection
 
     def _require_unchanged(self) -> None:
@@ -112,7 +118,8 @@ class Database:
             if _identity(self.path) != self._identity:
                 raise missing_error(self.path)
         if self.obstacle is not None and _version(self.path) != self._version:
-            self._reopen(open_database(self.path, now=self.now, busy_seconds=self._busy_seconds))
+            self._stale = True
+        self._renew()
 
     def _require_writable(self) -> None:
         """Open the file for writing if it is open only for reading, and make sure that it is still where it was.
@@ -122,6 +129,7 @@ class Database:
         if self.path is None:
             return
         self._require_same_file(self.path)
+        self._renew()
         if self.obstacle is not None:
             writable = open_database(self.path, now=self.now, busy_seconds=self._busy_seconds)
             if writable.obstacle is not None:
@@ -142,16 +150,42 @@ class Database:
         except PermissionError:
             return
 
+    def _renew(self) -> None:
+        """Open the file again if the connection is not to be trusted. A file that is gone can still be read."""
+        if not self._stale or self.path is None or self._connection.in_transaction:
+            return
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            if _identity(self.path) == self._identity:
+                self._reopen(open_database(self.path, now=self.now, busy_seconds=self._busy_seconds))
+
     def _reopen(self, other: Database) -> None:
         """Take over the connection of `other`, which is open to the same file."""
         self._connection.close()
         self._connection, self.obstacle, self._version = other._connection, other.obstacle, other._version
+        self._stale = False
 
     @contextlib.contextmanager
     def autocommit(self) -> Iterator[sqlite3.Connection]:
         """The connection outside a transaction, for pragmas, checkpoints and VACUUM."""
-        with self._lock, map_sqlite_errors(self.path):
+        with self._use():
+            self._renew()
             yield self._connection
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[None]:
+        """Take a turn, map errors, and note one after which the connection is not to be trusted.
+
+        What SQLite has read of a damaged file stays in its cache, a file that it could open only for reading stays so, and
+        after an error of the disk a descriptor may never work again: all of it although the file is whole again.
+        """
+        with self._lock:
+            try:
+                with map_sqlite_errors(self.path):
+                    yield
+            except StoreError as error:
+                if type(error) in _LASTING and self.path is not None and self.obstacle is None:
+                    self._stale = True
+                raise
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
@@ -169,7 +203,7 @@ class Database:
 
     def data_version(self) -> int:
         """A number that changes when another connection, in this program or another, has written."""
-        with self.autocommit() as connection:
+        with self.autocommit() as connection, self._waiting(self.read_seconds):
             return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
     def integrity_check(self) -> None:
@@ -187,13 +221,23 @@ class Database:
 
     def truncate_wal(self) -> bool:
         """Move the write-ahead log into the file and truncate it; False at once when another connection needs it."""
-        with self.autocommit() as connection:
-            connection.execute("PRAGMA busy_timeout = 0")
-            try:
-                (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                connection.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")
+        with self.autocommit() as connection, self._waiting(0.0):
+            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
+
+    @contextlib.contextmanager
+    def _waiting(self, seconds: float) -> Iterator[None]:
+        """Wait for locks for so long meanwhile."""
+        connection = self._connection
+        if seconds == self._busy_seconds or connection.in_transaction:
+            yield
+            return
+        connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")
 
     def new_connection(self, *, busy_seconds: float | None = None) -> Database:
         """Another connection to the same file, for another thread. A database in memory has only one: itself.

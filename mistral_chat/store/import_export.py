@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from mistral_chat.errors import StoreError
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.store import index, turns
 from mistral_chat.store.rows import (
@@ -22,12 +24,19 @@ from mistral_chat.store.rows import (
 from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line, tag_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from sqlite3 import Connection
 
     from mistral_chat.conversation import Passage, Turn
+    from mistral_chat.store.database import Database
 
 _USABLE_ID: Final = re.compile(r"[0-9a-f]{16}")
+
+_BATCH_SECONDS: Final = 0.1
+"""How long one transaction of an import goes on taking conversations."""
+
+_PAUSE_SECONDS: Final = 0.03
+"""Between two transactions of an import, so that another window gets the lock: SQLite asks for it every 0.1 s at most."""
 
 
 @dataclass(slots=True)
@@ -40,6 +49,47 @@ class ImportResult:
     """The number of their turns."""
     already_here: list[str] = field(default_factory=list)
     """The ids of those that were skipped because the store has them unchanged."""
+    missing_collections: set[str] = field(default_factory=set)
+    """The names of collections that they use and the store does not have."""
+
+    def extend(self, other: ImportResult) -> None:
+        """Count what `other` added."""
+        self.conversations += other.conversations
+        self.turns += other.turns
+        self.already_here += other.already_here
+        self.missing_collections |= other.missing_collections
+
+
+def add_all(database: Database, trees: Iterable[ExportedConversation], new_id: Callable[[], str]) -> ImportResult:
+    """Add conversations in short transactions, between which other windows can write. Each is added whole or not at all.
+
+    Raises:
+        StoreError: it says how many were added before.
+    """
+    result = ImportResult()
+    waiting = iter(trees)
+    tree = next(waiting, None)
+    while tree is not None:
+        added = ImportResult()
+        try:
+            with database.write() as connection:
+                until = time.monotonic() + _BATCH_SECONDS
+                while tree is not None:
+                    add(connection, tree, added, new_id, dry_run=False)
+                    tree = next(waiting, None)
+                    if time.monotonic() >= until:
+                        break
+        except StoreError as error:
+            if not result.conversations:
+                raise
+            count = len(result.conversations)
+            raise type(error)(
+                f"{error} Until then {count:,} conversations were imported; import again to add the rest."
+            ) from error
+        result.extend(added)
+        if tree is not None:
+            time.sleep(_PAUSE_SECONDS)
+    return result
 
 
 def add(
@@ -47,13 +97,14 @@ def add(
 ) -> None:
     """Add a conversation and note it in `result`; with `dry_run` only note it.
 
-    One that the store has unchanged is skipped. One that it has in another state is added as a copy, once.
+    One that the store has unchanged is skipped. One that it has in another state is added as a copy, once. A draft makes no
+    difference, and collections that the store does not have are left out.
     """
-    tree = _normalised(tree)
+    tree = _with_collections_of(connection, _normalised(tree), result)
     conversation_id = tree.key
     existing = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
     if existing is not None and _without_ids(read(connection, existing["row"])) != _without_ids(tree):
-        conversation_id = _usable_id(repr(tree))
+        conversation_id = _usable_id(repr(replace(tree, draft="")))
         existing = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
     if existing is not None:
         result.already_here.append(conversation_id)
@@ -64,11 +115,21 @@ def add(
         _insert(connection, conversation_id, tree, new_id)
 
 
+def _with_collections_of(connection: Connection, tree: ExportedConversation, result: ImportResult) -> ExportedConversation:
+    """`tree` with those of its collections that the store has; the others are noted in `result`."""
+    found = [
+        name for name in tree.collections if connection.execute("SELECT 1 FROM collections WHERE name = ?", (name,)).fetchone()
+    ]
+    result.missing_collections.update(set(tree.collections) - set(found))
+    return replace(tree, collections=tuple(found))
+
+
 def _without_ids(tree: ExportedConversation) -> ExportedConversation:
-    """`tree` with its turns numbered: the ids of an imported turn are new when another conversation has them already."""
+    """`tree` without its draft, and with its turns numbered: they get new ids when another conversation has theirs already."""
     numbers = {turn.key: str(number) for number, turn in enumerate(tree.turns)}
     return replace(
         tree,
+        draft="",
         current=None if tree.current is None else numbers[tree.current],
         turns=tuple(
             replace(
@@ -108,6 +169,12 @@ def _insert(connection: Connection, conversation_id: str, tree: ExportedConversa
     assert row is not None  # noqa: S101 - an INSERT has a row
     index.add_title(connection, row, tree.title, tree.title_by)
     connection.executemany("INSERT INTO tags VALUES (?, ?)", [(row, tag) for tag in tree.tags])
+    connection.executemany(
+        "INSERT INTO conversation_collections SELECT ?, row FROM collections WHERE name = ?",
+        [(row, name) for name in tree.collections],
+    )
+    if tree.draft:
+        connection.execute("INSERT OR REPLACE INTO drafts VALUES (?, ?)", (conversation_id, tree.draft))
     places: dict[str, tuple[int, int]] = {}
     taken = any(connection.execute("SELECT 1 FROM turns WHERE id = ?", (turn.key,)).fetchone() for turn in tree.turns)
     ids = {turn.key: new_id() if taken else turn.key for turn in tree.turns}
@@ -164,6 +231,12 @@ def read(connection: Connection, row: int) -> ExportedConversation:
         "SELECT turns.id FROM conversations JOIN turns ON turns.row = conversations.current WHERE conversations.row = ?", (row,)
     ).fetchone()
     summary = conversation.summary
+    collections = connection.execute(
+        "SELECT name FROM conversation_collections JOIN collections ON collections.row = collection "
+        "WHERE conversation = ? ORDER BY name",
+        (row,),
+    )
+    draft = connection.execute("SELECT text FROM drafts WHERE conversation_id = ?", (summary.conversation_id,)).fetchone()
     return ExportedConversation(
         key=summary.conversation_id,
         title=summary.title,
@@ -177,6 +250,8 @@ def read(connection: Connection, row: int) -> ExportedConversation:
         pinned=summary.pinned,
         archived=summary.archived,
         tags=summary.tags,
+        collections=tuple(each["name"] for each in collections),
+        draft="" if draft is None else draft["text"],
         turns=tuple(
             TreeTurn(key=turn["id"], parent=turn["parent_id"], created=from_timestamp(turn["created"]), turn=turn_value(turn))
             for turn in rows
@@ -201,6 +276,8 @@ def _normalised(tree: ExportedConversation) -> ExportedConversation:
         model=sanitise_for_sqlite(tree.model),
         persona=sanitise_for_sqlite(tree.persona),
         tags=tuple(sorted({name for name in map(tag_name, tree.tags) if name})),
+        collections=tuple(sorted(set(map(sanitise_for_sqlite, tree.collections)))),
+        draft=sanitise_for_sqlite(tree.draft),
         turns=tuple(
             replace(
                 each,

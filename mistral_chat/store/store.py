@@ -391,15 +391,17 @@ class ConversationStore:
             yield exported
 
     def import_conversations(self, conversations: Iterable[ExportedConversation], *, dry_run: bool = False) -> ImportResult:
-        """Add conversations, all of them or, when anything fails, none; with `dry_run` only report what would be added.
+        """Add conversations, each whole or not at all; with `dry_run` only report what would be added.
 
         One that the store has unchanged is skipped. One that it has in another state is added as a copy, once. Ids are kept
-        where they are free.
+        where they are free. Other windows can write meanwhile.
         """
+        if not dry_run:
+            return import_export.add_all(self.database, conversations, self._new_id)
         result = ImportResult()
-        with self.database.read() if dry_run else self.database.write() as connection:
+        with self.database.read() as connection:
             for each in conversations:
-                import_export.add(connection, each, result, self._new_id, dry_run=dry_run)
+                import_export.add(connection, each, result, self._new_id, dry_run=True)
         return result
 
     def backup(self, target: Path, *, replace: bool = False) -> None:

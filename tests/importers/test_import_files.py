@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
+import os
+import sqlite3
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +22,6 @@ from mistral_chat.importers.files import read_import_files
 from mistral_chat.importers.report import all_conversations
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mistral_chat.importers.report import ImportSource
 
 
@@ -185,11 +189,10 @@ def test_an_archive_is_not_unpacked_to_disk(tmp_path: Path) -> None:
     assert not (tmp_path / "evil.json").exists()
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
-def test_text_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_in_any_unicode_encoding_is_read(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "conversations.json"
-    mark = "\ufeff" if encoding == "utf-16-be" else ""
-    path.write_bytes((mark + json.dumps(chatgpt("größer"), ensure_ascii=False)).encode(encoding))
+    path.write_bytes(json.dumps(chatgpt("größer"), ensure_ascii=False).encode(encoding))
     assert titles(read_import_files([path])) == ["größer"]
 
 
@@ -203,3 +206,59 @@ def test_markdown_of_another_program_is_left_out_and_named(tmp_path: Path) -> No
     sources = read_import_files([tmp_path])
     assert titles(sources) == ["What?"]
     assert sources[-1].left_out["damaged files"].details[0].startswith("README.md, line 1")
+
+
+def test_an_export_packed_by_gzip_is_read_and_a_damaged_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "conversations.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(chatgpt("one")).encode()))
+    assert titles(read_import_files([path])) == ["one"]
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(ImportFailed, match=r"conversations\.json\.gz cannot be unpacked"):
+        read_import_files([path])
+
+
+def test_everything_in_nested_folders_is_found(tmp_path: Path) -> None:
+    deep = tmp_path / "export" / "ChatGPT" / "2024" / "May"
+    deep.mkdir(parents=True)
+    (tmp_path / "export" / "user.json").write_text("{}")
+    (deep / "conversations.json").write_text(json.dumps(chatgpt("deep")))
+    as_zip(tmp_path / "export" / "again.zip", "inner/")
+    (tmp_path / "export" / "packed.json.gz").write_bytes(gzip.compress(json.dumps(chatgpt("packed")).encode()))
+    (tmp_path / "export" / "loop").symlink_to(tmp_path / "export")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "linked.json").write_text(json.dumps(chatgpt("linked")))
+    (tmp_path / "export" / "link").symlink_to(elsewhere)
+    with contextlib.closing(sqlite3.connect(tmp_path / "export" / "notes.db")) as other:
+        other.execute("CREATE TABLE notes (text)")
+    sources = read_import_files([tmp_path / "export"])
+    assert sorted(titles(sources)) == ["deep", "linked", "one", "packed", "two"]
+    assert "notes.db" in sources[-1].left_out["files without conversations"].details
+
+
+def test_a_damaged_archive_in_a_folder_is_named(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path / "export")
+    (folder / "more.zip").write_bytes(b"PK\x03\x04" + bytes(30))
+    sources = read_import_files([folder])
+    assert titles(sources) == ["one", "two"]
+    (detail,) = sources[-1].left_out["damaged files"].details
+    assert "more.zip cannot be unpacked" in detail
+
+
+def test_what_macos_adds_to_archives_is_passed_over(tmp_path: Path) -> None:
+    path = as_zip(tmp_path / "export.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/._conversations-000.json", b"\x00\x05\x16\x07")
+        archive.writestr("._conversations-001.json", b"\x00\x05\x16\x07")
+    assert "damaged files" not in read_import_files([path])[-1].left_out
+
+
+def test_a_pipe_is_read_and_a_device_refused(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as executor:
+        writing = executor.submit(lambda: pipe.write_bytes(json.dumps(chatgpt("piped")).encode()))
+        assert titles(read_import_files([pipe])) == ["piped"]
+        writing.result()
+    with pytest.raises(ImportFailed, match="is not a file"):
+        read_import_files([Path("/dev/zero")])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from support.privileges import without_privileges
 from support.stores import open_store
 
 from mistral_chat.errors import ImportFailed
@@ -18,6 +21,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.export.exported_conversation import ExportedConversation
+
+
+KILLED_OTERM = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA journal_mode = WAL")
+connection.executescript('''
+    CREATE TABLE chat (id INTEGER PRIMARY KEY, name TEXT, model TEXT, system TEXT);
+    CREATE TABLE message (id INTEGER PRIMARY KEY, chat_id INTEGER, author TEXT, text TEXT);
+    INSERT INTO chat VALUES (1, 'Herons', '', '');
+    INSERT INTO message VALUES (1, 1, 'user', 'Only in the log');
+''')
+os._exit(0)
+"""
 
 
 def said(tree: ExportedConversation) -> list[tuple[str, str]]:
@@ -236,3 +253,61 @@ def test_a_database_of_an_unknown_program_is_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE moz_places (url)")
     with pytest.raises(ImportFailed, match="neither oterm's nor llm's"):
         read_import_files([path])
+
+
+def test_oterms_first_schema_and_messages_of_tools_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("""
+            CREATE TABLE chat (id INTEGER PRIMARY KEY, name TEXT);
+            CREATE TABLE message (id INTEGER PRIMARY KEY, chat_id INTEGER, author TEXT, text TEXT, images TEXT);
+            INSERT INTO chat VALUES (1, 'Herons');
+            INSERT INTO message (chat_id, author, text, images) VALUES
+                (1, 'user', 'Look', '["abc"]'), (1, 'tool', '{}', 'not json'), (1, 'thinking', 'hm', NULL),
+                (1, 'assistant', 'A bird.', '[]');
+        """)
+    source = read(path)
+    assert said(source.conversations[0]) == [("[attachment]\n\nLook", "A bird.")]
+    assert left_out(source) == {
+        "pictures, recordings and other files": 1,
+        "tool calls and their results": 1,
+        "content of unknown kinds": 1,
+    }
+
+
+def test_a_database_with_a_log_is_read_from_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    path = folder / "store.db"
+    subprocess.run([sys.executable, "-c", KILLED_OTERM, str(path)], check=True)
+    path.with_name("store.db-shm").unlink()
+    assert path.with_name("store.db-wal").stat().st_size
+    for each in folder.iterdir():
+        each.chmod(0o400)
+    folder.chmod(0o500)
+    (tree,) = without_privileges(lambda: read(path).conversations)
+    folder.chmod(0o700)
+    assert said(tree) == [("Only in the log", "")]
+
+
+def test_a_damaged_conversation_of_llm_is_left_out_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "logs.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("""
+            CREATE TABLE threads (id TEXT PRIMARY KEY, name TEXT);
+            CREATE TABLE messages (hash TEXT PRIMARY KEY, parent_hash TEXT, role TEXT);
+            CREATE TABLE parts (id INTEGER PRIMARY KEY, message_hash TEXT, position INTEGER, type TEXT, text TEXT, payload TEXT);
+            CREATE TABLE turns (id TEXT PRIMARY KEY, thread_id TEXT, parent_message_hash TEXT, tip_message_hash TEXT, model TEXT,
+                datetime_utc TEXT);
+            INSERT INTO threads VALUES ('t', 'Broken'), ('w', 'Whole');
+            INSERT INTO messages VALUES ('u', NULL, 'user'), ('a', 'u', 'assistant'), ('u2', NULL, 'user'),
+                ('a2', 'u2', 'assistant');
+            INSERT INTO parts (message_hash, position, type, text, payload) VALUES
+                ('u', 0, 'text', NULL, '{broken'), ('a', 0, 'text', 'A', NULL),
+                ('u2', 0, 'text', 'Q', NULL), ('a2', 0, 'text', 'A', NULL);
+            INSERT INTO turns VALUES ('1', 't', 'u', 'a', 'm', ''), ('2', 'w', 'u2', 'a2', 'm', '');
+        """)
+    source = read(path)
+    assert [said(tree) for tree in source.conversations] == [[("Q", "A")]]
+    (detail,) = source.left_out["damaged conversations"].details
+    assert detail.startswith("Broken: ")

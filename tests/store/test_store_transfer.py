@@ -1,28 +1,31 @@
-"""Out of one store and into another: identical, all or nothing, and recognised the second time."""
+"""Out of one store and into another: identical, each conversation whole, and recognised the second time."""
 
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.conversation_trees import conversation_trees, texts
+from support.conversation_trees import COLLECTIONS, conversation_trees, texts
 from support.effort import cases
 from support.stores import assert_index_is_true, chat, open_store, said
 
-from mistral_chat.errors import ImportFailed
+from mistral_chat.errors import ImportFailed, StoreFull
 from mistral_chat.export.json_file import json_lines
 from mistral_chat.export.markdown import to_markdown
 from mistral_chat.importers.files import read_import_files
 from mistral_chat.importers.mistral_chat_json import read_json
 from mistral_chat.importers.mistral_chat_markdown import read_markdown
 from mistral_chat.importers.report import all_conversations
+from mistral_chat.store import import_export
 from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line, tag_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mistral_chat.export.exported_conversation import ExportedConversation
@@ -39,6 +42,9 @@ def as_json(trees: list[ExportedConversation]) -> str:
 @given(st.lists(conversation_trees(), max_size=3, unique_by=lambda tree: tree.key))
 def test_everything_survives_export_and_import_into_an_empty_store(trees: list[ExportedConversation]) -> None:
     first, second = open_store(None), open_store(None)
+    for store in (first, second):
+        for name in COLLECTIONS:
+            store.documents.create_collection(name)
     first.import_conversations(trees)
     exported = list(first.export_conversations())
     assert len(exported) == len(trees)
@@ -50,6 +56,8 @@ def test_everything_survives_export_and_import_into_an_empty_store(trees: list[E
         assert second.conversation(tree.key) == first.conversation(tree.key)
         assert second.tree(tree.key) == first.tree(tree.key)
         assert second.turns(tree.key) == first.turns(tree.key)
+        assert second.documents.attached(tree.key) == sorted(tree.collections)
+        assert second.draft(tree.key) == tree.draft
     assert_index_is_true(second)
     assert second.import_conversations(read_json(text, "export.json")).conversations == []
     first.close()
@@ -141,18 +149,73 @@ def test_a_continued_conversation_is_imported_once_as_a_copy(store: Conversation
     assert_index_is_true(store)
 
 
-def test_an_import_with_one_failure_adds_nothing(store: ConversationStore, exported: tuple[str, str]) -> None:
-    store.delete(exported[0])
-    trees = read_json(exported[1], "x")
+def many(number: int) -> list[ExportedConversation]:
+    store = open_store(None)
+    for place in range(number):
+        chat(store, *((f"question {place}.{turn}", f"answer {turn}") for turn in range(10)))
+    trees = list(store.export_conversations())
+    store.close()
+    return trees
 
-    def failing() -> Any:
-        yield trees[0]
-        raise ImportFailed("the second is at fault")
 
-    with pytest.raises(ImportFailed):
+@pytest.fixture
+def conversation_by_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each transaction of an import take one conversation."""
+    monkeypatch.setattr(import_export, "_BATCH_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("conversation_by_conversation")
+def test_another_window_can_write_during_an_import(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "conversations.db")
+    other = store.new_connection()
+
+    def write() -> int:
+        """Save a draft after the first conversation came; how many there were then."""
+        while True:
+            other.save_draft("", "typed meanwhile")
+            if there := len(other.summaries(limit=-1)):
+                return there
+
+    with ThreadPoolExecutor() as executor:
+        writer = executor.submit(write)
+        imported = store.import_conversations(many(50))
+        assert writer.result(timeout=60) < 50
+    assert len(imported.conversations) == 50
+    assert store.draft("") == "typed meanwhile"
+    other.close()
+    store.close()
+
+
+@pytest.mark.usefixtures("conversation_by_conversation")
+def test_an_import_that_fails_keeps_whole_conversations_and_can_be_repeated(store: ConversationStore) -> None:
+    trees = many(5)
+
+    def failing() -> Iterator[ExportedConversation]:
+        yield from trees[:3]
+        raise StoreFull("The disk is full.")
+
+    with pytest.raises(StoreFull, match="2 conversations were imported; import again"):
         store.import_conversations(failing())
-    assert store.summaries() == []
+    assert [len(store.turns(each.conversation_id)) for each in store.summaries()] == [10, 10], "the third was not committed"
+    again = store.import_conversations(trees)
+    assert (len(again.conversations), len(again.already_here)) == (3, 2)
+    assert len(store.summaries()) == 5
     assert_index_is_true(store)
+
+
+def test_collections_that_are_not_here_are_named_and_the_rest_is_imported(store: ConversationStore) -> None:
+    conversation, _ = chat(store, ("What does it say?", "Little."))
+    store.documents.create_collection("contracts")
+    store.documents.attach(conversation, "contracts")
+    store.save_draft(conversation, "half a sent")
+    exported = list(store.export_conversations())
+    other = open_store(None)
+    result = other.import_conversations(exported)
+    assert (result.conversations, result.missing_collections) == ([conversation], {"contracts"})
+    assert other.draft(conversation) == "half a sent"
+    other.save_draft(conversation, "something else")
+    assert other.import_conversations(exported).already_here == [conversation], "a draft makes no copy"
+    other.close()
 
 
 def test_exports_leave_the_trash_out(store: ConversationStore) -> None:

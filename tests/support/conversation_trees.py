@@ -11,6 +11,9 @@ from mistral_chat.conversation import Passage, Turn, Usage
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.generation import Sampling
 
+COLLECTIONS = ("contracts", "Müller & Söhne")
+"""The names of the collections that a store needs for `conversation_trees`."""
+
 texts = st.text(st.one_of(st.characters(), st.sampled_from("\x00\r\n\t #-<!:\\\ud800\u202e")), max_size=80)
 times = st.datetimes(
     min_value=datetime(1980, 1, 1),  # noqa: DTZ001 - hypothesis wants the bounds without a zone
@@ -83,6 +86,8 @@ def conversation_trees(draw: st.DrawFn, /, **fixed: Any) -> ExportedConversation
         "pinned": draw(st.booleans()),
         "archived": draw(st.booleans()),
         "tags": tuple(draw(st.lists(texts, max_size=3))),
+        "collections": tuple(draw(st.lists(st.sampled_from(COLLECTIONS), unique=True))),
+        "draft": draw(texts),
         "turns": tuple(made),
         "current": draw(st.sampled_from(names)) if names else None,
     }

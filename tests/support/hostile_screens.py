@@ -153,7 +153,10 @@ def _trash(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     async def restore(conversation_id: str) -> None:
         harness.store.restore(conversation_id)
 
-    return TrashDialog(harness.store, restore=restore, forget=_forget)
+    async def delete(_conversation_id: str | None) -> bool:
+        return True
+
+    return TrashDialog(harness.store, restore=restore, delete=delete, forget=_forget)
 
 
 def _background(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import random
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.app_harness import AppHarness, run, send_and_wait, until, until_ready
 from support.effort import exhaustive, seed
+from support.privileges import without_privileges
 
 from mistral_chat.config import Persona, Settings
 from mistral_chat.ui.commands import command
@@ -278,25 +277,6 @@ def place(fault: Fault) -> Iterator[Disk]:
         if fault.mounted:
             subprocess.run([UMOUNT, "--lazy", str(folder)], check=True)
         shutil.rmtree(folder)
-
-
-def without_privileges(work: Callable[[], float]) -> float:
-    """Do some work without root's right to write whatever the modes say, which one thread and those it starts give up."""
-    if os.getuid() != 0:
-        return work()
-    with ThreadPoolExecutor(max_workers=1, initializer=_give_up_writing) as executor:
-        return executor.submit(work).result()
-
-
-def _give_up_writing() -> None:
-    """Drop CAP_DAC_OVERRIDE of this thread; it can be neither seen nor got back."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-    libc.capget(header, sets)
-    sets[0] &= ~2  # effective
-    sets[1] &= ~2  # permitted
-    if libc.capset(header, sets):
-        raise OSError(ctypes.get_errno(), "capset")
 
 
 @contextlib.asynccontextmanager

@@ -30,6 +30,14 @@ if TYPE_CHECKING:
         ("// a comment", "// a comment"),
         ("// main.c\nint main;", "// main.c\nint main;"),
         ("///doc", "///doc"),
+        ("//TODO fix", "//TODO fix"),
+        ("//foo();", "//foo();"),
+        ("//#include <x>", "//#include <x>"),
+        ("//x=1;", "//x=1;"),
+        ("//help", "/help"),
+        ("//home/me/.profile?", "/home/me/.profile?"),
+        ("/* a comment */\nint x;", "/* a comment */\nint x;"),
+        ("  //x", "  //x"),
     ],
 )
 def test_messages_are_distinguished_from_commands(draft: str, message: str) -> None:

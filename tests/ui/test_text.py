@@ -71,7 +71,8 @@ def test_long_words_are_broken_and_nothing_is_lost() -> None:
     assert max(map(len, broken.split())) == 2000
     assert broken.replace("\n", "") == "x" * 5000 + " end"
     assert break_words("short") == "short"
-    assert join_words(break_words("x" * 5000 + " end\nnext", 2000, SOFT_BREAK)) == "x" * 5000 + " end\nnext"
+    for text in ("x" * 5000 + " end\nnext", "ന്\u200d\nത", "👩\u200d\n💻", "a\u200c\n" + "b" * 4001):
+        assert join_words(break_words(clean(text), 2000, SOFT_BREAK)) == text, "also where a line ends in a joiner"
 
 
 def test_cleaning_needs_no_terminal_library() -> None:

@@ -6,6 +6,7 @@ It feeds key bindings, slash commands, the command palette, the message menu, th
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -143,6 +144,8 @@ def letter_bindings() -> list[Binding]:
     ]
 
 
+_NAME: Final = re.compile(r"[a-z?][a-z-]*(?: |$)|\w[\w.-]*/")
+
 _TO_SEND: Final = "To send it as a message, type two slashes."
 
 
@@ -176,9 +179,8 @@ def matching(draft: str) -> list[Command]:
 
 
 def _is_command(draft: str) -> bool:
-    """Whether `draft`, which begins with a slash, looks like a command: a name and no more than an argument."""
-    name = draft[1:].partition(" ")[0]
-    return bool(name) and not name.startswith("/")
+    """Whether `draft`, which begins with a slash, begins like a command or a path, and not like code behind a slash."""
+    return _NAME.match(draft[1:]) is not None
 
 
 def _find(name: str) -> Command | None:

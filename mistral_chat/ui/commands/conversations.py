@@ -103,7 +103,8 @@ async def trash(screen: ChatScreen, _argument: str) -> None:
     async def restore(conversation_id: str) -> None:
         await workspace.saver.write(lambda store: store.restore(conversation_id))
 
-    restored = await screen.app.push_screen_wait(TrashDialog(workspace.store, restore=restore, forget=discard))
+    dialog = TrashDialog(workspace.store, restore=restore, delete=workspace.delete_permanently, forget=discard)
+    restored = await screen.app.push_screen_wait(dialog)
     screen.sidebar.reload()
     if restored is not None:
         await screen.open(restored)

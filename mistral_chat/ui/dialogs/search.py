@@ -80,7 +80,7 @@ class SearchDialog(Dialog["SearchHit"]):
     @work(group="search", exclusive=True, exit_on_error=False)
     async def _search(self, query: str) -> None:
         try:
-            hits = await asyncio.to_thread(self._store.search, query, limit=_FOUND)
+            hits = await asyncio.to_thread(_find, self._store, query)
         except StoreError as error:
             self.show_status(str(error), warning=True)
             return
@@ -90,6 +90,16 @@ class SearchDialog(Dialog["SearchHit"]):
         listed.highlighted = 0
         found = f"{len(hits)} found" if len(hits) < _FOUND else f"The best {_FOUND} hits"
         self.show_status(found if hits else "Nothing found" if query.strip() else _SYNTAX)
+
+
+def _find(store: ConversationStore, query: str) -> list[SearchHit]:
+    """Search on a connection of its own: the screen reads on the other meanwhile."""
+    connection = store.new_connection()
+    try:
+        return connection.search(query, limit=_FOUND)
+    finally:
+        if connection.database is not store.database:
+            connection.close()
 
 
 def _line(hit: SearchHit) -> Content:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import on, work
@@ -51,6 +50,7 @@ class TrashDialog(Dialog[str]):
         store: ConversationStore,
         *,
         restore: Callable[[str], Awaitable[object]],
+        delete: Callable[[str | None], Awaitable[bool]],
         forget: Callable[[list[str]], Awaitable[None]],
     ) -> None:
         """List the trash of `store`.
@@ -58,11 +58,14 @@ class TrashDialog(Dialog[str]):
         Args:
             store: is only read here.
             restore: restores the conversation with an id; raises `StoreError`.
+            delete: deletes the conversation with an id permanently, None all in the trash; returns whether no trace is left.
+                Raises `StoreError`.
             forget: deletes what else is kept of deleted conversations.
         """
         super().__init__()
         self._store = store
         self._put_back = restore
+        self._delete = delete
         self._forget = forget
         self._titles: dict[str, str] = {}
         """The titles of the conversations listed, by their ids."""
@@ -109,7 +112,7 @@ class TrashDialog(Dialog[str]):
         self.show_status("Deleting…")
         result = ""
         try:
-            if not await asyncio.to_thread(_delete, self._store, None if everything else ids[0]):
+            if not await self._delete(None if everything else ids[0]):
                 result = "Deleted. Remaining data is erased when the other window closes."
         except StoreError as error:
             result = str(error)
@@ -145,19 +148,3 @@ def _line(summary: ConversationSummary) -> Content:
     if summary.trashed is None:
         return Content(title)
     return Content.assemble(title, "  ", (f"deleted {summary.trashed.astimezone():%d %B %Y}", "$text-quiet"))
-
-
-def _delete(store: ConversationStore, conversation_id: str | None) -> bool:
-    """Delete one conversation permanently, or all in the trash; returns whether no trace is left.
-
-    It may take seconds, and uses a connection of its own.
-    """
-    connection = store.new_connection()
-    try:
-        if conversation_id is not None:
-            return connection.delete(conversation_id)
-        connection.empty_trash()
-        return not connection.purge_pending()
-    finally:
-        if connection.database is not store.database:
-            connection.close()
