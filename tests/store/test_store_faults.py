@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,6 +200,60 @@ def test_a_file_that_is_overwritten_is_damaged_and_left_alone(database: Path) ->
         open_store(database)
     store.close()
     assert database.read_bytes() == b"garbage " * 5_000
+
+
+def garbage_for(whole: bytes, damage: str) -> bytes:
+    """What a damaged file holds."""
+    garbage = bytearray(b"garbage " * (len(whole) // 8))
+    match damage:
+        case "header":
+            garbage[100:] = whole[100:]
+        case "all but the header":
+            garbage[:100] = whole[:100]
+        case "random pages":
+            for start in range(0, len(whole), 3 * 4096):
+                garbage[start : start + 4096] = whole[start : start + 4096]
+        case "cut":
+            garbage[4096:] = b""
+    return bytes(garbage)
+
+
+@pytest.mark.parametrize("log", ["empty", "in use"])
+@pytest.mark.parametrize("damage", ["all", "header", "all but the header", "random pages", "cut"])
+def test_every_open_connection_works_again_when_the_file_is_restored(database: Path, damage: str, log: str) -> None:
+    """SQLite keeps what it has read, also of a damaged file."""
+    store = open_store(database)
+    conversation, _ = chat(store, ("said", "something"))
+    store.save_draft("", "x" * 100_000)
+    others = [store.new_connection(), store.new_connection()]
+    for each in others:
+        each.save_draft("", "before")
+    if log == "empty":
+        assert store.database.truncate_wal()
+    whole = database.read_bytes()
+    garbage = garbage_for(whole, damage)
+    with database.open("r+b") as file:
+        file.write(garbage)
+        file.truncate()
+    for each in (store, *others):
+        calls: list[Callable[[], object]] = [
+            partial(each.save_draft, "", "y" * 100_000),
+            partial(each.add_turn, conversation, "more", parent_id=None),
+            partial(each.turns, conversation),
+            partial(each.search, "said"),
+            each.summaries,
+        ]
+        for call in calls:
+            with contextlib.suppress(StoreDamaged):
+                call()
+    with database.open("r+b") as file:
+        file.write(whole)
+    for number, each in enumerate((store, *others)):
+        each.save_draft("", f"saved after all {number}")
+        assert each.draft("") == f"saved after all {number}"
+        assert can_be_read(each, conversation)
+        each.integrity_check()
+        each.close()
 
 
 @pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
