@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Final
 
 from mistral_chat.config import Settings
 from mistral_chat.errors import MistralChatError, StoreError, UsageError
@@ -19,6 +20,9 @@ from mistral_chat.session.session import ChatSession
 from mistral_chat.session.tasks import TaskRegistry
 from mistral_chat.store.records import StoredConversation
 from mistral_chat.store.store import ConversationStore
+
+READ_SECONDS: Final = 0.05
+"""How long the event loop may wait because another program has the whole database to itself."""
 
 
 class Workspace:
@@ -62,7 +66,7 @@ class Workspace:
         self._emit, self._show = emit, show
         self._attachments: dict[str, list[Attachment]] = {}
         self.environment = SessionEnvironment(
-            store=store,
+            store=_without_waiting(store),
             saver=Saver(store, report=report, unforeseen=unforeseen),
             host=host,
             settings=settings,
@@ -257,6 +261,12 @@ class Workspace:
             await self.saver.save(work)
 
         self.environment.undo.push(name, undo)
+
+
+def _without_waiting(store: ConversationStore) -> ConversationStore:
+    """`store`, whose reads are done on the event loop."""
+    store.database.read_seconds = READ_SECONDS
+    return store
 
 
 def _restore_title(store: ConversationStore, before: StoredConversation) -> None:

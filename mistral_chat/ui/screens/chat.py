@@ -60,9 +60,6 @@ _SETTLED_SECONDS = 0.05
 _POLL_SECONDS = 4.0
 """Seconds between two looks for changes by other programs."""
 
-_READ_SECONDS = 0.05
-"""Seconds that the screen may stand still because another program has the whole database to itself."""
-
 _SAVING_PATIENCE = 1.0
 """Seconds that quitting waits for what is still being saved."""
 
@@ -162,7 +159,6 @@ class ChatScreen(Screen[None]):
         try:
             store = await asyncio.to_thread(self.context.open_store)
             await self.context.begin_retrieval(store)
-            store.database.read_seconds = _READ_SECONDS
         except MistralChatError as error:
             self.status.state, self.status.warning = "database not open", True
             keys = self.keys_of(("chat.retry", "retry"), ("app.quit", "quit"))
