@@ -5,7 +5,6 @@ An `Engine` is a blocking iterator of values. It knows nothing of asyncio, the s
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
@@ -243,7 +242,11 @@ class CancelToken:
 
     def __init__(self) -> None:
         """Make a flag that is not set."""
+        import ctypes  # the first paint does without it
+
         self._buffer = ctypes.create_string_buffer(2)
+        self.address = ctypes.addressof(self._buffer)
+        """Where the C string starts: empty while the flag is not set. Valid as long as this object lives."""
 
     def set(self) -> None:
         """Ask the engine to stop."""
@@ -253,11 +256,6 @@ class CancelToken:
     def is_set(self) -> bool:
         """Whether the engine was asked to stop."""
         return self._buffer.raw[0] != 0
-
-    @property
-    def address(self) -> int:
-        """Where the C string starts: empty while the flag is not set. Valid as long as this object lives."""
-        return ctypes.addressof(self._buffer)
 
 
 class Engine(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +134,8 @@ class SettingsFile:
 
     def _save(self, changed: FileSettings) -> Configuration:
         """Replace the file in one step, readable by its owner only. A link stays one."""
+        import secrets  # loads OpenSSL, which reading the settings at the start does without
+
         mark = _MARK if self._parsed is not None and self._parsed[0].startswith(_MARK) else b""
         content = mark + changed.text.encode()
         self._check_size(content)

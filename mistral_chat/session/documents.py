@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from mistral_chat.conversation import Passage
 from mistral_chat.documents.blocks import Block, EmptyPage
-from mistral_chat.documents.folders import documents_in
 from mistral_chat.documents.kinds import kind_of
 from mistral_chat.documents.passages import cut, estimate_tokens
 from mistral_chat.errors import DocumentUnreadable
@@ -199,6 +198,8 @@ class DocumentIndexer:
         Raises:
             StoreError: the store cannot be written. A file that cannot be read is reported as failed.
         """
+        from mistral_chat.documents.folders import documents_in
+
         name = self._store.documents.create_collection(collection)
         files = list(dict.fromkeys(file.absolute() for path in paths for file in documents_in(path)))
         known = {document.path: document for document in self._store.documents.documents(name)}

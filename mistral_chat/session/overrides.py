@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mistral_chat.config import Settings
 from mistral_chat.generation import Sampling
-from mistral_chat.store.records import StoredConversation
+
+if TYPE_CHECKING:
+    from mistral_chat.store.records import StoredConversation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from mistral_chat.conversation import FinishReason, Usage
 from mistral_chat.errors import InvalidText, UsageError
-from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.events import TranscriptTurn
-from mistral_chat.session.overrides import Resolved
-from mistral_chat.session.saver import Saver, Work
-from mistral_chat.store.records import StoredTurn
 
 if TYPE_CHECKING:
+    from mistral_chat.session.attachments import Attachment
+    from mistral_chat.session.overrides import Resolved
+    from mistral_chat.session.saver import Saver, Work
+    from mistral_chat.store.records import StoredTurn
     from mistral_chat.store.store import ConversationStore
 
 SAVE_SECONDS = 1.0

@@ -12,8 +12,6 @@ from mistral_chat.errors import StoreError
 from mistral_chat.session import events
 from mistral_chat.text import one_line
 from mistral_chat.ui.screens import chat_words as words
-from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
-from mistral_chat.ui.widgets.queued_messages import QueuedMessages
 from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter, ListQuery
 
 if TYPE_CHECKING:
@@ -232,6 +230,8 @@ class ChatView:
 
     async def show_attachments(self) -> None:
         """Show the attachments of the draft; the bar comes with the first of them."""
+        from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
+
         screen = self._screen
         files = screen.session.attachments
         if files and not screen.query(AttachmentBar):
@@ -244,6 +244,8 @@ class ChatView:
 
     async def _show_queue(self) -> None:
         """Show the messages that wait; the widget comes with the first of them."""
+        from mistral_chat.ui.widgets.queued_messages import QueuedMessages
+
         screen = self._screen
         waiting = [pending.draft for pending in screen.session.queue if pending.draft]
         if waiting and not screen.query(QueuedMessages):

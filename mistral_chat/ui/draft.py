@@ -13,7 +13,6 @@ from mistral_chat.ui.commands import Command, matching, parse_input
 from mistral_chat.ui.path_completion import common_beginning, complete_path
 from mistral_chat.ui.screens import chat_words as words
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
-from mistral_chat.ui.widgets.slash_menu import SlashMenu, SlashRow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from mistral_chat.session.events import TranscriptTurn
     from mistral_chat.session.reply import ReplyRequest
     from mistral_chat.ui.screens.chat import ChatScreen
+    from mistral_chat.ui.widgets.slash_menu import SlashRow
 
 _LONG: Final = 200
 """Characters from which a draft is prefilled; a shorter one takes no time."""
@@ -222,6 +222,8 @@ class Draft:
             screen.notice.clear()
         found = [_row(each, text[1:]) for each in matching(text)]
         if found and screen.composer.menu is None:
+            from mistral_chat.ui.widgets.slash_menu import SlashMenu
+
             screen.composer.menu = SlashMenu()
             await screen.query_one("#desk").mount(screen.composer.menu, before=screen.composer)
         if screen.composer.menu is not None:
@@ -247,5 +249,7 @@ class Draft:
 
 def _row(command: Command, begun: str) -> SlashRow:
     """A command as the menu shows it, by the name that was begun."""
+    from mistral_chat.ui.widgets.slash_menu import SlashRow
+
     name = next((name for name in command.names if name.startswith(begun)), command.slash)
     return SlashRow(name, command.argument, command.help)

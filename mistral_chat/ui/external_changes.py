@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import StoreError
-from mistral_chat.store.records import ConversationState
 
 if TYPE_CHECKING:
+    from mistral_chat.store.records import ConversationState
     from mistral_chat.ui.screens.chat import ChatScreen
 
 

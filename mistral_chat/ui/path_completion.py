@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,8 @@ _WHOLE_ON_WINDOWS: Final = re.compile(r"""(['"]?)([A-Za-z]:[\\/]|\\\\|~[\\/])|fi
 
 def path_from_input(text: str) -> Path:
     """The path in `text`: plain, quoted, escaped for a shell, with ``~``, or as a ``file:`` address."""
+    import shlex
+
     text = text.strip()
     windows = sys.platform == "win32"
     if text.startswith("file://"):

@@ -27,12 +27,10 @@ from mistral_chat.ui.commands.conversations import delete_conversation
 from mistral_chat.ui.commands.runner import CommandRunner
 from mistral_chat.ui.draft import Draft
 from mistral_chat.ui.external_changes import ExternalChanges
-from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.empty_state import EmptyState
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
 from mistral_chat.ui.widgets.sidebar import ConversationList, ConversationSidebar
-from mistral_chat.ui.widgets.slash_menu import SlashMenu
 from mistral_chat.ui.widgets.status_bar import StatusBar
 from mistral_chat.ui.work_failed import WorkFailed
 
@@ -51,6 +49,8 @@ if TYPE_CHECKING:
     from mistral_chat.ui.context import AppContext
     from mistral_chat.ui.model_picker import ModelPicker
     from mistral_chat.ui.settings_sync import SettingsSync
+    from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
+    from mistral_chat.ui.widgets.slash_menu import SlashMenu
     from mistral_chat.ui.widgets.transcript import Transcript
     from mistral_chat.ui.widgets.turn import VersionMark
 
@@ -367,16 +367,16 @@ class ChatScreen(Screen[None]):
         else:
             self.commands.beside(partial(attach_at, self), "dialog", exclusive=True)
 
-    @on(SlashMenu.Taken)
-    def _command_taken(self, event: SlashMenu.Taken) -> None:
+    def on_slash_menu_taken(self, event: SlashMenu.Taken) -> None:
+        """Put the command into the message box."""
         self.composer.set_draft(f"/{event.name} ")
 
     @on(Composer.AttachmentPasted)
     async def _attachment_pasted(self, event: Composer.AttachmentPasted) -> None:
         await self.draft.attach_pasted(event.path, event.text)
 
-    @on(AttachmentBar.Removed)
-    async def _attachment_removed(self, event: AttachmentBar.Removed) -> None:
+    async def on_attachment_bar_removed(self, event: AttachmentBar.Removed) -> None:
+        """Remove the attachment."""
         await self.draft.remove_attachment(event.place)
 
     @on(ConversationList.Chosen)
