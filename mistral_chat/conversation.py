@@ -1,4 +1,4 @@
-"""What is said, as frozen values.
+"""Messages, turns and passages as immutable values. They have no identity: ids and timestamps belong to the store.
 
 Values have no identity: ids, rows and times of storage stay in the store.
 """
@@ -11,7 +11,7 @@ from typing import Literal
 
 
 class Role(StrEnum):
-    """Who speaks."""
+    """The author of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -19,12 +19,12 @@ class Role(StrEnum):
 
 
 FinishReason = Literal["stop", "length", "cancelled"]
-"""Why a reply ended: the model's own end, no room or `max_tokens`, or the person stopped it."""
+"""Why a reply ended: the model finished, the context or `max_tokens` ran out, or the user stopped it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing said."""
+    """One message."""
 
     role: Role
     content: str
@@ -32,14 +32,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What one completion took."""
+    """Token counts and timings of one completion."""
 
     prompt_tokens: int
-    """Tokens the model was given, cached ones included."""
+    """Tokens of the prompt, including cached ones."""
     cached_tokens: int
-    """Prompt tokens that were in the KV cache already and were not read again."""
+    """Prompt tokens that were already in the KV cache and did not have to be decoded."""
     completion_tokens: int
-    """Tokens the model produced."""
+    """Tokens the model generated."""
     time_to_first_token: float
     """Seconds from the request to the first token."""
     tokens_per_second: float
@@ -48,36 +48,36 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A piece of text that the model is given with a message: an earlier exchange, or part of a document."""
+    """Text that the model is given with a message: an earlier exchange, or part of a document."""
 
     kind: Literal["exchange", "document", "file"]
     text: str
     source: str
-    """Where the text comes from, as the user is shown it, such as ``lease.pdf, page 4``."""
+    """Where the text comes from, as shown to the user, such as ``lease.pdf, page 4``."""
     key: str = ""
-    """The id of the exchange's turn, or of the document's passage; empty for a file or when the original is gone."""
+    """The id of the exchange's turn, or of the document's passage; empty for a file, or if the original no longer exists."""
     score: float = 0.0
-    """How well it fits the message; larger is better."""
+    """Relevance to the message; higher is better."""
     tokens: int = 0
     """Tokens of `text` in the model's vocabulary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A person's message and the reply to it."""
+    """A user message and the reply to it."""
 
     user: str
     reply: str = ""
     finish_reason: FinishReason | None = None
-    """None while the reply is being written, or when it never began."""
+    """None while the reply is being generated, or if it never started."""
     error: str = ""
-    """What went wrong with the reply, for the person; empty when nothing did."""
+    """Why the reply failed, as a sentence for the user; empty if it did not."""
     model: str = ""
-    """Which weights replied."""
+    """The model that replied."""
     usage: Usage | None = None
     pinned: bool = False
     """Pinned turns never leave the context window."""
     excluded: bool = False
-    """Excluded turns are not shown to the model."""
+    """Excluded turns are not sent to the model."""
     passages: tuple[Passage, ...] = ()
-    """What the model was given with the message besides it."""
+    """The passages that the model was given with the message."""

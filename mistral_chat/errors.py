@@ -45,8 +45,8 @@ class MistralChatError(Exception):
     The message is the whole sentence. It is plain text, may quote untrusted names, and never quotes a conversation.
     """
 
-    title: ClassVar[str] = "Something went wrong"
-    """The heading above the message, where there is room for one."""
+    title: ClassVar[str] = "Error"
+    """The heading above the message, where one is shown."""
 
     exit_code: ClassVar[int] = 1
     """The exit code of the command line."""
@@ -55,7 +55,7 @@ class MistralChatError(Exception):
 class ConfigError(MistralChatError):
     """The settings file, an environment variable or an option cannot be used."""
 
-    title = "The settings need a correction"
+    title = "Invalid settings"
 
     def __init__(self, source: str, line: int | None, problem: str) -> None:
         """Create an error about `problem` in `source` (a path or the name of a variable), on `line` if there is one."""
@@ -69,20 +69,20 @@ class ConfigError(MistralChatError):
 class UsageError(MistralChatError):
     """Something was asked for that does not exist, or options that cannot be used together."""
 
-    title = "That is not possible"
+    title = "Not possible"
     exit_code = 2
 
 
 class InvalidText(MistralChatError):
     """The text cannot be saved or encoded."""
 
-    title = "The text cannot be used"
+    title = "Invalid text"
 
 
 class DocumentUnreadable(MistralChatError):
     """A document cannot be read."""
 
-    title = "The document cannot be read"
+    title = "Cannot read the document"
 
     def __init__(self, problem: str, path: Path | None = None) -> None:
         """Say that the document at `path`, where that is known, has `problem`."""
@@ -94,7 +94,7 @@ class DocumentUnreadable(MistralChatError):
 class ModelError(MistralChatError):
     """A model file cannot be found, used or downloaded."""
 
-    title = "The model cannot be used"
+    title = "Cannot use the model"
 
 
 class ModelNotFound(ModelError):
@@ -130,8 +130,8 @@ class NotEnoughDisk(ModelError):
         self.needed = needed
         self.free = free
         super().__init__(
-            f"{folder} has {free / 1e9:.1f} GB free and the download needs {needed / 1e9:.1f} GB. "
-            "Free some space, or set models.folder to another disk."
+            f"{folder} has {free / 1e9:.1f} GB free, but the download needs {needed / 1e9:.1f} GB. "
+            "Free some space, or set models.folder to a folder on another disk."
         )
 
 
@@ -144,7 +144,7 @@ class EngineError(MistralChatError):
 class EngineLoadFailed(EngineError):
     """llama.cpp could not load the model."""
 
-    title = "The model could not be loaded"
+    title = "Could not load the model"
 
     def __init__(self, path: Path, reason: str) -> None:
         """Create an error about the model at `path`; `reason` is what llama.cpp said."""
@@ -164,15 +164,15 @@ class NotEnoughMemory(EngineError):
         self.needed = needed
         self.free = free
         super().__init__(
-            f"{path.name} needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. "
-            "Close other programs, choose a smaller quantization, or use a smaller --ctx-size."
+            f"{path.name} needs about {needed / 1e9:.1f} GB of memory but only {free / 1e9:.1f} GB are free. "
+            "Close other programs, choose a smaller quantization, or reduce context.size (--ctx-size)."
         )
 
 
 class MessageTooLong(EngineError):
     """A message, with what must stay in the context, is larger than the context window. Nothing was sent."""
 
-    title = "The message is too long for the context"
+    title = "Message too long"
 
     def __init__(self, tokens: int, available: int, window: int) -> None:
         """Create an error about a message of `tokens`, where `available` tokens of a `window` are left."""
@@ -180,27 +180,27 @@ class MessageTooLong(EngineError):
         self.available = available
         self.window = window
         super().__init__(
-            f"The message takes {tokens:,} tokens, and {available:,} of the context's {window:,} are available. "
-            "Shorten it, unpin turns, or load the model with a larger --ctx-size."
+            f"The message takes {tokens:,} tokens, but only {available:,} of the context's {window:,} are available. "
+            "Shorten it, unpin messages, or increase context.size (--ctx-size)."
         )
 
 
 class SystemPromptTooLong(MessageTooLong):
     """The system prompt leaves no room for any message. Nothing was sent."""
 
-    title = "The system prompt is too long"
+    title = "System prompt too long"
 
     def __init__(self, tokens: int, window: int) -> None:
         """Create an error about a system prompt of `tokens` that fills a `window`."""
         super().__init__(tokens, 0, window)
-        message = f"The system prompt takes {tokens:,} of the {window:,} tokens and leaves no room for a message and its reply. "
-        self.args = (message + "Shorten it, or load the model with a larger --ctx-size.",)
+        message = f"The system prompt takes {tokens:,} of the context's {window:,} tokens, which leaves none for messages. "
+        self.args = (message + "Shorten it, or increase context.size (--ctx-size).",)
 
 
 class PromptFormatError(EngineError):
     """The prompt cannot be built from the messages."""
 
-    title = "The prompt cannot be built"
+    title = "Could not build the prompt"
 
 
 class EngineFailed(EngineError):
@@ -210,7 +210,7 @@ class EngineFailed(EngineError):
 class StoreError(MistralChatError):
     """The database of conversations cannot be used."""
 
-    title = "The conversations are not available"
+    title = "Conversations unavailable"
 
     retry: ClassVar[bool] = True
     """Whether the same call may succeed later: by itself, or once the user has removed the cause."""
@@ -219,39 +219,39 @@ class StoreError(MistralChatError):
 class StoreTooNew(StoreError):
     """The database was written by a newer version. It was left as it is."""
 
-    title = "The conversations belong to a newer version"
+    title = "Newer database version"
     retry = False
 
 
 class StoreDamaged(StoreError):
     """The database is damaged and cannot be read."""
 
-    title = "The conversations' file is damaged"
+    title = "Damaged database"
     retry = False
 
 
 class StoreBusy(StoreError):
     """Another program is writing to the database."""
 
-    title = "Another program is writing to the conversations"
+    title = "Database in use"
 
 
 class StoreFull(StoreError):
     """The disk is full. What was saved before is safe."""
 
-    title = "The disk is full"
+    title = "Disk full"
 
 
 class StoreReadOnly(StoreError):
     """The file, its folder or its file system may not be written, or not even read."""
 
-    title = "The conversations cannot be saved"
+    title = "Cannot save conversations"
 
 
 class StoreMissing(StoreError):
     """The file or its folder was deleted or moved while it was in use."""
 
-    title = "The conversations' file is gone"
+    title = "Database missing"
 
 
 class ConversationNotFound(StoreError):
@@ -271,5 +271,5 @@ class DocumentNotFound(StoreError):
 class ImportFailed(StoreError):
     """The file to import cannot be used. Nothing was changed."""
 
-    title = "The import did not happen"
+    title = "Import failed"
     retry = False

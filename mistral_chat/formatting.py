@@ -1,4 +1,4 @@
-"""Sizes, progress and durations for people."""
+"""Formats sizes, progress and durations for display."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ _MEGA: Final = 1e6
 
 
 def format_size(amount: float) -> str:
-    """Bytes in decimal units: ``4.4 GB``, ``98.4 MB``."""
+    """Format bytes in decimal units: ``4.4 GB``, ``98.4 MB``."""
     if amount >= _GIGA * 100:
         return f"{amount / _GIGA:,.0f} GB"
     return f"{amount / _GIGA:.1f} GB" if amount >= _GIGA else f"{amount / _MEGA:.1f} MB"
 
 
 def format_progress(done: int, total: int) -> str:
-    """A part of a whole, in the unit of the whole: ``1.75 of 4.37 GB``."""
+    """Format a part of a whole, in the unit of the whole: ``1.75 of 4.37 GB``."""
     unit, divisor, digits = ("GB", _GIGA, 2) if total >= _GIGA else ("MB", _MEGA, 1)
     return f"{done / divisor:.{digits}f} of {total / divisor:.{digits}f} {unit}"
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds in the two largest units: ``2 h 05 min``, ``3 min 20 s``, ``4 s``."""
+    """Format seconds in the two largest units: ``2 h 05 min``, ``3 min 20 s``, ``4 s``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -1,4 +1,4 @@
-"""The engine's interface: what it is given, what it yields, and how it is stopped.
+"""The engine's interface: its inputs, its events, and cancellation.
 
 An `Engine` is a blocking iterator of values. It knows nothing of asyncio, the store or the screen.
 """
@@ -17,10 +17,10 @@ class Sampling:
     """How the next token is sampled."""
 
     temperature: Annotated[float, "Sampling temperature; 0 is greedy."] = 0.7
-    top_p: Annotated[float, "Nucleus sampling: choose among the most likely tokens whose probabilities add up to this."] = 0.95
-    top_k: Annotated[int, "Choose among this many of the most likely tokens; 0 is no limit."] = 40
+    top_p: Annotated[float, "Nucleus sampling: sample from the most likely tokens whose probabilities add up to this."] = 0.95
+    top_k: Annotated[int, "Sample from this many of the most likely tokens; 0 means no limit."] = 40
     min_p: Annotated[float, "Exclude tokens less likely than this share of the most likely one."] = 0.05
-    repeat_penalty: Annotated[float, "Above 1, tokens among the last 64 become less likely; 1.0 is off."] = 1.0
+    repeat_penalty: Annotated[float, "Above 1.0, the last 64 tokens become less likely to recur; 1.0 is off."] = 1.0
     seed: Annotated[
         int | None, "The same seed gives the same reply on the same machine; empty: a random seed for each reply."
     ] = None
@@ -50,41 +50,43 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A piece of text that is given to the model with one message: from a document, or from earlier in the conversation."""
+    """Text that is given to the model with one message: from a document, or from earlier in the conversation."""
 
     text: str
     source: str = ""
-    """Where it is from, for the model and for people, such as ``lease.pdf p. 4``; one line. Untrusted text, as `text` is."""
+    """Where the text comes from, as shown to the model and the user, such as ``lease.pdf p. 4``; one line. Untrusted, like
+    `text`.
+    """
     score: float = 0.0
-    """How well it matches the message, from 0 to 1."""
+    """Relevance to the message, from 0 to 1."""
     tokens: int = 0
     """Tokens of `text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptTurn:
-    """One turn as the engine is given it."""
+    """One turn of a prompt."""
 
     key: str
-    """Says which turn this is, so that the ledger can name what it still holds. Unique in its history."""
+    """Identifies the turn in the ledger. Unique in its history."""
     user: str
     reply: str = ""
-    """Empty on the turn that is to be answered; on the last turn, a text here is continued."""
+    """Empty on the turn to be answered; text on the last turn is continued."""
     pinned: bool = False
     passages: tuple[Passage, ...] = ()
-    """Given to the model before `user` while this is the last turn, and as long as it is pinned; ignored otherwise."""
+    """Placed before `user` while this is the last turn, and as long as it is pinned; ignored otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What the engine is asked to answer: the last turn, after all those before it."""
+    """The input of a reply: the last turn is answered, after all those before it."""
 
     conversation: str = ""
-    """Names the conversation for snapshots; empty means that nothing of it may reach the disk."""
+    """The conversation's id for snapshots; if empty, nothing of it may be written to disk."""
     system: str = ""
     turns: tuple[PromptTurn, ...] = ()
     draft: str = ""
-    """For prefilling and previews: what is being typed after the turns."""
+    """The text being typed after the turns; for prefilling and previews."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,10 @@ class Prefill:
     seconds_left: float | None = None
     """Estimated from the measured speed; None while that is unknown."""
     batch: int = 0
-    """Tokens of the batch that is being decoded now: the next report follows when it is done."""
+    """Tokens of the batch being decoded; the next report follows when it is done."""
 
     def after(self, seconds: float) -> Prefill:
-        """An estimate of the progress `seconds` after this report, within its batch."""
+        """Estimate the progress `seconds` after this report, within its batch."""
         if not self.seconds_left:
             return self
         speed = (self.total - self.done) / self.seconds_left
@@ -114,7 +116,7 @@ class ContextShift:
     turns: tuple[str, ...]
     """The keys of the turns."""
     tokens: int
-    """How many tokens they had."""
+    """The number of their tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +141,21 @@ Event = Prefill | ContextShift | Delta | Completion
 
 @dataclass(frozen=True, slots=True)
 class CachedTurn:
-    """One turn that the model still sees."""
+    """A turn in the KV cache."""
 
     key: str
     tokens: int
     pinned: bool = False
     passages: int = 0
-    """About how many of the tokens are passages."""
+    """The approximate number of passage tokens among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextState:
-    """What the model has in its KV cache right now, for the screen."""
+    """The contents of the KV cache, for display."""
 
     window: int
-    """How many tokens the model may see, as llama.cpp rounded it."""
+    """The size of the context window in tokens, as llama.cpp rounded it."""
     reserve: int
     """Tokens kept free for a reply when a turn begins."""
     system_tokens: int = 0
@@ -162,76 +164,76 @@ class ContextState:
 
     @property
     def used(self) -> int:
-        """How many tokens are in the cache."""
+        """The number of tokens in the cache."""
         return self.system_tokens + sum(turn.tokens for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True)
 class PromptPiece:
-    """A stretch of a prompt as people read it."""
+    """A segment of a prompt, for display."""
 
     text: str
-    """What the tokens spell, or one control token's name. Untrusted text."""
+    """The decoded text, or the name of one control token. Untrusted."""
     tokens: int
     is_control: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PromptPart:
-    """One turn of a prompt, or what stands before the first."""
+    """One turn of a prompt, or what precedes the first."""
 
     key: str
     """The turn's key; empty for the head and for a draft."""
     pieces: tuple[PromptPiece, ...]
     passages: int = 0
-    """About how many of its tokens are passages."""
+    """The approximate number of passage tokens among its tokens."""
 
     @property
     def tokens(self) -> int:
-        """How many tokens it takes."""
+        """The number of its tokens."""
         return sum(piece.tokens for piece in self.pieces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """All that the model is given, for people."""
+    """A whole prompt, for display."""
 
     window: int
     reserve: int
     """Tokens kept free for a reply when a turn begins."""
     parts: tuple[PromptPart, ...] = ()
-    """The head, then the turns; empty where nothing would be given."""
+    """The head, then the turns; empty if there is no prompt."""
     draft: bool = False
-    """Whether the last part is the draft, and the model would answer it."""
+    """Whether the last part is the draft, which the model would answer."""
 
     @property
     def tokens(self) -> int:
-        """How many tokens it takes."""
+        """The number of its tokens."""
         return sum(part.tokens for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """What an engine is, for people and for the store."""
+    """Properties of a loaded model, for display and for the store."""
 
     model: str
-    """The weights' name."""
+    """The model's name."""
     prompt_format: str
     device: str
     """Where the model runs, such as ``"CPU"`` or ``"CUDA0"``."""
     window: int
     context_trained: int
-    """How many tokens the model was trained to see."""
+    """The context length that the model was trained with, in tokens."""
     parameters: int = 0
     bytes: int = 0
     threads: int = 0
     batch: int = 0
-    """The most tokens in one decode."""
+    """The maximum number of tokens in one decode."""
     flash_attention: bool = False
     repacked: bool = False
-    """Whether the weights are copied into a layout of this processor's."""
+    """Whether the weights were repacked for this CPU."""
     note: str = ""
-    """What is not as the settings say, as a sentence for the user; mostly empty."""
+    """What differs from the settings, as a sentence for the user; usually empty."""
 
 
 class CancelToken:
@@ -259,49 +261,49 @@ class CancelToken:
 
 
 class Engine(Protocol):
-    """Turns a history into a reply. All but `count`, `ambiguous_markup`, `preview_prompt` and `facts` belong to one thread."""
+    """Generates replies. All but `count`, `ambiguous_markup`, `preview_prompt` and `facts` must be called on one thread."""
 
     @property
     def facts(self) -> LoadedModel:
-        """What this engine is."""
+        """Properties of the loaded model."""
 
     @property
     def ledger(self) -> ContextState:
-        """What the model has in its cache now. Read between calls or from the engine's thread."""
+        """The contents of the KV cache. Read it between calls, or on the engine's thread."""
 
     def reply(self, history: History, sampling: Sampling, cancel: CancelToken) -> Iterator[Event]:
         """Answer the last turn of `history`, or continue its reply.
 
-        Ends with exactly one `Completion`. A cancel ends it within one token, and within 250 ms while the prompt is read.
-        The engine can be used again afterwards. What follows the completion is upkeep: exhaust the iterator.
+        Ends with exactly one `Completion`. Cancelling takes effect within one token, or within 250 ms during prefill, and the
+        engine stays usable. The work after the completion is maintenance: exhaust the iterator.
 
         Raises:
             MessageTooLong: the last turn cannot fit; the cache was not touched.
             PromptFormatError: the model's format cannot express this history.
-            EngineFailed: llama.cpp failed; the cache was dropped and the next call starts afresh.
+            EngineFailed: llama.cpp failed; the cache was dropped and the next call starts from scratch.
         """
 
     def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         """Bring `history`, all of whose turns are closed, into the cache before it is needed."""
 
     def generate_detached(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
-        """Answer the last turn of `history` in passing: what was in the cache before is in it afterwards, and nothing else.
+        """Answer the last turn of `history` and leave the KV cache as it was.
 
         Returns:
-            The answer; empty when there is no room for it without a turn leaving, or when it was stopped.
+            The reply; empty if it would evict a turn, or if it was stopped.
 
         Raises:
-            EngineFailed: llama.cpp failed; the cache was dropped and the next call starts afresh.
+            EngineFailed: llama.cpp failed; the cache was dropped and the next call starts from scratch.
         """
 
     def count(self, text: str) -> int:
-        """How many tokens `text` takes as a message. May be called from any thread."""
+        """The number of tokens in `text` as a message. Thread-safe."""
 
     def ambiguous_markup(self, text: str) -> str | None:
-        """Say what in `text` the model takes for its format's own marks, as a sentence; None if nothing. From any thread."""
+        """A sentence about text that the model cannot tell from its format's own markup; None if there is none. Thread-safe."""
 
     def preview_prompt(self, history: History) -> Prompt:
-        """What the model would be given for `history` and its draft, without touching the cache; from any thread.
+        """Build the prompt of `history` and its draft without changing the cache. Thread-safe.
 
         Without a draft all turns are closed, as in the cache after the last reply.
 
@@ -311,10 +313,10 @@ class Engine(Protocol):
         """
 
     def discard_conversation(self, conversation: str) -> None:
-        """Keep nothing of a conversation, in the cache or on the disk: it was deleted. Empty means those without a name."""
+        """Remove a deleted conversation from the cache and the disk. An empty id removes unnamed ones."""
 
     def run_idle_tasks(self, cancel: CancelToken) -> None:
-        """Do upkeep that may wait, such as saving a KV state: nothing has been asked for a while."""
+        """Do deferred work, such as saving a snapshot, while the engine is idle."""
 
     def close(self) -> None:
-        """Let the weights go. No other call may follow."""
+        """Free the model. No other call may follow."""

@@ -1,4 +1,4 @@
-"""How much memory a model needs. Pure: files are read and the machine is measured elsewhere."""
+"""Estimates how much memory a model needs. Pure: other modules read the file and measure the machine."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 KvType = Literal["f16", "q8_0"]
-"""How the KV cache is stored."""
+"""The KV cache type."""
 
 BATCH: Final = 512
-"""Tokens in one batch on a GPU; llama.cpp's buffers are sized for them."""
+"""Tokens per batch on a GPU, for which llama.cpp sizes its buffers."""
 
 _KV_BYTES: Final = {"f16": 2.0, "q8_0": 34 / 32}
 """Bytes per element of the KV cache: q8_0 stores 32 elements in 34 bytes."""

@@ -1,4 +1,4 @@
-"""The form of a message with attachments: each file's name and fenced text, then what was piped, then the question."""
+"""Formats a message with attachments: each file's name and fenced text, then piped text, then the question."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 PASTED: Final = "Pasted text"
-"""The name of a long paste that was attached; others of one message have a number behind it."""
+"""The name of an attached paste; further ones in the same message are numbered."""
 
 _FENCES: Final = re.compile(r"`{3,}")
 _OPENING: Final = re.compile(
     r"(?P<name>[^\n]{0,238}[^\s.]\.[\w+-]{1,16}|\.[\w+-]{1,32}|Pasted text(?: \d+)?|Makefile|Dockerfile|README|LICENSE)"
     r"\n(?P<fence>`{3,})\n"
 )
-"""What a file begins with. Without an extension, a name cannot be told from a line that introduces code."""
+"""The start of a file. Without an extension, a name cannot be told from a line that introduces code."""
 
 
 class FileText(NamedTuple):
@@ -25,7 +25,7 @@ class FileText(NamedTuple):
 
     @property
     def lines(self) -> str:
-        """How many lines it has, such as ``214 lines``."""
+        """The number of lines, such as ``214 lines``."""
         return count_lines(self.text)
 
 
@@ -34,11 +34,11 @@ class SplitMessage(NamedTuple):
 
     files: tuple[FileText, ...]
     rest: str
-    """What follows the files; empty if nothing does."""
+    """The text after the files; empty if there is none."""
 
     @property
     def question(self) -> str:
-        """What the message is about: what follows the files; without it, the first file."""
+        """The text after the files; without it, the first file."""
         if self.rest or not self.files:
             return self.rest
         first = self.files[0]

@@ -1,4 +1,4 @@
-"""Models and downloads as plain values: the model service makes them, the screen and the command line show them."""
+"""Models and downloads as plain values, made by the model service and shown by the screen and the command line."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ FitVerdict = Literal["fits", "tight", "too large", "unknown"]
 """Whether a model fits in the available memory."""
 
 Stage = Literal["asking", "waiting", "downloading", "retrying", "verifying", "paused", "done"]
-"""What a download does: asking the hub, waiting for another process that downloads the same file, downloading, retrying after a
-fault, verifying a SHA-256, paused, or done."""
+"""The stage of a download: contacting the hub, waiting for another process that downloads the same file, downloading, retrying
+after an error, verifying the SHA-256, paused, or done.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRow:
-    """One model, installed or available for download. Sizes are in bytes; texts may contain anything."""
+    """One model, installed or available for download. Sizes are in bytes; texts are untrusted."""
 
     spec: str
     """The name that ``-m`` takes; unique in a listing."""
@@ -57,15 +58,15 @@ class ModelRow:
     obstacle: str = ""
     """Why it cannot be downloaded from here, and what to do instead."""
     recommended: bool = False
-    """The one model to choose on this computer."""
+    """Whether this is the model to choose on this computer."""
     suggested: bool = False
-    """The quantization to choose from its family."""
+    """Whether this is the quantization to choose of its family."""
     reclaimable: int | None = None
     """Bytes that deleting it frees; None if this program may not delete it."""
     prompt_format: str = ""
     """The prompt format set by the user; empty for the detected one."""
     activity: str = ""
-    """What is being done with it, such as ``downloading 40%``."""
+    """The task running for it, such as ``downloading 40%``."""
 
     @property
     def installed(self) -> bool:
@@ -85,7 +86,7 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelListing:
-    """Every model that can be chosen, and what this computer has free, in bytes."""
+    """Every model that can be chosen, and the free memory and disk space of this computer, in bytes."""
 
     rows: tuple[ModelRow, ...] = ()
     """Installed models first, then the others in the catalog's order."""
@@ -126,7 +127,7 @@ class DownloadProgress:
     """Bytes per second over the last five seconds."""
     seconds_left: float | None = None
     note: str = ""
-    """Why it waits or retries."""
+    """Why it is waiting or retrying."""
 
     @property
     def share(self) -> float | None:

@@ -1,6 +1,6 @@
-"""Refuses every connection to another machine that no download asked for, whatever code tries to make it.
+"""Refuses every connection to another machine that is not part of a download, whatever code makes it.
 
-The two functions that talk to the hub say so with `allowed`. Everything else in the process, the libraries too, is refused.
+The two functions that talk to the hub run inside `allowed`. Everything else in the process, including libraries, is refused.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 _LOOKUPS: Final = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
 _SENDING: Final = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
-"""Python's audit events before it asks for the address of a host, connects to one, or sends to one."""
+"""Python's audit events before it resolves a host, connects to one, or sends to one."""
 
 
 class _Permission(threading.local):
     depth = 0
-    """How many blocks of `allowed` this thread is in."""
+    """How many `allowed` blocks this thread is in."""
 
 
 _permission = _Permission()

@@ -1,6 +1,6 @@
-"""Every folder and file that the program reads or writes; no other module spells one.
+"""Every folder and file that the program reads or writes; no other module names one.
 
-Folders are created 0700 and files 0600 when they are first needed, never by a question for their path.
+Folders are created 0700 and files 0600 when first needed, never by asking for their path.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Paths:
     config_file: Path
     """The settings."""
     data_dir: Path
-    """What cannot be recreated: the conversations. And, unless another folder is set, the models."""
+    """Data that cannot be recreated: the conversations and, unless another folder is set, the models."""
     cache_dir: Path
-    """What can be recreated."""
+    """Data that can be recreated."""
     log_dir: Path
     models_dir: Path
     """The folder for downloads."""
@@ -62,7 +62,7 @@ class Paths:
 
     @property
     def database(self) -> Path:
-        """The conversations."""
+        """The database of conversations."""
         return self.data_dir / "conversations.db"
 
     @property
@@ -72,12 +72,12 @@ class Paths:
 
     @property
     def tuning_file(self) -> Path:
-        """How models run best on this machine, as measured."""
+        """The measured speed of each model on this machine."""
         return self.cache_dir / "tuning.json"
 
     @property
     def log_file(self) -> Path:
-        """What the program and llama.cpp report, without text of conversations."""
+        """The log of the program and llama.cpp, without conversation text."""
         return self.log_dir / "mistral-chat.log"
 
 
@@ -102,7 +102,7 @@ def private_opener(path: str, flags: int) -> int:
 
 
 def output_path(text: str) -> Path:
-    """Where a file goes that the user named `text`; ``~`` is the home folder.
+    """Expand the file name `text` given by the user; ``~`` is the home folder.
 
     Raises:
         UsageError: there is no such home folder, or Windows would lose the file.
@@ -110,7 +110,7 @@ def output_path(text: str) -> Path:
     try:
         path = Path(text).expanduser().absolute()
     except RuntimeError as error:
-        raise UsageError(f"{text} cannot be used: there is no such home folder.") from error
+        raise UsageError(f"{text}: no such home folder.") from error
     if sys.platform == "win32" and (problem := name_problem(path.name)):
         raise UsageError(f"{problem}. Choose another name.")
     return path

@@ -1,4 +1,4 @@
-"""What differs between Linux, macOS and Windows, in one place: locks, files in use, limits of processes, the console, the end.
+"""Differences between Linux, macOS and Windows: locks, files in use, process limits, the console, termination.
 
 Modules that exist on one system only are imported inside functions, behind a test of `sys.platform` that type checkers follow.
 No other module of the program imports them.
@@ -41,7 +41,7 @@ DEVICE_NAMES: Final = frozenset(
 
 
 def retry_in_use(act: Callable[[], Result], retries: tuple[float, ...] = _RETRIES) -> Result:
-    """Do `act`, again after each pause in `retries` while the system says that the file is in use.
+    """Do `act`, and retry after each pause in `retries` while the system reports that the file is in use.
 
     Raises:
         OSError: the last attempt failed too, or for another reason.
@@ -91,9 +91,9 @@ def create_private(path: Path) -> int:
 
 
 def name_problem(name: str) -> str | None:
-    """Why a file called `name` would be lost or mean something else on Windows; None for a good name."""
+    """Why a file called `name` would be lost or mean something else on Windows; None for a valid name."""
     if name.partition(".")[0].rstrip(" ").upper() in DEVICE_NAMES:
-        return f"“{name}” is the name of a device on Windows"
+        return f"“{name}” is a device name on Windows"
     if name != name.rstrip(". "):
         return f"“{name}” ends with a dot or a space, which Windows drops"
     if bad := sorted({letter for letter in name if letter in '<>:"/\\|?*' or ord(letter) < 32}):  # noqa: PLR2004 (controls)
@@ -163,7 +163,7 @@ def limit_process(*, memory: int, file_size: int | None = None) -> None:
 
 
 def limit_time(seconds: float) -> None:
-    """Let the system end this process after `seconds`, also if its parent is gone; 0 lifts the limit. Not on Windows."""
+    """Let the system kill this process after `seconds`, even if its parent is gone; 0 lifts the limit. Not on Windows."""
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
@@ -208,7 +208,7 @@ def watch_console_close(ended: Callable[[], bool]) -> object:
 
 
 def console_state() -> list[Any] | None:
-    """How the terminal is set; None where there is none."""
+    """The terminal's settings; None without a terminal."""
     if sys.platform == "win32":
         import ctypes
 
@@ -227,7 +227,7 @@ def console_state() -> list[Any] | None:
 
 
 def enable_escape_sequences() -> None:
-    """Let the console understand escape sequences, which only Windows has to be asked for."""
+    """Let the console interpret escape sequences, which only Windows has to be asked for."""
     if sys.platform == "win32":
         kernel = _kernel32()
         for handle, mode in console_state() or []:

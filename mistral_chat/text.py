@@ -1,11 +1,12 @@
-"""The sanitiser for every untrusted string on its way to a terminal.
+"""Sanitises every untrusted string before it is shown.
 
-Textual and print() pass what they are given to the terminal nearly unchanged: an escape sequence in a reply, a title or a file
-name would set the clipboard, wipe the screen or rename the window. Every string that a model, a file or a user wrote passes
-`clean` or `one_line` before a widget or the command line shows it. What is stored stays as it was written.
+Textual and print() pass text to the terminal nearly unchanged: an escape sequence in a reply, a title or a file name could set
+the clipboard, clear the screen or rename the window. Every string written by a model, a file or a user passes `clean` or
+`one_line` before a widget or the command line shows it. Stored text is not changed.
 
-Cleaning is stateless: each character is judged alone, so a streamed text may be cleaned piece by piece. The only exception are
-the flags of England, Scotland and Wales, whose tag characters stay: `unfinished_flag` finds one that a piece cuts.
+Cleaning is stateless: each character is judged alone, so streamed text may be cleaned piece by piece. The only exception are
+the flags of England, Scotland and Wales, which contain tag characters: `unfinished_flag` finds one that is cut at the end of a
+piece.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _PLAIN: Final = re.compile(r"[\t\n -~]*")
 
 
 def clean(text: str) -> str:
-    """Make `text` safe to draw: no character in the result acts on the terminal, reorders its line or hides.
+    """Make `text` safe to show: no character in the result acts on the terminal, reorders its line or is hidden.
 
     Control characters become visible pictures of themselves, so that quoted escape sequences can still be read. Line breaks and
     tabs stay. A carriage return goes, because only its line feed matters here.

@@ -1,1 +1,1 @@
-"""The commands: one small module each, loaded when it is called."""
+"""The commands: one small module each, imported when it is called."""

@@ -1,4 +1,4 @@
-"""`mistral-chat ask`: one question from the shell, on the same conversations and the same engine as the app."""
+"""`mistral-chat ask`: one question from the shell, with the same conversations and engine as the app."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the user asked for, besides the settings."""
+    """What the user asked for, in addition to the settings."""
 
     text: str
     system: str | None
@@ -47,13 +47,13 @@ class Request:
     as_json: bool
     stats: bool
     collections: tuple[str, ...]
-    """The collections of documents to answer from."""
+    """The document collections to answer from."""
     has_model_option: bool
     sampling_options: Mapping[str, Any]
     """The sampling given as options, by field."""
 
 
-@click.command(short_help="Ask once and print the reply.")
+@click.command(short_help="Ask a question and print the reply.")
 @click.argument("prompt", required=False)
 @click.option(
     "-f",
@@ -61,23 +61,21 @@ class Request:
     "files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A text file to put before the prompt; repeatable.",
+    help="Text file to include before the prompt; repeatable.",
 )
 @options.engine_options
 @options.sampling_options
 @options.conversation_options
 @options.embedding_option
-@click.option(
-    "--docs", "collections", multiple=True, metavar="NAME", help="Answer from this collection of documents; repeatable."
-)
+@click.option("--docs", "collections", multiple=True, metavar="NAME", help="Answer from this document collection; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object when the reply is complete.")
 @click.option("--stats", is_flag=True, help="Write token counts and speed to standard error at the end.")
 @click.pass_context
 def ask(ctx: click.Context, /, prompt: str | None, files: tuple[Path, ...], **given: Any) -> None:
     """Ask PROMPT, and print the reply as it is written.
 
-    Text on standard input comes before PROMPT. A prompt in an argument can be seen in the list of processes and in the shell's
-    history; one on standard input cannot.
+    Text on standard input is placed before PROMPT. Prompts in arguments are visible in the process list and the shell history;
+    prompts on standard input are not.
 
     Ctrl+C stops the reply; the text so far is saved, and the exit code is 130.
     """
@@ -86,7 +84,7 @@ def ask(ctx: click.Context, /, prompt: str | None, files: tuple[Path, ...], **gi
     options.refuse_both(("--no-save", given["no_save"]), ("--chat", given["chat"]))
     text = build_message([(path.name, read_text(path)) for path in files], standard_input(), argument_text(prompt or ""))
     if not text.strip():
-        raise click.UsageError("There is nothing to ask: give a prompt, a file, or text on standard input.", ctx)
+        raise click.UsageError("Nothing to ask. Pass a prompt, a file (-f), or text on standard input.", ctx)
     chosen = options.setting_overrides(ctx)
     sampling = {key.removeprefix("sampling."): option.value for key, option in chosen.items() if key.startswith("sampling.")}
     names = ("system", "persona", "resume", "chat", "no_save", "prompt_format", "as_json", "stats", "collections")
@@ -136,7 +134,7 @@ def _model(program: Program, store: ConversationStore, conversation_id: str | No
 
 
 def _known(store: ConversationStore, collections: Sequence[str]) -> list[str]:
-    """The collections, if there are such.
+    """Return the collections if they exist.
 
     Raises:
         DocumentNotFound: one of them does not exist.
@@ -147,7 +145,7 @@ def _known(store: ConversationStore, collections: Sequence[str]) -> list[str]:
 
 
 class _Asking:
-    """One question on its way: loading, prefill, streaming, and the ways to stop."""
+    """One question from loading the model to the last token, and the ways to stop it."""
 
     def __init__(self, program: Program, store: ConversationStore, request: Request) -> None:
         self._program = program
@@ -177,7 +175,7 @@ class _Asking:
         return 0 if self._signal is None else 128 + self._signal
 
     def _interrupt(self, number: int, _frame: object) -> None:
-        """Stop the reply; before it has begun, and the second time, stop everything."""
+        """Stop the reply; if it has not started, or the second time, stop everything."""
         again, self._signal = self._signal is not None, number
         session = self._session
         engine = session.environment.host.engine if session is not None else None
@@ -280,14 +278,14 @@ class _Asking:
 
     @property
     def _passages(self) -> tuple[Passage, ...]:
-        """What the model was given with the message."""
+        """The passages that the model was given with the message."""
         return self._given.turn.turn.passages if self._given is not None else ()
 
     def _report_sources(self) -> None:
-        """Name what the model was given, by the numbers it was given."""
+        """List the sources, numbered as the model was given them."""
         from mistral_chat.text import one_line
 
         for number, each in enumerate(self._passages, 1):
             click.echo(f"[{number}] {one_line(each.source)}", err=True)
         if self._given is not None and self._given.nothing_found:
-            click.echo("Nothing was found in your documents.", err=True)
+            click.echo("Nothing found in your documents.", err=True)

@@ -31,7 +31,7 @@ AFTER = 4
 MOST = 60
 
 SHORT_REPLY = 32
-"""The maximum reply length in tokens, if neither messages nor ``--max-tokens`` are given."""
+"""The maximum reply length in tokens if neither messages nor ``--max-tokens`` are given."""
 
 COLUMNS = ("turn", "prompt", "cached", "prompt eval", "dropped turns", "dropped tokens", "first token", "tokens/s", "context")
 
@@ -41,16 +41,16 @@ COLUMNS = ("turn", "prompt", "cached", "prompt eval", "dropped turns", "dropped 
     "--messages",
     "file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="A JSON list of the user's messages, texts or objects with role and content; - is standard input.",
+    help="JSON file with a list of user messages, as strings or as objects with role and content; - is standard input.",
 )
 @options.engine_options
 @options.sampling_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with a list of turns.")
 @click.pass_context
 def bench(ctx: click.Context, /, file: Path | None, *, prompt_format: str | None, as_json: bool, **_settings: Any) -> None:
-    """Play a conversation on this machine and measure each turn. Nothing is saved.
+    """Benchmark a multi-turn conversation on this machine, turn by turn. Nothing is saved.
 
-    Without messages, messages of equal length are sent until the context has rolled for some turns: the first token should then
+    Without FILE, messages of equal length are sent until the context has rolled for some turns: the first token should then
     take as long as before.
     """
     from mistral_chat.cli.logs import start_log
@@ -63,7 +63,7 @@ def bench(ctx: click.Context, /, file: Path | None, *, prompt_format: str | None
 
 
 def _read_conversation(file: Path) -> tuple[str | None, list[str]]:
-    """The system prompt, None if there is none, and the user's messages in a JSON `file`.
+    """Read the system prompt, None without one, and the user messages from a JSON `file`.
 
     Raises:
         UsageError: it contains something else; the sentence says which message is wrong.
@@ -77,11 +77,11 @@ def _read_conversation(file: Path) -> tuple[str | None, list[str]]:
     for number, message in enumerate(messages, 1 if system is None else 2):
         if message.role is not Role.USER:
             raise UsageError(
-                f"{source_name(file)}: message {number} must be the user's. Only the first may have the role system, "
-                "and the model writes the replies."
+                f"{source_name(file)}: message {number} must have the role user. Only the first may have the role system, "
+                "and replies come from the model."
             )
     if not messages:
-        raise UsageError(f"{source_name(file)} contains no message of the user. Give at least one.")
+        raise UsageError(f"{source_name(file)} contains no user message. Add at least one.")
     return system, [message.content for message in messages]
 
 
@@ -205,13 +205,13 @@ def _row(number: int, turn: TurnMeasure) -> str:
 
 
 def _prefill_speed(turns: Sequence[TurnMeasure]) -> float:
-    """Tokens of prompts processed in a second, over all turns; 0.0 if no time passed."""
+    """Prompt tokens processed per second, over all turns; 0.0 if no time passed."""
     seconds = sum(turn.time_to_first_token for turn in turns)
     return sum(turn.prefilled_tokens for turn in turns) / seconds if seconds > 0 else 0.0
 
 
 def _summary(turns: Sequence[TurnMeasure]) -> list[str]:
-    """The figures in short. The first turn, which includes the system prompt, is in none of the medians."""
+    """Summarise the figures. The medians leave out the first turn, which includes the system prompt."""
     first = next((place for place, turn in enumerate(turns) if turn.evicted_turns), len(turns))
     before = [turn.time_to_first_token for turn in turns[1 : first + 1]]
     after = [turn.time_to_first_token for turn in turns[first + 1 :]]

@@ -23,13 +23,13 @@ class TurnMeasure:
     """The figures of one turn; its fields are the keys of ``bench --json``."""
 
     prompt_tokens: int
-    """Tokens the model was given."""
+    """Tokens of the prompt."""
     cached_tokens: int
-    """Those that were in the KV cache already."""
+    """Prompt tokens that were already in the KV cache."""
     prefilled_tokens: int
-    """Those that were processed."""
+    """Prompt tokens that were decoded."""
     evicted_turns: int
-    """Turns that left the context during this turn, its end included."""
+    """Turns that were evicted during this turn and at its end."""
     evicted_tokens: int
     """Tokens of those turns."""
     time_to_first_token: float
@@ -64,13 +64,13 @@ class TurnEvents:
                 self.error = error
 
     def clear(self) -> None:
-        """Forget the turn."""
+        """Forget the turn's events."""
         self.shifts.clear()
         self.usage = self.error = None
 
 
 class BenchmarkRun:
-    """A conversation that is measured turn by turn."""
+    """A conversation measured turn by turn."""
 
     def __init__(self, running: HeadlessSession, turn: TurnEvents) -> None:
         """Take a new session whose model is loaded, and the collector of its events."""

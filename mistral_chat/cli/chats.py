@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def chats() -> None:
     """List, search, export and delete conversations.
 
-    A conversation is named by its id or by enough of its first characters.
+    CONVERSATION is a conversation's id, or a unique prefix of it.
     """
 
 
@@ -32,12 +32,12 @@ for command in (*chats_files.COMMANDS, chats_recall.recall):
 
 
 @chats.command("list", short_help="List conversations, last used first.")
-@click.option("--archived", "where", flag_value="archived", help="List the archive instead.")
-@click.option("--trash", "where", flag_value="trash", help="List the trash instead.")
+@click.option("--archived", "where", flag_value="archived", help="List archived conversations.")
+@click.option("--trash", "where", flag_value="trash", help="List deleted conversations.")
 @click.option("--active", "where", flag_value="active", default=True, hidden=True)
-@click.option("--tag", default="", help="Only those with this tag.")
-@click.option("--contains", default="", help="Only those whose title contains this.")
-@click.option("-n", "--limit", type=click.IntRange(1), help="Show at most this many.")
+@click.option("--tag", default="", help="Only with this tag.")
+@click.option("--contains", default="", help="Only titles containing this text.")
+@click.option("-n", "--limit", type=click.IntRange(1), help="Maximum number of conversations.")
 @as_json_option
 @click.pass_obj
 def list_conversations(program: Program, /, *, as_json: bool, limit: int | None, **asked: Any) -> None:
@@ -52,18 +52,18 @@ def list_conversations(program: Program, /, *, as_json: bool, limit: int | None,
     for line in summary_lines(summaries):
         click.echo(line)
     if not summaries:
-        click.echo('There are no conversations. Start one with `mistral-chat` or `mistral-chat ask "…"`.', err=True)
+        click.echo('No conversations yet. Start one with `mistral-chat` or `mistral-chat ask "…"`.', err=True)
 
 
 @chats.command("show", short_help="Print a conversation.")
 @click.argument("conversation", type=CONVERSATION)
-@click.option("--tree", is_flag=True, help="Show every branch, one line per turn; * marks the current path.")
+@click.option("--tree", is_flag=True, help="Show every branch, one line per turn; * marks the current one.")
 @as_json_option
 @click.pass_obj
 def show(program: Program, /, conversation: str, *, tree: bool, as_json: bool) -> None:
-    """Print a conversation along its current path.
+    """Print the current branch of a conversation.
 
-    In a file or a pipe texts are unchanged; on a terminal control characters are made visible.
+    Text is unchanged in files and pipes; on a terminal, control characters are made visible.
     """
     from mistral_chat.cli.chats_format import conversation_json, conversation_lines, tree_lines
 
@@ -78,16 +78,16 @@ def show(program: Program, /, conversation: str, *, tree: bool, as_json: bool) -
         click.echo(line)
 
 
-@chats.command("search", short_help="Find words in titles and messages.")
+@chats.command("search", short_help="Search titles and messages.")
 @click.argument("words", nargs=-1, required=True)
-@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Show at most this many matches.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of matches.")
 @as_json_option
 @click.pass_obj
 def search(program: Program, /, words: tuple[str, ...], *, limit: int, as_json: bool) -> None:
-    """Find WORDS in titles and messages, best matches first.
+    """Search titles and messages for WORDS, best matches first.
 
-    All words must occur together. "Words in quotation marks" must be adjacent; word* matches what starts with it, and so does the
-    last word. Case and accents are ignored.
+    All words must occur in the same message or title. "Quoted words" must be adjacent; word* matches words that start with it,
+    as does the last word. Case and accents are ignored.
     """
     from mistral_chat.cli.chats_format import hit_json, hit_lines
 
@@ -107,14 +107,14 @@ def search(program: Program, /, words: tuple[str, ...], *, limit: int, as_json: 
 @click.argument("title")
 @click.pass_obj
 def rename(program: Program, /, conversation: str, title: str) -> None:
-    """Rename a conversation to TITLE. An empty one restores the title from its first message."""
+    """Rename a conversation to TITLE. An empty TITLE restores the automatic one."""
     with closing(program.open_store()) as store:
         store.rename(store.resolve(conversation), title, by="person")
 
 
 @chats.command("pin", short_help="Pin a conversation to the top of the list.")
 @click.argument("conversation", type=CONVERSATION)
-@click.option("--off", is_flag=True, help="Unpin it.")
+@click.option("--off", is_flag=True, help="Unpin the conversation.")
 @click.pass_obj
 def pin(program: Program, /, conversation: str, *, off: bool) -> None:
     """Pin a conversation to the top of the list."""
@@ -124,7 +124,7 @@ def pin(program: Program, /, conversation: str, *, off: bool) -> None:
 
 @chats.command("archive", short_help="Archive a conversation.")
 @click.argument("conversation", type=CONVERSATION)
-@click.option("--off", is_flag=True, help="Move it back to the list.")
+@click.option("--off", is_flag=True, help="Unarchive the conversation.")
 @click.pass_obj
 def archive(program: Program, /, conversation: str, *, off: bool) -> None:
     """Move a conversation from the list to the archive. Search still finds it."""
@@ -135,7 +135,7 @@ def archive(program: Program, /, conversation: str, *, off: bool) -> None:
 @chats.command("tag", short_help="Tag a conversation.")
 @click.argument("conversation", type=CONVERSATION)
 @click.argument("tags", nargs=-1, required=True)
-@click.option("--off", is_flag=True, help="Remove the tags.")
+@click.option("--off", is_flag=True, help="Remove the tags instead.")
 @click.pass_obj
 def tag(program: Program, /, conversation: str, tags: tuple[str, ...], *, off: bool) -> None:
     """Add TAGS to a conversation. `chats list --tag TAG` lists the conversations with a tag."""
@@ -145,14 +145,14 @@ def tag(program: Program, /, conversation: str, tags: tuple[str, ...], *, off: b
 
 @chats.command("rm", short_help="Move conversations to the trash, or delete them permanently.")
 @click.argument("conversations", nargs=-1, required=True, type=CONVERSATION)
-@click.option("--now", is_flag=True, help="Delete permanently instead; this cannot be undone.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--now", is_flag=True, help="Delete permanently; this cannot be undone.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def remove(program: Program, /, conversations: tuple[str, ...], *, now: bool, yes: bool) -> None:
     """Move conversations to the trash. `chats restore` moves them back. `chats delete` is another name for this command.
 
-    With --now they are deleted permanently: no byte of their text is left in the database, its log, the search index or the
-    KV states.
+    With --now they are deleted permanently: no trace of their text remains in the database, its log, the search index or the
+    snapshots.
     """
     with closing(program.open_store()) as store:
         ids = [store.resolve(conversation) for conversation in conversations]
@@ -170,19 +170,19 @@ def remove(program: Program, /, conversations: tuple[str, ...], *, now: bool, ye
 chats.add_command(remove, "delete")
 
 
-@chats.command("restore", short_help="Move conversations out of the trash.")
+@chats.command("restore", short_help="Restore conversations from the trash.")
 @click.argument("conversations", nargs=-1, required=True, type=CONVERSATION)
 @click.pass_obj
 def restore(program: Program, /, conversations: tuple[str, ...]) -> None:
-    """Move conversations out of the trash, unchanged."""
+    """Restore conversations from the trash, unchanged."""
     with closing(program.open_store()) as store:
         for conversation_id in [store.resolve(conversation) for conversation in conversations]:
             store.restore(conversation_id)
 
 
 @chats.command("trash", short_help="List the trash, or empty it.")
-@click.option("--empty", is_flag=True, help="Delete everything in it permanently.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--empty", is_flag=True, help="Delete everything in the trash permanently.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json_option
 @click.pass_obj
 def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None:
@@ -208,7 +208,7 @@ def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask the user, unless --yes was given.
+    """Ask for confirmation, unless --yes was given.
 
     Raises:
         click.UsageError: standard input is not a terminal.
@@ -217,7 +217,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not interactive():
-        raise click.UsageError("This deletes permanently and needs confirmation. Add --yes.")
+        raise click.UsageError("Not a terminal: pass --yes to confirm.")
     click.confirm(question, abort=True, err=True)
 
 
@@ -227,9 +227,9 @@ def interactive() -> bool:
 
 
 def report_pending_purge(store: ConversationStore) -> None:
-    """Say so when another program kept traces of deleted text in the log."""
+    """Report text that could not be erased yet because another program is reading the database."""
     if store.purge_pending():
         click.echo(
-            "Deleted. Another mistral-chat is reading the database; the last traces are removed once it has finished.",
+            "Deleted. Remaining data is erased when the other mistral-chat closes.",
             err=True,
         )

@@ -1,4 +1,4 @@
-"""What the commands of `mistral-chat chats` share."""
+"""Arguments and helpers shared by the `mistral-chat chats` commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
 
 
 class ConversationId(click.ParamType[str]):
@@ -20,7 +20,7 @@ class ConversationId(click.ParamType[str]):
     name = "conversation"
 
     def shell_complete(self, ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The ids that start with `incomplete`, with their titles; none when the store cannot be read."""
+        """Ids that start with `incomplete`, with their titles; none if the store cannot be read."""
         from click.shell_completion import CompletionItem
 
         from mistral_chat.cli.chats_format import SHORT_ID

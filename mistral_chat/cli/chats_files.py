@@ -1,4 +1,4 @@
-"""`mistral-chat chats export`, `import`, `backup` and `repair`: conversations and files."""
+"""`mistral-chat chats export`, `import`, `backup` and `repair`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore
 
 
-@click.command("export", short_help="Write conversations to a file or to standard output.")
+@click.command("export", short_help="Export conversations to a file or standard output.")
 @click.argument("conversations", nargs=-1, type=CONVERSATION)
 @click.option("--all", "everything", is_flag=True, help="Export all conversations, including the archive but not the trash.")
 @click.option(
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
     "--format",
     "kind",
     type=click.Choice(["markdown", "json"]),
-    help="json keeps everything, including branches; markdown is for reading. Default: by the suffix of --output, or json.",
+    help="json keeps everything, including branches; markdown is for reading. Default: the suffix of --output, or json.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="The file to write, or a folder for several conversations in markdown. Default: standard output.",
+    help="Output file, or a folder for several Markdown conversations. Default: standard output.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.pass_obj
 def export(
     program: Program, /, conversations: tuple[str, ...], *, everything: bool, kind: str | None, output: Path | None, force: bool
 ) -> None:
-    """Write CONVERSATIONS, or with --all all of them, to a file or to standard output.
+    """Export CONVERSATIONS, or all of them with --all, to a file or standard output.
 
-    `chats import` reads both formats. Files are made for your eyes alone.
+    `chats import` reads both formats. Files are created readable only by you.
     """
     if everything == bool(conversations):
-        raise click.UsageError("Name conversations, or give --all.")
+        raise click.UsageError("Pass conversation ids, or --all.")
     kind = kind or ("markdown" if output is not None and output.suffix == ".md" else "json")
     with closing(program.open_store()) as store:
         trees = _chosen(store, conversations)
@@ -66,13 +66,13 @@ def export(
 
 
 def _chosen(store: ConversationStore, conversations: tuple[str, ...]) -> Iterator[ExportedConversation]:
-    """Yield the conversations one at a time, all of them when none is named. Unknown ids are refused before the first is read."""
+    """Yield the conversations one by one, all of them if none is named. Unknown ids are refused before the first is read."""
     ids = [store.resolve(conversation) for conversation in conversations]
     return (store.export_conversation(conversation_id) for conversation_id in ids) if ids else store.export_conversations()
 
 
 def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
-    """Write the pieces to a file, which appears whole or not at all, or to standard output.
+    """Write the pieces to a file, complete or not at all, or to standard output.
 
     Raises:
         UsageError: the file already exists or cannot be written.
@@ -88,7 +88,7 @@ def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
         return
     output = output_path(str(output))
     if output.exists() and not force:
-        raise UsageError(f"{output} already exists. Choose another name, or give --force.")
+        raise UsageError(f"{output} already exists. Choose another name, or pass --force.")
     part = output.with_name(f"{output.name}.part")
     try:
         with open(part, "w", encoding="utf-8", newline="", opener=private_opener) as file:
@@ -111,7 +111,7 @@ def _write_folder(trees: Iterable[ExportedConversation], folder: Path | None, *,
     from mistral_chat.paths import private_folder
 
     if folder is None or folder.is_file():
-        raise UsageError("Several conversations in Markdown need a folder: give --output FOLDER.")
+        raise UsageError("Several Markdown conversations need a folder: pass --output FOLDER.")
     try:
         private_folder(folder)
     except OSError as error:
@@ -121,7 +121,7 @@ def _write_folder(trees: Iterable[ExportedConversation], folder: Path | None, *,
 
 
 def file_name(title: str, key: str) -> str:
-    """A file name made of the title and part of the id, safe everywhere: letters, digits and dashes."""
+    """Make a file name of the title and part of the id: letters, digits and dashes, valid on every system."""
     words = re.sub(r"\W+", "-", title, flags=re.UNICODE).strip("-_")[:50].rstrip("-_")
     return f"{words or 'conversation'}-{key[:8]}.md"
 
@@ -134,11 +134,11 @@ def file_name(title: str, key: str) -> str:
 def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> None:
     """Import conversations from FILES.
 
-    They may be exports of mistral-chat (JSON or Markdown), ChatGPT's export (the ZIP as it comes, the unpacked folder, or
-    conversations.json), and the databases of oterm (store.db) and llm (logs.db). Of a folder all such files are read.
+    Supported are exports of mistral-chat (JSON or Markdown), ChatGPT's export (the ZIP, the unpacked folder, or
+    conversations.json), and the databases of oterm (store.db) and llm (logs.db). All such files in a folder are read.
 
-    A damaged conversation of ChatGPT is left out and named. Any other damage refuses the whole import. Conversations that are
-    already here are skipped, so an import that was interrupted can be repeated.
+    Damaged ChatGPT conversations are skipped and listed; any other damage cancels the whole import. Conversations that already
+    exist are skipped, so an interrupted import can be repeated.
     """
     from mistral_chat.importers.files import read_import_files
     from mistral_chat.importers.report import all_conversations
@@ -176,19 +176,19 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.pass_obj
 def backup(program: Program, /, file: Path, *, force: bool) -> None:
-    """Copy the whole database to FILE, consistently while mistral-chat runs.
+    """Copy the database to FILE, even while mistral-chat is running.
 
-    To restore it, put it in the place of the database (`mistral-chat paths` shows it) while no mistral-chat runs.
+    To restore the copy, close mistral-chat and replace the database with it; `mistral-chat paths` shows where it is.
     """
     with closing(program.open_store()) as store:
         store.backup(file, replace=force)
 
 
-@click.command("repair", short_help="Save what can be read from a damaged database.")
+@click.command("repair", short_help="Recover conversations from a damaged database.")
 @as_json_option
 @click.pass_obj
 def repair(program: Program, /, *, as_json: bool) -> None:
-    """Copy what can be read from a damaged database into a new one. The damaged file is kept next to it."""
+    """Copy everything readable from a damaged database into a new one. The damaged file is kept next to it."""
     from mistral_chat.store.repair import repair as repair_database
 
     result = repair_database(program.paths.database, now=program.now)
@@ -210,10 +210,12 @@ def repair(program: Program, /, *, as_json: bool) -> None:
     if result.lost_turns or result.lost_conversations:
         click.echo(
             f"Lost {counted(result.lost_turns, 'turn')}, and the titles and settings of "
-            f"{counted(result.lost_conversations, 'conversation')}. There may be more that left no trace. "
-            f"`sqlite3 {shlex.quote(str(result.kept))} .recover`, with the sqlite3 program from sqlite.org, may find more."
+            f"{counted(result.lost_conversations, 'conversation')}. There may be more. "
+            f"`sqlite3 {shlex.quote(str(result.kept))} .recover`, with sqlite3 from sqlite.org, may recover more."
         )
-    click.echo(f"The damaged file is kept as {result.kept}. It still contains your conversations: delete it when you are done.")
+    click.echo(
+        f"The damaged file is kept as {result.kept}. It still contains your conversations; delete it when you no longer need it."
+    )
 
 
 COMMANDS = (export, import_, backup, repair)

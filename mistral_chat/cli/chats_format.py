@@ -1,4 +1,4 @@
-"""How conversations are printed. Every title and message is sanitised before it goes to a terminal."""
+"""Formats conversations for printing. Every title and message is sanitised before it reaches a terminal."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from mistral_chat.store.records import ConversationSummary, SearchHit, StoredConversation, StoredTurn
 
 SHORT_ID = 8
-"""Characters of an id that are printed; any unique prefix is accepted."""
+"""Characters of an id that are printed; any unique prefix is accepted as an argument."""
 
 
 def local(moment: datetime) -> str:
-    """A time in the local zone, for reading."""
+    """Format a time in the local time zone."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
@@ -45,7 +45,7 @@ def hit_lines(hits: Sequence[SearchHit]) -> Iterator[str]:
 
 
 def conversation_lines(conversation: StoredConversation, path: Sequence[StoredTurn]) -> Iterator[str]:
-    """The current path of a conversation, for reading."""
+    """The current branch of a conversation, as text."""
     summary = conversation.summary
     yield one_line(summary.title) or "(empty)"
     yield "  ".join(filter(None, (summary.conversation_id, local(summary.created), one_line(summary.model))))
@@ -64,12 +64,12 @@ def conversation_lines(conversation: StoredConversation, path: Sequence[StoredTu
 
 def _ended(turn: StoredTurn) -> str:
     if turn.writing:
-        return " (being written)"
+        return " (in progress)"
     return {"cancelled": " (stopped)", "length": " (stopped at the length limit)"}.get(turn.turn.finish_reason or "", "")
 
 
 def tree_lines(turns: Sequence[StoredTurn], path: Sequence[StoredTurn]) -> Iterator[str]:
-    """Every turn on a line, siblings at the same depth with their children below; a star marks the current path.
+    """One line per turn, with siblings at the same depth and their children below; a star marks the current branch.
 
     A turn without siblings is in the same column as its parent, so that long conversations stay narrow.
     """
@@ -91,7 +91,7 @@ def tree_lines(turns: Sequence[StoredTurn], path: Sequence[StoredTurn]) -> Itera
 
 
 def summary_json(summary: ConversationSummary) -> dict[str, Any]:
-    """A line of the list for scripts."""
+    """A conversation of the list as JSON."""
     return {
         "conversation_id": summary.conversation_id,
         "title": summary.title,
@@ -107,7 +107,7 @@ def summary_json(summary: ConversationSummary) -> dict[str, Any]:
 
 
 def hit_json(hit: SearchHit) -> dict[str, Any]:
-    """A search result for scripts. `turn_id` is null when the words are in the title."""
+    """A search result as JSON. `turn_id` is null if the match is in the title."""
     return {
         "conversation_id": hit.conversation_id,
         "turn_id": hit.turn_id,
@@ -120,7 +120,7 @@ def hit_json(hit: SearchHit) -> dict[str, Any]:
 def conversation_json(
     conversation: StoredConversation, turns: Sequence[StoredTurn], path: Sequence[StoredTurn]
 ) -> dict[str, Any]:
-    """A conversation with `turns` for scripts; `current` says which are on the current path."""
+    """A conversation with `turns` as JSON; `current` marks those on the current branch."""
     from dataclasses import asdict
 
     current = {turn.turn_id for turn in path}
@@ -145,12 +145,12 @@ def conversation_json(
 
 
 def counted(count: int, noun: str) -> str:
-    """A count with its noun, such as ``1 turn`` or ``2,000 turns``."""
+    """Format a count with its noun, such as ``1 turn`` or ``2,000 turns``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def source_lines(sources: Sequence[ImportSource]) -> Iterator[str]:
-    """What an import found in each file as a table, and below it what was left out and why."""
+    """A table of what an import found in each file, then what was left out and why."""
     names = [one_line(source.name) for source in sources]
     width = max(len("Total"), *map(len, names))
     yield f"{'File':{width}}  {'Format':12}  {'Conversations':>13}  {'Turns':>7}  Left out"
@@ -167,7 +167,7 @@ def source_lines(sources: Sequence[ImportSource]) -> Iterator[str]:
 
 
 def source_json(source: ImportSource) -> dict[str, Any]:
-    """A file of an import for scripts."""
+    """A file of an import as JSON."""
     return {
         "name": source.name,
         "format": source.format,

@@ -1,4 +1,4 @@
-"""`mistral-chat chats recall`: what would be recalled of a conversation for a message."""
+"""`mistral-chat chats recall`: what would be recalled for a message."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 @click.argument("conversation", type=CONVERSATION)
 @click.argument("query")
 @click.option(
-    "--tokens", type=click.IntRange(1), metavar="N", help="As many exchanges as fit; without it, what the chat recalls."
+    "--tokens",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Show as many exchanges as fit in this many tokens. Default: what the chat would recall.",
 )
 @options.embedding_option
 @as_json_option
 @click.pass_context
 def recall(ctx: click.Context, /, conversation: str, query: str, *, tokens: int | None, as_json: bool, **_: Any) -> None:
-    """Show the exchanges that would be recalled for QUERY if all of the conversation had left the context.
+    """Show the exchanges that would be recalled for QUERY if the whole conversation had left the context.
 
     Exchanges on other branches and excluded ones are never recalled. No chat model is loaded.
     """

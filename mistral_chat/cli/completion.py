@@ -1,6 +1,6 @@
-"""`mistral-chat completion`: the script that makes a shell complete commands, and what it offers for their values.
+"""`mistral-chat completion`: the shell completion script, and the values it offers.
 
-A shell asks between two keys, so nothing here may fail or load the engine: where something is wrong, nothing is offered.
+A shell asks between two keystrokes, so nothing here may fail or load the engine: after an error, nothing is offered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VARIABLE = "_MISTRAL_CHAT_COMPLETE"
 """Set by the script when it asks the program for completions."""
 
 MOST = 50
-"""Conversations that are offered."""
+"""Conversations offered."""
 
 HELP = """Print the completion script for a shell.
 
@@ -40,7 +40,7 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.UsageError(f"There is no completion for {shell}.")
+        raise click.UsageError(f"No completion script for {shell}.")
     root = ctx.find_root()
     click.echo(kind(root.command, {}, "mistral-chat", VARIABLE).source())
 
@@ -70,7 +70,7 @@ def prompt_formats(_ctx: click.Context, incomplete: str) -> list[CompletionItem]
 
 
 def _offered(ctx: click.Context, incomplete: str, find: Callable[[Program], Iterable[tuple[str, str]]]) -> list[CompletionItem]:
-    """What `find` gives, each a value with its help, where it begins with `incomplete`."""
+    """The values and help texts that `find` returns, where the value starts with `incomplete`."""
     from mistral_chat.cli.wiring import Program
     from mistral_chat.errors import MistralChatError
     from mistral_chat.text import one_line

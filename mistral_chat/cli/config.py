@@ -1,4 +1,4 @@
-"""`mistral-chat config`: the settings, where each was set, and what can be set."""
+"""`mistral-chat config`: the settings, their sources, and their documentation."""
 
 from __future__ import annotations
 

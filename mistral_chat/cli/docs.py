@@ -33,35 +33,37 @@ in_collection = click.option("-C", "--collection", metavar="NAME", help="Only th
 def docs() -> None:
     """Index and search your own documents.
 
-    Text, Markdown, source code, HTML, EPUB, DOCX, ODT and PDF files are read into collections. Everything stays in the database
-    of conversations on this machine.
+    Text, Markdown, source code, HTML, EPUB, DOCX, ODT and PDF files are indexed into collections. Everything stays on this
+    machine, in the same database as your conversations.
     """
 
 
 @docs.command("add", short_help="Index files and folders.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-C", "--collection", default=DEFAULT_COLLECTION, show_default=True, metavar="NAME", help="Where they belong.")
+@click.option(
+    "-C", "--collection", default=DEFAULT_COLLECTION, show_default=True, metavar="NAME", help="Collection to add them to."
+)
 @options.embedding_option
 @as_json_option
 @click.pass_context
 def add(ctx: click.Context, /, paths: tuple[Path, ...], *, collection: str, as_json: bool, **_: Any) -> None:
     """Index files and folders into a collection.
 
-    Of a folder, hidden files, files of unknown kinds and what a .gitignore excludes are left out. Files that have not changed
-    are skipped. Stop at any time; the same command resumes. The exit code is 1 if a file could not be read.
+    In folders, hidden files, unsupported file types and files ignored by a .gitignore are skipped. So are unchanged files. You
+    can stop at any time; the same command resumes. Exits with 1 if a file could not be read.
     """
     program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
     with closing(program.open_store()) as store:
         _index(program, store, lambda indexer: indexer.add(paths, collection), [collection], as_json=as_json)
 
 
-@docs.command("update", short_help="Index again what has changed.")
+@docs.command("update", short_help="Re-index changed documents.")
 @in_collection
 @options.embedding_option
 @as_json_option
 @click.pass_context
 def update(ctx: click.Context, /, *, collection: str | None, as_json: bool, **_: Any) -> None:
-    """Index again what has changed, and finish what was interrupted. To find new files, run `docs add` again."""
+    """Re-index changed documents, and finish interrupted indexing. Run `docs add` again to find new files."""
     program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
     with closing(program.open_store()) as store:
         names = [collection] if collection else [each.name for each in store.documents.collections()]
@@ -81,7 +83,7 @@ def _index(
     *,
     as_json: bool,
 ) -> None:
-    """Index, show progress, and report; exits with 1 if a file could not be read."""
+    """Index, show progress and report; exit with 1 if a file could not be read."""
     from mistral_chat.cli.terminal import Progress
     from mistral_chat.documents.reader import DocumentReader
     from mistral_chat.session.documents import DocumentIndexer
@@ -113,7 +115,7 @@ def _index(
 
 
 def _embed(indexer: DocumentIndexer, collections: list[str], line: Any) -> None:
-    """Give vectors to what has none, and show how long it takes."""
+    """Embed the passages that have no vectors, and show the remaining time."""
     began, first = time.monotonic(), None
     for progress in indexer.add_vectors(collections):
         first = progress.done if first is None else first
@@ -124,7 +126,7 @@ def _embed(indexer: DocumentIndexer, collections: list[str], line: Any) -> None:
 
 @contextmanager
 def _counting(program: Program) -> Iterator[Callable[[str], int]]:
-    """Counts tokens with the chat model's vocabulary, or estimates them where there is no model."""
+    """Count tokens with the chat model's vocabulary, or estimate them without a model."""
     from mistral_chat.documents.passages import estimate_tokens
     from mistral_chat.errors import MistralChatError
 
@@ -158,20 +160,25 @@ def list_documents(program: Program, /, *, collection: str | None, as_json: bool
     for line in lines:
         click.echo(line)
     if not rows:
-        click.echo("There are no documents yet. Add some with: mistral-chat docs add FOLDER", err=True)
+        click.echo("No documents yet. Add some with: mistral-chat docs add FOLDER", err=True)
 
 
-@docs.command("search", short_help="Find the passages that fit a question.")
+@docs.command("search", short_help="Search your documents.")
 @click.argument("query", nargs=-1, required=True)
 @click.option("-C", "--collection", "collections", multiple=True, metavar="NAME", help="Only this collection; repeatable.")
-@click.option("--tokens", type=click.IntRange(1), metavar="N", help="As many passages as fit; without it, what the chat takes.")
+@click.option(
+    "--tokens",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Show as many passages as fit in this many tokens. Default: what the chat would use.",
+)
 @options.embedding_option
 @as_json_option
 @click.pass_context
 def search(
     ctx: click.Context, /, query: tuple[str, ...], *, collections: tuple[str, ...], tokens: int | None, as_json: bool, **_: Any
 ) -> None:
-    """Find the passages that the model would be given with QUERY. No chat model is loaded."""
+    """Show the passages that the model would be given with QUERY. No chat model is loaded."""
     from mistral_chat.session.documents import BUDGET, MOST_PASSAGES, DocumentSearch
     from mistral_chat.session.relevance import Relevance
 
@@ -190,15 +197,15 @@ def search(
         click.echo(f"[{number}] {_shown(each.source)}  ({each.passage.tokens} tokens, score {each.score:.2f})")
         click.echo(f"{_text(each.passage.text)}\n")
     if not found:
-        click.echo("Nothing was found.", err=True)
+        click.echo("Nothing found.", err=True)
 
 
-@docs.command("show", short_help="Print a document as it was read.")
+@docs.command("show", short_help="Print a document's indexed text.")
 @click.argument("document")
 @as_json_option
 @click.pass_obj
 def show(program: Program, /, document: str, *, as_json: bool) -> None:
-    """Print DOCUMENT, named by its id, its path or its file name, as passages."""
+    """Print the passages of DOCUMENT, given as its id, its path or its file name."""
     with closing(program.open_store()) as store:
         found = _document(store, document)
         passages = store.documents.passages(found.document_id)
@@ -214,32 +221,32 @@ def show(program: Program, /, document: str, *, as_json: bool) -> None:
         click.echo(_text(passage.text))
 
 
-@docs.command("rm", short_help="Delete documents or a collection permanently.")
+@docs.command("rm", short_help="Remove documents or a collection from the index.")
 @click.argument("documents", nargs=-1)
-@click.option("-C", "--collection", metavar="NAME", help="Delete this collection with all its documents.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-C", "--collection", metavar="NAME", help="Remove this collection with all its documents.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def remove(program: Program, /, documents: tuple[str, ...], *, collection: str | None, yes: bool) -> None:
-    """Delete DOCUMENTS, or a collection, from the index permanently. The files themselves are not touched.
+    """Remove DOCUMENTS, or a collection, from the index permanently.
 
-    No byte of their text remains in the database, its log or its indexes.
+    Your files are not changed. No trace of their text remains in the database, its log or its indexes.
     """
     from mistral_chat.cli.chats import confirm
 
     if bool(documents) == bool(collection):
-        raise click.UsageError("Name documents, or a collection with --collection.")
+        raise click.UsageError("Pass documents, or a collection with --collection.")
     with closing(program.open_store()) as store:
         if collection:
-            confirm(f"Delete the collection {_shown(collection)} from the index?", yes=yes)
+            confirm(f"Remove the collection {_shown(collection)} from the index?", yes=yes)
             store.documents.delete_collection(collection)
             return
         found = [_document(store, name) for name in documents]
-        confirm(f"Delete {len(found)} {'document' if len(found) == 1 else 'documents'} from the index?", yes=yes)
+        confirm(f"Remove {len(found)} {'document' if len(found) == 1 else 'documents'} from the index?", yes=yes)
         store.documents.delete_documents(*(each.document_id for each in found))
 
 
 def _document(store: ConversationStore, name: str) -> StoredDocument:
-    """The document that `name` names: its id or the beginning of it, its path, or its file name.
+    """Find a document by its id or a prefix of it, its path, or its file name.
 
     Raises:
         DocumentNotFound: there is none, or there are several.
@@ -260,8 +267,8 @@ def _document(store: ConversationStore, name: str) -> StoredDocument:
             return found[0]
         if found:
             ids = ", ".join(each.document_id[:SHORT_ID] for each in found)
-            raise DocumentNotFound(f"{name} is the name of {len(found)} documents: {ids}. Use an id.")
-    raise DocumentNotFound(f"There is no document {name}. `mistral-chat docs list --collection NAME` lists them.")
+            raise DocumentNotFound(f"{len(found)} documents are named {name}: {ids}. Use an id.")
+    raise DocumentNotFound(f"No document named {name}. `mistral-chat docs list --collection NAME` lists them.")
 
 
 def _fitted(text: str) -> str:
@@ -277,7 +284,7 @@ def _shown(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A document's text: cleaned for a terminal, unchanged for a file or a pipe."""
+    """Return a document's text, cleaned for a terminal, unchanged for a file or a pipe."""
     from mistral_chat.text import clean
 
     return clean(text) if sys.stdout.isatty() else text

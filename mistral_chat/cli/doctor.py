@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Verdict = Literal["ok", "warn", "FAIL"]
 
 _ESCAPE_MILLISECONDS = 50
-"""tmux waits for so long after Escape; more is felt."""
+"""Milliseconds that tmux may wait after Escape without being noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Finding:
 
 
 @click.command(short_help="Check this machine, the models and the conversations.")
-@click.option("--privacy", is_flag=True, help="Show what is stored where, and which hosts are ever contacted.")
+@click.option("--privacy", is_flag=True, help="Show what is stored where, and which hosts are contacted.")
 @click.pass_obj
 def doctor(program: Program, *, privacy: bool) -> None:
     """Check this machine, the settings, the models and the conversations.
 
-    The exit code is 1 when a check fails. Nothing is repaired, and nothing is sent.
+    Exits with 1 if a check fails. Nothing is sent.
     """
     from mistral_chat.text import one_line
 
@@ -72,7 +72,7 @@ def doctor(program: Program, *, privacy: bool) -> None:
 
 
 def _findings(about: str, check: Callable[[Program], Iterator[Finding]], program: Program) -> Iterator[Finding]:
-    """What `check` finds. An error is a finding too, and the other checks still run."""
+    """The findings of `check`. An error is a finding too, and the other checks still run."""
     try:
         yield from check(program)
     except MistralChatError as error:
@@ -92,7 +92,7 @@ def _settings(program: Program) -> Iterator[Finding]:
 
 
 def _folders(program: Program) -> Iterator[Finding]:
-    """Whether each folder can be written, tried with a file that has no name."""
+    """Whether each folder is writable, tested with an unnamed file."""
     paths = program.paths
     refused = {}
     for folder in (paths.config_file.parent, paths.data_dir, paths.models_dir, paths.cache_dir, paths.log_dir):
@@ -102,13 +102,13 @@ def _folders(program: Program) -> Iterator[Finding]:
         except OSError as error:
             refused[folder] = error.strerror
     for folder, reason in refused.items():
-        yield Finding("FAIL", "folders", f"{folder} cannot be written: {reason}")
+        yield Finding("FAIL", "folders", f"{folder} is not writable: {reason}")
     if not refused:
-        yield Finding("ok", "folders", f"{paths.data_dir} and the others can be written")
+        yield Finding("ok", "folders", f"{paths.data_dir} and all others are writable")
 
 
 def _existing(folder: Path) -> Path:
-    """The nearest folder above that exists."""
+    """The nearest existing folder."""
     while not os.path.isdir(folder) and folder != folder.parent:  # noqa: PTH112 (never raises)
         folder = folder.parent
     return folder
@@ -133,7 +133,7 @@ def _engine(program: Program) -> Iterator[Finding]:
 
 
 def gpu_findings(devices: Sequence[Device], machine: Machine, *, built: bool) -> Iterator[Finding]:
-    """Whether llama.cpp uses the GPU of this `machine`, and if not, why and what to run.
+    """Whether llama.cpp uses the GPU of this `machine`; if not, why, and what to run.
 
     Args:
         devices: what llama.cpp can compute on.
@@ -150,9 +150,9 @@ def gpu_findings(devices: Sequence[Device], machine: Machine, *, built: bool) ->
     advice = advise(machine)
     gpu = advice.gpu or next(iter(machine.gpus), None)
     if gpu is None:
-        yield Finding("ok", "gpu", "none found; models run on the processor")
+        yield Finding("ok", "gpu", "none found; models run on the CPU")
     else:
-        why = "its driver or its runtime library is missing" if built else "the installed llama-cpp-python has no GPU support"
+        why = "its driver or runtime library is missing" if built else "the installed llama-cpp-python has no GPU support"
         yield Finding("warn", "gpu", f"{gpu.name} is not used: {why}")
     for note in advice.notes:
         yield Finding("warn", "gpu", note)
@@ -164,7 +164,7 @@ def _models(program: Program) -> Iterator[Finding]:
     library = program.library()
     usable, refused = library.scan()
     for model in usable:
-        verified = {True: ", verified", False: ", NOT the published file", None: ""}[model.verified]
+        verified = {True: ", verified", False: ", WRONG checksum", None: ""}[model.verified]
         verdict: Verdict = "FAIL" if model.verified is False else "ok"
         yield Finding(verdict, "model", f"{model.name} ({model.bytes / 1e9:.2f} GB, {model.source}{verified}): {model.path}")
     for each in refused:
@@ -175,13 +175,13 @@ def _models(program: Program) -> Iterator[Finding]:
 
 
 def _speed(program: Program, path: Path) -> str:
-    """How the model at `path` runs best on this machine, where that was measured."""
+    """The best way to run the model at `path` on this machine, if it was measured."""
     from mistral_chat.cli.tune import describe
     from mistral_chat.engine.llama.engine import tuning_key
     from mistral_chat.engine.tuning import TuningFile
 
     found = TuningFile(program.paths.tuning_file).get(tuning_key(path, program.settings.engine))
-    return describe(found) if found else "not measured yet; run `mistral-chat models tune`, or leave the chat idle"
+    return describe(found) if found else "not measured yet; run `mistral-chat models tune`, or leave the chat idle for a while"
 
 
 def _conversations(program: Program) -> Iterator[Finding]:
@@ -204,12 +204,12 @@ def _conversations(program: Program) -> Iterator[Finding]:
 
 
 def _permissions(folder: Path) -> Iterator[Finding]:
-    """Files of conversations that other users could read. Opening the database makes them private."""
+    """Conversation files that other users can read. Opening the database makes them private."""
     if sys.platform == "win32":  # access lists protect the profile there
         return
     for path in sorted(folder.glob("conversations.db*")):
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            yield Finding("warn", "conversations", f"other users could read {path}; now only you can")
+            yield Finding("warn", "conversations", f"{path} was readable by other users; fixed")
 
 
 def _terminal(program: Program) -> Iterator[Finding]:
@@ -218,14 +218,14 @@ def _terminal(program: Program) -> Iterator[Finding]:
         return
     width, height = shutil.get_terminal_size()
     environ = program.environ
-    colours = "no colours (NO_COLOR)" if environ.get("NO_COLOR") else environ.get("COLORTERM") or "the terminal's own colours"
+    colours = "no colours (NO_COLOR)" if environ.get("NO_COLOR") else environ.get("COLORTERM") or "the terminal's colours"
     inside = " inside tmux" if environ.get("TMUX") else ""
     verdict: Verdict = "ok" if width >= 60 and height >= 20 else "warn"  # noqa: PLR2004 (what the app is laid out for)
     yield Finding(verdict, "terminal", f"{environ.get('TERM', 'unknown')}{inside}, {width}x{height}, {colours}")
     if "utf" not in (sys.stdout.encoding or "").lower():
-        yield Finding("warn", "terminal", f"its encoding is {sys.stdout.encoding}; set LC_ALL=C.UTF-8 to open the chat")
+        yield Finding("warn", "terminal", f"encoding {sys.stdout.encoding}; set LC_ALL=C.UTF-8 to open the chat")
     if environ.get("SSH_CONNECTION"):
-        yield Finding("warn", "terminal", "this is an SSH session: the chat runs on the remote machine")
+        yield Finding("warn", "terminal", "SSH session; the chat runs on the remote machine")
     if environ.get("TMUX"):
         from mistral_chat.cli.wheels import run_quietly
 

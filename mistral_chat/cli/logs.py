@@ -1,6 +1,6 @@
-"""The log file: what the program and llama.cpp report, and no text of a conversation.
+"""The log file of the program and llama.cpp, without conversation text.
 
-A traceback quotes such text in its messages and variables, so an exception is logged as its type and its places.
+A traceback quotes text in its messages and variables, so an exception is logged as its type and code locations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Exception_ = tuple[type[BaseException], BaseException, "TracebackType | None"] |
 
 
 class PlacesOnly(logging.Formatter):
-    """Formats records; of an exception it writes the type and the places it went through."""
+    """Formats records; writes an exception as its type and code locations."""
 
     def formatException(self, ei: Exception_) -> str:  # noqa: N802 (logging's own name)
         """The exception's type and, innermost last, ``file:line function``; neither its message nor source lines."""

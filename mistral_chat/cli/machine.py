@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def available_memory() -> AvailableMemory | None:
-    """Ask the system and llama.cpp; None if the system does not say. Imports llama.cpp."""
+    """The memory that the system and llama.cpp report; None if the system does not say. Imports llama.cpp."""
     from mistral_chat.engine.hardware import measure_memory
     from mistral_chat.engine.llama.devices import list_devices
 

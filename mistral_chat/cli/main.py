@@ -1,4 +1,4 @@
-"""The command line: its commands, imported when they are called, and how errors are reported.
+"""The command line: its commands, imported when called, and error reporting.
 
 `mistral-chat --help` must be quick: this module imports click and nothing heavier.
 """
@@ -23,7 +23,7 @@ from mistral_chat.errors import MistralChatError
 from mistral_chat.system import enable_escape_sequences
 
 COMMANDS = {
-    "ask": "Ask once and print the reply.",
+    "ask": "Ask a question and print the reply.",
     "bench": "Benchmark a multi-turn conversation.",
     "chats": "List, search, export and delete conversations.",
     "completion": "Print the completion script for a shell.",
@@ -37,7 +37,7 @@ COMMANDS = {
 """Each command's short help, word for word. The command `x` is `mistral_chat.cli.x:x`."""
 
 TOLERANT = frozenset({"chats", "completion", "docs", "models", "paths"})
-"""Commands that unknown keys in the settings file do not stop: nothing is generated with the settings."""
+"""Commands that tolerate unknown keys in the settings file, because they generate nothing."""
 
 INTERRUPTED = 130
 """The exit code after Ctrl+C: 128 and the signal's number."""
@@ -51,22 +51,22 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
-        """Import the command `name`; None if there is none."""
+        """Import the command `name`; None if it does not exist."""
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(f"mistral_chat.cli.{name}"), name)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that `args` begin with.
+        """Find the command that `args` start with.
 
         Raises:
             click.UsageError: there is none; the sentence suggests a similar one.
         """
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             close = get_close_matches(args[0], COMMANDS, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else 'To ask something, write: mistral-chat ask "…"'
-            raise click.UsageError(f"There is no command {args[0]!r}. {hint}", ctx)
+            hint = f"Did you mean {close[0]!r}?" if close else 'To ask a question, run: mistral-chat ask "…"'
+            raise click.UsageError(f"No such command {args[0]!r}. {hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -104,18 +104,18 @@ def _leave_with(message: str, code: int) -> Never:
 
 
 def _leave_with_os_error(error: OSError) -> Never:
-    """Report what the system refused: a file, or, where it names none, the output."""
+    """Report an operating system error: about a file, or, if it names none, about the output."""
     import errno
 
     if error.filename is not None:
         _leave_with(f"{error.filename}: {error.strerror}", 1)
     if error.errno in {errno.ENOSPC, errno.EIO, errno.EBADF}:
-        _leave_without_output(f"the output cannot be written: {error.strerror}")
-    _leave_with(f"the system refused: {error.strerror or error}", 1)
+        _leave_without_output(f"cannot write to standard output: {error.strerror}")
+    _leave_with(f"system error: {error.strerror or error}", 1)
 
 
 def _leave_without_output(message: str = "") -> Never:
-    """Exit when standard output cannot be written, without another complaint by Python when it flushes the rest."""
+    """Exit when standard output cannot be written, without a second error from Python when it flushes."""
     null = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(OSError, ValueError):
         os.dup2(null, sys.stdout.fileno())
@@ -136,7 +136,7 @@ def _leave_without_output(message: str = "") -> Never:
 @options.conversation_options
 @click.pass_context
 def cli(ctx: click.Context, /, **given: Any) -> None:
-    """Chat with a model on this machine; nothing leaves it.
+    """Chat with a language model on this machine; nothing leaves it.
 
     Without a command, the chat opens in the terminal.
     """

@@ -1,4 +1,4 @@
-"""Lists of messages in JSON, as `prompt` and `bench` read them."""
+"""Reads JSON lists of messages for `prompt` and `bench`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_messages(file: Path) -> list[Message]:
-    """The messages in a JSON `file`; ``-`` is standard input. A bare text is a message of the user.
+    """Read the messages in a JSON `file`; ``-`` is standard input. A bare string is a user message.
 
     Raises:
         UsageError: it contains no such list; the sentence says which message is wrong.
@@ -26,7 +26,7 @@ def read_messages(file: Path) -> list[Message]:
     except InvalidText as error:
         raise UsageError(str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} cannot be read as JSON: {error}") from error
+        raise UsageError(f"{name} is not valid JSON: {error}") from error
     if not isinstance(found, list) or not found:
         raise UsageError(f'{name} must be a list of messages, such as [{{"role": "user", "content": "…"}}].')
     return [_message(name, number, each) for number, each in enumerate(found, 1)]
@@ -43,7 +43,7 @@ def _message(name: str, number: int, found: object) -> Message:
     content = given.get("content")
     if role is None or not isinstance(content, str):
         raise UsageError(
-            f"{name}: message {number} must be a text, or an object with a role, which is system, user or assistant, "
-            "and a content, which is text."
+            f"{name}: message {number} must be a string, or an object with a role (system, user or assistant) "
+            "and a content (a string)."
         )
     return Message(role, content)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mistral_chat.model_listing import ModelRow
     from mistral_chat.models.service import ModelService
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
 
 
 _NAME = click.argument("name", shell_complete=complete_models)
@@ -26,19 +26,19 @@ _NAME = click.argument("name", shell_complete=complete_models)
 def models() -> None:
     """List, download, verify and remove models.
 
-    NAME is a name that `models list` shows, a catalog name with or without a quantization
-    (mistral-7b-instruct-v0.3:Q5_K_M), a path, or hf:OWNER/REPOSITORY/FILE.gguf.
+    NAME is a name from `models list`, a catalog name with or without a quantization (mistral-7b-instruct-v0.3:Q5_K_M), a path,
+    or hf:OWNER/REPOSITORY/FILE.gguf.
     """
 
 
 @models.command("list", short_help="List installed models, or models to download.")
-@click.option("--available", is_flag=True, help="List the models that can be downloaded instead.")
+@click.option("--available", is_flag=True, help="List models to download.")
 @_JSON
 @click.pass_obj
 def list_models(program: Program, *, available: bool, as_json: bool) -> None:
-    """List the models on this computer; those of other programs are used in place.
+    """List installed models, including those of other programs, which are used in place.
 
-    FITS says whether a model fits in the available memory, with the context size and the KV cache type in the settings.
+    FITS says whether a model fits in the available memory with the configured context size and KV cache type.
     """
     from mistral_chat.cli.models_format import available_table, installed_table
 
@@ -60,9 +60,9 @@ def list_models(program: Program, *, available: bool, as_json: bool) -> None:
 @_NAME
 @click.pass_obj
 def pull(program: Program, name: str) -> None:
-    """Download a model from the hub and print its path.
+    """Download a model from the Hugging Face hub and print its path.
 
-    A download that was interrupted resumes; Ctrl+C pauses it. A model that is installed already is not downloaded again.
+    Interrupted downloads resume; Ctrl+C pauses. Installed models are not downloaded again.
     """
     from mistral_chat.cli.download_progress import show_progress
     from mistral_chat.errors import ModelNotFound
@@ -77,7 +77,7 @@ def pull(program: Program, name: str) -> None:
         show_progress(download.follow(), download.spec)
         model = library.find(download.spec, any_kind=True)
     else:
-        _tell(f"{model.name} is installed already ({model.source}).")
+        _tell(f"{model.name} is already installed ({model.source}).")
     click.echo(_clean(model.path))
 
 
@@ -85,21 +85,21 @@ def pull(program: Program, name: str) -> None:
 @_NAME
 @click.pass_obj
 def rm(program: Program, name: str) -> None:
-    """Remove a downloaded or imported model, or a partial download. Files of other programs are left alone."""
+    """Remove a downloaded or imported model, or a partial download. Other programs' files are not removed."""
     from mistral_chat.formatting import format_size
 
     freed = program.model_service().remove(name)
     _tell(f"Removed {name} ({format_size(freed)} freed)." if freed else f"Removed {name}, a hard link; no disk space freed.")
 
 
-@models.command(short_help="Verify the SHA-256 of models.")
+@models.command(short_help="Verify SHA-256 checksums.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_models)
 @_JSON
 @click.pass_obj
 def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Compute the SHA-256 of the models NAME, or of every downloaded one, and compare it with the published one.
+    """Compute the SHA-256 of the models NAME, or of every downloaded one, and compare it with the published checksum.
 
-    Exits with 1 if one of them is wrong.
+    Exits with 1 on a mismatch.
     """
     from mistral_chat.cli.download_progress import show_verification
     from mistral_chat.models.operations import Verification
@@ -143,15 +143,15 @@ def path(program: Program, name: str) -> None:
 @click.option("--copy", "mode", flag_value="copy", help="Copy the file.")
 @click.pass_obj
 def import_file(program: Program, file: Path, mode: str | None) -> None:
-    """Import a GGUF file into the models folder, where it gets a short name and `rm` may remove it.
+    """Import a GGUF file into the models folder under a short name.
 
-    This is optional: -m FILE uses a file in place.
+    Importing is optional: -m FILE uses a file in place.
     """
     from mistral_chat.models import operations
 
     modes: dict[str, operations.ImportMode] = {"link": "link", "move": "move", "copy": "copy"}
     if mode not in modes:
-        raise click.UsageError("Choose one of --link, --move and --copy.")
+        raise click.UsageError("Pass one of --link, --move and --copy.")
     model = operations.import_file(program.library(), file.absolute(), modes[mode])
     _tell(f"Imported as {model.name}.")
     click.echo(_clean(model.path))
@@ -162,7 +162,7 @@ def import_file(program: Program, file: Path, mode: str | None) -> None:
 @_JSON
 @click.pass_obj
 def show(program: Program, name: str, *, as_json: bool) -> None:
-    """Show what is known about an installed model, or about one that can be downloaded."""
+    """Show the metadata of an installed or available model, and the memory it needs."""
     from mistral_chat.cli.models_format import describe_catalog_entry, describe_model, details_table
     from mistral_chat.errors import ModelNotFound
 
@@ -205,7 +205,7 @@ def _available_json(row: ModelRow) -> dict[str, Any]:
 
 
 def _warn_of_memory(service: ModelService, name: str) -> None:
-    """Warn before the download of a model that does not fit in memory."""
+    """Warn before downloading a model that does not fit in memory."""
     row = next((row for row in service.available() if row.name == name), None)
     if row is not None and row.fits is False:
         _tell(f"Warning: {row.reason} A smaller quantization may fit: mistral-chat models list --available.")

@@ -29,7 +29,7 @@ def installed_table(
     *,
     default: str,
 ) -> str:
-    """Installed models, partial downloads and files that cannot be used; without models, how to get the `default`."""
+    """Installed models, partial downloads and unusable files; without models, how to get the `default`."""
     lines = [] if rows else [f"No models installed. Download one with: mistral-chat models pull {one_line(default)}"]
     if rows:
         cells = [
@@ -67,7 +67,7 @@ def available_table(rows: Sequence[ModelRow]) -> str:
 
 
 def describe_model(model: ModelFile, settings: Settings) -> dict[str, Any]:
-    """Everything that is known about an installed model."""
+    """Everything known about an installed model."""
     from mistral_chat.models.memory_fit import estimate_for
     from mistral_chat.models.metadata import read_metadata
 
@@ -94,7 +94,7 @@ def describe_model(model: ModelFile, settings: Settings) -> dict[str, Any]:
 
 
 def describe_catalog_entry(entry: CatalogEntry, library: Library, settings: Settings) -> dict[str, Any]:
-    """What the catalog knows about a model that is not installed."""
+    """What the catalog says about a model that is not installed."""
     from mistral_chat.memory_estimate import estimate_memory
     from mistral_chat.models.memory_fit import file_bytes
 
@@ -123,7 +123,7 @@ def describe_catalog_entry(entry: CatalogEntry, library: Library, settings: Sett
 
 
 def details_table(details: Mapping[str, Any]) -> str:
-    """Details, one on a line."""
+    """Format details, one per line."""
     lines = []
     for key, value in details.items():
         if isinstance(value, dict):

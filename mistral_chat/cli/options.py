@@ -1,4 +1,4 @@
-"""The options that several commands share, and the settings that they override."""
+"""Options shared by several commands, and the settings that they override."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _all(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated],
 
 
 def _completer(name: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """What completes values for a shell: one of `completion.COMPLETERS`, imported when the shell asks."""
+    """One of `completion.COMPLETERS`, imported when the shell asks for completions."""
 
     def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from mistral_chat.cli.completion import COMPLETERS
@@ -63,7 +63,7 @@ def model_option(command: Decorated) -> Decorated:
         key="model",
         metavar="MODEL",
         shell_complete=complete_models,
-        help="A catalog name, `demo`, a path to a .gguf file, or hf:OWNER/REPOSITORY/FILE.gguf.",
+        help="Model: a catalog name, `demo`, a path to a .gguf file, or hf:OWNER/REPOSITORY/FILE.gguf.",
     )(command)
 
 
@@ -73,7 +73,7 @@ def embedding_option(command: Decorated) -> Decorated:
         "--embedding-model",
         key="embedding_model",
         metavar="MODEL",
-        help="The model that compares meanings: a catalog name or a path to a .gguf file; '' compares words only.",
+        help="Embedding model: a catalog name or a path to a .gguf file; '' searches by words only.",
     )(command)
 
 
@@ -85,7 +85,7 @@ def engine_options(command: Decorated) -> Decorated:
         _setting("--n-gpu-layers", key="engine.n_gpu_layers", type=int, metavar="N", help="Layers to run on the GPU."),
         _setting("--threads", key="engine.threads", type=int, metavar="N", help="CPU threads."),
         _setting("--kv-type", key="engine.kv_type", type=click.Choice(["f16", "q8_0"]), help="KV cache type."),
-        _setting("--lora", key="engine.lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter; repeatable."),
+        _setting("--lora", key="engine.lora", multiple=True, metavar="FILE[:SCALE]", help="LoRA adapter; repeatable."),
         click.option(
             "--prompt-format",
             metavar="NAME",
@@ -100,15 +100,21 @@ def sampling_options(command: Decorated) -> Decorated:
     return _all(
         _setting("--temperature", key="sampling.temperature", type=float, metavar="T", help="Sampling temperature; 0 is greedy."),
         _setting("--top-p", key="sampling.top_p", type=float, metavar="P", help="Nucleus sampling."),
-        _setting("--top-k", key="sampling.top_k", type=int, metavar="K", help="Sample from this many tokens; 0 is all."),
+        _setting(
+            "--top-k",
+            key="sampling.top_k",
+            type=int,
+            metavar="K",
+            help="Sample from this many of the most likely tokens; 0 means no limit.",
+        ),
         _setting(
             "--min-p",
             key="sampling.min_p",
             type=float,
             metavar="P",
-            help="Exclude tokens less likely than this share of the best.",
+            help="Exclude tokens less likely than this share of the most likely one.",
         ),
-        _setting("--seed", key="sampling.seed", type=int, metavar="N", help="The same seed gives the same reply."),
+        _setting("--seed", key="sampling.seed", type=int, metavar="N", help="Random seed; the same seed gives the same reply."),
         _setting("--max-tokens", key="sampling.max_tokens", type=int, metavar="N", help="Maximum reply length in tokens."),
     )(command)
 
@@ -125,7 +131,7 @@ def conversation_options(command: Decorated) -> Decorated:
             "--chat",
             metavar="ID",
             shell_complete=complete_conversations,
-            help="Continue this conversation; a unique start of its id is enough.",
+            help="Continue this conversation; a unique prefix of its id is enough.",
         ),
         click.option("--no-save", is_flag=True, help="Do not save anything to disk."),
     )(command)
@@ -145,7 +151,7 @@ def setting_overrides(context: click.Context) -> Mapping[str, CommandLineOverrid
 
 
 def refuse_both(first: tuple[str, object], second: tuple[str, object]) -> None:
-    """Refuse two options, each a name with its value, that were given together.
+    """Refuse two options that were given together; each is a name with its value.
 
     Raises:
         click.UsageError: both have values.

@@ -36,7 +36,7 @@ class ExistingPath:
 
 
 @click.command(short_help="List every file and folder of the program.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
 @click.pass_obj
 def paths(program: Program, *, as_json: bool) -> None:
     """List every file and folder that the program writes, with sizes in bytes."""
@@ -56,7 +56,7 @@ def paths(program: Program, *, as_json: bool) -> None:
 
 
 def list_places(known: Paths) -> list[DataPath]:
-    """Where the program may write."""
+    """Every place that the program may write to."""
     return [
         DataPath("Settings:", known.config_file),
         DataPath("Conversations:", known.data_dir),
@@ -68,7 +68,7 @@ def list_places(known: Paths) -> list[DataPath]:
 
 
 def existing(place: DataPath, places: list[DataPath]) -> Iterator[ExistingPath]:
-    """What exists: the folder with its size, then every file in it, except in the other `places`, which are listed apart."""
+    """The folder with its size, then every file in it, except in the other `places`, which are listed separately."""
     if place.path.is_file():
         yield ExistingPath(str(place.path), "file", place.path.stat().st_size, place.purpose)
         return

@@ -1,4 +1,4 @@
-"""The privacy report: what is stored where on this machine, and which hosts are ever contacted."""
+"""The privacy report: what is stored where on this machine, and which hosts are contacted."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def privacy_report(program: Program) -> str:
             f"{paths.database} (with -wal and -shm while it is open)",
             "messages, replies, drafts, titles, and the text of the documents you indexed",
         ),
-        (str(paths.snapshots_dir), f"the model's memory of conversations, as tokens: {snapshots}"),
-        (str(paths.log_file), "reports of the program and llama.cpp; no text of conversations"),
+        (str(paths.snapshots_dir), f"context snapshots, which contain conversations as tokens: {snapshots}"),
+        (str(paths.log_file), "messages of the program and llama.cpp; no conversation text"),
         (str(paths.models_dir), "models and partial downloads"),
-        (str(paths.data_dir), "which models were tried here, and which conversations are open"),
+        (str(paths.data_dir), "which models were tested, and which conversations are open"),
         (str(paths.config_file), "settings"),
         ("where you export or back up to", "what you choose to export"),
     ]
@@ -53,7 +53,7 @@ def privacy_report(program: Program) -> str:
 
 
 def _hosts(program: Program) -> list[str]:
-    """Every host that is ever contacted, and when."""
+    """Every host that is contacted, and when."""
     from pathlib import Path
 
     from mistral_chat.models.hub import Hub
@@ -61,11 +61,11 @@ def _hosts(program: Program) -> list[str]:
     hub = Hub(environ=program.environ, home=Path.home())
     host = urlsplit(hub.endpoint).hostname or hub.endpoint
     if hub.offline:
-        return [f"none: HF_HUB_OFFLINE forbids even {host}"]
+        return [f"none: HF_HUB_OFFLINE blocks {host} too"]
     token = "a token was found on this machine" if hub.token else "no token was found"
     return [
         f"{one_line(host)}, and the storage hosts that it redirects to: only while `mistral-chat models pull` runs,",
-        "or when you agree to a download in the chat. It learns your address and which file you want.",
+        "or when you agree to a download in the chat. It sees your IP address and the file you request.",
         f"A token is sent only to that host, and only for models that require one ({token}).",
-        "None for chatting, searching, exporting and everything else.",
+        "None for chatting, searching, exporting or anything else.",
     ]

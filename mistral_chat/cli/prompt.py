@@ -1,4 +1,4 @@
-"""`mistral-chat prompt`: shows exactly what a model is given for some messages."""
+"""`mistral-chat prompt`: shows the exact prompt for some messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "file",
     required=True,
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help='A JSON file, or - for standard input: [{"role": "system|user|assistant", "content": "…"}].',
+    help='JSON file, or - for standard input: [{"role": "system|user|assistant", "content": "…"}].',
 )
 @options.model_option
 @click.option(
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: tokens, pieces, prompt_format, spans.")
 @click.pass_context
 def prompt(ctx: click.Context, /, file: Path, *, prompt_format: str | None, as_json: bool, **_settings: Any) -> None:
-    """Show exactly what the model is given for the messages in a file.
+    """Show the exact prompt for the messages in a file.
 
-    Control tokens are in ⟦brackets⟧ and highlighted; everything else is text to the model, whatever it looks like. If the last
-    message is the assistant's, the prompt ends inside it, as when a reply is continued. Only the vocabulary is loaded, so large
-    models answer at once too.
+    Control tokens are highlighted in ⟦brackets⟧; everything else is plain text to the model, whatever it looks like. If the
+    last message is the assistant's, the prompt ends inside it, as when a reply is continued. Only the vocabulary is loaded, so
+    this is quick for large models too.
     """
     from mistral_chat.cli.logs import start_log
     from mistral_chat.engine.encoding.choose import choose_format
@@ -78,7 +78,7 @@ def prompt(ctx: click.Context, /, file: Path, *, prompt_format: str | None, as_j
 
 
 def highlight(pieces: Sequence[Piece], tokenizer: Tokenizer) -> str:
-    """A prompt as text for the terminal: control tokens in brackets and reversed, the prompt format's own text dim.
+    """Format a prompt for the terminal: control tokens in brackets and reversed, the prompt format's own text dim.
 
     Every text is cleaned, so that no escape sequence in it reaches the terminal.
     """

@@ -1,4 +1,4 @@
-"""What the user gave on the command line, as text: standard input and arguments."""
+"""Text from standard input and from arguments."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ WAITING = "waiting for standard input to end (Ctrl+D ends it; `< /dev/null` skip
 
 
 def standard_input(*, typed: bool = False) -> str:
-    """The text on standard input; empty when that is a terminal, unless it may be `typed` there.
+    """Read the text on standard input; empty if it is a terminal, unless it may be `typed` there.
 
-    A pipe that stays open is waited for. After `PATIENCE` seconds a line on standard error says so.
+    A pipe that stays open is waited for. After `PATIENCE` seconds, a line on standard error says so.
 
     Raises:
         InvalidText: it is larger than any model's context window, or not text.
@@ -37,12 +37,12 @@ def standard_input(*, typed: bool = False) -> str:
 
 
 def argument_text(argument: str) -> str:
-    """An argument of the command line as text: bytes unknown to the locale are read as UTF-8."""
+    """Decode an argument of the command line; bytes unknown to the locale are read as UTF-8."""
     return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _read(stream: BinaryIO) -> bytes:
-    """All of `stream`, or a little more than the most that can be used."""
+    """Read all of `stream`, or slightly more than the largest usable amount."""
     return stream.read(LARGEST_FILE + 1)
 
 

@@ -1,9 +1,9 @@
-"""The waiting parent: restores the terminal when the app dies of a native crash.
+"""A parent process that restores the terminal if the app dies in native code.
 
-llama.cpp runs in the app's process, and after a crash there, nothing ends the alternate screen, mouse reports and raw mode. So
-the app is a child, and this process only waits for it. On Linux the child is forked, before anything heavy is imported: a
-second interpreter would add a third to the time until the first screen. On macOS it is started afresh, because Apple's
-frameworks, which Metal needs, do not survive a fork; on Windows too, where there is none.
+llama.cpp runs in the app's process, and a crash there leaves the terminal in the alternate screen, with mouse reports and raw
+mode on. So the app is a child, and this process only waits for it. On Linux the child is forked before anything heavy is
+imported: a second interpreter would add a third to the time until the first screen. On macOS it is spawned, because Apple's
+frameworks, which Metal needs, do not survive a fork; on Windows too, which has no fork.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ RESTORE: Final = (
     b"\x1b[<u"  # the kitty keyboard protocol
     b"\x1b[?7h\x1b[0m\x1b[?25h\r\n"  # line wrap, plain text, the cursor
 )
-"""Ends every mode that Textual may have begun."""
+"""Turns off every mode that Textual may have turned on."""
 
 GRACE = 3
-"""Seconds the app has after SIGTERM or SIGHUP until it is killed."""
+"""Seconds the app has after SIGTERM or SIGHUP before it is killed."""
 
 SUPERVISED: Final = "_MISTRAL_CHAT_SUPERVISED"
-"""Set in the environment of a child that was started afresh, whose parent waits already."""
+"""Set in the environment of a spawned child, whose parent is already waiting."""
 
 _CRASH: Final = 0xC0000000
 """Exit codes of Windows from here on are exceptions."""
@@ -48,7 +48,7 @@ _EXCEPTIONS: Final = {
 
 
 def fresh_command(arguments: Sequence[str], platform: str = sys.platform) -> list[str] | None:
-    """The command that starts the child afresh with the program's `arguments`; None where it is forked."""
+    """The command that spawns the child with the program's `arguments`; None where it is forked."""
     return [sys.executable, "-m", "mistral_chat", *arguments] if platform in {"darwin", "win32"} else None
 
 
@@ -82,7 +82,7 @@ def supervise(describe: Callable[[str], str], *, command: list[str] | None = Non
 
 
 def _exit_as(code: int, saved: list[Any] | None, describe: Callable[[str], str]) -> Never:
-    """Exit with the child's `code`; after a crash restore the terminal and describe it first."""
+    """Exit with the child's `code`; after a crash, first restore the terminal and describe the crash."""
     name = crash_name(code)
     if name is None:
         sys.exit(code)
@@ -95,14 +95,14 @@ def _exit_as(code: int, saved: list[Any] | None, describe: Callable[[str], str])
 
 
 def crash_name(code: int) -> str | None:
-    """The name of what killed a child that ended with `code`; None if it exited by itself."""
+    """The name of what killed a child that ended with `code`; None if it exited normally."""
     if code < 0:
         return signal.Signals(-code).name
     return _EXCEPTIONS.get(code, f"exception 0x{code:08X}") if code >= _CRASH else None
 
 
 def _run(command: list[str]) -> int:
-    """Start `command`, and wait for it as Windows needs it: Ctrl+C goes to every process of the console, the child too."""
+    """Start `command` and wait for it on Windows, where Ctrl+C goes to every process of the console, including the child."""
     child = subprocess.Popen(command, env={**os.environ, SUPERVISED: "1"})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The parent must outlive the child, which saves while the console is being closed.
@@ -115,7 +115,7 @@ def _run(command: list[str]) -> int:
 if sys.platform != "win32":
 
     def _fork(command: list[str] | None) -> int:
-        """Fork, and in the child, where the result is 0, start `command` if there is one. The parent is prepared for waiting."""
+        """Fork; in the child, where the result is 0, start `command` if there is one. The parent is prepared for waiting."""
         passed_on = system.end_signals()
         signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
         child = os.fork()
@@ -134,7 +134,7 @@ if sys.platform != "win32":
         return child
 
     def _wait(child: int) -> int:
-        """Wait until the child has ended, and stop and resume with it; its status."""
+        """Wait until the child has ended, stopping and resuming with it; return its status."""
         while True:
             _, status = os.waitpid(child, os.WUNTRACED)
             if not os.WIFSTOPPED(status):

@@ -1,4 +1,4 @@
-"""The terminal: whether it can show the chat, replies as they grow, and a line of progress that is erased afterwards."""
+"""Terminal output: whether the terminal can show the chat, streamed replies, and a progress line that is erased afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EVERY = 0.1
 """Seconds between two updates of the line."""
 
-ASK = 'To ask once without it, run: mistral-chat ask "…"'
+ASK = 'Without one, run: mistral-chat ask "…"'
 
 
 def require_screen(environ: Mapping[str, str]) -> None:
@@ -28,11 +28,11 @@ def require_screen(environ: Mapping[str, str]) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(f"The chat needs a terminal. {ASK}")
     if is_dumb(environ):
-        raise click.UsageError(f"The chat needs a terminal that can move the cursor, and TERM is “dumb”. {ASK}")
+        raise click.UsageError(f"The chat needs a terminal that can move the cursor, but TERM is “dumb”. {ASK}")
     encoding = (sys.stderr.encoding or "").lower().replace("-", "").replace("_", "")
     if encoding not in {"utf8", "utf16", "cp65001"}:
         raise click.UsageError(
-            f"The chat needs UTF-8, and the locale says {sys.stderr.encoding}. Start it with: LC_ALL=C.UTF-8 mistral-chat. {ASK}"
+            f"The chat needs UTF-8, but the locale uses {sys.stderr.encoding}. Run: LC_ALL=C.UTF-8 mistral-chat. {ASK}"
         )
 
 
@@ -42,7 +42,7 @@ def is_dumb(environ: Mapping[str, str]) -> bool:
 
 
 def write_reply(text: str, out: TextIO) -> None:
-    """Write a piece of a reply at once: unchanged to a file or a pipe, with control characters made visible to a terminal."""
+    """Write a piece of a reply immediately: unchanged to a file or a pipe, with control characters made visible on a terminal."""
     if out.isatty():
         from mistral_chat.text import clean
 
@@ -52,7 +52,7 @@ def write_reply(text: str, out: TextIO) -> None:
 
 
 class Progress:
-    """One line that is overwritten and erased; silent where it would not be seen."""
+    """One line that is overwritten and erased; silent if it would not be seen."""
 
     def __init__(self, out: TextIO) -> None:
         """Write to `out` if that is a terminal that can erase a line."""

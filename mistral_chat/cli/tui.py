@@ -1,4 +1,4 @@
-"""The command without a subcommand: opens the app, under a parent that restores the terminal."""
+"""Opens the app, under a parent process that restores the terminal."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def run_tui(
 
 
 def exit_message(program: Program, name: str) -> str:
-    """The sentence for standard error after the app was killed by the signal, or by Windows' exception, `name`."""
+    """The sentence for standard error after the signal or Windows exception `name` killed the app."""
     from mistral_chat.errors import MistralChatError
 
     kept = "Your conversations are saved; up to a second of an unfinished reply may be missing."
     if name in {"SIGTERM", "SIGHUP", "SIGINT", "console closed"}:
-        return f"the chat was ended from outside ({name}). {kept}"
+        return f"the chat was terminated ({name}). {kept}"
     try:
         log_file = program.paths.log_file
     except MistralChatError:
@@ -96,14 +96,14 @@ def _run(
 
 
 def _purged(program: Program, store: ConversationStore, *, saved: bool) -> ConversationStore:
-    """The store, whose old trash is deleted in the background."""
+    """Return the store, and delete its old trash in the background."""
     if saved:
         threading.Thread(target=_purge, args=(program, store.new_connection()), name="purge", daemon=True).start()
     return store
 
 
 def _purge(program: Program, store: ConversationStore) -> None:
-    """Delete old trash permanently; the next start tries again after a failure."""
+    """Delete old trash permanently; after a failure, the next start tries again."""
     from mistral_chat.errors import StoreError
 
     try:

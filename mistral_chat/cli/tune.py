@@ -1,4 +1,4 @@
-"""`mistral-chat models tune`: measure how a model runs best on this computer."""
+"""`mistral-chat models tune`: finds the fastest way to run a model on this computer."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from mistral_chat.engine.hardware import Tuning
 
 
-@click.command(short_help="Measure how a model runs best on this computer.")
+@click.command(short_help="Find the fastest way to run a model on this computer.")
 @click.argument("name", required=False, shell_complete=complete_models)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
 @click.pass_obj
 def tune(program: Program, name: str | None, *, as_json: bool) -> None:
-    """Measure the default model, or NAME, and use the fastest way to run it from the next load on.
+    """Benchmark the default model, or NAME, and run it in the fastest way from the next load on.
 
-    Takes at most 30 seconds. Batch size, threads, flash attention and repacked weights are tried, except those that are set in
-    the settings. The chat does this by itself, once for each model, when it is idle.
+    Takes at most 30 seconds. Batch size, threads, flash attention and repacked weights are tried, unless the settings fix them.
+    The chat does this automatically when idle, once for each model.
     """
     from mistral_chat.cli.logs import start_log
     from mistral_chat.engine.llama.engine import tuning_key
@@ -52,7 +52,7 @@ def tune(program: Program, name: str | None, *, as_json: bool) -> None:
 
 
 def describe(tuning: Tuning) -> str:
-    """A way of running a model, and its speed, on one line."""
+    """Format one way of running a model, and its speed, on one line."""
     attention = "on" if tuning.flash_attention else "off"
     weights = "repacked" if tuning.repack else "as in the file"
     return (

@@ -1,7 +1,7 @@
-"""Which build of llama-cpp-python this machine needs, and the one line that installs it.
+"""Finds the build of llama-cpp-python for this machine, and the one line that installs it.
 
-PyPI has only the source of llama-cpp-python. Its project publishes wheels on indexes of its own, one for each kind of GPU. They
-are tagged for any Python 3 of a platform. Not every release is on every index, so the line pins the version.
+PyPI has only the source of llama-cpp-python. The project publishes wheels on its own indexes, one for each kind of GPU, tagged
+for any Python 3 of a platform. Not every release is on every index, so the line pins the version.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class GPU:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What decides about the wheel."""
+    """What decides which wheel fits."""
 
     system: str
     """As `platform.system` gives it: Linux, Windows or Darwin."""
@@ -74,16 +74,16 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Which wheel to install, and what to do first or know."""
+    """Which wheel to install, and what to do first or to know."""
 
     index: str | None
-    """The last part of the index's address; None where no wheel fits."""
+    """The last part of the index's address; None if no wheel fits."""
     gpu: GPU | None = None
     """The GPU that the wheel uses."""
     notes: tuple[str, ...] = field(default=())
 
     def line(self, release: str, python: str = "python") -> str:
-        """The command that installs the wheel of this `release`, or compiles it where there is none."""
+        """The command that installs the wheel of this `release`, or compiles it if there is none."""
         python = f'"{python}"' if " " in python else python
         wanted = f"llama-cpp-python=={release}"
         if self.index is None:
@@ -98,14 +98,14 @@ def advise(machine: Machine) -> Advice:
     narrow = machine.bits < _BITS
     if narrow or (machine.system == "Windows" and machine.processor.upper() not in {"AMD64", "X86_64"}):
         built = "a 32-bit Python" if narrow else f"Python on {machine.processor}"
-        return Advice(None, notes=(f"There are no wheels for {built}. Install a 64-bit Python for x64.",))
+        return Advice(None, notes=(f"No wheels exist for {built}. Install a 64-bit Python for x64.",))
     match machine.system:
         case "Darwin":
             return _advise_mac(machine)
         case "Linux" | "Windows":
             return _advise_pc(machine)
         case _:
-            return Advice(None, notes=(f"There are no wheels for {machine.system}; pip compiles llama.cpp.",))
+            return Advice(None, notes=(f"No wheels exist for {machine.system}; pip compiles llama.cpp.",))
 
 
 def _advise_mac(machine: Machine) -> Advice:
@@ -116,13 +116,13 @@ def _advise_mac(machine: Machine) -> Advice:
         )
     if machine.processor == "arm64":
         return Advice("metal", next((gpu for gpu in machine.gpus if gpu.vendor == "apple"), None))
-    return Advice(None, notes=("There is no current wheel for Macs with an Intel processor; pip compiles llama.cpp (Xcode).",))
+    return Advice(None, notes=("No current wheel supports Macs with an Intel CPU; pip compiles llama.cpp (needs Xcode).",))
 
 
 def _advise_pc(machine: Machine) -> Advice:
     if machine.processor.lower() not in {"x86_64", "amd64"}:
         known = machine.system == "Linux" and machine.processor.lower() in {"aarch64", "arm64"}
-        return Advice("cpu" if known else None, notes=(f"There are no GPU wheels for {machine.processor}.",))
+        return Advice("cpu" if known else None, notes=(f"No GPU wheels exist for {machine.processor}.",))
     gpus = sorted(machine.gpus, key=lambda gpu: (gpu.vendor != "nvidia", gpu.integrated))
     if not gpus:
         return Advice("cpu")
@@ -132,7 +132,7 @@ def _advise_pc(machine: Machine) -> Advice:
     if gpu.vendor == "amd" and not gpu.integrated:
         index, needs = ("hip-radeon", "AMD's HIP SDK") if machine.system == "Windows" else ("rocm72", "ROCm 7.2")
         return Advice("vulkan", gpu, (f"With {needs} installed, the index {index} is faster on some cards.",))
-    return Advice("vulkan", gpu, ("An integrated GPU shares the memory of the processor and is rarely faster than it.",))
+    return Advice("vulkan", gpu, ("An integrated GPU shares the CPU's memory and is rarely faster.",))
 
 
 def _advise_nvidia(machine: Machine, gpu: GPU) -> Advice:
@@ -157,7 +157,7 @@ def _advise_nvidia(machine: Machine, gpu: GPU) -> Advice:
 
 
 def _runs(cuda: tuple[int, int], compute: tuple[int, int]) -> bool:
-    """Whether a wheel of this `cuda` contains code for a GPU of this `compute` capability."""
+    """Whether a wheel for this `cuda` contains code for a GPU of this `compute` capability."""
     if cuda >= (13, 0):
         return compute >= _OLDEST_FOR_13
     return compute <= _NEWEST_FOR_11 if cuda < (12, 0) else True
@@ -167,7 +167,7 @@ def _runs(cuda: tuple[int, int], compute: tuple[int, int]) -> bool:
 
 
 def installed_release() -> str:
-    """The version of llama-cpp-python that is installed, or the one that this program was tested with."""
+    """The installed version of llama-cpp-python, or else the one that this program was tested with."""
     try:
         return version("llama-cpp-python").partition("+")[0]
     except PackageNotFoundError:
@@ -175,7 +175,7 @@ def installed_release() -> str:
 
 
 def this_machine(ask: Callable[[Sequence[str]], str | None] | None = None, pci: Path = Path("/sys/class/drm")) -> Machine:
-    """Describe this machine. `ask` runs a command and gives its output, or None if that failed."""
+    """Describe this machine. `ask` runs a command and returns its output, or None if that failed."""
     ask = ask or run_quietly
     system = platform.system()
     found = dict.fromkeys(_nvidia_gpus(ask))
@@ -221,7 +221,7 @@ def _nvidia_gpus(ask: Callable[[Sequence[str]], str | None]) -> list[GPU]:
 
 
 def _pci_gpus(folder: Path) -> list[GPU]:
-    """What the Linux kernel knows of graphics cards."""
+    """Graphics cards that the Linux kernel reports."""
     found = []
     for file in sorted(folder.glob("card[0-9]*/device/vendor")):
         try:
@@ -240,7 +240,7 @@ def _pci_gpus(folder: Path) -> list[GPU]:
 
 
 def _windows_gpus(ask: Callable[[Sequence[str]], str | None]) -> list[GPU]:
-    """What Windows knows of graphics cards."""
+    """Graphics cards that Windows reports."""
     query = "@(Get-CimInstance Win32_VideoController).Name | ConvertTo-Json"
     try:
         names = json.loads(ask(["powershell", "-NoProfile", "-NonInteractive", "-Command", query]) or "[]")

@@ -1,4 +1,4 @@
-"""Puts the parts of the program together for one run."""
+"""Wires the parts of the program together for one run."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 def utc_now() -> datetime:
-    """The clock, in UTC."""
+    """The current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Program:
-    """One run: its inputs, and the parts opened from them.
+    """One run: its inputs, and the parts made from them.
 
     Nothing is read or opened before it is needed, so that `--help` and `config path` work with a broken configuration.
     """
@@ -48,12 +48,12 @@ class Program:
     formats: dict[str, str] = field(default_factory=dict)
     """Prompt formats by model name, chosen in the app; they override the settings."""
     warn: Callable[[str], None] | None = None
-    """Told of unknown keys in the settings file, once; None makes them errors."""
+    """Receives warnings about unknown keys in the settings file, once; None makes them errors."""
     load: Callable[[Program, ModelFile, str | None, LoadProgress], Engine] | None = None
-    """Makes the engine of a model, with a prompt format that overrides the file's own; None is llama.cpp."""
+    """Makes the engine of a model, with a prompt format that overrides the file's own; None uses llama.cpp."""
 
     def with_options(self, overrides: Mapping[str, CommandLineOverride]) -> Program:
-        """The same run with more settings given as options."""
+        """A copy of this run with more settings given as options."""
         return replace(self, options={**self.options, **overrides})
 
     @cached_property
@@ -87,7 +87,7 @@ class Program:
 
     @property
     def models(self) -> ModelSettings:
-        """What the settings file says of models now, if it can be read, with the formats chosen in the app.
+        """The model settings as the settings file has them now, if it can be read, with the formats chosen in the app.
 
         Raises as `configuration` does.
         """
@@ -124,8 +124,8 @@ class Program:
                 private_folder(self.paths.data_dir)
             except OSError as error:
                 raise StoreError(
-                    f"The folder for conversations, {self.paths.data_dir}, cannot be created: {error.strerror}. "
-                    "Set MISTRAL_CHAT_DATA_DIR to a folder that you can write to, or use --no-save."
+                    f"Cannot create the data folder {self.paths.data_dir}: {error.strerror}. "
+                    "Set MISTRAL_CHAT_DATA_DIR to a writable folder, or use --no-save."
                 ) from error
         store = ConversationStore(open_database(self.paths.database if saved else None, now=self.now), now=self.now)
         if saved:
@@ -133,7 +133,7 @@ class Program:
         return store
 
     def purge_old_trash(self, store: ConversationStore) -> None:
-        """Delete permanently what has been in the trash for as long as the settings say. May take seconds in a large store.
+        """Delete permanently what has been in the trash for longer than the settings allow. May take seconds in a large store.
 
         Raises:
             StoreError: the database cannot be used.
@@ -143,7 +143,7 @@ class Program:
         store.purge()
 
     def library(self) -> Library:
-        """The models on this disk and the catalog of those that can be downloaded.
+        """The models on this disk, and the catalog of those that can be downloaded.
 
         Raises:
             ConfigError: the settings' catalog cannot be used.
@@ -190,7 +190,7 @@ class Program:
 
     @contextmanager
     def embedding_model(self) -> Iterator[EmbeddingModel | None]:
-        """The embedding model while the context lasts, as `open_embedding_model` opens it."""
+        """The embedding model for as long as the context lasts, as `open_embedding_model` opens it."""
         model = self.open_embedding_model()
         try:
             yield model
@@ -199,7 +199,7 @@ class Program:
                 model.close()
 
     def open_embedding_model(self) -> EmbeddingModel | None:
-        """Load the settings' embedding model on the CPU; None when it is not on this machine and is only the default.
+        """Load the configured embedding model on the CPU; None if it is not installed and is only the default.
 
         Raises:
             ModelError: the model of the options or the settings is not installed.
@@ -213,7 +213,7 @@ class Program:
         return EmbeddingModel(path, threads=sensible_threads())
 
     def retriever(self, store: ConversationStore | None = None, *, saved: bool = True) -> Retriever:
-        """What finds recalled exchanges and passages for messages.
+        """The retriever, which finds recalled exchanges and passages for messages.
 
         Args:
             store: the documents, on a connection of its own; None opens the store.
@@ -244,14 +244,14 @@ class Program:
             return None
 
     def without_embedding_model(self) -> str:
-        """What an embedding model would add, for a user who has none."""
+        """A hint about embedding models for a user who has none."""
         return (
-            "Texts are found by their words. An embedding model (25 MB) also finds them when you ask in other words: "
+            "Searching by words only. To search by meaning too, download an embedding model (25 MB): "
             "mistral-chat models pull all-minilm-l6-v2"
         )
 
     def snapshots(self) -> SnapshotFolder | None:
-        """The context snapshots on disk; None where the settings disable them."""
+        """The context snapshots on disk; None if the settings disable them."""
         from mistral_chat.engine.snapshots import SnapshotFolder
 
         settings = self.settings.snapshots
@@ -260,7 +260,7 @@ class Program:
         return SnapshotFolder(self.paths.snapshots_dir, budget=settings.budget, still_there=self._has_conversation)
 
     def _has_conversation(self, conversation_id: str) -> bool:
-        """Whether a conversation certainly still exists. Opens the store each time, because any thread may ask."""
+        """Whether a conversation is known to exist. Opens the store each time, because any thread may ask."""
         from mistral_chat.errors import StoreError
         from mistral_chat.store.database import open_database
         from mistral_chat.store.store import ConversationStore
@@ -276,7 +276,7 @@ class Program:
         return True
 
     def forget_snapshots(self, conversations: Iterable[str]) -> None:
-        """Delete the snapshots of conversations that were deleted, whether snapshots are enabled or not."""
+        """Delete the snapshots of deleted conversations, even if snapshots are disabled."""
         gone = list(conversations)
         if gone and self.paths.snapshots_dir.is_dir():
             from mistral_chat.engine.snapshots import SnapshotFolder
@@ -293,7 +293,7 @@ class Program:
         saved: bool = True,
         snapshots: SnapshotFolder | None = None,
     ) -> Callable[[LoadProgress], Engine]:
-        """A function with which an `EngineThread` loads the model `spec`, or the settings' model.
+        """A function that loads the model `spec`, or the configured model, for an `EngineThread`.
 
         Args:
             spec: as ``-m`` takes it.

@@ -1,4 +1,4 @@
-"""The settings: their types and defaults, the file, and what overrides it."""
+"""The settings: types and defaults, the settings file, and what overrides it."""
 
 from mistral_chat.config.settings import (
     CatalogSource,

@@ -1,4 +1,4 @@
-"""Where each setting comes from: the default, the file, the environment, or an option; the later wins."""
+"""The source of each setting: default, file, environment or option; later ones win."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mistral_chat.config.reader import FileSettings
 
 VARIABLES = {"MISTRAL_CHAT_MODEL": "model", "MISTRAL_CHAT_MODELS_DIR": "models.folder"}
-"""The settings that environment variables override. An empty variable overrides nothing."""
+"""Settings that environment variables override. An empty variable overrides nothing."""
 
 
 class CommandLineOverride(NamedTuple):
@@ -32,7 +32,7 @@ class Configuration:
     sources: Mapping[str, str] = field(default_factory=dict)
     """By dotted key: a file with its line, a variable's name, or an option's name."""
     warnings: tuple[str, ...] = ()
-    """Unknown keys of the file that were skipped, each as a sentence with its place."""
+    """Unknown keys of the file that were skipped, each as a sentence with its location."""
 
     @classmethod
     def from_file(cls, found: FileSettings, path: str) -> Configuration:
@@ -54,7 +54,7 @@ class Configuration:
         return replace(self, settings=settings, sources={**self.sources, ".".join(names): source})
 
     def overridden(self, environ: Mapping[str, str], options: Mapping[str, CommandLineOverride]) -> Configuration:
-        """The configuration with what environment variables, and then the command line's `options`, say instead.
+        """The configuration after environment variables, and then command line `options`, have overridden it.
 
         Raises:
             ConfigError: a variable cannot be used.

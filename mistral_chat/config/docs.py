@@ -1,4 +1,4 @@
-"""The reference of the settings: every key with its type, its default and its meaning."""
+"""The documentation of the settings: every key with its type, default and meaning."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The entries that users name in the settings file: personas, keys, prompt formats, models of their own.
+"""Entries that users name in the settings file: personas, keys, prompt formats, their own models.
 
 An entry is entered field by field and checked as if it were in the file. Then it is added to the file, changed in place or
-removed. Every other character of the file stays as it is; see `writer`.
+removed. The rest of the file is left unchanged; see `writer`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class EntryField:
 
     @property
     def name(self) -> str:
-        """The keys as one text."""
+        """The keys joined as one name."""
         return " ".join(self.path)
 
 
@@ -72,7 +72,7 @@ def parse_entry(section: str, name: str, texts: Mapping[tuple[str, ...], str]) -
         ConfigError: the name or a field cannot be used; `ConfigError.problem` says why.
     """
     if not name.strip() or "\n" in name:
-        raise ConfigError(section, None, "a name is needed, on one line")
+        raise ConfigError(section, None, "enter a name on one line")
     nodes: dict[tuple[str, ...], yaml.Node] = {}
     for each in entry_fields(section):
         if _given(texts, each.path):
@@ -82,7 +82,7 @@ def parse_entry(section: str, name: str, texts: Mapping[tuple[str, ...], str]) -
 
 
 def entry_to_text(section: str, name: str, configuration: Configuration) -> FieldTexts:
-    """What the user would enter for the entry `name`; fields left to the defaults are empty."""
+    """The texts of the entry `name`, as a user would enter them; fields with default values are empty."""
     entry = entries_of(configuration.settings, section)[name]
     found: FieldTexts = {}
     for each in entry_fields(section):

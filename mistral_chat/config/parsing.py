@@ -1,4 +1,4 @@
-"""Single settings as text: what users enter, and what they are shown."""
+"""Parses single settings that users enter, and formats them for display."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mistral_chat.config.settings import Settings
 
 
 def choices(key: str) -> tuple[str, ...]:
-    """The values that the dotted `key` can have; empty where there is no fixed list."""
+    """The allowed values of the dotted `key`; empty if it has no fixed list."""
     kind = type_of(key)
     if kind is bool:
         return ("true", "false")
@@ -19,12 +19,12 @@ def choices(key: str) -> tuple[str, ...]:
 
 
 def is_scalar(key: str) -> bool:
-    """Whether the dotted `key` has one value or a list, and not entries that the user names."""
+    """Whether the dotted `key` is a value or a list, and not a section of named entries."""
     return get_origin(type_of(key)) is not dict
 
 
 def format_value(value: object) -> str:
-    """A value as `parse_value` reads it; untrusted text. Of a mapping it shows the names."""
+    """Format a value as `parse_value` reads it; untrusted text. A mapping is shown as its names."""
     match value:
         case None:
             return ""
@@ -37,7 +37,7 @@ def format_value(value: object) -> str:
 
 
 def parse_value(key: str, text: str) -> object:
-    """Parse what the user entered for the dotted `key`: text as it is, a list with commas, anything else as YAML.
+    """Parse a value entered for the dotted `key`: text as it is, a comma-separated list, anything else as YAML.
 
     Raises:
         ConfigError: it is no value for this key; `ConfigError.problem` says why.

@@ -39,7 +39,7 @@ class FileSettings:
     lines: dict[str, int] = field(default_factory=dict)
     """The line of each key in the file, such as ``{"sampling.seed": 3}``."""
     unknown: tuple[ConfigError, ...] = ()
-    """The unknown keys, where the reader was asked to skip them."""
+    """The unknown keys, if the reader was asked to skip them."""
     text: str = field(default="", repr=False, compare=False)
     root: yaml.Node | None = field(default=None, repr=False, compare=False)
     """The root of the YAML nodes; None for an empty file."""
@@ -87,10 +87,10 @@ def value_node(value: Any) -> yaml.Node:
 
 
 def compose(text: str, source: str) -> yaml.Node | None:
-    """The root of the YAML nodes in `text`, which came from `source`; None where it has none.
+    """The root of the YAML nodes in `text`, which came from `source`; None if it is empty.
 
     Raises:
-        ConfigError: the text is not YAML, or holds an alias.
+        ConfigError: the text is not YAML, or contains an alias.
     """
     try:
         return _Composer(text, source).get_single_node()
@@ -103,7 +103,7 @@ def compose(text: str, source: str) -> yaml.Node | None:
 
 
 class _Composer(yaml.SafeLoader):
-    """Makes nodes of a text, and refuses aliases and deep nesting, which no settings need."""
+    """Composes nodes from text, and refuses aliases and deep nesting, which no settings need."""
 
     def __init__(self, text: str, source: str) -> None:
         super().__init__(text)
@@ -111,7 +111,7 @@ class _Composer(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Make the next node.
+        """Compose the next node.
 
         Raises:
             ConfigError: the node is an alias or nested too deep.
@@ -156,7 +156,7 @@ class _Reader:
     def _entries(self, node: yaml.Node, prefix: str) -> list[tuple[str, yaml.Node]]:
         if not isinstance(node, yaml.MappingNode):
             place = f"'{prefix.removesuffix('.')}'" if prefix else "the file"
-            self._refuse(node, f"{place} must hold keys with values, such as `key: value`")
+            self._refuse(node, f"{place} must contain keys with values, such as `key: value`")
         entries: dict[str, yaml.Node] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -173,8 +173,8 @@ class _Reader:
 
     def _unknown_key(self, name: str, names: list[str], prefix: str) -> ConfigError:
         close = get_close_matches(name, names, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"the keys here are {', '.join(names)}"
-        return ConfigError(self._source, self.lines.get(prefix + name), f"there is no key '{prefix + name}'; {hint}")
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(names)}"
+        return ConfigError(self._source, self.lines.get(prefix + name), f"unknown key '{prefix + name}'; {hint}")
 
     def _build(self, node: yaml.Node, kind: type[Section], values: dict[str, Any], prefix: str) -> Section:
         missing = [name for name in _required(kind) if name not in values]

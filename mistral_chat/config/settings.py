@@ -1,4 +1,4 @@
-"""The settings: frozen dataclasses. The types are the checks, and their annotations are the reference shown to users."""
+"""The settings as frozen dataclasses. Their types are the checks, and their annotations the documentation shown to users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mistral_chat.errors import UsageError
 from mistral_chat.generation import Sampling
 
 SMALLEST_WINDOW = 256
-"""llama.cpp silently enlarges a smaller window to this."""
+"""llama.cpp silently enlarges a smaller context to this."""
 
 
 def _check_range(owner: object, name: str, low: float, high: float) -> None:
@@ -24,11 +24,11 @@ class ContextSettings:
     """The context window."""
 
     size: Annotated[int, "Context window, in tokens. llama.cpp rounds it up to a multiple of 256."] = 4096
-    reserve: Annotated[int, "Tokens kept free for the reply when a turn starts; at most an eighth of the window."] = 512
-    low_water: Annotated[float, "When the window is full, the oldest turns leave until it is filled to this share."] = 0.75
-    read_ahead: Annotated[
-        bool, "Process an opened conversation and a long draft before you send, so that the reply starts sooner."
-    ] = True
+    reserve: Annotated[int, "Tokens reserved for the reply; at most an eighth of the context."] = 512
+    low_water: Annotated[float, "When the context is full, the oldest turns are dropped until this share of it is used."] = 0.75
+    read_ahead: Annotated[bool, "Prefill opened conversations and long drafts before you send, so that replies start sooner."] = (
+        True
+    )
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -49,7 +49,7 @@ class SnapshotSettings:
         bool,
         "Save context snapshots. They contain conversation text, as the database does, and are deleted with their conversation.",
     ] = True
-    budget: Annotated[int, "Most bytes that all snapshots take; the least recently used are deleted first."] = 2 * 1024**3
+    budget: Annotated[int, "Maximum size of all snapshots in bytes; the least recently used are deleted first."] = 2 * 1024**3
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -72,7 +72,7 @@ class EngineSettings:
         "Flash attention; auto is on with a GPU and off on a CPU, where it slows down long contexts.",
     ] = "auto"
     repack: Annotated[
-        bool | None, "Copy the weights into a layout that may be faster on this CPU; takes twice the memory. Empty: as measured."
+        bool | None, "Repack the weights for this CPU: may be faster, takes twice the memory. Empty: as measured."
     ] = None
     check_memory: Annotated[bool, "Refuse to load a model that does not fit in the free memory."] = True
     lora: Annotated[tuple[str, ...], "LoRA adapters, each FILE or FILE:SCALE."] = ()
@@ -99,7 +99,7 @@ class Persona:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogSource:
-    """A model of the user's own that can be downloaded."""
+    """A model that the user added to the catalog."""
 
     repository: Annotated[str, "Hugging Face repository, OWNER/NAME."]
     file: Annotated[str, "GGUF file in the repository."]
@@ -130,7 +130,7 @@ class ModelSettings:
     folder: Annotated[str | None, "Download folder; empty: the data folder."] = None
     folders: Annotated[tuple[str, ...], "More folders with GGUF files, which are used in place."] = ()
     formats: Annotated[
-        dict[str, str], "Prompt formats by model name, instead of the file's own; `automatic` restores the file's own."
+        dict[str, str], "Prompt formats by model name, overriding the file's own; `automatic` uses the file's own."
     ] = field(default_factory=dict)
     catalog: Annotated[dict[str, CatalogSource], "Your own models to download, by name."] = field(default_factory=dict)
 
@@ -146,7 +146,7 @@ class Settings:
     theme: Annotated[str, "Theme."] = "mistral-dark"
     titles: Annotated[
         Literal["first_line", "model"],
-        "Title of a conversation until you rename it: its first line, or one that the model writes.",
+        "Automatic conversation titles: the first line of the first message, or written by the model.",
     ] = "first_line"
     trash_days: Annotated[
         int, "Days until deleted conversations are erased permanently; 0 keeps them until you empty the trash."
@@ -154,9 +154,7 @@ class Settings:
     embedding_model: Annotated[
         str, "Embedding model for recall and documents: a catalog name or a path to a .gguf file; empty: words only."
     ] = "all-minilm-l6-v2"
-    recall: Annotated[
-        bool, "Give the model earlier exchanges of the conversation that have left the context when a message refers to them."
-    ] = True
+    recall: Annotated[bool, "Recall exchanges that have left the context when a message refers to them."] = True
     sampling: Annotated[Sampling, "Sampling."] = field(default_factory=Sampling)
     context: Annotated[ContextSettings, "Context window."] = field(default_factory=ContextSettings)
     snapshots: Annotated[SnapshotSettings, "Context snapshots on disk, which let an old conversation reopen at once."] = field(
@@ -164,8 +162,10 @@ class Settings:
     )
     engine: Annotated[EngineSettings, "How llama.cpp runs."] = field(default_factory=EngineSettings)
     models: Annotated[ModelSettings, "Model files."] = field(default_factory=ModelSettings)
-    personas: Annotated[dict[str, Persona], "System prompts with sampling settings, by name."] = field(default_factory=dict)
-    keymap: Annotated[dict[str, str], "Keys by binding id."] = field(default_factory=dict)
+    personas: Annotated[dict[str, Persona], "Personas: system prompts with sampling settings, by name."] = field(
+        default_factory=dict
+    )
+    keymap: Annotated[dict[str, str], "Keyboard shortcuts by id."] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -178,12 +178,12 @@ class Settings:
             raise ValueError("model must name a model")
 
     def persona(self, name: str) -> Persona:
-        """The persona `name`.
+        """The persona called `name`.
 
         Raises:
             UsageError: there is none.
         """
         if name not in self.personas:
             known = ", ".join(sorted(self.personas)) or "none yet"
-            raise UsageError(f"There is no persona {name!r}. The personas in config.yaml are: {known}.")
+            raise UsageError(f"Unknown persona {name!r}. Personas in config.yaml: {known}.")
         return self.personas[name]

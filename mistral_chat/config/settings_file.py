@@ -1,4 +1,4 @@
-"""The settings file of one run of the program: read together with what overrides it, and changed in place."""
+"""The settings file of one run: read together with its overrides, and changed in place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mistral_chat.config.reader import FileSettings
 
 LARGEST_FILE = 64 * 1024
-"""Bytes. PyYAML needs seconds for a hostile file of this size and minutes for a larger one."""
+"""Bytes. PyYAML needs seconds for a hostile file of this size, and minutes for a larger one."""
 
 _NEW_FILE = b"# Settings of mistral-chat. `mistral-chat config default` prints every key with its meaning.\n"
 
@@ -98,7 +98,7 @@ class SettingsFile:
         return found.st_mtime_ns, found.st_size
 
     def _current(self) -> FileSettings:
-        """What the file says; a new file says nothing, so that only what was changed is set, and better defaults still apply."""
+        """The content of the file; a missing file is empty, so that later defaults apply to all that was not changed."""
         content = self._content()
         return self._parse(_NEW_FILE if content is None else content)
 
@@ -126,7 +126,7 @@ class SettingsFile:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content[: error.start].count(b"\n") + 1
-            raise ConfigError(str(self.path), line, "the file is not text in UTF-8") from error
+            raise ConfigError(str(self.path), line, "the file is not UTF-8 text") from error
 
     def _check_size(self, content: bytes) -> None:
         if len(content) > LARGEST_FILE:

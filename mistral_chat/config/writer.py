@@ -1,8 +1,8 @@
-"""Changes one setting in the text of a settings file and leaves every other character as it is.
+"""Changes one setting in the text of a settings file, and leaves the rest unchanged.
 
-The file is the user's: comments, order, quotes and line ends stay. The marks of the YAML nodes say where a value is; the new one
-replaces it there, or a line is added. Every change is read back: it must give the old settings with the one change, or it is
-refused.
+The file is the user's: comments, order, quotes and line endings stay. The marks of the YAML nodes say where a value is; the new
+one replaces it there, or a line is added. Every change is read back: it must give the old settings with the one change, or it
+is refused.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Edit(NamedTuple):
 def change_setting(before: FileSettings, key: str | Sequence[str], value: object, source: str) -> FileSettings:
     """The settings file `before`, which came from `source`, with `key` set to `value`.
 
-    Where a name in the key may contain a dot, as a model's does, the key is given as its names.
+    If a name in the key may contain a dot, as model names do, pass the key as its names.
 
     Raises:
         ConfigError: the value is out of its range, or the file is written in a way that can only be changed by hand.

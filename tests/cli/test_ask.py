@@ -88,7 +88,7 @@ class TestWhatGoesIn:
     def test_an_empty_question_is_wrong_usage(self, stdin: str) -> None:
         result = ask(stdin=stdin)
         assert result.exit_code == 2
-        assert "There is nothing to ask" in result.stderr
+        assert "Nothing to ask" in result.stderr
 
     def test_a_fence_is_longer_than_any_in_the_file(self) -> None:
         assert format_attachment("x.md", "````\na\n````") == "x.md\n`````\n````\na\n````\n`````"
@@ -228,4 +228,4 @@ class TestHowItIsAsked:
         configure("\nmodle: x\n")
         result = ask("hello")
         assert result.exit_code == 1
-        assert "config.yaml:2: there is no key 'modle'; did you mean 'model'?" in result.stderr
+        assert "config.yaml:2: unknown key 'modle'; did you mean 'model'?" in result.stderr

@@ -102,13 +102,13 @@ def test_without_messages_the_context_is_filled_until_it_rolls(bench: Callable[.
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "cannot be read as JSON"),
+        ("{", "is not valid JSON"),
         ("{}", "a list of messages"),
         ("[]", "a list of messages"),
         ("[1]", "message 1"),
         ('["a", {"role": "assistant", "content": "b"}]', "message 2"),
         ('["a", {"role": "system", "content": "b"}]', "message 2"),
-        ('[{"role": "system", "content": "b"}]', "no message of the user"),
+        ('[{"role": "system", "content": "b"}]', "no user message"),
     ],
 )
 def test_a_file_without_a_message_list_is_refused_by_name(bench: Callable[..., Result], text: str, problem: str) -> None:

@@ -77,7 +77,7 @@ def test_the_plain_list_shows_short_ids(program: Program, herons: str) -> None:
 def test_an_empty_list_succeeds(program: Program) -> None:
     result = run(program, "list")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "There are no conversations" in result.stderr
+    assert "No conversations yet" in result.stderr
     assert as_json(program, "list") == []
     assert as_json(program, "search", "x") == []
     assert run(program, "search", "x").stderr == "No matches.\n"
@@ -175,7 +175,7 @@ def test_rm_now_deletes_permanently_with_snapshots(program: Program, herons: str
     snapshots.mkdir(parents=True)
     asked = run(program, "rm", "--now", herons)
     assert asked.exit_code == 2
-    assert "Add --yes" in asked.output
+    assert "pass --yes" in asked.output
     assert len(as_json(program, "list")) == 2
     done(program, "rm", "--now", "--yes", herons)
     assert [each["title"] for each in as_json(program, "list")] == ["About zebras"]
@@ -224,8 +224,8 @@ def test_an_impossible_export_is_refused(program: Program, herons: str, tmp_path
     file = tmp_path / "x.json"
     file.write_text("mine")
     for arguments, expected in (
-        (["export"], "Name conversations"),
-        (["export", "--all", herons], "Name conversations"),
+        (["export"], "Pass conversation ids"),
+        (["export", "--all", herons], "Pass conversation ids"),
         (["export", herons, "-o", str(file)], "already exists"),
         (["export", "--all", "-f", "markdown"], "need a folder"),
         (["export", herons, "-o", str(tmp_path / "missing" / "x.json")], "cannot be written"),

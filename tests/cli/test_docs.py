@@ -90,7 +90,7 @@ def test_a_question_finds_the_passage_with_its_page_and_lines(program: Program, 
 def test_an_empty_result_is_reported(program: Program, folder: Path) -> None:
     run(program, *words_only("docs", "add", str(folder)))
     result = run(program, *words_only("docs", "search", "quantum chromodynamics"))
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Nothing was found.\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Nothing found.\n")
     assert as_json(program, *words_only("docs", "search", "thanks!")) == []
 
 

@@ -59,8 +59,8 @@ def test_the_version_is_printed(flag: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["akk"], "There is no command 'akk'. Did you mean 'ask'?"),
-        (["What is the capital of France?"], 'To ask something, write: mistral-chat ask "…"'),
+        (["akk"], "No such command 'akk'. Did you mean 'ask'?"),
+        (["What is the capital of France?"], 'To ask a question, run: mistral-chat ask "…"'),
         (["--modle", "demo"], "No such option"),
         (["-m", "demo", "ask", "hello"], "-m belongs after the command: mistral-chat ask …"),
         (["-c", "--chat", "x"], "--continue and --chat cannot be used together."),

@@ -91,14 +91,14 @@ def test_the_demo_uses_its_own_template(messages: Path, demo_model: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("{", "cannot be read as JSON"),
-        ("[" * 100_000, "cannot be read as JSON"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
         ({}, "list of messages"),
         ([], "list of messages"),
-        ([5], "message 1 must be a text, or an object"),
-        ([*HELLO, {"role": "wizard", "content": "x"}], "message 4 must be a text, or an object with a role"),
-        ([{"role": "user", "content": 5}], "message 1 must be a text, or an object with a role"),
-        ([{"role": ["user"], "content": "x"}], "message 1 must be a text, or an object with a role"),
+        ([5], "message 1 must be a string, or an object"),
+        ([*HELLO, {"role": "wizard", "content": "x"}], "message 4 must be a string, or an object with a role"),
+        ([{"role": "user", "content": 5}], "message 1 must be a string, or an object with a role"),
+        ([{"role": ["user"], "content": "x"}], "message 1 must be a string, or an object with a role"),
     ],
 )
 def test_a_file_without_messages_is_refused_with_the_place(messages: Path, content: object, problem: str) -> None:

@@ -57,7 +57,7 @@ def test_nothing_is_written_into_a_file_that_took_a_closed_streams_number(tmp_pa
 def test_a_full_disk_behind_standard_output_is_one_sentence(command: str) -> None:
     done = shell(f"$APP {command} >/dev/full")
     assert done.returncode == 1
-    assert done.stderr == "mistral-chat: the output cannot be written: No space left on device\n"
+    assert done.stderr == "mistral-chat: cannot write to standard output: No space left on device\n"
 
 
 def test_both_outputs_full_is_an_exit_code() -> None:

@@ -38,10 +38,10 @@ MACHINES = {
     "RX 7900 on Windows": (Machine("Windows", "AMD64", gpus=(RX_7900,)), "vulkan", "hip-radeon"),
     "Intel GPU": (Machine("Linux", "x86_64", gpus=(IRIS,)), "vulkan", "rarely faster"),
     "processor only": (Machine("Linux", "x86_64"), "cpu", ""),
-    "ARM server": (Machine("Linux", "aarch64"), "cpu", "no GPU wheels"),
+    "ARM server": (Machine("Linux", "aarch64"), "cpu", "No GPU wheels"),
     "32-bit Python": (Machine("Windows", "AMD64", bits=32, gpus=(RTX_3080,), cuda=(12, 7)), None, "32-bit Python"),
     "Windows on ARM": (Machine("Windows", "ARM64"), None, "Python on ARM64"),
-    "FreeBSD": (Machine("FreeBSD", "amd64"), None, "no wheels for FreeBSD"),
+    "FreeBSD": (Machine("FreeBSD", "amd64"), None, "No wheels exist for FreeBSD"),
 }
 
 
@@ -95,10 +95,10 @@ class TestWhatTheDoctorSays:
 
     def test_a_build_for_gpus_that_finds_none_lacks_a_driver_or_a_library(self) -> None:
         (first, *_) = gpu_findings([], MACHINES["RTX 3080 on Linux"][0], built=True)
-        assert first.text.endswith("is not used: its driver or its runtime library is missing")
+        assert first.text.endswith("is not used: its driver or runtime library is missing")
 
     def test_a_machine_without_a_gpu_is_fine(self) -> None:
-        assert self.reported(MACHINES["processor only"][0]) == [("ok", "none found; models run on the processor")]
+        assert self.reported(MACHINES["processor only"][0]) == [("ok", "none found; models run on the CPU")]
 
 
 class TestFindingOut:

@@ -178,13 +178,13 @@ class TestUnknownKeys:
         result = run(*arguments)
         assert result.exit_code == 0
         assert result.stderr.count("mistral-chat: warning: ") == 1
-        assert "c.yaml:1: there is no key 'modle'; did you mean 'model'?" in result.stderr
+        assert "c.yaml:1: unknown key 'modle'; did you mean 'model'?" in result.stderr
 
     @pytest.mark.parametrize("arguments", [["ask", "hello"], ["bench"], ["config", "show"], ["doctor"]])
     def test_is_an_error_where_it_could_change_a_reply(self, arguments: list[str]) -> None:
         result = run(*arguments)
         assert result.exit_code == 1
-        assert "there is no key 'modle'" in result.output
+        assert "unknown key 'modle'" in result.output
 
 
 class TestAHomeThatCannotBeWritten:

@@ -255,7 +255,7 @@ SCENES: Final = (
             )
         ),
         start=furnish,
-        shows=("The model could not be loaded", "F5"),
+        shows=("Could not load the model", "F5"),
     ),
     Scene(
         name="out-of-memory",

@@ -108,7 +108,7 @@ async def test_an_unknown_persona_is_refused_with_the_known_ones() -> None:
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await send_message(pilot, harness, "/persona pirate")
-        await until(pilot, lambda: "There is no persona 'pirate'" in harness.chat.notice)
+        await until(pilot, lambda: "Unknown persona 'pirate'" in harness.chat.notice)
         assert "clerk, cook" in harness.chat.notice
         assert harness.chat.draft == "/persona pirate"
 

@@ -177,7 +177,7 @@ async def test_a_newly_broken_file_is_reported_and_left_alone(config: Path) -> N
         write(config, "nope: 1\n")
         await asked(pilot, harness, screen, "trash_days")
         await pilot.press("7", "enter")
-        await until(pilot, lambda: "there is no key 'nope'" in screen_text(harness))
+        await until(pilot, lambda: "unknown key 'nope'" in screen_text(harness))
         await pilot.press("escape")
         await closed(pilot, harness)
         await pilot.press("f5")

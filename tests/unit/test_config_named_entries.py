@@ -114,7 +114,7 @@ def test_invalid_entries_are_refused_as_in_the_file(section: str, texts: Any, pr
 
 @pytest.mark.parametrize("name", ["", "  ", "two\nlines"])
 def test_an_entry_needs_a_name_on_one_line(name: str) -> None:
-    with pytest.raises(ConfigError, match="a name is needed"):
+    with pytest.raises(ConfigError, match="enter a name"):
         parse_entry("keymap", name, {(): "f5"})
 
 

@@ -72,9 +72,9 @@ personas:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("modle: x", 1, "there is no key 'modle'; did you mean 'model'?"),
-        ("\nsampling:\n  temprature: 1", 3, "there is no key 'sampling.temprature'; did you mean 'temperature'?"),
-        ("qqqq: 1", 1, "there is no key 'qqqq'; the keys here are model, system"),
+        ("modle: x", 1, "unknown key 'modle'; did you mean 'model'?"),
+        ("\nsampling:\n  temprature: 1", 3, "unknown key 'sampling.temprature'; did you mean 'temperature'?"),
+        ("qqqq: 1", 1, "unknown key 'qqqq'; known keys: model, system"),
         ("model: a\nmodel: b", 2, "the key 'model' is given twice"),
         ("personas:\n  x: {}\n  x: {}", 3, "the key 'personas.x' is given twice"),
         ("trash_days: many", 1, "'trash_days' must be a whole number, not the text 'many'"),
@@ -87,10 +87,10 @@ personas:
         ("snapshots: {enabled: maybe}", 1, "'snapshots.enabled' must be true or false, not the text 'maybe'"),
         ("engine: {lora: one.gguf}", 1, "'engine.lora' must be a list, such as `[first, second]`"),
         ("engine: {lora: [one.gguf, 2]}", 1, "'engine.lora[1]' must be text, not the int 2; put it in quotes"),
-        ("sampling: 3", 1, "'sampling' must hold keys with values, such as `key: value`"),
+        ("sampling: 3", 1, "'sampling' must contain keys with values, such as `key: value`"),
         ("model: [a]", 1, "'model' must be text, not a list or keys with values"),
-        ("- model", 1, "the file must hold keys with values"),
-        ("just a text", 1, "the file must hold keys with values"),
+        ("- model", 1, "the file must contain keys with values"),
+        ("just a text", 1, "the file must contain keys with values"),
         ("models:\n  catalog:\n    z: {file: x.gguf}", 3, "'models.catalog.z' needs the key 'repository'"),
         ("models: {catalog: {z: {repository: x, file: x.gguf}}}", 1, "models.catalog.z.repository must be OWNER/NAME, not 'x'"),
         ("models: {catalog: {z: {repository: a/b, file: x}}}", 1, "models.catalog.z.file must end in .gguf"),
@@ -184,7 +184,7 @@ class TestFiles:
 
     def test_another_encoding_is_reported_with_its_line(self, tmp_path: Path) -> None:
         (tmp_path / "c.yaml").write_bytes("model: demo\nsystem: Grüße\n".encode("latin-1"))
-        with pytest.raises(ConfigError, match=r"c\.yaml:2: the file is not text in UTF-8"):
+        with pytest.raises(ConfigError, match=r"c\.yaml:2: the file is not UTF-8 text"):
             SettingsFile(tmp_path / "c.yaml").read()
 
 

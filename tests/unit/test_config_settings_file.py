@@ -80,13 +80,13 @@ def test_a_byte_order_mark_is_kept(path: Path) -> None:
 
 def test_unknown_keys_can_be_skipped_with_a_warning_each(path: Path) -> None:
     path.write_text("modle: x\nsampling: {heat: 1, seed: 7}\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="there is no key 'modle'; did you mean 'model'"):
+    with pytest.raises(ConfigError, match="unknown key 'modle'; did you mean 'model'"):
         SettingsFile(path).read()
     found = SettingsFile(path).read(skip_unknown=True)
     assert found.settings.sampling.seed == 7
     assert [warning.partition(";")[0] for warning in found.warnings] == [
-        f"{path}:1: there is no key 'modle'",
-        f"{path}:2: there is no key 'sampling.heat'",
+        f"{path}:1: unknown key 'modle'",
+        f"{path}:2: unknown key 'sampling.heat'",
     ]
 
 

@@ -74,5 +74,5 @@ class TestWhereTheUserWantsAFile:
     def test_a_name_that_windows_loses_is_refused_there_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert output_path("con.txt").name == "con.txt"
         monkeypatch.setattr(sys, "platform", "win32")
-        with pytest.raises(UsageError, match="the name of a device on Windows"):
+        with pytest.raises(UsageError, match="a device name on Windows"):
             output_path("con.txt")
