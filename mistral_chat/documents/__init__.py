@@ -1,1 +1,1 @@
-"""Text and passages out of files. Knows no SQL and no engine."""
+"""Reads text and passages from files. Knows neither SQL nor the engine."""

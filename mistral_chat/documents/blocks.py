@@ -17,21 +17,21 @@ _DROPPED: Final = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A paragraph, list, table row or function: text that is cut only when it is too long for one passage."""
+    """A paragraph, list, table row or function: text that is split only if it is too long for one passage."""
 
     text: str
     headings: tuple[str, ...] = ()
     """The headings above it, outermost first."""
     line: int = 1
-    """Its first line, counted from 1: the file's own line for text and code, else the line of the extracted text."""
+    """The number of its first line, from 1: in the file for text and code, otherwise in the extracted text."""
     page: int | None = None
-    """The page it begins on, counted from 1; None where the format has no pages."""
+    """The number of the page it starts on, from 1; None if the format has no pages."""
     code: bool = False
-    """Cut between lines instead of sentences."""
+    """Whether it is split between lines instead of sentences."""
 
     @property
     def last_line(self) -> int:
-        """Its last line."""
+        """The number of its last line."""
         return self.line + self.text.count("\n")
 
 
@@ -43,7 +43,7 @@ class EmptyPage:
 
 
 def legible(text: str) -> str:
-    """`text` without control characters and lone surrogates, which no index and no model can be given."""
+    """Remove control characters and lone surrogates, which neither an index nor a model can take."""
     return (
         text.replace("\r\n", "\n")
         .replace("\r", "\n")
@@ -60,24 +60,24 @@ def heading_text(text: str) -> str:
 
 
 class Outline:
-    """Keeps the headings above the place that is being read, and numbers the lines of the text that was read."""
+    """Tracks the headings above the current position, and numbers the lines of the text."""
 
     def __init__(self, *, base: tuple[str, ...] = ()) -> None:
-        """Begin under the headings `base`, which stay."""
+        """Start under the headings `base`, which stay."""
         self._base = base
         self._levels: list[tuple[int, str]] = []
         self._unused: tuple[tuple[str, ...], int] | None = None
         self.line = 1
-        """The line that the next block begins on."""
+        """The line that the next block starts on."""
         self.page: int | None = None
 
     @property
     def headings(self) -> tuple[str, ...]:
-        """The headings above this place, outermost first."""
+        """The headings above the current position, outermost first."""
         return (*self._base, *(text for _, text in self._levels))
 
     def heading(self, level: int, text: str, line: int | None = None) -> Iterator[Block]:
-        """Go below a heading of `level`, 1 being the outermost. Yields the heading before it if nothing stood below that."""
+        """Enter a heading of `level`, 1 being the outermost. Yields the previous heading if nothing was below it."""
         folded = heading_text(text)
         if not folded:
             return
@@ -90,12 +90,12 @@ class Outline:
             self.line += 1
 
     def leave(self, level: int) -> None:
-        """Go out of the headings of `level` and those below it."""
+        """Leave the headings of `level` and deeper."""
         self._levels = list(takewhile(lambda each: each[0] < level, self._levels))
         self._unused = None
 
     def block(self, text: str, *, line: int | None = None, code: bool = False) -> Iterator[Block]:
-        """Yield `text` as a block, unless it is blank. Without `line` it takes the next line of the extracted text."""
+        """Yield `text` as a block, unless it is blank. Without `line`, it takes the next line of the extracted text."""
         text = legible(text).strip("\n").rstrip()
         if not text.strip():
             return
@@ -105,7 +105,7 @@ class Outline:
             self.line += text.count("\n") + 1
 
     def rest(self) -> Iterator[Block]:
-        """Yield the last heading as a block if nothing stood below it."""
+        """Yield the last heading as a block if nothing was below it."""
         if self._unused is not None:
             headings, line = self._unused
             yield Block(headings[-1], headings[:-1], line, self.page)

@@ -1,6 +1,6 @@
-"""DOCX, ODT and EPUB as blocks: zip archives of XML, read under limits.
+"""Reads DOCX, ODT and EPUB, which are ZIP archives of XML, as blocks, under limits.
 
-No file is unpacked to the disk, no entity is expanded, and nothing outside the archive is looked up.
+Nothing is unpacked to disk, no entity is expanded, and nothing outside the archive is accessed.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from mistral_chat.documents.blocks import Block
 
 LARGEST_PART: Final = 64 * 1024**2
-"""Bytes of one unpacked file in the archive."""
+"""Maximum bytes of one unpacked file in an archive."""
 LARGEST_WHOLE: Final = 128 * 1024**2
-"""Bytes of everything that is unpacked of one archive."""
+"""Maximum bytes of all unpacked files of an archive."""
 MOST_PARTS: Final = 10_000
-"""Files in one archive."""
+"""Maximum number of files in an archive."""
 
 _DEEPEST: Final = 500
 
 
 class Archive:
-    """The files inside a zip archive."""
+    """The files inside a ZIP archive."""
 
     def __init__(self, file: IO[bytes]) -> None:
         """Open the archive in `file`.
@@ -44,14 +44,14 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError) as error:
-            raise DocumentUnreadable("it is damaged: its zip archive cannot be opened") from error
+            raise DocumentUnreadable("it is damaged: its ZIP archive cannot be opened") from error
         if len(self._zip.infolist()) > MOST_PARTS:
-            raise DocumentUnreadable(f"its zip archive holds more than {MOST_PARTS:,} files")
+            raise DocumentUnreadable(f"its ZIP archive contains more than {MOST_PARTS:,} files")
         self.names = frozenset(self._zip.namelist())
         self._left = LARGEST_WHOLE
 
     def read(self, name: str) -> bytes:
-        """The file `name`, unpacked.
+        """Unpack the file `name`.
 
         Raises:
             DocumentUnreadable: there is none, it is encrypted or damaged, or it is larger than the limits.
@@ -116,7 +116,7 @@ def _local(name: str) -> str:
 
 
 class _Paragraphs:
-    """Text as it is collected into paragraphs and table rows."""
+    """Collects text into paragraphs and table rows."""
 
     def __init__(self) -> None:
         self.outline = Outline()
@@ -187,7 +187,7 @@ class _Docx(_Paragraphs):
 
 
 def docx(file: IO[bytes]) -> Iterator[Block]:
-    """A Word document as paragraphs and table rows, below its headings. Deleted text and comments are left out."""
+    """Read a Word document as paragraphs and table rows below its headings. Deleted text and comments are left out."""
     archive = Archive(file)
     body = _Docx(_docx_levels(archive))
     parse_xml(archive.read("word/document.xml"), start=body.start, end=body.end, text=body.text)
@@ -200,7 +200,7 @@ def docx(file: IO[bytes]) -> Iterator[Block]:
 
 
 def _docx_levels(archive: Archive) -> dict[str, int]:
-    """Which level of heading each style's id means: styles have English names in every language."""
+    """The heading level of each style id. Styles have English names in every language."""
     levels = {f"Heading{level}": level for level in range(1, 10)} | {"Title": 1}
     style = ""
 
@@ -266,7 +266,7 @@ def _level(text: str, offset: int) -> int:
 
 
 def odt(file: IO[bytes]) -> Iterator[Block]:
-    """An OpenDocument text as paragraphs and table rows, below its headings. Comments and deleted text are left out."""
+    """Read an OpenDocument text as paragraphs and table rows below its headings. Comments and deleted text are left out."""
     body = _Odt()
     parse_xml(Archive(file).read("content.xml"), start=body.start, end=body.end, text=body.text)
     yield from body.found
@@ -274,7 +274,7 @@ def odt(file: IO[bytes]) -> Iterator[Block]:
 
 
 def epub(file: IO[bytes]) -> Iterator[Block]:
-    """An EPUB's chapters in reading order, as HTML."""
+    """Read an EPUB's chapters in reading order, as HTML."""
     archive = Archive(file)
     package: list[str] = []
 
@@ -284,7 +284,7 @@ def epub(file: IO[bytes]) -> Iterator[Block]:
 
     parse_xml(archive.read("META-INF/container.xml"), start=container)
     if not package:
-        raise DocumentUnreadable("it is damaged: it does not name its contents")
+        raise DocumentUnreadable("it is damaged: it does not list its contents")
     manifest: dict[str, str] = {}
     spine: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The files of a folder that can be read as documents."""
+"""Finds the files in a folder that can be read as documents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST_IN_FOLDER: Final = 8 * 1024**2
-"""Bytes of a text file that is taken along with its folder; larger ones are data, and have to be named."""
+"""Maximum bytes of a text file found in a folder; larger ones are probably data, and have to be named."""
 _LARGEST_RULES: Final = 1 << 20
 _TEXT_KINDS: Final = frozenset({"text", "code", "python", "markdown", "html"})
 
@@ -29,12 +29,12 @@ class _Rules:
     spec: GitIgnoreSpec
 
     def verdict(self, path: Path, *, folder: bool) -> bool | None:
-        """Whether `path` is ignored; None when no rule is about it."""
+        """Whether `path` is ignored; None if no rule matches it."""
         return self.spec.check_file(path.relative_to(self.folder).as_posix() + ("/" if folder else "")).include
 
 
 def documents_in(path: Path) -> Iterator[Path]:
-    """`path` itself when it is a file; else the documents in it and below, in the order of their names.
+    """Yield `path` itself if it is a file, otherwise the documents in it and in its subfolders, sorted by name.
 
     Left out are hidden files and folders, links, what a ``.gitignore`` in the folder or above it in the same repository leaves
     out, and files of unknown kinds. A file that was named is never left out.
@@ -90,7 +90,7 @@ def _below(folder: Path, above: list[_Rules]) -> Iterator[Path]:
 
 
 def _ignored(path: Path, rules: list[_Rules], *, folder: bool) -> bool:
-    """Whether the innermost rules that are about `path` leave it out."""
+    """Whether the innermost rules that match `path` ignore it."""
     verdicts = (each.verdict(path, folder=folder) for each in reversed(rules))
     return next((verdict for verdict in verdicts if verdict is not None), False)
 

@@ -1,4 +1,4 @@
-"""Which files can be read as documents, and how."""
+"""The file types that can be read as documents."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LARGEST_TEXT: Final = 32 * 1024**2
-"""Bytes of a text file."""
+"""Maximum bytes of a text file."""
 LARGEST_FILE: Final = 512 * 1024**2
-"""Bytes of any file; books with many pictures are large."""
+"""Maximum bytes of any file; books with many pictures are large."""
 
 _SUFFIXES: Final = {
     "pdf": ".pdf",
@@ -34,5 +34,5 @@ _KINDS: Final = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix
 
 
 def kind_of(path: Path) -> str | None:
-    """How the file at `path` is read, by its suffix, files without one as text; None for a suffix that is not known."""
+    """How to read the file at `path`, by its suffix; files without one are text. None for an unknown suffix."""
     return _KINDS.get(path.suffix.lower())

@@ -1,4 +1,4 @@
-"""HTML as blocks."""
+"""Reads HTML as blocks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _CELLS: Final = frozenset({"td", "th"})
 
 
 class HtmlBlocks(HTMLParser):
-    """Collects the blocks of one page of HTML, however broken it is."""
+    """Collects the blocks of an HTML page, however malformed it is."""
 
     def __init__(self, outline: Outline) -> None:
-        """Read below the headings of `outline`."""
+        """Collect blocks below the headings of `outline`."""
         super().__init__(convert_charrefs=True)
         self.title = ""
         self.found: list[Block] = []
@@ -39,7 +39,7 @@ class HtmlBlocks(HTMLParser):
         self._in_title = False
 
     def handle_starttag(self, tag: str, _attributes: list[tuple[str, str | None]]) -> None:
-        """Begin a block, a line, a cell or something that is skipped."""
+        """Start a block, a line, a cell or skipped content."""
         if tag in _SKIPPED:
             self._skipping.append(tag)
         elif tag == "title":
@@ -58,7 +58,7 @@ class HtmlBlocks(HTMLParser):
             self._text.append(" | ")
 
     def handle_endtag(self, tag: str) -> None:
-        """End what `handle_starttag` began."""
+        """End what `handle_starttag` started."""
         if self._skipping:
             if tag == self._skipping[-1]:
                 self._skipping.pop()
@@ -71,14 +71,14 @@ class HtmlBlocks(HTMLParser):
             self._end_block()
 
     def handle_data(self, data: str) -> None:
-        """Take text that can be seen."""
+        """Take visible text."""
         if self._in_title:
             self.title += data
         elif not self._skipping:
             self._text.append(data if self._preformatted else _folded(data))
 
     def close(self) -> None:
-        """Take what is left."""
+        """Yield what is left."""
         super().close()
         self._skipping.clear()
         self._end_block()
@@ -98,7 +98,7 @@ class HtmlBlocks(HTMLParser):
 
 
 def _folded(text: str) -> str:
-    """`text` with runs of white space as one space, those at its ends kept."""
+    """Collapse runs of white space in `text` to one space, also at its ends."""
     inner = " ".join(text.split())
     if not inner:
         return " "
@@ -106,7 +106,7 @@ def _folded(text: str) -> str:
 
 
 def html(text: str, outline: Outline | None = None) -> Iterator[Block]:
-    """A page of HTML as paragraphs, lists, table rows and preformatted text, below its headings."""
+    """Read an HTML page as paragraphs, lists, table rows and preformatted text below its headings."""
     page = HtmlBlocks(outline or Outline())
     page.feed(text)
     page.close()

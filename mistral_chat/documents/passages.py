@@ -1,7 +1,7 @@
-"""Blocks cut into passages: the pieces of a document that are found, and given to the model, as one.
+"""Splits blocks into passages, the unit that is searched and given to the model.
 
-A passage begins with the headings above it, so that it can be understood alone. Short blocks of one page are joined, long ones
-cut between sentences or lines; nothing of a document is left out.
+A passage starts with the headings above it, so that it can be understood alone. Short blocks on the same page are joined; long
+ones are split between sentences or lines. No text is left out.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from mistral_chat.documents.blocks import Block
 
 LONGEST: Final = 256
-"""Tokens of a passage, its headings included."""
+"""Maximum tokens of a passage, including its headings."""
 LONG_ENOUGH: Final = 128
 """Tokens after which a passage ends at the next heading."""
 SEPARATOR: Final = " \u203a "
-"""Stands between the headings on a passage's first line."""
+"""Separates the headings on a passage's first line."""
 _LONGEST_PATH: Final = 160
 """Characters of the line of headings."""
 _OVERLAP: Final = 40
-"""Tokens of the last sentence that the next piece of a cut paragraph repeats; a longer sentence is not repeated."""
+"""Maximum tokens of the last sentence that the next piece of a split paragraph repeats; a longer sentence is not repeated."""
 
 _SENTENCE: Final = re.compile(r"(?<=[.!?…])[\"'\u201d\u2019)\]]*\s+|\n+")
 _LINE: Final = re.compile(r"\n+")
@@ -34,14 +34,14 @@ _WORD: Final = re.compile(r"[^\W\d_]+|\d+|([^\w\s]|_|\n)\1*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A piece of a document."""
+    """A part of a document."""
 
     text: str
-    """What the model is given: the headings on one line, if there are any, and the text below them."""
+    """The text given to the model: the headings on one line, if there are any, and the text below them."""
     headings: tuple[str, ...]
     """The headings above its first block, outermost first."""
     page: int | None
-    """The page it begins on; None where the format has none."""
+    """The page it starts on; None if the format has no pages."""
     first_line: int
     last_line: int
     tokens: int
@@ -49,7 +49,7 @@ class Passage:
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens of Mistral 7B's vocabulary `text` takes; used where no model is loaded.
+    """Estimate how many tokens of Mistral 7B's vocabulary `text` has; used while no model is loaded.
 
     On English prose, Markdown and source code it is within 7 % of the real count.
     """
@@ -73,11 +73,11 @@ class _Piece:
     page: int | None
     tokens: int
     joined: str
-    """What stands between it and the piece before it in the same passage."""
+    """What separates it from the previous piece in the same passage."""
 
 
 def cut(blocks: Iterable[Block], count: Callable[[str], int] = estimate_tokens, *, longest: int = LONGEST) -> Iterator[Passage]:
-    """Cut `blocks` into passages of up to `longest` tokens, as `count` counts them."""
+    """Split `blocks` into passages of up to `longest` tokens, as `count` counts them."""
     waiting: list[_Piece] = []
     size = 0
     for block in blocks:
@@ -101,7 +101,7 @@ def cut(blocks: Iterable[Block], count: Callable[[str], int] = estimate_tokens, 
 
 
 def _path(headings: Sequence[str]) -> str:
-    """The headings on one line; of many long ones the innermost are kept."""
+    """Join the headings on one line; if they are too long, the innermost are kept."""
     path = SEPARATOR.join(headings)
     return path if len(path) <= _LONGEST_PATH else "…" + path[1 - _LONGEST_PATH :]
 
@@ -111,7 +111,7 @@ def _size(path: str, count: Callable[[str], int]) -> int:
 
 
 def _below(before: Sequence[str], after: Sequence[str]) -> list[str]:
-    """The headings that stand above a block and did not stand above the one before it."""
+    """The headings above a block that were not above the previous one."""
     differ = False
     new = []
     for old, heading in zip_longest(before, after):
@@ -139,7 +139,7 @@ def _passage(pieces: Sequence[_Piece], count: Callable[[str], int]) -> Passage:
 
 
 def _pieces(block: Block, count: Callable[[str], int], room: int) -> Iterator[_Piece]:
-    """The block, or parts of it that take at most `room` tokens each."""
+    """Yield the block, or parts of it of at most `room` tokens each."""
     tokens = count(block.text)
     if tokens <= room:
         yield _Piece(block.text, block.headings, block.line, block.last_line, block.page, tokens, "\n\n")
@@ -158,7 +158,7 @@ def _pieces(block: Block, count: Callable[[str], int], room: int) -> Iterator[_P
 def _spans(
     text: str, border: re.Pattern[str], count: Callable[[str], int], room: int, *, overlap: bool
 ) -> Iterator[tuple[int, int, int]]:
-    """Where to cut `text` at `border`s so that each part takes at most `room` tokens: start, end and tokens of each part."""
+    """Where to split `text` at `border`s so that each part has at most `room` tokens: start, end and tokens of each part."""
     start = end = size = 0
     last = (0, 0)
     for begin, stop in _atoms(text, border, count, room):
@@ -176,7 +176,7 @@ def _spans(
 
 
 def _atoms(text: str, border: re.Pattern[str], count: Callable[[str], int], room: int) -> Iterator[tuple[int, int]]:
-    """Sentences or lines of `text`, and parts of those that are longer than `room` tokens."""
+    """Sentences or lines of `text`, and parts of those with more than `room` tokens."""
     start = 0
     for stop in (*(match.end() for match in border.finditer(text)), len(text)):
         if text[start:stop].strip():
@@ -185,7 +185,7 @@ def _atoms(text: str, border: re.Pattern[str], count: Callable[[str], int], room
 
 
 def _halved(text: str, start: int, stop: int, count: Callable[[str], int], room: int) -> Iterator[tuple[int, int]]:
-    """`text` from `start` to `stop`, cut near its middle, between words where it can, until each part takes `room` tokens."""
+    """Halve `text` from `start` to `stop`, between words if possible, until each part has at most `room` tokens."""
     waiting = [(start, stop)]
     while waiting:
         start, stop = waiting.pop()

@@ -1,4 +1,4 @@
-"""PDF as blocks, page by page."""
+"""Reads PDF as blocks, page by page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST_BOOKMARKS: Final = 2000
 
-HOW_TO_INSTALL: Final = "reading PDF files needs pypdf. Install it with: pip install 'mistral-chat[documents]'"
+HOW_TO_INSTALL: Final = "reading PDF files requires pypdf. Install it with: pip install 'mistral-chat[documents]'"
 
 _ENDS: Final = re.compile(r"[.!?:;\"'\u201d\u2019)\]]\s*$")
 _HYPHENATED: Final = re.compile(r"(?<=[^\W\d_])-\n(?=[a-z])")
@@ -22,7 +22,7 @@ _SHORT_LINE: Final = 0.75
 
 
 def pdf(file: IO[bytes]) -> Iterator[Block | EmptyPage]:
-    """A PDF's pages as paragraphs, below its bookmarks. A page without text is reported as such.
+    """Read a PDF's pages as paragraphs below its bookmarks. A page without text is reported as such.
 
     Raises:
         DocumentUnreadable: it is damaged or protected, or pypdf is not installed.
@@ -56,7 +56,7 @@ def pdf(file: IO[bytes]) -> Iterator[Block | EmptyPage]:
 
 
 def _page(reader: Any, number: int, outline: Outline) -> Iterator[Block]:
-    """The paragraphs of one page; none where pypdf cannot read it."""
+    """The paragraphs of one page; none if pypdf cannot read it."""
     try:
         text = reader.pages[number].extract_text()
     except Exception:  # noqa: BLE001 (a damaged page raises anything; the others can still be read)
@@ -67,7 +67,7 @@ def _page(reader: Any, number: int, outline: Outline) -> Iterator[Block]:
 
 
 def _paragraphs(lines: Sequence[str]) -> Iterator[list[str]]:
-    """Lines joined into paragraphs, which end at a blank line or after a short line that ends a sentence."""
+    """Join lines into paragraphs, which end at a blank line or after a short line that ends a sentence."""
     width = max(map(len, lines), default=0) * _SHORT_LINE
     paragraph: list[str] = []
     for line in lines:
@@ -81,7 +81,7 @@ def _paragraphs(lines: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _bookmarks(reader: Any) -> dict[int, list[tuple[int, str]]]:
-    """The bookmarks' levels and titles by the index of their page; none where they cannot be read."""
+    """The levels and titles of bookmarks by page index; none if they cannot be read."""
     found: dict[int, list[tuple[int, str]]] = {}
     count = 0
     try:

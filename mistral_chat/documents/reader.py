@@ -1,4 +1,4 @@
-"""Documents, read by a process under limits of time and memory."""
+"""Reads documents in a child process under limits of time and memory."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 SECONDS: Final = 60.0
-"""How long the process may work without an answer. A page of PDF takes some 10 ms, a large text a few seconds."""
+"""Maximum seconds without an answer. A page of PDF takes about 10 ms, a large text a few seconds."""
 SECONDS_IN_ALL: Final = 1800.0
-"""How long one document may take."""
+"""Maximum seconds for one document."""
 
 _LONGEST_ANSWER: Final = 256 * 1024**2
 _KEPT_VARIABLES: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 class DocumentReader:
-    """Reads documents one after another. Not for use by several threads at once."""
+    """Reads documents one after another. Not thread-safe."""
 
     def __init__(self, *, seconds: float = SECONDS, seconds_in_all: float = SECONDS_IN_ALL) -> None:
-        """Read with these limits; the process is started when it is first needed."""
+        """Set the limits. The process is started when first needed."""
         self._seconds = seconds
         self._seconds_in_all = seconds_in_all
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,7 +46,7 @@ class DocumentReader:
         self.close()
 
     def read(self, path: Path, kind: str | None = None) -> Iterator[Block | EmptyPage]:
-        """The blocks of the document at `path`, in order, and the pages that hold no text.
+        """Yield the blocks of the document at `path`, in order, and its pages without text.
 
         Args:
             path: a file.
@@ -76,7 +76,7 @@ class DocumentReader:
                 for text, headings, line, page, code in answer.get("blocks", ()):
                     yield Block(text, tuple(headings), line, page, code)
         except (OSError, ValueError) as error:
-            problem = f"reading it takes longer than {self._seconds:g} seconds" if late else "the process that reads it ended"
+            problem = f"reading it takes longer than {self._seconds:g} seconds" if late else "the process reading it crashed"
             raise DocumentUnreadable(problem, path) from error
         finally:
             deadline.cancel()
@@ -110,7 +110,7 @@ class DocumentReader:
         return self._process
 
     def _answer(self, process: subprocess.Popen[bytes], late: list[bool]) -> dict[str, Any]:
-        """The next answer, waited for until the process is ended.
+        """Wait for the next answer until the process is killed.
 
         Raises:
             OSError: the process is gone.
@@ -126,14 +126,14 @@ class DocumentReader:
 
 
 def _look(path: Path) -> None:
-    """Refuse what is no file or too large.
+    """Refuse what is not a file, or is too large.
 
     Raises:
         DocumentUnreadable: it is.
     """
     try:
         if not path.is_file():
-            raise DocumentUnreadable("it is not a file" if path.exists() else "there is no such file", path)
+            raise DocumentUnreadable("it is not a file" if path.exists() else "no such file", path)
         if path.stat().st_size > kinds.LARGEST_FILE:
             raise DocumentUnreadable(f"it is larger than {kinds.LARGEST_FILE // 1024**2} MB", path)
     except (OSError, ValueError) as error:
@@ -141,7 +141,7 @@ def _look(path: Path) -> None:
 
 
 def _killing(process: subprocess.Popen[bytes], seconds: float, late: list[bool]) -> Timer:
-    """A timer, started, that ends `process` and notes that in `late`."""
+    """Start a timer that kills `process` and records that in `late`."""
 
     def end() -> None:
         late.append(True)

@@ -1,4 +1,4 @@
-"""Plain text, Markdown and source code as blocks."""
+"""Reads plain text, Markdown and source code as blocks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mistral_chat.documents.blocks import Block
 
 PROBED: Final = 8192
-"""Bytes at the beginning of a file that tell text from other data."""
+"""Bytes at the start of a file that are checked for binary data."""
 _LONGEST_TITLE_LINE: Final = 90
 _BYTE_ORDER_MARKS: Final = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
@@ -37,7 +37,7 @@ _CONTINUES: Final = re.compile(r"[\s})\]#]|end\b|else\b|elif\b|except\b|catch\b|
 
 
 def decode(content: bytes) -> str:
-    """The text in `content`: Unicode by its byte order mark, UTF-8, or Windows-1252 where the bytes are no UTF-8.
+    """Decode `content`: Unicode by its byte order mark, UTF-8, or Windows-1252 if the bytes are not UTF-8.
 
     Raises:
         DocumentUnreadable: the bytes are no text.
@@ -54,7 +54,7 @@ def decode(content: bytes) -> str:
 
 
 def looks_binary(head: bytes) -> bool:
-    """Whether the bytes that a file begins with are no text: they hold a NUL, or many other control characters."""
+    """Whether the start of a file is binary: it contains NUL, or many other control characters."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return False
     controls = sum(byte < 9 or 13 < byte < 27 for byte in head)  # noqa: PLR2004 (all but tabs, line ends and escapes)
@@ -62,12 +62,12 @@ def looks_binary(head: bytes) -> bool:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of `text` as an editor counts them."""
+    """Split `text` into lines, as an editor counts them."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def paragraphs(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """The runs of lines that are not blank: where each begins and ends, as indices."""
+    """The runs of lines that are not blank: start and end index of each."""
     start = None
     for index, line in enumerate(lines):
         if not line.strip():
@@ -81,7 +81,7 @@ def paragraphs(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def plain_text(text: str) -> Iterator[Block]:
-    """Plain text as paragraphs, below the headings it visibly has: numbered, named, underlined or in capitals."""
+    """Read plain text as paragraphs below headings that are recognised by number, name, underline or capitals."""
     outline, lines, underlines = Outline(), lines_of(text), dict[str, int]()
     for start, end in paragraphs(lines):
         begin = start
@@ -98,7 +98,7 @@ def plain_text(text: str) -> Iterator[Block]:
 
 
 def _title_above(lines: Sequence[str], start: int, end: int) -> tuple[int, int] | None:
-    """The level of the heading that the paragraph begins with, 0 for an underlined one, and where the text below it begins."""
+    """The level of the heading that the paragraph starts with, 0 for an underlined one, and where the text below it starts."""
     first = lines[start].strip()
     if len(first) > _LONGEST_TITLE_LINE:
         return None
@@ -116,7 +116,7 @@ def _title_above(lines: Sequence[str], start: int, end: int) -> tuple[int, int] 
 
 
 def markdown(text: str) -> Iterator[Block]:
-    """Markdown as paragraphs, lists and fenced code, below its headings."""
+    """Read Markdown as paragraphs, lists and fenced code below its headings."""
     outline, lines = Outline(), lines_of(text)
     start = index = _front_matter(lines)
     while index < len(lines):
@@ -150,7 +150,7 @@ def _front_matter(lines: Sequence[str]) -> int:
 
 
 def _closing(lines: Sequence[str], start: int, fence: str) -> int:
-    """The line after the fenced code that begins at `start`."""
+    """The line after the fenced code that starts at `start`."""
     for index in range(start + 1, len(lines)):
         line = lines[index].strip()
         if line.startswith(fence) and not line.strip(fence[0]):
@@ -159,7 +159,7 @@ def _closing(lines: Sequence[str], start: int, fence: str) -> int:
 
 
 def python_code(text: str) -> Iterator[Block]:
-    """Python source as functions, methods and what stands between them; as other source code where it does not parse."""
+    """Read Python source as functions, methods and the code between them; as other source code if it does not parse."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -172,7 +172,7 @@ def python_code(text: str) -> Iterator[Block]:
 def _python_body(
     outline: Outline, lines: Sequence[str], body: Sequence[ast.stmt], span: tuple[int, int], level: int = 1
 ) -> Iterator[Block]:
-    """The lines of `span`, its start and its end, cut at the definitions in `body`."""
+    """Split the lines of `span`, its start and end, at the definitions in `body`."""
     start, end = span
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     for node in body:
@@ -200,7 +200,7 @@ def _chunks(outline: Outline, lines: Sequence[str], start: int, end: int) -> Ite
 
 
 def source_code(text: str) -> Iterator[Block]:
-    """Source code of any language, cut before the lines that begin something new in the first column."""
+    """Read source code of any language, split before unindented lines that start a definition."""
     outline, lines = Outline(), lines_of(text)
     start = 0
     for index in range(1, len(lines) + 1):
@@ -217,7 +217,7 @@ def source_code(text: str) -> Iterator[Block]:
 
 
 def _defined(lines: Sequence[str]) -> str:
-    """The name of what a piece of code defines, with its keyword where it has one; empty when it defines nothing."""
+    """The name that a piece of code defines, with its keyword if it has one; empty if it defines nothing."""
     for line in lines[:30]:
         if len(line) > 400:  # noqa: PLR2004 (no definition is that long)
             continue

@@ -1,9 +1,9 @@
 """Reads documents in a process of its own.
 
-Documents come from strangers, and what reads them may take forever or fill the memory. `mistral_chat.documents.reader` starts
-this module, ends it when it takes too long, and reads its answers.
+Documents are untrusted, and reading one may take forever or exhaust the memory. `mistral_chat.documents.reader` starts this
+module, kills it when it takes too long, and reads its answers.
 
-The process reads one JSON object a line, ``{"path": ..., "kind": ...}``, and answers with several: ``{"blocks": [...]}`` and
+The process reads one JSON object per line, ``{"path": ..., "kind": ...}``, and answers with several: ``{"blocks": [...]}`` and
 ``{"empty": page}`` in the document's order, then ``{"end": true}`` or ``{"problem": "..."}``.
 """
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MEMORY: Final = 1536 * 1024**2
-"""The address space the process may take, in bytes, where the system can bound it."""
+"""Maximum address space of the process in bytes, if the system can limit it."""
 MOST_TEXT: Final = 16_000_000
-"""Characters of one document."""
+"""Maximum characters of one document."""
 _BATCH: Final = 32_000
 _BINARY: Final = {"pdf": pdf.pdf, "docx": containers.docx, "odt": containers.odt, "epub": containers.epub}
 _TEXT: Final = {
@@ -58,7 +58,7 @@ def read_blocks(path: Path, kind: str) -> Iterator[Block | EmptyPage]:
 
 
 def answers(request: Mapping[str, str]) -> Iterator[dict[str, object]]:
-    """What the process says about one document."""
+    """The answers about one document."""
     batch: list[Block] = []
     size = total = 0
     try:
@@ -72,7 +72,7 @@ def answers(request: Mapping[str, str]) -> Iterator[dict[str, object]]:
             size += len(each.text)
             total += len(each.text)
             if total > MOST_TEXT:
-                raise DocumentUnreadable(f"it holds more than {MOST_TEXT // 1_000_000} million characters")  # noqa: TRY301 (told below)
+                raise DocumentUnreadable(f"it contains more than {MOST_TEXT // 1_000_000} million characters")  # noqa: TRY301 (told below)
             if size > _BATCH:
                 yield {"blocks": [_fields(block) for block in batch]}
                 batch, size = [], 0
@@ -83,7 +83,7 @@ def answers(request: Mapping[str, str]) -> Iterator[dict[str, object]]:
     except MemoryError:
         yield {"problem": "it takes too much memory to read"}
     except RecursionError:
-        yield {"problem": "it is damaged: its parts refer to each other without end"}
+        yield {"problem": "it is damaged: its parts refer to each other endlessly"}
     except Exception as error:  # noqa: BLE001 (a hostile document can make a library raise anything)
         yield {"problem": f"it is damaged ({type(error).__name__})"}
 

@@ -1,1 +1,1 @@
-"""Writing conversations to files: JSON for everything, Markdown for reading."""
+"""Writes conversations to files: JSON for everything, Markdown for reading."""

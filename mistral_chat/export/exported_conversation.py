@@ -1,7 +1,7 @@
-"""A whole conversation as one value: what is written to files and read from them.
+"""A whole conversation as one value, for import and export.
 
-Keys are the ids in the store it was exported from. Another store keeps them where they are free, so that a conversation that
-is imported twice is recognised.
+Keys are the ids in the store it was exported from. Another store keeps them if they are free, so that a conversation imported
+twice is recognised.
 """
 
 from __future__ import annotations
@@ -53,30 +53,30 @@ class ExportedConversation:
     """The key of the turn that ends the current path."""
 
     def __post_init__(self) -> None:
-        """Check that the turns make a tree.
+        """Check that the turns form a tree.
 
         Raises:
-            ValueError: a time has no zone, a key is given twice, or a parent or the current turn is not there.
+            ValueError: a time has no time zone, a key is given twice, or a parent or the current turn is not there.
         """
         if self.created.tzinfo is None or self.updated.tzinfo is None:
-            raise ValueError("a time has no zone")
+            raise ValueError("a time has no time zone")
         keys: set[str] = set()
         for turn in self.turns:
             if turn.created.tzinfo is None:
-                raise ValueError(f"the time of turn {turn.key!r} has no zone")
+                raise ValueError(f"the time of turn {turn.key!r} has no time zone")
             if turn.parent is not None and turn.parent not in keys:
-                raise ValueError(f"turn {turn.key!r} has the parent {turn.parent!r}, which is not before it")
+                raise ValueError(f"turn {turn.key!r} has the parent {turn.parent!r}, which does not precede it")
             if turn.key in keys:
                 raise ValueError(f"turn {turn.key!r} is given twice")
             keys.add(turn.key)
         if self.current is None and keys:
-            raise ValueError("no turn is the current one")
+            raise ValueError("there is no current turn")
         if self.current is not None and self.current not in keys:
-            raise ValueError(f"the current turn {self.current!r} is not there")
+            raise ValueError(f"the current turn {self.current!r} does not exist")
 
     @property
     def path(self) -> tuple[TreeTurn, ...]:
-        """The turns of the current path, oldest first."""
+        """The turns of the current branch, oldest first."""
         turns = {turn.key: turn for turn in self.turns}
         path, key = [], self.current
         while key is not None:

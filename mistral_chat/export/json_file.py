@@ -1,4 +1,4 @@
-"""The complete export: every branch, time, flag, usage, setting and draft, in a JSON file with a version.
+"""The complete export: every branch, time, flag, usage, setting and draft, as versioned JSON.
 
 {"format": "mistral-chat", "version": 1, "exported": TIME, "conversations": [CONVERSATION, ...]}
 """
@@ -20,7 +20,7 @@ VERSION: Final = 1
 
 
 def json_lines(trees: Iterable[ExportedConversation], *, exported: datetime) -> Iterator[str]:
-    """The file in pieces to be written one after another, so that a store of any size fits in memory."""
+    """Yield the file in pieces, so that a store of any size can be exported."""
     yield f'{{"format": "{FORMAT}", "version": {VERSION}, "exported": "{exported.isoformat()}", "conversations": ['
     separator = "\n"
     for tree in trees:

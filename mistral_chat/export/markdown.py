@@ -1,4 +1,4 @@
-"""The export for reading: the current path of one conversation as Markdown with front matter.
+"""The readable export: the current branch of one conversation as Markdown with front matter.
 
 Messages are under headings, and a comment that no renderer shows says whose each is:
 
@@ -30,7 +30,7 @@ _LIKE_A_COMMENT: Final = re.compile(r"^(<!-- mistral-chat\\*)(:)", re.MULTILINE)
 
 
 def to_markdown(tree: ExportedConversation) -> str:
-    """The current path of `tree` as Markdown."""
+    """Format the current branch of `tree` as Markdown."""
     parts = ["---\n"]
     front = {
         "mistral-chat": 1,
@@ -57,7 +57,7 @@ def to_markdown(tree: ExportedConversation) -> str:
 
 
 def _scalar(value: object) -> str:
-    """`value` as JSON that is also YAML: YAML 1.2 includes JSON except for raw control characters."""
+    """Format `value` as JSON that is also YAML: YAML 1.2 includes JSON except for raw control characters."""
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else json.dumps(value)
 

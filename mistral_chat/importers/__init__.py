@@ -1,1 +1,1 @@
-"""Reading conversations from files of mistral-chat, ChatGPT, oterm and llm."""
+"""Reads conversations from files of mistral-chat, ChatGPT, oterm and llm."""

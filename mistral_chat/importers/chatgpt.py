@@ -1,12 +1,12 @@
-"""ChatGPT's data export: ``conversations.json``, a list of conversations, each a mapping of message nodes.
+"""Reads ChatGPT's data export: ``conversations.json``, a list of conversations, each a mapping of message nodes.
 
-A node has a message (or none), a parent and children; some exports leave the children out. Every way down from a user's
-message through the assistant's messages to the next user's message, or to the end, is one turn; ways that part become
-siblings. Tool messages, hidden messages and thoughts are left out and counted; pictures and other files become a word in
-brackets; a voice chat's transcript is its text.
+A node has a message (or none), a parent and children; some exports leave the children out. Every path from a user message
+through the assistant's messages to the next user message, or to the end, is one turn; diverging paths become siblings. Tool
+messages, hidden messages and reasoning are left out and counted; images and other files become a placeholder in brackets; a
+voice chat's transcript is its text.
 
-Only the links must be as ChatGPT writes them. A text is never refused for what is around it: a time, a title or a field of
-another form counts as missing.
+Only the links must be as ChatGPT writes them. No text is refused because of the data around it: an invalid time, title or
+field counts as missing.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ _LARGEST_TIME: Final = 253_402_300_799
 """The last second of the year 9999."""
 
 _MARK: Final = re.compile("[ \t]*\ue200([^\ue200-\ue206]*)(?:\ue202([^\ue200\ue201]*))?\ue201")
-"""A citation in a reply: its kind, and after a separator its parameters, between private-use characters."""
+"""A citation in a reply: its kind, a separator and its parameters, between private-use characters."""
 _OLD_MARK: Final = re.compile(r"[ \t]*(?:【\d+(?::\d+)?†[^】\n]*】|:contentReference\[oaicite:\d+\]\{index=\d+\})")
-"""A citation as replies had them before."""
+"""A citation as in older replies."""
 _MARK_CUT: Final = re.compile("[ \t]*\ue200[^\ue201\n]*$|[\ue200-\ue206]", re.MULTILINE)
-"""What is left of a mark in a reply that was cut within it."""
+"""The rest of a citation in a reply that was cut within it."""
 
 
 def is_chatgpt(value: object) -> bool:
-    """Whether parsed JSON looks like ChatGPT's ``conversations.json``, or like one conversation of it."""
+    """Whether parsed JSON looks like ChatGPT's ``conversations.json``, or like one of its conversations."""
     return any(isinstance(item, dict) and "mapping" in item for item in _items(value))
 
 
@@ -62,7 +62,7 @@ def _items(value: object) -> list[Any]:
 
 
 def read_chatgpt(value: object, source: ImportSource) -> None:
-    """Read the parsed JSON of a file. A damaged conversation among good ones is left out.
+    """Read the parsed JSON of a file. A damaged conversation among intact ones is left out.
 
     Raises:
         ImportFailed: every conversation is damaged; the place in the first one is named.
@@ -96,7 +96,7 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A position of the walk: a node, the turn above it, and the messages since."""
+    """A position in the walk: a node, the turn above it, and the messages since."""
 
     node: str
     above: str | None
@@ -178,7 +178,7 @@ def _key(*parts: str) -> str:
 
 
 def _nodes(fields: JSONReader, source: ImportSource) -> dict[str, _Node]:
-    """The nodes by their key, as the file has them."""
+    """The nodes by key, as the file lists them."""
     mapping = fields.child("mapping")
     if mapping is None:
         raise fields.import_error("'mapping' is missing")
@@ -190,17 +190,17 @@ def _nodes(fields: JSONReader, source: ImportSource) -> dict[str, _Node]:
 
 
 def _linked(nodes: dict[str, _Node], source: ImportSource, place: str) -> dict[str, _Node]:
-    """The nodes with the links that the file leaves out.
+    """Restore links that the file leaves out.
 
-    A parent's list of children gives their order; a node that names a parent is its child although the list leaves it out.
-    Where a node names no parent, the list counts. Nodes without any link follow one another as they do in the file.
+    A parent's list of children gives their order; a node that names a parent is its child even if the list omits it. If a node
+    names no parent, the list decides. Nodes without any link follow one another in file order.
     """
     parents = {key: node.parent for key, node in nodes.items() if node.parent in nodes and node.parent != key}
     listed: dict[str, list[str]] = {key: [] for key in nodes}
     for node in nodes.values():
         for child in dict.fromkeys(node.children):
             if child not in nodes:
-                source.leave_out("messages that the file names and does not hold", place)
+                source.leave_out("messages missing from the file", place)
             elif parents.setdefault(child, node.key) == node.key and child not in listed[node.key]:
                 listed[node.key].append(child)
     if not parents:
@@ -291,7 +291,7 @@ def _content(message: JSONReader) -> JSONReader | None:
 
 
 def _unseen(kind: str, metadata: JSONReader | None) -> str | None:
-    """What a message is that the user did not see; None for the others."""
+    """The kind of a message that the user did not see; None for others."""
     if kind in _CONTEXT:
         return "custom instructions"
     if kind in _THOUGHTS:
@@ -317,14 +317,14 @@ def _language(content: JSONReader) -> str:
 
 
 def _tool_result(content: JSONReader, source: ImportSource) -> str:
-    """A picture that a tool made is part of the reply; everything else a tool returns is left out."""
+    """An image made by a tool is part of the reply; other tool results are left out."""
     pictures = sum(isinstance(part, dict) and part.get("content_type") == "image_asset_pointer" for part in _parts(content))
     source.leave_out(FILES if pictures else TOOLS, count=pictures or 1)
     return "\n\n".join([_ATTACHMENT] * pictures)
 
 
 def _said(content: JSONReader, kind: str, source: ImportSource) -> str:
-    """The text of a message's parts; a part that has none becomes a word in brackets."""
+    """The text of a message's parts; a part without text becomes a placeholder in brackets."""
     parts = _parts(content)
     if not parts:
         text = next((found for name in ("text", "result") if isinstance(found := content.raw(name), str) and found.strip()), "")
@@ -346,7 +346,7 @@ def _said(content: JSONReader, kind: str, source: ImportSource) -> str:
 
 
 def _attachment_names(metadata: JSONReader) -> list[str]:
-    """The names of files that were sent with a message, without the pictures that are among its parts."""
+    """The names of files sent with a message, except images that are among its parts."""
     attachments = metadata.raw("attachments")
     return [
         " ".join(each["name"].split())
@@ -360,7 +360,7 @@ def _is_picture(attachment: dict[str, Any]) -> bool:
 
 
 def _canvas(text: str) -> str:
-    """The document that the assistant wrote or changed in a canvas; other JSON stays as it is, as code."""
+    """The document that the assistant wrote or changed in a canvas; other JSON stays as code."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -375,7 +375,7 @@ def _canvas(text: str) -> str:
 
 
 def _without_marks(text: str, metadata: JSONReader | None) -> str:
-    """`text` with its citation marks replaced by what the export says they show, or removed."""
+    """Replace citations in `text` by what the export says they show, or remove them."""
     shown = dict(_citations(text, metadata))
 
     def replaced(match: re.Match[str]) -> str:
@@ -422,7 +422,7 @@ def _entries(value: object) -> list[dict[str, Any]]:
 
 
 def _entity(kind: str, parameters: str) -> str:
-    """The name in a mark such as ``entity ["city", "Paris", "capital"]``; empty for other kinds."""
+    """The name in an entity such as ``entity ["city", "Paris", "capital"]``; empty for other kinds."""
     if kind != "entity":
         return ""
     try:
@@ -433,7 +433,7 @@ def _entity(kind: str, parameters: str) -> str:
 
 
 def _turns(nodes: dict[str, _Node], started: float, model: str) -> Iterator[tuple[TreeTurn, list[str]]]:
-    """The turns, parents first, each with the keys of the nodes that only it is made of."""
+    """The turns, parents first, each with the keys of the nodes that belong to it alone."""
     roots = [key for key, node in nodes.items() if node.parent is None]
     waiting = [_Way(root, None, None, ()) for root in reversed(roots)]
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Which conversations are in files, whatever kind of files they are."""
+"""Finds conversations in files of any supported kind."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _ZIP_HEADERS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _GZIP_HEADER: Final = b"\x1f\x8b"
 
 LARGEST_ARCHIVE: Final = 4 * 1024**3
-"""Bytes that the files of an archive may have together, unpacked, and that may come out of a pipe."""
+"""Maximum unpacked bytes of all files in an archive, and of a pipe."""
 DEEPEST_FOLDER: Final = 5
-"""Folders in a folder that are looked into."""
+"""Maximum depth of subfolders that are searched."""
 _BLOCK: Final = 1024**2
 _Found = Iterator[tuple[ImportSource, Callable[[ImportSource], object]]]
 """Files, each with what reads it into its source."""
@@ -45,11 +45,11 @@ NO_CONVERSATIONS: Final = "files without conversations"
 
 
 def read_import_files(paths: Iterable[Path]) -> list[ImportSource]:
-    """Read the conversations in files and folders, by what is in them and not by their names.
+    """Read the conversations in files and folders, by their content and not by their names.
 
     These are known: exports of mistral-chat (JSON and Markdown), ChatGPT's ``conversations.json``, and the databases of oterm
-    and llm; each also packed by gzip, and all but the databases in a ZIP archive. Of a folder all files with their suffixes are
-    read, in the folders in it too. Those without conversations are noted.
+    and llm; each also compressed by gzip, and all but the databases in a ZIP archive. In a folder and its subfolders, all files with
+    their suffixes are read. Those without conversations are listed.
 
     Raises:
         ImportFailed: a file is missing, damaged or of an unknown kind, or a folder or archive holds no conversations.
@@ -122,7 +122,7 @@ def _read_file(content: BinaryIO, path: Path, source: ImportSource) -> None:
 
 
 def _one_or_more(container: Path, found: _Found) -> list[ImportSource]:
-    """Read the files of a folder or archive. Those that hold no conversations are noted in one source of their own.
+    """Read the files of a folder or archive. Those without conversations are listed in one source of their own.
 
     Raises:
         ImportFailed: none of them holds any.
@@ -142,12 +142,12 @@ def _one_or_more(container: Path, found: _Found) -> list[ImportSource]:
             sources.append(source)
     if not any(source.conversations or source.left_out for source in sources):
         details = "; ".join(detail for each in rest.left_out.values() for detail in each.details[:3])
-        raise ImportFailed(f"{container} holds no conversations{f' ({details})' if details else ''}. Nothing was imported.")
+        raise ImportFailed(f"{container} contains no conversations{f' ({details})' if details else ''}. Nothing was imported.")
     return [*sources, *([rest] if rest.left_out else [])]
 
 
 def _files_in_folder(folder: Path) -> _Found:
-    """The files of a folder, and of the folders in it, that may hold conversations."""
+    """The files in a folder and its subfolders that may contain conversations."""
     visited: set[str] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         here = Path(place)
@@ -210,7 +210,7 @@ def _may_hold_conversations(member: zipfile.ZipInfo) -> bool:
 
 
 class _Room:
-    """What is left of `LARGEST_ARCHIVE` while an archive is unpacked."""
+    """The remainder of `LARGEST_ARCHIVE` while an archive is unpacked."""
 
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self._archive = archive
@@ -222,7 +222,7 @@ class _Room:
         _read_content(self._unpacked(member), source)
 
     def _unpacked(self, member: zipfile.ZipInfo) -> bytes:
-        """The content of a member, whatever size its header states.
+        """Unpack a member, whatever size its header states.
 
         Raises:
             ImportFailed: it is damaged, or the archive holds too much.
@@ -239,20 +239,20 @@ class _Room:
         return b"".join(blocks)
 
     def check(self) -> None:
-        """Refuse an archive that holds too much.
+        """Refuse an archive that contains too much.
 
         Raises:
             ImportFailed: it does.
         """
         if self._left < 0:
             raise ImportFailed(
-                f"{self._path} holds more than {LARGEST_ARCHIVE / 1024**3:g} GB. Unpack it and import the folder. "
+                f"{self._path} contains more than {LARGEST_ARCHIVE / 1024**3:g} GB. Unpack it and import the folder. "
                 "Nothing was imported."
             )
 
 
 def _member_time(member: zipfile.ZipInfo, path: Path) -> datetime:
-    """When a member was changed; ZIP keeps local time without a zone."""
+    """The modification time of a member; ZIP stores local time without a zone."""
     try:
         return datetime(*member.date_time, tzinfo=UTC)
     except ValueError:
@@ -268,7 +268,7 @@ def _read_content(content: bytes, source: ImportSource) -> None:
     try:
         text = content.decode(json.detect_encoding(content))
     except UnicodeDecodeError as error:
-        raise ImportFailed(f"{source.name} is not text in UTF-8 (byte {error.start}). Nothing was imported.") from error
+        raise ImportFailed(f"{source.name} is not UTF-8 text (byte {error.start}). Nothing was imported.") from error
     if not text.lstrip().startswith(("{", "[")):
         source.format = "Markdown"
         source.add(read_markdown(text, source.name, now=source.changed))

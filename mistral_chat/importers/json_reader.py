@@ -31,7 +31,7 @@ def parsed(text: str, source: str) -> Any:
     except json.JSONDecodeError as error:
         raise import_error(source, f"line {error.lineno}, column {error.colno}", f"not valid JSON ({error.msg})") from error
     except (RecursionError, ValueError) as error:
-        raise import_error(source, "", "this JSON is nested too deeply or holds a number without bounds") from error
+        raise import_error(source, "", "the JSON is nested too deeply or contains a number that is too large") from error
 
 
 class JSONReader:
@@ -44,13 +44,13 @@ class JSONReader:
             ImportFailed: it is not an object.
         """
         if not isinstance(value, dict):
-            raise import_error(source, place, "an object is expected here")
+            raise import_error(source, place, "expected an object")
         self._fields: dict[str, Any] = value
         self.source = source
         self.place = place
 
     def get(self, name: str, kind: type[Value], default: Value | None = None) -> Value:
-        """The field `name`, which must be of `kind`; absent it is `default`, unless that is None.
+        """Read the field `name`, which must be of `kind`; if absent it is `default`, unless that is None.
 
         Raises:
             ImportFailed: it is missing or of another type. A boolean is not a number; a whole number is accepted as a float.
@@ -83,7 +83,7 @@ class JSONReader:
         try:
             found = datetime.fromisoformat(text)
             if found.tzinfo is None:
-                raise self.import_error(f"{name!r} must have a zone, as in 2026-01-31T12:00:00+00:00")
+                raise self.import_error(f"{name!r} must have a time zone, as in 2026-01-31T12:00:00+00:00")
             return found.astimezone(UTC)
         except (ValueError, OverflowError) as error:
             raise self.import_error(f"{name!r} must be an ISO 8601 time, not {_shown(text)}") from error
@@ -117,7 +117,7 @@ class JSONReader:
         return None if found is None else JSONReader(found, self.source, f"{self.place}.{name}")
 
     def has(self, name: str) -> bool:
-        """Whether the field `name` is there and not null."""
+        """Whether the field `name` exists and is not null."""
         return self._fields.get(name) is not None
 
     def raw(self, name: str) -> Any:
@@ -137,12 +137,12 @@ class JSONReader:
         return JSONReader(value, self.source, place)
 
     def import_error(self, problem: str) -> ImportFailed:
-        """The error that names this place."""
+        """An error that names this place."""
         return import_error(self.source, self.place, problem)
 
 
 _KINDS: dict[type, str] = {
-    str: "a text",
+    str: "a string",
     bool: "true or false",
     int: "a whole number",
     float: "a number",

@@ -1,4 +1,4 @@
-"""Reading the JSON files that `export.json_file` writes, strictly: an error anywhere in a file refuses all of it."""
+"""Reads the JSON files that `export.json_file` writes, strictly: an error anywhere in a file refuses all of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def conversations_in(value: object, source: str) -> list[ExportedConversation]:
     version = file.get("version", int)
     if version > VERSION:
         raise import_error(
-            source, "", f"a newer mistral-chat wrote this file (format {version}, this one reads up to {VERSION}). Upgrade first"
+            source,
+            "",
+            f"a newer mistral-chat wrote this file (format {version}; this version reads up to {VERSION}). Upgrade mistral-chat",
         )
     return [_tree(JSONReader(item, source, place)) for item, place in file.items("conversations")]
 

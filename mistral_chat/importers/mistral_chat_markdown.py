@@ -1,4 +1,4 @@
-"""Reading the Markdown files that `export.markdown` writes."""
+"""Reads the Markdown files that `export.markdown` writes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_markdown(text: str, source: str, *, now: datetime) -> ExportedConversat
 
 
 def _front(lines: str) -> Iterator[tuple[str, object]]:
-    """The names and values of the front matter; a value that the user retyped without quotes is a text."""
+    """The names and values of the front matter; a value that the user retyped without quotes is a string."""
     for line in lines.splitlines():
         name, _, value = line.partition(":")
         try:
@@ -69,7 +69,7 @@ def _time(fields: dict[str, object], name: str, source: str, otherwise: datetime
 
 
 def _turns(body: str, source: str, created: datetime) -> Iterator[TreeTurn]:
-    """The turns of the body. Keys are derived from place and text, so that the same file gives the same keys."""
+    """The turns of the body. Keys are derived from position and text, so that the same file gives the same keys."""
     heads = list(_HEADS.finditer(body))
     ends = [*(head.start() for head in heads), len(body)][1:]
     parent: str | None = None

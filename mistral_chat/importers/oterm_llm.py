@@ -1,6 +1,6 @@
-"""Reading the databases of other programs: oterm's ``store.db`` and llm's ``logs.db``.
+"""Reads the databases of other programs: oterm's ``store.db`` and llm's ``logs.db``.
 
-They are opened for reading only. Both keep a chat as one line of messages.
+They are opened read-only. Both store a chat as one sequence of messages.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
     ) as error:  # a row or a payload of another shape
         raise ImportFailed(f"{path} cannot be read ({error}). Nothing was imported.") from error
     raise NotConversations(
-        f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To restore a backup of mistral-chat, put it "
-        "in the place of the database (`mistral-chat paths` shows it) while no mistral-chat runs."
+        f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To restore a backup of mistral-chat, close "
+        "the program and replace its database (`mistral-chat paths` shows it)."
     )
 
 
@@ -97,7 +97,7 @@ def _key(*parts: object) -> str:
 
 
 def _chain(key: str, said: Iterable[tuple[datetime, Turn]]) -> tuple[TreeTurn, ...]:
-    """Turns in a line. Keys are derived from their place, so that the same chat gives the same keys."""
+    """Turns in a sequence. Keys are derived from their position, so that the same chat gives the same keys."""
     turns: list[TreeTurn] = []
     for place, (created, turn) in enumerate(said):
         parent = turns[-1].key if turns else None
@@ -106,7 +106,7 @@ def _chain(key: str, said: Iterable[tuple[datetime, Turn]]) -> tuple[TreeTurn, .
 
 
 def _read_oterm(connection: sqlite3.Connection, source: ImportSource) -> None:
-    """Chats of oterm. It keeps no times; the file's replaces them."""
+    """Read chats of oterm. It stores no times; the file's modification time replaces them."""
     columns = {row["name"] for row in connection.execute("PRAGMA table_info(message)")}
     images = "images" if "images" in columns else "'[]' AS images"
     known = {row["name"] for row in connection.execute("PRAGMA table_info(chat)")}
@@ -131,7 +131,7 @@ def _read_oterm(connection: sqlite3.Connection, source: ImportSource) -> None:
 
 
 def _paired(messages: Iterable[sqlite3.Row], model: str, systems: list[str], source: ImportSource) -> Iterator[Turn]:
-    """Messages with the replies that follow them; neither needs to have the other. System messages go to `systems`."""
+    """Pair messages with the replies that follow them; either may be missing. System messages go to `systems`."""
     asked: str | None = None
     for message in messages:
         text = _with_images(str(message["text"] or ""), message["images"], source)
@@ -152,7 +152,7 @@ def _paired(messages: Iterable[sqlite3.Row], model: str, systems: list[str], sou
 
 
 def _with_images(text: str, images: object, source: ImportSource) -> str:
-    """`text` with a word in brackets for each image, which is left out."""
+    """Add a placeholder to `text` for each image, which is left out."""
     try:
         found = json.loads(str(images or "[]"))
     except ValueError:
@@ -163,7 +163,7 @@ def _with_images(text: str, images: object, source: ImportSource) -> str:
 
 
 def _read_llm(connection: sqlite3.Connection, source: ImportSource, tables: set[str]) -> bool:
-    """Read what llm logged; a database has what each of its versions wrote. Return whether it is one of llm's."""
+    """Read what llm logged; a database contains what each of its versions wrote. Returns whether it is one of llm's."""
     logs = next((table for table in ("logs", "log") if table in tables), "")
     columns = {row["name"] for row in connection.execute(f"PRAGMA table_info({logs})")} if logs else set()
     first = {"model", "prompt", "system", "response"} <= columns
@@ -179,7 +179,7 @@ def _read_llm(connection: sqlite3.Connection, source: ImportSource, tables: set[
 
 
 def _read_llm_logs(connection: sqlite3.Connection, source: ImportSource, table: str, columns: set[str]) -> None:
-    """The log of llm's first versions, which later ones keep: a row names the first row of its chat."""
+    """Read the log of llm's first versions, which later ones keep: a row names the first row of its chat."""
     when = next((name for name in ("datetime_utc", "timestamp_utc", "timestamp") if name in columns), "NULL")
     chat = "coalesce(chat_id, rowid)" if "chat_id" in columns else "rowid"
     rows = connection.execute(f"SELECT *, {chat} AS chat, {when} AS time FROM {table} ORDER BY rowid")  # noqa: S608 - constants
@@ -246,7 +246,7 @@ class _LlmResponses:
         return "\n\n".join(text.strip() for text in texts if text.strip())
 
     def _fragments(self, table: str, response: str) -> list[str]:
-        """The texts of files that were sent with a prompt, in order."""
+        """The texts of files sent with a prompt, in order."""
         if not {table, "fragments"} <= self._tables:
             return []
         query = (
@@ -256,7 +256,7 @@ class _LlmResponses:
         return [str(row["content"] or "") for row in self._connection.execute(query, (response,))]
 
     def _attachments(self, response: str) -> list[str]:
-        """A word in brackets for each attachment, which is left out."""
+        """A placeholder for each attachment, which is left out."""
         if not {"prompt_attachments", "attachments"} <= self._tables:
             return []
         rows = self._connection.execute(
@@ -285,7 +285,7 @@ def _llm(conversation: str, name: str, system: str, said: list[tuple[datetime, T
 
 
 def _read_llm_threads(connection: sqlite3.Connection, source: ImportSource) -> None:
-    """Threads of llm. Messages refer to their parents by hash; each turn names the ends of its prompt and of its reply."""
+    """Read llm's threads. Messages refer to their parents by hash; each turn names the ends of its prompt and of its reply."""
     for thread in connection.execute("SELECT * FROM threads ORDER BY id").fetchall():
         with _damage_noted(source, str(thread["name"] or thread["id"])):
             _read_llm_thread(connection, thread, source)
@@ -319,7 +319,7 @@ class _Texts:
     def above(self, tip: str | None, roles: set[str], *, stop: str | None = None, through: bool = False) -> list[str]:
         """The texts of the messages from `tip` upwards, oldest first.
 
-        They end before `stop`, or else, unless `through` is set, before the first of another role.
+        They end before `stop`; otherwise, unless `through` is set, before the first message of another role.
         """
         texts: list[str] = []
         seen: set[str] = set()
@@ -348,7 +348,7 @@ class _Texts:
         return text
 
     def _part(self, part: sqlite3.Row) -> str:
-        """A part's text, assembled when it refers to fragments."""
+        """A part's text, assembled if it refers to fragments."""
         if part["text"] is not None:
             return str(part["text"])
         payload: Any = json.loads(part["payload"] or "{}")

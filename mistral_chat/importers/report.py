@@ -35,7 +35,7 @@ class LeftOut:
     """A plural, such as ``tool calls``."""
     count: int = 0
     details: list[str] = field(default_factory=list)
-    """Places and reasons, at most 20; a stranger's text."""
+    """Locations and reasons, at most 20; untrusted text."""
 
 
 @dataclass(slots=True)
@@ -44,9 +44,9 @@ class ImportSource:
 
     name: str
     format: str
-    """Which program's file it is; empty when it holds no conversations."""
+    """The program that wrote the file; empty if it contains no conversations."""
     changed: datetime
-    """When the file was changed; replaces times that are missing in it."""
+    """When the file was modified; replaces times that are missing in it."""
     conversations: list[ExportedConversation] = field(default_factory=list)
     left_out: dict[str, LeftOut] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class ImportSource:
         return sum(len(conversation.turns) for conversation in self.conversations)
 
     def leave_out(self, what: str, detail: str = "", *, count: int = 1) -> None:
-        """Note that something is not imported."""
+        """Record that something is not imported."""
         if count:
             entry = self.left_out.setdefault(what, LeftOut(what))
             entry.count += count
@@ -64,7 +64,7 @@ class ImportSource:
                 entry.details.append(detail)
 
     def add(self, conversation: ExportedConversation) -> None:
-        """Take a conversation, unless it has no text."""
+        """Add a conversation, unless it has no text."""
         if any(turn.turn.user.strip() or turn.turn.reply.strip() for turn in conversation.turns):
             self.conversations.append(conversation)
         else:

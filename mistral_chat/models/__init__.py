@@ -1,1 +1,1 @@
-"""Models: which can be downloaded, which are installed, which fit; downloads, checksums and GGUF metadata."""
+"""Models: the catalog, installed files, memory fit, downloads, checksums and GGUF metadata."""

@@ -1,4 +1,4 @@
-"""Models that can be downloaded: those in `catalog.yaml`, and those that the settings add.
+"""Models that can be downloaded: those in `catalog.yaml`, and those added in the settings.
 
 A name is ``MODEL`` or ``MODEL:QUANTIZATION``, in any case: ``mistral-7b-instruct-v0.3``, ``mistral-7b-instruct-v0.3:Q5_K_M``.
 Any other file on the hub is ``hf:OWNER/REPOSITORY/FILE.gguf``, or ``hf:OWNER/REPOSITORY@REVISION/FILE.gguf``.
@@ -35,7 +35,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 ModelKind = Literal["chat", "embedding"]
-"""Whether a model writes replies, or turns text into vectors for search."""
+"""Whether a model generates replies or embeds text for search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +43,14 @@ class EmbeddingTraits:
     """How an embedding model is used, from its model card."""
 
     dimensions: int
-    """Numbers in a vector."""
+    """The length of its vectors."""
     pooling: Literal["mean", "cls", "last"]
     context: int
-    """The most tokens of one text."""
+    """The maximum number of tokens of one text."""
     query_prefix: str = ""
-    """Put in front of a question."""
+    """Placed before a question."""
     document_prefix: str = ""
-    """Put in front of a passage."""
+    """Placed before a passage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class CatalogEntry:
     bytes: int | None = None
     """The published size; None if it is not known before the hub is asked."""
     about_bytes: int | None = None
-    """The rounded size, where only that is known."""
+    """The rounded size, if only that is known."""
     sha256: str | None = None
     """The published SHA-256; None if it is not known before the hub is asked."""
     licence: str = ""
@@ -147,7 +147,7 @@ class Catalog:
         raise ModelNotFound(f"{name} has no quantization {quantization.upper()!r}. Available: {available}.")
 
     def similar(self, spec: str) -> list[str]:
-        """Names that `spec` may have meant, the likeliest first: models, or the hub file whose address it is."""
+        """Names that `spec` may have meant, the most likely first: models, or the hub file at that address."""
         if (on_the_hub := _as_hub_spec(spec)) is not None:
             return [on_the_hub]
         name = spec.lower().partition(":")[0]
@@ -156,7 +156,7 @@ class Catalog:
 
 
 def parse_hub_spec(spec: str) -> CatalogEntry:
-    """Read ``hf:OWNER/REPOSITORY[@REVISION]/FILE.gguf``; the file may be in folders.
+    """Parse ``hf:OWNER/REPOSITORY[@REVISION]/FILE.gguf``; the file may be in folders.
 
     Raises:
         ModelNotFound: `spec` is not of that form, or its file would end outside the repository's folder.
@@ -189,7 +189,7 @@ def parse_hub_spec(spec: str) -> CatalogEntry:
 
 
 def _as_hub_spec(text: str) -> str | None:
-    """The ``hf:`` name of a file, given the address of its page or download, or OWNER/REPOSITORY/FILE."""
+    """The ``hf:`` name of a file, given the URL of its page or download, or OWNER/REPOSITORY/FILE."""
     found = _HUB_ADDRESS.fullmatch(text)
     if found is None:
         return None

@@ -38,7 +38,7 @@ class Speedometer:
         self._samples: deque[tuple[float, int]] = deque()
 
     def speed(self, now: float, position: int) -> float:
-        """Add the sample `position` (bytes) at `now` (seconds of a monotonic clock) and return the speed."""
+        """Record that `position` (bytes) was reached at `now` (monotonic seconds), and return the speed."""
         if self._samples and position < self._samples[-1][1]:
             self._samples.clear()
         self._samples.append((now, position))

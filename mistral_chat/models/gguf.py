@@ -1,4 +1,4 @@
-"""Reads the header of a GGUF file strictly and within bounds, so that llama.cpp is never given a file that makes no sense.
+"""Reads the header of a GGUF file strictly and within bounds, so that llama.cpp is never given an invalid file.
 
 The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: magic, version, the numbers of tensors and of
 metadata entries, the metadata, one record for each tensor, padding, the tensors' data. llama.cpp's own `gguf` package reads it
@@ -230,7 +230,7 @@ class _Reader:
         return tuple(self._scalar(kind) for _ in range(count))
 
     def _texts(self, key: str, count: int) -> None:
-        """Skip texts. Tokens of the vocabulary must differ, or llama.cpp aborts the process."""
+        """Skip strings. Tokens of the vocabulary must differ, or llama.cpp aborts the process."""
         if count * 8 > self._size - self._position():
             raise self._cut(f"{key} claims {count:,} texts")
         unpack = struct.Struct("<Q").unpack_from
@@ -342,14 +342,14 @@ class _Reader:
 
 
 def _guess_format(start: bytes) -> str:
-    """A guess at what a file that is not GGUF is."""
+    """Guess the type of a file that is not GGUF."""
     text = start.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html")):
         return "this is a web page, not a GGUF file; a login page or an error page was downloaded."
     if text.startswith(b"version https://git-lfs"):
         return "this is a Git LFS pointer, not the GGUF file itself. Get the file with git lfs pull or mistral-chat models pull."
     if start.startswith((b"ggml", b"lmgg", b"fmgg", b"tjgg")):
-        return "this is a GGML file of 2023, which llama.cpp no longer reads. Look for a GGUF file of the model."
+        return "this is a GGML file from 2023, which llama.cpp no longer reads. Look for a GGUF file of the model."
     if start.startswith(b"PK"):
         return "this is a ZIP archive or a PyTorch file, not a GGUF file."
     if text.startswith(b"{") or start[8:9] == b"{":

@@ -1,4 +1,4 @@
-"""Transfers one file from the hub into its partial file, over as many connections as it takes.
+"""Transfers one file from the hub into its partial file, over as many connections as needed.
 
 Every attempt starts at the hub's own address, because the address it redirects to is signed and expires. The token goes to the
 hub's origin only.
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 _MAX_REDIRECTS: Final = 8
 _SPARE_DISK: Final = 64 << 20
-"""Bytes of the disk that a large download leaves free."""
+"""Bytes that a large download leaves free on the disk."""
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _RANGE_NOT_SATISFIABLE: Final = 416
 
 
 class RevisionChanged(Exception):
-    """The server has another file than the one that the hub described."""
+    """The server has a different file than the hub described."""
 
 
 class HTTPTransfer:
@@ -123,7 +123,7 @@ class HTTPTransfer:
                     self._budget.spend(RetryableError(describe(error, self._remote.url)))
 
     def _stream(self, client: httpx2.Client, writer: PartialWriter) -> None:
-        """Make one attempt: request the missing bytes, and write and hash what arrives until the end or a fault."""
+        """Make one attempt: request the missing bytes, then write and hash what arrives until the end or an error."""
         with self._response(client) as response:
             self._check(response, writer)
             stream = response.extensions.get("network_stream")
@@ -170,7 +170,7 @@ class HTTPTransfer:
         raise DownloadFailed(f"{hub.host} redirects in a loop.")
 
     def _check_unchanged(self, response: httpx2.Response) -> None:
-        """Notice that the hub now describes another file than before."""
+        """Raise if the hub now describes a different file."""
         linked = response.headers.get("x-linked-etag", "").removeprefix("W/").strip('"')
         if linked and self._remote.etag and linked != self._remote.etag:
             raise RevisionChanged
@@ -229,7 +229,7 @@ class HTTPTransfer:
 
 
 def describe(error: Exception, url: str) -> str:
-    """A sentence about a network failure, without its full stop and without the signature in `url`.
+    """Describe a network failure, without a full stop and without the signature in `url`.
 
     Raises:
         DownloadFailed: the certificate is not trusted; retrying does not help.

@@ -1,7 +1,7 @@
-"""Asks the hub about a file: its commit, size and SHA-256, and whether the user may have it. The only user of huggingface_hub.
+"""Asks the hub about a file: its commit, size and SHA-256, and whether the user has access.
 
-The library knows the hub's addresses, headers and errors. It does not transfer the content: since version 2 it neither resumes
-what an earlier process started nor verifies what arrived.
+The only user of huggingface_hub. The library knows the hub's addresses, headers and errors. It does not transfer the content:
+since version 2 it neither resumes what an earlier process started nor verifies what was downloaded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _SILENT: Final = {
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_HUB_DISABLE_XET": "1",
 }
-"""Keeps huggingface_hub from sending telemetry and tokens and from drawing on the terminal. It reads these when imported."""
+"""Prevents huggingface_hub from sending telemetry and tokens and from printing to the terminal. It reads these when imported.
+"""
 
 _TRUE: Final = frozenset({"1", "ON", "YES", "TRUE"})
 _ENDPOINT: Final = "https://huggingface.co"
@@ -42,7 +43,7 @@ _FORBIDDEN: Final = frozenset({401, 403})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
-    """The hub that the environment names."""
+    """The hub that the environment configures."""
 
     environ: Mapping[str, str]
     home: Path
@@ -56,7 +57,7 @@ class Hub:
 
     @property
     def host(self) -> str:
-        """The host in the address."""
+        """The host of the hub's address."""
         return urlsplit(self.endpoint).hostname or "the hub"
 
     @property
@@ -158,7 +159,7 @@ class Hub:
             if known is not None and stated is not None and known != stated:
                 raise DownloadFailed(
                     f"{file} in {entry.repository} is not the file in the catalog: its {what} is {stated}, not {known}. "
-                    f"Nothing was downloaded. To get the new file, ask for hf:{entry.repository}/{file}."
+                    f"Nothing was downloaded. To download the new file, use hf:{entry.repository}/{file}."
                 )
         if remote.bytes == 0:
             raise DownloadFailed(f"{file} in {entry.repository} is empty.")
@@ -201,7 +202,7 @@ class Hub:
         raise DownloadFailed(f"{self.host} refused {file} (HTTP {status}).") from error
 
     def _settings_to_check(self) -> str:
-        """The variables that lead elsewhere than straight to the hub, as the end of a sentence that says to check something."""
+        """The variables that change how the hub is reached, as the end of a sentence that says to check something."""
         plain = ("HTTP_PROXY", "http_proxy") if self.endpoint.startswith("http:") else ()
         names = ("HF_ENDPOINT", "HTTPS_PROXY", "https_proxy", *plain, "ALL_PROXY", "all_proxy")
         found = [name for name in names if self.environ.get(name)]

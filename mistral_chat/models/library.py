@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mistral_chat.models.catalog import Catalog, CatalogEntry, ModelKind
 
 AUTOMATIC: Final = "automatic"
-"""In place of a prompt format: the one in the catalog or in the file."""
+"""Replaces a prompt format by the one in the catalog or in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,9 @@ class ModelFile:
     """A model on this computer."""
 
     name: str
-    """The name that finds it: a catalog name, or the name in the other program's folder."""
+    """Its name: a catalog name, or the name in the other program's folder."""
     aliases: tuple[str, ...] = ()
-    """Further names of the same file, such as other tags in Ollama."""
+    """More names of the same file, such as other tags in Ollama."""
     path: Path
     """The GGUF file, or the first part of a split one."""
     bytes: int
@@ -137,7 +137,7 @@ class Library:
         return usable(found) if found is not None else self._raise_unknown(spec)
 
     def list(self) -> Sequence[ModelFile]:
-        """Every usable model: ours first, then the demo, the user's folders, and other programs' folders."""
+        """Every usable model: our own first, then the demo, the user's folders, and other programs' folders."""
         return self.scan()[0]
 
     def scan(self) -> tuple[Sequence[ModelFile], Sequence[UnusableFile]]:
@@ -288,13 +288,12 @@ class Library:
         similar = list(dict.fromkeys([*tags, *self.catalog.similar(spec)]))[:3]
         hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
         raise ModelNotFound(
-            f"No model is called {spec!r}.{hint} "
-            "See mistral-chat models list, or mistral-chat models list --available for downloads."
+            f"No model named {spec!r}.{hint} See mistral-chat models list, or mistral-chat models list --available for downloads."
         )
 
 
 def _with_alias(model: ModelFile, found: FoundFile) -> ModelFile:
-    """`model` with another name of its file; a catalog name stays the only one of a file that the catalog knows."""
+    """`model` with another name of its file; a catalog name replaces all others."""
     if found.source != model.source or found.name in {model.name, *model.aliases}:
         return model
     return replace(model, aliases=(*model.aliases, found.name))

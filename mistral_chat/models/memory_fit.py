@@ -1,4 +1,4 @@
-"""How much memory models need, which fit, and which one is recommended. Pure: the machine is measured elsewhere."""
+"""Estimates the memory that models need, which fit, and which one to recommend. Pure: the machine is measured elsewhere."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def fit_reason(needed: MemoryEstimate | None, memory: AvailableMemory) -> str:
     """The memory needed, the memory available and what follows, in one sentence."""
     verdict = fit_verdict(needed, memory)
     if needed is None:
-        return "The memory it needs is not known before the download."
+        return "Its memory needs are unknown until it is downloaded."
     amount = f"Needs about {needed.total / 1e9:.1f} GB of memory"
     available = f"{memory.ram / 1e9:.1f} GB available"
     if memory.vram:
@@ -120,11 +120,11 @@ def fit_reason(needed: MemoryEstimate | None, memory: AvailableMemory) -> str:
 
 
 def recommend(catalog: Catalog, memory: AvailableMemory, *, window: int = 4096, kv_type: KvType = "f16") -> list[SizedEntry]:
-    """Size every chat entry of `catalog`, in its order; recommend one entry, and suggest one of each model.
+    """Size every chat entry of `catalog`, in its order; recommend one entry, and suggest one for each model.
 
-    A model's suggested entry is its default if that fits, else the largest that does, else the smallest. Recommended is that of
+    A model's suggested entry is its default if that fits, else the largest that fits, else the smallest. Recommended is that of
     the catalog's first model if it fits, else the largest other model that fits, else the entry that needs the least memory.
-    Research licences are not recommended. The user's settings play no part.
+    Models with research licences are never recommended. The user's settings are ignored.
     """
     sized = [_size(entry, memory, window, kv_type) for entry in catalog.entries("chat")]
     families: dict[str, list[SizedEntry]] = {}

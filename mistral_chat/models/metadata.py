@@ -1,4 +1,4 @@
-"""The metadata of a GGUF file, and whether it can be used: a plain reason before llama.cpp sees the file."""
+"""The metadata of a GGUF file, and whether it is usable, with a clear reason before llama.cpp sees it."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ _NO_CHAT: Final = {
     "clip": "this is the image part (mmproj) of another model, which cannot chat on its own.",
     "mmproj": "this is the image part (mmproj) of another model, which cannot chat on its own.",
     "adapter": "this is a LoRA adapter, not a whole model. Load a model and add the adapter with --lora.",
-    "imatrix": "this contains statistics for quantizing a model, not a model.",
-    "vocab": "this contains only a vocabulary, without weights.",
+    "imatrix": "this file contains statistics for quantizing a model, not a model.",
+    "vocab": "this file contains only a vocabulary, without weights.",
 }
 _EMBEDDING: Final = frozenset(
     {
@@ -83,7 +83,7 @@ _EMBEDDING: Final = frozenset(
         "wavtokenizer-dec",
     }
 )
-"""Architectures of models that turn text into vectors or sound and write no replies."""
+"""Architectures of models that turn text into vectors or sound and do not generate text."""
 
 _NO_CHAT_TOKENIZERS: Final = frozenset({"bert", "t5", "none", "no_vocab"})
 
@@ -110,7 +110,7 @@ class GGUFMetadata:
 
 
 def read_metadata(path: Path, kind: ModelKind = "chat") -> GGUFMetadata:
-    """Read and check the file at `path`, which shall be a model of this `kind`, with every part of a split one.
+    """Read and check the model file at `path`, and every part of a split one. It must be a model of this `kind`.
 
     Raises:
         ModelUnusable: it is damaged, incomplete, hostile or of another kind; the message says which.
@@ -138,13 +138,13 @@ def check_usable(header: Header, kind: ModelKind = "chat") -> None:
     if reason := _NO_CHAT.get(architecture) or _NO_CHAT.get(header.text("general.type")):
         raise ModelUnusable(path, reason)
     if not architecture:
-        raise ModelUnusable(path, "the file does not say its architecture, so nothing can run it.")
+        raise ModelUnusable(path, "the file does not state its architecture, so it cannot be loaded.")
     if kind == "chat" and (architecture in _EMBEDDING or f"{architecture}.pooling_type" in header.metadata):
         raise ModelUnusable(path, f"this is an embedding model ({architecture}), which turns text into vectors and cannot chat.")
     if VOCABULARY not in header.lengths or not header.text("tokenizer.ggml.model"):
         raise ModelUnusable(path, "the file has no vocabulary, so it cannot read or write text.")
     if kind == "chat" and (tokenizer := header.text("tokenizer.ggml.model")) in _NO_CHAT_TOKENIZERS:
-        raise ModelUnusable(path, f"its vocabulary ({tokenizer}) is for models that write no replies.")
+        raise ModelUnusable(path, f"its vocabulary ({tokenizer}) is for models that do not generate text.")
     if not header.tensors and not header.number("split.count"):
         raise ModelUnusable(path, _NO_CHAT["vocab"])
     _check_numbers(header, architecture)
@@ -189,7 +189,7 @@ def _check_numbers(header: Header, architecture: str) -> None:
 
 
 def _check_tensors(header: Header) -> None:
-    """llama.cpp computes with one-dimensional tensors only as F32, and aborts the process on others."""
+    """Check one-dimensional tensors: llama.cpp supports them only as F32, and aborts the process on others."""
     for tensor in header.tensors:
         if len(tensor.dimensions) == 1 and tensor.kind != 0:
             kind = GGML_TYPES[tensor.kind][0] if tensor.kind in GGML_TYPES else str(tensor.kind)
@@ -237,7 +237,7 @@ def _metadata(header: Header, headers: list[Header]) -> GGUFMetadata:
 
 
 def _quantization(header: Header, headers: list[Header]) -> str:
-    """The quantization that the file states, or its name, or the type of most of its weights."""
+    """The quantization that the file states or has in its name, or the type of most of its weights."""
     number = header.number("general.file_type")
     stated = "" if number is None else _FILE_TYPES.get(number, "")
     stated = stated or quantization_in(header.path.name)

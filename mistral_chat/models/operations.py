@@ -40,7 +40,7 @@ class ChecksumResult:
 
     @property
     def right(self) -> bool | None:
-        """Whether the SHA-256 is the published one; None without one."""
+        """Whether the SHA-256 matches the published one; None without one."""
         return None if self.expected is None else self.sha256 == self.expected
 
 
@@ -108,7 +108,7 @@ class Verification(ModelTask):
 
     @property
     def right(self) -> bool | None:
-        """Whether every file is right; None if that is unknown."""
+        """Whether every file matches; None if that is unknown."""
         answers = {result.right for result in self.results}
         return False if False in answers else None if not answers or None in answers else True
 
@@ -149,8 +149,8 @@ def remove(library: Library, spec: str) -> int:
         try:
             system.delete(part)
         except OSError as error:  # Windows deletes no file that is loaded
-            reason = f"{part} cannot be deleted: {error.strerror}"
-            raise ModelError(f"{reason}. If the model is loaded, switch to another one or close the chat first.") from error
+            reason = f"Cannot delete {part}: {error.strerror}"
+            raise ModelError(f"{reason}. If the model is in use, switch to another one or close the chat first.") from error
         library.checksums.forget(part)
     _tidy(path, library.models_dir)
     return freed
@@ -163,7 +163,7 @@ def reclaimable_bytes(path: Path) -> int:
 
 
 def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
-    """Bring a GGUF file, with all its parts, into the folder of this program by a hard link, by moving, or by copying it.
+    """Import a GGUF file, with all its parts, into the folder of this program by a hard link, by moving or by copying it.
 
     A file that the catalog knows by its SHA-256 gets the catalog's name.
 
@@ -243,7 +243,7 @@ def _bring(part: Path, target: Path, mode: ImportMode) -> None:
 
 
 def _tidy(path: Path, root: Path) -> None:
-    """Delete the lock of a deleted file, and folders that are empty now."""
+    """Delete the lock of a deleted file, and folders that are now empty."""
     path.with_name(f".{path.name.removesuffix('.part')}.lock").unlink(missing_ok=True)
     for folder in path.parents:
         if folder == root or not folder.is_relative_to(root) or any(folder.iterdir()):

@@ -1,7 +1,7 @@
 """Partial downloads on disk: ``NAME.part``, and ``NAME.part.json`` with the identity of the file it belongs to.
 
 A partial file only grows. A later process resumes it if the hub still serves the same content: the same SHA-256, or the same
-entity tag where no SHA-256 is published.
+entity tag if no SHA-256 is published.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _BLOCK: Final = 4 << 20
 """Bytes per read of the existing part."""
 _SYNC_EVERY: Final = 256 << 20
-"""Bytes written between two calls of fsync: few calls, and little left to wait for at the end."""
+"""Bytes written between two calls of fsync: few calls, and little left to flush at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ class PartialFile:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[PartialWriter]:
-        """Open the part for appending. What was appended is on the disk when the block ends without an error."""
+        """Open the part for appending. The data is on the disk when the block ends without an error."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         descriptor = os.open(self.path, flags, 0o600)
         try:

@@ -1,4 +1,4 @@
-"""How long a download waits for the network, and how often it retries before it fails."""
+"""How long a download waits for the network, and how often it retries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Timeouts in seconds, and counts. By default a dead network fails after half a minute and a stall is noticed after 15 s."""
+    """Timeouts in seconds, and counts. By default, a dead network fails after 30 s, and a stall is detected after 15 s."""
 
     connect: float = 10.0
     stall: float = 15.0
@@ -27,11 +27,11 @@ class RetryPolicy:
     max_server_wait: float = 120.0
     """The longest Retry-After that is honoured."""
     progress_bytes: int = 1 << 20
-    """New bytes that count as progress and reset the failure count; less would keep a broken download alive forever."""
+    """New bytes that count as progress and reset the failure count; a lower value would retry a broken download forever."""
 
 
 class RetryableError(Exception):
-    """A failure that may not happen again."""
+    """A failure that a retry may resolve."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         """Create an error with a sentence for the user, and the seconds a server asked to wait."""

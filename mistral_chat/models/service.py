@@ -1,6 +1,6 @@
-"""The model service: lists, downloads, verifies and removes models, and saves which one and how it is used.
+"""The model service: lists, downloads, verifies and removes models, and saves the default model and prompt formats.
 
-The screen and the command line both use it. All of its methods may take long; the screen calls them in a thread.
+Used by the screen and the command line. All of its methods may block; the screen calls them in a thread.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ModelService:
     chosen_formats: dict[str, str]
     """Prompt formats by model name that were chosen in this run; the loader of the engine reads them."""
     memory: Callable[[], AvailableMemory | None]
-    """Measures what is available; None if the system does not say."""
+    """Measures the available memory; None if the system does not say."""
     formats: Callable[[], Sequence[str]]
     """The prompt formats of the engine."""
     saved: bool = True
@@ -245,14 +245,14 @@ def _available_row(library: Library, sized: SizedEntry, partial: dict[str, int])
 
 
 def _with_memory_of(model: ModelFile, needed: MemoryEstimate, memory: AvailableMemory) -> AvailableMemory:
-    """`memory` with what the loaded model gives back: its part of the graphics card, or all but the file, which is mapped."""
+    """`memory` plus what the loaded model frees: its part of the graphics card, or all but the file, which is mapped."""
     if memory.vram and not memory.unified:
         return replace(memory, vram=memory.vram + needed.total)
     return replace(memory, ram=memory.ram + needed.total - model.bytes)
 
 
 def _selected(rows: Iterable[ModelRow], wanted: str, in_use: str) -> str:
-    """What to select first: the model in use, the largest partial download, the wanted model if it may fit, the recommended."""
+    """The row to select first: the model in use, largest partial download, wanted model if it may fit, or recommended one."""
     by_spec = {row.spec: row for row in rows}
     if in_use:
         return in_use
@@ -290,7 +290,7 @@ def _find_entry(library: Library, spec: str) -> CatalogEntry | None:
 
 
 def _entry_of(library: Library, name: str) -> CatalogEntry | None:
-    """The catalog entry of an installed model, unless it is just any file on the hub."""
+    """The catalog entry of an installed model, if it has one."""
     entry = _find_entry(library, name)
     return entry if entry is not None and entry.model in library.catalog.models else None
 

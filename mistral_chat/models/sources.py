@@ -1,4 +1,4 @@
-"""Folders in which other programs store GGUF files. They are read, never written.
+"""Folders in which other programs store GGUF files. They are only read.
 
 * The Hugging Face cache: ``models--OWNER--NAME/snapshots/COMMIT/FILE``, symbolic links to ``blobs/SHA256``.
 * LM Studio: ``PUBLISHER/REPOSITORY/FILE.gguf`` under its models folder.
@@ -35,7 +35,7 @@ _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFile:
-    """A file in one of the folders, not read yet."""
+    """A file in one of the folders, not opened yet."""
 
     path: Path
     source: Source
@@ -49,7 +49,7 @@ class FoundFile:
     """The SHA-256 that the folder states, not verified."""
 
     def is_called(self, spec: str) -> bool:
-        """Whether `spec` names the file: by its name, by its file name or its stem, or without Ollama's default tag."""
+        """Whether `spec` names the file: by its name, file name or stem, or without Ollama's default tag."""
         wanted = spec.lower()
         names = {self.name.lower(), self.path.name.lower(), self.path.stem.lower()}
         return wanted in names or (self.source == "ollama" and f"{wanted}:latest" == self.name.lower())

@@ -1,4 +1,4 @@
-"""Work on one model in its own thread: started, followed, cancelled."""
+"""A task on one model, in its own thread: started, followed, cancelled."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ModelTask(ABC):
 
     @property
     def state(self) -> Literal["running", "paused", "failed", "done"]:
-        """Where it stands. A task that was cancelled is paused at once, even if its thread takes a moment to end."""
+        """Its state. A cancelled task is paused at once, even if its thread takes a moment to end."""
         if self._done:
             return "done"
         if self.error is not None:
@@ -62,11 +62,11 @@ class ModelTask(ABC):
         return self
 
     def join(self, seconds: float) -> None:
-        """Wait for the thread to end, at most so long."""
+        """Wait for the thread to end, for at most `seconds`."""
         self._thread.join(seconds)
 
     def cancel(self) -> None:
-        """Ask the thread to stop. What was done so far is kept where it is of use."""
+        """Ask the thread to stop. Finished work is kept where that is useful."""
         self._stop.set()
 
     def follow(self) -> Iterator[DownloadProgress]:

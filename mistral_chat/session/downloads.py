@@ -1,4 +1,4 @@
-"""The downloads and verifications of one session, which continue while the user does something else."""
+"""The downloads and verifications of one session, which continue in the background."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _KEPT: Final = "What was downloaded is kept; the list of models resumes it."
 _CLOSE_SECONDS: Final = 0.8
-"""How long leaving waits for tasks to stop. What was downloaded is on the disk anyway."""
+"""How long closing waits for tasks to stop. Downloaded bytes are on the disk in any case."""
 
 
 class Downloads:
@@ -52,13 +52,13 @@ class Downloads:
         self._tasks = tasks
 
     def activity(self, spec: str) -> ModelTask | None:
-        """The task that runs for the model `spec`."""
+        """The task running for the model `spec`."""
         tasks: list[ModelTask | None] = [self.verifications.get(spec), self.downloads.get(spec)]
         return next((task for task in tasks if task is not None and task.state == "running"), None)
 
     @property
     def running(self) -> list[Download]:
-        """The downloads that run."""
+        """The downloads in progress."""
         return [task for task in self.downloads.values() if task.state == "running"]
 
     @property
@@ -67,7 +67,7 @@ class Downloads:
         return next(reversed(self.downloads), "")
 
     def start(self, spec: str) -> Download:
-        """Start or resume the download of the model `spec`; the running one if there is one.
+        """Start or resume the download of the model `spec`; returns the running one if there is one.
 
         Raises:
             ModelNotFound: there is no such model to download.
@@ -81,7 +81,7 @@ class Downloads:
         return task
 
     def verify(self, row: ModelRow) -> None:
-        """Start to verify an installed model, unless that is being done.
+        """Start to verify an installed model, unless that is in progress.
 
         Raises:
             ModelError: it is not there any more.
@@ -91,7 +91,7 @@ class Downloads:
             self._spawn(self._follow(task, ""))
 
     async def close(self) -> None:
-        """Stop every task and wait a moment for it. What was downloaded is kept."""
+        """Stop every task and wait briefly for it. Downloaded bytes are kept."""
         self.listener = lambda _task: None
         tasks = [*self.downloads.values(), *self.verifications.values()]
         for task in tasks:

@@ -127,7 +127,7 @@ class TestWhatComesOut:
         result = CliRunner().invoke(cli, ["ask", "-m", "nothing-like-it", "hello"], obj=echo_program(), input="")
         assert result.exit_code == 1
         assert result.stdout == ""
-        assert result.stderr.startswith("mistral-chat: No model is called 'nothing-like-it'.")
+        assert result.stderr.startswith("mistral-chat: No model named 'nothing-like-it'.")
         assert result.stderr.count("\n") == 1
 
     def test_a_failed_reply_keeps_the_question_and_the_reason(self, store: ConversationStore) -> None:

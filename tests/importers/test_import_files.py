@@ -132,7 +132,7 @@ def test_an_archive_that_is_too_large_unpacked_is_refused(tmp_path: Path, monkey
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for place in range(3):
             archive.writestr(f"{place}.json", b"[" + b" " * 1024**2 * 2 + b"]")
-    with pytest.raises(ImportFailed, match="holds more than"):
+    with pytest.raises(ImportFailed, match="contains more than"):
         read_import_files([path])
 
 

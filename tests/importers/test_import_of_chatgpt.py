@@ -446,8 +446,8 @@ def test_a_damaged_conversation_is_skipped(tmp_path: Path) -> None:
     assert [said(tree) for tree in source.conversations] == [[("Zebra?", "Striped.")]]
     assert source.left_out["damaged conversations"].count == 3
     assert source.left_out["damaged conversations"].details == [
-        "conversations.json, conversation 1.mapping.a: 'parent' must be a text, not 5. (Broken one)",
-        "conversations.json, conversation 3: an object is expected here.",
+        "conversations.json, conversation 1.mapping.a: 'parent' must be a string, not 5. (Broken one)",
+        "conversations.json, conversation 3: expected an object.",
         "conversations.json, conversation 4: 'mapping' is missing. (Herons)",
     ]
 
@@ -471,7 +471,7 @@ def test_importing_chatgpts_file_twice_adds_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"mapping": []}, "conversation 1.mapping: an object is expected"),
+        ({"mapping": []}, "conversation 1.mapping: expected an object"),
         ({"mapping": None}, "'mapping' is missing"),
         ({"mapping": {"a": {"parent": 5}}}, "mapping.a: 'parent' must be a text"),
     ],
@@ -490,7 +490,7 @@ def test_circular_and_dangling_links_lose_no_text(tmp_path: Path) -> None:
         ],
     )
     assert [said(tree) for tree in source.conversations] == [[("x", "y")], [("x", "y")]]
-    assert left_out(source) == {"messages that the file names and does not hold": 1}
+    assert left_out(source) == {"messages missing from the file": 1}
 
 
 def test_a_very_deep_conversation_is_read(tmp_path: Path) -> None:

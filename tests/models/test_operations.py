@@ -69,7 +69,7 @@ def test_a_locked_model_file_is_reported_with_advice(library: Library, hub: HubS
         raise PermissionError(13, "The process cannot access the file")
 
     monkeypatch.setattr(system, "delete", refuse)
-    with pytest.raises(ModelError, match=r"cannot access the file\. If the model is loaded, switch to another one"):
+    with pytest.raises(ModelError, match=r"cannot access the file\. If the model is in use, switch to another one"):
         remove(library, SPEC)
     assert library.find(SPEC).path.exists(), "it is gone"
 
