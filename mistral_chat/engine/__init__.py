@@ -1,1 +1,1 @@
-"""Runs the model: prompts, the rolling window, llama.cpp, and the thread it lives on."""
+"""Runs the model: prompts, the context window, llama.cpp, and its thread."""

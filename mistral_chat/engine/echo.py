@@ -1,7 +1,7 @@
-"""An engine without weights, with a real window.
+"""An engine without a model, with a real context window.
 
-It answers word by word, and keeps a ledger as the real engine does. It serves tests, screenshots
-and measurements of the screen; a word with the white space after it is one token.
+It replies word by word and keeps a ledger as the real engine does. Tests, screenshots and measurements of the screen use it; a
+word with the white space after it is one token.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _OPEN, _ANSWER, _CLOSE = 1, 2, 3
 
 
 def echo(text: str) -> str:
-    """The simplest answer: the message."""
+    """The simplest reply: the message itself."""
     return f"You said: {text}"
 
 
 class EchoEngine:
-    """Answers without a model. Obeys the same contract as the real engine."""
+    """Replies without a model, under the same contract as the real engine."""
 
     def __init__(
         self,
@@ -69,13 +69,13 @@ class EchoEngine:
 
     @property
     def facts(self) -> LoadedModel:
-        """What this engine is."""
+        """Properties of the model."""
         size = self._window.size
         return LoadedModel(model="echo", prompt_format="words", device="none", window=size, context_trained=size)
 
     @property
     def ledger(self) -> ContextState:
-        """What it would still see if it saw."""
+        """The context of an equivalent model."""
         return ContextState(
             window=self._window.size,
             reserve=self._window.reserve,
@@ -126,7 +126,7 @@ class EchoEngine:
         )
 
     def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
-        """Take `history` into the ledger; see `Engine.prefill`."""
+        """Add `history` to the ledger; see `Engine.prefill`."""
         if not cancel.is_set:
             fit = self._window.fit(history.turns, lambda turns: _encode(history.system, turns, closed=True))
             self._contents, self._conversation = fit.encoding, history.conversation
@@ -134,20 +134,20 @@ class EchoEngine:
             yield Prefill(len(self._contents.tokens), len(self._contents.tokens))
 
     def generate_detached(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
-        """Answer in passing; see `Engine.generate_detached`."""
+        """Answer without changing the ledger; see `Engine.generate_detached`."""
         words = _WORD.findall(self._answer(history.turns[-1].user))
         asked = len(_encode(history.system, history.turns).tokens) + self._window.reserve
         return "" if cancel.is_set or asked > self._window.size else "".join(words[: sampling.max_tokens])
 
     def count(self, text: str) -> int:
-        """How many words `text` has."""
+        """The number of words in `text`."""
         return len(_WORD.findall(text))
 
     def ambiguous_markup(self, text: str) -> str | None:
-        """Nothing: its marks are no text."""
+        """None: it has no markup."""
 
     def preview_prompt(self, history: History) -> Prompt:
-        """What it would be given; see `Engine.preview_prompt`."""
+        """The prompt for `history`; see `Engine.preview_prompt`."""
         draft = bool(history.draft.strip())
         turns = [*history.turns, *([PromptTurn(key="", user=history.draft)] if draft else [])]
         size, reserve = self._window.size, self._window.reserve
@@ -165,15 +165,15 @@ class EchoEngine:
         return Prompt(window=size, reserve=reserve, parts=(head, *parts), draft=draft)
 
     def discard_conversation(self, conversation: str) -> None:
-        """Forget everything, if it is this conversation's."""
+        """Clear the ledger if it contains this conversation."""
         if conversation == self._conversation:
             self._contents = Encoding(head=(), turns=())
 
     def run_idle_tasks(self, cancel: CancelToken) -> None:
-        """There are none."""
+        """Nothing to do."""
 
     def close(self) -> None:
-        """Forget everything."""
+        """Clear the ledger."""
         self._contents = Encoding(head=(), turns=())
 
 

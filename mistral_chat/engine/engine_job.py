@@ -1,4 +1,4 @@
-"""Work on the engine's thread, and the transfer of its values to the event loop that waits for them."""
+"""Work on the engine's thread, and the transfer of its values to the event loop that awaits them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from mistral_chat.generation import CancelToken, Delta, Engine, Prefill
 T = TypeVar("T")
 
 PACE: Final = 0.12
-"""Seconds between two wakings of an event loop for text: a screen that draws growing text more often than that only takes the
-processor from the model. The first token, and every one of a slower model, is handed over as it comes."""
+"""Minimum seconds between two wake-ups of an event loop for text: drawing growing text more often only costs the model speed.
+The first token, and every token of a slower model, is delivered immediately.
+"""
 
 PROGRESS_SECONDS: Final = 0.5
 """Seconds after which progress inside a long batch is estimated: the engine reports only when a batch is done."""
 
 
 class EngineJob(Generic[T]):
-    """Work that yields values on one thread, and a coroutine that takes them on another.
+    """Work that yields values on one thread, awaited by a coroutine on another.
 
-    It is made on the event loop that waits; `run` is called on the engine's thread.
+    It is created on the event loop that waits; `run` is called on the engine's thread.
     """
 
     def __init__(self, work: Callable[[Engine], Iterator[T]], cancel: CancelToken) -> None:
@@ -41,11 +42,11 @@ class EngineJob(Generic[T]):
         self._done = threading.Event()
         self._error: BaseException | None = None
         self._resting = False
-        """Whether the loop was woken so lately that more text waits for the end of its rest."""
+        """Whether the loop was woken so recently that more text is held back."""
         self._rest: asyncio.TimerHandle | None = None
 
     def run(self, engine: Engine) -> None:
-        """Do the work, hand over each value, and mark the end whatever happens."""
+        """Do the work, deliver each value, and always mark the end."""
         try:
             for value in self._work(engine):
                 self._given.append(value)
@@ -61,9 +62,9 @@ class EngineJob(Generic[T]):
             self._call(self._something.set)
 
     async def values(self) -> AsyncGenerator[T, None]:
-        """Yield each value, and estimates of the progress inside long batches of a prompt.
+        """Yield each value, and progress estimates inside long batches.
 
-        Closing the generator ends the work, and waits until it has ended.
+        Closing the generator stops the work and waits until it has stopped.
 
         Raises:
             BaseException: what the work raised.
@@ -95,7 +96,7 @@ class EngineJob(Generic[T]):
                 await self._something.wait()
 
     async def finished(self) -> None:
-        """Wait for the end of work that gives no values.
+        """Wait for the end of work that yields no values.
 
         Raises:
             BaseException: what the work raised.
@@ -105,7 +106,7 @@ class EngineJob(Generic[T]):
                 continue
 
     async def _happens(self, seconds: float) -> bool:
-        """Wait for the next value or the end, for `seconds` at most; return whether it came."""
+        """Wait for the next value or the end, for at most `seconds`; returns whether it came."""
         try:
             async with asyncio.timeout(seconds):
                 await self._something.wait()
@@ -114,7 +115,7 @@ class EngineJob(Generic[T]):
         return True
 
     def _call(self, function: Callable[[], object]) -> None:
-        """Call something on the loop; a closed loop has no one waiting."""
+        """Call something on the loop; if the loop is closed, nobody is waiting."""
         try:
             self._loop.call_soon_threadsafe(function)
         except RuntimeError:
@@ -126,7 +127,7 @@ class EngineJob(Generic[T]):
             self._rest = self._loop.call_later(PACE, self._rested)
 
     def _rested(self) -> None:
-        """Hand over what came meanwhile; a value that comes from now on is handed over at once, if there was none."""
+        """Deliver what was held back; if nothing was, the next value is delivered immediately."""
         self._rest = None
         self._resting = False
         if self._given and not self._done.is_set():

@@ -13,7 +13,7 @@ from mistral_chat.generation import PromptTurn
 
 
 class GeneratedReply:
-    """Collects tokens and turns them into text of whole characters. Bytes of a character that is never finished are left out."""
+    """Collects tokens and decodes them to text of whole characters. Bytes of an incomplete character are dropped."""
 
     def __init__(
         self, prompt_format: PromptFormat, tokenizer: Tokenizer, turns: Sequence[PromptTurn], earlier: Sequence[int]
@@ -31,48 +31,48 @@ class GeneratedReply:
         self.turns_before = list(turns[:-1])
         """The turns before this one that are in the prompt."""
         self.tokens: list[int] = []
-        """What was sampled, without the token that ended the reply."""
+        """The sampled tokens, without the one that ended the reply."""
         self.finish_reason: FinishReason = "stop"
         self.first: float | None = None
-        """When the first token came."""
+        """When the first token was sampled."""
 
     @property
     def text(self) -> str:
-        """What was written, without what was continued."""
+        """The generated text, without the text that was continued."""
         return "".join(self._pieces)
 
     @property
     def turn(self) -> PromptTurn:
-        """The turn that is being answered, with its reply so far."""
+        """The turn being answered, with its reply so far."""
         return replace(self._turn, reply=self._turn.reply + self.text)
 
     @property
     def turns(self) -> list[PromptTurn]:
-        """All turns of the prompt, this one last."""
+        """All turns of the prompt, including this one."""
         return [*self.turns_before, self.turn]
 
     @property
     def sampled(self) -> tuple[str, tuple[int, ...]]:
-        """The whole reply as text, and the tokens it was sampled as."""
+        """The whole reply as text and as sampled tokens."""
         return self._turn.reply + self.text, (*self._earlier, *self.tokens)
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens a second after the first; 0.0 for fewer than two."""
+        """Tokens per second after the first one; 0.0 for fewer than two."""
         seconds = self._last - self.first if self.first is not None else 0.0
         return (len(self.tokens) - 1) / seconds if len(self.tokens) > 1 and seconds > 0 else 0.0
 
     def record_token_time(self, now: float) -> None:
-        """A token was sampled at `now`."""
+        """Record that a token was sampled at `now`."""
         self.first = now if self.first is None else self.first
         self._now = now
 
     def is_control(self, token: int) -> bool:
-        """Whether `token` is one that text cannot hold; it ends a reply, whatever it means."""
+        """Whether `token` is a control token, which text cannot contain; any such token ends a reply."""
         return bool(self._tokenizer.attributes[token] & CONTROLS)
 
     def add(self, token: int) -> str:
-        """Take a token; return the text that it completes, which may be none."""
+        """Add a token; returns the text that it completes, which may be empty."""
         self.tokens.append(token)
         self._last = self._now  # not for the token that ends the reply, which is not counted
         text = self._decoder.decode(self._tokenizer.piece(token))

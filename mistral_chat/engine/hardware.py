@@ -1,4 +1,4 @@
-"""What the machine has, and how a model is run on it. Pure but for the questions to the system at the end."""
+"""The machine's hardware, and how to run a model on it. Pure except for the system queries at the end."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mistral_chat.memory_estimate import BATCH, MemoryEstimate, ModelDimensions,
 
 _CGROUP = Path("/sys/fs/cgroup")
 _PERFORMANCE_CPUS = Path("/sys/devices/cpu_core/cpus")
-"""Lists the logical processors of the fast cores on Linux, where there are slow ones."""
+"""Lists the logical CPUs of the performance cores on Linux, if there are efficiency cores too."""
 
 CPU_BATCH = 128
-"""Tokens in one batch on a CPU that has not been measured: larger ones take memory and are rarely faster."""
+"""Tokens per batch on a CPU that has not been measured: larger batches take memory and are rarely faster."""
 
 SPARE_ON_GPU = 256 * 1024**2
-"""Bytes of a GPU's memory that are left to the screen and to what llama.cpp does not tell of."""
+"""Bytes of GPU memory left to the display and to allocations that llama.cpp does not report."""
 
 
 class DeviceKind(StrEnum):
-    """What sort of device it is."""
+    """The kind of a device."""
 
     CPU = "cpu"
     GPU = "gpu"
@@ -37,7 +37,7 @@ class DeviceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """Something that llama.cpp can compute on. Memory is in bytes."""
+    """A device that llama.cpp can compute on. Memory is in bytes."""
 
     name: str
     description: str
@@ -48,55 +48,55 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """How one model runs best on this machine, as measured by `mistral_chat.engine.llama.tuning`."""
+    """The fastest way to run a model on this machine, as measured by `mistral_chat.engine.llama.tuning`."""
 
     threads: int
     batch: int
     flash_attention: bool
     repack: bool
     prompt_speed: float
-    """Tokens a second of a long prompt."""
+    """Prompt speed in a long prompt, in tokens per second."""
     decode_speed: float
-    """Tokens a second of a reply."""
+    """Decode speed, in tokens per second."""
     batch_costs: tuple[tuple[int, float], ...] = ()
-    """What a batch of a few tokens takes, as a multiple of one token's time."""
+    """The time of a batch of a few tokens, as a multiple of one token's time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """How the model will be run here."""
+    """How to load a model on this machine."""
 
     n_gpu_layers: int
     """Layers on the GPU; -1 means all."""
     device: str
-    """Where most of the model runs."""
+    """The device that runs most of the model."""
     threads: int
     batch: int
-    """The most tokens in one decode."""
+    """The maximum number of tokens in one decode."""
     flash_attention: bool
     kv_type: str
     repack: bool
     kv_on_gpu: bool
     aborts: bool
-    """Whether llama.cpp can be stopped in the middle of a batch; GPUs finish theirs."""
+    """Whether llama.cpp can stop in the middle of a batch; GPUs complete theirs."""
     needed: MemoryEstimate
-    """The memory that this takes, without what repacking adds."""
+    """The memory needed, without what repacking adds."""
     tuning: Tuning | None = None
-    """What was measured on this machine, where anything was."""
+    """The measurements on this machine, if there are any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a model is run on."""
+    """The hardware that a model runs on."""
 
     devices: Sequence[Device]
     """From llama.cpp."""
     system_info: str
-    """What llama.cpp prints of the processor."""
+    """llama.cpp's description of the CPU."""
     cores: int
-    """Fast physical cores."""
+    """Physical performance cores."""
     free: int | None
-    """Bytes of main memory that are free, where that is known."""
+    """Bytes of free main memory, if known."""
 
 
 def choose_plan(
@@ -147,13 +147,13 @@ def choose_plan(
 
 
 def _repacks(wanted: bool, machine: Machine, needed: MemoryEstimate) -> bool:  # noqa: FBT001 (the wish is what it is about)
-    """Whether weights are repacked that are `wanted` so: not where they do not fit twice, nor where llama.cpp would die of it."""
+    """Whether to repack weights, given whether it is `wanted`: not if they do not fit twice, or if llama.cpp would crash."""
     fits_twice = machine.free is None or needed.total + needed.weights <= machine.free
     return wanted and fits_twice and can_repack(machine.system_info)
 
 
 def can_repack(system_info: str) -> bool:
-    """Whether llama.cpp survives repacked weights on the processor that it describes so.
+    """Whether llama.cpp supports repacked weights on the CPU described by `system_info`.
 
     On a processor with AMX, version 0.3.36 dies on the first batch of more than one token.
     """
@@ -163,7 +163,7 @@ def can_repack(system_info: str) -> bool:
 def _place(
     settings: EngineSettings, devices: Sequence[Device], shape: ModelDimensions, weights: int, window: int
 ) -> tuple[Device | None, int]:
-    """The GPU with the most room, if any takes part, and how many layers go to it and to others of its kind.
+    """The GPU with the most free memory, if any is used, and how many layers go to it and to others of its kind.
 
     llama.cpp spreads layers over all discrete GPUs, and uses an integrated one only where there is no other.
     """
@@ -180,14 +180,14 @@ def _place(
 
 
 def _layers_that_fit(needed: MemoryEstimate, shape: ModelDimensions, free: int) -> int:
-    """How many layers fit in `free` bytes, with their share of the cache; -1 when all do."""
+    """How many layers fit in `free` bytes, with their share of the cache; -1 if all do."""
     each = (needed.weights + needed.kv) / (shape.layers + 1)
     fitting = int((free - needed.compute - SPARE_ON_GPU) // each)
     return -1 if fitting > shape.layers else max(0, fitting)
 
 
 def physical_cores() -> int:
-    """How many threads to start: one for each fast physical core that this process may use.
+    """The number of threads to start: one for each physical performance core that this process may use.
 
     Two threads on one core slow llama.cpp down, and so does a slow core among fast ones. Affinity and a container's limit count.
     """
@@ -197,7 +197,7 @@ def physical_cores() -> int:
 
 
 def usable_cpus() -> int:
-    """How many logical processors this process may use: those of its affinity, and no more than its container is given."""
+    """The number of logical CPUs that this process may use, limited by its affinity and its container."""
     process = psutil.Process()
     allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
     quota = _cgroup_numbers("cpu.max")  # microseconds of processor time in each period, and the period
@@ -205,7 +205,7 @@ def usable_cpus() -> int:
 
 
 def performance_cores() -> int | None:
-    """How many fast cores a processor with fast and slow ones has; None where all are alike, or that cannot be asked."""
+    """The number of performance cores of a hybrid CPU; None if all cores are alike or the system does not say."""
     if sys.platform == "darwin":
         return _sysctl("hw.perflevel0.physicalcpu")
     try:
@@ -218,14 +218,14 @@ def performance_cores() -> int | None:
 
 
 def measure_memory() -> int:
-    """Bytes of main memory that a new program may take without swapping, and no more than its container is given."""
+    """Bytes of main memory that a new process may use without swapping, limited by its container."""
     available = psutil.virtual_memory().available
     limit, used = _cgroup_numbers("memory.max"), _cgroup_numbers("memory.current")
     return int(min(available, max(0, limit[0] - used[0]))) if limit and used else int(available)
 
 
 def _cgroup_numbers(name: str) -> list[int]:
-    """The numbers in a control group's file; none without a limit, and where there is no such file."""
+    """The numbers in a control group's file; none without a limit, or if the file does not exist."""
     try:
         words = (_CGROUP / name).read_text(encoding="ascii").split()
     except OSError:

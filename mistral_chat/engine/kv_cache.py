@@ -1,4 +1,4 @@
-"""What the rolling engine needs of a KV cache."""
+"""The KV cache interface that the rolling engine needs."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from mistral_chat.generation import CancelToken, Sampling
 
 
 class DecodeAborted(Exception):
-    """A decode was stopped. The batches that it had finished are in the cache."""
+    """A decode was aborted. The batches that it had completed are in the cache."""
 
 
 class KVCache(Protocol):
-    """Tokens at positions without a gap from 0, of which only the end can be appended to.
+    """Tokens at consecutive positions from 0; new tokens can only be appended.
 
     `mistral_chat.engine.llama.context.LlamaContext` is the real one.
     """
 
     @property
     def size(self) -> int:
-        """How many tokens fit."""
+        """The capacity in tokens."""
 
     @property
     def n_tokens(self) -> int:
-        """How many tokens are in the cache."""
+        """The number of tokens in the cache."""
 
     @property
     def pos_min(self) -> int:
-        """The first token's position: 0, or -1 when the cache is empty."""
+        """The position of the first token: 0, or -1 if the cache is empty."""
 
     @property
     def can_shift(self) -> bool:
@@ -36,36 +36,36 @@ class KVCache(Protocol):
 
     @property
     def shift_pending(self) -> bool:
-        """Whether tokens were moved since the last decode: the cache may not be saved now."""
+        """Whether tokens were shifted since the last decode; if so, the cache must not be saved."""
 
     @property
     def batch(self) -> int:
-        """The most tokens in one decode."""
+        """The maximum number of tokens in one decode."""
 
     @property
     def can_abort(self) -> bool:
-        """Whether a cancel stops a decode in the middle of a batch; GPUs finish theirs."""
+        """Whether a cancel stops a decode in the middle of a batch; GPUs complete theirs."""
 
     def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False) -> None:
-        """Append `tokens`, at most one batch of them. With `sample_each`, a token can be sampled behind each of them.
+        """Append `tokens`, at most one batch. With `sample_each`, a token can be sampled after each of them.
 
         Raises:
             DecodeAborted: `cancel` was set.
-            EngineFailed: llama.cpp failed, or there is no room.
+            EngineFailed: llama.cpp failed, or the cache is full.
         """
 
     def remove(self, start: int, stop: int) -> None:
-        """Remove the tokens from `start` up to `stop`; those behind them move down."""
+        """Remove the tokens from `start` up to `stop`; later tokens shift down."""
 
     def insert(self, start: int, tokens: Sequence[int]) -> None:
-        """Insert `tokens` at `start`; those from there on move up."""
+        """Insert `tokens` at `start`; later tokens shift up."""
 
     def recompute(self, start: int, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
-        """Decode `tokens`, which are in the cache from `start` on, a second time; the old keys and values go when that is done.
+        """Decode `tokens`, which are in the cache from `start` on, again, and replace the old keys and values by the new ones.
 
         Raises:
             DecodeAborted: `cancel` was set; the cache is as it was.
-            EngineFailed: llama.cpp failed, or there is no room for a second copy of `tokens`.
+            EngineFailed: llama.cpp failed, or the cache cannot hold a second copy of `tokens`.
         """
 
     def clear(self) -> None:
@@ -75,16 +75,16 @@ class KVCache(Protocol):
         """Prepare to sample a reply; `recent` are the tokens before it."""
 
     def sample(self, place: int = -1) -> int:
-        """Sample the token that follows the last one decoded, or the one at `place` of a batch decoded with `sample_each`."""
+        """Sample the token after the last decoded one, or after the one at `place` of a batch decoded with `sample_each`."""
 
     def stop_sampling(self) -> None:
         """Release the sampler."""
 
     def save_state(self) -> bytes | memoryview | None:
-        """The contents, for the disk; None when there are none, or none that can be saved now."""
+        """Serialize the contents for the disk; None if the cache is empty or cannot be saved now."""
 
     def load_state(self, state: bytes | memoryview, tokens: int) -> bool:
-        """Replace the contents by `state`, which has `tokens` tokens; False, and an empty cache, when it does not fit."""
+        """Replace the contents by `state`, which has `tokens` tokens; False, with an empty cache, if it does not fit."""
 
     def close(self) -> None:
         """Free everything."""

@@ -1,4 +1,4 @@
-"""The ledger: which turn owns which tokens of the KV cache, kept in step with the cache itself."""
+"""The ledger: which turn owns which tokens of the KV cache, kept in sync with the cache itself."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from mistral_chat.generation import CachedTurn, CancelToken, ContextState, Prefi
 NOTHING: Final = Encoding(head=(), turns=())
 
 FIRST_BATCH: Final = 64
-"""Tokens in the first batch where the speed is unknown: enough to measure it, few enough to show progress soon."""
+"""Tokens in the first batch if the speed is unknown: enough to measure it, few enough to show progress soon."""
 
 SMALLEST_BATCH: Final = 32
-"""The least tokens in a batch that cannot be stopped, however long it takes."""
+"""Minimum tokens of a batch that cannot be aborted, however long it takes."""
 
 UNABORTABLE_SECONDS: Final = 0.2
-"""How long a batch may take where llama.cpp cannot stop in the middle of one."""
+"""Maximum seconds of a batch if llama.cpp cannot abort one."""
 
 
 class Ledger:
-    """A cache, and the encoding of exactly what is in it. Every change goes through here, so that the two agree."""
+    """A cache, and the encoding of its exact contents.
+
+    Every change goes through here, so that the two agree.
+    """
 
     def __init__(
         self,
@@ -52,22 +55,22 @@ class Ledger:
         self._view: ContextState | None = None
         self._contents = NOTHING
         self.stale_from: tuple[str, int] | None = None
-        """From where on the cache was computed with text in sight that is gone: a turn, and an offset in its tokens."""
+        """Where the stale part of the cache starts, which attended to removed tokens: a turn, and an offset in its tokens."""
         self.pinned: frozenset[str] = frozenset()
         """The keys of the pinned turns."""
         self.passages: Mapping[str, int] = {}
-        """How many tokens of passages the turns hold that hold any, by key."""
+        """The number of passage tokens of each turn that has any, by key."""
         self.changed = False
         """Whether the contents changed since this was last set to False."""
 
     @property
     def contents(self) -> Encoding:
-        """Exactly the tokens in the cache."""
+        """The exact tokens in the cache."""
         return self._contents
 
     @property
     def view(self) -> ContextState:
-        """The contents, for the screen."""
+        """The contents, for display."""
         if self._view is None:
             self._view = ContextState(
                 window=self.cache.size,
@@ -81,11 +84,11 @@ class Ledger:
         return self._view
 
     def token_counts(self) -> dict[str, int]:
-        """How many tokens each turn has, by key."""
+        """The number of tokens of each turn, by key."""
         return {turn.key: len(turn.tokens) for turn in self._contents.turns}
 
     def set_contents(self, encoding: Encoding) -> None:
-        """Note that the cache contains `encoding` now.
+        """Record that the cache now contains `encoding`.
 
         Raises:
             AssertionError: it does not, and the ledger is checked.
@@ -95,7 +98,7 @@ class Ledger:
             self.check()
 
     def apply(self, encoding: Encoding, *, decode_last: bool = False) -> int:
-        """Edit the cache in place until it contains a prefix of `encoding`; return how many tokens were decoded for that.
+        """Edit the cache in place until it contains a prefix of `encoding`; returns how many tokens that decoded.
 
         Args:
             encoding: what the cache shall contain, once the rest is decoded.
@@ -114,7 +117,7 @@ class Ledger:
         return plan.inserted
 
     def prefill(self, encoding: Encoding, cancel: CancelToken) -> Generator[Prefill, None, bool]:
-        """Decode the rest of `encoding`, of which the cache contains a prefix, and return whether all of it was decoded.
+        """Decode the rest of `encoding`, of which the cache contains a prefix; returns whether all of it was decoded.
 
         Raises:
             EngineFailed: llama.cpp failed; the ledger must be reset.
@@ -141,7 +144,7 @@ class Ledger:
             self.set_contents(truncate(encoding, done))
 
     def prefill_all(self, encoding: Encoding, cancel: CancelToken) -> bool:
-        """Do as `prefill` does, without reporting progress."""
+        """Prefill without reporting progress; see `prefill`."""
         steps = self.prefill(encoding, cancel)
         while True:
             try:
@@ -150,16 +153,16 @@ class Ledger:
                 return bool(end.value)
 
     def mark_stale(self, key: str) -> None:
-        """Note that everything from the turn `key` on was computed with text in sight that has been removed."""
+        """Record that everything from the turn `key` on attended to tokens that have been removed."""
         places = {turn.key: place for place, turn in enumerate(self._contents.turns)}
         before = places.get(self.stale_from[0], len(places)) if self.stale_from else len(places)
         if places.get(key, len(places)) <= before and key in places:
             self.stale_from = (key, 0)
 
     def recompute_stale(self, cancel: CancelToken) -> bool:
-        """Compute what is stale a second time, so that the cache equals one that was filled from its start.
+        """Recompute what is stale, so that the cache equals one that was filled from the start.
 
-        It may be stopped after each batch, and the next call continues from there. Needs room for one batch.
+        It can be stopped after each batch, and the next call continues from there. It needs free space for one batch.
 
         Returns:
             Whether all of it is done.
@@ -187,14 +190,14 @@ class Ledger:
         return True
 
     def reset(self) -> None:
-        """Drop everything: the cache's contents are not known any more."""
+        """Clear the cache and the ledger, because the cache's contents are no longer known."""
         self.cache.clear()
         self.pinned, self.passages, self.stale_from = frozenset(), {}, None
         self.set_contents(NOTHING)
         self.changed = False
 
     def save_state(self) -> bytes | memoryview | None:
-        """The cache's contents, for the disk.
+        """Serialize the cache's contents for the disk.
 
         While a shift is pending, contents would be saved wrong: the last token is decoded a second time, which applies it.
         """
@@ -205,7 +208,7 @@ class Ledger:
         return self.cache.save_state()
 
     def load_state(self, state: bytes | memoryview, contents: Encoding) -> bool:
-        """Replace the cache's contents and the ledger; False, and nothing in them, when the cache refuses the state."""
+        """Replace the contents of cache and ledger; False, with both empty, if the cache refuses the state."""
         if not self.cache.load_state(state, len(contents.tokens)):
             self.reset()
             return False
@@ -222,10 +225,10 @@ class Ledger:
         """
         tokens, cache = len(self._contents.tokens), self.cache
         if cache.n_tokens != tokens or (tokens and cache.pos_min != 0) or tokens > cache.size:
-            raise AssertionError(f"the ledger holds {tokens} tokens, the cache {cache.pos_min}..{cache.n_tokens} of {cache.size}")
+            raise AssertionError(f"the ledger has {tokens} tokens, the cache {cache.pos_min}..{cache.n_tokens} of {cache.size}")
 
     def _start_of(self, key: str) -> int | None:
-        """The position of a turn's first token; None when it is not in the cache."""
+        """The position of a turn's first token; None if it is not in the cache."""
         start = len(self._contents.head)
         for turn in self._contents.turns:
             if turn.key == key:
@@ -234,7 +237,7 @@ class Ledger:
         return None
 
     def _batch_size(self) -> int:
-        """How many tokens to decode next: as many as a batch takes, and fewer where a batch cannot be stopped and takes long."""
+        """How many tokens to decode next: a full batch, or fewer if a batch cannot be aborted and takes long."""
         if self._speed is None:
             return min(FIRST_BATCH, self.cache.batch)
         if self.cache.can_abort:
@@ -242,7 +245,7 @@ class Ledger:
         return min(self.cache.batch, max(SMALLEST_BATCH, int(self._speed * UNABORTABLE_SECONDS)))
 
     def _measure(self, tokens: int, seconds: float) -> None:
-        """Learn the speed from a batch; one of a few tokens says nothing about a full one."""
+        """Update the speed from a batch; a batch of a few tokens says nothing about a full one."""
         if tokens >= min(SMALLEST_BATCH, self.cache.batch) and seconds > 0:
             measured = tokens / seconds
             self._speed = measured if self._speed is None else (self._speed + measured) / 2

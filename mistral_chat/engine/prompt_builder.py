@@ -1,4 +1,4 @@
-"""From a history to the prompt: which turns stay in the window, and their tokens, for the engine and for people."""
+"""Builds the prompt of a history: which turns stay in the context, and their tokens."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mistral_chat.errors import MessageTooLong, SystemPromptTooLong
 from mistral_chat.generation import History, Passage, Prompt, PromptPart, PromptTurn
 
 DRAFT: Final = "\0draft"
-"""The key of the turn that is being typed."""
+"""The key of the draft, the turn being typed."""
 
 _PASSAGES: Final = "These numbered passages may help with the message after them. Cite the ones you use, as in [1]."
 
 
 def passages_text(passages: Sequence[Passage]) -> str:
-    """What the model is given of `passages`, before the message that they belong to; empty without any."""
+    """Format `passages` as text placed before their message; empty without any."""
     if not passages:
         return ""
     numbered = (f"[{number}] {each.source}\n{each.text}".rstrip() for number, each in enumerate(passages, 1))
@@ -28,7 +28,7 @@ def passages_text(passages: Sequence[Passage]) -> str:
 
 
 class PromptBuilder:
-    """Builds the prompts of one window. Replies keep the tokens that they were sampled as. May be used from any thread."""
+    """Builds the prompts of one context window. Replies keep the tokens that they were sampled as. Thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer, prompt_format: PromptFormat, window: ContextWindow) -> None:
         """Build prompts with `tokenizer` and `prompt_format` that fit in `window`."""
@@ -47,20 +47,20 @@ class PromptBuilder:
         return self._format.encode(system, written, sampled=sampled, closed=closed)
 
     def passage_tokens(self, turns: Sequence[PromptTurn]) -> Mapping[str, int]:
-        """About how many tokens of passages `turns` have in a prompt whose last turn is open, by key; only those with any."""
+        """The approximate number of passage tokens of each turn that has any, in a prompt whose last turn is open."""
         shown = self._with_passages(turns, closed=False)
         return {turn.key: self._format.count(passages_text(turn.passages)) for turn in turns if turn.key in shown}
 
     def fit(self, history: History, cached: Collection[str], *, closed: bool = False) -> FittedTurns:
-        """Choose the turns that stay: those from the oldest one in the cache on, and pinned ones, as far as they fit.
+        """Choose the turns that stay: from the oldest one in the cache on, and pinned ones, as far as they fit.
 
-        What left does not come back by itself: the window would be decoded again for it. Nothing is kept free for a reply behind
-        turns that are all `closed`.
+        Evicted turns do not come back by themselves, because the context would have to be decoded again for them. Nothing is
+        reserved for a reply if all turns are `closed`.
 
         Args:
-            history: what the model is to be given.
+            history: the conversation.
             cached: the keys of the turns in the cache.
-            closed: whether the last turn is closed, too.
+            closed: whether the last turn is closed too.
 
         Raises:
             MessageTooLong: the last turn does not fit by itself.
@@ -101,6 +101,6 @@ class PromptBuilder:
 
     @staticmethod
     def _with_passages(turns: Sequence[PromptTurn], *, closed: bool) -> frozenset[str]:
-        """The keys of the turns whose passages the model is given: the open one's, and those of pinned turns."""
+        """The keys of the turns whose passages are in the prompt: the open turn and pinned ones."""
         newest = "" if closed or not turns else turns[-1].key
         return frozenset(turn.key for turn in turns if turn.passages and (turn.pinned or turn.key == newest))

@@ -1,9 +1,9 @@
-"""Prompt lookup: guesses of the next tokens from text that the context already contains, to be verified in one batch.
+"""Prompt lookup: guesses the next tokens from text already in the context, and verifies them in one batch.
 
-Quoted and edited text repeats long stretches of the prompt. Where the last tokens occurred before, the tokens that followed them
-are a guess. The engine decodes the guess in one batch and samples each position with the reply's own sampler: while the sampled
-token equals the guess, it stands; the first that differs is the next token, and the rest is removed. So the reply has the
-distribution it would have without guesses (Leviathan, Kalman and Matias, "Fast Inference from Transformers via Speculative
+Quoted and edited text repeats long parts of the prompt. If the last tokens occurred before, the tokens that followed them are
+the guess. The engine decodes the guess in one batch and samples each position with the reply's own sampler: as long as the
+sampled token equals the guess, it is accepted; the first that differs is the next token, and the rest is removed. So the reply
+has the same distribution as without guesses (Leviathan, Kalman and Matias, "Fast Inference from Transformers via Speculative
 Decoding", 2023, for a draft of probability one).
 """
 
@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from typing import Final
 
 MATCH: Final = 8
-"""Tokens that must have occurred before; fewer occur by chance."""
+"""Tokens that must have occurred before; fewer match by chance."""
 
 _FIRST_RATE: Final = 0.9
-"""The share of guessed tokens that is expected to be right before any was verified."""
+"""The acceptance rate assumed before any guess was verified."""
 
 _LEAST_GAIN: Final = 1.1
-"""Tokens for the time of one at which guessing begins to pay."""
+"""The speedup from which on guessing pays off."""
 
 _MEMORY: Final = 0.7
-"""The weight of what was known of the rate when a guess has been verified."""
+"""The weight of the previous acceptance rate when a guess has been verified."""
 
 
 class PromptLookup:
@@ -43,12 +43,12 @@ class PromptLookup:
         self._rate = _FIRST_RATE
 
     def append(self, token: int) -> None:
-        """Take the next token of the reply."""
+        """Append a token of the reply."""
         if self._costs:
             self._tokens.append(token)
 
     def guess(self, most: int) -> list[int]:
-        """Up to `most` tokens that may follow; mostly none."""
+        """Up to `most` tokens that may follow; usually none."""
         size = self._size()
         if not size or most < 1:
             return []
@@ -59,12 +59,12 @@ class PromptLookup:
         return self._tokens[start : start + min(size - 1, most)] if start is not None else []
 
     def record(self, guessed: int, right: int) -> None:
-        """Learn that of `guessed` tokens the first `right` were right."""
+        """Record that of `guessed` tokens the first `right` were accepted."""
         share = right / min(guessed, right + 1)
         self._rate = _MEMORY * self._rate + (1 - _MEMORY) * share
 
     def _size(self) -> int:
-        """The size of the batch that gives most tokens for its time at the present rate; 0 where none pays."""
+        """The batch size with the highest speed at the current acceptance rate; 0 if none pays off."""
         gains = [(sum(self._rate**place for place in range(size)) / cost, size) for size, cost in self._costs]
         gain, size = max(gains, default=(0.0, 0))
         return size if gain >= _LEAST_GAIN else 0

@@ -1,11 +1,11 @@
-"""The rolling engine: a chat over a KV cache that is appended to and edited in place, and never decoded again from its start.
+"""The rolling engine: a chat over a KV cache that is appended to and edited in place, and never decoded again from the start.
 
-The ledger says what is in the cache; `window.plan_cache_edits` brings both from one prompt to the next. Nothing in here knows
-llama.cpp: `mistral_chat.engine.llama.engine` passes the real cache in.
+The ledger knows what is in the cache; `window.plan_cache_edits` transforms both from one prompt to the next. This module knows
+nothing of llama.cpp: `mistral_chat.engine.llama.engine` passes the real cache in.
 
-What would make a user wait is done at the end of a turn: the closing tokens are decoded, passages and the oldest turns leave,
-and a turn whose place in the format is about to change is put into its next form. So no shift is pending while a user can stop
-a prefill, or when the state is saved. What need not be done before the next message is done when the engine is idle.
+Work that would make a user wait is done at the end of a turn: the closing tokens are decoded, passages and the oldest turns are
+removed, and a turn whose place in the format is about to change takes its next form. So no shift is pending while a user can
+stop a prefill, or when the state is saved. Work that is not needed before the next message is done when the engine is idle.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from mistral_chat.generation import (
 )
 
 _NEXT = PromptTurn(key="\0next", user=".")
-"""Stands for the turn to come, so that the turns before it take the form that they will have then."""
+"""Stands for the next turn, so that the turns before it take the form that they will have then."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedParts:
-    """What a loaded model gives the engine."""
+    """The parts of a loaded model that the engine needs."""
 
     cache: KVCache
     """Empty; closed with the engine."""
@@ -59,7 +59,10 @@ class LoadedParts:
 
 
 class RollingEngine:
-    """An `Engine` over a cache that can be edited. See `mistral_chat.generation.Engine` for what its methods promise."""
+    """An `Engine` over a cache that can be edited.
+
+    See `mistral_chat.generation.Engine` for the contract of its methods.
+    """
 
     def __init__(
         self,
@@ -101,25 +104,25 @@ class RollingEngine:
 
     @property
     def facts(self) -> LoadedModel:
-        """What this engine is."""
+        """Properties of the loaded model."""
         return self._facts
 
     @property
     def ledger(self) -> ContextState:
-        """What the model has in its cache."""
+        """The contents of the KV cache."""
         return self._ledger.view
 
     @property
     def contents(self) -> Encoding:
-        """Exactly the tokens in the cache."""
+        """The exact tokens in the cache."""
         return self._ledger.contents
 
     def count(self, text: str) -> int:
-        """How many tokens `text` takes as a message."""
+        """The number of tokens in `text` as a message."""
         return self._format.count(text)
 
     def ambiguous_markup(self, text: str) -> str | None:
-        """What in `text` looks like the format's own markup; see `Engine.ambiguous_markup`."""
+        """A sentence about text that looks like the format's own markup; see `Engine.ambiguous_markup`."""
         return self._format.ambiguous_markup(text)
 
     def preview_prompt(self, history: History) -> Prompt:
@@ -157,13 +160,13 @@ class RollingEngine:
             )
             if cancelled and reply.tokens:
                 for _ in self._settle(history.system, reply):
-                    """No event may follow a completion: the ledger says what left."""
+                    """No event may follow a completion: the ledger says what was evicted."""
         except EngineFailed:
             self._ledger.reset()
             raise
 
     def generate_detached(self, history: History, sampling: Sampling, cancel: CancelToken) -> str:
-        """Answer the last turn without a trace in the cache; see `Engine.generate_detached`."""
+        """Answer the last turn and leave the cache as it was; see `Engine.generate_detached`."""
         self._open(history.conversation)
         self._discard_unfinished(history)
         before, passages, changed = self.contents, self._ledger.passages, self._ledger.changed
@@ -213,7 +216,7 @@ class RollingEngine:
             raise
 
     def discard_conversation(self, conversation: str) -> None:
-        """Keep nothing of a conversation; see `Engine.discard_conversation`."""
+        """Remove a deleted conversation; see `Engine.discard_conversation`."""
         if self._snapshots is not None and conversation:
             self._snapshots.forget(conversation)
         if conversation in {self._conversation, self._cached_conversation}:
@@ -222,7 +225,7 @@ class RollingEngine:
             self._conversation = self._cached_conversation = ""
 
     def run_idle_tasks(self, cancel: CancelToken) -> None:
-        """Make the cache exact where passages have left it, and save the KV state; see `Engine.run_idle_tasks`."""
+        """Recompute what passages have made stale, and save the snapshot; see `Engine.run_idle_tasks`."""
         try:
             self._ledger.recompute_stale(cancel)
             if not cancel.is_set:
@@ -233,7 +236,7 @@ class RollingEngine:
             self._when_idle(cancel)
 
     def close(self) -> None:
-        """Save the KV state, and free everything."""
+        """Save the snapshot, and free everything."""
         try:
             self._save()
         except EngineFailed:
@@ -244,7 +247,7 @@ class RollingEngine:
             self._cache.close()
 
     def _save(self) -> None:
-        """Save the KV state, unless the disk has it already.
+        """Save the snapshot, unless it is already on the disk.
 
         Raises:
             EngineFailed: llama.cpp failed; the ledger must be reset.
@@ -274,19 +277,19 @@ class RollingEngine:
         return self._prompts.fit(history, self._ledger.token_counts())
 
     def _discard_unfinished(self, history: History) -> None:
-        """Drop tokens that were sampled for the last turn when none of them became text: half a character, say."""
+        """Drop tokens sampled for the last turn if none of them became text, such as an incomplete character."""
         if not history.turns[-1].reply:
             self._prompts.sampled.pop(history.turns[-1].key, None)
 
     def _announce(self, fit: FittedTurns) -> Iterator[ContextShift]:
-        """Report which turns leave that are in the cache."""
+        """Report the turns in the cache that are evicted."""
         counts = self._ledger.token_counts()
         leaving = tuple(turn.key for turn in fit.dropped if turn.key in counts)
         if leaving:
             yield ContextShift(leaving, sum(counts[key] for key in leaving))
 
     def _edit(self, fit: FittedTurns, encoding: Encoding, *, decode_last: bool = False) -> int:
-        """Edit the cache until it contains a prefix of `encoding`; return how many tokens were decoded for that."""
+        """Edit the cache until it contains a prefix of `encoding`; returns how many tokens that decoded."""
         ledger = self._ledger
         before = ledger.passages
         self._cached_conversation = self._conversation
@@ -298,10 +301,10 @@ class RollingEngine:
         return inserted
 
     def _generate(self, system: str, sampling: Sampling, cancel: CancelToken, reply: GeneratedReply) -> Iterator[Event]:
-        """Sample tokens until the reply ends, and decode each before the next; turns leave when the window is full.
+        """Sample tokens until the reply ends, decoding each before the next; turns are evicted when the context is full.
 
-        A token may be decoded together with a guess of those behind it; see `prompt_lookup`. What was not `verified` of it by
-        being sampled is removed before anything else is decoded.
+        A token may be decoded together with guessed tokens after it; see `prompt_lookup`. Guessed tokens that were not
+        `verified` by sampling are removed before anything else is decoded.
         """
         cache, lookup = self._cache, PromptLookup(self._batch_costs, self.contents.tokens)
         guess: list[int] = []
@@ -336,7 +339,7 @@ class RollingEngine:
             self._catch_up(system, reply)
 
     def _decode_next(self, lookup: PromptLookup, token: int, cancel: CancelToken) -> list[int]:
-        """Decode `token` and a guess of those behind it; return the guess, which is mostly empty."""
+        """Decode `token` and a guess of the next ones; returns the guess, which is usually empty."""
         cache = self._cache
         room = min(cache.batch, cache.size - cache.n_tokens) - 1
         guess = [] if cache.shift_pending else lookup.guess(room)
@@ -344,7 +347,7 @@ class RollingEngine:
         return guess
 
     def _withdraw(self, lookup: PromptLookup, guess: Sequence[int], verified: int) -> tuple[list[int], int]:
-        """Remove what of a guess was not verified from the cache; return an empty guess."""
+        """Remove the unverified part of a guess from the cache; returns an empty guess."""
         if guess:
             lookup.record(len(guess), verified)
         if wrong := len(guess) - verified:
@@ -352,12 +355,12 @@ class RollingEngine:
         return [], 0
 
     def _catch_up(self, system: str, reply: GeneratedReply) -> None:
-        """Note in the ledger what of the reply is in the cache."""
+        """Record in the ledger which part of the reply is in the cache."""
         self._prompts.sampled[reply.turn.key] = reply.sampled
         self._ledger.set_contents(truncate(self._prompts.encode(system, reply.turns), self._cache.n_tokens))
 
     def _make_room(self, system: str, cancel: CancelToken, reply: GeneratedReply) -> Generator[Event, None, bool]:
-        """Let the oldest turns leave in the middle of a reply, whose last token is not decoded yet; return whether any did.
+        """Evict the oldest turns during a reply whose last token is not decoded yet; returns whether any were evicted.
 
         Raises:
             DecodeAborted: it was stopped.
@@ -376,7 +379,7 @@ class RollingEngine:
         return True
 
     def _settle(self, system: str, reply: GeneratedReply) -> Iterator[ContextShift]:
-        """Close the turn in the cache, without its passages and in the form it will have next, and make room for the next one."""
+        """Close the turn in the cache, without its passages and in its next form, and free space for the next one."""
         turns = [*reply.turns, _NEXT]
         self._prompts.sampled[reply.turn.key] = reply.sampled
         window = self._prompts.window
@@ -405,7 +408,7 @@ class RollingEngine:
         return max(len(without.tokens), common_prefix(fit.encoding.tokens, longer.tokens) - 1)
 
     def _open(self, conversation: str) -> None:
-        """Turn to another conversation: save the state of the last one, and load this one's, if there is one."""
+        """Switch to another conversation: save the state of the last one, and load the snapshot of this one if there is one."""
         if conversation == self._conversation:
             return
         try:

@@ -1,4 +1,4 @@
-"""KV states on disk: a bounded cache that lets an old conversation reopen at once, and never the truth.
+"""Context snapshots on disk: a bounded cache of KV states with which old conversations reopen at once.
 
 One file a conversation: a magic word, the length of a JSON header, the header, the state. The header names what the state was
 made with and contains the ledger; a keyed BLAKE2b of all of it is at the end, so that a truncated, changed or foreign file is
@@ -32,13 +32,13 @@ MAGIC = b"mistral-chat kv 1\n"
 _DIGEST = 32
 _LONGEST_HEADER = 64 * 1024 * 1024
 _BLOCK: Final = 8 << 20
-"""Bytes between two chances to report progress and to stop: some 20 ms on an ordinary disk."""
+"""Bytes between two opportunities to report progress and to stop: about 20 ms on an ordinary disk."""
 _ABANDONED: Final = 3600.0
-"""Seconds after which a half-written file counts as left behind by a process that died."""
+"""Seconds after which a partial file is attributed to a process that died."""
 
 
 class SnapshotProgress(NamedTuple):
-    """How far a KV state is on its way to the disk or back."""
+    """The progress of writing or reading a snapshot."""
 
     what: Literal["saving", "restoring"]
     done: int
@@ -47,7 +47,7 @@ class SnapshotProgress(NamedTuple):
 
 
 class SnapshotCancelled(Exception):
-    """Reading a KV state was stopped."""
+    """Reading a snapshot was cancelled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,23 +56,23 @@ class Snapshot:
 
     conversation: str
     identity: str
-    """What the state was made with; it fits nothing else."""
+    """What the state was created with; it is valid for nothing else."""
     contents: Encoding
     sampled: Mapping[str, tuple[str, tuple[int, ...]]]
-    """Replies as the model drew them, by the turn's key: the text and its tokens."""
+    """Replies as the model sampled them, by the turn's key: the text and its tokens."""
     pinned: frozenset[str]
     passages: Mapping[str, int] = field(default_factory=dict)
-    """How many tokens of passages the turns hold that hold any, by key."""
+    """The number of passage tokens of each turn that has any, by key."""
     stale: tuple[str, int] | None = None
-    """From where on the state was computed with text in sight that has been removed since; see `Ledger.stale_from`."""
+    """Where the stale part of the state starts; see `Ledger.stale_from`."""
     state: bytes | memoryview
 
 
 def identify(path: Path, *facts: object) -> str:
-    """Name what a state depends on: the weights at `path` and all `facts` (versions, window, types, adapters).
+    """Identify what a state depends on: the model at `path` and all `facts` (versions, window, types, adapters).
 
-    The weights are known by their size, their time and 5 MiB of their content; reading 4 GB at each start would cost more
-    than a snapshot saves.
+    The model is identified by its size, its modification time and 5 MiB of its content; reading 4 GB at each start would cost
+    more than a snapshot saves.
     """
     digest = hashlib.blake2b(digest_size=_DIGEST)
     status = path.stat()
@@ -85,7 +85,7 @@ def identify(path: Path, *facts: object) -> str:
 
 
 class SnapshotFolder:
-    """The snapshots in one folder, kept under a budget. Writing happens on a thread of its own."""
+    """The snapshots in one folder, kept within a budget. They are written on a separate thread."""
 
     def __init__(self, folder: Path, *, budget: int, still_there: Callable[[str], bool] = lambda _conversation: True) -> None:
         """Use a folder.
@@ -108,7 +108,7 @@ class SnapshotFolder:
         self._tell: Callable[[SnapshotProgress | None], object] = lambda _upkeep: None
 
     def subscribe(self, tell: Callable[[SnapshotProgress | None], object]) -> None:
-        """Let `tell` hear what is being written or read, and None when that ends; called on whichever thread does it."""
+        """Call `tell` with the progress of writing or reading, and with None when it ends, on the thread that does it."""
         self._tell = tell
 
     def stop(self) -> None:
@@ -118,7 +118,7 @@ class SnapshotFolder:
         self._stopped.set()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a snapshot in the background, in the place of the conversation's last one. An older one waiting is dropped."""
+        """Write a snapshot in the background, replacing the conversation's last one. An older one still waiting is dropped."""
         if len(snapshot.state) > self._budget:
             return
         ticket = object()
@@ -129,9 +129,9 @@ class SnapshotFolder:
             self._pending = self._writer.submit(self._write, snapshot, ticket)
 
     def load(self, conversation: str, identity: str) -> Snapshot | None:
-        """Read a conversation's snapshot, if there is one that was made with the same weights and settings.
+        """Read a conversation's snapshot, if there is one that was created with the same model and settings.
 
-        A file that cannot be used, whatever is wrong with it, counts as none and is removed.
+        A file that cannot be used for any reason is removed and counts as missing.
         """
         self.flush()
         path = self._path(conversation)
@@ -154,7 +154,7 @@ class SnapshotFolder:
         return snapshot
 
     def forget(self, conversation: str) -> None:
-        """Delete a conversation's snapshot, and see that none that is being written outlives this call."""
+        """Delete a conversation's snapshot, including one that is being written."""
         with self._lock:
             self._wanted.pop(conversation, None)
             system.delete(self._path(conversation))
@@ -165,14 +165,14 @@ class SnapshotFolder:
             self._pending.result()
 
     def close(self, *, wait: bool = True) -> None:
-        """Finish writing, unless `wait` is False, and take no more."""
+        """Finish writing, unless `wait` is False, and accept no more."""
         with self._lock:
             self._closed = True
         self._writer.shutdown(wait=wait, cancel_futures=not wait)
 
     @property
     def size(self) -> int:
-        """Bytes that all snapshots take on the disk."""
+        """The bytes of all snapshots on the disk."""
         return sum(path.stat().st_size for path in self._folder.glob("*.kv"))
 
     def _path(self, conversation: str) -> Path:
@@ -204,7 +204,7 @@ class SnapshotFolder:
             self._tell(None)
 
     def _put(self, snapshot: Snapshot, ticket: object, file: BinaryIO) -> None:
-        """Write the snapshot, as far as it is still wanted."""
+        """Write the snapshot for as long as it is wanted."""
         done, total = 0, len(snapshot.state)
         self._tell(SnapshotProgress("saving", done, total))
         for block in blocks(_pack(snapshot, self._key())):
@@ -232,14 +232,14 @@ class SnapshotFolder:
             total -= size
 
     def _remove_abandoned(self) -> None:
-        """Delete what processes that died have left half written."""
+        """Delete the partial files of processes that died."""
         for part in self._folder.glob("*.kv.*"):
             with contextlib.suppress(OSError):  # another window may have removed it
                 if part.stat().st_mtime < time.time() - _ABANDONED:
                     part.unlink()
 
     def _key(self) -> bytes:
-        """The key of the checksums: only who can read this folder can write a snapshot that is believed."""
+        """The key of the checksums: only who can read this folder can create a valid snapshot."""
         path = self._folder / "key"
         try:
             key = path.read_bytes()
@@ -256,12 +256,12 @@ class SnapshotFolder:
 
 
 def block_of(view: memoryview, start: int) -> memoryview:
-    """The block of `view` that begins at `start`."""
+    """The block of `view` that starts at `start`."""
     return view[start : start + _BLOCK]
 
 
 def blocks(pieces: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
-    """The contents of `pieces` in blocks that are written quickly; nothing is copied."""
+    """Yield the contents of `pieces` in blocks that are written quickly; nothing is copied."""
     for piece in pieces:
         view = memoryview(piece).cast("B") if len(piece) else memoryview(b"")
         for start in range(0, len(view), _BLOCK):
@@ -269,18 +269,18 @@ def blocks(pieces: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
 
 
 def _discard(path: Path) -> None:
-    """Remove a file that is of no use; if that cannot be done, it stays of no use."""
+    """Remove an unusable file; failing to do so does no harm."""
     with contextlib.suppress(OSError):
         system.delete(path)
 
 
 def _read(path: Path, limit: int, note: Callable[[int, int], None]) -> bytearray:
-    """A file in a buffer that llama.cpp can be given as it is, without a second copy of half a gigabyte.
+    """Read a file into a buffer that llama.cpp can use directly, without a second copy of half a gigabyte.
 
     Args:
         path: the file.
-        limit: bytes that it may have.
-        note: hears how many bytes are read, and of how many; it may raise `SnapshotCancelled`.
+        limit: its maximum size in bytes.
+        note: receives the bytes read and the total; may raise `SnapshotCancelled`.
 
     Raises:
         OSError: it cannot be read.
@@ -330,7 +330,7 @@ def _unpack(data: bytearray, key: bytes) -> Snapshot:
     body = memoryview(data)[: len(data) - _DIGEST]
     start = len(MAGIC) + 4
     if len(data) < start + _DIGEST or data[: len(MAGIC)] != MAGIC:
-        raise ValueError("no snapshot")
+        raise ValueError("not a snapshot")
     if not hmac.compare_digest(hashlib.blake2b(body, key=key, digest_size=_DIGEST).digest(), data[-_DIGEST:]):
         raise ValueError("changed")
     length = int.from_bytes(data[len(MAGIC) : start], "little")

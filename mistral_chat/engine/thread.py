@@ -1,7 +1,7 @@
-"""One thread for the engine, and asyncio on the other side of it.
+"""The engine's thread, and its asyncio interface.
 
-llama.cpp is not reentrant: the context is loaded, used and closed on one thread. Work is handed to that thread one piece at a
-time. Prefilling gives way to anything a user waits for.
+llama.cpp is not reentrant: the context is loaded, used and closed on one thread. Work is passed to that thread one piece at a
+time. Prefilling yields to anything a user waits for.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 3.0
-"""Seconds without work after which the engine does its upkeep."""
+"""Seconds without work after which the engine runs its idle tasks."""
 
-_CLOSED = "The engine is closed. Open the chat again."
+_CLOSED = "The engine is closed. Restart mistral-chat."
 
 LoadProgress = Callable[[float], bool]
-"""Called with the share of the weights that is loaded, 0.0 to 1.0; returns False to give up."""
+"""Called with the loaded share of the weights, 0.0 to 1.0; returns False to cancel."""
 
 
 class RunnerState(StrEnum):
-    """How far the engine is."""
+    """The state of the engine."""
 
     IDLE = "idle"
     LOADING = "loading"
@@ -44,18 +44,18 @@ class RunnerState(StrEnum):
 
 
 class EngineThread:
-    """Owns one engine and the thread it lives on."""
+    """Owns one engine and its thread."""
 
     def __init__(self, load: Callable[[LoadProgress], Engine], *, snapshots: SnapshotFolder | None = None) -> None:
-        """Take `load`, which makes the engine; it is called on the engine's thread, by `start`.
+        """Take `load`, which creates the engine; `start` calls it on the engine's thread.
 
         Args:
-            load: is given a callback for its progress, and raises a `MistralChatError` when it cannot.
-            snapshots: where the engine keeps KV states; None keeps none.
+            load: takes a progress callback, and raises a `MistralChatError` on failure.
+            snapshots: stores the engine's snapshots; None stores none.
         """
         self._load = load
         self.snapshots = snapshots
-        """Where KV states are kept: says what is being written or read."""
+        """Stores the snapshots, and reports what is being written or read."""
         self._jobs: queue.SimpleQueue[EngineJob[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._engine: Engine | None = None
@@ -67,50 +67,52 @@ class EngineThread:
         self._replies: list[CancelToken] = []
         self.state = RunnerState.IDLE
         self.progress = 0.0
-        """The share of the weights that is loaded, 0.0 to 1.0."""
+        """The loaded share of the weights, 0.0 to 1.0."""
         self.error: MistralChatError | None = None
         """Why loading failed."""
 
     def start(self) -> None:
-        """Begin to load, in the background. Calling it again does nothing."""
+        """Start loading in the background. Calling it again does nothing."""
         if self.state is RunnerState.IDLE:
             self.state = RunnerState.LOADING
             self._thread.start()
 
     @property
     def facts(self) -> LoadedModel | None:
-        """What the engine is; None until it is ready."""
+        """Properties of the loaded model; None until the engine is ready."""
         engine = self._engine
         return engine.facts if engine is not None else None
 
     @property
     def ledger(self) -> ContextState | None:
-        """What the model has in its cache; None until the engine is ready."""
+        """The contents of the KV cache; None until the engine is ready."""
         engine = self._engine
         return engine.ledger if engine is not None else None
 
     @property
     def busy(self) -> bool:
-        """Whether a reply is being written, or waits to be."""
+        """Whether a reply is being generated or is queued."""
         return bool(self._replies)
 
     def count(self, text: str) -> int | None:
-        """How many tokens `text` takes as a message; None until the engine is ready."""
+        """The number of tokens in `text` as a message; None until the engine is ready."""
         engine = self._engine
         return engine.count(text) if engine is not None else None
 
     def ambiguous_markup(self, text: str) -> str | None:
-        """What the model would read as markup in `text`; see `Engine.ambiguous_markup`. None until the engine is ready."""
+        """A sentence about ambiguous markup in `text`; see `Engine.ambiguous_markup`. None until the engine is ready."""
         engine = self._engine
         return engine.ambiguous_markup(text) if engine is not None else None
 
     def preview_prompt(self, history: History) -> Prompt | None:
-        """The prompt of `history`; see `Engine.preview_prompt`. None until the engine is ready. From any thread."""
+        """The prompt of `history`; see `Engine.preview_prompt`. None until the engine is ready. Thread-safe."""
         engine = self._engine
         return engine.preview_prompt(history) if engine is not None else None
 
     async def discard_conversation(self, conversation: str) -> None:
-        """Keep nothing of a conversation that was deleted. Waits for what is being written; without an engine there is nothing.
+        """Remove a deleted conversation from the cache and the disk.
+
+        Waits for writes in progress; does nothing without an engine.
 
         Raises:
             MistralChatError: the engine failed.
@@ -126,7 +128,7 @@ class EngineThread:
         await self._submit(drop, CancelToken()).finished()
 
     async def run_idle_tasks(self) -> None:
-        """Do now what the engine does when it has been idle for a while: save the KV state.
+        """Run the engine's idle tasks now, such as saving the snapshot.
 
         Raises:
             MistralChatError: the engine failed.
@@ -182,7 +184,7 @@ class EngineThread:
             self._replies.remove(cancel)
 
     async def prefill(self, history: History) -> AsyncGenerator[Prefill, None]:
-        """Bring `history` into the cache before it is needed. Any reply stops it at once.
+        """Bring `history` into the cache before it is needed. Any reply interrupts it.
 
         Raises:
             MistralChatError: the engine could not be loaded, or failed.
@@ -202,10 +204,10 @@ class EngineThread:
                 self._ahead = None
 
     async def generate_detached(self, history: History, sampling: Sampling) -> str:
-        """Answer the last turn of `history` in passing, as `Engine.generate_detached` does. Any reply stops it at once.
+        """Answer the last turn of `history` and leave the cache as it was. Any reply interrupts it.
 
         Returns:
-            The answer; empty where there is none.
+            The reply; empty if there is none.
 
         Raises:
             MistralChatError: the engine could not be loaded, or failed.
@@ -225,12 +227,12 @@ class EngineThread:
                 self._ahead = None
 
     def stop(self) -> None:
-        """Ask the reply that is being written, and any that wait, to end where they are; completions say ``"cancelled"``."""
+        """Stop the reply being generated and all queued ones; their completions have the finish reason ``"cancelled"``."""
         for cancel in self._replies:
             cancel.set()
 
     def close(self, timeout: float | None = 2.0) -> None:
-        """Stop what runs and let the engine go; waits for its thread for `timeout` seconds at most."""
+        """Stop all work and free the engine; waits for its thread for at most `timeout` seconds."""
         self._give_way()
         self.stop()
         with self._lock:
@@ -265,7 +267,7 @@ class EngineThread:
             self._settle(RunnerState.FAILED)
             return
         except Exception as error:  # noqa: BLE001 (a thread's last resort: the screen must learn that loading ended)
-            self.error = EngineError(f"The engine could not be started: {type(error).__name__}. The log file has the details.")
+            self.error = EngineError(f"The engine could not be started ({type(error).__name__}). See the log file.")
             self.error.__cause__ = error
             self._settle(RunnerState.FAILED)
             return
@@ -279,7 +281,7 @@ class EngineThread:
         self._settle(RunnerState.CLOSED)
 
     def _next_job(self, engine: Engine) -> EngineJob[Any] | None:
-        """Wait for work; when there is none for a while, run the engine's idle tasks, which any work stops."""
+        """Wait for work; when idle for a while, run the engine's idle tasks, which any work interrupts."""
         try:
             return self._jobs.get(timeout=IDLE_SECONDS)
         except queue.Empty:
@@ -292,7 +294,7 @@ class EngineThread:
 
     @staticmethod
     def _upkeep(work: Callable[[], None]) -> None:
-        """Run what no one waits for. If it fails, the thread continues, and no error is shown."""
+        """Run deferred work. If it fails, the thread continues, and no error is shown."""
         try:
             work()
         except Exception as error:  # noqa: BLE001 (no one waits for it: its type is logged, without any text)
@@ -316,6 +318,6 @@ class EngineThread:
 
 
 def _finish(future: asyncio.Future[None]) -> None:
-    """Let go whoever still waits; a cancelled one does not."""
+    """Release whoever still waits; a cancelled future needs nothing."""
     if not future.done():
         future.set_result(None)

@@ -1,8 +1,8 @@
-"""How a model runs best on this machine, found by measuring it once, in a child process, and kept in a file.
+"""Measures once, in a child process, how a model runs fastest on this machine, and saves the result in a file.
 
-What is best differs by a factor of two between processors, and nothing but a measurement says which way. The child loads the
-model apart from the chat, because a second layout of the weights needs a second load, and it can be killed at any moment: each
-of its lines is a whole result.
+The fastest way differs by a factor of two between CPUs and can only be found by measuring. The child loads the model separately
+from the chat, because repacked weights need a second load, and because it can be killed at any time: each line of its output is
+a complete result.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from mistral_chat.generation import CancelToken
 from mistral_chat.paths import private_folder
 
 BUDGET: Final = 30.0
-"""Seconds that measuring a model may take."""
+"""Maximum seconds for measuring a model."""
 
 _PROMPT, _REPLY = 500, 150
-"""Tokens of the turn that plans are compared by: the quickest plan is the one that answers it first."""
+"""Tokens of the turn by which plans are compared: the fastest plan completes it first."""
 
 _GAIN: Final = 0.05
-"""The least gain, as a share, for which the defaults are left: less is noise."""
+"""The minimum gain, as a share, over the defaults; less is noise."""
 
 _REPACK_GAIN: Final = 0.15
-"""The least gain for which weights are kept twice and take longer to load."""
+"""The minimum gain that justifies twice the memory and a longer load."""
 
 _BUSY_PERCENT: Final = 25.0
-"""Share of all processors' time that others may use: with more, the figures are theirs."""
+"""The maximum CPU share of other programs; above it, the figures would be distorted."""
 
 _WATCH_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.05
@@ -48,7 +48,7 @@ _MOST_RECORDS: Final = 64
 
 
 def is_quiet(cancel: CancelToken) -> bool:
-    """Watch the processors for a moment; False when other programs use them, and when `cancel` is set."""
+    """Watch the CPU load for a moment; False if other programs use the CPU, or `cancel` is set."""
     psutil.cpu_percent()
     until = time.monotonic() + _WATCH_SECONDS
     while time.monotonic() < until and not cancel.is_set:
@@ -57,12 +57,12 @@ def is_quiet(cancel: CancelToken) -> bool:
 
 
 def turn_seconds(tuning: Tuning) -> float:
-    """Seconds from sending a usual message to the end of its reply."""
+    """Seconds from sending a typical message to the end of its reply."""
     return _PROMPT / tuning.prompt_speed + _REPLY / tuning.decode_speed
 
 
 def choose(trials: Sequence[Tuning]) -> Tuning | None:
-    """The best of `trials`, the first of which has the defaults; None of none."""
+    """The best of `trials`, the first of which uses the defaults; None without any."""
     if not trials:
         return None
     plain = [trial for trial in trials if not trial.repack] or list(trials)
@@ -77,7 +77,7 @@ def choose(trials: Sequence[Tuning]) -> Tuning | None:
 
 
 def _tuning(entry: dict[str, Any]) -> Tuning:
-    """What JSON has of a tuning.
+    """Parse a tuning from JSON.
 
     Raises:
         TypeError: it was written by another version.
@@ -87,15 +87,15 @@ def _tuning(entry: dict[str, Any]) -> Tuning:
 
 
 class TuningFile:
-    """What was measured on this machine: a JSON file in the cache folder with an entry for each model, build and machine."""
+    """Measurements on this machine: a JSON file in the cache folder with an entry for each model, build and machine."""
 
     def __init__(self, path: Path, *, frozen: bool = False) -> None:
-        """Use the file at `path`, which need not exist. Nothing is measured for a `frozen` one."""
+        """Use the file at `path`, which need not exist. A `frozen` one accepts no new measurements."""
         self._path = path
         self.frozen = frozen
 
     def get(self, key: str) -> Tuning | None:
-        """What was measured under `key`; None where nothing was, or it gave no result."""
+        """The measurement under `key`; None if there is none, or if it gave no result."""
         entry = self._read().get(key)
         try:
             return _tuning(entry) if entry else None
@@ -103,11 +103,11 @@ class TuningFile:
             return None  # written by another version
 
     def has(self, key: str) -> bool:
-        """Whether a measurement was made under `key`, whatever it gave."""
+        """Whether a measurement was made under `key`, with or without a result."""
         return key in self._read()
 
     def put(self, key: str, tuning: Tuning | None) -> None:
-        """Keep what was measured under `key`; None keeps that it gave no result, so that it is not tried again."""
+        """Save a measurement under `key`; None records that it gave no result, so that it is not repeated."""
         entries = self._read()
         entries.pop(key, None)
         entries[key] = asdict(tuning) if tuning else None
@@ -128,7 +128,7 @@ class TuningFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningJob:
-    """A model to measure, and where the result is kept."""
+    """A model to measure, and where to save the result."""
 
     path: Path
     """The GGUF file."""
@@ -139,13 +139,13 @@ class TuningJob:
     def run_once(self, cancel: CancelToken) -> None:
         """Measure the model unless that was done before.
 
-        A measurement that was cancelled, or that other programs would have spoiled, is made another time.
+        A measurement that was cancelled, or that other programs would have distorted, is repeated later.
         """
         if not self.file.frozen and not self.file.has(self.key) and is_quiet(cancel):
             self.run(cancel)
 
     def run(self, cancel: CancelToken) -> Tuning | None:
-        """Measure the model, and keep the result; None when it gave none, or `cancel` was set before the first."""
+        """Measure the model and save the result; None if it gave none, or `cancel` was set before the first."""
         trials = list(measure(self.path, self.settings, cancel))
         found = choose(trials)
         if not cancel.is_set:
@@ -154,9 +154,9 @@ class TuningJob:
 
 
 def measure(path: Path, settings: EngineSettings, cancel: CancelToken, *, budget: float = BUDGET) -> Iterator[Tuning]:
-    """Let a child process try the model at `path` in several ways; yield each as it is measured, the defaults first.
+    """Let a child process try the model at `path` in several ways; yield each result, the defaults first.
 
-    Ends when all were tried, after `budget` seconds, when `cancel` is set, and when the child dies.
+    Ends when all were tried, after `budget` seconds, when `cancel` is set, or when the child dies.
     """
     options = json.dumps({"settings": asdict(settings), "budget": budget})
     command = [sys.executable, "-m", "mistral_chat.engine.llama.trials", str(path), options]
@@ -183,7 +183,7 @@ def measure(path: Path, settings: EngineSettings, cancel: CancelToken, *, budget
 
 
 def _forward(output: IO[str], lines: queue.SimpleQueue[str | None]) -> None:
-    """Pass the child's lines on, and its end."""
+    """Pass on the child's lines, and their end."""
     with output:
         for line in output:
             lines.put(line)

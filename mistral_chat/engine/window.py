@@ -1,12 +1,12 @@
-"""The rolling window: which turns the model sees, and how its cache gets from one prompt to the next.
+"""The rolling context window: which turns stay, and how the cache gets from one prompt to the next.
 
-Everything here is pure. `fit` chooses whole turns; `plan_cache_edits` turns the difference between what the cache contains and
-what it should contain into removals and insertions in place, so that only new text is decoded. After them the cache contains
-exactly the tokens of the new encoding, at positions without a gap from 0.
+Everything here is pure. `fit` chooses whole turns; `plan_cache_edits` turns the difference between the cache's contents and the
+wanted contents into removals and insertions in place, so that only new text is decoded. Afterwards the cache contains exactly
+the tokens of the new encoding, at consecutive positions from 0.
 
-The idea of cutting in place is llama.cpp's context shift (``llama_memory_seq_rm`` and ``llama_memory_seq_add``), and keeping
-the first tokens at all times is the attention sink of Xiao et al., "Efficient Streaming Language Models with Attention
-Sinks" (2023). Cutting whole turns, and editing the head of a turn whose place in the format changes, is this program's own.
+Removing tokens in place is llama.cpp's context shift (``llama_memory_seq_rm`` and ``llama_memory_seq_add``), and always keeping
+the first tokens is the attention sink of Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (2023).
+Removing whole turns, and editing the start of a turn whose place in the format changes, are this program's own.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from mistral_chat.errors import MessageTooLong
 from mistral_chat.generation import PromptTurn
 
 LONGEST_INSERT = 64
-"""The most tokens inserted in the middle of one turn; where more are needed, it is decoded again from there on."""
+"""Maximum tokens inserted in the middle of one turn; if more are needed, the turn is decoded again from there on."""
 
 SHORTEST_TAIL = 16
-"""A tail of at most this many tokens is decoded again: that is as fast as an edit in place, and exact."""
+"""A tail of at most this many tokens is decoded again: as fast as an edit in place, and exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveRange:
-    """Remove the tokens from `start` up to `stop`; those behind them move down."""
+    """Remove the tokens from `start` up to `stop`; later tokens shift down."""
 
     start: int
     stop: int
@@ -35,7 +35,7 @@ class RemoveRange:
 
 @dataclass(frozen=True, slots=True)
 class InsertTokens:
-    """Insert `tokens` at `start`; those from there on move up."""
+    """Insert `tokens` at `start`; later tokens shift up."""
 
     start: int
     tokens: tuple[int, ...]
@@ -45,8 +45,8 @@ class InsertTokens:
 class CacheEditPlan:
     """How the cache gets from one encoding to another.
 
-    Each edit's positions hold when its turn comes. After the last one the cache contains the first `keep` tokens of the new
-    encoding and nothing else; the rest has to be decoded.
+    The positions of each edit are valid when its turn comes. After the last edit, the cache contains the first `keep` tokens of
+    the new encoding and nothing else; the rest has to be decoded.
     """
 
     edits: tuple[RemoveRange | InsertTokens, ...]
@@ -54,12 +54,12 @@ class CacheEditPlan:
 
     @property
     def inserted(self) -> int:
-        """How many tokens are decoded to be inserted."""
+        """How many tokens are decoded for insertions."""
         return sum(len(edit.tokens) for edit in self.edits if isinstance(edit, InsertTokens))
 
 
 def truncate(encoding: Encoding, tokens: int) -> Encoding:
-    """The first `tokens` tokens of `encoding`: its last turn may be cut short, and turns behind it are gone."""
+    """The first `tokens` tokens of `encoding`: its last turn may be truncated, and later turns are dropped."""
     head, left = encoding.head[:tokens], max(0, tokens - len(encoding.head))
     turns: list[TurnTokens] = []
     for turn in encoding.turns:
@@ -75,7 +75,7 @@ def truncate(encoding: Encoding, tokens: int) -> Encoding:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Tokens that stay: `length` of them, from `old` on in the cache, which belong at `new`."""
+    """A run of kept tokens: `length` of them, from `old` on in the cache, which belong at `new`."""
 
     old: int
     new: int
@@ -85,17 +85,17 @@ class _Run:
 def plan_cache_edits(old: Encoding, new: Encoding, *, in_place: bool = True, decode_last: bool = False) -> CacheEditPlan:
     """Find the edits that lead from the cache's `old` contents to `new`.
 
-    Turns are matched by key. What stands between matched turns is cut; a matched turn whose tokens differ in a few places is
-    inserted; from the first turn that was not in the cache on, only a common prefix is kept, because all that follows has
-    been read in another company.
+    Turns are matched by key. What is between matched turns is removed; a matched turn that differs in a few places is edited;
+    from the first turn that was not in the cache on, only a common prefix is kept, because all that follows attended to other
+    tokens. All removals come first, from the end to the start, so that there is space for insertions.
 
     All cuts come first, from the end to the front, so that there is room for what is inserted in.
 
     Args:
-        old: what the cache holds.
-        new: what it shall hold.
-        in_place: whether the cache can be edited in its middle. Without it only the common prefix is kept.
-        decode_last: leave at least the last token to be read, so that the model has something to continue from.
+        old: the cache's contents.
+        new: the wanted contents.
+        in_place: whether the cache can be edited in place. If not, only the common prefix is kept.
+        decode_last: leave at least the last token to be decoded, so that there are logits to sample from.
     """
     before, after = old.tokens, new.tokens
     runs = _runs(old, new) if in_place and old.head == new.head else []
@@ -118,7 +118,7 @@ def plan_cache_edits(old: Encoding, new: Encoding, *, in_place: bool = True, dec
 
 
 def _runs(old: Encoding, new: Encoding) -> list[_Run]:
-    """What stays of `old`, in order and as few runs as can be; the first one begins both."""
+    """The kept parts of `old`, in order and in as few runs as possible; the first one starts both."""
     before, after = old.tokens, new.tokens
     wanted = {turn.key: place for place, turn in enumerate(new.turns)}
     runs = [_Run(0, 0, len(new.head))]
@@ -149,7 +149,7 @@ def _runs(old: Encoding, new: Encoding) -> list[_Run]:
 
 
 def _respell(before: Sequence[int], gap: int, after: Sequence[int]) -> list[_Run] | None:
-    """What stays of a turn that is to read `after`; None where an edit in place is not worth it or not sound.
+    """The kept parts of a turn that is to become `after`; None if an edit in place is not worthwhile or not sound.
 
     Args:
         before: the turn in the cache, behind `gap` tokens of turns that leave. Where the format gives the first turn something
@@ -174,7 +174,7 @@ def _ends(before: Sequence[int], start: int, own: int, after: Sequence[int]) -> 
 
 
 def _joined(runs: Sequence[_Run]) -> list[_Run]:
-    """The same runs, with those joined that touch; the first one stays even if it is empty."""
+    """Merge adjacent runs; the first one stays even if it is empty."""
     joined = [runs[0]]
     for run in runs[1:]:
         last = joined[-1]
@@ -186,7 +186,7 @@ def _joined(runs: Sequence[_Run]) -> list[_Run]:
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens `one` and `other` begin with alike."""
+    """The length of the common prefix of `one` and `other`."""
     length = min(len(one), len(other))
     if tuple(one[:length]) == tuple(other[:length]):
         return length
@@ -195,7 +195,7 @@ def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class FittedTurns:
-    """The turns that the model will see."""
+    """The turns that stay in the context."""
 
     kept: tuple[PromptTurn, ...]
     dropped: tuple[PromptTurn, ...]
@@ -204,14 +204,14 @@ class FittedTurns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextWindow:
-    """The size of the context window and what is kept free in it."""
+    """The size of the context window, and what is reserved in it."""
 
     size: int
-    """Tokens the model may see."""
+    """The size in tokens."""
     reserve: int
-    """Tokens kept free for a reply when a turn begins."""
+    """Tokens reserved for a reply when a turn starts."""
     low_water: float
-    """When turns must leave, they leave until no more than this share of the window is filled."""
+    """When turns must be evicted, eviction continues until at most this share of the window is used."""
 
     def fit(
         self,
@@ -223,17 +223,17 @@ class ContextWindow:
     ) -> FittedTurns:
         """Choose which of `turns` stay, so that their encoding and `need` more tokens fit.
 
-        Whole turns leave, oldest first, and when one must, they leave down to the low-water mark in one go. Pinned turns,
-        the last turn and those named in `firm` stay.
+        Whole turns are evicted, oldest first, down to the low-water mark in one go. Pinned turns, the last turn and those in
+        `firm` stay.
 
         Args:
             turns: the conversation, oldest first.
             encode: makes the prompt of the turns it is given.
-            need: tokens that must stay free; the reserve when None.
-            firm: keys of turns that may not leave.
+            need: tokens that must stay free; None means the reserve.
+            firm: keys of turns that must stay.
 
         Raises:
-            MessageTooLong: what may not leave does not fit by itself.
+            MessageTooLong: what must stay does not fit by itself.
         """
         need = self.reserve if need is None else need
         kept = list(turns)
@@ -257,7 +257,7 @@ class ContextWindow:
 
     @staticmethod
     def _oldest(kept: Sequence[PromptTurn], encoding: Encoding, excess: int, firm: set[str]) -> list[PromptTurn]:
-        """The oldest turns that may leave and together hold at least `excess` tokens, or all of them."""
+        """The oldest turns that may be evicted and together have at least `excess` tokens, or all of them."""
         costs = {turn.key: len(turn.tokens) for turn in encoding.turns}
         leaving: list[PromptTurn] = []
         freed = 0

@@ -266,8 +266,7 @@ def test_an_import_ends_with_a_table_of_what_was_skipped(program: Program, tmp_p
     assert " ".join(lines[1].split()) == f"conversations.json ChatGPT 1 1 {left_out}"
     assert [line.split()[:4] for line in lines[3:4]] == [["Total", "1", "1"]]
     assert lines[4] == (
-        "conversations.json: damaged conversations: conversations.json, conversation 2.mapping: expected an object. "
-        "(␛[31mBad)"
+        "conversations.json: damaged conversations: conversations.json, conversation 2.mapping: expected an object. (␛[31mBad)"
     )
     assert lines[-2].endswith("files without conversations: user.json")
     assert lines[-1] == "Imported 1 conversation with 1 turn."

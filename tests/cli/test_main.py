@@ -79,7 +79,7 @@ def test_wrong_usage_is_reported_with_the_correct_usage(arguments: list[str], wo
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (ModelNotFound("There is no such file."), 1, "mistral-chat: There is no such file.\n"),
+        (ModelNotFound("No such file."), 1, "mistral-chat: No such file.\n"),
         (UsageError("That does not exist."), 2, "mistral-chat: That does not exist.\n"),
         (MistralChatError("named \x1b]0;evil\x07"), 1, "mistral-chat: named ␛]0;evil␇\n"),
         (click.ClickException("click says"), 1, "mistral-chat: click says\n"),

@@ -39,7 +39,7 @@ def test_the_default_context_shrinks_to_the_training_context(tmp_path: Path, tra
         assert (engine.facts.window, engine.facts.context_trained) == (window, trained)
         assert (
             engine.facts.note
-            == f"The context window has {window} tokens instead of 4,096: this model was trained on {trained:,}."
+            == f"Context reduced to {window} tokens instead of 4,096: the model was trained on {trained:,}."
         )
         assert Talk(engine).say("Go.").usage.completion_tokens
 

@@ -151,7 +151,7 @@ def test_ollama_models_are_found_by_ollamas_names(own_folders: Path, models_dir:
     ollama_store(root, "registry.ollama.ai/library/mistral/7b", gguf_bytes(120_000, 5))
     library = library_of(own_folders, models_dir)
     for spec in ("smollm2", "SmolLM2:latest", "smollm2:135m"):
-        assert library.find(spec).source == "ollama", f"{spec} is not known here"
+        assert library.find(spec).source == "ollama", f"{spec} is not found"
     with pytest.raises(ModelNotFound, match=r"Did you mean mistral:7b"):
         library.find("mistral")
     listed = {model.name: model.aliases for model in library.list() if model.source == "ollama"}

@@ -61,7 +61,7 @@ class WordsTokenizer:
                 try:
                     tokens += [BYTES + byte for byte in found.encode()]
                 except UnicodeEncodeError as error:
-                    raise InvalidText("The text holds half a character. Remove it.") from error
+                    raise InvalidText("The text contains an incomplete character. Remove it.") from error
         return tokens
 
     def piece(self, token: int) -> bytes:

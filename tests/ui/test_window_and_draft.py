@@ -53,7 +53,7 @@ class ReadingEngine(EchoEngine):
         yield from super().prefill(history, cancel)
 
     def ambiguous_markup(self, text: str) -> str | None:
-        return "The model reads the [INST] in this text as the border of a message." if "[INST]" in text else None
+        return "The model reads [INST] in this text as the start or end of a message." if "[INST]" in text else None
 
 
 class ReadingHarness(AppHarness):

@@ -1,1 +1,1 @@
-"""Messages to tokens, one class per prompt format."""
+"""Encodes messages as tokens, with one class per prompt format."""

@@ -1,4 +1,4 @@
-"""Which prompt format a model wants."""
+"""Chooses the prompt format of a model."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from mistral_chat.engine.encoding.tokenizer import Tokenizer
 
 FORMATS = ("mistral-v1", "mistral-v3", "mistral-v3-tekken", "mistral-v7", "mistral-v7-tekken", "chatml", "template")
-"""The names that ``--prompt-format`` takes; ``mistral-v2`` means v3, whose tokens are the same."""
+"""The values of ``--prompt-format``; ``mistral-v2`` means v3, whose tokens are the same."""
 
 _LONGEST_NAME = 40
-"""A chat template that is not longer may be one of llama.cpp's names for a template."""
+"""A shorter chat template may be one of llama.cpp's template names."""
 
 _MISTRALS_OWN = frozenset(
     {
@@ -30,7 +30,7 @@ _MISTRALS_OWN = frozenset(
         "e16746b40344d6c5b5265988e0328a0bf7277be86f1c335156eae07e29c82826",
     }
 )
-"""SHA-256 of templates known to be Mistral's: those of 7B Instruct v0.1, v0.2 and v0.3. They need not be tried out."""
+"""SHA-256 of known Mistral templates: those of 7B Instruct v0.1, v0.2 and v0.3. They need not be tested."""
 
 
 def choose_format(
@@ -53,17 +53,17 @@ def choose_format(
     if not template:
         if "mistral" in name.lower() and "instruct" in name.lower():
             return _mistral(tokenizer, "")
-        raise PromptFormatError(f"The model's file carries no chat template, so it may not be made for chats. {ESCAPE}")
+        raise PromptFormatError(f"The model file has no chat template, so it may not be a chat model. {ESCAPE}")
     if sha256(template.encode("utf-8", "replace")).hexdigest() in _MISTRALS_OWN:
         return _mistral(tokenizer, template)
     if len(template) <= _LONGEST_NAME and "{" not in template:
-        raise PromptFormatError(f"The model's file names a chat template, {template!r}, that is not known here. {ESCAPE}")
+        raise PromptFormatError(f"The model file names an unknown chat template, {template!r}. {ESCAPE}")
     renderer = _renderer(tokenizer, template, now)
     return _mistral(tokenizer, template) if _is_mistral(renderer, template) else TemplateFormat(tokenizer, renderer)
 
 
 def _asked_for(tokenizer: Tokenizer, template: str | None, name: str, now: datetime | None) -> PromptFormat:
-    """The format of a name."""
+    """The format called `name`."""
     if name == "chatml":
         missing = [
             mark for mark in ("<|im_start|>", "<|im_end|>") if mark not in {**tokenizer.controls, **tokenizer.user_defined}
@@ -73,11 +73,11 @@ def _asked_for(tokenizer: Tokenizer, template: str | None, name: str, now: datet
         return TemplateFormat(tokenizer, ChatmlRenderer(), "chatml")
     if name == "template":
         if not template or "{" not in template:
-            raise PromptFormatError(f"The model's file carries no chat template. {ESCAPE}")
+            raise PromptFormatError(f"The model file has no chat template. {ESCAPE}")
         return TemplateFormat(tokenizer, _renderer(tokenizer, template, now))
     version = name.removeprefix("mistral-").removesuffix("-tekken").replace("v2", "v3")
     if not name.startswith("mistral-") or version not in get_args(Version):
-        raise UsageError(f"There is no prompt format {name!r}. There are {', '.join(FORMATS)}.")
+        raise UsageError(f"Unknown prompt format {name!r}. Known formats: {', '.join(FORMATS)}.")
     chosen = MistralFormat(tokenizer, cast("Version", version))
     if name.endswith("-tekken") and not chosen.name.endswith("-tekken"):
         raise PromptFormatError(f"The model's vocabulary is not Tekken, which {name} needs. {ESCAPE}")
@@ -85,7 +85,7 @@ def _asked_for(tokenizer: Tokenizer, template: str | None, name: str, now: datet
 
 
 def _mistral(tokenizer: Tokenizer, template: str) -> PromptFormat:
-    """The Mistral format that fits the vocabulary."""
+    """The Mistral format that matches the vocabulary."""
     if "[INST]" not in tokenizer.controls:
         return MistralFormat(tokenizer, "v1")
     own_system = "[SYSTEM_PROMPT]" in tokenizer.controls and "[SYSTEM_PROMPT]" in template
@@ -93,7 +93,7 @@ def _mistral(tokenizer: Tokenizer, template: str) -> PromptFormat:
 
 
 def _is_mistral(renderer: Renderer, template: str) -> bool:
-    """Whether a template does what Mistral's do."""
+    """Whether a template behaves like Mistral's."""
     if "[INST]" not in template or "<<SYS>>" in template:
         return False
     said = ("Lighthouse", "Marmalade", "Umbrella")

@@ -1,4 +1,4 @@
-"""A prompt as tokens, turn by turn, and what a prompt format can do."""
+"""A prompt as tokens, turn by turn, and the interface of a prompt format."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class TurnTokens:
     key: str
     """The turn's key, from `PromptTurn`."""
     prompt: tuple[int, ...]
-    """All of the turn's tokens before the reply's first."""
+    """All of the turn's tokens before the reply."""
     reply: tuple[int, ...]
-    """The reply's own tokens: canonical, or those that the model sampled."""
+    """The reply's own tokens: canonical, or as sampled."""
     closing: tuple[int, ...]
-    """What ends the reply; empty on an open last turn."""
+    """The tokens that end the reply; empty on an open last turn."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -38,24 +38,24 @@ class TurnTokens:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A prompt, cut at its turns: the head and the turns in order are the prompt, with nothing between them."""
+    """A prompt, split at its turns: the prompt is the head followed by the turns, with nothing between them."""
 
     head: tuple[int, ...]
-    """BOS, and the system prompt where the format has a place of its own for it."""
+    """BOS, and the system prompt if the format has a separate place for it."""
     turns: tuple[TurnTokens, ...]
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """Exactly what the model is given."""
+        """All tokens of the prompt."""
         return self.head + tuple(chain.from_iterable(turn.tokens for turn in self.turns))
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which tokens hold the text of one message. Tokens outside all spans are the format's scaffolding."""
+    """The tokens of one message's text. Tokens outside all spans belong to the format."""
 
     message: int
-    """The message's place in the list that was encoded."""
+    """The message's index in the encoded list."""
     start: int
     end: int
     """The first token after the span."""
@@ -71,7 +71,7 @@ class MessageEncoding:
 
 
 class PromptFormat(Protocol):
-    """How messages become tokens for one model. May be used from any thread."""
+    """Encodes messages as tokens for one model. Thread-safe."""
 
     @property
     def name(self) -> str:
@@ -79,10 +79,10 @@ class PromptFormat(Protocol):
 
     @property
     def reply_prefix(self) -> str:
-        """White space that the model samples before a reply and that is not part of it; mostly ``" "`` or nothing."""
+        """White space that the model samples before a reply and that is not part of it; usually ``" "`` or empty."""
 
     def reply_text(self, decoded: str) -> str:
-        """Turn the decoded tokens of a whole reply into its text: `reply_prefix` is dropped once from the start."""
+        """Convert the decoded tokens of a whole reply to its text: `reply_prefix` is removed once from the start."""
 
     def encode(
         self,
@@ -104,7 +104,7 @@ class PromptFormat(Protocol):
         """
 
     def encode_messages(self, messages: Sequence[Message], *, closed: bool = False) -> MessageEncoding:
-        """Encode messages in any order of roles. A last message of the assistant is left open unless `closed`.
+        """Encode messages in any order of roles. The last message stays open if it is the assistant's, unless `closed`.
 
         Raises:
             InvalidText: a text holds a lone surrogate.
@@ -112,11 +112,11 @@ class PromptFormat(Protocol):
         """
 
     def count(self, text: str) -> int:
-        """How many tokens `text` takes as a user's message, without the format's scaffolding.
+        """The number of tokens of `text` as a user message, without the format's own tokens.
 
         Raises:
             InvalidText: the text holds a lone surrogate.
         """
 
     def ambiguous_markup(self, text: str) -> str | None:
-        """Say what in `text` cannot be told from the format's own tokens, as a sentence for the user; None if nothing."""
+        """A sentence for the user about text that cannot be told from the format's own tokens; None if there is none."""

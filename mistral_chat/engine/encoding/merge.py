@@ -1,7 +1,7 @@
 """Messages as Mistral's formats see them: one block for each run of messages of one role.
 
 The rules are those of mistral-common's ``InstructRequestNormalizer``: contents are joined by an empty line, empty ones are left
-out, a system message between two messages of one role keeps them apart, and a prompt begins with the person.
+out, a system message between two messages of one role keeps them apart, and a prompt starts with the user.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 BETWEEN = "\n\n"
-"""What stands between two contents that are joined."""
+"""Separates joined contents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where a message's content is in its block."""
+    """The position of a message's content in its block."""
 
     message: int
     start: int
@@ -35,10 +35,10 @@ class MergedMessage:
     role: Role
     text: str
     parts: tuple[Part, ...] = ()
-    """In order; a message without text has an empty part, at the place where its text would begin."""
+    """In order; a message without text has an empty part where its text would start."""
 
     def with_prefix(self, others: Sequence[tuple[int, str]]) -> MergedMessage:
-        """This block with the contents of `others` in front, as a system prompt is put before a question."""
+        """This block with the contents of `others` in front, as a system prompt is placed before a question."""
         lead = join(self.role, others)
         if not lead.text:
             return self
@@ -48,7 +48,7 @@ class MergedMessage:
 
 
 def join(role: Role, contents: Iterable[tuple[int, str]]) -> MergedMessage:
-    """One block of all `contents`, given with their messages' places."""
+    """Join all `contents`, given with the indices of their messages, in one block."""
     text = ""
     parts = []
     for message, content in contents:
@@ -60,7 +60,7 @@ def join(role: Role, contents: Iterable[tuple[int, str]]) -> MergedMessage:
 
 
 def merge_consecutive(messages: Sequence[Message]) -> list[MergedMessage]:
-    """The blocks of `messages`, system messages among them. A reply without text is no message."""
+    """Merge consecutive messages of one role, including system messages. Replies without text are skipped."""
     said = [(i, each) for i, each in enumerate(messages) if each.content or each.role is not Role.ASSISTANT]
     runs = groupby(said, key=lambda pair: pair[1].role)
     return [join(role, [(i, each.content) for i, each in run]) for role, run in runs]

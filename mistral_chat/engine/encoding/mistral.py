@@ -1,6 +1,6 @@
 """Mistral's own formats, token for token as mistral-common builds them.
 
-Control tokens are put in by id. What people and models wrote is tokenized as plain text, one block at a time, so that a typed
+Control tokens are inserted by id. Text from users and models is tokenized as plain text, one block at a time, so that a typed
 ``[INST]`` or ``</s>`` stays text. In v1 ``[INST]`` is no token but plain text, in Mistral's tokenizer too: there, a typed
 ``[/INST]`` cannot be told from the format's own. The rules follow mistral-common 1.13 (Apache-2.0),
 ``tokens/tokenizers/instruct.py`` and ``protocol/instruct/normalize.py``.
@@ -30,21 +30,21 @@ Version = Literal["v1", "v3", "v7"]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What distinguishes one version from another."""
+    """The differences between the versions."""
 
     opening: tuple[int, ...]
-    """Stands before a question, as tokens..."""
+    """Precedes a question, as tokens..."""
     lead: str
     """...or as text, tokenized together with it."""
     tail: str
     closing: tuple[int, ...]
-    """Stand after a question."""
+    """Follow a question."""
     system: tuple[int, int] | None
-    """Stand around a system prompt, where it has a place of its own."""
+    """Surround a system prompt, if it has a place of its own."""
     system_at: Literal["first", "last"] | None
-    """Which question a system prompt is put in front of, where it has no place of its own."""
+    """The question that a system prompt precedes, if it has no place of its own."""
     strips: bool
-    """Whether spaces at the end of a reply are left out."""
+    """Whether trailing spaces of a reply are removed."""
 
 
 class MistralFormat:
@@ -64,21 +64,21 @@ class MistralFormat:
         self._write = (TekkenEncoder if tekken else TextEncoder)(tokenizer).message
 
     def reply_text(self, decoded: str) -> str:
-        """Drop the one space that a SentencePiece model samples before a reply."""
+        """Remove the one space that a SentencePiece model samples before a reply."""
         return decoded.removeprefix(self.reply_prefix)
 
     def count(self, text: str) -> int:
-        """How many tokens `text` takes as a user's message, without the format's scaffolding."""
+        """The number of tokens of `text` as a user message, without the format's own tokens."""
         return len(self._write(text))
 
     def ambiguous_markup(self, text: str) -> str | None:
-        """In v1, a typed ``[INST]`` or ``[/INST]`` is the format's own text; in all others nothing is."""
+        """A warning about a typed ``[INST]`` or ``[/INST]`` in v1, where these are plain text; None in all other versions."""
         found = next((mark for mark in ("[/INST]", "[INST]") if mark in text), None)
         if not self._rules.lead or found is None:
             return None
         return (
-            f"The model reads the {found} in this text as the border of a message: in its format, Mistral v1, that is plain text "
-            "which no program can tell from the real one."
+            f"The model reads {found} in this text as the start or end of a message: "
+            "in its format, Mistral v1, such marks are plain text."
         )
 
     def encode(
@@ -143,7 +143,7 @@ class MistralFormat:
         return MessageEncoding(tuple(tokens), tuple(spans))
 
     def _normalise(self, messages: Sequence[Message]) -> list[MergedMessage]:
-        """The blocks of `messages`, with system messages where this version wants them."""
+        """Merge messages into blocks, with system messages where this version expects them."""
         blocks = merge_consecutive(messages)
         if self._rules.system:
             split = [part for block in blocks for part in (_apart(block) if block.role is Role.SYSTEM else [block])]
@@ -168,7 +168,7 @@ class MistralFormat:
         return reply.rstrip(" ") if self._rules.strips else reply
 
     def _shares(self, question: MergedMessage, count: int) -> list[tuple[int, ...]]:
-        """The tokens of a question merged from `count` turns, cut where each turn's text begins."""
+        """Split the tokens of a question merged from `count` turns where each turn's text starts."""
         rules = self._rules
         tokens = (*rules.opening, *self._write(rules.lead + question.text + rules.tail), *rules.closing)
         cuts = [0]
@@ -178,7 +178,7 @@ class MistralFormat:
         return [tokens[start:end] for start, end in zip(cuts, [*cuts[1:], len(tokens)], strict=True)]
 
     def _spans(self, block: MergedMessage, tokens: Sequence[int], shift: int, first: int) -> list[Span]:
-        """Which of a block's tokens hold the text of its messages; the block's first token is number `first` of the prompt."""
+        """The spans of a block's messages; the block's first token has the index `first` in the prompt."""
         ends = token_ends(self._tokenizer, tokens)
         text = block.text
         extra = (ends[-1] if ends else 0) - len(token_bytes(self._tokenizer, text))
@@ -193,7 +193,9 @@ class MistralFormat:
 
 def _rules(tokenizer: Tokenizer, version: Version) -> Rules:
     if tokenizer.bos < 0 or tokenizer.eos < 0:
-        raise PromptFormatError(f"The model has no tokens that begin and end a prompt, which mistral-{version} needs. {_ESCAPE}")
+        raise PromptFormatError(
+            f"The model lacks the tokens that start and end a prompt, which mistral-{version} needs. {_ESCAPE}"
+        )
     if version == "v1":
         return Rules((), "[INST] ", " [/INST]", (), None, "first", strips=False)
     names = ["[INST]", "[/INST]"] + (["[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"] if version == "v7" else [])
@@ -206,22 +208,22 @@ def _rules(tokenizer: Tokenizer, version: Version) -> Rules:
     return Rules((ids[0],), "", "", (ids[1],), None, "last", strips=True)
 
 
-_ESCAPE = "Leave --prompt-format out, or choose another with --prompt-format mistral-v1, chatml or template."
+_ESCAPE = "Omit --prompt-format, or set it to mistral-v1, chatml or template."
 
 
 def _questions(count: int, answered: Sequence[int]) -> list[tuple[int, int]]:
-    """The turns cut into questions: each run ends with a turn that has a reply, or with the last."""
+    """Split the turns into questions: each run ends with a turn that has a reply, or with the last."""
     ends = sorted({place + 1 for place in answered} | ({count} if count else set()))
     return list(zip([0, *ends], ends, strict=False))
 
 
 def _question(turns: Sequence[PromptTurn]) -> MergedMessage:
-    """The question that `turns` ask, one after the other without a reply between."""
+    """Join the questions of `turns`, which have no replies in between."""
     return join(Role.USER, [(place, turn.user) for place, turn in enumerate(turns)])
 
 
 def _apart(block: MergedMessage) -> list[MergedMessage]:
-    """A block of system messages as one block for each."""
+    """Split a block of system messages into one block each."""
     blocks = []
     for part in block.parts:
         text = block.text[part.start : part.end]
@@ -230,5 +232,5 @@ def _apart(block: MergedMessage) -> list[MergedMessage]:
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens both begin with."""
+    """The length of the common prefix."""
     return next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))

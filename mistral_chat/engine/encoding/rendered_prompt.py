@@ -1,4 +1,4 @@
-"""What a template made of messages, and where in it the messages' own text stands."""
+"""Renders a template, and locates the messages' own text in the result."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 _THOUGHT_ENDS = "</think>"
 _STEPS = 200_000
-"""How often the search for the contents may try; it needs a few tries for each message."""
+"""Maximum attempts to locate the contents; a few are needed for each message."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContentSpan:
-    """Text of a block that is in the prompt: ``text[start:end]``, which is the block's from `offset` on."""
+    """Text of a block in the prompt: ``text[start:end]`` is the block's text from `offset` on."""
 
     start: int
     end: int
@@ -34,22 +34,22 @@ class ContentSpan:
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """A rendered prompt, with what people and models wrote told from what the template did."""
+    """A rendered prompt that distinguishes message text from the template's text."""
 
     text: str
     written: tuple[ContentSpan, ...]
     """In order. Empty pieces are left out."""
     by_block: Mapping[int, Sequence[ContentSpan]]
-    """The same, by the block whose text they are."""
+    """The same, by block."""
     parts: tuple[str, ...]
-    """The template's own text, piece by piece, where it is known."""
+    """The template's own text, in pieces, if it is known."""
     allowed: Callable[[int, int], bool]
-    """Whether a special token may be found from one place of the text to another."""
+    """Whether a special token may be matched between two positions of the text."""
     exact: bool
-    """Whether all that was written stands where `written` says, or the template rewrote some of it."""
+    """Whether all message text is where `written` says, or the template rewrote some of it."""
 
     def find(self, block: int, start: int, end: int) -> tuple[int, int] | None:
-        """Where the part of a block's text from `start` to `end` stands; None when it does not.
+        """Where a block's text from `start` to `end` is; None if it is not in the prompt.
 
         Where the layout is not exact, that is the whole block, because its parts cannot be told from each other.
         """
@@ -69,7 +69,7 @@ class RenderedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A text that a template is given, from a block's text at `offset`."""
+    """A text given to a template, taken from a block's text at `offset`."""
 
     block: int
     name: str
@@ -80,7 +80,7 @@ class _Field:
 def locate_contents(
     renderer: Renderer, specials: SpecialTokenMatcher, blocks: Sequence[MergedMessage], *, generation: bool, tail: str | None
 ) -> RenderedPrompt:
-    """Render `blocks` and find their texts in the result.
+    """Render `blocks` and locate their texts in the result.
 
     With `tail`, the last block is not given to the template but follows the rendered text after `tail`: a reply to continue.
 
@@ -126,7 +126,7 @@ def locate_contents(
 
 
 def _fields(place: int, block: MergedMessage, source: str) -> Iterator[_Field]:
-    """What the template is given for a block: its content; and its thought, where the template would cut that off itself."""
+    """The fields a template is given for a block: its content, and its reasoning if the template would cut that off itself."""
     text = block.text
     if block.role is Role.ASSISTANT and _THOUGHT_ENDS in text and _THOUGHT_ENDS in source and "reasoning_content" in source:
         thought = text[: text.index(_THOUGHT_ENDS)].rstrip("\n")
@@ -140,14 +140,14 @@ def _fields(place: int, block: MergedMessage, source: str) -> Iterator[_Field]:
 
 
 def _unused(texts: Iterable[str]) -> list[str]:
-    """Four private-use characters that none of `texts` holds."""
+    """Four private-use characters that occur in none of `texts`."""
     used = set().union(*texts)
     free = (chr(code) for code in range(0x100000, 0x10FFFE) if chr(code) not in used)
     return [next(free) for _ in range(4)]
 
 
 def _variants(field: _Field, block: MergedMessage) -> Iterator[tuple[str, int]]:
-    """What templates make of a content, and where each begins in the block: itself, stripped, or without a thought."""
+    """Yield a content as templates render it: unchanged, stripped, or without reasoning; and where each starts in the block."""
     yield field.text, field.offset
     texts = [field.text]
     if block.role is Role.ASSISTANT and _THOUGHT_ENDS in field.text:
@@ -165,7 +165,7 @@ def _variants(field: _Field, block: MergedMessage) -> Iterator[tuple[str, int]]:
 def _align(
     text: str, pieces: Sequence[str], fields: Sequence[_Field], blocks: Sequence[MergedMessage]
 ) -> list[ContentSpan] | None:
-    """Match `text` with the template's own pieces and the contents between; None when no way fits.
+    """Match `text` with the template's own pieces and the contents between them; None if nothing matches.
 
     `pieces` alternates between the template's text and the number of the field that follows it.
     """
@@ -197,7 +197,7 @@ def _align(
 
 
 def _matching(text: str, place: int, variants: Iterator[tuple[str, int]], after: str) -> Iterator[tuple[int, int]]:
-    """Where each of `variants` ends that is found at `place`, with `after` behind it, and its offset."""
+    """Where each of `variants` that matches at `place` and is followed by `after` ends, and its offset."""
     for variant, offset in variants:
         end = place + len(variant)
         if text.startswith(variant, place) and text.startswith(after, end):
@@ -205,20 +205,20 @@ def _matching(text: str, place: int, variants: Iterator[tuple[str, int]], after:
 
 
 def _broken(text: str, pattern: re.Pattern[str] | None, mark: str) -> str:
-    """`text` with a mark inside everything that `pattern` finds."""
+    """Insert a mark inside everything that `pattern` finds in `text`."""
     cuts = [start + 1 for start in overlapping(pattern, text)]
     return mark.join(text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True))
 
 
 def _edged(text: str, before: str, after: str) -> str:
-    """`text` with a mark at each end, inside the white space that a template may strip."""
+    """Add a mark to each end of `text`, inside the white space that a template may strip."""
     left = len(text) - len(text.lstrip())
     right = len(text.rstrip())
     return text[:left] + before + text[left:right] + after + text[right:] if left < right else text
 
 
 def _unmark(marked: str, marks: re.Pattern[str], fields: Sequence[_Field], close: str) -> RenderedPrompt:
-    """The text without its marks, and what they told."""
+    """Remove the marks from the text, and return what they mark."""
     text: list[str] = []
     holes: list[int] = []
     starts: dict[int, int] = {}
@@ -243,7 +243,7 @@ def _unmark(marked: str, marks: re.Pattern[str], fields: Sequence[_Field], close
 def _layout(
     text: str, written: Iterable[ContentSpan], parts: Iterable[str], allowed: Callable[[int, int], bool], *, exact: bool
 ) -> RenderedPrompt:
-    """A layout with its pieces in order and by block."""
+    """Make a layout with its pieces in order and by block."""
     filled = sorted((piece for piece in written if piece.start < piece.end), key=lambda piece: piece.start)
     by_block: defaultdict[int, list[ContentSpan]] = defaultdict(list)
     for piece in filled:

@@ -1,4 +1,4 @@
-"""Turns messages into a prompt's text: by a file's chat template, in a process of its own, or by ChatML's rules."""
+"""Renders messages as a prompt's text: by a file's chat template, in a child process, or by ChatML's rules."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SECONDS = 5.0
-"""How long a template may take, its process's start included. Real ones take a few milliseconds."""
+"""Maximum seconds for a template, including the start of its process. Real ones take a few milliseconds."""
 
 SPARE_CHARACTERS = 1_000_000
-"""How much text a template may make, besides eight times what it was given."""
+"""Maximum length of a template's output, in addition to eight times its input."""
 
 _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 class TemplateRefusedError(PromptFormatError):
-    """The template refuses these messages, or fails on them: on their roles or their order, mostly."""
+    """The template rejects these messages, or fails on them, usually because of their roles or order."""
 
 
 class Renderer(Protocol):
-    """Writes messages as one text. May be used from any thread."""
+    """Renders messages as one text. Thread-safe."""
 
     @property
     def source(self) -> str:
-        """The template's text, or what would be; which special texts it mentions can be seen from it."""
+        """The template's text or an equivalent, in which special tokens can be searched."""
 
     def render(self, messages: Sequence[Mapping[str, str]], *, generation: bool) -> str:
-        """The text of `messages`, and the beginning of a reply if `generation`.
+        """Render `messages`, and the start of a reply if `generation`.
 
         Raises:
             TemplateRefusedError: the template does not take these messages.
@@ -51,16 +51,16 @@ class ChatmlRenderer:
     source = "<|im_start|><|im_end|>"
 
     def render(self, messages: Sequence[Mapping[str, str]], *, generation: bool) -> str:
-        """The text of `messages` in ChatML."""
+        """Render `messages` as ChatML."""
         text = "".join(f"<|im_start|>{each['role']}\n{each['content']}<|im_end|>\n" for each in messages)
         return text + "<|im_start|>assistant\n" if generation else text
 
 
 class TemplateRenderer:
-    """A chat template, rendered by a process that is started when it is first needed and ended with this object."""
+    """A chat template, rendered by a process that starts when first needed and ends with this object."""
 
     def __init__(self, source: str, *, bos: str, eos: str, now: datetime, seconds: float = SECONDS) -> None:
-        """Render `source` with the clock stopped at `now`, so that the same messages always make the same prompt."""
+        """Render `source` with the clock fixed at `now`, so that the same messages always give the same prompt."""
         self.source = source
         self._setup = {"template": source, "bos": bos, "eos": eos, "now": now.isoformat(), "seconds": seconds}
         self._seconds = seconds
@@ -69,7 +69,7 @@ class TemplateRenderer:
         self._end: Callable[[], object] = _nothing_to_end
 
     def render(self, messages: Sequence[Mapping[str, str]], *, generation: bool) -> str:
-        """The text that the template makes of `messages`; see `Renderer.render`."""
+        """Render `messages`; see `Renderer.render`."""
         limit = SPARE_CHARACTERS + 8 * sum(len(each.get("content", "")) for each in messages)
         request = {"messages": list(messages), "generation": generation, "limit": limit}
         with self._lock:
@@ -79,7 +79,7 @@ class TemplateRenderer:
         said = [each["content"] for each in messages if each.get("content")]
         if "refusal" in answer:
             raise TemplateRefusedError(
-                f"The model's chat template refuses these messages: {_without(answer['refusal'], said)}. {ESCAPE}"
+                f"The model's chat template rejects these messages: {_without(answer['refusal'], said)}. {ESCAPE}"
             )
         if "failure" in answer:
             raise TemplateRefusedError(f"The model's chat template fails: {_without(answer['failure'], said)}. {ESCAPE}")
@@ -91,7 +91,7 @@ class TemplateRenderer:
             self._stop()
 
     def _ask(self, request: Mapping[str, Any], limit: int) -> dict[str, str]:
-        """Send one request; start the process first where there is none."""
+        """Send one request, starting the process if there is none."""
         late: list[bool] = []
         process = self._process
         if process is None or process.poll() is not None:
@@ -113,7 +113,7 @@ class TemplateRenderer:
         except (OSError, ValueError, KeyError):
             self._stop()
             answer = {
-                "problem": f"it takes longer than {self._seconds:g} seconds" if late else "the process that renders it ended"
+                "problem": f"it takes longer than {self._seconds:g} seconds" if late else "the process rendering it crashed"
             }
         finally:
             timer.cancel()
@@ -156,7 +156,7 @@ def _exchange(process: subprocess.Popen[bytes], request: Mapping[str, Any], limi
 
 
 def _nothing_to_end() -> None:
-    """No process was started yet."""
+    """No process has been started."""
 
 
 def _end_process(process: subprocess.Popen[bytes]) -> None:
@@ -171,12 +171,12 @@ def _end_process(process: subprocess.Popen[bytes]) -> None:
 
 
 def _without(reason: str, said: Sequence[str]) -> str:
-    """A template's own words, without text of the conversation."""
+    """The template's own message, without text of the conversation."""
     for content in sorted(said, key=len, reverse=True):
         if len(content) > 2:  # noqa: PLR2004 (one or two letters give nothing away and would tear the sentence)
             reason = reason.replace(content, "…")
     return " ".join(reason.split()).rstrip(".") or "it gives no reason"
 
 
-ESCAPE = "Choose a format with --prompt-format chatml or mistral-v1, or load other weights."
-"""What to do about a template that does not work."""
+ESCAPE = "Choose a format with --prompt-format chatml or mistral-v1, or use another model."
+"""What to do about an unusable template."""

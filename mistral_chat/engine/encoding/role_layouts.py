@@ -1,4 +1,4 @@
-"""The ways in which messages may be put to a template that is particular about roles and their order."""
+"""The layouts to try with a template that is strict about roles and their order."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RoleLayout:
-    """Messages as blocks, and where each message went."""
+    """Messages as blocks, with the position of each message."""
 
     blocks: tuple[MergedMessage, ...]
     _parts: dict[int, tuple[int, int, int]]
 
     def part(self, message: int) -> tuple[int, int, int]:
-        """The block that holds a message, and where in the block's text it begins and ends; block -1 where it went nowhere."""
+        """The block that contains a message, and where in the block its text starts and ends; block -1 if it is in none."""
         return self._parts.get(message, (-1, 0, 0))
 
     def same_block(self, first: int, second: int) -> bool:
-        """Whether two messages were joined."""
+        """Whether two messages were merged."""
         return self.part(first)[0] == self.part(second)[0] >= 0
 
 
 def role_layouts(messages: Sequence[Message], *, takes_system: bool) -> Iterator[RoleLayout]:
-    """The messages as they are; then with roles that alternate; then with the system prompt in the first question.
+    """Yield the messages unchanged; then with alternating roles; then with the system prompt in the first question.
 
-    What a template would leave out is never offered to it: without `takes_system`, system messages go into a question at once.
+    Without `takes_system`, the first layout already has the system messages in a question, because the template would drop them.
     """
     system = [(place, each.content) for place, each in enumerate(messages) if each.role is Role.SYSTEM]
     if takes_system or not system:
@@ -51,7 +51,7 @@ def role_layouts(messages: Sequence[Message], *, takes_system: bool) -> Iterator
 
 
 def _joined(first: MergedMessage, second: MergedMessage) -> MergedMessage:
-    """Two blocks of one role as one, with the parts of both."""
+    """Merge two blocks of one role, with the parts of both."""
     contents = [(part.message, block.text[part.start : part.end]) for block in (first, second) for part in block.parts]
     return join(first.role, contents)
 

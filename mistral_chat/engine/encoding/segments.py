@@ -1,4 +1,4 @@
-"""A prompt made readable: each token's text, what it is, and whose message it holds."""
+"""A prompt for display: the text of each token, its kind, and its message."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One token of a prompt, for people."""
+    """One token of a prompt, for display."""
 
     token: int
     text: str
-    """What it adds to the prompt, or a control token's name. Bytes that are no whole character are written ``<0xE2>``.
-    Untrusted text."""
+    """The text it adds to the prompt, or a control token's name. Bytes of incomplete characters are written ``<0xE2>``.
+    Untrusted.
+    """
     is_control: bool
     span: Span | None
-    """The message whose text it holds; None for the format's scaffolding."""
+    """The message whose text it is; None for the format's own tokens."""
 
 
 def describe(encoding: MessageEncoding, tokenizer: Tokenizer) -> list[Piece]:
@@ -39,7 +40,7 @@ def describe(encoding: MessageEncoding, tokenizer: Tokenizer) -> list[Piece]:
 
 
 def segments(tokens: Iterable[int], tokenizer: Tokenizer) -> tuple[PromptPiece, ...]:
-    """Tokens as people read them: each control token by its name, and the text between them in one piece."""
+    """Group tokens for display: each control token by its name, and the text between them in one piece."""
     found: list[PromptPiece] = []
     for is_control, run in groupby(tokens, key=lambda token: bool(tokenizer.attributes[token] & CONTROLS)):
         together = list(run)
@@ -52,7 +53,7 @@ def segments(tokens: Iterable[int], tokenizer: Tokenizer) -> tuple[PromptPiece, 
 
 
 def piece_text(tokenizer: Tokenizer, token: int) -> str:
-    """What `token` adds to a text, or a control token's name."""
+    """The text that `token` adds, or a control token's name."""
     if tokenizer.attributes[token] & CONTROLS:
         return tokenizer.texts[token].encode("utf-8", "replace").decode()
     raw = tokenizer.piece(token)
@@ -63,7 +64,7 @@ def piece_text(tokenizer: Tokenizer, token: int) -> str:
 
 
 def joined(pieces: Sequence[Piece], tokenizer: Tokenizer) -> str:
-    """The text of neighbouring pieces, with characters that are spread over several tokens put together."""
+    """Join the text of adjacent pieces, including characters that span several tokens."""
     if any(piece.is_control for piece in pieces):
         return "".join(piece.text for piece in pieces)
     return b"".join(tokenizer.piece(piece.token) for piece in pieces).decode("utf-8", "replace")

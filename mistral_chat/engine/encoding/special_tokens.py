@@ -1,4 +1,4 @@
-"""Where a rendered prompt holds special tokens: found as llama.cpp finds them, but only in the template's own text."""
+"""Finds special tokens in a rendered prompt as llama.cpp does, but only in the template's own text."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 _SPACES = " \t\n\v\f\r"
-"""What C's ``isspace`` takes for white space."""
+"""White space according to C's ``isspace``."""
 
 _KEPT = 1000
-"""How many of a template's texts are remembered. One has a handful, unless it counts or prints the time."""
+"""Number of a template's texts that are cached. One has a handful, unless it counts or prints the time."""
 
 _MARKS = ("<|", "<\uff5c", "[/", "</", "<start_of", "<end_of", "<bos", "<eos", "<pad", "<unk", "<s>", "[INST", "<im_")
-"""How texts begin that are meant as control tokens, though some files declare them as user-defined."""
+"""Prefixes of texts meant as control tokens, although some files declare them as user-defined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A part of a rendered prompt: a special token, or text between two."""
+    """A part of a rendered prompt: a special token, or the text between two."""
 
     start: int
     end: int
@@ -32,25 +32,25 @@ class Fragment:
 
 
 class SpecialTokenMatcher:
-    """The texts that llama.cpp takes for special tokens in one vocabulary."""
+    """The special tokens of one vocabulary, as llama.cpp matches them."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Gather the control and user-defined tokens of `tokenizer`, longest first, which is llama.cpp's order."""
+        """Collect the control and user-defined tokens of `tokenizer`, longest first, which is llama.cpp's order."""
         self._tokenizer = tokenizer
         self._tokens = {**tokenizer.user_defined, **tokenizer.controls}
         self._ordered = sorted(self._tokens, key=lambda text: -len(text.encode("utf-8", "surrogateescape")))
         self._found: dict[str, tuple[str, ...]] = {}
         self._outlines: dict[str, list[int]] = {}
         self.breakable = any_of(text for text in self._ordered if not text.isspace())
-        """Finds any special text that is not white space alone."""
+        """Matches any special token that is not only white space."""
         thoughts = {"<think>", "</think>"} & tokenizer.user_defined.keys()
         self.breakable_in_reply = any_of(text for text in self._ordered if not text.isspace() and text not in thoughts)
-        """The same, but for the marks around a thought, which templates look for in a reply."""
+        """The same, except for the tags around reasoning, which templates look for in a reply."""
         self.markers = frozenset(text for text in tokenizer.user_defined if text.startswith(_MARKS))
-        """User-defined texts that look as if they were meant as control tokens."""
+        """User-defined tokens that look as if they were meant as control tokens."""
 
     def within(self, parts: Iterable[str]) -> list[str]:
-        """The special texts that any of `parts` holds, in llama.cpp's order."""
+        """The special tokens that occur in `parts`, in llama.cpp's order."""
         found: set[str] = set()
         for part in set(parts):
             known = self._found.get(part)
@@ -62,7 +62,7 @@ class SpecialTokenMatcher:
         return [text for text in self._ordered if text in found] if len(found) > 1 else list(found)
 
     def split(self, text: str, candidates: Iterable[str], allowed: Callable[[int, int], bool], start: int = 0) -> list[Fragment]:
-        """Cut `text` from `start` at the `candidates`, where a match from one place to another is `allowed`.
+        """Split `text` from `start` on at the `candidates`, where a match between two positions is `allowed`.
 
         This follows llama.cpp's ``tokenizer_st_partition``: one special text after the other, not the leftmost first, and
         white space next to it is dropped where the token asks for that.
@@ -96,7 +96,7 @@ class SpecialTokenMatcher:
 
 
 def _cut_one(text: str, fragment: Fragment, wanted: tuple[str, int, int], allowed: Callable[[int, int], bool]) -> list[Fragment]:
-    """Cut one fragment of text at each allowed match of a special text, given with its token and the token's flags."""
+    """Split one fragment of text at each allowed match of a special token, given with its id and flags."""
     special, token, flags = wanted
     strips_left, strips_right = bool(flags & int(Attribute.LSTRIP)), bool(flags & int(Attribute.RSTRIP))
     cut: list[Fragment] = []
@@ -121,7 +121,7 @@ def _cut_one(text: str, fragment: Fragment, wanted: tuple[str, int, int], allowe
 
 
 def outside(spans: Sequence[tuple[int, int]]) -> Callable[[int, int], bool]:
-    """Whether a match touches none of `spans`, which are in order and do not overlap."""
+    """A predicate: whether a match overlaps none of `spans`, which are in order and do not overlap."""
     filled = [span for span in spans if span[0] < span[1]]
     starts = [span[0] for span in filled]
 
@@ -133,7 +133,7 @@ def outside(spans: Sequence[tuple[int, int]]) -> Callable[[int, int], bool]:
 
 
 def unbroken(holes: Sequence[int]) -> Callable[[int, int], bool]:
-    """Whether a match holds none of the places in `holes`, which are in order, strictly inside it."""
+    """A predicate: whether none of the positions in `holes`, which are in order, is strictly inside a match."""
 
     def allowed(start: int, end: int) -> bool:
         place = bisect_right(holes, start)

@@ -1,11 +1,11 @@
-"""Tekken, Mistral's byte-pair tokenizer, for texts that llama.cpp cuts into other words than Mistral does.
+"""Tekken, Mistral's byte-pair tokenizer, for texts that llama.cpp splits into other words than Mistral does.
 
-llama.cpp's pattern for Tekken leaves combining marks out of the letters, so that a word in Hindi, say, comes apart at its vowel
-signs; and it cannot be given very long words. Such texts are therefore cut and merged here: the pattern is that of Mistral's
+llama.cpp's pattern for Tekken leaves combining marks out of the letters, so that a word in Hindi, say, is split at its vowel
+signs; and it cannot process very long words. Such texts are therefore split and merged here: the pattern is that of Mistral's
 ``tekken.json``, the merges are tiktoken's, lowest rank first.
 
-One limit is left: characters that came with Unicode 15 or later, such as the hieroglyphs of 2024, may not be letters yet in the
-tables of Python and llama.cpp, so that a word next to them may end elsewhere.
+One limitation remains: characters added in Unicode 15 or later may not be letters yet in the tables of Python and llama.cpp, so
+that a word next to them may end elsewhere.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from mistral_chat.engine.encoding.tokenizer import Tokenizer
 
 LONGEST_WORD = 500
-"""Words of more characters are merged here too, because llama.cpp is not given them whole."""
+"""Longer words are merged here too, because llama.cpp cannot process them whole."""
 
 _WHITE = "\t\v\f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
-"""White space besides the space and the ends of lines, as Rust's regular expressions see it."""
+"""White space besides the space and line endings, as Rust's regular expressions define it."""
 
 _WORD = re.compile(
     r"[ms/x ]?[Uom]*[lom]+"  # an optional other character, capitals, small letters
@@ -37,14 +37,14 @@ _WORD = re.compile(
     r"|[ sR]+(?![^ sR])"
     r"|[ sR]+"
 )
-"""Tekken's pattern over kinds of characters, one letter for each character of the text; see `_Kinds`."""
+"""Tekken's pattern over character classes, one letter for each character of the text; see `_Kinds`."""
 
 
 class _Kinds(dict[int, str]):
-    """The kind of each character, by its number, found when it is first asked for.
+    """The class of each character by code point, computed on demand.
 
-    ``U`` capital or title case, ``l`` small, ``o`` other letter, ``m`` mark, ``n`` number, ``R`` end of line, ``s`` white space,
-    ``x`` other; the space and the slash are their own kinds.
+    ``U`` upper or title case, ``l`` lower case, ``o`` other letter, ``m`` mark, ``n`` number, ``R`` line ending, ``s`` white
+    space, ``x`` other; the space and the slash are their own classes.
     """
 
     def __missing__(self, code: int) -> str:
@@ -94,7 +94,7 @@ class TekkenEncoder(TextEncoder):
         return self._guard(tokens)
 
     def _merge(self, word: str) -> list[int]:
-        """The tokens of one word: its bytes, merged pair by pair, the pair whose token has the lowest rank first."""
+        """Merge the bytes of one word pair by pair, the pair whose token has the lowest rank first."""
         ranks = self._ranks
         parts = [self._letters[byte] for byte in utf8(word)]
         if (whole := ranks.get("".join(parts))) is not None:
@@ -120,7 +120,7 @@ class TekkenEncoder(TextEncoder):
 
 
 def _gpt2_letters() -> list[str]:
-    """GPT-2's letter for each byte, which byte-pair vocabularies are written in."""
+    """GPT-2's character for each byte, in which byte-pair vocabularies are written."""
     printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)}
     others = iter(range(256, 512))
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]

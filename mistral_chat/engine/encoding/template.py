@@ -1,11 +1,11 @@
 """Renders a chat template in a process of its own.
 
-A template is code out of a downloaded file. It runs in jinja2's immutable sandbox, which keeps it from the machine but not from
-running for ever or filling the memory. So it also runs apart from the app, under limits: `mistral_chat.engine.encoding.renderer`
-starts this module, ends it when it takes too long, and reads what it makes.
+A template is code from a downloaded file. It runs in jinja2's immutable sandbox, which keeps it away from the machine but does
+not stop it from running forever or exhausting the memory. So it also runs outside the app, under limits:
+`mistral_chat.engine.encoding.renderer` starts this module, kills it when it takes too long, and reads its output.
 
-The process reads one JSON object a line and answers each with one. The first gives the template and what stays the same; every
-later one gives messages to render.
+The process reads one JSON object per line and answers each with one. The first contains the template and what does not change;
+each later one contains messages to render.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MEMORY = 1 << 30
-"""The address space the process may take, in bytes, where the system can bound it."""
+"""Maximum address space of the process in bytes, if the system can limit it."""
 
 
 class GenerationBlocks(Extension):
-    """Lets ``{% generation %}`` blocks, which mark replies for training, stand for what they hold."""
+    """Treats ``{% generation %}`` blocks, which mark replies for training, as their content."""
 
     tags = {"generation"}  # noqa: RUF012 (jinja2 declares it so)
 
@@ -41,11 +41,11 @@ class GenerationBlocks(Extension):
 
 
 class RefusedError(Exception):
-    """The template said no, with ``raise_exception``."""
+    """The template rejected the messages with ``raise_exception``."""
 
 
 class Template:
-    """One compiled template with its clock and its marks."""
+    """A compiled template with its clock and special tokens."""
 
     def __init__(self, setup: Mapping[str, Any]) -> None:
         """Compile the template in `setup`.
@@ -69,7 +69,7 @@ class Template:
         self._template = environment.from_string(setup["template"])
 
     def render(self, messages: list[dict[str, str]], limit: int, *, generation: bool) -> str:
-        """Render `messages`, and the beginning of a reply if `generation`.
+        """Render `messages`, and the start of a reply if `generation`.
 
         Raises:
             OverflowError: the result is longer than `limit` characters.
@@ -84,7 +84,7 @@ class Template:
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:  # noqa: FBT001, FBT002 (templates pass it so)
-    """JSON as templates expect it: without the escapes for HTML that jinja2 adds."""
+    """Format JSON as templates expect it: without jinja2's HTML escapes."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 
@@ -93,17 +93,17 @@ def _refuse(reason: object) -> NoReturn:
 
 
 def _answer(template: Template, request: Mapping[str, Any]) -> dict[str, str]:
-    """Render one request, or say why not."""
+    """Render one request, or explain why that failed."""
     try:
         return {"text": template.render(request["messages"], request["limit"], generation=request["generation"])}
     except RefusedError as refusal:
         return {"refusal": str(refusal)[:300]}
     except OverflowError:
-        return {"problem": "it makes far more text than it was given"}
+        return {"problem": "its output is far longer than its input"}
     except MemoryError:
-        return {"problem": "it takes too much memory"}
+        return {"problem": "it uses too much memory"}
     except RecursionError:
-        return {"problem": "it calls itself without end"}
+        return {"problem": "it calls itself endlessly"}
     except Exception as error:  # noqa: BLE001 (a template can raise anything that Python can)
         return {"failure": f"{type(error).__name__}: {error}"[:300]}
 

@@ -1,8 +1,8 @@
 """Prompts by a text template: the file's own chat template, or ChatML.
 
-A template makes one text of everything. The text is then cut at the special tokens that the template itself put there, and never
-at what people or models wrote; each run between them is tokenized in one call, so that tokens which reach across the border of a
-message come out as llama.cpp makes them.
+A template renders everything as one text. The text is then split at the special tokens that the template itself inserted, never
+at text from users or models; each run between them is tokenized in one call, so that tokens across message boundaries are the
+same as llama.cpp's.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from mistral_chat.engine.encoding.tokenizer import Tokenizer
 
 _SHORTEST_MARK = 4
-"""A mark of fewer characters turns up in any text, and a warning would say nothing."""
+"""Shorter markup occurs in ordinary text, so a warning would be meaningless."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where one turn is in the rendered text."""
+    """The position of one turn in the rendered text."""
 
     start: int
     reply: int
@@ -46,7 +46,7 @@ class TemplateFormat:
     """A template with one vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer, renderer: Renderer, name: str = "template") -> None:
-        """Use the template of `renderer`, trying it out on a short conversation.
+        """Use the template of `renderer`, after testing it on a short conversation.
 
         Raises:
             PromptFormatError: the template does not work.
@@ -69,23 +69,22 @@ class TemplateFormat:
         return " " if ends else ""
 
     def reply_text(self, decoded: str) -> str:
-        """Drop the white space that the template or the vocabulary puts before a reply, once."""
+        """Remove the white space that the template or the vocabulary adds before a reply, once."""
         return decoded.removeprefix(self.reply_prefix)
 
     def count(self, text: str) -> int:
-        """How many tokens `text` takes as a user's message, without the format's scaffolding."""
+        """The number of tokens of `text` as a user message, without the format's own tokens."""
         return len(self._text.encode_segment(text, prefix=False, apart=self._specials.markers))
 
     def ambiguous_markup(self, text: str) -> str | None:
-        """Say which of the template's marks in `text` are plain text in this vocabulary, and so look the same in a prompt."""
+        """A warning about template markup in `text` that is plain text in this vocabulary, and so looks the same in a prompt."""
         marks = [part.strip() for part in (self._shape.opening, self._shape.asking, self._shape.closing)]
         plain = [mark for mark in marks if len(mark) >= _SHORTEST_MARK and not self._specials.within([mark])]
         found = next((mark for mark in plain if mark in text), None)
         if found is None:
             return None
         return (
-            f"The model reads the {found!r} in this text as the border of a message: in its format that is plain text, which no "
-            "program can tell from the real one."
+            f"The model reads {found!r} in this text as the start or end of a message: in its format, such marks are plain text."
         )
 
     def encode(
@@ -145,7 +144,7 @@ class TemplateFormat:
         return MessageEncoding(tuple(index.tokens), tuple(sorted(spans, key=lambda span: (span.start, span.end))))
 
     def _lay_out(self, messages: Sequence[Message], *, closed: bool) -> tuple[RoleLayout, RenderedPrompt]:
-        """Render the messages in the first arrangement that the template takes."""
+        """Render the messages in the first layout that the template accepts."""
         refusal: PromptFormatError | None = None
         for arrangement in role_layouts(messages, takes_system=self._shape.takes_system):
             blocks = arrangement.blocks
@@ -164,10 +163,10 @@ class TemplateFormat:
             told = (place for place, each in enumerate(messages) if each.role is not Role.ASSISTANT and each.content.strip())
             if not layout.exact or all(layout.find(*arrangement.part(place)) for place in told):
                 return arrangement, layout
-        raise refusal or PromptFormatError(f"The model's chat template leaves out messages. {ESCAPE}")
+        raise refusal or PromptFormatError(f"The model's chat template drops messages. {ESCAPE}")
 
     def _places(self, arrangement: RoleLayout, layout: RenderedPrompt, owners: Sequence[tuple[int, int | None]]) -> list[_Place]:
-        """Where each turn stands. Where a message's text is not found, the place is made up from what surrounds it."""
+        """The position of each turn. If a message's text is not found, its position is inferred from its surroundings."""
         text, shape = layout.text, self._shape
         places: list[_Place] = []
         begin = 0
@@ -196,7 +195,7 @@ class TemplateFormat:
     def _cut(
         self, layout: RenderedPrompt, arrangement: RoleLayout, reply: int | None, tokens: tuple[int, ...]
     ) -> TokenSpan | None:
-        """The sampled tokens in place of a reply's text; None where the template has its own version of the reply."""
+        """Replace a reply's text by the sampled tokens; None if the template has its own version of the reply."""
         if reply is None:
             return None
         block, start, end = arrangement.part(reply)
@@ -209,7 +208,7 @@ class TemplateFormat:
         return TokenSpan(found[0] - lead, found[1], tokens, whole=True)
 
     def _runs(self, layout: RenderedPrompt, replies: Sequence[TokenSpan]) -> list[TokenSpan]:
-        """The rendered text as tokens, with `replies` in place of the text that they span.
+        """Tokenize the rendered text, with `replies` in place of the text that they span.
 
         Raises:
             PromptFormatError: the special tokens depend on what was written.
@@ -249,24 +248,24 @@ class TemplateFormat:
         return runs
 
     def _check(self, layout: RenderedPrompt, fragments: Sequence[Fragment], *, started: bool) -> None:
-        """Refuse a prompt whose control tokens are not those that the template alone makes."""
+        """Refuse a prompt whose control tokens are not exactly those of the template."""
         wanted: list[int] = []
         for place, part in enumerate(layout.parts):
             wanted += self._specials.token_skeleton(part[len(self._bos) :] if place == 0 and started else part)
         if self._specials.controls(fragments) != wanted:
             raise PromptFormatError(
-                "The control tokens of this prompt would depend on what was written in it, so it was not built. "
-                "Change the last message, or choose a format with --prompt-format."
+                "Text in this conversation would change the control tokens of the prompt. Nothing was sent. "
+                "Change the last message, or choose another format with --prompt-format."
             )
 
 
 def _ended(place: _Place, end: int, *, answered: bool) -> _Place:
-    """A turn's place, now that it is known where the next begins."""
+    """Set where a turn ends, now that the start of the next is known."""
     return replace(place, end=end) if answered else _Place(place.start, end, end, end)
 
 
 def _cut_turns(index: TokenIndex, keys: Sequence[str], places: Sequence[_Place], least: int) -> Encoding:
-    """The prompt cut at its turns, with at least `least` tokens in its head."""
+    """Split the prompt at its turns, with at least `least` tokens in its head."""
     tokens = tuple(index.tokens)
     head_end = max(least, index.token_starting_at(places[0].start))
     turns = []

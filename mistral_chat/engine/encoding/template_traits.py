@@ -1,4 +1,4 @@
-"""What a template puts around messages, learned by rendering a conversation whose words are known."""
+"""Detects what a template puts around messages, by rendering a conversation of known words."""
 
 from __future__ import annotations
 
@@ -19,32 +19,30 @@ class TemplateTraits:
     """The template's text around messages."""
 
     opening: str
-    """Stands before a question that is not the first."""
+    """Precedes a question that is not the first."""
     asking: str
-    """Stands after the last question, so that the model begins a reply."""
+    """Follows the last question and starts the reply."""
     leading: str
-    """White space that the model samples before a reply, because the template puts it there in every finished turn."""
+    """White space that the model samples before a reply, because the template adds it in every finished turn."""
     closing: str
-    """Stands after a reply."""
+    """Follows a reply."""
     takes_system: bool
-    """Whether a system message ends up in the prompt."""
+    """Whether system messages are in the prompt."""
     takes_reply: bool
-    """Whether a finished turn's reply does."""
+    """Whether replies of finished turns are in the prompt."""
 
 
 def detect_traits(renderer: Renderer) -> TemplateTraits:
-    """The shape of `renderer`'s template.
+    """Detect the traits of `renderer`'s template.
 
     Raises:
-        PromptFormatError: the template does not work, or leaves out what the person says.
+        PromptFormatError: the template does not work, or drops the user's messages.
     """
     question = {"role": "user", "content": _FIRST}
     reply = {"role": "assistant", "content": _REPLY}
     asked = renderer.render([question], generation=True)
     if _FIRST not in asked:
-        raise PromptFormatError(
-            f"The model's chat template leaves out what the person says, so it is no use for a chat. {ESCAPE}"
-        )
+        raise PromptFormatError(f"The model's chat template drops the user's messages, so it cannot be used for chat. {ESCAPE}")
     asking = asked.rpartition(_FIRST)[2]
     whole = renderer.render([question, reply, {"role": "user", "content": _SECOND}], generation=True)
     between = whole.partition(_REPLY)[2].partition(_SECOND)[0]

@@ -1,4 +1,4 @@
-"""ContentSpan text as tokens: exactly what the vocabulary makes of it, and never a control token."""
+"""Encodes text as tokens: exactly as the vocabulary does, and never as control tokens."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
 CACHED_CHARACTERS = 4_000_000
-"""How much text is remembered with its tokens; the least recently used is forgotten first."""
+"""Characters of text that are cached with their tokens; the least recently used are dropped first."""
 
 _BARRIERS = "\n\x00\x01\x1f\x7f"
-"""Characters that end up as bytes of their own in SentencePiece vocabularies of the Mistral kind."""
+"""Characters that become single bytes in SentencePiece vocabularies like Mistral's."""
 
 
 def utf8(text: str) -> bytes:
@@ -32,19 +32,19 @@ def utf8(text: str) -> bytes:
     except UnicodeEncodeError as error:
         unit = ord(text[error.start])
         raise InvalidText(
-            f"The text holds half a character (a lone surrogate, U+{unit:04X}) at position {error.start + 1:,}, which no model "
-            "can be given. Delete it and send the text again."
+            f"The text contains an incomplete character (a lone surrogate, U+{unit:04X}) at position {error.start + 1:,}. "
+            "Delete it and send the text again."
         ) from error
 
 
 def any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
-    """A pattern that finds the longest of `texts` at a place; None when there are none."""
+    """A pattern that matches the longest of `texts`; None if there are none."""
     alternatives = "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True) if text)
     return re.compile(alternatives) if alternatives else None
 
 
 def overlapping(pattern: re.Pattern[str] | None, text: str) -> Iterator[int]:
-    """Where matches of `pattern` start in `text`, those that overlap included."""
+    """Where matches of `pattern` start in `text`, including overlapping ones."""
     start = 0
     while pattern is not None and (match := pattern.search(text, start)):
         yield match.start()
@@ -52,10 +52,10 @@ def overlapping(pattern: re.Pattern[str] | None, text: str) -> Iterator[int]:
 
 
 class TextEncoder:
-    """Encodes written text with one vocabulary and remembers what it encoded. May be used from any thread."""
+    """Encodes text with one vocabulary, and caches the result. Thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer, *, cached_characters: int = CACHED_CHARACTERS) -> None:
-        """Encode with `tokenizer`, remembering up to `cached_characters` of text."""
+        """Encode with `tokenizer`, caching up to `cached_characters` of text."""
         self.tokenizer = tokenizer
         self._forbidden = frozenset(i for i, flags in enumerate(tokenizer.attributes) if flags & CONTROLS)
         self._user_defined = any_of(tokenizer.user_defined)
@@ -66,7 +66,7 @@ class TextEncoder:
         self._lock = Lock()
 
     def message(self, text: str) -> tuple[int, ...]:
-        """The tokens of `text` on its own, as Mistral's tokenizers encode it.
+        """Encode `text` on its own, as Mistral's tokenizers do.
 
         For SentencePiece that is one space in front, merges, and user-defined pieces kept whole.
 
@@ -77,7 +77,7 @@ class TextEncoder:
         return self._remember("message", text, frozenset(), lambda: self._message(text))
 
     def encode_segment(self, text: str, *, prefix: bool, apart: frozenset[str] = frozenset()) -> tuple[int, ...]:
-        """The tokens of `text` as llama.cpp makes them, with or without the vocabulary's space in front.
+        """Encode `text` as llama.cpp does, with or without the vocabulary's leading space.
 
         Raises:
             InvalidText: the text holds a lone surrogate.
@@ -135,25 +135,25 @@ class TextEncoder:
         return self._guard(tokens, {self.tokenizer.user_defined[each] for each in apart})
 
     def _prefixed(self, text: str) -> list[int]:
-        """Tokens with SentencePiece's space in front, whether or not the file asks for it."""
+        """Encode with SentencePiece's leading space, whether or not the file asks for it."""
         vocabulary = self.tokenizer
         if text and vocabulary.is_sentencepiece and not vocabulary.space_prefix:
             return vocabulary.tokenize(" " + text)
         return vocabulary.tokenize(text)
 
     def _bare(self, text: str) -> list[int]:
-        """Tokens without a space in front."""
+        """Encode without a leading space."""
         if not text or not self.tokenizer.space_prefix:
             return self.tokenizer.tokenize(text)
         if self._barrier is None:
             raise PromptFormatError(
-                "This model's vocabulary gives no way to continue a text in the middle of a line. Try --prompt-format mistral-v1."
+                "This model's vocabulary cannot continue a text in the middle of a line. Try --prompt-format mistral-v1."
             )
         character, length = self._barrier
         return self.tokenizer.tokenize(character + text)[length:]
 
     def _find_barrier(self) -> tuple[str, int] | None:
-        """A character no token merges with, and how many tokens it takes at the start of a text."""
+        """A character that no token merges with, and its number of tokens at the start of a text."""
         vocabulary = self.tokenizer
         if not vocabulary.space_prefix:
             return None
@@ -164,21 +164,21 @@ class TextEncoder:
         return next(((each, len(vocabulary.tokenize(each))) for each in _BARRIERS if each not in letters), None)
 
     def _guard(self, tokens: list[int], more: Collection[int] = ()) -> list[int]:
-        """Refuse control tokens that came out of written text."""
+        """Refuse control tokens that come from written text."""
         if self._forbidden.isdisjoint(tokens) and (not more or not set(more).intersection(tokens)):
             return tokens
         found = next(each for each in tokens if each in self._forbidden or each in more)
         raise PromptFormatError(
             f"The text would become the control token {self.tokenizer.texts[found]!r} (id {found}) with this model's vocabulary. "
-            "Nothing was sent. Change the text, or choose other weights."
+            "Nothing was sent. Change the text, or use another model."
         )
 
 
 def token_ends(tokenizer: Tokenizer, tokens: Iterable[int]) -> list[int]:
-    """Where each token ends in the text that the tokens token_bytes, in bytes."""
+    """The byte offset at which each token ends in the decoded text."""
     return list(accumulate(len(tokenizer.piece(token)) for token in tokens))
 
 
 def token_bytes(tokenizer: Tokenizer, text: str) -> bytes:
-    """The bytes that the tokens of `text` token_bytes. SentencePiece cannot tell U+2581 from a space, so it comes back as one."""
+    """The bytes of `text`'s tokens. SentencePiece cannot tell U+2581 from a space, so it comes back as a space."""
     return (text.replace("\u2581", " ") if tokenizer.is_sentencepiece else text).encode("utf-8", "surrogatepass")

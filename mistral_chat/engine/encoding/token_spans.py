@@ -1,4 +1,4 @@
-"""Where in a rendered text each token begins."""
+"""Where each token starts in a rendered text."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class TokenSpan:
     end: int
     tokens: tuple[int, ...]
     whole: bool
-    """Whether it is one thing, such as a special token or a sampled reply, and not text that can be split between tokens."""
+    """Whether it is indivisible, such as a special token or a sampled reply, and not text that can be split between tokens."""
 
 
 class TokenIndex:
-    """The tokens of a prompt, and where in the text each begins."""
+    """The tokens of a prompt, and where each starts in the text."""
 
     def __init__(self, tokenizer: Tokenizer, text: str, runs: Sequence[TokenSpan]) -> None:
         """Index the tokens of `runs`, which cover `text` in order."""
@@ -40,7 +40,7 @@ class TokenIndex:
         self._ends: dict[int, list[int]] = {}
 
     def token_starting_at(self, place: int) -> int:
-        """The first token that begins at `place` of the text or after it."""
+        """The first token that starts at or after the position `place`."""
         number = bisect_left(self._starts, place)
         if number and self._runs[number - 1].end > place:
             run = self._runs[number - 1]
@@ -48,7 +48,7 @@ class TokenIndex:
         return self._first[number]
 
     def token_containing(self, place: int) -> int:
-        """The token that holds the character at `place`."""
+        """The token that contains the character at `place`."""
         number = bisect_right(self._starts, place) - 1
         run = self._runs[number]
         if number < 0 or run.end <= place:
@@ -56,7 +56,7 @@ class TokenIndex:
         return self._first[number] + (0 if run.whole else self._within(number, place, begun=True))
 
     def _within(self, number: int, place: int, *, begun: bool) -> int:
-        """Which of a run's tokens begins at `place` or after it; or, if `begun`, holds it."""
+        """The index of the run's token that starts at or after `place`, or, if `begun`, contains it."""
         run = self._runs[number]
         if number not in self._ends:
             ends = token_ends(self._tokenizer, run.tokens)

@@ -1,4 +1,4 @@
-"""What the prompt formats need of a vocabulary.
+"""The vocabulary interface that prompt formats need.
 
 `mistral_chat.engine.llama.vocabulary.Vocabulary` is the real one; nothing in this folder imports llama.cpp.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Attribute(IntFlag):
-    """What kind of token a token is; the values are llama.cpp's ``llama_token_attr``."""
+    """The kind of a token; the values are llama.cpp's ``llama_token_attr``."""
 
     UNKNOWN = 1
     UNUSED = 2
@@ -28,23 +28,23 @@ class Attribute(IntFlag):
 
 
 CONTROLS = int(Attribute.CONTROL | Attribute.UNKNOWN)
-"""Attributes of tokens that may never come out of written text."""
+"""Attributes of tokens that text must never produce."""
 
 
 class Tokenizer(Protocol):
-    """A vocabulary, and llama.cpp's own tokenization of plain text with it. May be used from any thread."""
+    """A vocabulary, and llama.cpp's own tokenization of plain text with it. Thread-safe."""
 
     @property
     def bos(self) -> int:
-        """The token that begins a prompt; -1 where there is none."""
+        """The token that starts a prompt; -1 if there is none."""
 
     @property
     def eos(self) -> int:
-        """The token that ends a reply; -1 where there is none."""
+        """The token that ends a reply; -1 if there is none."""
 
     @property
     def add_bos(self) -> bool:
-        """Whether llama.cpp begins a prompt with `bos` by itself."""
+        """Whether llama.cpp adds `bos` to a prompt by itself."""
 
     @property
     def is_sentencepiece(self) -> bool:
@@ -52,11 +52,11 @@ class Tokenizer(Protocol):
 
     @property
     def space_prefix(self) -> bool:
-        """Whether a space is put in front of each text (SentencePiece's "dummy prefix")."""
+        """Whether a space is added before each text (SentencePiece's "dummy prefix")."""
 
     @property
     def pre_tokenizer(self) -> str:
-        """How a byte-pair vocabulary cuts text into words, by llama.cpp's name, such as ``"tekken"``; may be empty."""
+        """llama.cpp's name for how a byte-pair vocabulary splits text into words, such as ``"tekken"``; may be empty."""
 
     @property
     def texts(self) -> Sequence[str]:
@@ -72,17 +72,17 @@ class Tokenizer(Protocol):
 
     @property
     def user_defined(self) -> Mapping[str, int]:
-        """The tokens that llama.cpp finds in any text, whether it is asked to or not, by their text."""
+        """The tokens that llama.cpp always matches in text, by their text."""
 
     def tokenize(self, text: str) -> list[int]:
-        """Tokenize `text` as llama.cpp does when special tokens are off; nothing is added at either end but `space_prefix`.
+        """Tokenize `text` as llama.cpp does with special tokens off; nothing is added at either end but `space_prefix`.
 
         Raises:
             InvalidText: the text holds a lone surrogate.
         """
 
     def piece(self, token: int) -> bytes:
-        """What `token` adds to a text; nothing for control tokens. May be part of a character."""
+        """The text of `token`; empty for control tokens. May be part of a character."""
 
     def is_eog(self, token: int) -> bool:
         """Whether `token` ends a reply."""

@@ -1,1 +1,1 @@
-"""llama.cpp through its low-level API. Nothing outside this folder imports llama_cpp."""
+"""The llama.cpp bindings, through the low-level API. Nothing outside this folder imports llama_cpp."""

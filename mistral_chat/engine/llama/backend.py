@@ -1,7 +1,7 @@
-"""llama.cpp itself: started once, silenced, and asked what went wrong.
+"""The llama.cpp library: initialised once, silenced, and its errors collected.
 
 Importing this module loads the shared library. llama.cpp's log goes to Python's logging under ``mistral_chat.llama`` and never
-to the terminal; it holds no conversation text.
+to the terminal; it contains no conversation text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import llama_cpp
 log = logging.getLogger("mistral_chat.llama")
 
 WARNING = 3
-"""ggml's ``GGML_LOG_LEVEL_WARN``; errors are one above."""
+"""ggml's ``GGML_LOG_LEVEL_WARN``; the error level is one higher."""
 
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, WARNING: logging.WARNING, 4: logging.ERROR}
 _errors: deque[str] = deque(maxlen=32)
@@ -34,7 +34,7 @@ _deferred: list[tuple[int, str]] | None = None
 
 
 def _write_log(level: int, text: bytes | None, _user_data: Any) -> None:
-    """Log one line of llama.cpp. Called from C, on whichever thread wrote it."""
+    """Log one line of llama.cpp. Called from C, on the thread that wrote it."""
     line = (text or b"").decode("utf-8", "replace").strip(" .\n\r")
     if not line:
         return
@@ -48,7 +48,7 @@ def _write_log(level: int, text: bytes | None, _user_data: Any) -> None:
 
 @contextmanager
 def deferred_log() -> Iterator[list[tuple[int, str]]]:
-    """Keep llama.cpp's lines back until the block ends; what is removed from the list is not logged."""
+    """Hold back llama.cpp's log lines until the block ends; lines removed from the list are not logged."""
     global _deferred  # noqa: PLW0603 (llama.cpp has one log for the whole process)
     lines: list[tuple[int, str]] = []
     _deferred = lines
@@ -65,7 +65,7 @@ _log_callback = llama_cpp.llama_log_callback(_write_log)
 
 @cache
 def init_backend() -> None:
-    """Start llama.cpp once in this process and route its log. The callback is this module's: llama.cpp keeps a pointer to it."""
+    """Initialise llama.cpp once in this process, and route its log to Python's logging."""
     log.addHandler(logging.NullHandler())  # without any handler, Python writes warnings to the terminal
     llama_cpp.llama_log_set(_log_callback, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
@@ -77,17 +77,17 @@ def clear_errors() -> None:
 
 
 def recent_errors() -> str:
-    """Warnings and errors that llama.cpp has logged since `clear_errors`, in one line."""
+    """The warnings and errors that llama.cpp has logged since `clear_errors`, in one line."""
     return "; ".join(dict.fromkeys(_errors))
 
 
 def version() -> str:
-    """Which llama.cpp this is: the Python package's version and the library's own."""
+    """The versions of the Python package and of llama.cpp."""
     return f"{llama_cpp.__version__}/{llama_cpp.llama_version().decode()}"
 
 
 def system_info() -> str:
-    """What this build of llama.cpp uses of the processor, as it prints it."""
+    """llama.cpp's description of the CPU features that it uses."""
     return str(llama_cpp.llama_print_system_info().decode())
 
 

@@ -1,9 +1,9 @@
-"""One conversation in one llama.cpp context: its KV cache is appended to, cut, and edited in its middle.
+"""One conversation in one llama.cpp context: its KV cache, which is appended to and edited in place.
 
-Positions run without a gap from 0. Removing or inserting tokens moves those behind them; llama.cpp rotates the moved keys lazily,
-at the next decode, and until then the cache may not be saved and a decode may not be aborted: either leaves keys that are rotated
-twice or not at all, without an error. So each shift is followed, in here, by one decode that cannot be aborted, and
-`shift_pending` says whether that decode is still to come.
+Positions are consecutive from 0. Removing or inserting tokens shifts later ones; llama.cpp applies the shift lazily, at the
+next decode. Until then the cache must not be saved and a decode must not be aborted: either leaves keys that are rotated twice
+or not at all, without an error. So this module follows each shift by one decode that cannot be aborted, and `shift_pending`
+says whether that decode is still due.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _TYPES = {"f16": 1, "q8_0": 8}
 
 @cache
 def _string_length() -> Any:
-    """C's ``strlen`` as an abort callback: 0 while the flag's byte is zero, 1 when it is set; Python is never entered."""
+    """C's ``strlen`` as an abort callback: 0 while the flag's byte is zero, 1 when it is set, without entering Python."""
     library = ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
     return ctypes.cast(library.strlen, llama_cpp.ggml_abort_callback)
 
 
 class LlamaContext:
-    """One llama.cpp context with one conversation in it. Belongs to one thread."""
+    """One llama.cpp context with one conversation. Must be used on one thread."""
 
     def __init__(self, model: Model, plan: LoadPlan, size: int) -> None:
-        """Make a context for at least `size` tokens of `model`, as `plan` says.
+        """Create a context for at least `size` tokens of `model`, as `plan` says.
 
         Raises:
-            EngineLoadFailed: llama.cpp cannot make it, mostly for want of memory.
+            EngineLoadFailed: llama.cpp cannot create it, usually because memory is short.
         """
         backend.clear_errors()
         params = llama_cpp.llama_context_default_params()
@@ -61,9 +61,9 @@ class LlamaContext:
         params.offload_kqv = plan.kv_on_gpu
         self._model = model
         self.can_abort = plan.aborts
-        """Whether a cancel stops a decode in the middle of a batch; GPUs finish theirs."""
+        """Whether a cancel stops a decode in the middle of a batch; GPUs complete theirs."""
         self.batch = plan.batch
-        """The most tokens in one decode."""
+        """The maximum number of tokens in one decode."""
         self.pointer: Any = llama_cpp.llama_init_from_model(model.pointer, params)
         if not self.pointer:
             raise EngineLoadFailed(model.path, backend.recent_errors() or "there is not enough memory for its context")
@@ -73,29 +73,29 @@ class LlamaContext:
         for index in range(plan.batch):
             self._batch.n_seq_id[index] = 1
         self.size = int(llama_cpp.llama_n_ctx(self.pointer))
-        """How many tokens fit: llama.cpp rounds the size up."""
+        """The capacity in tokens; llama.cpp rounds it up."""
         self.can_shift = bool(llama_cpp.llama_memory_can_shift(self._memory))
-        """Whether this architecture's cache can be edited in its middle."""
+        """Whether this architecture's cache can be edited in place."""
         self._sampler: Sampler | None = None
         self.shift_pending = False
-        """Whether tokens were moved since the last decode."""
+        """Whether tokens were shifted since the last decode."""
 
     @property
     def n_tokens(self) -> int:
-        """How many tokens are in the cache."""
+        """The number of tokens in the cache."""
         return int(llama_cpp.llama_memory_seq_pos_max(self._memory, MAIN)) + 1
 
     @property
     def pos_min(self) -> int:
-        """The first token's position: 0, or -1 when the cache is empty."""
+        """The position of the first token: 0, or -1 if the cache is empty."""
         return int(llama_cpp.llama_memory_seq_pos_min(self._memory, MAIN))
 
     def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False) -> None:
-        """Append `tokens`, at most one batch of them.
+        """Append `tokens`, at most one batch.
 
         Args:
             tokens: what to decode.
-            sample_each: compute what follows each of them, and not only the last one. A shift must not be pending.
+            sample_each: compute logits for each of them, not only for the last. A shift must not be pending.
             cancel: stops it. A decode with a shift pending is not stopped: its first token is decoded by itself.
 
         Raises:
@@ -108,21 +108,21 @@ class LlamaContext:
         self._decode(tokens, self.n_tokens, MAIN, None if self.shift_pending else cancel, sample_each=sample_each)
 
     def remove(self, start: int, stop: int) -> None:
-        """Remove the tokens from `start` up to `stop`; those behind them move down."""
+        """Remove the tokens from `start` up to `stop`; later tokens shift down."""
         end = self.n_tokens
         if stop < end and not self.can_shift:
-            raise EngineFailed("This model's cache cannot be edited in its middle.")
+            raise EngineFailed("This model's KV cache cannot be edited in place.")
         if not llama_cpp.llama_memory_seq_rm(self._memory, MAIN, start, stop if stop < end else -1):
-            raise EngineFailed("llama.cpp could not remove tokens from its cache.")
+            raise EngineFailed("llama.cpp could not remove tokens from its KV cache.")
         if stop < end:
             llama_cpp.llama_memory_seq_add(self._memory, MAIN, stop, -1, start - stop)
             self.shift_pending = True
 
     def insert(self, start: int, tokens: Sequence[int]) -> None:
-        """Insert `tokens` at `start`, computed with what is before them in sight; those from there on move up.
+        """Insert `tokens` at `start`, attending to those before them; later tokens shift up.
 
-        llama.cpp decodes only at a sequence's end. So the tokens are decoded in a second sequence that shares the cells before
-        `start`, and are then given to the first.
+        llama.cpp decodes only at the end of a sequence. So the tokens are decoded in a second sequence that shares the cells
+        before `start`, and are then moved to the first.
 
         Raises:
             EngineFailed: llama.cpp failed, or there is no room.
@@ -134,7 +134,7 @@ class LlamaContext:
         llama_cpp.llama_memory_seq_rm(self._memory, SCRATCH, -1, -1)
 
     def recompute(self, start: int, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
-        """Decode `tokens`, which are in the cache from `start` on, a second time; the old keys and values go when that is done.
+        """Decode `tokens`, which are in the cache from `start` on, again, and replace the old keys and values by the new ones.
 
         Raises:
             DecodeAborted: it was stopped; the cache is as it was.
@@ -159,7 +159,7 @@ class LlamaContext:
         self._sampler = Sampler(sampling, vocabulary=len(self._model.vocabulary.texts), recent=recent)
 
     def sample(self, place: int = -1) -> int:
-        """Sample the token that follows the last one decoded, or the one at `place` of a batch decoded with `sample_each`.
+        """Sample the token after the last decoded one, or after the one at `place` of a batch decoded with `sample_each`.
 
         Raises:
             EngineFailed: sampling was not started.
@@ -175,9 +175,9 @@ class LlamaContext:
             self._sampler = None
 
     def save_state(self) -> bytes | memoryview | None:
-        """The contents, for the disk; None while a shift is pending, because they would be saved wrong.
+        """Serialize the contents for the disk; None while a shift is pending, because the state would be wrong.
 
-        A full window takes half a gigabyte, so it is passed on as llama.cpp wrote it and not copied.
+        A full context takes half a gigabyte, so the data is passed on without a copy.
         """
         if self.shift_pending:
             return None
@@ -187,9 +187,9 @@ class LlamaContext:
         return memoryview(buffer)[:written] if written else None
 
     def load_state(self, state: bytes | memoryview, tokens: int) -> bool:
-        """Replace the contents by `state`, which has `tokens` tokens; False, and an empty cache, when it does not fit.
+        """Replace the contents by `state`, which has `tokens` tokens; False, with an empty cache, if it does not fit.
 
-        ``llama_state_seq_load_file`` kills the process on a short file; this function checks what it is given.
+        ``llama_state_seq_load_file`` kills the process on a short file; this function checks its input.
         """
         self.clear()
         kind = ctypes.c_uint8 * len(state)
@@ -215,7 +215,7 @@ class LlamaContext:
             self.pointer = None
 
     def _decode_in_scratch(self, start: int, tokens: Sequence[int], cancel: CancelToken | None) -> None:
-        """Decode `tokens` in a sequence of their own that shares the cells before `start`."""
+        """Decode `tokens` in a separate sequence that shares the cells before `start`."""
         llama_cpp.llama_memory_seq_cp(self._memory, MAIN, SCRATCH, 0, start)
         self._decode(tokens, start, SCRATCH, cancel)
 

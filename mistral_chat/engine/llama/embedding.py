@@ -1,6 +1,6 @@
-"""Text as vectors: an embedding model in a context of its own, on the CPU, beside the chat model.
+"""An embedding model in its own context, on the CPU, next to the chat model.
 
-Texts on one subject have vectors that point the same way: the dot product of two is their cosine, 1.0 for the same text.
+Texts on the same subject have vectors that point the same way: the dot product of two is their cosine, 1.0 for identical texts.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOKENS: Final = 512
-"""Tokens of one text that are read, and of all texts that are read in one go. A passage has some 300."""
+"""Maximum tokens of one text, and of all texts in one batch. A passage has about 300."""
 AT_ONCE: Final = 16
-"""Texts that are read in one go."""
+"""Maximum texts per batch."""
 
 _POOLED: Final = frozenset({1, 2, 3})
 """llama.cpp's ``LLAMA_POOLING_TYPE_MEAN``, ``_CLS`` and ``_LAST``: one vector for a text."""
@@ -35,7 +35,7 @@ _CHARACTERS: Final = 16 * TOKENS
 
 
 class Prefixes(NamedTuple):
-    """What a model was trained to find in front of a text."""
+    """The prefixes that a model was trained with."""
 
     query: str = ""
     passage: str = ""
@@ -52,11 +52,11 @@ _PREFIXES: Final = (
     ("e5-", Prefixes("query: ", "passage: ")),
     ("qwen3-embedding", Prefixes("Instruct: Given a question, retrieve passages that answer it\nQuery: ")),
 )
-"""Prefixes by a part of the model's name, from the models' own cards."""
+"""Prefixes by a part of the model's name, from the model cards."""
 
 
 def prefixes_of(*names: str) -> Prefixes:
-    """The prefixes of the first of `names` that is known: a model's own name, or its file's."""
+    """The prefixes of the first of `names` that is known; names of a model or of its file."""
     for name in names:
         plain = name.lower().replace("_", "-").replace(" ", "-")
         for part, prefixes in _PREFIXES:
@@ -66,7 +66,7 @@ def prefixes_of(*names: str) -> Prefixes:
 
 
 class EmbeddingModel:
-    """A loaded embedding model. May be used from any thread; calls take turns."""
+    """A loaded embedding model. Thread-safe; calls are serialised."""
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
         """Load the model at `path`.
@@ -84,11 +84,11 @@ class EmbeddingModel:
             self.close()
             raise
         self.dimensions = int(llama_cpp.llama_model_n_embd_out(self._model.pointer))
-        """Numbers in a vector."""
+        """The length of a vector."""
         self.name = self._model.vocabulary.name or path.stem
         """The model's name. Untrusted text."""
         self.key = f"{self.name}/{self.dimensions}/{self._model.bytes}"
-        """Says which model made a vector. Vectors of different models cannot be compared."""
+        """Identifies the model that made a vector. Vectors of different models cannot be compared."""
         self.prefixes = prefixes_of(path.stem, self.name)
 
     def _open_context(self, threads: int) -> None:
@@ -122,7 +122,7 @@ class EmbeddingModel:
             self._model.close()
 
     def embed_query(self, text: str) -> NDArray[np.float16]:
-        """The vector of a question, of length 1.
+        """Embed a question as a vector of length 1.
 
         Raises:
             EngineFailed: llama.cpp fails, or the model was closed.
@@ -131,7 +131,7 @@ class EmbeddingModel:
         return vector
 
     def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float16]:
-        """The vectors of texts that are to be found, a row each, of length 1. Only the first `TOKENS` of a text count.
+        """Embed texts to be searched, one vector of length 1 per row. Only the first `TOKENS` of a text count.
 
         Raises:
             EngineFailed: llama.cpp fails, or the model was closed.
@@ -154,7 +154,7 @@ class EmbeddingModel:
         return normal
 
     def _tokenize(self, text: str) -> list[int]:
-        """The tokens of `text` between the model's own marks for its beginning and end, cut to `TOKENS`."""
+        """Tokenize `text` between the model's start and end tokens, cut to `TOKENS`."""
         raw = break_words(text[:_CHARACTERS], _LONGEST_WORD).encode("utf-8", "replace")
         buffer = (llama_cpp.llama_token * (len(raw) + 8))()
         vocabulary = llama_cpp.llama_model_get_vocab(self._model.pointer)
@@ -165,7 +165,7 @@ class EmbeddingModel:
         return tokens if count <= TOKENS else [*tokens[: TOKENS - 1], tokens[-1]]
 
     def _read(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """The vectors of texts that fit in one go, as the model gives them."""
+        """Embed one batch of texts, as the model returns the vectors."""
         batch, place = self._batch, 0
         for number, tokens in enumerate(texts):
             for position, token in enumerate(tokens):
@@ -187,7 +187,7 @@ class EmbeddingModel:
 
 
 def _fitting(tokens: Sequence[Sequence[int]], start: int) -> int:
-    """Where the texts from `start` on that can be read in one go end."""
+    """The end of the batch of texts that starts at `start`."""
     end, size = start, 0
     while end < len(tokens) and end - start < AT_ONCE and size + len(tokens[end]) <= TOKENS:
         size += len(tokens[end])
@@ -196,5 +196,5 @@ def _fitting(tokens: Sequence[Sequence[int]], start: int) -> int:
 
 
 def sensible_threads() -> int:
-    """Threads for embedding while something else runs: half of the processors, and at most four."""
+    """Threads for embedding in the background: half of the CPUs, at most four."""
     return max(1, min(4, (os.cpu_count() or 2) // 2))

@@ -1,4 +1,4 @@
-"""Opens the real engine: weights, cache, prompt format and window, put together for this machine."""
+"""Opens the real engine: model, KV cache, prompt format and context window, configured for this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CELLS = 256
 """llama.cpp rounds a window up to a multiple of this."""
 
 _ALL_LAYERS = 10_000
-"""More than any model has."""
+"""More layers than any model has."""
 
 _SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
@@ -49,20 +49,20 @@ def open_engine(
     before_loading: Callable[[], None] | None = None,
     checked: bool = False,
 ) -> RollingEngine:
-    """Load the weights at `path` and make an engine of them. Belongs to the calling thread from then on.
+    """Load the model at `path` and create its engine. It belongs to the calling thread from then on.
 
     Args:
         path: the GGUF file, or the first of a split one.
-        name: the model's name, for people.
+        name: the model's name, for display.
         settings: how llama.cpp is to run.
-        context: the window that the model sees.
-        prompt_format: how messages become tokens, where the file's own way is not to be used.
-        shape: the model's sizes, where the file's header was read already; None lets llama.cpp read them first.
+        context: the context window.
+        prompt_format: overrides the file's own prompt format.
+        shape: the model's dimensions, if the file's header was read already; None lets llama.cpp read them first.
         explicit_size: whether the user chose the window's size; the default shrinks to what the model was trained for.
-        snapshots: where KV states are kept; None keeps none.
-        tuning: where measured speeds are kept; a model without one is measured when idle. None runs with the defaults.
-        on_progress: called with the share of the weights that is loaded; returns False to stop.
-        before_loading: called when it is known that the model fits; may refuse by raising.
+        snapshots: stores snapshots; None stores none.
+        tuning: stores measured speeds; a model without one is measured when idle. None uses the defaults.
+        on_progress: called with the loaded share of the weights; returns False to stop.
+        before_loading: called once it is known that the model fits; may raise to refuse.
         checked: check the ledger against the cache after every step, at some cost.
 
     Raises:
@@ -95,19 +95,19 @@ def _tuning_job(path: Path, settings: EngineSettings, file: TuningFile | None) -
 
 
 def _identity(path: Path, plan: hardware.LoadPlan, size: int, prompt_format: str, adapters: Sequence[tuple[Path, float]]) -> str:
-    """Names what a KV state depends on."""
+    """Identifies everything that a snapshot depends on."""
     marks = [(str(file), scale, file.stat().st_size, file.stat().st_mtime_ns) for file, scale in adapters]
     return identify(path, backend.version(), size, plan.kv_type, plan.flash_attention, prompt_format, marks)
 
 
 def _where_the_chat_runs(job: TuningJob, plan: hardware.LoadPlan) -> TuningJob:
-    """The job with as many layers on the GPU as the chat has, so that it runs there, or not at all."""
+    """The job with as many layers on the GPU as in the chat, so that it runs the same way or not at all."""
     layers = _ALL_LAYERS if plan.n_gpu_layers < 0 else plan.n_gpu_layers
     return replace(job, settings=replace(job.settings, n_gpu_layers=layers)) if layers else job
 
 
 def tuning_key(path: Path, settings: EngineSettings) -> str:
-    """Names what the speed of the model at `path` depends on: file, build of llama.cpp, machine, and the user's settings."""
+    """Identifies what the speed of the model at `path` depends on: file, llama.cpp build, machine, and the user's settings."""
     machine = (backend.system_info(), hardware.usable_cpus(), [(each.name, each.description) for each in list_devices()])
     chosen = (settings.n_gpu_layers, settings.threads, settings.kv_type, settings.flash_attention, settings.repack)
     return identify(path, backend.version(), machine, chosen)
@@ -122,7 +122,7 @@ def load_parts(
     size: int,
     on_progress: Callable[[float], bool] | None = None,
 ) -> tuple[Model, PromptFormat, LlamaContext]:
-    """Load everything that llama.cpp owns; what was loaded is freed when a part of it fails."""
+    """Load everything that llama.cpp owns; if a part fails, free what was loaded."""
     model = Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, on_progress=on_progress)
     try:
         model.require_text_generation()
@@ -137,10 +137,10 @@ def load_parts(
 
 
 def _note(trained: int, window: int, wanted: int) -> str:
-    """Says that the context window is smaller than the settings have it; empty when it is not."""
+    """A note that the context window is smaller than in the settings; empty if it is not."""
     if window >= wanted:
         return ""
-    return f"The context window has {window:,} tokens instead of {wanted:,}: this model was trained on {trained:,}."
+    return f"Context reduced to {window:,} tokens instead of {wanted:,}: the model was trained on {trained:,}."
 
 
 def _facts(model: Model, name: str, prompt_format: str, plan: hardware.LoadPlan, *, window: int, wanted: int) -> LoadedModel:
@@ -166,7 +166,7 @@ def _read_dimensions(path: Path) -> ModelDimensions:
 
 
 def _fit_context(name: str, context: ContextSettings, shape: ModelDimensions, *, explicit: bool) -> ContextSettings:
-    """The context settings for a model that may have been trained on less.
+    """The context settings, reduced for a model that was trained on less.
 
     Raises:
         UsageError: the user chose a larger window than the model was trained for.
@@ -176,7 +176,7 @@ def _fit_context(name: str, context: ContextSettings, shape: ModelDimensions, *,
         return context
     if explicit:
         raise UsageError(
-            f"{name} was trained to see {trained:,} tokens, and a window of {context.size:,} was asked for. "
+            f"{name} was trained on a context of {trained:,} tokens, but {context.size:,} were requested. "
             f"Set --ctx-size, or context.size in config.yaml, to {trained:,} or less."
         )
     return replace(context, size=max(SMALLEST_WINDOW, trained // _CELLS * _CELLS))
@@ -190,14 +190,14 @@ def plan_load(
     shape: ModelDimensions | None = None,
     tuning: hardware.Tuning | None = None,
 ) -> hardware.LoadPlan:
-    """Look at the model's sizes and at the machine, and decide how to run the one on the other.
+    """Decide how to run a model, from its dimensions and the machine's hardware.
 
     Args:
         path: the GGUF file, or the first of a split one.
         settings: what the user chose.
         window: tokens of the context window.
-        shape: the model's sizes; None reads them.
-        tuning: what was measured on this machine, where anything was.
+        shape: the model's dimensions; None reads them.
+        tuning: the measurements on this machine, if there are any.
 
     Raises:
         EngineLoadFailed: the file cannot be read.
@@ -218,7 +218,7 @@ def plan_load(
 
 
 def bytes_on_disk(path: Path) -> int:
-    """The size of the weights, all parts of a split file together; 0 where the file cannot be asked."""
+    """The size of the model file, including all parts of a split one; 0 if it cannot be read."""
     parts = [path]
     if found := _SPLIT.search(path.name):
         stem = path.name[: found.start()]

@@ -1,4 +1,4 @@
-"""The weights in memory: loaded, asked for their sizes, and fitted with adapters."""
+"""The loaded model: its weights, its dimensions and its adapters."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from mistral_chat.memory_estimate import ModelDimensions
 
 
 class Model:
-    """One GGUF file in memory. Close it after every context that was made of it."""
+    """One GGUF file in memory. Close it after every context created from it."""
 
     def __init__(
         self, path: Path, *, n_gpu_layers: int, repack: bool, on_progress: Callable[[float], bool] | None = None
     ) -> None:
-        """Load the weights at `path`.
+        """Load the model at `path`.
 
         Args:
             path: the GGUF file, or the first of a split one.
             n_gpu_layers: layers for the GPU; -1 means all.
             repack: keep a second copy of the weights that is faster on this CPU.
-            on_progress: called with the share that is loaded, 0.0 to 1.0; returns False to stop.
+            on_progress: called with the loaded share, 0.0 to 1.0; returns False to stop.
 
         Raises:
-            EngineLoadFailed: llama.cpp refuses the file, or loading was given up.
+            EngineLoadFailed: llama.cpp refuses the file, or loading was cancelled.
         """
         backend.init_backend()
         backend.clear_errors()
@@ -51,7 +51,7 @@ class Model:
         self.adapters: list[tuple[Any, float]] = []
 
     def add_adapter(self, file: Path, scale: float) -> None:
-        """Load the LoRA adapter in `file`, to be applied with `scale` to every context made afterwards.
+        """Load the LoRA adapter in `file`, to be applied with `scale` to every context created afterwards.
 
         Raises:
             EngineLoadFailed: llama.cpp refuses the adapter, or it belongs to another model.
@@ -59,11 +59,11 @@ class Model:
         backend.clear_errors()
         adapter = llama_cpp.llama_adapter_lora_init(self.pointer, os.fsencode(file)) if file.is_file() else None
         if not adapter:
-            raise EngineLoadFailed(file, backend.recent_errors() or "there is no such LoRA adapter, or it is for another model")
+            raise EngineLoadFailed(file, backend.recent_errors() or "the LoRA adapter does not exist, or is for another model")
         self.adapters.append((adapter, scale))
 
     def apply_adapters(self, context: Any) -> None:
-        """Apply the loaded adapters to the context that the pointer `context` names."""
+        """Apply the loaded adapters to the context behind the pointer `context`."""
         if self.adapters:
             count = len(self.adapters)
             pointers = (llama_cpp.llama_adapter_lora_p_ctypes * count)(*(adapter for adapter, _ in self.adapters))
@@ -77,26 +77,26 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """How many weights there are."""
+        """The number of weights."""
         return int(llama_cpp.llama_model_n_params(self.pointer))
 
     @property
     def context_trained(self) -> int:
-        """How many tokens the model was trained to see."""
+        """The context length that the model was trained with, in tokens."""
         return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
 
     def require_text_generation(self) -> None:
-        """See that this model writes text one token at a time.
+        """Check that this model generates text token by token.
 
         Raises:
             EngineLoadFailed: it does something else, such as embedding text.
         """
         writes = llama_cpp.llama_model_has_decoder(self.pointer) and not llama_cpp.llama_model_has_encoder(self.pointer)
         if not writes or llama_cpp.llama_model_is_diffusion(self.pointer):
-            raise EngineLoadFailed(self.path, "it does not write text as a chat model does. Choose an instruct model.")
+            raise EngineLoadFailed(self.path, "it does not generate text. Choose an instruct model.")
 
     def close(self) -> None:
-        """Let the weights go."""
+        """Free the model."""
         if self.pointer:
             self.vocabulary.close()
             for adapter, _ in self.adapters:
@@ -106,7 +106,7 @@ class Model:
 
 
 def read_dimensions(vocabulary: Vocabulary) -> ModelDimensions:
-    """The model's sizes from its metadata; unknown ones count as Mistral 7B's."""
+    """The model's dimensions from its metadata; unknown ones default to Mistral 7B's."""
     data, arch = vocabulary.metadata, vocabulary.architecture
     width = _number(data.get(f"{arch}.embedding_length"), 4096)
     heads = _number(data.get(f"{arch}.attention.head_count"), 32)
@@ -128,10 +128,10 @@ def _number(text: str | None, otherwise: int) -> int:
 
 
 def parse_adapters(given: Sequence[str]) -> list[tuple[Path, float]]:
-    """Read LoRA adapters as FILE or FILE:SCALE; the scale is 1.0 where none is given.
+    """Parse LoRA adapters given as FILE or FILE:SCALE; the scale defaults to 1.0.
 
     Raises:
-        UsageError: a scale is no finite number.
+        UsageError: a scale is not a finite number.
     """
     adapters = []
     for text in given:
@@ -143,6 +143,6 @@ def parse_adapters(given: Sequence[str]) -> list[tuple[Path, float]]:
         except ValueError:
             factor = math.nan
         if not math.isfinite(factor):
-            raise UsageError(f"{text!r} is no LoRA adapter: write FILE or FILE:SCALE, such as style.gguf:0.8.")
+            raise UsageError(f"{text!r} is not a LoRA adapter. Write FILE or FILE:SCALE, such as style.gguf:0.8.")
         adapters.append((Path(file).expanduser(), factor))
     return adapters

@@ -1,7 +1,7 @@
-"""Loads a model in a child process first, because llama.cpp may take the process down.
+"""Test-loads a model in a child process, because llama.cpp may crash the process.
 
-llama.cpp ends the process on some damaged files and on some processors. In the program itself that would take the screen along;
-in a child it is a sentence. What was tried and survived is noted, so that each file is tried once.
+llama.cpp aborts on some damaged files and on some CPUs. In the app that would take down the screen; in a child it becomes an
+error message. Successful tests are recorded, so that each file is tested once.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from mistral_chat.engine.snapshots import identify
 from mistral_chat.errors import EngineLoadFailed, MistralChatError
 
 TIMEOUT = 600.0
-"""Seconds after which a child that neither answers nor dies is killed."""
+"""Seconds after which a child that neither responds nor exits is killed."""
 
 _BATCH = 32
 
 
 def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, record: Path, note: bool = True) -> None:
-    """Let a child load the weights at `path` and say two tokens with them, unless `record` says that this went well before.
+    """Let a child load the model at `path` and generate two tokens, unless `record` says that this succeeded before.
 
-    An error that is not a crash is left to the real loading, which describes it better.
+    Errors other than crashes are left to the real loading, which describes them better.
 
     Args:
         path: the GGUF file.
         settings: how llama.cpp is to run.
-        prompt_format: how messages become tokens, where the file's own way is not to be used.
-        record: a file with a line for each set of weights and settings that survived.
-        note: whether to add a line for this one.
+        prompt_format: overrides the file's own prompt format.
+        record: a file with a line for each model and settings that passed.
+        note: whether to record this one.
 
     Raises:
-        EngineLoadFailed: the child died or did not answer.
+        EngineLoadFailed: the child died or did not respond.
     """
     try:
         mark = identify(path, backend.version(), settings)
@@ -62,13 +62,13 @@ def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, re
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired as error:
-        raise EngineLoadFailed(path, f"llama.cpp did not answer within {TIMEOUT / 60:.0f} minutes when it was tried") from error
+        raise EngineLoadFailed(path, f"llama.cpp did not respond within {TIMEOUT / 60:.0f} minutes in a test") from error
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         raise EngineLoadFailed(
             path,
-            f"llama.cpp died of it ({name}) when it was tried apart from the chat. The file is damaged, or this build of "
-            "llama-cpp-python does not suit the processor: try `engine.repack: false` in config.yaml, or another file.",
+            f"llama.cpp crashed ({name}) in a test. The file is damaged, or this build of "
+            "llama-cpp-python does not support this CPU. Try `engine.repack: false` in config.yaml, or another file.",
         )
     if done.returncode == 0 and note:
         with os.fdopen(os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
@@ -76,12 +76,12 @@ def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, re
 
 
 def smoke_test(path: Path, settings: EngineSettings, prompt_format: str | None) -> None:
-    """Load the weights, find their prompt format, and decode one token.
+    """Load the model, choose its prompt format, and decode one token.
 
-    Weights are not repacked here: that takes longer than loading does, and is tried out apart before it is ever chosen.
+    Weights are not repacked here: that takes longer than loading, and is tested separately before it is ever used.
 
     Raises:
-        MistralChatError: that cannot be done.
+        MistralChatError: any of this failed.
     """
     quick = replace(settings, check_memory=False, repack=settings.repack or False)
     plan = replace(plan_load(path, quick, window=SMALLEST_WINDOW), batch=_BATCH)
@@ -91,7 +91,7 @@ def smoke_test(path: Path, settings: EngineSettings, prompt_format: str | None) 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Be the child: exit with 0 when all went well, with 1 when there was an error."""
+    """Run as the child: exit with 0 on success, with 1 after an error."""
     path, settings, prompt_format = arguments
     given = json.loads(settings)
     try:

@@ -1,4 +1,4 @@
-"""Draws the next token: llama.cpp's sampler chain, built from `Sampling`."""
+"""Samples the next token with llama.cpp's sampler chain, built from `Sampling`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import llama_cpp
 from mistral_chat.generation import Sampling
 
 REPEAT_WINDOW = 64
-"""How many of the last tokens the repeat penalty looks at."""
+"""The number of recent tokens that the repeat penalty applies to."""
 
 
 class Sampler:
@@ -20,7 +20,7 @@ class Sampler:
     def __init__(self, sampling: Sampling, *, vocabulary: int, recent: Sequence[int] = ()) -> None:
         """Build the chain.
 
-        The repeat penalty stands behind top-k, where it looks at a few tokens and not at the whole vocabulary.
+        The repeat penalty comes after top-k, so that it processes a few tokens and not the whole vocabulary.
 
         Args:
             sampling: the settings.
@@ -55,11 +55,11 @@ class Sampler:
         ]
 
     def sample(self, context: Any, place: int) -> int:
-        """Draw a token from the last logits of the context that the pointer `context` names."""
+        """Sample a token from the last logits of the context behind the pointer `context`."""
         return int(llama_cpp.llama_sampler_sample(self._chain, context, place))
 
     def close(self) -> None:
-        """Let the chain go."""
+        """Free the chain."""
         if self._chain:
             llama_cpp.llama_sampler_free(self._chain)
             self._chain = None

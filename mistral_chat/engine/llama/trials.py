@@ -24,23 +24,23 @@ from mistral_chat.errors import MistralChatError
 
 _WINDOW: Final = 2048
 _DEPTH: Final = 1024
-"""Tokens in the cache before a measurement, where they are decoded soon: flash attention matters in a long context."""
+"""Tokens in the cache before a measurement, if decoding them is quick: flash attention matters in a long context."""
 _QUICK: Final = 300.0
-"""Tokens a second from which on they are."""
+"""Tokens per second from which on decoding them is quick."""
 _BATCHES: Final = (256, 512)
-"""Batches that are tried after the default one, while one of them takes less than `_LONGEST_BATCH` seconds."""
+"""Batch sizes to try after the default one, while a batch takes less than `_LONGEST_BATCH` seconds."""
 _LONGEST_BATCH: Final = 6.0
 _DECODED: Final = 6
-"""Tokens that are decoded one at a time."""
+"""Tokens decoded one at a time."""
 _GUESSES: Final = (4, 8, 16)
-"""Batches of a token and a guess of those behind it."""
+"""Batch sizes of a token with guessed tokens after it."""
 _NICE: Final = 10
 
 Emit = Callable[[Tuning], object]
 
 
 class Trials:
-    """Runs one model in several ways within a time."""
+    """Runs one model in several ways within a time limit."""
 
     def __init__(self, path: Path, settings: EngineSettings, budget: float, emit: Emit) -> None:
         """Take the GGUF file at `path`, what the user has chosen, seconds, and what takes each result."""
@@ -52,7 +52,7 @@ class Trials:
         self._depth = 0
 
     def run(self) -> None:
-        """Try each way that the settings leave open; those that change most come first.
+        """Try each way that the settings allow, those with the largest expected effect first.
 
         Raises:
             MistralChatError: the model cannot be loaded.
@@ -79,7 +79,7 @@ class Trials:
                 self._emit(self._found[-1])
 
     def _find_costs(self, model: Model, plan: LoadPlan) -> None:
-        """Measure what batches of a few tokens cost, which decides whether guessing tokens pays."""
+        """Measure the cost of batches of a few tokens, which decides whether guessing tokens pays off."""
         found = choose(self._found)
         if found is not None and time.monotonic() < self._deadline:
             self._found.append(replace(found, batch_costs=batch_costs(model, plan)))
@@ -97,7 +97,7 @@ class Trials:
                 yield replace(default, batch=batch)
 
     def _other_ways(self, plan: LoadPlan) -> Iterator[LoadPlan]:
-        """The plan with flash attention the other way, and with other numbers of threads, where the user has not chosen them."""
+        """The plan with flash attention toggled and with other thread counts, unless the user has chosen them."""
         settings = self._settings
         if settings.flash_attention == "auto" and settings.kv_type == "f16" and (self._depth or plan.n_gpu_layers):
             yield replace(plan, flash_attention=not plan.flash_attention)
@@ -109,13 +109,13 @@ class Trials:
                     yield replace(plan, threads=threads)
 
     def _fits_twice(self) -> bool:
-        """Whether there is memory for repacked weights in addition to the loaded model, and llama.cpp survives them."""
+        """Whether memory for repacked weights is available in addition to the loaded model, and llama.cpp supports them."""
         needed = 1.1 * bytes_on_disk(self._path) + 1e9
         return hardware.can_repack(backend.system_info()) and hardware.measure_memory() > needed
 
 
 def speed_of(model: Model, plan: LoadPlan, depth: int, tokens: int) -> Tuning:
-    """The speed of `model` as `plan` says: of a batch of `tokens` behind `depth` others, and of a few single ones."""
+    """The speed of `model` under `plan`: of a batch of `tokens` after `depth` others, and of a few single ones."""
     context = LlamaContext(model, plan, _WINDOW)
     try:
         count = len(model.vocabulary.texts)
@@ -144,7 +144,7 @@ def speed_of(model: Model, plan: LoadPlan, depth: int, tokens: int) -> Tuning:
 
 
 def batch_costs(model: Model, plan: LoadPlan) -> tuple[tuple[int, float], ...]:
-    """What batches of a few tokens take when each position is sampled, as multiples of one token's time."""
+    """The cost of batches of a few tokens when each position is sampled, as multiples of one token's time."""
     context = LlamaContext(model, plan, _WINDOW)
     seconds = {}
     try:
@@ -173,7 +173,7 @@ def _print(tuning: Tuning) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Be the child: print a line for each way that was tried."""
+    """Run as the child: print a line for each way tried."""
     path, given = arguments
     options = json.loads(given)
     settings = EngineSettings(**{**options["settings"], "lora": tuple(options["settings"]["lora"])})

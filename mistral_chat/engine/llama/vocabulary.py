@@ -25,10 +25,10 @@ SENTENCEPIECE, BYTE_PAIR = 1, 2
 """llama.cpp's ``LLAMA_VOCAB_TYPE_SPM`` and ``LLAMA_VOCAB_TYPE_BPE``."""
 
 LONGEST_WORD = 1000
-"""Characters of one kind in a row that llama.cpp is given at once, where it cuts words with ``std::regex``.
+"""Maximum characters of one class in a row given to llama.cpp if it splits words with ``std::regex``.
 
-That library recurses for each character of a match, and a word of some 20,000 letters ends the process. No vocabulary has a token
-that long, so cutting such a word costs at most the merge across the cut.
+That library recurses for each character of a match, and a word of some 20,000 letters crashes the process. No vocabulary has a
+token that long, so splitting such a word costs at most the merge across the split.
 """
 
 _LONG_WORD = re.compile(
@@ -44,12 +44,12 @@ SPACE = "\u2581"
 class Vocabulary:
     """The vocabulary of a loaded model, with or without its tensors.
 
-    Everything here only reads, so any thread may ask while another runs the model. The model must outlive it, or `close` be
-    called before the model is freed.
+    Everything here only reads, so any thread may use it while another runs the model. The model must outlive it, or `close`
+    must be called before the model is freed.
     """
 
     def __init__(self, model: Any) -> None:
-        """Read the vocabulary of the ``llama_model`` that the pointer `model` names."""
+        """Read the vocabulary of the ``llama_model`` behind the pointer `model`."""
         self._model = model
         self._pointer = llama_cpp.llama_model_get_vocab(model)
         size = llama_cpp.llama_vocab_n_tokens(self._pointer)
@@ -64,12 +64,12 @@ class Vocabulary:
         self._metadata = dict(_read_metadata(model))
 
     def close(self) -> None:
-        """Forget the model. Tokenizing afterwards raises `EngineFailed` instead of reading freed memory."""
+        """Detach from the model. Tokenizing afterwards raises `EngineFailed` instead of reading freed memory."""
         self._model = self._pointer = None
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The file's metadata that are single values. Untrusted text."""
+        """The scalar entries of the file's metadata. Untrusted text."""
         return MappingProxyType(self._metadata)
 
     @property
@@ -84,28 +84,28 @@ class Vocabulary:
 
     @property
     def context_trained(self) -> int:
-        """How many tokens the model was trained to see; 0 where the file does not say."""
+        """The context length that the model was trained with, in tokens; 0 if the file does not say."""
         value = self._metadata.get(f"{self.architecture}.context_length", "")
         return int(value) if value.isdecimal() else 0
 
     @property
     def template(self) -> str | None:
-        """The chat template as the file carries it: Jinja, or one of llama.cpp's template names. Untrusted text."""
+        """The chat template in the file: Jinja, or one of llama.cpp's template names. Untrusted text."""
         return self._metadata.get("tokenizer.chat_template")
 
     @property
     def bos(self) -> int:
-        """The token that begins a prompt; -1 where there is none."""
+        """The token that starts a prompt; -1 if there is none."""
         return int(self._bos)
 
     @property
     def eos(self) -> int:
-        """The token that ends a reply; -1 where there is none."""
+        """The token that ends a reply; -1 if there is none."""
         return int(self._eos)
 
     @property
     def add_bos(self) -> bool:
-        """Whether llama.cpp begins a prompt with `bos` by itself."""
+        """Whether llama.cpp adds `bos` to a prompt by itself."""
         return self._add_bos
 
     @property
@@ -115,12 +115,12 @@ class Vocabulary:
 
     @property
     def pre_tokenizer(self) -> str:
-        """How a byte-pair vocabulary cuts text into words, by llama.cpp's name; may be empty."""
+        """llama.cpp's name for how a byte-pair vocabulary splits text into words; may be empty."""
         return self._metadata.get("tokenizer.ggml.pre", "")
 
     @cached_property
     def space_prefix(self) -> bool:
-        """Whether a space is put in front of each text. llama.cpp has no question for this, so it is tried out."""
+        """Whether a space is added before each text. llama.cpp has no query for this, so it is tested."""
         if not self.is_sentencepiece:
             return False
         plain, spaced = self.tokenize("a"), self.tokenize(" a")
@@ -128,7 +128,7 @@ class Vocabulary:
 
     @property
     def texts(self) -> Sequence[str]:
-        """Each token's text as the vocabulary has it. Bytes that are not UTF-8 are kept as surrogates."""
+        """The text of each token in the vocabulary. Bytes that are not UTF-8 are kept as surrogates."""
         return self._texts
 
     @property
@@ -143,7 +143,7 @@ class Vocabulary:
 
     @cached_property
     def user_defined(self) -> Mapping[str, int]:
-        """The tokens that llama.cpp finds in any text, whether it is asked to or not, by their text."""
+        """The tokens that llama.cpp always matches in text, by their text."""
         return {
             text: i
             for i, text in enumerate(self._texts)
@@ -174,7 +174,7 @@ class Vocabulary:
         return list(buffer[:count])
 
     def piece(self, token: int) -> bytes:
-        """What `token` adds to a text; nothing for control tokens. May be part of a character.
+        """The text of `token`; empty for control tokens. May be part of a character.
 
         Raises:
             EngineFailed: the model was closed.
@@ -204,7 +204,7 @@ class Vocabulary:
 
 
 def _cut_words(text: str) -> Iterator[str]:
-    """`text` in parts, cut inside the words that are too long for llama.cpp."""
+    """Split `text` inside words that are too long for llama.cpp."""
     start = 0
     for match in _LONG_WORD.finditer(text):
         yield text[start : match.end()]
@@ -213,14 +213,14 @@ def _cut_words(text: str) -> Iterator[str]:
 
 
 def _read_metadata(model: Any) -> Iterator[tuple[str, str]]:
-    """Each single value in the file's metadata, as text."""
+    """The scalar entries of the file's metadata, as text."""
     for index in range(llama_cpp.llama_model_meta_count(model)):
         key = _read_string(llama_cpp.llama_model_meta_key_by_index, model, index)
         yield key, _read_string(llama_cpp.llama_model_meta_val_str_by_index, model, index)
 
 
 def _read_string(read: Any, model: Any, index: int) -> str:
-    """One string from llama.cpp, whatever its length."""
+    """Read one string from llama.cpp, whatever its length."""
     buffer = ctypes.create_string_buffer(4096)
     size = read(model, index, buffer, len(buffer))
     if size >= len(buffer):
@@ -231,7 +231,7 @@ def _read_string(read: Any, model: Any, index: int) -> str:
 
 @contextmanager
 def open_vocabulary(path: Path) -> Iterator[Vocabulary]:
-    """Open the vocabulary of the GGUF file at `path` without its tensors, for as long as the context lasts.
+    """Open the vocabulary of the GGUF file at `path` without its tensors, while the context lasts.
 
     Raises:
         EngineLoadFailed: llama.cpp refuses the file.

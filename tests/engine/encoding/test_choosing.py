@@ -84,9 +84,9 @@ def test_the_user_can_choose_the_format(
 @pytest.mark.parametrize(
     ("variant", "template", "override", "said"),
     [
-        ("v1", None, None, "carries no chat template"),
+        ("v1", None, None, "has no chat template"),
         ("v1", "vicuna-orca", None, "'vicuna-orca'"),
-        ("v1", None, "template", "carries no chat template"),
+        ("v1", None, "template", "has no chat template"),
         ("v1", None, "mistral-v3", r"no \[INST\] token"),
         ("v3", None, "mistral-v7", r"no \[SYSTEM_PROMPT\] token"),
         ("v3", None, "mistral-v3-tekken", "not Tekken"),

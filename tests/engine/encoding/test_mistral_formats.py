@@ -101,7 +101,7 @@ def test_unanswered_questions_are_encoded_as_merged_text(
 def test_half_a_character_is_refused_by_name(vocabulary: Callable[[str], Vocabulary]) -> None:
     for variant in ("v1", "v3", "tekken", "chatml"):
         chosen = _format(vocabulary(variant))
-        half = r"half a character .* U\+D"
+        half = r"incomplete character .* U\+D"
         with pytest.raises(InvalidText, match=half):
             chosen.encode("", [PromptTurn(key="a", user="bad \ud83d text")])
         with pytest.raises(InvalidText, match=half):
