@@ -1,1 +1,1 @@
-"""The live conversation, without a screen: sessions, the loaded model, and saving beside the reply."""
+"""Live conversations without a screen: sessions, the loaded model, and saving in the background."""

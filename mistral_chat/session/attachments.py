@@ -1,4 +1,4 @@
-"""Text files attached to a message, and reading them."""
+"""Text files attached to a message."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 from mistral_chat.errors import InvalidText
 
 LARGEST_FILE = 4 * 1024 * 1024
-"""Bytes; no model's context holds more text than this."""
+"""Maximum bytes; no model's context can hold more text."""
 
 
 @dataclass(slots=True, eq=False)
 class Attachment:
-    """A file of a draft, with the text it had when it was attached."""
+    """A file attached to a draft, with the text it had then."""
 
     name: str
     text: str
     tokens: int | None = None
-    """What it takes in the message; None until a model can count."""
+    """Its tokens in the message; None until a model can count them."""
     pasted: bool = False
-    """Whether it was pasted, and is no file."""
+    """Whether it was pasted and is not a file."""
 
     @property
     def bytes(self) -> int:
@@ -37,7 +37,7 @@ def read_text(path: Path) -> str:
     """
     try:
         if not path.is_file():
-            raise InvalidText(f"{path} is not a file that can be read. Check the path.")
+            raise InvalidText(f"{path} is not a readable file. Check the path.")
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except OSError as error:
@@ -46,7 +46,7 @@ def read_text(path: Path) -> str:
 
 
 def decode(content: bytes, name: str) -> str:
-    """The text in `content`: UTF-8, or UTF-16 with a byte order mark. `name` says where it came from.
+    """Decode `content` as UTF-8, or as UTF-16 with a byte order mark. `name` says where it came from.
 
     Raises:
         InvalidText: it is larger than `LARGEST_FILE`, or not text.
@@ -57,7 +57,7 @@ def decode(content: bytes, name: str) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise InvalidText(f"{name} is not text in UTF-8 or UTF-16. Only text can be sent.") from error
+        raise InvalidText(f"{name} is not UTF-8 or UTF-16 text. Only text can be sent.") from error
     if "\0" in text:
         raise InvalidText(f"{name} is binary data. Only text can be sent.")
     return text

@@ -16,7 +16,7 @@ from mistral_chat.session.events import Emit, TranscriptTurn, UsageChanged
 from mistral_chat.session.reply import transcript_turn
 
 _PINNED_SHARE: Final = 8
-"""Pinned turns leave at least one in so many tokens of the context to messages."""
+"""Pinned turns may leave no less than this fraction of the context (one in so many tokens) for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class ContextUsage:
 
     @property
     def room(self) -> int:
-        """The longest message possible, when every turn that may leave the context leaves it."""
+        """The longest possible message, if every turn that is not pinned is evicted."""
         return max(0, self.window - self.reserve - self.system - self.pinned)
 
     @property
@@ -59,7 +59,7 @@ class ContextUsage:
 
     @property
     def evicts(self) -> bool:
-        """Whether sending the draft pushes turns out of the context."""
+        """Whether sending the draft evicts turns from the context."""
         return self.fits and self.draft > 0 and self.used + self.draft + self.reserve > self.window
 
 
@@ -67,7 +67,7 @@ def usage_of(state: ContextState, turns: Sequence[TranscriptTurn], *, system: in
     """Return the context usage of one conversation.
 
     Args:
-        state: what the KV cache holds. Turns of another conversation count as nothing: prefilling this one removes them.
+        state: what the KV cache holds. Turns of other conversations are ignored: prefilling this one removes them.
         turns: the conversation's known turns.
         system: tokens of the system prompt, for a conversation that has not been prefilled yet.
         draft: tokens of the message being typed.
@@ -97,10 +97,10 @@ def usage_of(state: ContextState, turns: Sequence[TranscriptTurn], *, system: in
 
 
 class ContextMeter:
-    """Counts a conversation and its draft, and prefills both while the engine has nothing else to do."""
+    """Counts a conversation and its draft, and prefills both while the engine is idle."""
 
     def __init__(self, environment: SessionEnvironment, conversation: OpenConversation, emit: Emit) -> None:
-        """Count nothing yet."""
+        """Start without counts."""
         self._environment = environment
         self._host = environment.host
         self._conversation = conversation
@@ -128,18 +128,18 @@ class ContextMeter:
         return {turn.key: turn.tokens for turn in state.turns} if state is not None else {}
 
     async def refresh(self) -> None:
-        """Look at the KV cache, and report the usage."""
+        """Read the KV cache, and report the usage."""
         state = self._host.context
         if state is not None:
             self.seen = {turn.key: turn.pinned for turn in state.turns}
         await self._emit(UsageChanged())
 
     def shifted(self, gone: Sequence[str]) -> None:
-        """Note that turns left the context."""
+        """Record that turns were evicted from the context."""
         self.seen = {key: pinned for key, pinned in self.seen.items() if key not in gone}
 
     async def tokens_of(self, turn: TranscriptTurn) -> int | None:
-        """How many tokens a turn takes: as in the KV cache, else counted without control tokens; None while loading."""
+        """The number of tokens of a turn: as in the KV cache, else counted without control tokens; None while loading."""
         half_read = self._prefilling is not None and not self._prefilling.done()
         known = None if half_read else self.costs.get(turn.turn_id)
         return known if known is not None else await self._host.count(turn.turn.user, turn.turn.reply)
@@ -155,7 +155,7 @@ class ContextMeter:
         return room if room < state.window // _PINNED_SHARE else None
 
     async def measure(self, message: str) -> str | None:
-        """Count the draft `message`; return a warning if the model would take a part of it for control tokens."""
+        """Count the draft `message`; returns a warning if the model would take a part of it for control tokens."""
         tokens = await self._host.count(message) if message else 0
         engine = self._host.engine
         if tokens is None or engine is None or engine.facts is None:
@@ -166,7 +166,7 @@ class ContextMeter:
         return await asyncio.to_thread(engine.ambiguous_markup, message) if message else None
 
     async def preview(self, draft: str = "") -> Prompt | None:
-        """The exact prompt if `draft` were sent now; without a draft, what the model was given so far.
+        """The exact prompt if `draft` were sent now; without a draft, the last prompt. None until a model is loaded.
 
         None until a model is loaded.
 
@@ -180,19 +180,19 @@ class ContextMeter:
         return await asyncio.to_thread(engine.preview_prompt, replace(self._conversation.history(), draft=draft))
 
     async def prefill(self) -> None:
-        """Let the engine take in the conversation before anything is sent, where the settings want it and it is idle."""
+        """Prefill the conversation before anything is sent, if the settings allow it and the engine is idle."""
         await self._emit(UsageChanged())
         if self._conversation.id is not None and self._may_prefill:
             self._begin("")
 
     def prefill_draft(self, draft: str) -> None:
-        """Let the engine take in the stable part of a draft too, if it fits."""
+        """Prefill the stable part of a draft too, if it fits."""
         fits = (usage := self.usage) is not None and usage.fits
         if draft != self._prefilled_draft and fits and self._may_prefill:
             self._begin(draft)
 
     def draft_changed(self) -> None:
-        """Stop prefilling a draft that is another one now."""
+        """Stop prefilling a draft that has changed."""
         if self._prefilled_draft:
             self.cancel_prefill()
 

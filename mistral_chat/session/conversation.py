@@ -1,4 +1,4 @@
-"""The stored side of an open conversation: its known turns, what applies to it, and the history the engine is given."""
+"""The stored state of an open conversation: its loaded turns, its settings, and the history for the engine."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from mistral_chat.store.records import StoredConversation
 from mistral_chat.store.store import ConversationStore
 
 PAGE: Final = 60
-"""Turns read from the store at once."""
+"""Turns loaded from the store at once."""
 
 MIN_TURN_TOKENS: Final = 8
-"""Tokens that every turn takes: no more turns than this allows are given to the engine."""
+"""Minimum tokens of a turn, which limits how many turns are given to the engine."""
 
 
 class OpenConversation:
-    """One conversation of the store, or one that begins with its first message."""
+    """A conversation in the store, or one that starts with its first message."""
 
     def __init__(
         self, environment: SessionEnvironment, conversation_id: str | None, sampling_options: Mapping[str, Any] | None = None
     ) -> None:
-        """Read the last turns.
+        """Load the last turns.
 
         Args:
             environment: what sessions share.
@@ -42,22 +42,22 @@ class OpenConversation:
         self._store = environment.store
         self._sampling_options = sampling_options or {}
         self.id = conversation_id
-        """None until the first message of a new conversation."""
+        """None until a new conversation has its first message."""
         self.overrides = Overrides()
-        """What was chosen for a new conversation."""
+        """The choices for a new conversation."""
         self.turns: list[TranscriptTurn] = []
-        """The known turns of the current branch, oldest first."""
+        """The loaded turns of the current branch, oldest first."""
         self.complete = True
-        """Whether there are no turns before them."""
+        """Whether there are no earlier turns."""
         self.load()
 
     @property
     def stored(self) -> StoredConversation | None:
-        """The conversation as it is saved; None for a new one."""
+        """The conversation as saved; None for a new one."""
         return self._store.conversation(self.id) if self.id is not None else None
 
     def load(self) -> None:
-        """Read the last turns of the current branch.
+        """Load the last turns of the current branch.
 
         Raises:
             ConversationNotFound: the conversation is gone.
@@ -68,7 +68,7 @@ class OpenConversation:
             self.complete = not page or page[0].parent_id is None
 
     def load_older(self) -> list[TranscriptTurn]:
-        """Read the page before the first known turn; empty if there is none."""
+        """Load the page before the first loaded turn; empty if there is none."""
         if self.id is None or not self.turns or self.complete:
             return []
         page = self._store.turns_page(self.id, before=self.turns[0].turn_id, limit=PAGE)
@@ -78,7 +78,7 @@ class OpenConversation:
         return older
 
     def replace(self, turn: TranscriptTurn) -> None:
-        """Know a turn as it is now."""
+        """Replace a loaded turn by its current state."""
         self.turns = [turn if each.turn_id == turn.turn_id else each for each in self.turns]
 
     def resolve(self) -> Resolved:
@@ -90,9 +90,9 @@ class OpenConversation:
         return replace(resolved, sampling=replace(resolved.sampling, **self._sampling_options))
 
     async def apply(self, chosen: Overrides) -> None:
-        """Choose a system prompt, a sampling or a persona from the next message on.
+        """Set a system prompt, sampling or a persona for the next messages.
 
-        A persona resets the system prompt and the sampling to its own; undo restores what applied before.
+        A persona sets the system prompt and the sampling to its own; undo restores the previous ones.
         """
         environment, before, stored = self._environment, self.overrides, self.stored
         overrides = chosen if chosen.persona is not None else merge(before, chosen)
@@ -113,9 +113,9 @@ class OpenConversation:
             environment.undo.push("persona", lambda: self._restore(stored, before))
 
     def history(self, answered: str | None = None) -> History:
-        """What the engine is given: the end of the current branch, as far as any context reaches, and the pinned turns.
+        """The history for the engine: the end of the current branch, as far as any context reaches, and the pinned turns.
 
-        Excluded turns, and those without a reply, are left out, but for the one that is `answered`.
+        Excluded turns, and those without a reply, are left out, except the one being `answered`.
         """
         environment = self._environment
         system = self.resolve().system
@@ -156,5 +156,5 @@ class OpenConversation:
 
 
 def _given(turn: Turn) -> tuple[Passage, ...]:
-    """The passages of a turn as the engine takes them."""
+    """The passages of a turn in the engine's form."""
     return tuple(Passage(text=each.text, source=each.source, score=each.score, tokens=each.tokens) for each in turn.passages)

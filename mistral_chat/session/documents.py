@@ -1,4 +1,4 @@
-"""The user's documents: indexed into collections, and searched."""
+"""Indexes the user's documents into collections, and searches them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore
 
 BUDGET: Final = 1024
-"""Tokens of all passages that are given with one message."""
+"""Maximum tokens of all passages given with one message."""
 MOST_PASSAGES: Final = 5
 
 _BATCH: Final = 16
@@ -41,7 +41,7 @@ _WHOLE: Final = re.compile(
 
 
 def asks_for_the_whole(question: str) -> bool:
-    """Whether `question` is about all of a text, such as a summary or a count, which pieces of it cannot answer."""
+    """Whether `question` is about a whole text, such as a summary or a count, which passages cannot answer."""
     return bool(_WHOLE.search(question))
 
 
@@ -50,18 +50,18 @@ def asks_for_the_whole(question: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FoundPassage:
-    """A passage that fits a question."""
+    """A passage that matches a question."""
 
     passage: StoredPassage
     score: float
 
     @property
     def source(self) -> str:
-        """Where it is from: the file's name, and the page or the lines. Untrusted text."""
+        """Where it comes from: the file's name, and the page or the lines. Untrusted text."""
         return source_of(self.passage)
 
     def as_given(self) -> Passage:
-        """The passage as the model is given it."""
+        """The passage in the engine's form."""
         stored = self.passage
         return Passage(
             kind="document",
@@ -74,7 +74,7 @@ class FoundPassage:
 
 
 def source_of(passage: StoredPassage) -> str:
-    """Where a passage is from, such as ``lease.pdf, page 4`` or ``notes.md, lines 12-31``."""
+    """Where a passage comes from, such as ``lease.pdf, page 4`` or ``notes.md, lines 12-31``."""
     name = PurePath(passage.path).name
     if passage.page is not None:
         return f"{name}, page {passage.page}"
@@ -84,10 +84,10 @@ def source_of(passage: StoredPassage) -> str:
 
 
 class DocumentSearch:
-    """Finds passages that fit a question. May be used by one thread at a time."""
+    """Finds passages that match a question. Not thread-safe."""
 
     def __init__(self, store: ConversationStore, relevance: Relevance) -> None:
-        """Search in the documents of `store`."""
+        """Search the documents of `store`."""
         self._store = store
         self._relevance = relevance
         self._vectors: tuple[object, Vectors | None] = (None, None)
@@ -101,7 +101,7 @@ class DocumentSearch:
         budget: int = BUDGET,
         most: int | None = MOST_PASSAGES,
     ) -> list[FoundPassage]:
-        """The passages that fit `message`, best first; empty when none does.
+        """The passages that match `message`, best first; empty if none does.
 
         Args:
             message: what the user asks.
@@ -135,7 +135,7 @@ class DocumentSearch:
     def _load_vectors(
         self, embedder: Embedder, collections: Sequence[str] | None, progress: Sequence[VectorProgress]
     ) -> Vectors | None:
-        """The vectors of the collections, read again after anything was written."""
+        """The vectors of the collections, reloaded after any write."""
         names = tuple(collections) if collections is not None else None
         state = (self._store.data_version(), names, tuple(progress))
         if self._vectors[0] != state:
@@ -149,31 +149,31 @@ class DocumentSearch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileIndexed:
-    """One file was looked at."""
+    """The result of indexing one file."""
 
     path: str
     status: Literal["indexed", "unchanged", "failed", "missing"]
     passages: int = 0
     message: str = ""
-    """Why it failed, or what the user should know about it."""
+    """Why it failed, or a note for the user."""
     done: int
-    """How many files were looked at, this one included."""
+    """The number of files processed, including this one."""
     total: int
 
 
 @dataclass(frozen=True, slots=True)
 class VectorsAdded:
-    """Passages got vectors: `done` of `total` have them."""
+    """Passages were embedded: `done` of `total` have vectors."""
 
     done: int
     total: int
 
 
 class DocumentIndexer:
-    """Reads files into collections.
+    """Indexes files into collections.
 
-    Every file is committed on its own, and so is every batch of vectors: whatever ends the program, the next call resumes where
-    it ended. Passages can be found by their words as soon as their file is read.
+    Every file and every batch of vectors is committed separately: whatever ends the program, the next call resumes there.
+    Passages can be found by their words as soon as their file is indexed.
     """
 
     def __init__(
@@ -184,16 +184,16 @@ class DocumentIndexer:
         embedder: Embedder | None = None,
         count: Callable[[str], int] = estimate_tokens,
     ) -> None:
-        """Index into `store`, with tokens as `count` counts them, and vectors of `embedder` if there is one."""
+        """Index into `store`, counting tokens with `count`, and embedding with `embedder` if there is one."""
         self._store = store
         self._reader = reader
         self._embedder = embedder
         self._count = count
 
     def add(self, paths: Iterable[Path], collection: str) -> Iterator[FileIndexed]:
-        """Index files, and the documents in folders, into a collection, which is created when it is missing.
+        """Index files, and the documents in folders, into a collection, which is created if it does not exist.
 
-        A file that has not changed since it was indexed is left as it is. The work is done while the result is iterated.
+        An unchanged file is skipped. The work is done while the result is iterated.
 
         Raises:
             StoreError: the store cannot be written. A file that cannot be read is reported as failed.
@@ -206,7 +206,7 @@ class DocumentIndexer:
         yield from self._index(name, [(file, known.get(str(file))) for file in files])
 
     def update(self, collection: str) -> Iterator[FileIndexed]:
-        """Index again what has changed in a collection, and what was not finished. Files that are gone keep their passages.
+        """Re-index changed files in a collection, and finish interrupted indexing. Missing files keep their passages.
 
         Raises:
             DocumentNotFound: there is no such collection.
@@ -222,14 +222,14 @@ class DocumentIndexer:
     def _index_file(
         self, collection: str, path: Path, known: StoredDocument | None
     ) -> tuple[Literal["indexed", "unchanged", "failed", "missing"], int, str]:
-        """Index one file; return what became of it, how many passages it has, and what to say about it."""
+        """Index one file; returns its new status, the number of its passages, and a note."""
         documents = self._store.documents
         try:
             facts = path.stat()
         except (OSError, ValueError):
             if known is not None:
-                return "missing", known.passages, "the file is gone; what was read of it is kept"
-            return "failed", 0, "there is no such file"
+                return "missing", known.passages, "the file no longer exists; its passages are kept"
+            return "failed", 0, "no such file"
         if known is not None and known.status == "indexed" and (known.size, known.mtime) == (facts.st_size, facts.st_mtime_ns):
             return "unchanged", known.passages, known.note
         kind = kind_of(path) or "text"
@@ -243,14 +243,16 @@ class DocumentIndexer:
             documents.set_failed(document_id, problem)
             return "failed", 0, problem
         if not passages:
-            problem = "it holds no text" if not empty else "its pages hold no text; scanned pages are not read"
+            problem = "it contains no text" if not empty else "its pages contain no text; scanned pages are not supported"
             documents.set_failed(document_id, problem)
             return "failed", 0, problem
         note = _note(empty)
         return "indexed", documents.set_passages(document_id, passages, file_hash=file_hash, note=note), note
 
     def add_vectors(self, collections: Sequence[str] | None = None) -> Iterator[VectorsAdded]:
-        """Give vectors to the passages of the collections, or of all, that have none. Does nothing without an embedding model.
+        """Embed the passages of the collections, or of all, that have no vectors.
+
+        Does nothing without an embedding model.
 
         Raises:
             EngineFailed: the embedding model failed.
@@ -276,7 +278,7 @@ class DocumentIndexer:
 
 
 def _without_empty(blocks: Iterable[Block | EmptyPage], empty: list[int]) -> Iterator[Block]:
-    """The blocks alone; the numbers of empty pages are appended to `empty`."""
+    """Yield the blocks alone; append the numbers of empty pages to `empty`."""
     for each in blocks:
         if isinstance(each, EmptyPage):
             empty.append(each.page)
@@ -285,14 +287,14 @@ def _without_empty(blocks: Iterable[Block | EmptyPage], empty: list[int]) -> Ite
 
 
 def _note(empty: Sequence[int]) -> str:
-    """What to say about pages without text; empty for none."""
+    """A note about pages without text; empty for none."""
     if not empty:
         return ""
     if len(empty) == 1:
-        return f"page {empty[0]} holds no text; scanned pages are not read"
+        return f"page {empty[0]} contains no text; scanned pages are not supported"
     named = ", ".join(map(str, empty[:_MOST_PAGES_NAMED]))
     more = f" and {len(empty) - _MOST_PAGES_NAMED} more" if len(empty) > _MOST_PAGES_NAMED else ""
-    return f"pages {named}{more} hold no text; scanned pages are not read"
+    return f"pages {named}{more} contain no text; scanned pages are not supported"
 
 
 def _hash(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What the sessions of one store share."""
+"""What all sessions of one store share."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ async def _no_screen(_conversation_id: str, _turn_id: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEnvironment:
-    """The store, the model and what else every session needs."""
+    """The store, the model, and everything else that sessions need."""
 
     store: ConversationStore
-    """Read on the event loop; written through the saver only."""
+    """Read on the event loop; written only through the saver."""
     saver: Saver
     host: ModelHost
     settings: Callable[[], Settings]
     spawn: Spawn
     started: Overrides = field(default_factory=Overrides)
-    """What the command line chose for new conversations."""
+    """Choices on the command line for new conversations."""
     saved: bool = True
-    """Whether conversations are kept; without it the engine keeps nothing on the disk either."""
+    """Whether conversations are saved; if not, the engine writes nothing to disk either."""
     tasks: TaskRegistry = field(default_factory=lambda: TaskRegistry(lambda _: None))
     undo: UndoStack = field(default_factory=UndoStack)
     return_to: Callable[[str, str], Awaitable[None]] = _no_screen
-    """Shows a conversation on the branch of a turn: undoes an edit or a regenerated reply."""
+    """Shows a conversation on the branch of a turn, to undo an edit or a regeneration."""
     retriever: Retriever | None = None
-    """Finds what messages are given besides the context; None gives them nothing."""
+    """Finds passages for messages; None finds nothing."""
     clock: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""What a session reports: typed events through one callback, in the order they happen."""
+"""The events of a session, typed, delivered through one callback in order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mistral_chat.generation import Completion, LoadedModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptTurn:
-    """A turn as the transcript shows it."""
+    """A turn as shown in the transcript."""
 
     turn_id: str
     turn: Turn
@@ -26,7 +26,7 @@ class TranscriptTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnsReplaced:
-    """The turns of the session are others now: another branch, or changed by another window. Read `ChatSession.turns`."""
+    """The session's turns were replaced: by another branch, or by changes from another window. Read `ChatSession.turns`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ class TurnChanged:
 
 @dataclass(frozen=True, slots=True)
 class ReplyStarted:
-    """The question is on the disk as the last turn, and its reply is awaited."""
+    """The question is saved as the last turn, and its reply is pending."""
 
     turn: TranscriptTurn
 
 
 @dataclass(frozen=True, slots=True)
 class PrefillProgress:
-    """`done` of `total` prompt tokens are in the KV cache; ``(0, 0)`` while another conversation's reply goes first."""
+    """`done` of `total` prompt tokens are in the KV cache; ``(0, 0)`` while another conversation's reply comes first."""
 
     done: int
     total: int
@@ -53,11 +53,11 @@ class PrefillProgress:
 
 @dataclass(frozen=True, slots=True)
 class PassagesGiven:
-    """Passages were found for a message: exchanges of the conversation, or parts of documents. They are with its turn."""
+    """Passages were found for a message and saved with its turn: exchanges of the conversation, or parts of documents."""
 
     turn: TranscriptTurn
     nothing_found: bool = False
-    """Whether documents were searched and nothing in them fits the message."""
+    """Whether documents were searched without a match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class ContextShifted:
     turns: tuple[str, ...]
     """Their ids, oldest first."""
     tokens: int
-    """How many tokens they had."""
+    """The number of their tokens."""
     first: bool
     """Whether this is the first time in this session."""
 
@@ -85,22 +85,22 @@ class ReplyFinished:
     """The reply ended."""
 
     turn: TranscriptTurn
-    """The turn as it is saved."""
+    """The turn as saved."""
     completion: Completion | None
     """None if the reply was cancelled before the engine answered."""
     pieces: int = 0
-    """How many pieces of text were added."""
+    """The number of pieces of text that were added."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyFailed:
-    """There is no reply, or only part of one."""
+    """There is no reply, or only a part of one."""
 
     error: MistralChatError
     turn: TranscriptTurn | None
-    """The turn as it is saved; None if the question was refused and nothing was saved."""
+    """The turn as saved; None if the question was refused and nothing was saved."""
     draft: str = ""
-    """The message, as it was typed."""
+    """The message as it was typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class QueueChanged:
 
 @dataclass(frozen=True, slots=True)
 class DraftReturned:
-    """Messages that were not sent go back to the message box."""
+    """Unsent messages return to the message box."""
 
     text: str
 
@@ -127,7 +127,7 @@ class UsageChanged:
 
 @dataclass(frozen=True, slots=True)
 class ConversationsChanged:
-    """The list of conversations changed: a title, an order, a new conversation."""
+    """The list of conversations changed: a title, the order, a new conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +147,14 @@ class ModelLoaded:
 
 @dataclass(frozen=True, slots=True)
 class ModelFailed:
-    """There is no model to answer with."""
+    """No model is available."""
 
     error: MistralChatError
 
 
 @dataclass(frozen=True, slots=True)
 class SavingFailed:
-    """The store cannot be written. What was to be saved is kept in memory and tried again."""
+    """The store cannot be written. Unsaved data stays in memory and is retried."""
 
     error: MistralChatError
     place: Path | None
@@ -190,4 +190,4 @@ ModelEvent = ModelLoading | ModelLoaded | ModelFailed
 SavingEvent = SavingFailed | SavingResumed
 
 Emit = Callable[[SessionEvent], Awaitable[None]]
-"""Takes a session's events. It is awaited, so that events keep their order and text never piles up."""
+"""Receives a session's events. It is awaited, so that events stay in order and text never piles up."""

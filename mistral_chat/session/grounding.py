@@ -1,4 +1,4 @@
-"""Gives the messages of a session what the retriever finds for them, and keeps it with their turns."""
+"""Retrieves passages for the messages of a session, and saves them with their turns."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 log = logging.getLogger("mistral_chat.session")
 
 _CHARACTERS_PER_TOKEN = 3
-"""Fewer than most texts have: what is left for passages is rather too little."""
+"""Lower than in most texts, so that the budget for passages is rather too small than too large."""
 
 
 class Grounding:
-    """The passages that one session's messages are given."""
+    """The passages for the messages of one session."""
 
     def __init__(self, environment: SessionEnvironment, conversation: OpenConversation, emit: Emit) -> None:
-        """Search nothing yet."""
+        """Start without passages."""
         self._environment = environment
         self._conversation = conversation
         self._emit = emit
         self.chosen: list[str] = []
-        """Collections attached in this session, for a conversation that has not begun or is not saved."""
+        """Collections attached in this session, for a conversation that has no message yet or is not saved."""
 
     @property
     def collections(self) -> list[str]:
-        """The collections that the next message is answered from."""
+        """The collections searched for the next message."""
         environment, conversation_id = self._environment, self._conversation.id
         attached = environment.store.documents.attached(conversation_id) if conversation_id and environment.saved else []
         return sorted({*attached, *self.chosen})
 
     async def attach(self, *names: str) -> None:
-        """Answer from these collections, and from no others, from the next message on.
+        """Attach these collections instead of the current ones, from the next message on.
 
         Raises:
             DocumentNotFound: there is no such collection.
@@ -62,7 +62,7 @@ class Grounding:
         await self._environment.saver.write(change)
 
     async def give(self, turn: TranscriptTurn) -> TranscriptTurn:
-        """Find passages for a message whose turn was saved, save them with it, and return the turn with them."""
+        """Find passages for a message whose turn was saved, save them with it, and return the updated turn."""
         retriever, conversation_id = self._environment.retriever, self._conversation.id
         settings = self._environment.settings()
         if retriever is None or conversation_id is None:
@@ -113,7 +113,7 @@ class Grounding:
         )
 
     def note(self, usage: Usage | None) -> None:
-        """Learn from a reply how fast this machine prefills, and index the exchange while nothing is asked."""
+        """Record the prefill speed from a reply, and index the exchange while idle."""
         retriever, conversation_id = self._environment.retriever, self._conversation.id
         if retriever is None or conversation_id is None:
             return

@@ -1,4 +1,4 @@
-"""A session without a screen: one conversation, awaited from beginning to end."""
+"""A session without a screen: one conversation, awaited from start to end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
 
 SAVING_PATIENCE = 15.0
-"""Seconds that a finished reply waits for a database that another program holds."""
+"""Seconds that a finished reply waits for a locked database."""
 
 
 class HeadlessSession:
     """One session with its own model; errors are raised where they are awaited."""
 
     def __init__(self, session: ChatSession, tasks: set[asyncio.Task[None]]) -> None:
-        """Take an open session and the tasks it runs; `open_headless` makes both."""
+        """Take an open session and the tasks it runs; `open_headless` creates both."""
         self.session = session
         self._tasks = tasks
 
@@ -58,7 +58,7 @@ class HeadlessSession:
 
 
 class _Tasks:
-    """Runs coroutines as tasks, and remembers them."""
+    """Runs coroutines as tasks, and keeps references to them."""
 
     def __init__(self) -> None:
         self.all: set[asyncio.Task[None]] = set()
@@ -89,15 +89,15 @@ async def open_headless(
     Args:
         store: the conversations.
         open_engine: makes the engine's thread for a model's name.
-        settings: what applies unless the conversation says otherwise.
+        settings: the settings, which the conversation may override.
         emit: takes the session's events.
         on_model: takes the model's loading progress.
         model: the model's name.
         conversation_id: None begins a conversation.
-        started: what the command line chose; written into the conversation if it exists.
+        started: the choices on the command line; saved in the conversation if it exists.
         sampling_options: sampling fields for this run only.
-        saved: whether the engine may keep anything on the disk.
-        retriever: finds what messages are given besides the context.
+        saved: whether the engine may write to disk.
+        retriever: finds passages for messages.
     """
     tasks = _Tasks()
     host = ModelHost(open_engine, model, emit=on_model, spawn=tasks.spawn)
@@ -118,7 +118,7 @@ async def open_headless(
 
 
 async def _choose(session: ChatSession, started: Overrides) -> None:
-    """Write what the command line chose into the conversation."""
+    """Save the choices on the command line in the conversation."""
     if started.persona:
         await session.conversation.apply(Overrides(persona=started.persona))
     if started.system is not None:

@@ -1,4 +1,4 @@
-"""The one model in memory: loading it, switching to another, and taking turns with it."""
+"""The one model in memory: loading, switching, and sharing it between sessions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from mistral_chat.engine.thread import EngineThread
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
-"""Runs a coroutine as a task, and reports an error that it did not foresee."""
+"""Runs a coroutine as a task, and reports unexpected errors."""
 
 _PROGRESS_SECONDS = 0.2
-"""Seconds between two looks at the loading progress."""
+"""Seconds between two readings of the loading progress."""
 
 
 class ModelHost:
-    """Owns the engine's thread. One reply at a time is generated, whichever session it belongs to."""
+    """Owns the engine's thread. One reply is generated at a time, for whichever session."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class ModelHost:
         emit: Callable[[ModelEvent], Awaitable[None]],
         spawn: Spawn,
     ) -> None:
-        """Load nothing yet.
+        """Start without a model.
 
         Args:
             open_engine: makes the engine's thread for a model as ``-m`` names it, not started. Raises `ModelError`.
@@ -49,11 +49,11 @@ class ModelHost:
         self.model = model
         """The model's name, as ``-m`` takes it."""
         self.engine: EngineThread | None = None
-        """The engine's thread; None before it is made, and after it failed to load."""
+        """The engine's thread; None before it is created, and after it failed to load."""
         self.error: MistralChatError | None = None
-        """Why there is no model."""
+        """Why no model is available."""
         self.waiting = 0
-        """How many replies are generated or wait for the engine."""
+        """The number of replies being generated or waiting for the engine."""
 
     @property
     def loaded(self) -> LoadedModel | None:
@@ -62,16 +62,16 @@ class ModelHost:
 
     @property
     def context(self) -> ContextState | None:
-        """What the KV cache holds; None until a model is ready."""
+        """The contents of the KV cache; None until a model is ready."""
         return self.engine.ledger if self.engine is not None else None
 
     @property
     def busy(self) -> bool:
-        """Whether a reply is generated or waits."""
+        """Whether a reply is being generated or is waiting."""
         return self.waiting > 0
 
     def load(self, model: str | None = None) -> asyncio.Task[None]:
-        """Load `model`, or the same one again, in place of what is loaded. The task ends when it is ready or failed."""
+        """Load `model`, or the current one again. The task ends when it is ready or has failed."""
         self.model = model or self.model
         self.error = None
         if self._loading is not None:
@@ -80,7 +80,7 @@ class ModelHost:
         return self._loading
 
     async def cancel_loading(self, error: EngineError) -> None:
-        """Give up loading; `error` says so to whoever waits."""
+        """Cancel loading; `error` is raised in whoever waits."""
         if self._loading is not None:
             self._loading.cancel()
             await asyncio.wait({self._loading})
@@ -96,10 +96,10 @@ class ModelHost:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[EngineThread]:
-        """Wait for the model and for the replies that came first, then have the engine alone.
+        """Wait for the model and for earlier replies, then use the engine exclusively.
 
         Raises:
-            MistralChatError: there is no model.
+            MistralChatError: no model is available.
         """
         self.waiting += 1
         try:
@@ -122,7 +122,7 @@ class ModelHost:
         return engine
 
     async def count(self, *texts: str) -> int | None:
-        """How many tokens `texts` take as messages; None until a model is ready, and for what cannot be encoded."""
+        """Count the tokens of `texts` as messages; None until a model is ready, and for text that cannot be encoded."""
         engine = self.engine
         if engine is None or engine.facts is None:
             return None

@@ -1,4 +1,4 @@
-"""Which system prompt, sampling and persona apply to a conversation. This is the only place that decides."""
+"""Which system prompt, sampling and persona apply to a conversation. Only this module decides that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """What was chosen instead of the settings; None says nothing."""
+    """Values that override the settings; None overrides nothing."""
 
     system: str | None = None
     sampling: Sampling | None = None
@@ -24,14 +24,14 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """What applies to the next message."""
+    """The values that apply to the next message."""
 
     system: str
     sampling: Sampling
     persona: str
     """A persona's name; empty without one. The settings may no longer have it."""
     own_sampling: Sampling | None
-    """The sampling that belongs to the conversation; None if it follows the settings."""
+    """The conversation's own sampling; None if it follows the settings."""
 
 
 def resolve(settings: Settings, *, stored: StoredConversation | None, layers: tuple[Overrides, ...] = ()) -> Resolved:
@@ -63,7 +63,7 @@ def resolve(settings: Settings, *, stored: StoredConversation | None, layers: tu
 
 
 def merge(before: Overrides, chosen: Overrides) -> Overrides:
-    """Return `before` with what `chosen` says instead."""
+    """Return `before` with the values of `chosen` on top."""
     return Overrides(
         system=before.system if chosen.system is None else chosen.system,
         sampling=chosen.sampling or before.sampling,

@@ -1,4 +1,4 @@
-"""Recall: exchanges of a conversation that have left the context, brought back for one message."""
+"""Recall: exchanges of a conversation that have left the context, retrieved for one message."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 MOST_EXCHANGES: Final = 3
 BUDGET: Final = 512
-"""Tokens of all that is recalled for one message."""
+"""Maximum tokens of all exchanges recalled for one message."""
 
 _LONGEST: Final = 200
-"""Tokens of one exchange as the model is given it; of a longer one the parts that fit the message best."""
+"""Maximum tokens of one exchange; a longer one is shortened to the parts that match the message best."""
 _LONGEST_MESSAGE: Final = 80
 _EMBEDDED_CHARACTERS: Final = 3000
 _BATCH: Final = 16
@@ -32,10 +32,10 @@ _DATE_TOKENS: Final = 16
 
 
 class ConversationRecall:
-    """Finds the exchanges of one conversation that a message refers to. May be used by one thread at a time."""
+    """Finds exchanges of one conversation that a message refers to. Not thread-safe."""
 
     def __init__(self, store: ConversationStore, conversation_id: str, relevance: Relevance) -> None:
-        """Search in a conversation of `store`."""
+        """Search a conversation of `store`."""
         self._store = store
         self._conversation_id = conversation_id
         self._relevance = relevance
@@ -51,9 +51,9 @@ class ConversationRecall:
         most: int | None = MOST_EXCHANGES,
         count: Callable[[str], int] = estimate_tokens,
     ) -> list[Passage]:
-        """The exchanges among `turns` that fit `message`, as the model is given them, best first; empty when none does.
+        """The exchanges among `turns` that match `message`, in the engine's form, best first; empty if none does.
 
-        Excluded turns and those without a reply are never among them.
+        Excluded turns and those without a reply are never recalled.
 
         Args:
             message: what the user asks.
@@ -85,7 +85,7 @@ class ConversationRecall:
         return [passages[key] for key in chosen]
 
     def add_vectors(self, turns: Sequence[StoredTurn], *, most: int | None = None) -> int:
-        """Store the vectors of up to `most` exchanges among `turns` that have none, newest first; return how many were missing.
+        """Embed up to `most` exchanges among `turns` that have no vectors, newest first; returns how many were missing.
 
         Raises:
             EngineFailed: the embedding model failed.
@@ -134,7 +134,7 @@ def _date(moment: datetime) -> str:
 
 
 def exchange_text(user: str, reply: str, question: str, count: Callable[[str], int] = estimate_tokens) -> str:
-    """An exchange in up to about 200 tokens: the message and the reply, or the parts of them that share words with `question`."""
+    """Format an exchange in up to about 200 tokens: the message and the reply, or the parts that share words with `question`."""
     whole = f"User: {user}\nAssistant: {reply}"
     if count(whole) <= _LONGEST:
         return whole
@@ -145,7 +145,7 @@ def exchange_text(user: str, reply: str, question: str, count: Callable[[str], i
 
 
 def _best_part(text: str, asked: set[str], longest: int, count: Callable[[str], int]) -> str:
-    """The part of `text` with the most of the words asked for, the first of several; all of it when it is short."""
+    """The part of `text` with the most words of the question, the first of several; all of it if it is short."""
     if count(text) <= longest:
         return text
     parts = [passage.text for passage in cut(markdown(text), count, longest=max(longest - 4, 16))]
@@ -156,5 +156,5 @@ def _best_part(text: str, asked: set[str], longest: int, count: Callable[[str], 
 
 
 def _beginnings(text: str) -> set[str]:
-    """The beginnings of the words of `text` that say something, which are the same in most of a word's forms."""
+    """The stems of the content words of `text`: prefixes shared by most forms of a word."""
     return {word[:_WORD_BEGINNING] for word in content_words(text)}

@@ -1,9 +1,11 @@
-"""How well texts fit a question: words and vectors on one absolute scale.
+"""How well texts match a question: words and vectors on one absolute scale.
 
-A score is ``0.3 * BM25 / 8 + 0.7 * cosine``. Either part alone fails on half of what users ask: words on a question in other
-words, vectors on names and numbers. BM25 is divided by a constant, not by the best match of the question, which would make a weak
-match as good as a strong one. A question about nothing that was written finds nothing: the best text must be nearer to it than
-small talk is. `tests/benchmarks/retrieval.py` measures all of this.
+A score is ``0.3 * BM25 / 8 + 0.7 * cosine``. Either part alone fails on half of what users ask: words on a paraphrased
+question, vectors on names and numbers. BM25 is divided by a constant, not by the question's best match, which would make a weak
+match as good as a strong one.
+
+A question about nothing in the texts finds nothing: the best text must be closer to it than small talk is.
+`tests/benchmarks/retrieval.py` measures all of this.
 """
 
 from __future__ import annotations
@@ -29,27 +31,27 @@ NEAREST: Final = 200
 """How many of the nearest vectors are ranked."""
 
 _LEAST_COSINE: Final = 0.25
-"""The best text's cosine below which nothing is found."""
+"""Below this cosine of the best text, nothing is found."""
 _MARGIN: Final = 0.1
-"""How much nearer small talk may be to the question than the best text."""
+"""How much closer small talk may be to the question than the best text."""
 _SHARE_OF_BEST: Final = 0.3
-"""Texts below this share of the best score are left out."""
+"""Texts below this share of the best score are dropped."""
 _WEAK: Final = 4.5
-"""BM25 of a match that is worth giving to the model when words alone are compared."""
+"""BM25 of a match that is worth using when only words are compared."""
 _HANDFUL: Final = 5
-"""Fewer texts than this are too few to say which words are rare."""
+"""With fewer texts, word frequencies say nothing."""
 _UNRELATED: Final = 0.207
 """The mean cosine of the messages in `SMALL_TALK` by all-MiniLM-L6-v2, for which the cosines above were measured."""
 _ASKS_ON: Final = re.compile(r"\b(when|where|who|whose|which|how (much|many|long|far|old|often))\b", re.IGNORECASE)
-"""A message that asks something of its own even if its subject is in the message before it."""
+"""Matches a message that asks its own question even if its subject is in the message before it."""
 _REFERS_BACK: Final = re.compile(
     r"^\W*(and|but|or|so|also|then|what about|how about)\b|"
     r"\b(it|its|that|this|they|them|their|those|these|he|she|him|her|his|ones?)\b",
     re.IGNORECASE,
 )
-"""A message about something that was named before it."""
+"""Matches a message that refers to something named before."""
 _FOLLOW_UP_WORDS: Final = 2
-"""A message with no more words than this, and one that refers back, continues the subject of the message before it."""
+"""A message with at most this many words, or one that refers back, continues the subject of the message before it."""
 
 _SMALL_TALK: Final = (
     "Hi there|Hello, how are you doing?|Good afternoon|Thank you very much|Thanks for your help|You're welcome|Okay|"
@@ -64,7 +66,7 @@ _SMALL_TALK: Final = (
     "I'll think about it|Let me see|Ready when you are"
 )
 SMALL_TALK: Final = tuple(_SMALL_TALK.split("|"))
-"""Messages that are about the talk itself. A question that is nearer to one of them than to any text is about no text."""
+"""Messages about the conversation itself. A question closer to one of them than to any text is about no text."""
 
 _TALK: Final = (
     "thank thanks hello hi hey welcome good morning afternoon evening night day yeah nope sure great nice cool fine perfect "
@@ -76,7 +78,7 @@ _TALK: Final = (
     "today tonight tomorrow weekend week year new feel feeling mind "
 )
 _TALK_WORDS: Final = frozenset(_TALK.split())
-"""Words that are no subject when a message holds nothing else."""
+"""Words that are not a subject on their own."""
 
 
 class Embedder(Protocol):
@@ -84,17 +86,17 @@ class Embedder(Protocol):
 
     @property
     def key(self) -> str:
-        """Says which model made a vector."""
+        """Identifies the model that made a vector."""
 
     @property
     def dimensions(self) -> int:
-        """Numbers in a vector."""
+        """The length of a vector."""
 
     def embed_query(self, text: str) -> NDArray[np.float16]:
-        """The vector of a question."""
+        """Embed a question."""
 
     def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float16]:
-        """The vectors of texts that are to be found, a row each."""
+        """Embed texts to be searched, one row each."""
 
     def close(self) -> None:
         """Free the model."""
@@ -102,14 +104,14 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is searched for."""
+    """A search query."""
 
     words: tuple[str, ...]
-    """The words that say something about its subject."""
+    """The words about its subject."""
     vector: NDArray[np.float32] | None = None
     """None without an embedding model."""
     small_talk: float = 0.0
-    """The cosine of the small talk that is nearest to it."""
+    """The cosine of the nearest small talk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,7 @@ class Vectors:
 
     @classmethod
     def of_blobs(cls, blobs: Iterable[tuple[str, bytes]], dimensions: int) -> Vectors:
-        """The vectors in `blobs` of 16-bit floats; a blob of several rows has the keys ``key/0``, ``key/1`` and so on."""
+        """Parse the vectors in `blobs` of 16-bit floats; a blob of several rows has the keys ``key/0``, ``key/1`` and so on."""
         import numpy as np
 
         keys: list[str] = []
@@ -140,17 +142,17 @@ class Vectors:
 
 
 class Relevance:
-    """Ranks texts by how well they fit a question."""
+    """Ranks texts by how well they match a question."""
 
     def __init__(self, embedder: Embedder | None = None) -> None:
-        """Compare vectors of `embedder`, or words alone without one."""
+        """Compare vectors from `embedder`, or only words without one."""
         self.embedder = embedder
 
     @cached_property
     def _small_talk(self) -> tuple[NDArray[np.float32], float]:
-        """The vectors of small talk, and what a distance from 1.0 is multiplied by to be like MiniLM's.
+        """The vectors of small talk, and the factor that scales a distance from 1.0 to MiniLM's.
 
-        Models differ in where unrelated texts lie: a cosine of 0.5 is much for one and little for another.
+        Models differ in the cosines of unrelated texts: 0.5 is high for one and low for another.
         """
         import numpy as np
 
@@ -162,9 +164,9 @@ class Relevance:
         return vectors, (1 - _UNRELATED) / max(1 - mean, 0.01)
 
     def question(self, message: str, before: str = "") -> Question | None:
-        """What `message` asks for; None when it is small talk.
+        """The query of `message`; None if it is small talk.
 
-        A message of few words, such as "and in winter?", takes those of the message `before` it along.
+        A message of few words, such as "and in winter?", takes over the words of the message `before`.
         """
         words = content_words(message)
         about = set(content_words(before)) - _TALK_WORDS
@@ -185,7 +187,7 @@ class Relevance:
     def rank(
         self, question: Question, by_words: Mapping[str, float], vectors: Vectors | None, *, population: int
     ) -> list[tuple[str, float]]:
-        """The keys of the texts that fit `question` and their scores, best first; empty when none fits well enough.
+        """The keys and scores of the texts that match `question`, best first; empty if none matches well enough.
 
         Args:
             question: what is searched for.
@@ -228,9 +230,9 @@ class Relevance:
 
 
 def _least_words(population: int) -> float:
-    """BM25 of a match that is worth giving when words alone are compared: of a word that two of many texts share.
+    """The minimum BM25 when only words are compared: that of a word shared by two of many texts.
 
-    Among a handful of texts a word has next to no weight, and any match counts.
+    Among few texts, words have almost no weight, and any match counts.
     """
     if population < _HANDFUL:
         return 0.0

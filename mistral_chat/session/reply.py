@@ -1,4 +1,4 @@
-"""One reply: what asks for it, saving the question, and saving the reply while it grows."""
+"""One reply: its request, saving the question, and saving the growing reply."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore
 
 SAVE_SECONDS = 1.0
-"""Seconds between two writes of a growing reply."""
+"""Seconds between two saves of a growing reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class EditMessage:
-    """Send another text in place of a turn's message; the original is kept as a sibling."""
+    """Replace a turn's message by another text; the original is kept as a sibling."""
 
     turn_id: str
     text: str
@@ -60,18 +60,18 @@ class PendingReply:
 
     request: ReplyRequest
     draft: str = ""
-    """What goes back to the message box if it cannot be sent: the message without its attachments."""
+    """The message without its attachments, which returns to the message box if it cannot be sent."""
     attachments: Sequence[Attachment] = field(default=())
-    """What goes back with it."""
+    """The attachments that return with it."""
     turn: TranscriptTurn | None = None
-    """The turn it became."""
+    """The turn that the request became."""
     reply: GrowingReply | None = None
     generating: bool = False
-    """Whether the engine works on it."""
+    """Whether the engine is working on it."""
     prefill: tuple[int, int] = (0, 0)
-    """How many prompt tokens are in the KV cache, and how many there are."""
+    """The number of prompt tokens in the KV cache, and their total."""
     used: int = 0
-    """Tokens in the context before the reply began."""
+    """Tokens in the context before the reply started."""
     task: asyncio.Task[None] | None = None
 
 
@@ -86,7 +86,7 @@ class GrowingReply:
         self._clock = clock
         self._saved = clock()
         self.pieces = 0
-        """How many pieces of text came from the engine: about one a token."""
+        """The number of pieces of text from the engine: about one per token."""
         self._began = 0.0
         self.finished = False
 
@@ -99,7 +99,7 @@ class GrowingReply:
 
     @property
     def speed(self) -> float | None:
-        """Tokens a second; None in the first second."""
+        """Tokens per second; None in the first second."""
         seconds = self._clock() - self._began
         return (self.pieces - 1) / seconds if self.pieces and seconds >= 1.0 else None
 
@@ -115,7 +115,7 @@ class GrowingReply:
             self._save(lambda store: store.write_reply(self._turn_id, text))
 
     def finish(self, reason: FinishReason | None, *, model: str, usage: Usage | None = None, error: str = "") -> None:
-        """Save the reply as it ended; only the first call counts."""
+        """Save the finished reply; only the first call counts."""
         if not self.finished:
             self.finished = True
             text = self.text
@@ -130,17 +130,17 @@ class GrowingReply:
 def save_question(
     store: ConversationStore, conversation_id: str | None, request: ReplyRequest, *, new: Resolved, model: str
 ) -> tuple[str, StoredTurn]:
-    """Save what `request` asks, and return the conversation and the turn that is to be answered.
+    """Save the question of `request`; returns the conversation and the turn to be answered.
 
     Args:
-        store: where it is kept.
+        store: the conversations.
         conversation_id: None begins a conversation.
-        request: what to save.
-        new: what a new conversation is begun with.
+        request: the question.
+        new: the settings of a new conversation.
         model: the loaded model's name.
 
     Raises:
-        ConversationNotFound: the conversation or the turn is gone.
+        ConversationNotFound: the conversation or the turn was deleted.
         UsageError: the reply to continue is not the last one.
     """
     match request:
@@ -173,12 +173,12 @@ def validate_message(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidText(
-            f"The message holds half a character (a lone surrogate) at position {error.start + 1}. Remove it."
+            f"The message contains an incomplete character (a lone surrogate) at position {error.start + 1}. Delete it."
         ) from error
 
 
 def transcript_turn(stored: StoredTurn) -> TranscriptTurn:
-    """A stored turn as the transcript shows it."""
+    """A stored turn in the transcript's form."""
     return TranscriptTurn(
         turn_id=stored.turn_id,
         turn=stored.turn,

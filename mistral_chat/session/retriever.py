@@ -1,4 +1,4 @@
-"""What a message is given besides the context: recalled exchanges, and passages of the collections that are attached."""
+"""Retrieves passages for a message: recalled exchanges, and passages of attached collections."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 log = logging.getLogger("mistral_chat.session")
 
 WINDOW_SHARE: Final = 4
-"""Passages take at most one in so many tokens of the context window."""
+"""Passages take at most this fraction of the context window (one in so many tokens)."""
 RECALL_SECONDS: Final = 2.0
-"""The time that prefilling recalled exchanges may take."""
+"""Maximum seconds for prefilling recalled exchanges."""
 DOCUMENT_SECONDS: Final = 3.0
-"""The time that prefilling passages of documents may take."""
+"""Maximum seconds for prefilling passages of documents."""
 LEAST_RECALL: Final = 128
 LEAST_DOCUMENTS: Final = 256
-"""Tokens that are given even if this machine takes longer over them: one exchange, one passage."""
+"""Tokens given even if prefilling them takes longer on this machine: one exchange, one passage."""
 
 _VECTORS_AT_ONCE: Final = 16
-"""Missing vectors that a message waits for; the others are made while nothing is asked."""
+"""Missing vectors that a message waits for; others are made while idle."""
 _ASKS_ABOUT_THE_REPLY: Final = re.compile(
     r"\b(short(er)?|long(er)?|again|explain|example|elaborate|rephrase|rewrite|translate|simpler|table|list|bullet|why|how)\b",
     re.IGNORECASE,
 )
-"""A message about the reply before it, which still needs the passages of that reply."""
+"""Matches a message about the previous reply, which still needs that reply's passages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalRequest:
-    """What is asked, and what the model has already."""
+    """A message, and what is already in the context."""
 
     store: ConversationStore
     """The conversations; in memory for a temporary chat."""
@@ -60,7 +60,7 @@ class RetrievalRequest:
     window: int
     """Tokens of the context window."""
     room: int
-    """Tokens that are left for passages beside the message and what is pinned."""
+    """Tokens available for passages in addition to the message and pinned turns."""
     recall: bool
     """Whether exchanges are recalled."""
     collections: Sequence[str]
@@ -69,21 +69,21 @@ class RetrievalRequest:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """What a message is given."""
+    """The passages for a message."""
 
     passages: tuple[Passage, ...] = ()
     documents_searched: bool = False
-    """Whether documents were searched: without a passage of one, nothing was found in them."""
+    """Whether documents were searched; if so and none has a passage here, nothing matched."""
 
 
 class Retriever:
     """Finds passages for messages, one after another. Its calls block and belong on a thread."""
 
     def __init__(self, documents: ConversationStore, open_embedder: Callable[[], Embedder | None]) -> None:
-        """Search the documents of `documents`; the embedding model is opened when it is first needed.
+        """Search `documents`; the embedding model is loaded when first needed.
 
         Args:
-            documents: the saved store, on a connection that nothing else uses; closed with the retriever.
+            documents: the saved store, on its own connection; closed with the retriever.
             open_embedder: loads the embedding model; None if there is none on this machine.
         """
         self.documents = documents
@@ -97,7 +97,7 @@ class Retriever:
         """Measured tokens per second of prefill; 0.0 until a reply has been generated."""
 
     def retrieve(self, request: RetrievalRequest) -> Retrieved:
-        """What the message of `request` is given.
+        """Find the passages for `request`.
 
         Raises:
             MistralChatError: the store or the embedding model failed.
@@ -136,11 +136,11 @@ class Retriever:
         return found
 
     def _affordable(self, seconds: float, least: int) -> int:
-        """Tokens that this machine prefills in `seconds`, and at least `least`."""
+        """The number of tokens that this machine prefills in `seconds`, and at least `least`."""
         return max(least, int(self.prefill_speed * seconds)) if self.prefill_speed else 1 << 20
 
     def index(self, store: ConversationStore, conversation_id: str) -> None:
-        """Make vectors of a conversation's exchanges that have none.
+        """Embed the exchanges of a conversation that have no vectors.
 
         Raises:
             MistralChatError: the store or the embedding model failed.
@@ -175,7 +175,7 @@ class Retriever:
         return self._relevance
 
     def _recall_of(self, store: ConversationStore, conversation_id: str) -> ConversationRecall:
-        """The index of one conversation; that of the last one is kept."""
+        """The index of one conversation; that of the last one is cached."""
         kept = self._recall
         if kept is not None and kept[0] == conversation_id and kept[1] is store:
             return kept[2]
@@ -187,7 +187,7 @@ class Retriever:
 
 
 def _outside(earlier: Sequence[StoredTurn], request: RetrievalRequest) -> list[StoredTurn]:
-    """The turns that the model will not see: those that are not in the context, or would not fit in it."""
+    """The turns that the model will not see: those outside the context, or that would not fit in it."""
     if request.in_context is not None:
         return [turn for turn in earlier if turn.turn_id not in request.in_context and not turn.turn.pinned]
     left = request.room

@@ -1,7 +1,7 @@
-"""Saving on a thread of its own: nothing on the event loop ever waits for the disk, and nothing unsaved is dropped.
+"""Saves on a separate thread: nothing on the event loop waits for the disk, and nothing unsaved is dropped.
 
-SQLite waits for seconds when another program holds the database, and a disk can be full for hours. Everything a session writes
-goes through one `Saver`, in order. What cannot be written stays in memory and is tried again until it can.
+SQLite waits for seconds if another program has locked the database, and a disk can be full for hours. Everything a session
+writes goes through one `Saver`, in order. What cannot be written stays in memory and is retried until it succeeds.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETRY_SECONDS: Final = 2.0
-"""Seconds between two tries to write what could not be written."""
+"""Seconds between two retries of a failed write."""
 
 Work = Callable[["ConversationStore"], T]
 """Writes to the store. It runs on the saver's thread."""
 
 
 class _Job(Generic[T]):
-    """One write, and the future of whoever waits for it."""
+    """One write, and the future that awaits it."""
 
     def __init__(self, work: Work[T], *, key: Hashable = None, kept: bool) -> None:
         self.work = work
         self.key = key
         self.kept = kept
-        """Whether it is tried again until it succeeds."""
+        """Whether it is retried until it succeeds."""
         self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
 
@@ -53,7 +53,7 @@ class Saver:
         unforeseen: Callable[[BaseException], object],
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """Start the thread; its own connection to the store is opened with the first write.
+        """Start the thread; it opens its own connection to the store with the first write.
 
         Args:
             store: what is written to. It is only read from outside.
@@ -74,17 +74,17 @@ class Saver:
         self._writer: ConversationStore | None = None
         self._drafts: dict[str, str] = {}
         self.problem: SavingFailed | None = None
-        """Why nothing can be saved now; None while saving works."""
+        """Why saving fails now; None while it works."""
         self._thread = threading.Thread(target=self._run, name="saver", daemon=True)
         self._thread.start()
 
     @property
     def pending(self) -> bool:
-        """Whether anything is not on the disk yet."""
+        """Whether anything is not saved yet."""
         return bool(self._jobs)
 
     async def write(self, work: Work[T]) -> T:
-        """Write once, after everything that was to be saved before, and return what `work` does.
+        """Write once, after all earlier writes, and return the result of `work`.
 
         Raises:
             StoreError: it could not be written. Nothing was changed, and it is not tried again.
@@ -92,7 +92,7 @@ class Saver:
         return await self._add(_Job(work, kept=False))
 
     def save(self, work: Work[object], *, key: Hashable = None) -> asyncio.Future[object]:
-        """Write, and try again until it succeeds; the future is done when it has.
+        """Write, and retry until it succeeds; the future is then done.
 
         Args:
             work: writes; tried again only after a `StoreError` that may pass.
@@ -120,13 +120,13 @@ class Saver:
         saving.add_done_callback(saved)
 
     def draft(self, conversation_id: str) -> str:
-        """The draft of a conversation, saved yet or not."""
+        """The draft of a conversation, saved or still waiting."""
         if (unsaved := self._drafts.get(conversation_id)) is not None:
             return unsaved
         return self._store.draft(conversation_id)
 
     async def flush(self, patience: float | None = None) -> None:
-        """Wait until everything is on the disk.
+        """Wait until everything is saved.
 
         Raises:
             StoreError: it is not after `patience` seconds; it stays in memory.
@@ -136,7 +136,7 @@ class Saver:
             raise self.problem.error if self.problem is not None else StoreBusy("Another program is using the database.")
 
     async def close(self, patience: float = 2.0) -> None:
-        """Stop the thread and close its connection. What is still unsaved is dropped; `flush` first."""
+        """Stop the thread and close its connection. Unsaved data is dropped: call `flush` first."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -201,7 +201,7 @@ class Saver:
         self._call(_settle, job.future, result, error)
 
     def _stuck(self, error: StoreError) -> None:
-        """Keep the first job, refuse those that do not want to wait, and pause before the next try."""
+        """Keep the first job, fail those that do not retry, and pause before the next attempt."""
         with self._changed:
             self._running = None
             refused = [job for job in self._jobs if not job.kept]
@@ -233,11 +233,11 @@ class Saver:
 
 
 def _nothing(_store: ConversationStore) -> None:
-    """Write nothing: the end of everything before."""
+    """Write nothing; completes after all earlier writes."""
 
 
 def _observe(future: asyncio.Future[object]) -> None:
-    """Take the result, so that asyncio does not complain where no one else does."""
+    """Retrieve the result, so that asyncio does not complain if nobody else does."""
     if not future.cancelled():
         future.exception()
 

@@ -1,7 +1,7 @@
-"""One open conversation: its queue, the reply being generated, and everything that changes them.
+"""One open conversation: its queue, the reply being generated, and all changes to them.
 
-The order is the promise. A question is on the disk before the engine hears of it, a reply is saved about once a second while
-it grows, and whatever ends it (the model, the user, an error, a closed window) leaves what was written.
+A question is saved before the engine sees it, a reply is saved about once a second while it grows, and whatever ends it (the
+model, the user, an error, a closed window) keeps the text so far.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from mistral_chat.session.titles import TitleWriter
 
 
 class ChatSession:
-    """The live object of one conversation. It reports what happens by events, and knows no screen."""
+    """The live object of one conversation. It reports by events, and knows nothing of screens."""
 
     def __init__(
         self,
@@ -72,9 +72,9 @@ class ChatSession:
         self.titles = TitleWriter(environment, self.conversation, emit)
         self.grounding = Grounding(environment, self.conversation, emit)
         self.queue: deque[PendingReply] = deque()
-        """Messages that wait, in their order."""
+        """Queued messages, in order."""
         self.current: PendingReply | None = None
-        """The reply that is awaited or generated."""
+        """The reply that is pending or being generated."""
         self.editing: str | None = None
         """The turn whose message is being edited."""
         self.attachments: list[Attachment] = [] if attachments is None else attachments
@@ -90,27 +90,27 @@ class ChatSession:
 
     @property
     def turns(self) -> Sequence[TranscriptTurn]:
-        """The known turns of the current branch, oldest first."""
+        """The loaded turns of the current branch, oldest first."""
         return self.conversation.turns
 
     @property
     def replying(self) -> bool:
-        """Whether a reply is awaited or generated."""
+        """Whether a reply is pending or being generated."""
         return self.current is not None
 
     @property
     def growing(self) -> TranscriptTurn | None:
-        """The turn whose reply is awaited or generated, with the text so far; None without one."""
+        """The turn whose reply is pending or being generated, with the text so far; None without one."""
         current = self.current
         if current is None or current.turn is None or current.reply is None:
             return None
         return replace(current.turn, turn=replace(current.turn.turn, reply=current.reply.text))
 
     async def reload(self) -> None:
-        """Read the turns again, and report them.
+        """Load the turns again, and report them.
 
         Raises:
-            ConversationNotFound: the conversation is gone.
+            ConversationNotFound: the conversation was deleted.
         """
         self.conversation.load()
         await self._emit(events.TurnsReplaced())
@@ -118,11 +118,11 @@ class ChatSession:
     # Sending.
 
     async def send(self, request: ReplyRequest) -> PendingReply:
-        """Queue a request, and answer it when its turn comes. A new message takes the attachments of the draft along.
+        """Queue a request, to be answered in turn. A new message takes the draft's attachments.
 
         Raises:
             InvalidText: the message is empty or cannot be encoded.
-            MistralChatError: there is no model.
+            MistralChatError: no model is available.
         """
         host = self.environment.host
         if host.error is not None:
@@ -143,7 +143,7 @@ class ChatSession:
         return pending
 
     async def advance(self) -> None:
-        """Answer the next queued request, if there is an engine and nothing else is answered."""
+        """Answer the next queued request, if the engine is available and idle."""
         host = self.environment.host
         if self.current is None and self.queue and host.engine is not None and host.error is None:
             self.context.cancel_prefill()
@@ -155,7 +155,7 @@ class ChatSession:
         await self._emit(events.QueueChanged())
 
     async def stop(self) -> None:
-        """Stop the reply where it is; what is queued behind it goes back to the message box."""
+        """Stop the reply; queued messages return to the message box."""
         await self.return_queued()
         current, engine = self.current, self.environment.host.engine
         if current is None or current.task is None:
@@ -171,7 +171,7 @@ class ChatSession:
         await self.idle()
 
     async def cancel(self) -> None:
-        """End at once, for a program that quits; what was written is saved."""
+        """End immediately, when the program quits; what was written is saved."""
         self.queue.clear()
         self.context.cancel_prefill()
         self.titles.cancel()
@@ -184,7 +184,7 @@ class ChatSession:
         await self._idle.wait()
 
     async def return_queued(self) -> None:
-        """Give queued messages and their attachments back."""
+        """Return queued messages and their attachments to the message box."""
         if not self.queue:
             return
         drafts = [pending.draft for pending in self.queue if pending.draft]
@@ -201,7 +201,7 @@ class ChatSession:
     # Branches and turns.
 
     async def switch_branch(self, turn_id: str, step: int) -> tuple[str, int, int]:
-        """Go `step` siblings on at a turn; return the sibling, its position from 1, and how many there are."""
+        """Move `step` siblings forward at a turn; returns the sibling, its position from 1, and their number."""
         siblings = self.environment.store.siblings(turn_id)
         place = (siblings.index(turn_id) + step) % len(siblings)
         await self.environment.saver.write(lambda store: store.switch_branch(siblings[place]))
@@ -212,7 +212,7 @@ class ChatSession:
     async def set_flags(
         self, turn: TranscriptTurn, name: str, *, pinned: bool | None = None, excluded: bool | None = None
     ) -> None:
-        """Pin a turn in the context or exclude it; None leaves a flag. `name` is what undo calls it."""
+        """Pin a turn in the context or exclude it; None leaves a flag unchanged. `name` describes the action for undo."""
         await self._set_flags(turn.turn_id, pinned, excluded)
         before = turn.turn
         self.environment.undo.push(name, lambda: self._set_flags(turn.turn_id, before.pinned, before.excluded))
@@ -242,7 +242,7 @@ class ChatSession:
         return file
 
     async def attach_paste(self, text: str) -> Attachment:
-        """Attach a long text that was pasted. One that is too long is attached as well: the draft's count says so."""
+        """Attach a long paste. One that is too long is attached as well: the draft's count says so."""
         pasted = sum(file.pasted for file in self.attachments)
         file = Attachment(f"{PASTED} {pasted + 1}" if pasted else PASTED, text, pasted=True)
         await self._count(file)
@@ -250,7 +250,7 @@ class ChatSession:
         return file
 
     async def add_attachment(self, file: Attachment) -> None:
-        """Attach a file that was read before."""
+        """Attach a file that was already read."""
         self.attachments.append(file)
         await self._emit(events.AttachmentsChanged())
 
@@ -260,20 +260,20 @@ class ChatSession:
         await self._emit(events.AttachmentsChanged())
 
     async def count_attachments(self) -> None:
-        """Count what was attached before a model was loaded."""
+        """Count the tokens of files attached before a model was loaded."""
         for file in list(self.attachments):
             await self._count(file)
         await self._emit(events.AttachmentsChanged())
 
     def with_attachments(self, message: str) -> str:
-        """What is sent for `message`. An edited message keeps what it had, and takes none along."""
+        """The text to send for `message`. An edited message keeps its own attachments and takes no new ones."""
         files = [] if self.editing is not None else [(file.name, file.text) for file in self.attachments]
         return build_message(files, "", message) if files else message
 
     # Answering.
 
     async def _answer(self, pending: PendingReply) -> None:
-        """Answer one request, and let the next one go. Cancelling stops the engine and keeps what was written."""
+        """Answer one request, then let the next one start. Cancelling stops the engine and keeps the text so far."""
         try:
             await self._check_length(pending.request)
             await self._begin(pending)
@@ -298,7 +298,7 @@ class ChatSession:
             self.titles.begin()
 
     async def _begin(self, pending: PendingReply) -> None:
-        """Save the question, and report the turn that awaits its reply."""
+        """Save the question, and report the turn with its pending reply."""
         environment, before = self.environment, self.conversation.turns[-1:]
         work = partial(
             save_question,
@@ -341,7 +341,7 @@ class ChatSession:
                 pending.generating = False
 
     async def _take(self, pending: PendingReply, event: Event) -> None:
-        """Keep what the engine yields, and report it."""
+        """Apply and report an event of the engine."""
         if pending.turn is None or pending.reply is None:
             return
         match event:
@@ -403,9 +403,9 @@ class ChatSession:
         return pending.turn
 
     async def _check_length(self, request: ReplyRequest) -> None:
-        """Refuse what cannot fit before anything is saved; the engine checks again, with control tokens counted.
+        """Refuse what cannot fit before anything is saved; the engine checks again, including control tokens.
 
-        Before a model is loaded nothing can be counted, and the question is saved with the engine's refusal.
+        Before a model is loaded nothing can be counted, and the question is saved with the engine's error.
         """
         if not isinstance(request, NewMessage | EditMessage):
             return

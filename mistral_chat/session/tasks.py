@@ -1,4 +1,4 @@
-"""Background tasks: their names, their progress, and how each is cancelled."""
+"""Background tasks: names, progress, and cancellation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from mistral_chat.engine.snapshots import SnapshotFolder, SnapshotProgress
 
 QUIET_SECONDS: Final = 0.5
-"""A task that ends sooner is never shown: a word that comes and goes is noise."""
+"""Shorter tasks are never shown: they would only flicker."""
 
 
 class BackgroundTask:
-    """Work that no one waits for."""
+    """Work in the background."""
 
     def __init__(
         self,
@@ -28,17 +28,17 @@ class BackgroundTask:
         kept: str,
         changed: Callable[[BackgroundTask], object],
     ) -> None:
-        """Describe a task that begins now; see `TaskRegistry.begin`."""
+        """Describe a task that starts now; see `TaskRegistry.begin`."""
         self.name = name
-        """What is done, such as ``"titling"``."""
+        """The activity, such as ``"titling"``."""
         self.about = about
-        """What it is done to, or its purpose. Untrusted text."""
+        """Its object or purpose. Untrusted text."""
         self.kept = kept
-        """What remains after it was cancelled, a sentence."""
+        """What remains after it was cancelled, as a sentence."""
         self.cancel = cancel
         """Asks it to stop; None if it cannot be cancelled."""
         self.share: float | None = None
-        """The share that is done, 0.0 to 1.0; None while it is not known."""
+        """The completed share, 0.0 to 1.0; None while unknown."""
         self.detail = ""
         """The progress in words."""
         self.seen = False
@@ -46,13 +46,13 @@ class BackgroundTask:
         self._changed = changed
 
     def tell(self, share: float | None, detail: str = "") -> None:
-        """Report progress: `share` from 0.0 to 1.0, None if it is not known, and `detail` in words."""
+        """Report progress: `share` from 0.0 to 1.0, None if unknown, and `detail` in words."""
         self.share, self.detail = share, detail
         self._changed(self)
 
     @property
     def text(self) -> str:
-        """Its name and progress; rounded down, so that 100 % is the end."""
+        """Its name and progress, rounded down, so that 100 % means the end."""
         return self.name if self.share is None else f"{self.name} {int(self.share * 100)}%"
 
 
@@ -70,7 +70,7 @@ class TaskRegistry:
 
         Args:
             changed: takes `text` whenever it may have changed.
-            later: calls something after so many seconds.
+            later: calls a function after a number of seconds.
         """
         self._changed = changed
         self._later = later
@@ -78,7 +78,7 @@ class TaskRegistry:
 
     @property
     def text(self) -> str:
-        """The tasks in a few words; empty if there are none, or none that has lasted long enough to be shown."""
+        """The tasks in a few words; empty if none has lasted long enough to be shown."""
         words = [task.text for task, quiet in self._tasks if task.seen and not quiet]
         return f"⟳ {', '.join(words)}" if words else ""
 
@@ -90,14 +90,14 @@ class TaskRegistry:
     def begin(
         self, name: str, about: str = "", *, cancel: Callable[[], object] | None = None, kept: str = "", quiet: bool = False
     ) -> BackgroundTask:
-        """Add a task until `end` is called for it.
+        """Register a task until `end` is called for it.
 
         Args:
-            name: what is done, such as ``"titling"``.
-            about: what it is done to, or its purpose.
+            name: the activity, such as ``"titling"``.
+            about: its object or purpose.
             cancel: asks it to stop; None if it cannot be cancelled.
             kept: what remains after it was cancelled.
-            quiet: whether something else shows it already, so that `text` leaves it out.
+            quiet: whether it is already shown elsewhere, so that `text` omits it.
         """
         task = BackgroundTask(name, about, cancel, kept, self._moved)
         self._tasks.append((task, quiet))
@@ -114,7 +114,7 @@ class TaskRegistry:
     def track(
         self, name: str, about: str = "", *, cancel: Callable[[], object] | None = None, kept: str = "", quiet: bool = False
     ) -> Iterator[BackgroundTask]:
-        """Keep a task while the block runs. Takes what `begin` does."""
+        """Register a task while the block runs. Takes the arguments of `begin`."""
         task = self.begin(name, about, cancel=cancel, kept=kept, quiet=quiet)
         try:
             yield task
@@ -122,7 +122,7 @@ class TaskRegistry:
             self.end(task)
 
     def cancel(self, only: BackgroundTask | None = None) -> list[BackgroundTask]:
-        """Cancel every task that can be cancelled, or `only` one; return those that were."""
+        """Cancel every cancellable task, or `only` one; returns the cancelled ones."""
         cancelled = [task for task in self.tasks if task.cancel is not None and only in {None, task}]
         for task in cancelled:
             if task.cancel is not None:
@@ -139,14 +139,14 @@ class TaskRegistry:
 
 
 _SNAPSHOT_TASKS: Final = {
-    "saving": ("saving state", "lets this conversation reopen at once", "The conversation itself is saved in any case."),
-    "restoring": ("restoring state", "of this conversation", "The model processes the conversation again instead."),
+    "saving": ("saving snapshot", "so that this conversation reopens at once", "The conversation itself is saved in any case."),
+    "restoring": ("loading snapshot", "of this conversation", "The conversation is processed again instead."),
 }
-"""The name, the purpose and the effect of cancelling of writing and reading a KV state."""
+"""Name, purpose and effect of cancelling, for writing and for reading a snapshot."""
 
 
 def watch_snapshots(snapshots: SnapshotFolder, tasks: TaskRegistry) -> None:
-    """List among `tasks` when KV states are written and read, which happens on the engine's threads."""
+    """List the writing and reading of snapshots, which happens on the engine's threads, among `tasks`."""
     loop, context = asyncio.get_running_loop(), contextvars.copy_context()
     shown: list[BackgroundTask] = []
 

@@ -1,4 +1,4 @@
-"""Titles by the model, asked for when a conversation has its first reply."""
+"""Titles written by the model after the first reply."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.events import ConversationsChanged, Emit
 
 _TRIES: Final = 3
-"""How often the model is asked before the first line stays the title."""
+"""How many times the model is asked before the first line stays the title."""
 
 _KEY: Final = "\0title"
 _QUESTION: Final = "Give this conversation a title of at most six words. Answer with the title alone."
 
 
 class TitleWriter:
-    """Asks the model for a conversation's title while it has nothing else to do."""
+    """Asks the model for a conversation's title while it is idle."""
 
     def __init__(self, environment: SessionEnvironment, conversation: OpenConversation, emit: Emit) -> None:
-        """Ask nothing yet."""
+        """Start idle."""
         self._environment = environment
         self._conversation = conversation
         self._emit = emit
@@ -31,7 +31,7 @@ class TitleWriter:
         self._tries = 0
 
     def begin(self) -> None:
-        """Ask for a title, if the settings want it and the conversation has none but its first line."""
+        """Ask for a title, if the settings enable it and the conversation has only its first line."""
         environment, stored = self._environment, self._conversation.stored
         wanted = environment.settings().titles == "model" and environment.saved and self._tries < _TRIES
         if wanted and not environment.host.busy and stored is not None and stored.title_by == "first_line":
@@ -39,12 +39,12 @@ class TitleWriter:
             self._task = environment.spawn(self._run())
 
     def cancel(self) -> None:
-        """Stop asking; the next reply asks again."""
+        """Cancel the request; it is repeated after the next reply."""
         if self._task is not None:
             self._task.cancel()
 
     async def suggest(self) -> str:
-        """Return the model's title; empty if it gives none, or there is no room for the question.
+        """Return the model's title; empty if it gives none, or the question does not fit.
 
         Raises:
             MistralChatError: the engine failed.

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 _LIMIT: Final = 50
-"""Entries kept."""
+"""Maximum number of entries."""
 
 
 class UndoEntry(NamedTuple):
     """One action that can be undone."""
 
     name: str
-    """What follows "Undone:" in the notification."""
+    """The text after "Undone:" in the notification."""
     undo: Callable[[], Awaitable[object]]
     """Restores the state before the action. Raises `StoreError` if what it changed is gone."""
 

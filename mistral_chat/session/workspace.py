@@ -1,4 +1,4 @@
-"""Everything that is open: one store, the sessions of its conversations, and what is done to conversations as a whole."""
+"""An open store with the sessions of its conversations, and operations on whole conversations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ READ_SECONDS: Final = 0.05
 class Workspace:
     """The conversations of one store. A temporary chat is a second workspace, over a store in memory.
 
-    A session stays open while it is the current one or has a reply pending, so that several conversations can wait for replies.
+    A session stays open while it is current or has a reply pending, so that several conversations can wait for replies.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Workspace:
 
     @property
     def store(self) -> ConversationStore:
-        """The conversations, to be read; `saver` writes."""
+        """The conversations, for reading; `saver` writes."""
         return self.environment.store
 
     @property
@@ -118,7 +118,7 @@ class Workspace:
         return next((session for session in self.sessions if session.conversation_id == conversation_id), None)
 
     async def model_changed(self) -> None:
-        """Send what waits for a model; without one, give it back."""
+        """Send requests that wait for a model; if there is none, return them."""
         for session in list(self.sessions):
             if self.environment.host.error is not None:
                 await session.return_queued()
@@ -130,7 +130,7 @@ class Workspace:
         await asyncio.gather(*(session.end() for session in self.replying))
 
     async def close(self, patience: float = 0.0) -> None:
-        """Stop everything and close the store; what was written is saved, if it can be within `patience` seconds."""
+        """Stop everything and close the store, after saving what can be saved within `patience` seconds."""
         await asyncio.gather(*(session.cancel() for session in self.sessions))
         if patience:
             with suppress(MistralChatError):
@@ -141,7 +141,7 @@ class Workspace:
     # Conversations as a whole. Everything can be undone.
 
     async def rename(self, conversation_id: str, title: str) -> None:
-        """Give a conversation a title."""
+        """Rename a conversation."""
         before = self.store.conversation(conversation_id)
         await self._change(lambda store: store.rename(conversation_id, title, by="person"))
         self._push("rename", lambda store: _restore_title(store, before))
@@ -157,7 +157,7 @@ class Workspace:
         self._push("archive" if archived else "unarchive", lambda store: store.archive(conversation_id, not archived))
 
     async def tag(self, conversation_id: str, words: str) -> tuple[str, ...]:
-        """Add tags; those with a minus before them are removed. Return the tags of the conversation."""
+        """Add tags, or remove those with a leading minus. Returns the tags of the conversation."""
         before = self.store.conversation(conversation_id).summary.tags
         names = [word.lstrip("#") for word in words.split()]
 
@@ -201,7 +201,7 @@ class Workspace:
         return await self.saver.write(work)
 
     async def undo(self) -> str:
-        """Undo the last action, and return its name; empty if there is nothing to undo.
+        """Undo the last action, and return its name; empty if there is none.
 
         Raises:
             UsageError: what it changed is gone.
@@ -212,7 +212,7 @@ class Workspace:
         try:
             await entry.undo()
         except StoreError as error:
-            raise UsageError(f"{entry.name.capitalize()} cannot be undone: {error}") from error
+            raise UsageError(f"Cannot undo “{entry.name}”: {error}") from error
         await self._changed()
         return entry.name
 
@@ -229,7 +229,7 @@ class Workspace:
             await self._show(conversation_id)
 
     async def discard(self, conversation_ids: list[str]) -> None:
-        """Keep nothing of conversations that were deleted permanently in the model's cache."""
+        """Remove permanently deleted conversations from the model's cache."""
         engine = self.environment.host.engine
         for conversation_id in conversation_ids:
             if engine is not None:
@@ -270,7 +270,7 @@ def _without_waiting(store: ConversationStore) -> ConversationStore:
 
 
 def _restore_title(store: ConversationStore, before: StoredConversation) -> None:
-    """Restore a title, and who gave it."""
+    """Restore a title and its source."""
     summary = before.summary
     if before.title_by == "person":
         store.rename(summary.conversation_id, summary.title, by="person")
@@ -281,6 +281,6 @@ def _restore_title(store: ConversationStore, before: StoredConversation) -> None
 
 
 def _restore_tags(store: ConversationStore, conversation_id: str, tags: tuple[str, ...]) -> None:
-    """Give a conversation `tags` and no others."""
+    """Set a conversation's tags to exactly `tags`."""
     store.untag(conversation_id, *store.conversation(conversation_id).summary.tags)
     store.tag(conversation_id, *tags)

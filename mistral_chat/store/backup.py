@@ -1,4 +1,4 @@
-"""Backup: a copy of the whole database in one file, consistent while programs write to it."""
+"""Backs up the whole database in one file, consistently while programs write to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def backup(database: Database, target: Path, *, replace: bool) -> None:
-    """Write a copy of the database to `target`, readable by the owner only; it appears whole or not at all.
+    """Write a copy of the database to `target`, readable by the owner only, complete or not at all.
 
     Raises:
         StoreError: `target` exists and `replace` is not set, or it cannot be written.
@@ -43,7 +43,7 @@ def backup(database: Database, target: Path, *, replace: bool) -> None:
 
 @contextlib.contextmanager
 def _target_errors(target: Path) -> Iterator[None]:
-    """Turn errors into those of the copy: a full disk, or a place that cannot be written."""
+    """Map errors to those of the copy: a full disk, or a place that cannot be written."""
     try:
         with map_sqlite_errors(target):
             yield
@@ -59,4 +59,4 @@ def _sync_and_check(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise StoreError(f"The copy is damaged ({verdict}) and was not kept. Run `mistral-chat chats repair`.")
+        raise StoreError(f"The copy is damaged ({verdict}) and was deleted. Run `mistral-chat chats repair`.")

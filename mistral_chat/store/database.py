@@ -59,7 +59,7 @@ _PRAGMAS: Final = (
 
 
 class Database:
-    """One connection. Calls from several threads take turns; a thread that works long gets a `new_connection`."""
+    """One connection. Calls from several threads take turns; a long-running thread uses a `new_connection`."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Database:
         *,
         obstacle: StoreError | None = None,
     ) -> None:
-        """Take over an open `connection` to the file at `path`, or to memory when that is None.
+        """Take over an open `connection` to the file at `path`, or to memory if that is None.
 
         `obstacle` says why the file could be opened only for reading.
         """
@@ -89,7 +89,7 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes: all of it is committed, or nothing. Inside another transaction it is part of that.
+        """A write transaction: all of it is committed, or nothing. Inside another transaction it is part of that.
 
         Raises:
             StoreError: what `map_sqlite_errors` raises; `StoreMissing` also when the file is not the one that was opened.
@@ -101,14 +101,14 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that reads: every query in it sees the same state. Raises what `map_sqlite_errors` raises."""
+        """A read transaction: all its queries see the same state. Raises what `map_sqlite_errors` raises."""
         with self._use():
             self._require_unchanged()
             with self._waiting(self.read_seconds), self._transaction("BEGIN") as connection:
                 yield connection
 
     def _require_unchanged(self) -> None:
-        """Make sure that no other file is in this one's place; a file that is open for reading is opened again if it changed.
+        """Make sure that the file was not replaced by another; a file open for reading is reopened if it changed.
 
         A file that was deleted or moved can still be read.
         """
@@ -122,9 +122,9 @@ class Database:
         self._renew()
 
     def _require_writable(self) -> None:
-        """Open the file for writing if it is open only for reading, and make sure that it is still where it was.
+        """Open the file for writing if it is only open for reading, and make sure that it is still in place.
 
-        A file that was deleted can still be written by whoever has it open, and what is written is lost.
+        A deleted file can still be written by whoever has it open, and what is written is lost.
         """
         if self.path is None:
             return
@@ -138,9 +138,9 @@ class Database:
             self._reopen(writable)
 
     def _require_same_file(self, path: Path) -> None:
-        """Raise `StoreMissing` when the file at `path` is not the one that was opened.
+        """Raise `StoreMissing` if the file at `path` is not the one that was opened.
 
-        A file in a folder that is closed to us is still there, and what is written to it is not lost.
+        A file in an inaccessible folder still exists, and what is written to it is not lost.
         """
         try:
             if _identity(path) != self._identity:
@@ -207,9 +207,10 @@ class Database:
             return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
     def integrity_check(self) -> None:
-        """Check the structure of the whole file. Takes about a second per gigabyte: call it from a thread.
+        """Check the structure of the whole file.
 
-        SQLite keeps no checksums, so a changed letter inside a text goes unnoticed.
+        Takes about a second per gigabyte: call it from a thread. SQLite keeps no checksums, so a changed letter inside a text
+        goes unnoticed.
 
         Raises:
             StoreDamaged: something is broken; the message says what to do.
@@ -220,7 +221,7 @@ class Database:
             raise corruption_error(self.path, str(verdict))
 
     def truncate_wal(self) -> bool:
-        """Move the write-ahead log into the file and truncate it; False at once when another connection needs it."""
+        """Move the write-ahead log into the file and truncate it; returns False at once if another connection needs it."""
         with self.autocommit() as connection, self._waiting(0.0):
             (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
@@ -240,9 +241,9 @@ class Database:
                 connection.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")
 
     def new_connection(self, *, busy_seconds: float | None = None) -> Database:
-        """Another connection to the same file, for another thread. A database in memory has only one: itself.
+        """Open another connection to the same file, for another thread. A database in memory has only one, which is returned.
 
-        `busy_seconds` is how long its calls wait for another writer; None keeps this connection's.
+        `busy_seconds` is how long its calls wait for another writer; None keeps this connection's value.
         """
         if self.path is None:
             return self
@@ -311,7 +312,7 @@ def _open_for_writing(path: Path, now: Callable[[], datetime], busy_seconds: flo
 
 
 def _open_for_reading(path: Path, now: Callable[[], datetime], busy_seconds: float, obstacle: StoreError) -> Database:
-    """Open a file that cannot be written, without creating the files that WAL needs otherwise.
+    """Open a file that cannot be written, without creating the files that WAL normally needs.
 
     A file with a log is opened in exclusive mode, in which SQLite keeps the index of the log in memory. That needs the VFS
     without locks, because a file that is open for reading cannot be locked. A file without a log is opened as immutable.
@@ -343,7 +344,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _version(path: Path) -> list[tuple[int, int]]:
-    """What changes when the file at `path` is written, without or with a log."""
+    """A value that changes when the file at `path` is written, with or without a log."""
     found = []
     for each in (path, path.with_name(path.name + "-wal")):
         with contextlib.suppress(OSError):
@@ -401,7 +402,7 @@ def create(path: Path) -> None:
 
 
 def _migrations_pending(path: Path, connection: sqlite3.Connection) -> bool:
-    """Whether the file at `path` needs migrations, found out without changing a byte of it.
+    """Whether the file at `path` needs migrations; checking changes no byte of it.
 
     Raises:
         StoreTooNew: it went through a migration that this version does not know.
@@ -414,12 +415,12 @@ def _migrations_pending(path: Path, connection: sqlite3.Connection) -> bool:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise StoreTooNew(
-            f"{path} was written by a newer version of mistral-chat (it has {unknown[-1]}, this version knows up to "
+            f"{path} was written by a newer version of mistral-chat (schema {unknown[-1]}; this version knows "
             f"{known[-1]}). Nothing was changed. Upgrade mistral-chat, or set MISTRAL_CHAT_DATA_DIR to another folder."
         )
     if not names:
         raise StoreDamaged(
-            f"{path} is a database, but not one of mistral-chat's conversations. Nothing was changed. Move it away, or set "
+            f"{path} is not a database of mistral-chat. Nothing was changed. Move it away, or set "
             "MISTRAL_CHAT_DATA_DIR to another folder."
         )
     return len(names) < len(known)

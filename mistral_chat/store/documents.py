@@ -1,4 +1,4 @@
-"""Documents in the store: collections, documents, passages, vectors, and which conversation uses which collection.
+"""Documents in the store: collections, documents, passages, vectors, and the collections attached to conversations.
 
 `passages_found` has an entry for each passage, with the passage's rowid: its collection as one word, so that a query can be
 limited to collections, the file name, and the text. As in `index.py` an entry is removed by inserting the same texts again.
@@ -32,11 +32,11 @@ _LONGEST_NAME: Final = 60
 
 
 class PassageText(Protocol):
-    """What a reader of documents cuts out of a file."""
+    """A passage read from a file."""
 
     @property
     def text(self) -> str:
-        """The text, with the headings above it on its first line."""
+        """The text, with its headings on the first line."""
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class PassageText(Protocol):
 
     @property
     def page(self) -> int | None:
-        """The page it begins on; None where the format has no pages."""
+        """The page it starts on; None if the format has no pages."""
 
     @property
     def first_line(self) -> int:
@@ -79,7 +79,7 @@ class StoredDocument:
     document_id: str
     collection: str
     path: str
-    """Absolute. A stranger's text: clean it before it is shown."""
+    """Absolute. Untrusted text: clean it before showing it."""
     kind: str
     size: int
     mtime: int
@@ -88,9 +88,9 @@ class StoredDocument:
     """SHA-256 of the file's content, in hexadecimal; empty until it is indexed."""
     status: Status
     error: str
-    """Why it could not be read; empty otherwise."""
+    """Why it could not be read; otherwise empty."""
     note: str
-    """What the user should know about it, such as pages without text."""
+    """A note for the user, such as on pages without text."""
     added: datetime
     indexed: datetime | None
     passages: int
@@ -101,7 +101,7 @@ class StoredPassage:
     """A passage of a document."""
 
     key: str
-    """Names it in `conversation.Passage.key`: the document's id, a slash and the ordinal."""
+    """The value of `conversation.Passage.key`: the document's id, a slash and the ordinal."""
     document_id: str
     collection: str
     path: str
@@ -116,7 +116,7 @@ class StoredPassage:
 
 @dataclass(frozen=True, slots=True)
 class VectorProgress:
-    """How far a document's passages have vectors."""
+    """How many passages of a document have vectors."""
 
     document_id: str
     passages: int
@@ -178,7 +178,7 @@ class DocumentStore:
             ]
 
     def create_collection(self, name: str) -> str:
-        """Create a collection unless there is one with this name, and return the name as it is stored."""
+        """Create a collection if it does not exist, and return its name as stored."""
         stored = collection_name(name)
         with self.database.write() as connection:
             values = (stored, to_timestamp(self._now()))
@@ -186,9 +186,9 @@ class DocumentStore:
         return stored
 
     def delete_collection(self, name: str) -> bool:
-        """Delete a collection with its documents permanently and purge; return whether no trace is left, as `purge` does.
+        """Delete a collection with its documents permanently, and purge; returns whether no trace is left, as `purge` does.
 
-        Each document is a transaction of its own, so that others can write in between.
+        Each document is a separate transaction, so that others can write in between.
         """
         with self.database.read() as connection:
             row = _collection_row(connection, name)["row"]
@@ -205,21 +205,21 @@ class DocumentStore:
         return trash.purge(self.database)
 
     def attach(self, conversation_id: str, *names: str) -> None:
-        """Let a conversation use collections."""
+        """Attach collections to a conversation."""
         with self.database.write() as connection:
             conversation = conversation_row(connection, conversation_id)["row"]
             rows = [(conversation, _collection_row(connection, name)["row"]) for name in names]
             connection.executemany("INSERT OR IGNORE INTO conversation_collections VALUES (?, ?)", rows)
 
     def detach(self, conversation_id: str, *names: str) -> None:
-        """Stop a conversation from using collections."""
+        """Detach collections from a conversation."""
         with self.database.write() as connection:
             conversation = conversation_row(connection, conversation_id)["row"]
             rows = [(conversation, _collection_row(connection, name)["row"]) for name in names]
             connection.executemany("DELETE FROM conversation_collections WHERE conversation = ? AND collection = ?", rows)
 
     def attached(self, conversation_id: str) -> list[str]:
-        """The names of the collections that a conversation uses, sorted."""
+        """The names of the collections attached to a conversation, sorted."""
         with self.database.read() as connection:
             rows = connection.execute(
                 "SELECT name FROM conversation_collections JOIN collections ON collections.row = collection "
@@ -244,9 +244,9 @@ class DocumentStore:
             return _document(connection.execute(f"{_DOCUMENT} WHERE documents.row = ?", (row,)).fetchone())
 
     def add_document(self, collection: str, path: str, *, kind: str, size: int, mtime: int) -> str:
-        """Add a file to a collection, or note that it changed, and return its id. It is pending until it is indexed.
+        """Add a file to a collection, or record that it changed, and return its id.
 
-        A changed file keeps its passages until `set_passages` replaces them.
+        It is pending until it is indexed. A changed file keeps its passages until `set_passages` replaces them.
         """
         with self.database.write() as connection:
             row = _collection_row(connection, collection)["row"]
@@ -260,9 +260,9 @@ class DocumentStore:
             return str(found["id"])
 
     def set_passages(self, document_id: str, passages: Iterable[PassageText], *, file_hash: str, note: str = "") -> int:
-        """Replace the passages of a document, which is indexed then, and return how many there are.
+        """Replace the passages of a document, mark it as indexed, and return the number of passages.
 
-        Vectors of passages whose text stayed the same at the beginning of the document are kept.
+        Vectors of unchanged passages at the beginning of the document are kept.
         """
         new = list(passages)
         with self.database.write() as connection:
@@ -297,7 +297,7 @@ class DocumentStore:
         return len(new)
 
     def set_failed(self, document_id: str, error: str) -> None:
-        """Note why a document could not be read. Passages of an earlier version are removed."""
+        """Record why a document could not be read. Passages of an earlier version are removed."""
         with self.database.write() as connection:
             document = _document_row(connection, document_id)
             _delete_passages(connection, document)
@@ -306,7 +306,7 @@ class DocumentStore:
             connection.execute("UPDATE documents SET status = 'failed', error = ? WHERE row = ?", values)
 
     def delete_documents(self, *document_ids: str) -> bool:
-        """Delete documents permanently and purge; return whether no trace is left, as `purge` does."""
+        """Delete documents permanently and purge; returns whether no trace is left, as `purge` does."""
         with self.database.write() as connection:
             for document_id in document_ids:
                 _delete_document(connection, _document_row(connection, document_id))
@@ -329,13 +329,13 @@ class DocumentStore:
             query = f"{PASSAGE} WHERE documents.id = ? AND passages.ordinal = ?"
             row = connection.execute(query, (document_id, int(ordinal) if ordinal.isdecimal() else -1)).fetchone()
         if row is None:
-            raise DocumentNotFound(f"There is no passage {key}. Its document may have changed or been deleted.")
+            raise DocumentNotFound(f"Passage {key} does not exist. Its document may have changed or been deleted.")
         return stored_passage(row)
 
     # Vectors
 
     def vector_progress(self, model: str, collections: Sequence[str] | None = None) -> list[VectorProgress]:
-        """How far the indexed documents have vectors of the embedding model `model`; `collections` limits it to these."""
+        """How many passages of the indexed documents have vectors of the embedding model `model`, in all or some collections."""
         with self.database.read() as connection:
             condition, rows = _in_collections(connection, collections)
             found = connection.execute(
@@ -348,10 +348,10 @@ class DocumentStore:
             return [VectorProgress(row["id"], row["passages"], row["done"]) for row in found]
 
     def add_vectors(self, document_id: str, model: str, vectors: bytes, *, first: int, dimensions: int) -> bool:
-        """Append vectors, 16-bit floats one after another, and return whether they were added.
+        """Append vectors, 16-bit floats one after another; returns whether they were added.
 
-        They are for the passages of a document from the ordinal `first` on. They are not added when `first` is not the number
-        of vectors that are there: another program was faster, or the document changed.
+        They belong to the passages of a document from the ordinal `first` on. They are not added if `first` is not the number
+        of existing vectors: another program was faster, or the document changed.
         """
         with self.database.write() as connection:
             row = _document_row(connection, document_id)["row"]
@@ -369,7 +369,7 @@ class DocumentStore:
         return True
 
     def vectors(self, model: str, collections: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
-        """The ids of documents with the vectors of their first passages, as `add_vectors` took them."""
+        """The ids of documents with the vectors of their first passages, in the format of `add_vectors`."""
         with self.database.read() as connection:
             condition, rows = _in_collections(connection, collections)
             found = connection.execute(
@@ -381,7 +381,7 @@ class DocumentStore:
 
 
 def collection_name(name: str) -> str:
-    """A collection's name as it is stored: one line of at most 60 characters.
+    """A collection's name as stored: one line of at most 60 characters.
 
     Raises:
         DocumentNotFound: nothing is left of it.
@@ -403,7 +403,7 @@ def rebuild_passage_index(connection: Connection) -> None:
 
 
 def scope_expression(connection: Connection, collections: Sequence[str] | None) -> str:
-    """What limits a query on `passages_found` to collections, in FTS5's language; empty when all are searched."""
+    """The FTS5 expression that limits a query on `passages_found` to collections; empty if all are searched."""
     if collections is None:
         return ""
     rows = {_collection_row(connection, name)["row"] for name in collections}
@@ -412,7 +412,7 @@ def scope_expression(connection: Connection, collections: Sequence[str] | None) 
 
 
 def _in_collections(connection: Connection, collections: Sequence[str] | None) -> tuple[str, list[int]]:
-    """A condition on `documents` and its parameters."""
+    """An SQL condition on `documents`, and its parameters."""
     if collections is None:
         return "TRUE", []
     rows = [_collection_row(connection, name)["row"] for name in collections]
@@ -422,7 +422,7 @@ def _in_collections(connection: Connection, collections: Sequence[str] | None) -
 def _collection_row(connection: Connection, name: str) -> Row:
     row: Row | None = connection.execute("SELECT * FROM collections WHERE name = ?", (collection_name(name),)).fetchone()
     if row is None:
-        raise DocumentNotFound(f"There is no collection {name!r}. `mistral-chat docs list` shows them.")
+        raise DocumentNotFound(f"No collection {name!r}. List them with: mistral-chat docs list")
     return row
 
 
@@ -430,7 +430,7 @@ def _document_row(connection: Connection, document_id: str) -> Row:
     wanted = sanitise_for_sqlite(document_id)
     row: Row | None = connection.execute("SELECT * FROM documents WHERE id = ?", (wanted,)).fetchone()
     if row is None:
-        raise DocumentNotFound(f"There is no document {document_id}. It may have been deleted.")
+        raise DocumentNotFound(f"Document {document_id} does not exist. It may have been deleted.")
     return row
 
 
@@ -453,7 +453,7 @@ def _document(row: Row) -> StoredDocument:
 
 
 def stored_passage(row: Row) -> StoredPassage:
-    """The value of a row that `PASSAGE` selected."""
+    """The value of a row selected by `PASSAGE`."""
     return StoredPassage(
         key=f"{row['document_id']}/{row['ordinal']}",
         document_id=row["document_id"],
@@ -470,7 +470,7 @@ def stored_passage(row: Row) -> StoredPassage:
 
 
 def _scope(collection: int) -> str:
-    """The word for a collection in the index."""
+    """The word that stands for a collection in the index."""
     return f"c{collection}"
 
 
@@ -500,7 +500,7 @@ def _delete_passages(connection: Connection, document: Row) -> None:
 
 
 def _delete_document(connection: Connection, document: Row) -> None:
-    """Delete a document, and the copies of its text that were given with turns."""
+    """Delete a document, and the copies of its text that were saved with turns."""
     _delete_passages(connection, document)
     connection.execute("DELETE FROM document_vectors WHERE document = ?", (document["row"],))
     first, last = f"{document['id']}/", f"{document['id']}0"  # "0" follows "/"
@@ -511,7 +511,7 @@ def _delete_document(connection: Connection, document: Row) -> None:
 
 
 def _keep_vectors(connection: Connection, document: int, hashes: list[str]) -> None:
-    """Cut the vectors of a document to those of the first passages whose texts stay the same."""
+    """Truncate the vectors of a document to those of the first unchanged passages."""
     old = [
         row["hash"] for row in connection.execute("SELECT hash FROM passages WHERE document = ? ORDER BY ordinal", (document,))
     ]

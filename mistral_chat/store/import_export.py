@@ -1,4 +1,4 @@
-"""Import and export of whole conversations as values; files and formats are not known here."""
+"""Imports and exports whole conversations as values; independent of files and formats."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class ImportResult:
     turns: int = 0
     """The number of their turns."""
     already_here: list[str] = field(default_factory=list)
-    """The ids of those that were skipped because the store has them unchanged."""
+    """The ids of conversations that were skipped because the store has them unchanged."""
     missing_collections: set[str] = field(default_factory=set)
-    """The names of collections that they use and the store does not have."""
+    """The names of collections attached to them that the store does not have."""
 
     def extend(self, other: ImportResult) -> None:
-        """Count what `other` added."""
+        """Add the counts of `other`."""
         self.conversations += other.conversations
         self.turns += other.turns
         self.already_here += other.already_here
@@ -84,7 +84,7 @@ def add_all(database: Database, trees: Iterable[ExportedConversation], new_id: C
                 raise
             count = len(result.conversations)
             raise type(error)(
-                f"{error} Until then {count:,} conversations were imported; import again to add the rest."
+                f"{error} {count:,} conversations were imported; import again to add the rest."
             ) from error
         result.extend(added)
         if tree is not None:
@@ -95,10 +95,10 @@ def add_all(database: Database, trees: Iterable[ExportedConversation], new_id: C
 def add(
     connection: Connection, tree: ExportedConversation, result: ImportResult, new_id: Callable[[], str], *, dry_run: bool
 ) -> None:
-    """Add a conversation and note it in `result`; with `dry_run` only note it.
+    """Add a conversation and record it in `result`; with `dry_run`, only record it.
 
-    One that the store has unchanged is skipped. One that it has in another state is added as a copy, once. A draft makes no
-    difference, and collections that the store does not have are left out.
+    An unchanged conversation in the store is skipped. A changed one is added as a copy, once. Drafts are ignored in the
+    comparison, and collections that the store does not have are left out.
     """
     tree = _with_collections_of(connection, _normalised(tree), result)
     conversation_id = tree.key
@@ -125,7 +125,7 @@ def _with_collections_of(connection: Connection, tree: ExportedConversation, res
 
 
 def _without_ids(tree: ExportedConversation) -> ExportedConversation:
-    """`tree` without its draft, and with its turns numbered: they get new ids when another conversation has theirs already."""
+    """`tree` without its draft and with renumbered turns, which get new ids if another conversation has theirs."""
     numbers = {turn.key: str(number) for number, turn in enumerate(tree.turns)}
     return replace(
         tree,
@@ -144,7 +144,7 @@ def _without_ids(tree: ExportedConversation) -> ExportedConversation:
 
 
 def _renamed(passage: Passage, ids: Mapping[str, str]) -> Passage:
-    """`passage`, which may be an earlier exchange, with the id that its turn has in `ids`."""
+    """`passage`, which may be an earlier exchange, with the new id of its turn from `ids`."""
     return replace(passage, key=ids.get(passage.key, passage.key)) if passage.kind == "exchange" else passage
 
 
@@ -220,7 +220,7 @@ def _insert_turn(connection: Connection, conversation: int, above: tuple[int | N
 
 
 def read(connection: Connection, row: int) -> ExportedConversation:
-    """The conversation in a row with every branch. A reply that is being written is taken as far as it has come."""
+    """Read a conversation with every branch. A reply in progress is read as far as it has been saved."""
     conversation = stored_conversation(connection.execute(f"{SUMMARY} WHERE row = ?", (row,)).fetchone())
     rows = connection.execute(
         f"SELECT turns.*, {PASSAGES} AS passages, parents.id AS parent_id FROM turns "
@@ -261,7 +261,7 @@ def read(connection: Connection, row: int) -> ExportedConversation:
 
 
 def _normalised(tree: ExportedConversation) -> ExportedConversation:
-    """`tree` as the store would return it: usable ids, storable texts, a one-line title, sorted tags."""
+    """`tree` as the store would return it: valid ids, storable texts, a one-line title, sorted tags."""
     title = stored_line(tree.title)
     by = tree.title_by
     if not title:

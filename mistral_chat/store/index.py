@@ -1,16 +1,16 @@
-"""The full-text index of titles and turns, and how it is kept up to date.
+"""The full-text index of titles and turns.
 
-The table `found` has an entry for each turn (with the turn's rowid) and for each title that the user or a model set (with the
-conversation's rowid, negated); a title from the first message is found in its turn. The entry of a turn has the user's text,
-and the reply once it has ended: while `turns.writer` is set the reply is not indexed, so that a streaming reply is indexed once
-and not every second.
+The table `found` has an entry for each turn (with the turn's rowid) and for each title set by the user or a model (with the
+conversation's rowid, negated); a title taken from the first message is found in its turn. The entry of a turn has the user's
+text, and the reply once it has ended: while `turns.writer` is set the reply is not indexed, so that a streaming reply is
+indexed once and not every second.
 
 FTS5 keeps no copy of the text here, so an entry is removed by inserting the same text again. `space_out_cjk` is therefore part
-of the file's format: a change to it needs a migration that rebuilds the index.
+of the file format: changing it requires a migration that rebuilds the index.
 
-SQLite's unicode61 tokenizer splits at spaces and punctuation, and a sentence in a script without spaces would be one word.
-Characters of such scripts, and symbols such as emoji, become words of their own; a search for several of them is a search for
-a phrase.
+SQLite's unicode61 tokenizer splits at spaces and punctuation, so a sentence in a script without spaces would be one word.
+Characters of such scripts, and symbols such as emoji, become words of their own; a search for several of them is a phrase
+search.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _UNSPACED: Final = re.compile(
 
 
 def space_out_cjk(text: str) -> str:
-    """`text` with spaces around each character that is a word of its own."""
+    """Put spaces around each character of `text` that is a word of its own."""
     return text if text.isascii() else _UNSPACED.sub(r" \1 ", text)
 
 

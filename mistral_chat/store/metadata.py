@@ -1,4 +1,4 @@
-"""Conversations as a whole: titles, tags, settings, drafts, forks."""
+"""Whole conversations: titles, tags, settings, drafts, forks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def create(
 
 
 def rename(connection: Connection, conversation_id: str, title: str, *, by: TitleSource) -> bool:
-    """Set the title, and return whether it was accepted."""
+    """Set the title; returns whether it was accepted."""
     new = stored_line(title)
     conversation = conversation_row(connection, conversation_id)
     row = conversation["row"]
@@ -77,7 +77,7 @@ def set_column(connection: Connection, conversation_id: str, column: str, value:
 
 
 def add_tags(connection: Connection, conversation_id: str, *tags: str) -> None:
-    """Add tags; those that it has already stay."""
+    """Add tags; existing ones stay."""
     row = conversation_row(connection, conversation_id)["row"]
     names = [name for name in map(tag_name, tags) if name]
     connection.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", [(row, name) for name in names])

@@ -1,6 +1,6 @@
-"""Queries: the list of conversations, one conversation, its current path, its tree.
+"""Queries: the list of conversations, one conversation, its current branch, its tree.
 
-Every function takes the connection of a transaction that is already open.
+Every function takes the connection of an open transaction.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def conversation_row(connection: Connection, conversation_id: str) -> Row:
     wanted = sanitise_for_sqlite(conversation_id)
     row: Row | None = connection.execute("SELECT * FROM conversations WHERE id = ?", (wanted,)).fetchone()
     if row is None:
-        raise ConversationNotFound(f"There is no conversation {conversation_id}. It may have been deleted.")
+        raise ConversationNotFound(f"Conversation {conversation_id} does not exist. It may have been deleted.")
     return row
 
 
@@ -58,7 +58,7 @@ def turn_row(connection: Connection, turn_id: str) -> Row:
     wanted = sanitise_for_sqlite(turn_id)
     row: Row | None = connection.execute("SELECT * FROM turns WHERE id = ?", (wanted,)).fetchone()
     if row is None:
-        raise ConversationNotFound(f"There is no turn {turn_id}. Its conversation may have been deleted.")
+        raise ConversationNotFound(f"Turn {turn_id} does not exist. Its conversation may have been deleted.")
     return row
 
 
@@ -69,7 +69,7 @@ def conversation(connection: Connection, conversation_id: str) -> StoredConversa
 
 
 def state(connection: Connection, conversation_id: str) -> ConversationState | None:
-    """What changes when a conversation is changed; None when it was deleted."""
+    """Values that change when a conversation changes; None if it was deleted."""
     row = connection.execute(
         "SELECT title, trashed, (SELECT count(*) FROM turns WHERE conversation = conversations.row) AS turns, "
         "(SELECT id FROM turns WHERE conversation = conversations.row ORDER BY row DESC LIMIT 1) AS newest, "
@@ -91,7 +91,7 @@ def state(connection: Connection, conversation_id: str) -> ConversationState | N
 
 
 def resolve(connection: Connection, prefix: str) -> str:
-    """The id of the only conversation whose id starts with `prefix`.
+    """The id of the only conversation that starts with `prefix`.
 
     Raises:
         ConversationNotFound: no id starts with it, or several do.
@@ -108,7 +108,7 @@ def resolve(connection: Connection, prefix: str) -> str:
 
 
 def fold_case_and_accents(text: str) -> str:
-    """`text` without case and accents, for substring search."""
+    """Remove case and accents from `text`, for substring search."""
     if text.isascii():
         return text.lower()
     return "".join(each for each in unicodedata.normalize("NFD", text.casefold()) if not unicodedata.combining(each))
@@ -144,9 +144,9 @@ def rows_in(connection: Connection, folders: Iterable[Folder]) -> list[int]:
 
 
 def latest(connection: Connection) -> str | None:
-    """The id of the conversation that was used last, outside the archive and the trash.
+    """The id of the most recently used conversation outside the archive and the trash.
 
-    `used` counts uses, so a clock that was set back changes nothing. It is 0 in imported conversations.
+    `used` counts uses, so a clock that was set back has no effect. It is 0 in imported conversations.
     """
     row = connection.execute(
         "SELECT id FROM conversations WHERE trashed IS NULL AND archived = 0 ORDER BY used DESC, updated DESC, row DESC LIMIT 1"
@@ -155,18 +155,18 @@ def latest(connection: Connection) -> str | None:
 
 
 def turns(connection: Connection, conversation_id: str) -> list[StoredTurn]:
-    """The turns of the current path, oldest first."""
+    """The turns of the current branch, oldest first."""
     return _ancestors(connection, conversation_row(connection, conversation_id)["current"], -1)
 
 
 def turns_page(connection: Connection, conversation_id: str, *, before: str | None, limit: int) -> list[StoredTurn]:
-    """The last `limit` turns of the current path, or the `limit` turns just before the turn `before`; oldest first."""
+    """The last `limit` turns of the current branch, or those just before the turn `before`; oldest first."""
     current = conversation_row(connection, conversation_id)["current"]
     return _ancestors(connection, current if before is None else turn_row(connection, before)["parent"], limit)
 
 
 def pinned_turns(connection: Connection, conversation_id: str) -> list[StoredTurn]:
-    """The pinned turns of the current path, oldest first."""
+    """The pinned turns of the current branch, oldest first."""
     current = conversation_row(connection, conversation_id)["current"]
     query = f"{ANCESTORS} {TURN} WHERE turns.row IN (SELECT row FROM up) AND turns.pinned ORDER BY turns.depth"
     return [stored_turn(row) for row in connection.execute(query, (current, -1))]
@@ -178,7 +178,7 @@ def _ancestors(connection: Connection, lowest: int | None, limit: int) -> list[S
 
 
 def tree(connection: Connection, conversation_id: str) -> list[StoredTurn]:
-    """Every turn of a conversation, parents before children and siblings in the order they were made."""
+    """Every turn of a conversation, parents before children and siblings in order of creation."""
     row = conversation_row(connection, conversation_id)["row"]
     query = f"{TURN} WHERE turns.conversation = ? ORDER BY turns.row"
     return [stored_turn(row) for row in connection.execute(query, (row,))]
@@ -198,7 +198,7 @@ def siblings(connection: Connection, turn_id: str) -> list[str]:
 
 
 def input_history(connection: Connection, limit: int) -> list[str]:
-    """The user's last messages outside the trash, newest first, each text once."""
+    """The user's most recent messages outside the trash, newest first, each text once."""
     texts: dict[str, None] = {}
     rows = connection.execute(
         "SELECT user FROM turns JOIN conversations ON conversations.row = turns.conversation "
@@ -221,6 +221,6 @@ def tags(connection: Connection) -> dict[str, int]:
 
 
 def draft(connection: Connection, conversation_id: str) -> str:
-    """The saved draft of a conversation; ``""`` names the composer of a new one."""
+    """The saved draft of a conversation; ``""`` is the draft of a new one."""
     row = connection.execute("SELECT text FROM drafts WHERE conversation_id = ?", (conversation_id,)).fetchone()
     return "" if row is None else str(row["text"])

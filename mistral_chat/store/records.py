@@ -1,4 +1,4 @@
-"""What the store returns: frozen values with the ids and times that plain values do not have."""
+"""Values returned by the store: immutable, with ids and timestamps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from mistral_chat.generation import Sampling
 
 TitleSource = Literal["first_line", "model", "person"]
-"""Who set a title. The user's (``person``) is never replaced by the others."""
+"""The source of a title. The user's (``person``) is never replaced by the others."""
 
 Folder = Literal["active", "archived", "trash"]
-"""Where a conversation is."""
+"""The folder of a conversation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,23 +26,23 @@ class ConversationSummary:
     title: str
     """Empty until the first message. One line without control characters, but untrusted text."""
     turns: int
-    """Turns along the current path."""
+    """Turns of the current branch."""
     created: datetime
     updated: datetime
-    """When it was used last; the list is sorted by it."""
+    """When it was last used; the list is sorted by it."""
     pinned: bool
     archived: bool
     trashed: datetime | None
     """When it was moved to the trash; None outside it."""
     model: str
-    """The model it was started with; empty means that of the settings."""
+    """The model it was started with; empty means the configured one."""
     tags: tuple[str, ...] = ()
     """In alphabetical order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationState:
-    """What an open window compares to notice that another one changed its conversation."""
+    """Values that an open window compares to detect changes made by another window."""
 
     title: str
     trashed: bool
@@ -51,11 +51,11 @@ class ConversationState:
     newest: str | None
     """The id of the turn that was added last; None without turns."""
     current: str | None
-    """The id of the turn that ends the current path."""
+    """The id of the turn that ends the current branch."""
     reply_length: int
     """Characters of that turn's reply."""
     writing: bool
-    """Whether a program is writing that reply, or died while it was."""
+    """Whether a program is writing that reply, or died while writing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +72,9 @@ class StoredTurn:
     siblings: int
     """How many children its parent has."""
     depth: int
-    """Its position on the path to it, from 1."""
+    """Its depth in the tree, from 1."""
     writing: bool = False
-    """Whether a program is writing the reply, or died while it was."""
+    """Whether a program is writing the reply, or died while writing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class StoredConversation:
     summary: ConversationSummary
     system: str
     sampling: Sampling | None
-    """None means those of the settings."""
+    """None means the configured sampling."""
     persona: str
     """The name of its persona; empty without one."""
     title_by: TitleSource
@@ -92,15 +92,15 @@ class StoredConversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchHit:
-    """A turn or title in which the words were found."""
+    """A turn or title that matches a search."""
 
     conversation_id: str
     turn_id: str | None
-    """None when the words are in the title."""
+    """None if the match is in the title."""
     title: str
     snippet: str
     """Plain text around the first match, on one line."""
     marks: tuple[tuple[int, int], ...]
-    """Where the words are in `snippet`: start and end, in order, not overlapping."""
+    """The positions of the words in `snippet`: start and end, in order, not overlapping."""
     rank: float
     """BM25 as SQLite computes it: smaller is better."""

@@ -1,4 +1,4 @@
-"""Repair of a damaged database: keep the old file, copy every row that SQLite can still read into a new one, count the losses."""
+"""Repairs a damaged database: keeps the old file, copies every readable row into a new one, and counts the losses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _OTHERS: Final = (
     "document_vectors",
     "conversation_collections",
 )
-"""The other tables, each after those that it refers to."""
+"""The other tables, each after those it references."""
 
 _MOST_ROWS: Final = 5_000_000
 _INDEXES: Final = {
@@ -54,18 +54,18 @@ _INDEXES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairResult:
-    """What a repair did."""
+    """The result of a repair."""
 
     kept: Path | None
-    """The damaged file under its new name; None when nothing was damaged and nothing was done."""
+    """The damaged file under its new name; None if nothing was damaged and nothing was done."""
     conversations: int = 0
-    """Conversations that were saved, at least in part."""
+    """Conversations saved, at least in part."""
     turns: int = 0
-    """Turns that were saved."""
+    """Turns saved."""
     lost_conversations: int = 0
-    """Conversations that are known to have existed and whose title and settings were lost; their turns get a new title."""
+    """Conversations known to have existed whose title and settings were lost; their turns get a new title."""
     lost_turns: int = 0
-    """Turns that are known to have existed and could not be read. There may have been more."""
+    """Turns known to have existed that could not be read. There may be more."""
 
 
 def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
@@ -78,7 +78,7 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
         StoreError: there is no such file, or the folder cannot be written or is full.
     """
     if not path.exists():
-        raise StoreError(f"There is no {path}, so there is nothing to repair.")
+        raise StoreError(f"{path} does not exist, so there is nothing to repair.")
     if path.stat().st_size == 0:
         raise empty_file_error(path)
     if _sound(path, now):
@@ -102,7 +102,7 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
 
 
 def _sound(path: Path, now: Callable[[], datetime]) -> bool:
-    """Whether the file opens, its structure and its index are intact, and every value in it can be read."""
+    """Whether the file opens, its structure and index are intact, and every value can be read."""
     try:
         database = open_database(path, now=now)
     except StoreDamaged:
@@ -124,7 +124,7 @@ def _sound(path: Path, now: Callable[[], datetime]) -> bool:
 
 
 def _in_use(path: Path) -> bool:
-    """Whether another connection is open: exclusive locking fails then. A file too damaged to tell counts as free."""
+    """Whether another connection is open: then exclusive locking fails. A file too damaged to tell counts as free."""
     with contextlib.closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as connection:
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -136,18 +136,18 @@ def _in_use(path: Path) -> bool:
 
 @dataclass(slots=True)
 class _Saved:
-    """The rows that were read, corrected so that a new database accepts them."""
+    """Rows read from the damaged file, corrected so that a new database accepts them."""
 
     conversations: list[Values] = field(default_factory=list)
     turns: list[Values] = field(default_factory=list)
     others: dict[str, list[Values]] = field(default_factory=dict)
-    """The rows of the other tables by table, as they were."""
+    """The rows of the other tables, by table, unchanged."""
     lost_turns: int = 0
     lost_conversations: int = 0
 
 
 def _salvage(path: Path, now: str) -> _Saved:
-    """Read what SQLite can read from `path`, which is not changed; `now` replaces times that were lost.
+    """Read what SQLite can read from `path`, which is not changed; `now` replaces lost times.
 
     Raises:
         StoreDamaged: nothing can be read.
@@ -173,9 +173,9 @@ def _salvage(path: Path, now: str) -> _Saved:
     if not (saved.turns or saved.conversations or any(saved.others.values())):
         file = shlex.quote(str(path))
         raise StoreDamaged(
-            f"SQLite can read no conversation from {path}. The file was left unchanged. Put a backup in its place. Or search its "
-            f"pages with the sqlite3 program from sqlite.org (that of Debian cannot do this): "
-            f"`sqlite3 {file} .recover | sqlite3 recovered.db`. Then put recovered.db in its place."
+            f"SQLite cannot read any conversation from {path}. The file was not changed. Restore a backup. Or search the file "
+            f"with sqlite3 from sqlite.org (Debian's lacks the command): "
+            f"`sqlite3 {file} .recover | sqlite3 recovered.db`. Then replace the file with recovered.db."
         )
     return saved
 
@@ -189,7 +189,7 @@ def _rows_until_error(connection: sqlite3.Connection, table: str) -> list[Values
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> tuple[dict[int, Values], set[int]]:
-    """The readable rows of `table` by number, and the numbers of all rows that its indexes name."""
+    """The readable rows of `table` by number, and the numbers of all rows in its indexes."""
     rows: dict[int, Values] = {}
     for order in ("ASC", "DESC"):
         try:
@@ -213,7 +213,7 @@ def _rows(connection: sqlite3.Connection, table: str) -> tuple[dict[int, Values]
 
 
 def _corrected_turns(turns: dict[int, Values], now: str) -> list[Values]:
-    """The usable turns, each under a turn that exists: its parent, or else the one before it in its conversation."""
+    """The usable turns, each below an existing turn: its parent, or else the previous turn of its conversation."""
     usable: dict[int, Values] = {}
     last: dict[int, int] = {}
     ids: set[str] = set()
@@ -240,7 +240,7 @@ def _corrected_turns(turns: dict[int, Values], now: str) -> list[Values]:
 
 
 def _corrected_conversations(conversations: dict[int, Values], turns: list[Values], now: str) -> list[Values]:
-    """The usable conversations, and a new one for each that has turns and was lost. Unusable ones leave `conversations`."""
+    """The usable conversations, and a new one for each lost one with turns. Unusable ones are removed from the argument."""
     turns_of: dict[int, list[Values]] = {}
     for turn in turns:
         turns_of.setdefault(turn["conversation"], []).append(turn)
@@ -279,7 +279,7 @@ def _corrected_conversation(values: Values, turns: list[Values], now: str) -> Va
 
 
 def _has_texts(row: Values, names: Iterable[str], ids: set[str]) -> bool:
-    """Whether the columns `names` hold text and the id is not taken by another row."""
+    """Whether the columns `names` are text and the id is not taken by another row."""
     if not all(isinstance(row[name], str) for name in names) or row["id"] in ids:
         return False
     ids.add(row["id"])
@@ -298,7 +298,7 @@ def _time(value: object, otherwise: str) -> str:
 
 
 def _parses(value: object, kind: type[Usage | Sampling]) -> bool:
-    """Whether a JSON text holds a value of that kind."""
+    """Whether a JSON text is a value of that kind."""
     try:
         kind(**json.loads(str(value)))
     except (ValueError, TypeError):
@@ -330,7 +330,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Values]) 
 
 
 def _exchange(path: Path, fresh: Path, kept: Path) -> None:
-    """Put the new file in the place of the old one, so that a file has the old name at every moment.
+    """Replace the old file by the new one, so that a file with the old name exists at every moment.
 
     The old log is renamed first: next to the new file it would be taken for its log.
     """

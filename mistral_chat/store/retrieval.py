@@ -3,9 +3,9 @@
 Words are stemmed (Porter) and compared without case and accents. Any of a question's words is enough for a match; BM25 ranks
 the matches. Scores are BM25 as FTS5 computes it, negated: larger is better.
 
-The exchanges of a conversation are indexed in memory when they are first asked for. That takes about 50 ms per thousand, gives
-each conversation statistics of its own (a word that is common here and rare elsewhere counts as common), and leaves nothing on
-the disk that a deletion would have to remove. Passages of documents are in `passages_found`, see `documents.py`.
+The exchanges of a conversation are indexed in memory when first searched. That takes about 50 ms per thousand, gives each
+conversation its own statistics (a word that is common here and rare elsewhere counts as common), and leaves nothing on the disk
+that a deletion would have to remove. Passages of documents are in `passages_found`, see `documents.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _MOST_WORDS: Final = 48
 _MOST_MATCHES: Final = 20_000
-"""How many entries the words of a query may match together before the most common ones are left out of it: about 30 ms."""
+"""Maximum matches of a query before its most common words are dropped: about 30 ms."""
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _APOSTROPHE: Final = re.compile(r"(?<=\w)['\u2019](?:s|re|ve|ll|d|m|t)\b")
@@ -45,7 +45,7 @@ FUNCTION_WORDS: Final = frozenset(
     wouldn yes yet you your yours yourself yourselves
     """.split()  # noqa: SIM905 - a list of 180 quoted words cannot be read
 )
-"""English words that say nothing about a subject."""
+"""English words that say nothing about the subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class ScoredPassage:
 
 
 def content_words(text: str) -> list[str]:
-    """The words of `text` that say something about its subject, in lower case, each once; at most 48."""
+    """The content words of `text`, in lower case, each once; at most 48."""
     words: dict[str, None] = {}
     for match in _WORD.finditer(space_out_cjk(_APOSTROPHE.sub("", text)).lower()):
         word = match.group()
@@ -77,15 +77,15 @@ def content_words(text: str) -> list[str]:
 
 
 def _any_of(words: Iterable[str]) -> str:
-    """An expression in FTS5's language that matches any of `words`."""
+    """An FTS5 expression that matches any of `words`."""
     return " OR ".join(f'"{word}"' for word in words)
 
 
 class ExchangeIndex:
-    """The exchanges of one conversation, indexed in memory. May be used by several threads."""
+    """The exchanges of one conversation, indexed in memory. Thread-safe."""
 
     def __init__(self, database: Database, conversation_id: str) -> None:
-        """Index the conversation when it is first searched; every later search takes in what changed."""
+        """Index the conversation when it is first searched; later searches add what changed."""
         self._database = database
         self._conversation_id = conversation_id
         self._lock = threading.Lock()
@@ -152,9 +152,9 @@ def _entry(texts: tuple[str, str, str]) -> str:
 def search_passages(
     database: Database, words: Sequence[str], *, collections: Sequence[str] | None = None, limit: int = 50
 ) -> list[ScoredPassage]:
-    """The passages that share a word with `words`, best first; `collections` limits them to these.
+    """The passages that share a word with `words`, best first; `collections` limits the search.
 
-    Words that very many passages contain are left out of the query while rarer ones are in it.
+    Words that occur in very many passages are left out of the query while it has rarer ones.
 
     Raises:
         DocumentNotFound: there is no such collection.
@@ -178,7 +178,7 @@ def search_passages(
 
 
 def _rare_enough(connection: sqlite3.Connection, words: Iterable[str]) -> list[str]:
-    """The rarest of `words` whose matches together are few enough to be ranked, at least one that occurs."""
+    """The rarest of `words` whose matches together are few enough to rank; at least one that occurs."""
     counted = []
     for word in words:
         (matches,) = connection.execute(
@@ -198,7 +198,7 @@ def _rare_enough(connection: sqlite3.Connection, words: Iterable[str]) -> list[s
 
 
 def add_turn_vectors(database: Database, model: str, vectors: Iterable[tuple[str, bytes]]) -> None:
-    """Store the vectors of exchanges, 16-bit floats, by turn id; those of deleted turns are ignored."""
+    """Store the vectors of exchanges, 16-bit floats, by turn id; deleted turns are ignored."""
     with database.write() as connection:
         connection.executemany(
             "INSERT OR REPLACE INTO turn_vectors (turn, model, vector) SELECT row, ?, ? FROM turns WHERE id = ?",

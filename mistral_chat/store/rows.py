@@ -1,4 +1,4 @@
-"""Rows to values and back: times, usage, sampling, passages, and the columns that make up each value."""
+"""Converts rows to values and back: times, usage, sampling, passages, and the columns of each value."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ TURN: Final = f"""
 
 
 def to_timestamp(moment: datetime) -> str:
-    """`moment` as stored: ISO 8601 in UTC with microseconds, so that texts sort as times do.
+    """Format `moment` for storage: ISO 8601 in UTC with microseconds, so that texts sort like times.
 
     Raises:
         ValueError: `moment` has no zone.
     """
     if moment.tzinfo is None:
-        raise ValueError("times in the store have a zone")
+        raise ValueError("times in the store have a time zone")
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def from_timestamp(stamped: str) -> datetime:
-    """The time that `stamp` stored.
+    """Parse a time that `to_timestamp` formatted.
 
     Raises:
         StoreDamaged: the text is not a time.
@@ -66,17 +66,17 @@ def from_timestamp(stamped: str) -> datetime:
 
 
 def sampling_text(sampling: Sampling | None) -> str | None:
-    """`sampling` as stored."""
+    """Format `sampling` for storage."""
     return None if sampling is None else json.dumps(asdict(sampling))
 
 
 def usage_text(usage: Usage | None) -> str | None:
-    """`usage` as stored."""
+    """Format `usage` for storage."""
     return None if usage is None else json.dumps(asdict(usage))
 
 
 def summary(row: sqlite3.Row) -> ConversationSummary:
-    """The value of a row that `SUMMARY` selected."""
+    """The value of a row selected by `SUMMARY`."""
     return ConversationSummary(
         conversation_id=row["id"],
         title=row["title"],
@@ -92,7 +92,7 @@ def summary(row: sqlite3.Row) -> ConversationSummary:
 
 
 def stored_conversation(row: sqlite3.Row) -> StoredConversation:
-    """The value of a row that `SUMMARY` selected, with all of its settings.
+    """The value of a row selected by `SUMMARY`, with all of its settings.
 
     Raises:
         StoreDamaged: the sampling parameters cannot be read.
@@ -137,7 +137,7 @@ def _passage(  # noqa: PLR0917 - the order of `PASSAGES`
 
 
 def stored_turn(row: sqlite3.Row) -> StoredTurn:
-    """The value of a row that `TURN` selected."""
+    """The value of a row selected by `TURN`."""
     return StoredTurn(
         turn_id=row["id"],
         parent_id=row["parent_id"],

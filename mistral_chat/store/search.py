@@ -22,7 +22,7 @@ _LONGEST_QUERY: Final = 1000
 _MOST_TERMS: Final = 32
 _TITLE_WEIGHT: Final = 4.0
 _RANKED_MOST: Final = 3_000
-"""How many matches are ranked, newest first. Ranking all matches of a very common word takes too long."""
+"""How many matches are ranked, newest first. Ranking all matches of a very common word would take too long."""
 
 _TERM: Final = re.compile(r'"([^"]*)("?)|([^\s"]+)')
 
@@ -39,7 +39,7 @@ _TURN: Final = """
 
 
 def terms(query: str) -> list[Term]:
-    """The terms of `query`; empty when it has none that could be found."""
+    """The terms of `query`; empty if none could be found."""
     text = sanitise_for_sqlite(query[:_LONGEST_QUERY])
     found = []
     for match in _TERM.finditer(text):
@@ -57,7 +57,7 @@ def _findable(text: str) -> bool:
 
 
 def match_expression(query: str) -> str:
-    """`query` in FTS5's language, as quoted strings and stars, so that nothing in it is an operator. Empty for no terms."""
+    """`query` as an FTS5 expression of quoted strings and stars, so that nothing in it is an operator. Empty without terms."""
     return " ".join(f'"{space_out_cjk(term.text).strip()}"{"*" if term.prefix else ""}' for term in terms(query))
 
 
@@ -81,7 +81,7 @@ def search(connection: sqlite3.Connection, query: str, *, limit: int = 50) -> li
 
 
 def _hit(connection: sqlite3.Connection, entry: int, rank: float, wanted: list[Term]) -> SearchHit | None:
-    """The hit for an entry of the index; None when it is in the trash."""
+    """The hit for an entry of the index; None if it is in the trash."""
     found = connection.execute(_TITLE if entry < 0 else _TURN, (abs(entry),)).fetchone()
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Snippets: the part of a text around the words that were found, and their positions in it."""
+"""Snippets: the text around the matches, and the positions of the matches in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Term:
 
 
 class _Folding(dict[int, int]):
-    """Maps a character to the one without case and accent, one for one, so that positions stay the same."""
+    """Maps each character to one without case and accent, one to one, so that positions stay the same."""
 
     def __missing__(self, code: int) -> int:
         base = unicodedata.normalize("NFD", chr(code))[0].lower()
@@ -40,12 +40,12 @@ class _Folding(dict[int, int]):
 
 
 def fold(text: str) -> str:
-    """`text` without case and accents, with every character in its old position."""
+    """Remove case and accents from `text`, keeping every position."""
     return text.lower() if text.isascii() else text.translate(_Folding())
 
 
 def pattern(terms: Sequence[Term]) -> re.Pattern[str] | None:
-    """A pattern that finds `terms` in folded text; None when there is nothing to find."""
+    """A pattern that finds `terms` in folded text; None without terms."""
     alternatives = []
     for term in terms:
         words = re.findall(r"[^\W_]+|[^\s\w]", space_out_cjk(fold(term.text)))
@@ -81,7 +81,7 @@ def snippet(texts: Sequence[str], terms: Sequence[Term]) -> tuple[str, tuple[tup
 
 
 def _cut(text: str, match: int) -> int:
-    """Where the snippet starts: a little before the match, at a word if possible."""
+    """The start of the snippet: a little before the match, at a word if possible."""
     if match <= _BEFORE:
         return 0
     space = text.find(" ", match - _BEFORE, match)

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean to the user: what happened, where, and what to do next."""
+"""Maps SQLite errors to messages for the user: what happened, where, and what to do next."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _ACCESS: Final = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_C
 _PRIMARY_CODE: Final = 0xFF
 
 _LITTLE: Final = 256 * 1024
-"""Bytes free under which a failed write is put down to a full disk: SQLite reports some of these as I/O errors."""
+"""Free bytes below which a failed write is attributed to a full disk: SQLite reports some of these as I/O errors."""
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def corruption_error(path: Path | None, finding: str) -> StoreDamaged:
-    """The error for a damaged file: what was found, and how to get the conversations back."""
+    """The error for a damaged file: what was found, and how to recover the conversations."""
     return StoreDamaged(
-        f"{path or 'The database of conversations'} is damaged ({finding}). Run `mistral-chat chats repair`: it keeps this file, "
-        "copies what can be read into a new one and says what was lost. Or put a backup in its place."
+        f"{path or 'The database'} is damaged ({finding}). Run `mistral-chat chats repair`, which keeps this file and "
+        "copies everything readable into a new one. Or restore a backup."
     )
 
 
 def empty_file_error(path: Path) -> StoreDamaged:
-    """The error for a file of zero bytes, in which nothing is left to repair."""
+    """The error for an empty file, which cannot be repaired."""
     return StoreDamaged(
-        f"{path} is empty (0 bytes), so there is nothing to repair. Put a backup in its place, or delete the file: "
-        "mistral-chat then starts without conversations."
+        f"{path} is empty (0 bytes), so there is nothing to repair. Restore a backup, or delete the file to "
+        "start without conversations."
     )
 
 
 def free_bytes(path: Path) -> int | None:
-    """The bytes that may be written to the disk with `path`; None when nothing on the way to it exists."""
+    """The free bytes on the disk of `path`; None if no folder above it exists."""
     for each in (path, *path.parents):
         with contextlib.suppress(OSError):
             return shutil.disk_usage(each).free
@@ -54,7 +54,7 @@ def free_bytes(path: Path) -> int | None:
 
 @contextlib.contextmanager
 def map_sqlite_errors(path: Path | None) -> Iterator[None]:
-    """Turn errors of SQLite and the file system into a `StoreError`. Mistakes in our SQL pass unchanged.
+    """Map errors of SQLite and the file system to a `StoreError`. Mistakes in our SQL are not mapped.
 
     Raises:
         StoreBusy: another connection holds the lock.
@@ -86,15 +86,15 @@ def map_sqlite_errors(path: Path | None) -> Iterator[None]:
 
 
 def busy_error(path: Path | None) -> StoreBusy:
-    """The error for a lock that another connection kept for too long."""
+    """The error for a lock that another connection has kept for too long."""
     place = path or "the database in memory"
     return StoreBusy(f"Another program is writing to {place}. Wait a moment and try again.")
 
 
 def full_error(path: Path | None) -> StoreFull:
-    """The error for a disk without room; it says how many bytes are free."""
+    """The error for a full disk, with the free bytes."""
     if path is None:
-        return StoreFull("There is no memory left for this temporary chat. Close other programs and try again.")
+        return StoreFull("Out of memory for this temporary chat. Close other programs and try again.")
     free = free_bytes(path)
     room = "" if free is None else f" ({_size(free)} free)"
     return StoreFull(f"The disk with {path} is full{room}. What was saved before is safe. Free some space and try again.")
@@ -105,18 +105,18 @@ def _size(count: int) -> str:
 
 
 def missing_error(path: Path) -> StoreMissing:
-    """The error for a file that is not where it was."""
+    """The error for a missing file."""
     if path.exists():
         return StoreMissing(f"{path} was replaced by another file while mistral-chat was using it. Restart mistral-chat.")
     lost = path if path.parent.is_dir() else path.parent
     return StoreMissing(
-        f"{lost} was deleted or moved while mistral-chat was using it. Put it back, or restart mistral-chat to begin with "
+        f"{lost} was deleted or moved while mistral-chat was using it. Put it back, or restart mistral-chat to start with "
         "an empty database."
     )
 
 
 def _access_error(path: Path | None, reason: str, *, failed_disk: bool) -> StoreError:
-    """The error for a file that cannot be opened, read or written, by what its path looks like now."""
+    """The error for a file that cannot be opened, read or written, depending on its path."""
     if path is None:
         return StoreError(f"The database in memory failed ({reason}). Restart mistral-chat.")
     free = free_bytes(path)
@@ -132,7 +132,7 @@ def _access_error(path: Path | None, reason: str, *, failed_disk: bool) -> Store
 
 
 def write_obstacle(path: Path) -> StoreError | None:
-    """Why `path` cannot be written, judged by its folder, its modes and its file system; None when nothing is found."""
+    """Why `path` cannot be written, judged by its folder, modes and file system; None if nothing is found."""
     folder = path.parent
     try:
         while not folder.exists():
@@ -160,7 +160,7 @@ def _mounted_read_only(folder: Path) -> bool:
 
 
 def _denied(path: Path, folder: Path) -> StoreError | None:
-    """The error for the file or folder whose mode is in the way."""
+    """The error for the file or folder whose mode denies access."""
     for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         if each.exists() and not os.access(each, os.R_OK | os.W_OK):
             return _permission_error(path, each, "written" if os.access(each, os.R_OK) else "read")

@@ -1,4 +1,4 @@
-"""The store of conversations, as the rest of the program knows it."""
+"""The store of conversations: the interface that the rest of the program uses."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 
 def random_id() -> str:
-    """A new id: 16 random hexadecimal digits, so that a few of them identify one of thousands of conversations."""
+    """A new id: 16 random hexadecimal digits, so that a short prefix identifies one of thousands of conversations."""
     return secrets.token_hex(8)
 
 
 class ConversationStore:
-    """Every conversation in one database. A call returns when its change is committed.
+    """All conversations of one database. A call returns once its change is committed.
 
-    Calls that name a conversation or a turn raise `ConversationNotFound` when there is none. Every call can raise what
+    Calls that name a conversation or a turn raise `ConversationNotFound` if it does not exist. Every call can raise what
     `map_sqlite_errors` raises.
     """
 
@@ -55,9 +55,9 @@ class ConversationStore:
         self._new_id = new_id
 
     def new_connection(self, *, busy_seconds: float | None = None) -> ConversationStore:
-        """The same store on a connection of its own, for another thread. A store in memory has only one.
+        """Open the same store on another connection, for another thread. A store in memory has only one, which is returned.
 
-        `busy_seconds` is how long its calls wait for another writer; None keeps this connection's.
+        `busy_seconds` is how long its calls wait for another writer; None keeps this connection's value.
         """
         database = self.database.new_connection(busy_seconds=busy_seconds)
         return ConversationStore(database, now=self._now, new_id=self._new_id)
@@ -82,12 +82,12 @@ class ConversationStore:
             return queries.conversation(connection, conversation_id)
 
     def state(self, conversation_id: str) -> ConversationState | None:
-        """What an open window compares, when `data_version` has changed, to notice changes by another; None when deleted."""
+        """Values to compare when `data_version` has changed, to detect changes by other programs; None if deleted."""
         with self.database.read() as connection:
             return queries.state(connection, conversation_id)
 
     def resolve(self, prefix: str) -> str:
-        """The id of the only conversation, in the trash or not, whose id starts with `prefix`.
+        """The id of the only conversation, in the trash or not, that starts with `prefix`.
 
         Raises:
             ConversationNotFound: no id starts with it, or several do.
@@ -127,7 +127,7 @@ class ConversationStore:
             return queries.pinned_turns(connection, conversation_id)
 
     def tree(self, conversation_id: str) -> list[StoredTurn]:
-        """Every turn of the conversation, parents before children and siblings in the order they were made."""
+        """Every turn of the conversation, parents before children and siblings in order of creation."""
         with self.database.read() as connection:
             return queries.tree(connection, conversation_id)
 
@@ -142,7 +142,7 @@ class ConversationStore:
             return queries.siblings(connection, turn_id)
 
     def input_history(self, limit: int = 100) -> list[str]:
-        """The user's last messages outside the trash, newest first, each text once."""
+        """The user's most recent messages outside the trash, newest first, each text once."""
         with self.database.read() as connection:
             return queries.input_history(connection, limit)
 
@@ -156,7 +156,7 @@ class ConversationStore:
     def add_turn(self, conversation_id: str, user: str, *, parent_id: str | None, model: str = "") -> str:
         """Store a message under the turn `parent_id` (None: at the top), and return the new turn's id.
 
-        Its reply counts as being written by this connection, and the current path ends with it.
+        Its reply counts as being written by this connection, and the current branch ends with it.
         """
         with self.database.write() as connection:
             new = self._new_turn(model)
@@ -164,7 +164,7 @@ class ConversationStore:
             return new.turn_id
 
     def add_sibling(self, turn_id: str, *, model: str = "") -> str:
-        """Add a sibling of this turn with the same message and no reply, make it current, and return its id."""
+        """Add a sibling of this turn with the same message and without a reply, make it current, and return its id."""
         with self.database.write() as connection:
             new = self._new_turn(model)
             turns.add_sibling(connection, new, turn_id)
@@ -174,7 +174,7 @@ class ConversationStore:
         return NewTurn(turn_id=self._new_id(), now=self._timestamp(), model=model, writer=self.database.writer.name)
 
     def write_reply(self, turn_id: str, text: str) -> None:
-        """Store the whole reply so far. Once a second is often enough. A reply that had ended is continued this way."""
+        """Store the whole reply so far; about once a second is enough. A finished reply is continued this way."""
         with self.database.write() as connection:
             turns.write_reply(connection, turn_id, text, self.database.writer.name)
 
@@ -188,7 +188,7 @@ class ConversationStore:
         model: str = "",
         error: str = "",
     ) -> None:
-        """Store the reply as it ended. May be called again for the same turn, after it was continued.
+        """Store the finished reply. May be called again for the same turn after it was continued.
 
         `finish_reason` is None when an `error` ended it. An empty `model` leaves the one the turn was added with.
         """
@@ -205,9 +205,9 @@ class ConversationStore:
             )
 
     def recover(self) -> int:
-        """End the replies of writers that died as ``"cancelled"``, with the text they have, and return how many there were.
+        """End the replies of writers that died as ``"cancelled"``, keeping their text, and return their number.
 
-        Replies that a running program is writing, this one included, are left alone. So is everything while the database
+        Replies that a running program is writing, including this one, are left alone. So is everything while the database
         cannot be written: reading must not fail for that.
         """
         with self.database.read() as connection:
@@ -224,17 +224,17 @@ class ConversationStore:
             return 0
 
     def switch_branch(self, turn_id: str) -> None:
-        """Lead the current path through this turn, and from there down to the newest turn below it."""
+        """Switch the current branch to this turn and the newest turn below it."""
         with self.database.write() as connection:
             turns.switch_branch(connection, turn_id)
 
     def set_turn_flags(self, turn_id: str, *, pinned: bool | None = None, excluded: bool | None = None) -> None:
-        """Set or clear the flags that are given; None leaves a flag unchanged."""
+        """Set or clear the given flags; None leaves a flag unchanged."""
         with self.database.write() as connection:
             turns.set_flags(connection, turn_id, pinned=pinned, excluded=excluded)
 
     def set_passages(self, turn_id: str, passages: Iterable[Passage]) -> None:
-        """Store the passages that the model was given with this turn's message, instead of those stored before."""
+        """Replace the passages stored with this turn's message."""
         with self.database.write() as connection:
             turns.set_passages(connection, turn_id, passages)
 
@@ -243,7 +243,7 @@ class ConversationStore:
     def create(
         self, *, title: str = "", system: str = "", model: str = "", sampling: Sampling | None = None, persona: str = ""
     ) -> str:
-        """Create a conversation and return its id. A title given here is the user's; otherwise the first message gives one."""
+        """Create a conversation and return its id. A title given here counts as the user's."""
         conversation_id, now = self._new_id(), self._timestamp()
         with self.database.write() as connection:
             metadata.create(
@@ -261,16 +261,16 @@ class ConversationStore:
     def fork(self, turn_id: str) -> str:
         """Copy this turn and its ancestors into a new conversation, and return its id.
 
-        Flags and the conversation's settings are copied, siblings are not. A reply that is being written is copied as far as
-        it has come. A title gets the prefix ``Fork:``.
+        Flags and the conversation's settings are copied, siblings are not. A reply in progress is copied as far as it has been
+        saved. A title gets the prefix ``Fork:``.
         """
         with self.database.write() as connection:
             return metadata.fork(connection, turn_id, self._new_id, self._timestamp())
 
     def rename(self, conversation_id: str, title: str, *, by: TitleSource) -> bool:
-        """Set the title, made into one line, and return whether it was accepted.
+        """Set the title on one line; returns whether it was accepted.
 
-        Only the user can replace a title of the user. An empty one from the user restores the first message's.
+        Only the user can replace the user's title. An empty title from the user restores that of the first message.
         """
         with self.database.write() as connection:
             return metadata.rename(connection, conversation_id, title, by=by)
@@ -288,7 +288,7 @@ class ConversationStore:
         self._set(conversation_id, "system", sanitise_for_sqlite(system))
 
     def set_sampling(self, conversation_id: str, sampling: Sampling | None) -> None:
-        """Set the sampling parameters; None for those of the settings."""
+        """Set the sampling; None for the configured one."""
         self._set(conversation_id, "sampling", sampling_text(sampling))
 
     def set_persona(self, conversation_id: str, persona: str) -> None:
@@ -315,7 +315,7 @@ class ConversationStore:
             return queries.tags(connection)
 
     def draft(self, conversation_id: str) -> str:
-        """The saved draft; ``""`` names the composer of a new conversation. Empty when there is none."""
+        """The saved draft; ``""`` is the draft of a new conversation. Empty if there is none."""
         with self.database.read() as connection:
             return queries.draft(connection, conversation_id)
 
@@ -337,7 +337,7 @@ class ConversationStore:
             trash.restore(connection, conversation_id)
 
     def delete(self, conversation_id: str) -> bool:
-        """Delete the conversation permanently, in the trash or not, and purge; return what `purge` returns.
+        """Delete the conversation permanently, in the trash or not, and purge; returns what `purge` returns.
 
         Takes seconds in a large store: call it from a thread, on a `new_connection()`. The caller deletes its snapshots.
         """
@@ -346,9 +346,9 @@ class ConversationStore:
         return self.purge()
 
     def empty_trash(self, older_than: timedelta | None = None) -> list[str]:
-        """Delete permanently what is in the trash, or what has been there for longer than `older_than`; return the ids.
+        """Delete permanently what is in the trash, or what has been there for longer than `older_than`; returns the ids.
 
-        What `delete` documents holds here too; `purge_pending` says whether a trace is left.
+        What `delete` documents applies here too; `purge_pending` says whether a trace is left.
         """
         before = None if older_than is None else to_timestamp(self._now() - older_than)
         with self.database.write() as connection:
@@ -363,16 +363,16 @@ class ConversationStore:
             return trash.purge_pending(connection)
 
     def purge(self) -> bool:
-        """Remove deleted text from the files if a purge is pending, and return whether no trace is left.
+        """Remove deleted text from the files if a purge is pending; returns whether no trace is left.
 
-        False when another connection kept reading for too long; the next call, in this run or a later one, completes it.
+        False if another connection kept reading for too long; the next call, in this run or a later one, completes it.
         """
         return trash.purge(self.database)
 
     # Import, export, backup
 
     def export_conversation(self, conversation_id: str) -> ExportedConversation:
-        """The conversation with every branch. A reply that is being written is taken as far as it has come."""
+        """The conversation with every branch. A reply in progress is exported as far as it has been saved."""
         with self.database.read() as connection:
             return import_export.read(connection, queries.conversation_row(connection, conversation_id)["row"])
 
@@ -391,10 +391,10 @@ class ConversationStore:
             yield exported
 
     def import_conversations(self, conversations: Iterable[ExportedConversation], *, dry_run: bool = False) -> ImportResult:
-        """Add conversations, each whole or not at all; with `dry_run` only report what would be added.
+        """Import conversations, each completely or not at all; with `dry_run`, only report what would be imported.
 
-        One that the store has unchanged is skipped. One that it has in another state is added as a copy, once. Ids are kept
-        where they are free. Other windows can write meanwhile.
+        A conversation that the store has unchanged is skipped. A changed one is added as a copy, once. Ids are kept if they are
+        free. Other windows can write in between.
         """
         if not dry_run:
             return import_export.add_all(self.database, conversations, self._new_id)
@@ -405,9 +405,9 @@ class ConversationStore:
         return result
 
     def backup(self, target: Path, *, replace: bool = False) -> None:
-        """Copy the database to `target`, readable by the owner only; the copy appears whole or not at all.
+        """Copy the database to `target`, readable by the owner only, complete or not at all.
 
-        It holds no deleted text. To restore it, put it in the place of the database while no mistral-chat runs.
+        It contains no deleted text. To restore it, replace the database with it while mistral-chat is not running.
 
         Raises:
             StoreError: `target` exists and `replace` is not set, or it cannot be written.

@@ -1,4 +1,4 @@
-"""How text is changed before it is stored, and how titles are made.
+"""Normalises text for storage, and makes titles.
 
 Text is stored as it was written except for two things that SQLite cannot store: lone surrogates (they have no UTF-8) and NUL
 (SQL functions stop at it). Both become U+FFFD, the replacement character, so that a message is not lost over one character. A
@@ -12,7 +12,7 @@ import unicodedata
 from mistral_chat.message_form import split_message
 
 TITLE_LENGTH = 80
-"""The longest title taken from a message, in characters."""
+"""Maximum characters of a title taken from a message."""
 
 _LONGEST_TITLE = 200
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -20,7 +20,7 @@ _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 
 def sanitise_for_sqlite(text: str) -> str:
-    """`text` as the database can store it: unchanged except in hostile or broken cases. Idempotent."""
+    """Make `text` storable: unchanged except in hostile or broken cases. Idempotent."""
     if text.isascii():
         return text.replace("\x00", _REPLACEMENT)
     try:
@@ -31,12 +31,12 @@ def sanitise_for_sqlite(text: str) -> str:
 
 
 def decode_lossy(raw: bytes) -> str:
-    """Decode text of the database. Damaged letters become U+FFFD: one must not hide a whole conversation."""
+    """Decode text of the database. Damaged letters become U+FFFD, so that one does not hide a whole conversation."""
     return raw.decode("utf-8", "replace")
 
 
 def stored_line(text: str, limit: int = _LONGEST_TITLE) -> str:
-    """`text` on one line without control and format characters, cut to `limit` characters with an ellipsis."""
+    """Reduce `text` to one line without control and format characters, cut to `limit` characters with an ellipsis."""
     line = " ".join("".join(map(_visible, sanitise_for_sqlite(text[: 8 * limit]))).split())
     if len(line) <= limit:
         return line
@@ -46,7 +46,7 @@ def stored_line(text: str, limit: int = _LONGEST_TITLE) -> str:
 
 
 def first_line(message: str) -> str:
-    """The title that a first message gives: the first line of its question, cut to `TITLE_LENGTH`."""
+    """The title from a first message: the first line of its question, cut to `TITLE_LENGTH`."""
     for line in split_message(message).question[:10_000].splitlines():
         title = stored_line(line.strip().lstrip("#>*-`~ \t"), TITLE_LENGTH)
         if title:
@@ -55,12 +55,12 @@ def first_line(message: str) -> str:
 
 
 def tag_name(text: str) -> str:
-    """A tag as it is stored: one line in lower case of at most 40 characters, without commas; may be empty."""
+    """A tag as stored: one line in lower case of at most 40 characters, without commas; may be empty."""
     return stored_line(text.replace(",", " "), 40).lower()
 
 
 def _visible(character: str) -> str:
-    """`character`, a space for one that breaks the line, or nothing for an invisible control."""
+    """`character`, a space if it breaks the line, or nothing for an invisible control character."""
     category = unicodedata.category(character)
     if category in {"Cc", "Zl", "Zp"}:
         return " "

@@ -1,9 +1,11 @@
 """Deletion that leaves no byte behind.
 
-`secure_delete` does not reach two places: the full-text index keeps the words of deleted entries until its segments are
-merged, and the write-ahead log keeps old pages until it is truncated. `purge` does both, in short transactions so that other
-instances can write in between. The transaction that deletes also notes that a purge is pending, so a purge that was
-interrupted, or that another connection's read kept from truncating the log, is completed by the next one.
+`secure_delete` does not reach two places: the full-text index keeps the words of deleted entries until its segments are merged,
+and the write-ahead log keeps old pages until it is truncated. `purge` does both, in short transactions so that other instances
+can write in between.
+
+The transaction that deletes also records that a purge is pending, so a purge that was interrupted, or that another connection's
+read kept from truncating the log, is completed by the next one.
 
 SQLite 3.42 and later can erase inside the index at once, but earlier versions cannot open an index written that way. One way
 for all versions is the way that is tested.
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from mistral_chat.store.database import Database
 
 _MERGED_PAGES: Final = 500
-"""Pages of the index that one transaction of a purge merges: tens of milliseconds."""
+"""Index pages merged in one transaction of a purge: tens of milliseconds."""
 
 _WAL_SECONDS: Final = 2.0
 """How long a purge waits for readers before it leaves the log to the next purge."""
@@ -52,7 +54,7 @@ def delete_trashed(connection: Connection, before: str | None) -> list[str]:
 
 
 def delete(connection: Connection, conversation: Row) -> None:
-    """Delete a conversation from every table and from the index, and note that a purge is pending."""
+    """Delete a conversation from every table and from the index, and record that a purge is pending."""
     row = conversation["row"]
     for turn in connection.execute("SELECT * FROM turns WHERE conversation = ?", (row,)):
         index.drop_turn(connection, turn["row"], turn["user"], turn["reply"] if turn["writer"] is None else "")
@@ -68,7 +70,7 @@ def delete(connection: Connection, conversation: Row) -> None:
 
 
 def note_purge(connection: Connection) -> None:
-    """Note that deleted text may still be in the files."""
+    """Record that deleted text may still be in the files."""
     connection.execute("INSERT OR IGNORE INTO owed VALUES ('purge')")
 
 
@@ -78,7 +80,7 @@ def purge_pending(connection: Connection) -> bool:
 
 
 def purge(database: Database) -> bool:
-    """Remove deleted text from the files, and return whether none is left."""
+    """Remove deleted text from the files; returns whether none is left."""
     with database.read() as connection:
         if not purge_pending(connection):
             return True
@@ -92,7 +94,7 @@ def purge(database: Database) -> bool:
 
 
 def _merge_index(database: Database, table: str) -> None:
-    """Merge a full-text index into one segment, which leaves deleted entries out.
+    """Merge a full-text index into one segment, which drops deleted entries.
 
     FTS5's documentation, "The 'merge' command": a negative number starts a merge of all segments, repeated calls continue it,
     and a call that changes fewer than two rows had nothing left to do.

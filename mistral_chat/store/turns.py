@@ -1,4 +1,4 @@
-"""Writing turns so that nothing is lost: the question first, then the reply as it grows.
+"""Writes turns without losing anything: the question first, then the growing reply.
 
 A reply is being written while its turn's `writer` is set. `finish_reply` clears it, and `recover` does so for writers that
 died. Only finished replies are in the full-text index.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTurn:
-    """What a new turn gets besides its text and its place in the tree."""
+    """Properties of a new turn besides its text and its place in the tree."""
 
     turn_id: str
     now: str
@@ -33,7 +33,7 @@ class NewTurn:
 
 
 def add_turn(connection: Connection, new: NewTurn, conversation_id: str, user: str, parent_id: str | None) -> None:
-    """Insert a message under the turn `parent_id` (None: at the top). The first message gives the conversation its title.
+    """Insert a message under the turn `parent_id` (None: at the top). The first message sets the conversation's title.
 
     Raises:
         ConversationNotFound: there is no such conversation, or no such turn in it.
@@ -57,7 +57,7 @@ def add_sibling(connection: Connection, new: NewTurn, turn_id: str) -> None:
 
 
 def _insert(connection: Connection, new: NewTurn, conversation: int, parent: Row | None, user: str) -> None:
-    """Insert a turn whose reply is about to be written, and make it the end of the current path."""
+    """Insert a turn whose reply is about to be written, and make it the end of the current branch."""
     row = connection.execute(
         "INSERT INTO turns (id, conversation, parent, depth, created, user, model, writer) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -78,7 +78,7 @@ def _insert(connection: Connection, new: NewTurn, conversation: int, parent: Row
 
 
 def _touch(connection: Connection, conversation: int, now: str) -> None:
-    """Note that a conversation was used at `now`."""
+    """Record that a conversation was used at `now`."""
     connection.execute(
         "UPDATE conversations SET updated = max(updated, ?), used = (SELECT max(used) + 1 FROM conversations) WHERE row = ?",
         (now, conversation),
@@ -86,7 +86,7 @@ def _touch(connection: Connection, conversation: int, now: str) -> None:
 
 
 def write_reply(connection: Connection, turn_id: str, text: str, writer: str) -> None:
-    """Store the reply as far as it has come."""
+    """Store the reply so far."""
     turn = turn_row(connection, turn_id)
     if turn["writer"] is None:
         index.drop_turn(connection, turn["row"], turn["user"], turn["reply"])
@@ -109,7 +109,7 @@ def finish_reply(
     model: str,
     error: str,
 ) -> None:
-    """Store the reply as it ended."""
+    """Store the finished reply."""
     turn = turn_row(connection, turn_id)
     _end(connection, turn, sanitise_for_sqlite(text), finish_reason)
     connection.execute(
@@ -136,7 +136,7 @@ def writers(connection: Connection) -> list[str]:
 
 
 def recover(connection: Connection, dead: Iterable[str]) -> int:
-    """End the replies of `dead` writers as ``"cancelled"`` with the text they have, and return how many there were."""
+    """End the replies of `dead` writers as ``"cancelled"``, keeping their text, and return their number."""
     recovered = 0
     for name in dead:
         for turn in connection.execute("SELECT * FROM turns WHERE writer = ?", (name,)).fetchall():
@@ -146,7 +146,7 @@ def recover(connection: Connection, dead: Iterable[str]) -> int:
 
 
 def switch_branch(connection: Connection, turn_id: str) -> None:
-    """Lead the current path through a turn and down to the newest turn below it."""
+    """Switch the current branch to a turn and the newest turn below it."""
     turn = turn_row(connection, turn_id)
     leaf = turn["row"]
     while (child := connection.execute("SELECT max(row) FROM turns WHERE parent = ?", (leaf,)).fetchone()[0]) is not None:
@@ -155,7 +155,7 @@ def switch_branch(connection: Connection, turn_id: str) -> None:
 
 
 def set_flags(connection: Connection, turn_id: str, *, pinned: bool | None, excluded: bool | None) -> None:
-    """Set or clear the flags that are given; None leaves a flag unchanged."""
+    """Set or clear the given flags; None leaves a flag unchanged."""
     turn = turn_row(connection, turn_id)
     connection.execute(
         "UPDATE turns SET pinned = coalesce(?, pinned), excluded = coalesce(?, excluded) WHERE row = ?",
@@ -164,7 +164,7 @@ def set_flags(connection: Connection, turn_id: str, *, pinned: bool | None, excl
 
 
 def set_passages(connection: Connection, turn_id: str, passages: Iterable[Passage]) -> None:
-    """Replace the passages that were given with a turn's message."""
+    """Replace the passages stored with a turn's message."""
     row = turn_row(connection, turn_id)["row"]
     connection.execute("DELETE FROM turn_passages WHERE turn = ?", (row,))
     insert_passages(connection, row, map(storable_passage, passages))
@@ -182,7 +182,7 @@ def insert_passages(connection: Connection, turn: int, passages: Iterable[Passag
 
 
 def storable_passage(passage: Passage) -> Passage:
-    """`passage` as the store would return it."""
+    """Make `passage` storable."""
     return replace(
         passage,
         key=sanitise_for_sqlite(passage.key),

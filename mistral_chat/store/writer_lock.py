@@ -1,8 +1,8 @@
-"""Which running programs are writing replies, so that a start after a crash ends the replies of dead ones and of no others.
+"""Locks that show which running programs are writing replies, so that a start after a crash ends only the replies of dead ones.
 
-A program that writes replies holds a lock on a small file of its own next to the database. The kernel releases the lock when
-the process ends, however it ends: a file that can be locked belongs to a dead program. Process ids would not do (they are
-reused), nor would a heartbeat (a laptop sleeps, a prefill takes minutes).
+A program that writes replies locks a small file of its own next to the database. The kernel releases the lock when the process
+ends for whatever reason: a file that can be locked belongs to a dead program. Process ids would not do (they are reused), nor
+would a heartbeat (a laptop sleeps, a prefill takes minutes).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class WriterLock:
     """A lock that shows that a connection may be writing replies."""
 
     def __init__(self, database: Path | None) -> None:
-        """Prepare the lock next to the file `database`; it is taken when `name` is first read."""
+        """Prepare the lock next to the file `database`; it is acquired when `name` is first read."""
         self._database = database
         self._name = secrets.token_hex(8)
         self._descriptor: int | None = None
 
     @property
     def name(self) -> str:
-        """The value of `turns.writer` for this connection, which counts as alive from now on until `end`.
+        """The value of `turns.writer` for this connection, which counts as alive until `end`.
 
         Raises:
             OSError: the lock file cannot be created.
@@ -39,7 +39,7 @@ class WriterLock:
         return self._name
 
     def alive(self, name: str) -> bool:
-        """Whether the writer `name` still runs. A dead one's file is removed; a file that cannot be opened counts as alive."""
+        """Whether the writer `name` is running. A dead one's file is removed; one that cannot be opened counts as alive."""
         if name == self._name or self._database is None:
             return name == self._name
         path = _lock_path(self._database, name)
@@ -63,7 +63,7 @@ class WriterLock:
 
 
 def active_writers(database: Path) -> list[str]:
-    """The names of the writers of the file `database` that still run. Files of dead ones are removed."""
+    """The names of the running writers of the file `database`. Files of dead ones are removed."""
     here = WriterLock(database)
     prefix, suffix = f"{database.name}.", ".writing"
     names = [path.name.removeprefix(prefix).removesuffix(suffix) for path in database.parent.glob(f"*{suffix}")]
@@ -75,7 +75,7 @@ def _lock_path(database: Path, name: str) -> Path:
 
 
 def _claim(path: Path) -> int:
-    """Create and lock the file at `path`, and again when another program took it for a dead one's and removed it in between."""
+    """Create and lock the file at `path`, and retry if another program took it for a dead one's and removed it in between."""
     while True:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         lock(descriptor, wait=True)
@@ -86,7 +86,7 @@ def _claim(path: Path) -> int:
 
 
 def _remove(path: Path, descriptor: int) -> None:
-    """Close and delete the locked file at `path`, deleting first where possible, so that no program locks it in between."""
+    """Delete and close the locked file at `path`, deleting first where possible, so that no program locks it in between."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
     os.close(descriptor)

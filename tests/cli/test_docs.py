@@ -69,8 +69,8 @@ def test_a_folder_is_indexed_and_each_file_that_fails_is_named(program: Program,
         "bad.docx": "failed",
     }
     messages = {Path(row["document"]).name: row["message"] for row in rows}
-    assert messages["scan.pdf"] == "its pages hold no text; scanned pages are not read"
-    assert messages["book.pdf"] == "page 2 holds no text; scanned pages are not read"
+    assert messages["scan.pdf"] == "its pages contain no text; scanned pages are not supported"
+    assert messages["book.pdf"] == "page 2 contains no text; scanned pages are not supported"
     assert "zip archive" in messages["bad.docx"]
     again = as_json(program, *words_only("docs", "add", str(folder), "-C", "home"), code=1)
     assert sorted(row["status"] for row in again) == ["failed", "failed", "unchanged", "unchanged"]

@@ -79,7 +79,7 @@ def test_damage_is_reported_at_the_start_and_the_file_is_not_changed(database: P
     filled(database)
     hurt(database, kind)
     before = database.read_bytes()
-    with pytest.raises(StoreDamaged, match="nothing to repair. Put a backup" if kind == "empty" else "chats repair"):
+    with pytest.raises(StoreDamaged, match="nothing to repair. Restore a backup" if kind == "empty" else "chats repair"):
         open_store(database)
     assert database.read_bytes() == before
 
@@ -100,7 +100,7 @@ def test_another_programs_database_is_refused(database: Path) -> None:
         connection.execute("CREATE TABLE bookmarks (url)")
         connection.commit()
     before = database.read_bytes()
-    with pytest.raises(StoreDamaged, match="not one of mistral-chat"):
+    with pytest.raises(StoreDamaged, match="not a database of mistral-chat"):
         open_store(database)
     with pytest.raises(StoreDamaged):
         repair(database, now=Clock())

@@ -288,7 +288,7 @@ def test_a_fault_in_a_file_is_refused_with_its_place(
         (b'{"a": 1}', "neither an export"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"format": "mistral-chat", "version": ' + b"9" * 5_000 + b"}", "number that is too large"),
-        (b"\xff\xff", "not text in UTF-8"),
+        (b"\xff\xff", "not UTF-8 text"),
         (b"# Just notes\n", "front matter"),
         (b"---\ntitle: x\n---\n", "front matter"),
         (b"---\nmistral-chat: 1\ncreated: soon\n---\n", "'created' must be"),

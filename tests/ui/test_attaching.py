@@ -78,7 +78,7 @@ async def test_an_unsuitable_file_is_refused_with_a_reason(tmp_path: Path) -> No
         "picture.png": "Only text can be sent",
         "long.txt": "tokens; the context window has 256",
         "huge.txt": "is larger than 4 MB",
-        "gone.txt": "is not a file that can be read",
+        "gone.txt": "is not a readable file",
     }
     harness = AppHarness(window=256)
     async with run(harness) as pilot:
