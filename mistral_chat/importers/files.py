@@ -48,8 +48,8 @@ def read_import_files(paths: Iterable[Path]) -> list[ImportSource]:
     """Read the conversations in files and folders, by their content and not by their names.
 
     These are known: exports of mistral-chat (JSON and Markdown), ChatGPT's ``conversations.json``, and the databases of oterm
-    and llm; each also compressed by gzip, and all but the databases in a ZIP archive. In a folder and its subfolders, all files with
-    their suffixes are read. Those without conversations are listed.
+    and llm; each also compressed by gzip, and all but the databases in a ZIP archive. In a folder and its subfolders, all files
+    with their suffixes are read. Those without conversations are listed.
 
     Raises:
         ImportFailed: a file is missing, damaged or of an unknown kind, or a folder or archive holds no conversations.

@@ -83,9 +83,7 @@ def add_all(database: Database, trees: Iterable[ExportedConversation], new_id: C
             if not result.conversations:
                 raise
             count = len(result.conversations)
-            raise type(error)(
-                f"{error} {count:,} conversations were imported; import again to add the rest."
-            ) from error
+            raise type(error)(f"{error} {count:,} conversations were imported; import again to add the rest.") from error
         result.extend(added)
         if tree is not None:
             time.sleep(_PAUSE_SECONDS)

@@ -201,7 +201,7 @@ class TestHowItIsAsked:
     def test_an_unknown_persona_is_wrong_usage(self) -> None:
         result = ask("hello", "-p", "nobody")
         assert result.exit_code == 2
-        assert "no persona 'nobody'" in result.stderr
+        assert "Unknown persona 'nobody'" in result.stderr
 
     def test_a_value_out_of_its_range_is_wrong_usage(self) -> None:
         result = ask("hello", "--temperature", "9")

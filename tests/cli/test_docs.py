@@ -71,7 +71,7 @@ def test_a_folder_is_indexed_and_each_file_that_fails_is_named(program: Program,
     messages = {Path(row["document"]).name: row["message"] for row in rows}
     assert messages["scan.pdf"] == "its pages contain no text; scanned pages are not supported"
     assert messages["book.pdf"] == "page 2 contains no text; scanned pages are not supported"
-    assert "zip archive" in messages["bad.docx"]
+    assert "ZIP archive" in messages["bad.docx"]
     again = as_json(program, *words_only("docs", "add", str(folder), "-C", "home"), code=1)
     assert sorted(row["status"] for row in again) == ["failed", "failed", "unchanged", "unchanged"]
 
@@ -100,7 +100,7 @@ def test_a_search_can_be_limited_to_collections(program: Program, folder: Path) 
     assert len(as_json(program, *words_only("docs", "search", "roof", "-C", "home"))) == 1
     assert as_json(program, *words_only("docs", "search", "roof", "-C", "nature")) == []
     nowhere = run(program, *words_only("docs", "search", "roof", "-C", "nowhere"))
-    assert (nowhere.exit_code, "no collection 'nowhere'" in nowhere.stderr) == (1, True)
+    assert (nowhere.exit_code, "No collection 'nowhere'" in nowhere.stderr) == (1, True)
 
 
 def test_documents_are_listed_shown_updated_and_removed(program: Program, folder: Path) -> None:

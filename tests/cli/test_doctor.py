@@ -68,7 +68,7 @@ class TestDoctor:
         monkeypatch.setenv("MISTRAL_CHAT_DATA_DIR", "/proc/nowhere/data")
         result = run("doctor")
         assert result.exit_code == 1
-        assert "FAIL  folders         /proc/nowhere/data cannot be written: " in result.stdout
+        assert "FAIL  folders         /proc/nowhere/data is not writable: " in result.stdout
 
     @pytest.mark.parametrize(("columns", "words"), [(100, "ok    terminal"), (50, "warn  terminal")])
     def test_the_terminal_is_checked(self, columns: int, words: str) -> None:

@@ -112,7 +112,7 @@ def test_a_download_prints_only_the_path_on_standard_output(hub: HubServer, ours
     assert result.stdout == f"{ours / REPOSITORY / FILE}\n"
     assert "done, 1.0 of 1.0 MB" in result.stderr
     again = models("pull", SPEC, HF_ENDPOINT="http://127.0.0.1:9")
-    assert "is installed already (ours)" in again.stderr
+    assert "is already installed (ours)" in again.stderr
     assert models("path", SPEC).stdout == result.stdout
 
 

@@ -82,7 +82,11 @@ def test_endless_standard_input_is_refused_before_the_memory_is_full() -> None:
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(b"\x7fELF\x02\x01\x01\0\0", "binary data"), (b"Gr\xfc\xdfe", "not UTF-8 or UTF-16 text"), (b"\xff\xfeab\0", "not text")],
+    [
+        (b"\x7fELF\x02\x01\x01\0\0", "binary data"),
+        (b"Gr\xfc\xdfe", "not UTF-8 or UTF-16 text"),
+        (b"\xff\xfeab\0", "not UTF-8 or UTF-16 text"),
+    ],
 )
 def test_standard_input_that_is_not_text_is_refused(content: bytes, problem: str) -> None:
     command = [sys.executable, "-c", APP, "ask", "-m", "demo", "What is this?"]

@@ -176,7 +176,7 @@ class TestTheMessage:
         assert "saved" in message
 
     def test_an_external_kill_is_reported(self) -> None:
-        assert "from outside (SIGTERM)" in exit_message(Program(), "SIGTERM")
+        assert "was terminated (SIGTERM)" in exit_message(Program(), "SIGTERM")
 
     def test_a_broken_settings_file_does_not_hide_a_crash(self, own_folders: Path) -> None:
         (own_folders / "config" / "mistral-chat").mkdir(parents=True)

@@ -196,5 +196,5 @@ class TestAHomeThatCannotBeWritten:
         monkeypatch.setenv("MISTRAL_CHAT_DATA_DIR", "/proc/nowhere/data")
         result = run(*arguments)
         assert result.exit_code == 1
-        assert "/proc/nowhere/data, cannot be created: No such file or directory" in result.stderr
+        assert "Cannot create the data folder /proc/nowhere/data: No such file or directory" in result.stderr
         assert "MISTRAL_CHAT_DATA_DIR" in result.stderr

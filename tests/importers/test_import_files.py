@@ -118,11 +118,11 @@ def test_a_damaged_file_among_good_ones_is_named(tmp_path: Path, kind: str) -> N
 
 def test_a_folder_without_conversations_is_refused(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text("{}")
-    with pytest.raises(ImportFailed, match=r"holds no conversations \(settings.json\)"):
+    with pytest.raises(ImportFailed, match=r"contains no conversations \(settings.json\)"):
         read_import_files([tmp_path])
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ImportFailed, match="holds no conversations"):
+    with pytest.raises(ImportFailed, match="contains no conversations"):
         read_import_files([empty])
 
 
@@ -145,7 +145,7 @@ def test_a_file_whose_header_states_a_smaller_size_is_left_out(tmp_path: Path) -
         if content[at : at + 4] == stated:
             content[at : at + 4] = (5).to_bytes(4, "little")
     path.write_bytes(bytes(content))
-    with pytest.raises(ImportFailed, match=r"liar\.zip holds no conversations \(conversations-000\.json cannot be unpacked"):
+    with pytest.raises(ImportFailed, match=r"liar\.zip contains no conversations \(conversations-000\.json cannot be unpacked"):
         read_import_files([path])
 
 

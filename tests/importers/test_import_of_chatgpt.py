@@ -473,7 +473,7 @@ def test_importing_chatgpts_file_twice_adds_nothing(tmp_path: Path) -> None:
     [
         ({"mapping": []}, "conversation 1.mapping: expected an object"),
         ({"mapping": None}, "'mapping' is missing"),
-        ({"mapping": {"a": {"parent": 5}}}, "mapping.a: 'parent' must be a text"),
+        ({"mapping": {"a": {"parent": 5}}}, "mapping.a: 'parent' must be a string"),
     ],
 )
 def test_a_file_of_damaged_conversations_is_refused_with_the_place(tmp_path: Path, wrong: dict[str, Any], reason: str) -> None:

@@ -151,7 +151,7 @@ def test_repair_of_nothing_leaves_the_file_as_it_is(database: Path, kind: str) -
     filled(database)
     hurt(database, kind)
     before = database.read_bytes()
-    with pytest.raises(StoreDamaged, match="nothing to repair" if kind == "empty" else r"left unchanged.*\.recover"):
+    with pytest.raises(StoreDamaged, match="nothing to repair" if kind == "empty" else r"not changed.*\.recover"):
         repair(database, now=Clock())
     assert database.read_bytes() == before
     assert [path.name for path in database.parent.iterdir()] == [database.name]

@@ -215,7 +215,7 @@ def test_a_conversation_uses_collections_until_they_are_detached(store: Conversa
     assert store.documents.attached(store.fork(turn)) == ["one", "two"]
     store.documents.detach(conversation, "two")
     assert store.documents.attached(conversation) == ["one"]
-    with pytest.raises(DocumentNotFound, match="no collection 'three'"):
+    with pytest.raises(DocumentNotFound, match="No collection 'three'"):
         store.documents.attach(conversation, "three")
     assert [passage.text for passage in store.documents.passages(document)] == ["first", "second"]
     assert [each.collection for each in store.documents.documents()] == ["one", "two"]

@@ -262,7 +262,7 @@ TURN = ["conversations", 0, "turns", 1]
         (["conversations", 0, "created"], "2026-01-01T00:00:00", "must have a time zone"),
         (["conversations", 0, "tags"], [1], "'tags' must be strings"),
         (["conversations", 0, "current"], None, "there is no current turn"),
-        (["conversations", 0, "current"], "x", "'x' is not there"),
+        (["conversations", 0, "current"], "x", "'x' does not exist"),
         (["conversations", 0, "sampling"], {"temperature": 9}, "'top_p' is missing"),
         (["conversations", 0, "pinned"], 1, "'pinned' must be true or false"),
         ([*TURN, "user"], 3, r"conversations\[0\].turns\[1\]: 'user' must be a string, not 3"),

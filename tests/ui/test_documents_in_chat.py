@@ -67,7 +67,7 @@ async def test_the_dialog_lists_collections_and_attaches_one(lease: AppHarness) 
         await pilot.press("enter")
         await until(pilot, lambda: "Documents: home." in screen_text(lease))
         await send_message(pilot, lease, "/docs nowhere")
-        await until(pilot, lambda: "There is no collection 'nowhere'" in screen_text(lease))
+        await until(pilot, lambda: "No collection 'nowhere'" in screen_text(lease))
 
 
 async def test_without_documents_the_user_is_told_how_to_index_some(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ async def attach(screen: ChatScreen, name: str) -> None:
     if not name:
         return
     if name not in {each.name for each in collections}:
-        raise DocumentNotFound(f"There is no collection {name!r}. /docs lists them.")
+        raise DocumentNotFound(f"No collection {name!r}. /docs lists them.")
     wanted = [each for each in attached if each != name] if name in attached else [*attached, name]
     await session.grounding.attach(*wanted)
     screen.notice.show(f"Documents: {', '.join(sorted(wanted))}." if wanted else "No documents attached.")
