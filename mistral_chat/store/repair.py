@@ -173,9 +173,9 @@ def _salvage(path: Path, now: str) -> _Saved:
     if not (saved.turns or saved.conversations or any(saved.others.values())):
         file = shlex.quote(str(path))
         raise StoreDamaged(
-            f"SQLite cannot read any conversation from {path}. The file was not changed. Restore a backup. Or search the file "
-            f"with sqlite3 from sqlite.org (Debian's lacks the command): "
-            f"`sqlite3 {file} .recover | sqlite3 recovered.db`. Then replace the file with recovered.db."
+            f"SQLite cannot read any conversation from {path}. The file was not changed. Restore a backup, or try sqlite3 from "
+            f"sqlite.org (Debian's cannot do this): `sqlite3 {file} .recover | sqlite3 recovered.db`, and replace the file with "
+            "recovered.db."
         )
     return saved
 
