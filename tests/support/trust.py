@@ -36,6 +36,12 @@ class Tally:
         yield
         count[1] += number
 
+    def count(self, hazard: str, *, passed: bool) -> None:
+        """Count a trial whose outcome decides nothing: a busy machine may spoil it."""
+        count = self.counts.setdefault(hazard, [0, 0])
+        count[0] += 1
+        count[1] += passed
+
 
 def table(reports: Iterable[pytest.TestReport]) -> list[str]:
     """The hazards of a run, with how often each was tried and passed; empty where no test tried any."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from support.app_harness import AppHarness, run, screen_text, send_and_wait, until, until_ready
@@ -84,6 +86,36 @@ async def test_a_saved_conversation_keeps_its_draft() -> None:
         await pilot.press("ctrl+t")
         await until(pilot, lambda: harness.chat.draft == "later")
         assert harness.store.draft(kept) == "later"
+
+
+async def test_what_cannot_be_sent_can_be_sent_in_a_temporary_chat(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    harness = AppHarness(path=path)
+    harness.start_with(("Question", "Answer"), title="Bread")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.chat.shorten_waiting()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            harness.chat.composer.focus()
+            await pilot.press(*"urgent", "enter")
+            await until(pilot, lambda: "Ctrl+T starts a temporary chat" in harness.chat.notice)
+            assert harness.chat.draft == "urgent"
+            await until(pilot, lambda: harness.screen.opened.saver.problem is not None)
+            await pilot.pause()
+            assert "Ctrl+T starts a temporary chat" in harness.chat.notice, "the warning that lasts comes after it"
+            await hidden(pilot, harness)
+            assert harness.chat.draft == "urgent"
+            await pilot.press("enter")
+            await until(pilot, lambda: "You said: urgent" in screen_text(harness))
+            await pilot.press("ctrl+t")
+            await until(pilot, lambda: isinstance(harness.app.screen, ConfirmDialog))
+            await pilot.press("tab", "enter")
+            await until(pilot, lambda: "chat discarded" in harness.chat.notice)
+            assert "saved again" not in harness.chat.notice
+            assert harness.chat.draft == "urgent"
+            other.execute("ROLLBACK")
+        await until(pilot, lambda: harness.store.draft(harness.chat.conversation_id or "") == "urgent")
 
 
 async def test_quitting_a_temporary_chat_closes_both_stores(tmp_path: Path) -> None:

@@ -180,7 +180,10 @@ async def temporary(screen: ChatScreen, _argument: str) -> None:
 
 
 async def _begin_temporary(screen: ChatScreen) -> None:
-    """Start a temporary chat; the draft of a new conversation comes along, and the disk forgets it."""
+    """Start a temporary chat.
+
+    The draft of a new conversation comes along, and the disk forgets it. While nothing can be saved any draft comes along.
+    """
     from mistral_chat.store.database import open_database
     from mistral_chat.store.store import ConversationStore
 
@@ -190,6 +193,8 @@ async def _begin_temporary(screen: ChatScreen) -> None:
     if screen.session.conversation_id is None:
         draft = screen.composer.text
         saved.saver.save_draft("", "")
+    elif saved.saver.problem is not None:
+        draft = screen.composer.text
     screen.saved_workspace = saved
     workspace = screen.new_workspace(ConversationStore(open_database(None, now=now), now=now), saved=False)
     await screen.switch_workspace(workspace, None, draft)
@@ -208,7 +213,8 @@ async def _end_temporary(screen: ChatScreen, saved: Workspace) -> None:
     await temporary.close()
     await saved.discard([""])
     await screen.session.context.refresh()
-    screen.notice.show("Temporary chat discarded. Conversations are saved again.")
+    again = " Conversations are saved again." if saved.saver.problem is None else ""
+    screen.notice.show(f"Temporary chat discarded.{again}")
 
 
 async def export(screen: ChatScreen, name: str) -> None:

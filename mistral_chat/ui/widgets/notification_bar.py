@@ -35,9 +35,13 @@ class NotificationBar(Static):
         """The text shown, without the action."""
 
     def show_lasting(self, text: str) -> None:
-        """Show a warning that returns whenever another notification ends, until `end_lasting`."""
-        self._lasting = text
-        self.show(text, severity="warning", stay=True)
+        """Show a warning that returns whenever another notification ends, until `end_lasting`.
+
+        One that takes the place of another leaves alone what is shown over that.
+        """
+        covered, self._lasting = self._lasting and self._timer is not None, text
+        if not covered:
+            self.show(text, severity="warning", stay=True)
 
     def end_lasting(self) -> None:
         """Hide the warning that lasts."""
