@@ -40,6 +40,16 @@ DEVICE_NAMES: Final = frozenset(
 # Files.
 
 
+def largest_file() -> int | None:
+    """The bytes that a file of this process may have; None without a limit."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
 def retry_in_use(act: Callable[[], Result], retries: tuple[float, ...] = _RETRIES) -> Result:
     """Do `act`, and retry after each pause in `retries` while the system reports that the file is in use.
 

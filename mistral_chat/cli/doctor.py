@@ -94,22 +94,27 @@ def _settings(program: Program) -> Iterator[Finding]:
 def _folders(program: Program) -> Iterator[Finding]:
     """Whether each folder is writable, tested with an unnamed file."""
     paths = program.paths
-    refused = {}
-    for folder in (paths.config_file.parent, paths.data_dir, paths.models_dir, paths.cache_dir, paths.log_dir):
-        try:
-            with tempfile.TemporaryFile(dir=_existing(folder)) as file:
-                file.write(b"x")
-        except OSError as error:
-            refused[folder] = error.strerror
+    folders = (paths.config_file.parent, paths.data_dir, paths.models_dir, paths.cache_dir, paths.log_dir)
+    refused = {folder: reason for folder in folders if (reason := _refusal(folder))}
     for folder, reason in refused.items():
         yield Finding("FAIL", "folders", f"{folder} is not writable: {reason}")
     if not refused:
         yield Finding("ok", "folders", f"{paths.data_dir} and all others are writable")
 
 
+def _refusal(folder: Path) -> str:
+    """Why `folder` cannot be written or created; empty if it can."""
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder)) as file:
+            file.write(b"x")
+    except OSError as error:
+        return error.strerror or "the system refused"
+    return ""
+
+
 def _existing(folder: Path) -> Path:
-    """The nearest existing folder."""
-    while not os.path.isdir(folder) and folder != folder.parent:  # noqa: PTH112 (never raises)
+    """The nearest existing folder, or what is in its place."""
+    while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
 
@@ -190,7 +195,8 @@ def _conversations(program: Program) -> Iterator[Finding]:
 
     path = program.paths.database
     if not path.exists():
-        yield Finding("ok", "conversations", f"none yet; they will be saved in {path}")
+        if not _refusal(path.parent):  # otherwise the folder was named
+            yield Finding("ok", "conversations", f"none yet; they will be saved in {path}")
         return
     yield from _permissions(program.paths.data_dir)
     database = open_database(path, now=program.now)
@@ -199,6 +205,9 @@ def _conversations(program: Program) -> Iterator[Finding]:
         latest = ConversationStore(database, now=program.now).latest()
     finally:
         database.close()
+    if database.obstacle is not None:
+        yield Finding("FAIL", "conversations", str(database.obstacle))
+        return
     empty = "" if latest else ", empty"
     yield Finding("ok", "conversations", f"{path} is intact{empty} ({path.stat().st_size / 1e6:.1f} MB)")
 

@@ -114,7 +114,7 @@ class SettingsFile:
         try:
             with self.path.open("rb") as file:
                 content = file.read(LARGEST_FILE + 1)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise ConfigError(str(self.path), None, f"the file cannot be read: {error.strerror}") from error

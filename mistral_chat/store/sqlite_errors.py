@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mistral_chat import system
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, StoreMissing, StoreReadOnly
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ def empty_file_error(path: Path) -> StoreDamaged:
 
 
 def free_bytes(path: Path) -> int | None:
-    """The free bytes on the disk of `path`; None if no folder above it exists."""
+    """The free bytes on the disk of `path`; None if they cannot be known."""
     for each in (path, *path.parents):
         with contextlib.suppress(OSError):
-            return shutil.disk_usage(each).free
+            usage = shutil.disk_usage(each)
+            return usage.free if usage.total else None  # /proc and the like have no size
     return None
 
 
@@ -122,13 +124,28 @@ def _access_error(path: Path | None, reason: str, *, failed_disk: bool) -> Store
     free = free_bytes(path)
     if free is not None and free < _LITTLE:
         return full_error(path)
-    obstacle = write_obstacle(path)
+    obstacle = write_obstacle(path) or (_limit_error(path) if failed_disk else None)
     if obstacle is not None:
         return obstacle
     if failed_disk:
         room = "" if free is None else f", {_size(free)} free"
         return StoreError(f"The disk failed while {path} was in use ({reason}{room}). Check the disk and try again.")
     return StoreReadOnly(f"{path} cannot be opened or written ({reason}). Check who owns the folder and the file.")
+
+
+def _limit_error(path: Path) -> StoreError | None:
+    """The error for a file as large as this process may make one; None when it is not."""
+    limit = system.largest_file()
+    sizes = [0]
+    for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        with contextlib.suppress(OSError):
+            sizes.append(each.stat().st_size)
+    if limit is None or max(sizes) + _LITTLE < limit:
+        return None
+    return StoreFull(
+        f"{path} cannot grow: this process may write files of {_size(limit)} at most. What was saved before is safe. Raise the "
+        "limit (`ulimit -f`) and try again."
+    )
 
 
 def write_obstacle(path: Path) -> StoreError | None:

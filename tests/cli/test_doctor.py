@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.privileges import without_privileges
 from support.programs import run
 from support.terminals import Terminal
 
@@ -69,6 +70,28 @@ class TestDoctor:
         result = run("doctor")
         assert result.exit_code == 1
         assert "FAIL  folders         /proc/nowhere/data is not writable: " in result.stdout
+
+    @pytest.mark.parametrize("how", ["file", "file above", "dangling link"])
+    def test_something_else_in_the_place_of_a_folder_fails(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        place = tmp_path / "data"
+        if how == "dangling link":
+            place.symlink_to(tmp_path / "nowhere" / "else")
+        else:
+            place.write_text("")
+        folder = place / "deeper" if how == "file above" else place
+        monkeypatch.setenv("MISTRAL_CHAT_DATA_DIR", str(folder))
+        stdout = run("doctor").stdout
+        assert f"FAIL  folders         {folder} is not writable: " in stdout
+        assert "will be saved in" not in stdout
+
+    def test_a_database_that_cannot_be_written_fails(self, conversation: Path) -> None:
+        conversation.chmod(0o400)
+        result = without_privileges(lambda: run("doctor"))
+        conversation.chmod(0o600)
+        assert result.exit_code == 1
+        assert f"FAIL  conversations   {conversation} may not be written" in result.stdout
 
     @pytest.mark.parametrize(("columns", "words"), [(100, "ok    terminal"), (50, "warn  terminal")])
     def test_the_terminal_is_checked(self, columns: int, words: str) -> None:

@@ -11,6 +11,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 import traceback
@@ -294,12 +295,21 @@ def as_nobody(folder: Path, work: Callable[[], None]) -> None:
         return
     for path in (folder, *folder.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
+
+    def unprivileged() -> None:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        work()
+
+    in_a_process(unprivileged)
+
+
+def in_a_process(work: Callable[[], None]) -> None:
+    """Run `work` in a process of its own, which must end well."""
     process = os.fork()
     if process == 0:
         try:
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
             work()
         except BaseException:  # noqa: BLE001 - whatever it is, the test fails with it
             traceback.print_exc()
@@ -398,3 +408,27 @@ def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "conversations.db").mkdir()
     with pytest.raises(StoreError, match="is a folder, not a database"):
         open_store(tmp_path / "conversations.db")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of this kind")
+@pytest.mark.parametrize("spare", [0, 8_192, 60_000])
+def test_a_limit_on_the_size_of_files_is_named_and_the_store_can_be_read(database: Path, spare: int) -> None:
+    conversation, _ = chat(store := open_store(database), ("said", "something"))
+    store.close()
+    size = database.stat().st_size
+
+    def work() -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + spare, resource.RLIM_INFINITY))
+        store = open_store(database)
+        assert can_be_read(store, conversation)
+        error = try_everything_that_writes(store, conversation, StoreFull)
+        assert "this process may write files of" in str(error)
+        assert can_be_read(store, conversation)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        store.save_draft("", "saved after all")
+        assert store.draft("") == "saved after all"
+        store.close()
+
+    in_a_process(work)

@@ -126,3 +126,11 @@ def test_a_folder_in_place_of_the_settings_file_is_named(tmp_path: Path) -> None
         file.read()
     with pytest.raises(ConfigError, match="Is a directory"):
         file.write("model", "demo")
+
+
+def test_a_file_in_place_of_the_settings_folder_has_no_settings_and_takes_none(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("")
+    file = SettingsFile(tmp_path / "config" / "config.yaml")
+    assert file.read().settings == Settings()
+    with pytest.raises(ConfigError, match=r"config\.yaml.*: (Not a directory|File exists)"):
+        file.write("model", "demo")
