@@ -71,7 +71,7 @@ def _names(fields: JSONReader, field: str) -> tuple[str, ...]:
     names = []
     for name, _ in fields.items(field):
         if not isinstance(name, str):
-            raise fields.import_error(f"{field!r} must be texts")
+            raise fields.import_error(f"{field!r} must be strings")
         names.append(name)
     return tuple(names)
 
