@@ -106,6 +106,8 @@ class ModelListing:
     """The host that downloads come from."""
     context_size: int = 0
     """Tokens of the context that memory is estimated for."""
+    companion: ModelRow | None = None
+    """The embedding model of the settings, if it is not installed and can be downloaded."""
     unusable: tuple[tuple[str, str], ...] = ()
     """Model files that cannot be used, each with the reason."""
 

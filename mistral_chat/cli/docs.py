@@ -57,13 +57,16 @@ def add(ctx: click.Context, /, paths: tuple[Path, ...], *, collection: str, as_j
         _index(program, store, lambda indexer: indexer.add(paths, collection), [collection], as_json=as_json)
 
 
-@docs.command("update", short_help="Re-index changed documents.")
+@docs.command("update", short_help="Re-index changed documents, and index new ones.")
 @in_collection
 @options.embedding_option
 @as_json_option
 @click.pass_context
 def update(ctx: click.Context, /, *, collection: str | None, as_json: bool, **_: Any) -> None:
-    """Re-index changed documents, and finish interrupted indexing. Run `docs add` again to find new files."""
+    """Re-index changed documents, finish interrupted indexing, and index new files in the folders that were added.
+
+    Deleted files are removed from the index, unless their folder is missing too.
+    """
     program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
     with closing(program.open_store()) as store:
         names = [collection] if collection else [each.name for each in store.documents.collections()]
@@ -291,7 +294,7 @@ def _text(text: str) -> str:
 
 
 def _counted(results: Iterable[FileIndexed]) -> str:
-    counts = {"indexed": 0, "unchanged": 0, "failed": 0, "missing": 0}
+    counts = {"indexed": 0, "unchanged": 0, "failed": 0, "missing": 0, "removed": 0}
     passages = 0
     for result in results:
         counts[result.status] += 1

@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -198,8 +198,10 @@ class Program:
             if model is not None:
                 model.close()
 
-    def open_embedding_model(self) -> EmbeddingModel | None:
+    def open_embedding_model(self, *, saved: bool = True) -> EmbeddingModel | None:
         """Load the configured embedding model on the CPU; None if it is not installed and is only the default.
+
+        A file is tried in a child process first, once; nothing is noted of that unless `saved`.
 
         Raises:
             ModelError: the model of the options or the settings is not installed.
@@ -208,9 +210,15 @@ class Program:
         path = self._embedding_file()
         if path is None:
             return None
-        from mistral_chat.engine.llama.embedding import EmbeddingModel, sensible_threads
+        from mistral_chat.engine.llama.embedding import EmbeddingModel, Prefixes, sensible_threads
+        from mistral_chat.engine.llama.probe import probe_embedding
 
-        return EmbeddingModel(path, threads=sensible_threads())
+        probe_embedding(path, record=self.paths.data_dir / "tried", note=saved and self.paths.data_dir.is_dir())
+        traits = self.library().catalog.embedding_traits(self.settings.embedding_model, path.name)
+        if traits is None:
+            return EmbeddingModel(path, threads=sensible_threads())
+        prefixes = Prefixes(traits.query_prefix, traits.document_prefix)
+        return EmbeddingModel(path, threads=sensible_threads(), prefixes=prefixes, pooling=traits.pooling)
 
     def retriever(self, store: ConversationStore | None = None, *, saved: bool = True) -> Retriever:
         """The retriever, which finds recalled exchanges and passages for messages.
@@ -224,7 +232,7 @@ class Program:
         """
         from mistral_chat.session.retriever import Retriever
 
-        return Retriever(store or self.open_store(saved=saved), self.open_embedding_model)
+        return Retriever(store or self.open_store(saved=saved), partial(self.open_embedding_model, saved=saved))
 
     def _embedding_file(self) -> Path | None:
         from pathlib import Path

@@ -126,6 +126,14 @@ class Catalog:
         """Every file, or those of one kind, in the catalog's order."""
         return [entry for model in self.models.values() for entry in model.entries if kind in {None, entry.kind}]
 
+    def embedding_traits(self, spec: str, file: str) -> EmbeddingTraits | None:
+        """How the embedding model that `spec` names, or that has the file name `file`, is used; None if it is not known."""
+        known = self.models.get(spec.lower().partition(":")[0])
+        if known is not None and known.default.embedding is not None:
+            return known.default.embedding
+        entries = self.entries("embedding")
+        return next((each.embedding for each in entries if each.file.rpartition("/")[2].lower() == file.lower()), None)
+
     def find(self, spec: str) -> CatalogEntry | None:
         """The entry that `spec` names; None if it names no model of this catalog.
 

@@ -72,6 +72,7 @@ class Download(ModelTask):
             finished: called in the thread with each complete file, its description by the hub, and its SHA-256.
         """
         super().__init__(entry.name, f"{entry.title} {entry.quantization}".strip())
+        self.chats = entry.kind == "chat"
         self._entry = entry
         self._targets = list(targets)
         self._folder = folder

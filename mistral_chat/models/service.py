@@ -87,6 +87,7 @@ class ModelService:
             folder=str(library.models_dir),
             hub=Hub(environ=library.environ, home=library.home).host,
             context_size=self.configuration().settings.context.size,
+            companion=self._companion(library),
             unusable=tuple((str(file.path), file.reason) for file in unusable),
         )
 
@@ -214,6 +215,15 @@ class ModelService:
             rows = [replace(row, fit="unknown", reason=_MEMORY_UNKNOWN, recommended=False) for row in rows]
         return rows
 
+    def _companion(self, library: Library) -> ModelRow | None:
+        """The embedding model of the settings, if it is in the catalog and not installed."""
+        spec = self.configuration().settings.embedding_model
+        entry = _find_entry(library, spec) if spec else None
+        if entry is None or entry.embedding is None or _path_of(library, spec, any_kind=True) is not None:
+            return None
+        size, exact = file_bytes(entry)
+        return ModelRow(spec=entry.name, name=entry.name, title=entry.title, licence=entry.licence, bytes=size, exact=exact)
+
     def _estimate(self, model: ModelFile) -> MemoryEstimate:
         settings = self.configuration().settings
         return estimate_for(read_metadata(model.path), window=settings.context.size, kv_type=settings.engine.kv_type)
@@ -274,9 +284,9 @@ def _unsized(entry: CatalogEntry) -> SizedEntry:
     return SizedEntry(entry=entry, bytes=size, exact=exact, memory=None, verdict="unknown", reason=reason, suggested=True)
 
 
-def _path_of(library: Library, spec: str) -> Path | None:
+def _path_of(library: Library, spec: str, *, any_kind: bool = False) -> Path | None:
     try:
-        return library.find(spec).path
+        return library.find(spec, any_kind=any_kind).path
     except ModelError:
         return None
 

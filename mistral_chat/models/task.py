@@ -27,6 +27,8 @@ class ModelTask(ABC):
         """Create a task for the model `spec`, called `name` in messages. It does not start."""
         self.spec = spec
         self.name = name
+        self.chats = True
+        """Whether the model can chat; others turn text into vectors."""
         self.error: Exception | None = None
         """Why it failed."""
         self._stop = threading.Event()

@@ -1,4 +1,4 @@
-"""Text files attached to a message."""
+"""Files attached to a message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import codecs
 from dataclasses import dataclass
 from pathlib import Path
 
-from mistral_chat.errors import InvalidText
+from mistral_chat.documents.kinds import LARGEST_TEXT, kind_of
+from mistral_chat.errors import DocumentUnreadable, InvalidText
+
+WHOLE_SHARE = 2
+"""A file is attached whole if it takes at most one in so many tokens of the context."""
 
 LARGEST_FILE = 4 * 1024 * 1024
 """Maximum bytes; no model's context can hold more text."""
@@ -22,6 +26,8 @@ class Attachment:
     """Its tokens in the message; None until a model can count them."""
     pasted: bool = False
     """Whether it was pasted and is not a file."""
+    collection: str = ""
+    """The collection that holds its passages; empty if the file is sent whole."""
 
     @property
     def bytes(self) -> int:
@@ -29,8 +35,29 @@ class Attachment:
         return len(self.text.encode())
 
 
-def read_text(path: Path) -> str:
-    """Read the text file at `path`.
+def read_document(path: Path) -> Attachment:
+    """The document at `path` with its text: a text file as it is, a PDF or another container as it is read for an index.
+
+    Raises:
+        InvalidText: it cannot be read, is too large, or holds no text.
+    """
+    if kind_of(path) not in {"pdf", "docx", "odt", "epub"}:
+        return Attachment(path.name, read_text(path, LARGEST_TEXT))
+    from mistral_chat.documents.blocks import Block
+    from mistral_chat.documents.reader import DocumentReader
+
+    try:
+        with DocumentReader() as reader:
+            text = "\n\n".join(block.text for block in reader.read(path) if isinstance(block, Block))
+    except DocumentUnreadable as error:
+        raise InvalidText(str(error)) from error
+    if not text.strip():
+        raise InvalidText(f"{path} holds no text. Scanned pages are not read.")
+    return Attachment(path.name, text)
+
+
+def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
+    """Read the text file at `path`, of at most `largest` bytes.
 
     Raises:
         InvalidText: it cannot be read, is too large, or is not text.
@@ -39,20 +66,20 @@ def read_text(path: Path) -> str:
         if not path.is_file():
             raise InvalidText(f"{path} is not a readable file. Check the path.")
         with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+            content = file.read(largest + 1)
     except OSError as error:
         raise InvalidText(f"{path} cannot be read: {error.strerror}.") from error
-    return decode(content, str(path))
+    return decode(content, str(path), largest)
 
 
-def decode(content: bytes, name: str) -> str:
+def decode(content: bytes, name: str, largest: int = LARGEST_FILE) -> str:
     """Decode `content` as UTF-8, or as UTF-16 with a byte order mark. `name` says where it came from.
 
     Raises:
-        InvalidText: it is larger than `LARGEST_FILE`, or not text.
+        InvalidText: it is larger than `largest`, or not text.
     """
-    if len(content) > LARGEST_FILE:
-        raise InvalidText(f"{name} is larger than {LARGEST_FILE // 1024**2} MB, too large for any model. Send a part of it.")
+    if len(content) > largest:
+        raise InvalidText(f"{name} is larger than {largest // 1024**2} MB, too large for any model. Send a part of it.")
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         text = content.decode(encoding)

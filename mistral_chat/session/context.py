@@ -30,6 +30,8 @@ class ContextUsage:
     """Turns that never leave the context."""
     conversation: int = 0
     """The other turns in the context."""
+    passages: int = 0
+    """Recalled exchanges and passages of documents."""
     seen: int = 0
     """The number of turns in the context, pinned ones included."""
     draft: int = 0
@@ -40,7 +42,7 @@ class ContextUsage:
     @property
     def used(self) -> int:
         """Tokens in the context now."""
-        return self.system + self.pinned + self.conversation
+        return self.system + self.pinned + self.conversation + self.passages
 
     @property
     def free(self) -> int:
@@ -74,7 +76,7 @@ def usage_of(state: ContextState, turns: Sequence[TranscriptTurn], *, system: in
     """
     known = {turn.turn_id: turn.turn for turn in turns}
     ours = any(cached.key in known for cached in state.turns)
-    pinned = conversation = seen = 0
+    pinned = conversation = passages = seen = 0
     for cached in state.turns if ours else ():
         turn = known.get(cached.key)
         # A key that begins with a null byte is the engine's own: a draft that was prefilled.
@@ -82,14 +84,16 @@ def usage_of(state: ContextState, turns: Sequence[TranscriptTurn], *, system: in
             continue
         seen += 1
         if turn.pinned if turn is not None else cached.pinned:
-            pinned += cached.tokens
+            pinned += cached.tokens - cached.passages
         else:
-            conversation += cached.tokens
+            conversation += cached.tokens - cached.passages
+        passages += cached.passages
     return ContextUsage(
         window=state.window,
         system=state.system_tokens if ours else system,
         pinned=pinned,
         conversation=conversation,
+        passages=passages,
         seen=seen,
         draft=draft,
         reserve=state.reserve,

@@ -14,6 +14,7 @@ from mistral_chat.documents.kinds import kind_of
 from mistral_chat.documents.passages import cut, estimate_tokens
 from mistral_chat.errors import DocumentUnreadable
 from mistral_chat.session.relevance import Vectors, choose
+from mistral_chat.store.documents import collection_name
 from mistral_chat.store.retrieval import search_passages
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.documents.reader import DocumentReader
     from mistral_chat.session.relevance import Embedder, Relevance
-    from mistral_chat.store.documents import StoredDocument, StoredPassage, VectorProgress
+    from mistral_chat.store.documents import StoredDocument, StoredPassage
     from mistral_chat.store.store import ConversationStore
 
 BUDGET: Final = 1024
@@ -69,7 +70,7 @@ class FoundPassage:
             source=self.source,
             key=stored.key,
             score=round(self.score, 4),
-            tokens=stored.tokens + 16,
+            tokens=stored.tokens,
         )
 
 
@@ -90,7 +91,7 @@ class DocumentSearch:
         """Search the documents of `store`."""
         self._store = store
         self._relevance = relevance
-        self._vectors: tuple[object, Vectors | None] = (None, None)
+        self._loaded: tuple[tuple[object, ...], int, Vectors | None] = ((), 0, None)
 
     def find(
         self,
@@ -121,9 +122,8 @@ class DocumentSearch:
         found = {each.passage.key: each.passage for each in scored}
         by_words = {each.passage.key: each.score for each in scored}
         embedder = self._relevance.embedder
-        progress = self._store.documents.vector_progress(embedder.key if embedder else "", collections)
-        vectors = self._load_vectors(embedder, collections, progress) if embedder else None
-        ranked = self._relevance.rank(question, by_words, vectors, population=sum(each.passages for each in progress))
+        population, vectors = self._load(embedder, collections)
+        ranked = self._relevance.rank(question, by_words, vectors, population=population)
         ranked = ranked[: max(50, 4 * (most or 50))]
         for key, _ in ranked:
             if key not in found:
@@ -132,19 +132,42 @@ class DocumentSearch:
         scores = dict(ranked)
         return [FoundPassage(found[key], scores[key]) for key in choose(ranked, sizes, budget=budget, most=most)]
 
-    def _load_vectors(
-        self, embedder: Embedder, collections: Sequence[str] | None, progress: Sequence[VectorProgress]
-    ) -> Vectors | None:
-        """The vectors of the collections, reloaded after any write."""
-        names = tuple(collections) if collections is not None else None
-        state = (self._store.data_version(), names, tuple(progress))
-        if self._vectors[0] != state:
-            blobs = self._store.documents.vectors(embedder.key, collections)
-            self._vectors = (state, Vectors.of_blobs(blobs, embedder.dimensions))
-        return self._vectors[1]
+    def all_of(self, collections: Sequence[str], *, budget: int = BUDGET, most: int = MOST_PASSAGES) -> list[FoundPassage]:
+        """Every passage of the collections, in order; empty if they are more than `most`, or more tokens than `budget`.
+
+        Raises:
+            DocumentNotFound: there is no such collection.
+        """
+        documents = self._store.documents
+        if not 0 < documents.passage_count(collections) <= most:
+            return []
+        every = [
+            each
+            for name in collections
+            for document in documents.documents(name)
+            for each in documents.passages(document.document_id)
+        ]
+        return [FoundPassage(each, 1.0) for each in every] if sum(each.tokens for each in every) <= budget else []
+
+    def _load(self, embedder: Embedder | None, collections: Sequence[str] | None) -> tuple[int, Vectors | None]:
+        """How many passages the collections have, and their vectors; read again when any of them changed."""
+        documents = self._store.documents
+        model = embedder.key if embedder is not None else ""
+        state = (model, tuple(collections or ()), documents.state(model, collections))
+        if self._loaded[0] != state:
+            vectors = None
+            if embedder is not None:
+                self._loaded = ((), 0, None)  # the old ones make room for the new ones
+                vectors = Vectors.of_blobs(documents.vectors(model, collections), embedder.dimensions)
+            self._loaded = (state, documents.passage_count(collections), vectors)
+        return self._loaded[1:]
 
 
 # Indexing
+
+
+Status = Literal["indexed", "unchanged", "failed", "missing", "removed"]
+"""What became of a file. One that is gone is removed from its collection, or missing if its folder is gone, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +175,7 @@ class FileIndexed:
     """The result of indexing one file."""
 
     path: str
-    status: Literal["indexed", "unchanged", "failed", "missing"]
+    status: Status
     passages: int = 0
     message: str = ""
     """Why it failed, or a note for the user."""
@@ -200,28 +223,57 @@ class DocumentIndexer:
         """
         from mistral_chat.documents.folders import documents_in
 
-        name = self._store.documents.create_collection(collection)
-        files = list(dict.fromkeys(file.absolute() for path in paths for file in documents_in(path)))
-        known = {document.path: document for document in self._store.documents.documents(name)}
+        documents = self._store.documents
+        name, places = documents.create_collection(collection), list(paths)
+        documents.add_folders(name, *(str(path.absolute()) for path in places if path.is_dir()))
+        files = list(dict.fromkeys(file.absolute() for path in places for file in documents_in(path)))
+        known = {document.path: document for document in documents.documents(name)}
         yield from self._index(name, [(file, known.get(str(file))) for file in files])
 
+    def add_file(self, path: Path) -> tuple[str, FileIndexed]:
+        """Index a file as a collection of its own, named after it, and return that name.
+
+        Such a collection is deleted with the last conversation that uses it.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        documents = self._store.documents
+        taken = {each.name for each in documents.collections()}
+        name, number = collection_name(path.name), 1
+        while name in taken and [each.path for each in documents.documents(name)] != [str(path.absolute())]:
+            number += 1
+            name = collection_name(f"{number} {path.name}")
+        documents.create_collection(name, attached=True)
+        return name, list(self.add([path], name))[-1]
+
     def update(self, collection: str) -> Iterator[FileIndexed]:
-        """Re-index changed files in a collection, and finish interrupted indexing. Missing files keep their passages.
+        """Re-index changed files in a collection, finish interrupted indexing, and index new files in its folders.
+
+        Deleted files are removed from the collection, unless their folder is missing too, as on an unmounted disk.
 
         Raises:
             DocumentNotFound: there is no such collection.
         """
-        documents = self._store.documents.documents(collection)
-        yield from self._index(collection, [(Path(document.path), document) for document in documents])
+        known = {document.path: document for document in self._store.documents.documents(collection)}
+        folders = [Path(folder) for folder in self._store.documents.folders(collection)]
+        new = (file.absolute() for folder in folders if folder.is_dir() for file in documents_in(folder))
+        files = dict.fromkeys([*map(Path, known), *new])
+        yield from self._index(collection, [(file, known.get(str(file))) for file in files], folders)
 
-    def _index(self, collection: str, files: Sequence[tuple[Path, StoredDocument | None]]) -> Iterator[FileIndexed]:
+    def _index(
+        self, collection: str, files: Sequence[tuple[Path, StoredDocument | None]], folders: Sequence[Path] | None = None
+    ) -> Iterator[FileIndexed]:
+        """Index files; where the added `folders` are given, remove those that are gone while one of their folders is there."""
         for done, (path, known) in enumerate(files, 1):
+            if known is not None and folders is not None and _is_gone(path, folders):
+                self._store.documents.delete_documents(known.document_id)
+                yield FileIndexed(path=str(path), status="removed", message="the file is gone", done=done, total=len(files))
+                continue
             status, passages, message = self._index_file(collection, path, known)
             yield FileIndexed(path=str(path), status=status, passages=passages, message=message, done=done, total=len(files))
 
-    def _index_file(
-        self, collection: str, path: Path, known: StoredDocument | None
-    ) -> tuple[Literal["indexed", "unchanged", "failed", "missing"], int, str]:
+    def _index_file(self, collection: str, path: Path, known: StoredDocument | None) -> tuple[Status, int, str]:
         """Index one file; returns its new status, the number of its passages, and a note."""
         documents = self._store.documents
         try:
@@ -275,6 +327,12 @@ class DocumentIndexer:
                     break
                 done += len(vectors)
                 yield VectorsAdded(done, total)
+
+
+def _is_gone(path: Path, folders: Sequence[Path]) -> bool:
+    """Whether a file is not there while its folder, or an added one above it, is."""
+    above = [path.parent, *(folder for folder in folders if folder in path.parents)]
+    return not path.exists() and any(folder.is_dir() for folder in above)
 
 
 def _without_empty(blocks: Iterable[Block | EmptyPage], empty: list[int]) -> Iterator[Block]:

@@ -58,6 +58,8 @@ class PassagesGiven:
     turn: TranscriptTurn
     nothing_found: bool = False
     """Whether documents were searched without a match."""
+    whole: bool = False
+    """Whether the message asks about a whole document, and the model was given only passages of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from mistral_chat.errors import MistralChatError
+from mistral_chat.errors import InvalidText, MistralChatError
+from mistral_chat.message_form import format_attachment, split_message
+from mistral_chat.session.attachments import LARGEST_FILE, WHOLE_SHARE, Attachment, read_document
 from mistral_chat.session.events import PassagesGiven
 from mistral_chat.session.retriever import RetrievalRequest, Retrieved
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from mistral_chat.conversation import Usage
     from mistral_chat.session.conversation import OpenConversation
     from mistral_chat.session.environment import SessionEnvironment
@@ -34,6 +40,10 @@ class Grounding:
         self._emit = emit
         self.chosen: list[str] = []
         """Collections attached in this session, for a conversation that has no message yet or is not saved."""
+        self._files: list[str] = []
+        """Those of them that are in the store of a temporary chat."""
+        self._recall: bool | None = None
+        """Whether a conversation that has no message yet recalls; None means as configured."""
 
     @property
     def collections(self) -> list[str]:
@@ -41,6 +51,45 @@ class Grounding:
         environment, conversation_id = self._environment, self._conversation.id
         attached = environment.store.documents.attached(conversation_id) if conversation_id and environment.saved else []
         return sorted({*attached, *self.chosen})
+
+    @property
+    def recalls(self) -> bool:
+        """Whether exchanges of this conversation are recalled."""
+        stored = self._conversation.stored
+        chosen = stored.recall if stored is not None else self._recall
+        return self._environment.settings().recall if chosen is None else chosen
+
+    async def set_recall(self, *, recall: bool) -> None:
+        """Let this conversation recall, or not, from the next message on, whatever the settings say."""
+        conversation_id = self._conversation.id
+        self._recall = recall
+        if conversation_id is not None:
+            await self._environment.saver.write(lambda store: store.set_recall(conversation_id, recall))
+
+    async def read_file(self, path: Path) -> Attachment:
+        """Read a document that is attached: whole if it takes at most half of the context, else into a collection of its own.
+
+        Raises:
+            InvalidText: it cannot be read, holds no text, or is too large and there is nothing to find passages with.
+        """
+        environment, retriever = self._environment, self._environment.retriever
+        file = await asyncio.to_thread(read_document, path)
+        state = environment.host.context
+        window = state.window if state is not None else environment.settings().context.size
+        if file.bytes <= LARGEST_FILE:
+            file.tokens = await environment.host.count(format_attachment(file.name, file.text))
+        tokens = file.tokens if file.tokens is not None else file.bytes // 4
+        if tokens * WHOLE_SHARE <= window or (retriever is None and tokens <= window):
+            return file
+        if retriever is None:
+            raise InvalidText(f"{file.name} takes {tokens:,} tokens; the context window has {window:,}. Attach a part of it.")
+        store = None if environment.saved else environment.store
+        name = await asyncio.to_thread(retriever.index_file, path, store)
+        if store is not None:
+            self._files.append(name)
+        file.collection, file.text = name, ""
+        environment.spawn(self._index(partial(retriever.index_documents, [name], store)))
+        return file
 
     async def attach(self, *names: str) -> None:
         """Attach these collections instead of the current ones, from the next message on.
@@ -61,19 +110,24 @@ class Grounding:
 
         await self._environment.saver.write(change)
 
-    async def give(self, turn: TranscriptTurn) -> TranscriptTurn:
-        """Find passages for a message whose turn was saved, save them with it, and return the updated turn."""
+    async def give(self, turn: TranscriptTurn, *, recall: bool = True) -> TranscriptTurn:
+        """Find passages for a message whose turn was saved, save them with it, and return the updated turn.
+
+        Without `recall`, only documents are searched.
+        """
         retriever, conversation_id = self._environment.retriever, self._conversation.id
-        settings = self._environment.settings()
         if retriever is None or conversation_id is None:
             return turn
         if self.chosen and self._environment.saved:
             await self.attach(*self.collections)
-        collections = self.collections
-        if not collections and not settings.recall:
+        if self._recall is not None:
+            await self.set_recall(recall=self._recall)
+            self._recall = None
+        collections, recall = self.collections, recall and self.recalls
+        if not collections and not recall:
             return turn
         try:
-            found = await asyncio.to_thread(retriever.retrieve, self._request(turn, collections, recall=settings.recall))
+            found = await asyncio.to_thread(retriever.retrieve, self._request(turn, collections, recall=recall))
             if found.passages:
                 await self._environment.saver.write(lambda store: store.set_passages(turn.turn_id, found.passages))
         except MistralChatError as error:
@@ -86,7 +140,8 @@ class Grounding:
         self._conversation.replace(turn)
         documents = any(each.kind == "document" for each in found.passages)
         if found.passages or found.documents_searched:
-            await self._emit(PassagesGiven(turn, nothing_found=found.documents_searched and not documents))
+            nothing = found.documents_searched and not documents
+            await self._emit(PassagesGiven(turn, nothing_found=nothing, whole=found.whole))
         return turn
 
     def _request(self, turn: TranscriptTurn, collections: list[str], *, recall: bool) -> RetrievalRequest:
@@ -103,13 +158,14 @@ class Grounding:
         return RetrievalRequest(
             store=environment.store,
             conversation_id=conversation.id or "",
-            message=turn.turn.user,
+            message=split_message(turn.turn.user).question,
             turn_id=turn.turn_id,
             in_context=cached if cached & known else None,
             window=window,
             room=max(0, window - reserve - taken - window // 16),
             recall=recall,
-            collections=collections,
+            collections=[name for name in collections if name not in self._files],
+            files=[name for name in collections if name in self._files],
         )
 
     def note(self, usage: Usage | None) -> None:
@@ -119,14 +175,11 @@ class Grounding:
             return
         if usage is not None and usage.time_to_first_token > 0 and usage.prompt_tokens - usage.cached_tokens >= 32:  # noqa: PLR2004 (fewer tell nothing)
             retriever.prefill_speed = (usage.prompt_tokens - usage.cached_tokens) / usage.time_to_first_token
-        if self._environment.settings().recall:
-            self._environment.spawn(self._index(conversation_id))
+        if self.recalls:
+            self._environment.spawn(self._index(partial(retriever.index, self._environment.store, conversation_id)))
 
-    async def _index(self, conversation_id: str) -> None:
-        retriever = self._environment.retriever
-        if retriever is None:
-            return
+    async def _index(self, work: Callable[[], None]) -> None:
         try:
-            await asyncio.to_thread(retriever.index, self._environment.store, conversation_id)
+            await asyncio.to_thread(work)
         except MistralChatError as error:
             log.warning("no vectors: %s", type(error).__name__)

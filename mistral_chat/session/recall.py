@@ -28,7 +28,6 @@ _LONGEST_MESSAGE: Final = 80
 _EMBEDDED_CHARACTERS: Final = 3000
 _BATCH: Final = 16
 _WORD_BEGINNING: Final = 5
-_DATE_TOKENS: Final = 16
 
 
 class ConversationRecall:
@@ -72,14 +71,14 @@ class ConversationRecall:
         if question is None:
             return []
         by_words = {each.turn_id: each.score for each in self._index.search(question.words, among=known)}
-        ranked = self._relevance.rank(question, by_words, self._vectors(known), population=len(known))
+        named = self._index.contains(question.names)
+        ranked = self._relevance.rank(question, by_words, self._vectors(known), population=len(known), named=named)
         passages: dict[str, Passage] = {}
         for key, score in ranked[: max(24, 4 * (most or 24))]:
             turn = known[key]
             text = exchange_text(turn.turn.user, turn.turn.reply, message, count)
             source = f"Earlier in this conversation, {_date(turn.created)}"
-            tokens = count(text) + _DATE_TOKENS
-            passages[key] = Passage(kind="exchange", text=text, source=source, key=key, score=round(score, 4), tokens=tokens)
+            passages[key] = Passage(kind="exchange", text=text, source=source, key=key, score=round(score, 4), tokens=count(text))
         sizes = {key: passage.tokens for key, passage in passages.items()}
         chosen = choose([each for each in ranked if each[0] in passages], sizes, budget=budget, most=most)
         return [passages[key] for key in chosen]

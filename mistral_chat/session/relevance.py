@@ -2,9 +2,10 @@
 
 A score is ``0.3 * BM25 / 8 + 0.7 * cosine``. Either part alone fails on half of what users ask: words on a paraphrased
 question, vectors on names and numbers. BM25 is divided by a constant, not by the question's best match, which would make a weak
-match as good as a strong one.
+match as good as a strong one. The best by score, the best by words and the best by vectors alone take turns in the ranking.
 
-A question about nothing in the texts finds nothing: the best text must be closer to it than small talk is.
+A question about nothing in the texts finds nothing. The best text must be close to it, closer than small talk is, and, unless the
+question is about the user or something mentioned in the texts, closer than general-knowledge questions are.
 `tests/benchmarks/retrieval.py` measures all of this.
 """
 
@@ -31,13 +32,17 @@ NEAREST: Final = 200
 """How many of the nearest vectors are ranked."""
 
 _LEAST_COSINE: Final = 0.25
-"""Below this cosine of the best text, nothing is found."""
-_MARGIN: Final = 0.1
-"""How much closer small talk may be to the question than the best text."""
+_LEAST_ABOUT_TALK: Final = 0.2
+"""Below this cosine of the best text, nothing is found; the second one holds for questions about the user or the conversation."""
+_SMALL_TALK_MARGIN: Final = 0.07
+_WORLD_MARGIN: Final = 0.02
+"""How much closer small talk, or a general-knowledge question, may be to the question than the best text."""
 _SHARE_OF_BEST: Final = 0.3
 """Texts below this share of the best score are dropped."""
 _WEAK: Final = 4.5
 """BM25 of a match that is worth using when only words are compared."""
+_BY_ABOUT: Final = {"named": 0.5, "user": 1.0, "unknown": 1.4}
+"""The factor on `_WEAK` by what the question is about."""
 _HANDFUL: Final = 5
 """With fewer texts, word frequencies say nothing."""
 _UNRELATED: Final = 0.207
@@ -67,6 +72,42 @@ _SMALL_TALK: Final = (
 )
 SMALL_TALK: Final = tuple(_SMALL_TALK.split("|"))
 """Messages about the conversation itself. A question closer to one of them than to any text is about no text."""
+
+_WORLD: Final = (
+    "What is the capital of France?|Which country has the largest population?|How high is the highest mountain?|"
+    "How long is the Nile?|Which languages are spoken in India?|What is the currency of Mexico?|Where is the Grand Canyon?|"
+    "How far away is the moon?|Which is the biggest ocean?|What is the weather like in Iceland in June?|"
+    "Who wrote War and Peace?|Who painted the Mona Lisa?|Who composed the Moonlight Sonata?|Who invented the light bulb?|"
+    "Who discovered America?|Who was the first president of the United States?|Who directed Casablanca?|"
+    "What is the novel Moby Dick about?|When did the Second World War end?|What caused the French Revolution?|"
+    "What happened in 1789?|When was the wheel invented?|Who was Cleopatra?|How many people died in the plague?|"
+    "What is the chemical formula of water?|At what temperature does iron melt?|How many elements are in the periodic table?|"
+    "What is gravity?|Explain how magnets work|What is a black hole?|Explain the theory of relativity|"
+    "How does a battery work?|How do birds fly?|How do antibiotics work?|How many teeth does an adult have?|"
+    "What are the symptoms of the flu?|Which foods contain iron?|What is cholesterol?|What is the largest animal?|"
+    "How long do elephants live?|What is a mammal?|What is the square root of 144?|Solve 3x + 5 = 20|"
+    "What is the derivative of sine?|What is a prime number?|Convert 5 kilometres to miles|How many grams are in an ounce?|"
+    "Write a function that sorts a list in Python|How do I reverse a string in JavaScript?|What does the error 404 mean?|"
+    "What is the difference between a list and a tuple?|What is an API?|How do I undo a commit in git?|"
+    "Write a SQL query that counts rows|What is an operating system?|Write a poem about spring|Write a story about a dragon|"
+    "Give me a recipe for bread|Give me a list of synonyms for happy|Translate 'good morning' into Spanish|"
+    "What does 'ubiquitous' mean?|What is the plural of ox?|Define irony|What is democracy?|"
+    "How does the parliament work?|What is a recession?|How are taxes calculated?|What is a mortgage?|"
+    "Who won the World Cup in 1998?|What are the rules of chess?|How many players are in a football team?|"
+    "What is a metaphor?|Who is the god of thunder?|What is the meaning of carpe noctem?|What are the pillars of Islam?"
+)
+WORLD: Final = tuple(_WORLD.split("|"))
+"""General-knowledge questions, which no conversation answers."""
+
+_USER: Final = re.compile(
+    r"\b(my|mine|myself|our|ours|we|us)\b|(?<!\bhow do )(?<!\bhow can )(?<!\bhow should )(?<!\bcan )\bi('ve|'m|'d)?\b|"
+    r"(?<!\bgive )(?<!\btell )(?<!\bshow )(?<!\bhelp )\bme\b|"
+    r"\b(did|have) you\b|\byou (said|say|told|suggest\w*|recommend\w*|mention\w*|come up)",
+    re.IGNORECASE,
+)
+"""A message about the user or the conversation."""
+_NAME: Final = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")
+"""A name, by its capital inside a sentence."""
 
 _TALK: Final = (
     "thank thanks hello hi hey welcome good morning afternoon evening night day yeah nope sure great nice cool fine perfect "
@@ -112,6 +153,12 @@ class Question:
     """None without an embedding model."""
     small_talk: float = 0.0
     """The cosine of the nearest small talk."""
+    world: float = 0.0
+    """The cosine of the nearest general-knowledge question."""
+    names: tuple[str, ...] = ()
+    """The words that are names."""
+    about_user: bool = False
+    """Whether it is about the user or the conversation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +196,8 @@ class Relevance:
         self.embedder = embedder
 
     @cached_property
-    def _small_talk(self) -> tuple[NDArray[np.float32], float]:
-        """The vectors of small talk, and the factor that scales a distance from 1.0 to MiniLM's.
+    def _elsewhere(self) -> tuple[NDArray[np.float32], float]:
+        """The vectors of small talk and general-knowledge questions, and the factor that scales a distance from 1.0 to MiniLM's.
 
         Models differ in the cosines of unrelated texts: 0.5 is high for one and low for another.
         """
@@ -158,8 +205,9 @@ class Relevance:
 
         if self.embedder is None:
             raise AssertionError("small talk has vectors only with an embedding model")
-        vectors = self.embedder.embed_passages(SMALL_TALK).astype(np.float32)
-        cosines = vectors @ vectors.T
+        vectors = self.embedder.embed_passages([*SMALL_TALK, *WORLD]).astype(np.float32)
+        small_talk = vectors[: len(SMALL_TALK)]
+        cosines = small_talk @ small_talk.T
         mean = float(cosines[np.triu_indices(len(SMALL_TALK), 1)].mean())
         return vectors, (1 - _UNRELATED) / max(1 - mean, 0.01)
 
@@ -176,16 +224,33 @@ class Relevance:
         if about and len(words) <= _FOLLOW_UP_WORDS and (not words or _REFERS_BACK.search(message)):
             words = list(dict.fromkeys([*words, *content_words(before)]))
             message = f"{before}\n{message}"
+        named = {name for match in _NAME.finditer(message) for name in content_words(match.group())}
+        names = tuple(word for word in words if word in named)
+        about_user = bool(_USER.search(message))
         if self.embedder is None:
-            return Question(words=tuple(words))
+            return Question(words=tuple(words), names=names, about_user=about_user)
         import numpy as np
 
         vector = self.embedder.embed_query(message).astype(np.float32)
-        nearest = float((self._small_talk[0] @ vector).max())
-        return Question(words=tuple(words), vector=vector, small_talk=self._scaled(nearest))
+        cosines = self._elsewhere[0] @ vector
+        small_talk, world = float(cosines[: len(SMALL_TALK)].max()), float(cosines[len(SMALL_TALK) :].max())
+        return Question(
+            words=tuple(words),
+            vector=vector,
+            small_talk=self._scaled(small_talk),
+            world=self._scaled(world),
+            names=names,
+            about_user=about_user,
+        )
 
     def rank(
-        self, question: Question, by_words: Mapping[str, float], vectors: Vectors | None, *, population: int
+        self,
+        question: Question,
+        by_words: Mapping[str, float],
+        vectors: Vectors | None,
+        *,
+        population: int,
+        named: bool = True,
     ) -> list[tuple[str, float]]:
         """The keys and scores of the texts that match `question`, best first; empty if none matches well enough.
 
@@ -194,16 +259,16 @@ class Relevance:
             by_words: BM25 of the texts that share words with it, by key.
             vectors: the vectors of the texts, as far as there are any.
             population: how many texts there are; a word is worth less among few.
+            named: whether it is about these texts for certain: it names somebody or something that is in them.
         """
         rare = _least_words(population)
         strongest = max(by_words.values(), default=0.0)
         cosines = self._cosines(question, by_words, vectors)
-        nearest = max(cosines.values(), default=0.0)
         if question.vector is None or vectors is None or not vectors.keys:
-            found = strongest >= rare
+            about = "named" if named else "user" if question.about_user else "unknown"
+            found = strongest >= _BY_ABOUT[about] * rare
         else:
-            near = nearest >= _LEAST_COSINE and nearest >= question.small_talk - _MARGIN
-            found = near or strongest >= 2 * rare
+            found = _near(question, max(cosines.values(), default=0.0), named=named) or strongest >= 2 * rare
         if not found:
             return []
         scores = {
@@ -211,7 +276,8 @@ class Relevance:
             for key in {*by_words, *cosines}
         }
         least = _SHARE_OF_BEST * max(scores.values(), default=0.0)
-        return sorted(((key, score) for key, score in scores.items() if score >= least), key=lambda each: -each[1])
+        places = _places(scores, by_words, cosines)
+        return sorted(((key, score) for key, score in scores.items() if score >= least), key=lambda each: places[each[0]])
 
     def _cosines(self, question: Question, by_words: Iterable[str], vectors: Vectors | None) -> dict[str, float]:
         """The cosines of the nearest texts and of those that share words with the question."""
@@ -226,7 +292,25 @@ class Relevance:
         return {vectors.keys[place]: self._scaled(float(cosines[place])) for place in places}
 
     def _scaled(self, cosine: float) -> float:
-        return 1 - (1 - cosine) * self._small_talk[1]
+        return 1 - (1 - cosine) * self._elsewhere[1]
+
+
+def _near(question: Question, nearest: float, *, named: bool) -> bool:
+    """Whether the nearest text's cosine is that of a text that the question is about."""
+    if nearest < question.small_talk - _SMALL_TALK_MARGIN:
+        return False
+    if named or question.about_user:
+        return nearest >= _LEAST_ABOUT_TALK
+    return nearest >= max(_LEAST_COSINE, question.world - _WORLD_MARGIN)
+
+
+def _places(*rankings: Mapping[str, float]) -> dict[str, float]:
+    """Each key's best place in the rankings, the first of which wins a draw."""
+    places: dict[str, float] = {}
+    for number, values in enumerate(rankings):
+        for place, key in enumerate(sorted(values, key=lambda key: -values[key])):
+            places[key] = min(places.get(key, math.inf), place + number / len(rankings))
+    return places
 
 
 def _least_words(population: int) -> float:

@@ -42,6 +42,8 @@ class Regenerate:
     """Answer a turn's message again; the original reply is kept as a sibling."""
 
     turn_id: str
+    recall: bool = True
+    """Whether earlier exchanges may be recalled for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def save_question(
             turn_id = store.add_turn(conversation_id, text, parent_id=last[-1].turn_id if last else None, model=model)
         case EditMessage(edited, text):
             turn_id = store.add_turn(conversation_id or "", text, parent_id=store.turn(edited).parent_id, model=model)
-        case Regenerate(answered):
+        case Regenerate(turn_id=answered):
             turn_id = store.add_sibling(answered, model=model)
         case ContinueReply(turn_id):
             store.turn(turn_id)

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.documents.passages import estimate_tokens
-from mistral_chat.errors import MistralChatError
+from mistral_chat.documents.reader import DocumentReader
+from mistral_chat.errors import InvalidText, MistralChatError
+from mistral_chat.message_form import split_message
 from mistral_chat.session.documents import BUDGET as DOCUMENTS_BUDGET
-from mistral_chat.session.documents import DocumentSearch
+from mistral_chat.session.documents import DocumentIndexer, DocumentSearch, asks_for_the_whole
 from mistral_chat.session.recall import BUDGET as RECALL_BUDGET
 from mistral_chat.session.recall import ConversationRecall
 from mistral_chat.session.relevance import Relevance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
 
     from mistral_chat.conversation import Passage
     from mistral_chat.session.relevance import Embedder
@@ -63,8 +66,10 @@ class RetrievalRequest:
     """Tokens available for passages in addition to the message and pinned turns."""
     recall: bool
     """Whether exchanges are recalled."""
-    collections: Sequence[str]
+    collections: Sequence[str] = ()
     """The collections to search."""
+    files: Sequence[str] = ()
+    """Those that are in `store`: long files that were attached to a temporary chat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class Retrieved:
     passages: tuple[Passage, ...] = ()
     documents_searched: bool = False
     """Whether documents were searched; if so and none has a passage here, nothing matched."""
+    whole: bool = False
+    """Whether the message asks about a whole document that has more passages than these."""
 
 
 class Retriever:
@@ -90,7 +97,7 @@ class Retriever:
         self._open_embedder = open_embedder
         self._lock = threading.Lock()
         self._relevance: Relevance | None = None
-        self._search: DocumentSearch | None = None
+        self._search: tuple[ConversationStore, DocumentSearch] | None = None
         self._recall: tuple[str, ConversationStore, ConversationRecall] | None = None
         self._closed = False
         self.prefill_speed = 0.0
@@ -111,11 +118,12 @@ class Retriever:
             room = min(request.room, request.window // WINDOW_SHARE)
             recalled = self._recalled(request, earlier, min(room, RECALL_BUDGET)) if request.recall else []
             room -= sum(each.tokens for each in recalled)
-            if not request.collections:
+            if not request.collections and not request.files:
                 return Retrieved(tuple(recalled))
             budget = min(room, DOCUMENTS_BUDGET, self._affordable(DOCUMENT_SECONDS, LEAST_DOCUMENTS))
             found = self._found(request, before, budget)
-            return Retrieved((*recalled, *found), documents_searched=True)
+            whole = asks_for_the_whole(request.message) and self._passage_count(request) > len(found)
+            return Retrieved((*recalled, *found), documents_searched=True, whole=whole)
 
     def _recalled(self, request: RetrievalRequest, earlier: Sequence[StoredTurn], budget: int) -> list[Passage]:
         outside = _outside(earlier, request)
@@ -124,16 +132,31 @@ class Retriever:
         recall = self._recall_of(request.store, request.conversation_id)
         recall.add_vectors(outside, most=_VECTORS_AT_ONCE)
         budget = min(budget, self._affordable(RECALL_SECONDS, LEAST_RECALL))
-        return recall.find(request.message, outside, before=earlier[-1].turn.user, budget=budget)
+        return recall.find(request.message, outside, before=split_message(earlier[-1].turn.user).question, budget=budget)
 
     def _found(self, request: RetrievalRequest, before: StoredTurn | None, budget: int) -> list[Passage]:
-        if self._search is None:
-            self._search = DocumentSearch(self.documents, self._ranking())
-        said = before.turn.user if before else ""
-        found = [each.as_given() for each in self._search.find(request.message, request.collections, before=said, budget=budget)]
+        said = split_message(before.turn.user).question if before else ""
+        found: list[Passage] = []
+        for store, names in ((request.store, request.files), (self.documents, request.collections)):
+            if names:
+                search = self._search_in(store)
+                whole = search.all_of(names, budget=budget) if asks_for_the_whole(request.message) else []
+                best = whole or search.find(request.message, names, before=said, budget=budget)
+                found += [each.as_given() for each in best]
+                budget -= sum(each.tokens for each in found)
         if not found and before is not None and _ASKS_ABOUT_THE_REPLY.search(request.message):
             return [each for each in before.turn.passages if each.kind == "document"]
         return found
+
+    def _passage_count(self, request: RetrievalRequest) -> int:
+        files = request.store.documents.passage_count(request.files) if request.files else 0
+        return files + self.documents.documents.passage_count(request.collections)
+
+    def _search_in(self, store: ConversationStore) -> DocumentSearch:
+        """The search in the documents of a store; that of the last one is kept."""
+        if self._search is None or self._search[0] is not store:
+            self._search = (store, DocumentSearch(store, self._ranking()))
+        return self._search[1]
 
     def _affordable(self, seconds: float, least: int) -> int:
         """The number of tokens that this machine prefills in `seconds`, and at least `least`."""
@@ -153,17 +176,63 @@ class Retriever:
                 recall = self._recall_of(store, conversation_id)
                 missing = recall.add_vectors(store.turns(conversation_id), most=_VECTORS_AT_ONCE)
 
+    def index_file(self, path: Path, store: ConversationStore | None = None) -> str:
+        """Read a file into a collection of its own, named after it, and return the name.
+
+        Args:
+            path: the file.
+            store: where it is kept; None keeps it with the other documents.
+
+        Raises:
+            InvalidText: it cannot be read, or holds no text.
+            StoreError: the store cannot be written.
+        """
+        with self._lock, DocumentReader() as reader:
+            indexer = DocumentIndexer(store or self.documents, reader)
+            name, indexed = indexer.add_file(path)
+        if indexed.status == "failed":
+            raise InvalidText(f"{path.name} cannot be read: {indexed.message}.")
+        return name
+
+    def index_documents(self, collections: Sequence[str], store: ConversationStore | None = None) -> None:
+        """Make vectors of the passages of `collections` that have none, in steps between which messages are answered.
+
+        Raises:
+            MistralChatError: the store or the embedding model failed.
+        """
+        while True:
+            with self._lock:
+                if self._closed or (embedder := self._ranking().embedder) is None:
+                    return
+                indexer = DocumentIndexer(store or self.documents, DocumentReader(), embedder=embedder)
+                if next(indexer.add_vectors(collections), None) is None:
+                    return
+
+    def reload(self) -> None:
+        """Open the embedding model again when it is needed next: there is another one now."""
+        with self._lock:
+            self._free()
+
+    @property
+    def by_words(self) -> bool:
+        """Whether something was searched, and by words alone because there is no embedding model."""
+        return self._relevance is not None and self._relevance.embedder is None
+
     def close(self) -> None:
         """Free the embedding model and the store's connection. Later calls find nothing."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            if self._recall is not None:
-                self._recall[2].close()
-            if self._relevance is not None and self._relevance.embedder is not None:
-                self._relevance.embedder.close()
+            self._free()
             self.documents.close()
+
+    def _free(self) -> None:
+        if self._recall is not None:
+            self._recall[2].close()
+        if self._relevance is not None and self._relevance.embedder is not None:
+            self._relevance.embedder.close()
+        self._recall = self._relevance = self._search = None
 
     def _ranking(self) -> Relevance:
         if self._relevance is None:

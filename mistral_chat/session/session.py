@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from mistral_chat.conversation import Turn
-from mistral_chat.errors import InvalidText, MessageTooLong, MistralChatError, SystemPromptTooLong
+from mistral_chat.errors import MessageTooLong, MistralChatError, SystemPromptTooLong
 from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
 from mistral_chat.message_form import PASTED, build_message, format_attachment
 from mistral_chat.session import events
-from mistral_chat.session.attachments import Attachment, read_text
+from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.context import ContextMeter
 from mistral_chat.session.conversation import OpenConversation
 from mistral_chat.session.environment import SessionEnvironment
@@ -129,7 +129,7 @@ class ChatSession:
             raise host.error
         pending = PendingReply(request)
         if isinstance(request, NewMessage | EditMessage):
-            if request.text or isinstance(request, EditMessage) or not self.attachments:
+            if request.text or isinstance(request, EditMessage) or all(file.collection for file in self.attachments):
                 validate_message(request.text)
             pending.draft = request.text
         if isinstance(request, NewMessage) and self.attachments:
@@ -226,18 +226,14 @@ class ChatSession:
     # Attachments.
 
     async def attach(self, path: Path) -> Attachment:
-        """Attach the text file at `path` to the draft.
+        """Attach the document at `path` to the draft: whole if it takes at most half of the context, else by passages.
+
+        By passages, it is indexed as a collection of its own, which this conversation is answered from.
 
         Raises:
-            InvalidText: it cannot be read, is not text, or is larger than the context window.
+            InvalidText: it cannot be read, holds no text, or is too large and there is nothing to find passages with.
         """
-        file = Attachment(path.name, await asyncio.to_thread(read_text, path))
-        await self._count(file)
-        loaded = self.environment.host.loaded
-        if loaded is not None and file.tokens is not None and file.tokens > loaded.window:
-            raise InvalidText(
-                f"{path.name} takes {file.tokens:,} tokens; the context window has {loaded.window:,}. Attach a part of it."
-            )
+        file = await self.grounding.read_file(path)
         await self.add_attachment(file)
         return file
 
@@ -252,11 +248,15 @@ class ChatSession:
     async def add_attachment(self, file: Attachment) -> None:
         """Attach a file that was already read."""
         self.attachments.append(file)
+        if file.collection:
+            await self.grounding.attach(*{*self.grounding.collections, file.collection})
         await self._emit(events.AttachmentsChanged())
 
     async def remove_attachment(self, file: Attachment) -> None:
-        """Remove an attachment from the draft."""
+        """Remove an attachment from the draft; one by passages is detached from the conversation, too."""
         self.attachments[:] = [each for each in self.attachments if each is not file]
+        if file.collection:
+            await self.grounding.attach(*(name for name in self.grounding.collections if name != file.collection))
         await self._emit(events.AttachmentsChanged())
 
     async def count_attachments(self) -> None:
@@ -267,7 +267,8 @@ class ChatSession:
 
     def with_attachments(self, message: str) -> str:
         """The text to send for `message`. An edited message keeps its own attachments and takes no new ones."""
-        files = [] if self.editing is not None else [(file.name, file.text) for file in self.attachments]
+        whole = [] if self.editing is not None else [file for file in self.attachments if not file.collection]
+        files = [(file.name, file.text) for file in whole]
         return build_message(files, "", message) if files else message
 
     # Answering.
@@ -278,7 +279,8 @@ class ChatSession:
             await self._check_length(pending.request)
             await self._begin(pending)
             if pending.turn is not None and not isinstance(pending.request, ContinueReply):
-                pending.turn = await self.grounding.give(pending.turn)
+                without = isinstance(pending.request, Regenerate) and not pending.request.recall
+                pending.turn = await self.grounding.give(pending.turn, recall=not without)
             await self._generate(pending)
         except MistralChatError as error:
             await self._failed(pending, error)
@@ -433,7 +435,8 @@ class ChatSession:
         await self.context.prefill()
 
     async def _count(self, file: Attachment) -> None:
-        file.tokens = await self.environment.host.count(format_attachment(file.name, file.text))
+        text = "" if file.collection else format_attachment(file.name, file.text)
+        file.tokens = await self.environment.host.count(text)
 
     @property
     def _model(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
@@ -177,13 +178,30 @@ class DocumentStore:
                 for row in rows
             ]
 
-    def create_collection(self, name: str) -> str:
-        """Create a collection if it does not exist, and return its name as stored."""
+    def create_collection(self, name: str, *, attached: bool = False) -> str:
+        """Create a collection if it does not exist, and return its name as stored.
+
+        An `attached` one was made by attaching a file to a conversation, and is deleted with the last conversation that uses it.
+        """
         stored = collection_name(name)
         with self.database.write() as connection:
-            values = (stored, to_timestamp(self._now()))
-            connection.execute("INSERT OR IGNORE INTO collections (name, created) VALUES (?, ?)", values)
+            values = (stored, to_timestamp(self._now()), attached)
+            connection.execute("INSERT OR IGNORE INTO collections (name, created, attached) VALUES (?, ?, ?)", values)
         return stored
+
+    def add_folders(self, name: str, *paths: str) -> None:
+        """Note folders that were added to a collection, in which new files are looked for later."""
+        with self.database.write() as connection:
+            row = _collection_row(connection, name)["row"]
+            rows = [(row, sanitise_for_sqlite(path)) for path in paths]
+            connection.executemany("INSERT OR IGNORE INTO collection_folders VALUES (?, ?)", rows)
+
+    def folders(self, name: str) -> list[str]:
+        """The folders that were added to a collection, sorted."""
+        with self.database.read() as connection:
+            row = _collection_row(connection, name)["row"]
+            found = connection.execute("SELECT path FROM collection_folders WHERE collection = ? ORDER BY path", (row,))
+            return [each["path"] for each in found]
 
     def delete_collection(self, name: str) -> bool:
         """Delete a collection with its documents permanently, and purge; returns whether no trace is left, as `purge` does.
@@ -197,10 +215,7 @@ class DocumentStore:
             with self.database.write() as connection:
                 _delete_document(connection, document)
         with self.database.write() as connection:
-            for document in connection.execute("SELECT * FROM documents WHERE collection = ?", (row,)).fetchall():
-                _delete_document(connection, document)  # added meanwhile
-            connection.execute("DELETE FROM conversation_collections WHERE collection = ?", (row,))
-            connection.execute("DELETE FROM collections WHERE row = ?", (row,))
+            _delete_collection(connection, row)
             trash.note_purge(connection)
         return trash.purge(self.database)
 
@@ -331,6 +346,24 @@ class DocumentStore:
         if row is None:
             raise DocumentNotFound(f"Passage {key} does not exist. Its document may have changed or been deleted.")
         return stored_passage(row)
+
+    def passage_count(self, collections: Sequence[str] | None = None) -> int:
+        """How many passages there are; `collections` limits it to these."""
+        with self.database.read() as connection:
+            condition, rows = _in_collections(connection, collections)
+            query = f"SELECT count(*) FROM passages JOIN documents ON documents.row = document WHERE {condition}"
+            return int(connection.execute(query, rows).fetchone()[0])
+
+    def state(self, model: str, collections: Sequence[str] | None = None) -> tuple[object, ...]:
+        """Differs after any change to documents or to vectors of the embedding model `model`. Fast."""
+        with self.database.read() as connection:
+            condition, rows = _in_collections(connection, collections)
+            found = connection.execute(
+                "SELECT count(*), max(documents.row), max(indexed), total(length(vectors)) FROM documents "
+                f"LEFT JOIN document_vectors ON document = documents.row AND model = ? WHERE {condition}",
+                (model, *rows),
+            )
+            return tuple(found.fetchone())
 
     # Vectors
 
@@ -508,6 +541,29 @@ def _delete_document(connection: Connection, document: Row) -> None:
         "UPDATE turn_passages SET key = '', text = '', source = 'a deleted document' WHERE key >= ? AND key < ?", (first, last)
     )
     connection.execute("DELETE FROM documents WHERE row = ?", (document["row"],))
+
+
+def _delete_collection(connection: Connection, row: int) -> None:
+    """Delete a collection with its documents."""
+    for document in connection.execute("SELECT * FROM documents WHERE collection = ?", (row,)).fetchall():
+        _delete_document(connection, document)
+    for table in ("conversation_collections", "collection_folders"):
+        connection.execute(f"DELETE FROM {table} WHERE collection = ?", (row,))
+    connection.execute("DELETE FROM collections WHERE row = ?", (row,))
+
+
+@contextmanager
+def attached_files_deleted(connection: Connection) -> Iterator[None]:
+    """Delete, with the conversations that are deleted meanwhile, the files that were attached to these and to no others."""
+
+    def in_use() -> set[int]:
+        query = "SELECT DISTINCT row FROM collections JOIN conversation_collections ON collection = row WHERE attached"
+        return {found["row"] for found in connection.execute(query)}
+
+    before = in_use()
+    yield
+    for row in before - in_use():
+        _delete_collection(connection, row)
 
 
 def _keep_vectors(connection: Connection, document: int, hashes: list[str]) -> None:

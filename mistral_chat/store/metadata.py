@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mistral_chat.generation import Sampling
     from mistral_chat.store.records import TitleSource
 
-COLUMNS: Final = frozenset({"pinned", "archived", "system", "sampling", "persona"})
+COLUMNS: Final = frozenset({"pinned", "archived", "system", "sampling", "persona", "recall"})
 """The columns that `set_column` may change."""
 
 
@@ -105,9 +105,9 @@ def fork(connection: Connection, turn_id: str, new_id: Callable[[], str], now: s
     turn = turn_row(connection, turn_id)
     conversation_id = new_id()
     conversation = connection.execute(
-        "INSERT INTO conversations (id, title, title_by, created, updated, system, model, sampling, persona, used) "
+        "INSERT INTO conversations (id, title, title_by, created, updated, system, model, sampling, persona, recall, used) "
         "SELECT ?, CASE WHEN title = '' OR title LIKE 'Fork: %' THEN title ELSE 'Fork: ' || title END, title_by, ?, ?, "
-        "system, model, sampling, persona, (SELECT max(used) + 1 FROM conversations) FROM conversations WHERE row = ? "
+        "system, model, sampling, persona, recall, (SELECT max(used) + 1 FROM conversations) FROM conversations WHERE row = ? "
         "RETURNING row, title, title_by",
         (conversation_id, now, now, turn["conversation"]),
     ).fetchone()

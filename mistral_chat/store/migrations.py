@@ -211,6 +211,22 @@ def m0007_given_passages(database: Database) -> None:
     database.execute("CREATE INDEX collections_in_use ON conversation_collections (collection)")
 
 
+def m0008_recall_and_folders(database: Database) -> None:
+    """Whether a conversation recalls (NULL: as the settings say), and where a collection is from.
+
+    `attached` marks a collection that was made by attaching a file to a conversation.
+    """
+    database.execute("ALTER TABLE conversations ADD COLUMN recall INTEGER")
+    database.execute("ALTER TABLE collections ADD COLUMN attached INTEGER NOT NULL DEFAULT 0")
+    database.execute("""
+        CREATE TABLE collection_folders (
+            collection INTEGER NOT NULL REFERENCES collections (row),
+            path TEXT NOT NULL,
+            PRIMARY KEY (collection, path)
+        ) STRICT, WITHOUT ROWID
+    """)
+
+
 STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     m0001_conversations,
     m0002_organising,
@@ -219,6 +235,7 @@ STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     m0005_documents,
     m0006_retrieval,
     m0007_given_passages,
+    m0008_recall_and_folders,
 )
 """Every migration this version knows, oldest first."""
 

@@ -87,6 +87,8 @@ class StoredConversation:
     """None means the configured sampling."""
     persona: str
     """The name of its persona; empty without one."""
+    recall: bool | None
+    """Whether exchanges are recalled; None means as the settings say."""
     title_by: TitleSource
 
 

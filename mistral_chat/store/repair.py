@@ -42,6 +42,7 @@ _OTHERS: Final = (
     "passages",
     "document_vectors",
     "conversation_collections",
+    "collection_folders",
 )
 """The other tables, each after those it references."""
 
@@ -271,6 +272,7 @@ def _corrected_conversation(values: Values, turns: list[Values], now: str) -> Va
         "sampling": values["sampling"] if _parses(values.get("sampling"), Sampling) else None,
         "current": current,
         "persona": _text(values.get("persona")),
+        "recall": None if values.get("recall") is None else int(bool(values["recall"])),
         "pinned": int(bool(values.get("pinned"))),
         "archived": int(bool(values.get("archived"))),
         "trashed": None if values.get("trashed") is None else _time(values["trashed"], now),

@@ -121,6 +121,17 @@ class ExchangeIndex:
                         break
             return found
 
+    def contains(self, words: Iterable[str]) -> bool:
+        """Whether any of `words` occurs in the exchanges.
+
+        Raises:
+            ConversationNotFound: the conversation was deleted.
+        """
+        with self._lock:
+            self._update()
+            query = "SELECT 1 FROM exchanges WHERE exchanges MATCH ? LIMIT 1"
+            return any(self._index.execute(query, (_any_of([word]),)).fetchone() for word in words)
+
     def _update(self) -> None:
         """Bring the index up to date with the conversation."""
         with self._database.read() as connection:

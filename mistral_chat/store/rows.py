@@ -102,7 +102,12 @@ def stored_conversation(row: sqlite3.Row) -> StoredConversation:
     except (ValueError, TypeError) as error:
         raise corruption_error(None, f"the sampling of conversation {row['id']} cannot be read") from error
     return StoredConversation(
-        summary=summary(row), system=row["system"], sampling=sampling, persona=row["persona"], title_by=row["title_by"]
+        summary=summary(row),
+        system=row["system"],
+        sampling=sampling,
+        persona=row["persona"],
+        recall=None if row["recall"] is None else bool(row["recall"]),
+        title_by=row["title_by"],
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mistral_chat.errors import StoreBusy, StoreFull, StoreReadOnly
 from mistral_chat.store import backup, import_export, metadata, queries, trash, turns
-from mistral_chat.store.documents import DocumentStore
+from mistral_chat.store.documents import DocumentStore, attached_files_deleted
 from mistral_chat.store.import_export import ImportResult
 from mistral_chat.store.rows import sampling_text, to_timestamp
 from mistral_chat.store.search import search
@@ -295,6 +295,10 @@ class ConversationStore:
         """Set the persona's name; empty for none."""
         self._set(conversation_id, "persona", sanitise_for_sqlite(persona))
 
+    def set_recall(self, conversation_id: str, recall: bool | None) -> None:  # noqa: FBT001 (the value)
+        """Set whether exchanges are recalled; None means as the settings say."""
+        self._set(conversation_id, "recall", recall)
+
     def _set(self, conversation_id: str, column: str, value: str | int | None) -> None:
         with self.database.write() as connection:
             metadata.set_column(connection, conversation_id, column, value)
@@ -341,7 +345,7 @@ class ConversationStore:
 
         Takes seconds in a large store: call it from a thread, on a `new_connection()`. The caller deletes its snapshots.
         """
-        with self.database.write() as connection:
+        with self.database.write() as connection, attached_files_deleted(connection):
             trash.delete(connection, queries.conversation_row(connection, conversation_id))
         return self.purge()
 
@@ -351,7 +355,7 @@ class ConversationStore:
         What `delete` documents applies here too; `purge_pending` says whether a trace is left.
         """
         before = None if older_than is None else to_timestamp(self._now() - older_than)
-        with self.database.write() as connection:
+        with self.database.write() as connection, attached_files_deleted(connection):
             deleted = trash.delete_trashed(connection, before)
         if deleted:
             self.purge()

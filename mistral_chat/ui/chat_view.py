@@ -51,6 +51,7 @@ class ChatView:
         """Show on `screen`."""
         self._screen = screen
         self._state_shown = 0.0
+        self._by_words_told = False
 
     async def take(self, session: ChatSession, event: SessionEvent) -> None:
         """Show an event of any session."""
@@ -91,10 +92,10 @@ class ChatView:
                 self._reply_started()
             case events.TurnChanged(turn):
                 screen.transcript.replace_turn(turn)
-            case events.PassagesGiven(turn, nothing_found):
+            case events.PassagesGiven(turn):
                 screen.transcript.replace_turn(turn)
-                if nothing_found:
-                    screen.notice.show(words.nothing_found(turn.turn.user))
+                if notice := words.passages_notice(event) or self._told_by_words():
+                    screen.notice.show(notice)
             case events.DraftReturned(text):
                 screen.composer.restore_draft("\n\n".join(filter(None, (text, screen.composer.text))))
             case events.QueueChanged():
@@ -106,6 +107,14 @@ class ChatView:
                 self.show_usage()
             case events.ConversationsChanged():
                 self.show_conversations()
+
+    def _told_by_words(self) -> str:
+        """What an embedding model would add, the first time that something was found without one."""
+        retriever = self._screen.context.retriever
+        if self._by_words_told or retriever is None or not retriever.by_words:
+            return ""
+        self._by_words_told = True
+        return words.BY_WORDS
 
     def _take_elsewhere(self, session: ChatSession, event: SessionEvent) -> None:
         """Keep what another conversation gives back as its draft, and list what has changed."""

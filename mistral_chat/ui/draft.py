@@ -198,7 +198,7 @@ class Draft:
 
         session.environment.undo.push("attach", undo)
         offer = f"{screen.key_of('chat.undo')} pastes {what} instead"
-        screen.notice.show(f"Attached {file.name}.", action=offer, on_action=screen.undo)
+        screen.notice.show(words.attached(file), action=offer, on_action=screen.undo)
         self.measure(again=True)
 
     async def remove_attachment(self, place: int) -> None:

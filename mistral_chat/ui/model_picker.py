@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import EngineError, MistralChatError, ModelNotFound
@@ -43,7 +44,7 @@ class ModelPicker:
     @property
     def downloading(self) -> str:
         """The names of the models being downloaded; empty while there is none."""
-        return " and ".join(task.name for task in self.downloads.running) if self.downloads is not None else ""
+        return " and ".join(task.name for task in self.downloads.running if task.chats) if self.downloads is not None else ""
 
     async def choose(self, name: str = "") -> None:
         """Show the models, with the cursor on the one whose name contains `name`, and switch to the chosen one."""
@@ -190,6 +191,11 @@ class ModelPicker:
     def _downloaded_one(self, task: ModelTask) -> None:
         """Load what was downloaded if there is no model; else offer it."""
         screen = self._screen
+        if not task.chats:
+            if screen.context.retriever is not None:
+                screen.commands.beside(partial(asyncio.to_thread, screen.context.retriever.reload))
+            screen.notice.show(f"Downloaded {task.name}. Recall and documents use it from now on.")
+            return
         if isinstance(screen.host.error, ModelNotFound):
             self._use(task.spec, first=True)
             return

@@ -116,7 +116,7 @@ def test_documents_are_listed_shown_updated_and_removed(program: Program, folder
     updated = as_json(program, *words_only("docs", "update"), code=1)
     assert {Path(row["document"]).name: row["status"] for row in updated if row["status"] != "failed"} == {
         "lease.md": "indexed",
-        "book.pdf": "missing",
+        "book.pdf": "removed",
     }
     assert as_json(program, *words_only("docs", "search", "chimney"))
     assert run(program, "docs", "rm", "lease.md", "--yes").exit_code == 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import llama_cpp
 import numpy as np
@@ -28,8 +28,13 @@ TOKENS: Final = 512
 AT_ONCE: Final = 16
 """Maximum texts per batch."""
 
-_POOLED: Final = frozenset({1, 2, 3})
-"""llama.cpp's ``LLAMA_POOLING_TYPE_MEAN``, ``_CLS`` and ``_LAST``: one vector for a text."""
+Pooling = Literal["mean", "cls", "last"]
+"""How the vectors of a text's tokens become one."""
+_POOLINGS: Final[dict[Pooling, int]] = {
+    "mean": llama_cpp.LLAMA_POOLING_TYPE_MEAN,
+    "cls": llama_cpp.LLAMA_POOLING_TYPE_CLS,
+    "last": llama_cpp.LLAMA_POOLING_TYPE_LAST,
+}
 _LONGEST_WORD: Final = 200
 _CHARACTERS: Final = 16 * TOKENS
 
@@ -68,8 +73,14 @@ def prefixes_of(*names: str) -> Prefixes:
 class EmbeddingModel:
     """A loaded embedding model. Thread-safe; calls are serialised."""
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, threads: int = 1, prefixes: Prefixes | None = None, pooling: Pooling | None = None) -> None:
         """Load the model at `path`.
+
+        Args:
+            path: a GGUF file.
+            threads: how many threads it may use.
+            prefixes: what it was trained to find in front of texts; None goes by its name.
+            pooling: how a text's tokens become one vector; None takes what the file says.
 
         Raises:
             EngineLoadFailed: llama.cpp refuses the file, or it is no embedding model.
@@ -79,7 +90,7 @@ class EmbeddingModel:
         self._context: Any = None
         self._batch: Any = None
         try:
-            self._open_context(threads)
+            self._open_context(threads, _POOLINGS[pooling] if pooling else llama_cpp.LLAMA_POOLING_TYPE_UNSPECIFIED)
         except BaseException:
             self.close()
             raise
@@ -89,23 +100,23 @@ class EmbeddingModel:
         """The model's name. Untrusted text."""
         self.key = f"{self.name}/{self.dimensions}/{self._model.bytes}"
         """Identifies the model that made a vector. Vectors of different models cannot be compared."""
-        self.prefixes = prefixes_of(path.stem, self.name)
+        self.prefixes = prefixes if prefixes is not None else prefixes_of(path.stem, self.name)
 
-    def _open_context(self, threads: int) -> None:
+    def _open_context(self, threads: int, pooling: int) -> None:
         backend.clear_errors()
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = TOKENS
         params.n_seq_max = AT_ONCE
         params.kv_unified = True
         params.embeddings = True
-        params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_UNSPECIFIED  # the file's own
+        params.pooling_type = pooling
         params.n_threads = params.n_threads_batch = threads
         params.offload_kqv = False
         params.op_offload = False
         self._context = llama_cpp.llama_init_from_model(self._model.pointer, params)
         if not self._context:
             raise EngineLoadFailed(self._model.path, backend.recent_errors() or "there is not enough memory for its context")
-        if llama_cpp.llama_pooling_type(self._context) not in _POOLED:
+        if llama_cpp.llama_pooling_type(self._context) not in _POOLINGS.values():
             raise EngineLoadFailed(
                 self._model.path, "it is not an embedding model. Choose one such as all-MiniLM-L6-v2 or bge-small-en-v1.5."
             )

@@ -48,17 +48,27 @@ def probe(path: Path, *, settings: EngineSettings, prompt_format: str | None, re
         mark = identify(path, backend.version(), settings)
     except OSError as error:
         raise EngineLoadFailed(path, error.strerror or "it cannot be read") from error
+    _try_in_child(path, [json.dumps(asdict(settings)), prompt_format or ""], mark=mark, record=record, note=note)
+
+
+def probe_embedding(path: Path, *, record: Path, note: bool = True) -> None:
+    """Let a child load the embedding model at `path` and embed a text with it, unless `record` says that this went well before.
+
+    Takes and raises what `probe` does.
+    """
+    try:
+        mark = identify(path, backend.version(), EngineSettings())
+    except OSError as error:
+        raise EngineLoadFailed(path, error.strerror or "it cannot be read") from error
+    _try_in_child(path, [], mark=f"{mark}-embedding", record=record, note=note)
+
+
+def _try_in_child(path: Path, how: Sequence[str], *, mark: str, record: Path, note: bool) -> None:
+    """Try the weights in a child unless `record` holds `mark`, and add it there if they survive and `note` says so."""
     known = record.read_text(encoding="utf-8").split() if record.is_file() else []
     if mark in known:
         return
-    command = [
-        sys.executable,
-        "-m",
-        "mistral_chat.engine.llama.probe",
-        str(path),
-        json.dumps(asdict(settings)),
-        prompt_format or "",
-    ]
+    command = [sys.executable, "-m", "mistral_chat.engine.llama.probe", str(path), *how]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired as error:
@@ -91,10 +101,16 @@ def smoke_test(path: Path, settings: EngineSettings, prompt_format: str | None) 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run as the child: exit with 0 on success, with 1 after an error."""
-    path, settings, prompt_format = arguments
-    given = json.loads(settings)
+    """Run as the child: exit with 0 on success, with 1 after an error. A path without settings is an embedding model."""
+    path, *how = arguments
     try:
+        if not how:
+            from mistral_chat.engine.llama.embedding import EmbeddingModel
+
+            EmbeddingModel(Path(path)).embed_query("a")
+            return 0
+        settings, prompt_format = how
+        given = json.loads(settings)
         smoke_test(Path(path), EngineSettings(**{**given, "lora": tuple(given["lora"])}), prompt_format or None)
     except MistralChatError:
         return 1

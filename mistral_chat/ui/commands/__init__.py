@@ -77,6 +77,7 @@ class TurnState(NamedTuple):
     excluded: bool
     versions: int
     sources: int = 0
+    recalled: int = 0
     files: int = 0
 
 

@@ -11,6 +11,7 @@ from mistral_chat.session.tasks import cancelled_message
 from mistral_chat.ui.commands import parse_input
 from mistral_chat.ui.commands.turns import copy
 from mistral_chat.ui.path_completion import path_from_input
+from mistral_chat.ui.screens import chat_words as words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ def retry(screen: ChatScreen, _argument: str) -> None:
 
 
 async def attach(screen: ChatScreen, path: str) -> None:
-    """Attach a text file to the next message; without a path, ask for it."""
+    """Attach a document to the next message; without a path, ask for it."""
     if path:
         await attach_file(screen, path_from_input(path))
         return
@@ -81,9 +82,9 @@ async def attach_at(screen: ChatScreen) -> None:
 
 
 async def attach_file(screen: ChatScreen, path: Path) -> None:
-    """Attach the text file at `path`."""
+    """Attach the document at `path`."""
     file = await screen.session.attach(path)
-    screen.notice.show(f"Attached {file.name}.")
+    screen.notice.show(words.attached(file), stay=bool(file.collection))
     screen.draft.measure(again=True)
 
 

@@ -9,6 +9,7 @@ from mistral_chat.errors import DocumentNotFound, UsageError
 from mistral_chat.ui.commands.turns import selected_turn
 
 if TYPE_CHECKING:
+    from mistral_chat.conversation import Passage
     from mistral_chat.ui.screens.chat import ChatScreen
 
 
@@ -42,14 +43,27 @@ async def attach(screen: ChatScreen, name: str) -> None:
     screen.notice.show(f"Documents: {', '.join(sorted(wanted))}." if wanted else "No documents attached.")
 
 
+async def recall(screen: ChatScreen, wanted: str) -> None:
+    """Switch recall in this conversation on or off; without an argument, to the other."""
+    grounding = screen.session.grounding
+    if wanted not in {"", "on", "off"}:
+        raise UsageError("Recall is on or off. Example: /recall off")
+    on = wanted == "on" if wanted else not grounding.recalls
+    await grounding.set_recall(recall=on)
+    where = "in this conversation, from the next message on"
+    screen.notice.show(f"Exchanges are {'recalled' if on else 'not recalled'} {where}.")
+
+
 async def sources(screen: ChatScreen, _argument: str) -> None:
-    """Show what the model was given with a message; choosing an exchange goes to it, choosing a passage shows it."""
+    """Show what the model was given with a message: of several, ask for one. An exchange is gone to, a passage is shown."""
     from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
-    from mistral_chat.ui.dialogs.passage import PassageDialog
 
     passages = selected_turn(screen).turn.passages
     if not passages:
         raise UsageError("No earlier exchanges or documents were used for this message.")
+    if len(passages) == 1:
+        await open_source(screen, passages[0])
+        return
     choices = [
         Choice(str(number), f"[{number}] {each.source}", " ".join(each.text.split())) for number, each in enumerate(passages, 1)
     ]
@@ -58,7 +72,14 @@ async def sources(screen: ChatScreen, _argument: str) -> None:
     )
     if chosen is None:
         return
-    passage, conversation_id = passages[int(chosen) - 1], screen.session.conversation_id
+    await open_source(screen, passages[int(chosen) - 1])
+
+
+async def open_source(screen: ChatScreen, passage: Passage) -> None:
+    """Go to a recalled exchange, or show a passage of a document."""
+    from mistral_chat.ui.dialogs.passage import PassageDialog
+
+    conversation_id = screen.session.conversation_id
     if passage.kind == "exchange" and passage.key and conversation_id is not None:
         await screen.open_at(conversation_id, passage.key)
     else:

@@ -109,7 +109,7 @@ COMMANDS: Final = (
     Command(
         id="chat.attach",
         title="Attach a file",
-        help="Attach a text file to the next message; without a path, choose one",
+        help="Attach a file to the next message; without a path, choose one",
         run=app.attach,
         key="alt+o",
         priority=True,
@@ -242,7 +242,16 @@ COMMANDS: Final = (
         run=documents.sources,
         slash="sources",
         turn_label=lambda turn: f"Sources ({turn.sources})…" if turn.sources else "",
+        turn_letter="o",
         runs="dialog",
+    ),
+    Command(
+        id="chat.without_recall",
+        title="Regenerate without recall",
+        help="Regenerate the reply without the exchanges that were recalled for it. The original is kept as a branch",
+        run=turns.regenerate_without_recall,
+        turn_label=lambda turn: "Regenerate without recall" if turn.recalled else "",
+        runs="beside",
     ),
     Command(
         id="chat.details",
@@ -431,6 +440,14 @@ COMMANDS: Final = (
         slash="docs",
         argument="NAME",
         runs="dialog",
+    ),
+    Command(
+        id="chat.recall",
+        title="Recall",
+        help="Let this conversation recall exchanges that dropped out of the context, or not",
+        run=documents.recall,
+        slash="recall",
+        argument="on|off",
     ),
     Command(
         id="chat.system",

@@ -61,6 +61,7 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
         excluded=turn.turn.excluded,
         versions=turn.siblings,
         sources=len(turn.turn.passages),
+        recalled=sum(each.kind == "exchange" for each in turn.turn.passages),
         files=len(split_message(turn.turn.user).files),
     )
     actions = [(each.id, each.turn_label(state), _letter(screen, each)) for each in all_commands() if each.turn_label]
@@ -242,6 +243,14 @@ def _in_tokens(tokens: int | None) -> str:
 async def regenerate(screen: ChatScreen, _argument: str) -> None:
     """Regenerate a reply; the original is kept as a branch."""
     await screen.draft.send(Regenerate(selected_turn(screen).turn_id))
+
+
+async def regenerate_without_recall(screen: ChatScreen, _argument: str) -> None:
+    """Regenerate a reply without the exchanges that were recalled for it; the original is kept as a branch."""
+    turn = selected_turn(screen)
+    if not any(each.kind == "exchange" for each in turn.turn.passages):
+        raise UsageError("Nothing was recalled for this message.")
+    await screen.draft.send(Regenerate(turn.turn_id, recall=False))
 
 
 async def continue_reply(screen: ChatScreen, _argument: str) -> None:

@@ -1,4 +1,4 @@
-"""Choosing a text file to attach to the next message."""
+"""Choosing a file to attach to the next message."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PathInput(OrderedKeys, Input):
 
 
 class AttachDialog(Dialog[str]):
-    """Asks for a text file until one is attached; the result is the folder it was looked for in."""
+    """Asks for a file until one is attached; the result is the folder it was looked for in."""
 
     HELP = """\
     ## Attach a file
@@ -75,7 +75,7 @@ class AttachDialog(Dialog[str]):
     def compose(self) -> ComposeResult:
         """Show the field, how many names there are or what is wrong, and the names."""
         hints = (("Enter", "attach"), ("Tab", "complete"), ("Esc", "cancel"))
-        with frame("Attach a text file", hints=hints, classes="tall"):
+        with frame("Attach a file", hints=hints, classes="tall"):
             yield PathInput(self._folder, placeholder="Path", select_on_focus=False, compact=True)
             yield status_line()
             names = OptionList(markup=False, compact=True)
@@ -124,7 +124,7 @@ class AttachDialog(Dialog[str]):
         names.set_options([Option(Content(one_line(name, 80))) for name in self._names[:_LISTED]])
         names.highlighted = 0
         more = f", the first {_LISTED} of them here" if len(self._names) > _LISTED else ""
-        self.show_status(f"{len(self._names):,} found{more}" if self._names else "No such text file")
+        self.show_status(f"{len(self._names):,} found{more}" if self._names else "No such file")
 
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mistral_chat.errors import MistralChatError, ModelNotFound, StoreFull
 
 if TYPE_CHECKING:
+    from mistral_chat.session.attachments import Attachment
     from mistral_chat.session.context import ContextUsage
-    from mistral_chat.session.events import SavingFailed
+    from mistral_chat.session.events import PassagesGiven, SavingFailed
     from mistral_chat.session.reply import PendingReply
 
 Keys = tuple[tuple[str, str], ...]
@@ -146,11 +147,26 @@ def saving_failed(event: SavingFailed) -> str:
     return f"Not saved yet: {event.error}{free} Your text is kept here and saved as soon as possible."
 
 
-def nothing_found(message: str) -> str:
-    """What is said when the attached documents hold nothing for a message."""
-    # The first paint does not wait for what searches documents.
-    from mistral_chat.session.documents import asks_for_the_whole
+WHOLE: Final = "This asks about all of a document, and the model has passages of it only. Ask about a part of it."
+NOTHING_FOUND: Final = "Nothing was found in your documents. The reply does not use them."
 
-    if asks_for_the_whole(message):
-        return "A question about all of a document cannot be answered from passages. Attach the file itself, or ask about a part."
-    return "Nothing was found in your documents. The reply does not use them."
+
+def passages_notice(event: PassagesGiven) -> str:
+    """What is said of the passages that a message was given; empty if they say enough themselves."""
+    if event.whole:
+        return WHOLE
+    return NOTHING_FOUND if event.nothing_found else ""
+
+
+def attached(file: Attachment) -> str:
+    """What is said of a file that was attached, and whether the model is given all of it."""
+    if not file.collection:
+        return f"Attached {file.name}, whole." if not file.pasted else f"Attached {file.name}."
+    size = f"{file.tokens:,} tokens" if file.tokens else "long"
+    return f"Attached {file.name} ({size}) by passages: each message is given those that fit it. /docs detaches it."
+
+
+BY_WORDS: Final = (
+    "Found by their words. An embedding model (25 MB) also finds what you ask for in other words: "
+    "mistral-chat models pull all-minilm-l6-v2"
+)

@@ -257,9 +257,10 @@ class ModelsScreen(Screen["str | None"]):
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def _confirm_download(self, row: ModelRow) -> None:
         """Ask before gigabytes are downloaded: Enter may have been meant for a message."""
-        title = f"{'Resume the download of' if row.downloaded else 'Download'} {one_line(row.label, 60)}?"
-        question = ConfirmDialog(title, download_summary(row, self._listing), yes="Download", no="Cancel")
+        question = download_dialog(row, self._listing)
         if await self.app.push_screen_wait(question):
+            if self._listing.companion is not None and question.also:
+                self._downloads.start(self._listing.companion.spec)
             self._start(row.spec)
 
     def _start(self, spec: str) -> None:
@@ -299,7 +300,7 @@ class ModelsScreen(Screen["str | None"]):
     def _ended_behind(self, task: ModelTask) -> None:
         """Tell how a task ended that is not on the screen."""
         text, trouble = outcome(task)
-        if task.kind == "downloading" and task.state == "done":
+        if task.kind == "downloading" and task.state == "done" and task.chats:
             self.downloaded = task.spec
             text = f"{text} Enter in the list uses it."
         if text:
@@ -593,6 +594,20 @@ def download_summary(row: ModelRow, listing: ModelListing) -> str:
     if lacking := missing_disk(row, listing):
         lines.append(f"Not enough disk space: {format_size(lacking)} more needed.")
     return "\n".join(lines)
+
+
+def download_dialog(row: ModelRow, listing: ModelListing) -> ConfirmDialog:
+    """Asks whether a model is downloaded, and the embedding model with it."""
+    title = f"{'Resume the download of' if row.downloaded else 'Download'} {one_line(row.label, 60)}?"
+    also = companion_text(listing.companion)
+    return ConfirmDialog(title, download_summary(row, listing), yes="Download", no="Cancel", also=also)
+
+
+def companion_text(row: ModelRow | None) -> str:
+    """What the embedding model is for, and what it costs; empty without one."""
+    if row is None:
+        return ""
+    return f"Also {one_line(row.title, 40)} ({_about_size(row)}, {one_line(row.licence, 30)}): recall by meaning, not words alone"
 
 
 def _about_size(row: ModelRow) -> str:

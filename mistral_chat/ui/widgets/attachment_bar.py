@@ -81,5 +81,5 @@ def _line(file: Attachment, room: int) -> Content:
     small = f"{file.bytes / 1000:.1f} kB" if file.bytes >= 1000 else f"{file.bytes} bytes"  # noqa: PLR2004 (bytes of a kB)
     large = format_size(file.bytes) if file.bytes >= _MEGA else small
     size = f" · {count_lines(file.text)}" if file.pasted else f"  {large}"
-    facts = (f"{size}  {tokens}  ", "$text-quiet")
+    facts = (f"{size}  {tokens}  " if not file.collection else "  by passages  ", "$text-quiet")
     return Content.assemble(("▪ ", "$text-accent"), one_line(file.name, min(room, 60)), facts, ("✕", "$text-accent"))

@@ -11,7 +11,7 @@ from textual.scrollbar import ScrollBar
 from textual.widget import Widget
 
 from mistral_chat.ui.widgets.blocks import FastWidget
-from mistral_chat.ui.widgets.turn import TurnView
+from mistral_chat.ui.widgets.turn import SourcesLine, TurnView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -293,7 +293,10 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         """Select the turn that was clicked, or clear the selection; a click that ends a text selection does neither."""
         clicked = event.widget
         view = next((node for node in clicked.ancestors_with_self if isinstance(node, TurnView)), None) if clicked else None
-        if view is not None and not self.screen.get_selected_text():
+        if isinstance(clicked, SourcesLine) and view is not None and not self.screen.get_selected_text():
+            await self.select(view.shown.turn_id)
+            await self.screen.run_action("command('chat.sources')")
+        elif view is not None and not self.screen.get_selected_text():
             self._selected = None if view.shown.turn_id == self._selected else view.shown.turn_id
             self._mark_views()
             self.post_message(self.Selected())

@@ -151,6 +151,24 @@ class MessageView(BlocksView):
             self.app.push_screen(PassageDialog(*self._files[line]))
 
 
+class SourcesLine(Static):
+    """Names what a message was given; a click shows it, or asks which of several."""
+
+    DEFAULT_CSS = """
+    SourcesLine {
+        height: auto;
+        padding: 0 1 0 2;
+        margin-bottom: 1;
+        color: $text-quiet;
+        &:hover { color: $text-accent; }
+    }
+    """
+
+    def __init__(self, text: str) -> None:
+        """Show `text`, which may be anything."""
+        super().__init__(Content(one_line(text, 1000)))
+
+
 class TurnView(Vertical, FastWidget):
     """Shows one turn. The transcript mounts and unmounts whole turns.
 
@@ -163,8 +181,6 @@ class TurnView(Vertical, FastWidget):
         max-width: 102;
         margin: 0 1;
 
-        .recalled { height: 1; padding: 0 1 0 2; margin-bottom: 1; color: $text-quiet; }
-        .sources { height: auto; padding: 0 1 0 2; margin-bottom: 1; color: $text-quiet; }
         .statistics { height: auto; padding: 0 1 0 2; margin-bottom: 1; color: $text-quiet; }
         &.-selected MessageView { background: $primary 20%; border-left: outer $primary; }
         &.-found MessageView { background: $primary 25%; }
@@ -187,8 +203,7 @@ class TurnView(Vertical, FastWidget):
         self._head = TurnHeader(shown)
         self._statistics: Static | None = None
         self._version: VersionMark | None = None
-        self._recalled: Static | None = None
-        self._sources: Static | None = None
+        self._sources: SourcesLine | None = None
         self.reply = ReplyView(shown.turn, growing=growing)
         """The view of the reply."""
 
@@ -238,13 +253,12 @@ class TurnView(Vertical, FastWidget):
         passages = self.shown.turn.passages
         if not passages or self._sources is not None or not self.reply.is_attached:
             return
-        self._sources = Static(Content(one_line(_sources(passages), 1000)), classes="sources")
+        self._sources = SourcesLine(_sources(passages))
         self.mount(self._sources, after=self.reply)
         recalled = sum(each.kind == "exchange" for each in passages)
         if recalled:
             text = f"recalled {recalled} earlier {'exchange' if recalled == 1 else 'exchanges'}"
-            self._recalled = Static(Content(text), classes="recalled")
-            self.mount(self._recalled, before=self.reply)
+            self.mount(SourcesLine(text), before=self.reply)
 
     def _show_statistics(self, text: str) -> None:
         if self._statistics is None:
