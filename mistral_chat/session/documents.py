@@ -255,6 +255,8 @@ class DocumentIndexer:
         Raises:
             DocumentNotFound: there is no such collection.
         """
+        from mistral_chat.documents.folders import documents_in
+
         known = {document.path: document for document in self._store.documents.documents(collection)}
         folders = [Path(folder) for folder in self._store.documents.folders(collection)]
         new = (file.absolute() for folder in folders if folder.is_dir() for file in documents_in(folder))

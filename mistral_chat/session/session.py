@@ -226,9 +226,7 @@ class ChatSession:
     # Attachments.
 
     async def attach(self, path: Path) -> Attachment:
-        """Attach the document at `path` to the draft: whole if it takes at most half of the context, else by passages.
-
-        By passages, it is indexed as a collection of its own, which this conversation is answered from.
+        """Attach the document at `path` to the draft: whole, or by passages as a collection; see `Grounding.read_file`.
 
         Raises:
             InvalidText: it cannot be read, holds no text, or is too large and there is nothing to find passages with.

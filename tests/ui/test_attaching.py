@@ -77,7 +77,7 @@ async def test_an_unsuitable_file_is_refused_with_a_reason(tmp_path: Path) -> No
     reasons = {
         "picture.png": "Only text can be sent",
         "long.txt": "tokens; the context window has 256",
-        "huge.txt": "is larger than 4 MB",
+        "huge.txt": "takes 1,048,576 tokens",
         "gone.txt": "is not a readable file",
     }
     harness = AppHarness(window=256)

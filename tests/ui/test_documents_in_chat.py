@@ -13,6 +13,7 @@ from mistral_chat.session.retriever import Retriever
 from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
 from mistral_chat.ui.dialogs.passage import PassageDialog
+from mistral_chat.ui.widgets.turn import SourcesLine
 
 FILLER = "This is filler about nothing. " * 12
 
@@ -48,8 +49,6 @@ async def test_a_collection_is_attached_and_its_passages_are_named_and_opened(le
         await send_and_wait(pilot, lease, "Who repairs the roof?")
         await until(pilot, lambda: "[1] lease.md, lines 3-7" in screen_text(lease))
         await send_message(pilot, lease, "/sources")
-        await until(pilot, lambda: isinstance(lease.app.screen, ChoiceDialog))
-        await pilot.press("enter")
         await until(pilot, lambda: isinstance(lease.app.screen, PassageDialog) and "Parrots are forbidden" in screen_text(lease))
         assert "\x1b" not in screen_text(lease)
         await pilot.press("escape")
@@ -92,7 +91,41 @@ async def test_a_recalled_exchange_is_named_and_can_be_opened(tmp_path: Path) ->
         await send_and_wait(pilot, harness, "Which city did my sister move to?")
         await until(pilot, lambda: "recalled 1 earlier exchange" in screen_text(harness))
         await until(pilot, lambda: "[1] Earlier in this conversation" in screen_text(harness))
-        await send_message(pilot, harness, "/sources")
-        await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog))
-        await pilot.press("enter")
+        await pilot.click(SourcesLine)
         await until(pilot, lambda: "My sister moved to Lisbon." in screen_text(harness))
+
+
+async def test_a_reply_is_regenerated_without_what_was_recalled(tmp_path: Path) -> None:
+    harness = harness_with_documents(tmp_path, window=512)
+    exchanges = [("My sister moved to Lisbon.", "Noted."), *((f"{FILLER} {number}", "I see.") for number in range(20))]
+    harness.conversation_id = harness.add_conversation(*exchanges)
+    harness.app = harness.make_app()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "Which city did my sister move to?")
+        await until(pilot, lambda: "recalled 1 earlier exchange" in screen_text(harness))
+        await send_message(pilot, harness, "/norecall")
+        await until(pilot, lambda: "Version 2 of 2" in screen_text(harness))
+        assert "recalled 1 earlier exchange" not in screen_text(harness)
+        await send_message(pilot, harness, "/recall off")
+        await until(pilot, lambda: "Exchanges are not recalled" in screen_text(harness))
+        await send_and_wait(pilot, harness, "And which city did my sister move to?")
+        assert not harness.chat.screen.session.turns[-1].turn.passages
+        assert harness.store.conversation(harness.conversation_id).recall is False
+
+
+async def test_a_long_file_is_attached_by_passages_and_goes_with_its_conversation(tmp_path: Path) -> None:
+    harness = harness_with_documents(tmp_path)
+    long = "\n\n".join(f"# Part {number}\n\n{FILLER}" for number in range(90)) + "\n\n# Roof\n\nThe landlord repairs the roof.\n"
+    (tmp_path / "lease.md").write_text(long)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, f"/attach {tmp_path / 'lease.md'}")
+        await until(pilot, lambda: "Attached lease.md" in harness.chat.notice and "by passages" in harness.chat.notice)
+        await send_and_wait(pilot, harness, "Who repairs the roof?")
+        await until(pilot, lambda: "[1] lease.md, line 363" in screen_text(harness))
+        assert "The landlord repairs the roof" in harness.chat.screen.session.turns[-1].turn.passages[0].text
+        await send_and_wait(pilot, harness, "Summarise the whole file")
+        await until(pilot, lambda: "This asks about all of a document" in harness.chat.notice)
+        harness.store.delete(harness.chat.screen.session.conversation_id or "")
+        assert not harness.store.documents.collections()

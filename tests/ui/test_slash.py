@@ -53,7 +53,7 @@ def test_an_invalid_command_is_refused(draft: str) -> None:
 
 
 def test_a_command_is_completed_from_its_beginning() -> None:
-    assert [command.slash for command in matching("/re")] == ["regen", "rename", "reload"]
+    assert [command.slash for command in matching("/re")] == ["regen", "rename", "recall", "reload"]
     assert matching("/re x") == []
     assert len(matching("/")) == sum(bool(command.slash) for command in all_commands())
 

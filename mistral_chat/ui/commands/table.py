@@ -250,6 +250,7 @@ COMMANDS: Final = (
         title="Regenerate without recall",
         help="Regenerate the reply without the exchanges that were recalled for it. The original is kept as a branch",
         run=turns.regenerate_without_recall,
+        slash="norecall",
         turn_label=lambda turn: "Regenerate without recall" if turn.recalled else "",
         runs="beside",
     ),
