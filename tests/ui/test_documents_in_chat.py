@@ -53,7 +53,7 @@ async def test_a_collection_is_attached_and_its_passages_are_named_and_opened(le
         assert "\x1b" not in screen_text(lease)
         await pilot.press("escape")
         await send_and_wait(pilot, lease, "quantum chromodynamics")
-        await until(pilot, lambda: "Nothing was found in your documents." in screen_text(lease))
+        await until(pilot, lambda: "Nothing found in your documents." in screen_text(lease))
         await send_message(pilot, lease, "/docs home")
         await until(pilot, lambda: "No documents attached." in screen_text(lease))
 

@@ -148,7 +148,7 @@ def saving_failed(event: SavingFailed) -> str:
 
 
 WHOLE: Final = "This asks about all of a document, and the model has passages of it only. Ask about a part of it."
-NOTHING_FOUND: Final = "Nothing was found in your documents. The reply does not use them."
+NOTHING_FOUND: Final = "Nothing found in your documents. The reply does not use them."
 
 
 def passages_notice(event: PassagesGiven) -> str:
