@@ -114,7 +114,7 @@ class ModelUnusable(ModelError):
 
 
 class DownloadFailed(ModelError):
-    """The file could not be downloaded. What was downloaded is kept."""
+    """The file could not be downloaded. Downloaded data is kept."""
 
     title = "Download failed"
 

@@ -37,7 +37,7 @@ def show_progress(progress: Iterator[DownloadProgress], name: str) -> None:
     """Show a download until it is done.
 
     Raises:
-        KeyboardInterrupt: the user stopped it; what was downloaded is kept, and a line says so.
+        KeyboardInterrupt: the user stopped it; downloaded data is kept, and a line says so.
         ModelError: it failed.
     """
     line, plain = Line(sys.stderr), not sys.stderr.isatty()

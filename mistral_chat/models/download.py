@@ -104,7 +104,7 @@ class Download(ModelTask):
         )
 
     def cancel(self) -> None:
-        """Pause: stop the thread even if it waits for the network. What was downloaded is kept."""
+        """Pause: stop the thread even if it waits for the network. Downloaded data is kept."""
         super().cancel()
         if self._transfer is not None:
             self._transfer.interrupt()

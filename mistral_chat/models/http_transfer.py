@@ -185,7 +185,7 @@ class HTTPTransfer:
         if response.headers.get("content-type", "").startswith("text/html"):
             raise DownloadFailed(
                 f"{host} answered with a web page instead of {self._remote.file}. If this network has a login page, "
-                "log in with a browser and start the download again. What was downloaded is kept."
+                "log in with a browser and start the download again. Downloaded data is kept."
             )
         if status == httpx2.codes.PARTIAL_CONTENT:
             span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("content-range", ""))
@@ -223,7 +223,7 @@ class HTTPTransfer:
         if error.errno == errno.EFBIG:
             raise DownloadFailed(
                 f"The disk of {folder} cannot store a file of {self._remote.bytes / 1e9:.1f} GB. "
-                "Set models.folder to another disk. What was downloaded is kept."
+                "Set models.folder to another disk. Downloaded data is kept."
             ) from error
         raise DownloadFailed(f"Could not write {self._part.path}: {error.strerror or error}.") from error
 

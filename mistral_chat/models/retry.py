@@ -70,7 +70,7 @@ class RetryBudget:
         if self._failures >= self._policy.max_attempts:
             raise DownloadFailed(
                 f"{reason}. Gave up after {self._failures} attempts. "
-                "What was downloaded is kept; start the download again to resume it."
+                "Downloaded data is kept; start the download again to resume it."
             ) from error
         if error.wait is not None and error.wait > self._policy.max_server_wait:
             raise DownloadFailed(f"{reason}. The server asks to try again in {error.wait / 60:.0f} minutes.") from error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mistral_chat.models.task import ModelTask
     from mistral_chat.session.tasks import TaskRegistry
 
-_KEPT: Final = "What was downloaded is kept; the list of models resumes it."
+_KEPT: Final = "Downloaded data is kept; the model list resumes it."
 _CLOSE_SECONDS: Final = 0.8
 """How long closing waits for tasks to stop. Downloaded bytes are on the disk in any case."""
 

@@ -1,4 +1,4 @@
-"""The terminal app: themes, keys, signals, the palette, and unforeseen errors."""
+"""The terminal app: themes, keys, signals, the palette, and unexpected errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _WATCHDOG_SECONDS: Final = 2.0
 
 _SAVE_TITLE: Final = "\x1b[22;2t"
 _RESTORE_TITLE: Final = "\x1b[23;2t"
-"""xterm's stack of titles. Terminals without one ignore both, and their shell names the window with its next prompt."""
+"""xterm's stack of titles. Terminals without one ignore both; their shell sets the title with its next prompt."""
 
 
 def _command_provider() -> type[Provider]:
@@ -122,7 +122,7 @@ class MistralChatApp(App[None]):
             self._driver.write(_RESTORE_TITLE)
 
     async def on_event(self, event: events.Event) -> None:
-        """Clean what is pasted into fields. The message box looks for files first, and cleans then."""
+        """Clean what is pasted into fields. The message box cleans after checking for files."""
         if isinstance(event, events.Paste) and not isinstance(self.focused, Composer):
             event.text = clean(event.text)
         await super().on_event(event)
@@ -140,7 +140,7 @@ class MistralChatApp(App[None]):
 
     @work(group="leave", exit_on_error=False)
     async def leave(self, return_code: int) -> None:
-        """Stop what runs, save what was written, and exit."""
+        """Stop all work, save, and exit."""
         if self._leaving:
             return
         self._leaving = True
@@ -152,7 +152,7 @@ class MistralChatApp(App[None]):
             self.exit(return_code=return_code)
 
     def _signalled(self, number: int) -> None:
-        """Leave; a daemon thread ends the process if that takes too long, because the terminal may be gone."""
+        """Exit; a daemon thread ends the process if that takes too long, because the terminal may be closed."""
         watchdog = threading.Timer(_WATCHDOG_SECONDS, os._exit, (128 + number,))
         watchdog.daemon = True
         watchdog.start()
@@ -171,7 +171,7 @@ class MistralChatApp(App[None]):
         default_namespace: DOMNode | None = None,
         namespaces: Mapping[str, DOMNode] | None = None,
     ) -> bool:
-        """Run an action, and stay alive when it fails."""
+        """Run an action, and keep running if it fails."""
         try:
             return await super().run_action(action, default_namespace, namespaces)
         except Exception as error:  # noqa: BLE001 (the app's last resort)
@@ -183,12 +183,12 @@ class MistralChatApp(App[None]):
         self._last_resort(event.error)
 
     def _last_resort(self, error: BaseException) -> None:
-        """Log where it happened, without any content, and continue."""
+        """Log where the error happened, without any content, and continue."""
         logging.getLogger("mistral_chat.ui").error("unforeseen %s", type(error).__name__, exc_info=error)
         self._tell(f"Internal error ({type(error).__name__}). Your conversations are safe.")
 
     def _fatal_error(self) -> None:
-        """End after an error that broke the interface. Textual's own report would print conversations."""
+        """Exit after an error that broke the interface. Textual's own report would print conversations."""
         error = self._exception
         name = type(error).__name__
         logging.getLogger("mistral_chat.ui").critical("the screen broke: %s", name, exc_info=error)
@@ -207,7 +207,7 @@ class MistralChatApp(App[None]):
     # Commands.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Leave every key to a dialog that asks for one."""
+        """Leave every key to a dialog that captures keys."""
         return not getattr(self.screen, "takes_every_key", False) and super().check_action(action, parameters)
 
     def action_toggle_help(self) -> None:

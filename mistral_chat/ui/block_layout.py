@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _EMPTY: Final = Content("")
 _NARROWEST_COLUMN: Final = 4
 _FRAME: Final = 4
-"""Cells that a frame takes from a row: a line and a space on each side."""
+"""Cells that a frame takes in a row: a line and a space on each side."""
 _NARROWEST_FRAME: Final = 12
 
 
@@ -41,11 +41,11 @@ class WrappedLine(NamedTuple):
     prefix: Content
     text: Content
     x: int
-    """How many characters of its line come before this row's text."""
+    """The index of this row's first character in its line."""
     y: int
     """The number of its line."""
     suffix: Content = _EMPTY
-    """Is aligned to the right edge."""
+    """Aligned to the right edge."""
 
 
 class LayoutCache(NamedTuple):
@@ -66,7 +66,7 @@ class RenderStyle(NamedTuple):
 
 
 class WrappedBlock(ABC):
-    """A block as rows that know which characters of which line they show."""
+    """A block as rows, each of which maps to characters of its lines."""
 
     def __init__(self) -> None:
         """Prepare a block that is wrapped once its width is known."""
@@ -161,7 +161,7 @@ def render_strip(row: WrappedLine, width: int, paint: RenderStyle, above: int = 
 
 
 class LineBlock(WrappedBlock):
-    """Lines that wrap at words and hang under their bullet."""
+    """Lines that wrap at words, with hanging indents."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
         """Lay out `lines`."""
@@ -204,7 +204,7 @@ def _is_same(new: Line, old: Line) -> bool:
 
 
 def _hanging(lines: Sequence[Line], width: int, first: int, *, keep_spaces: bool = False) -> Iterator[WrappedLine]:
-    """Wrap the lines from `first` on beside their indents; an indent that leaves no room is dropped.
+    """Wrap the lines from `first` on with hanging indents; an indent that leaves no width is dropped.
 
     With `keep_spaces` every space is kept, as code needs it, except where a line wraps.
     """
@@ -267,7 +267,7 @@ def _fitting(plain: str, begin: int, width: int) -> int:
 
 
 class TableBlock(WrappedBlock):
-    """A table in as many columns as fit; one that is too wide becomes one line for each cell."""
+    """A table in as many columns as fit; one that is too wide shows one line for each cell."""
 
     def __init__(self, table: Table) -> None:
         """Lay out `table`."""
@@ -352,7 +352,7 @@ def _aligned(text: Content, width: int, side: str) -> Content:
 
 
 class RuleBlock(WrappedBlock):
-    """A line across."""
+    """A horizontal rule."""
 
     @property
     def plain(self) -> str:
@@ -371,7 +371,7 @@ class RuleBlock(WrappedBlock):
 
 
 class CodeBlock(WrappedBlock):
-    """Code in a frame that names its language, behind the indent of the list item or quote it belongs to."""
+    """Code in a frame with its language, indented like the list item or quote that contains it."""
 
     def __init__(self, code: Code, *, coloured: bool) -> None:
         """Lay out `code`, with colours where it is `coloured`."""
@@ -441,7 +441,7 @@ class _Part(NamedTuple):
 
 
 class BlockLayout:
-    """Blocks one under another with empty rows between. Any of them can be replaced; the others are not wrapped again."""
+    """Blocks one below another, with empty rows in between. Replacing one does not wrap the others again."""
 
     def __init__(self, gap: int = 1) -> None:
         """Start without blocks. `gap` is the number of empty rows under each block, and of empty lines in copied text."""

@@ -1,4 +1,4 @@
-"""Shows a session on the chat screen: every event it reports, and what depends on its state."""
+"""Shows a session on the chat screen: its events, and everything that depends on its state."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from mistral_chat.ui.screens.chat import ChatScreen
 
 _STATE_SECONDS: Final = 1.0
-"""Seconds between two changes of the speed shown."""
+"""Seconds between two updates of the speed."""
 
 _HISTORY: Final = 200
 """Messages that the message box recalls."""
 
 _TEMPORARY: Final = "mistral-chat, temporary"
-"""The name of the app while nothing is saved."""
+"""The app's title during a temporary chat."""
 
 _LONGEST_TITLE: Final = 80
 """Characters of a title in the frame and in the terminal's title."""
@@ -45,7 +45,7 @@ _ReplyEvent = (
 
 
 class ChatView:
-    """Passes what the session on the screen reports to the widgets."""
+    """Passes events of the session on the screen to the widgets."""
 
     def __init__(self, screen: ChatScreen) -> None:
         """Show on `screen`."""
@@ -117,7 +117,7 @@ class ChatView:
         return words.BY_WORDS
 
     def _take_elsewhere(self, session: ChatSession, event: SessionEvent) -> None:
-        """Keep what another conversation gives back as its draft, and list what has changed."""
+        """Save messages returned by another conversation as its draft, and update the list."""
         saver, conversation_id = session.environment.saver, session.conversation_id or ""
         match event:
             case events.DraftReturned(text) | events.ReplyFailed(_, None, text):
@@ -127,7 +127,7 @@ class ChatView:
                 self._show_elsewhere()
 
     def take_saving(self, event: SavingEvent) -> None:
-        """Tell that nothing can be saved, or that it can again."""
+        """Show that saving fails, or works again."""
         if not self._screen.is_running:
             return
         if isinstance(event, events.SavingFailed):
@@ -164,14 +164,14 @@ class ChatView:
         self.show_hints()
 
     def _show_elsewhere(self) -> None:
-        """Show how many replies run in other conversations, those of the store behind a temporary chat too."""
+        """Show how many replies are running in other conversations, including the saved ones behind a temporary chat."""
         screen = self._screen
         workspaces = {screen.opened, screen.saved_workspace or screen.opened}
         running = [session for workspace in workspaces for session in workspace.replying]
         screen.status.elsewhere = sum(session is not screen.session for session in running)
 
     def show_empty_state(self) -> None:
-        """Show how to begin in an empty conversation, or what is missing."""
+        """Show in an empty conversation how to start, or what is missing."""
         screen = self._screen
         empty = not screen.transcript.turns
         screen.transcript.display = not empty
@@ -183,7 +183,7 @@ class ChatView:
         screen.empty_state.show(shown.heading, shown.lines, screen.keys_of(*shown.keys), trouble=shown.trouble)
 
     async def show_focus(self) -> None:
-        """Show the keys of what has the focus; the menu of commands belongs to the message box."""
+        """Show the keys of the focused part; the command menu belongs to the message box."""
         if self._screen.composer.has_focus:
             await self._screen.draft.list_commands()
         else:
@@ -191,7 +191,7 @@ class ChatView:
         self.show_hints()
 
     def show_hints(self) -> None:
-        """Show the keys that help most now, where the focus is."""
+        """Show the most useful keys for the focused part."""
         screen = self._screen
         session = screen.workspace.current if screen.workspace is not None else None
         last = session.turns[-1].turn if session is not None and session.turns else None
@@ -238,7 +238,7 @@ class ChatView:
         screen.composer.border_subtitle = words.draft_tokens(usage)
 
     async def show_attachments(self) -> None:
-        """Show the attachments of the draft; the bar comes with the first of them."""
+        """Show the attachments of the draft; the bar is mounted with the first of them."""
         from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
 
         screen = self._screen
@@ -252,7 +252,7 @@ class ChatView:
             screen.draft.measure()
 
     async def _show_queue(self) -> None:
-        """Show the messages that wait; the widget comes with the first of them."""
+        """Show the queued messages; the widget is mounted with the first of them."""
         from mistral_chat.ui.widgets.queued_messages import QueuedMessages
 
         screen = self._screen
@@ -269,7 +269,7 @@ class ChatView:
         self.show_title()
 
     def show_title(self) -> None:
-        """Show the title of the open conversation in the frame, which is there while the list is hidden, and in the terminal."""
+        """Show the conversation's title in the frame, while the list is hidden, and as the terminal's title."""
         screen = self._screen
         workspace, conversation_id = screen.opened, screen.session.conversation_id
         title = ""
@@ -282,7 +282,7 @@ class ChatView:
         screen.app.title = _TEMPORARY if not saved else f"{title} - mistral-chat" if title else "mistral-chat"
 
     def list_conversations(self, query: ListQuery) -> Sequence[ListedConversation] | None:
-        """Find what the sidebar lists; None if it cannot be read, which a notification says."""
+        """The conversations for the sidebar; None after an error, which is shown as a notification."""
         workspace = self._screen.opened
         try:
             found = workspace.store.summaries(

@@ -1,4 +1,4 @@
-"""Putting text on the clipboard: with the platform's own program if there is one, else through the terminal."""
+"""Copies text to the clipboard: with a program of the platform if there is one, otherwise through the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SECONDS: Final = 2.0
-"""How long a program may take; one that hangs must not block the screen."""
+"""Maximum seconds for a program; one that hangs must not block the screen."""
 
 
 def clipboard_programs(environ: Mapping[str, str], platform: str = sys.platform) -> list[list[str]]:
@@ -34,7 +34,7 @@ def clipboard_programs(environ: Mapping[str, str], platform: str = sys.platform)
 
 
 def terminal_way(environ: Mapping[str, str]) -> str:
-    """How to describe a copy through the terminal, truthfully: it gives no answer, and some terminals ignore it."""
+    """Describe a copy through the terminal: it gives no answer, and some terminals ignore it."""
     if environ.get("TERM_PROGRAM") == "Apple_Terminal":
         return "through the terminal (OSC 52), which Terminal.app ignores"
     return "through the terminal (OSC 52), if it allows that"
@@ -51,7 +51,7 @@ async def set_clipboard(text: str, environ: Mapping[str, str], platform: str = s
 
 
 async def _given(command: list[str], content: bytes, environ: Mapping[str, str]) -> bool:
-    """Whether the program took the `content`."""
+    """Whether the program accepted the `content`."""
     try:
         program = await asyncio.create_subprocess_exec(
             *command,

@@ -1,4 +1,4 @@
-"""What the app is given of the rest of the program."""
+"""The app's dependencies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class AppContext:
-    """The one object that holds the app's dependencies. Only `settings` changes while the app runs."""
+    """The app's dependencies in one object. Only `settings` changes while the app runs."""
 
     open_store: Callable[[], ConversationStore]
     """Opens the conversations, once, after the first paint. Raises `StoreError`."""

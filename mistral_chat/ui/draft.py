@@ -1,4 +1,4 @@
-"""The draft: sending it, editing a message in its place, counting it, its attachments, and the commands typed into it."""
+"""The draft: sending, editing a message in place, counting, attachments, and typed commands."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.slash_menu import SlashRow
 
 _LONG: Final = 200
-"""Characters from which a draft is prefilled; a shorter one takes no time."""
+"""Minimum characters of a draft that is prefilled; a shorter one takes no time."""
 
 _NAMES: Final = 12
-"""Names shown while a path is completed."""
+"""Number of names shown while completing a path."""
 
 _ATTACH: Final = "/attach "
 
 
 class Draft:
-    """What happens to the text in the message box."""
+    """The behaviour of the text in the message box."""
 
     def __init__(self, screen: ChatScreen) -> None:
         """Serve `screen`."""
@@ -40,20 +40,20 @@ class Draft:
         self._warning = ""
         """What is wrong with the draft, while the notification says so."""
         self._refused = ""
-        """A command that was refused, while it stands unchanged in the message box."""
+        """A rejected command, while it is unchanged in the message box."""
         self._noticed = False
         """Whether the notification is about the command in the message box."""
         self._replaced = ""
-        """The draft that the message being edited took the place of."""
+        """The draft that the message being edited replaced."""
         self.measured = ""
-        """The text that was counted last."""
+        """The text counted last."""
 
     # Sending.
 
     async def submit(self, text: str) -> None:
-        """Send a draft, or run the command it is. A command that is refused goes back to the message box.
+        """Send a draft, or run it as a command.
 
-        An empty draft sends the attachments, if there are any.
+        A rejected command returns to the message box. An empty draft sends the attachments, if there are any.
         """
         screen = self._screen
         if not text:
@@ -75,7 +75,7 @@ class Draft:
             await screen.commands.run(parsed.command, parsed.argument, text)
 
     async def send(self, request: ReplyRequest) -> None:
-        """Send a request; what cannot be sent stays in the message box."""
+        """Send a request; if it cannot be sent, it stays in the message box."""
         screen = self._screen
         text = request.text if isinstance(request, NewMessage | EditMessage) else ""
         screen.notice.clear()
@@ -99,7 +99,7 @@ class Draft:
     # Editing.
 
     def begin_edit(self, turn: TranscriptTurn) -> None:
-        """Put a message into the message box, to be edited."""
+        """Load a message into the message box for editing."""
         screen = self._screen
         if screen.session.editing is None:
             self.save()
@@ -159,7 +159,7 @@ class Draft:
             self._warn(markup or "")
 
     def _warn(self, markup: str) -> None:
-        """Say what is wrong with the draft, once, and clear it when it is corrected."""
+        """Show what is wrong with the draft, once, and clear it when it is corrected."""
         session, notice = self._screen.session, self._screen.notice
         usage, warning = session.context.usage, markup
         if usage is not None and not usage.fits:
@@ -212,7 +212,7 @@ class Draft:
     # Commands.
 
     async def list_commands(self) -> None:
-        """Show the commands that the draft may be the beginning of, except one that was refused."""
+        """Show the commands that match the draft, except a rejected one."""
         screen, text = self._screen, self._screen.composer.text
         if text == self._refused != "":
             return
@@ -230,7 +230,7 @@ class Draft:
             screen.composer.menu.show(found)
 
     async def complete(self) -> None:
-        """Complete a command's name, or the path behind the command that takes one."""
+        """Complete a command's name, or the path after the command that takes one."""
         screen = self._screen
         text = screen.composer.text
         if text.startswith(_ATTACH):

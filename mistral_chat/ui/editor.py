@@ -1,4 +1,4 @@
-"""Editing the draft in an external editor."""
+"""Edits the draft in an external editor."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from textual.app import App
 
 _USUAL: Final = ("sensible-editor", "nano", "vi") if sys.platform != "win32" else ("notepad",)
-"""Editors to try where none is set."""
+"""Editors to try if none is configured."""
 
 
 async def edit_externally(app: App[Any], text: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Let the user change `text` in ``$VISUAL`` or ``$EDITOR``, while the app has given the terminal away.
+    """Edit `text` in ``$VISUAL`` or ``$EDITOR`` while the app is suspended.
 
     The file is in a folder that only its owner can read, and is deleted afterwards. Replies continue meanwhile.
 
@@ -41,7 +41,7 @@ async def edit_externally(app: App[Any], text: str, environ: Mapping[str, str]) 
             with app.suspend() if sys.platform != "win32" else contextlib.nullcontext():  # editors have windows there
                 code = await _run([*command, str(path)])
         except SuspendNotSupported:
-            return "", "This terminal cannot run another program here."
+            return "", "This terminal cannot run an editor."
         if code is None:
             return "", f"Cannot start the editor {command[0]!r}. Set EDITOR to an installed one."
         if code != 0:
@@ -50,7 +50,7 @@ async def edit_externally(app: App[Any], text: str, environ: Mapping[str, str]) 
 
 
 def editor_command(environ: Mapping[str, str]) -> tuple[list[str], str]:
-    """Return the editor's command and an empty string, or an empty list and why there is none."""
+    """Return the editor's command and an empty string, or an empty list and the reason."""
     wanted, search = (environ.get("VISUAL") or environ.get("EDITOR") or "").strip(), environ.get("PATH")
     if not wanted:
         found = next((name for name in _USUAL if shutil.which(name, path=search)), None)

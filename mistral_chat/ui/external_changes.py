@@ -1,4 +1,4 @@
-"""Notices what other windows and programs change: the open conversation, the list, and the settings file."""
+"""Detects changes made by other windows and programs: to the open conversation, the list, and the settings file."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 class ExternalChanges:
-    """Compares what is open with what is saved."""
+    """Compares the open state with the saved state."""
 
     def __init__(self, screen: ChatScreen) -> None:
         """Compare for `screen`."""
         self._screen = screen
         self._data_version = -1
         self._told: str | None = None
-        """The conversation whose deletion was told."""
+        """The conversation whose deletion was reported."""
 
     async def poll(self) -> None:
-        """Look once, and show what has changed."""
+        """Check once, and show what has changed."""
         screen = self._screen
         if screen.settings_sync.poll():
             screen.commands.beside(screen.settings_sync.follow_file)

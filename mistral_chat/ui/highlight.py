@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from textual.highlight import HighlightTheme
 
 LARGEST_CODE: Final = 20 * 1024
-"""Characters of code that are highlight_lines; more would block the screen."""
+"""Maximum characters of highlighted code; more would block the screen."""
 
 
 def highlight_lines(code: str, language: str) -> list[Content]:
@@ -26,7 +26,7 @@ def highlight_lines(code: str, language: str) -> list[Content]:
 
 @cache
 def _theme() -> type[HighlightTheme]:
-    """Few colours, by what matters when reading: names stay plain."""
+    """A few colours for what matters when reading: names stay plain."""
     from textual.highlight import HighlightTheme
 
     class Calm(HighlightTheme):

@@ -1,4 +1,4 @@
-"""The keymap: which keys can be changed, and what is wrong with a change."""
+"""The keymap: remappable keys, and checks of changed keys."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _WORDS: Final = {
     "question_mark": "?",
     "slash": "/",
 }
-"""Keys whose name on the screen is not their name in the keymap."""
+"""Keys whose display name differs from their name in the keymap."""
 _IN_CHAT: Final = frozenset({"chat", "composer", "files", "filter", "list", "transcript"})
-"""Parts of the chat screen, whose keys work together with its own."""
+"""Parts of the chat screen, whose keys are active together with its own."""
 _TYPED_INTO: Final = frozenset({"app", "chat", "composer", "filter"})
-"""Parts whose keys work while the user types."""
+"""Parts whose keys are active while the user types."""
 _RENAMED: Final = {
     **dict.fromkeys(
         (
@@ -60,7 +60,7 @@ _RENAMED: Final = {
     "saving.before": "dialog.previous",
     "saving.after": "dialog.next",
 }
-"""Ids that older settings files use, with the id that stands for them now."""
+"""Ids in older settings files, with their current ids."""
 
 
 def known_bindings(nodes: Iterable[type[DOMNode]]) -> dict[str, Binding]:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from markdown_it.tree import SyntaxTreeNode
 
 LARGEST_SOURCE: Final = 32 * 1024
-"""Characters of Markdown that are parsed; a longer text is shown as it stands."""
+"""Maximum characters of Markdown that are parsed; a longer text is shown as plain text."""
 
 LARGEST_PARAGRAPH: Final = 8 * 1024
-"""Characters without a blank line that are parsed; some patterns take quadratic time."""
+"""Maximum characters without a blank line that are parsed; some patterns take quadratic time."""
 
 _BULLETS: Final = ("•", "◦", "▪")
 _NESTED_BRACKETS: Final = re.compile(r"[\[*_`~<]{64}")
@@ -55,11 +55,11 @@ class Line:
 
     text: Content
     first: Content = _EMPTY
-    """Stands before the first row: a bullet, a quote's bar."""
+    """Precedes the first row: a bullet, or a quote's bar."""
     rest: Content = _EMPTY
-    """Stands before the rows that follow when the line wraps; as wide as `first`."""
+    """Precedes the other rows when the line wraps; as wide as `first`."""
     source: str = ""
-    """The text as it was written, where it has tabs; `text` has spaces for them."""
+    """The original text if it contains tabs; `text` has spaces for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ class Code:
     """The word after the fence, safe to draw; empty when there was none."""
     text: str
     first: Content = _EMPTY
-    """Stands before the first row: the bullet or bar of what the code belongs to."""
+    """Precedes the first row: the bullet or bar of the containing list or quote."""
     rest: Content = _EMPTY
-    """Stands before all other rows; as wide as `first`."""
+    """Precedes all other rows; as wide as `first`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A line across."""
+    """A horizontal rule."""
 
 
 Block = Prose | Code | Table | Rule
@@ -183,7 +183,7 @@ def _plain_line(text: str) -> Line:
 
 
 def _is_twisted(source: str) -> bool:
-    """Whether `source` holds what Markdown parsers take quadratic time for."""
+    """Whether `source` contains patterns that take Markdown parsers quadratic time."""
     return _NESTED_BRACKETS.search(source) is not None or (
         len(source) > LARGEST_PARAGRAPH and any(len(part) > LARGEST_PARAGRAPH for part in source.split("\n") if part)
     )
@@ -200,7 +200,7 @@ def _parser() -> MarkdownIt:
 
 
 def _formula(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 (markdown-it's own signature)
-    """Keep a TeX formula as it was written: its backslashes, underscores and asterisks are not Markdown."""
+    """Keep a TeX formula unchanged: its backslashes, underscores and asterisks are not Markdown."""
     found = _FORMULA.match(state.src, state.pos, state.posMax)
     if found is None:
         return False
@@ -366,7 +366,7 @@ class _Writer:
             self.spans.append(Span(start, self._length, style))
 
     def _target(self, address: str, label: str) -> None:
-        """Write where a link leads after its label, unless the label says it."""
+        """Add a link's target after its label, unless the label contains it."""
         shown = one_line(address, 300)
         if shown and shown.rstrip("/") != label.strip().rstrip("/"):
             self._add(f" ({shown})", ".prose--target")

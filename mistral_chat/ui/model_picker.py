@@ -1,4 +1,4 @@
-"""Choosing the model: opens the models screen, loads what was chosen, and follows downloads that run in the background."""
+"""Chooses the model: opens the models screen, loads the chosen model, and follows background downloads."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class ModelPicker:
         )
         """The downloads and verifications; None if models cannot be chosen."""
         self._downloaded = ""
-        """The model that was downloaded last while no one looked."""
+        """The model downloaded last in the background."""
         self._first = False
-        """Whether the next start still has no model of its own."""
+        """Whether no default model is saved yet."""
         self._loading: BackgroundTask | None = None
 
     @property
@@ -53,7 +53,7 @@ class ModelPicker:
         screen, host = self._screen, self._screen.host
         models, downloads = screen.context.models, self.downloads
         if models is None or downloads is None:
-            screen.notice.show("Models cannot be changed here. Run: mistral-chat models list")
+            screen.notice.show("The model cannot be changed in this session. Run: mistral-chat models list")
             return
         in_use = host.model if host.engine is not None and host.error is None else None
         problem = str(host.error) if host.error is not None else ""
@@ -126,7 +126,7 @@ class ModelPicker:
             self.offer()
 
     def offer(self) -> None:
-        """After a message that no model can answer, tell of the download or show the models."""
+        """After a message that no model can answer, show the download or the models."""
         screen = self._screen
         if screen.host.error is not None and self.downloading:
             more = f"{screen.key_of('chat.models')} shows the progress."
@@ -146,7 +146,7 @@ class ModelPicker:
             self._loading = None
 
     async def close(self) -> None:
-        """Pause what is being downloaded."""
+        """Pause downloads."""
         if self.downloads is not None:
             await self.downloads.close()
 
@@ -173,7 +173,7 @@ class ModelPicker:
         self._screen.spawn(self._screen.host.cancel_loading(error))
 
     def _task_changed(self, task: ModelTask) -> None:
-        """Notify of how a download or a verification ended that no one watched."""
+        """Notify of the end of a background download or verification."""
         from mistral_chat.ui.screens.models import outcome
 
         screen = self._screen

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from textual.command import Hits
 
 _MOST: Final = 40
-"""Conversations offered for one search."""
+"""Maximum conversations offered for one search."""
 
 _TITLE: Final = 30
 _KEY: Final = 12

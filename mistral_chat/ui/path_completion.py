@@ -1,4 +1,4 @@
-"""Paths as they are typed, and as terminals paste them when a file is dropped."""
+"""Completes typed paths, and parses paths that terminals paste when a file is dropped."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def path_from_input(text: str) -> Path:
 
 
 def path_from_paste(text: str) -> Path | None:
-    """The file whose whole path `text` is; None for anything else. A bare name is a word, not a path."""
+    """The file whose absolute path `text` is; None for anything else. A bare name is a word, not a path."""
     text = text.strip()
     whole = _WHOLE_ON_WINDOWS if sys.platform == "win32" else _WHOLE
     if not whole.match(text) or "\n" in text or "\0" in text or len(text) > _LONGEST:

@@ -1,4 +1,4 @@
-"""Tunes Python for the app: garbage collection, and the switch between the screen's and the engine's thread."""
+"""Tunes Python for the app: garbage collection, and switching between the screen's and the engine's threads."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from typing import Final
 
 _THRESHOLDS: Final = (5_000, 5, 20)
-"""How seldom garbage is collected, as `gc.set_threshold` takes it. Drawing makes many objects and hardly any garbage: with the
-defaults, one key in a hundred waits a tenth of a second for a collection while a reply grows."""
+"""Thresholds for `gc.set_threshold`. Drawing creates many objects and almost no garbage: with the defaults, one key in a
+hundred waits a tenth of a second for a collection while a reply grows.
+"""
 
 _SWITCH_SECONDS: Final = 0.0005
-"""After this time, a thread that draws lets the engine's thread continue, if both need the interpreter. With Python's own five
-milliseconds, a model waits that long between two tokens whenever the screen is drawn."""
+"""After this time, a thread that draws yields to the engine's thread. With Python's default of five milliseconds, a model waits
+that long between two tokens whenever the screen is drawn.
+"""
 
 
 @contextlib.contextmanager

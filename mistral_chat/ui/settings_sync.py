@@ -1,4 +1,4 @@
-"""Keeps the running app in step with the settings: changed on the settings screen, in the file, or from the palette."""
+"""Keeps the running app in sync with the settings, changed on the settings screen, in the file, or from the palette."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.screens.chat import ChatScreen
 
 _NEVER: Final = object()
-"""Stands for a file that was not looked at yet."""
+"""Stands for a file that has not been checked yet."""
 
 
 class SettingsSync:
@@ -36,7 +36,7 @@ class SettingsSync:
 
         settings_file = self._context.settings_file
         if settings_file is None:
-            self._screen.notice.show("Settings cannot be changed here. Run: mistral-chat config show")
+            self._screen.notice.show("Settings cannot be changed in this session. Run: mistral-chat config show")
             return
         ours = [theme.name for theme in THEMES]
         others = sorted(name for name in self._app.available_themes if name not in ours)
@@ -45,9 +45,9 @@ class SettingsSync:
     def changed(self, key: str, value: object) -> None:
         """Apply a changed setting, if it takes effect while the app runs."""
         from mistral_chat.config.configuration import Configuration
-        from mistral_chat.ui.screens.settings_words import AT_ONCE, SOON
+        from mistral_chat.ui.screens.settings_words import LIVE_SETTINGS, PER_MESSAGE_SETTINGS
 
-        if not {key, key.partition(".")[0]} & (AT_ONCE | SOON):
+        if not {key, key.partition(".")[0]} & (LIVE_SETTINGS | PER_MESSAGE_SETTINGS):
             return
         self._context.settings = Configuration(self._context.settings).with_value(key, value, key).settings
         if key == "theme" and str(value) in self._app.available_themes:
@@ -94,7 +94,7 @@ class SettingsSync:
         try:
             configuration = await asyncio.to_thread(self._context.settings_file.read)
         except MistralChatError as error:
-            self._screen.show_error(f"{error} The settings are unchanged until this is corrected.")
+            self._screen.show_error(f"{error} The previous settings apply until this is corrected.")
             return
         now, keymap = dict(flatten(self._context.settings)), self._context.settings.keymap
         for key, value in flatten(configuration.settings):

@@ -1,6 +1,6 @@
-"""Which keys arrive in the terminal that the app runs in, so that hints and help name one that works.
+"""Which keys work in the current terminal, so that hints and help name one that does.
 
-A pure function of the environment: terminals do not say what they keep for themselves, but most say who they are.
+A pure function of the environment: terminals do not report which keys they keep for themselves, but most can be identified.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _TAKEN: Final = {
     "tmux": (r"ctrl\+b",),
     "other": (),
 }
-"""What each terminal keeps for itself or cannot send, with its default settings."""
+"""The keys that each terminal keeps for itself or cannot send, with its default settings."""
 
 
 def terminals(environ: Mapping[str, str], platform: str = sys.platform) -> list[str]:
-    """The terminals between the user and the app, as keys of the table: tmux inside of another one, say."""
+    """The terminals between the user and the app, as keys of the table, such as tmux inside another one."""
     program = environ.get("TERM_PROGRAM", "") or environ.get("LC_TERMINAL", "")
     found = ["tmux"] if environ.get("TMUX") else []
     if program in {"Apple_Terminal", "iTerm.app", "iTerm2", "vscode"}:
@@ -56,7 +56,7 @@ def arrives(key: str, environ: Mapping[str, str], platform: str = sys.platform) 
 
 
 def best_first(keys: Iterable[str], environ: Mapping[str, str], platform: str = sys.platform) -> list[str]:
-    """`keys` in their order, but those that arrive first. On a Mac, function keys come last: they need Fn."""
+    """`keys` in order, but those that work first. On a Mac, function keys come last: they need Fn."""
     mac = bool({"Apple_Terminal", "iTerm.app", "mac"} & set(terminals(environ, platform)))
 
     def rank(key: str) -> int:

@@ -111,7 +111,7 @@ FALLBACKS: Final = {
 
 TEXT_CONTRAST: Final = 4.5
 PART_CONTRAST: Final = 3.0
-"""The least contrast of text, and of parts such as frames, scroll bars and selected rows (WCAG 2.2, level AA)."""
+"""The minimum contrast of text, and of parts such as frames, scroll bars and selected rows (WCAG 2.2, level AA)."""
 
 _STEPS: Final = 20
 
@@ -180,7 +180,7 @@ def _parsed(variables: Mapping[str, str], name: str) -> Color | None:
 
 
 def _until(make: Callable[[float], Color], good: Callable[[Color], bool]) -> Color:
-    """Return the first colour that is good enough; the last one where none is."""
+    """Return the first acceptable colour; the last one if none is."""
     return next((color for step in range(_STEPS) if good(color := make(step / _STEPS))), make(1.0))
 
 

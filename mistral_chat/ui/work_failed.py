@@ -1,4 +1,4 @@
-"""The message that carries an unforeseen error to the app's last resort."""
+"""The message that passes an unexpected error to the app."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from textual.message import Message
 
 
 class WorkFailed(Message):
-    """A task failed with an error that was not foreseen."""
+    """A task failed with an unexpected error."""
 
     def __init__(self, error: BaseException) -> None:
         """Carry the `error`; its message is not for the log."""

@@ -237,7 +237,7 @@ def test_a_mismatch_with_the_cache_is_detected() -> None:
     ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))
     cache.remove(40, 43)
-    with pytest.raises(AssertionError, match="the ledger holds 43 tokens"):
+    with pytest.raises(AssertionError, match="the ledger has 43 tokens"):
         ledger.check()
 
 

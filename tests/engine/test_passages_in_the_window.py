@@ -178,5 +178,5 @@ def test_pending_recomputation_survives_a_restart(tmp_path: Path) -> None:
 def test_a_system_prompt_that_fills_the_context_is_named() -> None:
     engine = engine_without_model(FakeKVCache(200))
     full = History(system="abc." * 200, turns=(PromptTurn(key="a", user="Hi"),))
-    with pytest.raises(SystemPromptTooLong, match="The system prompt takes 400 of the 200 tokens"):
+    with pytest.raises(SystemPromptTooLong, match="The system prompt takes 400 of the context's 200 tokens"):
         list(engine.reply(full, Sampling(), CancelToken()))

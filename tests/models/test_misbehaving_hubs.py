@@ -64,7 +64,7 @@ def test_a_wait_that_is_too_long_is_reported(library: Library, hub: HubServer, c
 def test_endless_faults_end_in_an_error(library: Library, hub: HubServer, content: bytes, fault: Fault) -> None:
     hub.misbehave(fault)
     error = failure(library)
-    assert "What was downloaded is kept" in str(error)
+    assert "Downloaded data is kept" in str(error)
     assert not target(library).exists()
 
 

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 _ABSENT: Final = ModelNotFound("mistral-7b-instruct-v0.3 is not downloaded.")
 _PART: Final = DownloadProgress(stage="downloading", bytes=1_749_124_800, total=4_372_812_000, speed=12_400_000, seconds_left=211)
 _SILENT: Final = DownloadFailed(
-    "huggingface.co stopped responding. Gave up after 7 attempts. "
-    "What was downloaded is kept; start the download again to resume it."
+    "huggingface.co stopped responding. Gave up after 7 attempts. Downloaded data is kept; start the download again to resume it."
 )
 
 
@@ -100,7 +99,7 @@ async def _at_ours(pilot: Pilot[Any], harness: AppHarness) -> None:
 async def _busy(pilot: Pilot[Any], harness: AppHarness) -> None:
     """A download, a verification and a title are in progress."""
     begin = harness.chat.jobs.begin
-    loading = begin("downloading", "Mistral 7B Instruct v0.3 Q4_K_M", cancel=lambda: None, kept="What was downloaded is kept.")
+    loading = begin("downloading", "Mistral 7B Instruct v0.3 Q4_K_M", cancel=lambda: None, kept="Downloaded data is kept.")
     begin("verifying", "SmolLM2 135M Instruct (demo) Q4_1", cancel=lambda: None).tell(0.61, "60.0 of 98.4 MB")
     begin("titling", "this conversation", cancel=lambda: None)
     loading.tell(0.4, "1.75 of 4.37 GB, 12.4 MB/s, 3 min 31 s left")

@@ -18,7 +18,7 @@ async def in_the_background(pilot: Pilot[Any], first: FirstRun) -> None:
     """Leave a stalled download in the background, and use the demo."""
     await stalled(pilot, first)
     await pilot.press("b")
-    await until_drawn(pilot, "The download continues.")
+    await until_drawn(pilot, "Download continues.")
     await until_drawn(pilot, "Downloading")
     point_at(first, "demo")
     await pilot.press("enter")
@@ -84,7 +84,7 @@ async def test_a_download_behind_the_chat_can_be_shown_and_paused(first: FirstRu
         await until(pilot, lambda: first.chat.is_current)
         await until_drawn(pilot, "⟳ downloading 33%")
         await pilot.press("alt+z")
-        await until_drawn(pilot, "Cancelled: downloading. What was downloaded is kept")
+        await until_drawn(pilot, "Cancelled: downloading. Downloaded data is kept")
         await until(pilot, lambda: "⟳" not in rendered_rows(first.app))
         assert first.part.stat().st_size == STALL
 
@@ -123,7 +123,7 @@ async def test_a_download_that_ends_behind_the_list_is_announced(first: FirstRun
         await pilot.press("b")
         await until_drawn(pilot, "Downloading")
         first.hub.cut_the_silent()
-        await until_drawn(pilot, "Enter in the list uses it.")
+        await until_drawn(pilot, "Press Enter in the list to use it.")
         await until_drawn(pilot, "Installed · downloaded")
         await pilot.press("escape")
         await chatting(pilot, first)

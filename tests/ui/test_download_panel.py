@@ -1,4 +1,4 @@
-"""A download on the models screen: paused, left, failed and retried; what was downloaded is kept."""
+"""A download on the models screen: paused, left, failed and retried; downloaded data is kept."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class Person:
 
     def asks_again_and_regenerates(self) -> None:
         self.type(f"/set max_tokens {SHORT}")
-        self.terminal.wait_for(f"max_tokens = {SHORT} from the next message.")
+        self.terminal.wait_for(f"max_tokens = {SHORT}. Applies to the next message.")
         self.ask("Name one mountain.")
         self.press("C-r")
         self.terminal.wait_for("Version 2 of 2")

@@ -205,7 +205,7 @@ async def test_keys_edited_in_the_file_apply_without_a_restart(tmp_path: Path) -
         await until(pilot, lambda: "Nothing to rename" in harness.chat.notice)
         write(config, "keymap: [broken\n")
         await harness.chat.look_around()
-        await until(pilot, lambda: "The settings are unchanged" in harness.chat.notice)
+        await until(pilot, lambda: "The previous settings apply" in harness.chat.notice)
         assert harness.chat.settings.keymap["chat.rename"] == "alt+n"
 
 

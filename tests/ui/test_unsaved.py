@@ -135,7 +135,7 @@ async def test_a_temporary_chat_waits_for_the_current_reply() -> None:
         await until_ready(pilot, harness)
         await until(pilot, lambda: "not saved" in screen_text(harness))
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: "Nothing is saved in this run" in harness.chat.notice)
+        await until(pilot, lambda: "This session is not saved anyway" in harness.chat.notice)
     harness = AppHarness(answer=lambda _: "one ⏸ two")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

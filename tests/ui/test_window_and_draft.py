@@ -230,7 +230,7 @@ async def test_the_context_command_needs_a_model() -> None:
     async with run(harness) as pilot:
         await until_shown(pilot, harness)
         await pilot.press("alt+w")
-        await until(pilot, lambda: "not loaded yet" in harness.chat.notice)
+        await until(pilot, lambda: "has not loaded yet" in harness.chat.notice)
         harness.loaded.set()
         await until_ready(pilot, harness)
         await send_message(pilot, harness, "/context")

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from mistral_chat.ui.screens.chat import ChatScreen
 
 Run = Callable[["ChatScreen", str], Awaitable[object] | None]
-"""Does what a command says, with the argument after its slash name."""
+"""Runs a command, with the argument after its slash name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One thing the user can do."""
+    """One action of the user."""
 
     id: str
     """Its name in the keymap, such as ``chat.rename``. Ids and slash names are public: they never change their meaning."""
@@ -38,7 +38,7 @@ class Command:
     key: str = ""
     """Its default keys, separated by commas."""
     spoken: str = ""
-    """The default key as notifications and hints name it."""
+    """The default key as shown in notifications and hints."""
     turn_letter: str = ""
     """Its key while the transcript has the focus."""
     list_letter: str = ""
@@ -50,13 +50,13 @@ class Command:
     aliases: tuple[str, ...] = ()
     """Other names behind a slash."""
     argument: str = ""
-    """What may follow the slash name, such as ``NAME VALUE``."""
+    """The argument after the slash name, such as ``NAME VALUE``."""
     asks: bool = False
     """Whether the palette asks for the argument."""
     proposed: Callable[[ChatScreen], str] | None = None
-    """Gives the argument that is proposed where it is asked for."""
+    """Returns the proposed argument when it is asked for."""
     turn_label: Callable[[TurnState], str] | None = None
-    """Its name in the menu of a message; empty where it does not apply to that message."""
+    """Its label in a message's menu; empty if it does not apply to that message."""
     runs: Literal["at once", "beside", "dialog"] = "at once"
     """Whether the next key waits for it, or it runs as a task; one dialog opens at a time."""
     needs_store: bool = True
@@ -69,7 +69,7 @@ class Command:
 
 
 class TurnState(NamedTuple):
-    """What decides which actions a message has."""
+    """The state of a message that decides which commands apply to it."""
 
     has_reply: bool
     code_blocks: int
@@ -82,7 +82,7 @@ class TurnState(NamedTuple):
 
 
 class ParsedInput(NamedTuple):
-    """What a draft is."""
+    """A draft as a message or a command."""
 
     message: str | None = None
     """A message to send."""
@@ -107,7 +107,7 @@ def command(name: str) -> Command:
 
 
 def hint_key(name: str, own: str) -> str:
-    """The key that hints and notifications name for a command: the first that arrives in this terminal.
+    """The key shown for a command in hints and notifications: the first that works in this terminal.
 
     Args:
         name: the id of the command.
@@ -151,9 +151,9 @@ _TO_SEND: Final = "To send it as a message, type two slashes."
 
 
 def parse_input(draft: str) -> ParsedInput:
-    """Tell a message from a command.
+    """Distinguish a message from a command.
 
-    Two slashes begin a message that would be taken for a command with one. Several lines are always a message.
+    Two slashes start a message that would otherwise be a command. Several lines are always a message.
     """
     if not draft.startswith("/") or "\n" in draft:
         return ParsedInput(message=draft)
@@ -173,7 +173,7 @@ def parse_input(draft: str) -> ParsedInput:
 
 
 def matching(draft: str) -> list[Command]:
-    """The commands that `draft` may be the beginning of; none once it holds a space."""
+    """The commands that `draft` may be the start of; none once it contains a space."""
     if not draft.startswith("/") or draft.startswith("//") or any(letter.isspace() for letter in draft):
         return []
     return [each for each in all_commands() if any(name.startswith(draft[1:]) for name in each.names)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def stop(screen: ChatScreen, _argument: str) -> None:
-    """Stop the reply; else cancel the edit, or close what lies over the chat and return to the message box."""
+    """Stop the reply; else cancel the edit, or close what covers the chat and return to the message box."""
     if screen.composer.close_menu() or screen.draft.cancel_edit():
         screen.view.show_hints()
         return
@@ -49,7 +49,7 @@ async def copy_or_stop(screen: ChatScreen, _argument: str) -> None:
 
 
 def retry(screen: ChatScreen, _argument: str) -> None:
-    """Try again what failed: opening the conversations, or loading the model."""
+    """Retry what failed: opening the conversations, or loading the model."""
     if screen.workspace is None:
         screen.open_store()
     elif screen.host.error is not None:
@@ -74,7 +74,7 @@ async def attach(screen: ChatScreen, path: str) -> None:
 
 
 async def attach_at(screen: ChatScreen) -> None:
-    """Attach a file after an at sign was typed; type it if nothing is attached."""
+    """Attach a file after an at sign was typed; insert the sign if nothing is attached."""
     before = len(screen.session.attachments)
     await attach(screen, "")
     if len(screen.session.attachments) == before:
@@ -94,7 +94,7 @@ async def context(screen: ChatScreen, _argument: str) -> None:
 
     session, usage = screen.session, screen.session.context.usage
     if usage is None:
-        raise UsageError("The model has not loaded yet, so nothing can be counted.")
+        raise UsageError("The model has not loaded yet.")
     turns = screen.transcript.turns
     conversation_id = session.conversation_id
     page = screen.opened.store.turns_page(conversation_id, before=None, limit=1) if conversation_id and turns else []

@@ -1,4 +1,4 @@
-"""Commands for whole conversations: begin, organise, delete, search, export; their system prompt, sampling and persona."""
+"""Commands for whole conversations: create, organise, delete, search, export; their system prompt, sampling and persona."""
 
 from __future__ import annotations
 
@@ -127,13 +127,13 @@ async def search(screen: ChatScreen, words: str) -> None:
 
 
 def filter_list(screen: ChatScreen, words: str) -> None:
-    """Filter the list as one types."""
+    """Filter the list while typing."""
     screen.show_list()
     screen.sidebar.begin_filter(words)
 
 
 def show_archived(screen: ChatScreen, _argument: str) -> None:
-    """List archived conversations, or the others again."""
+    """Switch between archived and active conversations."""
     screen.show_list()
     screen.sidebar.toggle_archive()
 
@@ -167,7 +167,7 @@ async def temporary(screen: ChatScreen, _argument: str) -> None:
     saved = screen.saved_workspace
     if saved is None:
         if not screen.context.saved:
-            screen.notice.show("Nothing is saved in this run.")
+            screen.notice.show("This session is not saved anyway.")
         else:
             await _begin_temporary(screen)
         return
@@ -182,7 +182,7 @@ async def temporary(screen: ChatScreen, _argument: str) -> None:
 async def _begin_temporary(screen: ChatScreen) -> None:
     """Start a temporary chat.
 
-    The draft of a new conversation comes along, and the disk forgets it. While nothing can be saved any draft comes along.
+    The draft of a new conversation moves into it and is deleted from the disk. While nothing can be saved, any draft moves.
     """
     from mistral_chat.store.database import open_database
     from mistral_chat.store.store import ConversationStore
@@ -281,7 +281,7 @@ async def sampling(screen: ChatScreen, words: str) -> None:
         screen.notice.show(f"{shown}. Change one with: /set temperature 0.2")
         return
     await screen.session.conversation.apply(Overrides(sampling=_changed(now, words)))
-    screen.notice.show(f"{words.split(maxsplit=1)[0]} = {words.split()[1]} from the next message.")
+    screen.notice.show(f"{words.split(maxsplit=1)[0]} = {words.split()[1]}. Applies to the next message.")
 
 
 def _changed(now: Sampling, words: str) -> Sampling:
@@ -293,7 +293,7 @@ def _changed(now: Sampling, words: str) -> Sampling:
     names = [field.name for field in fields(Sampling)]
     name, _, value = words.partition(" ")
     if name not in names:
-        raise UsageError(f"There is no sampling parameter {name!r}. Known: {', '.join(names)}.")
+        raise UsageError(f"Unknown sampling parameter {name!r}. Known: {', '.join(names)}.")
     whole = name in {"top_k", "seed", "max_tokens"}
     try:
         number = None if value.strip() == "none" and name in {"seed", "max_tokens"} else (int if whole else float)(value)
@@ -324,11 +324,13 @@ async def persona(screen: ChatScreen, name: str) -> None:
     else:
         screen.context.settings.persona(name)
     if name == now:
-        screen.notice.show(f"The persona is {name} already." if name else "No persona is in use.")
+        screen.notice.show(f"The persona is already {name}." if name else "No persona is in use.")
         return
     await session.conversation.apply(Overrides(persona=name))
     await session.context.prefill()
-    screen.show_undoable(f"Persona: {name}. Applies to the next message." if name else "No persona from the next message.")
+    screen.show_undoable(
+        f"Persona: {name}. Applies to the next message." if name else "Persona removed. Applies to the next message."
+    )
 
 
 def persona_dialog(personas: Mapping[str, Persona], current: str) -> ChoiceDialog:

@@ -1,4 +1,4 @@
-"""Commands for the user's documents and for what a message was given of them."""
+"""Commands for document collections and the sources of a message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def attach(screen: ChatScreen, name: str) -> None:
     session, retriever = screen.session, screen.context.retriever
     collections = await asyncio.to_thread(retriever.documents.documents.collections) if retriever is not None else []
     if not collections:
-        raise UsageError("No documents yet. Index some in a shell: mistral-chat docs add FOLDER")
+        raise UsageError("No documents yet. Add some in a shell: mistral-chat docs add FOLDER")
     attached = session.grounding.collections
     if not name:
         choices = [
@@ -55,7 +55,7 @@ async def recall(screen: ChatScreen, wanted: str) -> None:
 
 
 async def sources(screen: ChatScreen, _argument: str) -> None:
-    """Show what the model was given with a message: of several, ask for one. An exchange is gone to, a passage is shown."""
+    """Show the sources of a message; with several, ask for one. Scrolls to an exchange, shows a passage."""
     from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 
     passages = selected_turn(screen).turn.passages
@@ -67,9 +67,7 @@ async def sources(screen: ChatScreen, _argument: str) -> None:
     choices = [
         Choice(str(number), f"[{number}] {each.source}", " ".join(each.text.split())) for number, each in enumerate(passages, 1)
     ]
-    chosen = await screen.app.push_screen_wait(
-        ChoiceDialog("Sources", choices, text="What the model was given with the message.")
-    )
+    chosen = await screen.app.push_screen_wait(ChoiceDialog("Sources", choices, text="Given to the model with the message."))
     if chosen is None:
         return
     await open_source(screen, passages[int(chosen) - 1])

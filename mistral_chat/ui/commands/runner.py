@@ -1,4 +1,4 @@
-"""Runs commands: at once, or beside the keys that follow; refusals become notifications."""
+"""Runs commands, immediately or as tasks; errors become notifications."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from mistral_chat.ui.screens.chat import ChatScreen
 
 _TWICE_SECONDS = 2.0
-"""Seconds in which a second press counts as one with the first."""
+"""Maximum seconds between two presses that count as a double press."""
 
 _LONGEST = 4000
-"""Characters of an argument that is asked for."""
+"""Maximum characters of an argument that is asked for."""
 
 _RECENT = 5
-"""Commands that the palette lists first."""
+"""Number of recent commands that the palette lists first."""
 
 
 class CommandRunner:
@@ -66,7 +66,7 @@ class CommandRunner:
         self.beside(partial(self._ask_for, wanted), "dialog", exclusive=True)
 
     def beside(self, work: Callable[[], Coroutine[Any, Any, None]], group: str = "beside", *, exclusive: bool = False) -> None:
-        """Run what waits for the disk or a dialog, and notify of its error; `exclusive` cancels the others of its `group`."""
+        """Run work that waits for the disk or a dialog, and show its error; `exclusive` cancels the others of its `group`."""
 
         async def run() -> None:
             with self.errors_shown():

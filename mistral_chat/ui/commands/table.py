@@ -18,7 +18,7 @@ COMMANDS: Final = (
     Command(
         id="chat.stop",
         title="Stop",
-        help="Stop generating; the text so far is kept",
+        help="Stop generating (keeps the text so far)",
         run=app.stop,
         key="escape",
         spoken="Esc",
@@ -34,7 +34,7 @@ COMMANDS: Final = (
     Command(
         id="chat.new",
         title="New conversation",
-        help="Begin a new conversation",
+        help="Start a new conversation",
         run=lambda screen, _: screen.open(None),
         key="ctrl+n",
         priority=True,
@@ -45,7 +45,7 @@ COMMANDS: Final = (
     Command(
         id="chat.regenerate",
         title="Regenerate",
-        help="Regenerate the last reply. The original is kept as a branch",
+        help="Regenerate the last reply (keeps the original)",
         run=turns.regenerate,
         key="ctrl+r",
         spoken="Ctrl+R",
@@ -58,7 +58,7 @@ COMMANDS: Final = (
     Command(
         id="chat.edit",
         title="Edit the last message",
-        help="Edit your last message. The original is kept as a branch",
+        help="Edit your last message (keeps the original)",
         run=turns.edit,
         key="f3",
         spoken="F3",
@@ -81,7 +81,7 @@ COMMANDS: Final = (
     Command(
         id="chat.branch_before",
         title="Previous version",
-        help="Show the previous version of the last message or reply that has several",
+        help="Show the previous version of a message or reply",
         run=lambda screen, _: turns.step_version(screen, -1),
         key="alt+left",
         priority=True,
@@ -90,7 +90,7 @@ COMMANDS: Final = (
     Command(
         id="chat.branch_after",
         title="Next version",
-        help="Show the next version of the last message or reply that has several",
+        help="Show the next version of a message or reply",
         run=lambda screen, _: turns.step_version(screen, 1),
         key="alt+right",
         priority=True,
@@ -109,7 +109,7 @@ COMMANDS: Final = (
     Command(
         id="chat.attach",
         title="Attach a file",
-        help="Attach a file to the next message; without a path, choose one",
+        help="Attach a file to the next message",
         run=app.attach,
         key="alt+o",
         priority=True,
@@ -137,7 +137,7 @@ COMMANDS: Final = (
     Command(
         id="chat.turn",
         title="Message actions",
-        help="Show the actions for the selected message, or the last one",
+        help="Show actions for the selected or last message",
         run=turns.menu,
         key="f11,alt+t",
         slash="turn",
@@ -146,7 +146,7 @@ COMMANDS: Final = (
     Command(
         id="chat.copy_message",
         title="Copy message",
-        help="Copy the selected message, or the last one",
+        help="Copy the selected or last message",
         run=turns.copy_message,
         key="alt+m",
         priority=True,
@@ -169,7 +169,7 @@ COMMANDS: Final = (
     Command(
         id="chat.copy_code",
         title="Copy code block",
-        help="Copy a code block of the reply; again copies the next one",
+        help="Copy a code block (press again for the next)",
         run=turns.copy_code,
         key="alt+c",
         priority=True,
@@ -181,7 +181,7 @@ COMMANDS: Final = (
     Command(
         id="chat.save_code",
         title="Save code block",
-        help="Save a code block of the reply to a file",
+        help="Save a code block to a file",
         run=turns.save_code,
         key="alt+s",
         priority=True,
@@ -193,7 +193,7 @@ COMMANDS: Final = (
     Command(
         id="chat.pin_turn",
         title="Pin in context",
-        help="Pin the message in the context, or unpin it",
+        help="Pin or unpin the message in the context",
         run=turns.pin,
         key="alt+p",
         priority=True,
@@ -205,7 +205,7 @@ COMMANDS: Final = (
     Command(
         id="chat.exclude_turn",
         title="Exclude from context",
-        help="Exclude the message from the context, or include it again",
+        help="Exclude the message from the context, or include it",
         run=turns.exclude,
         key="alt+x",
         priority=True,
@@ -217,7 +217,7 @@ COMMANDS: Final = (
     Command(
         id="chat.fork",
         title="Fork the conversation",
-        help="Fork the conversation from this message into a new one",
+        help="Fork the conversation from this message",
         run=turns.fork,
         key="alt+k",
         priority=True,
@@ -229,7 +229,7 @@ COMMANDS: Final = (
     Command(
         id="chat.files",
         title="Open attachment",
-        help="Show the text of a file that was sent with a message",
+        help="Open a file sent with a message",
         run=turns.show_file,
         slash="files",
         turn_label=lambda turn: "" if not turn.files else "Open attachment…" if turn.files == 1 else "Open attachments…",
@@ -238,7 +238,7 @@ COMMANDS: Final = (
     Command(
         id="chat.sources",
         title="Sources",
-        help="Show the earlier exchanges and the passages of documents that the model was given with a message",
+        help="Show the sources that a message was answered from",
         run=documents.sources,
         slash="sources",
         turn_label=lambda turn: f"Sources ({turn.sources})…" if turn.sources else "",
@@ -293,7 +293,7 @@ COMMANDS: Final = (
     Command(
         id="chat.toggle_list",
         title="Show or hide the list",
-        help="Show or hide the list of conversations",
+        help="Show or hide the conversation list",
         run=conversations.toggle_list,
         key="ctrl+b",
         priority=True,
@@ -301,7 +301,7 @@ COMMANDS: Final = (
     Command(
         id="chat.focus_list",
         title="Go to the list",
-        help="Choose a conversation from the list",
+        help="Go to the conversation list",
         run=conversations.focus_list,
         key="ctrl+o",
         spoken="Ctrl+O",
@@ -310,7 +310,7 @@ COMMANDS: Final = (
     Command(
         id="chat.filter",
         title="Filter conversations",
-        help="Filter the list of conversations as you type",
+        help="Filter the conversation list",
         run=conversations.filter_list,
         key="alt+l",
         priority=True,
@@ -342,7 +342,7 @@ COMMANDS: Final = (
     Command(
         id="chat.pin",
         title="Pin",
-        help="Pin the conversation to the top of the list, or unpin it",
+        help="Pin or unpin the conversation",
         run=conversations.pin,
         key="f9",
         slash="pin",
@@ -352,7 +352,7 @@ COMMANDS: Final = (
     Command(
         id="chat.tag",
         title="Tags",
-        help="Add tags to the conversation, remove one with a minus, or list them",
+        help="Add, remove (-WORD) or list tags",
         run=conversations.tag,
         slash="tag",
         argument="WORD -WORD",
@@ -362,7 +362,7 @@ COMMANDS: Final = (
     Command(
         id="chat.archive",
         title="Archive",
-        help="Archive the conversation, or unarchive it",
+        help="Archive or unarchive the conversation",
         run=conversations.archive,
         key="alt+a",
         priority=True,
@@ -373,7 +373,7 @@ COMMANDS: Final = (
     Command(
         id="chat.archived",
         title="Archived conversations",
-        help="Show archived conversations, or the others again",
+        help="Switch between archived and active conversations",
         run=conversations.show_archived,
         key="alt+v",
         priority=True,
@@ -412,7 +412,7 @@ COMMANDS: Final = (
     Command(
         id="chat.undo",
         title="Undo",
-        help="Undo the last action: delete, archive, rename, pin, exclude, tag, persona, edit, regenerate",
+        help="Undo the last action (delete, archive, rename, pin, exclude, tag, persona, edit, regenerate)",
         run=conversations.undo,
         key="f8",
         spoken="F8",
@@ -436,7 +436,7 @@ COMMANDS: Final = (
     Command(
         id="chat.docs",
         title="Documents",
-        help="Attach a collection of your documents to the conversation, or detach it; without a name, choose one",
+        help="Attach or detach a document collection",
         run=documents.attach,
         slash="docs",
         argument="NAME",
@@ -453,7 +453,7 @@ COMMANDS: Final = (
     Command(
         id="chat.system",
         title="System prompt",
-        help="Show or set the system prompt of this conversation",
+        help="Show or set the system prompt",
         run=conversations.system,
         slash="system",
         argument="TEXT",
@@ -464,7 +464,7 @@ COMMANDS: Final = (
     Command(
         id="chat.persona",
         title="Persona",
-        help="Choose a persona for this conversation",
+        help="Choose a persona",
         run=conversations.persona,
         key="alt+r",
         priority=True,
@@ -475,7 +475,7 @@ COMMANDS: Final = (
     Command(
         id="chat.sampling",
         title="Sampling",
-        help="Show or change the sampling, such as: /set temperature 0.2",
+        help="Show or change sampling, e.g. /set temperature 0.2",
         run=conversations.sampling,
         slash="set",
         argument="NAME VALUE",
@@ -485,7 +485,7 @@ COMMANDS: Final = (
     Command(
         id="chat.context",
         title="Context usage",
-        help="Show what fills the context, and what dropped out of it",
+        help="Show context usage and dropped messages",
         run=app.context,
         key="alt+w",
         priority=True,
@@ -520,7 +520,7 @@ COMMANDS: Final = (
     Command(
         id="chat.retry",
         title="Reload model",
-        help="Look for the model again and load it",
+        help="Reload the model",
         run=app.retry,
         key="f5",
         spoken="F5",
@@ -530,7 +530,7 @@ COMMANDS: Final = (
     Command(
         id="chat.cancel_background",
         title="Cancel background tasks",
-        help="Cancel a background task; with several, choose from a list",
+        help="Cancel background tasks",
         run=app.cancel_tasks,
         key="alt+z",
         spoken="Alt+Z",
@@ -560,7 +560,7 @@ COMMANDS: Final = (
     Command(
         id="app.help",
         title="Help",
-        help="Show help and every key",
+        help="Show help and all keys",
         run=lambda screen, _: screen.app.run_action("toggle_help"),
         key="f1",
         spoken="F1",
@@ -572,7 +572,7 @@ COMMANDS: Final = (
     Command(
         id="app.palette",
         title="All commands",
-        help="Find any command by its name",
+        help="Search all commands",
         run=lambda screen, _: screen.app.run_action("command_palette"),
         key="ctrl+p",
         spoken="Ctrl+P",

@@ -1,4 +1,4 @@
-"""Commands for messages and replies: select, copy, save, pin, exclude, edit, regenerate, fork, and walk through versions."""
+"""Commands for messages and replies: select, copy, save, pin, exclude, edit, regenerate, fork, switch versions."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def show_file(screen: ChatScreen, _argument: str) -> None:
     turn = screen.transcript.selected or (turns[-1] if turns else None)
     files = split_message(turn.turn.user).files if turn is not None else ()
     if not files:
-        raise UsageError("No file was sent with this message.")
+        raise UsageError("No attachments in this message.")
     chosen: str | None = "0"
     if len(files) > 1:
         choices = [Choice(str(place), file.name, file.lines) for place, file in enumerate(files)]
@@ -112,7 +112,7 @@ async def show_file(screen: ChatScreen, _argument: str) -> None:
 
 
 def _letter(screen: ChatScreen, wanted: Command) -> str:
-    """The key that runs a command while a message is selected, as the user has it."""
+    """The key that runs a command while a message is selected, as configured."""
     default = wanted.turn_letter or {"chat.branch_before": "left", "chat.branch_after": "right"}.get(wanted.id, "")
     return format_keys(screen.context.settings.keymap.get(f"transcript.{wanted.id.partition('.')[2]}", default))
 
@@ -126,7 +126,7 @@ async def copy_message(screen: ChatScreen, _argument: str) -> None:
 
 
 async def copy_reply(screen: ChatScreen, _argument: str) -> None:
-    """Copy the reply of the selected turn, or the last reply, as the model wrote it."""
+    """Copy the reply of the selected turn, or the last reply, as Markdown."""
     selected = screen.transcript.selected
     turns = [selected] if selected is not None and selected.turn.reply else screen.transcript.turns
     replies = [turn.turn.reply for turn in turns if turn.turn.reply]
@@ -205,7 +205,7 @@ async def pin(screen: ChatScreen, _argument: str) -> None:
     tokens = await session.context.tokens_of(turn)
     if turn.turn.pinned:
         await session.set_flags(turn, "unpin a turn", pinned=False)
-        screen.notice.show(f"Unpinned{_in_tokens(tokens)}. It will drop out of context when it is the oldest.")
+        screen.notice.show(f"Unpinned{_in_tokens(tokens)}. It can drop out of the context again.")
     elif (room := await session.context.room_beside(tokens or 0)) is not None:
         screen.show_error(f"Too large to pin{_in_tokens(tokens)}: only {max(0, room):,} tokens would be left for messages.")
     else:
@@ -258,7 +258,7 @@ async def continue_reply(screen: ChatScreen, _argument: str) -> None:
     selected_turn(screen)
     last = screen.transcript.turns[-1]
     if not last.turn.reply:
-        raise UsageError(f"No reply to continue. {screen.key_of('chat.regenerate')} regenerates it.")
+        raise UsageError(f"No reply to continue. {screen.key_of('chat.regenerate')} regenerates one.")
     await screen.draft.send(ContinueReply(last.turn_id))
 
 

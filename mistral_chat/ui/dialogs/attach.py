@@ -1,4 +1,4 @@
-"""Choosing a file to attach to the next message."""
+"""A dialog to choose a file for the next message."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NOT_TEXT: Final = re.compile(
     r"|pyc|safetensors|so|sqlite|tar|tgz|tiff?|ttf|wasm|wav|webm|webp|woff2?|xz|zip|zst)",
     re.IGNORECASE,
 )
-"""Endings of files that are no text, which are not listed."""
+"""Suffixes of files that are not text and are not listed."""
 
 
 class PathInput(OrderedKeys, Input):
@@ -46,7 +46,7 @@ class PathInput(OrderedKeys, Input):
 
 
 class AttachDialog(Dialog[str]):
-    """Asks for a file until one is attached; the result is the folder it was looked for in."""
+    """Asks for a file until one is attached; the result is the folder it was found in."""
 
     HELP = """\
     ## Attach a file
@@ -123,7 +123,7 @@ class AttachDialog(Dialog[str]):
         names = self.query_one(OptionList)
         names.set_options([Option(Content(one_line(name, 80))) for name in self._names[:_LISTED]])
         names.highlighted = 0
-        more = f", the first {_LISTED} of them here" if len(self._names) > _LISTED else ""
+        more = f", the first {_LISTED} listed" if len(self._names) > _LISTED else ""
         self.show_status(f"{len(self._names):,} found{more}" if self._names else "No such file")
 
     @on(Input.Submitted)

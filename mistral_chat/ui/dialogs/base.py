@@ -1,4 +1,4 @@
-"""The frame that all dialogs share: a title, a body, buttons, and key hints on the lower edge."""
+"""The frame shared by all dialogs: a title, a body, buttons, and key hints on the lower edge."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def frame(title: str, *, hints: Hints = (("Esc", "cancel"),), classes: str = "")
 
 
 def hint_line(hints: Hints) -> Content:
-    """Return key hints as they stand on the lower edge of a frame."""
+    """Format key hints for the lower edge of a frame."""
     parts = [Content.assemble((key, "$text-accent"), " ", (one_line(does, 40), "$text-muted")) for key, does in hints]
     return Content("  ").join(parts)
 

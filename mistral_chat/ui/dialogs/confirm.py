@@ -32,7 +32,7 @@ class ConfirmDialog(Dialog[bool]):
         """Whether the user wants that, too."""
 
     def compose(self) -> ComposeResult:
-        """Show the question and two buttons; the cautious one has the focus."""
+        """Show the question and two buttons; the safe one has the focus."""
         with frame(self._title, hints=(("Enter", "choose"), ("Esc", self._no.lower()))):
             if self._text:
                 yield paragraph(self._text)

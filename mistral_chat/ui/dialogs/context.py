@@ -1,4 +1,4 @@
-"""The context usage, part by part."""
+"""Context usage, part by part."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STYLES: Final = {
     "-": "$text-quiet",
     "·": "$text-quiet",
 }
-"""Each part has a pattern of its own, so that it can be recognised without colour."""
+"""Each part has its own pattern, so that it can be recognised without colour."""
 
 
 class ContextBar(Widget):
@@ -61,7 +61,7 @@ class ContextBar(Widget):
 class ContextDialog(Dialog[None]):
     """Shows the parts of the context, how many turns are in it, and which dropped out."""
 
-    HELP = "## Context usage\n\nThe tokens that the model sees at once. The arrow keys scroll, **Esc** closes.\n"
+    HELP = "## Context usage\n\nThe tokens in the model's context window. The arrow keys scroll, **Esc** closes.\n"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,alt+w", "cancel", "Close", tooltip="Close the context usage", id="context.cancel"),
     ]
@@ -115,7 +115,7 @@ class ContextDialog(Dialog[None]):
 
 
 def _advice(usage: ContextUsage) -> str:
-    """What happens to a draft that is too long, or that needs room; empty for others."""
+    """What happens to a draft that is too long or evicts messages; empty for others."""
     if not usage.fits:
         return f"Too long: {usage.draft:,} tokens, {usage.room:,} available."
     over = usage.used + usage.draft + usage.reserve - usage.window

@@ -1,4 +1,4 @@
-"""Help: what the focused part of the screen is for, every command by task, and every key that works there."""
+"""Help: the focused part of the screen, every command by task, and every available key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KEYS: Final = (16, 24)
 """Minimum and maximum columns of the keys; a quarter of the width between them."""
 
 _PLAIN: Final = "Keys of lists and text fields"
-"""Heading of the keys that Textual's own widgets have. They are shown only when the filter finds them."""
+"""The heading for keys of Textual's own widgets, which are only shown if the filter matches them."""
 
 
 _TASKS: Final = {
@@ -62,13 +62,13 @@ _TASKS: Final = {
     "Context": ("context", "pin_turn", "exclude_turn", "docs", "sources", "prompt"),
     "Models": ("models", "retry", "cancel_background"),
 }
-"""The commands of each task, by their ids without the place. All others come under `_REST`."""
+"""The commands of each task, by id without the prefix. All others are listed under `_REST`."""
 
 _REST: Final = "App"
 
 
 class HelpRow(NamedTuple):
-    """One thing that can be done."""
+    """One action."""
 
     keys: str
     """Its keys in words; empty where it has none."""
@@ -85,14 +85,14 @@ class HelpRow(NamedTuple):
 
 
 class HelpPart(NamedTuple):
-    """What belongs to one task, or to one part of the screen."""
+    """The rows of one task, or of one part of the screen."""
 
     heading: str
     rows: tuple[HelpRow, ...]
 
 
 class KeyTable(Static):
-    """Keys and slash commands beside what they do, in columns that fit the width."""
+    """Keys, slash commands and descriptions, in columns that fit the width."""
 
     def __init__(self, parts: Sequence[HelpPart]) -> None:
         """Show `parts`, one below the other."""
@@ -129,7 +129,7 @@ class KeyTable(Static):
 
 
 def _lines(row: HelpRow, width: int, column: int, slash: int) -> list[Content]:
-    """Lay one row out: its keys, its slash command, and what it does, each wrapped in its column."""
+    """Format one row: its keys, its slash command and its description, each wrapped in its column."""
     cells = [(row.keys, column, "$text-accent"), (row.slash, slash, "$text-success")]
     wrapped = [(wrap(one_line(text), size - 2) or [""], size, style) for text, size, style in cells if size]
     does = wrap(one_line(row.does), max(10, width - column - slash)) or [""]

@@ -1,4 +1,4 @@
-"""The keybindings: what each key does, and how it is changed."""
+"""The keybindings dialog: what each key does, and changing it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class KeybindingsDialog(Dialog[None]):
         if problem := key_problem(name, key):
             return problem
         other = taken_by(name, key, self._keymap, self._known)
-        return f"{format_keys(key)} is “{self._known[other].description}” already." if other is not None else ""
+        return f"{format_keys(key)} is already “{self._known[other].description}”." if other is not None else ""
 
     def _set(self, name: str, keys: str | None) -> None:
         before = self._keymap
@@ -167,7 +167,7 @@ class KeyCaptureDialog(Dialog[str]):
             yield status_line("Press the new key.")
 
     def on_key(self, event: events.Key) -> None:
-        """Take any key but Escape."""
+        """Accept any key but Escape."""
         event.stop()
         event.prevent_default()
         if event.key == "escape":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PassageDialog(Dialog[None]):
-    """Shows a passage or an attached file as the model was given it."""
+    """Shows a passage or an attached file exactly as given to the model."""
 
     HELP = "## Passage\n\nThe arrow keys scroll. **Esc** goes back.\n"
     BINDINGS: ClassVar[list[BindingType]] = []

@@ -42,7 +42,7 @@ _ENDINGS: Final = {
     "typescript": "ts",
     "yaml": "yaml",
 }
-"""The extension for the word after a fence. That word may be anything: one that is not listed makes a text file."""
+"""The suffix by language after the fence. A language that is not listed gives a text file."""
 
 
 async def save_code(app: App[Any], blocks: Sequence[Code], first: int = 0) -> Path | None:
@@ -89,7 +89,7 @@ def name_file(block: Code) -> InputDialog:
 
 
 def _write(name: str, text: str) -> str:
-    """Write a new file that only its owner can read; return why that failed, or an empty string."""
+    """Write a new file that only its owner can read; returns an error message, or an empty string."""
     try:
         with open(output_path(name), "x", encoding="utf-8", newline="", opener=private_opener) as file:
             file.write(text if text.endswith("\n") else text + "\n")

@@ -26,7 +26,7 @@ _FOUND: Final = 50
 """Hits that are listed."""
 
 _LONGEST: Final = 1000
-"""Characters of a query that is brought along."""
+"""Maximum characters of the initial query."""
 
 _SYNTAX: Final = 'Words in any order, "exact phrase", prefix*'
 """Shown while there is no query."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _QUIET: Final = "$text-quiet"
 _LONGEST: Final = 4000
-"""Characters of a value that can be edited."""
+"""Maximum characters of a value that can be edited."""
 _TITLES: Final = {
     "personas": ("Personas", "persona"),
     "models.formats": ("Prompt formats", "prompt format"),
@@ -48,7 +48,7 @@ class FormField(NamedTuple):
     about: str = ""
     placeholder: str = ""
     choices: Sequence[str] = ()
-    """The only values there are; empty where anything may be entered."""
+    """The only allowed values; empty if any value is allowed."""
     multiline: bool = False
 
 
@@ -57,13 +57,13 @@ class TextBox(OrderedKeys, TextArea):
 
 
 class SettingEditor(Dialog[bool]):
-    """A form that is open until its values can be saved; the result is True, or None when nothing was changed."""
+    """A form that stays open until its values can be saved; the result is True, or None if nothing was changed."""
 
     HELP = """\
     ## Edit settings
 
-    **Tab** goes to the next field, **Enter** saves. What you save is written to config.yaml, where everything else, also your
-    comments, stays as it is. **Esc** changes nothing.
+    **Tab** goes to the next field, **Enter** saves. The value is saved in config.yaml; the rest of the file, including comments,
+    is not changed. **Esc** changes nothing.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ def _field(field: FormField, number: int) -> ComposeResult:
 
 
 class NamedSection:
-    """A section of the settings whose keys are names that the user chose."""
+    """A section of the settings with named entries."""
 
     def __init__(
         self, key: str, configuration: Configuration, settings_file: SettingsFile, changed: Callable[[Configuration], None]
@@ -242,7 +242,7 @@ class NamedEntriesDialog(Dialog[None]):
         """Remove the selected entry, after a question."""
         if (name := self.marked) is None:
             return
-        text = "It is removed from config.yaml. Conversations are not changed."
+        text = "It is removed from config.yaml. Conversations are not affected."
         if await self.app.push_screen_wait(ConfirmDialog(f"Remove “{one_line(name, 40)}”?", text, yes="Remove", no="Keep")):
             self._show(self._section.save(name, None))
 
@@ -258,7 +258,7 @@ class NamedEntriesDialog(Dialog[None]):
             if name is None:
                 saved_as, *values = values
                 if saved_as in section.entries:
-                    return f"There is a {saved_as!r} already. Choose another name, or change that one."
+                    return f"{saved_as!r} already exists. Choose another name, or change that entry."
             return section.save(saved_as, {field.path: value for field, value in zip(section.fields, values, strict=True)})
 
         fields = [_form_field(field, texts.get(field.path, "")) for field in section.fields]

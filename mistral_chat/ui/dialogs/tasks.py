@@ -1,4 +1,4 @@
-"""The background tasks: their progress, and a way to cancel each."""
+"""The background tasks, with their progress and a way to cancel each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TasksDialog(Dialog[None]):
     HELP = """\
     ## Background tasks
 
-    **Enter**, **d** or **Delete** cancels the selected task; what it has finished is kept where that is useful. **Esc** closes
+    **Enter**, **d** or **Delete** cancels the selected task; finished work is kept where useful. **Esc** closes
     the list, and all tasks continue.
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -1,4 +1,4 @@
-"""The trash: deleted conversations, to restore or to delete permanently."""
+"""The trash: deleted conversations, to restore or delete permanently."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The main screen: the list of conversations, the transcript, the message box and the status bar.
+"""The main screen: conversation list, transcript, message box and status bar.
 
-It routes: what widgets report goes to the session or a command, what the session reports goes to widgets.
+It routes: widgets' messages go to the session or a command, session events go to widgets.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.turn import VersionMark
 
 _SETTLED_SECONDS = 0.05
-"""Seconds that the first paint is left alone, so that the first keys are echoed at once."""
+"""Seconds of quiet after the first paint, so that the first keys are echoed immediately."""
 
 _POLL_SECONDS = 4.0
-"""Seconds between two looks for changes by other programs."""
+"""Seconds between two checks for changes by other programs."""
 
 _SAVING_PATIENCE = 1.0
-"""Seconds that quitting waits for what is still being saved."""
+"""Seconds that quitting waits for pending saves."""
 
 _KEYS = {"composer.newline": "Ctrl+J", "composer.send": "Enter"}
 """The default keys of the message box, as hints name them."""
@@ -131,7 +131,7 @@ class ChatScreen(Screen[None]):
             yield StatusBar()
 
     def on_mount(self) -> None:
-        """Paint first, and take keys; everything else comes after."""
+        """Paint first and accept keys; everything else follows."""
         self.status.state, self.status.model = "starting", self.context.settings.model
         self.view.show_saved(saved=self.context.saved)
         self.view.show_hints()
@@ -270,11 +270,11 @@ class ChatScreen(Screen[None]):
             await self.models.take(event)
 
     def show_error(self, text: str) -> None:
-        """Notify of something that needs attention."""
+        """Show a notification that needs attention."""
         self.notice.show(text, severity="warning")
 
     def show_undoable(self, text: str) -> None:
-        """Notify of something that can be undone."""
+        """Show a notification with an undo action."""
         self.notice.show(text, action=f"{self.key_of('chat.undo')} undo", on_action=self.undo)
 
     async def undo(self) -> None:
@@ -296,7 +296,7 @@ class ChatScreen(Screen[None]):
         self.add_class("-list")
 
     async def leave(self) -> None:
-        """Save the draft, stop what runs, and close everything; what was written is kept."""
+        """Save the draft, stop all work, and close everything."""
         self.draft.save()
         self._leaving = True
         await self.models.close()
@@ -310,7 +310,7 @@ class ChatScreen(Screen[None]):
         await self.context.end_retrieval()
 
     async def may_leave(self) -> bool:
-        """Whether everything can be saved now. If not, a warning is shown; the second time it does not matter."""
+        """Whether everything can be saved now. If not, show a warning; the second time, allow it anyway."""
         workspace = self.workspace
         if workspace is None or not workspace.environment.saved:
             return True
@@ -432,7 +432,7 @@ class ChatScreen(Screen[None]):
         await self.view.show_focus()
 
     def on_key(self, event: textual_events.Key) -> None:
-        """Take what nothing else took into the message box: a key typed before it has the focus is not lost."""
+        """Pass unhandled keys to the message box: a key typed before it has the focus is not lost."""
         if event.is_printable and event.character and event.key not in self.active_bindings:
             event.stop()
             self.composer.focus()
@@ -445,7 +445,7 @@ class ChatScreen(Screen[None]):
             self.commands.beside(partial(self.settings_sync.save_theme, theme))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a coroutine as a task; an error that it does not foresee reaches the app's last resort."""
+        """Run a coroutine as a task; unexpected errors are logged and shown."""
         task = asyncio.create_task(work)
         self._session_tasks.add(task)
         task.add_done_callback(self._ended)

@@ -1,4 +1,4 @@
-"""The chat screen's texts that depend on its state."""
+"""Texts of the chat screen that depend on its state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Keys = tuple[tuple[str, str], ...]
 
 
 class Welcome(NamedTuple):
-    """What an empty conversation shows."""
+    """The text of an empty conversation."""
 
     heading: str
     lines: tuple[str, ...]
@@ -27,7 +27,7 @@ class Welcome(NamedTuple):
 
 
 def welcome(error: MistralChatError | None, *, downloading: str, saved: bool) -> Welcome:
-    """How to begin, or what is missing."""
+    """How to start, or what is missing."""
     keys: Keys
     if isinstance(error, ModelNotFound) and downloading:
         keys = (
@@ -55,7 +55,7 @@ def welcome(error: MistralChatError | None, *, downloading: str, saved: bool) ->
 
 
 class Focus(StrEnum):
-    """Where keys go."""
+    """The part of the screen that keys go to."""
 
     MESSAGE = "message"
     MENU = "menu"
@@ -73,7 +73,7 @@ _KEYS_BY_FOCUS: Final[dict[Focus, Keys]] = {
 
 
 def hints(focus: Focus, *, replying: bool, failed: bool, editing: bool, stopped: bool, empty: bool, messages: bool) -> Keys:
-    """The keys that help most now, the best first.
+    """The most useful keys now, best first.
 
     Args:
         focus: where keys go.
@@ -100,12 +100,12 @@ def hints(focus: Focus, *, replying: bool, failed: bool, editing: bool, stopped:
 
 
 def model_state(error: MistralChatError) -> str:
-    """The state of a model that is not there."""
+    """The state shown while no model is available."""
     return "no model" if isinstance(error, ModelNotFound) else "model not loaded"
 
 
 def reply_state(pending: PendingReply) -> str:
-    """What the model does for a reply."""
+    """What the model is doing for a reply."""
     if pending.reply is not None and pending.reply.pieces:
         speed = pending.reply.speed
         return f"writing {speed:.1f} tok/s" if speed is not None else "writing"
@@ -114,7 +114,7 @@ def reply_state(pending: PendingReply) -> str:
 
 
 def draft_tokens(usage: ContextUsage) -> str:
-    """What the edge of the message box says of the draft."""
+    """The token count on the frame of the message box."""
     if not usage.draft:
         return ""
     if not usage.fits:
@@ -124,7 +124,7 @@ def draft_tokens(usage: ContextUsage) -> str:
 
 
 def too_long(usage: ContextUsage, files: int) -> str:
-    """What is said of a draft that does not fit."""
+    """The warning about a draft that does not fit."""
     with_files = f" with {files} attachment{'s' if files != 1 else ''}" if files else ""
     return (
         f"Too long{with_files}: {usage.draft:,} tokens, {usage.room:,} available. "
@@ -133,40 +133,40 @@ def too_long(usage: ContextUsage, files: int) -> str:
 
 
 def context_full(turns: int) -> str:
-    """What is said when turns drop out of the context for the first time."""
+    """The notice when messages drop out of the context for the first time."""
     dropped = "the oldest turn" if turns == 1 else f"the {turns} oldest turns"
     left = "It stays" if turns == 1 else "They stay"
     return f"Context full: {dropped} dropped out. {left} in the chat and in search."
 
 
 def saving_failed(event: SavingFailed) -> str:
-    """What is said when nothing can be saved."""
+    """The warning when nothing can be saved."""
     free = ""
     if event.bytes_free is not None and not isinstance(event.error, StoreFull):  # which states the free space itself
         free = f" The disk has {event.bytes_free / 1e6:,.0f} MB free."
-    return f"Not saved yet: {event.error}{free} Your text is kept here and saved as soon as possible."
+    return f"Not saved yet: {event.error}{free} Your text is kept in memory and saved as soon as possible."
 
 
-WHOLE: Final = "This asks about all of a document, and the model has passages of it only. Ask about a part of it."
+WHOLE: Final = "Passages cannot answer a question about a whole document. Ask about a part of it."
 NOTHING_FOUND: Final = "Nothing found in your documents. The reply does not use them."
 
 
 def passages_notice(event: PassagesGiven) -> str:
-    """What is said of the passages that a message was given; empty if they say enough themselves."""
+    """The notice about the passages of a message; empty if there is nothing to add."""
     if event.whole:
         return WHOLE
     return NOTHING_FOUND if event.nothing_found else ""
 
 
 def attached(file: Attachment) -> str:
-    """What is said of a file that was attached, and whether the model is given all of it."""
+    """The notice about an attached file: whether the model is given all of it."""
     if not file.collection:
         return f"Attached {file.name}, whole." if not file.pasted else f"Attached {file.name}."
     size = f"{file.tokens:,} tokens" if file.tokens else "long"
-    return f"Attached {file.name} ({size}) by passages: each message is given those that fit it. /docs detaches it."
+    return f"Attached {file.name} ({size}). Each message uses matching passages of it. /docs detaches it."
 
 
 BY_WORDS: Final = (
-    "Found by their words. An embedding model (25 MB) also finds what you ask for in other words: "
+    "Searching by words only. To search by meaning too, download an embedding model (25 MB): "
     "mistral-chat models pull all-minilm-l6-v2"
 )

@@ -1,4 +1,4 @@
-"""The models screen: which models are installed, which fit, which can be downloaded; and a download in progress."""
+"""The models screen: installed models, memory fit, available downloads, and a download in progress."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Step(StrEnum):
-    """What the screen shows."""
+    """The current view."""
 
     LOADING = "loading"
     CHOOSING = "choosing"
@@ -77,7 +77,7 @@ FORMATS: Final = {
     "chatml": "Qwen, SmolLM and many others: <|im_start|>",
     "template": "the file's own chat template, unchanged",
 }
-"""What each prompt format is for."""
+"""The models that each prompt format is for."""
 
 
 def _binding(key: str, action: str, description: str, tooltip: str) -> Binding:
@@ -92,7 +92,7 @@ class ModelsScreen(Screen["str | None"]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 (as Textual declares it)
     HELP = (
         "## Models\n\nChoose the model to chat with. Installed models are used in place; others are downloaded once.\n"
-        "A download can be paused or continued in the background while you chat; what was downloaded is always kept.\n"
+        "A download can be paused, or continued in the background while you chat; downloaded data is always kept.\n"
         "**Right** shows the other sizes of a model. For an installed model, **v** verifies the file, **f** sets the prompt "
         "format, **Delete** or **d** removes it, and **m** lists all three.\n"
     )
@@ -169,7 +169,7 @@ class ModelsScreen(Screen["str | None"]):
         self.look()
 
     def on_unmount(self) -> None:
-        """Leave the downloads to whoever listened before."""
+        """Return the downloads to their previous listener."""
         if self._downloads.listener == self._task_changed:
             self._downloads.listener = self._listener
 
@@ -190,7 +190,7 @@ class ModelsScreen(Screen["str | None"]):
 
     @work(group="look", exclusive=True, exit_on_error=False)
     async def look(self) -> None:
-        """Read which models are installed and available, and what is free."""
+        """Load the installed and available models, and the free memory and disk space."""
         try:
             listing = await asyncio.to_thread(self._service.listing, self._wanted, self._in_use)
         except MistralChatError as error:
@@ -256,7 +256,7 @@ class ModelsScreen(Screen["str | None"]):
 
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def _confirm_download(self, row: ModelRow) -> None:
-        """Ask before gigabytes are downloaded: Enter may have been meant for a message."""
+        """Ask before downloading gigabytes: Enter may have been meant for a message."""
         question = download_dialog(row, self._listing)
         if await self.app.push_screen_wait(question):
             if self._listing.companion is not None and question.also:
@@ -298,11 +298,11 @@ class ModelsScreen(Screen["str | None"]):
             self._show(Step.PAUSED)
 
     def _ended_behind(self, task: ModelTask) -> None:
-        """Tell how a task ended that is not on the screen."""
+        """Report the end of a task that is not shown."""
         text, trouble = outcome(task)
         if task.kind == "downloading" and task.state == "done" and task.chats:
             self.downloaded = task.spec
-            text = f"{text} Enter in the list uses it."
+            text = f"{text} Press Enter in the list to use it."
         if text:
             self.notice.show(text, severity="warning" if trouble else "information", stay=trouble or task.kind == "downloading")
 
@@ -323,11 +323,11 @@ class ModelsScreen(Screen["str | None"]):
             self._start(self._shown)
 
     def action_background(self) -> None:
-        """Continue the download behind the list if no model is loaded, else behind the chat."""
+        """Continue the download behind the list if no model is loaded, otherwise behind the chat."""
         if self._step is Step.DOWNLOADING and self._in_use:
             self.end(None)
         elif self._step is Step.DOWNLOADING:
-            self._back_to_list("The download continues. Meanwhile you can use another model, such as the demo.")
+            self._back_to_list("Download continues. You can use another model meanwhile, such as the demo.")
 
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def _leave_download(self) -> None:
@@ -365,7 +365,7 @@ class ModelsScreen(Screen["str | None"]):
 
     def action_check(self) -> None:
         """Verify the file of the model under the cursor in the background."""
-        row = self._selected_on_disk(whole="It is verified at the end of the download.")
+        row = self._selected_on_disk(whole="The file is verified at the end of the download.")
         if row is None:
             return
         try:
@@ -379,7 +379,7 @@ class ModelsScreen(Screen["str | None"]):
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_format(self) -> None:
         """Choose the prompt format of the model under the cursor."""
-        row = self._selected_on_disk(whole="Download it first; then set its prompt format.")
+        row = self._selected_on_disk(whole="Download the model first, then set its prompt format.")
         if row is None:
             return
         used = row.spec == self._listing.in_use
@@ -499,8 +499,8 @@ def leave_dialog() -> ChoiceDialog:
     """Asks what happens to a download when its screen is left."""
     choices = (
         Choice("", "Stay"),
-        Choice("background", "Continue in the background", "The list of models shows it again"),
-        Choice("pause", "Pause and leave", "What was downloaded is kept"),
+        Choice("background", "Continue in the background", "The model list shows its progress"),
+        Choice("pause", "Pause and leave", "Downloaded data is kept"),
     )
     return ChoiceDialog("Leave the download?", choices)
 
@@ -586,7 +586,7 @@ def action_label(row: ModelRow | None, listing: ModelListing) -> str:
 
 
 def download_summary(row: ModelRow, listing: ModelListing) -> str:
-    """What a download costs: its size, the memory that the model needs, and what is missing."""
+    """The cost of a download: its size, the memory that the model needs, and what is missing."""
     size = f"{_about_size(row)} download" if row.bytes is not None else "Download"
     lines = [f"{size} from {one_line(listing.hub)}.", row.reason]
     if row.downloaded and row.bytes:
@@ -628,11 +628,11 @@ def failure(task: ModelTask) -> tuple[str, str]:
     """Why a task failed: a title and a sentence."""
     if isinstance(task.error, MistralChatError):
         return task.error.title, str(task.error)
-    return f"Internal error ({type(task.error).__name__})", "What was downloaded is kept; see the log file."
+    return f"Internal error ({type(task.error).__name__})", "Downloaded data is kept; see the log file."
 
 
 def outcome(task: ModelTask) -> tuple[str, bool]:
-    """A notice about a task that ended, and whether it is about trouble; empty for one that was stopped."""
+    """A notice about a finished task, and whether it is a warning; empty for a stopped one."""
     from mistral_chat.models.operations import Verification
 
     name = one_line(task.name, 80)
@@ -651,7 +651,7 @@ def outcome(task: ModelTask) -> tuple[str, bool]:
 
 
 def removal_warning(row: ModelRow) -> str:
-    """What removing a model means."""
+    """The effect of removing a model."""
     if not row.installed:
         return f"Deletes the partial download and frees {format_size(row.reclaimable or 0)}."
     if not row.reclaimable:

@@ -31,8 +31,8 @@ class PromptScreen(Screen[None]):
 
     CSS_PATH = "prompt.tcss"
     HELP = (
-        "## Prompt\n\nThis is all that the model sees. A control token, which the format inserts and which no typed text can\n"
-        "become, is shown in reverse; everything else is plain text to the model. The arrow keys scroll, **Esc** goes back.\n"
+        "## Prompt\n\nThe exact prompt that the model sees. Control tokens, which typed text can never become, are shown in\n"
+        "reverse; everything else is plain text to the model. The arrow keys scroll, **Esc** goes back.\n"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", tooltip="Go back to the chat", id="prompt.leave", show=False),
@@ -87,7 +87,7 @@ class PromptScreen(Screen[None]):
 
     def _missing(self) -> str:
         turns = "1 message is" if self._behind == 1 else f"{self._behind:,} messages of this conversation are"
-        return f"{turns} not in it: dropped or excluded from the context. The chat and the search still have them."
+        return f"{turns} not in the prompt: dropped or excluded from the context. The chat and search still have them."
 
     def _part(self, place: int, part: PromptPart) -> Content:
         if place == 0:

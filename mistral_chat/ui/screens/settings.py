@@ -1,4 +1,4 @@
-"""The settings screen: every setting with its value, its meaning and its effect, changed in the user's own file."""
+"""The settings screen: every setting with its value, meaning and effect, saved in the user's own file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mistral_chat.config.parsing import choices, format_value, is_scalar, parse_
 from mistral_chat.errors import MistralChatError
 from mistral_chat.text import one_line
 from mistral_chat.ui.keymap import all_bindings
-from mistral_chat.ui.screens.settings_words import Row, effect, place, rows
+from mistral_chat.ui.screens.settings_words import Row, effect_note, place, rows
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
 from mistral_chat.ui.widgets.plain_list import PlainList
 from mistral_chat.ui.widgets.status_bar import StatusBar
@@ -59,7 +59,7 @@ class SettingDetails(VerticalScroll):
             *(Content.assemble((name.ljust(9), _QUIET), text) for name, text in facts),
             Content.assemble(("Allowed".ljust(9), _QUIET), row.entry.kind.replace("`", "")),
             Content(""),
-            Content(effect(row.key)),
+            Content(effect_note(row.key)),
             Content.styled(f"config.yaml: {row.key}", _QUIET),
         ]
         self.query_one("#facts", Static).update(Content("\n").join(lines))
@@ -72,8 +72,8 @@ class SettingsScreen(Screen[None]):
     CSS_PATH = "settings.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
     HELP = (
-        "## Settings\n\n**Enter** changes the selected setting. It is written to your config.yaml, where all else, also\n"
-        "your comments, stays as it is. **F5** reads the file again. **Esc** goes back to the chat.\n"
+        "## Settings\n\n**Enter** changes the selected setting. The value is saved in config.yaml; the rest of the\n"
+        "file, including comments, is not changed. **F5** reads the file again. **Esc** goes back to the chat.\n"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", tooltip="Go back to the chat", id="settings.leave", show=False),
@@ -166,7 +166,7 @@ class SettingsScreen(Screen[None]):
             multiline=row.key == "system",
         )
         default = format_value(parse_value(row.key, row.entry.default.strip('"[]')))
-        about = f"{row.entry.meaning} {effect(row.key)}"
+        about = f"{row.entry.meaning} {effect_note(row.key)}"
         save = partial(self._save, row.key)
         self.app.push_screen(SettingEditor(row.label, [field], save, about=about, default=default))
 
@@ -199,7 +199,7 @@ class SettingsScreen(Screen[None]):
         self._changed(key, row.value)
         if row.value == value:
             text = f"{row.label}: {row.text}."
-            self.notice.show(f"{text} {effect(key)}" if effect(key) != effect("theme") else text)
+            self.notice.show(f"{text} {effect_note(key)}" if effect_note(key) != effect_note("theme") else text)
         else:
             self.notice.show(f"Saved, but {row.source} overrides it in this session.", severity="warning")
         return ""

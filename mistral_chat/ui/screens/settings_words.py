@@ -1,4 +1,4 @@
-"""The settings in words: their labels, values and groups, and when a change takes effect."""
+"""The settings in words: labels, values, groups, and when a change takes effect."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _LABELS: Final = {
     "models.formats": "Prompt formats",
     "models.catalog": "Your models",
 }
-"""What each setting is called. One that is not listed shows its key."""
+"""The label of each setting; one that is not listed shows its key."""
 
 _EMPTY: Final = {
     "embedding_model": "words only",
@@ -72,22 +72,22 @@ _EMPTY: Final = {
     "models.folder": "data folder",
     "models.folders": "none",
 }
-"""What an empty value means."""
+"""The meaning of an empty value."""
 
 _EFFECTS: Final = {
-    "personas": "at once; existing conversations keep what they started with",
+    "personas": "immediately; existing conversations keep their own",
     "system": "in the next new conversation",
     "models.formats": "when the model is loaded",
 }
-"""When settings take effect that are no part of a group."""
+"""When settings outside of the groups below take effect."""
 
-AT_ONCE: Final = frozenset({"theme", "keymap", "personas"})
+LIVE_SETTINGS: Final = frozenset({"theme", "keymap", "personas"})
 """Settings that take effect while the app runs."""
 
-SOON: Final = frozenset({"system", "sampling", "context.read_ahead"})
+PER_MESSAGE_SETTINGS: Final = frozenset({"system", "sampling", "context.read_ahead"})
 """Settings, or sections of them, that are read again for each message."""
 
-LISTED: Final = frozenset({"models.catalog", "models.folders"})
+MODEL_LIST_SETTINGS: Final = frozenset({"models.catalog", "models.folders"})
 """Settings that are read again when the models screen is opened."""
 
 
@@ -135,7 +135,7 @@ class Row:
 
 
 def in_words(key: str, text: str) -> str:
-    """A value as it is written in the settings file, in words."""
+    """Format a value from the settings file in words."""
     if key == "trash_days":
         return {"0": "until you empty the trash", "1": "1 day"}.get(text, f"{text} days")
     if key in {"context.size", "context.reserve", "sampling.max_tokens"}:
@@ -152,15 +152,15 @@ def rows(configuration: Configuration) -> Iterator[Row]:
         yield from (row for row in named if row.group == group)
 
 
-def effect(key: str) -> str:
+def effect_note(key: str) -> str:
     """When a change of `key` takes effect, as a sentence."""
     if key in _EFFECTS:
         when = _EFFECTS[key]
-    elif key in AT_ONCE:
-        when = "at once"
-    elif {key, key.partition(".")[0]} & SOON:
-        when = "with the next message, unless the conversation has settings of its own"
-    elif key in LISTED:
+    elif key in LIVE_SETTINGS:
+        when = "immediately"
+    elif {key, key.partition(".")[0]} & PER_MESSAGE_SETTINGS:
+        when = "with the next message, unless the conversation overrides it"
+    elif key in MODEL_LIST_SETTINGS:
         when = "when you open the models screen"
     else:
         when = "after a restart"
@@ -168,7 +168,7 @@ def effect(key: str) -> str:
 
 
 def place(source: str, file: str) -> str:
-    """A source in few words: ``line 12``, the name of a variable or an option, or nothing for a default."""
+    """A source in a few words: ``line 12``, the name of a variable or an option, or nothing for a default."""
     if source == "default":
         return ""
     return f"line {source.removeprefix(f'{file}:')}" if source.startswith(f"{file}:") else source

@@ -1,1 +1,1 @@
-"""One widget a file. Widgets take values and post messages; they know neither store nor engine."""
+"""One widget per file. Widgets take values and post messages; they know neither store nor engine."""

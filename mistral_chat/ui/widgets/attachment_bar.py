@@ -23,11 +23,11 @@ _MEGA: Final = 1_000_000
 _FACTS: Final = 36
 """Cells reserved for the size and the token count."""
 _SHORTEST: Final = 12
-"""Characters of a name that are always shown."""
+"""Minimum visible characters of a name."""
 
 
 class AttachmentBar(PlainList):
-    """One row for each attachment, with its size and token count. Hidden while there is none."""
+    """One row for each attachment, with its size and token count. Hidden without attachments."""
 
     DEFAULT_CSS = """
     AttachmentBar {

@@ -1,4 +1,4 @@
-"""The blocks of a message: prose, code, tables and rules, drawn by one widget; and widgets that are cheap to draw."""
+"""The blocks of a message (prose, code, tables and rules), drawn by one widget; and widgets that are cheap to draw."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.markdown import Block
 
 LARGEST_SHOWN: Final = 256 * 1024
-"""Characters of one message that are drawn; the rest stays in the store."""
+"""Maximum characters of a message that are drawn; the rest stays in the store."""
 
 _MOST_DRAWN: Final = 256
 """Rendered rows that are cached."""
@@ -62,7 +62,7 @@ def _fast_lines(widget: Widget, crop: Region, draw: Callable[[Region, Color], li
 
 
 class BlocksView(Widget):
-    """Draws blocks one under another, row by row as they come into view. Any of them can be replaced, and more can be added."""
+    """Draws blocks one below another, row by row as they become visible. Any of them can be replaced, and more can be added."""
 
     DEFAULT_CSS = """
     BlocksView {
@@ -188,7 +188,7 @@ class BlocksView(Widget):
 
     @property
     def _selection(self) -> Selection | None:
-        """The selection; empty for a view that was just removed and is rendered a last time."""
+        """The selection; empty for a removed view that is rendered a last time."""
         return self.text_selection if self.is_attached else None
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:

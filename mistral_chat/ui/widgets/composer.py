@@ -1,4 +1,4 @@
-"""Where a message is written."""
+"""The message box."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.slash_menu import SlashMenu, SlashRow
 
 LARGEST_PASTE: Final = 64 * 1024
-"""Characters of one paste. No context holds more, and the editor would freeze."""
+"""Maximum characters of one paste. No context can hold more, and the editor would freeze."""
 
 _LONG_LINES: Final = 30
 _LONG_CHARACTERS: Final = 3_000
-"""A paste of more lines or characters becomes an attachment."""
+"""A paste with more lines or characters becomes an attachment."""
 
 _EDITED_SECONDS: Final = 0.35
 """Seconds between two reports of a draft that is being typed."""
 
 _PAUSE_TICKS: Final = 3
-"""Reports without a change that count as a pause in typing: about a second."""
+"""Reports without a change that count as a pause: about a second."""
 
 _SAVE_SECONDS: Final = 1.0
-"""Seconds that a draft may stay unsaved."""
+"""Maximum seconds that a draft stays unsaved."""
 
 
 class Composer(OrderedKeys, TextArea, inherit_bindings=True):
@@ -50,9 +50,9 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     ## Message
 
     **Enter** sends. **Ctrl+J** inserts a line break; Alt+Enter and Shift+Enter do too where the terminal supports them.
-    **Up** and **Down** at the first and last line recall earlier messages. Messages typed while the model loads or replies are
-    queued. A **/** begins a command, and **Tab** completes it; two slashes begin a message that starts with one. A text file that
-    is dropped here, or whose path is pasted, is attached, and so are one chosen with **Alt+O** and a long text that is pasted.
+    **Up** and **Down** at the first and last line recall earlier messages. Messages sent while the model loads or replies are
+    queued. **/** starts a command, and **Tab** completes it; type two slashes to start a message with one. Dropped text files,
+    pasted file paths and long pastes are attached, as is a file chosen with **@** or **Alt+O**.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -127,7 +127,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     ]
 
     class Submitted(message.Message):
-        """The draft is to be sent. The message box is empty again; it may have been before, and there may be attachments."""
+        """The draft is to be sent. The message box is empty now; it may have been empty before, with attachments."""
 
         def __init__(self, text: str) -> None:
             """Carry the message's `text`."""
@@ -150,7 +150,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             self.text = text
 
     class Refused(message.Message):
-        """A paste cannot be taken into the draft, which is unchanged."""
+        """A paste was rejected; the draft is unchanged."""
 
         def __init__(self, reason: str) -> None:
             """Carry the `reason`, a sentence for the user."""
@@ -176,7 +176,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             tab_behavior="focus",
         )
         self.menu: SlashMenu | None = None
-        """The menu of slash commands; its keys come here."""
+        """The slash menu, whose keys are handled here."""
         self._history: Sequence[str] = ()
         self._place = -1
         self._kept = ""
@@ -208,7 +208,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         return self._ticks is not None
 
     def cancel_save(self) -> None:
-        """Forget that the draft is due to be saved: it is."""
+        """Drop a pending save report: the draft is saved."""
         if self._save_timer is not None:
             self._save_timer.stop()
             self._save_timer = None
@@ -259,7 +259,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self.clear()
 
     def restore_draft(self, text: str) -> None:
-        """Put a refused draft back; what undo restores stays known."""
+        """Restore a rejected draft; the undo history is kept."""
         self._place = -1
         self.clear()
         self.insert(break_words(clean(text), at=SOFT_BREAK))
@@ -297,9 +297,9 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         return self.menu.selected if self.menu is not None else None
 
     def action_submit(self) -> None:
-        """Send the draft, once the keys before this one are in it.
+        """Send the draft, after all earlier keys are in it.
 
-        The app sees a priority binding before the editor has taken the letters typed just before; it queues up behind them.
+        The app sees a priority binding before the editor has processed the letters typed just before; so it queues behind them.
         """
         self.call_later(self._submit)
 
@@ -312,7 +312,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self.post_message(self.Submitted(text if text.strip() else ""))
 
     def action_break_line(self) -> None:
-        """Insert a line break at the cursor, once the keys before this one are in the draft."""
+        """Insert a line break at the cursor, after all earlier keys are in the draft."""
         self.call_later(lambda: self._replace_via_keyboard("\n", *self.selection))
 
     def action_up(self) -> None:

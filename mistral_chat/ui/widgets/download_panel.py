@@ -21,7 +21,7 @@ _STAGES: Final = {
     "waiting": "waiting",
     "downloading": "",
     "retrying": "retrying",
-    "verifying": "verifying the SHA-256 of what is downloaded",
+    "verifying": "verifying the SHA-256 so far",
     "paused": "paused",
     "done": "done",
 }
@@ -32,7 +32,7 @@ class DownloadPanel(VerticalScroll):
 
     HELP = (
         "## Download\n\n**p** pauses and resumes it. **b** continues it in the background. **Esc** leaves. "
-        "What was downloaded is always kept.\n"
+        "Downloaded data is always kept.\n"
     )
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class DownloadPanel(VerticalScroll):
     def open(self, name: str, progress: DownloadProgress, *, hub: str, folder: str) -> None:
         """Show the download of the model `name` from the host `hub` into `folder`."""
         self._set("title", Content.styled(f"Downloading {one_line(name, 120)}", "bold $text-primary"))
-        note = f"From {one_line(hub)} to {one_line(folder)}.\nWhat was downloaded is kept if you pause, cancel or quit."
+        note = f"From {one_line(hub)} to {one_line(folder)}.\nDownloaded data is kept if you pause, cancel or quit."
         self._set("note", Content.styled(note, _QUIET))
         self.show(progress)
 

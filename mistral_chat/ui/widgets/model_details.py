@@ -1,4 +1,4 @@
-"""What is known about the selected model."""
+"""Details of the selected model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ModelDetails(VerticalScroll):
         """Create an empty view."""
         super().__init__()
         self._spec = ""
-        """The model shown. Its progress changes while it is read, and must not scroll the text."""
+        """The model shown. Progress updates must not scroll the text."""
 
     def compose(self) -> ComposeResult:
         """The name, and one text."""
@@ -52,7 +52,7 @@ class ModelDetails(VerticalScroll):
 
 
 def missing_disk(row: ModelRow, listing: ModelListing) -> int:
-    """The bytes that the disk lacks for the rest of a download; 0 if it suffices or is not known."""
+    """The bytes missing on the disk for the rest of a download; 0 if there is enough space or the space is unknown."""
     if row.installed or row.bytes is None or listing.disk is None:
         return 0
     return max(0, row.bytes - row.downloaded - listing.disk)

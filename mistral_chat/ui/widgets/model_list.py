@@ -1,4 +1,4 @@
-"""The list of models: what is recommended, what is installed, and one row for each other model, with its sizes behind it."""
+"""The model list: recommended models, installed models, and one row for each other model, with its sizes behind it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SOURCES: Final[dict[Source | None, str]] = {
     "folder": "your folder",
     "path": "your file",
 }
-"""Where a model file is, for people."""
+"""The source of a model file, for display."""
 
 _QUIET: Final = "$text-quiet"
 _DOUBLE_CLICK: Final = 2
@@ -181,10 +181,10 @@ class ModelList(PlainList):
 
 @dataclass(frozen=True, slots=True)
 class _Arrangement:
-    """Which rows of a listing are shown at once, and which only behind another."""
+    """Which rows of a listing are shown at first, and which only behind another."""
 
     featured: tuple[ModelRow, ...]
-    """At the top: recommended, downloading, partly downloaded, or asked for; the selected one first."""
+    """Listed first: recommended, downloading, partly downloaded, or asked for; the selected one first."""
     leads: tuple[ModelRow, ...]
     """One row for each family that can be downloaded: a featured one, else the suggested, else the first."""
     sizes: Mapping[str, tuple[ModelRow, ...]]

@@ -1,4 +1,4 @@
-"""The line above the composer that says what just happened, with an action such as undo."""
+"""The line above the message box that says what just happened, with an action such as undo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from textual.timer import Timer
 
 _SECONDS: Final = 12.0
-"""How long a notification stays."""
+"""Seconds that a notification is shown."""
 
 
 class NotificationBar(Static):
@@ -35,16 +35,16 @@ class NotificationBar(Static):
         """The text shown, without the action."""
 
     def show_lasting(self, text: str) -> None:
-        """Show a warning that returns whenever another notification ends, until `end_lasting`.
+        """Show a warning that comes back whenever another notification ends, until `end_lasting`.
 
-        One that takes the place of another leaves alone what is shown over that.
+        Replacing a lasting warning does not hide the notification shown over it.
         """
         covered, self._lasting = self._lasting and self._timer is not None, text
         if not covered:
             self.show(text, severity="warning", stay=True)
 
     def end_lasting(self) -> None:
-        """Hide the warning that lasts."""
+        """Hide the lasting warning."""
         self._lasting = ""
         self.clear()
 

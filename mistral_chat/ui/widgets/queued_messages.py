@@ -1,4 +1,4 @@
-"""The messages that wait to be sent, above the message box."""
+"""The queued messages, above the message box."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 3
 
 
 class QueuedMessages(Static):
-    """One greyed row for each waiting message. Hidden while there is none."""
+    """One greyed row for each queued message. Hidden without messages."""
 
     DEFAULT_CSS = """
     QueuedMessages {

@@ -1,4 +1,4 @@
-"""The view of a reply, while it is streamed and afterwards."""
+"""The view of a reply, while and after it is streamed."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
     from mistral_chat.ui.markdown import Block
 
 _REFRESH: Final = 0.1
-"""The least seconds between two redraws of a growing reply. More often costs the model speed and gains nothing."""
+"""Minimum seconds between two redraws of a growing reply. More often costs the model speed and gains nothing."""
 
 _SHARE: Final = 0.012
-"""The share of one processor that redraws may take. Where the model uses every processor, each waits for all others many times a
-token, so the model loses what the screen takes of one."""
+"""Maximum CPU share of redraws. If the model uses every CPU, each waits for all others many times per token, so the model loses
+what the screen takes of one.
+"""
 
 _LONGEST: Final = 0.5
-"""The most seconds between two redraws."""
+"""Maximum seconds between two redraws."""
 
 _AT_ONCE: Final = 0.001
 """Seconds until a redraw that is due."""
 
 _ECHO: Final = 0.06
-"""Seconds after a keystroke in which it is drawn first."""
+"""Seconds after a keystroke in which its echo is drawn first."""
 
 _MOST_DEFERRED: Final = 2
-"""How often in a row a redraw is deferred for keystrokes."""
+"""Maximum consecutive redraws deferred for keystrokes."""
 
 
 class ReplyView(BlocksView):
@@ -87,7 +88,7 @@ class ReplyView(BlocksView):
                 self._tick()
 
     def append_text(self, text: str) -> None:
-        """Add streamed text. It is drawn with what arrives meanwhile, as soon as the cost of the last redraw allows."""
+        """Append streamed text. It is drawn with later text, as soon as the cost of the last redraw allows."""
         self._text += text
         self._arrived.append(text)
         if self._timer is None and self.is_attached:
@@ -127,7 +128,7 @@ class ReplyView(BlocksView):
         self._show_read(known)
 
     def finish(self, turn: Turn) -> None:
-        """Show the reply as it was saved, with how it ended. It looks exactly as it will when it is opened again."""
+        """Show the finished reply and how it ended, exactly as when it is opened again."""
         self.draw()
         if self._timer is not None:
             self._timer.stop()

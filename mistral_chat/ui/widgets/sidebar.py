@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from textual.visual import RenderOptions
 
 _OLDER: Final = "older"
-"""The id of the row that offers older conversations; the store's ids are longer."""
+"""The id of the row that loads older conversations; the store's ids are longer."""
 
 _PAGE: Final = 300
-"""Conversations listed at first, and more each time the reader nears the end."""
+"""Conversations listed at first, and added each time the user nears the end."""
 
 _SHORTEST: Final = 10
-"""Columns that a title keeps when its tags would take them."""
+"""Minimum columns of a title next to its tags."""
 
 _WEEK: Final = 7
 """Days."""
@@ -41,7 +41,7 @@ _WEEK: Final = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedConversation:
-    """A conversation as the list shows it."""
+    """A conversation in the list."""
 
     conversation_id: str
     title: str
@@ -50,11 +50,11 @@ class ListedConversation:
     pinned: bool = False
     tags: tuple[str, ...] = ()
     replying: bool = False
-    """Whether a reply is generated or waits in it."""
+    """Whether a reply is being generated or is pending in it."""
 
 
 class ListQuery(NamedTuple):
-    """What the list shows."""
+    """The query of the list."""
 
     archived: bool
     words: str
@@ -198,7 +198,7 @@ class ConversationList(PlainList):
 
 
 class ListFilter(OrderedKeys, Input):
-    """Takes a part of a title, or a tag. Hidden until it is wanted."""
+    """Filters the list by a part of the title, or by a tag. Hidden until needed."""
 
     DEFAULT_CSS = """
     ListFilter {
@@ -438,7 +438,7 @@ def _time(moment: datetime, today: date) -> str:
 
 
 def _day(day: date, today: date) -> str:
-    """Name the period that `day` belongs to, seen from `today`."""
+    """The period of `day`, relative to `today`."""
     days = (today - day).days
     if days <= 1:
         return "Yesterday" if days == 1 else "Today"

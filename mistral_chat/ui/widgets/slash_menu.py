@@ -1,4 +1,4 @@
-"""The menu of slash commands above the message box."""
+"""The slash menu above the message box."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SlashRow(NamedTuple):
 
 
 class SlashMenu(PlainList, can_focus=False):
-    """Lists the commands that the draft may be the beginning of. The keys stay with the message box."""
+    """Lists the commands that match the draft. The message box keeps the focus."""
 
     DEFAULT_CSS = """
     SlashMenu {

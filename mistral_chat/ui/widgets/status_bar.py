@@ -1,4 +1,4 @@
-"""The bottom row: the model, what it is doing, how full the context is, and the keys that help most now."""
+"""The status bar: the model, its activity, context usage, and the most useful keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUIET: Final = "$text-quiet"
 _WIDE: Final = 120
 """Columns from which the meter is written out."""
 _STOP: Final = "Esc"
-"""The key that ends what runs: as the first hint it comes before everything but the state."""
+"""The key that stops; as the first hint, it precedes everything but the state."""
 _NEARLY_FULL: Final = 0.75
 """Share of the context from which the meter warns: where turns drop out, by default."""
 

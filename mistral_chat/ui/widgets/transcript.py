@@ -62,9 +62,9 @@ _BINDINGS: Final = (
 
 
 class Transcript(VerticalScroll, FastWidget, can_focus=True):
-    """Shows turns, oldest at the top, and follows the end until the reader scrolls away.
+    """Shows turns, oldest at the top, and follows the end until the user scrolls away.
 
-    Only turns near the visible part are mounted, and the line being read stays in place whatever changes around it.
+    Only turns near the visible part are mounted, and the line being read stays in place when anything around it changes.
     """
 
     DEFAULT_CSS = """
@@ -90,7 +90,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         """A click selected a turn, or cleared the selection."""
 
     class OlderRequested(message.Message):
-        """The reader is near the oldest loaded turn; there may be older ones."""
+        """The user is near the oldest loaded turn; there may be older ones."""
 
     def __init__(self) -> None:
         """Make an empty transcript."""
@@ -110,7 +110,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._reading: tuple[Widget, float] | None = None
         """The turn at the top edge and the rows of it above the edge, while the end is not followed."""
         self._thumb = 0.0
-        """The position of the scroll bar at the last layout."""
+        """The scroll position at the last layout."""
 
     def on_mount(self) -> None:
         """Follow the end."""
@@ -172,7 +172,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._mark_views()
 
     async def select(self, turn_id: str) -> None:
-        """Select a turn and bring it into view."""
+        """Select a turn and scroll it into view."""
         self._selected = turn_id
         self._mark_views()
         view = next((view for view in self._views if view.shown.turn_id == turn_id), None)
@@ -302,7 +302,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
             self.post_message(self.Selected())
 
     def _mark_views(self) -> None:
-        """Show on every mounted turn what is known of it."""
+        """Update the marks of every mounted turn."""
         evicted = set(self.evicted)
         edge = self._edge if evicted or not self._complete else None
         for view in self._views:
@@ -317,7 +317,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
 
     @property
     def _edge(self) -> str | None:
-        """The id of the first turn in the context that is not pinned; None where nothing is known."""
+        """The id of the first turn in the context that is not pinned; None if unknown."""
         return next((turn.turn_id for turn in self._turns if self._seen(turn) and not turn.turn.pinned), None)
 
     def _seen(self, turn: TranscriptTurn) -> bool:
@@ -421,7 +421,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._mark_views()
 
     def _prune(self, height: int, below: float) -> None:
-        """Unmount turns that are more than the margin away from the visible part."""
+        """Unmount turns far from the visible part."""
         margin = height * _SCREENS * 2
         gone: list[TurnView] = []
         if self.scroll_y > margin:

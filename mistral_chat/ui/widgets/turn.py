@@ -1,4 +1,4 @@
-"""A turn: a header, the user's message and the model's reply."""
+"""A turn: a header, the user's message and the reply."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SEPARATOR: Final = Content.styled("  ·  ", _QUIET)
 
 
 class VersionMark(Widget):
-    """The row below a turn with several versions: which one it is, and arrows to the others."""
+    """The row below a turn with several versions: the current one, with arrows to the others."""
 
     DEFAULT_CSS = """
     VersionMark { height: 1; padding: 0 1 0 2; margin-bottom: 1; }
@@ -70,7 +70,7 @@ class VersionMark(Widget):
         return Content.assemble((_PREVIOUS, "$text-accent"), (version, _QUIET), (_NEXT, "$text-accent"))
 
     def on_click(self, event: events.Click) -> None:
-        """Ask for the version on the side that was clicked."""
+        """Request the version on the clicked side."""
         shown, width = self._shown, len(str(self.render()))
         column = event.x - self.styles.padding.left
         if shown is not None and 0 <= column < width:
@@ -79,7 +79,7 @@ class VersionMark(Widget):
 
 
 class TurnHeader(Widget):
-    """One row above the message: its selection, marks and token count. It is there when empty, so that nothing moves."""
+    """One row above the message: selection, marks and token count. It is present when empty, so that nothing moves."""
 
     DEFAULT_CSS = """
     TurnHeader { height: 1; padding: 0 1 0 2; }
@@ -119,7 +119,7 @@ class TurnHeader(Widget):
 
 
 class MessageView(BlocksView):
-    """Shows the user's message as it was typed; it is never parsed as Markdown. Each attached file is one row above it."""
+    """Shows the user's message literally; it is never parsed as Markdown. Each attached file is one row above it."""
 
     DEFAULT_CSS = """
     MessageView {
@@ -249,7 +249,7 @@ class TurnView(Vertical, FastWidget):
         self._version.show(self.shown)
 
     def _show_passages(self) -> None:
-        """Say under the message what was recalled, and name under the reply everything that the model was given with it."""
+        """Show under the message what was recalled, and under the reply its sources."""
         passages = self.shown.turn.passages
         if not passages or self._sources is not None or not self.reply.is_attached:
             return
@@ -276,12 +276,12 @@ def _file_row(file: FileText) -> Content:
 
 
 def _sources(passages: Sequence[Passage]) -> str:
-    """Name what the model was given, by the numbers it was given."""
+    """List the sources by their numbers in the prompt."""
     return "  ".join(f"[{number}] {each.source}" for number, each in enumerate(passages, 1))
 
 
 def _statistics(turn: Turn) -> str:
-    """Describe the tokens, speed and end of a reply; empty where nothing is known."""
+    """Format the tokens, speed and end of a reply; empty if nothing is known."""
     parts = [turn.model] if turn.model and turn.reply else []
     if (usage := turn.usage) is not None:
         parts.append(f"{usage.completion_tokens:,} tokens")
