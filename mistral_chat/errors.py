@@ -150,7 +150,7 @@ class EngineLoadFailed(EngineError):
         """Create an error about the model at `path`; `reason` is what llama.cpp said."""
         self.path = path
         self.reason = reason
-        super().__init__(f"{path} could not be loaded: {reason}")
+        super().__init__(f"{path} could not be loaded: {reason.rstrip('.')}.")
 
 
 class NotEnoughMemory(EngineError):

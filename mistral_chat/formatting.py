@@ -28,3 +28,8 @@ def format_duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def counted(count: int, noun: str) -> str:
+    """Format a count with its noun, such as ``1 turn`` or ``2,000 turns``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -10,7 +10,7 @@ import click
 
 from mistral_chat.cli import chats_files, chats_recall
 from mistral_chat.cli.chats_arguments import CONVERSATION, as_json_option, print_json
-from mistral_chat.cli.chats_format import counted
+from mistral_chat.formatting import counted
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
@@ -205,6 +205,8 @@ def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None
         return
     for line in summary_lines(summaries):
         click.echo(line)
+    if not summaries:
+        click.echo("The trash is empty.", err=True)
 
 
 def confirm(question: str, *, yes: bool) -> None:

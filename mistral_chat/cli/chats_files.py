@@ -13,7 +13,8 @@ import click
 
 from mistral_chat import system
 from mistral_chat.cli.chats_arguments import CONVERSATION, as_json_option, print_json
-from mistral_chat.cli.chats_format import counted, source_json, source_lines
+from mistral_chat.cli.chats_format import source_json, source_lines
+from mistral_chat.formatting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -164,11 +165,12 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
     verb = "Would import" if dry_run else "Imported"
     click.echo(f"{verb} {counted(len(result.conversations), 'conversation')} with {counted(result.turns, 'turn')}.")
     if result.already_here:
-        were = "was" if len(result.already_here) == 1 else "were"
-        click.echo(f"{counted(len(result.already_here), 'conversation')} {were} already here and skipped.")
+        click.echo(f"Skipped {counted(len(result.already_here), 'conversation')} already present.")
     if result.missing_collections:
         names = ", ".join(map(one_line, sorted(result.missing_collections)))
-        click.echo(f"Not attached, because there is no such collection of documents here: {names}.")
+        click.echo(
+            f"Document collections that do not exist here were not attached: {names}. Create them with: mistral-chat docs add"
+        )
 
 
 @click.command("backup", short_help="Copy the whole database to a file.")

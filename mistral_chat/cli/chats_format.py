@@ -144,11 +144,6 @@ def conversation_json(
     }
 
 
-def counted(count: int, noun: str) -> str:
-    """Format a count with its noun, such as ``1 turn`` or ``2,000 turns``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def source_lines(sources: Sequence[ImportSource]) -> Iterator[str]:
     """A table of what an import found in each file, then what was left out and why."""
     names = [one_line(source.name) for source in sources]

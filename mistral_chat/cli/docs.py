@@ -13,6 +13,7 @@ import click
 
 from mistral_chat.cli import options
 from mistral_chat.cli.chats_arguments import as_json_option, print_json
+from mistral_chat.formatting import counted
 from mistral_chat.system import lower_priority
 
 if TYPE_CHECKING:
@@ -215,12 +216,17 @@ def show(program: Program, /, document: str, *, as_json: bool) -> None:
     if as_json:
         print_json({**_document_json(found), "text": [_passage_json(each) for each in passages]})
         return
-    click.echo(f"{_shown(found.path)}  {found.status}, {len(passages)} passages")
+    click.echo(f"{_shown(found.path)}  {found.status}, {counted(len(passages), 'passage')}")
     for note in filter(None, (found.error, found.note)):
         click.echo(_shown(note))
     for passage in passages:
         page = f"page {passage.page}, " if passage.page is not None else ""
-        click.echo(f"\n--- {page}lines {passage.first_line}-{passage.last_line}, {passage.tokens} tokens")
+        lines = (
+            f"line {passage.first_line}"
+            if passage.first_line == passage.last_line
+            else f"lines {passage.first_line}-{passage.last_line}"
+        )
+        click.echo(f"\n--- {page}{lines}, {counted(passage.tokens, 'token')}")
         click.echo(_text(passage.text))
 
 
@@ -244,7 +250,7 @@ def remove(program: Program, /, documents: tuple[str, ...], *, collection: str |
             store.documents.delete_collection(collection)
             return
         found = [_document(store, name) for name in documents]
-        confirm(f"Remove {len(found)} {'document' if len(found) == 1 else 'documents'} from the index?", yes=yes)
+        confirm(f"Remove {counted(len(found), 'document')} from the index?", yes=yes)
         store.documents.delete_documents(*(each.document_id for each in found))
 
 
@@ -300,7 +306,7 @@ def _counted(results: Iterable[FileIndexed]) -> str:
         counts[result.status] += 1
         passages += result.passages
     words = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
-    return f"{words or 'no documents'}; {passages:,} passages"
+    return f"{words or 'no documents'}; {counted(passages, 'passage')}"
 
 
 def _collection_lines(collections: Iterable[Collection]) -> Iterator[str]:
@@ -308,7 +314,8 @@ def _collection_lines(collections: Iterable[Collection]) -> Iterator[str]:
         unfinished = "".join(
             f", {count:,} {word}" for count, word in ((each.failed, "failed"), (each.pending, "pending")) if count
         )
-        yield f"{_shown(each.name)}  {each.documents:,} documents{unfinished}, {each.passages:,} passages, {each.tokens:,} tokens"
+        found = f"{counted(each.documents, 'document')}{unfinished}, {counted(each.passages, 'passage')}"
+        yield f"{_shown(each.name)}  {found}, {counted(each.tokens, 'token')}"
 
 
 def _document_lines(documents: Iterable[StoredDocument]) -> Iterator[str]:

@@ -96,7 +96,7 @@ def compose(text: str, source: str) -> yaml.Node | None:
         return _Composer(text, source).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ConfigError(source, mark.line + 1 if mark else None, f"not YAML: {error.problem or error.context}") from error
+        raise ConfigError(source, mark.line + 1 if mark else None, f"invalid YAML: {error.problem or error.context}") from error
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise ConfigError(source, line, f"the character U+{ord(text[error.position]):04X} is not allowed in YAML") from error
@@ -255,7 +255,8 @@ def _shown(text: str, tag: str) -> str:
     if tag == "null":
         return "empty"
     short = text if len(text) <= SHOWN else text[:SHOWN] + "…"
-    return f"the text {short!r}" if tag == "str" else f"the {tag} {short}"
+    kind = {"bool": "boolean", "int": "number", "float": "number"}.get(tag, tag)
+    return f"the text {short!r}" if tag == "str" else f"the {kind} {short}"
 
 
 def _advice(kind: Any, text: str, tag: str) -> str:

@@ -53,7 +53,11 @@ def find_entry(library: Library, spec: str) -> CatalogEntry:
     entry = library.catalog.find(spec)
     if entry is None:
         similar = library.catalog.similar(spec)
-        hint = f"Did you mean {' or '.join(similar)}?" if similar else "For any file on the hub: hf:OWNER/REPOSITORY/FILE.gguf."
+        hint = (
+            f"Did you mean {' or '.join(similar)}?"
+            if similar
+            else "For any file on the hub, write hf:OWNER/REPOSITORY/FILE.gguf."
+        )
         raise ModelNotFound(f"The catalog has no model {spec!r}. {hint}")
     if entry.package:
         extra = library.catalog.models[entry.model].extra

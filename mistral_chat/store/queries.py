@@ -101,7 +101,7 @@ def resolve(connection: Connection, prefix: str) -> str:
         "SELECT id FROM conversations WHERE id >= ? AND id < ? LIMIT 2", (wanted, wanted + "\U0010ffff")
     ).fetchall()
     if not wanted or not rows:
-        raise ConversationNotFound(f"No conversation id starts with {prefix!r}. `mistral-chat chats list` shows them.")
+        raise ConversationNotFound(f"No conversation id starts with {prefix!r}. List the ids with: mistral-chat chats list")
     if len(rows) > 1 and rows[0]["id"] != wanted:
         raise ConversationNotFound(f"Several conversation ids start with {prefix!r}. Give more characters.")
     return str(rows[0]["id"])

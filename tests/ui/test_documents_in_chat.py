@@ -62,7 +62,7 @@ async def test_the_dialog_lists_collections_and_attaches_one(lease: AppHarness) 
     async with run(lease) as pilot:
         await until_ready(pilot, lease)
         await send_message(pilot, lease, "/docs")
-        await until(pilot, lambda: isinstance(lease.app.screen, ChoiceDialog) and "1 documents" in screen_text(lease))
+        await until(pilot, lambda: isinstance(lease.app.screen, ChoiceDialog) and "1 document," in screen_text(lease))
         await pilot.press("enter")
         await until(pilot, lambda: "Documents: home." in screen_text(lease))
         await send_message(pilot, lease, "/docs nowhere")

@@ -78,7 +78,7 @@ personas:
         ("model: a\nmodel: b", 2, "the key 'model' is given twice"),
         ("personas:\n  x: {}\n  x: {}", 3, "the key 'personas.x' is given twice"),
         ("trash_days: many", 1, "'trash_days' must be a whole number, not the text 'many'"),
-        ("trash_days: 1.5", 1, "'trash_days' must be a whole number, not the float 1.5"),
+        ("trash_days: 1.5", 1, "'trash_days' must be a whole number, not the number 1.5"),
         ("trash_days:", 1, "'trash_days' must be a whole number, not empty"),
         ("sampling:\n  temperature: 9", 2, "sampling.temperature must be from 0 to 5, not 9"),
         ("personas:\n  x:\n    sampling:\n      seed: -1", 4, "personas.x.sampling.seed must be from 0 to 4294967294, not -1"),
@@ -86,7 +86,7 @@ personas:
         ("titles: nobody", 1, "'titles' must be one of first_line, model, not the text 'nobody'"),
         ("snapshots: {enabled: maybe}", 1, "'snapshots.enabled' must be true or false, not the text 'maybe'"),
         ("engine: {lora: one.gguf}", 1, "'engine.lora' must be a list, such as `[first, second]`"),
-        ("engine: {lora: [one.gguf, 2]}", 1, "'engine.lora[1]' must be text, not the int 2; put it in quotes"),
+        ("engine: {lora: [one.gguf, 2]}", 1, "'engine.lora[1]' must be text, not the number 2; put it in quotes"),
         ("sampling: 3", 1, "'sampling' must contain keys with values, such as `key: value`"),
         ("model: [a]", 1, "'model' must be text, not a list or keys with values"),
         ("- model", 1, "the file must contain keys with values"),
@@ -108,18 +108,18 @@ def test_a_mistake_is_reported_with_its_line_and_key(text: str, line: int, words
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("model: no", "'model' must be text, not the bool no; put it in quotes"),
-        ("model: 1.10", "'model' must be text, not the float 1.10; put it in quotes"),
+        ("model: no", "'model' must be text, not the boolean no; put it in quotes"),
+        ("model: 1.10", "'model' must be text, not the number 1.10; put it in quotes"),
         ("no: 1", "the key 'no' must be text; put it in quotes"),
         (
             "sampling: {temperature: 1e-1}",
             "not the text '1e-1'; write it as a plain decimal number, such as 0.1",
         ),
-        ("sampling: {temperature: .inf}", "not the float .inf; write it as a plain decimal number"),
+        ("sampling: {temperature: .inf}", "not the number .inf; write it as a plain decimal number"),
         ("sampling: {temperature: 1:30.5}", "write it as a plain decimal number"),
-        ("trash_days: 010", "not the int 010; write it as a plain decimal number"),
-        ("trash_days: 12:30", "not the int 12:30; write it as a plain decimal number"),
-        ("context: {size: 0x1000}", "not the int 0x1000; write it as a plain decimal number"),
+        ("trash_days: 010", "not the number 010; write it as a plain decimal number"),
+        ("trash_days: 12:30", "not the number 12:30; write it as a plain decimal number"),
+        ("context: {size: 0x1000}", "not the number 0x1000; write it as a plain decimal number"),
     ],
 )
 def test_yaml_surprises_are_refused_with_advice(text: str, words: str) -> None:
@@ -134,9 +134,9 @@ def test_on_and_off_are_accepted_as_choices() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("model: [", "config.yaml:1: not YAML"),
-        ("model: x\n---\nmodel: y", "config.yaml:2: not YAML"),
-        ("model: 'a\n\n", "not YAML"),
+        ("model: [", "config.yaml:1: invalid YAML"),
+        ("model: x\n---\nmodel: y", "config.yaml:2: invalid YAML"),
+        ("model: 'a\n\n", "invalid YAML"),
         ("model: \x00", "config.yaml:1: the character U+0000 is not allowed in YAML"),
         ("a: 1\nmodel: &m x\nsystem: *m", "config.yaml:3: aliases such as '*m' are not supported"),
         ("<<: {model: x}", "the key '<<' must be text"),

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import DocumentNotFound, UsageError
+from mistral_chat.formatting import counted
 from mistral_chat.ui.commands.turns import selected_turn
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ async def attach(screen: ChatScreen, name: str) -> None:
             Choice(
                 each.name,
                 f"{'✓' if each.name in attached else ' '} {each.name}",
-                f"{each.documents:,} documents, {each.passages:,} passages",
+                f"{counted(each.documents, 'document')}, {counted(each.passages, 'passage')}",
             )
             for each in collections
         ]
