@@ -126,6 +126,6 @@ async def test_a_long_file_is_attached_by_passages_and_goes_with_its_conversatio
         await until(pilot, lambda: "[1] lease.md, line 363" in screen_text(harness))
         assert "The landlord repairs the roof" in harness.chat.screen.session.turns[-1].turn.passages[0].text
         await send_and_wait(pilot, harness, "Summarise the whole file")
-        await until(pilot, lambda: "This asks about all of a document" in harness.chat.notice)
+        await until(pilot, lambda: "Passages cannot answer a question about a whole document" in harness.chat.notice)
         harness.store.delete(harness.chat.screen.session.conversation_id or "")
         assert not harness.store.documents.collections()

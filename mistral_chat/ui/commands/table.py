@@ -248,7 +248,7 @@ COMMANDS: Final = (
     Command(
         id="chat.without_recall",
         title="Regenerate without recall",
-        help="Regenerate the reply without the exchanges that were recalled for it. The original is kept as a branch",
+        help="Regenerate the reply without recall (keeps the original)",
         run=turns.regenerate_without_recall,
         slash="norecall",
         turn_label=lambda turn: "Regenerate without recall" if turn.recalled else "",
@@ -445,7 +445,7 @@ COMMANDS: Final = (
     Command(
         id="chat.recall",
         title="Recall",
-        help="Let this conversation recall exchanges that dropped out of the context, or not",
+        help="Turn recall on or off for this conversation",
         run=documents.recall,
         slash="recall",
         argument="on|off",

@@ -161,7 +161,7 @@ def passages_notice(event: PassagesGiven) -> str:
 def attached(file: Attachment) -> str:
     """The notice about an attached file: whether the model is given all of it."""
     if not file.collection:
-        return f"Attached {file.name}, whole." if not file.pasted else f"Attached {file.name}."
+        return f"Attached {file.name} in full." if not file.pasted else f"Attached {file.name}."
     size = f"{file.tokens:,} tokens" if file.tokens else "long"
     return f"Attached {file.name} ({size}). Each message uses matching passages of it. /docs detaches it."
 
