@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from textual.binding import Binding
 
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.keymap import format_keys, keys_of
 from mistral_chat.ui.terminal_keys import best_first
 
@@ -122,7 +123,7 @@ def hint_key(name: str, own: str) -> str:
 def bindings(place: str) -> list[Binding]:
     """The key bindings of the commands whose id begins with `place`."""
     return [
-        Binding(each.key, f"command({each.id!r})", each.title, tooltip=each.help, id=each.id, show=False, priority=each.priority)
+        key_binding(each.id, each.key, f"command({each.id!r})", each.title, each.help, priority=each.priority)
         for each in all_commands()
         if each.key and each.id.startswith(f"{place}.")
     ]
@@ -131,13 +132,8 @@ def bindings(place: str) -> list[Binding]:
 def letter_bindings() -> list[Binding]:
     """The single letters that run commands while the transcript or the list has the focus."""
     return [
-        Binding(
-            letter,
-            f"letter_command({place!r}, {each.id!r})",
-            each.title,
-            tooltip=each.help,
-            id=f"{place}.{each.id.partition('.')[2]}",
-            show=False,
+        key_binding(
+            f"{place}.{each.id.partition('.')[2]}", letter, f"letter_command({place!r}, {each.id!r})", each.title, each.help
         )
         for each in all_commands()
         for place, letter in (("transcript", each.turn_letter), ("list", each.list_letter))

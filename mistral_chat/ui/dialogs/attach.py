@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.text import Text
 from textual import on, work
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 from mistral_chat.errors import MistralChatError
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame, status_line
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.path_completion import complete_path, path_from_input
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
@@ -55,9 +56,9 @@ class AttachDialog(Dialog[str]):
     file. **Tab** completes the path as far as it is unambiguous. **Esc** attaches nothing.
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "mark(1)", "Next name", tooltip="Go to the next name", id="attach.down", show=False),
-        Binding("up", "mark(-1)", "Previous name", tooltip="Go to the previous name", id="attach.up", show=False),
-        Binding("tab", "complete", "Complete", tooltip="Complete the path as far as it is unambiguous", id="attach.complete"),
+        key_binding("attach.down", "down", "mark(1)", "Next name", "Go to the next name"),
+        key_binding("attach.up", "up", "mark(-1)", "Previous name", "Go to the previous name"),
+        key_binding("attach.complete", "tab", "complete", "Complete", "Complete the path as far as it is unambiguous"),
     ]
 
     def __init__(self, attach: Callable[[Path], Awaitable[None]], folder: str = "") -> None:

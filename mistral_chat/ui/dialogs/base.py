@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, OptionList, Static
 
 from mistral_chat.text import clean, one_line
+from mistral_chat.ui.key_binding import key_binding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +31,9 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
 
     CSS_PATH = Path(__file__).parent / "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Cancel", tooltip="Close the dialog and change nothing", id="dialog.cancel"),
-        Binding("left,up", "move(-1)", "Previous", tooltip="Go to the field or button before", id="dialog.previous", show=False),
-        Binding("right,down", "move(1)", "Next", tooltip="Go to the field or button after", id="dialog.next", show=False),
+        key_binding("dialog.cancel", "escape", "cancel", "Cancel", "Close the dialog and change nothing"),
+        key_binding("dialog.previous", "left,up", "move(-1)", "Previous", "Go to the field or button before"),
+        key_binding("dialog.next", "right,down", "move(1)", "Next", "Go to the field or button after"),
     ]
 
     def action_cancel(self) -> None:

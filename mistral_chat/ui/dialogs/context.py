@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame
+from mistral_chat.ui.key_binding import key_binding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ class ContextDialog(Dialog[None]):
 
     HELP = "## Context usage\n\nThe tokens in the model's context window. The arrow keys scroll, **Esc** closes.\n"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,alt+w", "cancel", "Close", tooltip="Close the context usage", id="context.cancel"),
+        key_binding("context.cancel", "enter,alt+w", "cancel", "Close", "Close the context usage"),
     ]
 
     def __init__(self, usage: ContextUsage, *, turns: int, excluded: int, left: Sequence[str]) -> None:

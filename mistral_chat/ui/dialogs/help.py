@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from textual import on
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
@@ -17,6 +17,7 @@ from textual.widgets import Input, Markdown, Static
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.keymap import format_keys
 from mistral_chat.ui.terminal_keys import best_first
 from mistral_chat.ui.widgets.ordered_keys import Field
@@ -39,7 +40,17 @@ _PLAIN: Final = "Keys of lists and text fields"
 
 _TASKS: Final = {
     "Write": ("editor", "attach", "system", "persona", "sampling"),
-    "Reply": ("stop", "regenerate", "continue", "copy_or_stop", "copy_reply", "copy_code", "save_code", "details"),
+    "Reply": (
+        "stop",
+        "regenerate",
+        "without_recall",
+        "continue",
+        "copy_or_stop",
+        "copy_reply",
+        "copy_code",
+        "save_code",
+        "details",
+    ),
     "Versions": ("edit", "branch_before", "branch_after", "fork"),
     "Messages": ("turn_before", "turn_after", "turn", "copy_message", "files", "page_up", "page_down", "top", "bottom"),
     "Chats": (
@@ -59,7 +70,7 @@ _TASKS: Final = {
         "undo",
         "unsaved",
     ),
-    "Context": ("context", "pin_turn", "exclude_turn", "docs", "sources", "prompt"),
+    "Context": ("context", "pin_turn", "exclude_turn", "recall", "docs", "sources", "prompt"),
     "Models": ("models", "retry", "cancel_background"),
 }
 """The commands of each task, by id without the prefix. All others are listed under `_REST`."""
@@ -145,11 +156,11 @@ class HelpDialog(Dialog[None]):
 
     HELP = "## Help\n\nType to filter. The arrow keys and **Page Up**, **Page Down** scroll. **Esc** closes the help.\n"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f1", "cancel", "Close", tooltip="Close the help", id="help.leave", show=False),
-        Binding("up", "scroll(-1)", "Scroll up", tooltip="Scroll up", id="help.up", show=False),
-        Binding("down", "scroll(1)", "Scroll down", tooltip="Scroll down", id="help.down", show=False),
-        Binding("pageup", "scroll(-10)", "Page up", tooltip="Scroll up one page", id="help.page_up", show=False),
-        Binding("pagedown", "scroll(10)", "Page down", tooltip="Scroll down one page", id="help.page_down", show=False),
+        key_binding("help.leave", "f1", "cancel", "Close", "Close the help"),
+        key_binding("help.up", "up", "scroll(-1)", "Scroll up", "Scroll up"),
+        key_binding("help.down", "down", "scroll(1)", "Scroll down", "Scroll down"),
+        key_binding("help.page_up", "pageup", "scroll(-10)", "Page up", "Scroll up one page"),
+        key_binding("help.page_down", "pagedown", "scroll(10)", "Page down", "Scroll down one page"),
     ]
 
     def __init__(self, text: str, parts: Sequence[HelpPart]) -> None:

@@ -12,6 +12,7 @@ from textual.widgets.option_list import Option
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph, status_line
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.keymap import format_keys, key_problem, keys_of, problems, taken_by
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class KeybindingsDialog(Dialog[None]):
     out. **Esc** closes the list.
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("delete,backspace", "reset", "Reset", tooltip="Reset the key to its default", id="keys.reset"),
+        key_binding("keys.reset", "delete,backspace", "reset", "Reset", "Reset the key to its default"),
     ]
 
     def __init__(self, known: Mapping[str, Binding], section: NamedSection) -> None:

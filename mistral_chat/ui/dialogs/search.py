@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import on, work
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 from mistral_chat.errors import StoreError
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame, status_line
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.ordered_keys import Field
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class SearchDialog(Dialog["SearchHit"]):
     **Up** and **Down** move through the hits, **Enter** opens one, **Esc** closes the search.
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "mark(1)", "Next hit", tooltip="Go to the next hit", id="search.down", show=False),
-        Binding("up", "mark(-1)", "Previous hit", tooltip="Go to the previous hit", id="search.up", show=False),
+        key_binding("search.down", "down", "mark(1)", "Next hit", "Go to the next hit"),
+        key_binding("search.up", "up", "mark(-1)", "Previous hit", "Go to the previous hit"),
     ]
 
     def __init__(self, store: ConversationStore, query: str = "") -> None:

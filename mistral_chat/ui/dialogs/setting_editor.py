@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from textual import on, work
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static, TextArea
@@ -17,6 +17,7 @@ from mistral_chat.errors import ConfigError, MistralChatError
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph, status_line
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.ordered_keys import Field, OrderedKeys
 
 if TYPE_CHECKING:
@@ -205,8 +206,8 @@ class NamedEntriesDialog(Dialog[None]):
     **Esc** closes the list.
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("insert,plus", "add", "Add", tooltip="Add an entry", id="names.add"),
-        Binding("delete,backspace", "remove", "Remove", tooltip="Remove the selected entry", id="names.remove"),
+        key_binding("names.add", "insert,plus", "add", "Add", "Add an entry"),
+        key_binding("names.remove", "delete,backspace", "remove", "Remove", "Remove the selected entry"),
     ]
 
     def __init__(self, section: NamedSection) -> None:

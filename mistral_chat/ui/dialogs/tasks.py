@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import on
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Button, OptionList
 from textual.widgets.option_list import Option
@@ -13,6 +13,7 @@ from textual.widgets.option_list import Option
 from mistral_chat.session.tasks import cancelled_message
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, status_line
+from mistral_chat.ui.key_binding import key_binding
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -36,9 +37,7 @@ class TasksDialog(Dialog[None]):
     the list, and all tasks continue.
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "delete,backspace,d", "stop", "Cancel task", tooltip="Cancel the selected task", id="background.stop", show=False
-        ),
+        key_binding("background.stop", "delete,backspace,d", "stop", "Cancel task", "Cancel the selected task"),
     ]
 
     def __init__(self, registry: TaskRegistry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import on, work
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Button, OptionList
 from textual.widgets.option_list import Option
@@ -14,6 +14,7 @@ from mistral_chat.errors import StoreError
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, status_line
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.key_binding import key_binding
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,12 +37,8 @@ class TrashDialog(Dialog[str]):
     **Esc** closes the trash.
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "delete,backspace,d",
-            "destroy",
-            "Delete permanently",
-            tooltip="Delete the conversation permanently",
-            id="trash.destroy",
+        key_binding(
+            "trash.destroy", "delete,backspace,d", "destroy", "Delete permanently", "Delete the conversation permanently"
         ),
     ]
 

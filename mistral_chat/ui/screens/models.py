@@ -20,6 +20,7 @@ from mistral_chat.model_listing import ModelListing
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.download_panel import DownloadPanel
 from mistral_chat.ui.widgets.model_details import ModelDetails, missing_disk
 from mistral_chat.ui.widgets.model_list import SOURCES, ModelList
@@ -81,7 +82,7 @@ FORMATS: Final = {
 
 
 def _binding(key: str, action: str, description: str, tooltip: str) -> Binding:
-    return Binding(key, action, description, tooltip=tooltip, id=f"weights.{action}", show=False)
+    return key_binding(f"weights.{action}", key, action, description, tooltip)
 
 
 class ModelsScreen(Screen["str | None"]):

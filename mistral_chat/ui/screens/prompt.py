@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
 from mistral_chat.text import break_words, clean, one_line
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class PromptScreen(Screen[None]):
         "reverse; everything else is plain text to the model. The arrow keys scroll, **Esc** goes back.\n"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back", tooltip="Go back to the chat", id="prompt.leave", show=False),
+        key_binding("prompt.leave", "escape", "leave", "Back", "Go back to the chat"),
     ]
 
     def __init__(self, prompt: Prompt, *, labels: Mapping[str, str], behind: int, what: str) -> None:

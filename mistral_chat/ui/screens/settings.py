@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import getters, on
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 from mistral_chat.config.parsing import choices, format_value, is_scalar, parse_value
 from mistral_chat.errors import MistralChatError
 from mistral_chat.text import one_line
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.keymap import all_bindings
 from mistral_chat.ui.screens.settings_words import Row, effect_note, place, rows
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
@@ -76,8 +77,8 @@ class SettingsScreen(Screen[None]):
         "file, including comments, is not changed. **F5** reads the file again. **Esc** goes back to the chat.\n"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back", tooltip="Go back to the chat", id="settings.leave", show=False),
-        Binding("f5", "look", "Reload", tooltip="Reload the settings file", id="settings.look", show=False),
+        key_binding("settings.leave", "escape", "leave", "Back", "Go back to the chat"),
+        key_binding("settings.look", "f5", "look", "Reload", "Reload the settings file"),
     ]
 
     listed = getters.query_one(PlainList)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import message, on
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets.option_list import Option
 
 from mistral_chat.formatting import format_size
 from mistral_chat.message_form import count_lines
 from mistral_chat.text import one_line
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class AttachmentBar(PlainList):
     HELP = "## Attachments\n\nThese are sent with the next message. **Delete** or a click removes one; **F8** restores it.\n"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("delete,backspace", "remove", "Remove", tooltip="Remove this attachment", id="files.remove", show=False),
+        key_binding("files.remove", "delete,backspace", "remove", "Remove", "Remove this attachment"),
     ]
 
     class Removed(message.Message):

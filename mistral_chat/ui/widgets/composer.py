@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import message
 from textual.actions import SkipAction
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widgets import TextArea
 
 from mistral_chat.text import SOFT_BREAK, break_words, clean, join_words
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.path_completion import path_from_paste
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
@@ -56,73 +57,30 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "complete", "Complete", tooltip="Complete a command", id="composer.complete", show=False),
-        Binding("enter", "submit", "Send", tooltip="Send the message", id="composer.send", show=False, priority=True),
-        Binding(
-            "ctrl+j,alt+enter,shift+enter",
-            "break_line",
-            "New line",
-            tooltip="Insert a line break",
-            id="composer.newline",
-            show=False,
-            priority=True,
+        key_binding("composer.complete", "tab", "complete", "Complete", "Complete a command"),
+        key_binding("composer.send", "enter", "submit", "Send", "Send the message", priority=True),
+        key_binding(
+            "composer.newline", "ctrl+j,alt+enter,shift+enter", "break_line", "New line", "Insert a line break", priority=True
         ),
-        Binding(
+        key_binding(
+            "composer.select",
             "shift+tab",
             "screen.command('chat.turn_before')",
             "Select a message",
-            tooltip="Select the last message; Up and Down select others",
-            id="composer.select",
-            show=False,
+            "Select the last message; Up and Down select others",
         ),
-        Binding("ctrl+d", "quit", "Quit", tooltip="Quit, if the message box is empty", id="composer.quit", show=False),
-        Binding(
-            "pageup",
-            "screen.command('chat.page_up')",
-            "Scroll up",
-            tooltip="Scroll the transcript up",
-            id="composer.page_up",
-            show=False,
+        key_binding("composer.quit", "ctrl+d", "quit", "Quit", "Quit, if the message box is empty"),
+        key_binding("composer.page_up", "pageup", "screen.command('chat.page_up')", "Scroll up", "Scroll the transcript up"),
+        key_binding(
+            "composer.page_down", "pagedown", "screen.command('chat.page_down')", "Scroll down", "Scroll the transcript down"
         ),
-        Binding(
-            "pagedown",
-            "screen.command('chat.page_down')",
-            "Scroll down",
-            tooltip="Scroll the transcript down",
-            id="composer.page_down",
-            show=False,
+        key_binding("composer.top", "ctrl+home", "screen.command('chat.top')", "Top", "Scroll to the oldest loaded message"),
+        key_binding("composer.bottom", "ctrl+end", "screen.command('chat.bottom')", "End", "Scroll to the end and follow it"),
+        key_binding(
+            "composer.up", "up", "up", "Up, or previous message", "Up a line; at the first line, recall the previous message"
         ),
-        Binding(
-            "ctrl+home",
-            "screen.command('chat.top')",
-            "Top",
-            tooltip="Scroll to the oldest loaded message",
-            id="composer.top",
-            show=False,
-        ),
-        Binding(
-            "ctrl+end",
-            "screen.command('chat.bottom')",
-            "End",
-            tooltip="Scroll to the end and follow it",
-            id="composer.bottom",
-            show=False,
-        ),
-        Binding(
-            "up",
-            "up",
-            "Up, or previous message",
-            tooltip="Up a line; at the first line, recall the previous message",
-            id="composer.up",
-            show=False,
-        ),
-        Binding(
-            "down",
-            "down",
-            "Down, or next message",
-            tooltip="Down a line; at the last line, recall the next message",
-            id="composer.down",
-            show=False,
+        key_binding(
+            "composer.down", "down", "down", "Down, or next message", "Down a line; at the last line, recall the next message"
         ),
     ]
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets.option_list import Option
 
 from mistral_chat.formatting import format_size
 from mistral_chat.model_listing import ModelListing
 from mistral_chat.text import one_line
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class ModelList(PlainList):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right", "expand", "Show sizes", tooltip="Show the other sizes of the model", id="weights.expand", show=False),
-        Binding("left", "collapse", "Hide sizes", tooltip="Hide the other sizes of the model", id="weights.collapse", show=False),
+        key_binding("weights.expand", "right", "expand", "Show sizes", "Show the other sizes of the model"),
+        key_binding("weights.collapse", "left", "collapse", "Hide sizes", "Hide the other sizes of the model"),
     ]
 
     def __init__(self) -> None:

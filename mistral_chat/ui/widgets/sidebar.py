@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from textual import message, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.visual import Visual
@@ -17,6 +17,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mistral_chat.text import one_line
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 from mistral_chat.ui.widgets.plain_list import PlainList
 
@@ -79,17 +80,8 @@ class ConversationList(PlainList):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "delete,backspace,d", "delete", "Delete", tooltip="Move the conversation to the trash", id="list.delete", show=False
-        ),
-        Binding(
-            "slash",
-            "screen.command('chat.filter')",
-            "Filter",
-            tooltip="Filter the list as you type",
-            id="list.filter",
-            show=False,
-        ),
+        key_binding("list.delete", "delete,backspace,d", "delete", "Delete", "Move the conversation to the trash"),
+        key_binding("list.filter", "slash", "screen.command('chat.filter')", "Filter", "Filter the list as you type"),
     ]
 
     class Chosen(message.Message):
@@ -217,8 +209,8 @@ class ListFilter(OrderedKeys, Input):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Show all", tooltip="Show all conversations", id="filter.leave", show=False),
-        Binding("down", "down", "Go to the list", tooltip="Go to the list", id="filter.down", show=False),
+        key_binding("filter.leave", "escape", "leave", "Show all", "Show all conversations"),
+        key_binding("filter.down", "down", "down", "Go to the list", "Go to the list"),
     ]
 
     class Left(message.Message):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import message
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.scrollbar import ScrollBar
 from textual.widget import Widget
 
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.blocks import FastWidget
 from mistral_chat.ui.widgets.turn import SourcesLine, TurnView
 
@@ -30,34 +31,21 @@ _MOST_TURNS: Final = 24
 
 
 _BINDINGS: Final = (
-    Binding("home", "oldest", "Top", tooltip="Scroll to the oldest loaded turn", id="transcript.oldest", show=False),
-    Binding("end", "newest", "Newest", tooltip="Scroll to the end and follow it", id="transcript.newest", show=False),
-    Binding("up", "step(-1)", "Up", tooltip="Select the previous message, or scroll", id="transcript.up", show=False),
-    Binding("down", "step(1)", "Down", tooltip="Select the next message, or scroll", id="transcript.down", show=False),
-    Binding(
+    key_binding("transcript.oldest", "home", "oldest", "Top", "Scroll to the oldest loaded turn"),
+    key_binding("transcript.newest", "end", "newest", "Newest", "Scroll to the end and follow it"),
+    key_binding("transcript.up", "up", "step(-1)", "Up", "Select the previous message, or scroll"),
+    key_binding("transcript.down", "down", "step(1)", "Down", "Select the next message, or scroll"),
+    key_binding(
+        "transcript.branch_before",
         "left",
         "screen.command('chat.branch_before')",
         "Previous version",
-        tooltip="Show the previous version",
-        id="transcript.branch_before",
-        show=False,
+        "Show the previous version",
     ),
-    Binding(
-        "right",
-        "screen.command('chat.branch_after')",
-        "Next version",
-        tooltip="Show the next version",
-        id="transcript.branch_after",
-        show=False,
+    key_binding(
+        "transcript.branch_after", "right", "screen.command('chat.branch_after')", "Next version", "Show the next version"
     ),
-    Binding(
-        "enter",
-        "screen.command('chat.turn')",
-        "Message actions",
-        tooltip="Show actions for the message",
-        id="transcript.turn",
-        show=False,
-    ),
+    key_binding("transcript.turn", "enter", "screen.command('chat.turn')", "Message actions", "Show actions for the message"),
 )
 
 
