@@ -121,7 +121,7 @@ async def test_a_long_file_is_attached_by_passages_and_goes_with_its_conversatio
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await send_message(pilot, harness, f"/attach {tmp_path / 'lease.md'}")
-        await until(pilot, lambda: "Attached lease.md" in harness.chat.notice and "by passages" in harness.chat.notice)
+        await until(pilot, lambda: "Attached lease.md" in harness.chat.notice and "matching passages" in harness.chat.notice)
         await send_and_wait(pilot, harness, "Who repairs the roof?")
         await until(pilot, lambda: "[1] lease.md, line 363" in screen_text(harness))
         assert "The landlord repairs the roof" in harness.chat.screen.session.turns[-1].turn.passages[0].text
