@@ -17,8 +17,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from support.echo_engine import EchoEngine
+
 from mistral_chat.config import Settings
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore

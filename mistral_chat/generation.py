@@ -232,6 +232,8 @@ class LoadedModel:
     flash_attention: bool = False
     repacked: bool = False
     """Whether the weights were repacked for this CPU."""
+    batch_costs: tuple[tuple[int, float], ...] = ()
+    """The measured time of batches of a few tokens, as multiples of one token's; empty if not measured."""
     note: str = ""
     """What differs from the settings, as a sentence for the user; usually empty."""
 

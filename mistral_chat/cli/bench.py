@@ -15,6 +15,7 @@ import click
 
 from mistral_chat.cli import options
 from mistral_chat.cli.terminal import Progress
+from mistral_chat.cli.tune import describe_costs
 from mistral_chat.text import clean
 
 if TYPE_CHECKING:
@@ -165,10 +166,12 @@ class _Benching:
         from mistral_chat.cli.benchmark import equal_messages
 
         loaded = await run.engine.wait_ready()
+        if (engine := run.engine.loaded) is None:
+            raise AssertionError("a model that is ready is loaded")
         if self._conversation is not None:
             turns = run.play(self._conversation[1])
         else:
-            messages = equal_messages(run.engine.count, tokens=max(16, loaded.window // 16))
+            messages = equal_messages(engine.count, tokens=max(16, loaded.window // 16))
             turns = run.play_until_rolling(messages, after=AFTER, most=MOST)
         if not self._as_json:
             where = f"{clean(loaded.model)} on {clean(loaded.device)}"
@@ -177,7 +180,7 @@ class _Benching:
                 attention = "on" if loaded.flash_attention else "off"
                 weights = "repacked" if loaded.repacked else "as in the file"
                 plan = f"batches of {loaded.batch}, {loaded.threads} threads, flash attention {attention}, weights {weights}"
-                click.echo(plan)
+                click.echo(plan + describe_costs(loaded.batch_costs))
             click.echo()
             click.echo("  ".join(COLUMNS))
         measures = []

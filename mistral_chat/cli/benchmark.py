@@ -152,12 +152,12 @@ class BenchmarkRun:
         )
 
 
-def equal_messages(count: Callable[[str], int | None], *, tokens: int) -> Iterator[str]:
+def equal_messages(count: Callable[[str], int], *, tokens: int) -> Iterator[str]:
     """Yield messages without end, each of about `tokens` tokens and different from the last."""
     number = 0
     while True:
         number += 1
         text = f"Part {number}. "
-        while (count(text) or tokens) < tokens:
+        while count(text) < tokens:
             text += _TOPIC
         yield text

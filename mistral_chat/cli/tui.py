@@ -15,6 +15,7 @@ from mistral_chat.ui.performance import tuned
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
+    from mistral_chat.engine.thread import EngineThread
     from mistral_chat.store.store import ConversationStore
 
 log = logging.getLogger("mistral_chat.app")
@@ -77,9 +78,15 @@ def _run(
     if chat or resume:
         opened = program.open_store()
         conversation_id = opened.resolve(chat) if chat else opened.latest()
+    engines: list[EngineThread] = []
+
+    def open_engine(spec: str) -> EngineThread:
+        engines.append(program.runner(spec, prompt_format=prompt_format, saved=saved))
+        return engines[-1]
+
     context = AppContext(
         open_store=lambda: _purged(program, opened or program.open_store(saved=saved), saved=saved),
-        open_engine=lambda spec: program.runner(spec, prompt_format=prompt_format, saved=saved),
+        open_engine=open_engine,
         open_retriever=lambda store: program.retriever(store.new_connection() if saved else None, saved=saved),
         settings=settings,
         now=program.now,
@@ -92,6 +99,8 @@ def _run(
     )
     app = MistralChatApp(context, conversation_id=conversation_id)
     app.run()
+    for engine in engines:  # the terminal is the user's again; a KV state takes up to a second
+        engine.close()
     return app.return_code or 0
 
 

@@ -11,6 +11,8 @@ import click
 from mistral_chat.cli.options import complete_models
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mistral_chat.cli.wiring import Program
     from mistral_chat.engine.hardware import Tuning
 
@@ -58,5 +60,16 @@ def describe(tuning: Tuning) -> str:
     return (
         f"prompt {tuning.prompt_speed:,.1f} tokens/s, reply {tuning.decode_speed:,.1f} tokens/s: "
         f"batches of {tuning.batch}, {tuning.threads} thread{'' if tuning.threads == 1 else 's'}, "
-        f"flash attention {attention}, weights {weights}"
+        f"flash attention {attention}, weights {weights}{describe_costs(tuning.batch_costs)}"
     )
+
+
+def describe_costs(costs: Sequence[tuple[int, float]]) -> str:
+    """What verifying guessed tokens costs, and whether any are guessed; empty where that was not measured."""
+    from mistral_chat.engine.prompt_lookup import PromptLookup
+
+    if not costs:
+        return ""
+    sizes, times = (", ".join(map(str, each)) for each in zip(*costs, strict=True))
+    guessed = "" if PromptLookup(costs, ()).pays else "not "
+    return f"; batches of {sizes} cost {times} single tokens: repeated text is {guessed}guessed"

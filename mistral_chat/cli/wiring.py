@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -211,9 +211,10 @@ class Program:
         if path is None:
             return None
         from mistral_chat.engine.llama.embedding import EmbeddingModel, Prefixes, sensible_threads
-        from mistral_chat.engine.llama.probe import probe_embedding
+        from mistral_chat.engine.llama.probe import Probe
 
-        probe_embedding(path, record=self.paths.data_dir / "tried", note=saved and self.paths.data_dir.is_dir())
+        with Probe(path, None, self.paths.data_dir / "tried", note=saved and self.paths.data_dir.is_dir()) as probe:
+            probe.wait_decoded()
         traits = self.library().catalog.embedding_traits(self.settings.embedding_model, path.name)
         if traits is None:
             return EmbeddingModel(path, threads=sensible_threads())
@@ -319,27 +320,26 @@ class Program:
         def load(on_progress: LoadProgress) -> Engine:
             if program.load is not None:
                 return program.load(program, model, chosen, on_progress)
-            from mistral_chat.engine.llama.engine import open_engine
-            from mistral_chat.engine.llama.probe import probe
-            from mistral_chat.engine.tuning import TuningFile
+            from mistral_chat.engine.llama.probe import Probe
 
-            def try_out() -> None:
-                record = program.paths.data_dir / "tried"
-                probe(model.path, settings=program.settings.engine, prompt_format=chosen, record=record, note=saved)
+            record, settings = program.paths.data_dir / "tried", program.settings
+            with nullcontext() if model.verified else Probe(model.path, settings.engine, record, note=saved) as probe:
+                from mistral_chat.engine.llama.engine import open_engine
+                from mistral_chat.engine.tuning import TuningFile
 
-            return open_engine(
-                model.path,
-                name=model.name,
-                settings=program.settings.engine,
-                context=program.settings.context,
-                prompt_format=chosen,
-                shape=model.dimensions,
-                explicit_size="context.size" in program.configuration.sources,
-                snapshots=snapshots,
-                tuning=TuningFile(program.paths.tuning_file, frozen=not saved),
-                on_progress=on_progress,
-                before_loading=None if model.verified else try_out,
-            )
+                return open_engine(
+                    model.path,
+                    name=model.name,
+                    settings=settings.engine,
+                    context=settings.context,
+                    prompt_format=chosen,
+                    shape=model.dimensions,
+                    explicit_size="context.size" in program.configuration.sources,
+                    snapshots=snapshots,
+                    tuning=TuningFile(program.paths.tuning_file, frozen=not saved),
+                    on_progress=on_progress,
+                    probe=probe,
+                )
 
         return load
 

@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
 from typing import Final, Generic, TypeVar
 
 from mistral_chat.generation import CancelToken, Delta, Engine, Prefill
@@ -94,16 +93,6 @@ class EngineJob(Generic[T]):
             while not self._done.is_set():
                 self._something.clear()
                 await self._something.wait()
-
-    async def finished(self) -> None:
-        """Wait for the end of work that yields no values.
-
-        Raises:
-            BaseException: what the work raised.
-        """
-        async with aclosing(self.values()) as values:
-            async for _ in values:
-                continue
 
     async def _happens(self, seconds: float) -> bool:
         """Wait for the next value or the end, for at most `seconds`; returns whether it came."""

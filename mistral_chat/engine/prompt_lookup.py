@@ -41,6 +41,12 @@ class PromptLookup:
         self._followers: dict[tuple[int, ...], int] = {}
         self._indexed = MATCH
         self._rate = _FIRST_RATE
+        self._size = self._best_size()
+
+    @property
+    def pays(self) -> bool:
+        """Whether guessing is faster at the current acceptance rate."""
+        return self._size > 0
 
     def append(self, token: int) -> None:
         """Append a token of the reply."""
@@ -49,21 +55,21 @@ class PromptLookup:
 
     def guess(self, most: int) -> list[int]:
         """Up to `most` tokens that may follow; usually none."""
-        size = self._size()
-        if not size or most < 1:
+        if not self._size or most < 1:
             return []
         for end in range(self._indexed, len(self._tokens)):
             self._followers[tuple(self._tokens[end - MATCH : end])] = end
         self._indexed = max(self._indexed, len(self._tokens))
         start = self._followers.get(tuple(self._tokens[-MATCH:]))
-        return self._tokens[start : start + min(size - 1, most)] if start is not None else []
+        return self._tokens[start : start + min(self._size - 1, most)] if start is not None else []
 
     def record(self, guessed: int, right: int) -> None:
         """Record that of `guessed` tokens the first `right` were accepted."""
         share = right / min(guessed, right + 1)
         self._rate = _MEMORY * self._rate + (1 - _MEMORY) * share
+        self._size = self._best_size()
 
-    def _size(self) -> int:
+    def _best_size(self) -> int:
         """The batch size with the highest speed at the current acceptance rate; 0 if none pays off."""
         gains = [(sum(self._rate**place for place in range(size)) / cost, size) for size, cost in self._costs]
         gain, size = max(gains, default=(0.0, 0))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mistral_chat.conversation import Usage
-from mistral_chat.engine.encoding.format import Encoding, PromptFormat
+from mistral_chat.engine.encoding.format import Encoding, PromptFormat, common_prefix
 from mistral_chat.engine.encoding.tokenizer import Tokenizer
 from mistral_chat.engine.generated_reply import GeneratedReply
 from mistral_chat.engine.hardware import Tuning
@@ -24,7 +24,7 @@ from mistral_chat.engine.ledger import Ledger
 from mistral_chat.engine.prompt_builder import DRAFT, PromptBuilder
 from mistral_chat.engine.prompt_lookup import PromptLookup
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
-from mistral_chat.engine.window import ContextWindow, FittedTurns, common_prefix, truncate
+from mistral_chat.engine.window import ContextWindow, FittedTurns, truncate
 from mistral_chat.errors import EngineFailed, MessageTooLong
 from mistral_chat.generation import (
     CancelToken,

@@ -11,14 +11,14 @@ import logging
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from mistral_chat.engine.engine_job import EngineJob
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.errors import EngineError, MistralChatError
-from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History, LoadedModel, Prefill, Prompt, Sampling
+from mistral_chat.generation import CancelToken, Engine, Event, History, LoadedModel, Prefill, Sampling
 
 T = TypeVar("T")
 
@@ -58,14 +58,15 @@ class EngineThread:
         """Stores the snapshots, and reports what is being written or read."""
         self._jobs: queue.SimpleQueue[EngineJob[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._engine: Engine | None = None
         self._settled = threading.Event()
-        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._lock = threading.Lock()
         self._ahead: CancelToken | None = None
         self._idle = CancelToken()
         self._replies: list[CancelToken] = []
         self.state = RunnerState.IDLE
+        self.loaded: Engine | None = None
+        """The engine once it is ready; other threads may only call what `Engine` allows them."""
         self.progress = 0.0
         """The loaded share of the weights, 0.0 to 1.0."""
         self.error: MistralChatError | None = None
@@ -77,38 +78,6 @@ class EngineThread:
             self.state = RunnerState.LOADING
             self._thread.start()
 
-    @property
-    def facts(self) -> LoadedModel | None:
-        """Properties of the loaded model; None until the engine is ready."""
-        engine = self._engine
-        return engine.facts if engine is not None else None
-
-    @property
-    def ledger(self) -> ContextState | None:
-        """The contents of the KV cache; None until the engine is ready."""
-        engine = self._engine
-        return engine.ledger if engine is not None else None
-
-    @property
-    def busy(self) -> bool:
-        """Whether a reply is being generated or is queued."""
-        return bool(self._replies)
-
-    def count(self, text: str) -> int | None:
-        """The number of tokens in `text` as a message; None until the engine is ready."""
-        engine = self._engine
-        return engine.count(text) if engine is not None else None
-
-    def ambiguous_markup(self, text: str) -> str | None:
-        """A sentence about ambiguous markup in `text`; see `Engine.ambiguous_markup`. None until the engine is ready."""
-        engine = self._engine
-        return engine.ambiguous_markup(text) if engine is not None else None
-
-    def preview_prompt(self, history: History) -> Prompt | None:
-        """The prompt of `history`; see `Engine.preview_prompt`. None until the engine is ready. Thread-safe."""
-        engine = self._engine
-        return engine.preview_prompt(history) if engine is not None else None
-
     async def discard_conversation(self, conversation: str) -> None:
         """Remove a deleted conversation from the cache and the disk.
 
@@ -117,15 +86,9 @@ class EngineThread:
         Raises:
             MistralChatError: the engine failed.
         """
-        if self._engine is None:
-            return
-        self._give_way()
-
-        def drop(engine: Engine) -> Iterator[None]:
-            engine.discard_conversation(conversation)
-            return iter(())
-
-        await self._submit(drop, CancelToken()).finished()
+        if self.loaded is not None:
+            self._give_way()
+            await self._call(lambda engine: engine.discard_conversation(conversation), CancelToken())
 
     async def run_idle_tasks(self) -> None:
         """Run the engine's idle tasks now, such as saving the snapshot.
@@ -135,12 +98,7 @@ class EngineThread:
         """
         await self.wait_ready()
         cancel = CancelToken()
-
-        def run(engine: Engine) -> Iterator[None]:
-            engine.run_idle_tasks(cancel)
-            return iter(())
-
-        await self._submit(run, cancel).finished()
+        await self._call(lambda engine: engine.run_idle_tasks(cancel), cancel)
 
     async def wait_ready(self) -> LoadedModel:
         """Wait until the engine is loaded.
@@ -149,19 +107,16 @@ class EngineThread:
             MistralChatError: it could not be loaded.
         """
         self.start()
-        loop = asyncio.get_running_loop()
+        settled = asyncio.Event()
         with self._lock:
-            if not self._settled.is_set():
-                future: asyncio.Future[None] = loop.create_future()
-                self._waiting.append((loop, future))
+            if self._settled.is_set():
+                settled.set()
             else:
-                future = loop.create_future()
-                future.set_result(None)
-        await future
-        engine = self._engine
-        if engine is None:
+                self._waiting.append((asyncio.get_running_loop(), settled))
+        await settled.wait()
+        if self.loaded is None:
             raise self.error or EngineError(_CLOSED)
-        return engine.facts
+        return self.loaded.facts
 
     async def reply(self, history: History, sampling: Sampling) -> AsyncGenerator[Event, None]:
         """Answer the last turn of `history`, as `Engine.reply` does.
@@ -183,25 +138,13 @@ class EngineThread:
         finally:
             self._replies.remove(cancel)
 
-    async def prefill(self, history: History) -> AsyncGenerator[Prefill, None]:
+    def prefill(self, history: History) -> AsyncGenerator[Prefill, None]:
         """Bring `history` into the cache before it is needed. Any reply interrupts it.
 
         Raises:
             MistralChatError: the engine could not be loaded, or failed.
         """
-        await self.wait_ready()
-        if self._replies:
-            return
-        self._give_way()
-        cancel = CancelToken()
-        self._ahead = cancel
-        try:
-            async with aclosing(self._submit(lambda e: e.prefill(history, cancel), cancel).values()) as values:
-                async for value in values:
-                    yield value
-        finally:
-            if self._ahead is cancel:
-                self._ahead = None
+        return self._in_passing(lambda engine, cancel: engine.prefill(history, cancel))
 
     async def generate_detached(self, history: History, sampling: Sampling) -> str:
         """Answer the last turn of `history` and leave the cache as it was. Any reply interrupts it.
@@ -212,16 +155,21 @@ class EngineThread:
         Raises:
             MistralChatError: the engine could not be loaded, or failed.
         """
+        work = self._in_passing(lambda engine, cancel: iter([engine.generate_detached(history, sampling, cancel)]))
+        async with aclosing(work) as texts:
+            return "".join([text async for text in texts])
+
+    async def _in_passing(self, work: Callable[[Engine, CancelToken], Iterator[T]]) -> AsyncGenerator[T, None]:
+        """Do `work` that any reply stops; nothing while there is one."""
         await self.wait_ready()
         if self._replies:
-            return ""
+            return
         self._give_way()
-        cancel = CancelToken()
-        self._ahead = cancel
+        cancel = self._ahead = CancelToken()
         try:
-            work = self._submit(lambda e: iter([e.generate_detached(history, sampling, cancel)]), cancel)
-            async with aclosing(work.values()) as texts:
-                return "".join([text async for text in texts])
+            async with aclosing(self._submit(lambda engine: work(engine, cancel), cancel).values()) as values:
+                async for value in values:
+                    yield value
         finally:
             if self._ahead is cancel:
                 self._ahead = None
@@ -249,6 +197,15 @@ class EngineThread:
         if self._ahead is not None:
             self._ahead.set()
 
+    async def _call(self, work: Callable[[Engine], None], cancel: CancelToken) -> None:
+        def run(engine: Engine) -> Iterator[None]:
+            work(engine)
+            return iter(())
+
+        async with aclosing(self._submit(run, cancel).values()) as values:
+            async for _ in values:
+                """There are no values; the end is awaited."""
+
     def _submit(self, work: Callable[[Engine], Iterator[T]], cancel: CancelToken) -> EngineJob[T]:
         """Queue `work` for the engine's thread."""
         job = EngineJob(work, cancel)
@@ -272,11 +229,11 @@ class EngineThread:
             self._settle(RunnerState.FAILED)
             return
         if self.state is not RunnerState.CLOSED:
-            self._engine = engine
+            self.loaded = engine
             self._settle(RunnerState.READY)
             while (job := self._next_job(engine)) is not None:
                 job.run(engine)
-            self._engine = None
+            self.loaded = None
         self._upkeep(engine.close)
         self._settle(RunnerState.CLOSED)
 
@@ -310,14 +267,6 @@ class EngineThread:
                 self.state = state
             self._settled.set()
             waiting, self._waiting = self._waiting, []
-        for loop, future in waiting:
-            try:
-                loop.call_soon_threadsafe(_finish, future)
-            except RuntimeError:  # that loop is closed, with no one waiting
-                continue
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    """Release whoever still waits; a cancelled future needs nothing."""
-    if not future.done():
-        future.set_result(None)
+        for loop, settled in waiting:
+            with suppress(RuntimeError):  # that loop is closed, with no one waiting
+                loop.call_soon_threadsafe(settled.set)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from mistral_chat.engine.encoding.format import Encoding, TurnTokens
+from mistral_chat.engine.encoding.format import Encoding, TurnTokens, common_prefix
 from mistral_chat.errors import MessageTooLong
 from mistral_chat.generation import PromptTurn
 
@@ -183,14 +183,6 @@ def _joined(runs: Sequence[_Run]) -> list[_Run]:
         elif run.length:
             joined.append(run)
     return joined
-
-
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """The length of the common prefix of `one` and `other`."""
-    length = min(len(one), len(other))
-    if tuple(one[:length]) == tuple(other[:length]):
-        return length
-    return next(place for place in range(length) if one[place] != other[place])
 
 
 @dataclass(frozen=True, slots=True)

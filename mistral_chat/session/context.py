@@ -161,8 +161,8 @@ class ContextMeter:
     async def measure(self, message: str) -> str | None:
         """Count the draft `message`; returns a warning if the model would take a part of it for control tokens."""
         tokens = await self._host.count(message) if message else 0
-        engine = self._host.engine
-        if tokens is None or engine is None or engine.facts is None:
+        engine = self._host.loaded_engine
+        if tokens is None or engine is None:
             return None
         self._system_tokens = await self._host.count(self._conversation.resolve().system) or 0
         self._draft_tokens = tokens
@@ -178,7 +178,7 @@ class ContextMeter:
             MessageTooLong: the draft cannot fit.
             PromptFormatError: the model's format cannot express this conversation.
         """
-        engine = self._host.engine
+        engine = self._host.loaded_engine
         if engine is None:
             return None
         return await asyncio.to_thread(engine.preview_prompt, replace(self._conversation.history(), draft=draft))

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.errors import EngineError, InvalidText, MistralChatError
-from mistral_chat.generation import ContextState, LoadedModel
+from mistral_chat.generation import ContextState, Engine, LoadedModel
 from mistral_chat.session.events import ModelEvent, ModelFailed, ModelLoaded, ModelLoading
 
 if TYPE_CHECKING:
@@ -56,14 +56,19 @@ class ModelHost:
         """The number of replies being generated or waiting for the engine."""
 
     @property
+    def loaded_engine(self) -> Engine | None:
+        """The engine itself; None until it is ready. Only what `Engine` allows other threads may be called."""
+        return self.engine.loaded if self.engine is not None else None
+
+    @property
     def loaded(self) -> LoadedModel | None:
         """The loaded model; None until it is ready."""
-        return self.engine.facts if self.engine is not None else None
+        return engine.facts if (engine := self.loaded_engine) is not None else None
 
     @property
     def context(self) -> ContextState | None:
         """The contents of the KV cache; None until a model is ready."""
-        return self.engine.ledger if self.engine is not None else None
+        return engine.ledger if (engine := self.loaded_engine) is not None else None
 
     @property
     def busy(self) -> bool:
@@ -87,12 +92,15 @@ class ModelHost:
         await self._close_engine()
         await self._fail(error)
 
-    async def close(self) -> None:
-        """Stop what runs and free the model."""
+    async def close(self, *, wait: bool = True) -> None:
+        """Stop what runs and free the model. Without `wait` the engine's thread does that, and saves the KV state, by itself."""
         if self._loading is not None:
             self._loading.cancel()
             await asyncio.wait({self._loading})
-        await self._close_engine()
+        if wait:
+            await self._close_engine()
+        elif self.engine is not None:
+            self.engine.close(timeout=0.0)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[EngineThread]:
@@ -114,7 +122,7 @@ class ModelHost:
         Raises:
             MistralChatError: it could not be loaded.
         """
-        while (engine := self.engine) is None or engine.facts is None:
+        while (engine := self.engine) is None or engine.loaded is None:
             if self.error is not None:
                 raise self.error
             self._changed.clear()
@@ -123,14 +131,14 @@ class ModelHost:
 
     async def count(self, *texts: str) -> int | None:
         """Count the tokens of `texts` as messages; None until a model is ready, and for text that cannot be encoded."""
-        engine = self.engine
-        if engine is None or engine.facts is None:
+        engine = self.loaded_engine
+        if engine is None:
             return None
         try:
             counts = [await asyncio.to_thread(engine.count, text) for text in texts if text]
         except InvalidText:
             return None
-        return None if None in counts else sum(filter(None, counts))
+        return sum(counts)
 
     async def _load(self, before: asyncio.Task[None] | None) -> None:
         if before is not None:

@@ -331,7 +331,7 @@ class ChatSession:
             await self._emit(events.PrefillProgress(0, 0))
         async with host.turn() as engine:
             history = self.conversation.history(pending.turn.turn_id)
-            pending.used = engine.ledger.used if engine.ledger is not None else 0
+            pending.used = host.context.used if host.context is not None else 0
             pending.generating = True
             try:
                 async with aclosing(engine.reply(history, self.conversation.resolve().sampling)) as generated:

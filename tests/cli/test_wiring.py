@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from support.echo_engine import EchoEngine
 from support.programs import echo_program, run
 
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
 from mistral_chat.config.configuration import CommandLineOverride
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.errors import ConfigError, EngineError, ModelNotFound, UsageError
 
 if TYPE_CHECKING:

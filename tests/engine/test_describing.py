@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.echo_engine import EchoEngine
 from support.engine_contract import examine, keys, text_of
 from support.engine_without_model import engine_without_model
 from support.fake_kv_cache import FakeKVCache
 from support.llama_engines import engine_of
 from support.words_format import FIRST_WORD, FORMATS
 
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.engine.thread import EngineThread
@@ -55,12 +55,10 @@ def spelled(prompt: Any) -> str:
     return "".join(piece.text for part in prompt.parts for piece in part.pieces if not piece.is_control)
 
 
-async def test_typed_control_tokens_are_reported_through_the_thread() -> None:
-    runner = EngineThread(lambda _progress: engine_without_model(WordyCells(2048), FORMATS[min(FORMATS)]))
-    await runner.wait_ready()
-    assert runner.ambiguous_markup("a ☰ b") == "The model reads the ☰ in this text as a border."
-    assert runner.ambiguous_markup("a b") is None
-    runner.close()
+def test_typed_control_tokens_are_reported() -> None:
+    engine = engine_without_model(WordyCells(2048), FORMATS[min(FORMATS)])
+    assert engine.ambiguous_markup("a ☰ b") == "The model reads the ☰ in this text as a border."
+    assert engine.ambiguous_markup("a b") is None
 
 
 def test_a_draft_is_shown_as_it_would_be_encoded(engine: Engine) -> None:
@@ -160,18 +158,15 @@ def test_a_deleted_conversation_leaves_no_snapshot(tmp_path: Path) -> None:
 
 
 async def test_the_runner_shows_and_deletes_off_the_engines_thread() -> None:
-    runner = EngineThread(lambda _progress: EchoEngine())
-    assert runner.preview_prompt(History(draft="Hello")) is None
+    engine = EchoEngine()
+    runner = EngineThread(lambda _progress: engine)
     await runner.discard_conversation("c")
     await runner.wait_ready()
     history = History(conversation="c", turns=(PromptTurn(key="a", user="Hello", reply="Hello."),))
     assert [step async for step in runner.prefill(history)] == [Prefill(6, 6)]
-    prompt = runner.preview_prompt(history)
-    assert prompt is not None
-    assert prompt.tokens == 6
+    assert engine.preview_prompt(history).tokens == 6
     await runner.discard_conversation("c")
-    assert runner.ledger is not None
-    assert not runner.ledger.turns
+    assert not engine.ledger.turns
     runner.close()
 
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from support.echo_engine import EchoEngine
 from support.engine_contract import EngineContract, examine, keys
 
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.generation import CancelToken, History, PromptTurn, Sampling
 
 

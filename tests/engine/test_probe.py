@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from mistral_chat.config import EngineSettings
-from mistral_chat.engine.llama.probe import main, probe
+from mistral_chat.engine.llama.probe import Probe, main
 from mistral_chat.errors import EngineLoadFailed
 
 
@@ -28,8 +30,10 @@ def deadly(tiny_model: Callable[[str], Path], tmp_path: Path) -> Path:
     return path
 
 
-def smoke_test(path: Path, record: Path, **more: bool) -> None:
-    probe(path, settings=EngineSettings(), prompt_format=None, record=record, **more)
+def smoke_test(path: Path, record: Path, *, note: bool = True) -> None:
+    with Probe(path, EngineSettings(), record, note=note) as probe:
+        probe.wait_loaded()
+        probe.wait_decoded()
 
 
 def test_a_file_that_crashes_llama_cpp_is_reported(deadly: Path, tmp_path: Path) -> None:
@@ -52,7 +56,7 @@ def test_other_settings_are_probed_again(demo_model: Path, tmp_path: Path, monke
     smoke_test(demo_model, record)
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(FileNotFoundError):
-        probe(demo_model, settings=EngineSettings(kv_type="q8_0"), prompt_format=None, record=record)
+        Probe(demo_model, EngineSettings(kv_type="q8_0"), record)
 
 
 def test_an_unsaved_run_leaves_no_mark(demo_model: Path, tmp_path: Path) -> None:
@@ -65,7 +69,7 @@ def test_errors_that_are_not_crashes_are_left_to_the_loader(tmp_path: Path) -> N
     path.write_text("This is no GGUF file.")
     smoke_test(path, tmp_path / "tried")
     assert not (tmp_path / "tried").exists()
-    assert main([str(path), '{"lora": []}', ""]) == 1
+    assert main([str(path), json.dumps(asdict(EngineSettings()))]) == 1
 
 
 def test_a_missing_model_file_is_reported(tmp_path: Path) -> None:

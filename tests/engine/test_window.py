@@ -10,7 +10,7 @@ from hypothesis import given
 from support.fake_kv_cache import FakeKVCache
 from support.words_format import ChatFormat, WordsTokenizer
 
-from mistral_chat.engine.encoding.format import Encoding, TurnTokens
+from mistral_chat.engine.encoding.format import Encoding, TurnTokens, common_prefix
 from mistral_chat.engine.encoding.mistral import MistralFormat
 from mistral_chat.engine.window import (
     LONGEST_INSERT,
@@ -19,7 +19,6 @@ from mistral_chat.engine.window import (
     ContextWindow,
     InsertTokens,
     RemoveRange,
-    common_prefix,
     plan_cache_edits,
     truncate,
 )

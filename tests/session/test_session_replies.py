@@ -6,12 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from support.echo_engine import EchoEngine
 from support.scripted_engine import PATIENCE, Clock, ScriptedEngine
 from support.sessions import SessionBench, until
 
 from mistral_chat.config import Settings
 from mistral_chat.conversation import Turn
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed, StoreBusy
 from mistral_chat.session import events

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from support.echo_engine import EchoEngine
+
 from mistral_chat.config import Settings
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.session.reply import NewMessage
 from mistral_chat.store.database import open_database

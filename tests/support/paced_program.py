@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support.echo_engine import EchoEngine
+
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.generation import Completion
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner, Result
+from support.echo_engine import EchoEngine, echo
 
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
-from mistral_chat.engine.echo import EchoEngine, echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable

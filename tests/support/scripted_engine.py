@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
-from mistral_chat.engine.echo import EchoEngine
+from support.echo_engine import EchoEngine
+
 from mistral_chat.generation import CancelToken, Delta, Event, History, Prefill, Sampling
 
 PATIENCE = 10.0

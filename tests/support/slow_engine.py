@@ -6,7 +6,8 @@ import asyncio
 import threading
 from collections.abc import Iterator
 
-from mistral_chat.engine.echo import EchoEngine
+from support.echo_engine import EchoEngine
+
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.generation import CancelToken, Completion, Delta, Event, History, Prefill, PromptTurn, Sampling
 

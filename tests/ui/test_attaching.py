@@ -204,8 +204,9 @@ async def test_the_drafts_cost_counts_its_files(notes: Path) -> None:
         composer.insert("one two three")
         whole = harness.chat.with_files("one two three")
         assert "buy bread" in whole
-        assert harness.chat.runner is not None
-        tokens = harness.chat.runner.count(whole)
+        engine = harness.screen.host.loaded_engine
+        assert engine is not None
+        tokens = engine.count(whole)
         await until(pilot, lambda: f"{tokens} tokens" in str(composer.border_subtitle))
         assert harness.chat.usage is not None
         assert harness.chat.usage.draft == tokens

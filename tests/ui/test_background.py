@@ -19,10 +19,10 @@ from support.app_harness import (
     until_ready,
     until_shown,
 )
+from support.echo_engine import EchoEngine
 from support.hostile import STRINGS, dangerous
 
 from mistral_chat.config import Settings
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
 from mistral_chat.engine.thread import EngineThread

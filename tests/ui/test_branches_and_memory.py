@@ -98,10 +98,8 @@ async def test_the_context_line_is_where_the_ledger_begins() -> None:
         await until_ready(pilot, harness)
         for number in range(9):
             await send_and_wait(pilot, harness, f"message {number}")
-        runner = harness.chat.runner
-        assert runner is not None
-        assert runner.ledger is not None
-        seen = [turn.key for turn in runner.ledger.turns]
+        assert harness.chat.ledger is not None
+        seen = [turn.key for turn in harness.chat.ledger.turns]
         ids = [turn.turn_id for turn in harness.chat.turns]
         assert 0 < len(seen) < len(ids)
         assert harness.chat.left == ids[: -len(seen)]

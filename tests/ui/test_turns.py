@@ -168,9 +168,9 @@ async def test_a_code_block_is_saved_and_nothing_is_overwritten(tmp_path: Path, 
 
 
 def seen(harness: AppHarness) -> list[str]:
-    runner = harness.chat.runner
+    ledger = harness.chat.ledger
     ids = {turn.turn_id: turn.turn.user for turn in path(harness)}
-    return [ids[turn.key] for turn in runner.ledger.turns] if runner is not None and runner.ledger is not None else []
+    return [ids[turn.key] for turn in ledger.turns] if ledger is not None else []
 
 
 async def test_an_excluded_turn_leaves_the_context_and_returns() -> None:

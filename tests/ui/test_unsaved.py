@@ -39,8 +39,6 @@ async def test_a_temporary_chat_is_never_saved(tmp_path: Path) -> None:
         await send_and_wait(pilot, harness, f"My {HUSHED}")
         harness.chat.type(f"draft of a {HUSHED}")
         harness.chat.save_draft()
-        runner = harness.chat.runner
-        assert runner is not None
         await pilot.press("ctrl+t")
         await until(pilot, lambda: isinstance(harness.app.screen, ConfirmDialog))
         await pilot.press("escape")
@@ -53,8 +51,8 @@ async def test_a_temporary_chat_is_never_saved(tmp_path: Path) -> None:
         await until(pilot, lambda: "saved again" in harness.chat.notice)
         assert HUSHED not in screen_text(harness)
         assert harness.chat.draft == ""
-        assert runner.ledger is not None
-        seen = {turn.key for turn in runner.ledger.turns}
+        assert harness.chat.ledger is not None
+        seen = {turn.key for turn in harness.chat.ledger.turns}
         assert seen <= {turn.turn_id for turn in harness.store.turns(kept)}, "the model still sees what was not to be kept"
         assert not [text for text in harness.store.input_history() if HUSHED in text]
         assert not harness.screen.has_class("-unsaved")

@@ -17,10 +17,10 @@ from support.app_harness import (
     until_ready,
     until_shown,
 )
+from support.echo_engine import EchoEngine
 from support.hostile import STRINGS, dangerous
 
 from mistral_chat.config import Settings
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.generation import CachedTurn, ContextState
 from mistral_chat.session.context import ContextUsage, usage_of

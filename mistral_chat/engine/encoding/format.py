@@ -50,6 +50,14 @@ class Encoding:
         return self.head + tuple(chain.from_iterable(turn.tokens for turn in self.turns))
 
 
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """The length of the common prefix of `one` and `other`."""
+    length = min(len(one), len(other))
+    if tuple(one[:length]) == tuple(other[:length]):
+        return length
+    return next(place for place in range(length) if one[place] != other[place])
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """The tokens of one message's text. Tokens outside all spans belong to the format."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from mistral_chat.conversation import Message, Role
-from mistral_chat.engine.encoding.format import NOTHING_SAMPLED, Encoding, MessageEncoding, Span, TurnTokens
+from mistral_chat.engine.encoding.format import NOTHING_SAMPLED, Encoding, MessageEncoding, Span, TurnTokens, common_prefix
 from mistral_chat.engine.encoding.merge import MergedMessage, join, merge_consecutive
 from mistral_chat.engine.encoding.tekken import TekkenEncoder
 from mistral_chat.engine.encoding.text import TextEncoder, token_bytes, token_ends
@@ -174,7 +174,7 @@ class MistralFormat:
         cuts = [0]
         for part in question.parts[len(question.parts) - count + 1 :]:
             begun = (*rules.opening, *self._write(rules.lead + question.text[: part.start]))
-            cuts.append(max(cuts[-1], _common(begun, tokens)))
+            cuts.append(max(cuts[-1], common_prefix(begun, tokens)))
         return [tokens[start:end] for start, end in zip(cuts, [*cuts[1:], len(tokens)], strict=True)]
 
     def _spans(self, block: MergedMessage, tokens: Sequence[int], shift: int, first: int) -> list[Span]:
@@ -229,8 +229,3 @@ def _apart(block: MergedMessage) -> list[MergedMessage]:
         text = block.text[part.start : part.end]
         blocks.append(MergedMessage(block.role, text, (replace(part, start=0, end=len(text)),)))
     return blocks
-
-
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """The length of the common prefix."""
-    return next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mistral_chat.errors import PromptFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 SECONDS = 5.0
@@ -66,7 +66,7 @@ class TemplateRenderer:
         self._seconds = seconds
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._end: Callable[[], object] = _nothing_to_end
+        self._end: weakref.finalize[[subprocess.Popen[bytes]], TemplateRenderer] | None = None
 
     def render(self, messages: Sequence[Mapping[str, str]], *, generation: bool) -> str:
         """Render `messages`; see `Renderer.render`."""
@@ -135,7 +135,8 @@ class TemplateRenderer:
 
     def _stop(self) -> None:
         self._process = None
-        self._end()
+        if self._end is not None:
+            self._end()
 
 
 def _exchange(process: subprocess.Popen[bytes], request: Mapping[str, Any], limit: int) -> dict[str, str]:
@@ -153,10 +154,6 @@ def _exchange(process: subprocess.Popen[bytes], request: Mapping[str, Any], limi
     if not isinstance(answer, dict) or not all(isinstance(each, str) for each in answer.values()) or len(answer) != 1:
         raise ValueError
     return answer
-
-
-def _nothing_to_end() -> None:
-    """No process has been started."""
 
 
 def _end_process(process: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mistral_chat.engine.encoding.text import any_of
@@ -39,8 +40,9 @@ class SpecialTokenMatcher:
         self._tokenizer = tokenizer
         self._tokens = {**tokenizer.user_defined, **tokenizer.controls}
         self._ordered = sorted(self._tokens, key=lambda text: -len(text.encode("utf-8", "surrogateescape")))
-        self._found: dict[str, tuple[str, ...]] = {}
-        self._outlines: dict[str, list[int]] = {}
+        self._within = lru_cache(_KEPT)(lambda part: [text for text in self._ordered if text in part])
+        self.token_skeleton = lru_cache(_KEPT)(self._token_skeleton)
+        """The control tokens in a template's own text."""
         self.breakable = any_of(text for text in self._ordered if not text.isspace())
         """Matches any special token that is not only white space."""
         thoughts = {"<think>", "</think>"} & tokenizer.user_defined.keys()
@@ -51,14 +53,7 @@ class SpecialTokenMatcher:
 
     def within(self, parts: Iterable[str]) -> list[str]:
         """The special tokens that occur in `parts`, in llama.cpp's order."""
-        found: set[str] = set()
-        for part in set(parts):
-            known = self._found.get(part)
-            if known is None:
-                if len(self._found) >= _KEPT:
-                    self._found.clear()
-                known = self._found[part] = tuple(text for text in self._ordered if text in part)
-            found.update(known)
+        found = {text for part in set(parts) for text in self._within(part)}
         return [text for text in self._ordered if text in found] if len(found) > 1 else list(found)
 
     def split(self, text: str, candidates: Iterable[str], allowed: Callable[[int, int], bool], start: int = 0) -> list[Fragment]:
@@ -85,14 +80,8 @@ class SpecialTokenMatcher:
         tokens = (each.token for each in fragments if each.token is not None)
         return [token for token in tokens if self._tokenizer.attributes[token] & CONTROLS]
 
-    def token_skeleton(self, part: str) -> list[int]:
-        """The control tokens in a template's own text."""
-        known = self._outlines.get(part)
-        if known is None:
-            if len(self._outlines) >= _KEPT:
-                self._outlines.clear()
-            known = self._outlines[part] = self.controls(self.split(part, self.within([part]), lambda _start, _end: True))
-        return known
+    def _token_skeleton(self, part: str) -> list[int]:
+        return self.controls(self.split(part, self.within([part]), lambda _start, _end: True))
 
 
 def _cut_one(text: str, fragment: Fragment, wanted: tuple[str, int, int], allowed: Callable[[int, int], bool]) -> list[Fragment]:

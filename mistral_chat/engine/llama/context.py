@@ -41,7 +41,7 @@ def _string_length() -> Any:
 
 
 class LlamaContext:
-    """One llama.cpp context with one conversation. Must be used on one thread."""
+    """One llama.cpp context with one conversation, a `KVCache`. Must be used on one thread."""
 
     def __init__(self, model: Model, plan: LoadPlan, size: int) -> None:
         """Create a context for at least `size` tokens of `model`, as `plan` says.
@@ -61,24 +61,20 @@ class LlamaContext:
         params.offload_kqv = plan.kv_on_gpu
         self._model = model
         self.can_abort = plan.aborts
-        """Whether a cancel stops a decode in the middle of a batch; GPUs complete theirs."""
         self.batch = plan.batch
-        """The maximum number of tokens in one decode."""
         self.pointer: Any = llama_cpp.llama_init_from_model(model.pointer, params)
         if not self.pointer:
             raise EngineLoadFailed(model.path, backend.recent_errors() or "there is not enough memory for its context")
         model.apply_adapters(self.pointer)
         self._memory = llama_cpp.llama_get_memory(self.pointer)
         self._batch = llama_cpp.llama_batch_init(plan.batch, 0, 1)
+        self._numbers: Any = (ctypes.c_int32 * plan.batch)()
         for index in range(plan.batch):
             self._batch.n_seq_id[index] = 1
-        self.size = int(llama_cpp.llama_n_ctx(self.pointer))
-        """The capacity in tokens; llama.cpp rounds it up."""
+        self.size = int(llama_cpp.llama_n_ctx(self.pointer))  # llama.cpp rounds it up
         self.can_shift = bool(llama_cpp.llama_memory_can_shift(self._memory))
-        """Whether this architecture's cache can be edited in place."""
         self._sampler: Sampler | None = None
         self.shift_pending = False
-        """Whether tokens were shifted since the last decode."""
 
     @property
     def n_tokens(self) -> int:
@@ -91,24 +87,14 @@ class LlamaContext:
         return int(llama_cpp.llama_memory_seq_pos_min(self._memory, MAIN))
 
     def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False) -> None:
-        """Append `tokens`, at most one batch.
-
-        Args:
-            tokens: what to decode.
-            sample_each: compute logits for each of them, not only for the last. A shift must not be pending.
-            cancel: stops it. A decode with a shift pending is not stopped: its first token is decoded by itself.
-
-        Raises:
-            DecodeAborted: it was stopped.
-            EngineFailed: llama.cpp failed, or there is no room.
-        """
+        """Append `tokens`; see `KVCache.decode`. With a shift pending, the first is decoded by itself and cannot be stopped."""
         if self.shift_pending and cancel is not None and len(tokens) > 1:
             self._decode(tokens[:1], self.n_tokens, MAIN, None)
             tokens = tokens[1:]
         self._decode(tokens, self.n_tokens, MAIN, None if self.shift_pending else cancel, sample_each=sample_each)
 
     def remove(self, start: int, stop: int) -> None:
-        """Remove the tokens from `start` up to `stop`; later tokens shift down."""
+        """Remove tokens; see `KVCache.remove`."""
         end = self.n_tokens
         if stop < end and not self.can_shift:
             raise EngineFailed("This model's KV cache cannot be edited in place.")
@@ -119,13 +105,10 @@ class LlamaContext:
             self.shift_pending = True
 
     def insert(self, start: int, tokens: Sequence[int]) -> None:
-        """Insert `tokens` at `start`, attending to those before them; later tokens shift up.
+        """Insert `tokens`; see `KVCache.insert`.
 
         llama.cpp decodes only at the end of a sequence. So the tokens are decoded in a second sequence that shares the cells
         before `start`, and are then moved to the first.
-
-        Raises:
-            EngineFailed: llama.cpp failed, or there is no room.
         """
         llama_cpp.llama_memory_seq_add(self._memory, MAIN, start, -1, len(tokens))
         self.shift_pending = True
@@ -134,12 +117,7 @@ class LlamaContext:
         llama_cpp.llama_memory_seq_rm(self._memory, SCRATCH, -1, -1)
 
     def recompute(self, start: int, tokens: Sequence[int], cancel: CancelToken | None = None) -> None:
-        """Decode `tokens`, which are in the cache from `start` on, again, and replace the old keys and values by the new ones.
-
-        Raises:
-            DecodeAborted: it was stopped; the cache is as it was.
-            EngineFailed: llama.cpp failed, or there is no room for a second copy of `tokens`.
-        """
+        """Decode `tokens` again; see `KVCache.recompute`."""
         end = start + len(tokens)
         try:
             self._decode_in_scratch(start, tokens, None if self.shift_pending else cancel)
@@ -156,14 +134,10 @@ class LlamaContext:
     def start_sampling(self, sampling: Sampling, recent: Sequence[int]) -> None:
         """Prepare to sample a reply; `recent` are the tokens before it."""
         self.stop_sampling()
-        self._sampler = Sampler(sampling, vocabulary=len(self._model.vocabulary.texts), recent=recent)
+        self._sampler = Sampler(sampling, vocabulary=self._model.vocabulary.size, recent=recent)
 
     def sample(self, place: int = -1) -> int:
-        """Sample the token after the last decoded one, or after the one at `place` of a batch decoded with `sample_each`.
-
-        Raises:
-            EngineFailed: sampling was not started.
-        """
+        """Sample a token; see `KVCache.sample`."""
         if self._sampler is None:
             raise EngineFailed("The engine was asked for a token outside a reply. Send the message again.")
         return self._sampler.sample(self.pointer, place)
@@ -225,9 +199,9 @@ class LlamaContext:
         count = len(tokens)
         batch = self._batch
         batch.n_tokens = count
-        numbers = ctypes.c_int32 * self.batch
-        ctypes.memmove(batch.token, numbers(*tokens), 4 * count)
-        ctypes.memmove(batch.pos, numbers(*range(position, position + count)), 4 * count)
+        for field, values in ((batch.token, tokens), (batch.pos, range(position, position + count))):
+            self._numbers[:count] = values
+            ctypes.memmove(field, self._numbers, 4 * count)
         ctypes.memset(batch.logits, int(sample_each), count)
         for index in range(count):
             batch.seq_id[index][0] = sequence

@@ -16,6 +16,7 @@ from mistral_chat.engine.llama import backend
 from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.llama.devices import list_devices
 from mistral_chat.engine.llama.model import Model, parse_adapters, read_dimensions
+from mistral_chat.engine.llama.probe import Probe
 from mistral_chat.engine.llama.vocabulary import open_vocabulary
 from mistral_chat.engine.rolling import LoadedParts, RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder, identify
@@ -46,7 +47,7 @@ def open_engine(
     snapshots: SnapshotFolder | None = None,
     tuning: TuningFile | None = None,
     on_progress: Callable[[float], bool] | None = None,
-    before_loading: Callable[[], None] | None = None,
+    probe: Probe | None = None,
     checked: bool = False,
 ) -> RollingEngine:
     """Load the model at `path` and create its engine. It belongs to the calling thread from then on.
@@ -62,7 +63,7 @@ def open_engine(
         snapshots: stores snapshots; None stores none.
         tuning: stores measured speeds; a model without one is measured when idle. None uses the defaults.
         on_progress: called with the loaded share of the weights; returns False to stop.
-        before_loading: called once it is known that the model fits; may raise to refuse.
+        probe: test-loads the model in a child process.
         checked: check the ledger against the cache after every step, at some cost.
 
     Raises:
@@ -72,9 +73,11 @@ def open_engine(
     wanted, context = context.size, _fit_context(name, context, shape, explicit=explicit_size)
     job = _tuning_job(path, settings, tuning)
     plan = plan_load(path, settings, window=context.size, shape=shape, tuning=job.file.get(job.key) if job else None)
-    if before_loading is not None:
-        before_loading()
-    model, chosen, cache = load_parts(path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress)
+    if probe is not None:
+        probe.wait_loaded()
+    model, chosen, cache = _load_parts(
+        path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress, probe=probe
+    )
     facts = _facts(model, name, chosen.name, plan, window=cache.size, wanted=wanted)
     return RollingEngine(
         LoadedParts(cache, model.vocabulary, chosen, _window(cache.size, context), facts),
@@ -113,14 +116,15 @@ def tuning_key(path: Path, settings: EngineSettings) -> str:
     return identify(path, backend.version(), machine, chosen)
 
 
-def load_parts(
+def _load_parts(
     path: Path,
     plan: hardware.LoadPlan,
     adapters: Sequence[tuple[Path, float]],
     prompt_format: str | None,
     *,
     size: int,
-    on_progress: Callable[[float], bool] | None = None,
+    on_progress: Callable[[float], bool] | None,
+    probe: Probe | None,
 ) -> tuple[Model, PromptFormat, LlamaContext]:
     """Load everything that llama.cpp owns; if a part fails, free what was loaded."""
     model = Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, on_progress=on_progress)
@@ -130,6 +134,8 @@ def load_parts(
             model.add_adapter(file, scale)
         chosen = choose_format(model.vocabulary, model.vocabulary.template, model.vocabulary.name, prompt_format)
         cache = LlamaContext(model, plan, size)
+        if probe is not None:
+            probe.wait_decoded()
     except BaseException:
         model.close()
         raise
@@ -156,6 +162,7 @@ def _facts(model: Model, name: str, prompt_format: str, plan: hardware.LoadPlan,
         batch=plan.batch,
         flash_attention=plan.flash_attention,
         repacked=plan.repack,
+        batch_costs=plan.tuning.batch_costs if plan.tuning else (),
         note=_note(model.context_trained, window, wanted),
     )
 

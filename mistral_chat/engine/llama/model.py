@@ -118,7 +118,7 @@ def read_dimensions(vocabulary: Vocabulary) -> ModelDimensions:
         head_dim=_number(data.get(f"{arch}.attention.key_length"), max(1, width // heads)),
         width=width,
         feed_forward=_number(data.get(f"{arch}.feed_forward_length"), 4 * width),
-        vocabulary=len(vocabulary.texts),
+        vocabulary=vocabulary.size,
         context=vocabulary.context_trained,
     )
 

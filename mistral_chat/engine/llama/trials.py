@@ -118,7 +118,7 @@ def speed_of(model: Model, plan: LoadPlan, depth: int, tokens: int) -> Tuning:
     """The speed of `model` under `plan`: of a batch of `tokens` after `depth` others, and of a few single ones."""
     context = LlamaContext(model, plan, _WINDOW)
     try:
-        count = len(model.vocabulary.texts)
+        count = model.vocabulary.size
         batch = [(300 + 7 * place) % count for place in range(plan.batch)]
         context.decode(batch[:2])
         context.clear()

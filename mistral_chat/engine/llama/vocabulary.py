@@ -7,7 +7,6 @@ import os
 import re
 from contextlib import contextmanager
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-SENTENCEPIECE, BYTE_PAIR = 1, 2
-"""llama.cpp's ``LLAMA_VOCAB_TYPE_SPM`` and ``LLAMA_VOCAB_TYPE_BPE``."""
+_SENTENCEPIECE = 1
+"""llama.cpp's ``LLAMA_VOCAB_TYPE_SPM``."""
 
 LONGEST_WORD = 1000
 """Maximum characters of one class in a row given to llama.cpp if it splits words with ``std::regex``.
@@ -49,74 +48,53 @@ class Vocabulary:
     """
 
     def __init__(self, model: Any) -> None:
-        """Read the vocabulary of the ``llama_model`` behind the pointer `model`."""
-        self._model = model
-        self._pointer = llama_cpp.llama_model_get_vocab(model)
-        size = llama_cpp.llama_vocab_n_tokens(self._pointer)
-        text_of, attribute_of = llama_cpp.llama_vocab_get_text, llama_cpp.llama_vocab_get_attr
-        self._texts = tuple(text_of(self._pointer, i).decode("utf-8", "surrogateescape") for i in range(size))
-        self._attributes = tuple(attribute_of(self._pointer, i) for i in range(size))
-        self._pieces: list[bytes | None] = [None] * size
-        self._type = llama_cpp.llama_vocab_type(self._pointer)
-        self._bos = llama_cpp.llama_vocab_bos(self._pointer)
-        self._eos = llama_cpp.llama_vocab_eos(self._pointer)
-        self._add_bos = bool(llama_cpp.llama_vocab_get_add_bos(self._pointer))
-        self._metadata = dict(_read_metadata(model))
+        """Use the vocabulary of the ``llama_model`` behind the pointer `model`."""
+        self._vocab: Any = llama_cpp.llama_model_get_vocab(model)
+        self.size = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
+        """The number of tokens."""
+        self._pieces: list[bytes | None] = [None] * self.size
+        self.bos = int(llama_cpp.llama_vocab_bos(self._vocab))
+        self.eos = int(llama_cpp.llama_vocab_eos(self._vocab))
+        self.add_bos = bool(llama_cpp.llama_vocab_get_add_bos(self._vocab))
+        self.is_sentencepiece = llama_cpp.llama_vocab_type(self._vocab) == _SENTENCEPIECE
+        self.metadata: Mapping[str, str] = dict(_read_metadata(model))
+        """The scalar entries of the file's metadata. Untrusted text."""
 
     def close(self) -> None:
         """Detach from the model. Tokenizing afterwards raises `EngineFailed` instead of reading freed memory."""
-        self._model = self._pointer = None
+        self._vocab = None
 
     @property
-    def metadata(self) -> Mapping[str, str]:
-        """The scalar entries of the file's metadata. Untrusted text."""
-        return MappingProxyType(self._metadata)
+    def _pointer(self) -> Any:
+        if self._vocab is None:
+            raise EngineFailed("The model was closed while it was in use. Open the conversation again.")
+        return self._vocab
 
     @property
     def name(self) -> str:
         """The model's name as the file gives it (``general.name``). Untrusted text; may be empty."""
-        return self._metadata.get("general.name", "")
+        return self.metadata.get("general.name", "")
 
     @property
     def architecture(self) -> str:
         """llama.cpp's name of the architecture, such as ``"llama"``."""
-        return self._metadata.get("general.architecture", "")
+        return self.metadata.get("general.architecture", "")
 
     @property
     def context_trained(self) -> int:
         """The context length that the model was trained with, in tokens; 0 if the file does not say."""
-        value = self._metadata.get(f"{self.architecture}.context_length", "")
+        value = self.metadata.get(f"{self.architecture}.context_length", "")
         return int(value) if value.isdecimal() else 0
 
     @property
     def template(self) -> str | None:
         """The chat template in the file: Jinja, or one of llama.cpp's template names. Untrusted text."""
-        return self._metadata.get("tokenizer.chat_template")
-
-    @property
-    def bos(self) -> int:
-        """The token that starts a prompt; -1 if there is none."""
-        return int(self._bos)
-
-    @property
-    def eos(self) -> int:
-        """The token that ends a reply; -1 if there is none."""
-        return int(self._eos)
-
-    @property
-    def add_bos(self) -> bool:
-        """Whether llama.cpp adds `bos` to a prompt by itself."""
-        return self._add_bos
-
-    @property
-    def is_sentencepiece(self) -> bool:
-        """Whether this is a SentencePiece vocabulary, which writes a space as U+2581."""
-        return bool(self._type == SENTENCEPIECE)
+        return self.metadata.get("tokenizer.chat_template")
 
     @property
     def pre_tokenizer(self) -> str:
         """llama.cpp's name for how a byte-pair vocabulary splits text into words; may be empty."""
-        return self._metadata.get("tokenizer.ggml.pre", "")
+        return self.metadata.get("tokenizer.ggml.pre", "")
 
     @cached_property
     def space_prefix(self) -> bool:
@@ -124,30 +102,32 @@ class Vocabulary:
         if not self.is_sentencepiece:
             return False
         plain, spaced = self.tokenize("a"), self.tokenize(" a")
-        return plain != spaced and self._texts[plain[0]].startswith(SPACE)
+        return plain != spaced and self.texts[plain[0]].startswith(SPACE)
 
-    @property
+    @cached_property
     def texts(self) -> Sequence[str]:
         """The text of each token in the vocabulary. Bytes that are not UTF-8 are kept as surrogates."""
-        return self._texts
+        text_of, pointer = llama_cpp.llama_vocab_get_text, self._pointer
+        return tuple(text_of(pointer, i).decode("utf-8", "surrogateescape") for i in range(self.size))
 
-    @property
+    @cached_property
     def attributes(self) -> Sequence[int]:
         """Each token's `Attribute` flags."""
-        return self._attributes
+        attribute_of, pointer = llama_cpp.llama_vocab_get_attr, self._pointer
+        return tuple(attribute_of(pointer, i) for i in range(self.size))
 
     @cached_property
     def controls(self) -> Mapping[str, int]:
         """The control and unknown tokens, by their text."""
-        return {text: i for i, text in enumerate(self._texts) if text and self._attributes[i] & CONTROLS}
+        return {text: i for i, text in enumerate(self.texts) if text and self.attributes[i] & CONTROLS}
 
     @cached_property
     def user_defined(self) -> Mapping[str, int]:
         """The tokens that llama.cpp always matches in text, by their text."""
         return {
             text: i
-            for i, text in enumerate(self._texts)
-            if text and self._attributes[i] & Attribute.USER_DEFINED and not self._attributes[i] & CONTROLS
+            for i, text in enumerate(self.texts)
+            if text and self.attributes[i] & Attribute.USER_DEFINED and not self.attributes[i] & CONTROLS
         }
 
     def tokenize(self, text: str) -> list[int]:
@@ -164,8 +144,6 @@ class Vocabulary:
     def _tokenize(self, raw: bytes) -> list[int]:
         if not raw:
             return []
-        if self._pointer is None:
-            raise EngineFailed("The model was closed while a text was being tokenized. Open the conversation again.")
         # Sizes are rounded up, because ctypes makes and keeps a new type for each length.
         buffer = (llama_cpp.llama_token * (1 << (len(raw) + 8).bit_length()))()
         count = llama_cpp.llama_tokenize(self._pointer, raw, len(raw), buffer, len(buffer), False, False)  # noqa: FBT003 (a C function)
@@ -182,8 +160,6 @@ class Vocabulary:
         """
         known = self._pieces[token]
         if known is None:
-            if self._pointer is None:
-                raise EngineFailed("The model was closed while a text was being read. Open the conversation again.")
             buffer = ctypes.create_string_buffer(512)
             size = llama_cpp.llama_token_to_piece(self._pointer, token, buffer, len(buffer), 0, False)  # noqa: FBT003 (a C function)
             if size < 0:
@@ -199,8 +175,8 @@ class Vocabulary:
     @cached_property
     def end_tokens(self) -> frozenset[int]:
         """All tokens that end a reply."""
-        is_end = llama_cpp.llama_vocab_is_eog
-        return frozenset(i for i in range(len(self._texts)) if is_end(self._pointer, i))
+        is_end, pointer = llama_cpp.llama_vocab_is_eog, self._pointer
+        return frozenset(i for i in range(self.size) if is_end(pointer, i))
 
 
 def _cut_words(text: str) -> Iterator[str]:

@@ -296,7 +296,7 @@ class ChatScreen(Screen[None]):
         self.add_class("-list")
 
     async def leave(self) -> None:
-        """Save the draft, stop all work, and close everything."""
+        """Save the draft, stop all work, and close everything but the engine, which saves its snapshot by itself."""
         self.draft.save()
         self._leaving = True
         await self.models.close()
@@ -306,7 +306,7 @@ class ChatScreen(Screen[None]):
         for workspace in filter(None, (self.workspace, self.saved_workspace)):
             await workspace.close(_SAVING_PATIENCE)
         self.workspace = self.saved_workspace = None
-        await self.host.close()
+        await self.host.close(wait=False)
         await self.context.end_retrieval()
 
     async def may_leave(self) -> bool:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.echo_engine import EchoEngine
 from support.effort import cases
 from support.slow_engine import PATIENCE
 
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.engine_job import PACE, EngineJob
 from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import CancelToken, Delta, Prefill

@@ -6,10 +6,10 @@ import asyncio
 import threading
 
 import pytest
+from support.echo_engine import EchoEngine
 from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
 
 from mistral_chat.engine import thread as room
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import CancelToken, Completion

@@ -6,9 +6,9 @@ import asyncio
 import threading
 
 import pytest
+from support.echo_engine import EchoEngine
 from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
 
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineError, EngineFailed
 from mistral_chat.generation import Completion, Prefill, Sampling
@@ -18,7 +18,7 @@ async def test_a_closed_runner_refuses_replies(runner: EngineThread, engine: Slo
     await runner.wait_ready()
     runner.close(PATIENCE)
     assert engine.closed.is_set()
-    assert runner.facts is None
+    assert runner.loaded is None
     with pytest.raises(EngineError):
         await collect(runner, history())
     runner.close(PATIENCE)

@@ -6,17 +6,17 @@ import asyncio
 import threading
 
 import pytest
+from support.echo_engine import EchoEngine
 from support.slow_engine import PATIENCE, SlowEngine, collect, history
 
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread, LoadProgress, RunnerState
 from mistral_chat.errors import EngineError, EngineLoadFailed
 
 
 async def test_nothing_is_known_before_loading(runner: EngineThread, engine: SlowEngine) -> None:
-    assert (runner.facts, runner.ledger, runner.count("a b"), runner.ambiguous_markup("a b")) == (None, None, None, None)
-    facts = await runner.wait_ready()
-    assert (runner.facts, runner.ledger, runner.count("a b")) == (facts, engine.ledger, 2)
+    assert runner.loaded is None
+    assert await runner.wait_ready() == engine.facts
+    assert runner.loaded is engine
     runner.start()
     assert runner.state is RunnerState.READY, "starting twice does nothing"
 

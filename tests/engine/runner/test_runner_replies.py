@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import aclosing
 
 import pytest
+from support.echo_engine import EchoEngine
 from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
 
-from mistral_chat.engine.echo import EchoEngine
 from mistral_chat.engine.thread import EngineThread, RunnerState
 from mistral_chat.errors import MessageTooLong
 from mistral_chat.generation import CancelToken, Completion, Delta, Event, History, Sampling
@@ -20,7 +20,7 @@ async def test_a_reply_streams_through(runner: EngineThread, engine: SlowEngine)
     events = await collect(runner, history())
     assert "".join(event.text for event in events if isinstance(event, Delta)) == "You said: one two three"
     assert isinstance(events[-1], Completion)
-    assert not runner.busy
+    assert not runner._replies
     assert runner.state is RunnerState.READY
 
 
@@ -29,7 +29,7 @@ async def test_deltas_come_while_the_engine_still_writes(runner: EngineThread, e
     async with aclosing(runner.reply(history(), Sampling())) as events:
         async for event in events:
             if isinstance(event, Delta):
-                assert runner.busy
+                assert runner._replies
                 break
 
 
@@ -60,7 +60,7 @@ async def test_a_cancelled_task_has_stopped_the_engine_when_it_ends(runner: Engi
     with pytest.raises(asyncio.CancelledError):
         await task
     assert engine.running == 0, "the engine still writes after the caller left"
-    assert not runner.busy
+    assert not runner._replies
 
 
 async def test_a_closed_generator_has_stopped_the_engine_when_it_is_closed(runner: EngineThread, engine: SlowEngine) -> None:
@@ -72,7 +72,7 @@ async def test_a_closed_generator_has_stopped_the_engine_when_it_is_closed(runne
     await reply.aclose()
     assert engine.running == 0, "the engine still writes after the caller left"
     assert engine.cancelled in ([], ["left"])
-    assert not runner.busy
+    assert not runner._replies
 
 
 async def test_a_task_cancelled_while_drawing_has_stopped_the_engine(runner: EngineThread, engine: SlowEngine) -> None:
@@ -100,7 +100,7 @@ async def test_the_next_reply_waits_for_the_one_before(runner: EngineThread, eng
     first, second = await asyncio.gather(collect(runner, history("first")), collect(runner, history("second")))
     texts = ["".join(event.text for event in events if isinstance(event, Delta)) for events in (first, second)]
     assert texts == ["You said: first", "You said: second"]
-    assert not runner.busy
+    assert not runner._replies
 
 
 async def test_a_reply_can_be_stopped_while_another_waits(runner: EngineThread, engine: SlowEngine) -> None:
@@ -112,7 +112,7 @@ async def test_a_reply_can_be_stopped_while_another_waits(runner: EngineThread, 
     runner.stop()
     await asyncio.gather(first, second)
     assert engine.cancelled == ["first", "second"]
-    assert not runner.busy
+    assert not runner._replies
 
 
 async def test_a_finished_reply_does_not_hide_a_running_one(runner: EngineThread, engine: SlowEngine) -> None:
@@ -122,7 +122,7 @@ async def test_a_finished_reply_does_not_hide_a_running_one(runner: EngineThread
     engine.let(5)
     await first
     await begun(engine)
-    assert runner.busy
+    assert runner._replies
     runner.stop()
     await second
     assert engine.cancelled == ["second"]
@@ -132,7 +132,7 @@ async def test_an_engine_error_reaches_the_waiter_and_the_thread_lives(runner: E
     engine.let(100)
     with pytest.raises(MessageTooLong):
         await collect(runner, history("word " * 5000))
-    assert not runner.busy
+    assert not runner._replies
     assert isinstance((await collect(runner, history()))[-1], Completion)
 
 
