@@ -73,8 +73,6 @@ def open_engine(
     wanted, context = context.size, _fit_context(name, context, shape, explicit=explicit_size)
     job = _tuning_job(path, settings, tuning)
     plan = plan_load(path, settings, window=context.size, shape=shape, tuning=job.file.get(job.key) if job else None)
-    if probe is not None:
-        probe.wait_loaded()
     model, chosen, cache = _load_parts(
         path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress, probe=probe
     )
@@ -127,6 +125,8 @@ def _load_parts(
     probe: Probe | None,
 ) -> tuple[Model, PromptFormat, LlamaContext]:
     """Load everything that llama.cpp owns; if a part fails, free what was loaded."""
+    if probe is not None:
+        probe.wait_loaded()
     model = Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, on_progress=on_progress)
     try:
         model.require_text_generation()
