@@ -31,7 +31,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support import documents as formats
 from support.embedding_models import HOW, minilm_file
-from support.planted_facts import SEEN, UNSEEN, Planted, Sections, idle_messages, plant, read_sections, unrelated_questions
+from support.planted_facts import (
+    SEEN,
+    UNSEEN,
+    PlantedConversation,
+    Sections,
+    idle_messages,
+    plant,
+    read_sections,
+    unrelated_questions,
+)
 from support.two_people import two_people
 
 from mistral_chat.documents.passages import estimate_tokens
@@ -108,7 +117,7 @@ class ConversationSet:
     """Conversations of one kind, and what nothing should be recalled for in them."""
 
     name: str
-    made: Callable[[int], Planted]
+    made: Callable[[int], PlantedConversation]
     sections: Sections
 
 
@@ -134,7 +143,9 @@ def conversations(seeds: Sequence[int], embedder: EmbeddingModel | None) -> None
         measure_recall(planted, quiet, embedder)
 
 
-def measure_recall(planted: Sequence[Planted], quiet: Sequence[tuple[str, str]], embedder: EmbeddingModel | None) -> None:
+def measure_recall(
+    planted: Sequence[PlantedConversation], quiet: Sequence[tuple[str, str]], embedder: EmbeddingModel | None
+) -> None:
     """Print the rows of one set; nothing should be recalled for the messages in `quiet`, each with its kind."""
     kinds: list[tuple[str, Relevance]] = [("stemmed words", Relevance())]
     if embedder is not None:
@@ -174,7 +185,7 @@ def _stored(store: ConversationStore, exchanges: Sequence[tuple[str, str]]) -> t
 class Unstemmed:
     """What words without stemming find: FTS5's unicode61, ranked by BM25."""
 
-    def __init__(self, planted: Sequence[Planted]) -> None:
+    def __init__(self, planted: Sequence[PlantedConversation]) -> None:
         """Index the conversations."""
         self.planted = planted
 

@@ -32,7 +32,7 @@ def ask(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_one_word_as_json_is_the_same_for_the_same_seed() -> None:
+def test_json_output_is_reproducible_with_a_seed() -> None:
     found: list[dict[str, Any]] = []
     for _ in range(2):
         done = ask("--json", "--seed", "1", "--max-tokens", "24", stdin="Reply with one word.")

@@ -118,7 +118,7 @@ def test_a_file_without_a_message_list_is_refused_by_name(bench: Callable[..., R
     assert result.stdout == ""
 
 
-def test_the_real_engines_figures_are_true(tiny: Path, tmp_path: Path, own_folders: Path) -> None:
+def test_the_real_engine_reports_true_usage(tiny: Path, tmp_path: Path, own_folders: Path) -> None:
     said = [f"Message {number}: " + "many words " * 30 for number in range(14)]
     arguments = ["bench", "-m", str(tiny), "--messages", messages_file(tmp_path, said), "--json", "--ctx-size", "512"]
     arguments += ["--max-tokens", "8", "--temperature", "0", "--threads", "1"]

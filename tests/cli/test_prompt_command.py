@@ -107,7 +107,7 @@ def test_a_file_without_messages_is_refused_with_the_place(messages: Path, conte
     assert problem in result.stderr
 
 
-def test_half_a_character_is_an_error_in_one_sentence(messages: Path, gguf_folder: Path) -> None:
+def test_an_incomplete_character_is_an_error_in_one_sentence(messages: Path, gguf_folder: Path) -> None:
     result = prompt(messages, '[{"role": "user", "content": "\\ud83d"}]', "-m", str(gguf_file(gguf_folder, "v3")))
     assert result.exit_code == 1
     assert "incomplete character" in result.stderr

@@ -46,7 +46,7 @@ def test_without_standard_output_there_is_no_traceback(command: str) -> None:
     assert "Traceback" not in shell(f"$APP {command} >&-").stderr
 
 
-def test_nothing_is_written_into_a_file_that_took_a_closed_streams_number(tmp_path: Path) -> None:
+def test_closed_streams_do_not_redirect_output_into_files(tmp_path: Path) -> None:
     file = str(tmp_path / "f")
     code = f"import os; from mistral_chat.cli import main; main._open_closed_streams(); open('{file}', 'w'); os.write(1, b'x')"
     subprocess.run(["/bin/sh", "-c", f'{sys.executable} -c "{code}" >&- 2>&-'], check=True)

@@ -133,7 +133,7 @@ def test_a_stopped_child_stops_and_resumes_with_its_parent(terminal: Terminal) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the states of processes are read from /proc")
-def test_a_stop_of_the_whole_group_needs_one_fg(terminal: Terminal) -> None:
+def test_one_fg_resumes_the_whole_process_group(terminal: Terminal) -> None:
     woken = "signal.signal(signal.SIGCONT, lambda *_: (os.write(1, b'resumed'), os._exit(5)))\n"
     as_textual = "signal.signal(signal.SIGTSTP, lambda *_: os.kill(os.getpid(), signal.SIGSTOP))\n"
     terminal.run(f"{PARENT}{as_textual}{woken}{READY}time.sleep(60)")

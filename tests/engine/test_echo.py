@@ -28,7 +28,7 @@ def test_it_echoes_the_message() -> None:
     assert ask(EchoEngine(), "hello  there\n") == "You said: hello  there\n"
 
 
-def test_the_answer_is_whatever_the_test_wants() -> None:
+def test_the_echo_engine_gives_the_configured_answer() -> None:
     assert ask(EchoEngine(lambda text: text.upper()), "loud") == "LOUD"
 
 

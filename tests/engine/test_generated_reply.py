@@ -61,7 +61,7 @@ def test_any_text_survives_byte_by_byte(text: str, prefix: str) -> None:
 
 
 @given(st.lists(st.integers(BYTES, FIRST_WORD + len(WORDS) - 1)), st.sampled_from(["", " "]))
-def test_streaming_gives_what_decoding_the_whole_reply_gives(tokens: list[int], prefix: str) -> None:
+def test_streamed_text_equals_the_decoded_reply(tokens: list[int], prefix: str) -> None:
     reply, deltas = drawn(tokens, prefix=prefix)
     whole = codecs.getincrementaldecoder("utf-8")("replace").decode(b"".join(TOKENIZER.piece(token) for token in tokens))
     assert reply.text == whole.removeprefix(prefix) == "".join(deltas)

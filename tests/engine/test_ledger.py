@@ -76,7 +76,7 @@ def test_batches_are_full_as_soon_as_the_speed_is_known() -> None:
 @pytest.mark.parametrize(
     ("seconds", "size"), [(0.001, 512), (0.05, int(FIRST_BATCH / 0.05 * UNABORTABLE_SECONDS)), (10.0, SMALLEST_BATCH)]
 )
-def test_a_batch_that_cannot_be_stopped_is_as_large_as_its_time_allows(seconds: float, size: int) -> None:
+def test_an_unabortable_batch_stays_within_its_time_limit(seconds: float, size: int) -> None:
     cache = FakeKVCache(2000, batch=512)
     cache.can_abort = False
     steps = read(ledger_of(cache, Clock(step=seconds)), prompt(("a", 1500)))

@@ -184,7 +184,7 @@ def test_random_stops_leave_the_cache_correct(
                 twin.check()
 
 
-def test_the_turn_after_a_stop_is_as_if_none_had_happened(tiny_model: Callable[[str], Path]) -> None:
+def test_a_stop_leaves_no_trace_in_the_next_turn(tiny_model: Callable[[str], Path]) -> None:
     path = tiny_model("v7")
     for steps in range(1, 9):
         with engine_of(path) as stopped, engine_of(path) as alone:

@@ -37,7 +37,7 @@ def parts(demo: Any) -> tuple[list[int], list[int], list[int], list[int]]:
     return text[:40], vocabulary.tokenize(" A whole sentence that will go."), vocabulary.tokenize(" Rain fell."), text[40:]
 
 
-def test_a_splice_is_close_to_a_full_prefill(
+def test_an_insertion_is_close_to_a_full_prefill(
     context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
 ) -> None:
     before, old, new, after = parts
@@ -54,7 +54,7 @@ def test_a_splice_is_close_to_a_full_prefill(
     assert divergence(fresh, next_scores(context, probe)) < 0.05
 
 
-def test_a_spliced_cache_can_be_saved_and_restored(
+def test_an_edited_cache_can_be_saved_and_restored(
     context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
 ) -> None:
     before, old, new, after = parts
@@ -106,9 +106,7 @@ def test_a_stop_while_recomputing_changes_nothing(
     assert divergence(expected, next_scores(context, [400, 500])) < 1e-6
 
 
-def test_many_splices_leave_as_many_cells_free_as_before(
-    context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]
-) -> None:
+def test_many_insertions_leak_no_cells(context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]) -> None:
     before, _, new, after = parts
     context.decode(before + after)
     for _ in range(60):

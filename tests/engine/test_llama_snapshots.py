@@ -35,7 +35,7 @@ def read_by(events: Any) -> int:
 
 @pytest.mark.parametrize("variant", ["v7", "v3", "v1"])
 @pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
-def test_a_conversation_reopens_exactly_and_reads_only_the_new_message(
+def test_a_conversation_reopens_exactly_and_decodes_only_new_text(
     tiny_model: Callable[[str], Path], tmp_path: Path, variant: str, kv_type: str
 ) -> None:
     path = tiny_model(variant)
@@ -167,7 +167,7 @@ def test_failed_upkeep_loses_only_the_state(
         assert cache_of(engine).n_tokens == len(engine.contents.tokens)
 
 
-def test_a_turn_does_not_wait_for_a_state_to_be_written(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+def test_turns_do_not_wait_for_snapshots(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
     with engine_of(tiny_model("v7"), snapshots=folder_in(tmp_path)) as engine:
         talk = Talk(engine, conversation="c")
         for number in range(4):

@@ -59,7 +59,7 @@ def test_a_reply_that_fills_the_context_alone_ends_there() -> None:
     assert cache.n_tokens == 200
 
 
-def test_a_stop_while_turns_leave_during_a_reply_is_honoured() -> None:
+def test_a_stop_during_eviction_is_honoured() -> None:
     """The engine may have to read a few tokens again there, which can take a while."""
     cache = FakeKVCache(320, can_shift=False)
     engine = engine_without_model(cache)
@@ -167,7 +167,7 @@ def test_a_failed_save_loses_only_the_state(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_half_a_character_does_not_start_the_next_reply() -> None:
+def test_an_incomplete_character_does_not_start_the_next_reply() -> None:
     cache = FakeKVCache(400)
     engine = engine_without_model(cache)
     cache.script.append(BYTES + 0xF0)

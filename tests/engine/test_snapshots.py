@@ -206,7 +206,7 @@ def test_a_deleted_conversation_leaves_no_state(folder: SnapshotFolder, path: Pa
     assert len(files(path)) == 1
 
 
-def test_a_state_that_is_being_written_does_not_outlive_its_conversation(
+def test_a_snapshot_being_written_is_deleted_with_its_conversation(
     folder: SnapshotFolder, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing, forgotten = threading.Event(), threading.Event()

@@ -71,7 +71,7 @@ def apply(old: Encoding, plan: CacheEditPlan, *, size: int, can_shift: bool = Tr
 
 
 @given(prompts=st.one_of(related(), st.tuples(ENCODINGS, ENCODINGS)), in_place=st.booleans(), decode_last=st.booleans())
-def test_a_transition_leaves_a_prefix_of_the_new_prompt(
+def test_cache_edits_leave_a_prefix_of_the_new_prompt(
     *, prompts: tuple[Encoding, Encoding], in_place: bool, decode_last: bool
 ) -> None:
     old, new = prompts
@@ -164,7 +164,7 @@ def test_a_system_prompt_outlives_the_first_question() -> None:
     assert apply(old, plan, size=len(old.tokens)).tokens == new.tokens
 
 
-def test_there_is_room_for_a_splice_even_in_a_full_cache() -> None:
+def test_an_insertion_fits_even_in_a_full_cache() -> None:
     """What leaves at the end leaves before anything is put in at the front."""
     a, b = numbered("a", 100), numbered("b", 200)
     longer = TurnTokens("a", (*a.prompt[:5], 77, 78, 79, *a.prompt[5:]), a.reply, ())
@@ -175,7 +175,7 @@ def test_there_is_room_for_a_splice_even_in_a_full_cache() -> None:
 
 
 @given(ENCODINGS, st.integers(0, 400))
-def test_take_keeps_the_first_tokens_and_their_owners(prompt: Encoding, count: int) -> None:
+def test_truncate_keeps_the_first_tokens_and_their_owners(prompt: Encoding, count: int) -> None:
     taken = truncate(prompt, count)
     assert taken.tokens == prompt.tokens[:count]
     assert [each.key for each in taken.turns] == [each.key for each in prompt.turns][: len(taken.turns)]
@@ -223,7 +223,7 @@ def check_refusal(error: MessageTooLong, least: Encoding, size: int, free: int) 
     st.one_of(st.none(), st.integers(0, 60)),
     st.sets(st.sampled_from("0123456")),
 )
-def test_only_as_many_whole_turns_leave_as_needed_oldest_first(
+def test_only_the_oldest_turns_are_evicted_as_needed(
     sizes: Sequence[tuple[int, int, bool]], size: int, low_water: float, need: int | None, firm: set[str]
 ) -> None:
     turns = prompt_turns(sizes)

@@ -85,9 +85,7 @@ def test_gated_files_need_accepted_terms_and_a_token(library: Library, hub: HubS
     assert all(value is None for origin, value in shown if origin == "store"), "the token went to a second origin"
 
 
-def test_private_files_are_named_as_such_and_open_with_the_token_on_disk(
-    library: Library, hub: HubServer, content: bytes
-) -> None:
+def test_private_files_need_a_token_and_use_the_stored_one(library: Library, hub: HubServer, content: bytes) -> None:
     hub.repositories[REPOSITORY].token = KEY
     assert "or it is private" in str(failure(library))
     token = library.home / "hf" / "token"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def test_twenty_cuts_at_random_places_lose_nothing(library: Library, hub: HubServer, content: bytes) -> None:
+def test_twenty_random_disconnects_lose_nothing(library: Library, hub: HubServer, content: bytes) -> None:
     draw = random.Random(5)
     for _ in range(20):
         hub.misbehave(Fault(cut_after=draw.randrange(1, SIZE // 12), times=1))
@@ -155,7 +155,7 @@ def wayward(content: bytes) -> Iterator[tuple[str, type[Wayward]]]:
         ("ftp://127.0.0.1/x", "unsafe address (ftp://127.0.0.1)"),
     ],
 )
-def test_a_wayward_server_gives_the_file_or_an_error(
+def test_a_misbehaving_server_gives_the_file_or_an_error(
     library: Library, hub: HubServer, wayward: tuple[str, type[Wayward]], way: str, words: str
 ) -> None:
     hub.store, wayward[1].way = wayward[0], way

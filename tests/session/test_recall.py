@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from support.embedding_models import HOW, minilm_file
-from support.planted_facts import Planted, idle_messages, plant
+from support.planted_facts import PlantedConversation, idle_messages, plant
 
 from mistral_chat.engine.llama.embedding import EmbeddingModel
 from mistral_chat.session.recall import BUDGET, ConversationRecall, exchange_text
@@ -145,11 +145,11 @@ def minilm() -> Iterator[EmbeddingModel]:
 
 
 @pytest.fixture(scope="module")
-def planted() -> Planted:
+def planted() -> PlantedConversation:
     return plant(SEED, facts=25, length=90)
 
 
-def recalled(store: ConversationStore, planted: Planted, relevance: Relevance) -> dict[str, float]:
+def recalled(store: ConversationStore, planted: PlantedConversation, relevance: Relevance) -> dict[str, float]:
     """The share of each kind of question that is answered, and of small talk that something is recalled for."""
     conversation_id, turns = said(store, planted.exchanges)
     recall = ConversationRecall(store, conversation_id, relevance)
@@ -163,14 +163,14 @@ def recalled(store: ConversationStore, planted: Planted, relevance: Relevance) -
     return {kind: sum(each) / len(each) for kind, each in hits.items()}
 
 
-def test_facts_are_recalled_by_their_words_without_embeddings(store: ConversationStore, planted: Planted) -> None:
+def test_facts_are_recalled_by_their_words_without_embeddings(store: ConversationStore, planted: PlantedConversation) -> None:
     shares = recalled(store, planted, Relevance())
     assert shares["same words"] >= 0.9, f"seed {SEED}"
     assert shares["small talk"] <= 0.05, f"seed {SEED}"
 
 
 def test_facts_are_recalled_by_paraphrase_with_embeddings(
-    store: ConversationStore, planted: Planted, minilm: EmbeddingModel
+    store: ConversationStore, planted: PlantedConversation, minilm: EmbeddingModel
 ) -> None:
     shares = recalled(store, planted, Relevance(minilm))
     assert shares["same words"] >= 0.95, f"seed {SEED}"

@@ -75,7 +75,7 @@ KINDS = ["empty", "text", "zeroed", "head", "half", "middle", "turns"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_is_reported_at_the_start_and_the_file_is_not_changed(database: Path, kind: str) -> None:
+def test_damage_is_reported_at_startup_and_the_file_is_unchanged(database: Path, kind: str) -> None:
     filled(database)
     hurt(database, kind)
     before = database.read_bytes()

@@ -86,7 +86,7 @@ def test_a_word_in_a_title_leads_to_the_conversation(zoo: ConversationStore) -> 
     assert (hit.turn_id, hit.title, hit.snippet) == (None, "The zebra crossing", "The zebra crossing")
 
 
-def test_titles_come_before_messages_and_better_places_before_worse(zoo: ConversationStore) -> None:
+def test_title_matches_rank_before_messages(zoo: ConversationStore) -> None:
     hits = zoo.search("zebra*")
     assert [hit.turn_id is None for hit in hits] == [True, False, False]
     assert [hit.rank for hit in hits] == sorted(hit.rank for hit in hits)

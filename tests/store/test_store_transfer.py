@@ -115,7 +115,7 @@ def test_ordinary_text_is_stored_unchanged() -> None:
         ("x" * 200, "x" * 79 + "…"),
     ],
 )
-def test_titles_are_one_harmless_line_of_at_most_80_characters(message: str, title: str) -> None:
+def test_titles_are_one_safe_line_of_at_most_80_characters(message: str, title: str) -> None:
     assert first_line(message) == title
     assert len(first_line(message)) <= 80
 

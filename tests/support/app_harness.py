@@ -150,7 +150,7 @@ class ChatDriver:
         """Show a notice, with what it offers."""
         self.screen.notice.show(text, action=offer, severity="warning" if trouble else "information")
 
-    def show_trouble(self, text: str) -> None:
+    def show_failure(self, text: str) -> None:
         """Fill the screen's empty middle with a text, as a failure to load does."""
         self.screen.empty_state.show(text, [text], [("F5", "retry")], trouble=True)
 
@@ -179,7 +179,7 @@ class ChatDriver:
             setattr(self.screen.status, name, value)
 
     @property
-    def trouble(self) -> Exception | None:
+    def model_error(self) -> Exception | None:
         """Why there is no model, where there is none."""
         return self.screen.host.error
 
@@ -201,12 +201,12 @@ class ChatDriver:
         return self.screen.transcript.views
 
     @property
-    def chosen(self) -> TranscriptTurn | None:
+    def selected_turn(self) -> TranscriptTurn | None:
         """The turn that was chosen with the keys."""
         return self.screen.transcript.selected
 
     @property
-    def left(self) -> Sequence[str]:
+    def evicted(self) -> Sequence[str]:
         """The ids of the turns that left the context."""
         return self.screen.transcript.evicted
 
@@ -243,11 +243,11 @@ class ChatDriver:
         """Send a message past the composer."""
         await self.screen.draft.send(NewMessage(text))
 
-    def break_sending(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_next_send(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make the next message fail with an unexpected error."""
         monkeypatch.setattr(self.screen.session.conversation, "resolve", lambda: 1 / 0)
 
-    def focus_files(self) -> None:
+    def focus_attachments(self) -> None:
         """Go to the files attached to the next message."""
         self.screen.query_one("#files").focus()
 
@@ -288,7 +288,7 @@ class ChatDriver:
         return self.screen.session.context.usage if self.screen.workspace is not None else None
 
     @property
-    def jobs(self) -> TaskRegistry:
+    def tasks(self) -> TaskRegistry:
         """The tasks in the background."""
         return self.screen.tasks
 
@@ -320,7 +320,7 @@ class ChatDriver:
         """The sidebar's list."""
         return self.screen.sidebar.conversations
 
-    def shorten_waiting(self) -> None:
+    def shorten_busy_timeout(self) -> None:
         """Let SQLite wait for another program for a moment only."""
         saver = self.screen.opened.saver
         saver._retry_seconds = 0.05
@@ -328,11 +328,11 @@ class ChatDriver:
         with writer.database.autocommit() as connection:
             connection.execute("PRAGMA busy_timeout = 50")
 
-    async def look_around(self) -> None:
+    async def poll_changes(self) -> None:
         """Look for changes by other programs now, as the screen does every few seconds."""
         await self.screen.changes.poll()
 
-    async def find_changes(self) -> None:
+    async def force_poll(self) -> None:
         """Look for changes as if another program had written."""
         self.screen.changes._data_version = -1
         await self.screen.changes.poll()

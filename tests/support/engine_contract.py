@@ -313,7 +313,7 @@ class EngineContract:
         assert outcome.completion.text
         assert keys(engine.ledger) == ["a", "b"]
 
-    def test_a_side_request_leaves_no_trace(self, engine: Engine) -> None:
+    def test_detached_generation_leaves_no_trace(self, engine: Engine) -> None:
         turns = self.talk(engine, 3)
         before = engine.ledger
         question = PromptTurn(key="aside", user="Give this conversation a title.")

@@ -128,7 +128,7 @@ def put(first: FirstRun) -> None:
     first.target.write_bytes(first.content)
 
 
-class StillService(ModelService):
+class FrozenModelService(ModelService):
     """Lists the same models at all times, and downloads up to one moment, so that pictures of it are alike."""
 
     def __init__(
@@ -145,11 +145,11 @@ class StillService(ModelService):
         row = listing.find(spec)
         assert moment is not None
         assert row is not None
-        return cast("Download", StillTask("downloading", spec, row.label, moment, failure))
+        return cast("Download", FrozenTask("downloading", spec, row.label, moment, failure))
 
     def verification(self, row: ModelRow) -> Verification:
         moment = DownloadProgress(stage="verifying", bytes=60_000_000, total=98_362_432)
-        return cast("Verification", StillTask("verifying", row.spec, row.label, moment))
+        return cast("Verification", FrozenTask("verifying", row.spec, row.label, moment))
 
     def save_default(self, spec: str, *, first: bool) -> str:
         return ""
@@ -164,7 +164,7 @@ class StillService(ModelService):
         return ""
 
 
-class StillTask(ModelTask):
+class FrozenTask(ModelTask):
     """A task that stays at one moment until it is cancelled, or fails there."""
 
     def __init__(

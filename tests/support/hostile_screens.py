@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from support.app_harness import until
-from support.first_run import StillService, installed, offered, usual_listing
+from support.first_run import FrozenModelService, installed, offered, usual_listing
 from textual.binding import Binding
 from textual.widgets import Input
 
@@ -161,9 +161,9 @@ def _trash(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
 
 def _background(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     for text in texts:
-        job = harness.chat.jobs.begin(text, text, cancel=lambda: None, kept=text)
+        job = harness.chat.tasks.begin(text, text, cancel=lambda: None, kept=text)
         job.tell(0.5, text)
-    return TasksDialog(harness.chat.jobs)
+    return TasksDialog(harness.chat.tasks)
 
 
 def _input(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
@@ -240,7 +240,7 @@ def _models(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     )
     unusable = tuple((text, text) for text in texts)
     listing = usual_listing(rows=rows, selected="0", folder=texts[0], hub=texts[1], unusable=unusable)
-    return ModelsScreen(StillService(listing), harness.chat.downloads, wanted=texts[0], problem=texts[1])
+    return ModelsScreen(FrozenModelService(listing), harness.chat.downloads, wanted=texts[0], problem=texts[1])
 
 
 async def _go_through(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:

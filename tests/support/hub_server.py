@@ -187,7 +187,7 @@ class HubServer:
         """Keep a connection silent until it is cut or the server ends."""
         self._ended.wait(120)
 
-    def cut_the_silent(self) -> None:
+    def close_stalled(self) -> None:
         """Cut the connections that stall now; later ones stall again."""
         ended, self._ended = self._ended, threading.Event()
         ended.set()

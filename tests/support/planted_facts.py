@@ -46,7 +46,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Planted:
+class PlantedConversation:
     """A conversation with facts in it."""
 
     exchanges: tuple[tuple[str, str], ...]
@@ -63,7 +63,7 @@ def unrelated_questions(sections: Sections = SEEN) -> list[str]:
     return _cells(sections, "unrelated")
 
 
-def plant(seed: int, *, facts: int = 40, length: int = 260, sections: Sections = SEEN) -> Planted:
+def plant(seed: int, *, facts: int = 40, length: int = 260, sections: Sections = SEEN) -> PlantedConversation:
     """A conversation of `length` exchanges with `facts` facts, and two questions about each."""
     chance = random.Random(seed)
     slots = {name: _cells(sections, name) for name in ("name", "city", "food", "colour", "day", "month")}
@@ -91,7 +91,7 @@ def plant(seed: int, *, facts: int = 40, length: int = 260, sections: Sections =
         questions += [Question(same, at, "same words"), Question(other, at, "other words")]
     for (said,) in chance.sample(sections["others"], min(len(places), 10)):
         exchanges[places.pop()] = (filled(said, chance, slots), _acknowledged(chance))
-    return Planted(tuple(exchanges), tuple(questions))
+    return PlantedConversation(tuple(exchanges), tuple(questions))
 
 
 def filled(text: str, chance: random.Random, slots: Mapping[str, Sequence[str]]) -> str:

@@ -103,7 +103,7 @@ def _remapped(**keymap: str) -> AppHarness:
     return AppHarness(settings=replace(Settings(), keymap={name.replace("_", "."): keys for name, keys in keymap.items()}))
 
 
-def forgetful() -> AppHarness:
+def with_rolled_context() -> AppHarness:
     """A conversation of which the window holds only the end."""
     harness = AppHarness(window=320)
     harness.start_with(
@@ -224,7 +224,7 @@ SCENES: Final = (
     ),
     Scene(
         name="the-line-of-memory",
-        harness=forgetful,
+        harness=with_rolled_context,
         steps=(_to_the_line,),
         shows=("context starts here",),
     ),

@@ -42,7 +42,7 @@ def talked() -> AppHarness:
     return harness
 
 
-def crowded() -> AppHarness:
+def with_full_context() -> AppHarness:
     """Nine turns in a small window, the first of them left, one pinned; and a system prompt."""
     harness = AppHarness(window=512, settings=replace(Settings(), system="Be brief."))
     harness.conversation_id = harness.add_conversation(
@@ -76,7 +76,7 @@ def one(*pairs: tuple[str, str], title: str = "Bread") -> AppHarness:
     return harness
 
 
-def baked() -> AppHarness:
+def with_two_matches() -> AppHarness:
     """Two conversations about dough."""
     harness = AppHarness()
     harness.add_conversation(
@@ -86,7 +86,7 @@ def baked() -> AppHarness:
     return harness
 
 
-def thrown_away() -> AppHarness:
+def with_trash() -> AppHarness:
     """Two conversations in the trash."""
     harness = AppHarness()
     for title in ("Bread", "Rye"):
@@ -103,7 +103,7 @@ def with_personas() -> AppHarness:
 
 async def _half_named(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Show a background task that never ends."""
-    harness.chat.jobs.begin("titling")
+    harness.chat.tasks.begin("titling")
 
 
 async def _weighed(pilot: Pilot[Any], harness: AppHarness) -> None:
@@ -144,7 +144,7 @@ TURNS: Final = (
     Scene(name="forked", harness=talked, steps=(press("alt+k"),), shows=("Forked.",)),
     Scene(
         name="the-window-in-parts",
-        harness=crowded,
+        harness=with_full_context,
         steps=(_weighed, press("alt+w")),
         shows=("Context: 512 tokens", "pinned messages"),
     ),
@@ -185,14 +185,14 @@ LISTS: Final = (
     Scene(name="tagged", harness=one, steps=(send("/tag kitchen home"),), shows=("#kitchen",)),
     Scene(name="deleted", harness=one, steps=(press("f4"),), shows=("to the trash.", "F8")),
     Scene(name="renaming", harness=one, steps=(press("f2"),), shows=("Rename the conversation",)),
-    Scene(name="search", harness=baked, steps=(press("ctrl+f"),), shows=("Search all conversations",)),
-    Scene(name="search-finds", harness=baked, steps=(press("ctrl+f"), write("dough")), shows=("2 found", "Rye")),
-    Scene(name="search-finds-nothing", harness=baked, steps=(press("ctrl+f"), write("jam")), shows=("Nothing found",)),
-    Scene(name="the-trash", harness=thrown_away, steps=(press("f10"),), shows=("2 conversations", "Restore")),
+    Scene(name="search", harness=with_two_matches, steps=(press("ctrl+f"),), shows=("Search all conversations",)),
+    Scene(name="search-finds", harness=with_two_matches, steps=(press("ctrl+f"), write("dough")), shows=("2 found", "Rye")),
+    Scene(name="search-finds-nothing", harness=with_two_matches, steps=(press("ctrl+f"), write("jam")), shows=("Nothing found",)),
+    Scene(name="the-trash", harness=with_trash, steps=(press("f10"),), shows=("2 conversations", "Restore")),
     Scene(name="the-trash-is-empty", steps=(press("f10"),), shows=("The trash is empty",)),
     Scene(
         name="deleting-for-good",
-        harness=thrown_away,
+        harness=with_trash,
         steps=(press("f10"), see("2 conversations"), press("delete")),
         shows=("permanently?",),
     ),

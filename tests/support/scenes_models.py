@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from support.app_harness import AppHarness, until
-from support.first_run import GB, StillService, installed, usual_listing
+from support.first_run import GB, FrozenModelService, installed, usual_listing
 from support.scenes import Scene, furnish, press, see
 
 from mistral_chat.config import Settings
@@ -34,7 +34,7 @@ def _service(
     listing: ModelListing | None = None, moment: DownloadProgress = _PART, failure: MistralChatError | None = None
 ) -> Callable[[], AppHarness]:
     """A computer without a model, and what can be downloaded."""
-    service = StillService(listing or usual_listing(), moment, failure)
+    service = FrozenModelService(listing or usual_listing(), moment, failure)
     settings = replace(Settings(), model="mistral-7b-instruct-v0.3")
     return lambda: AppHarness(failure=_ABSENT, settings=settings, app_options={"models": lambda: service})
 
@@ -83,7 +83,7 @@ def _ours() -> AppHarness:
     )
     listing = usual_listing()
     listing = replace(listing, rows=(ours, *listing.rows), in_use="demo", selected="ours")
-    return AppHarness(app_options={"models": lambda: StillService(listing, _PART)})
+    return AppHarness(app_options={"models": lambda: FrozenModelService(listing, _PART)})
 
 
 async def _at_ours(pilot: Pilot[Any], harness: AppHarness) -> None:
@@ -98,7 +98,7 @@ async def _at_ours(pilot: Pilot[Any], harness: AppHarness) -> None:
 
 async def _busy(pilot: Pilot[Any], harness: AppHarness) -> None:
     """A download, a verification and a title are in progress."""
-    begin = harness.chat.jobs.begin
+    begin = harness.chat.tasks.begin
     loading = begin("downloading", "Mistral 7B Instruct v0.3 Q4_K_M", cancel=lambda: None, kept="Downloaded data is kept.")
     begin("verifying", "SmolLM2 135M Instruct (demo) Q4_1", cancel=lambda: None).tell(0.61, "60.0 of 98.4 MB")
     begin("titling", "this conversation", cancel=lambda: None)
@@ -113,7 +113,7 @@ SCENES: Final = (
     Scene(name="first-run", harness=_service(), start=furnish, steps=(_CHOICE,), shows=("is not downloaded", "Download")),
     Scene(
         name="another-model",
-        harness=lambda: AppHarness(app_options={"models": lambda: StillService(replace(usual_listing(), in_use="demo"))}),
+        harness=lambda: AppHarness(app_options={"models": lambda: FrozenModelService(replace(usual_listing(), in_use="demo"))}),
         steps=(press("f7"),),
         shows=("Switch model",),
     ),

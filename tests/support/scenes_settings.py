@@ -32,7 +32,7 @@ keymap: {chat.new: alt+n}
 """
 
 
-class StillSettingsFile(SettingsFile):
+class FrozenSettingsFile(SettingsFile):
     """Settings with the same path in every picture, which no change reaches."""
 
     def __init__(self, text: str = _FILE) -> None:
@@ -53,7 +53,7 @@ class StillSettingsFile(SettingsFile):
 
 
 def _settled(text: str = _FILE) -> Callable[[], AppHarness]:
-    return lambda: AppHarness(app_options={"settings_file": StillSettingsFile(text)})
+    return lambda: AppHarness(app_options={"settings_file": FrozenSettingsFile(text)})
 
 
 def _mark(key: str) -> Step:

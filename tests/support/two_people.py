@@ -10,14 +10,14 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from support.planted_facts import Planted, Question, filled, read_sections
+from support.planted_facts import PlantedConversation, Question, filled, read_sections
 
 _SECTIONS = read_sections(Path(__file__).with_suffix(".txt"))
 _SLOTS = {name: [cell for row in _SECTIONS[name] for cell in row] for name in ("friend", "place", "number", "thing", "day")}
 _NAMES = [cell for row in _SECTIONS["name"] for cell in row]
 
 
-def two_people(seed: int, *, days: int = 18) -> Planted:
+def two_people(seed: int, *, days: int = 18) -> PlantedConversation:
     """A conversation of `days` days with about 20 exchanges each; half of the events are told by the user."""
     chance = random.Random(seed)
     names = chance.sample(_NAMES, 2)
@@ -43,7 +43,7 @@ def two_people(seed: int, *, days: int = 18) -> Planted:
             if teller == 1:
                 exchanges.append((answer, chance.choice(_SECTIONS["chat"])[1]))
         exchanges.append(_said(chance, chance.choice(_SECTIONS["closing"]), names))
-    return Planted(tuple(exchanges), tuple(questions))
+    return PlantedConversation(tuple(exchanges), tuple(questions))
 
 
 def _said(chance: random.Random, row: list[str], names: list[str]) -> tuple[str, str]:

@@ -321,7 +321,7 @@ async def try_cell(action: str, fault: Fault, disk: Disk, caplog: pytest.LogCapt
             await person.command("chat.pin")
             await until(pilot, lambda: "Pinned" in chat.notice, "it is pinned")
         if fault.told.startswith("Another"):
-            chat.shorten_waiting()
+            chat.shorten_busy_timeout()
         await person.type(TYPED)
         if not fault.from_start:
             fault.begin(disk)
@@ -353,7 +353,7 @@ async def try_cell(action: str, fault: Fault, disk: Disk, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize(("action", "fault"), cells())
-def test_no_fault_of_the_disk_breaks_the_screen_or_loses_what_was_typed(
+def test_no_disk_fault_breaks_the_screen_or_loses_typed_text(
     action: str, fault: str, tally: Tally, caplog: pytest.LogCaptureFixture
 ) -> None:
     chosen = FAULTS[fault]

@@ -84,7 +84,7 @@ async def test_a_failing_worker_leaves_the_app_running(monkeypatch: pytest.Monke
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        harness.chat.break_sending(monkeypatch)
+        harness.chat.fail_next_send(monkeypatch)
         await send_message(pilot, harness, "Hello")
         await until(pilot, lambda: "ZeroDivisionError" in harness.chat.notice)
         assert harness.app.is_running
@@ -183,5 +183,5 @@ async def test_another_windows_conversations_appear() -> None:
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         harness.add_conversation(("Question", "Answer"), title="From elsewhere")
-        await harness.chat.find_changes()
+        await harness.chat.force_poll()
         await until(pilot, lambda: "From elsewhere" in screen_text(harness))

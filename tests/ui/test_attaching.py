@@ -101,7 +101,7 @@ async def test_a_file_can_be_detached_and_restored_with_keys(notes: Path) -> Non
         await until_ready(pilot, harness)
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
-        harness.chat.focus_files()
+        harness.chat.focus_attachments()
         await pilot.press("down", "delete")
         await until(pilot, lambda: "▪" not in screen_text(harness))
         assert harness.chat.composer.has_focus
@@ -211,7 +211,7 @@ async def test_the_drafts_cost_counts_its_files(notes: Path) -> None:
         assert harness.chat.usage is not None
         assert harness.chat.usage.draft == tokens
         composer.set_draft("")
-        harness.chat.focus_files()
+        harness.chat.focus_attachments()
         await pilot.press("down", "delete")
         await until(pilot, lambda: not composer.border_subtitle, "the cost goes with the file")
 
@@ -226,7 +226,7 @@ async def test_files_that_do_not_fit_are_reported_before_sending(tmp_path: Path)
             await until(pilot, lambda name=name: f"▪ {name}" in screen_text(harness))  # type: ignore[misc]  # mypy has no type for a lambda's default
         await until(pilot, lambda: "Too long with 2 attachments" in harness.chat.notice)
         assert harness.chat.composer.has_class("-over")
-        harness.chat.focus_files()
+        harness.chat.focus_attachments()
         await pilot.press("down", "delete")
         await until(pilot, lambda: not harness.chat.composer.has_class("-over"))
 
@@ -362,7 +362,7 @@ async def test_the_title_is_the_question_and_not_the_file(notes: Path) -> None:
         assert summary.title == "What do I need?"
 
 
-async def test_a_file_that_was_sent_is_opened_from_the_menu_of_its_message_and_by_a_click() -> None:
+async def test_a_sent_file_opens_from_the_message_menu_and_by_a_click() -> None:
     harness = AppHarness()
     harness.start_with((MESSAGE, "Butter."), title="Bread")
     async with run(harness) as pilot:
@@ -370,7 +370,7 @@ async def test_a_file_that_was_sent_is_opened_from_the_menu_of_its_message_and_b
         await until(pilot, lambda: "▤ b.txt · 1 line" in screen_text(harness))
         assert "and salt" not in screen_text(harness)
         await pilot.press("shift+tab")
-        await until(pilot, lambda: harness.chat.chosen is not None)
+        await until(pilot, lambda: harness.chat.selected_turn is not None)
         await pilot.press("enter")
         await until(pilot, lambda: "Open attachments…" in screen_text(harness))
         await pilot.press("escape")
@@ -387,7 +387,7 @@ async def test_a_file_that_was_sent_is_opened_from_the_menu_of_its_message_and_b
         await pilot.press("escape")
         await until(pilot, lambda: harness.app.screen is harness.screen)
         await pilot.click(view, offset=(5, 2))
-        await until(pilot, lambda: harness.chat.chosen is None, "a click on the question selects as before")
+        await until(pilot, lambda: harness.chat.selected_turn is None, "a click on the question selects as before")
 
 
 async def test_a_hostile_name_in_a_message_is_drawn_on_one_row() -> None:

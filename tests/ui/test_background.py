@@ -240,7 +240,7 @@ async def test_loading_a_state_is_shown_and_can_be_stopped(tmp_path: Path, monke
 
 def busy(harness: AppHarness, stops: list[str]) -> list[BackgroundTask]:
     """Begin three things, as a download, a check and a title would."""
-    background = harness.chat.jobs
+    background = harness.chat.tasks
     fetching = background.begin("fetching", "Mistral 7B", cancel=lambda: stops.append("fetching"), kept="It is kept.")
     checking = background.begin("checking", "the demo", cancel=lambda: stops.append("checking"))
     fetching.tell(0.4, "1.75 of 4.37 GB")
@@ -262,15 +262,15 @@ async def test_the_user_chooses_which_of_several_tasks_to_stop(size: tuple[int, 
         await pilot.press("down", "enter")
         await until(pilot, lambda: "Cancelled: checking." in screen_text(harness))
         assert stops == ["checking"]
-        harness.chat.jobs.end(checking)
+        harness.chat.tasks.end(checking)
         fetching.tell(0.5, "2.19 of 4.37 GB")
         await until(pilot, lambda: "2.19 of 4.37 GB" in screen_text(harness) and "the demo" not in screen_text(harness))
         await pilot.press("delete")
         await until(pilot, lambda: "“titling” cannot be cancelled" in screen_text(harness))
         await pilot.press("up", "delete")
         await until(pilot, lambda: "Cancelled: fetching. It is kept." in screen_text(harness))
-        harness.chat.jobs.end(fetching)
-        harness.chat.jobs.end(titling)
+        harness.chat.tasks.end(fetching)
+        harness.chat.tasks.end(titling)
         await until(pilot, lambda: "Cancel all" not in screen_text(harness))
         await pilot.press("enter")
         await until(pilot, lambda: harness.chat.is_current)
@@ -295,10 +295,10 @@ async def test_hostile_names_of_tasks_are_text() -> None:
         await until_ready(pilot, harness)
         for name in STRINGS[::20]:
             text = name.encode("utf-8", "replace").decode("utf-8")
-            harness.chat.jobs.begin("fetching", text, cancel=lambda: None).tell(0.5, text)
+            harness.chat.tasks.begin("fetching", text, cancel=lambda: None).tell(0.5, text)
         await pilot.press("alt+z")
         await until(pilot, lambda: isinstance(harness.app.screen, TasksDialog))
-        for _ in harness.chat.jobs.tasks:
+        for _ in harness.chat.tasks.tasks:
             assert not dangerous(screen_text(harness))
             await pilot.press("down")
 

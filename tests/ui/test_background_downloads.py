@@ -38,7 +38,7 @@ async def test_the_demo_can_be_used_during_a_download(first: FirstRun) -> None:
         await in_the_background(pilot, first)
         assert await asked(pilot, first, "hello") == "You said: hello"
         await until_drawn(pilot, "⟳ downloading 33%")
-        first.hub.cut_the_silent()
+        first.hub.close_stalled()
         await until(pilot, lambda: first.target.exists() and "Downloaded tiny" in first.chat.notice)
         assert first.chat.model == "demo", "a finished download does not replace the model in use"
         await until_drawn(pilot, "F7 and Enter switch to it")
@@ -59,7 +59,7 @@ async def test_the_demo_can_be_used_during_a_download(first: FirstRun) -> None:
 async def test_a_click_on_the_notice_switches_to_the_downloaded_model(first: FirstRun) -> None:
     async with run(first) as pilot:
         await in_the_background(pilot, first)
-        first.hub.cut_the_silent()
+        first.hub.close_stalled()
         await until(pilot, lambda: "Downloaded tiny" in first.chat.notice)
         await pilot.pause()
         await pilot.click("#notice")
@@ -93,7 +93,7 @@ async def test_a_failure_behind_the_chat_is_reported_with_its_reason(first: Firs
     async with run(first) as pilot:
         await in_the_background(pilot, first)
         first.hub.misbehave(Fault(status=403))
-        first.hub.cut_the_silent()
+        first.hub.close_stalled()
         await until(pilot, lambda: "Download failed" in first.chat.notice, "the failure is reported")
         assert "403" in first.chat.notice or "HF_TOKEN" in first.chat.notice
         assert await asked(pilot, first, "still here") == "You said: still here"
@@ -111,7 +111,7 @@ async def test_the_first_download_is_loaded_when_it_is_done_in_the_background(fi
         await pilot.press("enter")
         await until_drawn(pilot, "Your message stays in the box until then")
         assert first.chat.is_current
-        first.hub.cut_the_silent()
+        first.hub.close_stalled()
         await chatting(pilot, first)
         assert first.chat.model == "tiny"
         assert first.chat.draft == "typed meanwhile"
@@ -122,7 +122,7 @@ async def test_a_download_that_ends_behind_the_list_is_announced(first: FirstRun
         await stalled(pilot, first)
         await pilot.press("b")
         await until_drawn(pilot, "Downloading")
-        first.hub.cut_the_silent()
+        first.hub.close_stalled()
         await until_drawn(pilot, "Press Enter in the list to use it.")
         await until_drawn(pilot, "Installed · downloaded")
         await pilot.press("escape")

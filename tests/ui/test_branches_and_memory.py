@@ -102,7 +102,7 @@ async def test_the_context_line_is_where_the_ledger_begins() -> None:
         seen = [turn.key for turn in harness.chat.ledger.turns]
         ids = [turn.turn_id for turn in harness.chat.turns]
         assert 0 < len(seen) < len(ids)
-        assert harness.chat.left == ids[: -len(seen)]
+        assert harness.chat.evicted == ids[: -len(seen)]
         marked = [view for view in harness.chat.views if view.has_class("-edge")]
         assert [view.shown.turn_id for view in marked] == seen[:1]
         assert harness.chat.full_context_announced
@@ -117,7 +117,7 @@ async def test_another_conversations_context_draws_no_line() -> None:
         await until_answered(pilot, harness)
         await harness.chat.open(other)
         await pilot.pause()
-        assert not harness.chat.left
+        assert not harness.chat.evicted
         assert not [view for view in harness.chat.views if view.has_class("-edge")]
 
 
@@ -172,6 +172,6 @@ async def test_an_opened_conversation_is_prefilled() -> None:
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await harness.chat.open(conversation)
-        await until(pilot, lambda: harness.chat.left, "the line is drawn")
+        await until(pilot, lambda: harness.chat.evicted, "the line is drawn")
         assert harness.chat.tokens_used > 100
         await until(pilot, lambda: harness.chat.state == "ready")

@@ -176,7 +176,7 @@ async def test_typing_and_sending_survive_a_locked_database(tmp_path: Path) -> N
     harness = AppHarness(path=tmp_path / "c.db")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        harness.chat.shorten_waiting()
+        harness.chat.shorten_busy_timeout()
         other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         await pilot.press(*"Precious")
@@ -203,10 +203,10 @@ async def test_changes_by_another_window_are_reported(tmp_path: Path) -> None:
         other = harness.open_store()
         turn = other.add_turn(conversation, "Theirs", parent_id=other.turns(conversation)[-1].turn_id)
         other.finish_reply(turn, "From the other window", finish_reason="stop")
-        await harness.chat.find_changes()
+        await harness.chat.force_poll()
         await until(pilot, lambda: "From the other window" in screen_text(harness))
         other.trash(conversation)
-        await harness.chat.find_changes()
+        await harness.chat.force_poll()
         await until(pilot, lambda: "moved to the trash in another window" in harness.chat.notice)
         other.close()
 

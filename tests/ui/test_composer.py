@@ -42,7 +42,7 @@ async def test_letters_typed_before_editing_stay_in_their_draft() -> None:
         assert harness.chat.draft == "abc", "the draft that editing took the place of is lost"
 
 
-async def test_what_is_typed_while_a_conversation_opens_stays() -> None:
+async def test_text_typed_while_a_conversation_opens_is_kept() -> None:
     harness = AppHarness()
     chosen = harness.add_conversation(("Question", "Answer"))
     harness.store.save_draft(chosen, "half a ")
@@ -77,7 +77,7 @@ async def test_a_refusal_is_shown_until_the_draft_changes(draft: str, reason: st
         await until(pilot, lambda: reason not in harness.chat.notice)
 
 
-async def test_a_letter_never_overtakes_a_key_that_deletes_or_leaves() -> None:
+async def test_letters_never_overtake_backspace_or_escape() -> None:
     harness = AppHarness()
     harness.start_with(("the old question", "Answer"))
     async with run(harness) as pilot:

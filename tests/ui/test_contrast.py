@@ -38,7 +38,7 @@ def on(behind: str, color: str) -> str:
 
 
 @pytest.mark.parametrize("name", COLOURED)
-def test_text_has_at_least_four_and_a_half_to_one(name: str) -> None:
+def test_text_has_contrast_4_5_to_1(name: str) -> None:
     found = variables(name)
     texts = ["foreground", "text-quiet", "text-accent", "text-primary", "text-warning", "text-error", "text-success"]
     texts += [each for each in found if each.startswith("code-")]
@@ -53,7 +53,7 @@ def test_text_has_at_least_four_and_a_half_to_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COLOURED)
-def test_frames_bars_and_selection_have_at_least_three_to_one(name: str) -> None:
+def test_frames_bars_and_selection_have_contrast_3_to_1(name: str) -> None:
     found = variables(name)
     for part in ("border", "border-blurred", "scrollbar", "scrollbar-hover", "scrollbar-active", "block-cursor-background"):
         for behind in ("background", "surface"):

@@ -41,7 +41,7 @@ def lease(tmp_path: Path) -> AppHarness:
     return harness
 
 
-async def test_a_collection_is_attached_and_its_passages_are_named_and_opened(lease: AppHarness) -> None:
+async def test_an_attached_collections_passages_are_listed_and_open(lease: AppHarness) -> None:
     async with run(lease) as pilot:
         await until_ready(pilot, lease)
         await send_message(pilot, lease, "/docs home")
@@ -81,7 +81,7 @@ async def test_without_documents_the_user_is_told_how_to_index_some(tmp_path: Pa
         await until(pilot, lambda: "No earlier exchanges or documents" in screen_text(harness))
 
 
-async def test_a_recalled_exchange_is_named_and_can_be_opened(tmp_path: Path) -> None:
+async def test_a_recalled_exchange_is_listed_and_can_be_opened(tmp_path: Path) -> None:
     harness = harness_with_documents(tmp_path, window=512)
     exchanges = [("My sister moved to Lisbon.", "Noted."), *((f"{FILLER} {number}", "I see.") for number in range(20))]
     harness.conversation_id = harness.add_conversation(*exchanges)

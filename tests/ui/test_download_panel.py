@@ -54,7 +54,7 @@ async def test_leaving_a_download_asks_first_and_keeps_what_was_downloaded(first
         await until_drawn(pilot, "Resume download")
 
 
-async def test_a_download_that_ends_behind_the_question_opens_the_chat(first: FirstRun) -> None:
+async def test_a_download_that_ends_behind_the_dialog_opens_the_chat(first: FirstRun) -> None:
     async with run(first) as pilot:
         await stalled(pilot, first)
         await pilot.press("p")

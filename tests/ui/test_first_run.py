@@ -32,7 +32,7 @@ async def test_the_first_run_leads_from_nothing_to_a_reply(first: FirstRun) -> N
 async def test_a_draft_typed_before_the_list_opened_is_kept(first: FirstRun) -> None:
     async with run(first) as pilot:
         first.chat.type("early")
-        await until(pilot, lambda: first.chat.trouble is not None)
+        await until(pilot, lambda: first.chat.model_error is not None)
         assert first.chat.is_current, "the list took the keys of who is typing"
         await pilot.press("enter")
         await until(pilot, lambda: first.choosing)

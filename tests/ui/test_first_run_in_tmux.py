@@ -102,7 +102,7 @@ def test_chatting_with_the_demo_during_a_download(terminal: Tmux, hub: HubServer
     terminal.press("Enter")
     store = ConversationStore(open_database(tmp_path / "data" / "conversations.db", now=_now), now=_now)
     assert _finished_reply(store)
-    hub.cut_the_silent()
+    hub.close_stalled()
     terminal.wait_for("Downloaded", "F7 and Enter")
     terminal.press("F7")
     terminal.wait_for("Installed · downloaded", "in use")

@@ -201,7 +201,7 @@ async def test_selections_across_blocks_are_copied_as_written() -> None:
             assert view.get_selection(chosen) == (wanted, "\n")
 
 
-async def test_dragging_over_blocks_selects_what_lies_between(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_dragging_over_blocks_selects_the_text_between(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     harness = AppHarness(answer=lambda _: REPLY)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.app_harness import AppHarness, until, until_ready
-from support.first_run import StillService, usual_listing
+from support.first_run import FrozenModelService, usual_listing
 from support.hostile import BASE, MEGABYTES, STRINGS, dangerous
 from support.hostile_screens import SCREENS, VARIANTS, Filled
 from support.terminal_output import capture_output
@@ -71,7 +71,7 @@ def test_no_screen_is_left_out() -> None:
 
 @pytest.mark.parametrize("filled", [*SCREENS.values(), *VARIANTS.values()], ids=[*(kind.__name__ for kind in SCREENS), *VARIANTS])
 async def test_nothing_hostile_reaches_the_terminal_from(filled: Filled) -> None:
-    harness = AppHarness(app_options={"models": lambda: StillService(usual_listing())})
+    harness = AppHarness(app_options={"models": lambda: FrozenModelService(usual_listing())})
     async with capture_output(harness.app, (100, 90)) as (pilot, output):
         await until_ready(pilot, harness)
         texts = [*(STRINGS if filled.at_once >= FEW else BASE), *MEGABYTES]

@@ -74,12 +74,12 @@ async def test_in_files_details_and_the_history() -> None:
             assert not output.foreign(), repr(text)
 
 
-async def test_in_placards_and_notices_a_megabyte_long() -> None:
+async def test_in_empty_states_and_notices_a_megabyte_long() -> None:
     harness = AppHarness()
     async with capture_output(harness.app) as (pilot, output):
         await until_ready(pilot, harness)
         for text in (*STRINGS, *MEGABYTES):
-            harness.chat.show_trouble(text)
+            harness.chat.show_failure(text)
             harness.chat.notify(text, offer="F8", trouble=True)
             harness.chat.show_status(model=text, activity=text)
             await pilot.pause()
@@ -105,7 +105,7 @@ async def test_in_errors(text: str) -> None:
     harness = AppHarness(failure=ModelNotFound(text))
     async with capture_output(harness.app) as (pilot, output):
         await until_shown(pilot, harness)
-        await until(pilot, lambda: harness.chat.trouble is not None)
+        await until(pilot, lambda: harness.chat.model_error is not None)
         await pilot.pause()
         assert not output.foreign()
 
@@ -158,7 +158,7 @@ async def test_in_the_dialogs_and_the_palette() -> None:
         assert not output.foreign()
 
 
-async def test_a_megabyte_is_refused_or_broken_and_the_screen_answers() -> None:
+async def test_a_megabyte_of_text_does_not_freeze_the_screen() -> None:
     harness = AppHarness()
     async with capture_output(harness.app) as (pilot, _):
         await until_ready(pilot, harness)

@@ -196,15 +196,15 @@ async def test_keys_edited_in_the_file_apply_without_a_restart(tmp_path: Path) -
     harness = staged(config)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        await harness.chat.look_around()
+        await harness.chat.poll_changes()
         write(config, "keymap: {chat.filter: f5, chat.rename: alt+n}\ntheme: mistral-light\n")
-        await harness.chat.look_around()
+        await harness.chat.poll_changes()
         await until(pilot, lambda: "f5 is given to both" in harness.chat.notice)
         assert harness.app.theme == "mistral-light"
         await pilot.press("alt+n")
         await until(pilot, lambda: "Nothing to rename" in harness.chat.notice)
         write(config, "keymap: [broken\n")
-        await harness.chat.look_around()
+        await harness.chat.poll_changes()
         await until(pilot, lambda: "The previous settings apply" in harness.chat.notice)
         assert harness.chat.settings.keymap["chat.rename"] == "alt+n"
 
@@ -254,7 +254,7 @@ async def test_the_status_bar_names_the_keys_of_what_has_the_focus() -> None:
         await until_answered(pilot, harness)
 
 
-async def test_the_menu_of_commands_closes_with_its_box_and_comes_back_with_it() -> None:
+async def test_the_slash_menu_hides_and_returns_with_the_message_box() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"))
     async with run(harness) as pilot:

@@ -75,7 +75,7 @@ def test_a_document_becomes_its_blocks() -> None:
 
 
 @given(st.lists(st.integers(1, 40), max_size=60))
-def test_streaming_ends_with_what_one_reading_gives(cuts: list[int]) -> None:
+def test_streaming_ends_with_the_blocks_of_the_whole_text(cuts: list[int]) -> None:
     reader, place = MarkdownParser(), 0
     for cut in cuts:
         reader.write(DOCUMENT[place : place + cut])
@@ -224,7 +224,7 @@ STEPS = """\
 """
 
 
-def test_code_in_steps_and_quotes_can_be_copied_and_has_a_frame() -> None:
+def test_code_in_lists_and_quotes_can_be_copied_and_has_a_frame() -> None:
     found = code_blocks(STEPS)
     assert [(code.language, code.text) for code in found] == [
         ("bash", "pip install x"),
@@ -241,7 +241,7 @@ def test_code_in_steps_and_quotes_can_be_copied_and_has_a_frame() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 50])
-def test_code_in_steps_is_the_same_however_it_arrives(size: int) -> None:
+def test_code_in_lists_is_the_same_however_it_arrives(size: int) -> None:
     parser = MarkdownParser()
     for start in range(0, len(STEPS), size):
         parser.write(STEPS[start : start + size])

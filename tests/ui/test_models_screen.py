@@ -9,7 +9,7 @@ import pytest
 from support.app_harness import rendered_rows, run, until, until_drawn
 from support.first_run import (
     FirstRun,
-    StillService,
+    FrozenModelService,
     chatting,
     download,
     point_at,
@@ -139,7 +139,7 @@ async def test_a_file_is_verified_in_the_background(first: FirstRun) -> None:
 
 
 async def test_a_verification_continues_behind_the_chat_and_can_be_stopped(tmp_path: Path, hub: HubServer) -> None:
-    first = FirstRun(tmp_path, hub, service=StillService(usual_listing()))
+    first = FirstRun(tmp_path, hub, service=FrozenModelService(usual_listing()))
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)
         point_at(first, "demo")
@@ -210,7 +210,7 @@ async def test_hostile_names_and_reasons_are_text(tmp_path: Path, hub: HubServer
     unusable = tuple(zip(names, names, strict=True))
     listing = usual_listing(rows=rows, selected="", folder=names[0], hub=names[1], unusable=unusable)
     moment = DownloadProgress(stage="waiting", bytes=1, total=2, note=names[0])
-    first = FirstRun(tmp_path, hub, service=StillService(listing, moment))
+    first = FirstRun(tmp_path, hub, service=FrozenModelService(listing, moment))
     async with run(first, (60, 20)) as pilot:
         await until(pilot, lambda: first.choosing)
         for _ in range(len(rows)):

@@ -274,7 +274,7 @@ async def test_the_title_is_in_the_frame_while_the_list_is_hidden() -> None:
         await until(pilot, lambda: "─ New conversation ─" in top(), "a narrow screen has no list")
 
 
-async def test_the_terminal_has_the_title_of_the_open_conversation_until_the_app_ends() -> None:
+async def test_the_terminal_title_is_the_conversations_until_the_app_ends() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"), title="Bread \x1b]0;evil\x07[b]and[/b] salt")
     async with capture_output(harness.app) as (pilot, output):
@@ -298,7 +298,7 @@ async def test_the_title_of_a_temporary_chat_is_not_given_to_the_terminal() -> N
         assert harness.app.title == "mistral-chat, temporary"
 
 
-async def test_replies_in_other_conversations_are_named_where_there_is_room() -> None:
+async def test_replies_running_elsewhere_are_shown_if_there_is_space() -> None:
     harness = AppHarness(answer=lambda text: f"A {PAUSE} {text}")
 
     def status() -> str:

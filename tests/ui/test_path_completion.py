@@ -58,5 +58,5 @@ class TestWindows:
         assert path_from_paste("a:b") is None
         assert path_from_paste("D:notes") is None
 
-    def test_a_path_is_completed_behind_either_slash(self, file: Path) -> None:
+    def test_a_path_is_completed_after_either_slash(self, file: Path) -> None:
         assert complete_path(f"{file.parent}/my no")[0] == str(file)

@@ -18,7 +18,7 @@ async def looked(pilot: Pilot[Any], harness: AppHarness) -> None:
     await pilot.pause()
 
 
-async def test_turns_draft_and_control_tokens_are_shown_with_their_cost() -> None:
+async def test_turns_draft_and_control_tokens_are_shown_with_counts() -> None:
     harness = AppHarness()
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_pictures_are_made_and_show_what_they_are_named_for(tmp_path: Path) -> None:
+def test_the_readme_pictures_show_what_their_names_say(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, str(ROOT / "assets" / "make_pictures.py"), str(tmp_path)], check=True, env=dict(os.environ), timeout=120
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.app_harness import AppHarness, run, screen_text, send_message, until, until_answered, until_drawn, until_ready
-from support.first_run import StillService, usual_listing
+from support.first_run import FrozenModelService, usual_listing
 from support.ways import ways
 
 from mistral_chat.ui.commands import all_commands, command, matching, parse_input
@@ -81,7 +81,7 @@ async def test_text_after_a_command_without_arguments_is_not_lost(draft: str) ->
 
 
 async def test_commands_accept_what_their_dialogs_ask_for() -> None:
-    harness = AppHarness(app_options={"models": lambda: StillService(usual_listing())})
+    harness = AppHarness(app_options={"models": lambda: FrozenModelService(usual_listing())})
     harness.start_with(("Where is the lighthouse?", "In the harbour."))
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

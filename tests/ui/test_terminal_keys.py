@@ -34,7 +34,7 @@ KITTY = {"TERM": "xterm-kitty", "KITTY_WINDOW_ID": "1"}
         (KITTY, "darwin", ["shift+enter"], ["alt+m"]),
     ],
 )
-def test_keys_a_terminal_keeps_for_itself_are_known(
+def test_keys_reserved_by_terminals_are_known(
     environ: dict[str, str], platform: str, arriving: list[str], lost: list[str]
 ) -> None:
     assert [key for key in arriving if not arrives(key, environ, platform)] == []
@@ -46,7 +46,7 @@ def test_tmux_depends_on_the_outer_terminal() -> None:
     assert terminals({}, "linux") == ["other"]
 
 
-def test_a_key_that_arrives_is_named_first_and_none_is_dropped() -> None:
+def test_working_keys_are_listed_first_and_none_is_dropped() -> None:
     assert best_first(["f1", "question_mark"], MAC, "darwin") == ["question_mark", "f1"]
     assert best_first(["f1", "question_mark"], GNOME, "linux") == ["question_mark", "f1"]
     assert best_first(["f1", "question_mark"], KITTY, "linux") == ["f1", "question_mark"]

@@ -22,7 +22,7 @@ def test_foreign_output_is_detected(text: str) -> None:
     assert output.foreign()
 
 
-def test_half_a_character_would_end_the_app() -> None:
+def test_an_incomplete_character_would_end_the_app() -> None:
     output = TerminalOutput()
     output.hear("\ud800")
     with pytest.raises(UnicodeEncodeError):

@@ -45,7 +45,7 @@ async def shown(pilot: Pilot[Any], harness: AppHarness) -> None:
 
 
 def chosen(harness: AppHarness) -> str | None:
-    turn = harness.chat.chosen
+    turn = harness.chat.selected_turn
     return turn.turn.user if turn is not None else None
 
 
@@ -111,7 +111,7 @@ async def test_the_menu_runs_the_chosen_action() -> None:
         await until(pilot, lambda: path(harness)[0].turn.pinned)
 
 
-async def test_the_menu_names_the_letters_of_a_message_and_takes_them() -> None:
+async def test_the_message_menu_shows_and_accepts_letters() -> None:
     harness = opened(("first", CODE), ("second", "two"))
     async with run(harness) as pilot:
         await shown(pilot, harness)
@@ -182,7 +182,7 @@ async def test_an_excluded_turn_leaves_the_context_and_returns() -> None:
         assert "tokens" in harness.chat.notice
         assert "excluded from context" in screen_text(harness)
         assert harness.chat.views[1].has_class("-dimmed")
-        assert not harness.chat.left, "it did not leave by itself"
+        assert not harness.chat.evicted, "it did not leave by itself"
         assert not harness.screen.query(".-edge")
         await pilot.press("alt+x")
         await until(pilot, lambda: seen(harness) == ["q0", "q1", "q2"])
@@ -201,8 +201,8 @@ async def test_a_pinned_turn_stays_when_the_context_is_full() -> None:
         assert seen(harness)[0] == "message 0"
         assert len(seen(harness)) < 9
         turns = harness.chat.turns
-        assert turns[0].turn_id not in harness.chat.left
-        assert turns[1].turn_id in harness.chat.left
+        assert turns[0].turn_id not in harness.chat.evicted
+        assert turns[1].turn_id in harness.chat.evicted
         harness.chat.transcript.action_oldest()
         await until(pilot, lambda: "◆ pinned" in screen_text(harness))
         await harness.chat.transcript.select(turns[0].turn_id)

@@ -92,7 +92,7 @@ async def test_what_cannot_be_sent_can_be_sent_in_a_temporary_chat(tmp_path: Pat
     harness.start_with(("Question", "Answer"), title="Bread")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        harness.chat.shorten_waiting()
+        harness.chat.shorten_busy_timeout()
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             harness.chat.composer.focus()

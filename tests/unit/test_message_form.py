@@ -18,9 +18,7 @@ from mistral_chat.message_form import build_message, split_message
         ([("a.txt", "b.txt\n```\nc\n```\n\nd")], "", "What?", "What?"),
     ],
 )
-def test_a_message_is_taken_apart_as_it_was_put_together(
-    files: list[tuple[str, str]], piped: str, prompt: str, rest: str
-) -> None:
+def test_a_message_splits_into_its_original_parts(files: list[tuple[str, str]], piped: str, prompt: str, rest: str) -> None:
     message = build_message(files, piped, prompt)
     split = split_message(message)
     assert [tuple(file) for file in split.files] == [(name, text.rstrip()) for name, text in files]
@@ -49,7 +47,7 @@ def test_a_message_is_taken_apart_as_it_was_put_together(
     ],
     ids=lambda message: repr(message[:30]),
 )
-def test_what_is_not_exactly_of_the_form_is_text(message: str) -> None:
+def test_anything_not_exactly_in_the_format_is_text(message: str) -> None:
     assert split_message(message) == ((), message)
 
 

@@ -98,7 +98,7 @@ def test_unanswered_questions_are_encoded_as_merged_text(
         assert [each.replace("[INST]", "").replace("[/INST]", "").strip() for each in spelled] == ["One?", "Two?", "Three?"]
 
 
-def test_half_a_character_is_refused_by_name(vocabulary: Callable[[str], Vocabulary]) -> None:
+def test_an_incomplete_character_is_refused_by_name(vocabulary: Callable[[str], Vocabulary]) -> None:
     for variant in ("v1", "v3", "tekken", "chatml"):
         chosen = _format(vocabulary(variant))
         half = r"incomplete character .* U\+D"

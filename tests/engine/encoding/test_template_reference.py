@@ -83,7 +83,7 @@ class Reference:
         return start + list(buffer[:count])
 
 
-def test_harmless_prompts_are_those_of_llama_cpp(
+def test_plain_prompts_equal_those_of_llama_cpp(
     model: Vocabulary, family: tuple[str, str], conversations: int, seed: int
 ) -> None:
     name, template = family

@@ -63,7 +63,7 @@ async def test_a_cancelled_task_has_stopped_the_engine_when_it_ends(runner: Engi
     assert not runner._replies
 
 
-async def test_a_closed_generator_has_stopped_the_engine_when_it_is_closed(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_closing_the_generator_stops_the_engine(runner: EngineThread, engine: SlowEngine) -> None:
     engine.let(1)
     reply = runner.reply(history(key="left"), Sampling())
     async for event in reply:
@@ -128,7 +128,7 @@ async def test_a_finished_reply_does_not_hide_a_running_one(runner: EngineThread
     assert engine.cancelled == ["second"]
 
 
-async def test_an_engine_error_reaches_the_waiter_and_the_thread_lives(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_an_engine_error_reaches_the_waiter_and_the_thread_survives(runner: EngineThread, engine: SlowEngine) -> None:
     engine.let(100)
     with pytest.raises(MessageTooLong):
         await collect(runner, history("word " * 5000))
