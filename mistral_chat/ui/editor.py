@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from textual.app import SuspendNotSupported
 
+from mistral_chat.errors import InvalidText
+from mistral_chat.session.attachments import read_text
+from mistral_chat.ui.widgets.composer import LARGEST_PASTE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
@@ -34,19 +38,41 @@ async def edit_externally(app: App[Any], text: str, environ: Mapping[str, str]) 
     command, problem = editor_command(environ)
     if problem:
         return "", problem
-    with tempfile.TemporaryDirectory(prefix="mistral-chat-") as folder:
-        path = Path(folder) / "message.md"
-        path.write_text(text, encoding="utf-8")
-        try:
-            with app.suspend() if sys.platform != "win32" else contextlib.nullcontext():  # editors have windows there
-                code = await _run([*command, str(path)])
-        except SuspendNotSupported:
-            return "", "This terminal cannot run an editor."
-        if code is None:
-            return "", f"Cannot start the editor {command[0]!r}. Set EDITOR to an installed one."
-        if code != 0:
-            return "", f"The editor ended with code {code}. The draft is unchanged."
-        return path.read_text(encoding="utf-8", errors="replace").rstrip("\n"), ""
+    try:
+        with tempfile.TemporaryDirectory(prefix="mistral-chat-", ignore_cleanup_errors=True) as folder:
+            return await _edited(app, command, Path(folder) / "message.md", text)
+    except OSError as error:
+        return "", f"Cannot write a file for the editor: {error.strerror}. The draft is unchanged."
+
+
+async def _edited(app: App[Any], command: list[str], path: Path, text: str) -> tuple[str, str]:
+    await asyncio.to_thread(path.write_text, text, encoding="utf-8")
+    try:
+        with app.suspend() if sys.platform != "win32" else contextlib.nullcontext():  # editors have windows there
+            code = await _run([*command, str(path)])
+    except SuspendNotSupported:
+        return "", "This terminal cannot run an editor."
+    if code is None:
+        return "", f"Cannot start the editor {command[0]!r}. Set EDITOR to an installed one."
+    return (
+        await asyncio.to_thread(_written, path)
+        if code == 0
+        else ("", f"The editor ended with code {code}. The draft is unchanged.")
+    )
+
+
+def _written(path: Path) -> tuple[str, str]:
+    """What the editor left in the file at `path`, and what is wrong with it; one of them is empty."""
+    try:
+        text = read_text(path).replace("\r\n", "\n").rstrip("\n")
+    except InvalidText as error:
+        return "", f"{error} The draft is unchanged."
+    if len(text) > LARGEST_PASTE:
+        return (
+            "",
+            f"The text has {len(text):,} characters, more than a message may have ({LARGEST_PASTE:,}). The draft is unchanged.",
+        )
+    return text, ""
 
 
 def editor_command(environ: Mapping[str, str]) -> tuple[list[str], str]:

@@ -66,6 +66,36 @@ async def test_an_editor_that_fails_leaves_the_screen_and_says_why(editor: str, 
     assert problem in why
 
 
+@pytest.mark.parametrize(
+    ("action", "problem"),
+    [
+        ('rm "$1"', "message.md is not a"),
+        ('rm "$1"; mkdir "$1"', "message.md is not a"),
+        ('printf "\\377\\200" > "$1"', "Only text can be sent"),
+        ('printf "a\\000b" > "$1"', "is binary data"),
+        ('yes abcdefg | head -c 70000 > "$1"', "69,999 characters, more than a message may have"),
+        ('yes abcdefg | head -c 5000000 > "$1"', "is larger than 4 MB"),
+        ("kill -9 $$", "ended with code -9"),
+    ],
+)
+async def test_what_is_no_message_leaves_the_draft(tmp_path: Path, action: str, problem: str) -> None:
+    text, said = await edited(str(script(tmp_path / "ed", action)))
+    assert (text, problem in said, said.endswith("The draft is unchanged.")) == ("", True, True), said
+
+
+async def test_text_in_other_encodings_is_taken(tmp_path: Path) -> None:
+    assert await edited(str(script(tmp_path / "ed", 'printf "\\377\\376h\\000i\\000" > "$1"'))) == ("hi", "")
+    assert await edited(str(script(tmp_path / "dos", 'printf "a\\r\\nb\\r\\n" > "$1"'))) == ("a\nb", "")
+
+
+@pytest.mark.parametrize("place", ["missing", "file"])
+async def test_without_room_for_the_file_the_screen_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / place))
+    text, said = await edited("true")
+    assert (text, said.startswith("Cannot write a file for the editor")) == ("", True)
+
+
 def test_a_common_editor_is_found_if_none_is_set(tmp_path: Path) -> None:
     assert editor_command({"PATH": str(tmp_path)}) == ([], "No editor found. Set EDITOR, for instance to nano.")
     script(tmp_path / "vi", "true")
