@@ -145,6 +145,8 @@ def save_question(
         ConversationNotFound: the conversation or the turn was deleted.
         UsageError: the reply to continue is not the last one.
     """
+    if conversation_id is not None and store.conversation(conversation_id).summary.trashed is not None:
+        store.restore(conversation_id)  # another window moved it there; nothing is written into the trash
     match request:
         case NewMessage(text):
             if conversation_id is None:

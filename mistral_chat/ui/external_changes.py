@@ -18,6 +18,8 @@ class ExternalChanges:
         """Compare for `screen`."""
         self._screen = screen
         self._data_version = -1
+        self._compared = True
+        """Whether the open conversation was compared since the last change."""
         self._told: str | None = None
         """The conversation whose deletion was reported."""
 
@@ -34,13 +36,16 @@ class ExternalChanges:
     async def _poll_store(self) -> None:
         screen, store = self._screen, self._screen.opened.store
         version = store.data_version()
-        if version == self._data_version:
-            return
-        self._data_version = version
-        screen.sidebar.reload()
-        screen.view.show_title()
+        if version != self._data_version:
+            self._data_version = version
+            self._compared = False
+            screen.sidebar.reload()
+            screen.view.show_title()
         session = screen.session
-        if session.conversation_id is None or session.replying or session.queue or screen.opened.saver.pending:
+        if self._compared or session.replying or session.queue or screen.opened.saver.pending:
+            return  # what changed during a reply is shown after it
+        self._compared = True
+        if session.conversation_id is None:
             return
         await self._compare(session.conversation_id, store.state(session.conversation_id))
 
@@ -52,6 +57,8 @@ class ExternalChanges:
                 where = "deleted" if now is None else "moved to the trash"
                 screen.show_error(f"This conversation was {where} in another window.")
             return
+        if self._told == conversation_id:
+            screen.notice.show("This conversation is no longer in the trash.")
         self._told = None
         last = session.turns[-1] if session.turns else None
         current = last.turn_id if last is not None else None

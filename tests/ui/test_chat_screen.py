@@ -13,6 +13,7 @@ from support.app_harness import (
     rendered_rows,
     run,
     screen_text,
+    send_and_wait,
     send_message,
     until,
     until_answered,
@@ -207,6 +208,28 @@ async def test_changes_by_another_window_are_reported(tmp_path: Path) -> None:
         await until(pilot, lambda: "From the other window" in screen_text(harness))
         other.trash(conversation)
         await harness.chat.force_poll()
+        await until(pilot, lambda: "moved to the trash in another window" in harness.chat.notice)
+        await send_and_wait(pilot, harness, "Still here?")
+        assert other.conversation(conversation).summary.trashed is None, "what is sent does not go into the trash"
+        await harness.chat.force_poll()
+        await until(pilot, lambda: "no longer in the trash" in harness.chat.notice)
+        other.close()
+
+
+async def test_a_change_during_a_reply_is_reported_after_it(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db", answer=lambda _: f"A {PAUSE}")
+    harness.start_with(("Mine", "Answer"))
+    conversation = harness.conversation_id or ""
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Go on")
+        await until(pilot, lambda: harness.chat.replying)
+        other = harness.open_store()
+        other.trash(conversation)
+        await harness.chat.force_poll()
+        harness.gate.set()
+        await until_answered(pilot, harness)
+        await harness.chat.poll_changes()
         await until(pilot, lambda: "moved to the trash in another window" in harness.chat.notice)
         other.close()
 
