@@ -45,8 +45,6 @@ class Draft:
         """Whether the notification is about the command in the message box."""
         self._replaced = ""
         """The draft that the message being edited replaced."""
-        self.measured = ""
-        """The text counted last."""
 
     # Sending.
 
@@ -134,9 +132,9 @@ class Draft:
         """Count the draft, and warn if it cannot be sent or would be misread; `again` repeats a warning."""
         if again:
             self._warning = ""
-        self.measured = self._screen.composer.text
         if self._screen.workspace is not None:
-            self._screen.commands.beside(partial(self._measure, self.measured), "draft", exclusive=True)
+            measure = partial(self._measure, self._screen.composer.text)
+            self._screen.commands.beside(measure, "draft", exclusive=True)
 
     def prefill(self) -> None:
         """Prefill a long draft."""

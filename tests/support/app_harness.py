@@ -95,7 +95,7 @@ class ChatDriver:
     @property
     def shown(self) -> bool:
         """Whether the store is open and the conversation to begin with is on the screen."""
-        return self.screen.shown_first
+        return self.screen.host._loading is not None
 
     # The composer.
 
@@ -124,12 +124,12 @@ class ChatDriver:
     @property
     def draft_due(self) -> bool:
         """Whether the pause after which a draft is prefilled has still to pass."""
-        return self.screen.composer.typing
+        return self.screen.composer._ticks is not None
 
     @property
     def counted(self) -> str | None:
         """The draft whose tokens were counted last."""
-        return self.screen.draft.measured
+        return self.screen.composer._reported
 
     @property
     def editing(self) -> bool:

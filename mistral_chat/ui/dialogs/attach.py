@@ -91,11 +91,6 @@ class AttachDialog(Dialog[str]):
         """Attach nothing."""
         self.dismiss(self._folder)
 
-    def action_mark(self, step: int) -> None:
-        """Move through the names."""
-        names = self.query_one(OptionList)
-        names.action_cursor_down() if step > 0 else names.action_cursor_up()
-
     async def action_complete(self) -> None:
         """Complete the path as far as it is unambiguous."""
         typed = self._typed

@@ -46,6 +46,11 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         option = self.query_one(OptionList).highlighted_option
         return option.id if option is not None else None
 
+    def action_mark(self, step: int) -> None:
+        """Move the cursor of the dialog's list, where the keys stay with a field."""
+        listed = self.query_one(OptionList)
+        listed.action_cursor_down() if step > 0 else listed.action_cursor_up()
+
     def show_status(self, text: str, *, warning: bool = False) -> None:
         """Show `text`, which may quote anything, in the line that `status_line` made."""
         line = self.query_one(".status", Static)

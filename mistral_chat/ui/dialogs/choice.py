@@ -81,7 +81,7 @@ class ChoiceDialog(Dialog[str]):
 
     def action_move(self, step: int) -> None:
         """Move the cursor of the list while the filter has the focus."""
-        self._list.action_cursor_down() if step > 0 else self._list.action_cursor_up()
+        self.action_mark(step)
 
     def on_key(self, event: events.Key) -> None:
         """Choose the entry whose letter is pressed, where letters do not filter."""

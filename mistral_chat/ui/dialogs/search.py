@@ -61,11 +61,6 @@ class SearchDialog(Dialog["SearchHit"]):
             yield status_line(_SYNTAX)
             yield OptionList(markup=False, compact=True)
 
-    def action_mark(self, step: int) -> None:
-        """Move through the hits."""
-        hits = self.query_one(OptionList)
-        hits.action_cursor_down() if step > 0 else hits.action_cursor_up()
-
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
         self._search(event.value)

@@ -109,8 +109,6 @@ class ChatScreen(Screen[None]):
         """The code block that was copied last: its turn, and its position in the reply."""
         self.attach_folder = ""
         """The folder in which a file was chosen last."""
-        self.shown_first = False
-        """Whether the first conversation is on the screen."""
         self._open_first = open_first
         self._furnished = False
         self._told_unsaved = False
@@ -169,7 +167,6 @@ class ChatScreen(Screen[None]):
         self.set_interval(_POLL_SECONDS, self.changes.poll)
         await self.open(self._open_first, self.composer.text or workspace.saver.draft(self._open_first or ""))
         self.view.show_history()
-        self.shown_first = True
         self.models.load()
         await self.settings_sync.show_key_problems()
 

@@ -160,11 +160,6 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if not (self.still and self._cursor_visible):
             super()._toggle_cursor_blink_visible()
 
-    @property
-    def typing(self) -> bool:
-        """Whether the pause after the last key has not passed yet."""
-        return self._ticks is not None
-
     def cancel_save(self) -> None:
         """Drop a pending save report: the draft is saved."""
         if self._save_timer is not None:

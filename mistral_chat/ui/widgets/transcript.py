@@ -84,7 +84,8 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         """Make an empty transcript."""
         super().__init__(id="transcript")
         self._turns: list[TranscriptTurn] = []
-        self._views: list[TurnView] = []
+        self.views: list[TurnView] = []
+        """The mounted turns, oldest first."""
         self._complete = True
         self._held: Mapping[str, bool] = {}
         self._costs: dict[str, int] = {}
@@ -103,11 +104,6 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
     def on_mount(self) -> None:
         """Follow the end."""
         self.anchor()
-
-    @property
-    def views(self) -> list[TurnView]:
-        """The mounted turns, oldest first."""
-        return list(self._views)
 
     @property
     def turns(self) -> Sequence[TranscriptTurn]:
@@ -149,7 +145,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
     def replace_turn(self, shown: TranscriptTurn) -> None:
         """Update a turn's state without drawing its text again."""
         self._turns = [shown if turn.turn_id == shown.turn_id else turn for turn in self._turns]
-        for view in self._views:
+        for view in self.views:
             if view.shown.turn_id == shown.turn_id:
                 view.shown = shown
         self._mark_views()
@@ -163,7 +159,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         """Select a turn and scroll it into view."""
         self._selected = turn_id
         self._mark_views()
-        view = next((view for view in self._views if view.shown.turn_id == turn_id), None)
+        view = next((view for view in self.views if view.shown.turn_id == turn_id), None)
         if view is None:
             await self.go_to(turn_id)
             return
@@ -194,11 +190,11 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._reading = None
         self._end = len(self._turns)
         self._first = self._end - self._count_back(self._end)
-        gone, self._views = self._views, [TurnView(turn) for turn in self._turns[self._first : self._end]]
+        gone, self.views = self.views, [TurnView(turn) for turn in self._turns[self._first : self._end]]
         async with self.batch():
             await self.remove_children(gone)
             self.anchor()
-            await self.mount_all(self._views)
+            await self.mount_all(self.views)
         self._settling = False
         self._mark_views()
         self.call_after_refresh(self._mount_nearby)
@@ -223,7 +219,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._turns.append(shown)
         self._end = len(self._turns)
         self._growing = view
-        self._views.append(view)
+        self.views.append(view)
         self.anchor()
         await self.mount(view)
         return view
@@ -238,18 +234,18 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._reading = None
         self._first = max(0, place - 2)
         self._end = min(len(self._turns), place + _MOST_TURNS)
-        gone, self._views = self._views, [TurnView(turn) for turn in self._turns[self._first : self._end]]
+        gone, self.views = self.views, [TurnView(turn) for turn in self._turns[self._first : self._end]]
         async with self.batch():
             await self.remove_children(gone)
-            await self.mount_all(self._views)
+            await self.mount_all(self.views)
         self._mark_views()
-        found = self._views[place - self._first]
+        found = self.views[place - self._first]
         found.add_class("-found")
         self.call_after_refresh(self._scroll_to_found, found)
 
     def _scroll_to_found(self, found: TurnView) -> None:
         """Scroll `found` to the top edge, once it is laid out."""
-        if found not in self._views:
+        if found not in self.views:
             return  # another turn was asked for meanwhile
         self.release_anchor()
         self.scroll_to_widget(found, animate=False, top=True, force=True)
@@ -272,7 +268,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         for number, turn in enumerate(self._turns):
             if turn.turn_id == shown.turn_id:
                 self._turns[number] = shown
-        for view in self._views:
+        for view in self.views:
             if view.shown.turn_id == shown.turn_id:
                 view.finish(shown)
         self._mark_views()
@@ -293,7 +289,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         """Update the marks of every mounted turn."""
         evicted = set(self.evicted)
         edge = self._edge if evicted or not self._complete else None
-        for view in self._views:
+        for view in self.views:
             shown = view.shown
             view.mark(
                 dimmed=shown.turn_id in evicted or shown.turn.excluded,
@@ -366,7 +362,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
     def _note_reading(self) -> None:
         """Remember the turn at the top edge, and how far it is scrolled past the edge."""
         self._reading = None  # asking for a region may lay the turns out, which must not scroll back to the old anchor
-        for view in self._views:
+        for view in self.views:
             region = view.virtual_region
             if region.bottom > self.scroll_y:
                 self._reading = (view, self.scroll_y - region.y)
@@ -374,7 +370,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
 
     def _mount_nearby(self) -> None:
         """Mount turns near the edge being approached, and unmount those far beyond the other."""
-        if self._settling or not self._views or not self.is_attached:
+        if self._settling or not self.views or not self.is_attached:
             return
         height = max(1, self.container_size.height)
         below = self.virtual_size.height - self.scroll_y - height
@@ -395,8 +391,8 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         more = self._count_back(self._first)
         added = [TurnView(turn) for turn in self._turns[self._first - more : self._first]]
         self._first -= more
-        self.mount_all(added, before=self._views[0])
-        self._views[:0] = added
+        self.mount_all(added, before=self.views[0])
+        self.views[:0] = added
         self._mark_views()
         self.call_after_refresh(self._mount_nearby)
 
@@ -404,8 +400,8 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         more = self._turns[self._end : self._end + _MOST_TURNS]
         self._end += len(more)
         added = [TurnView(turn) for turn in more]
-        self.mount_all(added, after=self._views[-1])
-        self._views += added
+        self.mount_all(added, after=self.views[-1])
+        self.views += added
         self._mark_views()
 
     def _prune(self, height: int, below: float) -> None:
@@ -413,20 +409,20 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         margin = height * _SCREENS * 2
         gone: list[TurnView] = []
         if self.scroll_y > margin:
-            for view in self._views[:-1]:
+            for view in self.views[:-1]:
                 if not view.virtual_region or view.virtual_region.bottom >= self.scroll_y - margin / 2:
                     break
                 gone.append(view)
             self._first += len(gone)
-            del self._views[: len(gone)]
+            del self.views[: len(gone)]
         elif below > margin and not self.following:
             edge = self.scroll_y + height + margin / 2
-            for view in reversed(self._views[1:]):
+            for view in reversed(self.views[1:]):
                 if not view.virtual_region or view.virtual_region.y <= edge or view is self._growing:
                     break
                 gone.append(view)
             self._end -= len(gone)
-            del self._views[len(self._views) - len(gone) :]
+            del self.views[len(self.views) - len(gone) :]
         if gone:
             self.remove_children(gone)
 
