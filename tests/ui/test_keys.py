@@ -150,7 +150,7 @@ async def test_a_key_is_changed_by_pressing_another(tmp_path: Path, size: tuple[
         await opened(pilot, harness)
         await pressed(pilot, harness, "chat.new", "f4")
         await until(
-            pilot, lambda: "is “Delete” already" in screen_text(harness).replace("\n", " "), "a key that is taken is refused"
+            pilot, lambda: "is already “Delete”" in screen_text(harness).replace("\n", " "), "a key that is taken is refused"
         )
         await pilot.press("x")
         await until(pilot, lambda: "is needed for typing" in screen_text(harness))

@@ -114,7 +114,7 @@ async def test_a_name_is_required_and_must_be_unique(tmp_path: Path) -> None:
         await asked(pilot, harness, "plus", "enter")
         await until(pilot, lambda: "enter a name" in screen_text(harness))
         await pilot.press(*"cook", "enter")
-        await until(pilot, lambda: "There is a 'cook' already" in screen_text(harness))
+        await until(pilot, lambda: "'cook' already exists" in screen_text(harness))
         await pilot.press("escape")
         await back(pilot, harness)
 

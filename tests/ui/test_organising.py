@@ -125,7 +125,7 @@ async def test_undoing_a_missing_change_is_reported() -> None:
         await until(pilot, lambda: titles(harness, "trash"))
         harness.store.empty_trash()
         await pilot.press("f8")
-        await until(pilot, lambda: "Delete cannot be undone" in harness.chat.notice)
+        await until(pilot, lambda: "Cannot undo “delete”" in harness.chat.notice)
 
 
 @pytest.mark.parametrize("key", ["ctrl+r", "f3"])
