@@ -44,7 +44,7 @@ def forbid() -> None:
 def _check(event: str, arguments: tuple[Any, ...]) -> None:
     if event in _LOOKUPS:
         host = arguments[0]
-    elif event in _SENDING and isinstance(arguments[1], tuple):  # else a Unix socket, or one that is connected
+    elif event in _SENDING and isinstance(arguments[1], tuple):  # otherwise a Unix socket, or one that is already connected
         host = arguments[1][0]
     else:
         return

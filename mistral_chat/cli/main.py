@@ -177,7 +177,7 @@ def main() -> None:
     """Run the program on this process's arguments, and exit."""
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a reply may contain characters that the terminal's encoding lacks
+        if isinstance(stream, io.TextIOWrapper):  # a reply may contain characters that the terminal's encoding does not have
             stream.reconfigure(errors="backslashreplace")
             if sys.platform == "win32" and not stream.isatty():  # files would be in an old code page
                 stream.reconfigure(encoding="utf-8")

@@ -87,7 +87,7 @@ def _exit_as(code: int, saved: list[Any] | None, describe: Callable[[str], str])
     if name is None:
         sys.exit(code)
     if saved is not None:
-        with contextlib.suppress(OSError):  # the terminal may be gone
+        with contextlib.suppress(OSError):  # the terminal may be closed
             system.restore_console(saved, RESTORE)
     with contextlib.suppress(OSError):
         os.write(2, f"mistral-chat: {describe(name)}\n".encode())
@@ -126,7 +126,9 @@ if sys.platform != "win32":
                 os.execv(command[0], command)  # noqa: S606 (our own interpreter, and no shell)
             return 0
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # stops by itself, after the child; else the shell's `fg` wakes only one
+        signal.signal(
+            signal.SIGTSTP, signal.SIG_IGN
+        )  # stops itself after the child; otherwise the shell's `fg` would wake only one
         signal.signal(signal.SIGALRM, lambda *_: _send(child, signal.SIGKILL))
         for each in passed_on:
             signal.signal(each, lambda number, _frame: _pass_on(child, number))

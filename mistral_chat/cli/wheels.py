@@ -163,7 +163,7 @@ def _runs(cuda: tuple[int, int], compute: tuple[int, int]) -> bool:
     return compute <= _NEWEST_FOR_11 if cuda < (12, 0) else True
 
 
-# Finding out.
+# Detection.
 
 
 def installed_release() -> str:

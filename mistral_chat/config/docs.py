@@ -45,7 +45,7 @@ def setting_docs(section: type = Settings, prefix: str = "") -> list[SettingDoc]
 
 def default_file() -> str:
     """A settings file that explains every key and sets it to its default."""
-    head = "# Settings of mistral-chat. Every key has its default here; you may leave keys out.\n"
+    head = "# Settings of mistral-chat. All keys are listed with their defaults; you can leave any of them out.\n"
     return head + "\n".join(_section_lines(Settings, 0)) + "\n"
 
 

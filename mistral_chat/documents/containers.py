@@ -62,7 +62,7 @@ class Archive:
                 content = part.read(limit + 1)
         except KeyError as error:
             raise DocumentUnreadable(f"it is damaged: its part {name} is missing") from error
-        except RuntimeError as error:  # zipfile's word for an encrypted file
+        except RuntimeError as error:  # zipfile's error for an encrypted file
             raise DocumentUnreadable("it is protected by a password") from error
         except Exception as error:
             raise DocumentUnreadable(f"it is damaged: its part {name} cannot be unpacked") from error

@@ -60,7 +60,7 @@ def _rules_in(folder: Path) -> _Rules | None:
         return None
     try:
         return _Rules(folder, GitIgnoreSpec.from_lines(lines))
-    except ValueError:  # one of the patterns is none; git ignores such a line, too
+    except ValueError:  # one of the patterns is invalid; git ignores such a line too
         return _Rules(folder, GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line)))
 
 
@@ -104,7 +104,7 @@ def _wanted(path: Path, size: int) -> bool:
     try:
         with path.open(
             "rb"
-        ) as file:  # without a suffix, such as LICENSE or Makefile, only the content tells a text from a program
+        ) as file:  # without a suffix, as in LICENSE or Makefile, only the content distinguishes text from binaries
             return not looks_binary(file.read(PROBED))
     except OSError:
         return False

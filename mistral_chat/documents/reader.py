@@ -99,7 +99,7 @@ class DocumentReader:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._process = subprocess.Popen(
-                # -P keeps the working directory off the path, where a file might pose as a library.
+                # -P keeps the working directory off the path, where a file could shadow a library.
                 [sys.executable, "-P", "-m", "mistral_chat.documents.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

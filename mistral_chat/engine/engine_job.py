@@ -72,9 +72,9 @@ class EngineJob(Generic[T]):
         began = 0.0
         try:
             while True:
-                done = self._done.is_set()  # asked first: what is given before the end is there when the end is seen
+                done = self._done.is_set()  # checked first: values delivered before the end are visible when the end is
                 self._something.clear()
-                for _ in range(len(self._given)):  # and no more, so that a very fast engine leaves other tasks their turn
+                for _ in range(len(self._given)):  # and no more, so that a very fast engine does not starve other tasks
                     value = self._given.popleft()
                     batch = value if isinstance(value, Prefill) and value.batch and value.seconds_left else None
                     began = self._loop.time()

@@ -25,7 +25,7 @@ class GeneratedReply:
         self._earlier = tuple(earlier)
         self._awaited = "" if self._turn.reply else prompt_format.reply_prefix
         for token in earlier:
-            self._decoder.decode(tokenizer.piece(token))  # a character that they only begin is finished by what follows
+            self._decoder.decode(tokenizer.piece(token))  # an incomplete character at their end is completed by what follows
         self._pieces: list[str] = []
         self._now = self._last = 0.0
         self.turns_before = list(turns[:-1])

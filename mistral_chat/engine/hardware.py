@@ -200,7 +200,7 @@ def usable_cpus() -> int:
     """The number of logical CPUs that this process may use, limited by its affinity and its container."""
     process = psutil.Process()
     allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
-    quota = _cgroup_numbers("cpu.max")  # microseconds of processor time in each period, and the period
+    quota = _cgroup_numbers("cpu.max")  # microseconds of CPU time in each period, and the period
     return max(1, min(allowed, math.ceil(quota[0] / quota[1])) if len(quota) > 1 and quota[1] else allowed)
 
 

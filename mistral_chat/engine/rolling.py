@@ -204,7 +204,7 @@ class RollingEngine:
         except MessageTooLong:
             return
         if draft and any(turn.key in self._ledger.token_counts() for turn in fit.dropped):
-            return  # nothing leaves for what may never be sent
+            return  # nothing is evicted for a draft that may never be sent
         stable = truncate(fit.encoding, self._stable_length(history, fit))
         if stable == self.contents:
             return
@@ -231,7 +231,7 @@ class RollingEngine:
             if not cancel.is_set:
                 self._save()
         except EngineFailed:
-            self._ledger.reset()  # only the KV state is lost; the next turn decodes the conversation again
+            self._ledger.reset()  # only the snapshot is lost; the next turn decodes the conversation again
         if self._when_idle is not None and not cancel.is_set:
             self._when_idle(cancel)
 
@@ -391,13 +391,13 @@ class RollingEngine:
             fit = FittedTurns(tuple(turns), (), self._prompts.encode(system, turns))
         settled = Encoding(fit.encoding.head, fit.encoding.turns[:-1])
         if len(settled.tokens) > window.size:
-            return  # the next turn makes room first
+            return  # the next turn frees space first
         yield from self._announce(fit)
         try:
             self._edit(fit, settled)
             self._ledger.prefill_all(settled, CancelToken())
         except EngineFailed:
-            self._ledger.reset()  # the reply is whole; only the next turn is decoded from the start
+            self._ledger.reset()  # the reply is complete; only the next turn is decoded from the start
 
     def _stable_length(self, history: History, fit: FittedTurns) -> int:
         """How many tokens of a prompt with a draft at its end stay the same while the draft grows."""

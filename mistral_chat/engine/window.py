@@ -134,7 +134,7 @@ def _runs(old: Encoding, new: Encoding) -> list[_Run]:
         other = new.turns[at]
         found = _respell(before[done_old:stop], start - done_old, other.tokens)
         whole = found is not None
-        if found is None:  # the turn may have been stopped in its middle: what stands before the reply can still be kept
+        if found is None:  # the turn may have been stopped halfway: what precedes the reply can still be kept
             stop = start + len(turn.prompt)
             found = _respell(before[done_old:stop], start - done_old, other.prompt)
         if found is None:

@@ -114,7 +114,7 @@ def _conversation(fields: JSONReader, source: ImportSource) -> ExportedConversat
     turns: dict[str, TreeTurn] = {}
     turn_of: dict[str, str] = {}
     for turn, members in _turns(nodes, started, model):
-        turns.setdefault(turn.key, turn)  # ways that part after the last text make the same turn
+        turns.setdefault(turn.key, turn)  # paths that diverge after the last text make the same turn
         turn_of.update(dict.fromkeys(members, turn.key))
     key = _string(fields, "conversation_id") or _string(fields, "id") or repr(sorted(nodes))
     created = datetime.fromtimestamp(started, UTC)
@@ -438,7 +438,7 @@ def _turns(nodes: dict[str, _Node], started: float, model: str) -> Iterator[tupl
     waiting = [_Way(root, None, None, ()) for root in reversed(roots)]
     seen: set[str] = set()
     while waiting or len(seen) < len(nodes):
-        if not waiting:  # nodes in a circle: begin with the first
+        if not waiting:  # nodes in a cycle: start with the first
             waiting.append(_Way(next(key for key in nodes if key not in seen), None, None, ()))
         way = waiting.pop()
         if way.node in seen:

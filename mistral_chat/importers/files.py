@@ -90,7 +90,7 @@ def _opened(path: Path) -> BinaryIO:
 def _read_all(file: BinaryIO | gzip.GzipFile, name: str) -> bytes:
     content = file.read(LARGEST_ARCHIVE + 1)
     if len(content) > LARGEST_ARCHIVE:
-        raise ImportFailed(f"{name} holds more than {LARGEST_ARCHIVE / 1024**3:g} GB. Nothing was imported.")
+        raise ImportFailed(f"{name} contains more than {LARGEST_ARCHIVE / 1024**3:g} GB. Nothing was imported.")
     return content
 
 

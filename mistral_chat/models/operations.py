@@ -152,7 +152,7 @@ def remove(library: Library, spec: str) -> int:
     for part in sources.parts_of(path):
         try:
             system.delete(part)
-        except OSError as error:  # Windows deletes no file that is loaded
+        except OSError as error:  # Windows cannot delete a file that is loaded
             reason = f"Cannot delete {part}: {error.strerror}"
             raise ModelError(f"{reason}. If the model is in use, switch to another one or close the chat first.") from error
         library.checksums.forget(part)

@@ -52,7 +52,7 @@ def read_document(path: Path) -> Attachment:
     except DocumentUnreadable as error:
         raise InvalidText(str(error)) from error
     if not text.strip():
-        raise InvalidText(f"{path} holds no text. Scanned pages are not read.")
+        raise InvalidText(f"{path} contains no text. Scanned pages are not supported.")
     return Attachment(path.name, text)
 
 

@@ -79,7 +79,7 @@ def usage_of(state: ContextState, turns: Sequence[TranscriptTurn], *, system: in
     pinned = conversation = passages = seen = 0
     for cached in state.turns if ours else ():
         turn = known.get(cached.key)
-        # A key that begins with a null byte is the engine's own: a draft that was prefilled.
+        # A key that starts with a null byte is the engine's own: a prefilled draft.
         if cached.key.startswith("\0") or (turn is not None and turn.excluded):
             continue
         seen += 1
@@ -228,6 +228,6 @@ class ContextMeter:
                         if event.total:
                             task.tell(event.done / event.total, f"{event.done:,} of {event.total:,} tokens")
         except MistralChatError:
-            return  # the next message meets it too, and reports it where it matters
+            return  # the next message meets the error too, and reports it where it matters
         if not self._host.busy:
             await self.refresh()

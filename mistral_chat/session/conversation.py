@@ -127,7 +127,7 @@ class OpenConversation:
         ids = {turn.turn_id for turn in stored}
         pinned = [turn for turn in self._store.pinned(self.id) if turn.turn_id not in ids]
         known = {turn.turn_id: turn.turn.reply for turn in self.turns}
-        # A reply that has just ended, or that the disk has no room for, is not in the store yet.
+        # A reply that has just ended, or that does not fit on the disk, is not in the store yet.
         turns = [(s, max(s.turn.reply, known.get(s.turn_id, ""), key=len)) for s in [*pinned, *stored]]
         return History(
             conversation=self.id if environment.saved else "",

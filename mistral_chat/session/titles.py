@@ -65,7 +65,7 @@ class TitleWriter:
             with self._environment.tasks.track("titling", "this conversation", cancel=self.cancel):
                 title = await self.suggest()
         except MistralChatError:
-            return  # the first line is title enough; the next message reports what is wrong with the engine
+            return  # the first line remains the title; the next message reports what is wrong with the engine
         if title:
             await self._environment.saver.save(lambda store: store.rename(conversation_id, title, by="model"))
             await self._emit(ConversationsChanged())

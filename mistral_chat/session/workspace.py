@@ -138,7 +138,7 @@ class Workspace:
         await self.saver.close()
         self.store.close()
 
-    # Conversations as a whole. Everything can be undone.
+    # Whole conversations. Every change can be undone.
 
     async def rename(self, conversation_id: str, title: str) -> None:
         """Rename a conversation."""
@@ -233,7 +233,7 @@ class Workspace:
         engine = self.environment.host.engine
         for conversation_id in conversation_ids:
             if engine is not None:
-                with suppress(MistralChatError):  # an engine that failed holds nothing
+                with suppress(MistralChatError):  # a failed engine has no cache
                     await engine.discard_conversation(conversation_id)
 
     def _new_session(self, conversation_id: str | None) -> ChatSession:
@@ -241,7 +241,7 @@ class Workspace:
 
         async def emit(event: SessionEvent) -> None:
             if conversation_id is None and session.conversation_id is not None:
-                # It has an id now; the attachments of new conversations are no longer its own.
+                # It has an id now, so attachments of new conversations are no longer its own.
                 session.attachments = self._attachments.setdefault(session.conversation_id, [])
             await self._emit(session, event)
 

@@ -114,7 +114,7 @@ class Database:
         """
         if self.path is None or self._connection.in_transaction:
             return
-        with contextlib.suppress(OSError):  # gone, or in a folder that is closed to us: what is open can still be read
+        with contextlib.suppress(OSError):  # missing, or in an inaccessible folder: the open file can still be read
             if _identity(self.path) != self._identity:
                 raise missing_error(self.path)
         if self.obstacle is not None and _version(self.path) != self._version:

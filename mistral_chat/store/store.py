@@ -214,7 +214,7 @@ class ConversationStore:
             names = turns.writers(connection)
         dead = [name for name in names if not self.database.writer.alive(name)]
         if self.database.path is not None:
-            active_writers(self.database.path)  # removes the lock files of dead writers that had finished
+            active_writers(self.database.path)  # removes the lock files of dead writers without an unfinished reply
         if not dead:
             return 0
         try:

@@ -90,5 +90,5 @@ def _remove(path: Path, descriptor: int) -> None:
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
     os.close(descriptor)
-    with contextlib.suppress(OSError):  # Windows deletes no open file
+    with contextlib.suppress(OSError):  # Windows cannot delete an open file
         path.unlink(missing_ok=True)

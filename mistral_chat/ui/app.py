@@ -163,7 +163,7 @@ class MistralChatApp(App[None]):
         loop.call_soon_threadsafe(self._signalled, signal.SIGTERM)
         return self._saved.wait(CLOSE_SECONDS)
 
-    # Unforeseen errors.
+    # Unexpected errors.
 
     async def run_action(
         self,

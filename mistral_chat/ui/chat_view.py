@@ -142,7 +142,7 @@ class ChatView:
         growing, turns = session.growing, list(session.turns)
         if growing is not None and turns and turns[-1].turn_id == growing.turn_id:
             await transcript.show(turns[:-1], complete=session.conversation.complete)
-            growing = session.growing  # it has grown meanwhile, or has ended
+            growing = session.growing  # it has grown or ended in the meantime
             if session is self._screen.session:
                 await (transcript.begin(growing) if growing is not None else self.show_turns())
         else:
@@ -158,7 +158,7 @@ class ChatView:
         if screen.workspace is not None:
             session = screen.workspace.current
             screen.status.queued = len(session.queue)
-            screen.composer.still = session.replying  # each blink takes the processor from a model that writes
+            screen.composer.still = session.replying  # each blink costs the model CPU time
             self._show_elsewhere()
             self.show_empty_state()
         self.show_hints()
@@ -274,7 +274,7 @@ class ChatView:
         workspace, conversation_id = screen.opened, screen.session.conversation_id
         title = ""
         if conversation_id is not None:
-            with suppress(StoreError):  # deleted by another window, or unreadable, which the list says
+            with suppress(StoreError):  # deleted by another window, or unreadable, as the list says
                 title = one_line(workspace.store.conversation(conversation_id).summary.title, _LONGEST_TITLE)
         screen.query_one("#stage").border_title = Content(f" {title or 'New conversation'} ")
         # Programs that list or record windows see a terminal's title: that of a temporary chat is not for them.
@@ -327,7 +327,7 @@ class ChatView:
             screen.status.state = "failed"
         else:
             screen.status.state = ""
-            if event.draft:  # what was typed meanwhile comes behind it
+            if event.draft:  # text typed in the meantime comes after it
                 screen.composer.restore_draft("\n\n".join(filter(None, (event.draft, screen.composer.text))))
             temporary = (
                 f" {screen.key_of('chat.unsaved')} starts a temporary chat." if isinstance(event.error, StoreError) else ""

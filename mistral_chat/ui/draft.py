@@ -152,7 +152,7 @@ class Draft:
         try:
             markup = await session.context.measure(session.with_attachments(message))
         except MistralChatError:
-            return  # sending meets it too, and reports it where it matters
+            return  # sending meets the error too, and reports it where it matters
         if session is self._screen.session:
             self._warn(markup or "")
 

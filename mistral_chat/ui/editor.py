@@ -48,7 +48,7 @@ async def edit_externally(app: App[Any], text: str, environ: Mapping[str, str]) 
 async def _edited(app: App[Any], command: list[str], path: Path, text: str) -> tuple[str, str]:
     await asyncio.to_thread(path.write_text, text, encoding="utf-8")
     try:
-        with app.suspend() if sys.platform != "win32" else contextlib.nullcontext():  # editors have windows there
+        with app.suspend() if sys.platform != "win32" else contextlib.nullcontext():  # editors open windows there
             code = await _run([*command, str(path)])
     except SuspendNotSupported:
         return "", "This terminal cannot run an editor."

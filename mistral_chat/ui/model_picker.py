@@ -63,7 +63,7 @@ class ModelPicker:
         )
         model = await screen.app.push_screen_wait(picker)
         if model is None and isinstance(host.error, ModelNotFound):
-            # What was downloaded meanwhile is better than nothing.
+            # A model downloaded in the meantime is better than none.
             model = picker.downloaded or None
         if model is not None:
             await self._switch(model, first=in_use is None)
@@ -121,7 +121,7 @@ class ModelPicker:
         screen = self._screen
         if not screen.empty_state.display:
             screen.show_error(str(error))
-        # The user may be typing: the list would take the next keys. It opens when the message is sent.
+        # The user may be typing, and the list would take the keys. It opens when the message is sent.
         if screen.is_current and (queued or not screen.composer.text):
             self.offer()
 

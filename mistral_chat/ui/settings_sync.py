@@ -72,7 +72,7 @@ class SettingsSync:
         """Notify of what is wrong with the user's keys."""
         keymap = self._context.settings.keymap
         if keymap:
-            # Looking for every key imports every screen, which no one has to wait for.
+            # Collecting all keys imports every screen, which nobody has to wait for.
             wrong = await asyncio.to_thread(lambda: problems(keymap, all_bindings()))
             if wrong:
                 self._screen.show_error(" ".join(wrong))

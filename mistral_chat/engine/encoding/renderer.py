@@ -122,7 +122,7 @@ class TemplateRenderer:
     def _start(self) -> subprocess.Popen[bytes]:
         self._stop()
         process = subprocess.Popen(
-            # -P keeps the working directory off the path, where a file might pose as a library.
+            # -P keeps the working directory off the path, where a file could shadow a library.
             [sys.executable, "-P", "-m", "mistral_chat.engine.encoding.template"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

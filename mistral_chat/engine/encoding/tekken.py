@@ -32,7 +32,7 @@ _WORD = re.compile(
     r"[ms/x ]?[Uom]*[lom]+"  # an optional other character, capitals, small letters
     r"|[ms/x ]?[Uom]+[lom]*"
     r"|n"  # one digit
-    r"| ?[m/x]+[R/]*"  # signs, and the ends of lines after them
+    r"| ?[m/x]+[R/]*"  # symbols, and the line endings after them
     r"|[ sR]*R+"
     r"|[ sR]+(?![^ sR])"
     r"|[ sR]+"

@@ -128,7 +128,7 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         return
     send({"text": ""})
     for line in requests:
-        limit_time(setup["seconds"] * 2)  # if the parent is not there to do it
+        limit_time(setup["seconds"] * 2)  # in case the parent no longer does
         answer = _answer(template, json.loads(line))
         limit_time(0)
         send(answer)

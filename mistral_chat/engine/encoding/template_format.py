@@ -227,7 +227,7 @@ class TemplateFormat:
         used = {self._tokenizer.texts[each.token] for each in fragments if each.token is not None}
         apart = (self._specials.markers | used) & self._tokenizer.user_defined.keys()
         apart = frozenset(each for each in apart if not each.isspace())
-        special = True  # the vocabulary's space is put at the start of a text and after each special token
+        special = True  # the vocabulary's space is added at the start of a text and after each special token
         for fragment in fragments:
             if fragment.token is not None:
                 runs.append(TokenSpan(fragment.start, fragment.end, (fragment.token,), whole=True))

@@ -217,7 +217,7 @@ class LlamaContext:
                 if armed:
                     llama_cpp.llama_set_abort_callback(self.pointer, _NEVER, ctypes.c_void_p(0))
             if code == _ABORTED:
-                lines.clear()  # llama.cpp logs three errors for a stop that was asked for
+                lines.clear()  # llama.cpp logs three errors for a requested abort
         if code == _ABORTED:
             raise DecodeAborted
         if code:

@@ -64,7 +64,7 @@ class Trials:
             self._try(model, self._larger_batches(default))
             self._try(model, self._other_ways(self._best(default)))
             again = [default, self._best(default)]
-            self._try(model, again[:-1] if again[1] == default else again)  # a second look: other programs come and go
+            self._try(model, again[:-1] if again[1] == default else again)  # measured again: other programs come and go
             self._find_costs(model, self._best(default))
         best = self._best(default)
         if self._settings.repack is None and default.n_gpu_layers == 0 and self._fits_twice():

@@ -254,7 +254,7 @@ def _export(store: ConversationStore, conversation_id: str, name: str) -> Path:
     return path
 
 
-# What applies from the next message on.
+# Settings of the next message.
 
 
 async def system(screen: ChatScreen, text: str) -> None:

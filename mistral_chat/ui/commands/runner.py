@@ -92,6 +92,6 @@ class CommandRunner:
         value = wanted.proposed(self._screen) if wanted.proposed is not None else ""
         dialog = InputDialog(wanted.title, label=wanted.argument.capitalize(), value=value, about=f"{wanted.help}.")
         text = await self._screen.app.push_screen_wait(dialog)
-        # A value of several lines is shown on one here; Enter alone does not make it so.
+        # A value of several lines is shown on one line; Enter alone does not change it.
         if text is not None and (not value or text != one_line(value, _LONGEST).strip() or wanted.id == "chat.export"):
             await self._run(wanted, text, "")

@@ -196,7 +196,7 @@ def _code(screen: ChatScreen) -> tuple[TranscriptTurn, Sequence[Code]]:
     raise UsageError("No code in this reply." if selected is not None else "No code in these replies.")
 
 
-# What the model sees of a turn.
+# Pinning and excluding.
 
 
 async def pin(screen: ChatScreen, _argument: str) -> None:
@@ -265,7 +265,7 @@ async def continue_reply(screen: ChatScreen, _argument: str) -> None:
 def edit(screen: ChatScreen, _argument: str) -> None:
     """Edit a message; the original is kept as a branch."""
     turn = selected_turn(screen)
-    # Keys typed before this one are still on their way to the message box; what follows must come behind them.
+    # Keys typed before this one may not have reached the message box yet; what follows must come after them.
     screen.set_focus(screen.composer)
     screen.composer.call_later(screen.draft.begin_edit, turn)
 

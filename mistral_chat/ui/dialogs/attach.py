@@ -80,7 +80,7 @@ class AttachDialog(Dialog[str]):
             yield PathInput(self._folder, placeholder="Path", select_on_focus=False, compact=True)
             yield status_line()
             names = OptionList(markup=False, compact=True)
-            names.can_focus = False  # the keys stay with the field
+            names.can_focus = False  # the field keeps the focus
             yield names
 
     def on_mount(self) -> None:

@@ -113,7 +113,7 @@ class TrashDialog(Dialog[str]):
                 result = "Deleted. Remaining data is erased when the other window closes."
         except StoreError as error:
             result = str(error)
-        # Whatever went wrong, nothing else may be kept of what is gone.
+        # Whatever went wrong, nothing else may be kept of deleted conversations.
         try:
             left = {each.conversation_id for each in self._store.summaries(where="trash", limit=-1)}
         except StoreError as error:

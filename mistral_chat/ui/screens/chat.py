@@ -217,7 +217,7 @@ class ChatScreen(Screen[None]):
         self.sidebar.conversations.mark_open(conversation_id)
         self.remove_class("-list")
         self.notice.clear()
-        # Before anything is awaited: what is typed meanwhile comes behind it.
+        # Before anything is awaited: text typed in the meantime comes after it.
         if draft is None or draft != self.composer.text:
             self.composer.set_draft(shown)
         if workspace.saver.pending:
@@ -226,7 +226,7 @@ class ChatScreen(Screen[None]):
                 session.conversation.load()
         await self.view.show_turns()
         self.view.show_state()
-        self.set_focus(self.composer)  # at once: later, it would take the focus back from where the next key went
+        self.set_focus(self.composer)  # immediately: later, it would steal the focus from where the next key went
         await session.context.prefill()
 
     async def open_at(self, conversation_id: str, turn_id: str | None) -> None:
@@ -250,7 +250,7 @@ class ChatScreen(Screen[None]):
 
     async def switch_workspace(self, workspace: Workspace, conversation_id: str | None, draft: str) -> None:
         """Show a conversation of another store, with its draft."""
-        # The draft changes with the store: nothing of one is ever saved in the other.
+        # The draft changes with the store: a draft is never saved in the other store.
         self.workspace = workspace
         self.composer.set_draft(draft)
         self.view.show_saved(saved=workspace.environment.saved)
@@ -298,7 +298,7 @@ class ChatScreen(Screen[None]):
         self._leaving = True
         await self.models.close()
         for worker in self.workers.cancel_node(self):
-            with suppress(Exception):  # how a command ends does not matter now
+            with suppress(Exception):  # the outcome of a command does not matter now
                 await worker.wait()
         for workspace in filter(None, (self.workspace, self.saved_workspace)):
             await workspace.close(_SAVING_PATIENCE)
@@ -321,7 +321,7 @@ class ChatScreen(Screen[None]):
                 return False
         return True
 
-    # What widgets report.
+    # Widget messages.
 
     @on(Composer.Submitted)
     async def _submitted(self, event: Composer.Submitted) -> None:

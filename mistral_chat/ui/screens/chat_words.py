@@ -142,7 +142,7 @@ def context_full(turns: int) -> str:
 def saving_failed(event: SavingFailed) -> str:
     """The warning when nothing can be saved."""
     free = ""
-    if event.bytes_free is not None and not isinstance(event.error, StoreFull):  # which states the free space itself
+    if event.bytes_free is not None and not isinstance(event.error, StoreFull):  # which already states the free space
         free = f" The disk has {event.bytes_free / 1e6:,.0f} MB free."
     return f"Not saved yet: {event.error}{free} Your text is kept in memory and saved as soon as possible."
 

@@ -156,7 +156,7 @@ class BlocksView(Widget):
         self._blocks.fit(width)
         row, above = self._blocks.locate(y)
         if row is None:
-            # So that a selection that is drawn between two blocks ends there.
+            # So that a selection drawn between two blocks ends there.
             return Strip.blank(width, style.rich_style_with_offset(0, above))
         selected = Style() if selection is None else Style.from_styles(self.screen.get_component_styles("screen--selection"))
         return render_strip(row, width, RenderStyle(style, self._resolve, selection, selected), above)

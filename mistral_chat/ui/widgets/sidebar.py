@@ -398,7 +398,7 @@ class _Row(Visual):
         return 1
 
     def render_strips(self, width: int, height: int | None, style: Style, options: RenderOptions) -> list[Strip]:
-        # The row under the cursor is bold, and on its background quiet text could not be read.
+        # The row under the cursor is bold, and quiet text would be unreadable on its background.
         return self._line(width, "" if style.bold else "$text-quiet").render_strips(width, height, style, options)
 
     def _line(self, width: int, quiet: str) -> Content:

@@ -246,7 +246,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
     def _scroll_to_found(self, found: TurnView) -> None:
         """Scroll `found` to the top edge, once it is laid out."""
         if found not in self.views:
-            return  # another turn was asked for meanwhile
+            return  # another turn was requested in the meantime
         self.release_anchor()
         self.scroll_to_widget(found, animate=False, top=True, force=True)
         self._settling = False
