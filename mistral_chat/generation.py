@@ -157,7 +157,7 @@ class ContextState:
     window: int
     """The size of the context window in tokens, as llama.cpp rounded it."""
     reserve: int
-    """Tokens kept free for a reply when a turn begins."""
+    """Tokens kept free for a reply when a turn starts."""
     system_tokens: int = 0
     """Tokens of the system prompt and the format's head."""
     turns: tuple[CachedTurn, ...] = field(default=())
@@ -200,7 +200,7 @@ class Prompt:
 
     window: int
     reserve: int
-    """Tokens kept free for a reply when a turn begins."""
+    """Tokens kept free for a reply when a turn starts."""
     parts: tuple[PromptPart, ...] = ()
     """The head, then the turns; empty if there is no prompt."""
     draft: bool = False

@@ -142,7 +142,7 @@ if sys.platform != "win32":
             if not os.WIFSTOPPED(status):
                 return status
             os.kill(os.getpid(), signal.SIGSTOP)
-            # A shell resumes both; Textual would begin twice if it were resumed twice.
+            # A shell resumes both; Textual would start twice if it were resumed twice.
             changed, status = os.waitpid(child, os.WNOHANG | os.WCONTINUED)
             if not changed:
                 _send(child, signal.SIGCONT)

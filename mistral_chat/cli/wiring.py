@@ -205,7 +205,7 @@ class Program:
 
         Raises:
             ModelError: the model of the options or the settings is not installed.
-            EngineLoadFailed: it cannot be loaded, or is no embedding model.
+            EngineLoadFailed: it cannot be loaded, or is not an embedding model.
         """
         path = self._embedding_file()
         if path is None:

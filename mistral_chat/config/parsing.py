@@ -40,7 +40,7 @@ def parse_value(key: str, text: str) -> object:
     """Parse a value entered for the dotted `key`: text as it is, a comma-separated list, anything else as YAML.
 
     Raises:
-        ConfigError: it is no value for this key; `ConfigError.problem` says why.
+        ConfigError: it is not a valid value for this key; `ConfigError.problem` says why.
     """
     kind, optional = _kind(key)
     if optional and not text.strip():

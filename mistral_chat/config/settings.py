@@ -34,7 +34,7 @@ class ContextSettings:
         """Check the values.
 
         Raises:
-            ValueError: a value is out of its range; the message begins with the field's name.
+            ValueError: a value is out of its range; the message starts with the field's name.
         """
         _check_range(self, "size", SMALLEST_WINDOW, 2**20)
         _check_range(self, "reserve", 16, 2**20)
@@ -55,7 +55,7 @@ class SnapshotSettings:
         """Check the values.
 
         Raises:
-            ValueError: a value is out of its range; the message begins with the field's name.
+            ValueError: a value is out of its range; the message starts with the field's name.
         """
         _check_range(self, "budget", 0, 2**50)
 
@@ -81,7 +81,7 @@ class EngineSettings:
         """Check the values.
 
         Raises:
-            ValueError: a value is out of its range; the message begins with the field's name.
+            ValueError: a value is out of its range; the message starts with the field's name.
         """
         _check_range(self, "n_gpu_layers", 0, 10_000)
         _check_range(self, "threads", 1, 1024)
@@ -112,7 +112,7 @@ class CatalogSource:
         """Check the values.
 
         Raises:
-            ValueError: a value is out of its range; the message begins with the field's name.
+            ValueError: a value is out of its range; the message starts with the field's name.
         """
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repository):
             raise ValueError(f"repository must be OWNER/NAME, not {self.repository!r}")
@@ -171,7 +171,7 @@ class Settings:
         """Check the values.
 
         Raises:
-            ValueError: a value is out of its range; the message begins with the field's name.
+            ValueError: a value is out of its range; the message starts with the field's name.
         """
         _check_range(self, "trash_days", 0, 36_500)
         if not self.model.strip():

@@ -32,7 +32,7 @@ _MARK = b"\xef\xbb\xbf"
 class SettingsFile:
     """The file at `path`, with the environment variables and command-line options that override it.
 
-    The YAML library is imported only where there is a file, because the start must be quick. A file whose content has not
+    The YAML library is imported only where there is a file, because startup must be quick. A file whose content has not
     changed is not parsed again.
     """
 
@@ -52,7 +52,7 @@ class SettingsFile:
             skip_unknown: turn unknown keys into warnings.
 
         Raises:
-            ConfigError: the file or the environment holds something that cannot be used.
+            ConfigError: the file or the environment contains something that cannot be used.
             UsageError: an option does.
         """
         content = self._content()

@@ -39,7 +39,7 @@ class Archive:
         """Open the archive in `file`.
 
         Raises:
-            DocumentUnreadable: it is no zip archive, or has too many files.
+            DocumentUnreadable: it is not a ZIP archive, or has too many files.
         """
         try:
             self._zip = zipfile.ZipFile(file)

@@ -105,7 +105,7 @@ def _changed(path: Path) -> datetime:
 
 
 def _read_file(content: BinaryIO, path: Path, source: ImportSource) -> None:
-    """Read a file that is no ZIP archive."""
+    """Read a file that is not a ZIP archive."""
     with content:
         head = _head(content)
         if head == SQLITE_HEADER:
@@ -125,7 +125,7 @@ def _one_or_more(container: Path, found: _Found) -> list[ImportSource]:
     """Read the files of a folder or archive. Those without conversations are listed in one source of their own.
 
     Raises:
-        ImportFailed: none of them holds any.
+        ImportFailed: none of them contains any.
     """
     sources: list[ImportSource] = []
     rest = ImportSource(container.name, "", _changed(container))
@@ -163,7 +163,7 @@ def _files_in_folder(folder: Path) -> _Found:
 
 
 def _files_in_file(file: Path, name: str) -> _Found:
-    """A file in a folder, or the files in a ZIP archive that lies there."""
+    """A file in a folder, or the files in a ZIP archive in it."""
     source = ImportSource(name, "", _changed(file))
     try:
         content = _opened(file)
@@ -225,7 +225,7 @@ class _Room:
         """Unpack a member, whatever size its header states.
 
         Raises:
-            ImportFailed: it is damaged, or the archive holds too much.
+            ImportFailed: it is damaged, or the archive contains too much.
         """
         blocks = []
         try:

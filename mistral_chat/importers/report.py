@@ -24,7 +24,7 @@ HIDDEN: Final = "hidden messages"
 
 
 class NotConversations(ImportFailed):
-    """The file is readable and holds something else."""
+    """The file is readable and contains something else."""
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ class Attachment:
     pasted: bool = False
     """Whether it was pasted and is not a file."""
     collection: str = ""
-    """The collection that holds its passages; empty if the file is sent whole."""
+    """The collection with its passages; empty if the file is sent whole."""
 
     @property
     def bytes(self) -> int:
@@ -36,10 +36,10 @@ class Attachment:
 
 
 def read_document(path: Path) -> Attachment:
-    """The document at `path` with its text: a text file as it is, a PDF or another container as it is read for an index.
+    """The document at `path` with its text: a text file unchanged, a PDF or another container as extracted for the index.
 
     Raises:
-        InvalidText: it cannot be read, is too large, or holds no text.
+        InvalidText: it cannot be read, is too large, or contains no text.
     """
     if kind_of(path) not in {"pdf", "docx", "odt", "epub"}:
         return Attachment(path.name, read_text(path, LARGEST_TEXT))

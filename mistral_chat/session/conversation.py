@@ -32,7 +32,7 @@ class OpenConversation:
 
         Args:
             environment: what sessions share.
-            conversation_id: None begins a conversation.
+            conversation_id: None starts a conversation.
             sampling_options: sampling fields that apply to this run only, whatever the conversation says.
 
         Raises:

@@ -70,7 +70,7 @@ class Grounding:
         """Read a document that is attached: whole if it takes at most half of the context, else into a collection of its own.
 
         Raises:
-            InvalidText: it cannot be read, holds no text, or is too large and there is nothing to find passages with.
+            InvalidText: it cannot be read, contains no text, or is too large and no retriever is available.
         """
         environment, retriever = self._environment, self._environment.retriever
         file = await asyncio.to_thread(read_document, path)

@@ -93,7 +93,7 @@ async def open_headless(
         emit: takes the session's events.
         on_model: takes the model's loading progress.
         model: the model's name.
-        conversation_id: None begins a conversation.
+        conversation_id: None starts a conversation.
         started: the choices on the command line; saved in the conversation if it exists.
         sampling_options: sampling fields for this run only.
         saved: whether the engine may write to disk.

@@ -136,7 +136,7 @@ def save_question(
 
     Args:
         store: the conversations.
-        conversation_id: None begins a conversation.
+        conversation_id: None starts a conversation.
         request: the question.
         new: the settings of a new conversation.
         model: the loaded model's name.

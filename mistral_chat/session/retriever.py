@@ -184,7 +184,7 @@ class Retriever:
             store: where it is kept; None keeps it with the other documents.
 
         Raises:
-            InvalidText: it cannot be read, or holds no text.
+            InvalidText: it cannot be read, or contains no text.
             StoreError: the store cannot be written.
         """
         with self._lock, DocumentReader() as reader:

@@ -58,7 +58,7 @@ class ChatSession:
         Args:
             environment: what sessions share.
             emit: takes the events.
-            conversation_id: None begins a conversation with the first message.
+            conversation_id: None starts a conversation with the first message.
             attachments: the attachments of its draft.
             sampling_options: sampling fields that apply to this run only, whatever the conversation says.
 
@@ -229,7 +229,7 @@ class ChatSession:
         """Attach the document at `path` to the draft: whole, or by passages as a collection; see `Grounding.read_file`.
 
         Raises:
-            InvalidText: it cannot be read, holds no text, or is too large and there is nothing to find passages with.
+            InvalidText: it cannot be read, contains no text, or is too large and no retriever is available.
         """
         file = await self.grounding.read_file(path)
         await self.add_attachment(file)

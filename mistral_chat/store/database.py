@@ -45,7 +45,7 @@ CHECKED_BYTES: Final = 32 * 1024**2
 """Files up to this size are checked when they are opened (about 30 ms); for larger ones, call `integrity_check`."""
 
 _LASTING: Final = (StoreDamaged, StoreReadOnly, StoreError)
-"""The errors that a connection may go on raising when their cause is gone. A plain `StoreError` is a disk that failed."""
+"""Errors that a connection may keep raising after their cause is gone. A plain `StoreError` is a disk that failed."""
 
 _VFS_WITHOUT_LOCKS: Final = "win32-none" if sys.platform == "win32" else "unix-none"
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _USABLE_ID: Final = re.compile(r"[0-9a-f]{16}")
 
 _BATCH_SECONDS: Final = 0.1
-"""How long one transaction of an import goes on taking conversations."""
+"""Maximum seconds of one transaction of an import."""
 
 _PAUSE_SECONDS: Final = 0.03
 """Between two transactions of an import, so that another window gets the lock: SQLite asks for it every 0.1 s at most."""

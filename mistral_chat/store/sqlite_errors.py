@@ -59,7 +59,7 @@ def map_sqlite_errors(path: Path | None) -> Iterator[None]:
     """Map errors of SQLite and the file system to a `StoreError`. Mistakes in our SQL are not mapped.
 
     Raises:
-        StoreBusy: another connection holds the lock.
+        StoreBusy: another connection has the lock.
         StoreFull: the disk is full.
         StoreReadOnly: the file, the folder or the file system may not be written or read.
         StoreMissing: the file or its folder was deleted or moved.

@@ -68,7 +68,7 @@ class MistralChatApp(App[None]):
 
         Args:
             context: the app's dependencies.
-            conversation_id: the conversation to begin with; None is a new one.
+            conversation_id: the conversation to show first; None is a new one.
         """
         super().__init__()
         self._dependencies = context

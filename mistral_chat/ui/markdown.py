@@ -249,7 +249,7 @@ def _is_blank(line: Line) -> bool:
 
 
 def _lines(node: SyntaxTreeNode, depth: int = 0) -> Iterator[Line | Code]:
-    """Flatten a block that may hold others into lines with hanging indents, and code."""
+    """Flatten a block that may contain others into lines with hanging indents, and code."""
     match node.type:
         case "bullet_list" | "ordered_list":
             yield from _list(node, depth)
@@ -315,7 +315,7 @@ def _first(lines: list[Content]) -> Content:
 
 
 def _language(info: str) -> str:
-    """Take the language from what stands after a fence; what does not look like one is left out."""
+    """The language after a fence; empty if it does not look like one."""
     word = one_line(info, 30).split(" ")[0]
     return word if re.fullmatch(r"[\w+#.-]+", word) else ""
 
@@ -337,7 +337,7 @@ class _Writer:
         self._length = 0
 
     def write(self, node: SyntaxTreeNode) -> None:
-        """Add one node with all that it holds."""
+        """Add one node with everything in it."""
         start = self._length
         match node.type:
             case "text":

@@ -16,7 +16,7 @@ _LONGEST: Final = 4096
 
 _WHOLE: Final = re.compile(r"""(['"]?)(/|~/)|file://""")
 _WHOLE_ON_WINDOWS: Final = re.compile(r"""(['"]?)([A-Za-z]:[\\/]|\\\\|~[\\/])|file://""")
-"""How a whole path begins."""
+"""How an absolute path starts."""
 
 
 def path_from_input(text: str) -> Path:

@@ -107,7 +107,7 @@ class PromptFormat(Protocol):
         merges them as it does any two messages of one role, and each turn is given the tokens that its text begins.
 
         Raises:
-            InvalidText: a text holds a lone surrogate.
+            InvalidText: a text contains a lone surrogate.
             PromptFormatError: the format cannot express this history.
         """
 
@@ -115,7 +115,7 @@ class PromptFormat(Protocol):
         """Encode messages in any order of roles. The last message stays open if it is the assistant's, unless `closed`.
 
         Raises:
-            InvalidText: a text holds a lone surrogate.
+            InvalidText: a text contains a lone surrogate.
             PromptFormatError: the format cannot express these messages.
         """
 
@@ -123,7 +123,7 @@ class PromptFormat(Protocol):
         """The number of tokens of `text` as a user message, without the format's own tokens.
 
         Raises:
-            InvalidText: the text holds a lone surrogate.
+            InvalidText: the text contains a lone surrogate.
         """
 
     def ambiguous_markup(self, text: str) -> str | None:

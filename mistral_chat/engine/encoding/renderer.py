@@ -144,7 +144,7 @@ def _exchange(process: subprocess.Popen[bytes], request: Mapping[str, Any], limi
 
     Raises:
         OSError: the process is gone.
-        ValueError: what came back is no answer.
+        ValueError: the answer is invalid.
     """
     if process.stdin is None or process.stdout is None:
         raise OSError

@@ -51,7 +51,7 @@ class Template:
         """Compile the template in `setup`.
 
         Raises:
-            jinja2.TemplateError: it is no valid template.
+            jinja2.TemplateError: it is not a valid template.
         """
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlocks, loopcontrols]

@@ -25,7 +25,7 @@ def utf8(text: str) -> bytes:
     """The bytes of `text`.
 
     Raises:
-        InvalidText: it holds a lone surrogate.
+        InvalidText: it contains a lone surrogate.
     """
     try:
         return text.encode()
@@ -71,7 +71,7 @@ class TextEncoder:
         For SentencePiece that is one space in front, merges, and user-defined pieces kept whole.
 
         Raises:
-            InvalidText: the text holds a lone surrogate.
+            InvalidText: the text contains a lone surrogate.
             PromptFormatError: the vocabulary makes a control token of the text.
         """
         return self._remember("message", text, frozenset(), lambda: self._message(text))
@@ -80,7 +80,7 @@ class TextEncoder:
         """Encode `text` as llama.cpp does, with or without the vocabulary's leading space.
 
         Raises:
-            InvalidText: the text holds a lone surrogate.
+            InvalidText: the text contains a lone surrogate.
             PromptFormatError: the vocabulary makes a control token, or the user-defined token of a text in `apart`, of it.
         """
         kind = "prefixed" if prefix else "bare"

@@ -78,7 +78,7 @@ class Tokenizer(Protocol):
         """Tokenize `text` as llama.cpp does with special tokens off; nothing is added at either end but `space_prefix`.
 
         Raises:
-            InvalidText: the text holds a lone surrogate.
+            InvalidText: the text contains a lone surrogate.
         """
 
     def piece(self, token: int) -> bytes:

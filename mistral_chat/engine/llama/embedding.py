@@ -79,7 +79,7 @@ class EmbeddingModel:
         Args:
             path: a GGUF file.
             threads: how many threads it may use.
-            prefixes: what it was trained to find in front of texts; None goes by its name.
+            prefixes: the prefixes it was trained with; None looks them up by its name.
             pooling: how a text's tokens become one vector; None takes what the file says.
 
         Raises:

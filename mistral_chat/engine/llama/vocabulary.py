@@ -134,7 +134,7 @@ class Vocabulary:
         """Tokenize `text` with special tokens off, adding nothing but `space_prefix`.
 
         Raises:
-            InvalidText: the text holds a lone surrogate.
+            InvalidText: the text contains a lone surrogate.
             EngineFailed: the model was closed.
         """
         if self.is_sentencepiece or len(text) <= LONGEST_WORD:

@@ -121,7 +121,7 @@ def hint_key(name: str, own: str) -> str:
 
 
 def bindings(place: str) -> list[Binding]:
-    """The key bindings of the commands whose id begins with `place`."""
+    """The key bindings of the commands whose id starts with `place`."""
     return [
         key_binding(each.id, each.key, f"command({each.id!r})", each.title, each.help, priority=each.priority)
         for each in all_commands()
@@ -176,7 +176,7 @@ def matching(draft: str) -> list[Command]:
 
 
 def _is_command(draft: str) -> bool:
-    """Whether `draft`, which begins with a slash, begins like a command or a path, and not like code behind a slash."""
+    """Whether `draft`, which starts with a slash, begins like a command or a path, and not like code behind a slash."""
     return _NAME.match(draft[1:]) is not None
 
 

@@ -75,7 +75,7 @@ def turn_menu(shown: TranscriptTurn, actions: Sequence[tuple[str, str, str]], *,
     """Return the menu for the turn `shown`; its result is the id of the command to run.
 
     Args:
-        shown: the turn; its text may be anything.
+        shown: the turn; its text is untrusted.
         actions: the id of each command, its label, empty where it does not apply, and its key while the turn is selected.
         tokens: how many tokens the turn takes; None while that is not known.
     """

@@ -74,7 +74,7 @@ class ContextDialog(Dialog[None]):
             usage: the tokens of each part.
             turns: how many turns the conversation has.
             excluded: how many of them the user excluded.
-            left: the messages of the turns that dropped out, oldest first, as far as they are known; may be anything.
+            left: the messages of the turns that dropped out, oldest first, as far as they are known; untrusted.
         """
         super().__init__()
         self._usage, self._turns, self._excluded, self._left = usage, turns, excluded, left

@@ -22,7 +22,7 @@ class PassageDialog(Dialog[None]):
     DEFAULT_CSS = "PassageDialog VerticalScroll { height: auto; max-height: 24; }"
 
     def __init__(self, source: str, text: str) -> None:
-        """Show `text`, which is from `source`; both may be anything."""
+        """Show `text`, which is from `source`; both are untrusted."""
         super().__init__()
         self._source, self._text = source, text
 

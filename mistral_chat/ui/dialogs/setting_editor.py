@@ -42,7 +42,7 @@ _TITLES: Final = {
 
 
 class FormField(NamedTuple):
-    """One field of a form; its texts may be anything."""
+    """One field of a form; its texts are untrusted."""
 
     label: str
     value: str = ""

@@ -86,7 +86,7 @@ class ChatScreen(Screen[None]):
 
         Args:
             context: the app's dependencies.
-            open_first: the conversation to begin with; None is a new one.
+            open_first: the conversation to show first; None is a new one.
         """
         super().__init__()
         self.context = context

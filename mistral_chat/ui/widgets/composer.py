@@ -93,10 +93,10 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             self.text = text
 
     class CompletionRequested(message.Message):
-        """The draft begins with a slash, and Tab was pressed."""
+        """The draft starts with a slash, and Tab was pressed."""
 
     class AttachRequested(message.Message):
-        """An at sign was typed where a word begins."""
+        """An at sign was typed where a word starts."""
 
     class AttachmentPasted(message.Message):
         """A long text or the path of a file was pasted, or the file dropped on the terminal. The draft is unchanged."""
@@ -293,7 +293,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self._put(self._kept if self._place == -1 else self._history[self._place])
 
     async def _on_key(self, event: events.Key) -> None:
-        """Open the help for ``?`` in an empty box, and the files for ``@`` where a word begins."""
+        """Open the help for ``?`` in an empty box, and the files for ``@`` where a word starts."""
         row, column = self.cursor_location
         if event.character == "?" and not self.text:
             event.stop()

@@ -1,4 +1,4 @@
-"""A list without a frame, as it stands in the app's screens."""
+"""A list without a frame, as used in the app's screens."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class QueuedMessages(Static):
         self.display = False
 
     def show(self, messages: Sequence[str]) -> None:
-        """Show `messages`, the next one first; they may hold anything."""
+        """Show `messages`, the next one first; untrusted."""
         rows = [f"queued: {one_line(text, 200)}" for text in messages[:_SHOWN]]
         if len(messages) > _SHOWN:
             rows.append(f"and {len(messages) - _SHOWN} more")

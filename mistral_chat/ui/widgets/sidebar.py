@@ -356,7 +356,7 @@ class _Shown(NamedTuple):
 
 
 def _parse_filter(text: str) -> tuple[str, str]:
-    """Split what was typed: a part of the title, and the first word that begins with a number sign as the tag."""
+    """Split what was typed: a part of the title, and the first word that starts with a number sign as the tag."""
     words = text.split()
     tag = next((word for word in words if word.startswith("#") and word != "#"), "")
     return " ".join(word for word in words if word not in {tag, "#"}), tag.removeprefix("#")

@@ -21,7 +21,7 @@ class SlashRow(NamedTuple):
     """One command of the menu."""
 
     name: str
-    """Its slash name, as the draft begins it."""
+    """Its slash name, as typed in the draft."""
     argument: str
     help: str
 

@@ -132,7 +132,7 @@ class MessageView(BlocksView):
     """
 
     def __init__(self, text: str) -> None:
-        """Show `text`, which may be anything; a text that is cut says so."""
+        """Show `text`, which is untrusted; a truncated text says so."""
         self._files, text = split_message(text)
         rows = [Prose((Line(_file_row(file)),)) for file in self._files]
         shown = plain(text[:LARGEST_SHOWN])
@@ -165,7 +165,7 @@ class SourcesLine(Static):
     """
 
     def __init__(self, text: str) -> None:
-        """Show `text`, which may be anything."""
+        """Show `text`, which is untrusted."""
         super().__init__(Content(one_line(text, 1000)))
 
 
