@@ -30,7 +30,7 @@ COVERED = ("--cov", "--cov-report=term")
 """Coverage is only measured in a run of all tests."""
 
 ALONE = ("pytest", "--last-failed", "--last-failed-no-failures=none", "--cov", "--cov-append", "--cov-report=")
-"""What failed among the others runs again, alone. A test that passes then is unstable: it is named, and is a fault to mend."""
+"""Failed tests run again, alone. A test that then passes is reported as unstable, and is a fault to fix."""
 
 MOST_UNSTABLE = 10
 """More failures than this are never taken for unstable tests."""

@@ -1,4 +1,4 @@
-"""What every test gets: folders of its own, and no network; and what tests of several rooms ask for."""
+"""What every test gets: its own folders, and no network; and fixtures shared by several packages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tally(request: pytest.FixtureRequest) -> trust.Tally:
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the test a home of its own, in which every path of the program lies; subprocesses inherit it."""
+    """Give the test its own home, which contains every path of the program; subprocesses inherit it."""
     for name in os.environ:
         if name.startswith(FOREIGN) or name in {"NO_COLOR", "EDITOR", "VISUAL", "COLUMNS", "LINES"}:
             monkeypatch.delenv(name)

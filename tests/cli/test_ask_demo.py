@@ -117,7 +117,7 @@ def test_a_closed_pipe_ends_quietly() -> None:
 
 
 def test_message_text_is_stored_in_the_database_alone(own_folders: Path) -> None:
-    """Nothing else on the disk holds the words: no log, no cache, no temporary file."""
+    """No other file contains the words: no log, no cache, no temporary file."""
     before = set(Path(tempfile.gettempdir()).iterdir())
     assert ask("--max-tokens", "4", "The password is xyzzy-plugh.").returncode == 0
     holding = [path for path in own_folders.rglob("*") if path.is_file() and b"xyzzy-plugh" in path.read_bytes()]

@@ -1,4 +1,4 @@
-"""`mistral-chat docs` and `chats recall`, as a user or a script meets them."""
+"""`mistral-chat docs` and `chats recall`, as used by users and scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rooms work together: what one opens, another finds."""
+"""The parts of the program work together: what one opens, another finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The window rolls over real vocabularies: the cache holds exactly the prompt of the kept turns, and only new text is read."""
+"""The context rolls with real vocabularies: the cache contains exactly the prompt of the kept turns, and only new text is
+decoded.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def question(number: int) -> str:
 
 
 def encoded(engine: RollingEngine, system: str, turns: Sequence[PromptTurn]) -> Encoding:
-    """The prompt that the next turn would begin with, with replies as they were sampled, but for that turn itself."""
+    """The prompt that the next turn would start with, with replies as they were sampled, except for that turn itself."""
     drawn = {key: tokens for key, (_, tokens) in engine._prompts.sampled.items()}
     whole = engine._format.encode(system, [*turns, PromptTurn(key="next", user=".")], sampled=drawn)
     return Encoding(whole.head, whole.turns[:-1])

@@ -20,7 +20,7 @@ def folder_in(path: Path) -> SnapshotFolder:
 
 
 def first_talk(path: Path, kept: Path, count: int = 3, **settings: Any) -> tuple[Talk, list[float]]:
-    """A conversation that was held and closed, and what the model made of what came next."""
+    """A finished conversation, and the model's logits for what came next."""
     with engine_of(path, snapshots=folder_in(kept), **settings) as engine:
         talk = Talk(engine, system="You are terse.", conversation="c")
         for number in range(count):

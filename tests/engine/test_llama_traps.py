@@ -58,7 +58,7 @@ def tokens(demo: RollingEngine) -> list[int]:
 
 
 def cut_cells(context: LlamaContext, tokens: list[int]) -> list[int]:
-    """Put `tokens` into `context` and cut a piece of the middle out, so that a shift is pending; what is left."""
+    """Put `tokens` into `context` and remove some in the middle, so that a shift is pending; returns what is left."""
     context.clear()
     long = tokens[:100] * 2
     for half in (long[:100], long[100:]):

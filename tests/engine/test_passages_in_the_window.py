@@ -92,7 +92,7 @@ def test_idle_work_removes_every_trace_of_passages(engine: RollingEngine, cache:
 
 
 def is_fresh(cache: FakeKVCache, begin: int) -> bool:
-    """Whether the tokens from `begin` on were decoded with exactly those in sight that are before them now."""
+    """Whether the tokens from `begin` on were decoded with exactly the tokens before them that are there now."""
     before = cache.sights[begin - 1]
     for place in range(begin, cache.n_tokens):
         before = hash((before, cache.slots[place]))

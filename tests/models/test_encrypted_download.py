@@ -51,7 +51,7 @@ class Store(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def encrypted_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, bytes]]:
-    """The address of a store with a certificate of its own, which this process trusts, and what it holds."""
+    """The address of a store with its own certificate, which this process trusts, and its content."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = (
         f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -keyout {key} -out {certificate}"

@@ -1,4 +1,4 @@
-"""What a message is given besides the context: earlier exchanges and passages of documents, kept with its turn."""
+"""What the model is given with a message besides the context: earlier exchanges and passages of documents."""
 
 from __future__ import annotations
 

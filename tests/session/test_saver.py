@@ -50,7 +50,7 @@ class Saving:
 
 
 class Locked:
-    """Another program that holds the database."""
+    """Another program that locks the database."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)

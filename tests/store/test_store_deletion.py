@@ -1,4 +1,4 @@
-"""After deletion no file the program wrote holds a byte of the text, while the program keeps running."""
+"""After a deletion, no file that the program wrote contains a byte of the text, while the program keeps running."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def rebuild(store: ConversationStore) -> str:
 
 
 def files_with_secrets(folder: Path) -> dict[str, list[str]]:
-    """The files below `folder` that hold one of the secrets, in any case, and which."""
+    """The files below `folder` that contain one of the secrets, in any case, and which."""
     found = {}
     for path in folder.rglob("*"):
         if path.is_file():
@@ -116,7 +116,7 @@ def test_overwritten_text_goes_with_the_next_deletion(store: ConversationStore) 
 
 @contextlib.contextmanager
 def reading(database: Path) -> Iterator[None]:
-    """Another program that holds on to an old state of the database."""
+    """Another program that keeps reading an old state of the database."""
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM turns").fetchone()

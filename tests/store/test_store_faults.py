@@ -204,7 +204,7 @@ def test_a_file_that_is_overwritten_is_damaged_and_left_alone(database: Path) ->
 
 
 def garbage_for(whole: bytes, damage: str) -> bytes:
-    """What a damaged file holds."""
+    """The content of a damaged file."""
     garbage = bytearray(b"garbage " * (len(whole) // 8))
     match damage:
         case "header":

@@ -94,7 +94,7 @@ class ChatDriver:
 
     @property
     def shown(self) -> bool:
-        """Whether the store is open and the conversation to begin with is on the screen."""
+        """Whether the store is open and the first conversation is on the screen."""
         return self.screen.host._loading is not None
 
     # The composer.
@@ -110,7 +110,7 @@ class ChatDriver:
         return self.screen.composer.text
 
     def set_draft(self, text: str) -> None:
-        """Put a text into the composer in place of what it holds."""
+        """Replace the text in the composer."""
         self.screen.composer.set_draft(text)
 
     def type(self, text: str) -> None:
@@ -180,7 +180,7 @@ class ChatDriver:
 
     @property
     def model_error(self) -> Exception | None:
-        """Why there is no model, where there is none."""
+        """Why no model is available, if so."""
         return self.screen.host.error
 
     # The conversation.
@@ -329,11 +329,11 @@ class ChatDriver:
             connection.execute("PRAGMA busy_timeout = 50")
 
     async def poll_changes(self) -> None:
-        """Look for changes by other programs now, as the screen does every few seconds."""
+        """Check for changes by other programs now, as the screen does every few seconds."""
         await self.screen.changes.poll()
 
     async def force_poll(self) -> None:
-        """Look for changes as if another program had written."""
+        """Check for changes as if another program had written."""
         self.screen.changes._data_version = -1
         await self.screen.changes.poll()
 
@@ -419,7 +419,7 @@ class AppHarness:
         return conversation
 
     def start_with(self, *pairs: tuple[str, str], title: str = "") -> str:
-        """Put a conversation into the store, with which the app begins; its id."""
+        """Put a conversation into the store, which the app opens first; its id."""
         self.conversation_id = self.add_conversation(*pairs, title=title)
         self.app = self.make_app()
         return self.conversation_id
@@ -453,7 +453,7 @@ async def running(app: MistralChatApp, size: tuple[int, int] = (100, 30), *, hea
 
 
 async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") -> None:
-    """Let the app run until `wanted` holds; fail after some ten seconds of its time."""
+    """Let the app run until `wanted` is true; fail after some ten seconds of its time."""
     for _ in range(2000):
         if wanted():
             return

@@ -64,7 +64,7 @@ def epub(chapters: Sequence[str]) -> bytes:
 
 
 def pdf(pages: Sequence[Sequence[str]], *, bookmarks: Sequence[tuple[str, int]] = ()) -> bytes:
-    """A PDF whose pages hold these lines, with bookmarks: each a title and the index of its page."""
+    """A PDF whose pages contain these lines, with bookmarks: each a title and the index of its page."""
     first = 4
     count = len(pages)
     objects = {

@@ -1,4 +1,4 @@
-"""The rolling engine over cells that hold no model."""
+"""The rolling engine over a fake KV cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row of cells that holds tokens and no model, and that is as strict as llama.cpp: what it forbids fails the test."""
+"""A fake KV cache without a model that is as strict as llama.cpp: what llama.cpp forbids fails the test."""
 
 from __future__ import annotations
 

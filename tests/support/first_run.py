@@ -1,4 +1,4 @@
-"""The app over the real model service and a hub of the tests' own; and a service that holds still for pictures."""
+"""The app with the real model service and the tests' own hub, and a frozen service for pictures."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def put(first: FirstRun) -> None:
 
 
 class FrozenModelService(ModelService):
-    """Lists the same models at all times, and downloads up to one moment, so that pictures of it are alike."""
+    """Lists the same models at all times, and downloads up to one moment, so that pictures are reproducible."""
 
     def __init__(
         self, listing: ModelListing, moment: DownloadProgress | None = None, failure: MistralChatError | None = None

@@ -1,4 +1,4 @@
-"""Seeded lies about a small GGUF file: cut, flipped, with huge counts, with wrong types and with numbers out of their range."""
+"""Seeded mutations of a small GGUF file: truncated, flipped, with huge counts, wrong types and numbers out of range."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ STRINGS: Final = [*BASE, *(f"{act} {markup}" for act in _ACTS for markup in _MAR
 """Some three hundred."""
 
 ALLOWED_CONTROLS: Final = frozenset("\n")
-"""What the text of a drawn row may hold: nothing; a join of rows holds line breaks."""
+"""Control characters allowed in drawn rows: none; joined rows contain line breaks."""
 
 
 FLAGS: Final = re.compile(

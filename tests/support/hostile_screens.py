@@ -130,7 +130,7 @@ def _keys(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
 
 
 async def _found(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
-    """Search for a word that only these conversations hold."""
+    """Search for a word that only these conversations contain."""
     field = screen.query_one(Input)
     field.value = f"word{abs(hash(tuple(texts)))}"
     await until(pilot, lambda: len(screen._hits) >= min(25, len(texts)), "they are found")

@@ -116,7 +116,7 @@ class Talk:
             self.shifts.append(event)
 
     def kept(self) -> list[PromptTurn]:
-        """The turns that the ledger holds, in the conversation's order."""
+        """The turns in the ledger, in the conversation's order."""
         held = {turn.key for turn in self.engine.contents.turns}
         return [turn for turn in self.turns if turn.key in held]
 

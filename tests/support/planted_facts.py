@@ -59,7 +59,7 @@ def idle_messages(sections: Sections = SEEN) -> list[str]:
 
 
 def unrelated_questions(sections: Sections = SEEN) -> list[str]:
-    """Questions that the conversations hold no answer to."""
+    """Questions that the conversations do not answer."""
     return _cells(sections, "unrelated")
 
 

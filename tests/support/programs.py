@@ -1,4 +1,4 @@
-"""Programs for tests of the command line: the real rooms, with an engine that needs no model."""
+"""Programs for tests of the command line: the real parts, with an engine that needs no model."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def see(*texts: str) -> Step:
 
 @contextmanager
 def _file(name: str, text: str) -> Iterator[None]:
-    """Work in a folder that holds one file."""
+    """Work in a folder that contains one file."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         Path(name).write_text(text, encoding="utf-8")
         yield

@@ -104,7 +104,7 @@ def _remapped(**keymap: str) -> AppHarness:
 
 
 def with_rolled_context() -> AppHarness:
-    """A conversation of which the window holds only the end."""
+    """A conversation of which only the end is in the context."""
     harness = AppHarness(window=320)
     harness.start_with(
         *((f"Message {number}", f"Message {number}? " + "A reply of some length. " * 12) for number in range(7)), title="Bread"
@@ -113,7 +113,7 @@ def with_rolled_context() -> AppHarness:
 
 
 async def _to_the_line(pilot: Pilot[Any], harness: AppHarness) -> None:
-    """Scroll to where the context begins."""
+    """Scroll to the start of the context."""
     transcript = harness.chat.transcript
     await until(pilot, lambda: transcript.query(".-edge"), "the line is drawn")
     transcript.focus()

@@ -125,7 +125,7 @@ SETTINGS: Final = (
 
 
 def _asked() -> AppHarness:
-    """A conversation of which the window holds the end."""
+    """A conversation of which only the end is in the context."""
     harness = AppHarness(window=256, settings=replace(Settings(), system="Answer briefly."))
     harness.conversation_id = harness.add_conversation(
         ("Tell me everything about oranges. " * 30, "They grow on trees. " * 20),

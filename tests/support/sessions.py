@@ -123,7 +123,7 @@ class SessionBench:
 
 
 async def until(wanted: Callable[[], object]) -> None:
-    """Let the event loop run until `wanted` holds."""
+    """Let the event loop run until `wanted` is true."""
     async with asyncio.timeout(PATIENCE):
         while not wanted():  # noqa: ASYNC110 (the condition is not the program's to signal)
             await asyncio.sleep(0.001)

@@ -86,5 +86,5 @@ async def collect(runner: EngineThread, asked: History) -> list[Event]:
 
 
 async def begun(engine: SlowEngine) -> None:
-    """Wait until the engine begins one more piece of work."""
+    """Wait until the engine starts one more piece of work."""
     assert await asyncio.to_thread(engine.began.acquire, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""What tests of the store share: a clock, ways to open and fill one, and what the index ought to hold."""
+"""Shared by tests of the store: a clock, ways to open and fill one, and what the index should contain."""
 
 from __future__ import annotations
 

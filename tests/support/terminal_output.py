@@ -1,4 +1,4 @@
-"""A terminal that listens: everything that the app writes to it is kept, and searched for what did not come from the app."""
+"""A terminal that records everything the app writes to it, and searches it for anything that is not the app's own."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class TerminalOutput:
             self._pieces.append(data)
 
     def heard(self) -> str:
-        """Everything since the last call, as a terminal gets it; text that is no UTF-8 would end the app."""
+        """Everything since the last call, as a terminal gets it; text that is not UTF-8 would end the app."""
         data = "".join(self._pieces)
         self._pieces.clear()
         return data.encode("utf-8").decode("utf-8")
 
     def foreign(self) -> list[str]:
-        """What acts on a terminal, reorders a line or hides, since the last call, and was not the app's own."""
+        """Output since the last call that controls a terminal, reorders a line or is hidden, and is not the app's own."""
         return dangerous(_OURS.sub(r"\1", self.heard()))
 
 

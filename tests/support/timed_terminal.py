@@ -1,4 +1,4 @@
-"""Someone at the keyboard with a stop-watch: times what a program in a terminal takes to show things."""
+"""Times how long a program in a terminal takes to show things."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 LETTERS: Final = [chr(code) for first, last in ((0x430, 0x44F), (0x561, 0x586), (0x10D0, 0x10F0)) for code in range(first, last)]
-"""Letters that occur in nothing that is measured, more of them than the draft ever holds."""
+"""Letters that occur in nothing that is measured, more of them than the draft ever contains."""
 
 LOAD: Final = "processor while it streams"
 """The one frame measure that is no time: seconds of the processor in a second."""
@@ -66,7 +66,7 @@ class TimedTerminal:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
-        """Bytes of memory that the app holds, once it is at rest; its parent's are nearly all the same ones."""
+        """Bytes of memory of the app, once it is idle; its parent shares nearly all of them."""
         self.watch(1.0)
         status = Path(f"/proc/{self.pids[-1]}/status").read_text(encoding="ascii")
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024

@@ -72,7 +72,7 @@ class Tmux:
         return self.wait_until(lambda screen: text not in screen, f"a screen without {text!r}")
 
     def wait_until(self, wanted: Callable[[str], object], what: str) -> str:
-        """The first screen of which `wanted` holds."""
+        """The first screen for which `wanted` is true."""
         pause, deadline = threading.Event(), time.monotonic() + PATIENCE
         while not wanted(screen := self.screen):
             assert time.monotonic() < deadline, f"never shown: {what}\n{screen}"
@@ -88,7 +88,7 @@ class Tmux:
         return code
 
     def modes(self) -> str:
-        """Whether the program holds the second screen, and whether it holds the mouse: two digits."""
+        """Whether the program uses the alternate screen, and the mouse: two digits."""
         return self._run("display-message", "-p", "#{alternate_on}#{mouse_any_flag}").strip()
 
     def close(self) -> None:

@@ -43,12 +43,12 @@ STANDSTILL_SECONDS = 0.25
 """The longest callback of the event loop on a busy machine, where threads of one process wait for one another. A call that waits
 for a lock takes five seconds."""
 
-Action = Callable[["Person"], Coroutine[Any, Any, None]]
+Action = Callable[["User"], Coroutine[Any, Any, None]]
 
 
 @dataclass
-class Person:
-    """Someone in front of the screen, while the disk fails."""
+class User:
+    """A user in front of the screen, while the disk fails."""
 
     harness: AppHarness
     pilot: Pilot[Any]
@@ -81,16 +81,16 @@ class Person:
             await self.pilot.pause()
 
 
-async def draft(person: Person) -> None:
+async def draft(person: User) -> None:
     person.harness.chat.save_draft()
 
 
-async def send(person: Person) -> None:
+async def send(person: User) -> None:
     await person.pilot.press("enter")
     await until(person.pilot, lambda: not person.harness.chat.replying, "it is answered or refused")
 
 
-async def edit(person: Person) -> None:
+async def edit(person: User) -> None:
     await person.command("chat.edit")
     await until(person.pilot, lambda: person.harness.chat.editing, "a message is edited")
     person.harness.chat.set_draft("amended")
@@ -99,24 +99,24 @@ async def edit(person: Person) -> None:
     await until(person.pilot, lambda: not person.harness.chat.replying, "it is answered or refused")
 
 
-async def regenerate(person: Person) -> None:
+async def regenerate(person: User) -> None:
     await person.command("chat.regenerate")
 
 
-async def search(person: Person) -> None:
+async def search(person: User) -> None:
     await person.command("chat.search", "flour")
     await until(person.pilot, lambda: person.dialog_open, "the search is open")
     await person.pilot.pause(0.1)
     await person.pilot.press("enter")
 
 
-async def open_other(person: Person) -> None:
+async def open_other(person: User) -> None:
     chat = person.harness.chat
     chat.conversation_list.post_message(ConversationList.Chosen(person.other))
     await person.pilot.pause(0.1)
 
 
-async def trash(person: Person) -> None:
+async def trash(person: User) -> None:
     await person.command("chat.trash")
     await until(person.pilot, lambda: person.dialog_open, "the trash is open")
     await person.pilot.pause(0.1)
@@ -124,18 +124,18 @@ async def trash(person: Person) -> None:
     await person.pilot.pause(0.1)
 
 
-async def export(person: Person) -> None:
+async def export(person: User) -> None:
     await person.command("chat.export", str(person.exports / "bread.md"))
 
 
-async def leave(person: Person) -> None:
+async def leave(person: User) -> None:
     person.harness.chat.save_draft()
     await person.pilot.press("ctrl+q")
     await until(person.pilot, lambda: "again quits without saving" in person.harness.chat.notice, "what is lost is told first")
 
 
 def runs(name: str, argument: str = "") -> Action:
-    async def action(person: Person) -> None:
+    async def action(person: User) -> None:
         await person.command(name, argument)
 
     return action
@@ -316,7 +316,7 @@ async def try_cell(action: str, fault: Fault, disk: Disk, caplog: pytest.LogCapt
         chat = harness.chat
         saver = harness.screen.opened.saver
         saver._retry_seconds = 0.05
-        person = Person(harness, pilot, other, disk.folder)
+        person = User(harness, pilot, other, disk.folder)
         if action == "undo" and not fault.from_start and not fault.unprivileged:
             await person.command("chat.pin")
             await until(pilot, lambda: "Pinned" in chat.notice, "it is pinned")

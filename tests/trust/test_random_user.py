@@ -101,7 +101,7 @@ class RandomUser:
         return "type"
 
     async def _hold_the_lock(self) -> str:
-        """Let another program hold the database while two keys are pressed."""
+        """Let another program lock the database while two keys are pressed."""
         with closing(sqlite3.connect(self.path, isolation_level=None, timeout=5)) as other:
             other.execute("BEGIN IMMEDIATE")
             await self.pilot.press("x", self.chance.choice(("ctrl+n", "f9", "down")))
@@ -118,7 +118,7 @@ class RandomUser:
         return "wait"
 
     def look(self) -> None:
-        """What must hold after anything."""
+        """What must be true after any action."""
         assert self.harness.app.is_running
         assert self.harness.app._exception is None
         with closing(sqlite3.connect(self.path, timeout=5)) as connection:

@@ -1,4 +1,4 @@
-"""Going back in a conversation, and the line where the context begins."""
+"""Switching versions, and the line where the context starts."""
 
 from __future__ import annotations
 

@@ -111,8 +111,8 @@ MAC: Final = Keyboard(
 """What Terminal on macOS sends as it comes: letters, Ctrl with a letter, Shift+Tab and the arrow keys."""
 
 
-class Person:
-    """Someone at the keyboard. Every step ends with looking at the screen."""
+class User:
+    """A user at the keyboard. Every step ends with looking at the screen."""
 
     def __init__(self, terminal: Tmux, home: Path, keyboard: Keyboard) -> None:
         self.terminal = terminal
@@ -332,14 +332,14 @@ def keyboard() -> Keyboard:
 
 
 @pytest.fixture
-def person(tmp_path: Path, demo_model: Path, own_folders: Path, keyboard: Keyboard) -> Iterator[Person]:
+def person(tmp_path: Path, demo_model: Path, own_folders: Path, keyboard: Keyboard) -> Iterator[User]:
     terminal = Tmux(tmp_path / "tmux")
-    yield Person(terminal, tmp_path, keyboard)
+    yield User(terminal, tmp_path, keyboard)
     terminal.close()
 
 
 @pytest.mark.parametrize("keyboard", [EVERY_KEY, MAC], ids=["every key", "the keys of a Mac"])
-def test_the_first_half_hour(person: Person) -> None:
+def test_the_first_half_hour(person: User) -> None:
     person.start()
     person.looks_around()
     person.asks_and_stops()
@@ -362,7 +362,7 @@ def test_the_first_half_hour(person: Person) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the program behind its waiting parent is found in /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_sudden_end_keeps_the_question_and_what_was_written(person: Person, number: signal.Signals) -> None:
+def test_a_sudden_end_keeps_the_question_and_what_was_written(person: User, number: signal.Signals) -> None:
     person.start()
     person.begin(FIRST)
     said = sqlite3.connect(person.home / "data" / "conversations.db")

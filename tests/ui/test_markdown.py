@@ -1,4 +1,4 @@
-"""Replies as blocks: what they hold, that streaming changes nothing, and that nothing is lost or slow."""
+"""Replies as blocks: their content, that streaming changes nothing, and that nothing is lost or slow."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_no_block_holds_anything_hostile(source: str) -> None:
     ids=lambda source: f"{source[:4]!r}",
 )
 def test_parsing_time_is_not_quadratic(source: str) -> None:
-    """A hostile reply must not hold the screen: what grows with the square of its length would."""
+    """A hostile reply must not block the screen, as quadratic time would."""
 
     def seconds(text: str) -> float:
         began = time.process_time()

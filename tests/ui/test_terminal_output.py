@@ -9,7 +9,7 @@ from support.terminal_output import TerminalOutput, capture_output
 
 
 def _half(text: str) -> bool:
-    """Whether `text` holds half characters, which no terminal can be given."""
+    """Whether `text` contains lone surrogates, which no terminal can show."""
     return any(0xD800 <= ord(character) < 0xE000 for character in text)
 
 

@@ -31,7 +31,7 @@ def path(harness: AppHarness) -> list[StoredTurn]:
 
 
 def opened(*pairs: tuple[str, str], **settings: Any) -> AppHarness:
-    """A harness whose app begins with a conversation."""
+    """A harness whose app opens a conversation first."""
     harness = AppHarness(**settings)
     harness.start_with(*pairs)
     return harness

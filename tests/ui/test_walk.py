@@ -1,4 +1,4 @@
-"""Someone who knows only ``/`` and ``?`` finds every command by its name, and every slash command does something."""
+"""A user who knows only ``/`` and ``?`` finds every command by its name, and every slash command does something."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def deep_chains() -> Iterator[tuple[str, str]]:
 
 
 def empty_methods() -> Iterator[tuple[str, str]]:
-    """Methods of the package that only hold a docstring, but for those of Protocols and those that a Protocol asks for."""
+    """Methods of the package with only a docstring, except those of Protocols and those that a Protocol requires."""
     asked = {
         method.name
         for path in MODULES
