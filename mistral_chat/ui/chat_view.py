@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from textual.content import Content
 
-from mistral_chat.errors import StoreError
+from mistral_chat.errors import ConversationNotFound, StoreError
 from mistral_chat.session import events
 from mistral_chat.text import one_line
 from mistral_chat.ui.screens import chat_words as words
@@ -329,9 +329,8 @@ class ChatView:
             screen.status.state = ""
             if event.draft:  # text typed in the meantime comes after it
                 screen.composer.restore_draft("\n\n".join(filter(None, (event.draft, screen.composer.text))))
-            temporary = (
-                f" {screen.key_of('chat.unsaved')} starts a temporary chat." if isinstance(event.error, StoreError) else ""
-            )
+            cannot_be_saved = isinstance(event.error, StoreError) and not isinstance(event.error, ConversationNotFound)
+            temporary = f" {screen.key_of('chat.unsaved')} starts a temporary chat." if cannot_be_saved else ""
             screen.show_error(f"{event.error}{temporary}")
 
     def _show_progress(self, *, at_once: bool = False) -> None:

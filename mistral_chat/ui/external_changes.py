@@ -51,11 +51,13 @@ class ExternalChanges:
 
     async def _compare(self, conversation_id: str, now: ConversationState | None) -> None:
         screen, session = self._screen, self._screen.session
-        if now is None or now.trashed:
+        if now is None:
+            await self._leave_deleted()
+            return
+        if now.trashed:
             if self._told != conversation_id:
                 self._told = conversation_id
-                where = "deleted" if now is None else "moved to the trash"
-                screen.show_error(f"This conversation was {where} in another window.")
+                screen.show_error("This conversation was moved to the trash in another window.")
             return
         if self._told == conversation_id:
             screen.notice.show("This conversation is no longer in the trash.")
@@ -66,3 +68,13 @@ class ExternalChanges:
             await session.reload()
             if not now.writing:
                 screen.notice.show("Updated: another window added to this conversation.")
+
+    async def _leave_deleted(self) -> None:
+        """Show a new conversation in place of one that was deleted permanently; what was typed comes along."""
+        screen = self._screen
+        screen.draft.cancel_edit()
+        typed = screen.composer.text
+        draft = "\n\n".join(dict.fromkeys(filter(None, (screen.opened.saver.draft(""), typed))))
+        await screen.open(None, draft)
+        kept = " Your draft is kept here." if typed else ""
+        screen.show_error(f"The conversation was deleted in another window.{kept}")

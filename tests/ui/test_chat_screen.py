@@ -216,6 +216,29 @@ async def test_changes_by_another_window_are_reported(tmp_path: Path) -> None:
         other.close()
 
 
+async def test_a_conversation_deleted_by_another_window_leaves_its_draft(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    harness.start_with(("Mine", "Answer"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.store.save_draft("", "Older")
+        harness.chat.composer.focus()
+        await pilot.press(*"Typed")
+        other = harness.open_store()
+        other.delete(harness.conversation_id or "")
+        other.close()
+        await pilot.press("enter")
+        await until(pilot, lambda: "does not exist" in harness.chat.notice)
+        assert "temporary chat" not in harness.chat.notice
+        assert harness.chat.draft == "Typed"
+        await harness.chat.force_poll()
+        await until(pilot, lambda: "deleted in another window" in harness.chat.notice)
+        assert (harness.chat.conversation_id, harness.chat.draft) == (None, "Older\n\nTyped")
+        await until(pilot, lambda: "Answer" not in screen_text(harness))
+        harness.chat.save_draft()
+        await until(pilot, lambda: harness.store.draft("") == "Older\n\nTyped")
+
+
 async def test_a_change_during_a_reply_is_reported_after_it(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db", answer=lambda _: f"A {PAUSE}")
     harness.start_with(("Mine", "Answer"))
