@@ -43,7 +43,7 @@ SERVER, REUSE, SHIFT, SLOTS = (
     "llama-server --context-shift",
     "llama-server, slots saved",
 )
-PYTHON, NODE, BENCH = "llama-cpp-python", "node-llama-cpp", "llama-bench"
+SCREEN, PYTHON, NODE, BENCH = f"{OURS} with its screen", "llama-cpp-python", "node-llama-cpp", "llama-bench"
 TERMINALS = ("oterm", "elia", "parllama")
 
 PEERS: tuple[Peer, ...] = (
@@ -54,10 +54,11 @@ PEERS: tuple[Peer, ...] = (
     engines.LlamaServer(),
     engines.LlamaServer(REUSE, ("--cache-reuse", "16")),
     engines.LlamaServer(SHIFT, ("--context-shift",)),
-    engines.LlamaServer(SLOTS, slots=True),
+    engines.LlamaServer(SLOTS, ("-np", "1"), slots=True),
     engines.Library(PYTHON),
     engines.NodeLlama(),
     engines.LlamaBench(),
+    screens.ScreenWithModel(SCREEN),
 )
 SCREENS: tuple[Peer, ...] = (screens.OurScreen(), screens.Oterm(), screens.Elia(), screens.Parllama())
 CHATS = (SERVER, REUSE, SHIFT, PYTHON, NODE)
@@ -135,12 +136,15 @@ def reading(course: Course, peer: engines.EnginePeer | engines.LlamaBench, token
             yield {"reading": tokens / sample["first token"], **sample}
 
 
-def decoding(course: Course, peer: engines.EnginePeer | engines.LlamaBench, reply: int) -> Generator[Sample, None, None]:
+def decoding(course: Course, peer: Any, reply: int) -> Generator[Sample, None, None]:
     """A reply that is fresh prose."""
     setup = course.setup(1024, reply)
     if isinstance(peer, engines.LlamaBench):
         while True:
             yield {"decode": peer.measure(setup, reply=reply)}
+    if isinstance(peer, screens.ScreenWithModel):
+        for speed in peer.speeds(setup):
+            yield {"decode": speed}
     with engines.started(peer, setup) as running:
         number = 0
         while number := number + 1:
@@ -284,8 +288,8 @@ def scenes(course: Course) -> dict[str, Scene]:
     return {
         "rolling": scene(full, rolling, whole, CHATS, *roll_goals, warm_up=16),
         "reopening": scene(
-            "Reopening a chat of 1,500 tokens after a restart",
-            partial(reopening, tokens=1500, context=2048),
+            "Reopening a chat of 800 tokens, in a context of 1,024, after a restart",
+            partial(reopening, tokens=800, context=1024),
             whole,
             (SERVER, SLOTS, PYTHON, NODE),
             Goal("first token", (*back, SLOTS), 0.05),
@@ -305,8 +309,9 @@ def scenes(course: Course) -> dict[str, Scene]:
             "Decode, fresh prose",
             partial(decoding, reply=64),
             {"decode": "tokens/s", "processor": "s"},
-            (PLAIN, BARE, *back, BENCH),
+            (SCREEN, PLAIN, BARE, *back, BENCH),
             Goal("decode", (BARE,), 0.98, at_least=True),
+            Goal("decode", (BARE,), 0.97, at_least=True, ours=SCREEN),
             Goal("decode", (PLAIN,), 0.97, at_least=True),
         ),
         "start": scene(

@@ -259,20 +259,8 @@ class MistralChat:
         return version_in(Path(sys.executable), "mistral-chat")
 
     def start(self, setup: Setup) -> Running:
-        tune(setup)
-        environ = settings_for(setup, setup.home)
-        self._keep_tuning(setup)
-        worker = Worker([sys.executable, SUPPORT / "race_session.py"], environ)
+        worker = Worker([sys.executable, SUPPORT / "race_session.py"], settled(setup, guesses=self.guesses))
         return Running(SessionChat(worker), worker.process.pid, worker.close)
-
-    def _keep_tuning(self, setup: Setup) -> None:
-        """Give the program what was measured on this machine, as it has it from its first idle minute on."""
-        entries = json.loads(tuning_file(setup).read_text(encoding="utf-8"))
-        if not self.guesses:
-            entries = {key: {**entry, "batch_costs": []} for key, entry in entries.items()}
-        kept = setup.home / "cache" / "tuning.json"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(entries), encoding="utf-8")
 
 
 @dataclass
@@ -318,6 +306,19 @@ def settings_for(setup: Setup, folder: Path) -> dict[str, str]:
     (folder / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")
     path = os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT.parent), os.environ.get("PYTHONPATH", "")])
     return {"MISTRAL_CHAT_DATA_DIR": str(folder), "MISTRAL_CHAT_CONFIG": str(folder / "config.yaml"), "PYTHONPATH": path}
+
+
+def settled(setup: Setup, *, guesses: bool = True) -> dict[str, str]:
+    """The same, for a program that has measured the model, as it does by itself when it is idle for the first time."""
+    tune(setup)
+    environ = settings_for(setup, setup.home)
+    entries = json.loads(tuning_file(setup).read_text(encoding="utf-8"))
+    if not guesses:
+        entries = {key: {**entry, "batch_costs": []} for key, entry in entries.items()}
+    kept = setup.home / "cache" / "tuning.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(entries), encoding="utf-8")
+    return environ
 
 
 def tuning_file(setup: Setup) -> Path:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 from typing import Final, Protocol
@@ -20,10 +21,13 @@ from typing import Final, Protocol
 from support.make_store import make_store
 from support.paced_program import END
 from support.race import OURS, Unavailable
-from support.race_engines import environment, family, processor_seconds, version_in
+from support.race_engines import Setup, environment, family, processor_seconds, settled, version_in
 from support.race_server import MODEL, RATE
 from support.terminals import Terminal
 from support.timed_terminal import LETTERS
+
+from mistral_chat.store.database import open_database
+from mistral_chat.store.store import ConversationStore
 
 EXEC = "import os, sys\nos.execvp(sys.argv[1], sys.argv[1:])\n"
 PATIENCE = 60.0
@@ -182,6 +186,48 @@ class OurScreen:
             "PACED_TOKENS_PER_SECOND": str(RATE),
         }
         return Seat([sys.executable, "-c", "from support.paced_program import run\nrun()\n", "-m", "demo"], environ)
+
+
+@dataclass(frozen=True)
+class ScreenWithModel:
+    """This program with its screen and a model of its own."""
+
+    name: str
+
+    def install(self, cache: Path) -> str:
+        return version_in(Path(sys.executable), "mistral-chat")
+
+    def speeds(self, setup: Setup) -> Iterator[float]:
+        """Tokens a second of one reply after another, as the program counts them."""
+        seat = Seat([sys.executable, "-m", "mistral_chat"], settled(setup))
+        try:
+            seat.first_echo()
+            number = 0
+            while number := number + 1:
+                seat.press(b"\x15\x0e")
+                seat.watch(1.0)
+                seat.press(f"Tell me a long story about a lighthouse and its {number} keepers.".encode())
+                seat.watch(0.5)
+                seat.press(b"\r")
+                yield _last_speed(seat, setup.home / "conversations.db", number)
+        finally:
+            seat.close()
+
+
+def _last_speed(seat: Seat, path: Path, replies: int) -> float:
+    """The speed of the newest reply, once the store has so many conversations whose replies are finished."""
+    deadline = time.monotonic() + 10 * PATIENCE
+    while time.monotonic() < deadline:
+        seat.watch(0.5)
+        with closing(ConversationStore(open_database(path, now=_now), now=_now)) as store:
+            last = [store.turns(each.conversation_id)[-1].turn for each in store.summaries()]
+        if len(last) == replies and last[0].usage is not None:
+            return last[0].usage.tokens_per_second
+    raise Unavailable("the reply did not end")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
