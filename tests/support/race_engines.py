@@ -126,7 +126,7 @@ def environment(folder: Path, *packages: str) -> Path:
     python, done = folder / "bin" / "python", folder / "installed"
     if not done.is_file():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        line = [python, "-m", "pip", "install", "-q", *packages]
+        line = [str(python), "-m", "pip", "install", "-q", *packages]
         environ = {**os.environ, "LLAMA_CPP_BUILD_JOBS": str(os.cpu_count())}
         pip = subprocess.run(line, env=environ, capture_output=True, text=True, check=False)
         if pip.returncode:
