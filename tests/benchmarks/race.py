@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support import race_engines as engines
 from support import race_screens as screens
 from support.benchmarks import demo
-from support.race import OURS, Goal, Peer, Report, Sample, Scene, Unavailable, describe_machine, run, say
+from support.race import OURS, Goal, Peer, Report, Scene, Steps, Unavailable, describe_machine, run, say
 from support.race_server import local_server
 
 from mistral_chat.engine.hardware import physical_cores
@@ -112,7 +112,7 @@ class Course:
         return text + " ".join(words[start : start + few])
 
 
-def rolling(course: Course, peer: engines.EnginePeer) -> Generator[Sample, None, None]:
+def rolling(course: Course, peer: engines.EnginePeer) -> Steps:
     """A chat that goes on long after the context is full."""
     with engines.started(peer, course.setup(1024, 32)) as running:
         running.chat.begin()
@@ -120,7 +120,7 @@ def rolling(course: Course, peer: engines.EnginePeer) -> Generator[Sample, None,
             yield running.chat.say(f"Please tell me something short about {subject}, and say why it matters to people today.")
 
 
-def reading(course: Course, peer: engines.EnginePeer | engines.LlamaBench, tokens: int) -> Generator[Sample, None, None]:
+def reading(course: Course, peer: engines.EnginePeer | engines.LlamaBench, tokens: int) -> Steps:
     """A prompt of so many tokens, each time another one."""
     setup = course.setup(max(1024, tokens + 256), 1)
     if isinstance(peer, engines.LlamaBench):
@@ -136,7 +136,7 @@ def reading(course: Course, peer: engines.EnginePeer | engines.LlamaBench, token
             yield {"reading": tokens / sample["first token"], **sample}
 
 
-def decoding(course: Course, peer: Any, reply: int) -> Generator[Sample, None, None]:
+def decoding(course: Course, peer: Any, reply: int) -> Steps:
     """A reply that is fresh prose."""
     setup = course.setup(1024, reply)
     if isinstance(peer, engines.LlamaBench):
@@ -152,7 +152,7 @@ def decoding(course: Course, peer: Any, reply: int) -> Generator[Sample, None, N
             yield running.chat.say(f"Tell me a long story about {SUBJECTS[number]} and someone who keeps them.")
 
 
-def copying(course: Course, peer: engines.EnginePeer) -> Generator[Sample, None, None]:
+def copying(course: Course, peer: engines.EnginePeer) -> Steps:
     """A code block of 600 tokens that is to be given back with one change."""
     lines = Path(engines.__file__).read_text(encoding="utf-8").splitlines()
     with engines.started(peer, course.setup(2048, 500)) as running:
@@ -167,7 +167,7 @@ def copying(course: Course, peer: engines.EnginePeer) -> Generator[Sample, None,
             yield running.chat.say(asked)
 
 
-def starting(course: Course, peer: engines.EnginePeer, context: int) -> Generator[Sample, None, None]:
+def starting(course: Course, peer: engines.EnginePeer, context: int) -> Steps:
     """From the start to the moment at which it takes a message; the file is in the page cache."""
     kv = read_dimensions(course.vocabulary).kv_items * 2 * context
     with engines.started(peer, course.setup(context, 1)):
@@ -180,7 +180,7 @@ def starting(course: Course, peer: engines.EnginePeer, context: int) -> Generato
             yield {"ready": ready, "memory": (running.memory() - kv) / 1e6, "processor": running.processor()}
 
 
-def reopening(course: Course, peer: engines.EnginePeer, tokens: int, context: int) -> Generator[Sample, None, None]:
+def reopening(course: Course, peer: engines.EnginePeer, tokens: int, context: int) -> Steps:
     """A chat that fills the context, held before the program was started: the time from opening it to the first token."""
     setup, asked = course.setup(context, 16), "And what follows from all that?"
     turns = [(course.text(tokens // 8, 2 * number), course.text(tokens // 8, 2 * number + 1)) for number in range(4)]
@@ -209,7 +209,7 @@ def reopening(course: Course, peer: engines.EnginePeer, tokens: int, context: in
             yield {"first token": opened + sample["first token"], "processor": running.processor() - used}
 
 
-def revising(course: Course, peer: engines.EnginePeer) -> Generator[Sample, None, None]:
+def revising(course: Course, peer: engines.EnginePeer) -> Steps:
     """The last reply again, and another text in place of a message in the middle."""
     with engines.started(peer, course.setup(4096, 16)) as running:
         number = 0
@@ -221,7 +221,7 @@ def revising(course: Course, peer: engines.EnginePeer) -> Generator[Sample, None
             yield {"regenerate": again, "edit": running.chat.edit(5, "Tell me more about that one.")["first token"]}
 
 
-def pasting(course: Course, peer: engines.EnginePeer) -> Generator[Sample, None, None]:
+def pasting(course: Course, peer: engines.EnginePeer) -> Steps:
     """A text of 2,000 tokens with a question on it, in a chat that has begun; and a second question."""
     with engines.started(peer, course.setup(4096, 16)) as running:
         number = 0
@@ -232,7 +232,7 @@ def pasting(course: Course, peer: engines.EnginePeer) -> Generator[Sample, None,
             yield {"question": first, "next question": running.chat.say("Who needs to know that?")["first token"]}
 
 
-def opening(course: Course, peer: screens.ScreenPeer, chats: int) -> Generator[Sample, None, None]:
+def opening(course: Course, peer: screens.ScreenPeer, chats: int) -> Steps:
     """From the start to the first letter that is shown, with so many stored chats."""
     folder = course.home()
     peer.fill(course.cache, folder, course.address, chats)
@@ -244,7 +244,7 @@ def opening(course: Course, peer: screens.ScreenPeer, chats: int) -> Generator[S
             yield {"first key": shown, "processor": used, "memory": seat.memory()}
 
 
-def streaming(course: Course, peer: screens.ScreenPeer) -> Generator[Sample, None, None]:
+def streaming(course: Course, peer: screens.ScreenPeer) -> Steps:
     """What a reply costs that arrives at 50 tokens a second, and what doing nothing costs."""
     folder = course.home()
     peer.fill(course.cache, folder, course.address, 1)
@@ -263,85 +263,86 @@ def streamed_ms(seat: screens.Seat, peer: screens.ScreenPeer) -> float:
     return screens.streamed(seat, peer.send, 400) * 1e3
 
 
-def scenes(course: Course) -> dict[str, Scene]:
-    """The table of scenes."""
-
-    def scene(title: str, play: Any, figures: dict[str, str], peers: tuple[str, ...], *goals: Goal, **more: Any) -> Scene:
-        return Scene(title, partial(play, course), figures, (OURS, *peers), goals, **more)
-
-    def read(tokens: int) -> Scene:
-        figures, best = {"reading": "tokens/s", "processor": "s"}, (BARE, BARE_PROMPT)
-        goals = (Goal("reading", best, 0.95, at_least=True), Goal("reading", (SERVER,), 1.0, at_least=True))
-        play = partial(reading, tokens=tokens)
-        return scene(f"Reading a prompt of {tokens:,} tokens", play, figures, (*best, SERVER, PYTHON, NODE, BENCH), *goals)
-
-    def stored(chats: int) -> Scene:
-        figures = {"first key": "s", "processor": "s", "memory": "MB"}
-        goals = tuple(Goal(figure, TERMINALS, 1.0) for figure in ("first key", "memory"))
-        play = partial(opening, chats=chats)
-        return scene(f"First key on the screen, {chats:,} stored chat{'s' * (chats > 1)}", play, figures, TERMINALS, *goals)
-
-    whole, seconds = {"first token": "s", "processor": "s"}, {"ready": "s", "memory": "MB", "processor": "s"}
-    full = "A chat of 60 turns in a context of 1,024: first token once it is full"
-    roll_goals = (Goal("first token", (SERVER,), 0.05), Goal("first token", (REUSE,), 0.6))
-    back = (SERVER, PYTHON, NODE)
-    return {
-        "rolling": scene(full, rolling, whole, CHATS, *roll_goals, warm_up=16),
-        "reopening": scene(
-            "Reopening a chat of 800 tokens, in a context of 1,024, after a restart",
-            partial(reopening, tokens=800, context=1024),
-            whole,
-            (SERVER, SLOTS, PYTHON, NODE),
-            Goal("first token", (*back, SLOTS), 0.05),
-        ),
-        "revising": scene("Regenerating, and editing in mid-chat", revising, {"regenerate": "s", "edit": "s"}, CHATS),
-        "pasting": scene("A text of 2,000 tokens, and questions", pasting, {"question": "s", "next question": "s"}, back),
-        "copying": scene(
-            "Giving back 600 tokens of code",
-            copying,
-            {"decode": "tokens/s", "processor": "s"},
-            (PLAIN, SERVER),
-            Goal("decode", (PLAIN,), 1.3, at_least=True),
-        ),
-        "read-500": read(500),
-        "read-2000": read(2000),
-        "decode": scene(
-            "Decode, fresh prose",
-            partial(decoding, reply=64),
-            {"decode": "tokens/s", "processor": "s"},
-            (SCREEN, PLAIN, BARE, *back, BENCH),
-            Goal("decode", (BARE,), 0.98, at_least=True),
-            Goal("decode", (BARE,), 0.97, at_least=True, ours=SCREEN),
-            Goal("decode", (PLAIN,), 0.97, at_least=True),
-        ),
-        "start": scene(
-            "Start to ready, context of 4,096; memory beyond the file and the KV cache",
-            partial(starting, context=4096),
-            seconds,
-            (BARE, *back),
-            Goal("ready", (BARE,), 1.2),
-        ),
-        "screen": stored(1),
-        "screen-1000": stored(1_000),
-        "screen-10000": stored(10_000),
-        "streaming": scene(
-            "A reply of 400 tokens on the screen",
-            streaming,
-            {"processor per token": "ms", "processor at rest": "ms/s"},
-            TERMINALS,
-            Goal("processor per token", TERMINALS, 1.0),
-        ),
-    }
+def _scene(title: str, play: Any, figures: dict[str, str], peers: tuple[str, ...], *goals: Goal, **more: Any) -> Scene:
+    return Scene(title, play, figures, (OURS, *peers), goals, **more)
 
 
-ROUNDS = {"rolling": 44, "start": 3, "reopening": 2, "decode": 5}
-"""How often a scene is played, where it is not three times."""
+def _read(tokens: int) -> Scene:
+    figures, best = {"reading": "tokens/s", "processor": "s"}, (BARE, BARE_PROMPT)
+    goals = (Goal("reading", best, 0.95, at_least=True), Goal("reading", (SERVER,), 1.0, at_least=True))
+    peers = (*best, SERVER, PYTHON, NODE, BENCH)
+    return _scene(f"Reading a prompt of {tokens:,} tokens", partial(reading, tokens=tokens), figures, peers, *goals)
+
+
+def _stored(chats: int) -> Scene:
+    figures = {"first key": "s", "processor": "s", "memory": "MB"}
+    goals = tuple(Goal(figure, TERMINALS, 1.0) for figure in ("first key", "memory"))
+    title = f"First key on the screen, {chats:,} stored chat{'s' * (chats > 1)}"
+    return _scene(title, partial(opening, chats=chats), figures, TERMINALS, *goals)
+
+
+_WAIT, _SPEED = {"first token": "s", "processor": "s"}, {"decode": "tokens/s", "processor": "s"}
+_OTHERS = (SERVER, PYTHON, NODE)
+
+SCENES: dict[str, Scene] = {
+    "rolling": _scene(
+        "A chat of 60 turns in a context of 1,024, once it is full",
+        rolling,
+        _WAIT,
+        CHATS,
+        Goal("first token", (SERVER,), 0.05),
+        Goal("first token", (REUSE,), 0.6),
+        warm_up=16,
+        rounds=44,
+    ),
+    "reopening": _scene(
+        "Reopening a chat of 800 tokens, in a context of 1,024, after a restart",
+        partial(reopening, tokens=800, context=1024),
+        _WAIT,
+        (SERVER, SLOTS, PYTHON, NODE),
+        Goal("first token", (*_OTHERS, SLOTS), 0.05),
+    ),
+    "revising": _scene("Regenerating, and editing in mid-chat", revising, {"regenerate": "s", "edit": "s"}, CHATS),
+    "pasting": _scene("A text of 2,000 tokens, and questions", pasting, {"question": "s", "next question": "s"}, _OTHERS),
+    "copying": _scene(
+        "Giving back 600 tokens of code", copying, _SPEED, (PLAIN, SERVER), Goal("decode", (PLAIN,), 1.3, at_least=True)
+    ),
+    "read-500": _read(500),
+    "read-2000": _read(2000),
+    "decode": _scene(
+        "Decode, fresh prose",
+        partial(decoding, reply=64),
+        _SPEED,
+        (SCREEN, PLAIN, BARE, *_OTHERS, BENCH),
+        Goal("decode", (BARE,), 0.98, at_least=True),
+        Goal("decode", (BARE,), 0.97, at_least=True, ours=SCREEN),
+        Goal("decode", (PLAIN,), 0.97, at_least=True),
+    ),
+    "start": _scene(
+        "Start to ready, context of 4,096; memory beyond the file and the KV cache",
+        partial(starting, context=4096),
+        {"ready": "s", "memory": "MB", "processor": "s"},
+        (BARE, *_OTHERS),
+        Goal("ready", (BARE,), 1.2),
+    ),
+    "screen": _stored(1),
+    "screen-1000": _stored(1_000),
+    "screen-10000": _stored(10_000),
+    "streaming": _scene(
+        "A reply of 400 tokens on the screen",
+        streaming,
+        {"processor per token": "ms", "processor at rest": "ms/s"},
+        TERMINALS,
+        Goal("processor per token", TERMINALS, 1.0),
+    ),
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the scenes that are asked for, and write the report; 1 when a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", nargs="*", help="scenes to play; without it, all; with none, only the report is made")
+    playable = f"{', '.join(SCENES)}; without it, all; with none, only the report is made"
+    parser.add_argument("--scenes", nargs="*", choices=SCENES, metavar="SCENE", help=playable)
     parser.add_argument("--peers", nargs="+", help="words in the names of the programs to race; without it, all")
     parser.add_argument("--model", type=Path, help="a GGUF file; without it, the demo")
     cores = physical_cores()
@@ -361,11 +362,10 @@ def main(arguments: Sequence[str]) -> int:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="race-")))
         vocabulary = stack.enter_context(open_vocabulary(model))
         course = Course(model, vocabulary, asked.cache.resolve(), work, stack.enter_context(local_server()), asked.threads)
-        table = scenes(course)
-        for name in list(table) if asked.scenes is None else asked.scenes:
-            play(table[name], f"{name}, {'7B shape' if asked.model else 'demo'}", report, asked, course.cache)
+        for name in list(SCENES) if asked.scenes is None else asked.scenes:
+            play(SCENES[name], f"{name}, {'7B shape' if asked.model else 'demo'}", report, asked, course)
             report.write(asked.json)
-    text = report.markdown({key: table[key.partition(",")[0]] for key in report.results})
+    text = report.markdown({key: SCENES[key.partition(",")[0]] for key in report.results})
     if asked.markdown:
         asked.markdown.write_text(text, encoding="utf-8")
     else:
@@ -373,7 +373,7 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if "| missed |" in text else 0
 
 
-def play(scene: Scene, key: str, report: Report, asked: argparse.Namespace, cache: Path) -> None:
+def play(scene: Scene, key: str, report: Report, asked: argparse.Namespace, course: Course) -> None:
     """Install what a scene needs, and play it."""
     racing, missing = [], {}
     for peer in (*PEERS, *SCREENS):
@@ -381,13 +381,15 @@ def play(scene: Scene, key: str, report: Report, asked: argparse.Namespace, cach
         fits = hasattr(peer, "fill") == (scene.peers[1:] == TERMINALS)
         if peer.name in scene.peers and wanted and fits:
             try:
-                report.versions[peer.name] = peer.install(cache)
+                report.versions[peer.name] = peer.install(course.cache)
                 racing.append(peer)
             except (Unavailable, OSError) as reason:
                 missing[peer.name] = str(reason)
-    name, _, model = key.partition(", ")
+    model = key.partition(", ")[2]
     say(f"{key}: load {os.getloadavg()[0]:.1f}")
-    result = run(scene, racing, title=f"{scene.title} ({model})", rounds=asked.rounds or ROUNDS.get(name, 3), report=say)
+    play_one = partial(scene.play, course)
+    title = f"{scene.title} ({model})"
+    result = run(scene, play_one, racing, title=title, rounds=asked.rounds or scene.rounds, report=say)
     result.without.update(missing)
     report.results[key] = result
 

@@ -20,6 +20,9 @@ OURS = "mistral-chat"
 Sample = dict[str, float]
 """The figures of one step by their names."""
 
+Steps = Generator[Sample, None, None]
+"""Takes one step, and gives its figures, each time it is asked."""
+
 
 class Unavailable(Exception):
     """A program cannot be had here, or cannot do what a scene asks; the sentence says why."""
@@ -68,14 +71,16 @@ class Scene:
     """Something a user does, played with each program."""
 
     title: str
-    play: Callable[[Peer], Generator[Sample, None, None]]
-    """Takes one step, and yields its figures, for each time it is asked."""
+    play: Callable[..., Steps]
+    """Begins to play it with a program."""
     figures: Mapping[str, str]
     """Units by the names of the figures that the report shows."""
     peers: tuple[str, ...]
     goals: tuple[Goal, ...] = ()
     warm_up: int = 0
     """Steps at the beginning that are not counted."""
+    rounds: int = 3
+    """Steps that are."""
 
 
 @dataclass
@@ -106,13 +111,15 @@ class Result:
         return (min(ratios) if goal.at_least else max(ratios)) if ratios else (math.nan, "")
 
 
-def run(scene: Scene, peers: Sequence[Peer], *, title: str, rounds: int, report: Callable[[str], None]) -> Result:
+def run(
+    scene: Scene, play: Callable[[Peer], Steps], peers: Sequence[Peer], *, title: str, rounds: int, report: Callable[[str], None]
+) -> Result:
     """Play `rounds` steps of a scene with all `peers` in turns: A B C, A B C.
 
     The scene's own peers take part; one that fails is listed with the reason, and the others go on.
     """
     result = Result(title)
-    playing = {peer.name: scene.play(peer) for peer in peers if peer.name in scene.peers}
+    playing = {peer.name: play(peer) for peer in peers if peer.name in scene.peers}
     try:
         for number in range(rounds + scene.warm_up):
             for name, steps in list(playing.items()):

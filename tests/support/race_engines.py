@@ -509,9 +509,10 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
 
 def post(address: str, body: object) -> Any:
     """The answer of this machine's own server to a request."""
-    request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    request = urllib.request.Request(address, data, headers)  # noqa: S310 (this machine's own server)
     try:
-        return urllib.request.urlopen(request, timeout=600)  # noqa: S310
+        return urllib.request.urlopen(request, timeout=600)  # noqa: S310 (this machine's own server)
     except urllib.error.HTTPError as error:
         said = error.read().decode()
         raise TooLong(said) if "exceed_context_size" in said else Unavailable(said[:200]) from None
