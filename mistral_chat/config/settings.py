@@ -165,7 +165,7 @@ class Settings:
     personas: Annotated[dict[str, Persona], "Personas: system prompts with sampling settings, by name."] = field(
         default_factory=dict
     )
-    keymap: Annotated[dict[str, str], "Keyboard shortcuts by id."] = field(default_factory=dict)
+    keymap: Annotated[dict[str, str], "Keybindings by id."] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -45,7 +45,7 @@ COMMANDS: Final = (
     Command(
         id="chat.regenerate",
         title="Regenerate",
-        help="Regenerate the last reply (keeps the original)",
+        help="Regenerate the reply (keeps the old one)",
         run=turns.regenerate,
         key="ctrl+r",
         spoken="Ctrl+R",
@@ -58,7 +58,7 @@ COMMANDS: Final = (
     Command(
         id="chat.edit",
         title="Edit the last message",
-        help="Edit your last message (keeps the original)",
+        help="Edit the last message (keeps the old one)",
         run=turns.edit,
         key="f3",
         spoken="F3",
@@ -137,7 +137,7 @@ COMMANDS: Final = (
     Command(
         id="chat.turn",
         title="Message actions",
-        help="Show actions for the selected or last message",
+        help="Show actions for the message",
         run=turns.menu,
         key="f11,alt+t",
         slash="turn",
@@ -146,7 +146,7 @@ COMMANDS: Final = (
     Command(
         id="chat.copy_message",
         title="Copy message",
-        help="Copy the selected or last message",
+        help="Copy the message",
         run=turns.copy_message,
         key="alt+m",
         priority=True,
@@ -248,7 +248,7 @@ COMMANDS: Final = (
     Command(
         id="chat.without_recall",
         title="Regenerate without recall",
-        help="Regenerate the reply without recall (keeps the original)",
+        help="Regenerate without recall (keeps the old one)",
         run=turns.regenerate_without_recall,
         slash="norecall",
         turn_label=lambda turn: "Regenerate without recall" if turn.recalled else "",
@@ -412,7 +412,7 @@ COMMANDS: Final = (
     Command(
         id="chat.undo",
         title="Undo",
-        help="Undo the last action (delete, archive, rename, pin, exclude, tag, persona, edit, regenerate)",
+        help="Undo the last action (delete, archive, …)",
         run=conversations.undo,
         key="f8",
         spoken="F8",

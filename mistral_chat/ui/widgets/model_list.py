@@ -254,7 +254,7 @@ def _two_lines(row: ModelRow, *, in_use: bool, more: int, expanded: bool) -> Con
 
 def _costs(row: ModelRow) -> str:
     """The download or the file, and the memory it needs."""
-    size = _size(row) + ("" if row.installed else " download")
+    size = _size(row) + ("" if row.installed or row.bytes is None else " download")
     return f"{size}, needs {_memory(row)} memory" if row.memory else size
 
 
