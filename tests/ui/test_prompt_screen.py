@@ -46,7 +46,7 @@ async def test_turns_outside_the_context_are_counted() -> None:
             await send_and_wait(pilot, harness, f"question {number} " + "word " * 40)
         await looked(pilot, harness)
         await pilot.press("home")
-        await until(pilot, lambda: "not in the prompt" in screen_text(harness))
+        await until(pilot, lambda: "of this conversation are not" in screen_text(harness))
         await until(pilot, lambda: "Prompt (last sent)" in screen_text(harness))
         assert "question 0" not in screen_text(harness)
 
