@@ -101,7 +101,8 @@ class Saver:
         job: _Job[object] = _Job(work, key=key, kept=True)
         with self._changed:
             if key is not None:
-                waiting = next((each for each in self._jobs if each.key == key and each is not self._running), None)
+                # Two wait where one became stuck while the other was added: the newest is written last.
+                waiting = next((each for each in reversed(self._jobs) if each.key == key and each is not self._running), None)
                 if waiting is not None:
                     waiting.work = work
                     return waiting.future

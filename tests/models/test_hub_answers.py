@@ -33,7 +33,7 @@ def test_a_revision_that_changes_between_two_runs_starts_over(library: Library, 
     hub.add(REPOSITORY, FILE, fresh)
     run_download(library)
     assert target(library).read_bytes() == fresh
-    assert ranges(hub)[-1] == 0  # a request of the first run may be counted late
+    assert ranges(hub) == [0]
 
 
 def test_a_new_commit_with_the_same_file_resumes(library: Library, hub: HubServer, content: bytes) -> None:
@@ -44,7 +44,7 @@ def test_a_new_commit_with_the_same_file_resumes(library: Library, hub: HubServe
     hub.add(REPOSITORY, "README.gguf", b"another file")
     run_download(library)
     assert target(library).read_bytes() == content
-    assert ranges(hub)[-1] == 1_000_000
+    assert ranges(hub) == [1_000_000]
 
 
 def test_a_revision_that_changes_mid_download_is_detected(library: Library, hub: HubServer, content: bytes) -> None:

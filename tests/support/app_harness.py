@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from support.echo_engine import EchoEngine
+from support.idle import wait_by_state
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.sidebar import ConversationList
     from mistral_chat.ui.widgets.transcript import Transcript
     from mistral_chat.ui.widgets.turn import TurnView
+
+wait_by_state()
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -96,6 +99,13 @@ class ChatDriver:
     def shown(self) -> bool:
         """Whether the store is open and the first conversation is on the screen."""
         return self.screen.host._loading is not None
+
+    def end_threads_with(self, stack: AsyncExitStack) -> None:
+        """Let `stack` end the engine's thread and those that save."""
+        for workspace in filter(None, (self.screen.workspace, self.screen.saved_workspace)):
+            stack.push_async_callback(workspace.saver.close)
+        if self.runner is not None:
+            stack.callback(self.runner.close)
 
     # The composer.
 
@@ -438,18 +448,13 @@ def run(harness: HasApp, size: tuple[int, int] = (100, 30)) -> AbstractAsyncCont
 
 @asynccontextmanager
 async def running(app: MistralChatApp, size: tuple[int, int] = (100, 30), *, headless: bool = True) -> AsyncIterator[Pilot[Any]]:
-    """Run an app; whatever the test did, its engine's thread ends too, or it would keep the app in memory."""
-    engine: EngineThread | None = None
-    try:
-        async with app.run_test(headless=headless, size=size, notifications=True, tooltips=True) as pilot:
-            try:
-                yield pilot
-            finally:
-                with suppress(StopIteration):  # the test quit the app
-                    engine = ChatDriver(app).runner
-    finally:
-        if engine is not None:
-            engine.close()
+    """Run an app; whatever the test did, the app's threads end too, or they would keep it in memory."""
+    async with AsyncExitStack() as threads, app.run_test(headless=headless, size=size, notifications=True, tooltips=True) as pilot:
+        try:
+            yield pilot
+        finally:
+            with suppress(StopIteration):  # the test quit the app
+                ChatDriver(app).end_threads_with(threads)
 
 
 async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") -> None:

@@ -31,7 +31,7 @@ from typing import IO, TYPE_CHECKING, Self, cast
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 BLOCK = 1 << 18
 
@@ -63,9 +63,9 @@ class Fault:
     """Bytes a second."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seen:
-    """One request that was answered."""
+    """One request. It is noted before its answer begins: a client that has an answer finds the request noted."""
 
     method: str
     path: str
@@ -73,9 +73,8 @@ class Seen:
     """``hub``, or ``store`` for the second origin."""
     headers: Mapping[str, str]
     """With lower-case names."""
-    status: int
-    sent: int
-    """Bytes of the body."""
+    sent: int = 0
+    """Bytes of the answer's body."""
 
 
 @dataclass
@@ -179,7 +178,7 @@ class HubServer:
         return Fault()
 
     def note(self, seen: Seen) -> None:
-        """Remember an answered request."""
+        """Remember a request."""
         with self._lock:
             self.seen.append(seen)
 
@@ -269,62 +268,58 @@ class _Exchange(BaseHTTPRequestHandler):
         start = int(asked[1]) if asked and not fault.ignore_range else 0
         if start >= total > 0:
             return self._status(416, {"Content-Range": f"bytes */{total}"})
-        self.send_response(206 if start else 200)
         if start:
             facts["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
-        for name, value in (facts | {"Content-Length": str(total - start), "Accept-Ranges": "bytes"}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        sent = 0
-        try:
-            with Content.opened(content.source) as file:
-                for sent in self._send(file, start, total - start, fault):  # noqa: B007 (kept for the note below)
-                    pass
-        finally:
-            self._note(206 if start else 200, sent)
-        if sent < total - start:
+        self._begin(206 if start else 200, facts | {"Content-Length": str(total - start), "Accept-Ranges": "bytes"})
+        with Content.opened(content.source) as file:
+            self._send(file, start, total - start, fault)
+        if self._seen.sent < total - start:
             if fault.stall_after is not None:
                 self.server.hub.wait_for_the_end()
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
         return None
 
-    def _send(self, file: IO[bytes], start: int, count: int, fault: Fault) -> Iterator[int]:
+    def _send(self, file: IO[bytes], start: int, count: int, fault: Fault) -> None:
         limits = [limit for limit in (fault.cut_after, fault.stall_after) if limit is not None]
         count = min([count, *limits])
         plain = not isinstance(file, io.BytesIO) and fault.flip is None and fault.rate is None
         file.seek(start)
-        sent = 0
-        while sent < count:
+        while (sent := self._seen.sent) < count:
             if plain:
-                sent += self.connection.sendfile(file, start + sent, min(count - sent, 8 << 20))
-            else:
-                block = bytearray(file.read(min(BLOCK, count - sent)))
-                place = -1 if fault.flip is None else fault.flip - start - sent
-                if 0 <= place < len(block):
-                    block[place] ^= 0xFF
-                self.connection.sendall(block)
-                sent += len(block)
-                if fault.rate and sent < count:
-                    time.sleep(len(block) / fault.rate)
-            yield sent
+                self._seen.sent += self.connection.sendfile(file, start + sent, min(count - sent, 8 << 20))
+                continue
+            block = bytearray(file.read(min(BLOCK, count - sent)))
+            place = -1 if fault.flip is None else fault.flip - start - sent
+            if 0 <= place < len(block):
+                block[place] ^= 0xFF
+            self._send_block(block)
+            if fault.rate and self._seen.sent < count:
+                time.sleep(len(block) / fault.rate)
+
+    def _send_block(self, block: bytes) -> None:
+        """Send a piece of the body. It is counted first, as the reader may be done with it before this thread goes on."""
+        self._seen.sent += len(block)
+        try:
+            self.connection.sendall(block)
+        except OSError:
+            self._seen.sent -= len(block)
+            raise
 
     def _status(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in (headers | {"Content-Length": "0"}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self._note(status, 0)
+        self._begin(status, headers | {"Content-Length": "0"})
 
     def _page(self, page: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(page)))
-        self.end_headers()
+        self._begin(200, {"Content-Type": "text/html", "Content-Length": str(len(page))})
         if self.command == "GET":
-            self.wfile.write(page)
-        self._note(200, len(page))
+            self._send_block(page)
 
-    def _note(self, status: int, sent: int) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.hub.note(Seen(self.command, self.path, self.server.origin, headers, status, sent))
+    def _begin(self, status: int, headers: dict[str, str]) -> None:
+        """Note the request, and send the answer's head."""
+        shown = {name.lower(): value for name, value in self.headers.items()}
+        self._seen = Seen(self.command, self.path, self.server.origin, shown)
+        self.server.hub.note(self._seen)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()

@@ -26,10 +26,10 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_engine_left() -> Iterator[None]:
-    """Fail a test that leaves an engine's thread behind, which keeps the whole app in memory."""
+def no_thread_left() -> Iterator[None]:
+    """Fail a test that leaves one of the app's threads behind, which keeps the whole app in memory."""
     yield
-    assert [thread.name for thread in threading.enumerate() if thread.name == "engine"] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name in {"engine", "saver"}] == []
 
 
 @pytest.fixture

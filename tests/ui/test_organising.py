@@ -122,7 +122,8 @@ async def test_undoing_a_missing_change_is_reported() -> None:
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await pilot.press("f4")
-        await until(pilot, lambda: titles(harness, "trash"))
+        await until(pilot, lambda: harness.chat.notice)
+        assert titles(harness, "trash")
         harness.store.empty_trash()
         await pilot.press("f8")
         await until(pilot, lambda: "Cannot undo “delete”" in harness.chat.notice)

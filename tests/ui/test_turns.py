@@ -207,8 +207,8 @@ async def test_a_pinned_turn_stays_when_the_context_is_full() -> None:
         await until(pilot, lambda: "◆ pinned" in screen_text(harness))
         await harness.chat.transcript.select(turns[0].turn_id)
         await pilot.press("alt+p")
-        await until(pilot, lambda: not path(harness)[0].turn.pinned)
-        assert "Unpinned" in harness.chat.notice
+        await until(pilot, lambda: "Unpinned" in harness.chat.notice)
+        assert not path(harness)[0].turn.pinned
 
 
 async def test_a_pin_that_would_fill_the_context_is_refused() -> None:
@@ -247,7 +247,7 @@ async def test_regenerating_and_switching_branches_at_a_middle_turn() -> None:
         assert [turn.turn.reply for turn in path(harness)] == ["other first"]
         await pilot.click(harness.screen.query(VersionMark).first(), offset=(2, 0))
         await until(pilot, lambda: [turn.turn.reply for turn in path(harness)] == ["first", "second"])
-        assert chosen(harness) == "one"
+        await until(pilot, lambda: chosen(harness) == "one")
         await pilot.press("alt+right")
         await until(pilot, lambda: [turn.turn.reply for turn in path(harness)] == ["other first"])
         await pilot.press("alt+left", "alt+down", "alt+left")
