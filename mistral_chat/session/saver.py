@@ -102,10 +102,11 @@ class Saver:
         with self._changed:
             if key is not None:
                 # Two wait where one became stuck while the other was added: the newest is written last.
-                waiting = next((each for each in reversed(self._jobs) if each.key == key and each is not self._running), None)
-                if waiting is not None:
-                    waiting.work = work
-                    return waiting.future
+                waiting: _Job[object]
+                for waiting in reversed(self._jobs):
+                    if waiting.key == key and waiting is not self._running:
+                        waiting.work = work
+                        return waiting.future
         job.future.add_done_callback(_observe)
         return self._add(job)
 

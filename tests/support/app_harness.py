@@ -449,7 +449,10 @@ def run(harness: HasApp, size: tuple[int, int] = (100, 30)) -> AbstractAsyncCont
 @asynccontextmanager
 async def running(app: MistralChatApp, size: tuple[int, int] = (100, 30), *, headless: bool = True) -> AsyncIterator[Pilot[Any]]:
     """Run an app; whatever the test did, the app's threads end too, or they would keep it in memory."""
-    async with AsyncExitStack() as threads, app.run_test(headless=headless, size=size, notifications=True, tooltips=True) as pilot:
+    async with (
+        AsyncExitStack() as threads,
+        app.run_test(headless=headless, size=size, notifications=True, tooltips=True) as pilot,
+    ):
         try:
             yield pilot
         finally:

@@ -297,7 +297,7 @@ class _Exchange(BaseHTTPRequestHandler):
             if fault.rate and self._seen.sent < count:
                 time.sleep(len(block) / fault.rate)
 
-    def _send_block(self, block: bytes) -> None:
+    def _send_block(self, block: bytes | bytearray) -> None:
         """Send a piece of the body. It is counted first, as the reader may be done with it before this thread goes on."""
         self._seen.sent += len(block)
         try:

@@ -1,8 +1,8 @@
 """Waiting until an app under test has done what it was asked to.
 
-Textual's pilot takes an app for idle when its process uses no processor for 20 ms. That costs 20 ms or more for each key, and on a
-busy machine an app counts as idle that was only not given the processor. Here an app is idle when nothing waits on its event loop,
-its screen is drawn, and no thread of the loop's pool works.
+Textual's pilot takes an app for idle when its process uses no processor for 20 ms. That costs 20 ms or more for each key, and on
+a busy machine an app counts as idle that was only not given the processor. Here an app is idle when nothing waits on its event
+loop, its screen is drawn, and no thread of the loop's pool works.
 """
 
 from __future__ import annotations

@@ -68,6 +68,19 @@ async def test_a_download_that_ends_behind_the_dialog_opens_the_chat(first: Firs
         await chatting(pilot, first)
 
 
+async def test_a_download_may_end_in_the_moment_in_which_the_question_is_answered(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        await stalled(pilot, first)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(first.app.screen, ChoiceDialog))
+        models = first.models
+        first.app.screen.dismiss(None)
+        models.end(None)
+        await until(pilot, lambda: first.chat.is_current)
+        await pilot.pause()
+        assert first.app.is_running
+
+
 async def test_a_failed_download_can_be_retried(first: FirstRun) -> None:
     first.hub.misbehave(Fault(on="HEAD", status=403, times=1))
     async with run(first, (60, 20)) as pilot:

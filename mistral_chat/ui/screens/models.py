@@ -144,6 +144,7 @@ class ModelsScreen(Screen["str | None"]):
         """Whether the list follows when that download is paused."""
         self._ended = False
         self._result: str | None = None
+        self._dismissed = False
 
     def compose(self) -> ComposeResult:
         """The choice and the download, one of which is visible, above the buttons."""
@@ -177,7 +178,7 @@ class ModelsScreen(Screen["str | None"]):
     def on_screen_resume(self) -> None:
         """Close the screen if its result was decided while a dialog covered it."""
         if self._ended:
-            self.dismiss(self._result)
+            self._close()
 
     def end(self, spec: str | None) -> None:
         """Close the screen with a result, once: a key and a finished download may both decide it."""
@@ -185,7 +186,13 @@ class ModelsScreen(Screen["str | None"]):
             self._ended, self._result = True, spec
             self._downloads.listener = self._listener
             if self.is_current:
-                self.dismiss(spec)
+                self._close()
+
+    def _close(self) -> None:
+        """Dismiss the screen, once: its end may be decided between a dialog's end and the screen's return."""
+        if not self._dismissed:
+            self._dismissed = True
+            self.dismiss(self._result)
 
     # The list.
 
