@@ -135,7 +135,7 @@ class SettingsScreen(Screen[None]):
         try:
             self._show(self._file.read())
         except MistralChatError as error:
-            self._introduce(f"{str(error).rstrip('.')}. Correct the file, then press F5.", trouble=True)
+            self._introduce(f"Correct the settings file, then press F5. {error}", trouble=True)
 
     def action_leave(self) -> None:
         """Go back to the chat."""
