@@ -59,4 +59,4 @@ def draw(app: App[Any]) -> bool:
 def wait_by_state() -> None:
     """Let every pilot wait by the app's state in place of the processor's."""
     for module in (textual.app, textual.pilot):
-        module.wait_for_idle = wait_until_idle  # type: ignore[attr-defined]
+        module.wait_for_idle = wait_until_idle  # type: ignore[attr-defined]  # Textual lets no one choose it
