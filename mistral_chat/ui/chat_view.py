@@ -176,7 +176,7 @@ class ChatView:
         empty = not screen.transcript.turns
         screen.transcript.display = not empty
         if not empty:
-            screen.empty_state.hide()
+            screen.empty_state.display = False
             return
         saved = screen.workspace.environment.saved if screen.workspace is not None else screen.context.saved
         shown = words.welcome(screen.host.error, downloading=screen.models.downloading, saved=saved)

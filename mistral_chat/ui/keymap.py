@@ -15,7 +15,6 @@ from mistral_chat.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from textual.binding import BindingType
     from textual.dom import DOMNode
 
 _MODIFIERS: Final = ("alt", "ctrl", "hyper", "meta", "shift", "super")
@@ -65,7 +64,8 @@ _RENAMED: Final = {
 
 def known_bindings(nodes: Iterable[type[DOMNode]]) -> dict[str, Binding]:
     """Return the bindings that have an id, by that id."""
-    return {binding.id: binding for node in nodes for binding in _own(node.__dict__.get("BINDINGS", ())) if binding.id}
+    declared = (binding for node in nodes for binding in node.__dict__.get("BINDINGS", ()))
+    return {binding.id: binding for binding in declared if isinstance(binding, Binding) and binding.id}
 
 
 def all_bindings() -> dict[str, Binding]:
@@ -186,7 +186,3 @@ def _character(key: str) -> str | None:
 def _in_order(key: str) -> str:
     *modifiers, name = key.split("+") if key != "+" else [key]
     return "+".join([*sorted(each.lower() for each in modifiers), name])
-
-
-def _own(bindings: Iterable[BindingType]) -> Iterable[Binding]:
-    return (binding for binding in bindings if isinstance(binding, Binding))

@@ -95,7 +95,9 @@ class ParsedInput(NamedTuple):
 
 def all_commands() -> tuple[Command, ...]:
     """Every command, in the order of the lists."""
-    return _table()
+    from mistral_chat.ui.commands.table import COMMANDS  # which is made of this module's commands
+
+    return COMMANDS
 
 
 def command(name: str) -> Command:
@@ -104,7 +106,7 @@ def command(name: str) -> Command:
     Raises:
         KeyError: there is none.
     """
-    return _by_id()[name]
+    return {each.id: each for each in all_commands()}[name]
 
 
 def hint_key(name: str, own: str) -> str:
@@ -186,13 +188,3 @@ def _find(name: str) -> Command | None:
         return exact
     begun = [each for each in all_commands() if any(known.startswith(name) for known in each.names)]
     return begun[0] if len(begun) == 1 else None
-
-
-def _table() -> tuple[Command, ...]:
-    from mistral_chat.ui.commands.table import COMMANDS
-
-    return COMMANDS
-
-
-def _by_id() -> dict[str, Command]:
-    return {each.id: each for each in all_commands()}

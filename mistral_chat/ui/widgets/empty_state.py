@@ -40,7 +40,3 @@ class EmptyState(Static):
     def get_content_width(self, container: Size, viewport: Size) -> int:
         """Limit the text to a readable measure."""
         return min(super().get_content_width(container, viewport), _MEASURE)
-
-    def hide(self) -> None:
-        """Hide the text."""
-        self.display = False
