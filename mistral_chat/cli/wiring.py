@@ -215,11 +215,12 @@ class Program:
 
         with Probe(path, None, self.paths.data_dir / "tried", note=saved and self.paths.data_dir.is_dir()) as probe:
             probe.wait_decoded()
+        kept = self.paths.cache_dir / "vectors" if saved else None
         traits = self.library().catalog.embedding_traits(self.settings.embedding_model, path.name)
         if traits is None:
-            return EmbeddingModel(path, threads=sensible_threads())
+            return EmbeddingModel(path, threads=sensible_threads(), kept=kept)
         prefixes = Prefixes(traits.query_prefix, traits.document_prefix)
-        return EmbeddingModel(path, threads=sensible_threads(), prefixes=prefixes, pooling=traits.pooling)
+        return EmbeddingModel(path, threads=sensible_threads(), prefixes=prefixes, pooling=traits.pooling, kept=kept)
 
     def retriever(self, store: ConversationStore | None = None, *, saved: bool = True) -> Retriever:
         """The retriever, which finds recalled exchanges and passages for messages.

@@ -31,6 +31,8 @@ MOST_PASSAGES: Final = 5
 
 _BATCH: Final = 16
 _WORD_MATCHES: Final = 100
+_MOST_FITTING: Final = 16
+"""About how many passages fit where only their tokens are limited."""
 _MOST_PAGES_NAMED: Final = 12
 
 _WHOLE: Final = re.compile(
@@ -124,10 +126,8 @@ class DocumentSearch:
         embedder = self._relevance.embedder
         population, vectors = self._load(embedder, collections)
         ranked = self._relevance.rank(question, by_words, vectors, population=population)
-        ranked = ranked[: max(50, 4 * (most or 50))]
-        for key, _ in ranked:
-            if key not in found:
-                found[key] = self._store.documents.passage(key)
+        ranked = ranked[: 4 * (most or _MOST_FITTING)]
+        found |= self._store.documents.passages_of(*(key for key, _ in ranked if key not in found))
         sizes = {key: found[key].tokens for key, _ in ranked}
         scores = dict(ranked)
         return [FoundPassage(found[key], scores[key]) for key in choose(ranked, sizes, budget=budget, most=most)]

@@ -34,10 +34,11 @@ NEAREST: Final = 200
 _LEAST_COSINE: Final = 0.25
 _LEAST_ABOUT_TALK: Final = 0.2
 """Below this cosine of the best text, nothing is found; the second one holds for questions about the user or the conversation."""
-_SMALL_TALK_MARGIN: Final = 0.07
+_SMALL_TALK_MARGIN: Final = 0.03
+_SMALL_TALK_ABOUT_TALK: Final = 0.1
 _WORLD_MARGIN: Final = 0.02
 """How much closer small talk, or a general-knowledge question, may be to the question than the best text."""
-_SHARE_OF_BEST: Final = 0.3
+_SHARE_OF_BEST: Final = 0.4
 """Texts below this share of the best score are dropped."""
 _WEAK: Final = 4.5
 """BM25 of a match that is worth using when only words are compared."""
@@ -139,6 +140,9 @@ class Embedder(Protocol):
     def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float16]:
         """Embed texts to be searched, one row each."""
 
+    def embed_kept(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        """As `embed_passages`, for texts that never change."""
+
     def close(self) -> None:
         """Free the model."""
 
@@ -205,7 +209,7 @@ class Relevance:
 
         if self.embedder is None:
             raise AssertionError("small talk has vectors only with an embedding model")
-        vectors = self.embedder.embed_passages([*SMALL_TALK, *WORLD]).astype(np.float32)
+        vectors = self.embedder.embed_kept([*SMALL_TALK, *WORLD]).astype(np.float32)
         small_talk = vectors[: len(SMALL_TALK)]
         cosines = small_talk @ small_talk.T
         mean = float(cosines[np.triu_indices(len(SMALL_TALK), 1)].mean())
@@ -297,11 +301,9 @@ class Relevance:
 
 def _near(question: Question, nearest: float, *, named: bool) -> bool:
     """Whether the nearest text's cosine is that of a text that the question is about."""
-    if nearest < question.small_talk - _SMALL_TALK_MARGIN:
-        return False
     if named or question.about_user:
-        return nearest >= _LEAST_ABOUT_TALK
-    return nearest >= max(_LEAST_COSINE, question.world - _WORLD_MARGIN)
+        return nearest >= max(_LEAST_ABOUT_TALK, question.small_talk - _SMALL_TALK_ABOUT_TALK)
+    return nearest >= max(_LEAST_COSINE, question.small_talk - _SMALL_TALK_MARGIN, question.world - _WORLD_MARGIN)
 
 
 def _places(*rankings: Mapping[str, float]) -> dict[str, float]:

@@ -337,6 +337,11 @@ class DocumentStore:
             rows = connection.execute(f"{PASSAGE} WHERE passages.document = ? ORDER BY ordinal", (row,))
             return [stored_passage(each) for each in rows]
 
+    def passages_of(self, *keys: str) -> dict[str, StoredPassage]:
+        """The passages with these `StoredPassage.key`s, by key. Raises as `passage` does."""
+        with self.database.read():
+            return {key: self.passage(key) for key in keys}
+
     def passage(self, key: str) -> StoredPassage:
         """The passage with this `StoredPassage.key`."""
         document_id, _, ordinal = key.rpartition("/")

@@ -5,8 +5,10 @@ Texts on the same subject have vectors that point the same way: the dot product 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import llama_cpp
@@ -15,6 +17,7 @@ import numpy as np
 from mistral_chat.engine.llama import backend
 from mistral_chat.engine.llama.model import Model
 from mistral_chat.errors import EngineFailed, EngineLoadFailed
+from mistral_chat.paths import private_folder, private_opener
 from mistral_chat.text import break_words
 
 if TYPE_CHECKING:
@@ -73,7 +76,15 @@ def prefixes_of(*names: str) -> Prefixes:
 class EmbeddingModel:
     """A loaded embedding model. Thread-safe; calls are serialised."""
 
-    def __init__(self, path: Path, *, threads: int = 1, prefixes: Prefixes | None = None, pooling: Pooling | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int = 1,
+        prefixes: Prefixes | None = None,
+        pooling: Pooling | None = None,
+        kept: Path | None = None,
+    ) -> None:
         """Load the model at `path`.
 
         Args:
@@ -81,11 +92,13 @@ class EmbeddingModel:
             threads: how many threads it may use.
             prefixes: the prefixes it was trained with; None looks them up by its name.
             pooling: how a text's tokens become one vector; None takes what the file says.
+            kept: the folder for the vectors of texts that never change; None keeps none.
 
         Raises:
             EngineLoadFailed: llama.cpp refuses the file, or it is no embedding model.
         """
         self._lock = threading.Lock()
+        self._kept = kept
         self._model = Model(path, n_gpu_layers=0, repack=False)
         self._context: Any = None
         self._batch: Any = None
@@ -148,6 +161,28 @@ class EmbeddingModel:
             EngineFailed: llama.cpp fails, or the model was closed.
         """
         return self._embed([self.prefixes.passage + text for text in texts])
+
+    def embed_kept(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        """The vectors of passages that never change. They are read from a file after the first time.
+
+        Raises:
+            EngineFailed: as `embed_passages`.
+        """
+        if self._kept is None:
+            return self.embed_passages(texts)
+        digest = hashlib.sha256("\0".join([self.key, self.prefixes.passage, *texts]).encode("utf-8", "replace")).hexdigest()
+        path = self._kept / f"{digest[:24]}.f16"
+        with suppress(OSError):
+            content = path.read_bytes()
+            if len(content) == 2 * self.dimensions * len(texts):
+                return np.frombuffer(content, np.float16).reshape(len(texts), -1)
+        vectors = self.embed_passages(texts)
+        with suppress(OSError):  # it is only quicker with it
+            part = private_folder(self._kept) / f"{path.name}.{os.getpid()}.part"
+            with open(part, "wb", opener=private_opener) as file:
+                file.write(vectors.tobytes())
+            part.replace(path)
+        return vectors
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float16]:
         with self._lock:
