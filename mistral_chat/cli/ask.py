@@ -288,6 +288,6 @@ class _Asking:
         for number, each in enumerate(self._passages, 1):
             click.echo(f"[{number}] {one_line(each.source)}", err=True)
         if self._given is not None and self._given.whole:
-            click.echo("Passages cannot answer a question about all of a document. Ask about a part of it.", err=True)
+            click.echo("Passages cannot answer a question about a whole document. Ask about a part of it.", err=True)
         elif self._given is not None and self._given.nothing_found:
             click.echo("Nothing found in your documents.", err=True)

@@ -108,7 +108,7 @@ def _refusal(folder: Path) -> str:
         with tempfile.TemporaryFile(dir=_existing(folder)) as file:
             file.write(b"x")
     except OSError as error:
-        return error.strerror or "the system refused"
+        return error.strerror or "system error"
     return ""
 
 

@@ -228,7 +228,7 @@ def _node(key: str, fields: JSONReader, source: ImportSource) -> _Node:
     if role == "tool" or (role == "assistant" and not text):
         role = "assistant" if text else ""
     elif role not in {"user", "assistant", "system"}:
-        source.leave_out(UNKNOWN, f"messages of {role or 'nobody'}", count=bool(text))
+        source.leave_out(UNKNOWN, f"messages with the role {role}" if role else "messages without a role", count=bool(text))
         text = None
     return _Node(
         key,

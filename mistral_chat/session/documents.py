@@ -270,7 +270,7 @@ class DocumentIndexer:
         for done, (path, known) in enumerate(files, 1):
             if known is not None and folders is not None and _is_gone(path, folders):
                 self._store.documents.delete_documents(known.document_id)
-                yield FileIndexed(path=str(path), status="removed", message="the file is gone", done=done, total=len(files))
+                yield FileIndexed(path=str(path), status="removed", message="the file was deleted", done=done, total=len(files))
                 continue
             status, passages, message = self._index_file(collection, path, known)
             yield FileIndexed(path=str(path), status=status, passages=passages, message=message, done=done, total=len(files))

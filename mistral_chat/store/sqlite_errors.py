@@ -143,7 +143,7 @@ def _limit_error(path: Path) -> StoreError | None:
     if limit is None or max(sizes) + _LITTLE < limit:
         return None
     return StoreFull(
-        f"{path} cannot grow: this process may write files of {_size(limit)} at most. What was saved before is safe. Raise the "
+        f"{path} cannot grow beyond the file size limit of this process, {_size(limit)}. What was saved is safe. Raise the "
         "limit (`ulimit -f`) and try again."
     )
 

@@ -348,7 +348,7 @@ def test_messages_of_unknown_roles_are_named(tmp_path: Path) -> None:
         exchange(node("q", None, [], "user", "Q"), node("c", None, [], "critic", "Hm."), node("a", None, [], "assistant", "A")),
     )
     assert said(source.conversations[0]) == [("Q", "A")]
-    assert source.left_out["content of unknown kinds"].details == ["messages of critic"]
+    assert source.left_out["content of unknown kinds"].details == ["messages with the role critic"]
 
 
 @pytest.mark.parametrize(

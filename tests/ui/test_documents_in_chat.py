@@ -108,7 +108,7 @@ async def test_a_reply_is_regenerated_without_what_was_recalled(tmp_path: Path) 
         await until(pilot, lambda: "Version 2 of 2" in screen_text(harness))
         assert "recalled 1 earlier exchange" not in screen_text(harness)
         await send_message(pilot, harness, "/recall off")
-        await until(pilot, lambda: "Exchanges are not recalled" in screen_text(harness))
+        await until(pilot, lambda: "Recall is off in this conversation" in screen_text(harness))
         await send_and_wait(pilot, harness, "And which city did my sister move to?")
         assert not harness.chat.screen.session.turns[-1].turn.passages
         assert harness.store.conversation(harness.conversation_id).recall is False

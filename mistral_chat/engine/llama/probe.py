@@ -151,7 +151,7 @@ def smoke_test(path: Path, settings: dict[str, Any]) -> None:
     params.n_threads = params.n_threads_batch = settings["threads"] or max(1, (os.cpu_count() or 2) // 2)
     context = llama_cpp.llama_init_from_model(model.pointer, params)
     if not context:
-        raise EngineLoadFailed(path, "its context cannot be made")
+        raise EngineLoadFailed(path, "its context cannot be created")
     model.apply_adapters(context)
     _print(LOADED)
     llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one((llama_cpp.llama_token * 1)(*tokens[:1]), 1))

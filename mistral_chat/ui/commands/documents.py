@@ -48,11 +48,10 @@ async def recall(screen: ChatScreen, wanted: str) -> None:
     """Switch recall in this conversation on or off; without an argument, to the other."""
     grounding = screen.session.grounding
     if wanted not in {"", "on", "off"}:
-        raise UsageError("Recall is on or off. Example: /recall off")
+        raise UsageError("Type /recall on or /recall off.")
     on = wanted == "on" if wanted else not grounding.recalls
     await grounding.set_recall(recall=on)
-    where = "in this conversation, from the next message on"
-    screen.notice.show(f"Exchanges are {'recalled' if on else 'not recalled'} {where}.")
+    screen.notice.show(f"Recall is {'on' if on else 'off'} in this conversation. Applies to the next message.")
 
 
 async def sources(screen: ChatScreen, _argument: str) -> None:

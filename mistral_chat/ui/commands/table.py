@@ -238,7 +238,7 @@ COMMANDS: Final = (
     Command(
         id="chat.sources",
         title="Sources",
-        help="Show the sources that a message was answered from",
+        help="Show the sources used for a message",
         run=documents.sources,
         slash="sources",
         turn_label=lambda turn: f"Sources ({turn.sources})…" if turn.sources else "",
