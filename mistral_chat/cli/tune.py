@@ -65,7 +65,7 @@ def describe(tuning: Tuning) -> str:
 
 
 def describe_costs(costs: Sequence[tuple[int, float]]) -> str:
-    """What verifying guessed tokens costs, and whether any are guessed; empty where that was not measured."""
+    """The cost of verifying guessed tokens, and whether tokens are guessed; empty if it was not measured."""
     from mistral_chat.engine.prompt_lookup import PromptLookup
 
     if not costs:

@@ -140,7 +140,7 @@ def _string(fields: JSONReader, name: str) -> str:
 
 
 def _seconds(fields: JSONReader, name: str, source: ImportSource) -> float | None:
-    """The time in a field in seconds since 1970; None when there is none, or one that cannot be read, which is noted."""
+    """The time in a field, in seconds since 1970; None if it is missing or unreadable, which is recorded."""
     found = fields.raw(name)
     if not found:
         return None
@@ -387,7 +387,7 @@ def _without_marks(text: str, metadata: JSONReader | None) -> str:
 
 
 def _citations(text: str, metadata: JSONReader | None) -> Iterator[tuple[str, str]]:
-    """The marks that the export explains, with what each shows."""
+    """The citations that the export explains, with what each shows."""
     if metadata is None:
         return
     for citation in _entries(metadata.raw("citations")):
@@ -417,7 +417,7 @@ def _reference(reference: dict[str, Any]) -> str:
 
 
 def _entries(value: object) -> list[dict[str, Any]]:
-    """The objects in a list; empty when it is none."""
+    """The objects in a list; empty if the value is not a list."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 

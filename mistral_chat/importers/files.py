@@ -37,7 +37,7 @@ DEEPEST_FOLDER: Final = 5
 """Maximum depth of subfolders that are searched."""
 _BLOCK: Final = 1024**2
 _Found = Iterator[tuple[ImportSource, Callable[[ImportSource], object]]]
-"""Files, each with what reads it into its source."""
+"""Files, each with the function that reads it."""
 
 _ZIP_ERRORS: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, NotImplementedError, EOFError, ValueError)
 
@@ -72,7 +72,7 @@ def read_import_files(paths: Iterable[Path]) -> list[ImportSource]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A file, open for reading; of a pipe, what came out of it.
+    """Open a file for reading; the content of a pipe is read first.
 
     Raises:
         ImportFailed: it is a device, or the pipe gives too much.
@@ -192,7 +192,7 @@ def _files_in_zip(content: BinaryIO, path: Path, prefix: str = "") -> _Found:
         content.close()
         raise ImportFailed(f"{path} cannot be unpacked ({error}). Nothing was imported.") from error
     with content, archive:
-        members = [each for each in archive.infolist() if _may_hold_conversations(each)]
+        members = [each for each in archive.infolist() if _may_contain_conversations(each)]
         if any(member.flag_bits & 1 for member in members):
             raise ImportFailed(f"{path} is encrypted. Unpack it and import the folder. Nothing was imported.")
         room = _Room(archive, path)
@@ -201,8 +201,8 @@ def _files_in_zip(content: BinaryIO, path: Path, prefix: str = "") -> _Found:
         room.check()
 
 
-def _may_hold_conversations(member: zipfile.ZipInfo) -> bool:
-    """Whether a member of an archive is a Markdown or JSON file, and not what macOS keeps beside each file."""
+def _may_contain_conversations(member: zipfile.ZipInfo) -> bool:
+    """Whether a member of an archive is a Markdown or JSON file, and not macOS metadata."""
     name = Path(member.filename)
     return (
         not member.is_dir() and name.suffix.lower() in _TEXTS and not name.name.startswith(".") and "__MACOSX" not in name.parts

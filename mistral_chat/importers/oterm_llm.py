@@ -62,7 +62,7 @@ def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open a database for reading, also where the files of its write-ahead log cannot be created."""
+    """Open a database for reading, even if the files of its write-ahead log cannot be created."""
     connection = _connect(path, "mode=ro")
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()

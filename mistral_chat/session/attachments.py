@@ -10,7 +10,7 @@ from mistral_chat.documents.kinds import LARGEST_TEXT, kind_of
 from mistral_chat.errors import DocumentUnreadable, InvalidText
 
 WHOLE_SHARE = 2
-"""A file is attached whole if it takes at most one in so many tokens of the context."""
+"""Files that take at most this fraction of the context (one in so many tokens) are attached in full."""
 
 LARGEST_FILE = 4 * 1024 * 1024
 """Maximum bytes; no model's context can hold more text."""

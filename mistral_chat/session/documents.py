@@ -266,7 +266,7 @@ class DocumentIndexer:
     def _index(
         self, collection: str, files: Sequence[tuple[Path, StoredDocument | None]], folders: Sequence[Path] | None = None
     ) -> Iterator[FileIndexed]:
-        """Index files; where the added `folders` are given, remove those that are gone while one of their folders is there."""
+        """Index files; with the added `folders`, remove files that no longer exist although one of their folders does."""
         for done, (path, known) in enumerate(files, 1):
             if known is not None and folders is not None and _is_gone(path, folders):
                 self._store.documents.delete_documents(known.document_id)

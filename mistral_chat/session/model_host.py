@@ -57,7 +57,7 @@ class ModelHost:
 
     @property
     def loaded_engine(self) -> Engine | None:
-        """The engine itself; None until it is ready. Only what `Engine` allows other threads may be called."""
+        """The engine; None until it is ready. Other threads may only call its thread-safe methods."""
         return self.engine.loaded if self.engine is not None else None
 
     @property

@@ -209,7 +209,7 @@ class Retriever:
                     return
 
     def reload(self) -> None:
-        """Open the embedding model again when it is needed next: there is another one now."""
+        """Reopen the embedding model when it is next needed, because it has changed."""
         with self._lock:
             self._free()
 

@@ -228,7 +228,7 @@ class Database:
 
     @contextlib.contextmanager
     def _waiting(self, seconds: float) -> Iterator[None]:
-        """Wait for locks for so long meanwhile."""
+        """Wait for locks for up to `seconds` inside the block."""
         connection = self._connection
         if seconds == self._busy_seconds or connection.in_transaction:
             yield

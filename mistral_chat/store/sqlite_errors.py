@@ -134,7 +134,7 @@ def _access_error(path: Path | None, reason: str, *, failed_disk: bool) -> Store
 
 
 def _limit_error(path: Path) -> StoreError | None:
-    """The error for a file as large as this process may make one; None when it is not."""
+    """The error for a file at the size limit of this process; None if it is not."""
     limit = system.largest_file()
     sizes = [0]
     for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):

@@ -19,7 +19,7 @@ from mistral_chat.system import CLOSE_SECONDS, end_signals, watch_console_close
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui import themes
 from mistral_chat.ui.commands import all_commands, bindings, command
-from mistral_chat.ui.keymap import as_textual_takes_it
+from mistral_chat.ui.keymap import to_textual_keymap
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.work_failed import WorkFailed
@@ -96,7 +96,7 @@ class MistralChatApp(App[None]):
 
     def on_mount(self) -> None:
         """Take the user's keys, and listen for signals."""
-        self.set_keymap(as_textual_takes_it(self._dependencies.settings.keymap))
+        self.set_keymap(to_textual_keymap(self._dependencies.settings.keymap))
         self.watch_title(self.title)
         loop = asyncio.get_running_loop()
         for number in end_signals():

@@ -62,7 +62,7 @@ async def _edited(app: App[Any], command: list[str], path: Path, text: str) -> t
 
 
 def _written(path: Path) -> tuple[str, str]:
-    """What the editor left in the file at `path`, and what is wrong with it; one of them is empty."""
+    """Read the text that the editor saved at `path`; returns the text and an error message, one of which is empty."""
     try:
         text = read_text(path).replace("\r\n", "\n").rstrip("\n")
     except InvalidText as error:

@@ -70,7 +70,7 @@ class ExternalChanges:
                 screen.notice.show("Updated: another window added to this conversation.")
 
     async def _leave_deleted(self) -> None:
-        """Show a new conversation in place of one that was deleted permanently; what was typed comes along."""
+        """Show a new conversation in place of a permanently deleted one; the draft is kept."""
         screen = self._screen
         screen.draft.cancel_edit()
         typed = screen.composer.text

@@ -101,8 +101,8 @@ def current_ids(keymap: Mapping[str, str]) -> dict[str, str]:
     return {_RENAMED.get(name, name): keys for name, keys in keymap.items()}
 
 
-def as_textual_takes_it(keymap: Mapping[str, str]) -> dict[str, str]:
-    """Return `keymap` with today's ids and Textual's names of keys."""
+def to_textual_keymap(keymap: Mapping[str, str]) -> dict[str, str]:
+    """Return `keymap` with current ids and Textual's key names."""
     return {name: ",".join(keys_of(keys)) for name, keys in current_ids(keymap).items()}
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import MistralChatError
-from mistral_chat.ui.keymap import all_bindings, as_textual_takes_it, problems
+from mistral_chat.ui.keymap import all_bindings, problems, to_textual_keymap
 from mistral_chat.ui.themes import THEMES
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class SettingsSync:
         if key == "theme" and str(value) in self._app.available_themes:
             self._app.theme = str(value)
         if key == "keymap":
-            self._app.set_keymap(as_textual_takes_it(self._context.settings.keymap))
+            self._app.set_keymap(to_textual_keymap(self._context.settings.keymap))
 
     async def save_theme(self, theme: Theme) -> None:
         """Save a theme that was chosen from the palette."""

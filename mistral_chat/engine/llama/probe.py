@@ -122,7 +122,7 @@ class Probe:
 
 
 def _installation() -> tuple[object, ...]:
-    """Identifies the installed llama-cpp-python without importing it: its file, and when that was written."""
+    """Identifies the installed llama-cpp-python without importing it: by its file and modification time."""
     found = importlib.util.find_spec("llama_cpp")
     return (found.origin, Path(found.origin).stat().st_mtime_ns) if found is not None and found.origin else ()
 

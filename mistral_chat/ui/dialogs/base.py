@@ -47,7 +47,7 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         return option.id if option is not None else None
 
     def action_mark(self, step: int) -> None:
-        """Move the cursor of the dialog's list, where the keys stay with a field."""
+        """Move the cursor of the dialog's list while a field has the focus."""
         listed = self.query_one(OptionList)
         listed.action_cursor_down() if step > 0 else listed.action_cursor_up()
 

@@ -89,7 +89,7 @@ class SearchDialog(Dialog["SearchHit"]):
 
 
 def _find(store: ConversationStore, query: str) -> list[SearchHit]:
-    """Search on a connection of its own: the screen reads on the other meanwhile."""
+    """Search on a separate connection, because the screen uses the other at the same time."""
     connection = store.new_connection()
     try:
         return connection.search(query, limit=_FOUND)

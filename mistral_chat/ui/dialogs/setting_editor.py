@@ -186,7 +186,7 @@ class NamedSection:
 
 
 def refusal(error: MistralChatError, key: str) -> str:
-    """Why a value of the setting `key` was not saved; the place is left out where it is that value itself."""
+    """Why a value of the setting `key` was not saved; the location is omitted if it is that value itself."""
     if isinstance(error, ConfigError) and (error.line is None or error.source == key):
         return error.problem
     return str(error)

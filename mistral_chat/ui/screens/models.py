@@ -612,7 +612,7 @@ def download_dialog(row: ModelRow, listing: ModelListing) -> ConfirmDialog:
 
 
 def companion_text(row: ModelRow | None) -> str:
-    """What the embedding model is for, and what it costs; empty without one."""
+    """The purpose and cost of the embedding model; empty without one."""
     if row is None:
         return ""
     return f"Also {one_line(row.title, 40)} ({_about_size(row)}, {one_line(row.licence, 30)}): recall by meaning, not words alone"

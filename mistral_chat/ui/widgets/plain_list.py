@@ -6,7 +6,7 @@ from textual.widgets import OptionList
 
 
 class PlainList(OptionList):
-    """A list on the background of what is around it. Its rows are never markup, and are cut where they are too long."""
+    """A list on the background around it. Its rows are plain text, truncated if too long."""
 
     DEFAULT_CSS = """
     PlainList {

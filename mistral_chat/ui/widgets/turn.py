@@ -152,7 +152,7 @@ class MessageView(BlocksView):
 
 
 class SourcesLine(Static):
-    """Names what a message was given; a click shows it, or asks which of several."""
+    """Lists the sources of a message; a click opens one, or asks which of several."""
 
     DEFAULT_CSS = """
     SourcesLine {
