@@ -48,14 +48,6 @@ class WrappedLine(NamedTuple):
     """Aligned to the right edge."""
 
 
-class LayoutCache(NamedTuple):
-    """The wrapped rows of a block's first lines."""
-
-    width: int
-    lines: int
-    rows: list[WrappedLine]
-
-
 class RenderStyle(NamedTuple):
     """The colours of rows, and what is selected in them."""
 
@@ -70,9 +62,11 @@ class WrappedBlock(ABC):
 
     def __init__(self) -> None:
         """Prepare a block that is wrapped once its width is known."""
-        self._width = 0
-        self._rows: list[WrappedLine] = []
-        self._laid = 0
+        self.width = 0
+        self.rows: list[WrappedLine] = []
+        """The rows of the lines wrapped so far, for this width."""
+        self.laid = 0
+        """How many lines those are."""
 
     @property
     @abstractmethod
@@ -95,35 +89,21 @@ class WrappedBlock(ABC):
 
     def fit(self, width: int) -> list[WrappedLine]:
         """Return the rows for a width. Only lines that are new since the last call are wrapped, unless the width has changed."""
-        if width != self._width:
-            self._rows, self._laid = [], 0
-            self._width = width
-        if self._laid < self.count:
-            self._rows += self.wrap(max(1, width), self._laid)
-            self._laid = self.count
-        return self._rows
-
-    @property
-    def laid(self) -> LayoutCache:
-        """All rows wrapped so far."""
-        return LayoutCache(self._width, self._laid, self._rows)
-
-    def first(self, lines: int) -> LayoutCache:
-        """Return the rows of the first `lines` lines."""
-        lines = min(lines, self._laid)
-        return LayoutCache(self._width, lines, self._rows[: bisect_left(self._rows, lines, key=lambda row: row.y)])
-
-    def take(self, laid: LayoutCache) -> int:
-        """Continue from rows that are wrapped already; returns their number."""
-        self._width, self._laid, self._rows = laid
-        return len(self._rows)
+        if width != self.width:
+            self.rows, self.laid = [], 0
+            self.width = width
+        if self.laid < self.count:
+            self.rows += self.wrap(max(1, width), self.laid)
+            self.laid = self.count
+        return self.rows
 
     def reuse_lines(self, before: WrappedBlock, same: int) -> int | None:
         """Take over the rows of the first `same` lines, which are those of `before`; returns what `reuse_layout` does."""
+        self.width, self.laid, self.rows = before.width, min(same, before.laid), before.rows
         if same == self.count == before.count:
-            self.take(before.laid)
             return None
-        return self.take(before.first(same))
+        self.rows = before.rows[: bisect_left(before.rows, self.laid, key=lambda row: row.y)]
+        return len(self.rows)
 
     def reuse_layout(self, before: WrappedBlock) -> int | None:
         """Take over rows of the block that was drawn here before; returns how many stay, or None when nothing changed.
@@ -308,8 +288,7 @@ class TableBlock(WrappedBlock):
         mine, theirs = (chain(table.header, *table.rows) for table in (self.table, before.table))
         if not all(new.is_same(old) for new, old in zip(mine, theirs, strict=True)):
             return 0
-        self.take(before.laid)
-        return None
+        return self.reuse_lines(before, self.count)
 
     def _row(self, cells: Sequence[Content], widths: Sequence[int], y: int) -> Iterator[WrappedLine]:
         wrapped = [cell.wrap(size) if cell else [_EMPTY] for cell, size in zip(cells, widths, strict=True)]

@@ -319,7 +319,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if (path := path_from_paste(event.text)) is not None:
             self.post_message(self.AttachmentPasted(path, event.text))
             return
-        text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+        text = _pasted(event.text)
         is_long = text.rstrip().count("\n") >= _LONG_LINES or len(text) > _LONG_CHARACTERS
         if is_long and text.strip() and not self.text.startswith("/"):
             self._attached = True
@@ -337,10 +337,15 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def paste_text(self, pasted: str) -> None:
         """Insert `pasted` at the cursor, cleaned."""
-        text = break_words(clean(pasted.replace("\r\n", "\n").replace("\r", "\n")), at=SOFT_BREAK)
+        text = break_words(_pasted(pasted), at=SOFT_BREAK)
         if text and (result := self._replace_via_keyboard(text, *self.selection)):
             self.move_cursor(result.end_location)
 
     def _put(self, text: str) -> None:
         self.load_text(break_words(clean(text), at=SOFT_BREAK))
         self.move_cursor(self.document.end)
+
+
+def _pasted(text: str) -> str:
+    """What is pasted, cleaned and with one kind of line end."""
+    return clean(text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -188,15 +188,8 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._asked = False
         self._growing = None
         self._reading = None
-        self._end = len(self._turns)
-        self._first = self._end - self._count_back(self._end)
-        gone, self.views = self.views, [TurnView(turn) for turn in self._turns[self._first : self._end]]
-        async with self.batch():
-            await self.remove_children(gone)
-            self.anchor()
-            await self.mount_all(self.views)
+        await self._remount(len(self._turns) - self._count_back(len(self._turns)), len(self._turns), follow=True)
         self._settling = False
-        self._mark_views()
         self.call_after_refresh(self._mount_nearby)
 
     def prepend(self, turns: Sequence[TranscriptTurn], *, complete: bool) -> None:
@@ -232,16 +225,21 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._settling = True
         self.release_anchor()
         self._reading = None
-        self._first = max(0, place - 2)
-        self._end = min(len(self._turns), place + _MOST_TURNS)
-        gone, self.views = self.views, [TurnView(turn) for turn in self._turns[self._first : self._end]]
-        async with self.batch():
-            await self.remove_children(gone)
-            await self.mount_all(self.views)
-        self._mark_views()
+        await self._remount(max(0, place - 2), min(len(self._turns), place + _MOST_TURNS), follow=False)
         found = self.views[place - self._first]
         found.add_class("-found")
         self.call_after_refresh(self._scroll_to_found, found)
+
+    async def _remount(self, first: int, end: int, *, follow: bool) -> None:
+        """Mount the turns from `first` up to `end` in place of what is mounted; `follow` keeps their end in view."""
+        self._first, self._end = first, end
+        gone, self.views = self.views, [TurnView(turn) for turn in self._turns[first:end]]
+        async with self.batch():
+            await self.remove_children(gone)
+            if follow:
+                self.anchor()
+            await self.mount_all(self.views)
+        self._mark_views()
 
     def _scroll_to_found(self, found: TurnView) -> None:
         """Scroll `found` to the top edge, once it is laid out."""
