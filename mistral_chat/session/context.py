@@ -50,14 +50,14 @@ class ContextUsage:
         return max(0, self.window - self.used - self.draft - self.reserve)
 
     @property
-    def room(self) -> int:
+    def max_message_tokens(self) -> int:
         """The longest possible message, if every turn that is not pinned is evicted."""
         return max(0, self.window - self.reserve - self.system - self.pinned)
 
     @property
     def fits(self) -> bool:
         """Whether the draft can be sent."""
-        return self.draft <= self.room
+        return self.draft <= self.max_message_tokens
 
     @property
     def evicts(self) -> bool:
@@ -148,7 +148,7 @@ class ContextMeter:
         known = None if half_read else self.costs.get(turn.turn_id)
         return known if known is not None else await self._host.count(turn.turn.user, turn.turn.reply)
 
-    async def room_beside(self, tokens: int) -> int | None:
+    async def shortage_if_pinned(self, tokens: int) -> int | None:
         """The tokens left for messages if `tokens` more were pinned, if that is too little; else None."""
         state, conversation_id = self._host.context, self._conversation.id
         if state is None or conversation_id is None:

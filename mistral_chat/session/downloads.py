@@ -38,7 +38,7 @@ class Downloads:
 
         Args:
             service: opens the service that starts the work; only called when there is some.
-            spawn: runs a coroutine on the event loop; unforeseen errors come out of it.
+            spawn: runs a coroutine on the event loop; unexpected errors are raised from it.
             listener: called on the event loop after each step of progress and after the end of a task.
             tasks: lists the work while it is in progress.
         """

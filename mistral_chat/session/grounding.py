@@ -162,7 +162,7 @@ class Grounding:
             turn_id=turn.turn_id,
             in_context=cached if cached & known else None,
             window=window,
-            room=max(0, window - reserve - taken - window // 16),
+            available=max(0, window - reserve - taken - window // 16),
             recall=recall,
             collections=[name for name in collections if name not in self._files],
             files=[name for name in collections if name in self._files],

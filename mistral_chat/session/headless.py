@@ -101,7 +101,7 @@ async def open_headless(
     """
     tasks = _Tasks()
     host = ModelHost(open_engine, model, emit=on_model, spawn=tasks.spawn)
-    saver = Saver(store, report=lambda _: None, unforeseen=lambda _: None)
+    saver = Saver(store, report=lambda _: None, on_unexpected_error=lambda _: None)
     shared: dict[str, Any] = {"store": store, "saver": saver, "host": host, "settings": lambda: settings, "spawn": tasks.spawn}
     environment = SessionEnvironment(**shared, started=started, saved=saved, retriever=retriever)
     try:

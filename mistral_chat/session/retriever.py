@@ -62,7 +62,7 @@ class RetrievalRequest:
     """The ids of the turns in the context; None if this conversation is not in the KV cache."""
     window: int
     """Tokens of the context window."""
-    room: int
+    available: int
     """Tokens available for passages in addition to the message and pinned turns."""
     recall: bool
     """Whether exchanges are recalled."""
@@ -115,7 +115,7 @@ class Retriever:
             turns = request.store.turns(request.conversation_id)
             earlier = [turn for turn in turns if turn.turn_id != request.turn_id]
             before = earlier[-1] if earlier else None
-            room = min(request.room, request.window // WINDOW_SHARE)
+            room = min(request.available, request.window // WINDOW_SHARE)
             recalled = self._recalled(request, earlier, min(room, RECALL_BUDGET)) if request.recall else []
             room -= sum(each.tokens for each in recalled)
             if not request.collections and not request.files:
@@ -259,7 +259,7 @@ def _outside(earlier: Sequence[StoredTurn], request: RetrievalRequest) -> list[S
     """The turns that the model will not see: those outside the context, or that would not fit in it."""
     if request.in_context is not None:
         return [turn for turn in earlier if turn.turn_id not in request.in_context and not turn.turn.pinned]
-    left = request.room
+    left = request.available
     for place in range(len(earlier) - 1, -1, -1):
         left -= estimate_tokens(earlier[place].turn.user) + estimate_tokens(earlier[place].turn.reply) + 8
         if left < 0:

@@ -50,7 +50,7 @@ class Saver:
         store: ConversationStore,
         *,
         report: Callable[[SavingEvent], object],
-        unforeseen: Callable[[BaseException], object],
+        on_unexpected_error: Callable[[BaseException], object],
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """Start the thread; it opens its own connection to the store with the first write.
@@ -58,12 +58,12 @@ class Saver:
         Args:
             store: what is written to. It is only read from outside.
             report: takes a lasting problem and its end, on the event loop.
-            unforeseen: takes an error that is no `StoreError`, on the event loop.
+            on_unexpected_error: takes an error that is no `StoreError`, on the event loop.
             retry_seconds: seconds between two tries.
         """
         self._store = store
         self._report = report
-        self._unforeseen = unforeseen
+        self._on_unexpected_error = on_unexpected_error
         self._retry_seconds = retry_seconds
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
@@ -167,7 +167,7 @@ class Saver:
             except Exception as error:  # noqa: BLE001 (a thread's last resort: whoever waits gets the error)
                 self._finish(job, error=error)
                 if job.kept:
-                    self._call(self._unforeseen, error)
+                    self._call(self._on_unexpected_error, error)
             else:
                 self._finish(job, result=result)
                 self._resume()

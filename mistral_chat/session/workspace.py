@@ -40,7 +40,7 @@ class Workspace:
         spawn: Spawn,
         emit: Callable[[ChatSession, SessionEvent], Awaitable[None]],
         report: Callable[[SavingEvent], object],
-        unforeseen: Callable[[BaseException], object],
+        on_unexpected_error: Callable[[BaseException], object],
         started: Overrides | None = None,
         saved: bool = True,
         tasks: TaskRegistry | None = None,
@@ -56,7 +56,7 @@ class Workspace:
             spawn: runs a coroutine as a task.
             emit: takes the events of every session.
             report: takes a lasting problem with saving, and its end.
-            unforeseen: takes errors that were not foreseen.
+            on_unexpected_error: takes errors that were not foreseen.
             started: what the command line chose for new conversations.
             saved: whether anything is kept.
             tasks: the background tasks.
@@ -67,7 +67,7 @@ class Workspace:
         self._attachments: dict[str, list[Attachment]] = {}
         self.environment = SessionEnvironment(
             store=_without_waiting(store),
-            saver=Saver(store, report=report, unforeseen=unforeseen),
+            saver=Saver(store, report=report, on_unexpected_error=on_unexpected_error),
             host=host,
             settings=settings,
             spawn=spawn,

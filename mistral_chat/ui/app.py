@@ -184,7 +184,7 @@ class MistralChatApp(App[None]):
 
     def _last_resort(self, error: BaseException) -> None:
         """Log where the error happened, without any content, and continue."""
-        logging.getLogger("mistral_chat.ui").error("unforeseen %s", type(error).__name__, exc_info=error)
+        logging.getLogger("mistral_chat.ui").error("unexpected %s", type(error).__name__, exc_info=error)
         self._tell(f"Internal error ({type(error).__name__}). Your conversations are safe.")
 
     def _fatal_error(self) -> None:

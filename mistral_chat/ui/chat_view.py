@@ -53,7 +53,7 @@ class ChatView:
         self._state_shown = 0.0
         self._by_words_told = False
 
-    async def take(self, session: ChatSession, event: SessionEvent) -> None:
+    async def handle(self, session: ChatSession, event: SessionEvent) -> None:
         """Show an event of any session."""
         screen = self._screen
         if not screen.is_attached or screen.workspace is None:

@@ -134,7 +134,7 @@ class Draft:
             self._warning = ""
         if self._screen.workspace is not None:
             measure = partial(self._measure, self._screen.composer.text)
-            self._screen.commands.beside(measure, "draft", exclusive=True)
+            self._screen.commands.in_background(measure, "draft", exclusive=True)
 
     def prefill(self) -> None:
         """Prefill a long draft."""

@@ -27,7 +27,7 @@ class ExternalChanges:
         """Check once, and show what has changed."""
         screen = self._screen
         if screen.settings_sync.poll():
-            screen.commands.beside(screen.settings_sync.follow_file)
+            screen.commands.in_background(screen.settings_sync.follow_file)
         try:
             await self._poll_store()
         except StoreError as error:

@@ -85,7 +85,7 @@ class ModelPicker:
             await workspace.end_replies()
         return self.load(model)
 
-    async def take(self, event: ModelEvent) -> None:
+    async def handle(self, event: ModelEvent) -> None:
         """Show the progress of loading, and start what waits for the model."""
         screen, status = self._screen, self._screen.status
         self._show_loading(event)
@@ -193,7 +193,7 @@ class ModelPicker:
         screen = self._screen
         if not task.chats:
             if screen.context.retriever is not None:
-                screen.commands.beside(partial(asyncio.to_thread, screen.context.retriever.reload))
+                screen.commands.in_background(partial(asyncio.to_thread, screen.context.retriever.reload))
             screen.notice.show(f"Downloaded {task.name}. Recall and documents use it from now on.")
             return
         if isinstance(screen.host.error, ModelNotFound):

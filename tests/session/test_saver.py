@@ -41,8 +41,10 @@ class Saving:
 
     def __init__(self, store: ConversationStore, retry_seconds: float = 0.01) -> None:
         self.events: list[SavingEvent] = []
-        self.unforeseen: list[BaseException] = []
-        self.saver = Saver(store, report=self.events.append, unforeseen=self.unforeseen.append, retry_seconds=retry_seconds)
+        self.unexpected: list[BaseException] = []
+        self.saver = Saver(
+            store, report=self.events.append, on_unexpected_error=self.unexpected.append, retry_seconds=retry_seconds
+        )
 
     @property
     def kinds(self) -> list[type[SavingEvent]]:
@@ -190,7 +192,7 @@ async def test_an_unexpected_error_is_reported_and_saving_continues(store: Conve
     saving.saver.save(fail)
     await saving.saver.flush(PATIENCE)
     await asyncio.sleep(0)
-    assert [type(error) for error in saving.unforeseen] == [ZeroDivisionError]
+    assert [type(error) for error in saving.unexpected] == [ZeroDivisionError]
     with pytest.raises(ZeroDivisionError):
         await saving.saver.write(fail)
     await saving.saver.close()

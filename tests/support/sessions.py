@@ -40,12 +40,14 @@ class SessionBench:
     ) -> None:
         self.events: list[SessionEvent] = []
         self.saving: list[SavingEvent] = []
-        self.unforeseen: list[BaseException] = []
+        self.unexpected: list[BaseException] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self.heard: Callable[[SessionEvent], Coroutine[Any, Any, None]] | None = None
         self.store = store
         self.host = ModelHost(open_engine, "model", emit=self._model_event, spawn=self.spawn)
-        self.saver = Saver(store, report=self.saving.append, unforeseen=self.unforeseen.append, retry_seconds=retry_seconds)
+        self.saver = Saver(
+            store, report=self.saving.append, on_unexpected_error=self.unexpected.append, retry_seconds=retry_seconds
+        )
         more: dict[str, Any] = {} if clock is None else {"clock": clock}
         self.environment = SessionEnvironment(
             store=store,
@@ -68,7 +70,7 @@ class SessionBench:
     def _done(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.unforeseen.append(error)
+            self.unexpected.append(error)
 
     async def _model_event(self, _event: object) -> None:
         return

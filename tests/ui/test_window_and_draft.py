@@ -83,7 +83,13 @@ def test_the_context_parts_add_up_without_excluded_turns() -> None:
     ledger = ContextState(window=512, reserve=64, system_tokens=5, turns=held)
     parts = usage_of(ledger, [turn("a", excluded=True), turn("b", pinned=True), turn("c")], draft=100)
     assert parts == ContextUsage(window=512, system=5, pinned=20, conversation=40, seen=2, draft=100, reserve=64)
-    assert (parts.used, parts.free, parts.room, parts.fits, parts.evicts) == (65, 512 - 65 - 100 - 64, 512 - 64 - 25, True, False)
+    assert (parts.used, parts.free, parts.max_message_tokens, parts.fits, parts.evicts) == (
+        65,
+        512 - 65 - 100 - 64,
+        512 - 64 - 25,
+        True,
+        False,
+    )
 
 
 def test_another_conversations_turns_are_not_counted() -> None:
@@ -126,7 +132,7 @@ async def test_a_draft_that_does_not_fit_is_reported_while_typing() -> None:
         composer.set_draft("word " * 300)
         await until(pilot, lambda: composer.has_class("-over"))
         await until(pilot, lambda: "300 tokens" in harness.chat.notice)
-        room = harness.chat.usage.room if harness.chat.usage else 0
+        room = harness.chat.usage.max_message_tokens if harness.chat.usage else 0
         assert f"{room} available" in harness.chat.notice
         assert f"300 / {room} tokens" in str(composer.border_subtitle)
         composer.set_draft("word")

@@ -38,7 +38,7 @@ class Command:
     run: Run
     key: str = ""
     """Its default keys, separated by commas."""
-    spoken: str = ""
+    shown_key: str = ""
     """The default key as shown in notifications and hints."""
     turn_letter: str = ""
     """Its key while the transcript has the focus."""
@@ -58,7 +58,7 @@ class Command:
     """Returns the proposed argument when it is asked for."""
     turn_label: Callable[[TurnState], str] | None = None
     """Its label in a message's menu; empty if it does not apply to that message."""
-    runs: Literal["at once", "beside", "dialog"] = "at once"
+    runs: Literal["immediately", "background", "dialog"] = "immediately"
     """Whether the next key waits for it, or it runs as a task; one dialog opens at a time."""
     needs_store: bool = True
     """Whether it needs the conversations to be open."""
@@ -118,8 +118,8 @@ def hint_key(name: str, own: str) -> str:
     """
     keys = keys_of(own or command(name).key)
     best = best_first(keys, os.environ)[0]
-    spoken = command(name).spoken if not own and best == keys[0] else ""
-    return spoken or format_keys(best)
+    shown_key = command(name).shown_key if not own and best == keys[0] else ""
+    return shown_key or format_keys(best)
 
 
 def bindings(place: str) -> list[Binding]:

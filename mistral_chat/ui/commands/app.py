@@ -36,7 +36,7 @@ async def copy_or_stop(screen: ChatScreen, _argument: str) -> None:
     """Copy the selection; else stop the reply; else clear the draft; else quit, when pressed twice."""
     selected = screen.composer.selected_text if screen.composer.has_focus else ""
     if text := selected or screen.get_selected_text() or "":
-        screen.commands.beside(partial(copy, screen, text))
+        screen.commands.in_background(partial(copy, screen, text))
     elif screen.session.replying or screen.session.queue:
         await screen.session.stop()
     elif screen.composer.text:

@@ -47,11 +47,11 @@ class CommandRunner:
         self.recent = [wanted.id, *(name for name in self.recent if name != wanted.id)][:_RECENT]
         if wanted.needs_store and screen.workspace is None:
             screen.show_error("The conversations are not open yet.")
-        elif wanted.runs == "at once":
+        elif wanted.runs == "immediately":
             await self._run(wanted, argument, draft)
         else:
             # One dialog opens at a time; what waits for the disk continues in the background.
-            self.beside(partial(self._run, wanted, argument, draft), wanted.runs, exclusive=wanted.runs == "dialog")
+            self.in_background(partial(self._run, wanted, argument, draft), wanted.runs, exclusive=wanted.runs == "dialog")
 
     @contextmanager
     def errors_shown(self) -> Iterator[None]:
@@ -63,9 +63,11 @@ class CommandRunner:
 
     def ask_for(self, wanted: Command) -> None:
         """Ask for the argument of a command, and run it."""
-        self.beside(partial(self._ask_for, wanted), "dialog", exclusive=True)
+        self.in_background(partial(self._ask_for, wanted), "dialog", exclusive=True)
 
-    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], group: str = "beside", *, exclusive: bool = False) -> None:
+    def in_background(
+        self, work: Callable[[], Coroutine[Any, Any, None]], group: str = "background", *, exclusive: bool = False
+    ) -> None:
         """Run work that waits for the disk or a dialog, and show its error; `exclusive` cancels the others of its `group`."""
 
         async def run() -> None:

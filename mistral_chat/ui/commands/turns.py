@@ -39,7 +39,7 @@ async def select(screen: ChatScreen, step: int) -> None:
         place = max(0, place + len(turns) - before)
     screen.transcript.focus(scroll_visible=False)
     await screen.transcript.select(turns[place].turn_id)
-    screen.commands.beside(partial(show_cost, screen, turns[place]))
+    screen.commands.in_background(partial(show_cost, screen, turns[place]))
 
 
 async def show_cost(screen: ChatScreen, turn: TranscriptTurn) -> None:
@@ -206,7 +206,7 @@ async def pin(screen: ChatScreen, _argument: str) -> None:
     if turn.turn.pinned:
         await session.set_flags(turn, "unpin a turn", pinned=False)
         screen.notice.show(f"Unpinned{_in_tokens(tokens)}. It can drop out of the context again.")
-    elif (room := await session.context.room_beside(tokens or 0)) is not None:
+    elif (room := await session.context.shortage_if_pinned(tokens or 0)) is not None:
         screen.show_error(f"Too large to pin{_in_tokens(tokens)}: only {max(0, room):,} tokens would be left for messages.")
     else:
         await session.set_flags(turn, "pin a turn", pinned=True, excluded=False)
@@ -279,7 +279,7 @@ async def fork(screen: ChatScreen, _argument: str) -> None:
 def step_version(screen: ChatScreen, step: int) -> None:
     """Show the previous or next version of a turn; in a draft, move a word left or right."""
     if not (screen.composer.has_focus and screen.composer.text):
-        screen.commands.beside(partial(walk, screen, step))
+        screen.commands.in_background(partial(walk, screen, step))
     elif step < 0:
         screen.composer.action_cursor_word_left()
     else:

@@ -118,7 +118,7 @@ class ContextDialog(Dialog[None]):
 def _advice(usage: ContextUsage) -> str:
     """What happens to a draft that is too long or evicts messages; empty for others."""
     if not usage.fits:
-        return f"Too long: {usage.draft:,} tokens, {usage.room:,} available."
+        return f"Too long: {usage.draft:,} tokens, {usage.max_message_tokens:,} available."
     over = usage.used + usage.draft + usage.reserve - usage.window
     return f"{over:,} tokens too many: the oldest messages will drop out." if over > 0 else ""
 

@@ -181,7 +181,7 @@ class ChatScreen(Screen[None]):
             spawn=self.spawn,
             emit=self._session_event,
             report=self.view.take_saving,
-            unforeseen=self._unforeseen,
+            on_unexpected_error=self._on_unexpected_error,
             started=Overrides(system=self.context.system, persona=self.context.persona or None),
             saved=saved,
             tasks=self.tasks,
@@ -260,11 +260,11 @@ class ChatScreen(Screen[None]):
 
     async def _session_event(self, session: ChatSession, event: SessionEvent) -> None:
         if not self._leaving:
-            await self.view.take(session, event)
+            await self.view.handle(session, event)
 
     async def _model_event(self, event: ModelEvent) -> None:
         if not self._leaving:
-            await self.models.take(event)
+            await self.models.handle(event)
 
     def show_error(self, text: str) -> None:
         """Show a notification that needs attention."""
@@ -362,7 +362,7 @@ class ChatScreen(Screen[None]):
         if self.workspace is None:
             self.composer.insert("@")
         else:
-            self.commands.beside(partial(attach_at, self), "dialog", exclusive=True)
+            self.commands.in_background(partial(attach_at, self), "dialog", exclusive=True)
 
     def on_slash_menu_taken(self, event: SlashMenu.Taken) -> None:
         """Put the command into the message box."""
@@ -383,12 +383,12 @@ class ChatScreen(Screen[None]):
 
     @on(ConversationList.DeletionRequested)
     def _deletion_requested(self, event: ConversationList.DeletionRequested) -> None:
-        self.commands.beside(partial(delete_conversation, self, event.conversation_id))
+        self.commands.in_background(partial(delete_conversation, self, event.conversation_id))
 
     def on_transcript_selected(self) -> None:
         """Count the turn that was clicked."""
         if self.transcript.selected is not None:
-            self.commands.beside(partial(turns.show_cost, self, self.transcript.selected))
+            self.commands.in_background(partial(turns.show_cost, self, self.transcript.selected))
 
     def on_transcript_older_requested(self) -> None:
         """Read older turns."""
@@ -397,7 +397,7 @@ class ChatScreen(Screen[None]):
 
     def on_version_mark_requested(self, event: VersionMark.Requested) -> None:
         """Show another version of a turn."""
-        self.commands.beside(partial(turns.walk, self, event.step, event.turn_id))
+        self.commands.in_background(partial(turns.walk, self, event.step, event.turn_id))
 
     # Commands.
 
@@ -439,7 +439,7 @@ class ChatScreen(Screen[None]):
 
     def _theme_changed(self, theme: Theme) -> None:
         if self._furnished:
-            self.commands.beside(partial(self.settings_sync.save_theme, theme))
+            self.commands.in_background(partial(self.settings_sync.save_theme, theme))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine as a task; unexpected errors are logged and shown."""
@@ -451,12 +451,12 @@ class ChatScreen(Screen[None]):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._session_tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._unforeseen(error)
+            self._on_unexpected_error(error)
 
-    def _unforeseen(self, error: BaseException) -> None:
+    def _on_unexpected_error(self, error: BaseException) -> None:
         self.post_message(WorkFailed(error))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Report an error that a worker did not foresee."""
         if event.worker.error is not None and event.state.name == "ERROR":
-            self._unforeseen(event.worker.error)
+            self._on_unexpected_error(event.worker.error)

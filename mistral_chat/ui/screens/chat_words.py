@@ -118,7 +118,7 @@ def draft_tokens(usage: ContextUsage) -> str:
     if not usage.draft:
         return ""
     if not usage.fits:
-        return f"{usage.draft:,} / {usage.room:,} tokens"
+        return f"{usage.draft:,} / {usage.max_message_tokens:,} tokens"
     tokens = f"{usage.draft:,} token{'s' if usage.draft != 1 else ''}"
     return f"{tokens} · oldest messages will drop out" if usage.evicts else tokens
 
@@ -127,8 +127,8 @@ def too_long(usage: ContextUsage, files: int) -> str:
     """The warning about a draft that does not fit."""
     with_files = f" with {files} attachment{'s' if files != 1 else ''}" if files else ""
     return (
-        f"Too long{with_files}: {usage.draft:,} tokens, {usage.room:,} available. "
-        f"Remove {usage.draft - usage.room:,} tokens to send."
+        f"Too long{with_files}: {usage.draft:,} tokens, {usage.max_message_tokens:,} available. "
+        f"Remove {usage.draft - usage.max_message_tokens:,} tokens to send."
     )
 
 

@@ -452,7 +452,7 @@ class ModelsScreen(Screen["str | None"]):
             download.cancel()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """Hand an unforeseen error to the app's last resort."""
+        """Pass an unexpected error to the app's last resort."""
         if event.worker.error is not None and event.state.name == "ERROR":
             if self._step is Step.LOADING:
                 self._introduce("Could not list the models.", trouble=True)
