@@ -102,6 +102,11 @@ class ModelNotFound(ModelError):
 
     title = "No such model"
 
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        """Create an error about a `problem`; the `remedy` is what to do on the command line."""
+        self.problem = problem
+        super().__init__(f"{problem} {remedy}".rstrip())
+
 
 class ModelUnusable(ModelError):
     """The file is damaged, incomplete, hostile or not a chat model."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mistral_chat.cli import chats_files, chats_recall
-from mistral_chat.cli.chats_arguments import CONVERSATION, as_json_option, print_json
+from mistral_chat.cli.chats_arguments import CONVERSATION, TRASHED, as_json_option, print_json
 from mistral_chat.formatting import counted
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ chats.add_command(remove, "delete")
 
 
 @chats.command("restore", short_help="Restore conversations from the trash.")
-@click.argument("conversations", nargs=-1, required=True, type=CONVERSATION)
+@click.argument("conversations", nargs=-1, required=True, type=TRASHED)
 @click.pass_obj
 def restore(program: Program, /, conversations: tuple[str, ...]) -> None:
     """Restore conversations from the trash, unchanged."""

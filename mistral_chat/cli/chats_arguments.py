@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from mistral_chat.store.records import Folder
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
 
 
@@ -18,6 +20,10 @@ class ConversationId(click.ParamType[str]):
     """A conversation's id or the start of one."""
 
     name = "conversation"
+
+    def __init__(self, *folders: Folder) -> None:
+        """Complete the conversations of `folders`."""
+        self._folders = folders
 
     def shell_complete(self, ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Ids that start with `incomplete`, with their titles; none if the store cannot be read."""
@@ -31,7 +37,7 @@ class ConversationId(click.ParamType[str]):
         try:
             program = ctx.find_object(Program) or Program()
             with closing(program.open_store()) as store:
-                summaries = [*store.summaries(limit=-1), *store.summaries(where="trash", limit=-1)]
+                summaries = [each for folder in self._folders for each in store.summaries(where=folder, limit=-1)]
         except MistralChatError:
             return []
         return [
@@ -41,8 +47,11 @@ class ConversationId(click.ParamType[str]):
         ]
 
 
-CONVERSATION = ConversationId()
+CONVERSATION = ConversationId("active", "archived")
 """The type of an argument that names a conversation."""
+
+TRASHED = ConversationId("trash")
+"""The type of an argument that names a conversation in the trash."""
 
 
 def print_json(value: Any) -> None:

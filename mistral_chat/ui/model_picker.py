@@ -114,7 +114,7 @@ class ModelPicker:
     async def _loaded(self) -> None:
         screen = self._screen
         screen.draft.measure()
-        await screen.session.count_attachments()
+        await screen.session.files.count()
         await screen.session.context.prefill()
 
     def _failed(self, error: MistralChatError, *, queued: bool) -> None:

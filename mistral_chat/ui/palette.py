@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -9,9 +10,10 @@ from textual.command import DiscoveryHit, Hit, Provider
 from textual.content import Content
 
 from mistral_chat.text import one_line
-from mistral_chat.ui.commands import all_commands, hint_key
-from mistral_chat.ui.keymap import format_keys, known_bindings
+from mistral_chat.ui.commands import all_commands
+from mistral_chat.ui.keymap import format_keys, keys_of, known_bindings
 from mistral_chat.ui.screens.chat import ChatScreen
+from mistral_chat.ui.terminal_keys import arrives, best_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +71,9 @@ class CommandProvider(Provider):
             if command.id == "app.palette" or (screen is not chat and not command.id.startswith("app.")):
                 continue
             own = chat.context.settings.keymap.get(command.id, "")
-            key = hint_key(command.id, own) or format_keys(command.key.partition(",")[0]) if own or command.key else ""
+            keys = best_first(keys_of(own or command.key), os.environ)
+            arriving = format_keys(keys[0]) if keys and (own or arrives(keys[0], os.environ)) else ""
+            key = arriving if own else command.typed or arriving
             slash = f"/{command.slash}" if command.slash else ""
             run = partial(self.app.call_later, chat.commands.ask_for if command.asks else chat.commands.run, command)
             yield _Entry(command.title, command.help, key, slash, run)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import MistralChatError
+from mistral_chat.ui.commands.app import themes
 from mistral_chat.ui.keymap import all_bindings, problems, to_textual_keymap
-from mistral_chat.ui.themes import THEMES
 
 if TYPE_CHECKING:
     from textual.theme import Theme
@@ -38,9 +37,7 @@ class SettingsSync:
         if settings_file is None:
             self._screen.notice.show("Settings cannot be changed in this session. Run: mistral-chat config show")
             return
-        ours = [theme.name for theme in THEMES]
-        others = sorted(name for name in self._app.available_themes if name not in ours)
-        self._app.push_screen(SettingsScreen(settings_file, themes=[*ours, *others], changed=self.changed))
+        self._app.push_screen(SettingsScreen(settings_file, themes=themes(self._screen), changed=self.changed))
 
     def changed(self, key: str, value: object) -> None:
         """Apply a changed setting, if it takes effect while the app runs."""
@@ -52,21 +49,34 @@ class SettingsSync:
         self._context.settings = Configuration(self._context.settings).with_value(key, value, key).settings
         if key == "theme" and str(value) in self._app.available_themes:
             self._app.theme = str(value)
+        if key == "statistics":
+            self._screen.transcript.show_statistics(shown=self._context.settings.statistics)
         if key == "keymap":
             self._app.set_keymap(to_textual_keymap(self._context.settings.keymap))
 
     async def save_theme(self, theme: Theme) -> None:
         """Save a theme that was chosen from the palette."""
-        context = self._context
-        if context.settings_file is None or not context.saved or theme.name == context.settings.theme:
+        if not self._context.saved or theme.name == self._context.settings.theme:
             return
-        context.settings = replace(context.settings, theme=theme.name)
-        try:
-            await asyncio.to_thread(context.settings_file.write, "theme", theme.name)
-        except MistralChatError as error:
-            self._screen.show_error(f"Theme {theme.name} for this session only: {error}")
-        else:
+        if await self._save("theme", theme.name):
             self._screen.notice.show(f"Theme set to {theme.name}.")
+
+    async def save_statistics(self, *, shown: bool) -> None:
+        """Save whether replies show their statistics."""
+        await self._save("statistics", shown)
+
+    async def _save(self, key: str, value: object) -> bool:
+        """Apply a setting, and save it where settings can be; False if it could not be."""
+        context = self._context
+        self.changed(key, value)
+        if context.settings_file is None or not context.saved:
+            return False
+        try:
+            await asyncio.to_thread(context.settings_file.write, key, value)
+        except MistralChatError as error:
+            self._screen.show_error(f"Changed for this session only: {error}")
+            return False
+        return True
 
     async def show_key_problems(self) -> None:
         """Notify of what is wrong with the user's keys."""

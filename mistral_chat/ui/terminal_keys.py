@@ -56,12 +56,16 @@ def arrives(key: str, environ: Mapping[str, str], platform: str = sys.platform) 
 
 
 def best_first(keys: Iterable[str], environ: Mapping[str, str], platform: str = sys.platform) -> list[str]:
-    """`keys` in order, but those that work first. On a Mac, function keys come last: they need Fn."""
+    """`keys` in order, but those that work first. On a Mac, those that need Fn come after the others."""
+    return sorted(keys, key=lambda key: (not arrives(key, environ, platform), not at_hand(key, environ, platform)))
+
+
+def at_hand(key: str, environ: Mapping[str, str], platform: str = sys.platform) -> bool:
+    """Whether `key` arrives and can be pressed at once; on a Mac, function keys and those of the keypad need Fn."""
     mac = bool({"Apple_Terminal", "iTerm.app", "mac"} & set(terminals(environ, platform)))
+    return arrives(key, environ, platform) and not (mac and re.fullmatch(r"f\d+|pageup|pagedown|home|end|delete", key))
 
-    def rank(key: str) -> int:
-        if not arrives(key, environ, platform):
-            return 2
-        return int(mac and re.fullmatch(r"f\d+|pageup|pagedown|delete", key) is not None)
 
-    return sorted(keys, key=rank)
+def anywhere(key: str) -> bool:
+    """Whether `key` arrives in every terminal, also where it is not known which one it is."""
+    return re.fullmatch(rf"{_ALT}|{_CTRL_ARROWS}|{_LEGACY}|f\d+|ctrl\+(home|end)|insert|delete", key) is None

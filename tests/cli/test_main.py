@@ -146,6 +146,19 @@ class TestCompletedValues:
         store.close()
         assert self.offered("mistral-chat ask --chat ") == [wanted]
 
+    def test_conversations_where_they_are(self) -> None:
+        store = Program().open_store()
+        kept, gone = store.create(title="kept"), store.create(title="gone")
+        store.trash(gone)
+        store.close()
+        assert self.offered("mistral-chat chats show ") == [kept[:8]]
+        assert self.offered("mistral-chat chats restore ") == [gone[:8]]
+
+    def test_models_and_prompt_formats(self) -> None:
+        for command in ("models pull", "models show", "models rm", "models verify"):
+            assert any(name.startswith("mistral-7b") for name in self.offered(f"mistral-chat {command} mistral-7b")), command
+        assert self.offered("mistral-chat prompt --prompt-format chat") == ["chatml"]
+
     def test_personas_of_the_settings(self, own_folders: Path) -> None:
         folder = own_folders / "config" / "mistral-chat"
         folder.mkdir(parents=True)

@@ -53,9 +53,26 @@ async def test_undoing_an_edit_returns_to_the_original(bench: SessionBench, sess
 async def test_switching_branches_wraps_around(bench: SessionBench, session: ChatSession) -> None:
     first = await bench.say(session, "One")
     second = await bench.send(session, Regenerate(first))
-    assert await session.switch_branch(second, 1) == (first, 1, 2)
+    shown = await session.switch_branch(second, 1)
+    assert (shown.turn_id, shown.reply, shown.message) == (first, (1, 2), (1, 1))
     assert [turn.turn_id for turn in session.turns] == [first]
-    assert await session.switch_branch(first, 1) == (second, 2, 2)
+    shown = await session.switch_branch(first, 1)
+    assert (shown.turn_id, shown.reply) == (second, (2, 2))
+
+
+async def test_edited_messages_and_regenerated_replies_are_told_apart(bench: SessionBench, session: ChatSession) -> None:
+    first = await bench.say(session, "One")
+    edited = await bench.send(session, EditMessage(first, "Uno"))
+    again = await bench.send(session, Regenerate(first))
+    places = [(turn.message, turn.reply) for turn in map(bench.store.turn, (first, edited, again))]
+    assert places == [((1, 2), (1, 2)), ((2, 2), (1, 1)), ((1, 2), (2, 2))]
+    walked = [again]
+    for _ in range(3):
+        walked.append((await session.switch_branch(walked[-1], 1)).turn_id)
+    assert walked == [again, edited, first, again], "message by message"
+    assert (await session.switch_branch(again, 1, "messages")).turn_id == edited
+    assert (await session.switch_branch(edited, 1, "messages")).turn_id == again, "the last reply to the other message"
+    assert (await session.switch_branch(again, 1, "replies")).turn_id == first
 
 
 async def test_a_reply_continues_from_where_it_ended(bench: SessionBench, session: ChatSession, engine: ScriptedEngine) -> None:

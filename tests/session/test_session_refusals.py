@@ -29,7 +29,7 @@ async def test_a_message_larger_than_the_context_is_refused(
 ) -> None:
     await bench.host.ready()
     file = Attachment("notes.txt", "word")
-    await session.add_attachment(file)
+    await session.files.add(file)
     with pytest.raises(MessageTooLong) as caught:
         await bench.say(session, "word " * 5000)
     assert caught.value.window == 4096

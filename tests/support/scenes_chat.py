@@ -214,8 +214,8 @@ SCENES: Final = (
     ),
     Scene(
         name="branches",
-        steps=(ask("Say it again"), press("ctrl+r"), see("Version 2 of 2"), replied),
-        shows=("Version 2 of 2",),
+        steps=(ask("Say it again"), press("ctrl+r"), see("Reply 2 of 2"), replied),
+        shows=("Reply 2 of 2",),
     ),
     Scene(
         name="editing",

@@ -21,7 +21,6 @@ _PLACES: Final = {Composer: "", Transcript: " on a message", ConversationList: "
 _THROUGH_WIDGETS: Final = {
     ("transcript.down", "chat.turn_after"),
     ("transcript.turn", "chat.turn"),
-    ("transcript.oldest", "chat.top"),
     ("transcript.newest", "chat.bottom"),
     ("list.delete", "chat.delete"),
     ("list.filter", "chat.filter"),

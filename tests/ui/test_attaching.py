@@ -334,17 +334,113 @@ async def test_long_pastes_are_sent_as_attachments_even_without_a_question() -> 
         assert len(harness.chat.turns) == 1, "an empty message is not sent"
 
 
-@pytest.mark.parametrize("start", ["command", "edit"])
-async def test_a_command_and_an_edited_message_take_a_long_paste_as_text(start: str) -> None:
+async def test_attachments_are_shown_and_removed_by_keys_and_clicks(notes: Path) -> None:
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, f"/attach {notes}")
+        await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
+        await pilot.press("x", "tab")
+        await until(pilot, lambda: harness.chat.hints == ["Enter show", "d remove", "Esc back"])
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(harness.app.screen, PassageDialog) and "and salt" in screen_text(harness))
+        await pilot.press("escape", "d")
+        await until(pilot, lambda: "▪" not in screen_text(harness) and harness.chat.composer.has_focus)
+        await pilot.press("f8")
+        await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
+        await pilot.click("#files", offset=(5, 0))
+        await until(pilot, lambda: isinstance(harness.app.screen, PassageDialog), "a click on the name shows it")
+        await pilot.press("escape")
+        row = next(line for line in screen_text(harness).splitlines() if "▪" in line)
+        await pilot.click(offset=(row.index("✕"), screen_text(harness).splitlines().index(row)))
+        await until(pilot, lambda: "▪" not in screen_text(harness), "a click on the cross removes it")
+
+
+async def test_an_edited_message_has_its_files_as_attachments_and_the_draft_gets_its_own_back(notes: Path) -> None:
+    harness = AppHarness(answer=lambda _: "Fine.")
+    harness.start_with((MESSAGE, "Answer"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, f"/attach {notes}")
+        await until(pilot, lambda: "▪ my notes.txt  19 bytes" in screen_text(harness))
+        harness.chat.type("a draft")
+        await pilot.press("f3")
+        await until(pilot, lambda: harness.chat.draft == "What do I need?")
+        await until(pilot, lambda: "▪ b.txt" in screen_text(harness) and "19 bytes" not in screen_text(harness))
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.draft == "a draft" and "▪ my notes.txt  19 bytes" in screen_text(harness))
+        await pilot.press("f3")
+        await until(pilot, lambda: "▪ b.txt" in screen_text(harness))
+        harness.chat.focus_attachments()
+        await pilot.press("delete")
+        await until(pilot, lambda: "▪ my notes.txt" not in screen_text(harness))
+        harness.chat.set_draft("And now?")
+        harness.chat.composer.focus()
+        await pilot.press("enter")
+        await until_answered(pilot, harness)
+        (turn,) = harness.store.turns(harness.conversation_id or "")
+        assert turn.turn.user == "b.txt\n```\nand salt\n```\n\nAnd now?"
+        await until(pilot, lambda: harness.chat.draft == "a draft" and "▪ my notes.txt  19 bytes" in screen_text(harness))
+
+
+async def test_another_conversation_is_opened_while_a_message_is_edited(notes: Path) -> None:
+    harness = AppHarness()
+    harness.start_with((MESSAGE, "Answer"))
+    other = harness.add_conversation(("Question", "Answer"), title="Other")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, f"/attach {notes}")
+        await until(pilot, lambda: "▪ my notes.txt  19 bytes" in screen_text(harness))
+        await pilot.press("f3")
+        await until(pilot, lambda: "▪ b.txt" in screen_text(harness))
+        await harness.chat.open(other)
+        await until(pilot, lambda: "▪" not in screen_text(harness))
+        await harness.chat.open(harness.conversation_id)
+        await until(pilot, lambda: "▪ my notes.txt  19 bytes" in screen_text(harness))
+        assert "▪ b.txt" not in screen_text(harness)
+
+
+async def test_a_recalled_message_comes_with_its_files(notes: Path) -> None:
+    harness = AppHarness(answer=lambda _: "Fine.")
+    harness.start_with(("First", "Answer"), (MESSAGE, "Answer"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, f"/attach {notes}")
+        await until(pilot, lambda: "▪ my notes.txt  19 bytes" in screen_text(harness))
+        await pilot.press("x", "up")
+        await until(pilot, lambda: harness.chat.draft == "What do I need?" and "▪ b.txt" in screen_text(harness))
+        await pilot.press("up")
+        await until(pilot, lambda: harness.chat.draft == "First" and "▪" not in screen_text(harness))
+        await pilot.press("down", "down")
+        await until(pilot, lambda: harness.chat.draft == "x" and "▪ my notes.txt  19 bytes" in screen_text(harness))
+        await pilot.press("up")
+        await until(pilot, lambda: "▪ b.txt" in screen_text(harness))
+        await pilot.press("enter")
+        await until_answered(pilot, harness)
+        await until(pilot, lambda: len(harness.chat.turns) == 3)
+        assert harness.chat.turns[-1].turn.user == MESSAGE
+
+
+async def test_a_queued_message_of_files_alone_has_a_row(notes: Path) -> None:
+    harness = AppHarness(answer=lambda _: f"one {PAUSE} two")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "first")
+        await until(pilot, lambda: "one" in screen_text(harness))
+        await send_message(pilot, harness, f"/attach {notes}")
+        await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
+        await pilot.press("enter")
+        await until(pilot, lambda: "queued: ▤ my notes.txt" in screen_text(harness))
+        harness.gate.set()
+        await until_answered(pilot, harness)
+
+
+async def test_a_command_takes_a_long_paste_as_text() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"))
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        if start == "edit":
-            await pilot.press("f3")
-            await until(pilot, lambda: harness.chat.editing)
-        else:
-            harness.chat.type("/system ")
+        harness.chat.type("/system ")
         await pilot.pause()
         before = harness.chat.draft
         harness.chat.composer.post_message(events.Paste(LONG))

@@ -36,12 +36,12 @@ async def test_regenerating_keeps_the_old_reply_as_a_branch() -> None:
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "second answer" in screen_text(harness))
         await until_answered(pilot, harness)
-        await until(pilot, lambda: "Version 2 of 2" in screen_text(harness))
+        await until(pilot, lambda: "Reply 2 of 2" in screen_text(harness))
         assert "first answer" not in screen_text(harness)
         assert len(harness.chat.turns) == 1
         await pilot.press("alt+left")
         await until(pilot, lambda: "first answer" in screen_text(harness))
-        await until(pilot, lambda: "Version 1 of 2" in screen_text(harness))
+        await until(pilot, lambda: "Reply 1 of 2" in screen_text(harness))
         assert replies(harness) == ["first answer"]
 
 

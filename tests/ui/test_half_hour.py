@@ -185,13 +185,13 @@ class User:
         self.terminal.wait_for(f"max_tokens = {SHORT}. Applies to the next message.")
         self.ask("Name one mountain.")
         self.press("C-r")
-        self.terminal.wait_for("Version 2 of 2")
-        self.terminal.wait_for("Version 2 of 2", IDLE)
+        self.terminal.wait_for("Reply 2 of 2")
+        self.terminal.wait_for("Reply 2 of 2", IDLE)
         with self.walks_versions():
             self.press(self.keys.version_before)
-            self.terminal.wait_for("Version 1 of 2")
+            self.terminal.wait_for("Reply 1 of 2")
             self.press(self.keys.version_after)
-            self.terminal.wait_for("Version 2 of 2")
+            self.terminal.wait_for("Reply 2 of 2")
 
     def edits_and_branches(self) -> None:
         self.press(*self.keys.edit)
@@ -199,13 +199,13 @@ class User:
         self.press("C-u")
         self.terminal.wait_for("│ Send a message")
         self.ask(EDITED)
-        screen = self.terminal.wait_for("Version 3 of 3", IDLE)
+        screen = self.terminal.wait_for("Message 2 of 2", IDLE)
         assert "Name one mountain." not in screen
         with self.walks_versions():
             self.press(self.keys.version_before)
-            self.terminal.wait_for("Version 2 of 3", " Name one mountain.")
+            self.terminal.wait_for("Message 1 of 2", " Name one mountain.")
             self.press(self.keys.version_after)
-            self.terminal.wait_for("Version 3 of 3", f" {EDITED}")
+            self.terminal.wait_for("Message 2 of 2", f" {EDITED}")
 
     @contextmanager
     def walks_versions(self) -> Iterator[None]:

@@ -181,7 +181,7 @@ async def test_a_newly_broken_file_is_reported_and_left_alone(config: Path) -> N
         await pilot.press("escape")
         await closed(pilot, harness)
         await pilot.press("f5")
-        await until(pilot, lambda: "press F5" in screen_text(harness))
+        await until(pilot, lambda: "Correct the file" in screen_text(harness))
         assert read(config) == "nope: 1\n"
         write(config, FILE)
         await pilot.press("f5")
@@ -218,3 +218,21 @@ async def test_a_theme_chosen_in_the_palette_is_saved(config: Path) -> None:
         await until(pilot, lambda: "Theme set to mistral-light" in harness.chat.notice)
         assert SettingsFile(config).read().settings.theme == "mistral-light"
         assert "# calm" in read(config)
+
+
+async def test_reply_statistics_stay_as_they_were_chosen(config: Path) -> None:
+    harness = staged(config)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await pilot.press(*"/details", "enter")
+        await until(pilot, lambda: harness.chat.notice == "Reply statistics on.")
+    assert SettingsFile(config).read().settings.statistics
+    again = staged(config)
+    again.start_with(("Question", "Answer"))
+    async with run(again) as pilot:
+        await until_ready(pilot, again)
+        await until(pilot, lambda: "finished" in screen_text(again))
+        screen = await settings(pilot, again)
+        screen.listed.highlighted = screen.listed.get_option_index("statistics")
+        await until(pilot, lambda: "Show token counts" in screen_text(again))
+        await pilot.press("escape")

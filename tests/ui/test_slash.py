@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ from support.app_harness import AppHarness, run, screen_text, send_message, unti
 from support.first_run import FrozenModelService, usual_listing
 from support.ways import ways
 
+from mistral_chat.config import Persona, Settings
 from mistral_chat.ui.commands import all_commands, command, matching, parse_input
 from mistral_chat.ui.palette import CommandProvider
 from mistral_chat.ui.screens.models import ModelsScreen
@@ -244,3 +246,29 @@ async def test_commands_without_a_key_run_from_the_palette() -> None:
         await pilot.press(*"Short", "enter")
         await until(pilot, lambda: harness.chat.system == "Short")
         assert harness.chat.draft == "a draft", "asking took the draft away"
+
+
+async def test_the_values_of_an_argument_are_listed_and_completed() -> None:
+    personas = {"Chef": Persona(system="Cook."), "Critic": Persona(system="Judge.")}
+    harness = AppHarness(
+        settings=replace(Settings(), personas=personas), app_options={"models": lambda: FrozenModelService(usual_listing())}
+    )
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await pilot.press(*"/persona", "space")
+        await until(pilot, lambda: "/persona Chef" in screen_text(harness) and "/persona none" in screen_text(harness))
+        await pilot.press(*"cr")
+        await until(pilot, lambda: "/persona Chef" not in screen_text(harness) and "/persona Critic" in screen_text(harness))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Persona: Critic" in harness.chat.notice)
+        await pilot.press(*"/set", "space", *"top")
+        await until(pilot, lambda: "/set top_p VALUE" in screen_text(harness) and "now 40" in screen_text(harness))
+        await pilot.press("_", "k", "tab")
+        await until(pilot, lambda: harness.chat.draft == "/set top_k ")
+        await pilot.press("7", "enter")
+        await until(pilot, lambda: "top_k = 7" in harness.chat.notice)
+        await pilot.press(*"/model", "space", *"Q8")
+        await until(pilot, lambda: "/model mistral-7b-instruct-v0.3:Q8_0" in screen_text(harness))
+        await pilot.press("tab")
+        assert harness.chat.draft == "/model mistral-7b-instruct-v0.3:Q8_0"
+        await until(pilot, lambda: not harness.chat.composer.menu_is_open)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from support.app_harness import PAUSE, AppHarness, run, screen_text, send_message, until, until_answered, until_ready
 
-from mistral_chat.ui.terminal_keys import arrives, best_first, terminals
+from mistral_chat.ui.commands import all_commands, hint_key
+from mistral_chat.ui.dialogs.help import command_parts
+from mistral_chat.ui.terminal_keys import anywhere, arrives, at_hand, best_first, terminals
 
 MAC = {"TERM_PROGRAM": "Apple_Terminal"}
 ITERM = {"TERM_PROGRAM": "iTerm.app"}
@@ -52,3 +55,51 @@ def test_working_keys_are_listed_first_and_none_is_dropped() -> None:
     assert best_first(["f1", "question_mark"], KITTY, "linux") == ["f1", "question_mark"]
     assert best_first(["alt+enter", "ctrl+j"], WINDOWS, "win32") == ["ctrl+j", "alt+enter"]
     assert best_first(["alt+x"], MAC, "darwin") == ["alt+x"], "the only key is better than none"
+
+
+def test_on_a_mac_what_needs_fn_is_not_at_hand() -> None:
+    assert at_hand("f6", KITTY, "linux")
+    assert not at_hand("f6", MAC, "darwin")
+    assert at_hand("ctrl+r", MAC, "darwin")
+    assert [key for key in ("alt+m", "f3", "ctrl+up", "ctrl+home", "shift+enter") if anywhere(key)] == []
+    assert anywhere("ctrl+o")
+
+
+@pytest.fixture
+def mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program runs in macOS Terminal."""
+    monkeypatch.setenv("TERM_PROGRAM", "Apple_Terminal")
+    for name in ("TMUX", "VTE_VERSION", "WT_SESSION", "LC_TERMINAL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("mac")
+def test_hints_and_help_name_what_a_mac_sends() -> None:
+    assert hint_key("chat.continue") == "/continue"
+    assert hint_key("chat.undo") == "/undo"
+    assert hint_key("chat.copy_message") == "Shift+Tab, m"
+    assert hint_key("app.help") == "?"
+    assert hint_key("chat.regenerate") == "Ctrl+R"
+    assert hint_key("chat.continue", "f9") == "F9", "a key that the user chose is named"
+    rows = [row for part in command_parts(all_commands(), {}) for row in part.rows]
+    assert [row.keys for row in rows if "Alt" in row.keys] == []
+
+
+@pytest.mark.usefixtures("mac")
+async def test_the_screen_names_no_key_that_a_mac_does_not_send() -> None:
+    harness = AppHarness(answer=lambda _: f"One {PAUSE} two")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Question")
+        await until(pilot, lambda: harness.chat.hints[0] == "Esc stop" and "One" in screen_text(harness))
+        await pilot.press("escape")
+        await until_answered(pilot, harness)
+        await until(pilot, lambda: "/continue" in screen_text(harness))
+        assert "F6" not in screen_text(harness)
+        await send_message(pilot, harness, "/delete")
+        await until(pilot, lambda: "to the trash.   /undo" in screen_text(harness))
+        await pilot.press("?")
+        await until(pilot, lambda: "Shift+Tab, Left" in screen_text(harness) or "Write" in screen_text(harness))
+        await pilot.press(*"version")
+        await until(pilot, lambda: "Shift+Tab, Left" in screen_text(harness))
+        assert "Alt+" not in screen_text(harness)

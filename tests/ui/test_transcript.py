@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from support.app_harness import AppHarness, run, until, until_ready
+from support.app_harness import AppHarness, run, screen_text, until, until_ready
 
 if TYPE_CHECKING:
     from textual.strip import Strip
@@ -32,6 +32,22 @@ async def test_the_scroll_bar_follows_when_the_transcript_shrinks() -> None:
                 transcript.vertical_scrollbar.refresh()
                 await pilot.pause()
             assert bar(transcript) == shown, "the scroll bar shows another place than the visible one"
+
+
+async def test_the_first_message_is_one_key_away_in_a_conversation_of_any_length() -> None:
+    harness = AppHarness()
+    harness.start_with(*((f"Question {number}", "An answer of some length. " * 9) for number in range(150)))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        transcript = harness.chat.transcript
+        await until(pilot, lambda: transcript.following and transcript.max_scroll_y)
+        await pilot.press("ctrl+home")
+        await until(pilot, lambda: transcript.scroll_y == 0 and "Question 0 " in screen_text(harness))
+        await pilot.press("ctrl+end")
+        await until(pilot, lambda: transcript.following and "Question 149" in screen_text(harness))
+        await pilot.press("shift+tab", "home")
+        await until(pilot, lambda: transcript.scroll_y == 0 and "Question 0 " in screen_text(harness))
+        await until(pilot, lambda: len(harness.chat.views) < 60, "not everything is mounted")
 
 
 def shrunk(transcript: Transcript, room: int) -> bool:

@@ -203,7 +203,7 @@ async def test_a_pinned_turn_stays_when_the_context_is_full() -> None:
         turns = harness.chat.turns
         assert turns[0].turn_id not in harness.chat.evicted
         assert turns[1].turn_id in harness.chat.evicted
-        harness.chat.transcript.action_oldest()
+        await harness.chat.transcript.show_oldest()
         await until(pilot, lambda: "◆ pinned" in screen_text(harness))
         await harness.chat.transcript.select(turns[0].turn_id)
         await pilot.press("alt+p")

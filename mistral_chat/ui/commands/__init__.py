@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -16,13 +16,29 @@ from textual.binding import Binding
 
 from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.keymap import format_keys, keys_of
-from mistral_chat.ui.terminal_keys import best_first
+from mistral_chat.ui.terminal_keys import at_hand, best_first
 
 if TYPE_CHECKING:
     from mistral_chat.ui.screens.chat import ChatScreen
 
 Run = Callable[["ChatScreen", str], Awaitable[object] | None]
 """Runs a command, with the argument after its slash name."""
+
+
+_TO_TURNS: Final = "Shift+Tab"
+_TO_LIST: Final = "Ctrl+O"
+"""The keys that select a message, and that go to the list."""
+
+_TURN_KEYS: Final = {
+    "chat.turn_before": _TO_TURNS,
+    "chat.turn_after": "Down",
+    "chat.turn": "Enter",
+    "chat.branch_before": "Left",
+    "chat.branch_after": "Right",
+    "chat.top": "Home",
+    "chat.bottom": "End",
+}
+"""The keys of commands on a selected message that are no letters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +54,8 @@ class Command:
     run: Run
     key: str = ""
     """Its default keys, separated by commas."""
-    shown_key: str = ""
-    """The default key as shown in notifications and hints."""
+    typed: str = ""
+    """A character that runs it where it is typed into the message box."""
     turn_letter: str = ""
     """Its key while the transcript has the focus."""
     list_letter: str = ""
@@ -52,6 +68,8 @@ class Command:
     """Other names behind a slash."""
     argument: str = ""
     """The argument after the slash name, such as ``NAME VALUE``."""
+    values: Callable[[ChatScreen], Awaitable[Sequence[tuple[str, str]]]] | None = None
+    """Finds what its argument may be, each with a few words about it."""
     asks: bool = False
     """Whether the palette asks for the argument."""
     proposed: Callable[[ChatScreen], str] | None = None
@@ -62,6 +80,13 @@ class Command:
     """Whether the next key waits for it, or it runs as a task; one dialog opens at a time."""
     needs_store: bool = True
     """Whether it needs the conversations to be open."""
+
+    @property
+    def way_in(self) -> str:
+        """The keys that run it through the transcript or the list, and that every terminal sends; empty without any."""
+        if letter := _TURN_KEYS.get(self.id, self.turn_letter):
+            return letter if letter == _TO_TURNS else f"{_TO_TURNS}, {letter}"
+        return f"{_TO_LIST}, {self.list_letter}" if self.list_letter else ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,17 +134,21 @@ def command(name: str) -> Command:
     return {each.id: each for each in all_commands()}[name]
 
 
-def hint_key(name: str, own: str) -> str:
-    """The key shown for a command in hints and notifications: the first that works in this terminal.
+def hint_key(name: str, own: str = "") -> str:
+    """What hints and notifications show for a command: its first key at hand in this terminal, else another way to it.
 
     Args:
         name: the id of the command.
         own: the keys that the user chose for it; empty for the default.
     """
-    keys = keys_of(own or command(name).key)
-    best = best_first(keys, os.environ)[0]
-    shown_key = command(name).shown_key if not own and best == keys[0] else ""
-    return shown_key or format_keys(best)
+    if own:
+        return format_keys(best_first(keys_of(own), os.environ)[0])
+    wanted = command(name)
+    keys = best_first(keys_of(wanted.key), os.environ)
+    if keys and at_hand(keys[0], os.environ):
+        return format_keys(keys[0])
+    slash = f"/{wanted.slash}" if wanted.slash else ""
+    return wanted.typed or slash or wanted.way_in or format_keys(",".join(keys[:1]))
 
 
 def bindings(place: str) -> list[Binding]:
@@ -175,6 +204,11 @@ def matching(draft: str) -> list[Command]:
     if not draft.startswith("/") or draft.startswith("//") or any(letter.isspace() for letter in draft):
         return []
     return [each for each in all_commands() if any(name.startswith(draft[1:]) for name in each.names)]
+
+
+def command_of(name: str) -> Command | None:
+    """The command that a slash and its name, an alias or a unique beginning of one stand for; None for anything else."""
+    return _find(name[1:]) if name.startswith("/") and len(name) > 1 else None
 
 
 def _is_command(draft: str) -> bool:

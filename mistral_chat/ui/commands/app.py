@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from mistral_chat.ui.commands import parse_input
 from mistral_chat.ui.commands.turns import copy
 from mistral_chat.ui.path_completion import path_from_input
 from mistral_chat.ui.screens import chat_words as words
+from mistral_chat.ui.themes import THEMES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from mistral_chat.ui.screens.chat import ChatScreen
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 async def stop(screen: ChatScreen, _argument: str) -> None:
     """Stop the reply; else cancel the edit, or close what covers the chat and return to the message box."""
-    if screen.composer.close_menu() or screen.draft.cancel_edit():
+    if screen.composer.close_menu() or await screen.draft.cancel_edit():
         screen.view.show_hints()
         return
     if screen.session.replying or screen.session.queue:
@@ -46,6 +49,15 @@ async def copy_or_stop(screen: ChatScreen, _argument: str) -> None:
         await screen.app.run_action("quit")
     else:
         screen.notice.show("Press Ctrl+C again to quit.")
+
+
+async def model_names(screen: ChatScreen) -> Sequence[tuple[str, str]]:
+    """The models that are installed, and those that can be downloaded."""
+    models = screen.context.models
+    if models is None:
+        return []
+    listing = await asyncio.to_thread(models().listing, screen.host.model, None)
+    return [(row.spec, "installed" if row.installed else "can be downloaded") for row in listing.rows]
 
 
 def retry(screen: ChatScreen, _argument: str) -> None:
@@ -83,7 +95,7 @@ async def attach_at(screen: ChatScreen) -> None:
 
 async def attach_file(screen: ChatScreen, path: Path) -> None:
     """Attach the document at `path`."""
-    file = await screen.session.attach(path)
+    file = await screen.session.files.attach(path)
     screen.notice.show(words.attached(file), stay=bool(file.collection))
     screen.draft.measure(again=True)
 
@@ -138,3 +150,30 @@ def cancel_tasks(screen: ChatScreen, _argument: str) -> None:
         screen.app.push_screen(TasksDialog(screen.tasks))
     else:
         screen.notice.show(cancelled_message(screen.tasks.cancel()))
+
+
+async def theme(screen: ChatScreen, name: str) -> None:
+    """Change the theme; without a name, ask."""
+    from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
+
+    names = themes(screen)
+    if not name:
+        now = screen.app.theme
+        choices = [Choice(each, f"{each} (current)" if each == now else each) for each in names]
+        dialog = ChoiceDialog("Choose a theme", choices, selected=now, filterable=True)
+        chosen: str | None = await screen.app.push_screen_wait(dialog)
+        name = chosen or now
+    if name not in names:
+        raise UsageError(f"There is no theme {name!r}. /theme lists them.")
+    screen.app.theme = name
+
+
+def themes(screen: ChatScreen) -> list[str]:
+    """The names of the themes, the app's own first."""
+    own = [each.name for each in THEMES]
+    return [*own, *sorted(name for name in screen.app.available_themes if name not in own)]
+
+
+async def theme_names(screen: ChatScreen) -> Sequence[tuple[str, str]]:
+    """The themes."""
+    return [(name, "current" if name == screen.app.theme else "") for name in themes(screen)]

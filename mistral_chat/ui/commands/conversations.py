@@ -14,7 +14,7 @@ from mistral_chat.session.overrides import Overrides
 from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mistral_chat.config import Persona
     from mistral_chat.session.workspace import Workspace
@@ -123,7 +123,21 @@ async def search(screen: ChatScreen, words: str) -> None:
 
     hit = await screen.app.push_screen_wait(SearchDialog(screen.opened.store, words))
     if hit is not None:
-        await screen.open_at(hit.conversation_id, hit.turn_id)
+        await open_at(screen, hit.conversation_id, hit.turn_id)
+
+
+async def open_at(screen: ChatScreen, conversation_id: str, turn_id: str | None) -> None:
+    """Show a conversation at one turn, on the branch that leads to it."""
+    workspace = screen.opened
+    if turn_id is not None and all(turn.turn_id != turn_id for turn in workspace.store.turns(conversation_id)):
+        await workspace.saver.write(lambda store: store.switch_branch(turn_id))
+    await screen.open(conversation_id)
+    if turn_id is None:
+        return
+    while screen.transcript.turns and all(turn.turn_id != turn_id for turn in screen.transcript.turns):
+        if not screen.load_older():
+            return
+    await screen.transcript.go_to(turn_id)
 
 
 def filter_list(screen: ChatScreen, words: str) -> None:
@@ -188,7 +202,7 @@ async def _begin_temporary(screen: ChatScreen) -> None:
     from mistral_chat.store.store import ConversationStore
 
     saved, draft, now = screen.opened, "", screen.context.now
-    screen.draft.cancel_edit()
+    await screen.draft.cancel_edit()
     screen.draft.save()
     if screen.session.conversation_id is None:
         draft = screen.composer.text
@@ -284,6 +298,13 @@ async def sampling(screen: ChatScreen, words: str) -> None:
     screen.notice.show(f"{words.split(maxsplit=1)[0]} = {words.split()[1]}. Applies to the next message.")
 
 
+async def sampling_values(screen: ChatScreen) -> Sequence[tuple[str, str]]:
+    """The sampling parameters, each with its value."""
+    now = screen.session.conversation.resolve().sampling
+    values = {field.name: getattr(now, field.name) for field in fields(Sampling)}
+    return [(name, f"now {'none' if value is None else value}") for name, value in values.items()]
+
+
 def _changed(now: Sampling, words: str) -> Sampling:
     """Change one parameter by its name.
 
@@ -331,6 +352,13 @@ async def persona(screen: ChatScreen, name: str) -> None:
     screen.show_undoable(
         f"Persona: {name}. Applies to the next message." if name else "Persona removed. Applies to the next message."
     )
+
+
+async def persona_names(screen: ChatScreen) -> Sequence[tuple[str, str]]:
+    """The personas, and none."""
+    personas = screen.context.settings.personas
+    found = [(name, one_line(persona.system, 60) or "no system prompt") for name, persona in personas.items()]
+    return [*found, ("none", "the system prompt and sampling of the settings")] if found else []
 
 
 def persona_dialog(personas: Mapping[str, Persona], current: str) -> ChoiceDialog:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from mistral_chat.errors import DocumentNotFound, UsageError
 from mistral_chat.formatting import counted
+from mistral_chat.ui.commands.conversations import open_at
 from mistral_chat.ui.commands.turns import selected_turn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mistral_chat.conversation import Passage
     from mistral_chat.ui.screens.chat import ChatScreen
 
@@ -54,6 +57,14 @@ async def recall(screen: ChatScreen, wanted: str) -> None:
     screen.notice.show(f"Recall is {'on' if on else 'off'} in this conversation. Applies to the next message.")
 
 
+async def collection_names(screen: ChatScreen) -> Sequence[tuple[str, str]]:
+    """The collections of documents."""
+    retriever = screen.context.retriever
+    found = await asyncio.to_thread(retriever.documents.documents.collections) if retriever is not None else []
+    attached = screen.session.grounding.collections
+    return [(each.name, "attached" if each.name in attached else counted(each.documents, "document")) for each in found]
+
+
 async def sources(screen: ChatScreen, _argument: str) -> None:
     """Show the sources of a message; with several, ask for one. Scrolls to an exchange, shows a passage."""
     from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
@@ -79,6 +90,6 @@ async def open_source(screen: ChatScreen, passage: Passage) -> None:
 
     conversation_id = screen.session.conversation_id
     if passage.kind == "exchange" and passage.key and conversation_id is not None:
-        await screen.open_at(conversation_id, passage.key)
+        await open_at(screen, conversation_id, passage.key)
     else:
         await screen.app.push_screen_wait(PassageDialog(passage.source, passage.text))

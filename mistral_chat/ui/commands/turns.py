@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mistral_chat.errors import UsageError
 from mistral_chat.message_form import split_message
@@ -81,12 +81,12 @@ def turn_menu(shown: TranscriptTurn, actions: Sequence[tuple[str, str, str]], *,
     """
     from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 
-    turn = shown.turn
+    turn, versions = shown.turn, (("message", shown.message), ("reply", shown.reply))
     parts = [
         f"{tokens:,} tokens in context" if tokens is not None else "tokens not counted yet",
         "pinned" if turn.pinned else "",
         "excluded" if turn.excluded else "",
-        f"version {shown.sibling} of {shown.siblings}" if shown.siblings > 1 else "",
+        *(f"{what} {place[0]} of {place[1]}" for what, place in versions if place[1] > 1),
     ]
     choices = [Choice(name, label, key=key) for name, label, key in actions if label]
     title = split_message(turn.user).question.strip() or "Message"
@@ -117,12 +117,23 @@ def _letter(screen: ChatScreen, wanted: Command) -> str:
     return format_keys(screen.context.settings.keymap.get(f"transcript.{wanted.id.partition('.')[2]}", default))
 
 
+# Scrolling, from the message box.
+
+
+async def scroll_top(screen: ChatScreen, _argument: str) -> None:
+    """Scroll to the first message."""
+    while screen.load_older():
+        pass
+    await screen.transcript.show_oldest()
+
+
 # Copying and saving.
 
 
 async def copy_message(screen: ChatScreen, _argument: str) -> None:
-    """Copy the user's message of a turn."""
-    await copy(screen, selected_turn(screen).turn.user)
+    """Copy the user's message of a turn: what was typed, or the whole message if that is only files."""
+    message = selected_turn(screen).turn.user
+    await copy(screen, split_message(message).rest or message)
 
 
 async def copy_reply(screen: ChatScreen, _argument: str) -> None:
@@ -225,12 +236,11 @@ async def exclude(screen: ChatScreen, _argument: str) -> None:
         screen.notice.show(f"Excluded from context{_in_tokens(tokens)}.")
 
 
-def statistics(screen: ChatScreen, _argument: str) -> None:
-    """Show or hide token counts and speed under replies."""
-    screen.statistics = not screen.statistics
-    screen.transcript.show_statistics(shown=screen.statistics)
-    if screen.statistics and not any(turn.turn.usage for turn in screen.transcript.turns):
-        screen.notice.show("Reply statistics on.")
+async def statistics(screen: ChatScreen, _argument: str) -> None:
+    """Show or hide token counts and speed under replies, also after a restart."""
+    shown = not screen.context.settings.statistics
+    await screen.settings_sync.save_statistics(shown=shown)
+    screen.notice.show(f"Reply statistics {'on' if shown else 'off'}.")
 
 
 def _in_tokens(tokens: int | None) -> str:
@@ -286,7 +296,7 @@ def step_version(screen: ChatScreen, step: int) -> None:
         screen.composer.action_cursor_word_right()
 
 
-async def walk(screen: ChatScreen, step: int, turn_id: str = "") -> None:
+async def walk(screen: ChatScreen, step: int, turn_id: str = "", among: Literal["all", "messages", "replies"] = "all") -> None:
     """Go `step` versions on: at the turn `turn_id`, else at the selected one, else at the last that has several."""
     session, transcript = screen.session, screen.transcript
     if session.replying:
@@ -297,13 +307,15 @@ async def walk(screen: ChatScreen, step: int, turn_id: str = "") -> None:
     if not found:
         again, edits = screen.key_of("chat.regenerate"), screen.key_of("chat.edit")
         raise UsageError(f"Only one version. {again} regenerates, {edits} edits.")
-    wanted, number, count = await session.switch_branch(found, step)
+    before = next((turn.message for turn in transcript.turns if turn.turn_id == found), None)
+    shown = await session.switch_branch(found, step, among)
     if turn_id or selected is not None:
-        while all(turn.turn_id != wanted for turn in transcript.turns):
+        while all(turn.turn_id != shown.turn_id for turn in transcript.turns):
             if not screen.load_older():
                 return
-        await transcript.select(wanted)
-    screen.notice.show(f"Version {number} of {count}")
+        await transcript.select(shown.turn_id)
+    what, (number, count) = ("Reply", shown.reply) if shown.message == before else ("Message", shown.message)
+    screen.notice.show(f"{what} {number} of {count}")
 
 
 def selected_turn(screen: ChatScreen) -> TranscriptTurn:

@@ -19,7 +19,7 @@ from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame
 from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.keymap import format_keys
-from mistral_chat.ui.terminal_keys import best_first
+from mistral_chat.ui.terminal_keys import anywhere, arrives, best_first
 from mistral_chat.ui.widgets.ordered_keys import Field
 
 if TYPE_CHECKING:
@@ -227,15 +227,23 @@ def command_parts(commands: Sequence[Command], active: Mapping[str, ActiveBindin
         short = command.id.rpartition(".")[2]
         task = next((task for task, names in _TASKS.items() if short in names), _REST)
         slash = f"/{command.slash} {command.argument}".strip() if command.slash else ""
-        in_force = format_keys(",".join(best_first(keys.get(command.id, []), os.environ)))
-        tasks[task].append(HelpRow(in_force, command.help, slash, command.title))
+        tasks[task].append(HelpRow(_ways(command, keys.get(command.id, [])), command.help, slash, command.title))
     return [HelpPart(task, tuple(rows)) for task, rows in tasks.items() if rows]
+
+
+def _ways(command: Command, keys: Sequence[str]) -> str:
+    """The keys of a command that arrive in this terminal, and where none of them always does, another way to it."""
+    arriving = [key for key in best_first(keys, os.environ) if arrives(key, os.environ)]
+    sure = any(map(anywhere, arriving)) or (arriving and command.slash)
+    ways = [command.typed, format_keys(",".join(arriving)), "" if sure or command.typed else command.way_in]
+    return " or ".join(filter(None, ways))
 
 
 def _row(same: list[ActiveBinding]) -> HelpRow:
     binding = same[0].binding
-    keys = format_keys(",".join(best_first(dict.fromkeys(each.binding.key for each in same), os.environ)))
-    return HelpRow(keys, binding.tooltip or binding.description)
+    keys = best_first(dict.fromkeys(each.binding.key for each in same), os.environ)
+    arriving = [key for key in keys if arrives(key, os.environ)] or keys
+    return HelpRow(format_keys(",".join(arriving)), binding.tooltip or binding.description)
 
 
 def _heading(node: DOMNode) -> str:

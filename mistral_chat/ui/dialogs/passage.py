@@ -18,8 +18,12 @@ class PassageDialog(Dialog[None]):
     """Shows a passage or an attached file exactly as given to the model."""
 
     HELP = "## Passage\n\nThe arrow keys scroll. **Esc** goes back.\n"
+    CSS = """
+    PassageDialog .dialog.passage { width: 102; }
+    PassageDialog .dialog VerticalScroll { height: auto; max-height: 80vh; scrollbar-size-vertical: 1; }
+    PassageDialog .dialog .explained { max-height: 100000; margin-bottom: 0; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = []
-    DEFAULT_CSS = "PassageDialog VerticalScroll { height: auto; max-height: 24; }"
 
     def __init__(self, source: str, text: str) -> None:
         """Show `text`, which is from `source`; both are untrusted."""
@@ -28,7 +32,7 @@ class PassageDialog(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """Show the text in a scrolling area."""
-        with frame(self._source, hints=(("↑↓", "scroll"), ("Esc", "close"))), VerticalScroll():
+        with frame(self._source, hints=(("↑↓", "scroll"), ("Esc", "close")), classes="passage"), VerticalScroll():
             yield paragraph(self._text[:LARGEST_SHOWN])
             if (more := len(self._text) - LARGEST_SHOWN) > 0:
                 yield paragraph(f"… {more:,} more characters. Export the conversation to read them.")

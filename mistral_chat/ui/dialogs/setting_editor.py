@@ -50,6 +50,8 @@ class FormField(NamedTuple):
     placeholder: str = ""
     choices: Sequence[str] = ()
     """The only allowed values; empty if any value is allowed."""
+    shown: Sequence[str] = ()
+    """The choices in words, where they differ."""
     multiline: bool = False
 
 
@@ -63,9 +65,13 @@ class SettingEditor(Dialog[bool]):
     HELP = """\
     ## Edit settings
 
-    **Tab** goes to the next field, **Enter** saves. The value is saved in config.yaml; the rest of the file, including comments,
-    is not changed. **Esc** changes nothing.
+    **Tab** goes to the next field. **Enter** saves, and in a field of several lines **Ctrl+S** does. The value is saved in
+    config.yaml; the rest of the file, including comments, is not changed. **Esc** changes nothing.
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        key_binding("setting.save", "ctrl+s", "save", "Save", "Save the values", priority=True),
+    ]
 
     def __init__(
         self,
@@ -90,7 +96,8 @@ class SettingEditor(Dialog[bool]):
 
     def compose(self) -> ComposeResult:
         """Show the explanation, the fields, what is wrong, and the buttons."""
-        with frame(self._title, hints=(("Enter", "save"), ("Esc", "cancel")), classes="form"):
+        key = "Ctrl+S" if self._form[0].multiline else "Enter"
+        with frame(self._title, hints=((key, "save"), ("Esc", "cancel")), classes="form"):
             if self._about:
                 yield paragraph(self._about)
             with VerticalScroll(classes="fields", can_focus=False):
@@ -140,7 +147,7 @@ def _field(field: FormField, number: int) -> ComposeResult:
     yield Static(Content.assemble((one_line(field.label, 60), "bold"), (about, _QUIET)), classes="label")
     name = f"field{number}"
     if field.choices:
-        options = (Option(Content(one_line(each))) for each in field.choices)
+        options = (Option(Content(one_line(each))) for each in field.shown or field.choices)
         yield OptionList(*options, id=name, markup=False, compact=True)
     elif field.multiline:
         yield TextBox(clean(field.value[:_LONGEST]), id=name, compact=True, highlight_cursor_line=False)

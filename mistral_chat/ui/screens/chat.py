@@ -103,8 +103,6 @@ class ChatScreen(Screen[None]):
         self.transcript: Transcript
         self.models: ModelPicker
         self.settings_sync: SettingsSync
-        self.statistics = False
-        """Whether replies show their statistics."""
         self.copied_block: tuple[str, int] = ("", -1)
         """The code block that was copied last: its turn, and its position in the reply."""
         self.attach_folder = ""
@@ -144,6 +142,7 @@ class ChatScreen(Screen[None]):
 
         self.transcript = Transcript()
         self.transcript.display = False
+        self.transcript.show_statistics(shown=self.context.settings.statistics)
         self.models = ModelPicker(self)
         self.settings_sync = SettingsSync(self, self.context)
         await self.sidebar.furnish()
@@ -229,19 +228,6 @@ class ChatScreen(Screen[None]):
         self.set_focus(self.composer)  # immediately: later, it would steal the focus from where the next key went
         await session.context.prefill()
 
-    async def open_at(self, conversation_id: str, turn_id: str | None) -> None:
-        """Show a conversation at one turn, on the branch that leads to it."""
-        workspace = self.opened
-        if turn_id is not None and all(turn.turn_id != turn_id for turn in workspace.store.turns(conversation_id)):
-            await workspace.saver.write(lambda store: store.switch_branch(turn_id))
-        await self.open(conversation_id)
-        if turn_id is None:
-            return
-        while self.transcript.turns and all(turn.turn_id != turn_id for turn in self.transcript.turns):
-            if not self.load_older():
-                return
-        await self.transcript.go_to(turn_id)
-
     def load_older(self) -> bool:
         """Read older turns; False if there are none."""
         older = self.session.conversation.load_older()
@@ -272,7 +258,8 @@ class ChatScreen(Screen[None]):
 
     def show_undoable(self, text: str) -> None:
         """Show a notification with an undo action."""
-        self.notice.show(text, action=f"{self.key_of('chat.undo')} undo", on_action=self.undo)
+        key = self.key_of("chat.undo")
+        self.notice.show(text, action=key if key == "/undo" else f"{key} undo", on_action=self.undo)
 
     async def undo(self) -> None:
         """Undo the last action."""
@@ -372,9 +359,17 @@ class ChatScreen(Screen[None]):
     async def _attachment_pasted(self, event: Composer.AttachmentPasted) -> None:
         await self.draft.attach_pasted(event.path, event.text)
 
+    @on(Composer.Recalled)
+    async def _message_recalled(self, event: Composer.Recalled) -> None:
+        await self.draft.recall(event.files, first=event.first)
+
     async def on_attachment_bar_removed(self, event: AttachmentBar.Removed) -> None:
         """Remove the attachment."""
         await self.draft.remove_attachment(event.place)
+
+    def on_attachment_bar_opened(self, event: AttachmentBar.Opened) -> None:
+        """Show the attachment."""
+        self.draft.show_attachment(event.place)
 
     @on(ConversationList.Chosen)
     async def _conversation_chosen(self, event: ConversationList.Chosen) -> None:
@@ -397,7 +392,7 @@ class ChatScreen(Screen[None]):
 
     def on_version_mark_requested(self, event: VersionMark.Requested) -> None:
         """Show another version of a turn."""
-        self.commands.in_background(partial(turns.walk, self, event.step, event.turn_id))
+        self.commands.in_background(partial(turns.walk, self, event.step, event.turn_id, event.among))
 
     # Commands.
 
@@ -410,7 +405,7 @@ class ChatScreen(Screen[None]):
         await self.action_command(name)
 
     def key_of(self, name: str) -> str:
-        """The key of a command, as the user has it: the first of its keys that arrives in this terminal."""
+        """What hints name for a command: the first of the user's keys for it that is at hand in this terminal, or another way."""
         own = self.context.settings.keymap.get(name, "")
         return _KEYS[name] if not own and name in _KEYS else hint_key(name, own)
 

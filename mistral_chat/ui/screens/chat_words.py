@@ -39,9 +39,9 @@ def welcome(error: MistralChatError | None, *, downloading: str, saved: bool) ->
         return Welcome(f"Downloading {downloading}…", ("You can start typing while it downloads.",), keys)
     if isinstance(error, ModelNotFound):
         keys = (("chat.models", "choose a model"), ("chat.retry", "retry"), ("app.help", "help"), ("app.quit", "quit"))
-        return Welcome("No model loaded", (str(error),), keys)
+        return Welcome("No model loaded", (error.problem, "Choose one to download, or one that is installed."), keys)
     if error is not None:
-        keys = (("chat.retry", "retry"), ("app.help", "help"), ("app.quit", "quit"))
+        keys = (("chat.models", "choose another model"), ("chat.retry", "retry"), ("app.help", "help"), ("app.quit", "quit"))
         return Welcome(error.title, (str(error),), keys, trouble=True)
     keys = (
         ("composer.send", "send"),
@@ -62,17 +62,30 @@ class Focus(StrEnum):
     TRANSCRIPT = "transcript"
     LIST = "list"
     FILTER = "filter"
+    FILES = "files"
 
 
 _KEYS_BY_FOCUS: Final[dict[Focus, Keys]] = {
     Focus.MENU: (("↑↓", "choose"), ("Enter", "run"), ("Esc", "close"), ("Tab", "complete")),
     Focus.TRANSCRIPT: (("Enter", "actions"), ("Esc", "back"), ("↑↓", "select"), ("c", "copy code"), ("e", "edit"), ("f", "fork")),
     Focus.LIST: (("Enter", "open"), ("Esc", "back"), ("/", "filter"), ("d", "delete"), ("r", "rename"), ("p", "pin")),
+    Focus.FILES: (("Enter", "show"), ("d", "remove"), ("Esc", "back")),
     Focus.FILTER: (("↓", "results"), ("Esc", "show all")),
 }
 
 
-def hints(focus: Focus, *, replying: bool, failed: bool, editing: bool, stopped: bool, empty: bool, messages: bool) -> Keys:
+def hints(
+    focus: Focus,
+    *,
+    replying: bool,
+    failed: bool,
+    editing: bool,
+    stopped: bool,
+    empty: bool,
+    messages: bool,
+    command: bool,
+    files: bool,
+) -> Keys:
     """The most useful keys now, best first.
 
     Args:
@@ -83,6 +96,8 @@ def hints(focus: Focus, *, replying: bool, failed: bool, editing: bool, stopped:
         stopped: whether the last reply was stopped.
         empty: whether the message box is empty.
         messages: whether there are messages to select.
+        command: whether the message box holds a command.
+        files: whether the draft has attachments.
     """
     if replying:
         return ("chat.stop", "stop"), ("app.palette", "commands")
@@ -91,7 +106,8 @@ def hints(focus: Focus, *, replying: bool, failed: bool, editing: bool, stopped:
     if editing:
         return ("composer.send", "resend"), ("chat.stop", "cancel")
     if not empty:
-        return ("composer.send", "send"), ("composer.newline", "new line"), ("app.palette", "commands")
+        send: Keys = (("composer.send", "run"),) if command else (("composer.send", "send"), ("composer.newline", "new line"))
+        return *send, ("Tab", "files") if files else ("app.palette", "commands")
     if failed:
         return ("chat.models", "choose a model"), ("chat.retry", "retry"), ("?", "help")
     again: Keys = (("chat.continue", "continue"), ("chat.regenerate", "regenerate")) if stopped else ()

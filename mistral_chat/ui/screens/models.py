@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import getters, on, work
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal, Vertical
+from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Button, Static
@@ -21,6 +21,7 @@ from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.widgets.button_row import ButtonRow
 from mistral_chat.ui.widgets.download_panel import DownloadPanel
 from mistral_chat.ui.widgets.model_details import ModelDetails, missing_disk
 from mistral_chat.ui.widgets.model_list import SOURCES, ModelList
@@ -61,11 +62,11 @@ BUTTONS: Final = {
 """The label and the action of each button."""
 
 HINTS: Final = {
-    Step.LOADING: (("F5", "refresh"), ("Esc", "back")),
-    Step.CHOOSING: (("→", "sizes"), ("m", "more"), ("Esc", "back"), ("F5", "refresh"), ("F1", "help")),
-    Step.DOWNLOADING: (("p", "pause"), ("b", "background"), ("Esc", "leave"), ("F1", "help")),
-    Step.PAUSED: (("p", "resume"), ("Esc", "back"), ("F1", "help")),
-    Step.FAILED: (("p", "retry"), ("Esc", "back"), ("F1", "help")),
+    Step.LOADING: (("Esc", "back"), ("r", "refresh")),
+    Step.CHOOSING: (("Esc", "back"), ("→", "sizes"), ("m", "more"), ("r", "refresh"), ("?", "help")),
+    Step.DOWNLOADING: (("p", "pause"), ("Esc", "leave"), ("b", "background"), ("?", "help")),
+    Step.PAUSED: (("p", "resume"), ("Esc", "back"), ("?", "help")),
+    Step.FAILED: (("p", "retry"), ("Esc", "back"), ("?", "help")),
 }
 
 FORMATS: Final = {
@@ -85,10 +86,20 @@ def _binding(key: str, action: str, description: str, tooltip: str) -> Binding:
     return key_binding(f"weights.{action}", key, action, description, tooltip)
 
 
+_BUTTONS: Final = """
+ModelsScreen #buttons Button { background: $panel; color: $foreground; text-style: none; }
+ModelsScreen #buttons Button.-primary { color: $text-primary; text-style: bold; }
+ModelsScreen #buttons Button:focus { background: $primary; color: $on-primary; text-style: bold; }
+ModelsScreen #buttons Button:focus { background-tint: transparent; }
+"""
+"""The focused button is filled, and no other one."""
+
+
 class ModelsScreen(Screen["str | None"]):
     """Chooses a model; the result is the spec of an installed model, or None."""
 
     CSS_PATH = "models.tcss"
+    CSS = _BUTTONS
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
     VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 (as Textual declares it)
     HELP = (
@@ -99,12 +110,13 @@ class ModelsScreen(Screen["str | None"]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         _binding("escape", "leave", "Back", "Go back"),
-        _binding("f5", "look", "Refresh", "Refresh the list and the free memory"),
+        _binding("f5,r,R", "look", "Refresh", "Refresh the list and the free memory"),
         _binding("p,P", "pause", "Pause or resume", "Pause or resume the download"),
         _binding("b,B", "background", "Download in background", "Continue the download in the background"),
         _binding("m,M", "more", "More", "Verify, remove, or set the prompt format"),
         _binding("v,V", "check", "Verify", "Verify the SHA-256 of the file"),
         _binding("f,F", "format", "Prompt format", "Set the prompt format"),
+        Binding("question_mark", "app.toggle_help", "Help", tooltip="Show help", id="weights.help", show=False),
         _binding("delete,d,D,backspace", "remove", "Remove", "Delete the downloaded file (asks first)"),
     ]
 
@@ -157,7 +169,7 @@ class ModelsScreen(Screen["str | None"]):
                     yield ModelDetails()
             yield DownloadPanel()
             yield NotificationBar()
-            with Horizontal(id="buttons"):
+            with ButtonRow(id="buttons"):
                 yield Button("Refresh", id="act", variant="primary", compact=True)
                 yield Button("More", id="more", compact=True)
                 yield Button("Back", id="back", compact=True)
@@ -567,7 +579,7 @@ def risky(row: ModelRow | None, listing: ModelListing) -> bool:
 def introduction(listing: ModelListing, wanted: str, problem: str, *, first: bool) -> tuple[str, bool]:
     """The text above the list, and whether it is about trouble."""
     if listing.ram is not None and listing.rows and not any(row.fit in {"fits", "tight"} for row in listing.rows):
-        return f"No model fits in the {listing.ram / 1e9:.1f} GB of available memory. Close other programs, then press F5.", True
+        return f"No model fits in the {listing.ram / 1e9:.1f} GB of available memory. Close other programs, then press r.", True
     if not first:
         return "Switch model. The conversation is kept.", False
     source = f"Models are downloaded once from {one_line(listing.hub)}. Your chats never leave this computer."

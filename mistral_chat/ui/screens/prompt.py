@@ -37,6 +37,7 @@ class PromptScreen(Screen[None]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         key_binding("prompt.leave", "escape", "leave", "Back", "Go back to the chat"),
+        key_binding("prompt.help", "question_mark", "app.toggle_help", "Help", "Show help"),
     ]
 
     def __init__(self, prompt: Prompt, *, labels: Mapping[str, str], behind: int, what: str) -> None:
@@ -70,7 +71,7 @@ class PromptScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Show the end, which is the last message."""
-        self.query_one(StatusBar).hints = (("Up, Down", "scroll"), ("Esc", "back"), ("F1", "help"))
+        self.query_one(StatusBar).hints = (("↑↓", "scroll"), ("Esc", "back"), ("?", "help"))
         text = self.query_one(VerticalScroll)
         text.focus()
         self.call_after_refresh(text.scroll_end, animate=False)

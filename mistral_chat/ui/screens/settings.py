@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import getters, on
@@ -18,7 +19,7 @@ from mistral_chat.errors import MistralChatError
 from mistral_chat.text import one_line
 from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.keymap import all_bindings
-from mistral_chat.ui.screens.settings_words import Row, effect_note, place, rows
+from mistral_chat.ui.screens.settings_words import Row, effect_note, in_words, place, rows
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
 from mistral_chat.ui.widgets.plain_list import PlainList
 from mistral_chat.ui.widgets.status_bar import StatusBar
@@ -36,8 +37,10 @@ _LABEL: Final = 24
 """Columns of a label."""
 _KEY: Final = 20
 """Columns of most keys."""
+_LONGEST_KEY: Final = 25
+"""Columns of every key."""
 _VALUE: Final = 24
-"""Columns of a value in the list; the details have all of it."""
+"""The fewest columns of a value in the list; the details have all of it."""
 
 
 class SettingDetails(VerticalScroll):
@@ -74,11 +77,12 @@ class SettingsScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
     HELP = (
         "## Settings\n\n**Enter** changes the selected setting. The value is saved in config.yaml; the rest of the\n"
-        "file, including comments, is not changed. **F5** reads the file again. **Esc** goes back to the chat.\n"
+        "file, including comments, is not changed. **r** reads the file again. **Esc** goes back to the chat.\n"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         key_binding("settings.leave", "escape", "leave", "Back", "Go back to the chat"),
-        key_binding("settings.look", "f5", "look", "Reload", "Reload the settings file"),
+        key_binding("settings.look", "f5,r", "look", "Reload", "Reload the settings file"),
+        key_binding("settings.help", "question_mark", "app.toggle_help", "Help", "Show help"),
     ]
 
     listed = getters.query_one(PlainList)
@@ -121,7 +125,7 @@ class SettingsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Read the settings."""
-        self.status.hints = (("Enter", "change"), ("Esc", "back"), ("F5", "reload"), ("F1", "help"))
+        self.status.hints = (("Enter", "change"), ("Esc", "back"), ("r", "reload"), ("?", "help"))
         self.action_look()
         self.listed.focus()
 
@@ -135,7 +139,7 @@ class SettingsScreen(Screen[None]):
         try:
             self._show(self._file.read())
         except MistralChatError as error:
-            self._introduce(f"Correct the settings file, then press F5. {error}", trouble=True)
+            self._introduce(f"Correct the settings file, then press r. {error}", trouble=True)
 
     def action_leave(self) -> None:
         """Go back to the chat."""
@@ -160,10 +164,13 @@ class SettingsScreen(Screen[None]):
         """Ask for the value of one setting."""
         from mistral_chat.ui.dialogs.setting_editor import FormField, SettingEditor
 
+        allowed = self._themes if row.key == "theme" else choices(row.key)
         field = FormField(
-            row.key,
+            "Value",
             format_value(row.value),
-            choices=self._themes if row.key == "theme" else choices(row.key),
+            about=row.key,
+            choices=allowed,
+            shown=[in_words(row.key, each) for each in allowed],
             multiline=row.key == "system",
         )
         default = format_value(parse_value(row.key, row.entry.default.strip('"[]')))
@@ -218,7 +225,7 @@ class SettingsScreen(Screen[None]):
             options.append(Option(_line(row, str(self._file.path), self.listed.content_size.width - 3), id=row.key))
         self.listed.set_options(options)
         self.listed.highlighted = 1 if marked is None else marked
-        self._introduce(f"Settings file: {self._file.path}")
+        self._introduce(_short(str(self._file.path), self.size.width - 20))
 
     def _introduce(self, text: str, trouble: bool = False) -> None:  # noqa: FBT001, FBT002 (given as a pair with the text)
         intro = self.query_one("#intro", Static)
@@ -226,12 +233,20 @@ class SettingsScreen(Screen[None]):
         intro.set_class(trouble, "-trouble")
 
 
+def _short(path: str, room: int) -> str:
+    """The settings file as the heading names it: from its home folder on, and without its beginning where there is no room."""
+    home = str(Path.home())
+    path = one_line(path.replace(home, "~", 1) if path.startswith(home) else path, 400)
+    return f"Settings file: {path if len(path) <= room else '…' + path[-room:]}"
+
+
 def _line(row: Row, file: str, room: int) -> Content:
     """A setting on one line: its label, its value, and its key where there is room. Values that are not the default stand out."""
-    text = Content(one_line(row.text, 200)).truncate(_VALUE - 1, ellipsis=True).pad_right(0)
-    value = text.stylize(_QUIET if row.source == "default" or not row.value else "$text-accent")
-    gap = " " * max(1, _VALUE - text.cell_length)
     source = place(row.source, file)
     set_by = f"{one_line(source, 40)}  " if source and not source.startswith("line ") else ""
-    key = row.key if room >= _LABEL + _VALUE + _KEY else ""
-    return Content.assemble(f"{row.label:{_LABEL}}", value, gap, (set_by, _QUIET), (key, _QUIET))
+    keys = room >= _LABEL + _VALUE + _KEY
+    wide = max(_VALUE, room - _LABEL - (_LONGEST_KEY if keys else 0)) - len(set_by)
+    text = Content(one_line(row.text, 200)).truncate(max(8, wide - 1), ellipsis=True)
+    value = text.stylize(_QUIET if row.source == "default" or not row.value else "$text-accent")
+    gap = " " * max(1, wide - text.cell_length)
+    return Content.assemble(f"{row.label:{_LABEL}}", value, gap, (set_by, _QUIET), (row.key if keys else "", _QUIET))

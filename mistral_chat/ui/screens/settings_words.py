@@ -31,6 +31,7 @@ _LABELS: Final = {
     "system": "System prompt",
     "theme": "Theme",
     "titles": "Conversation titles",
+    "statistics": "Reply statistics",
     "trash_days": "Keep deleted chats for",
     "personas": "Personas",
     "keymap": "Keybindings",
@@ -69,6 +70,7 @@ _EMPTY: Final = {
     "engine.n_gpu_layers": "as many as fit",
     "engine.threads": "one per core",
     "engine.lora": "none",
+    "engine.repack": "as measured",
     "models.folder": "data folder",
     "models.folders": "none",
 }
@@ -81,7 +83,7 @@ _EFFECTS: Final = {
 }
 """When settings outside of the groups below take effect."""
 
-LIVE_SETTINGS: Final = frozenset({"theme", "keymap", "personas"})
+LIVE_SETTINGS: Final = frozenset({"theme", "keymap", "personas", "statistics"})
 """Settings that take effect while the app runs."""
 
 PER_MESSAGE_SETTINGS: Final = frozenset({"system", "sampling", "context.read_ahead"})
@@ -140,7 +142,8 @@ def in_words(key: str, text: str) -> str:
         return {"0": "until you empty the trash", "1": "1 day"}.get(text, f"{text} days")
     if key in {"context.size", "context.reserve", "sampling.max_tokens"}:
         return f"{int(text):,} tokens" if text.isdecimal() else text
-    words = {"true": "on", "false": "off"} if key.partition(".")[0] in {"context", "snapshots", "engine", "recall"} else {}
+    on_off = key.partition(".")[0] in {"context", "snapshots", "engine", "recall", "statistics"}
+    words = {"true": "on", "false": "off"} if on_off else {}
     return {**words, "first_line": "first line", "0": "greedy" if key == "sampling.temperature" else "0"}.get(text, text)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual import message, on
 from textual.binding import BindingType
 from textual.content import Content
+from textual.style import Style
 from textual.widgets.option_list import Option
 
 from mistral_chat.formatting import format_size
@@ -17,6 +18,8 @@ from mistral_chat.ui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from textual import events
 
     from mistral_chat.session.attachments import Attachment
 
@@ -41,10 +44,13 @@ class AttachmentBar(PlainList):
     }
     """
 
-    HELP = "## Attachments\n\nThese are sent with the next message. **Delete** or a click removes one; **F8** restores it.\n"
+    HELP = (
+        "## Attachments\n\nThese are sent with the next message. **Enter** or a click shows one; **d**, **Backspace** or a\n"
+        "click on its cross removes it, and **/undo** restores it.\n"
+    )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        key_binding("files.remove", "delete,backspace", "remove", "Remove", "Remove this attachment"),
+        key_binding("files.remove", "delete,backspace,d", "remove", "Remove", "Remove this attachment"),
     ]
 
     class Removed(message.Message):
@@ -55,10 +61,29 @@ class AttachmentBar(PlainList):
             super().__init__()
             self.place = place
 
+    class Opened(message.Message):
+        """The text of an attachment is to be shown."""
+
+        def __init__(self, place: int) -> None:
+            """Carry its position, from 0."""
+            super().__init__()
+            self.place = place
+
     def __init__(self) -> None:
         """Make an empty, hidden bar."""
         super().__init__(id="files")
         self.display = False
+        self._crossed = False
+        """Whether the last click was on a cross."""
+
+    def on_focus(self) -> None:
+        """Highlight a row, so that keys always have one."""
+        if self.highlighted is None and self.option_count:
+            self.highlighted = 0
+
+    def on_click(self, event: events.Click) -> None:
+        """Note whether a cross was clicked, before the row is selected."""
+        self._crossed = bool(event.style.meta.get("cross"))
 
     def show(self, files: Sequence[Attachment]) -> None:
         """Show `files`, in their order."""
@@ -74,7 +99,8 @@ class AttachmentBar(PlainList):
     @on(PlainList.OptionSelected)
     def _selected(self, event: PlainList.OptionSelected) -> None:
         event.stop()
-        self.post_message(self.Removed(event.option_index))
+        crossed, self._crossed = self._crossed, False
+        self.post_message((self.Removed if crossed else self.Opened)(event.option_index))
 
 
 def _line(file: Attachment, room: int) -> Content:
@@ -83,4 +109,5 @@ def _line(file: Attachment, room: int) -> Content:
     large = format_size(file.bytes) if file.bytes >= _MEGA else small
     size = f" · {count_lines(file.text)}" if file.pasted else f"  {large}"
     facts = (f"{size}  {tokens}  " if not file.collection else "  by passages  ", "$text-quiet")
-    return Content.assemble(("▪ ", "$text-accent"), one_line(file.name, min(room, 60)), facts, ("✕", "$text-accent"))
+    cross = Content.styled("✕", "$text-accent").stylize(Style.from_meta({"cross": True}))
+    return Content.assemble(("▪ ", "$text-accent"), one_line(file.name, min(room, 60)), facts, cross)

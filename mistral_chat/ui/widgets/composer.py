@@ -9,6 +9,7 @@ from textual.actions import SkipAction
 from textual.binding import BindingType
 from textual.widgets import TextArea
 
+from mistral_chat.message_form import split_message
 from mistral_chat.text import SOFT_BREAK, break_words, clean, join_words
 from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.path_completion import path_from_paste
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from textual import events
     from textual.timer import Timer
 
+    from mistral_chat.message_form import FileText
     from mistral_chat.ui.widgets.slash_menu import SlashMenu, SlashRow
 
 LARGEST_PASTE: Final = 64 * 1024
@@ -53,11 +55,11 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     **Enter** sends. **Ctrl+J** inserts a line break; Alt+Enter and Shift+Enter do too where the terminal supports them.
     **Up** and **Down** at the first and last line recall earlier messages. Messages sent while the model loads or replies are
     queued. **/** starts a command, and **Tab** completes it; type two slashes to start a message with one. Dropped text files,
-    pasted file paths and long pastes are attached, as is a file chosen with **@** or **Alt+O**.
+    pasted file paths and long pastes are attached, as is a file chosen with **@**.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        key_binding("composer.complete", "tab", "complete", "Complete", "Complete a command"),
+        key_binding("composer.complete", "tab", "complete", "Complete", "Complete a command; else go to the attachments"),
         key_binding("composer.send", "enter", "submit", "Send", "Send the message", priority=True),
         key_binding(
             "composer.newline", "ctrl+j,alt+enter,shift+enter", "break_line", "New line", "Insert a line break", priority=True
@@ -74,7 +76,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         key_binding(
             "composer.page_down", "pagedown", "screen.command('chat.page_down')", "Scroll down", "Scroll the transcript down"
         ),
-        key_binding("composer.top", "ctrl+home", "screen.command('chat.top')", "Top", "Scroll to the oldest loaded message"),
+        key_binding("composer.top", "ctrl+home", "screen.command('chat.top')", "Top", "Scroll to the first message"),
         key_binding("composer.bottom", "ctrl+end", "screen.command('chat.bottom')", "End", "Scroll to the end and follow it"),
         key_binding(
             "composer.up", "up", "up", "Up, or previous message", "Up a line; at the first line, recall the previous message"
@@ -106,6 +108,15 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             super().__init__()
             self.path = path
             self.text = text
+
+    class Recalled(message.Message):
+        """A message of the history is in the box, or the draft again."""
+
+        def __init__(self, files: Sequence[FileText] | None, *, first: bool) -> None:
+            """Carry the `files` of the message, None for the draft; the `first` one took the place of the draft."""
+            super().__init__()
+            self.files = files
+            self.first = first
 
     class Refused(message.Message):
         """A paste was rejected; the draft is unchanged."""
@@ -218,8 +229,12 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self.insert(break_words(clean(text), at=SOFT_BREAK))
 
     def action_complete(self) -> None:
-        """Complete a command; otherwise move the focus."""
+        """Complete a command; otherwise go to the attachments, or where Tab always goes."""
         if not self.text.startswith("/"):
+            for bar in self.screen.query("#files"):
+                if bar.display:
+                    self.screen.set_focus(bar)
+                    return
             raise SkipAction
         if (row := self._menu_row) is not None:
             self.set_draft(f"/{row.name}" + (" " if row.argument else ""))
@@ -258,7 +273,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def _submit(self) -> None:
         text = self.text.strip("\n").rstrip()
-        if (row := self._menu_row) is not None and not any(letter.isspace() for letter in text):
+        if (row := self._menu_row) is not None and self.menu_is_open and _continues(row.name, text):
             text = f"/{row.name}"
         if text.strip():
             self.clear_draft()
@@ -278,8 +293,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             return
         if self._place == -1:
             self._kept = self.text
-        self._place += 1
-        self._put(self._history[self._place])
+        self._recall(self._place + 1)
 
     def action_down(self) -> None:
         """Go down a line; from the last line, to the next message. In the menu of commands, go down a row."""
@@ -289,8 +303,14 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if not self.cursor_at_last_line or self._place == -1:
             self.action_cursor_down()
             return
-        self._place -= 1
-        self._put(self._kept if self._place == -1 else self._history[self._place])
+        self._recall(self._place - 1)
+
+    def _recall(self, place: int) -> None:
+        """Put a message of the history into the box, its files as attachments; at -1, the draft."""
+        first, self._place = self._place < 0, place
+        files, text = split_message(self._history[place]) if place >= 0 else (None, self._kept)
+        self._put(text)
+        self.post_message(self.Recalled(files, first=first))
 
     async def _on_key(self, event: events.Key) -> None:
         """Open the help for ``?`` in an empty box, and the files for ``@`` where a word starts."""
@@ -349,3 +369,10 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 def _pasted(text: str) -> str:
     """What is pasted, cleaned and with one kind of line end."""
     return clean(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _continues(row: str, text: str) -> bool:
+    """Whether a row of the menu is for this text: what was typed fast may be ahead of the menu."""
+    name, space, begun = text.removeprefix("/").partition(" ")
+    wanted, _, value = row.partition(" ")
+    return wanted.startswith(name) and (not space or (wanted == name and begun.casefold() in value.casefold()))

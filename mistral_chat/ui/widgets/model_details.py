@@ -37,6 +37,10 @@ class ModelDetails(VerticalScroll):
         yield Static(id="details-name", markup=False)
         yield Static(id="details", markup=False)
 
+    def allow_focus(self) -> bool:
+        """Take the focus only where there is something to scroll."""
+        return super().allow_focus() and self.max_scroll_y > 0
+
     def show(self, row: ModelRow, listing: ModelListing) -> None:
         """Show the model of `row`."""
         self.query_one("#details-name", Static).update(Content.styled(one_line(row.label, _WIDEST), "bold"))

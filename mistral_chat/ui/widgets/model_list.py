@@ -244,10 +244,11 @@ def _two_lines(row: ModelRow, *, in_use: bool, more: int, expanded: bool) -> Con
         *((f"  {tag}", "$text-accent") for tag in ("in use" if in_use else "", best) if tag),
         (f"  {sizes}" if sizes else "", _QUIET),
     )
+    activity = _activity(row)
     parts = [
-        Content.styled(_costs(row), _QUIET),
+        Content.styled(_size(row) if activity else _costs(row), _QUIET),
         Content.styled(*FITS[row.fit]),
-        Content.styled(_activity(row), "$text-accent"),
+        Content.styled(activity, "$text-accent"),
     ]
     return Content("\n  ").join([name, Content(" · ").join([part for part in parts if part])])
 

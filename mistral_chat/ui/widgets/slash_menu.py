@@ -8,13 +8,14 @@ from textual import message, on
 from textual.content import Content
 from textual.widgets.option_list import Option
 
+from mistral_chat.text import one_line
 from mistral_chat.ui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NAME_COLUMN = 24
-"""Cells of a name with its argument."""
+_NAME_COLUMN = (18, 48)
+"""The fewest and the most cells of a name with its argument."""
 
 
 class SlashRow(NamedTuple):
@@ -32,7 +33,7 @@ class SlashMenu(PlainList, can_focus=False):
     DEFAULT_CSS = """
     SlashMenu {
         height: auto;
-        max-height: 8;
+        max-height: 40vh;
         max-width: 102;
         padding: 0 2;
 
@@ -63,7 +64,9 @@ class SlashMenu(PlainList, can_focus=False):
         """List `rows`, hidden if there are none; a single one is highlighted."""
         if rows != self._rows:
             self._rows = rows
-            self.set_options([Option(_line(row)) for row in rows])
+            widest = max((len(row.name) + len(row.argument) + 4 for row in rows), default=0)
+            column = min(_NAME_COLUMN[1], max(_NAME_COLUMN[0], widest))
+            self.set_options([Option(_line(row, column)) for row in rows])
             self.highlighted = 0 if len(rows) == 1 else None
         self.display = bool(rows)
 
@@ -79,6 +82,7 @@ class SlashMenu(PlainList, can_focus=False):
         self.post_message(self.Taken(self._rows[event.option_index].name))
 
 
-def _line(row: SlashRow) -> Content:
-    name = Content.assemble((f"/{row.name}", "$text-accent"), (f" {row.argument}" if row.argument else "", "$foreground 65%"))
-    return Content.assemble(name.pad_right(max(1, _NAME_COLUMN - name.cell_length)), row.help)
+def _line(row: SlashRow, column: int) -> Content:
+    argument = (f" {row.argument}" if row.argument else "", "$foreground 65%")
+    name = Content.assemble((f"/{one_line(row.name, 80)}", "$text-accent"), argument)
+    return Content.assemble(name.pad_right(max(1, column - name.cell_length)), one_line(row.help, 120))

@@ -61,7 +61,7 @@ class StatusBar(Widget):
         room = width - left.cell_length - 2
         hints = Content("")
         for key, does in self.hints:
-            more = Content.assemble((key, "$text-accent"), " ", (does, _QUIET))
+            more = Content.assemble((key, "$text-accent"), " " if does else "", (does, _QUIET))
             wider = hints + "   " + more if hints else more
             if wider.cell_length > room:
                 break
@@ -74,6 +74,7 @@ class StatusBar(Widget):
         queued = Content.styled(f"{self.queued} queued", "$text-accent") if self.queued else None
         running = f"{self.elsewhere} {'reply' if self.elsewhere == 1 else 'replies'} running elsewhere"
         elsewhere = Content.styled(running, "$text-accent") if self.elsewhere else None
+        away = Content.styled(f"{self.elsewhere} elsewhere", "$text-accent") if self.elsewhere else None
         model = Content.styled(one_line(self.model, 40), _QUIET) if self.model else None
         meter = self._meter() if self.window else None
         activity = Content.styled(one_line(self.activity, 40), _QUIET) if self.activity else None
@@ -82,11 +83,12 @@ class StatusBar(Widget):
         most = (model, state, meter, activity, queued)
         for parts in (
             (*most, elsewhere),
-            most,
-            most[1:],
-            (state, activity, queued),
-            (state, briefly, queued),
-            (state, queued),
+            (*most, away),
+            (*most[1:], away),
+            (state, activity, queued, away),
+            (state, briefly, queued, away),
+            (state, queued, away),
+            (state, away),
             (state,),
         ):
             line = Content(_SEPARATOR).join([part for part in (temporary, *parts) if part])

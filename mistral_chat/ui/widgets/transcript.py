@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import message
 from textual.binding import BindingType
-from textual.containers import VerticalScroll
-from textual.scrollbar import ScrollBar
-from textual.widget import Widget
 
 from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.blocks import FastWidget
+from mistral_chat.ui.widgets.reading_scroll import ReadingScroll
 from mistral_chat.ui.widgets.turn import SourcesLine, TurnView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from textual import events
-    from textual.geometry import Size
-    from textual.layout import DockArrangeResult
 
     from mistral_chat.session.events import TranscriptTurn
 
@@ -31,7 +28,7 @@ _MOST_TURNS: Final = 24
 
 
 _BINDINGS: Final = (
-    key_binding("transcript.oldest", "home", "oldest", "Top", "Scroll to the oldest loaded turn"),
+    key_binding("transcript.oldest", "home", "screen.command('chat.top')", "Top", "Scroll to the first message"),
     key_binding("transcript.newest", "end", "newest", "Newest", "Scroll to the end and follow it"),
     key_binding("transcript.up", "up", "step(-1)", "Up", "Select the previous message, or scroll"),
     key_binding("transcript.down", "down", "step(1)", "Down", "Select the next message, or scroll"),
@@ -49,7 +46,7 @@ _BINDINGS: Final = (
 )
 
 
-class Transcript(VerticalScroll, FastWidget, can_focus=True):
+class Transcript(ReadingScroll, FastWidget, can_focus=True):
     """Shows turns, oldest at the top, and follows the end until the user scrolls away.
 
     Only turns near the visible part are mounted, and the line being read stays in place when anything around it changes.
@@ -96,10 +93,6 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._growing: TurnView | None = None
         self._settling = False
         self._asked = False
-        self._reading: tuple[Widget, float] | None = None
-        """The turn at the top edge and the rows of it above the edge, while the end is not followed."""
-        self._thumb = 0.0
-        """The scroll position at the last layout."""
 
     def on_mount(self) -> None:
         """Follow the end."""
@@ -171,9 +164,10 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
             self.scroll_to_widget(view, animate=False, top=tall, force=True)
 
     @property
-    def following(self) -> bool:
-        """Whether the end stays in view as it grows."""
-        return self.is_anchored and not self._anchor_released
+    def _ahead(self) -> tuple[int, int]:
+        """The columns and the rows of the text that is mounted beyond an edge."""
+        size, screen = self.container_size, self.app.size
+        return max(20, size.width or screen.width), max(8, size.height or screen.height) * _SCREENS
 
     async def show(self, turns: Sequence[TranscriptTurn], *, complete: bool) -> None:
         """Show a conversation from its end.
@@ -187,8 +181,8 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self._complete = complete
         self._asked = False
         self._growing = None
-        self._reading = None
-        await self._remount(len(self._turns) - self._count_back(len(self._turns)), len(self._turns), follow=True)
+        self.reading = None
+        await self._remount(len(self._turns) - _filling(self._turns, *self._ahead), len(self._turns), follow=True)
         self._settling = False
         self.call_after_refresh(self._mount_nearby)
 
@@ -222,24 +216,37 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         place = next((number for number, turn in enumerate(self._turns) if turn.turn_id == turn_id), None)
         if place is None:
             return
-        self._settling = True
-        self.release_anchor()
-        self._reading = None
-        await self._remount(max(0, place - 2), min(len(self._turns), place + _MOST_TURNS), follow=False)
+        await self._mount_around(place)
         found = self.views[place - self._first]
         found.add_class("-found")
         self.call_after_refresh(self._scroll_to_found, found)
 
+    async def _mount_around(self, place: int) -> None:
+        """Mount the turn at `place`, two before it and those after it, and stop following the end."""
+        self._settling = True
+        self.release_anchor()
+        self.reading = None
+        await self._remount(max(0, place - 2), min(len(self._turns), place + _MOST_TURNS), follow=False)
+
     async def _remount(self, first: int, end: int, *, follow: bool) -> None:
         """Mount the turns from `first` up to `end` in place of what is mounted; `follow` keeps their end in view."""
         self._first, self._end = first, end
-        gone, self.views = self.views, [TurnView(turn) for turn in self._turns[first:end]]
+        gone, self.views = self.views, [self._new_view(turn) for turn in self._turns[first:end]]
         async with self.batch():
             await self.remove_children(gone)
             if follow:
                 self.anchor()
             await self.mount_all(self.views)
         self._mark_views()
+
+    def _new_view(self, turn: TranscriptTurn) -> TurnView:
+        """A view of a turn; that of the turn whose reply is growing takes over its text."""
+        growing = self._growing
+        if growing is None or growing.shown.turn_id != turn.turn_id:
+            return TurnView(turn)
+        so_far = replace(turn, turn=replace(turn.turn, reply=growing.reply.text))
+        self._growing = TurnView(so_far, growing=True)
+        return self._growing
 
     def _scroll_to_found(self, found: TurnView) -> None:
         """Scroll `found` to the top edge, once it is laid out."""
@@ -313,8 +320,16 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         else:
             self.action_scroll_up() if step < 0 else self.action_scroll_down()
 
-    def action_oldest(self) -> None:
-        """Scroll to the top of the mounted turns."""
+    async def show_oldest(self) -> None:
+        """Scroll to the oldest loaded turn."""
+        if self._first > 0:
+            await self._mount_around(0)
+            self.call_after_refresh(self._scroll_to_top)
+        else:
+            self._scroll_to_top()
+
+    def _scroll_to_top(self) -> None:
+        self._settling = False
         self.scroll_home(animate=False)
 
     async def action_newest(self) -> None:
@@ -324,47 +339,10 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         self.anchor()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Remember the line being read, and mount turns that come near."""
+        """Mount turns that come near."""
         super().watch_scroll_y(old_value, new_value)
-        if self.following:
-            self._reading = None
-        else:
-            self._note_reading()
         if round(old_value) != round(new_value):
             self.call_after_refresh(self._mount_nearby)
-
-    def arrange(self, size: Size, optimal: bool = False) -> DockArrangeResult:  # noqa: FBT001, FBT002 (Textual's own signature)
-        """Lay the turns out, and keep the line being read in place."""
-        result = super().arrange(size, optimal)
-        if self._reading is not None and not self.following:
-            widget, offset = self._reading
-            for placement in result.placements:
-                if placement.widget is widget:
-                    most = max(0, result.total_region.bottom - self.container_size.height)
-                    target = min(max(0.0, placement.region.y + offset), most)
-                    if round(target) != round(self.scroll_y):
-                        self.set_reactive(Widget.scroll_y, target)
-                        self.set_reactive(Widget.scroll_target_y, target)
-                        self.vertical_scrollbar.set_reactive(ScrollBar.position, target)
-                    break
-        return result
-
-    def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:  # noqa: FBT001, FBT002 (Textual's own signature)
-        """Take a size, and draw the scroll bar if the layout moved it."""
-        updated = super()._size_updated(size, virtual_size, container_size, layout)
-        if self._thumb != self.scroll_y:
-            self._thumb = self.scroll_y
-            self.vertical_scrollbar.refresh()
-        return updated
-
-    def _note_reading(self) -> None:
-        """Remember the turn at the top edge, and how far it is scrolled past the edge."""
-        self._reading = None  # asking for a region may lay the turns out, which must not scroll back to the old anchor
-        for view in self.views:
-            region = view.virtual_region
-            if region.bottom > self.scroll_y:
-                self._reading = (view, self.scroll_y - region.y)
-                return
 
     def _mount_nearby(self) -> None:
         """Mount turns near the edge being approached, and unmount those far beyond the other."""
@@ -384,9 +362,9 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
                 self._asked = True
                 self.post_message(self.OlderRequested())
             return
-        if not self.following and self._reading is None:
-            self._note_reading()
-        more = self._count_back(self._first)
+        if not self.following and self.reading is None:
+            self.note_reading()
+        more = _filling(self._turns[: self._first], *self._ahead)
         added = [TurnView(turn) for turn in self._turns[self._first - more : self._first]]
         self._first -= more
         self.mount_all(added, before=self.views[0])
@@ -397,7 +375,7 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
     def _grow_down(self) -> None:
         more = self._turns[self._end : self._end + _MOST_TURNS]
         self._end += len(more)
-        added = [TurnView(turn) for turn in more]
+        added = [self._new_view(turn) for turn in more]
         self.mount_all(added, after=self.views[-1])
         self.views += added
         self._mark_views()
@@ -424,13 +402,12 @@ class Transcript(VerticalScroll, FastWidget, can_focus=True):
         if gone:
             self.remove_children(gone)
 
-    def _count_back(self, end: int) -> int:
-        """Return how many turns before `end` fill the screens that are mounted ahead."""
-        width = max(20, self.container_size.width or self.app.size.width)
-        rows = max(8, self.container_size.height or self.app.size.height) * _SCREENS
-        count = 0
-        while rows > 0 and count < min(end, _MOST_TURNS):
-            turn = self._turns[end - 1 - count].turn
-            rows -= 4 + sum(len(text) // width + text.count("\n") for text in (turn.user, turn.reply))
-            count += 1
-        return count
+
+def _filling(turns: Sequence[TranscriptTurn], width: int, rows: int) -> int:
+    """How many of the last `turns` fill so many `rows`."""
+    count = 0
+    while rows > 0 and count < min(len(turns), _MOST_TURNS):
+        turn = turns[-1 - count].turn
+        rows -= 4 + sum(len(text) // width + text.count("\n") for text in (turn.user, turn.reply))
+        count += 1
+    return count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from textual import message
 from textual.containers import Vertical
@@ -35,7 +35,7 @@ _SEPARATOR: Final = Content.styled("  ·  ", _QUIET)
 
 
 class VersionMark(Widget):
-    """The row below a turn with several versions: the current one, with arrows to the others."""
+    """The row below a message or a reply with several versions: the current one, with arrows to the others."""
 
     DEFAULT_CSS = """
     VersionMark { height: 1; padding: 0 1 0 2; margin-bottom: 1; }
@@ -44,29 +44,35 @@ class VersionMark(Widget):
     class Requested(message.Message):
         """A click on an arrow asks for another version of a turn."""
 
-        def __init__(self, turn_id: str, step: int) -> None:
-            """Ask for the version `step` after the current one of the turn `turn_id`."""
+        def __init__(self, turn_id: str, step: int, among: Literal["messages", "replies"]) -> None:
+            """Ask for the version `step` after the current one of the turn `turn_id`, `among` its messages or replies."""
             super().__init__()
             self.turn_id = turn_id
             self.step = step
+            self.among = among
 
-    def __init__(self) -> None:
-        """Show nothing yet."""
+    def __init__(self, among: Literal["messages", "replies"]) -> None:
+        """Show nothing yet; `among` is what it stands under."""
         super().__init__()
+        self._among = among
         self._shown: TranscriptTurn | None = None
 
     def show(self, shown: TranscriptTurn) -> None:
         """Show the version of `shown`, if it has several."""
-        self.display = shown.siblings > 1
+        self.display = self._place(shown)[1] > 1
         if shown is not self._shown:
             self._shown = shown
             self.refresh()
+
+    def _place(self, shown: TranscriptTurn) -> tuple[int, int]:
+        return shown.message if self._among == "messages" else shown.reply
 
     def render(self) -> RenderResult:
         """Put the arrows around the version."""
         if self._shown is None:
             return ""
-        version = f" Version {self._shown.sibling} of {self._shown.siblings} "
+        number, count = self._place(self._shown)
+        version = f" {'Message' if self._among == 'messages' else 'Reply'} {number} of {count} "
         return Content.assemble((_PREVIOUS, "$text-accent"), (version, _QUIET), (_NEXT, "$text-accent"))
 
     def on_click(self, event: events.Click) -> None:
@@ -75,7 +81,7 @@ class VersionMark(Widget):
         column = event.x - self.styles.padding.left
         if shown is not None and 0 <= column < width:
             event.stop()
-            self.post_message(self.Requested(shown.turn_id, -1 if column < width // 2 else 1))
+            self.post_message(self.Requested(shown.turn_id, -1 if column < width // 2 else 1, self._among))
 
 
 class TurnHeader(Widget):
@@ -202,20 +208,25 @@ class TurnView(Vertical, FastWidget):
         self.border_title = " context starts here "
         self._head = TurnHeader(shown)
         self._statistics: Static | None = None
-        self._version: VersionMark | None = None
+        self._messages: VersionMark | None = None
+        self._replies: VersionMark | None = None
         self._sources: SourcesLine | None = None
         self.reply = ReplyView(shown.turn, growing=growing)
         """The view of the reply."""
 
     def compose(self) -> ComposeResult:
-        """Show the header, the message, the reply, and which version it is of several."""
+        """Show the header, the message, the reply, and which versions they are of several."""
         yield self._head
         yield MessageView(self.shown.turn.user)
+        if self.shown.message[1] > 1:
+            self._messages = VersionMark("messages")
+            self._messages.show(self.shown)
+            yield self._messages
         yield self.reply
-        if self.shown.siblings > 1:
-            self._version = VersionMark()
-            self._version.show(self.shown)
-            yield self._version
+        if self.shown.reply[1] > 1:
+            self._replies = VersionMark("replies")
+            self._replies.show(self.shown)
+            yield self._replies
 
     def mark(self, *, dimmed: bool, edge: bool, selected: bool, statistics: bool, tokens: int | None) -> None:
         """Show the state of the turn.
@@ -231,7 +242,7 @@ class TurnView(Vertical, FastWidget):
         self.set_class(edge, "-edge")
         self.set_class(selected, "-selected")
         self._head.show(self.shown, selected=selected, tokens=tokens)
-        self._show_version()
+        self._show_versions()
         self._show_passages()
         self._show_statistics(_statistics(self.shown.turn) if statistics else "")
 
@@ -240,13 +251,10 @@ class TurnView(Vertical, FastWidget):
         self.shown = shown
         self.reply.finish(shown.turn)
 
-    def _show_version(self) -> None:
-        if self._version is None:
-            if self.shown.siblings == 1 or not self.reply.is_attached:
-                return
-            self._version = VersionMark()
-            self.mount(self._version, after=self.reply)
-        self._version.show(self.shown)
+    def _show_versions(self) -> None:
+        for mark in (self._messages, self._replies):
+            if mark is not None:
+                mark.show(self.shown)
 
     def _show_passages(self) -> None:
         """Show under the message what was recalled, and under the reply its sources."""
