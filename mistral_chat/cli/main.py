@@ -79,6 +79,9 @@ class LazyGroup(click.Group):
         extra["standalone_mode"] = False
         try:
             sys.exit(super().main(*arguments, **extra) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)  # the help of a group that needs a command
+            sys.exit(error.exit_code)
         except click.UsageError as error:
             if error.ctx is not None:
                 click.echo(error.ctx.get_usage(), err=True)

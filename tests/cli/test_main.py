@@ -76,6 +76,14 @@ def test_wrong_usage_is_reported_with_the_correct_usage(arguments: list[str], wo
     assert result.stdout == ""
 
 
+def test_a_group_without_a_command_shows_its_help_once() -> None:
+    result = run("chats")
+    assert result.exit_code == 2
+    assert result.stderr.count("Usage: ") == 1
+    assert "Archive a conversation." in result.stderr
+    assert "mistral-chat: " not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
