@@ -76,7 +76,7 @@ SMALL_TALK: Final = tuple(_SMALL_TALK.split("|"))
 
 _WORLD: Final = (
     "What is the capital of France?|Which country has the largest population?|How high is the highest mountain?|"
-    "How long is the Nile?|Which languages are shown_key in India?|What is the currency of Mexico?|Where is the Grand Canyon?|"
+    "How long is the Nile?|Which languages are spoken in India?|What is the currency of Mexico?|Where is the Grand Canyon?|"
     "How far away is the moon?|Which is the biggest ocean?|What is the weather like in Iceland in June?|"
     "Who wrote War and Peace?|Who painted the Mona Lisa?|Who composed the Moonlight Sonata?|Who invented the light bulb?|"
     "Who discovered America?|Who was the first president of the United States?|Who directed Casablanca?|"
