@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -283,11 +284,13 @@ class Draft:
         found = [_row(each, text[1:]) for each in matching(text)]
         name, space, begun = text.partition(" ")
         wanted = command_of(name) if space and "\n" not in text else None
-        if wanted is None or wanted.values is None:
+        if wanted is None or wanted.values is None or self._screen.workspace is None:
             self._values = "", ()
             return found
         if self._values[0] != wanted.id:
-            self._values = wanted.id, await wanted.values(self._screen)
+            self._values = wanted.id, ()
+            with suppress(MistralChatError):  # running the command says why there are none
+                self._values = wanted.id, await wanted.values(self._screen)
         more = wanted.argument.partition(" ")[2]
         fitting = [(value, about) for value, about in self._values[1] if begun.casefold() in value.casefold()]
         if any(begun == value for value, _ in fitting):

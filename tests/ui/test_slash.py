@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from mistral_chat.ui.screens.models import ModelsScreen
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.commands import Command
 
 
@@ -246,6 +248,27 @@ async def test_commands_without_a_key_run_from_the_palette() -> None:
         await pilot.press(*"Short", "enter")
         await until(pilot, lambda: harness.chat.system == "Short")
         assert harness.chat.draft == "a draft", "asking took the draft away"
+
+
+async def test_an_argument_typed_before_the_conversations_are_open_lists_nothing() -> None:
+    harness = AppHarness()
+    opened = threading.Event()
+
+    def open_store() -> ConversationStore:
+        assert opened.wait(30)
+        return harness.store
+
+    harness.app_options["open_store"] = open_store
+    harness.app = harness.make_app()
+    async with run(harness) as pilot:
+        await pilot.press(*"/set", "space", "m")
+        await until(pilot, lambda: harness.chat.draft == "/set m")
+        await pilot.pause()
+        assert not harness.chat.composer.menu_is_open
+        opened.set()
+        await until_ready(pilot, harness)
+        await pilot.press("a")
+        await until(pilot, lambda: "/set max_tokens VALUE" in screen_text(harness))
 
 
 async def test_the_values_of_an_argument_are_listed_and_completed() -> None:
