@@ -29,7 +29,7 @@ def tune(program: Program, name: str | None, *, as_json: bool) -> None:
     """
     from mistral_chat.cli.logs import start_log
     from mistral_chat.engine.llama.engine import tuning_key
-    from mistral_chat.engine.tuning import TuningFile, TuningJob, choose, measure
+    from mistral_chat.engine.tuning import TuningFile, TuningJob, choose, is_quiet, measure
     from mistral_chat.errors import EngineLoadFailed
     from mistral_chat.generation import CancelToken
 
@@ -38,8 +38,10 @@ def tune(program: Program, name: str | None, *, as_json: bool) -> None:
     job = TuningJob(
         path=model.path, settings=settings, key=tuning_key(model.path, settings), file=TuningFile(program.paths.tuning_file)
     )
+    if not is_quiet(CancelToken()):
+        click.echo("mistral-chat: other programs are using the CPU, so the result may be wrong", err=True)
     trials: list[Tuning] = []
-    for trial in measure(model.path, settings, CancelToken()):
+    for trial in measure(model.path, settings, CancelToken(), background=False):
         trials.append(trial)
         if not as_json:
             click.echo(describe(trial))

@@ -50,7 +50,7 @@ class PromptLookup:
 
     def append(self, token: int) -> None:
         """Append a token of the reply."""
-        if self._costs:
+        if self._size:  # once it does not pay off, it never does again
             self._tokens.append(token)
 
     def guess(self, most: int) -> list[int]:

@@ -326,7 +326,8 @@ class RollingEngine:
                 if guess[verified : verified + 1] == [token] and not full:
                     verified += 1
                     continue
-                guess, verified = self._withdraw(lookup, guess, verified)
+                if guess:
+                    guess, verified = self._withdraw(lookup, guess, verified)
                 if full or (cache.n_tokens >= cache.size and not (yield from self._make_room(system, cancel, reply))):
                     reply.finish_reason = "length"
                     break
@@ -340,9 +341,9 @@ class RollingEngine:
 
     def _decode_next(self, lookup: PromptLookup, token: int, cancel: CancelToken) -> list[int]:
         """Decode `token` and a guess of the next ones; returns the guess, which is usually empty."""
-        cache = self._cache
-        room = min(cache.batch, cache.size - cache.n_tokens) - 1
-        guess = [] if cache.shift_pending else lookup.guess(room)
+        cache, guess = self._cache, []
+        if lookup.pays and not cache.shift_pending:
+            guess = lookup.guess(min(cache.batch, cache.size - cache.n_tokens) - 1)
         cache.decode([token, *guess], cancel, sample_each=bool(guess))
         return guess
 

@@ -153,12 +153,16 @@ class TuningJob:
         return found
 
 
-def measure(path: Path, settings: EngineSettings, cancel: CancelToken, *, budget: float = BUDGET) -> Iterator[Tuning]:
+def measure(
+    path: Path, settings: EngineSettings, cancel: CancelToken, *, budget: float = BUDGET, background: bool = True
+) -> Iterator[Tuning]:
     """Let a child process try the model at `path` in several ways; yield each result, the defaults first.
+
+    In the `background`, other programs go first.
 
     Ends when all were tried, after `budget` seconds, when `cancel` is set, or when the child dies.
     """
-    options = json.dumps({"settings": asdict(settings), "budget": budget})
+    options = json.dumps({"settings": asdict(settings), "budget": budget, "background": background})
     command = [sys.executable, "-m", "mistral_chat.engine.llama.trials", str(path), options]
     deadline = time.monotonic() + budget
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -6,6 +6,7 @@ import json
 import stat
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from support.llama_engines import make_engine
 
 from mistral_chat.config import EngineSettings
 from mistral_chat.engine import tuning as room
-from mistral_chat.engine.hardware import Tuning
+from mistral_chat.engine.hardware import LoadPlan, Tuning
+from mistral_chat.engine.llama import trials
+from mistral_chat.engine.llama.model import Model
 from mistral_chat.engine.tuning import TuningFile, TuningJob, choose, measure
 from mistral_chat.generation import CancelToken
 
@@ -90,6 +93,40 @@ def test_the_demo_is_measured_and_the_next_load_uses_it(
         assert time.perf_counter() - began < 0.5, "a model is measured twice"
     finally:
         again.close()
+
+
+def test_guessing_is_measured_for_repacked_weights_where_they_win(
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a batch of a few tokens costs differs between the two layouts."""
+
+    def speed(_model: Model, plan: LoadPlan, _depth: int, _tokens: int) -> Tuning:
+        return replace(
+            DEFAULT, threads=plan.threads, batch=plan.batch, repack=plan.repack, decode_speed=30.0 if plan.repack else 7.0
+        )
+
+    found: list[Tuning] = []
+    monkeypatch.setattr(trials, "speed_of", speed)
+    monkeypatch.setattr(trials.Trials, "_fits_twice", lambda _self: True)
+    monkeypatch.setattr(trials, "batch_costs", lambda _model, plan: ((4, 1.5 if plan.repack else 4.0),))
+    trials.Trials(tiny_model("v7"), EngineSettings(), 60.0, found.append).run()
+    best = choose(found)
+    assert best is not None
+    assert (best.repack, best.batch_costs) == (True, ((4, 1.5),))
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [([0.3, 0.1, 0.2], 3), ([0.9], 1)])
+def test_short_runs_are_repeated_and_the_fastest_counts(monkeypatch: pytest.MonkeyPatch, seconds: list[float], runs: int) -> None:
+    clock = [0.0]
+    done: list[float] = []
+
+    def run() -> None:
+        clock[0] += seconds[len(done)]
+        done.append(clock[0])
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    assert trials._fastest(run) == pytest.approx(min(seconds))
+    assert len(done) == runs
 
 
 def test_work_interrupts_a_measurement_that_is_repeated_later(

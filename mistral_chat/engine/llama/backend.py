@@ -10,8 +10,6 @@ import ctypes
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -46,18 +44,19 @@ def _write_log(level: int, text: bytes | None, _user_data: Any) -> None:
         log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 
 
-@contextmanager
-def deferred_log() -> Iterator[list[tuple[int, str]]]:
-    """Hold back llama.cpp's log lines until the block ends; lines removed from the list are not logged."""
+def hold_log() -> None:
+    """Forget earlier errors, and keep llama.cpp's log lines until `release_log`."""
     global _deferred  # noqa: PLW0603 (llama.cpp has one log for the whole process)
-    lines: list[tuple[int, str]] = []
-    _deferred = lines
-    try:
-        yield lines
-    finally:
-        _deferred = None
-        for level, line in lines:
-            log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+    _errors.clear()
+    _deferred = []
+
+
+def release_log(*, drop: bool = False) -> None:
+    """Log the lines that were kept, unless they are to be dropped."""
+    global _deferred
+    lines, _deferred = _deferred, None
+    for level, line in () if drop else lines or ():
+        log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 
 
 _log_callback = llama_cpp.llama_log_callback(_write_log)

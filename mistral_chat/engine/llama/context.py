@@ -68,7 +68,7 @@ class LlamaContext:
         model.apply_adapters(self.pointer)
         self._memory = llama_cpp.llama_get_memory(self.pointer)
         self._batch = llama_cpp.llama_batch_init(plan.batch, 0, 1)
-        self._numbers: Any = (ctypes.c_int32 * plan.batch)()
+        self._armed: CancelToken | None = None
         for index in range(plan.batch):
             self._batch.n_seq_id[index] = 1
         self.size = int(llama_cpp.llama_n_ctx(self.pointer))  # llama.cpp rounds it up
@@ -196,31 +196,27 @@ class LlamaContext:
     def _decode(
         self, tokens: Sequence[int], position: int, sequence: int, cancel: CancelToken | None, *, sample_each: bool = False
     ) -> None:
-        count = len(tokens)
-        batch = self._batch
+        batch, count = self._batch, len(tokens)
         batch.n_tokens = count
-        for field, values in ((batch.token, tokens), (batch.pos, range(position, position + count))):
-            self._numbers[:count] = values
-            ctypes.memmove(field, self._numbers, 4 * count)
-        ctypes.memset(batch.logits, int(sample_each), count)
-        for index in range(count):
+        for index, token in enumerate(tokens):
+            batch.token[index], batch.pos[index], batch.logits[index] = token, position + index, sample_each
             batch.seq_id[index][0] = sequence
         batch.logits[count - 1] = 1
-        armed = cancel is not None and self.can_abort
-        if armed and cancel is not None:
-            llama_cpp.llama_set_abort_callback(self.pointer, _string_length(), ctypes.c_void_p(cancel.address))
-        backend.clear_errors()
-        with backend.deferred_log() as lines:
-            try:
-                code = llama_cpp.llama_decode(self.pointer, batch)
-            finally:
-                if armed:
-                    llama_cpp.llama_set_abort_callback(self.pointer, _NEVER, ctypes.c_void_p(0))
-            if code == _ABORTED:
-                lines.clear()  # llama.cpp logs three errors for a requested abort
+        self._arm(cancel)
+        backend.hold_log()
+        code = llama_cpp.llama_decode(self.pointer, batch)
+        backend.release_log(drop=code == _ABORTED)  # llama.cpp logs three errors for a requested abort
         if code == _ABORTED:
             raise DecodeAborted
         if code:
             reason = backend.recent_errors() or "it gave no reason"
             raise EngineFailed(f"llama.cpp failed while decoding ({code}): {reason}. Send the message again.")
         self.shift_pending = False
+
+    def _arm(self, cancel: CancelToken | None) -> None:
+        """Let `cancel` abort what is decoded from now on; only a change costs time, and each token is decoded by itself."""
+        wanted = cancel if self.can_abort else None
+        if wanted is not self._armed:
+            callback, address = (_string_length(), wanted.address) if wanted is not None else (_NEVER, 0)
+            llama_cpp.llama_set_abort_callback(self.pointer, callback, ctypes.c_void_p(address))
+            self._armed = wanted
