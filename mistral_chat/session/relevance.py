@@ -31,7 +31,7 @@ WORD_SCALE: Final = 8.0
 NEAREST: Final = 200
 """How many of the nearest vectors are ranked."""
 
-_LEAST_COSINE: Final = 0.25
+_LEAST_COSINE: Final = 0.28
 _LEAST_ABOUT_TALK: Final = 0.2
 """Below this cosine of the best text, nothing is found; the second one holds for questions about the user or the conversation."""
 _SMALL_TALK_MARGIN: Final = 0.03

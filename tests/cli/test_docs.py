@@ -125,6 +125,22 @@ def test_documents_are_listed_shown_updated_and_removed(program: Program, folder
     assert as_json(program, "docs", "list") == []
 
 
+def test_an_update_finds_new_files_of_a_folder_and_keeps_those_of_a_missing_one(program: Program, folder: Path) -> None:
+    run(program, *words_only("docs", "add", str(folder), "-C", "home"))
+    (folder / "sub" / "new.md").write_text("Owls hunt at night.\n")
+    (folder / "new.log").write_text("hidden by the rules\n")
+    rows = as_json(program, *words_only("docs", "update"), code=1)
+    assert [Path(row["document"]).name for row in rows if row["status"] == "indexed"] == ["new.md"]
+    folder.rename(folder.with_name("elsewhere"))
+    gone = as_json(program, *words_only("docs", "update"))
+    assert {row["status"] for row in gone} == {"missing"}
+    assert as_json(program, *words_only("docs", "search", "owls"))
+    folder.with_name("elsewhere").rename(folder)
+    (folder / "sub" / "new.md").unlink()
+    run(program, *words_only("docs", "update"))
+    assert as_json(program, *words_only("docs", "search", "owls")) == []
+
+
 def test_docs_remove_leaves_no_byte_of_the_collection(program: Program, folder: Path, tmp_path: Path) -> None:
     (folder / "lease.md").write_text("The zygomorphic heron wears a monocle.\n")
     run(program, *words_only("docs", "add", str(folder / "lease.md")))

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from mistral_chat.config import CatalogSource, Settings
+from mistral_chat.engine.llama.embedding import prefixes_of
 from mistral_chat.errors import ModelNotFound
 from mistral_chat.memory_estimate import estimate_memory
 from mistral_chat.models.catalog import Catalog, CatalogEntry, parse_hub_spec, quantization_in
@@ -195,3 +196,16 @@ def test_embedding_models_are_listed_separately_with_their_needs(catalog: Catalo
     assert (nomic.query_prefix, nomic.document_prefix, nomic.pooling) == ("search_query: ", "search_document: ", "mean")
     assert bge.pooling == "cls"
     assert file_bytes(found["bge-small-en-v1.5"]) == (37_000_000, False), "a rounded size is taken for the exact one"
+
+
+def test_an_embedding_model_is_known_by_its_name_and_by_its_file(catalog: Catalog) -> None:
+    bge = catalog.embedding_traits("bge-small-en-v1.5:Q8_0", "any.gguf")
+    assert bge is not None
+    assert (bge.pooling, bge.query_prefix) == ("cls", "Represent this sentence for searching relevant passages: ")
+    gemma = catalog.embedding_traits("/models/x.gguf", "embeddinggemma-300M-Q8_0.gguf")
+    assert gemma is not None
+    assert (gemma.query_prefix, gemma.document_prefix) == ("task: search result | query: ", "title: none | text: ")
+    assert catalog.embedding_traits("/models/x.gguf", "x.gguf") is None
+    for entry in catalog.entries("embedding"):
+        assert entry.embedding is not None
+        assert prefixes_of(entry.file) == (entry.embedding.query_prefix, entry.embedding.document_prefix)

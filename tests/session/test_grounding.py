@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,13 @@ from mistral_chat.errors import DocumentNotFound
 from mistral_chat.session.documents import DocumentIndexer, asks_for_the_whole
 from mistral_chat.session.events import PassagesGiven
 from mistral_chat.session.retriever import LEAST_RECALL, Retriever
+from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
+
+
+def now() -> datetime:
+    return datetime(2026, 3, 3, 12, tzinfo=UTC)
+
 
 FILLER = "This is filler about nothing. " * 12
 
@@ -140,3 +147,38 @@ def test_a_question_about_a_whole_text_is_recognised() -> None:
     whole = ["Summarise this file", "How many functions are there?", "List all chapters"]
     parts = ["Who repairs the roof?", "What does the lease say about rent?"]
     assert [each for each in whole + parts if asks_for_the_whole(each)] == whole
+
+
+async def test_a_long_file_in_a_temporary_chat_stays_in_memory(store: ConversationStore, tmp_path: Path) -> None:
+    retriever = Retriever(store.new_connection(), lambda: None)
+    temporary = ConversationStore(open_database(None, now=now), now=now)
+    engine = ScriptedEngine(window=4096)
+    bench = SessionBench(temporary, lambda _: EngineThread(lambda _: engine), Settings(), retriever=retriever, saved=False)
+    session = bench.open()
+    path = tmp_path / "lease.md"
+    path.write_text(
+        "\n\n".join(f"# Part {number}\n\n{FILLER}" for number in range(90)) + "\n\n# Roof\n\nThe landlord repairs it.\n"
+    )
+    file = await session.attach(path)
+    assert file.collection == "lease.md"
+    await bench.say(session, "What does the landlord repair?")
+    assert [each.source for each in bench.last(session).passages] == ["lease.md, line 363"]
+    assert not store.documents.collections()
+    await session.remove_attachment(file)
+    assert not session.grounding.collections
+    await bench.close()
+
+
+async def test_recall_is_switched_per_conversation(bench: SessionBench) -> None:
+    session = bench.open()
+    await session.grounding.set_recall(recall=False)
+    await bench.say(session, "My sister moved to Lisbon.")
+    for number in range(12):
+        await bench.say(session, f"{FILLER} {number}")
+    await bench.say(session, "Which city did my sister move to?")
+    assert not given(bench)
+    again = bench.open(session.conversation_id)
+    assert not again.grounding.recalls
+    await again.grounding.set_recall(recall=True)
+    await bench.say(again, "And which city did my sister move to?")
+    assert given(bench)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from support.app_harness import rendered_rows, run, until, until_drawn
 from support.first_run import GB, FirstRun, chatting, download, point_at
 from support.hub_server import HubServer
@@ -160,3 +161,25 @@ async def test_each_model_is_one_row_with_its_sizes_inside(tmp_path: Path, hub: 
         await pilot.press("left")
         await until_drawn(pilot, "▸ 7 more sizes")
         assert first.models.model_list.selected == "mistral-7b-instruct-v0.3", "the cursor is lost with the row under it"
+
+
+MINILM = ("second-state/All-MiniLM-L6-v2-Embedding-GGUF", "all-MiniLM-L6-v2-Q8_0.gguf")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_the_embedding_model_comes_along_unless_it_is_unchecked(first: FirstRun, wanted: bool) -> None:  # noqa: FBT001 (a parameter)
+    first.hub.add(*MINILM, gguf_bytes(200_000))
+    embedding = first.folder.joinpath("data", "models", *MINILM)
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await pilot.press("enter")
+        await until_drawn(pilot, "Also all-MiniLM-L6-v2 (about 25.0 MB, Apache-2.0)")
+        if not wanted:
+            await pilot.press("shift+tab", "space", "tab")
+        await pilot.press("right", "enter")
+        await chatting(pilot, first)
+        assert first.target.exists()
+        if wanted:
+            await until(pilot, embedding.exists)
+    assert embedding.exists() == wanted
+    assert bool([seen for seen in first.hub.seen if MINILM[1] in seen.path]) == wanted

@@ -619,15 +619,11 @@ def download_summary(row: ModelRow, listing: ModelListing) -> str:
 def download_dialog(row: ModelRow, listing: ModelListing) -> ConfirmDialog:
     """Asks whether a model is downloaded, and the embedding model with it."""
     title = f"{'Resume the download of' if row.downloaded else 'Download'} {one_line(row.label, 60)}?"
-    also = companion_text(listing.companion)
-    return ConfirmDialog(title, download_summary(row, listing), yes="Download", no="Cancel", also=also)
-
-
-def companion_text(row: ModelRow | None) -> str:
-    """The purpose and cost of the embedding model; empty without one."""
-    if row is None:
-        return ""
-    return f"Also {one_line(row.title, 40)} ({_about_size(row)}, {one_line(row.licence, 30)}): recall by meaning, not words alone"
+    text, also, companion = download_summary(row, listing), "", listing.companion
+    if companion is not None:
+        text = f"{text}\nAn embedding model finds earlier messages and documents by meaning."
+        also = f"Also {one_line(companion.title, 24)} ({_about_size(companion)}, {one_line(companion.licence, 20)})"
+    return ConfirmDialog(title, text, yes="Download", no="Cancel", also=also)
 
 
 def _about_size(row: ModelRow) -> str:
