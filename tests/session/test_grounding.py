@@ -159,12 +159,12 @@ async def test_a_long_file_in_a_temporary_chat_stays_in_memory(store: Conversati
     path.write_text(
         "\n\n".join(f"# Part {number}\n\n{FILLER}" for number in range(90)) + "\n\n# Roof\n\nThe landlord repairs it.\n"
     )
-    file = await session.attach(path)
+    file = await session.files.attach(path)
     assert file.collection == "lease.md"
     await bench.say(session, "What does the landlord repair?")
     assert [each.source for each in bench.last(session).passages] == ["lease.md, line 363"]
     assert not store.documents.collections()
-    await session.remove_attachment(file)
+    await session.files.remove(file)
     assert not session.grounding.collections
     await bench.close()
 
