@@ -255,7 +255,7 @@ class EngineThread:
         try:
             work()
         except Exception as error:  # noqa: BLE001 (no one waits for it: its type is logged, without any text)
-            log.warning("the engine's upkeep failed: %s", type(error).__name__)
+            log.warning("an idle task of the engine failed: %s", type(error).__name__)
 
     def _note_progress(self, share: float) -> bool:
         self.progress = share

@@ -88,7 +88,7 @@ def test_a_large_gpu_takes_every_layer() -> None:
     assert not chosen.aborts, "a GPU finishes its batch"
 
 
-def test_a_gpu_with_little_room_takes_as_many_layers_as_fit() -> None:
+def test_a_gpu_with_little_memory_takes_as_many_layers_as_fit() -> None:
     layers = [plan(EngineSettings(), gpu(free)).n_gpu_layers for free in (0, 0.4, 1, 2, 3, 4, 12)]
     assert layers[:2] == [0, 0]
     assert layers[-1] == -1

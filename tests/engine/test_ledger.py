@@ -210,7 +210,7 @@ def test_state_is_saved_only_after_a_pending_shift() -> None:
     assert not restored.changed
 
 
-def test_a_state_that_does_not_fit_leaves_nothing() -> None:
+def test_a_snapshot_that_does_not_fit_leaves_nothing() -> None:
     cache = FakeKVCache(1000)
     ledger = ledger_of(cache)
     read(ledger, prompt(("a", 40)))

@@ -167,7 +167,7 @@ def test_a_reply_that_fills_the_context_drops_older_turns(
         assert talk.say("Hello?").text
 
 
-def test_a_message_longer_than_the_window_is_refused_with_numbers(tiny_model: Callable[[str], Path]) -> None:
+def test_a_message_longer_than_the_context_is_refused_with_counts(tiny_model: Callable[[str], Path]) -> None:
     with engine_of(tiny_model("v3"), size=256) as engine, pytest.raises(MessageTooLong) as caught:
         Talk(engine).say(TEXT * 4)
     assert caught.value.window == 256

@@ -52,7 +52,7 @@ def test_a_conversation_reopens_exactly_and_decodes_only_new_text(
         assert again.read <= engine.count("And now?") + engine.count(talk.system) + 20
 
 
-def test_sampled_tokens_are_restored_with_the_state(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+def test_sampled_tokens_are_restored_with_the_snapshot(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
     path = tiny_model("v3")
     talk, _ = first_talk(path, tmp_path, count=5)
     with engine_of(path, snapshots=folder_in(tmp_path)) as engine:
@@ -77,7 +77,7 @@ def test_a_rolled_conversation_reopens_unchanged(tiny_model: Callable[[str], Pat
 @pytest.mark.parametrize(
     "change", [{"size": 1024}, {"kv_type": "q8_0"}, {"flash_attention": "on"}, {"prompt_format": "mistral-v3"}]
 )
-def test_a_state_made_with_other_settings_is_discarded(
+def test_a_snapshot_made_with_other_settings_is_discarded(
     tiny_model: Callable[[str], Path], tmp_path: Path, change: dict[str, Any]
 ) -> None:
     path = tiny_model("v7")
@@ -90,7 +90,7 @@ def test_a_state_made_with_other_settings_is_discarded(
         assert again.say("And now?").text
 
 
-def test_a_state_of_another_model_is_discarded(tmp_path: Path) -> None:
+def test_a_snapshot_of_another_model_is_discarded(tmp_path: Path) -> None:
     from support.gguf_factory import write_gguf
 
     one = write_gguf(tmp_path / "model.gguf", "v7", template="mistral-v7", seed=1)
@@ -103,7 +103,7 @@ def test_a_state_of_another_model_is_discarded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "grown"])
-def test_a_damaged_state_is_replaced_by_a_prefill(tiny_model: Callable[[str], Path], tmp_path: Path, damage: str) -> None:
+def test_a_damaged_snapshot_is_replaced_by_a_prefill(tiny_model: Callable[[str], Path], tmp_path: Path, damage: str) -> None:
     path = tiny_model("v7")
     talk, expected = first_talk(path, tmp_path)
     (file,) = (tmp_path / "kv").glob("*.kv")
@@ -145,7 +145,7 @@ def test_switching_conversations_decodes_nothing_again(tiny_model: Callable[[str
                     assert talk.read <= 80, "the other conversation took this one's place, and it was read again"
 
 
-def test_failed_upkeep_loses_only_the_state(
+def test_failed_idle_tasks_lose_only_the_snapshot(
     tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mistral_chat.errors import EngineFailed

@@ -90,7 +90,7 @@ class AbortAfter:
         return self.asked > self.nodes
 
 
-def test_no_state_is_saved_while_a_shift_is_pending(context: LlamaContext, tokens: list[int]) -> None:
+def test_no_snapshot_is_saved_while_a_shift_is_pending(context: LlamaContext, tokens: list[int]) -> None:
     left = cut_cells(context, tokens)
     assert context.save_state() is None, "a state saved now has keys at their old places, and nothing would say so"
     context.decode(tokens[100:101])
@@ -192,7 +192,7 @@ def test_a_stop_works_while_another_thread_keeps_python_busy(context: LlamaConte
     assert context.n_tokens == len(tokens)
 
 
-def test_a_full_state_restores_bit_identical_scores(context: LlamaContext, tokens: list[int]) -> None:
+def test_a_full_snapshot_restores_bit_identical_logits(context: LlamaContext, tokens: list[int]) -> None:
     context.decode(tokens[:100])
     state = context.save_state()
     assert state is not None
@@ -202,7 +202,7 @@ def test_a_full_state_restores_bit_identical_scores(context: LlamaContext, token
     assert next_scores(context, tokens[100:105]) == expected, "a reopened conversation continues exactly as it would have"
 
 
-def test_damaged_states_are_refused_or_harmless(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+def test_damaged_snapshots_are_refused_or_harmless(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
     seed, tests = effort.seed(), Path(ask_hostile_state.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, ask_hostile_state.__file__, str(tiny_model("v7")), str(seed), str(effort.cases(150, 10_000))],

@@ -94,7 +94,7 @@ def test_a_failure_after_the_reply_leaves_the_reply_whole() -> None:
     assert answer(engine, cache, *(turn("one", reply="aaa"), turn("two")))[-1].reply == "aaaaa"
 
 
-def test_a_stopped_reply_makes_room_for_the_next_turn() -> None:
+def test_a_stopped_reply_frees_space_for_the_next_turn() -> None:
     cache = FakeKVCache(320)
     engine = engine_without_model(cache)
     turns: tuple[PromptTurn, ...] = ()
@@ -152,7 +152,7 @@ def test_a_draft_is_prefilled_before_it_is_sent() -> None:
     assert sent.read < 30
 
 
-def test_a_failed_save_loses_only_the_state(tmp_path: Path) -> None:
+def test_a_failed_save_loses_only_the_snapshot(tmp_path: Path) -> None:
     cache = FakeKVCache(400)
     engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
     turns = answer(engine, cache, turn("a", 40))

@@ -52,7 +52,7 @@ def save(folder: SnapshotFolder, *wanted: Snapshot) -> None:
         folder.flush()
 
 
-def test_a_saved_state_is_loaded_in_another_run(folder: SnapshotFolder, path: Path) -> None:
+def test_a_snapshot_is_loaded_in_another_run(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot())
     other = SnapshotFolder(path, budget=10_000)
     loaded = other.load("one", "weights")
@@ -77,7 +77,7 @@ def test_only_the_owner_may_read_it(folder: SnapshotFolder, path: Path) -> None:
     assert len(list(path.iterdir())) == 2, "a snapshot and the key"
 
 
-def test_the_latest_state_replaces_the_one_before(folder: SnapshotFolder, path: Path) -> None:
+def test_the_latest_snapshot_replaces_the_one_before(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot(), snapshot(state=b"newer"))
     loaded = folder.load("one", "weights")
     assert loaded is not None
@@ -86,7 +86,7 @@ def test_the_latest_state_replaces_the_one_before(folder: SnapshotFolder, path: 
 
 
 @pytest.mark.parametrize("wrong", ["identity", "conversation"])
-def test_a_state_of_another_model_or_conversation_is_discarded(folder: SnapshotFolder, path: Path, wrong: str) -> None:
+def test_a_snapshot_of_another_model_or_chat_is_discarded(folder: SnapshotFolder, path: Path, wrong: str) -> None:
     save(folder, snapshot())
     if wrong == "identity":
         assert folder.load("one", "other weights") is None
@@ -122,7 +122,7 @@ def test_every_cut_and_addition_is_detected(folder: SnapshotFolder, path: Path) 
     assert files(path) == []
 
 
-def test_a_state_written_with_another_key_is_discarded(folder: SnapshotFolder, path: Path) -> None:
+def test_a_snapshot_written_with_another_key_is_discarded(folder: SnapshotFolder, path: Path) -> None:
     """An attacker who can write into the folder, but not read the key, cannot make llama.cpp read a file."""
     save(folder, snapshot())
     (path / "key").unlink()
@@ -184,7 +184,7 @@ def test_the_least_recently_used_leave_when_the_budget_is_full(path: Path) -> No
     folder.close()
 
 
-def test_a_state_larger_than_the_budget_is_not_written(path: Path) -> None:
+def test_a_snapshot_larger_than_the_budget_is_not_written(path: Path) -> None:
     folder = SnapshotFolder(path, budget=100)
     save(folder, snapshot(state=bytes(101)))
     assert files(path) == []
@@ -198,7 +198,7 @@ def test_a_budget_of_zero_writes_nothing(path: Path) -> None:
     folder.close()
 
 
-def test_a_deleted_conversation_leaves_no_state(folder: SnapshotFolder, path: Path) -> None:
+def test_a_deleted_conversation_leaves_no_saved_state(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot(), snapshot("two"))
     folder.forget("one")
     assert folder.load("one", "weights") is None
@@ -226,9 +226,7 @@ def test_a_snapshot_being_written_is_deleted_with_its_conversation(
     assert files(path) == []
 
 
-def test_only_the_last_of_several_waiting_states_is_written(
-    folder: SnapshotFolder, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_last_waiting_snapshot_is_written(folder: SnapshotFolder, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     written: list[int] = []
     real = os.fsync
@@ -308,7 +306,7 @@ def test_the_identity_covers_the_model_file_and_the_settings(tmp_path: Path) -> 
     assert identify(weights, "version", 1024) != first
 
 
-def test_listeners_hear_of_every_read_and_write(folder: SnapshotFolder) -> None:
+def test_listeners_are_notified_of_every_read_and_write(folder: SnapshotFolder) -> None:
     heard: list[SnapshotProgress | None] = []
     folder.subscribe(heard.append)
     save(folder, snapshot())
@@ -327,7 +325,7 @@ def test_listeners_hear_of_every_read_and_write(folder: SnapshotFolder) -> None:
 
 
 def test_a_stopped_write_leaves_nothing_behind(folder: SnapshotFolder, path: Path) -> None:
-    folder.subscribe(lambda upkeep: folder.stop() if upkeep is not None else None)
+    folder.subscribe(lambda progress: folder.stop() if progress is not None else None)
     save(folder, snapshot())
     assert files(path) == []
     folder.subscribe(lambda _upkeep: None)
@@ -338,7 +336,7 @@ def test_a_stopped_write_leaves_nothing_behind(folder: SnapshotFolder, path: Pat
 def test_a_stopped_read_keeps_the_file(folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mistral_chat.engine.snapshots._BLOCK", 16)
     save(folder, snapshot())
-    folder.subscribe(lambda upkeep: folder.stop() if upkeep is not None else None)
+    folder.subscribe(lambda progress: folder.stop() if progress is not None else None)
     assert folder.load("one", "weights") is None
     folder.subscribe(lambda _upkeep: None)
     assert folder.load("one", "weights") is not None

@@ -283,7 +283,7 @@ def test_turns_leave_even_if_the_system_prompt_moves() -> None:
     assert fit.kept[-1] == turns[-1]
 
 
-def test_the_refusal_names_the_messages_size_and_the_room() -> None:
+def test_the_refusal_names_the_needed_and_available_tokens() -> None:
     turns = prompt_turns([(20, 20, True), (5, 5, False), (300, 0, False)])
     with pytest.raises(MessageTooLong) as caught:
         ContextWindow(size=256, reserve=32, low_water=0.75).fit(turns, encode)

@@ -149,7 +149,7 @@ async def test_quitting_during_the_start_transfers_nothing(bench: Bench) -> None
     assert task.state == "paused"
 
 
-async def test_one_listener_hears_of_every_change_and_of_the_end(bench: Bench) -> None:
+async def test_the_listener_is_notified_of_every_change_and_the_end(bench: Bench) -> None:
     heard: list[str] = []
     bench.downloads.start(ONE.spec)
     await bench.until("downloading 50%")

@@ -95,7 +95,7 @@ async def test_a_question_is_refused_while_the_database_is_locked(store: Convers
     await saving.saver.close()
 
 
-async def test_a_draft_is_kept_until_a_full_disk_has_room(store: ConversationStore) -> None:
+async def test_a_draft_is_kept_until_a_full_disk_has_space(store: ConversationStore) -> None:
     saving = Saving(store)
     pages: list[int] = []
 

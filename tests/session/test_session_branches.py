@@ -60,7 +60,7 @@ async def test_switching_branches_wraps_around(bench: SessionBench, session: Cha
     assert (shown.turn_id, shown.reply) == (second, (2, 2))
 
 
-async def test_edited_messages_and_regenerated_replies_are_told_apart(bench: SessionBench, session: ChatSession) -> None:
+async def test_edited_messages_differ_from_regenerated_replies(bench: SessionBench, session: ChatSession) -> None:
     first = await bench.say(session, "One")
     edited = await bench.send(session, EditMessage(first, "Uno"))
     again = await bench.send(session, Regenerate(first))

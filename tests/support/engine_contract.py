@@ -329,7 +329,7 @@ class EngineContract:
         outcome, _ = self.say(engine, turns, PromptTurn(key="next", user="Hello again."))
         assert outcome.read <= engine.count("Hello again.") + self.scaffold
 
-    def test_upkeep_does_not_change_the_context(self, engine: Engine) -> None:
+    def test_idle_tasks_do_not_change_the_context(self, engine: Engine) -> None:
         turns = self.talk(engine, 2)
         before = engine.ledger
         engine.run_idle_tasks(CancelToken())

@@ -188,7 +188,7 @@ class KeepingHarness(AppHarness):
         return EngineThread(lambda _progress: engine, snapshots=self.snapshots)
 
 
-async def test_saving_a_state_is_shown_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_saving_a_snapshot_is_shown_and_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
 
     def slowly(_pieces: object) -> Iterator[memoryview]:
@@ -211,7 +211,7 @@ async def test_saving_a_state_is_shown_and_can_be_stopped(tmp_path: Path, monkey
     assert not list((tmp_path / "snapshots").glob("*.kv*")), "half a state is left on the disk"
 
 
-async def test_loading_a_state_is_shown_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_loading_a_snapshot_is_shown_and_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
 
     def slowly(view: memoryview, start: int) -> memoryview:

@@ -394,7 +394,7 @@ async def test_another_conversation_can_be_read_while_a_reply_is_written() -> No
         await until(pilot, lambda: "done" in screen_text(harness))
 
 
-async def test_the_list_and_the_composer_have_room_at_60_columns() -> None:
+async def test_the_list_and_the_composer_fit_at_60_columns() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"), title="Narrow one")
     async with run(harness, (60, 20)) as pilot:

@@ -69,7 +69,7 @@ async def test_the_dialog_lists_collections_and_attaches_one(lease: AppHarness) 
         await until(pilot, lambda: "No collection 'nowhere'" in screen_text(lease))
 
 
-async def test_without_documents_the_user_is_told_how_to_index_some(tmp_path: Path) -> None:
+async def test_without_documents_the_notice_says_how_to_index_some(tmp_path: Path) -> None:
     harness = harness_with_documents(tmp_path)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)

@@ -1,4 +1,4 @@
-"""Between replies: prefilling gives way to requests, and upkeep runs when there are none."""
+"""Between replies: prefilling gives way to requests, and idle tasks run when there are none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import CancelToken, Completion
 
 
-async def test_prefilling_gives_way_to_a_reply(runner: EngineThread, engine: SlowEngine) -> None:
+async def test_prefilling_yields_to_a_reply(runner: EngineThread, engine: SlowEngine) -> None:
     async def ahead() -> int:
         return len([step async for step in runner.prefill(history())])
 
@@ -52,7 +52,7 @@ async def test_a_newer_draft_stops_prefilling_the_older_one(runner: EngineThread
     assert engine.running == 0
 
 
-async def test_failed_upkeep_leaves_the_engine_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_idle_tasks_leave_the_engine_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Saving a KV state may fail. The chat continues without it."""
 
     class Restless(EchoEngine):
@@ -73,7 +73,7 @@ async def test_failed_upkeep_leaves_the_engine_usable(monkeypatch: pytest.Monkey
     assert not runner._thread.is_alive()
 
 
-async def test_upkeep_runs_once_after_an_idle_moment(
+async def test_idle_tasks_run_once_after_an_idle_moment(
     runner: EngineThread, engine: SlowEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "IDLE_SECONDS", 0.01)
