@@ -112,7 +112,8 @@ def _read_oterm(connection: sqlite3.Connection, source: ImportSource) -> None:
     known = {row["name"] for row in connection.execute("PRAGMA table_info(chat)")}
     fields = ", ".join(name if name in known else f"'' AS {name}" for name in ("id", "name", "model", "system"))
     for chat in connection.execute(f"SELECT {fields} FROM chat ORDER BY id").fetchall():  # noqa: S608 - constants
-        messages = connection.execute(f"SELECT author, text, {images} FROM message WHERE chat_id = ? ORDER BY id", (chat["id"],))  # noqa: S608 - a constant
+        query = f"SELECT author, text, {images} FROM message WHERE chat_id = ? ORDER BY rowid"  # noqa: S608 - a constant
+        messages = connection.execute(query, (chat["id"],))  # the id is the rowid, where there is one
         key = _key("oterm", chat["id"], chat["name"])
         systems: list[str] = [str(chat["system"])] if chat["system"] else []
         said = list(_paired(messages, str(chat["model"] or ""), systems, source))
@@ -136,11 +137,11 @@ def _paired(messages: Iterable[sqlite3.Row], model: str, systems: list[str], sou
     for message in messages:
         text = _with_images(str(message["text"] or ""), message["images"], source)
         match message["author"]:
-            case "user":
+            case "user" | "me":
                 if asked is not None:
                     yield Turn(user=asked)
                 asked = text
-            case "assistant":
+            case "assistant" | "ollama":
                 yield Turn(user=asked or "", reply=text, finish_reason="stop", model=model)
                 asked = None
             case "system":
@@ -234,6 +235,8 @@ class _LlmResponses:
     def _turn(self, row: sqlite3.Row) -> Turn:
         files = self._attachments(row["id"])
         texts = [*files, *self._fragments("prompt_fragments", row["id"]), *([str(row["prompt"])] if row["prompt"] else [])]
+        if "reasoning" in row.keys() and row["reasoning"]:  # noqa: SIM118 - a row is no dictionary
+            self._source.leave_out(THOUGHTS)
         for table in ("tool_calls", "tool_results"):
             if table in self._tables:
                 query = f"SELECT count(*) FROM {table} WHERE response_id = ?"  # noqa: S608 - a constant

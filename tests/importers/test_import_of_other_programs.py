@@ -178,6 +178,8 @@ def test_files_sent_by_llm_are_part_of_the_message(tmp_path: Path) -> None:
                 ('x', 'image/png', '/home/ann/cat.png', NULL, NULL), ('y', 'image/png', NULL, NULL, x'00');
             INSERT INTO prompt_attachments VALUES ('3', 'x', 0), ('3', 'y', 1);
             INSERT INTO tool_calls VALUES (1, '3', 'look');
+            ALTER TABLE responses ADD COLUMN reasoning TEXT;
+            UPDATE responses SET reasoning = 'hm' WHERE id = '1';
         """)
     source = read(path)
     assert {tree.title: said(tree) for tree in source.conversations if tree.title} == {
@@ -192,6 +194,7 @@ def test_files_sent_by_llm_are_part_of_the_message(tmp_path: Path) -> None:
     assert left_out(source) == {
         "pictures, recordings and other files": 2,
         "tool calls and their results": 1,
+        "thoughts": 1,
         "conversations without text": 1,
     }
 
@@ -260,11 +263,11 @@ def test_oterms_first_schema_and_messages_of_tools_are_read(tmp_path: Path) -> N
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript("""
             CREATE TABLE chat (id INTEGER PRIMARY KEY, name TEXT);
-            CREATE TABLE message (id INTEGER PRIMARY KEY, chat_id INTEGER, author TEXT, text TEXT, images TEXT);
+            CREATE TABLE message (chat_id INTEGER, author TEXT, text TEXT, images TEXT);
             INSERT INTO chat VALUES (1, 'Herons');
             INSERT INTO message (chat_id, author, text, images) VALUES
-                (1, 'user', 'Look', '["abc"]'), (1, 'tool', '{}', 'not json'), (1, 'thinking', 'hm', NULL),
-                (1, 'assistant', 'A bird.', '[]');
+                (1, 'me', 'Look', '["abc"]'), (1, 'tool', '{}', 'not json'), (1, 'thinking', 'hm', NULL),
+                (1, 'ollama', 'A bird.', '[]');
         """)
     source = read(path)
     assert said(source.conversations[0]) == [("[attachment]\n\nLook", "A bird.")]
