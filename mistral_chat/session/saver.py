@@ -27,6 +27,9 @@ T = TypeVar("T")
 RETRY_SECONDS: Final = 2.0
 """Seconds between two retries of a failed write."""
 
+SILENT_SECONDS: Final = 8.0
+"""Seconds after which a write that has neither succeeded nor failed is reported. No lock is waited for as long."""
+
 Work = Callable[["ConversationStore"], T]
 """Writes to the store. It runs on the saver's thread."""
 
@@ -52,6 +55,7 @@ class Saver:
         report: Callable[[SavingEvent], object],
         on_unexpected_error: Callable[[BaseException], object],
         retry_seconds: float = RETRY_SECONDS,
+        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         """Start the thread; it opens its own connection to the store with the first write.
 
@@ -60,16 +64,21 @@ class Saver:
             report: takes a lasting problem and its end, on the event loop.
             on_unexpected_error: takes an error that is no `StoreError`, on the event loop.
             retry_seconds: seconds between two tries.
+            silent_seconds: seconds until a write that does not return is reported.
         """
         self._store = store
         self._report = report
         self._on_unexpected_error = on_unexpected_error
         self._retry_seconds = retry_seconds
+        self._silent_seconds = silent_seconds
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._changed = threading.Condition()
         self._jobs: deque[_Job[Any]] = deque()
         self._running: _Job[Any] | None = None
+        self._began = 0.0
+        """When the running job began."""
+        self._watch: asyncio.TimerHandle | None = None
         self._closing = False
         self._writer: ConversationStore | None = None
         self._drafts: dict[str, str] = {}
@@ -139,6 +148,8 @@ class Saver:
 
     async def close(self, patience: float = 2.0) -> None:
         """Stop the thread and close its connection. Unsaved data is dropped: call `flush` first."""
+        if self._watch is not None:
+            self._watch.cancel()
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -148,7 +159,22 @@ class Saver:
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
+        if self._watch is None and not self._closing:
+            self._watch = self._loop.call_later(self._silent_seconds, self._look)
         return job.future
+
+    def _look(self) -> None:
+        """Report a disk that does not answer: SQLite waits for one that hangs without an error."""
+        self._watch = None
+        with self._changed:
+            silent = self._running is not None and time.monotonic() - self._began >= self._silent_seconds
+        if silent and self.problem is None:
+            path = self._store.database.path
+            error = StoreError(f"The disk with {path} does not answer.")
+            self.problem = SavingFailed(error, path, None)
+            self._report(self.problem)
+        if self._jobs:
+            self._watch = self._loop.call_later(self._silent_seconds, self._look)
 
     # On the saver's thread.
 
@@ -181,7 +207,7 @@ class Saver:
                 self._changed.wait()
             if self._closing:
                 return None
-            self._running = self._jobs[0]
+            self._running, self._began = self._jobs[0], time.monotonic()
             return self._running
 
     def _connection(self) -> ConversationStore:

@@ -39,12 +39,11 @@ def store(path: Path) -> Iterator[ConversationStore]:
 class Saving:
     """A saver, and what it reported."""
 
-    def __init__(self, store: ConversationStore, retry_seconds: float = 0.01) -> None:
+    def __init__(self, store: ConversationStore, retry_seconds: float = 0.01, **more: float) -> None:
         self.events: list[SavingEvent] = []
         self.unexpected: list[BaseException] = []
-        self.saver = Saver(
-            store, report=self.events.append, on_unexpected_error=self.unexpected.append, retry_seconds=retry_seconds
-        )
+        report, unexpected = self.events.append, self.unexpected.append
+        self.saver = Saver(store, report=report, on_unexpected_error=unexpected, retry_seconds=retry_seconds, **more)
 
     @property
     def kinds(self) -> list[type[SavingEvent]]:
@@ -61,6 +60,25 @@ class Locked:
     def release(self) -> None:
         self._connection.rollback()
         self._connection.close()
+
+
+async def test_a_disk_that_does_not_answer_is_reported(store: ConversationStore) -> None:
+    saving = Saving(store, silent_seconds=0.02)
+    answer = threading.Event()
+    asked = asyncio.ensure_future(saving.saver.write(lambda _: answer.wait(PATIENCE)))
+    saving.saver.save_draft("", "What I type")
+    await until(lambda: saving.events)
+    failed = saving.events[0]
+    assert isinstance(failed, SavingFailed)
+    assert "does not answer" in str(failed.error)
+    with pytest.raises(StoreError, match="does not answer"):
+        await saving.saver.flush(0.01)
+    answer.set()
+    assert await asked
+    await until(lambda: SavingResumed in saving.kinds)
+    await saving.saver.flush(PATIENCE)
+    assert store.draft("") == "What I type"
+    await saving.saver.close()
 
 
 async def test_a_draft_survives_a_locked_database(store: ConversationStore, path: Path) -> None:
