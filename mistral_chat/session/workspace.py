@@ -266,7 +266,7 @@ class Workspace:
 
 def _without_waiting(store: ConversationStore) -> ConversationStore:
     """`store`, whose reads are done on the event loop."""
-    store.database.read_seconds = READ_SECONDS
+    store.database.read_without_waiting(READ_SECONDS)
     return store
 
 

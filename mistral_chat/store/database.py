@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from mistral_chat import system
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreReadOnly, StoreTooNew
+from mistral_chat.store.disk_probe import DiskProbe
 from mistral_chat.store.migrations import STEPS, applied, migrate
 from mistral_chat.store.sqlite_errors import (
     corruption_error,
@@ -82,6 +83,7 @@ class Database:
         self._stale = False
         self.read_seconds = busy_seconds
         """How long a read waits for a lock; only a program that has the whole file to itself keeps readers waiting."""
+        self._probe: DiskProbe | None = None
         self.obstacle = obstacle
         self.path = path
         self.now = now
@@ -102,10 +104,23 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """A read transaction: all its queries see the same state. Raises what `map_sqlite_errors` raises."""
+        self._require_answer()
         with self._use():
             self._require_unchanged()
             with self._waiting(self.read_seconds), self._transaction("BEGIN") as connection:
                 yield connection
+
+    def read_without_waiting(self, seconds: float) -> None:
+        """Let reads raise `StoreError` when they would wait for longer than `seconds` for a lock, or for a disk that hangs."""
+        self.read_seconds = seconds
+        if self.path is not None and self._probe is None:
+            glance = _Glance(self)
+            self._probe = DiskProbe(glance.look, close=glance.close)
+
+    def _require_answer(self) -> None:
+        """Raise `StoreError` when the disk does not answer."""
+        if self._probe is not None and not self._connection.in_transaction and not self._probe.answers():
+            raise StoreError(f"The disk with {self.path} does not answer.")
 
     def _require_unchanged(self) -> None:
         """Make sure that the file was not replaced by another; a file open for reading is reopened if it changed.
@@ -203,6 +218,7 @@ class Database:
 
     def data_version(self) -> int:
         """A number that changes when another connection, in this program or another, has written."""
+        self._require_answer()
         with self.autocommit() as connection, self._waiting(self.read_seconds):
             return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
@@ -256,9 +272,36 @@ class Database:
 
     def close(self) -> None:
         """Close the connection. No other call may follow."""
+        if self._probe is not None:
+            self._probe.close()
         with self._lock:
             self.writer.end()
             self._connection.close()
+
+
+class _Glance:
+    """Reads from a database as others do, on a connection of its own, for a `DiskProbe`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._own: Database | None = None
+
+    def look(self) -> None:
+        """Read a little. A disk that answers with an error answers too, and whoever reads next gets that error."""
+        try:
+            if self._own is None:
+                self._own = self._database.new_connection(busy_seconds=0.0)
+            with self._own.read() as connection:
+                connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except (StoreError, sqlite3.Error, OSError):
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        own, self._own = self._own, None
+        if own is not None:
+            with contextlib.suppress(StoreError, sqlite3.Error):
+                own.close()
 
 
 def open_database(path: Path | None, *, now: Callable[[], datetime], busy_seconds: float = BUSY_SECONDS) -> Database:

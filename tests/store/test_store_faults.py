@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from functools import partial
@@ -24,6 +25,7 @@ from support.stores import Clock, chat, open_store, said
 
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, StoreMissing, StoreReadOnly
 from mistral_chat.store.database import open_database
+from mistral_chat.store.disk_probe import DiskProbe
 from mistral_chat.store.migrations import STEPS, migrate
 
 if TYPE_CHECKING:
@@ -424,7 +426,7 @@ def test_a_limit_on_the_size_of_files_is_named_and_the_store_can_be_read(databas
         store = open_store(database)
         assert can_be_read(store, conversation)
         error = try_everything_that_writes(store, conversation, StoreFull)
-        assert "this process may write files of" in str(error)
+        assert "file size limit of this process" in str(error)
         assert can_be_read(store, conversation)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         store.save_draft("", "saved after all")
@@ -432,3 +434,66 @@ def test_a_limit_on_the_size_of_files_is_named_and_the_store_can_be_read(databas
         store.close()
 
     in_a_process(work)
+
+
+def test_a_disk_that_hangs_is_told_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.store.disk_probe._RECENT", 0.0)
+    answer = threading.Event()
+    answer.set()
+    ended = threading.Event()
+    probe = DiskProbe(lambda: answer.wait(60), close=ended.set, patience=0.5)
+    assert probe.answers()
+    answer.clear()
+    assert not probe.answers()
+    began = time.monotonic()
+    assert not probe.answers()
+    assert time.monotonic() - began < 0.4, "only the first call waits"
+    answer.set()
+    while not probe.answers():
+        pass
+    probe.close()
+    assert ended.wait(60)
+
+
+@pytest.fixture
+def freezable(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], object]]]:
+    """The folder of a file system that can be frozen, and what does that."""
+    image, folder = tmp_path / "image", tmp_path / "mounted"
+    make, freeze = shutil.which("mkfs.ext4", path="/usr/sbin:/sbin"), shutil.which("fsfreeze", path="/usr/sbin:/sbin")
+    if not (make and freeze and MOUNT):
+        pytest.skip("there is no mkfs.ext4 or fsfreeze")
+    with image.open("wb") as file:
+        file.truncate(16 * 1024**2)
+    folder.mkdir()
+    for command in ([make, "-q", str(image)], [MOUNT, "-o", "loop", str(image), str(folder)]):
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a file system needs root's rights")
+    yield folder, lambda how: subprocess.run([freeze, how, str(folder)], check=True)
+    subprocess.run([UMOUNT, "--lazy", str(folder)], check=True)
+
+
+def test_reads_on_a_frozen_file_system_do_not_wait(freezable: tuple[Path, Callable[[str], object]]) -> None:
+    folder, freeze = freezable
+    store = open_store(folder / "conversations.db")
+    conversation, _ = chat(store, ("said", "something"))
+    store.database.read_without_waiting(0.05)
+    assert can_be_read(store, conversation)
+    other = store.new_connection()
+    other.save_draft("", "so that the next read has to write into the index of the log")
+    freeze("--freeze")
+    try:
+        began = time.monotonic()
+        calls = (store.data_version, store.summaries, lambda: store.turns(conversation), lambda: store.search("said"))
+        for call in calls:
+            with contextlib.suppress(StoreError):
+                call()
+        waited = time.monotonic() - began
+    finally:
+        freeze("--unfreeze")
+    assert waited < 5
+    while True:
+        with contextlib.suppress(StoreError):
+            assert can_be_read(store, conversation)
+            break
+    other.close()
+    store.close()
