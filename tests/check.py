@@ -7,14 +7,17 @@ Packages that do not import Textual must have a higher coverage than the whole.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import sysconfig
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+PROCESSES = 2
+"""How many checks run at a time, and how many processes the tests share."""
 
 CHECKS = (
     ("ruff", "check", "."),
@@ -24,51 +27,43 @@ CHECKS = (
     ("lint-imports",),
 )
 
-TESTS = ("pytest", "--numprocesses=2", "--dist=worksteal")
+TESTS = ("pytest", f"--numprocesses={PROCESSES}", "--dist=worksteal")
 
 COVERED = ("--cov", "--cov-report=term")
 """Coverage is only measured in a run of all tests."""
 
-ALONE = ("pytest", "--last-failed", "--last-failed-no-failures=none", "--cov", "--cov-append", "--cov-report=")
-"""Failed tests run again, alone. A test that then passes is reported as unstable, and is a fault to fix."""
-
-MOST_UNSTABLE = 10
-"""More failures than this are never taken for unstable tests."""
-
 PLAIN_ROOMS = ("coverage", "report", "--omit=*/mistral_chat/ui/*", "--fail-under=93")
 
 
-def run(command: tuple[str, ...], *, quiet: bool) -> int:
-    """Run a tool of this interpreter's environment; a quiet one speaks only when it fails."""
-    sys.stdout.write("" if quiet else f"\n$ {' '.join(command)}\n")
+def run(command: tuple[str, ...]) -> int:
+    """Run a tool of this interpreter's environment."""
+    sys.stdout.write(f"\n$ {' '.join(command)}\n")
     sys.stdout.flush()
-    tool = Path(sysconfig.get_path("scripts")) / command[0]
-    done = subprocess.run([str(tool), *command[1:]], cwd=ROOT, check=False, capture_output=quiet, text=quiet)
-    if quiet and done.returncode:
-        sys.stdout.write(f"\n$ {' '.join(command)}\n{done.stdout}{done.stderr}")
+    return subprocess.run(_tool(command), cwd=ROOT, check=False).returncode
+
+
+def run_quietly(command: tuple[str, ...]) -> int:
+    """Run a tool, and show what it says when it has failed."""
+    done = subprocess.run(_tool(command), cwd=ROOT, check=False, capture_output=True, text=True)
+    said = f"{done.stdout}{done.stderr}" if done.returncode else ""
+    sys.stdout.write(f"$ {' '.join(command)}\n{said}")
+    sys.stdout.flush()
     return done.returncode
+
+
+def _tool(command: tuple[str, ...]) -> list[str]:
+    return [str(Path(sysconfig.get_path("scripts")) / command[0]), *command[1:]]
 
 
 def main(arguments: list[str]) -> int:
     """Run everything; the exit code is that of the first failure."""
     began = time.monotonic()
-    for command in CHECKS:
-        if code := run(command, quiet=False):
-            return code
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        failed = [code for code in pool.map(run_quietly, CHECKS) if code]
     sys.stdout.write(f"checked in {time.monotonic() - began:.0f} s\n")
-    if code := run((*TESTS, *(arguments or COVERED)), quiet=False):
-        return code if arguments else run_alone(code)
-    return 0 if arguments else run(PLAIN_ROOMS, quiet=True)
-
-
-def run_alone(code: int) -> int:
-    """Run a few failed tests again, alone; `code` is returned where that does not explain the failure."""
-    record = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
-    failed = list(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else []
-    if not 0 < len(failed) <= MOST_UNSTABLE or run(ALONE, quiet=False):
-        return code
-    sys.stdout.write("\nUNSTABLE, failed among the others and passed alone:\n" + "".join(f"    {each}\n" for each in failed))
-    return run(("coverage", "report", "--fail-under=90"), quiet=True) or run(PLAIN_ROOMS, quiet=True)
+    if failed:
+        return failed[0]
+    return run((*TESTS, *(arguments or COVERED))) or (0 if arguments else run_quietly(PLAIN_ROOMS))
 
 
 if __name__ == "__main__":

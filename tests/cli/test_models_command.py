@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from support.embedding_models import tiny_bert
+from support.gguf_factory import gguf_file
 from support.hub_server import Fault, HubServer
 from support.small_gguf import STRING, small_model
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
@@ -220,15 +221,16 @@ def test_a_catalog_model_is_shown_with_its_repository() -> None:
     assert models("show", "nothing").exit_code == 1
 
 
-def test_a_model_is_measured_and_the_result_is_kept_and_shown(demo_model: Path) -> None:
-    found = answer("tune", str(demo_model))
+def test_a_model_is_measured_and_the_result_is_kept_and_shown(gguf_folder: Path) -> None:
+    model = gguf_file(gguf_folder, "v3")
+    found = answer("tune", str(model))
     assert found["best"] in found["trials"]
     assert found["best"]["prompt_speed"] > 0 < found["best"]["decode_speed"]
     assert Paths.from_environment(os.environ).tuning_file.is_file()
-    shown = models("tune", str(demo_model))
+    shown = models("tune", str(model))
     assert shown.exit_code == 0, shown.output
     assert "Fastest: prompt " in shown.output
-    checked = CliRunner().invoke(cli, ["doctor"], obj=Program(environ={**os.environ, "MISTRAL_CHAT_MODEL": str(demo_model)}))
+    checked = CliRunner().invoke(cli, ["doctor"], obj=Program(environ={**os.environ, "MISTRAL_CHAT_MODEL": str(model)}))
     assert "tokens/s: batches of" in checked.output
 
 

@@ -20,7 +20,7 @@ from support.app_harness import (
     until_shown,
 )
 from support.echo_engine import EchoEngine
-from support.hostile import STRINGS, dangerous
+from support.hostile import PROBES, dangerous
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.encoding.format import Encoding
@@ -293,7 +293,7 @@ async def test_hostile_names_of_tasks_are_text() -> None:
     harness = AppHarness()
     async with run(harness, (60, 20)) as pilot:
         await until_ready(pilot, harness)
-        for name in STRINGS[::20]:
+        for name in PROBES:
             text = name.encode("utf-8", "replace").decode("utf-8")
             harness.chat.tasks.begin("fetching", text, cancel=lambda: None).tell(0.5, text)
         await pilot.press("alt+z")

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.app_harness import AppHarness, until, until_ready
+from support.app_harness import AppHarness, until, until_drawn, until_ready
 from support.first_run import FrozenModelService, usual_listing
-from support.hostile import BASE, MEGABYTES, STRINGS, dangerous
+from support.hostile import BASE, MEGABYTES, PROBES, dangerous
 from support.hostile_screens import SCREENS, VARIANTS, Filled
 from support.terminal_output import capture_output
 from textual import events
+from textual.command import CommandPalette
 from textual.screen import Screen
 
 import mistral_chat.ui.dialogs
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from textual.pilot import Pilot
-
-FEW = 10
-"""A screen that takes at least so many texts at once is given all of them; a dialog is given those that the rest is made of."""
 
 PASTED = " ".join(text for text in BASE if dangerous(text) and len(text) < 100 and text.isascii())
 """A terminal gives no half characters."""
@@ -74,8 +72,7 @@ async def test_nothing_hostile_reaches_the_terminal_from(filled: Filled) -> None
     harness = AppHarness(app_options={"models": lambda: FrozenModelService(usual_listing())})
     async with capture_output(harness.app, (100, 90)) as (pilot, output):
         await until_ready(pilot, harness)
-        texts = [*(STRINGS if filled.at_once >= FEW else BASE), *MEGABYTES]
-        for parcel in parcels(texts, filled.at_once):
+        for parcel in parcels([*PROBES, *MEGABYTES], filled.at_once):
             screen = filled.make(harness, parcel)
             await harness.app.push_screen(screen)
             await pilot.pause()
@@ -95,6 +92,8 @@ async def test_a_paste_brings_nothing_hostile_into(keys: str) -> None:
         await until_ready(pilot, harness)
         await pilot.press(keys)
         await paste(pilot, harness, PASTED)
+        if isinstance(harness.app.screen, CommandPalette):  # Textual breaks where the app ends before this is announced
+            await until_drawn(pilot, "No matches found")
         assert not output.foreign()
 
 

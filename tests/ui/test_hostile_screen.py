@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.app_harness import AppHarness, screen_text, send_message, until, until_answered, until_ready, until_shown
-from support.hostile import BASE, MEGABYTES, STRINGS
+from support.hostile import MEGABYTES, PROBES
 from support.hostile_screens import storable
 from support.terminal_output import capture_output
 
@@ -22,7 +22,7 @@ USAGE = Usage(prompt_tokens=9, completion_tokens=9, cached_tokens=0, time_to_fir
 
 async def test_in_messages_replies_titles_and_notices() -> None:
     harness = AppHarness()
-    texts = [storable(text) for text in STRINGS]
+    texts = [storable(text) for text in PROBES]
     conversations = [harness.add_conversation((text, text), title=text[:300]) for text in texts]
     async with capture_output(harness.app) as (pilot, output):
         await until_ready(pilot, harness)
@@ -36,7 +36,7 @@ async def test_in_messages_replies_titles_and_notices() -> None:
 
 async def test_in_the_list_with_its_tags_and_the_archive() -> None:
     harness = AppHarness()
-    for place, text in enumerate(STRINGS):
+    for place, text in enumerate(PROBES):
         conversation = harness.add_conversation(("Question", "Answer"), title=f"find {storable(text)[:200]}")
         harness.store.archive(conversation, archived=place % 2 == 1)
         with suppress(MistralChatError):  # what cannot be a tag
@@ -53,23 +53,23 @@ async def test_in_files_details_and_the_history() -> None:
     harness = AppHarness()
     harness.conversation_id = harness.store.create(title="Models")
     parent = None
-    for text in BASE:
+    for text in PROBES:
         parent = harness.store.add_turn(harness.conversation_id, "Question", parent_id=parent, model=storable(text)[:200])
         harness.store.finish_reply(parent, "Answer", finish_reason="stop", usage=USAGE, model=storable(text)[:200])
     harness.app = harness.make_app()
     async with capture_output(harness.app, (100, 500)) as (pilot, output):
         await until_ready(pilot, harness)
         await pilot.press("alt+d")
-        await until(pilot, lambda: screen_text(harness).count("tokens/s") > len(BASE) // 2)
+        await until(pilot, lambda: screen_text(harness).count("tokens/s") > len(PROBES) // 2)
         assert not output.foreign()
         bar = AttachmentBar()
         await harness.chat.mount_above_composer(bar)
         bar.styles.max_height = 400
-        bar.show([Attachment(text, "nine byte", tokens=9) for text in (*STRINGS, *MEGABYTES)])
+        bar.show([Attachment(text, "nine byte", tokens=9) for text in (*PROBES, *MEGABYTES)])
         await pilot.pause()
         assert not output.foreign()
-        harness.chat.composer.set_history([storable(text) for text in BASE])
-        for text in BASE:
+        harness.chat.composer.set_history([storable(text) for text in PROBES])
+        for text in PROBES:
             await pilot.press("up")
             assert not output.foreign(), repr(text)
 
@@ -78,7 +78,7 @@ async def test_in_empty_states_and_notices_a_megabyte_long() -> None:
     harness = AppHarness()
     async with capture_output(harness.app) as (pilot, output):
         await until_ready(pilot, harness)
-        for text in (*STRINGS, *MEGABYTES):
+        for text in (*PROBES, *MEGABYTES):
             harness.chat.show_failure(text)
             harness.chat.notify(text, offer="F8", trouble=True)
             harness.chat.show_status(model=text, activity=text)
@@ -90,7 +90,7 @@ async def test_while_it_streams() -> None:
     harness = AppHarness(answer=lambda text: text)
     async with capture_output(harness.app) as (pilot, output):
         await until_ready(pilot, harness)
-        for text in STRINGS[:60:3]:
+        for text in PROBES:
             if not storable(text).strip() or len(text) > 2000:
                 continue
             await harness.chat.open(None)
@@ -100,7 +100,7 @@ async def test_while_it_streams() -> None:
             assert not output.foreign(), repr(text)
 
 
-@pytest.mark.parametrize("text", STRINGS[::12])
+@pytest.mark.parametrize("text", PROBES[:6])
 async def test_in_errors(text: str) -> None:
     harness = AppHarness(failure=ModelNotFound(text))
     async with capture_output(harness.app) as (pilot, output):
@@ -127,7 +127,7 @@ async def test_in_the_composer_and_its_history() -> None:
     harness = AppHarness()
     async with capture_output(harness.app) as (pilot, output):
         await until_ready(pilot, harness)
-        for text in STRINGS[:60]:
+        for text in PROBES:
             pilot.app.post_message(_paste(text))
             await pilot.pause()
             pasted = clean(text.replace("\r\n", "\n").replace("\r", "\n"))
@@ -142,7 +142,7 @@ async def test_in_the_composer_and_its_history() -> None:
 
 async def test_in_the_dialogs_and_the_palette() -> None:
     harness = AppHarness()
-    for text in STRINGS[:45]:
+    for text in PROBES:
         harness.add_conversation(("Q", "A"), title=f"find {storable(text)[:200]}")
     async with capture_output(harness.app) as (pilot, output):
         await until_ready(pilot, harness)

@@ -17,7 +17,7 @@ from support.first_run import (
     stalled,
     usual_listing,
 )
-from support.hostile import STRINGS, dangerous
+from support.hostile import PROBES, dangerous
 from support.hub_server import HubServer
 
 from mistral_chat.model_listing import DownloadProgress
@@ -198,7 +198,7 @@ async def test_the_palette_opens_the_models_screen(first: FirstRun) -> None:
 
 
 async def test_hostile_names_and_reasons_are_text(tmp_path: Path, hub: HubServer) -> None:
-    names = [text.encode("utf-8", "replace").decode("utf-8") for text in STRINGS[::6]]
+    names = [text.encode("utf-8", "replace").decode("utf-8") for text in PROBES]
     texts: list[dict[str, Any]] = [
         dict.fromkeys(("name", "title", "quantization", "about", "licence", "reason", "family"), name) for name in names
     ]

@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from support.app_harness import AppHarness, run, screen_text, send_and_wait, until, until_answered, until_ready
-from support.hostile import STRINGS, dangerous
+from support.hostile import PROBES, dangerous
 from textual.widgets import Input, OptionList
 
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
@@ -297,7 +297,7 @@ async def test_turn_keys_without_a_turn_explain_themselves() -> None:
 
 async def test_hostile_text_in_the_menu_and_the_details() -> None:
     harness = AppHarness()
-    texts = [text.encode("utf-8", "replace").decode() for text in STRINGS[::10]]
+    texts = [text.encode("utf-8", "replace").decode() for text in PROBES]
     async with run(harness, (60, 20)) as pilot:
         await until_ready(pilot, harness)
         await pilot.press("alt+d")
