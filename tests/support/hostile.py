@@ -88,7 +88,9 @@ STRINGS: Final = [*BASE, *(f"{act} {markup}" for act in _ACTS for markup in _MAR
 _KINDS: Final = "\x1b]0;P\x07\x9b31m\u202eb\u2066i\u200bz\u2060\U000e0068\x85\u2028\r\x0e\x00\ud800&#x1b;"
 """One of each kind of what acts, reorders or hides, short enough for every place that cuts its text."""
 
-PROBES: Final = STRINGS if exhaustive() else [_KINDS, " ".join(_ACTS), *_MARKUP[2:12:2], *_MARKUP[13:16], *_MUCH[:-3:2], _MUCH[-3]]
+PROBES: Final = (
+    STRINGS if exhaustive() else [_KINDS, " ".join(_ACTS), *_MARKUP[2:12:2], *_MARKUP[13:16], *_MUCH[:-3:2], _MUCH[-3]]
+)
 """What each place on the screen is given by default. The sanitiser and the Markdown take all `STRINGS` in their own tests."""
 
 ALLOWED_CONTROLS: Final = frozenset("\n")
