@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.app_harness import AppHarness, run, screen_text, until, until_ready
 
 from mistral_chat.ui.commands import all_commands
-from mistral_chat.ui.dialogs.help import command_parts
+from mistral_chat.ui.dialogs.help import HelpDialog, command_parts
 
 
 def test_every_command_of_the_chat_has_a_task() -> None:
@@ -32,3 +32,17 @@ async def test_typing_finds_a_command_by_its_words_its_key_and_its_slash_name() 
         await until(pilot, lambda: "Nothing found" in screen_text(harness))
         await pilot.press("escape")
         await until(pilot, lambda: harness.chat.is_current)
+
+
+async def test_a_question_mark_opens_the_help_wherever_nothing_is_typed() -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        for keys in ([], ["shift+tab"], ["ctrl+o"]):
+            await pilot.press(*keys, "?")
+            await until(pilot, lambda: isinstance(harness.app.screen, HelpDialog))
+            await pilot.press("escape")
+            await until(pilot, lambda: harness.chat.is_current)
+        await pilot.press("escape", "w", "?")
+        await until(pilot, lambda: harness.chat.draft == "w?")

@@ -312,6 +312,8 @@ async def test_replies_running_elsewhere_are_shown_at_every_width() -> None:
         assert "elsewhere" not in status()
         await pilot.press("ctrl+n")
         await until(pilot, lambda: "1 reply running elsewhere" in status())
+        assert "writing" not in status()
+        assert "processing" not in status(), "that is the other conversation's"
         await pilot.resize_terminal(60, 20)
         await until(pilot, lambda: len(status()) == 60 and "1 elsewhere" in status(), "in short")
         await pilot.resize_terminal(160, 30)

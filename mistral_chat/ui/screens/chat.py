@@ -361,7 +361,8 @@ class ChatScreen(Screen[None]):
 
     @on(Composer.Recalled)
     async def _message_recalled(self, event: Composer.Recalled) -> None:
-        await self.draft.recall(event.files, first=event.first)
+        with self.commands.errors_shown():
+            await self.draft.recall(event.files, first=event.first)
 
     async def on_attachment_bar_removed(self, event: AttachmentBar.Removed) -> None:
         """Remove the attachment."""
@@ -427,6 +428,9 @@ class ChatScreen(Screen[None]):
         """Pass unhandled keys to the message box: a key typed before it has the focus is not lost."""
         if event.is_printable and event.character and event.key not in self.active_bindings:
             event.stop()
+            if event.character == "?" and not self.composer.text:  # as in the empty message box
+                self.call_later(self.action_command, "app.help")
+                return
             self.composer.focus()
             self.composer.insert(event.character)
 
