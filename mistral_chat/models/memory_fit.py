@@ -65,16 +65,13 @@ class SizedEntry:
     """The entry to choose from its model's entries on this machine."""
 
 
-def estimate_for(
-    metadata: GGUFMetadata, *, window: int, kv_type: KvType = "f16", flash_attention: bool = False
-) -> MemoryEstimate:
+def estimate_for(metadata: GGUFMetadata, *, window: int, kv_type: KvType = "f16") -> MemoryEstimate:
     """The memory that a model file needs with a context of `window` tokens."""
     return estimate_memory(
         metadata.dimensions,
         metadata.bytes,
         window=window,
         kv_type=kv_type,
-        flash_attention=flash_attention,
         kv_items=metadata.kv_items,
     )
 

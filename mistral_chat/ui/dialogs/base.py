@@ -84,9 +84,9 @@ def hint_line(hints: Hints) -> Content:
     return Content("  ").join(parts)
 
 
-def paragraph(text: str, *, classes: str = "explained") -> Static:
+def paragraph(text: str) -> Static:
     """Return `text`, which may quote anything, as wrapped lines."""
-    return Static(Content(clean(text)), classes=classes)
+    return Static(Content(clean(text)), classes="explained")
 
 
 def status_line(text: str = "") -> Static:
