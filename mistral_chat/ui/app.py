@@ -204,7 +204,7 @@ class MistralChatApp(App[None]):
         """Exit after an error that broke the interface. Textual's own report would print conversations."""
         error = self._exception
         name = type(error).__name__
-        logging.getLogger("mistral_chat.ui").critical("the screen broke: %s", name, exc_info=error)
+        logging.getLogger("mistral_chat.ui").critical("the interface crashed: %s", name, exc_info=error)
         self._exit_renderables.append(
             f"mistral-chat: the interface crashed ({name}). Your conversations are safe; see the log file."
         )

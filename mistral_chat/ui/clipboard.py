@@ -36,8 +36,8 @@ def clipboard_programs(environ: Mapping[str, str], platform: str = sys.platform)
 def terminal_way(environ: Mapping[str, str]) -> str:
     """Describe a copy through the terminal: it gives no answer, and some terminals ignore it."""
     if environ.get("TERM_PROGRAM") == "Apple_Terminal":
-        return "through the terminal (OSC 52), which Terminal.app ignores"
-    return "through the terminal (OSC 52), if it allows that"
+        return "via the terminal (OSC 52), which Terminal.app does not support"
+    return "via the terminal (OSC 52), if it supports that"
 
 
 async def set_clipboard(text: str, environ: Mapping[str, str], platform: str = sys.platform) -> str:

@@ -1,4 +1,4 @@
-"""KV states on disk: whole or not at all, within a budget, and gone with their conversation."""
+"""Snapshots on disk: whole or not at all, within a budget, and gone with their conversation."""
 
 from __future__ import annotations
 

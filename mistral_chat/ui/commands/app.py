@@ -164,7 +164,7 @@ async def theme(screen: ChatScreen, name: str) -> None:
         chosen: str | None = await screen.app.push_screen_wait(dialog)
         name = chosen or now
     if name not in names:
-        raise UsageError(f"There is no theme {name!r}. /theme lists them.")
+        raise UsageError(f"No theme {name!r}. /theme lists them.")
     screen.app.theme = name
 
 
