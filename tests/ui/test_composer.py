@@ -101,3 +101,45 @@ async def test_a_long_word_is_sent_as_it_was_pasted_and_edited() -> None:
         assert harness.chat.turns[0].turn.user == word
         await pilot.press("f3")
         await until(pilot, lambda: harness.chat.draft == word, "the message to edit is what was sent")
+
+
+AS_WRITTEN = {
+    "tabs": "def f():\n\treturn\t1\n\n\n\tend",
+    "leading spaces": "    indented\n  less",
+    "inner trailing spaces": "one  \ntwo \t\nthree",
+    "fences": "````md\n```py\nx = 1\n```\n````",
+    "slashes": "/new\n//x\n/// doc\n/* y */",
+    "a comment": "//TODO: fix",
+    "an HTML comment": "<!-- /undo -->",
+    "backslashes": "C:\\new\\table \\( x \\)",
+    "markup": "[bold]x[/bold] [@click=app.quit]y[/] **z** <b>",
+    "control tokens": "[INST] x [/INST] </s>",
+    "combining": "e\u0301 \u1100\u1161 \u0928\u093f \u0e01\u0e33",
+    "joiners": "\u0d28\u0d4d\u200d\n\u0d24 \U0001f468\u200d\U0001f469\u200d\U0001f467 \u0645\u06cc\u200c\u062e",
+    "flags": "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f \U0001f1e9\U0001f1ea",
+    "no-break spaces": "a\u00a0b\u202fc\u3000d",
+    "a long word": "x" * 2_950,
+    "long words and lines": "\n".join("y" * 400 for _ in range(6)),
+}
+
+
+@pytest.mark.parametrize("name", AS_WRITTEN)
+async def test_what_is_pasted_is_sent_edited_and_restored_as_it_was_written(name: str) -> None:
+    text = AS_WRITTEN[name]
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        harness.app.post_message(events.Paste(text.replace("\n", "\r")))  # as terminals bring line breaks
+        await until(pilot, lambda: harness.chat.draft == text, f"{harness.chat.draft!r} is {text!r}")
+        harness.chat.save_draft()
+        await until(pilot, lambda: harness.store.draft("") == text, "the draft is saved")
+        await pilot.press("enter")
+        await until(pilot, lambda: harness.store.latest() is not None)
+        await until_answered(pilot, harness)
+        (turn,) = harness.store.turns(harness.store.latest() or "")
+        assert turn.turn.user == text
+        await pilot.press("f3")
+        await until(pilot, lambda: harness.chat.editing)
+        assert harness.chat.draft == text
+        await pilot.press("escape", "up")
+        await until(pilot, lambda: harness.chat.draft == text, "it is recalled")
