@@ -48,11 +48,11 @@ def tune(program: Program, name: str | None, *, as_json: bool) -> None:
     best = choose(trials)
     if best is None:
         raise EngineLoadFailed(model.path, "no measurement was completed; try again when the computer is less busy")
-    job.file.put(job.key, best)
     if as_json:
         click.echo(json.dumps({"model": model.name, "best": asdict(best), "trials": [asdict(trial) for trial in trials]}))
     else:
         click.echo(f"\nFastest: {describe(best)}")
+    job.file.put(job.key, best)
 
 
 def describe(tuning: Tuning) -> str:

@@ -7,6 +7,7 @@ a complete result.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -107,16 +108,25 @@ class TuningFile:
         return key in self._read()
 
     def put(self, key: str, tuning: Tuning | None) -> None:
-        """Save a measurement under `key`; None records that it gave no result, so that it is not repeated."""
+        """Save a measurement under `key`; None records that it gave no result, so that it is not repeated.
+
+        Raises:
+            OSError: the file cannot be written; the error names it.
+        """
         entries = self._read()
         entries.pop(key, None)
         entries[key] = asdict(tuning) if tuning else None
         newest = dict(list(entries.items())[-_MOST_RECORDS:])
         private_folder(self._path.parent)
         part = self._path.with_suffix(f".{secrets.token_hex(4)}")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(newest, file, indent=1)
-        part.replace(self._path)
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                json.dump(newest, file, indent=1)
+            part.replace(self._path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def _read(self) -> dict[str, dict[str, Any] | None]:
         try:

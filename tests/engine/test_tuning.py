@@ -163,3 +163,12 @@ def test_measuring_stays_within_its_time_limit(demo_model: Path) -> None:
     began = time.perf_counter()
     list(measure(demo_model, EngineSettings(), CancelToken(), budget=1.0))
     assert time.perf_counter() - began < 4.0
+
+
+def test_a_result_that_cannot_be_saved_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: "full")
+    (tmp_path / "tuning.full").mkdir()
+    file = TuningFile(tmp_path / "tuning.json")
+    with pytest.raises(OSError, match=r"tuning\.json"):
+        file.put("key", None)
+    assert file.get("key") is None
