@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
-    from mistral_chat.session.relevance import Relevance
+    from mistral_chat.session.relevance import About, Relevance
     from mistral_chat.store.records import StoredTurn
     from mistral_chat.store.store import ConversationStore
 
@@ -71,8 +71,9 @@ class ConversationRecall:
         if question is None:
             return []
         by_words = {each.turn_id: each.score for each in self._index.search(question.words, among=known)}
-        named = self._index.contains(question.names)
-        ranked = self._relevance.rank(question, by_words, self._vectors(known), population=len(known), named=named)
+        about: About = "user" if question.about_user else "unknown"
+        about = "named" if self._index.contains(question.names) else about
+        ranked = self._relevance.rank(question, by_words, self._vectors(known), population=len(known), about=about)
         passages: dict[str, Passage] = {}
         for key, score in ranked[: max(24, 4 * (most or 24))]:
             turn = known[key]

@@ -15,7 +15,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from mistral_chat.store.retrieval import content_words
 
@@ -42,8 +42,12 @@ _SHARE_OF_BEST: Final = 0.4
 """Texts below this share of the best score are dropped."""
 _WEAK: Final = 4.5
 """BM25 of a match that is worth using when only words are compared."""
-_BY_ABOUT: Final = {"named": 0.5, "user": 1.0, "unknown": 1.4}
-"""The factor on `_WEAK` by what the question is about."""
+About = Literal["named", "user", "documents", "unknown"]
+"""What a question is about: something named in the texts, the user, documents attached for it, or perhaps something else."""
+_BY_ABOUT: Final[dict[About, float]] = {"named": 0.5, "user": 1.0, "documents": 1.0, "unknown": 1.4}
+"""The factor on `_WEAK`."""
+_CLOSE: Final = 0.4
+"""The cosine of a passage that answers a question, even one that sounds like general knowledge."""
 _HANDFUL: Final = 5
 """With fewer texts, word frequencies say nothing."""
 _UNRELATED: Final = 0.207
@@ -254,7 +258,7 @@ class Relevance:
         vectors: Vectors | None,
         *,
         population: int,
-        named: bool = True,
+        about: About = "documents",
     ) -> list[tuple[str, float]]:
         """The keys and scores of the texts that match `question`, best first; empty if none matches well enough.
 
@@ -263,16 +267,15 @@ class Relevance:
             by_words: BM25 of the texts that share words with it, by key.
             vectors: the vectors of the texts, as far as there are any.
             population: how many texts there are; a word is worth less among few.
-            named: whether it is about these texts for certain: it names somebody or something that is in them.
+            about: what it is about.
         """
         rare = _least_words(population)
         strongest = max(by_words.values(), default=0.0)
         cosines = self._cosines(question, by_words, vectors)
         if question.vector is None or vectors is None or not vectors.keys:
-            about = "named" if named else "user" if question.about_user else "unknown"
             found = strongest >= _BY_ABOUT[about] * rare
         else:
-            found = _near(question, max(cosines.values(), default=0.0), named=named) or strongest >= 2 * rare
+            found = _near(question, max(cosines.values(), default=0.0), about) or strongest >= 2 * rare
         if not found:
             return []
         scores = {
@@ -299,11 +302,14 @@ class Relevance:
         return 1 - (1 - cosine) * self._elsewhere[1]
 
 
-def _near(question: Question, nearest: float, *, named: bool) -> bool:
+def _near(question: Question, nearest: float, about: About) -> bool:
     """Whether the nearest text's cosine is that of a text that the question is about."""
-    if named or question.about_user:
+    if about in {"named", "user"}:
         return nearest >= max(_LEAST_ABOUT_TALK, question.small_talk - _SMALL_TALK_ABOUT_TALK)
-    return nearest >= max(_LEAST_COSINE, question.small_talk - _SMALL_TALK_MARGIN, question.world - _WORLD_MARGIN)
+    world = question.world - _WORLD_MARGIN
+    if about == "documents":
+        world = min(world, _CLOSE)
+    return nearest >= max(_LEAST_COSINE, question.small_talk - _SMALL_TALK_MARGIN, world)
 
 
 def _places(*rankings: Mapping[str, float]) -> dict[str, float]:

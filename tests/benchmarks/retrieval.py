@@ -48,7 +48,7 @@ from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.engine.llama.embedding import EmbeddingModel
 from mistral_chat.session.documents import DocumentIndexer, DocumentSearch
 from mistral_chat.session.recall import MOST_EXCHANGES, ConversationRecall
-from mistral_chat.session.relevance import Question, Relevance, Vectors
+from mistral_chat.session.relevance import About, Question, Relevance, Vectors
 from mistral_chat.store.database import open_database
 from mistral_chat.store.records import StoredTurn
 from mistral_chat.store.retrieval import content_words
@@ -76,10 +76,10 @@ class VectorsOnly(Relevance):
         vectors: Vectors | None,
         *,
         population: int,
-        named: bool = True,
+        about: About = "documents",
     ) -> list[tuple[str, float]]:
         """The ranking by vectors alone."""
-        return super().rank(question, {}, vectors, population=population, named=named)
+        return super().rank(question, {}, vectors, population=population, about=about)
 
 
 @dataclass

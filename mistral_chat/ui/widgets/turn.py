@@ -118,6 +118,8 @@ class TurnHeader(Widget):
             parts.append(Content.styled(f"{self._tokens:,} tokens", _QUIET))
         if self._selected:
             parts.append(Content.assemble(("Enter", "$text-accent"), (" actions", _QUIET)))
+            if turn.passages:
+                parts.append(Content.assemble(("o", "$text-accent"), (" sources", _QUIET)))
         width = self.content_size.width
         while parts and (line := _SEPARATOR.join(parts)).cell_length > width:
             parts.pop()
