@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import MistralChatError
-from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.reply import EditMessage, NewMessage
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import Command, command_of, matching, parse_input
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.message_form import FileText
+    from mistral_chat.session.attachments import Attachment
     from mistral_chat.session.events import TranscriptTurn
     from mistral_chat.session.reply import ReplyRequest
     from mistral_chat.ui.screens.chat import ChatScreen
@@ -212,6 +212,8 @@ class Draft:
 
         The `first` message takes the place of the draft.
         """
+        from mistral_chat.session.attachments import Attachment
+
         session = self._screen.session
         if files is None:
             recalled = self._own
@@ -279,8 +281,6 @@ class Draft:
 
     async def _rows(self, text: str) -> list[SlashRow]:
         """The commands that the draft may be the beginning of, or what the argument of its command may be."""
-        from mistral_chat.ui.widgets.slash_menu import SlashRow
-
         found = [_row(each, text[1:]) for each in matching(text)]
         name, space, begun = text.partition(" ")
         wanted = command_of(name) if space and "\n" not in text else None
@@ -291,6 +291,8 @@ class Draft:
             self._values = wanted.id, ()
             with suppress(MistralChatError):  # running the command says why there are none
                 self._values = wanted.id, await wanted.values(self._screen)
+        from mistral_chat.ui.widgets.slash_menu import SlashRow
+
         more = wanted.argument.partition(" ")[2]
         fitting = [(value, about) for value, about in self._values[1] if begun.casefold() in value.casefold()]
         if any(begun == value for value, _ in fitting):
