@@ -37,6 +37,13 @@ def test_a_session_loads_no_ui_no_llama_and_no_hub() -> None:
     assert not loaded_by("import mistral_chat.session.workspace") & {"textual", "rich", "llama_cpp", "huggingface_hub"}
 
 
+def test_the_first_paint_loads_nothing_that_it_does_without() -> None:
+    later = {"ctypes", "hashlib", "json", "markdown_it", "numpy", "pathspec", "secrets", "sqlite3", "yaml"}
+    assert not loaded_by("import mistral_chat.cli.tui, mistral_chat.config.settings_file, mistral_chat.ui.app") & (
+        later | HEAVY - {"textual", "rich"}
+    )
+
+
 @pytest.mark.parametrize(
     "command", ["ask", "chats", "completion", "config", "docs", "doctor", "models", "paths", "prompt", "bench"]
 )
