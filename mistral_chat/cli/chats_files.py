@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,11 +141,14 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
     Damaged ChatGPT conversations are skipped and listed; any other damage cancels the whole import. Conversations that already
     exist are skipped, so an interrupted import can be repeated.
     """
+    from mistral_chat.cli.stdin import waiting_told
     from mistral_chat.importers.files import read_import_files
     from mistral_chat.importers.report import all_conversations
     from mistral_chat.text import one_line
 
-    sources = read_import_files(files)
+    pipes = [one_line(str(file)) for file in files if file.is_fifo()]
+    with waiting_told(f"waiting for {', '.join(pipes)} to end") if pipes else nullcontext():
+        sources = read_import_files(files)
     with closing(program.open_store()) as store:
         result = store.import_conversations(all_conversations(sources), dry_run=dry_run)
     if as_json:

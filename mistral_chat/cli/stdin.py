@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mistral_chat.session.attachments import LARGEST_FILE, decode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import BinaryIO
 
 PATIENCE = 2.0
@@ -27,13 +29,20 @@ def standard_input(*, typed: bool = False) -> str:
     """
     if sys.stdin is None or (sys.stdin.isatty() and not typed):
         return ""
-    notice = threading.Timer(PATIENCE, _tell_waiting)
-    notice.daemon = True
-    notice.start()
-    try:
+    with waiting_told(WAITING):
         return decode(_read(sys.stdin.buffer), "Standard input")
+
+
+@contextmanager
+def waiting_told(notice: str) -> Iterator[None]:
+    """Write `notice` to standard error if the block takes longer than `PATIENCE` seconds."""
+    timer = threading.Timer(PATIENCE, _tell, [notice])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
     finally:
-        notice.cancel()
+        timer.cancel()
 
 
 def argument_text(argument: str) -> str:
@@ -46,6 +55,6 @@ def _read(stream: BinaryIO) -> bytes:
     return stream.read(LARGEST_FILE + 1)
 
 
-def _tell_waiting() -> None:
-    sys.stderr.write(f"mistral-chat: {WAITING}\n")
+def _tell(notice: str) -> None:
+    sys.stderr.write(f"mistral-chat: {notice}\n")
     sys.stderr.flush()

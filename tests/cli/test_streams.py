@@ -108,6 +108,18 @@ def test_waiting_for_an_open_pipe_is_reported() -> None:
         assert "none-such" in program.stderr.read(), "it does not continue when the pipe is closed"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in the file system")
+def test_waiting_for_a_pipe_to_import_from_is_reported(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, "-c", APP, "chats", "import", str(tmp_path / "pipe")]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"mistral-chat: waiting for {tmp_path / 'pipe'} to end\n"
+        (tmp_path / "pipe").write_text("{}")
+        assert "neither" in process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+
+
 def test_a_pipe_that_ends_at_once_is_waited_for_silently() -> None:
     began = time.monotonic()
     done = shell("echo hello | $APP ask -m none-such x")
