@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +15,7 @@ from support import documents
 from mistral_chat.documents.blocks import Block, EmptyPage
 from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.documents.text_files import decode, markdown, plain_text, python_code, source_code
-from mistral_chat.documents.worker import read_blocks
+from mistral_chat.documents.worker import MOST_TEXT, read_blocks, serve
 from mistral_chat.errors import DocumentUnreadable
 
 
@@ -22,10 +25,20 @@ def headed_texts(blocks: list[Block | EmptyPage]) -> list[tuple[str, str]]:
 
 
 def read(folder: Path, name: str, content: bytes | str) -> list[Block | EmptyPage]:
+    """Read a document in the process that is made for it; what comes through the pipe is what was read."""
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with DocumentReader() as reader:
-        return list(reader.read(path))
+        found = list(reader.read(path))
+    assert list(read_blocks(path, path.suffix.removeprefix("."))) == found
+    return found
+
+
+def answers_about(path: Path, kind: str) -> list[dict[str, Any]]:
+    """What the process that reads documents would answer."""
+    replies = io.BytesIO()
+    serve(io.BytesIO(json.dumps({"path": str(path), "kind": kind}).encode() + b"\n"), replies)
+    return [json.loads(line) for line in replies.getvalue().splitlines()]
 
 
 def test_markdown_keeps_its_headings_and_its_code_whole() -> None:
@@ -160,6 +173,38 @@ def test_a_suffix_does_not_make_a_document(tmp_path: Path) -> None:
     for name in ("a.pdf", "a.docx", "a.odt", "a.epub"):
         with pytest.raises(DocumentUnreadable, match="damaged"):
             read(tmp_path, name, b"plain words")
+
+
+@pytest.mark.parametrize("kind", ["pdf", "docx", "odt", "epub"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "damaged"),
+        (b"plain words", "damaged"),
+        (documents.archive({"other.xml": "<a/>"}), "damaged"),
+        (documents.pdf([["x"]])[:-200], "damaged"),
+    ],
+    ids=["empty", "text", "another archive", "half a PDF"],
+)
+def test_what_is_no_such_document_has_one_answer_that_says_so(tmp_path: Path, kind: str, content: bytes, problem: str) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    *before, last = answers_about(path, kind)
+    assert all(not answer.get("blocks") for answer in before)
+    assert problem in last.get("problem", "")
+
+
+def test_a_long_text_comes_in_several_answers_and_an_endless_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    paragraph = "word " * 200 + "\n\n"
+    path.write_text(paragraph * 100)
+    *batches, last = answers_about(path, "text")
+    assert last == {"end": True}
+    assert len(batches) > 2
+    assert sum(len(batch["blocks"]) for batch in batches) == 100
+    path.write_text(paragraph * (MOST_TEXT // len(paragraph) + 100))
+    assert "16 million characters" in answers_about(path, "text")[-1]["problem"]
+    assert answers_about(tmp_path / "missing", "text") == [{"problem": "No such file or directory"}]
 
 
 def test_a_reader_continues_after_an_unreadable_document(tmp_path: Path) -> None:

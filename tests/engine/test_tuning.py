@@ -7,7 +7,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -172,3 +172,18 @@ def test_a_result_that_cannot_be_saved_names_the_file(tmp_path: Path, monkeypatc
     with pytest.raises(OSError, match=r"tuning\.json"):
         file.put("key", None)
     assert file.get("key") is None
+
+
+def test_the_child_prints_each_way_as_a_line_and_keeps_to_the_users_choice(
+    tiny_model: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"settings": asdict(EngineSettings(threads=1, repack=False)), "budget": 60.0, "background": False}
+    assert trials.main([str(tiny_model("v7")), json.dumps(options)]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {(each["threads"], each["repack"]) for each in found} == {(1, False)}
+    assert {each["batch"] for each in found} == {128, 256, 512}
+    assert all(each["prompt_speed"] > 0 < each["decode_speed"] for each in found)
+    assert [size for size, _ in found[-1]["batch_costs"]] == [4, 8, 16]
+    (tmp_path / "none.gguf").write_bytes(b"GGUF")
+    assert trials.main([str(tmp_path / "none.gguf"), json.dumps(options)]) == 1
+    assert capsys.readouterr().out == ""
