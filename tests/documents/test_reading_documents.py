@@ -167,6 +167,7 @@ def test_a_pdf_has_pages_and_bookmarks_and_reports_empty_pages(tmp_path: Path) -
     ]
     assert [each.page for each in blocks] == [1, 2, 3]
     assert isinstance(blocks[1], EmptyPage)
+    assert {"empty": 2} in answers_about(tmp_path / "lease.pdf", "pdf")
 
 
 def test_a_suffix_does_not_make_a_document(tmp_path: Path) -> None:
