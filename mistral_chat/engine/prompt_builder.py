@@ -46,9 +46,9 @@ class PromptBuilder:
         written = [replace(turn, user=passages_text(turn.passages) + turn.user) if turn.key in shown else turn for turn in turns]
         return self._format.encode(system, written, sampled=sampled, closed=closed)
 
-    def passage_tokens(self, turns: Sequence[PromptTurn]) -> Mapping[str, int]:
-        """The approximate number of passage tokens of each turn that has any, in a prompt whose last turn is open."""
-        shown = self._with_passages(turns, closed=False)
+    def passage_tokens(self, turns: Sequence[PromptTurn], *, closed: bool = False) -> Mapping[str, int]:
+        """The approximate number of passage tokens of each turn that has any, in a prompt whose last turn is open or `closed`."""
+        shown = self._with_passages(turns, closed=closed)
         return {turn.key: self._format.count(passages_text(turn.passages)) for turn in turns if turn.key in shown}
 
     def fit(self, history: History, cached: Collection[str], *, closed: bool = False) -> FittedTurns:
@@ -91,8 +91,7 @@ class PromptBuilder:
         if not history.turns:
             return Prompt(window=self.window.size, reserve=self.window.reserve)
         fit = self.fit(history, cached, closed=not draft)
-        shown = [turn for turn in fit.kept if turn.key in self._with_passages(fit.kept, closed=not draft)]
-        passages = {turn.key: self._format.count(passages_text(turn.passages)) for turn in shown}
+        passages = self.passage_tokens(fit.kept, closed=not draft)
         parts = [PromptPart("", segments(fit.encoding.head, self._tokenizer))]
         for turn in fit.encoding.turns:
             key = "" if turn.key == DRAFT else turn.key

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,7 @@ class Trials:
             MistralChatError: the model cannot be loaded.
         """
         default = plan_load(self._path, replace(self._settings, repack=self._settings.repack or False), window=_WINDOW)
-        with _loaded(self._path, default) as model:
+        with closing(Model(self._path, n_gpu_layers=default.n_gpu_layers, repack=default.repack)) as model:
             self._depth = _DEPTH if speed_of(model, default, 0, 32).prompt_speed >= _QUICK else 0
             self._try(model, [default])
             self._try(model, self._larger_batches(default))
@@ -72,7 +72,7 @@ class Trials:
         best = self._best(default)
         if self._settings.repack is None and default.n_gpu_layers == 0 and self._fits_twice():
             repacked = replace(best, repack=True)
-            with _loaded(self._path, repacked) as model:
+            with closing(Model(self._path, n_gpu_layers=0, repack=True)) as model:
                 self._try(model, [repacked, repacked])
                 if (found := choose(self._found)) is not None and found.repack:
                     self._find_costs(model, repacked)
@@ -173,12 +173,6 @@ def batch_costs(model: Model, plan: LoadPlan) -> tuple[tuple[int, float], ...]:
     finally:
         context.free()
     return tuple((size, round(seconds[size] / seconds[1], 2)) for size in _GUESSES)
-
-
-@contextmanager
-def _loaded(path: Path, plan: LoadPlan) -> Iterator[Model]:
-    with closing(Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack)) as model:
-        yield model
 
 
 def _print(tuning: Tuning) -> None:
