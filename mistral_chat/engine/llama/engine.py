@@ -77,15 +77,18 @@ def open_engine(
         path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress, probe=probe
     )
     facts = _facts(model, name, chosen.name, plan, window=cache.size, wanted=wanted)
-    window = ContextWindow(size=cache.size, reserve=min(context.reserve, cache.size // 8), low_water=context.low_water)
     return RollingEngine(
-        LoadedParts(cache, model.vocabulary, chosen, window, facts),
+        LoadedParts(cache, model.vocabulary, chosen, _window(cache.size, context), facts),
         identity=_identity(path, plan, cache.size, chosen.name, adapters) if snapshots else "",
         snapshots=snapshots,
         tuning=plan.tuning,
         when_idle=_where_the_chat_runs(job, plan).run_once if job else None,
         checked=checked,
     )
+
+
+def _window(size: int, context: ContextSettings) -> ContextWindow:
+    return ContextWindow(size=size, reserve=min(context.reserve, size // 8), low_water=context.low_water)
 
 
 def _tuning_job(path: Path, settings: EngineSettings, file: TuningFile | None) -> TuningJob | None:
