@@ -306,4 +306,4 @@ def _row(command: Command, begun: str) -> SlashRow:
     from mistral_chat.ui.widgets.slash_menu import SlashRow
 
     name = next((name for name in command.names if name.startswith(begun)), command.slash)
-    return SlashRow(name, command.argument, re.split(r"[.;,] ", command.help)[0])
+    return SlashRow(name, command.argument, re.split(r"[.;,] | \(", command.help)[0])

@@ -87,3 +87,17 @@ async def test_the_visible_line_stays_when_the_width_changes() -> None:
         await pilot.pause()
         await pilot.pause()
         assert next(view for view in transcript.views if view.region.bottom > transcript.region.y) is top
+
+
+async def test_hits_of_the_open_conversation_come_first_and_versions_are_listed_once() -> None:
+    harness = AppHarness()
+    harness.add_conversation(("Bread with rye", "Bread, bread, bread."), title="Other")
+    shown = harness.start_with(("How is bread made?", "Slowly."), title="Shown")
+    harness.store.finish_reply(harness.store.add_sibling(harness.store.turns(shown)[0].turn_id), "Quickly.", finish_reason="stop")
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await pilot.press("ctrl+f", *"bread")
+        await until(pilot, lambda: "2 found" in screen_text(harness))
+        await until(pilot, lambda: "Shown  this conversation" in screen_text(harness))
+        rows = [line for line in screen_text(harness).splitlines() if "│  Shown" in line or "│  Other" in line]
+        assert ["Shown" in row for row in rows] == [True, False]

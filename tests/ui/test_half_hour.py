@@ -30,7 +30,7 @@ EDITED = "Name one deep sea."
 WORD = "periwinkle"
 SECRET = "wentletrap"  # noqa: S105 (a shell that must not be found on the disk, no key)
 EDGE = "context starts here"
-IDLE = "? help"
+IDLE = "/ commands"
 """A hint in the status bar while no reply is written."""
 OTHER = "harbourlight"
 """Another model's name."""

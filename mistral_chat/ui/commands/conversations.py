@@ -121,7 +121,7 @@ async def search(screen: ChatScreen, words: str) -> None:
     """Search all conversations, and open a hit."""
     from mistral_chat.ui.dialogs.search import SearchDialog
 
-    hit = await screen.app.push_screen_wait(SearchDialog(screen.opened.store, words))
+    hit = await screen.app.push_screen_wait(SearchDialog(screen.opened.store, words, screen.session.conversation_id))
     if hit is not None:
         await open_at(screen, hit.conversation_id, hit.turn_id)
 

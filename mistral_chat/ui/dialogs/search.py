@@ -18,6 +18,8 @@ from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.ordered_keys import Field
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from textual.app import ComposeResult
 
     from mistral_chat.store.records import SearchHit
@@ -47,10 +49,11 @@ class SearchDialog(Dialog["SearchHit"]):
         key_binding("search.up", "up", "mark(-1)", "Previous hit", "Go to the previous hit"),
     ]
 
-    def __init__(self, store: ConversationStore, query: str = "") -> None:
-        """Search in `store`, at first for `query`."""
+    def __init__(self, store: ConversationStore, query: str = "", shown: str | None = None) -> None:
+        """Search in `store`, at first for `query`; hits in the conversation `shown` come first."""
         super().__init__()
         self._store = store
+        self._shown = shown
         self._first_query = one_line(query, _LONGEST)
         self._hits: list[SearchHit] = []
 
@@ -80,11 +83,12 @@ class SearchDialog(Dialog["SearchHit"]):
         except StoreError as error:
             self.show_status(str(error), warning=True)
             return
-        self._hits = hits
+        best = len(hits) == _FOUND
+        self._hits = hits = _distinct(hits, self._shown)
         listed = self.query_one(OptionList)
-        listed.set_options([Option(_line(hit)) for hit in hits])
+        listed.set_options([Option(_line(hit, here=hit.conversation_id == self._shown)) for hit in hits])
         listed.highlighted = 0
-        found = f"{len(hits)} found" if len(hits) < _FOUND else f"The best {_FOUND} hits"
+        found = f"The best {len(hits)} hits" if best else f"{len(hits)} found"
         self.show_status(found if hits else "Nothing found" if query.strip() else _SYNTAX)
 
 
@@ -98,9 +102,16 @@ def _find(store: ConversationStore, query: str) -> list[SearchHit]:
             connection.close()
 
 
-def _line(hit: SearchHit) -> Content:
+def _distinct(hits: Sequence[SearchHit], shown: str | None) -> list[SearchHit]:
+    """`hits` without those that look alike, as the versions of one reply do; those of the conversation `shown` come first."""
+    alike = {(hit.conversation_id, hit.snippet): hit for hit in reversed(hits)}
+    return sorted((hit for hit in hits if hit in alike.values()), key=lambda hit: hit.conversation_id != shown)
+
+
+def _line(hit: SearchHit, *, here: bool) -> Content:
     """Show a hit: its conversation, and the text around the words found."""
-    title = Content.styled(one_line(hit.title, 60) or "New conversation", "bold")
+    place = ("  this conversation", "$text-quiet") if here else ""
+    title = Content.assemble((one_line(hit.title, 60) or "New conversation", "bold"), place)
     if hit.turn_id is None:
         return title
     end_of_last, pieces = 0, []

@@ -69,6 +69,11 @@ class SettingEditor(Dialog[bool]):
     config.yaml; the rest of the file, including comments, is not changed. **Esc** changes nothing.
     """
 
+    CSS = """
+    SettingEditor .dialog.form.long { height: 95%; }
+    SettingEditor .dialog.form.long .fields { height: 1fr; max-height: 100%; margin: 1 0; }
+    SettingEditor .dialog.form .status { margin: 0 0 1 0; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         key_binding("setting.save", "ctrl+s", "save", "Save", "Save the values", priority=True),
     ]
@@ -97,7 +102,9 @@ class SettingEditor(Dialog[bool]):
     def compose(self) -> ComposeResult:
         """Show the explanation, the fields, what is wrong, and the buttons."""
         key = "Ctrl+S" if self._form[0].multiline else "Enter"
-        with frame(self._title, hints=((key, "save"), ("Esc", "cancel")), classes="form"):
+        with frame(
+            self._title, hints=((key, "save"), ("Esc", "cancel")), classes="form" if len(self._form) == 1 else "form long"
+        ):
             if self._about:
                 yield paragraph(self._about)
             with VerticalScroll(classes="fields", can_focus=False):
