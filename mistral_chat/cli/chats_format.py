@@ -29,7 +29,9 @@ def shown(text: str) -> str:
 
 
 def summary_lines(summaries: Sequence[ConversationSummary]) -> Iterator[str]:
-    """The list as a table: id, last use, turns, title. A star marks pinned conversations."""
+    """The list as a table: id, last use, turns, title; a terminal shows what they are. A star marks pinned conversations."""
+    if summaries and sys.stdout.isatty():
+        yield f"{'ID':{SHORT_ID}}  {'LAST USED':16}  TURNS  TITLE"
     for summary in summaries:
         title = one_line(summary.title) or "(empty)"
         tags = "".join(f" #{one_line(tag)}" for tag in summary.tags)

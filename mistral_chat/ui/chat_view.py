@@ -209,7 +209,7 @@ class ChatView:
             replying=session is not None and session.replying,
             failed=screen.host.error is not None,
             editing=session is not None and session.editing is not None,
-            stopped=last is not None and last.finish_reason in {"cancelled", "length"},
+            stopped=last is not None and last.finish_reason == "cancelled",
             empty=not screen.composer.text,
             messages=last is not None,
             command=parse_input(screen.composer.text).command is not None,

@@ -30,7 +30,7 @@ EDITED = "Name one deep sea."
 WORD = "periwinkle"
 SECRET = "wentletrap"  # noqa: S105 (a shell that must not be found on the disk, no key)
 EDGE = "context starts here"
-IDLE = "/ commands"
+IDLE = "? help"
 """A hint in the status bar while no reply is written."""
 OTHER = "harbourlight"
 """Another model's name."""
@@ -299,7 +299,7 @@ class User:
         self.terminal.wait_for("New conversation")
         self.ask("Say good night.")
         self.press(*self.keys.delete)
-        self.terminal.wait_for("to the trash.", "F8 undo", "New conversation")
+        self.terminal.wait_for("to the trash.", self.keys.undo[0], "New conversation")
         self.press(*self.keys.undo)
         self.terminal.wait_for("█ Say good night.")
 
