@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 PATIENCE: Final = 1.0
 """Seconds that a disk has to answer. On a busy computer a thread may wait for a good part of them."""
 
-_RECENT: Final = 0.05
-"""Seconds for which an answer counts."""
+RECENT: Final = 1.0
+"""Seconds for which an answer counts. It is renewed meanwhile, so that whoever reads often never waits for the thread."""
 
 
 class DiskProbe:
     """Reads from a disk on its own thread, which may wait for it for ever."""
 
-    def __init__(self, look: Callable[[], object], *, close: Callable[[], object] = int, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        look: Callable[[], object],
+        *,
+        close: Callable[[], object] = int,
+        patience: float = PATIENCE,
+        recent: float = RECENT,
+    ) -> None:
         """Call `look`, which reads from the disk and raises nothing, on the thread, and `close` at its end.
 
         The thread starts with the first question.
@@ -31,25 +38,29 @@ class DiskProbe:
         self._look = look
         self._close = close
         self._patience = patience
+        self._recent = recent
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._asked = False
-        self._answered_at = 0.0
+        self._asked_at = self._answered_at = 0.0
         self._closing = False
 
     def answers(self) -> bool:
-        """Whether the disk answers. While it does not, only the first call waits, for `patience` seconds."""
+        """Whether the disk answers. One that does not is waited for once, for `patience` seconds."""
+        now = time.monotonic()
         with self._changed:
-            if self._asked:
-                return False
-            if time.monotonic() - self._answered_at < _RECENT:
+            if not self._asked and now - self._answered_at >= self._recent / 10:
+                self._ask(now)
+            if now - self._answered_at < self._recent:
                 return True
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="disk-probe", daemon=True)
-                self._thread.start()
-            self._asked = True
-            self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._asked, self._patience)
+            return self._changed.wait_for(lambda: not self._asked, max(0.0, self._asked_at + self._patience - now))
+
+    def _ask(self, now: float) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="disk-probe", daemon=True)
+            self._thread.start()
+        self._asked, self._asked_at = True, now
+        self._changed.notify_all()
 
     def close(self) -> None:
         """End the thread, if the disk answers."""

@@ -436,12 +436,11 @@ def test_a_limit_on_the_size_of_files_is_named_and_the_store_can_be_read(databas
     in_a_process(work)
 
 
-def test_a_disk_that_hangs_is_told_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral_chat.store.disk_probe._RECENT", 0.0)
+def test_a_disk_that_hangs_is_told_and_not_waited_for() -> None:
     answer = threading.Event()
     answer.set()
     ended = threading.Event()
-    probe = DiskProbe(lambda: answer.wait(60), close=ended.set, patience=0.5)
+    probe = DiskProbe(lambda: answer.wait(60), close=ended.set, patience=0.5, recent=0.0)
     assert probe.answers()
     answer.clear()
     assert not probe.answers()
@@ -477,9 +476,13 @@ def test_reads_on_a_frozen_file_system_do_not_wait(freezable: tuple[Path, Callab
     store = open_store(folder / "conversations.db")
     conversation, _ = chat(store, ("said", "something"))
     store.database.read_without_waiting(0.05)
+    assert store.database._probe is not None
+    store.database._probe._recent = 0.0
     assert can_be_read(store, conversation)
     other = store.new_connection()
     other.save_draft("", "so that the next read has to write into the index of the log")
+    thaw = threading.Timer(30, freeze, ["--unfreeze"])
+    thaw.start()
     freeze("--freeze")
     try:
         began = time.monotonic()
@@ -489,6 +492,7 @@ def test_reads_on_a_frozen_file_system_do_not_wait(freezable: tuple[Path, Callab
                 call()
         waited = time.monotonic() - began
     finally:
+        thaw.cancel()
         freeze("--unfreeze")
     assert waited < 5
     while True:
