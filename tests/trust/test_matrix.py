@@ -39,7 +39,7 @@ MOUNT, UMOUNT = (shutil.which(name) or "" for name in ("mount", "umount"))
 TYPED = "precious"
 ECHO_SECONDS = 0.1
 """In this time every key shows up."""
-STANDSTILL_SECONDS = 0.25
+STANDSTILL_SECONDS = 0.5
 """The longest callback of the event loop on a busy machine, where threads of one process wait for one another. A call that waits
 for a lock takes five seconds."""
 
