@@ -10,9 +10,11 @@ from support.app_harness import AppHarness, run, screen_text, send_and_wait, unt
 from support.hostile import PROBES, dangerous
 from textual.widgets import Input, OptionList
 
+from mistral_chat.conversation import Turn, Usage
+from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
 from mistral_chat.ui.dialogs.input import InputDialog
-from mistral_chat.ui.widgets.turn import VersionMark
+from mistral_chat.ui.widgets.turn import TurnView, VersionMark
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -316,3 +318,18 @@ async def test_hostile_text_in_the_menu_and_the_details() -> None:
             assert not dangerous(screen_text(harness)), repr(text)
             if isinstance(harness.app.screen, InputDialog | ChoiceDialog):
                 await pilot.press("escape")
+
+
+async def test_a_turn_is_marked_before_and_after_it_is_mounted() -> None:
+    """A count of the draft may end while older turns are being mounted."""
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        usage = Usage(prompt_tokens=5, cached_tokens=0, completion_tokens=7, time_to_first_token=0.1, tokens_per_second=9.0)
+        view = TurnView(TranscriptTurn(turn_id="1", turn=Turn(user="Q", reply="A", finish_reason="stop", usage=usage)))
+        marks: dict[str, Any] = {"dimmed": False, "edge": False, "selected": False, "statistics": True, "tokens": 12}
+        view.mark(**marks)
+        assert not view.query(".statistics")
+        await harness.chat.mount_above_composer(view)
+        view.mark(**marks)
+        await until(pilot, lambda: len(view.query(".statistics")) == 1)

@@ -272,7 +272,7 @@ class TurnView(Vertical, FastWidget):
 
     def _show_statistics(self, text: str) -> None:
         if self._statistics is None:
-            if not text:
+            if not text or not self.reply.is_attached:  # not mounted yet; it is marked again then
                 return
             self._statistics = Static(classes="statistics")
             self.mount(self._statistics)
