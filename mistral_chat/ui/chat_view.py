@@ -328,6 +328,9 @@ class ChatView:
         self._screen.composer.set_history(self._screen.opened.store.input_history(_HISTORY))
 
     def _reply_started(self) -> None:
+        if self._screen.transcript.has_focus and self._screen.transcript.selected is None:
+            # The letters of messages would take what is typed next.
+            self._screen.set_focus(self._screen.composer)
         self.show_state()
         self._show_progress(at_once=True)
         self.show_history()

@@ -333,3 +333,17 @@ async def test_a_turn_is_marked_before_and_after_it_is_mounted() -> None:
         await harness.chat.mount_above_composer(view)
         view.mark(**marks)
         await until(pilot, lambda: len(view.query(".statistics")) == 1)
+
+
+async def test_after_a_letter_regenerates_what_is_typed_is_a_message_again() -> None:
+    harness = opened(("one", "a"), ("two", "b"))
+    async with run(harness) as pilot:
+        await shown(pilot, harness)
+        await pilot.press("shift+tab", "shift+tab")
+        assert chosen(harness) == "one", "Shift+Tab goes on from message to message"
+        await pilot.press("r")
+        await until(pilot, lambda: [turn.turn.user for turn in path(harness)] == ["one"])
+        await until_answered(pilot, harness)
+        await until(pilot, lambda: harness.chat.composer.has_focus)
+        await pilot.press(*"really")
+        await until(pilot, lambda: harness.chat.draft == "really")

@@ -29,6 +29,7 @@ _MOST_TURNS: Final = 24
 
 _BINDINGS: Final = (
     key_binding("transcript.oldest", "home", "screen.command('chat.top')", "Top", "Scroll to the first message"),
+    key_binding("transcript.select", "shift+tab", "screen.command('chat.turn_before')", "Select", "Select the previous message"),
     key_binding("transcript.newest", "end", "newest", "Newest", "Scroll to the end and follow it"),
     key_binding("transcript.up", "up", "step(-1)", "Up", "Select the previous message, or scroll"),
     key_binding("transcript.down", "down", "step(1)", "Down", "Select the next message, or scroll"),
