@@ -187,6 +187,17 @@ async def test_a_new_prompt_format_reloads_the_model_in_use(first: FirstRun) -> 
         assert first.chat.model == "tiny"
 
 
+async def test_the_footer_says_what_enter_does_only_where_it_does_so(first: FirstRun) -> None:
+    put(first)
+    async with run(first) as pilot:
+        await with_the_demo(pilot, first)
+        await until(pilot, lambda: ("Enter", "use") in first.models.status.hints)
+        first.models.query_one("#back").focus()
+        await until(pilot, lambda: "Enter" not in dict(first.models.status.hints))
+        first.models.model_list.focus()
+        await until(pilot, lambda: ("Enter", "use") in first.models.status.hints)
+
+
 async def test_the_palette_opens_the_models_screen(first: FirstRun) -> None:
     async with run(first) as pilot:
         await until(pilot, lambda: first.choosing)

@@ -86,28 +86,21 @@ def _binding(key: str, action: str, description: str, tooltip: str) -> Binding:
     return key_binding(f"weights.{action}", key, action, description, tooltip)
 
 
-_BUTTONS: Final = """
-ModelsScreen #buttons Button { background: $panel; color: $foreground; text-style: none; }
-ModelsScreen #buttons Button.-primary { color: $text-primary; text-style: bold; }
-ModelsScreen #buttons Button:focus { background: $primary; color: $on-primary; text-style: bold; }
-ModelsScreen #buttons Button:focus { background-tint: transparent; }
-"""
-"""The focused button is filled, and no other one."""
+_HELP: Final = (
+    "## Models\n\nChoose the model to chat with. Installed models are used in place; others are downloaded once.\n"
+    "A download can be paused, or continued in the background while you chat; downloaded data is always kept.\n"
+    "**Right** shows the other sizes of a model. For an installed model, **v** verifies the file, **f** sets the prompt "
+    "format, **Delete** or **d** removes it, and **m** lists all three.\n"
+)
 
 
 class ModelsScreen(Screen["str | None"]):
     """Chooses a model; the result is the spec of an installed model, or None."""
 
     CSS_PATH = "models.tcss"
-    CSS = _BUTTONS
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
     VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 (as Textual declares it)
-    HELP = (
-        "## Models\n\nChoose the model to chat with. Installed models are used in place; others are downloaded once.\n"
-        "A download can be paused, or continued in the background while you chat; downloaded data is always kept.\n"
-        "**Right** shows the other sizes of a model. For an installed model, **v** verifies the file, **f** sets the prompt "
-        "format, **Delete** or **d** removes it, and **m** lists all three.\n"
-    )
+    HELP = _HELP
     BINDINGS: ClassVar[list[BindingType]] = [
         _binding("escape", "leave", "Back", "Go back"),
         _binding("f5,r,R", "look", "Refresh", "Refresh the list and the free memory"),
@@ -482,7 +475,7 @@ class ModelsScreen(Screen["str | None"]):
     def _show_buttons(self) -> None:
         act, *_ = buttons = [self.query_one(f"#{name}", Button) for name in ("act", "more", "back", "demo")]
         row, choosing = self.selected, self._step is Step.CHOOSING
-        self.status.hints = hints(self._step, row)
+        self.on_descendant_focus()
         wanted = choice_buttons(row, self._listing, first=self._in_use is None) if choosing else BUTTONS[self._step]
         act.variant = "warning" if choosing and risky(row, self._listing) else "primary"
         act.disabled = choosing and (row is None or bool(row.obstacle))
@@ -490,6 +483,10 @@ class ModelsScreen(Screen["str | None"]):
             button.label, button.action = Content(label), f"screen.{action}"
             button.display = bool(label)
             button.refresh(layout=True)  # a new label alone does not change the width
+
+    def on_descendant_focus(self) -> None:
+        """Show the keys; on a button Enter does what is written there."""
+        self.status.hints = hints(self._step, self.selected if self.model_list.has_focus else None)
 
     def _introduce(self, text: str, trouble: bool = False) -> None:  # noqa: FBT001, FBT002 (given as a pair with the text)
         intro = self.query_one("#intro", Static)
