@@ -9,6 +9,7 @@ Linux only.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support import race_engines as engines
 from support import race_screens as screens
 from support.benchmarks import demo
-from support.race import OURS, Goal, Peer, Report, Scene, Steps, Unavailable, describe_machine, run, say
+from support.race import OURS, Goal, Limits, Peer, Report, Scene, Steps, Unavailable, describe_machine, run, say
 from support.race_server import local_server
 
 from mistral_chat.engine.hardware import physical_cores
@@ -52,7 +53,7 @@ PEERS: tuple[Peer, ...] = (
     engines.Library(BARE, plan="best"),
     engines.Library(BARE_PROMPT, plan="prompt"),
     engines.LlamaServer(),
-    engines.LlamaServer(REUSE, ("--cache-reuse", "16")),
+    engines.LlamaServer(REUSE, ("--cache-reuse", "16", "-np", "1")),
     engines.LlamaServer(SHIFT, ("--context-shift",)),
     engines.LlamaServer(SLOTS, ("-np", "1"), slots=True),
     engines.Library(PYTHON),
@@ -348,6 +349,7 @@ def main(arguments: Sequence[str]) -> int:
     cores = physical_cores()
     parser.add_argument("--threads", type=int, default=cores, help=f"threads of every program ({cores}, one for each core)")
     parser.add_argument("--rounds", type=int, help="how often each scene is played")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="how long each scene is played at most")
     parser.add_argument(
         "--cache", type=Path, default=Path.home() / ".cache" / "mistral-chat-race", help="where peers are installed"
     )
@@ -389,7 +391,7 @@ def play(scene: Scene, key: str, report: Report, asked: argparse.Namespace, cour
     say(f"{key}: load {os.getloadavg()[0]:.1f}")
     play_one = partial(scene.play, course)
     title = f"{scene.title} ({model})"
-    result = run(scene, play_one, racing, title=title, rounds=asked.rounds or scene.rounds, report=say)
+    result = run(scene, play_one, racing, Limits(asked.rounds or scene.rounds, asked.seconds), title=title, tell=say)
     result.without.update(missing)
     report.results[key] = result
 

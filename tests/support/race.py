@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -111,17 +112,33 @@ class Result:
         return (min(ratios) if goal.at_least else max(ratios)) if ratios else (math.nan, "")
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How long a scene is played."""
+
+    rounds: int
+    seconds: float = math.inf
+
+
 def run(
-    scene: Scene, play: Callable[[Peer], Steps], peers: Sequence[Peer], *, title: str, rounds: int, report: Callable[[str], None]
+    scene: Scene,
+    play: Callable[[Peer], Steps],
+    peers: Sequence[Peer],
+    limits: Limits,
+    *,
+    title: str,
+    tell: Callable[[str], None],
 ) -> Result:
-    """Play `rounds` steps of a scene with all `peers` in turns: A B C, A B C.
+    """Play a scene with all `peers` in turns: A B C, A B C, for so many rounds, or until the time is over.
 
     The scene's own peers take part; one that fails is listed with the reason, and the others go on.
     """
-    result = Result(title)
+    result, deadline = Result(title), time.monotonic() + limits.seconds
     playing = {peer.name: play(peer) for peer in peers if peer.name in scene.peers}
     try:
-        for number in range(rounds + scene.warm_up):
+        for number in range(limits.rounds + scene.warm_up):
+            if time.monotonic() > deadline:
+                break
             for name, steps in list(playing.items()):
                 try:
                     sample = next(steps, None)
@@ -132,7 +149,7 @@ def run(
                     del playing[name]
                 elif number >= scene.warm_up:
                     result.samples.setdefault(name, []).append(sample)
-                    report(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in sample.items()))
+                    tell(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in sample.items()))
     finally:
         for steps in playing.values():
             steps.close()  # ends the program that it plays with

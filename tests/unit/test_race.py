@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.race import OURS, Goal, Report, Result, Sample, Scene, Steps, Unavailable, run
+from support.race import OURS, Goal, Limits, Report, Result, Sample, Scene, Steps, Unavailable, run
 from support.race_engines import Message, MessageList, Setup, TooLong
 
 
@@ -40,8 +40,8 @@ def scene(log: list[str], *goals: Goal) -> Scene:
     return Scene("Running", play, {"time": "s"}, names, goals, warm_up=1)
 
 
-def race(scene: Scene, *runners: Runner, rounds: int = 3) -> Result:
-    return run(scene, scene.play, runners, title="Running", rounds=rounds, report=lambda _: None)
+def race(scene: Scene, *runners: Runner, rounds: int = 3, seconds: float = math.inf) -> Result:
+    return run(scene, scene.play, runners, Limits(rounds, seconds), title="Running", tell=lambda _: None)
 
 
 def test_all_take_each_step_in_turns_and_the_first_is_not_counted() -> None:
@@ -50,6 +50,12 @@ def test_all_take_each_step_in_turns_and_the_first_is_not_counted() -> None:
     assert log == [OURS, "slow"] * 3 + [f"{OURS} ended", "slow ended"]
     assert result.values(OURS, "time") == [1, 3]
     assert result.values("slow", "time") == [10, 30]
+
+
+def test_it_ends_when_the_time_is_over() -> None:
+    log: list[str] = []
+    race(scene(log), OUR_RUNNER, SLOW, seconds=-1)
+    assert log == []
 
 
 def test_one_that_fails_is_listed_and_the_others_go_on() -> None:
