@@ -325,6 +325,7 @@ SCENES: dict[str, Scene] = {
         {"ready": "s", "memory": "MB", "processor": "s"},
         (BARE, *_OTHERS),
         Goal("ready", (BARE,), 1.2),
+        Goal("memory", (), 150),
     ),
     "screen": _stored(1),
     "screen-1000": _stored(1_000),

@@ -48,11 +48,11 @@ class Peer(Protocol):
 
 @dataclass(frozen=True)
 class Goal:
-    """What a scene must show: a limit for a ratio of two programs' medians."""
+    """What a scene must show: a limit for the ratio of our median to that of others, or for our median alone."""
 
     figure: str
     against: tuple[str, ...]
-    """Peers; the least favourable of them decides."""
+    """Peers, of whom the least favourable decides; none for our median alone."""
     limit: float
     at_least: bool = False
     """Whether the ratio, ours to theirs, is to be at least the limit rather than at most."""
@@ -107,6 +107,8 @@ class Result:
     def ratio(self, goal: Goal) -> tuple[float, str]:
         """The least favourable ratio of `goal`, and the peer it is to; not a number where it was not measured."""
         ours = self.median(goal.ours, goal.figure)
+        if not goal.against:
+            return ours, ""
         theirs = {peer: self.median(peer, goal.figure) for peer in goal.against}
         ratios = [(ours / value, peer) for peer, value in theirs.items() if value > 0 and not math.isnan(ours)]
         return (min(ratios) if goal.at_least else max(ratios)) if ratios else (math.nan, "")

@@ -72,6 +72,7 @@ def test_the_least_favourable_peer_decides_about_a_goal() -> None:
     result = Result("Running", samples)
     assert result.ratio(at_most) == (0.2, "quick")
     assert result.ratio(at_least) == (0.1, "slow")
+    assert result.ratio(Goal("time", (), 3)) == (2.0, "")
     assert at_most.met(0.2)
     assert not at_most.met(0.3)
     assert not at_least.met(0.1)
