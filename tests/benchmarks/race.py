@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support import race_engines as engines
 from support import race_screens as screens
 from support.benchmarks import demo
-from support.race import OURS, Goal, Limits, Peer, Report, Scene, Steps, Unavailable, describe_machine, run, say
+from support.race import OURS, Goal, Limits, Peer, Report, Result, Scene, Steps, Unavailable, describe_machine, run, say
 from support.race_server import local_server
 
 from mistral_chat.engine.hardware import physical_cores
@@ -367,7 +367,6 @@ def main(arguments: Sequence[str]) -> int:
         course = Course(model, vocabulary, asked.cache.resolve(), work, stack.enter_context(local_server()), asked.threads)
         for name in list(SCENES) if asked.scenes is None else asked.scenes:
             play(SCENES[name], f"{name}, {'7B shape' if asked.model else 'demo'}", report, asked, course)
-            report.write(asked.json)
     text = report.markdown({key: SCENES[key.partition(",")[0]] for key in report.results})
     if asked.markdown:
         asked.markdown.write_text(text, encoding="utf-8")
@@ -388,13 +387,15 @@ def play(scene: Scene, key: str, report: Report, asked: argparse.Namespace, cour
                 racing.append(peer)
             except (Unavailable, OSError) as reason:
                 missing[peer.name] = str(reason)
-    model = key.partition(", ")[2]
     say(f"{key}: load {os.getloadavg()[0]:.1f}")
-    play_one = partial(scene.play, course)
-    title = f"{scene.title} ({model})"
-    result = run(scene, play_one, racing, Limits(asked.rounds or scene.rounds, asked.seconds), title=title, tell=say)
-    result.without.update(missing)
-    report.results[key] = result
+    result = report.results[key] = Result(f"{scene.title} ({key.partition(', ')[2]})", without=missing)
+
+    def tell(text: str) -> None:
+        say(text)
+        report.write(asked.json)
+
+    run(scene, partial(scene.play, course), racing, Limits(asked.rounds or scene.rounds, asked.seconds), result, tell)
+    report.write(asked.json)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ Steps = Generator[Sample, None, None]
 """Takes one step, and gives its figures, each time it is asked."""
 
 
+Tell = Callable[[str], None]
+"""Takes what a step gave, in words."""
+
+
 class Unavailable(Exception):
     """A program cannot be had here, or cannot do what a scene asks; the sentence says why."""
 
@@ -127,15 +131,16 @@ def run(
     play: Callable[[Peer], Steps],
     peers: Sequence[Peer],
     limits: Limits,
+    result: Result,
     *,
-    title: str,
     tell: Callable[[str], None],
-) -> Result:
+) -> None:
     """Play a scene with all `peers` in turns: A B C, A B C, for so many rounds, or until the time is over.
 
-    The scene's own peers take part; one that fails is listed with the reason, and the others go on.
+    The scene's own peers take part; one that fails is listed with the reason, and the others go on. `tell` is called after
+    each step, when its figures are in the `result`.
     """
-    result, deadline = Result(title), time.monotonic() + limits.seconds
+    deadline = time.monotonic() + limits.seconds
     playing = {peer.name: play(peer) for peer in peers if peer.name in scene.peers}
     try:
         for number in range(limits.rounds + scene.warm_up):
@@ -150,13 +155,12 @@ def run(
                 if sample is None:
                     del playing[name]
                 elif number >= scene.warm_up:
+                    result.load = os.getloadavg()[0]
                     result.samples.setdefault(name, []).append(sample)
                     tell(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in sample.items()))
     finally:
         for steps in playing.values():
             steps.close()  # ends the program that it plays with
-    result.load = os.getloadavg()[0]
-    return result
 
 
 @dataclass

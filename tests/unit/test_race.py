@@ -41,7 +41,9 @@ def scene(log: list[str], *goals: Goal) -> Scene:
 
 
 def race(scene: Scene, *runners: Runner, rounds: int = 3, seconds: float = math.inf) -> Result:
-    return run(scene, scene.play, runners, Limits(rounds, seconds), title="Running", tell=lambda _: None)
+    result = Result("Running")
+    run(scene, scene.play, runners, Limits(rounds, seconds), result, lambda _: None)
+    return result
 
 
 def test_all_take_each_step_in_turns_and_the_first_is_not_counted() -> None:
