@@ -394,7 +394,7 @@ def play(scene: Scene, key: str, report: Report, asked: argparse.Namespace, cour
         say(text)
         report.write(asked.json)
 
-    run(scene, partial(scene.play, course), racing, Limits(asked.rounds or scene.rounds, asked.seconds), result, tell)
+    run(scene, partial(scene.play, course), racing, Limits(asked.rounds or scene.rounds, asked.seconds), result=result, tell=tell)
     report.write(asked.json)
 
 

@@ -42,7 +42,7 @@ def scene(log: list[str], *goals: Goal) -> Scene:
 
 def race(scene: Scene, *runners: Runner, rounds: int = 3, seconds: float = math.inf) -> Result:
     result = Result("Running")
-    run(scene, scene.play, runners, Limits(rounds, seconds), result, lambda _: None)
+    run(scene, scene.play, runners, Limits(rounds, seconds), result=result, tell=lambda _: None)
     return result
 
 
