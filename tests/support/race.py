@@ -126,7 +126,9 @@ class Limits:
     seconds: float = math.inf
 
 
-def run(scene: Scene, play: Callable[[Peer], Steps], peers: Sequence[Peer], limits: Limits, result: Result, tell: Tell) -> None:
+def run(
+    scene: Scene, play: Callable[[Peer], Steps], peers: Sequence[Peer], limits: Limits, *, result: Result, tell: Tell
+) -> None:
     """Play a scene with all `peers` in turns: A B C, A B C, for so many rounds, or until the time is over.
 
     The scene's own peers take part; one that fails is listed with the reason, and the others go on. `tell` is called after
