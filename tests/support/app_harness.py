@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from support.echo_engine import EchoEngine
-from support.idle import wait_by_state
+from support.idle import draw, wait_by_state
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
@@ -465,7 +466,8 @@ async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") ->
     for _ in range(2000):
         if wanted():
             return
-        await pilot.pause(0.005)
+        await asyncio.sleep(0.005)
+        draw(pilot.app)
     raise AssertionError(f"never happened: {what or wanted}")
 
 
