@@ -248,14 +248,14 @@ async def test_regenerating_and_switching_branches_at_a_middle_turn() -> None:
         await until_answered(pilot, harness)
         assert [turn.turn.reply for turn in path(harness)] == ["other first"]
         await pilot.click(harness.screen.query(VersionMark).first(), offset=(2, 0))
-        await until(pilot, lambda: "Reply 1 of 2" in harness.chat.notice)
+        await until(pilot, lambda: "Reply 1 of 2, the oldest" in harness.chat.notice)
         assert [turn.turn.reply for turn in path(harness)] == ["first", "second"]
         assert chosen(harness) == "one"
         await pilot.press("alt+right")
-        await until(pilot, lambda: "Reply 2 of 2" in harness.chat.notice)
+        await until(pilot, lambda: "Reply 2 of 2, the newest" in harness.chat.notice)
         assert [turn.turn.reply for turn in path(harness)] == ["other first"]
         await pilot.press("alt+left")
-        await until(pilot, lambda: "Reply 1 of 2" in harness.chat.notice)
+        await until(pilot, lambda: "Reply 1 of 2, the oldest" in harness.chat.notice)
         await pilot.press("alt+down", "alt+left")
         await until(pilot, lambda: "Only one version" in harness.chat.notice)
 

@@ -315,7 +315,8 @@ async def walk(screen: ChatScreen, step: int, turn_id: str = "", among: Literal[
                 return
         await transcript.select(shown.turn_id)
     what, (number, count) = ("Reply", shown.reply) if shown.message == before else ("Message", shown.message)
-    screen.notice.show(f"{what} {number} of {count}")
+    end = {1: ", the oldest", count: ", the newest"}.get(number, "")
+    screen.notice.show(f"{what} {number} of {count}{end}")
 
 
 def selected_turn(screen: ChatScreen) -> TranscriptTurn:
