@@ -181,7 +181,7 @@ async def test_a_newly_broken_file_is_reported_and_left_alone(config: Path) -> N
         await pilot.press("escape")
         await closed(pilot, harness)
         await pilot.press("f5")
-        await until(pilot, lambda: "Correct the file" in screen_text(harness))
+        await until(pilot, lambda: "Correct the settings file" in screen_text(harness))
         assert read(config) == "nope: 1\n"
         write(config, FILE)
         await pilot.press("f5")
