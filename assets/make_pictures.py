@@ -119,7 +119,7 @@ class Scene:
 
     async def ready(self, pilot: Pilot[Any]) -> None:
         """Wait for the model; the cursor stands still from then on."""
-        await until(pilot, lambda: self.chat.shown_first and self.chat.host.loaded is not None and not self.chat.status.state)
+        await until(pilot, lambda: self.chat.host.loaded is not None and not self.chat.status.state)
         self.chat.composer.cursor_blink = False
 
     async def say(self, pilot: Pilot[Any], text: str) -> None:

@@ -59,19 +59,6 @@ class MistralChatApp(App[None]):
 
     TITLE = "mistral-chat"
     CSS_PATH = Path(__file__).parent / "screens" / "chat.tcss"
-    CSS = """
-    /* In a narrow terminal the list covers the transcript, but neither notifications nor the status bar. */
-    ChatScreen.-narrow #side { max-width: 60%; margin-bottom: 1; }
-    ChatScreen.-narrow.-list NotificationBar { padding: 0 2 0 36; }
-    ChatScreen.-narrow.-list Composer { display: none; }
-    ChatScreen Composer.-editing, ChatScreen Composer.-editing:focus {
-        border: round $secondary;
-        border-title-color: $secondary;
-        border-title-style: bold;
-    }
-    CommandPalette > Vertical { margin-top: 1; }
-    CommandPalette CommandList { max-height: 60vh; }
-    """
     ENABLE_COMMAND_PALETTE = True
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_command_provider, _conversation_provider}
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]

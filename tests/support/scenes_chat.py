@@ -138,7 +138,7 @@ async def _written(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Wait until the reply has come to its pause, and draw it; the speed is one that does not change."""
 
     def words() -> str:
-        return harness.chat.views[-1].reply.text if harness.chat.turns else ""
+        return harness.chat.views[-1].reply.text if harness.chat.views else ""
 
     await until(pilot, lambda: harness.chat.replying and words().endswith("window  # "), "the reply comes to its pause")
     harness.chat.views[-1].reply.draw()
@@ -146,7 +146,7 @@ async def _written(pilot: Pilot[Any], harness: AppHarness) -> None:
 
 
 async def _half_said(pilot: Pilot[Any], harness: AppHarness) -> None:
-    await until(pilot, lambda: harness.chat.replying and "2." in harness.chat.views[-1].reply.text, "it writes")
+    await until(pilot, lambda: harness.chat.views and "2." in harness.chat.views[-1].reply.text, "it writes")
 
 
 _TO_BE_STOPPED: Final = REPLY.replace("Everything", f"{PAUSE} Everything")

@@ -80,7 +80,7 @@ SETTINGS: Final = (
         name="settings-with-a-mistake",
         harness=_settled("sampling: {temperature: warm}\n"),
         steps=(press("f12"),),
-        shows=("Correct the file",),
+        shows=("Correct the settings file",),
     ),
     Scene(
         name="a-setting-refused",

@@ -18,11 +18,6 @@ class PassageDialog(Dialog[None]):
     """Shows a passage or an attached file exactly as given to the model."""
 
     HELP = "## Passage\n\nThe arrow keys scroll. **Esc** goes back.\n"
-    CSS = """
-    PassageDialog .dialog.passage { width: 102; }
-    PassageDialog .dialog VerticalScroll { height: auto; max-height: 80vh; scrollbar-size-vertical: 1; }
-    PassageDialog .dialog .explained { max-height: 100000; margin-bottom: 0; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init__(self, source: str, text: str) -> None:

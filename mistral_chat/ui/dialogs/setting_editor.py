@@ -69,11 +69,6 @@ class SettingEditor(Dialog[bool]):
     config.yaml; the rest of the file, including comments, is not changed. **Esc** changes nothing.
     """
 
-    CSS = """
-    SettingEditor .dialog.form.long { height: 95%; }
-    SettingEditor .dialog.form.long .fields { height: 1fr; max-height: 100%; margin: 1 0; }
-    SettingEditor .dialog.form .status { margin: 0 0 1 0; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         key_binding("setting.save", "ctrl+s", "save", "Save", "Save the values", priority=True),
     ]
