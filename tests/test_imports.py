@@ -5,6 +5,7 @@ Only a fresh interpreter can prove what an import loads.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -20,7 +21,9 @@ HELP = "import mistral_chat.cli.main as m\ntry:\n    m.cli.main(['--help'], prog
 
 
 def loaded_by(code: str) -> set[str]:
-    done = subprocess.run([sys.executable, "-c", f"{code}\n{LOADED}"], capture_output=True, text=True, check=True)
+    """The top-level modules that `code` loads; coverage, which loads some itself, does not follow into its process."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{LOADED}"], capture_output=True, text=True, check=True, env=environ)
     return set(done.stdout.splitlines()[-1].split())
 
 

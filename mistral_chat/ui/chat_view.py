@@ -328,7 +328,8 @@ class ChatView:
         self._screen.composer.set_history(self._screen.opened.store.input_history(_HISTORY))
 
     def _reply_started(self) -> None:
-        if self._screen.transcript.has_focus and self._screen.transcript.selected is None:
+        transcript = self._screen.transcript
+        if self._screen.session.replying and transcript.has_focus and transcript.selected is None:
             # The letters of messages would take what is typed next.
             self._screen.set_focus(self._screen.composer)
         self.show_state()

@@ -236,6 +236,24 @@ async def test_a_fork_ends_with_the_selected_turn() -> None:
         assert len(harness.store.turns(before)) == 3
 
 
+async def test_versions_are_walked_by_the_arrow_keys_while_a_message_is_selected() -> None:
+    answers = iter(["first", "second"])
+    harness = AppHarness(answer=lambda _: next(answers))
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "one")
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "second" in screen_text(harness))
+        await until_answered(pilot, harness)
+        await pilot.press("shift+tab", "left")
+        await until(pilot, lambda: "Reply 1 of 2" in harness.chat.notice)
+        await pilot.press("right")
+        await until(pilot, lambda: "Reply 2 of 2" in harness.chat.notice)
+        assert [turn.turn.reply for turn in path(harness)] == ["second"]
+        await pilot.press("left")
+        await until(pilot, lambda: "Reply 1 of 2" in harness.chat.notice)
+
+
 async def test_regenerating_and_switching_branches_at_a_middle_turn() -> None:
     answers = iter(["first", "second", "other first"])
     harness = AppHarness(answer=lambda _: next(answers))
