@@ -13,6 +13,7 @@ from support.effort import cases, seed
 from support.stores import assert_index_is_true
 
 from mistral_chat.errors import EngineFailed
+from mistral_chat.ui.app import MistralChatApp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -131,13 +132,20 @@ class RandomUser:
         self.known = there
 
 
-async def test_a_random_user(tmp_path: Path, tally: Tally, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_random_user(
+    tmp_path: Path, tally: Tally, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def answer(text: str) -> str:
         if text == "fail":
             raise EngineFailed("llama.cpp failed. The reply was stopped.")
         return f"You said: {text} " + "and so on " * 20
 
     path = tmp_path / "conversations.db"
+
+    async def stay(_: MistralChatApp) -> None:
+        """Quit, the last command of the palette, ends the app rightly, and with it the test."""
+
+    monkeypatch.setattr(MistralChatApp, "action_quit", stay)
     harness = AppHarness(path=path, answer=answer, window=512)
     harness.add_conversation(("How is bread made?", "With flour."), ("And rye?", "The same."), title="Bread")
     async with run(harness) as pilot:
