@@ -161,9 +161,9 @@ def remove(program: Program, /, conversations: tuple[str, ...], *, now: bool, ye
                 store.trash(conversation_id)
             return
         confirm(f"Delete {counted(len(ids), 'conversation')} permanently?", yes=yes)
+        program.forget_snapshots(ids)  # first: if the program is killed in between, nothing deleted is kept
         for conversation_id in ids:
             store.delete(conversation_id)
-        program.forget_snapshots(ids)
         report_pending_purge(store)
 
 
@@ -194,8 +194,8 @@ def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None
         if empty:
             if summaries:
                 confirm(f"Delete {counted(len(summaries), 'conversation')} permanently?", yes=yes)
+            program.forget_snapshots(summary.conversation_id for summary in summaries)
             gone = store.empty_trash()
-            program.forget_snapshots(gone)
             report_pending_purge(store)
             if as_json:
                 print_json(gone)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from support.app_harness import AppHarness, run, screen_text, until, until_ready
@@ -46,6 +48,27 @@ async def test_permanent_deletion_is_confirmed_first(tmp_path: Path) -> None:
         await pilot.press("escape")
         await until(pilot, lambda: len(harness.app.screen_stack) == 1)
     assert b"marmalade" not in (tmp_path / "c.db").read_bytes()
+
+
+async def test_a_deletion_goes_on_when_the_trash_is_closed(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    doomed = harness.add_conversation(("Question", "Answer"), title="Bread")
+    harness.store.trash(doomed)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await pilot.press("f10")
+        await until(pilot, lambda: "1 conversation" in screen_text(harness))
+        with closing(sqlite3.connect(tmp_path / "c.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await pilot.press("delete")
+            await until(pilot, lambda: "permanently?" in screen_text(harness))
+            await pilot.press("tab", "enter")
+            await until(pilot, lambda: "Deleting" in screen_text(harness))
+            await pilot.press("escape")
+            await until(pilot, lambda: len(harness.app.screen_stack) == 1)
+            other.execute("ROLLBACK")
+        await until(pilot, lambda: not harness.store.summaries(where="trash"))
+        assert harness.forgotten == [doomed]
 
 
 async def test_the_trash_is_emptied() -> None:

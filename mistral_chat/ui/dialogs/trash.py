@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import on, work
@@ -57,13 +58,14 @@ class TrashDialog(Dialog[str]):
             restore: restores the conversation with an id; raises `StoreError`.
             delete: deletes the conversation with an id permanently, None all in the trash; returns whether no trace is left.
                 Raises `StoreError`.
-            forget: deletes what else is kept of deleted conversations.
+            forget: deletes what else is kept of conversations that are to be deleted.
         """
         super().__init__()
         self._store = store
         self._put_back = restore
         self._delete = delete
         self._forget = forget
+        self._deletion: asyncio.Task[str] | None = None
         self._titles: dict[str, str] = {}
         """The titles of the conversations listed, by their ids."""
 
@@ -107,22 +109,22 @@ class TrashDialog(Dialog[str]):
         if not await self.app.push_screen_wait(ConfirmDialog(question, f"{what} cannot be undone.", yes="Delete", no="Keep")):
             return
         self.show_status("Deleting…")
-        result = ""
-        try:
-            if not await self._delete(None if everything else ids[0]):
-                result = "Deleted. Remaining data is erased when the other window closes."
-        except StoreError as error:
-            result = str(error)
-        # Whatever went wrong, nothing else may be kept of deleted conversations.
-        try:
-            left = {each.conversation_id for each in self._store.summaries(where="trash", limit=-1)}
-        except StoreError as error:
-            self.show_status(str(error), warning=True)
-            return
-        await self._forget([each for each in ids if each not in left])
+        # Leaving the dialog ends this worker, but not a deletion: what else is kept of the conversations goes too.
+        self._deletion = asyncio.create_task(self._delete_everywhere(ids, everything=everything))
+        result = await asyncio.shield(self._deletion)
         self._show()
         if result:
             self.show_status(result)
+
+    async def _delete_everywhere(self, ids: list[str], *, everything: bool) -> str:
+        """Delete conversations and what else is kept of them; return what remains to be said."""
+        # Snapshots first: if the program is killed in between, only a cache is lost, and nothing deleted is kept.
+        await self._forget(ids)
+        try:
+            traceless = await self._delete(None if everything else ids[0])
+        except StoreError as error:
+            return str(error)
+        return "" if traceless else "Deleted. Remaining data is erased when the other window closes."
 
     def _show(self) -> None:
         try:
