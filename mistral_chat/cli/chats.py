@@ -194,8 +194,7 @@ def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None
         if empty:
             if summaries:
                 confirm(f"Delete {counted(len(summaries), 'conversation')} permanently?", yes=yes)
-            program.forget_snapshots(summary.conversation_id for summary in summaries)
-            gone = store.empty_trash()
+            gone = store.empty_trash(forget=program.forget_snapshots)
             report_pending_purge(store)
             if as_json:
                 print_json(gone)

@@ -139,7 +139,7 @@ class Program:
             StoreError: the database cannot be used.
         """
         if self.settings.trash_days:
-            self.forget_snapshots(store.empty_trash(older_than=timedelta(days=self.settings.trash_days)))
+            store.empty_trash(timedelta(days=self.settings.trash_days), forget=self.forget_snapshots)
         store.purge()
 
     def library(self) -> Library:

@@ -104,7 +104,7 @@ class EngineJob(Generic[T]):
         return True
 
     def _call(self, function: Callable[[], object]) -> None:
-        """Call something on the loop; if the loop is closed, nobody is waiting."""
+        """Call something on the loop; if the loop is closed, stop the work instead."""
         try:
             self._loop.call_soon_threadsafe(function)
         except RuntimeError:

@@ -268,5 +268,5 @@ class EngineThread:
             self._settled.set()
             waiting, self._waiting = self._waiting, []
         for loop, settled in waiting:
-            with suppress(RuntimeError):  # that loop is closed, so nobody is waiting
+            with suppress(RuntimeError):  # the loop is closed, so nothing is waiting
                 loop.call_soon_threadsafe(settled.set)

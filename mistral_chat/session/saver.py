@@ -256,7 +256,7 @@ class Saver:
             self._call(self._report, SavingResumed())
 
     def _call(self, function: Callable[..., object], *values: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody listens
+        with suppress(RuntimeError):  # the loop is closed, so nothing is waiting
             self._loop.call_soon_threadsafe(function, *values, context=self._context)
 
 

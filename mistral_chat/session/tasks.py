@@ -161,7 +161,7 @@ def watch_snapshots(snapshots: SnapshotFolder, tasks: TaskRegistry) -> None:
         shown[0].tell(progress.done / max(1, progress.total), format_progress(progress.done, progress.total))
 
     def take(progress: SnapshotProgress | None) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody listens
+        with suppress(RuntimeError):  # the loop is closed, so nothing is waiting
             loop.call_soon_threadsafe(show, progress, context=context)
 
     snapshots.subscribe(take)

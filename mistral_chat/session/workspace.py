@@ -186,8 +186,10 @@ class Workspace:
 
         self.environment.undo.push("delete", restore)
 
-    async def delete_permanently(self, conversation_id: str | None) -> bool:
+    async def delete_permanently(self, conversation_id: str | None, *, forget: Callable[[list[str]], object]) -> bool:
         """Delete a conversation, or all in the trash when that is None; return whether no trace is left.
+
+        First `forget` deletes what is kept of them outside the database.
 
         Raises:
             StoreError: it could not be deleted. It is not tried again.
@@ -195,8 +197,9 @@ class Workspace:
 
         def work(store: ConversationStore) -> bool:
             if conversation_id is not None:
+                forget([conversation_id])
                 return store.delete(conversation_id)
-            store.empty_trash()
+            store.empty_trash(forget=forget)
             return not store.purge_pending()
 
         return await self.saver.write(work)

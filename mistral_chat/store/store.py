@@ -349,14 +349,17 @@ class ConversationStore:
             trash.delete(connection, queries.conversation_row(connection, conversation_id))
         return self.purge()
 
-    def empty_trash(self, older_than: timedelta | None = None) -> list[str]:
+    def empty_trash(self, older_than: timedelta | None = None, *, forget: Callable[[list[str]], object] = tuple) -> list[str]:
         """Delete permanently what is in the trash, or what has been there for longer than `older_than`; returns the ids.
+
+        `forget` is given the ids first, and deletes what is kept of them outside the database: a program that is killed in
+        between leaves nothing of a deleted conversation.
 
         What `delete` documents applies here too; `purge_pending` says whether a trace is left.
         """
         before = None if older_than is None else to_timestamp(self._now() - older_than)
         with self.database.write() as connection, attached_files_deleted(connection):
-            deleted = trash.delete_trashed(connection, before)
+            deleted = trash.delete_trashed(connection, before, forget)
         if deleted:
             self.purge()
         return deleted

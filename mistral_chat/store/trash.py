@@ -20,6 +20,7 @@ from mistral_chat.store import index
 from mistral_chat.store.queries import conversation_row
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from sqlite3 import Connection, Row
 
     from mistral_chat.store.database import Database
@@ -43,14 +44,19 @@ def restore(connection: Connection, conversation_id: str) -> None:
     connection.execute("UPDATE conversations SET trashed = NULL WHERE row = ?", (row,))
 
 
-def delete_trashed(connection: Connection, before: str | None) -> list[str]:
-    """Delete the conversations that were moved to the trash before a time (None: all in it), and return their ids."""
+def delete_trashed(connection: Connection, before: str | None, forget: Callable[[list[str]], object]) -> list[str]:
+    """Delete the conversations that were moved to the trash before a time (None: all in it), and return their ids.
+
+    First `forget` deletes what is kept of them outside the database.
+    """
     rows = connection.execute(
         "SELECT * FROM conversations WHERE trashed IS NOT NULL AND (? IS NULL OR trashed < ?)", (before, before)
     ).fetchall()
+    ids = [str(row["id"]) for row in rows]
+    forget(ids)
     for row in rows:
         delete(connection, row)
-    return [str(row["id"]) for row in rows]
+    return ids
 
 
 def delete(connection: Connection, conversation: Row) -> None:

@@ -67,5 +67,5 @@ def at_hand(key: str, environ: Mapping[str, str], platform: str = sys.platform) 
 
 
 def anywhere(key: str) -> bool:
-    """Whether `key` arrives in every terminal, also where it is not known which one it is."""
+    """Whether `key` arrives in every terminal, including unknown ones."""
     return re.fullmatch(rf"{_ALT}|{_CTRL_ARROWS}|{_LEGACY}|f\d+|ctrl\+(home|end)|insert|delete", key) is None

@@ -163,7 +163,7 @@ def test_a_killed_purge_is_completed_by_the_next(database: Path, store: Conversa
     again.close()
 
 
-def test_only_expired_trash_is_deleted(store: ConversationStore) -> None:
+def test_only_expired_trash_is_deleted(store: ConversationStore, database: Path) -> None:
     old, _ = chat(store, ("old", "x"))
     young, _ = chat(store, ("young", "x"))
     store.trash(old)
@@ -172,7 +172,12 @@ def test_only_expired_trash_is_deleted(store: ConversationStore) -> None:
     store.trash(young)
     store.trash(old)
     store._now = lambda: now + timedelta(days=31)
-    assert store.empty_trash(older_than=timedelta(days=30)) == [old]
+    forgotten: list[tuple[list[str], int]] = []
+    assert store.empty_trash(
+        older_than=timedelta(days=30),
+        forget=lambda ids: forgotten.append((ids, len(open_store(database).summaries(where="trash")))),
+    ) == [old]
+    assert forgotten == [([old], 2)], "what is kept elsewhere goes first"
     assert [each.conversation_id for each in store.summaries(where="trash")] == [young]
     assert store.empty_trash() == [young]
     assert store.empty_trash() == []

@@ -298,7 +298,7 @@ class _Exchange(BaseHTTPRequestHandler):
                 time.sleep(len(block) / fault.rate)
 
     def _send_block(self, block: bytes | bytearray) -> None:
-        """Send a piece of the body. It is counted first, as the reader may be done with it before this thread goes on."""
+        """Send a piece of the body. It is counted first, because the reader may finish with it before this thread continues."""
         self._seen.sent += len(block)
         try:
             self.connection.sendall(block)

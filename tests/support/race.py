@@ -238,6 +238,6 @@ def describe_machine() -> dict[str, str]:
 
 
 def say(text: str) -> None:
-    """Tell how it goes, beside the report."""
+    """Report progress on standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

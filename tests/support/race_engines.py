@@ -53,7 +53,7 @@ class Chat(Protocol):
     """One conversation with a running program. Each answer gives its figures."""
 
     def begin(self, turns: Sequence[Turn] = ()) -> None:
-        """Begin another conversation, or go on with one that was held before and is not in the KV cache."""
+        """Start a conversation, or resume an earlier one that is no longer in the KV cache."""
         ...
 
     def say(self, text: str) -> Sample:

@@ -25,6 +25,17 @@ from mistral_chat.ui.widgets.turn import MessageView
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
+
+    from textual.pilot import Pilot
+
+
+async def attach_during_a_reply(pilot: Pilot[Any], harness: AppHarness, notes: Path) -> None:
+    """Attach the notes while a reply, which pauses after "one", is generated."""
+    await send_message(pilot, harness, "first")
+    await until(pilot, lambda: "one" in screen_text(harness))
+    await send_message(pilot, harness, f"/attach {notes}")
+    await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
 
 
 def words(harness: AppHarness) -> str:
@@ -139,10 +150,7 @@ async def test_a_queued_message_that_is_stopped_returns_its_files(notes: Path) -
     harness = AppHarness(answer=lambda _: f"one {PAUSE} two")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        await send_message(pilot, harness, "first")
-        await until(pilot, lambda: "one" in screen_text(harness))
-        await send_message(pilot, harness, f"/attach {notes}")
-        await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
+        await attach_during_a_reply(pilot, harness, notes)
         await send_message(pilot, harness, "second")
         await until(pilot, lambda: "1 queued" in screen_text(harness) and "▪" not in screen_text(harness))
         await pilot.press("escape")
@@ -425,10 +433,7 @@ async def test_a_queued_message_of_files_alone_has_a_row(notes: Path) -> None:
     harness = AppHarness(answer=lambda _: f"one {PAUSE} two")
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
-        await send_message(pilot, harness, "first")
-        await until(pilot, lambda: "one" in screen_text(harness))
-        await send_message(pilot, harness, f"/attach {notes}")
-        await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
+        await attach_during_a_reply(pilot, harness, notes)
         await pilot.press("enter")
         await until(pilot, lambda: "queued: ▤ my notes.txt" in screen_text(harness))
         harness.gate.set()

@@ -30,6 +30,15 @@ def harness_with_documents(folder: Path, *, window: int = 4096) -> AppHarness:
     return harness
 
 
+def harness_with_an_evicted_fact(folder: Path) -> AppHarness:
+    """A conversation whose first exchange, about a sister in Lisbon, is no longer in the context."""
+    harness = harness_with_documents(folder, window=512)
+    exchanges = [("My sister moved to Lisbon.", "Noted."), *((f"{FILLER} {number}", "I see.") for number in range(20))]
+    harness.conversation_id = harness.add_conversation(*exchanges)
+    harness.app = harness.make_app()
+    return harness
+
+
 @pytest.fixture
 def lease(tmp_path: Path) -> AppHarness:
     (tmp_path / "lease.md").write_text(
@@ -82,10 +91,7 @@ async def test_without_documents_the_notice_says_how_to_index_some(tmp_path: Pat
 
 
 async def test_a_recalled_exchange_is_listed_and_can_be_opened(tmp_path: Path) -> None:
-    harness = harness_with_documents(tmp_path, window=512)
-    exchanges = [("My sister moved to Lisbon.", "Noted."), *((f"{FILLER} {number}", "I see.") for number in range(20))]
-    harness.conversation_id = harness.add_conversation(*exchanges)
-    harness.app = harness.make_app()
+    harness = harness_with_an_evicted_fact(tmp_path)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await send_and_wait(pilot, harness, "Which city did my sister move to?")
@@ -96,10 +102,7 @@ async def test_a_recalled_exchange_is_listed_and_can_be_opened(tmp_path: Path) -
 
 
 async def test_a_reply_is_regenerated_without_what_was_recalled(tmp_path: Path) -> None:
-    harness = harness_with_documents(tmp_path, window=512)
-    exchanges = [("My sister moved to Lisbon.", "Noted."), *((f"{FILLER} {number}", "I see.") for number in range(20))]
-    harness.conversation_id = harness.add_conversation(*exchanges)
-    harness.app = harness.make_app()
+    harness = harness_with_an_evicted_fact(tmp_path)
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         await send_and_wait(pilot, harness, "Which city did my sister move to?")
@@ -111,7 +114,7 @@ async def test_a_reply_is_regenerated_without_what_was_recalled(tmp_path: Path) 
         await until(pilot, lambda: "Recall is off in this conversation" in screen_text(harness))
         await send_and_wait(pilot, harness, "And which city did my sister move to?")
         assert not harness.chat.screen.session.turns[-1].turn.passages
-        assert harness.store.conversation(harness.conversation_id).recall is False
+        assert harness.store.conversation(harness.conversation_id or "").recall is False
 
 
 async def test_a_long_file_is_attached_by_passages_and_goes_with_its_conversation(tmp_path: Path) -> None:

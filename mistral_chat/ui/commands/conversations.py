@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,6 @@ async def trash(screen: ChatScreen, _argument: str) -> None:
 
     async def discard(gone: list[str]) -> None:
         await screen.opened.discard(gone)
-        await asyncio.to_thread(screen.context.discard_snapshots, gone)
         if screen.session.conversation_id in gone:
             # Another window moved it to the trash. Its draft is gone with it.
             await screen.open(None, draft="")
@@ -103,7 +103,8 @@ async def trash(screen: ChatScreen, _argument: str) -> None:
     async def restore(conversation_id: str) -> None:
         await workspace.saver.write(lambda store: store.restore(conversation_id))
 
-    dialog = TrashDialog(workspace.store, restore=restore, delete=workspace.delete_permanently, forget=discard)
+    delete = partial(workspace.delete_permanently, forget=screen.context.discard_snapshots)
+    dialog = TrashDialog(workspace.store, restore=restore, delete=delete, forget=discard)
     restored = await screen.app.push_screen_wait(dialog)
     screen.sidebar.reload()
     if restored is not None:

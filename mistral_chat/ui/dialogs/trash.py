@@ -58,7 +58,7 @@ class TrashDialog(Dialog[str]):
             restore: restores the conversation with an id; raises `StoreError`.
             delete: deletes the conversation with an id permanently, None all in the trash; returns whether no trace is left.
                 Raises `StoreError`.
-            forget: deletes what else is kept of conversations that are to be deleted.
+            forget: removes conversations that are to be deleted from the model's memory.
         """
         super().__init__()
         self._store = store
@@ -117,8 +117,8 @@ class TrashDialog(Dialog[str]):
             self.show_status(result)
 
     async def _delete_everywhere(self, ids: list[str], *, everything: bool) -> str:
-        """Delete conversations and what else is kept of them; return what remains to be said."""
-        # Snapshots first: if the program is killed in between, only a cache is lost, and nothing deleted is kept.
+        """Delete conversations and what the model keeps of them; return what remains to be said."""
+        # First, so that the model saves no snapshot of a deleted conversation.
         await self._forget(ids)
         try:
             traceless = await self._delete(None if everything else ids[0])
