@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from textual.app import App
 
 PATIENCE: Final = 1.0
-"""Seconds of the event loop's own work, and seconds for which it waits for a thread of its pool, after which the app is taken as it
-is, as by Textual: the thread may wait for something that the test does later. A busy machine delays the work, and ends no wait."""
+"""Seconds of the event loop's own work, and of waiting for a thread of its pool, after which the app is taken as it is, as by
+Textual: the thread may wait for something that the test does later. A busy machine delays the work, and ends no wait."""
 
 
 async def wait_until_idle(_min_sleep: float = 0.0, _max_sleep: float = 0.0) -> None:
