@@ -87,7 +87,9 @@ def _run(
     context = AppContext(
         open_store=lambda: _purged(program, opened or program.open_store(saved=saved), saved=saved),
         open_engine=open_engine,
-        open_retriever=lambda store: program.retriever(store.new_connection() if saved else None, saved=saved),
+        open_retriever=lambda store: program.retriever(
+            store.new_connection() if saved else None, saved=saved, chosen=lambda: context.settings.embedding_model
+        ),
         settings=settings,
         now=program.now,
         system=system,

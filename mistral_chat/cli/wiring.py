@@ -198,16 +198,21 @@ class Program:
             if model is not None:
                 model.close()
 
-    def open_embedding_model(self, *, saved: bool = True) -> EmbeddingModel | None:
+    def open_embedding_model(self, *, saved: bool = True, chosen: Callable[[], str] | None = None) -> EmbeddingModel | None:
         """Load the configured embedding model on the CPU; None if it is not installed and is only the default.
 
-        A file is tried in a child process first, once; nothing is noted of that unless `saved`.
+        A file is tried in a child process first, once.
+
+        Args:
+            saved: whether a note of that, and vectors of texts that never change, are kept on the disk.
+            chosen: returns the `embedding_model` setting in force; None takes that of the start.
 
         Raises:
             ModelError: the model of the options or the settings is not installed.
             EngineLoadFailed: it cannot be loaded, or is not an embedding model.
         """
-        path = self._embedding_file()
+        spec = chosen() if chosen is not None else self.settings.embedding_model
+        path = self._embedding_file(spec)
         if path is None:
             return None
         from mistral_chat.engine.llama.embedding import EmbeddingModel, Prefixes, sensible_threads
@@ -216,32 +221,34 @@ class Program:
         with Probe(path, None, self.paths.data_dir / "tried", note=saved and self.paths.data_dir.is_dir()) as probe:
             probe.wait_decoded()
         kept = self.paths.cache_dir / "vectors" if saved else None
-        traits = self.library().catalog.embedding_traits(self.settings.embedding_model, path.name)
+        traits = self.library().catalog.embedding_traits(spec, path.name)
         if traits is None:
             return EmbeddingModel(path, threads=sensible_threads(), kept=kept)
         prefixes = Prefixes(traits.query_prefix, traits.document_prefix)
         return EmbeddingModel(path, threads=sensible_threads(), prefixes=prefixes, pooling=traits.pooling, kept=kept)
 
-    def retriever(self, store: ConversationStore | None = None, *, saved: bool = True) -> Retriever:
+    def retriever(
+        self, store: ConversationStore | None = None, *, saved: bool = True, chosen: Callable[[], str] | None = None
+    ) -> Retriever:
         """The retriever, which finds recalled exchanges and passages for messages.
 
         Args:
             store: the documents, on a connection of its own; None opens the store.
             saved: where it is opened: False finds no documents, and opens no file.
+            chosen: as in `open_embedding_model`.
 
         Raises:
             StoreError: the store cannot be opened.
         """
         from mistral_chat.session.retriever import Retriever
 
-        return Retriever(store or self.open_store(saved=saved), partial(self.open_embedding_model, saved=saved))
+        return Retriever(store or self.open_store(saved=saved), partial(self.open_embedding_model, saved=saved, chosen=chosen))
 
-    def _embedding_file(self) -> Path | None:
+    def _embedding_file(self, spec: str) -> Path | None:
         from pathlib import Path
 
         from mistral_chat.errors import ModelError
 
-        spec = self.settings.embedding_model
         if not spec.strip():
             return None
         if Path(spec).expanduser().is_file():

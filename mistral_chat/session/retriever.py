@@ -19,10 +19,11 @@ from mistral_chat.session.recall import ConversationRecall
 from mistral_chat.session.relevance import Relevance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from mistral_chat.conversation import Passage
+    from mistral_chat.session.documents import VectorsAdded
     from mistral_chat.session.relevance import Embedder
     from mistral_chat.store.records import StoredTurn
     from mistral_chat.store.store import ConversationStore
@@ -200,12 +201,22 @@ class Retriever:
         Raises:
             MistralChatError: the store or the embedding model failed.
         """
+        used: Embedder | None = None
+        steps: Iterator[VectorsAdded] = iter(())
+        added = False
         while True:
             with self._lock:
-                if self._closed or (embedder := self._ranking().embedder) is None:
+                embedder = None if self._closed else self._ranking().embedder
+                if embedder is None:
                     return
-                indexer = DocumentIndexer(store or self.documents, DocumentReader(), embedder=embedder)
-                if next(indexer.add_vectors(collections), None) is None:
+                if embedder is not used:
+                    used, added = embedder, False
+                    steps = DocumentIndexer(store or self.documents, DocumentReader(), embedder=embedder).add_vectors(collections)
+                if next(steps, None) is not None:
+                    added = True
+                elif added:  # a document that changed meanwhile was left out
+                    used = None
+                else:
                     return
 
     def reload(self) -> None:

@@ -32,7 +32,7 @@ _WORDS: Final = {
     "slash": "/",
 }
 """Keys whose display name differs from their name in the keymap."""
-_IN_CHAT: Final = frozenset({"chat", "composer", "files", "filter", "list", "transcript"})
+_IN_CHAT: Final = frozenset({"chat", "composer", "files", "filter", "list", "sources", "transcript"})
 """Parts of the chat screen, whose keys are active together with its own."""
 _TYPED_INTO: Final = frozenset({"app", "chat", "composer", "filter"})
 """Parts whose keys are active while the user types."""

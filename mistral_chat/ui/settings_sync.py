@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import MistralChatError
@@ -51,6 +52,9 @@ class SettingsSync:
             self._app.theme = str(value)
         if key == "statistics":
             self._screen.transcript.show_statistics(shown=self._context.settings.statistics)
+        retriever = self._context.retriever
+        if key == "embedding_model" and retriever is not None:
+            self._screen.commands.in_background(partial(asyncio.to_thread, retriever.reload))
         if key == "keymap":
             self._app.set_keymap(to_textual_keymap(self._context.settings.keymap))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.scripted_engine import ScriptedEngine
 from support.sessions import SessionBench
 
@@ -19,6 +22,7 @@ from mistral_chat.session.documents import DocumentIndexer, asks_for_the_whole
 from mistral_chat.session.events import PassagesGiven
 from mistral_chat.session.retriever import LEAST_RECALL, Retriever
 from mistral_chat.store.database import open_database
+from mistral_chat.store.documents import DocumentStore, StoredPassage
 from mistral_chat.store.store import ConversationStore
 
 
@@ -182,3 +186,42 @@ async def test_recall_is_switched_per_conversation(bench: SessionBench) -> None:
     await again.grounding.set_recall(recall=True)
     await bench.say(again, "And which city did my sister move to?")
     assert given(bench)
+
+
+class LengthEmbedder:
+    """Embeds a text as its length."""
+
+    key = "length"
+    dimensions = 1
+
+    def embed_query(self, text: str) -> NDArray[np.float16]:
+        return np.array([len(text)], np.float16)
+
+    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        return np.array([[len(text)] for text in texts], np.float16)
+
+    embed_kept = embed_passages
+
+    def close(self) -> None:
+        """Free nothing."""
+
+
+def test_the_passages_of_a_document_are_read_once_for_all_their_vectors(
+    store: ConversationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "long.md").write_text("".join(f"# Part {number}\n\n{'Words of a paragraph. ' * 40}\n\n" for number in range(60)))
+    with DocumentReader() as reader:
+        list(DocumentIndexer(store, reader).add([tmp_path / "long.md"], "home"))
+    read: list[str] = []
+    passages = DocumentStore.passages
+
+    def counted(documents: DocumentStore, document_id: str) -> list[StoredPassage]:
+        read.append(document_id)
+        return passages(documents, document_id)
+
+    monkeypatch.setattr(DocumentStore, "passages", counted)
+    with closing(Retriever(store.new_connection(), LengthEmbedder)) as retriever:
+        retriever.index_documents(["home"])
+        (progress,) = store.documents.vector_progress("length")
+    assert progress.done == progress.passages >= 60
+    assert len(read) == 1

@@ -101,6 +101,39 @@ async def test_a_recalled_exchange_is_listed_and_can_be_opened(tmp_path: Path) -
         await until(pilot, lambda: "My sister moved to Lisbon." in screen_text(harness))
 
 
+async def test_the_keyboard_leads_from_a_message_to_what_was_recalled_for_it(tmp_path: Path) -> None:
+    harness = harness_with_an_evicted_fact(tmp_path)
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "Which city did my sister move to?")
+        await until(pilot, lambda: "recalled 1 earlier exchange" in screen_text(harness))
+        assert not any(line.focusable for line in harness.app.screen.query(SourcesLine))
+        await pilot.press("shift+tab", "tab")
+        focused = harness.app.focused
+        assert isinstance(focused, SourcesLine)
+        assert "recalled 1 earlier exchange" in str(focused.content)
+        await pilot.press("enter")
+        await until(pilot, lambda: "My sister moved to Lisbon." in screen_text(harness))
+
+
+async def test_another_embedding_model_is_used_from_the_next_message_on(tmp_path: Path) -> None:
+    harness = harness_with_an_evicted_fact(tmp_path)
+    opened: list[str] = []
+
+    def open_retriever(store: ConversationStore) -> Retriever:
+        return Retriever(store.new_connection(), lambda: opened.append(harness.chat.screen.context.settings.embedding_model))
+
+    harness.app_options["open_retriever"] = open_retriever
+    harness.app = harness.make_app()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_and_wait(pilot, harness, "Which city did my sister move to?")
+        harness.chat.screen.settings_sync.changed("embedding_model", "another")
+        await until(pilot, lambda: len(harness.chat.screen.workers) == 0)
+        await send_and_wait(pilot, harness, "So which city did my sister move to?")
+        assert opened == ["all-minilm-l6-v2", "another"]
+
+
 async def test_a_reply_is_regenerated_without_what_was_recalled(tmp_path: Path) -> None:
     harness = harness_with_an_evicted_fact(tmp_path)
     async with run(harness) as pilot:

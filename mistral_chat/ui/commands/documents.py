@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_chat.conversation import Passage
+    from mistral_chat.session.events import TranscriptTurn
     from mistral_chat.ui.screens.chat import ChatScreen
 
 
@@ -66,22 +67,30 @@ async def collection_names(screen: ChatScreen) -> Sequence[tuple[str, str]]:
 
 
 async def sources(screen: ChatScreen, _argument: str) -> None:
-    """Show the sources of a message; with several, ask for one. Scrolls to an exchange, shows a passage."""
+    """Show the sources of the selected message or the last one, as `show_sources` does."""
+    await show_sources(screen, selected_turn(screen))
+
+
+async def show_sources(screen: ChatScreen, turn: TranscriptTurn, *, recalled: bool = False) -> None:
+    """Show the sources of a message, or only the exchanges `recalled` for it; with several, ask for one.
+
+    Scrolls to an exchange, shows a passage.
+    """
     from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 
-    passages = selected_turn(screen).turn.passages
-    if not passages:
+    passages = turn.turn.passages
+    places = [place for place, each in enumerate(passages) if each.kind == "exchange" or not recalled]
+    if not places:
         raise UsageError("No earlier exchanges or documents were used for this message.")
-    if len(passages) == 1:
-        await open_source(screen, passages[0])
-        return
-    choices = [
-        Choice(str(number), f"[{number}] {each.source}", " ".join(each.text.split())) for number, each in enumerate(passages, 1)
-    ]
-    chosen = await screen.app.push_screen_wait(ChoiceDialog("Sources", choices, text="Given to the model with the message."))
-    if chosen is None:
-        return
-    await open_source(screen, passages[int(chosen) - 1])
+    chosen: str | None = str(places[0])
+    if len(places) > 1:
+        choices = [
+            Choice(str(place), f"[{place + 1}] {passages[place].source}", " ".join(passages[place].text.split()))
+            for place in places
+        ]
+        chosen = await screen.app.push_screen_wait(ChoiceDialog("Sources", choices, text="Given to the model with the message."))
+    if chosen is not None:
+        await open_source(screen, passages[int(chosen)])
 
 
 async def open_source(screen: ChatScreen, passage: Passage) -> None:

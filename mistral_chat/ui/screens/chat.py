@@ -24,6 +24,7 @@ from mistral_chat.ui.chat_view import ChatView
 from mistral_chat.ui.commands import bindings, command, hint_key, letter_bindings, turns
 from mistral_chat.ui.commands.app import attach_at
 from mistral_chat.ui.commands.conversations import delete_conversation
+from mistral_chat.ui.commands.documents import show_sources
 from mistral_chat.ui.commands.runner import CommandRunner
 from mistral_chat.ui.draft import Draft
 from mistral_chat.ui.external_changes import ExternalChanges
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
     from mistral_chat.ui.widgets.slash_menu import SlashMenu
     from mistral_chat.ui.widgets.transcript import Transcript
-    from mistral_chat.ui.widgets.turn import VersionMark
+    from mistral_chat.ui.widgets.turn import SourcesLine, VersionMark
 
 _SETTLED_SECONDS = 0.05
 """Seconds of quiet after the first paint, so that the first keys are echoed immediately."""
@@ -390,6 +391,12 @@ class ChatScreen(Screen[None]):
         """Read older turns."""
         with self.commands.errors_shown():
             self.load_older()
+
+    def on_sources_line_opened(self, event: SourcesLine.Opened) -> None:
+        """Open a source of a turn."""
+        turn = next((each for each in self.transcript.turns if each.turn_id == event.turn_id), None)
+        if turn is not None:
+            self.commands.in_background(partial(show_sources, self, turn, recalled=event.recalled), "dialog", exclusive=True)
 
     def on_version_mark_requested(self, event: VersionMark.Requested) -> None:
         """Show another version of a turn."""

@@ -78,6 +78,7 @@ _EMPTY: Final = {
 
 _EFFECTS: Final = {
     "personas": "immediately; existing conversations keep their own",
+    "embedding_model": "with the next message",
     "system": "in the next new conversation",
     "models.formats": "when the model is loaded",
 }
@@ -86,7 +87,7 @@ _EFFECTS: Final = {
 LIVE_SETTINGS: Final = frozenset({"theme", "keymap", "personas", "statistics"})
 """Settings that take effect while the app runs."""
 
-PER_MESSAGE_SETTINGS: Final = frozenset({"system", "sampling", "context.read_ahead"})
+PER_MESSAGE_SETTINGS: Final = frozenset({"system", "sampling", "context.read_ahead", "embedding_model"})
 """Settings, or sections of them, that are read again for each message."""
 
 MODEL_LIST_SETTINGS: Final = frozenset({"models.catalog", "models.folders"})

@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.widgets.blocks import FastWidget
 from mistral_chat.ui.widgets.reading_scroll import ReadingScroll
-from mistral_chat.ui.widgets.turn import SourcesLine, TurnView
+from mistral_chat.ui.widgets.turn import TurnView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +67,8 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
     ## Transcript
 
     The arrow keys, Page Up, Page Down, Home, End and the wheel scroll. Select text with the mouse; Ctrl+C copies it.
-    Click a message to select it; **Enter** opens the menu with its actions.
+    Click a message to select it; **Enter** opens the menu with its actions. **Tab** leads on to what was recalled for it and
+    to its sources, which **Enter** opens.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*_BINDINGS]
@@ -283,10 +284,7 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
         """Select the turn that was clicked, or clear the selection; a click that ends a text selection does neither."""
         clicked = event.widget
         view = next((node for node in clicked.ancestors_with_self if isinstance(node, TurnView)), None) if clicked else None
-        if isinstance(clicked, SourcesLine) and view is not None and not self.screen.get_selected_text():
-            await self.select(view.shown.turn_id)
-            await self.screen.run_action("command('chat.sources')")
-        elif view is not None and not self.screen.get_selected_text():
+        if view is not None and not self.screen.get_selected_text():
             self._selected = None if view.shown.turn_id == self._selected else view.shown.turn_id
             self._mark_views()
             self.post_message(self.Selected())

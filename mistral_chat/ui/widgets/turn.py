@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from textual import message
 from textual.containers import Vertical
@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from mistral_chat.message_form import split_message
 from mistral_chat.text import one_line
+from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.markdown import Line, Prose, plain
 from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, FastWidget
 from mistral_chat.ui.widgets.reply import ReplyView
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from textual import events
     from textual.app import ComposeResult, RenderResult
+    from textual.binding import BindingType
 
     from mistral_chat.conversation import Passage, Turn
     from mistral_chat.message_form import FileText
@@ -160,7 +162,10 @@ class MessageView(BlocksView):
 
 
 class SourcesLine(Static):
-    """Lists the sources of a message; a click opens one, or asks which of several."""
+    """Lists the sources of a message. Enter or a click opens one, or asks which of several.
+
+    It takes the focus while its message is selected, so that Tab leads from the transcript to it.
+    """
 
     DEFAULT_CSS = """
     SourcesLine {
@@ -169,12 +174,38 @@ class SourcesLine(Static):
         margin-bottom: 1;
         color: $text-quiet;
         &:hover { color: $text-accent; }
+        &:focus { color: $text-accent; text-style: bold; }
     }
     """
 
-    def __init__(self, text: str) -> None:
-        """Show `text`, which is untrusted."""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        key_binding("sources.open", "enter", "open", "Open", "Go to what was recalled, or open a source")
+    ]
+
+    class Opened(message.Message):
+        """Enter or a click asks for the sources of a turn."""
+
+        def __init__(self, turn_id: str, *, recalled: bool) -> None:
+            """Ask for the sources of the turn `turn_id`, or only for the exchanges `recalled` for it."""
+            super().__init__()
+            self.turn_id = turn_id
+            self.recalled = recalled
+
+    def __init__(self, text: str, turn_id: str, *, recalled: bool = False) -> None:
+        """Show `text`, which is untrusted, about the turn `turn_id`; `recalled` limits it to recalled exchanges."""
         super().__init__(Content(one_line(text, 1000)))
+        self._turn_id = turn_id
+        self._recalled = recalled
+
+    def action_open(self) -> None:
+        """Ask for the sources."""
+        self.post_message(self.Opened(self._turn_id, recalled=self._recalled))
+
+    def on_click(self, event: events.Click) -> None:
+        """Ask for the sources; a click that ends a text selection does not."""
+        event.stop()
+        if not self.screen.get_selected_text():
+            self.action_open()
 
 
 class TurnView(Vertical, FastWidget):
@@ -212,7 +243,7 @@ class TurnView(Vertical, FastWidget):
         self._statistics: Static | None = None
         self._messages: VersionMark | None = None
         self._replies: VersionMark | None = None
-        self._sources: SourcesLine | None = None
+        self._sources: list[SourcesLine] = []
         self.reply = ReplyView(shown.turn, growing=growing)
         """The view of the reply."""
 
@@ -246,6 +277,8 @@ class TurnView(Vertical, FastWidget):
         self._head.show(self.shown, selected=selected, tokens=tokens)
         self._show_versions()
         self._show_passages()
+        for line in self._sources:
+            line.can_focus = selected
         self._show_statistics(_statistics(self.shown.turn) if statistics else "")
 
     def finish(self, shown: TranscriptTurn) -> None:
@@ -261,14 +294,17 @@ class TurnView(Vertical, FastWidget):
     def _show_passages(self) -> None:
         """Show under the message what was recalled, and under the reply its sources."""
         passages = self.shown.turn.passages
-        if not passages or self._sources is not None or not self.reply.is_attached:
+        if not passages or self._sources or not self.reply.is_attached:
             return
-        self._sources = SourcesLine(_sources(passages))
-        self.mount(self._sources, after=self.reply)
+        sources = SourcesLine(_sources(passages), self.shown.turn_id)
+        self.mount(sources, after=self.reply)
+        self._sources.append(sources)
         recalled = sum(each.kind == "exchange" for each in passages)
         if recalled:
             text = f"recalled {recalled} earlier {'exchange' if recalled == 1 else 'exchanges'}"
-            self.mount(SourcesLine(text), before=self.reply)
+            line = SourcesLine(text, self.shown.turn_id, recalled=True)
+            self.mount(line, before=self.reply)
+            self._sources.append(line)
 
     def _show_statistics(self, text: str) -> None:
         if self._statistics is None:
