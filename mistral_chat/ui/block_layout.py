@@ -6,25 +6,19 @@ long reply would cost more for each row than a short one. Here a new row costs w
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
-from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.cells import cell_len
-from rich.segment import Segment
 from textual.content import Content
 from textual.geometry import Offset
 from textual.selection import Selection
-from textual.strip import Strip
 
 from mistral_chat.ui.highlight import highlight_lines
 from mistral_chat.ui.markdown import Code, Line, Prose, Rule, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from textual.style import Style
+    from collections.abc import Iterator, Sequence
 
     from mistral_chat.ui.markdown import Block
 
@@ -48,20 +42,12 @@ class WrappedLine(NamedTuple):
     """Aligned to the right edge."""
 
 
-class RenderStyle(NamedTuple):
-    """The colours of rows, and what is selected in them."""
+class LineBlock:
+    """Lines that wrap at words, with hanging indents. Blocks of other kinds lay out lines of their own."""
 
-    base: Style
-    get_style: Callable[[str | Style], Style]
-    selection: Selection | None
-    selected: Style
-
-
-class WrappedBlock(ABC):
-    """A block as rows, each of which maps to characters of its lines."""
-
-    def __init__(self) -> None:
-        """Prepare a block that is wrapped once its width is known."""
+    def __init__(self, lines: Sequence[Line]) -> None:
+        """Lay out `lines`, once the width is known."""
+        self.lines = lines
         self.width = 0
         self.rows: list[WrappedLine] = []
         """The rows of the lines wrapped so far, for this width."""
@@ -69,118 +55,47 @@ class WrappedBlock(ABC):
         """How many lines those are."""
 
     @property
-    @abstractmethod
     def plain(self) -> str:
         """The text as it is drawn, without what wrapping adds."""
+        return "\n".join(line.first.plain + line.text.plain for line in self.lines)
 
-    @property
-    @abstractmethod
-    def count(self) -> int:
-        """How many lines `plain` has."""
-
-    @abstractmethod
     def wrap(self, width: int, first: int = 0) -> Iterator[WrappedLine]:
         """Yield the rows of the lines from `first` on, for a width of `width` cells."""
-
-    def source(self, y: int) -> str | None:
-        """Return line `y` as it was written where tabs make that differ from `plain`; None where it does not."""
-        del y
-        return None
+        yield from _hanging(self.lines, width, first)
 
     def fit(self, width: int) -> list[WrappedLine]:
         """Return the rows for a width. Only lines that are new since the last call are wrapped, unless the width has changed."""
         if width != self.width:
             self.rows, self.laid = [], 0
             self.width = width
-        if self.laid < self.count:
+        if self.laid < len(self.lines):
             self.rows += self.wrap(max(1, width), self.laid)
-            self.laid = self.count
+            self.laid = len(self.lines)
         return self.rows
 
-    def reuse_lines(self, before: WrappedBlock, same: int) -> int | None:
-        """Take over the rows of the first `same` lines, which are those of `before`; returns what `reuse_layout` does."""
-        self.width, self.laid, self.rows = before.width, min(same, before.laid), before.rows
-        if same == self.count == before.count:
-            return None
-        self.rows = before.rows[: bisect_left(before.rows, self.laid, key=lambda row: row.y)]
-        return len(self.rows)
+    def same_lines(self, before: LineBlock) -> int:
+        """Count the lines from the beginning on that have the rows they have in `before`."""
+        return _same(self.lines, before.lines) if type(before) is type(self) else 0
 
-    def reuse_layout(self, before: WrappedBlock) -> int | None:
+    def reuse_layout(self, before: LineBlock) -> int | None:
         """Take over rows of the block that was drawn here before; returns how many stay, or None when nothing changed.
 
         A block that grows is wrapped again from its last line on, however long it is.
         """
-        del before
-        return 0
-
-
-def render_strip(row: WrappedLine, width: int, paint: RenderStyle, above: int = 0) -> Strip:
-    """Render one row, `width` cells wide. Each segment carries its offset in the text, which the selection needs.
-
-    Args:
-        row: the row.
-        width: cells from edge to edge.
-        paint: the colours, and what is selected.
-        above: how many lines of the whole text come before the row's block.
-    """
-    text, y = row.text, row.y + above
-    if paint.selection is not None and (span := paint.selection.get_span(y)) is not None:
-        start, end = span
-        end = len(text) if end == -1 else max(0, end - row.x)
-        text = text.stylize(paint.selected, max(0, start - row.x), end)
-    if row.suffix:
-        text = text.pad_right(max(0, width - row.prefix.cell_length - text.cell_length - row.suffix.cell_length))
-    segments: list[Segment] = []
-    x, end = row.x, row.x + len(row.text)
-    for content, advance in ((row.prefix, 0), (text, 1), (row.suffix, 0)):
-        for piece, style in content.render(paint.base, end="", parse_style=paint.get_style):
-            segments.append(Segment(piece, (paint.base + style).rich_style_with_offset(min(x, end), y)))
-            x += len(piece) * advance
-    strip = Strip(segments, row.prefix.cell_length + text.cell_length + row.suffix.cell_length)
-    return strip.adjust_cell_length(width, paint.base.rich_style)
-
-
-class LineBlock(WrappedBlock):
-    """Lines that wrap at words, with hanging indents."""
-
-    def __init__(self, lines: Sequence[Line]) -> None:
-        """Lay out `lines`."""
-        super().__init__()
-        self.lines = lines
-
-    @property
-    def plain(self) -> str:
-        """The lines with their bullets, without what wrapping added."""
-        return "\n".join(line.first.plain + line.text.plain for line in self.lines)
-
-    @property
-    def count(self) -> int:
-        """One for each line."""
-        return len(self.lines)
-
-    def wrap(self, width: int, first: int = 0) -> Iterator[WrappedLine]:
-        """Wrap each line beside its indent."""
-        yield from _hanging(self.lines, width, first)
-
-    def reuse_layout(self, before: WrappedBlock) -> int | None:
-        """Keep the rows of the lines that are the same from the beginning on."""
-        return self.reuse_lines(before, _same(self.lines, before.lines)) if isinstance(before, LineBlock) else 0
-
-    def source(self, y: int) -> str | None:
-        """Return a line that has tabs."""
-        line = self.lines[y]
-        return f"{line.first.plain}{line.source}" if line.source else None
+        same = self.same_lines(before)
+        self.width, self.laid, self.rows = before.width, min(same, before.laid), before.rows
+        if same == len(self.lines) == len(before.lines):
+            return None
+        self.rows = before.rows[: bisect_left(before.rows, self.laid, key=lambda row: row.y)]
+        return len(self.rows)
 
 
 def _same(new: Sequence[Line], old: Sequence[Line]) -> int:
-    """Count the lines that are the same from the beginning on."""
-    pairs = zip(new, old, strict=False)
-    return next((y for y, (one, other) in enumerate(pairs) if not _is_same(one, other)), min(len(new), len(old)))
-
-
-def _is_same(new: Line, old: Line) -> bool:
-    """Whether two lines are drawn alike."""
-    return new.text.is_same(old.text) and new.first.is_same(old.first) and new.rest.is_same(old.rest)
+    """Count the lines that are drawn alike from the beginning on."""
+    for y, (one, other) in enumerate(zip(new, old, strict=False)):
+        if not (one.text.is_same(other.text) and one.first.is_same(other.first) and one.rest.is_same(other.rest)):
+            return y
+    return min(len(new), len(old))
 
 
 def _hanging(lines: Sequence[Line], width: int, first: int, *, keep_spaces: bool = False) -> Iterator[WrappedLine]:
@@ -246,23 +161,16 @@ def _fitting(plain: str, begin: int, width: int) -> int:
     return end
 
 
-class TableBlock(WrappedBlock):
-    """A table in as many columns as fit; one that is too wide shows one line for each cell."""
+class TableBlock(LineBlock):
+    """A table in as many columns as fit; one that is too wide shows one line for each cell.
+
+    Its lines have a tab between cells, as spreadsheets take them.
+    """
 
     def __init__(self, table: Table) -> None:
         """Lay out `table`."""
-        super().__init__()
+        super().__init__([Line(Content("\t").join(row)) for row in (table.header, *table.rows)])
         self.table = table
-
-    @property
-    def plain(self) -> str:
-        """The cells, with a tab between them, as spreadsheets take them."""
-        return "\n".join("\t".join(cell.plain for cell in row) for row in (self.table.header, *self.table.rows))
-
-    @property
-    def count(self) -> int:
-        """The header and the rows."""
-        return 1 + len(self.table.rows)
 
     def wrap(self, width: int, first: int = 0) -> Iterator[WrappedLine]:
         """Give each column what it needs, and less to the widest where there is not enough room."""
@@ -281,14 +189,11 @@ class TableBlock(WrappedBlock):
         for y, row in enumerate(table.rows, 1):
             yield from self._row(row, widths, y)
 
-    def reuse_layout(self, before: WrappedBlock) -> int | None:
-        """Keep everything, or nothing: a new row may change every column's width."""
-        if not isinstance(before, TableBlock) or before.count != self.count or before.table.align != self.table.align:
-            return 0
-        mine, theirs = (chain(table.header, *table.rows) for table in (self.table, before.table))
-        if not all(new.is_same(old) for new, old in zip(mine, theirs, strict=True)):
-            return 0
-        return self.reuse_lines(before, self.count)
+    def same_lines(self, before: LineBlock) -> int:
+        """Count all lines, or none: a new row may change every column's width."""
+        same = super().same_lines(before)
+        align = before.table.align if isinstance(before, TableBlock) else ()
+        return same if align == self.table.align and same == len(self.lines) == len(before.lines) else 0
 
     def _row(self, cells: Sequence[Content], widths: Sequence[int], y: int) -> Iterator[WrappedLine]:
         wrapped = [cell.wrap(size) if cell else [_EMPTY] for cell, size in zip(cells, widths, strict=True)]
@@ -312,16 +217,9 @@ class TableBlock(WrappedBlock):
 def _share(wanted: list[int], room: int) -> list[int]:
     """Cut the widest columns until all fit in `room` cells."""
     widths = [max(1, width) for width in wanted]
-    if sum(widths) <= room:
-        return widths
-    low, high = _NARROWEST_COLUMN, max(widths)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if sum(min(width, middle) for width in widths) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return [min(width, low) for width in widths]
+    fitting = (most for most in range(room, _NARROWEST_COLUMN, -1) if sum(min(width, most) for width in widths) <= room)
+    most = next(fitting, _NARROWEST_COLUMN)
+    return [min(width, most) for width in widths]
 
 
 def _aligned(text: Content, width: int, side: str) -> Content:
@@ -330,18 +228,12 @@ def _aligned(text: Content, width: int, side: str) -> Content:
     return text.pad_left(left).pad_right(gap - left) if gap else text
 
 
-class RuleBlock(WrappedBlock):
-    """A horizontal rule."""
+class RuleBlock(LineBlock):
+    """A horizontal rule; its text is that of Markdown."""
 
-    @property
-    def plain(self) -> str:
-        """A rule as Markdown writes it."""
-        return "---"
-
-    @property
-    def count(self) -> int:
-        """One line."""
-        return 1
+    def __init__(self) -> None:
+        """Lay out a rule."""
+        super().__init__([Line(Content("---"))])
 
     def wrap(self, width: int, first: int = 0) -> Iterator[WrappedLine]:
         """One row of dashes."""
@@ -349,31 +241,15 @@ class RuleBlock(WrappedBlock):
         yield WrappedLine(_EMPTY, Content.styled("─" * width, ".prose--line"), 0, 0)
 
 
-class CodeBlock(WrappedBlock):
+class CodeBlock(LineBlock):
     """Code in a frame with its language, indented like the list item or quote that contains it."""
 
     def __init__(self, code: Code, *, coloured: bool) -> None:
         """Lay out `code`, with colours where it is `coloured`."""
-        super().__init__()
         mark = Content.styled("↳ ", ".prose--line")
-        lines = highlight_lines(code.text, code.language if coloured else "")
-        self.lines = [Line(line, rest=mark) for line in lines]
+        lines = zip(highlight_lines(code.text, code.language if coloured else ""), code.text.split("\n"), strict=True)
+        super().__init__([Line(line, rest=mark, source=source if "\t" in source else "") for line, source in lines])
         self.code = code
-
-    @property
-    def plain(self) -> str:
-        """The code, with spaces for tabs."""
-        return "\n".join(line.text.plain for line in self.lines)
-
-    @property
-    def count(self) -> int:
-        """One for each line."""
-        return len(self.lines)
-
-    def source(self, y: int) -> str | None:
-        """Return a line that has tabs."""
-        line = self.code.text.split("\n")[y]
-        return line if "\t" in line else None
 
     def wrap(self, width: int, first: int = 0) -> Iterator[WrappedLine]:
         """Wrap each line between the sides of the frame; there is none where it would leave no room."""
@@ -387,15 +263,14 @@ class CodeBlock(WrappedBlock):
             yield WrappedLine(self.code.first + self._top(width), _EMPTY, 0, 0)
         for row in _hanging(self.lines, width - _FRAME, first, keep_spaces=True):
             yield row._replace(prefix=left + row.prefix, suffix=right)
-        yield WrappedLine(indent + Content.styled("╰" + "─" * (width - 2) + "╯", ".prose--frame"), _EMPTY, 0, self.count)
+        yield WrappedLine(indent + Content.styled("╰" + "─" * (width - 2) + "╯", ".prose--frame"), _EMPTY, 0, len(self.lines))
 
-    def reuse_layout(self, before: WrappedBlock) -> int | None:
-        """Keep the rows of the lines that are the same, unless the language or the indent is another."""
+    def same_lines(self, before: LineBlock) -> int:
+        """Count no line where the language or the indent is another."""
         if not isinstance(before, CodeBlock) or before.code.language != self.code.language:
             return 0
-        if not (before.code.first.is_same(self.code.first) and before.code.rest.is_same(self.code.rest)):
-            return 0
-        return self.reuse_lines(before, _same(self.lines, before.lines))
+        indented = before.code.first.is_same(self.code.first) and before.code.rest.is_same(self.code.rest)
+        return super().same_lines(before) if indented else 0
 
     def _top(self, width: int) -> Content:
         label = Content(f" {self.code.language} ") if self.code.language else _EMPTY
@@ -416,7 +291,7 @@ class RowLocation(NamedTuple):
 class _Part(NamedTuple):
     block: Block
     coloured: bool
-    rows: WrappedBlock
+    rows: LineBlock
 
 
 class BlockLayout:
@@ -433,11 +308,6 @@ class BlockLayout:
         """How many lines there are up to each block's end, with the empty ones between them."""
 
     @property
-    def blocks(self) -> Sequence[Block]:
-        """What is drawn."""
-        return [part.block for part in self._parts]
-
-    @property
     def plain(self) -> str:
         """The text as it is drawn, without what wrapping adds; offsets of a selection count in it."""
         return ("\n" * (1 + self._gap)).join(part.rows.plain for part in self._parts)
@@ -448,16 +318,15 @@ class BlockLayout:
         start, end = selection.start, selection.end
         above = 0
         for part in self._parts:
-            for y in range(part.rows.count):
-                if (source := part.rows.source(y)) is None:
+            for line, written in enumerate(part.rows.lines, above):
+                if not written.source:
                     continue
-                line = above + y
-                lines[line] = source
+                source = lines[line] = written.first.plain + written.source
                 if start is not None and start.y == line:
                     start = Offset(_source_index(source, start.x), line)
                 if end is not None and end.y == line:
                     end = Offset(_source_index(source, end.x), line)
-            above += max(1, part.rows.count) + self._gap
+            above += max(1, len(part.rows.lines)) + self._gap
         return Selection(start, end).extract("\n".join(lines))
 
     def put(self, number: int, block: Block, *, coloured: bool = True) -> int | None:
@@ -495,7 +364,7 @@ class BlockLayout:
         for part in self._parts[len(self._ends) :]:
             known, lines = (self._ends[-1], self._lines[-1]) if self._ends else (0, 0)
             self._ends.append(known + len(part.rows.fit(width)) + self._gap)
-            self._lines.append(lines + max(1, part.rows.count) + self._gap)
+            self._lines.append(lines + max(1, len(part.rows.lines)) + self._gap)
         return self._ends[-1] if self._ends else 0
 
     def locate(self, y: int) -> RowLocation:
@@ -531,7 +400,7 @@ def _source_index(source: str, x: int) -> int:
     return len(source)
 
 
-def _rows(block: Block, *, coloured: bool) -> WrappedBlock:
+def _rows(block: Block, *, coloured: bool) -> LineBlock:
     match block:
         case Prose(lines=lines):
             return LineBlock(lines)

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, Literal
 
-from textual.content import Content, Span
+from textual.content import Content
 
 from mistral_chat.text import clean, one_line, unfinished_flag
 
@@ -67,7 +67,6 @@ class Prose:
     """Paragraphs, headings, lists and quotes."""
 
     lines: tuple[Line, ...]
-    kind: Literal["text", "heading", "list", "quote"] = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +151,8 @@ def blocks(source: str) -> list[Block]:
 
 def code_blocks(source: str) -> list[Code]:
     """Return every code block of a text, also those inside lists and quotes, in order."""
+    if not any(mark in source for mark in ("```", "~~~", "    ", "\t")):
+        return []  # without parsing it
     return [block for block in blocks(source) if isinstance(block, Code)]
 
 
@@ -212,36 +213,26 @@ def _formula(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 (markdow
 
 def _block(node: SyntaxTreeNode) -> Iterator[Block]:
     match node.type:
-        case "fence" | "code_block":
-            yield Code(_language(node.info), clean(node.content).rstrip("\n"))
         case "table":
             yield _table(node)
         case "hr":
             yield Rule()
         case "heading":
             style = ".prose--title" if node.tag in {"h1", "h2"} else ".prose--heading"
-            yield Prose(tuple(Line(line.stylize(style)) for line in _inline(node.children)), "heading")
-        case "bullet_list" | "ordered_list":
-            yield from _grouped(_lines(node), "list")
-        case "blockquote":
-            yield from _grouped(_lines(node), "quote")
+            yield Prose(tuple(Line(line.stylize(style)) for line in _inline(node.children)))
         case _:
-            yield from _grouped(_lines(node), "text")
+            yield from _grouped(_lines(node))
 
 
-def _grouped(parts: Iterator[Line | Code], kind: Literal["text", "list", "quote"]) -> Iterator[Block]:
+def _grouped(parts: Iterator[Line | Code]) -> Iterator[Block]:
     """Gather lines that follow each other into blocks of prose; code between them stays a block of its own."""
     for is_code, group in groupby(parts, lambda part: isinstance(part, Code)):
         if is_code:
             yield from (part for part in group if isinstance(part, Code))
             continue
         lines = [part for part in group if isinstance(part, Line)]
-        while lines and _is_blank(lines[-1]):
-            lines.pop()
-        while lines and _is_blank(lines[0]):
-            del lines[0]
-        if lines:
-            yield Prose(tuple(lines), kind)
+        if filled := [y for y, line in enumerate(lines) if not _is_blank(line)]:
+            yield Prose(tuple(lines[filled[0] : filled[-1] + 1]))
 
 
 def _is_blank(line: Line) -> bool:
@@ -322,51 +313,28 @@ def _language(info: str) -> str:
 
 def _inline(nodes: Sequence[SyntaxTreeNode]) -> list[Content]:
     """Turn inline nodes into one content for each line. A single line break in a reply is kept: models mean it."""
-    writer = _Writer()
-    for node in nodes:
-        writer.write(node)
-    return Content("".join(writer.pieces), spans=writer.spans).split("\n", allow_blank=True) or [_EMPTY]
+    return _EMPTY.join(map(_text, nodes)).split("\n", allow_blank=True) or [_EMPTY]
 
 
-class _Writer:
-    """Collects the text of inline nodes and the styles on it."""
+def _text(node: SyntaxTreeNode) -> Content:
+    """Turn one inline node, with everything in it, into text and styles."""
+    match node.type:
+        case "text":
+            return Content(clean(node.content).replace("\t", "    "))
+        case "softbreak" | "hardbreak":
+            return Content("\n")
+        case "code_inline":
+            return Content.styled(clean(node.content).expandtabs(4), ".prose--code")
+        case "image":
+            return Content(f"[image: {one_line(node.content) or 'without a name'}]") + _target(node.attrs.get("src", ""), "")
+        case _:
+            text = _EMPTY.join(map(_text, node.children)).stylize(_STYLES.get(node.type, ""))
+            return text + _target(node.attrs.get("href", ""), text.plain) if node.type == "link" else text
 
-    def __init__(self) -> None:
-        self.pieces: list[str] = []
-        self.spans: list[Span] = []
-        self._length = 0
 
-    def write(self, node: SyntaxTreeNode) -> None:
-        """Add one node with everything in it."""
-        start = self._length
-        match node.type:
-            case "text":
-                self._add(clean(node.content).replace("\t", "    "))
-            case "softbreak" | "hardbreak":
-                self._add("\n")
-            case "code_inline":
-                self._add(clean(node.content).expandtabs(4), ".prose--code")
-            case "image":
-                self._add(f"[image: {one_line(node.content) or 'without a name'}]")
-                self._target(str(node.attrs.get("src", "")), "")
-            case _:
-                place = len(self.pieces)
-                for child in node.children:
-                    self.write(child)
-                if (style := _STYLES.get(node.type)) and self._length > start:
-                    self.spans.append(Span(start, self._length, style))
-                if node.type == "link":
-                    self._target(str(node.attrs.get("href", "")), "".join(self.pieces[place:]))
-
-    def _add(self, text: str, style: str = "") -> None:
-        start = self._length
-        self.pieces.append(text)
-        self._length += len(text)
-        if style:
-            self.spans.append(Span(start, self._length, style))
-
-    def _target(self, address: str, label: str) -> None:
-        """Add a link's target after its label, unless the label contains it."""
-        shown = one_line(address, 300)
-        if shown and shown.rstrip("/") != label.strip().rstrip("/"):
-            self._add(f" ({shown})", ".prose--target")
+def _target(address: object, label: str) -> Content:
+    """A link's target, as it stands after its label; empty if that is the label."""
+    shown = one_line(str(address), 300)
+    if not shown or shown.rstrip("/") == label.strip().rstrip("/"):
+        return _EMPTY
+    return Content.styled(f" ({shown})", ".prose--target")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from textual.color import BLACK, WHITE, Color, ColorParseError
@@ -122,7 +121,7 @@ def readable(variables: Mapping[str, str]) -> dict[str, str]:
 
     A theme that uses the terminal's own colours has no contrast that could be computed, and is left alone.
     """
-    theme = {name: color for name, text in variables.items() if (color := _opaque(text)) is not None}
+    theme = {name: color for name in variables if (color := _parsed(variables, name)) is not None}
     if any(name not in theme for name in ("background", "surface", "panel", "foreground", "primary")):
         return {}
     base = (theme["background"], theme["surface"])
@@ -171,14 +170,10 @@ def _black_or_white(behind: Color) -> Color:
     return max(WHITE, BLACK, key=lambda color: _contrast(color, behind))
 
 
-@lru_cache(maxsize=1024)
-def _opaque(text: str) -> Color | None:
-    """Return an opaque colour; None for one that depends on what is behind it, and for what is no colour.
-
-    Textual compares what is no colour with the names of all colours, at every start of the app and for each such variable.
-    """
+def _parsed(variables: Mapping[str, str], name: str) -> Color | None:
+    """Return an opaque colour of the theme; None where the variable is missing, or depends on what is behind it."""
     try:
-        color = Color.parse(text)
+        color = Color.parse(variables.get(name, ""))
     except ColorParseError:
         return None
     return color if color.a == 1 and not color.auto and color.ansi is None else None

@@ -14,7 +14,7 @@ from textual.geometry import Offset
 from textual.selection import SELECT_ALL, Selection
 from textual.widget import Widget
 
-from mistral_chat.ui.block_layout import BlockLayout, CodeBlock, LineBlock, TableBlock, WrappedBlock
+from mistral_chat.ui.block_layout import BlockLayout, CodeBlock, LineBlock, TableBlock
 from mistral_chat.ui.markdown import Code, MarkdownParser, blocks
 from mistral_chat.ui.widgets.blocks import BlocksView, FastWidget
 
@@ -35,10 +35,10 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts the rows that are laid out and drawn, and the widgets that are asked for their height."""
     counts = Counter[str]()
 
-    def counted(kind: type[WrappedBlock]) -> None:
+    def counted(kind: type[LineBlock]) -> None:
         real = kind.wrap
 
-        def wrap(self: WrappedBlock, width: int, first: int = 0) -> Iterator[Any]:
+        def wrap(self: LineBlock, width: int, first: int = 0) -> Iterator[Any]:
             for row in real(self, width, first):
                 counts["laid out"] += type(self) is kind
                 yield row

@@ -12,7 +12,7 @@ from support.hostile import STRINGS, dangerous
 from textual.geometry import Offset
 from textual.selection import SELECT_ALL, Selection
 
-from mistral_chat.ui.block_layout import BlockLayout, CodeBlock, LineBlock, RuleBlock, TableBlock, WrappedBlock
+from mistral_chat.ui.block_layout import BlockLayout, CodeBlock, LineBlock, RuleBlock, TableBlock
 from mistral_chat.ui.highlight import highlight_lines
 from mistral_chat.ui.markdown import Block, Code, MarkdownParser, Prose, Rule, Table, blocks, code_blocks, plain
 
@@ -63,11 +63,13 @@ def text_of(block: Block) -> str:
 
 def test_a_document_becomes_its_blocks() -> None:
     found = blocks(DOCUMENT)
-    kinds = [block.kind if isinstance(block, Prose) else type(block).__name__ for block in found]
-    assert kinds == ["heading", "text", "list", "list", "quote", "Code", "Code", "Table", "Rule", "text"]
+    kinds = [type(block).__name__ for block in found]
+    assert kinds == ["Prose", "Prose", "Prose", "Prose", "Prose", "Code", "Code", "Table", "Rule", "Prose"]
+    assert text_of(found[0]) == "Title"
     assert text_of(found[1]).startswith(
         "A paragraph with bold, soft, struck and code, and a link (https://example.org).\nA second"
     )
+    assert text_of(found[2]) == "• one\n  ◦ nested\n    \n    with a paragraph\n• two"
     assert text_of(found[3]) == "3. three\n4. four"
     assert text_of(found[4]) == "▎ quoted\n▎ \n▎ • in a list"
     assert found[5] == Code("python", "def f():\n    return 1")
@@ -172,7 +174,7 @@ def test_every_row_fits_its_width_and_nothing_is_lost(block: Block, width: int) 
         assert {letter for letter in text_of(block) if letter.isalpha()} <= set(letters)
 
 
-def rows_of(block: Block) -> WrappedBlock:
+def rows_of(block: Block) -> LineBlock:
     match block:
         case Prose(lines=lines):
             return LineBlock(lines)

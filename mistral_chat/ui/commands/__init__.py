@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -19,11 +19,8 @@ from mistral_chat.ui.keymap import format_keys, keys_of
 from mistral_chat.ui.terminal_keys import at_hand, best_first
 
 if TYPE_CHECKING:
+    from mistral_chat.session.events import TranscriptTurn
     from mistral_chat.ui.screens.chat import ChatScreen
-
-Run = Callable[["ChatScreen", str], Awaitable[object] | None]
-"""Runs a command, with the argument after its slash name."""
-
 
 _TO_TURNS: Final = "Shift+Tab"
 _TO_LIST: Final = "Ctrl+O"
@@ -41,7 +38,7 @@ _TURN_KEYS: Final = {
 """The keys of commands on a selected message that are no letters."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Command:
     """One action of the user."""
 
@@ -51,7 +48,9 @@ class Command:
     """Its name in the palette."""
     help: str
     """What it does: an imperative sentence without a full stop."""
-    run: Run
+    run: Callable[[ChatScreen, str], Awaitable[object] | None]
+    """Runs it with the argument after its slash name."""
+    _: KW_ONLY
     key: str = ""
     """Its default keys, separated by commas."""
     typed: str = ""
@@ -60,8 +59,8 @@ class Command:
     """Its key while the transcript has the focus."""
     list_letter: str = ""
     """Its key while the list of conversations has the focus."""
-    priority: bool = False
-    """Whether its key comes before the message box."""
+    priority: bool = True
+    """Whether its key comes before those of the focused part."""
     slash: str = ""
     """Its name behind a slash; empty if it has none."""
     aliases: tuple[str, ...] = ()
@@ -70,16 +69,19 @@ class Command:
     """The argument after the slash name, such as ``NAME VALUE``."""
     values: Callable[[ChatScreen], Awaitable[Sequence[tuple[str, str]]]] | None = None
     """Finds what its argument may be, each with a few words about it."""
-    asks: bool = False
-    """Whether the palette asks for the argument."""
     proposed: Callable[[ChatScreen], str] | None = None
     """Returns the proposed argument when it is asked for."""
-    turn_label: Callable[[TurnState], str] | None = None
+    turn_label: Callable[[TranscriptTurn], str] | None = None
     """Its label in a message's menu; empty if it does not apply to that message."""
     runs: Literal["immediately", "background", "dialog"] = "immediately"
     """Whether the next key waits for it, or it runs as a task; one dialog opens at a time."""
     needs_store: bool = True
     """Whether it needs the conversations to be open."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether the palette asks for its argument: what opens a dialog asks for it there, and elsewhere none is needed."""
+        return bool(self.argument) and self.runs == "background"
 
     @property
     def way_in(self) -> str:
@@ -92,19 +94,6 @@ class Command:
     def names(self) -> tuple[str, ...]:
         """Its slash name and aliases."""
         return (self.slash, *self.aliases) if self.slash else ()
-
-
-class TurnState(NamedTuple):
-    """The state of a message that decides which commands apply to it."""
-
-    has_reply: bool
-    code_blocks: int
-    pinned: bool
-    excluded: bool
-    versions: int
-    sources: int = 0
-    recalled: int = 0
-    files: int = 0
 
 
 class ParsedInput(NamedTuple):
@@ -173,6 +162,7 @@ def letter_bindings() -> list[Binding]:
 
 
 _NAME: Final = re.compile(r"[a-z?][a-z-]*(?: |$)|\w[\w.-]*/")
+"""What follows a slash at the start of a command or a path, and not of code."""
 
 _TO_SEND: Final = "To send it as a message, type two slashes."
 
@@ -186,9 +176,9 @@ def parse_input(draft: str) -> ParsedInput:
         return ParsedInput(message=draft)
     if draft.startswith("//"):
         # Only what would be a command with one slash loses the other: a comment of code stays as it is.
-        return ParsedInput(message=draft[1:] if _is_command(draft[1:]) else draft)
+        return ParsedInput(message=draft[1:] if _NAME.match(draft[2:]) else draft)
     name, _, argument = draft[1:].partition(" ")
-    found = _find(name)
+    found = command_of(f"/{name}")
     if found is None:
         names = [each for command in all_commands() for each in command.names]
         close = get_close_matches(name, names, 1)
@@ -208,17 +198,8 @@ def matching(draft: str) -> list[Command]:
 
 def command_of(name: str) -> Command | None:
     """The command that a slash and its name, an alias or a unique beginning of one stand for; None for anything else."""
-    return _find(name[1:]) if name.startswith("/") and len(name) > 1 else None
-
-
-def _is_command(draft: str) -> bool:
-    """Whether `draft`, which starts with a slash, begins like a command or a path, and not like code behind a slash."""
-    return _NAME.match(draft[1:]) is not None
-
-
-def _find(name: str) -> Command | None:
-    exact = next((each for each in all_commands() if name in each.names), None)
-    if exact is not None or not name:
-        return exact
-    begun = [each for each in all_commands() if any(known.startswith(name) for known in each.names)]
-    return begun[0] if len(begun) == 1 else None
+    if not name.startswith("/") or len(name) == 1:
+        return None
+    exact = next((each for each in all_commands() if name[1:] in each.names), None)
+    begun = matching(name)
+    return exact or (begun[0] if len(begun) == 1 else None)

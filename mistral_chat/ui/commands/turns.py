@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from mistral_chat.errors import UsageError
 from mistral_chat.message_form import split_message
 from mistral_chat.session.reply import ContinueReply, Regenerate
-from mistral_chat.ui.commands import Command, TurnState, all_commands
+from mistral_chat.ui.commands import Command, all_commands
 from mistral_chat.ui.keymap import format_keys
 
 if TYPE_CHECKING:
@@ -54,17 +54,7 @@ async def menu(screen: ChatScreen, _argument: str) -> None:
     """Show the actions for the selected turn or the last one, and run the chosen one."""
     turn = selected_turn(screen)
     await screen.transcript.select(turn.turn_id)
-    state = TurnState(
-        has_reply=bool(turn.turn.reply),
-        code_blocks=len(code_of(turn)),
-        pinned=turn.turn.pinned,
-        excluded=turn.turn.excluded,
-        versions=turn.siblings,
-        sources=len(turn.turn.passages),
-        recalled=sum(each.kind == "exchange" for each in turn.turn.passages),
-        files=len(split_message(turn.turn.user).files),
-    )
-    actions = [(each.id, each.turn_label(state), _letter(screen, each)) for each in all_commands() if each.turn_label]
+    actions = [(each.id, each.turn_label(turn), _letter(screen, each)) for each in all_commands() if each.turn_label]
     tokens = await screen.session.context.tokens_of(turn)
     chosen = await screen.app.push_screen_wait(turn_menu(turn, actions, tokens=tokens))
     if chosen is not None:
@@ -188,14 +178,11 @@ async def open_editor(screen: ChatScreen, _argument: str) -> None:
         screen.composer.set_draft(text)
 
 
-def code_of(turn: TranscriptTurn) -> Sequence[Code]:
+def code_of(shown: TranscriptTurn) -> Sequence[Code]:
     """The code blocks of a turn's reply, in their order."""
-    from mistral_chat.ui.markdown import Code, blocks
+    from mistral_chat.ui.markdown import code_blocks
 
-    reply = turn.turn.reply
-    if not any(mark in reply for mark in ("```", "~~~", "    ", "\t")):
-        return ()
-    return [block for block in blocks(reply) if isinstance(block, Code)]
+    return code_blocks(shown.turn.reply)
 
 
 def _code(screen: ChatScreen) -> tuple[TranscriptTurn, Sequence[Code]]:
@@ -255,10 +242,15 @@ async def regenerate(screen: ChatScreen, _argument: str) -> None:
     await screen.draft.send(Regenerate(selected_turn(screen).turn_id))
 
 
+def recalled(shown: TranscriptTurn) -> bool:
+    """Whether earlier exchanges were recalled for a turn."""
+    return any(each.kind == "exchange" for each in shown.turn.passages)
+
+
 async def regenerate_without_recall(screen: ChatScreen, _argument: str) -> None:
     """Regenerate a reply without the exchanges that were recalled for it; the original is kept as a branch."""
     turn = selected_turn(screen)
-    if not any(each.kind == "exchange" for each in turn.turn.passages):
+    if not recalled(turn):
         raise UsageError("Nothing was recalled for this message.")
     await screen.draft.send(Regenerate(turn.turn_id, recall=False))
 

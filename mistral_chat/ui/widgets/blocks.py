@@ -11,7 +11,7 @@ from textual.strip import Strip
 from textual.style import Style
 from textual.widget import Widget
 
-from mistral_chat.ui.block_layout import BlockLayout, RenderStyle, render_strip
+from mistral_chat.ui.block_layout import BlockLayout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -151,15 +151,29 @@ class BlocksView(Widget):
         self._drawn.clear()
 
     def render_line(self, y: int) -> Strip:
-        """Draw one row."""
+        """Draw one row. Each segment carries its offset in the text, which the selection needs."""
         width, style, selection = self.content_size.width, self.visual_style, self._selection
         self._blocks.fit(width)
         row, above = self._blocks.locate(y)
         if row is None:
             # So that a selection drawn between two blocks ends there.
             return Strip.blank(width, style.rich_style_with_offset(0, above))
-        selected = Style() if selection is None else Style.from_styles(self.screen.get_component_styles("screen--selection"))
-        return render_strip(row, width, RenderStyle(style, self._resolve, selection, selected), above)
+        text, y = row.text, row.y + above
+        if selection is not None and (span := selection.get_span(y)) is not None:
+            start, end = span
+            end = len(text) if end == -1 else max(0, end - row.x)
+            selected = Style.from_styles(self.screen.get_component_styles("screen--selection"))
+            text = text.stylize(selected, max(0, start - row.x), end)
+        if row.suffix:
+            text = text.pad_right(max(0, width - row.prefix.cell_length - text.cell_length - row.suffix.cell_length))
+        segments: list[Segment] = []
+        x, end = row.x, row.x + len(row.text)
+        for content, advance in ((row.prefix, 0), (text, 1), (row.suffix, 0)):
+            for piece, look in content.render(style, end="", parse_style=self._resolve):
+                segments.append(Segment(piece, (style + look).rich_style_with_offset(min(x, end), y)))
+                x += len(piece) * advance
+        strip = Strip(segments, row.prefix.cell_length + text.cell_length + row.suffix.cell_length)
+        return strip.adjust_cell_length(width, style.rich_style)
 
     def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:  # noqa: FBT001, FBT002 (Textual's own signature)
         """Take a size without a second layout of the screen, as `FastWidget` does."""
