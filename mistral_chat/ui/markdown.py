@@ -313,7 +313,11 @@ def _language(info: str) -> str:
 
 def _inline(nodes: Sequence[SyntaxTreeNode]) -> list[Content]:
     """Turn inline nodes into one content for each line. A single line break in a reply is kept: models mean it."""
-    return _EMPTY.join(map(_text, nodes)).split("\n", allow_blank=True) or [_EMPTY]
+    return _joined(nodes).split("\n", allow_blank=True) or [_EMPTY]
+
+
+def _joined(nodes: Sequence[SyntaxTreeNode]) -> Content:
+    return _text(nodes[0]) if len(nodes) == 1 else _EMPTY.join(map(_text, nodes))
 
 
 def _text(node: SyntaxTreeNode) -> Content:
@@ -328,7 +332,7 @@ def _text(node: SyntaxTreeNode) -> Content:
         case "image":
             return Content(f"[image: {one_line(node.content) or 'without a name'}]") + _target(node.attrs.get("src", ""), "")
         case _:
-            text = _EMPTY.join(map(_text, node.children)).stylize(_STYLES.get(node.type, ""))
+            text = _joined(node.children).stylize(_STYLES.get(node.type, ""))
             return text + _target(node.attrs.get("href", ""), text.plain) if node.type == "link" else text
 
 
