@@ -72,6 +72,9 @@ marble tides oaks drums saffron geese copper orchards fog tunnels ravens pearls
 """
 SUBJECTS = _WORDS.split()
 
+SLOW = 1e9
+"""Bytes from which on a model writes a few tokens a second on a CPU."""
+
 
 @dataclass
 class Course:
@@ -85,6 +88,11 @@ class Course:
     """The server for programs without a model."""
     threads: int
     _homes: int = 0
+
+    @property
+    def slow(self) -> bool:
+        """Whether the model writes a few tokens a second rather than a hundred."""
+        return self.model.stat().st_size > SLOW
 
     def home(self) -> Path:
         """A new folder."""
@@ -134,11 +142,13 @@ def reading(course: Course, peer: engines.EnginePeer | engines.LlamaBench, token
         while number := number + 1:
             running.chat.begin()
             sample = running.chat.say(course.text(tokens, number))
-            yield {"reading": tokens / sample["first token"], **sample}
+            read = sample.get("prompt", tokens)
+            yield {"reading": read / sample["first token"], "processor per token": 1e3 * sample["processor"] / read}
 
 
-def decoding(course: Course, peer: Any, reply: int) -> Steps:
+def decoding(course: Course, peer: Any) -> Steps:
     """A reply that is fresh prose."""
+    reply = 64 if course.slow else 256
     setup = course.setup(1024, reply)
     if isinstance(peer, engines.LlamaBench):
         while True:
@@ -269,7 +279,7 @@ def _scene(title: str, play: Any, figures: dict[str, str], peers: tuple[str, ...
 
 
 def _read(tokens: int) -> Scene:
-    figures, best = {"reading": "tokens/s", "processor": "s"}, (BARE, BARE_PROMPT)
+    figures, best = {"reading": "tokens/s", "processor per token": "ms"}, (BARE, BARE_PROMPT)
     goals = (Goal("reading", best, 0.95, at_least=True), Goal("reading", (SERVER,), 1.0, at_least=True))
     peers = (*best, SERVER, PYTHON, NODE, BENCH)
     return _scene(f"Reading a prompt of {tokens:,} tokens", partial(reading, tokens=tokens), figures, peers, *goals)
@@ -282,7 +292,7 @@ def _stored(chats: int) -> Scene:
     return _scene(title, partial(opening, chats=chats), figures, TERMINALS, *goals)
 
 
-_WAIT, _SPEED = {"first token": "s", "processor": "s"}, {"decode": "tokens/s", "processor": "s"}
+_WAIT, _SPEED = {"first token": "s", "processor": "s"}, {"decode": "tokens/s", "processor per token": "ms"}
 _OTHERS = (SERVER, PYTHON, NODE)
 
 SCENES: dict[str, Scene] = {
@@ -312,7 +322,7 @@ SCENES: dict[str, Scene] = {
     "read-2000": _read(2000),
     "decode": _scene(
         "Decode, fresh prose",
-        partial(decoding, reply=64),
+        decoding,
         _SPEED,
         (SCREEN, PLAIN, BARE, *_OTHERS, BENCH),
         Goal("decode", (BARE,), 0.98, at_least=True),

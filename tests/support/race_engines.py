@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -145,11 +146,12 @@ class Worker:
     """A child process that answers lines of JSON with lines of JSON."""
 
     def __init__(self, command: Sequence[str | Path], environ: Mapping[str, str] | None = None) -> None:
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the worker)
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
             text=True,
             env={**os.environ, **(environ or {})},
         )
@@ -162,11 +164,12 @@ class Worker:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer = self._read()
-        first = time.perf_counter() - began
+        first, read = time.perf_counter() - began, processor_seconds(self.process.pid)
         if "first" in answer:
             answer = self._read()
-        total = time.perf_counter() - began
-        return figures(first, total, answer.get("tokens", 0), processor_seconds(self.process.pid) - used), answer
+        spent = used, read, processor_seconds(self.process.pid)
+        sample = figures(first, spent, answer.get("tokens", 0), answer.get("seconds", 0.0))
+        return sample | ({"prompt": answer["prompt"]} if answer.get("prompt") else {}), answer
 
     def close(self) -> None:
         """Let it end as it does when its user leaves."""
@@ -176,23 +179,36 @@ class Worker:
             self.process.wait(60)
         self.process.kill()
         self.process.wait()
+        self._said.close()
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise Unavailable(f"it ended with exit code {self.process.wait()}")
+            raise Unavailable(f"it ended with exit code {self.process.wait()}: {self._last_words()}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise TooLong(answer["error"]) if "exceed" in answer["error"] else Unavailable(answer["error"])
         return answer
 
+    def _last_words(self) -> str:
+        """The last line on standard error."""
+        self._said.seek(0)
+        return (self._said.read().strip().splitlines() or [""])[-1][:200]
 
-def figures(first: float, total: float, tokens: int, processor: float) -> Sample:
-    """The figures of one answer."""
-    sample = {"first token": first, "processor": processor}
-    if tokens > 1 and total > first:
-        sample["decode"] = (tokens - 1) / (total - first)
+
+def figures(first: float, spent: tuple[float, float, float], tokens: int, seconds: float) -> Sample:
+    """The figures of one answer.
+
+    Args:
+        first: seconds until its first token.
+        spent: seconds of the processor before it, with its first token, and with its last.
+        tokens: how many it has.
+        seconds: from its first token to its last, as the program itself counts them.
+    """
+    sample = {"first token": first, "processor": spent[2] - spent[0]}
+    if tokens > 1 and seconds > 0:
+        sample |= {"decode": (tokens - 1) / seconds, "processor per token": 1e3 * (spent[2] - spent[1]) / (tokens - 1)}
     return sample
 
 
@@ -387,11 +403,15 @@ for await (const line of createInterface({input: process.stdin})) {
     if (JSON.stringify(before) !== JSON.stringify(said))
         session.setChatHistory([...start, ...before.map(each => each.role === "user"
             ? {type: "user", text: each.content} : {type: "model", response: [each.content]})]);
-    let tokens = 0;
+    let tokens = 0, first = 0, last = 0;
     const text = await session.prompt(messages.at(-1).content, {temperature: 0, maxTokens: options.reply,
-        onToken(chunk) { if (tokens === 0) tell({first: true}); tokens += chunk.length; }});
+        onToken(chunk) {
+            last = performance.now();
+            if (tokens === 0) { first = last; tell({first: true}); }
+            tokens += chunk.length;
+        }});
     said = [...messages, {role: "assistant", content: text}];
-    tell({text, tokens});
+    tell({text, tokens, seconds: (last - first) / 1e3});
 }
 process.exit(0);
 """
@@ -408,14 +428,14 @@ class NodeLlama:
         folder = cache / "node-llama-cpp"
         if shutil.which("npm") is None:
             raise Unavailable("npm is not installed")
-        if not (folder / "chat.mjs").is_file():
+        if not (folder / "node_modules" / "node-llama-cpp").is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             line = ["npm", "install", "--no-audit", "--no-fund", "node-llama-cpp@3.21.1"]
             environ = {**os.environ, "NODE_LLAMA_CPP_SKIP_DOWNLOAD": "true"}
             done = subprocess.run(line, cwd=folder, env=environ, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise Unavailable(f"npm cannot install it: {done.stderr.strip()[:120]}")
-            (folder / "chat.mjs").write_text(NODE, encoding="utf-8")
+        (folder / "chat.mjs").write_text(NODE, encoding="utf-8")
         package = folder / "node_modules" / "node-llama-cpp" / "package.json"
         return str(json.loads(package.read_text(encoding="utf-8"))["version"])
 
@@ -458,9 +478,7 @@ class LlamaServer:
             raise
 
         def complete(messages: list[Message]) -> tuple[Sample, str]:
-            used = processor_seconds(process.pid)
-            sample, text = ask_server(address, messages, setup.reply)
-            return {**sample, "processor": processor_seconds(process.pid) - used}, text
+            return ask_server(address, messages, setup.reply, lambda: processor_seconds(process.pid))
 
         return Running(ServerChat(complete, setup, address=address), process.pid, close)
 
@@ -518,23 +536,25 @@ def post(address: str, body: object) -> Any:
         raise TooLong(said) if "exceed_context_size" in said else Unavailable(said[:200]) from None
 
 
-def ask_server(address: str, messages: list[Message], reply: int) -> tuple[Sample, str]:
-    """Ask a server that speaks as OpenAI's does, streaming; the times of its answer, and its text."""
-    began = time.perf_counter()
+def ask_server(address: str, messages: list[Message], reply: int, used: Callable[[], float]) -> tuple[Sample, str]:
+    """Ask a server that speaks as OpenAI's does, streaming; the figures of its answer, and its text."""
+    before, began = used(), time.perf_counter()
     body = {"messages": messages, "temperature": 0, "max_tokens": reply, "stream": True}
-    first, pieces, tokens = 0.0, [], 0
+    first, read, pieces, timings = 0.0, before, [], {}
     with closing(post(f"{address}/v1/chat/completions", body)) as stream:
         for line in stream:
             if not line.startswith(b"data: {"):
                 continue
             chunk = json.loads(line[6:])
-            tokens = chunk.get("timings", {}).get("predicted_n", tokens)
+            timings = chunk.get("timings", timings)
             for choice in chunk["choices"]:
                 if piece := choice["delta"].get("content"):
-                    first = first or time.perf_counter() - began
+                    if not pieces:
+                        first, read = time.perf_counter() - began, used()
                     pieces.append(piece)
-    total = time.perf_counter() - began
-    return figures(first or total, total, tokens or len(pieces), 0.0), "".join(pieces)
+    tokens, seconds = timings.get("predicted_n", 0), timings.get("predicted_ms", 0) / 1e3
+    sample = figures(first or time.perf_counter() - began, (before, read, used()), tokens, seconds)
+    return sample | ({"prompt": timings["prompt_n"]} if timings.get("prompt_n") else {}), "".join(pieces)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,15 +85,18 @@ def main() -> None:
     tell(ready=True)
     for line in sys.stdin:
         pieces: list[str] = []
+        first = last = 0.0
         try:
             for piece in answer(json.loads(line)):
+                last = time.perf_counter()
                 if not pieces:
+                    first = last
                     tell(first=True)
                 pieces.append(piece)
         except ValueError as error:
             tell(error=str(error))
         else:
-            tell(text="".join(pieces), tokens=len(pieces))
+            tell(text="".join(pieces), tokens=len(pieces), seconds=last - first)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,12 @@ class Steps:
                 tell(first=True)
             case ReplyFinished(completion=completion) if completion is not None:
                 usage = completion.usage
-                self._usage = {"text": completion.text, "tokens": usage.completion_tokens, "prompt": usage.prompt_tokens}
+                steps, speed = usage.completion_tokens - 1, usage.tokens_per_second
+                self._usage = {
+                    "tokens": usage.completion_tokens,
+                    "seconds": steps / speed if speed else 0.0,
+                    "prompt": usage.prompt_tokens - usage.cached_tokens,
+                }
             case ReplyFailed(error=error):
                 self._usage = {"error": str(error)}
 
