@@ -18,7 +18,7 @@ from mistral_chat.errors import DocumentNotFound
 from mistral_chat.store import trash
 from mistral_chat.store.index import space_out_cjk
 from mistral_chat.store.queries import conversation_row
-from mistral_chat.store.rows import from_timestamp, to_timestamp
+from mistral_chat.store.rows import from_timestamp, insert, to_timestamp
 from mistral_chat.store.text import sanitise_for_sqlite, stored_line
 
 if TYPE_CHECKING:
@@ -288,22 +288,19 @@ class DocumentStore:
             _delete_passages(connection, document)
             for ordinal, each in enumerate(new):
                 text = sanitise_for_sqlite(each.text)
-                passage = connection.execute(
-                    "INSERT INTO passages (document, ordinal, headings, page, first_line, last_line, tokens, text, hash) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        row,
-                        ordinal,
-                        json.dumps([sanitise_for_sqlite(heading) for heading in each.headings], ensure_ascii=False),
-                        each.page,
-                        each.first_line,
-                        each.last_line,
-                        each.tokens,
-                        text,
-                        hashes[ordinal],
-                    ),
-                ).lastrowid
-                assert passage is not None  # noqa: S101 - an INSERT has a row
+                passage = insert(
+                    connection,
+                    "passages",
+                    document=row,
+                    ordinal=ordinal,
+                    headings=json.dumps([sanitise_for_sqlite(heading) for heading in each.headings], ensure_ascii=False),
+                    page=each.page,
+                    first_line=each.first_line,
+                    last_line=each.last_line,
+                    tokens=each.tokens,
+                    text=text,
+                    hash=hashes[ordinal],
+                )
                 _index_passage(connection, passage, scope, title, text)
             connection.execute(
                 "UPDATE documents SET status = 'indexed', error = '', note = ?, hash = ?, indexed = ? WHERE row = ?",

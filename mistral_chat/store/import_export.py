@@ -14,12 +14,12 @@ from mistral_chat.store import index, turns
 from mistral_chat.store.rows import (
     PASSAGES,
     SUMMARY,
+    as_json,
     from_timestamp,
-    sampling_text,
+    insert,
     stored_conversation,
     to_timestamp,
     turn_value,
-    usage_text,
 )
 from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line, tag_name
 
@@ -147,24 +147,21 @@ def _renamed(passage: Passage, ids: Mapping[str, str]) -> Passage:
 
 
 def _insert(connection: Connection, conversation_id: str, tree: ExportedConversation, new_id: Callable[[], str]) -> None:
-    row = connection.execute(
-        "INSERT INTO conversations (id, title, title_by, created, updated, system, model, sampling, persona, pinned, "
-        "archived) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            conversation_id,
-            tree.title,
-            tree.title_by,
-            to_timestamp(tree.created),
-            to_timestamp(tree.updated),
-            tree.system,
-            tree.model,
-            sampling_text(tree.sampling),
-            tree.persona,
-            tree.pinned,
-            tree.archived,
-        ),
-    ).lastrowid
-    assert row is not None  # noqa: S101 - an INSERT has a row
+    row = insert(
+        connection,
+        "conversations",
+        id=conversation_id,
+        title=tree.title,
+        title_by=tree.title_by,
+        created=to_timestamp(tree.created),
+        updated=to_timestamp(tree.updated),
+        system=tree.system,
+        model=tree.model,
+        sampling=as_json(tree.sampling),
+        persona=tree.persona,
+        pinned=tree.pinned,
+        archived=tree.archived,
+    )
     index.add_title(connection, row, tree.title, tree.title_by)
     connection.executemany("INSERT INTO tags VALUES (?, ?)", [(row, tag) for tag in tree.tags])
     connection.executemany(
@@ -192,26 +189,23 @@ def _insert_turn(connection: Connection, conversation: int, above: tuple[int | N
     """Insert a finished turn below the row and depth in `above`, and return its row."""
     turn = tree_turn.turn
     parent, depth = above
-    row = connection.execute(
-        "INSERT INTO turns (id, conversation, parent, depth, created, user, reply, finish_reason, error, model, usage, pinned, "
-        "excluded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            tree_turn.key,
-            conversation,
-            parent,
-            depth + 1,
-            to_timestamp(tree_turn.created),
-            turn.user,
-            turn.reply,
-            turn.finish_reason,
-            turn.error,
-            turn.model,
-            usage_text(turn.usage),
-            turn.pinned,
-            turn.excluded,
-        ),
-    ).lastrowid
-    assert row is not None  # noqa: S101 - an INSERT has a row
+    row = insert(
+        connection,
+        "turns",
+        id=tree_turn.key,
+        conversation=conversation,
+        parent=parent,
+        depth=depth + 1,
+        created=to_timestamp(tree_turn.created),
+        user=turn.user,
+        reply=turn.reply,
+        finish_reason=turn.finish_reason,
+        error=turn.error,
+        model=turn.model,
+        usage=as_json(turn.usage),
+        pinned=turn.pinned,
+        excluded=turn.excluded,
+    )
     index.add_turn(connection, row, turn.user, turn.reply)
     turns.insert_passages(connection, row, turn.passages)
     return row

@@ -21,7 +21,7 @@ from mistral_chat.generation import Sampling
 from mistral_chat.store import index
 from mistral_chat.store.database import create, open_database
 from mistral_chat.store.documents import rebuild_passage_index
-from mistral_chat.store.rows import SUMMARY, TURN, stored_conversation, stored_turn, to_timestamp
+from mistral_chat.store.rows import SUMMARY, TURN, insert, stored_conversation, stored_turn, to_timestamp
 from mistral_chat.store.sqlite_errors import empty_file_error, map_sqlite_errors
 from mistral_chat.store.text import decode_lossy, first_line
 from mistral_chat.store.writer_lock import active_writers
@@ -314,21 +314,17 @@ def _fill(fresh: Path, saved: _Saved) -> None:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("BEGIN IMMEDIATE")
-        _insert(connection, "conversations", saved.conversations)
-        _insert(connection, "turns", saved.turns)
+        for conversation in saved.conversations:
+            insert(connection, "conversations", **conversation)
+        for turn in saved.turns:
+            insert(connection, "turns", **turn)
         for table, rows in saved.others.items():
             for row in rows:
                 with contextlib.suppress(sqlite3.IntegrityError):
-                    _insert(connection, table, [row])
+                    insert(connection, table, **row)
         index.rebuild(connection)
         rebuild_passage_index(connection)
         connection.execute("COMMIT")
-
-
-def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Values]) -> None:
-    for row in rows:
-        values = f"({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
-        connection.execute(f"INSERT INTO {table} {values}", tuple(row.values()))
 
 
 def _exchange(path: Path, fresh: Path, kept: Path) -> None:

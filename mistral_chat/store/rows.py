@@ -77,14 +77,17 @@ def from_timestamp(stamped: str) -> datetime:
         raise corruption_error(None, "a time cannot be read") from error
 
 
-def sampling_text(sampling: Sampling | None) -> str | None:
-    """Format `sampling` for storage."""
-    return None if sampling is None else json.dumps(asdict(sampling))
+def as_json(value: Sampling | Usage | None) -> str | None:
+    """Format `value` for storage."""
+    return None if value is None else json.dumps(asdict(value))
 
 
-def usage_text(usage: Usage | None) -> str | None:
-    """Format `usage` for storage."""
-    return None if usage is None else json.dumps(asdict(usage))
+def insert(connection: sqlite3.Connection, table: str, /, **values: object) -> int:
+    """Insert a row with these values by column, and return its rowid."""
+    statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
+    row = connection.execute(statement, tuple(values.values())).lastrowid
+    assert row is not None  # noqa: S101 - an INSERT has a row
+    return row
 
 
 def summary(row: sqlite3.Row) -> ConversationSummary:

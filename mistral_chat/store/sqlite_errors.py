@@ -172,10 +172,6 @@ def write_obstacle(path: Path) -> StoreError | None:
         return _permission_error(path, folder, "entered")
 
 
-def _mounted_read_only(folder: Path) -> bool:
-    return sys.platform != "win32" and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-
-
 def _denied(path: Path, folder: Path) -> StoreError | None:
     """The error for the file or folder whose mode denies access."""
     for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):

@@ -1,38 +1,35 @@
-"""The store of conversations: the interface that the rest of the program uses."""
+"""The store of conversations: the interface that the rest of the program uses.
+
+A reply is being written while its turn's `writer` is set. `finish_reply` clears it, and `recover` does so for writers that
+died. Only finished replies are in the full-text index.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import TYPE_CHECKING
 
-from mistral_chat.errors import StoreBusy, StoreFull, StoreReadOnly
-from mistral_chat.store import backup, import_export, metadata, queries, trash, turns
+from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreFull, StoreReadOnly
+from mistral_chat.store import backup, import_export, index, trash, turns
 from mistral_chat.store.documents import DocumentStore, attached_files_deleted
 from mistral_chat.store.import_export import ImportResult
-from mistral_chat.store.rows import sampling_text, to_timestamp
-from mistral_chat.store.search import search
-from mistral_chat.store.text import sanitise_for_sqlite
-from mistral_chat.store.turns import NewTurn
+from mistral_chat.store.queries import FOLDERS, ConversationQueries, conversation_row, turn_row
+from mistral_chat.store.rows import as_json, insert, to_timestamp
+from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line, tag_name
 from mistral_chat.store.writer_lock import active_writers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime, timedelta
     from pathlib import Path
+    from sqlite3 import Connection, Row
 
     from mistral_chat.conversation import FinishReason, Passage, Usage
     from mistral_chat.export.exported_conversation import ExportedConversation
     from mistral_chat.generation import Sampling
     from mistral_chat.store.database import Database
-    from mistral_chat.store.records import (
-        ConversationState,
-        ConversationSummary,
-        Folder,
-        SearchHit,
-        StoredConversation,
-        StoredTurn,
-        TitleSource,
-    )
+    from mistral_chat.store.records import Folder, TitleSource
 
 
 def random_id() -> str:
@@ -40,16 +37,12 @@ def random_id() -> str:
     return secrets.token_hex(8)
 
 
-class ConversationStore:
-    """All conversations of one database. A call returns once its change is committed.
-
-    Calls that name a conversation or a turn raise `ConversationNotFound` if it does not exist. Every call can raise what
-    `map_sqlite_errors` raises.
-    """
+class ConversationStore(ConversationQueries):
+    """All conversations of one database. A call returns once its change is committed; errors as in `ConversationQueries`."""
 
     def __init__(self, database: Database, *, now: Callable[[], datetime], new_id: Callable[[], str] = random_id) -> None:
         """Use `database`; `now` returns times with a zone, `new_id` ids that were never returned before."""
-        self.database = database
+        super().__init__(database)
         self.documents = DocumentStore(database, now=now, new_id=new_id)
         self._now = now
         self._new_id = new_id
@@ -74,109 +67,63 @@ class ConversationStore:
         """Check the whole file for damage; takes about a second per gigabyte. Raises what `Database.integrity_check` does."""
         self.database.integrity_check()
 
-    # Queries
-
-    def conversation(self, conversation_id: str) -> StoredConversation:
-        """A conversation without its turns."""
-        with self.database.read() as connection:
-            return queries.conversation(connection, conversation_id)
-
-    def state(self, conversation_id: str) -> ConversationState | None:
-        """Values to compare when `data_version` has changed, to detect changes by other programs; None if deleted."""
-        with self.database.read() as connection:
-            return queries.state(connection, conversation_id)
-
-    def resolve(self, prefix: str) -> str:
-        """The id of the only conversation, in the trash or not, that starts with `prefix`.
-
-        Raises:
-            ConversationNotFound: no id starts with it, or several do.
-        """
-        with self.database.read() as connection:
-            return queries.resolve(connection, prefix)
-
-    def summaries(
-        self, *, where: Folder = "active", contains: str = "", tag: str = "", limit: int = 200, offset: int = 0
-    ) -> list[ConversationSummary]:
-        """A page of the list: pinned ones first, then by last use; the trash by when they were moved there, latest first.
-
-        `contains` keeps titles that contain it, ignoring case and accents; `tag` keeps conversations with that tag. A `limit`
-        of -1 means all.
-        """
-        with self.database.read() as connection:
-            return queries.summaries(connection, where=where, contains=contains, tag=tag, limit=limit, offset=offset)
-
-    def latest(self) -> str | None:
-        """The id of the conversation that was used last, outside the archive and the trash; None without one."""
-        with self.database.read() as connection:
-            return queries.latest(connection)
-
-    def turns(self, conversation_id: str) -> list[StoredTurn]:
-        """The turns of the current path, oldest first."""
-        with self.database.read() as connection:
-            return queries.turns(connection, conversation_id)
-
-    def turns_page(self, conversation_id: str, *, before: str | None = None, limit: int = 50) -> list[StoredTurn]:
-        """The last `limit` turns of the current path, oldest first; with `before`, those just before that turn."""
-        with self.database.read() as connection:
-            return queries.turns_page(connection, conversation_id, before=before, limit=limit)
-
-    def pinned(self, conversation_id: str) -> list[StoredTurn]:
-        """The turns of the current path that never leave the context, oldest first."""
-        with self.database.read() as connection:
-            return queries.pinned_turns(connection, conversation_id)
-
-    def tree(self, conversation_id: str) -> list[StoredTurn]:
-        """Every turn of the conversation, parents before children and siblings in order of creation."""
-        with self.database.read() as connection:
-            return queries.tree(connection, conversation_id)
-
-    def turn(self, turn_id: str) -> StoredTurn:
-        """One turn."""
-        with self.database.read() as connection:
-            return queries.turn(connection, turn_id)
-
-    def siblings(self, turn_id: str) -> list[str]:
-        """The ids of this turn and its siblings, oldest first."""
-        with self.database.read() as connection:
-            return queries.siblings(connection, turn_id)
-
-    def input_history(self, limit: int = 100) -> list[str]:
-        """The user's most recent messages outside the trash, newest first, each text once."""
-        with self.database.read() as connection:
-            return queries.input_history(connection, limit)
-
-    def search(self, query: str, *, limit: int = 50) -> list[SearchHit]:
-        """The best `limit` matches for `query`, best first; `search.py` documents the syntax."""
-        with self.database.read() as connection:
-            return search(connection, query, limit=limit)
-
     # Turns
 
     def add_turn(self, conversation_id: str, user: str, *, parent_id: str | None, model: str = "") -> str:
         """Store a message under the turn `parent_id` (None: at the top), and return the new turn's id.
 
-        Its reply counts as being written by this connection, and the current branch ends with it.
+        Its reply counts as being written by this connection, and the current branch ends with it. The first message sets the
+        conversation's title.
         """
+        text = sanitise_for_sqlite(user)
         with self.database.write() as connection:
-            new = self._new_turn(model)
-            turns.add_turn(connection, new, conversation_id, user, parent_id)
-            return new.turn_id
+            conversation = conversation_row(connection, conversation_id)
+            parent = None if parent_id is None else turn_row(connection, parent_id)
+            if parent is not None and parent["conversation"] != conversation["row"]:
+                raise ConversationNotFound(f"Turn {parent_id} is not part of conversation {conversation_id}.")
+            turn_id = self._insert_turn(connection, conversation["row"], parent, text, model)
+            if not conversation["title"] and conversation["title_by"] == "first_line":
+                values = (first_line(text), conversation["row"])
+                connection.execute("UPDATE conversations SET title = ? WHERE row = ?", values)
+        return turn_id
 
     def add_sibling(self, turn_id: str, *, model: str = "") -> str:
         """Add a sibling of this turn with the same message and without a reply, make it current, and return its id."""
         with self.database.write() as connection:
-            new = self._new_turn(model)
-            turns.add_sibling(connection, new, turn_id)
-            return new.turn_id
+            turn = turn_row(connection, turn_id)
+            parent = connection.execute("SELECT * FROM turns WHERE row = ?", (turn["parent"],)).fetchone()
+            return self._insert_turn(connection, turn["conversation"], parent, turn["user"], model)
 
-    def _new_turn(self, model: str) -> NewTurn:
-        return NewTurn(turn_id=self._new_id(), now=self._timestamp(), model=model, writer=self.database.writer.name)
+    def _insert_turn(self, connection: Connection, conversation: int, parent: Row | None, user: str, model: str) -> str:
+        """Insert a turn whose reply is about to be written, make it the end of the current branch, and return its id."""
+        turn_id, now = self._new_id(), self._timestamp()
+        row = insert(
+            connection,
+            "turns",
+            id=turn_id,
+            conversation=conversation,
+            parent=None if parent is None else parent["row"],
+            depth=1 if parent is None else parent["depth"] + 1,
+            created=now,
+            user=user,
+            model=sanitise_for_sqlite(model),
+            writer=self.database.writer.name,
+        )
+        index.add_turn(connection, row, user)
+        connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (row, conversation))
+        turns.touch(connection, conversation, now)
+        return turn_id
 
     def write_reply(self, turn_id: str, text: str) -> None:
         """Store the whole reply so far; about once a second is enough. A finished reply is continued this way."""
         with self.database.write() as connection:
-            turns.write_reply(connection, turn_id, text, self.database.writer.name)
+            turn = turn_row(connection, turn_id)
+            if turn["writer"] is None:
+                turns.index_again(connection, turn, "")
+            connection.execute(
+                "UPDATE turns SET reply = ?, finish_reason = NULL, error = '', writer = ? WHERE row = ?",
+                (sanitise_for_sqlite(text), self.database.writer.name, turn["row"]),
+            )
 
     def finish_reply(
         self,
@@ -193,16 +140,13 @@ class ConversationStore:
         `finish_reason` is None when an `error` ended it. An empty `model` leaves the one the turn was added with.
         """
         with self.database.write() as connection:
-            turns.finish_reply(
-                connection,
-                turn_id,
-                text,
-                self._timestamp(),
-                finish_reason=finish_reason,
-                usage=usage,
-                model=model,
-                error=error,
+            turn = turn_row(connection, turn_id)
+            turns.end_reply(connection, turn, sanitise_for_sqlite(text), finish_reason)
+            connection.execute(
+                "UPDATE turns SET error = ?, usage = ?, model = coalesce(nullif(?, ''), model) WHERE row = ?",
+                (sanitise_for_sqlite(error), as_json(usage), sanitise_for_sqlite(model), turn["row"]),
             )
+            turns.touch(connection, turn["conversation"], self._timestamp())
 
     def recover(self) -> int:
         """End the replies of writers that died as ``"cancelled"``, keeping their text, and return their number.
@@ -211,32 +155,46 @@ class ConversationStore:
         cannot be written: reading must not fail for that.
         """
         with self.database.read() as connection:
-            names = turns.writers(connection)
-        dead = [name for name in names if not self.database.writer.alive(name)]
+            rows = connection.execute("SELECT DISTINCT writer FROM turns WHERE writer IS NOT NULL").fetchall()
+        dead = [row["writer"] for row in rows if not self.database.writer.alive(row["writer"])]
         if self.database.path is not None:
             active_writers(self.database.path)  # removes the lock files of dead writers without an unfinished reply
         if not dead:
             return 0
         try:
             with self.database.write() as connection:
-                return turns.recover(connection, dead)
+                query = "SELECT * FROM turns WHERE writer = ?"
+                unfinished = [turn for name in dead for turn in connection.execute(query, (name,)).fetchall()]
+                for turn in unfinished:
+                    turns.end_reply(connection, turn, turn["reply"], "cancelled")
+                return len(unfinished)
         except (StoreBusy, StoreFull, StoreReadOnly):
             return 0
 
     def switch_branch(self, turn_id: str) -> None:
         """Switch the current branch to this turn and the newest turn below it."""
+        newest = "SELECT max(row) FROM turns WHERE parent = ?"
         with self.database.write() as connection:
-            turns.switch_branch(connection, turn_id)
+            turn = turn_row(connection, turn_id)
+            leaf = turn["row"]
+            while (child := connection.execute(newest, (leaf,)).fetchone()[0]) is not None:
+                leaf = child
+            connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (leaf, turn["conversation"]))
 
     def set_turn_flags(self, turn_id: str, *, pinned: bool | None = None, excluded: bool | None = None) -> None:
         """Set or clear the given flags; None leaves a flag unchanged."""
         with self.database.write() as connection:
-            turns.set_flags(connection, turn_id, pinned=pinned, excluded=excluded)
+            connection.execute(
+                "UPDATE turns SET pinned = coalesce(?, pinned), excluded = coalesce(?, excluded) WHERE row = ?",
+                (pinned, excluded, turn_row(connection, turn_id)["row"]),
+            )
 
     def set_passages(self, turn_id: str, passages: Iterable[Passage]) -> None:
         """Replace the passages stored with this turn's message."""
         with self.database.write() as connection:
-            turns.set_passages(connection, turn_id, passages)
+            row = turn_row(connection, turn_id)["row"]
+            connection.execute("DELETE FROM turn_passages WHERE turn = ?", (row,))
+            turns.insert_passages(connection, row, map(turns.storable_passage, passages))
 
     # Conversations
 
@@ -245,17 +203,24 @@ class ConversationStore:
     ) -> str:
         """Create a conversation and return its id. A title given here counts as the user's."""
         conversation_id, now = self._new_id(), self._timestamp()
+        title = stored_line(title)
+        by = "person" if title else "first_line"
         with self.database.write() as connection:
-            metadata.create(
+            row = insert(
                 connection,
-                conversation_id,
-                now,
+                "conversations",
+                id=conversation_id,
                 title=title,
-                system=system,
-                model=model,
-                sampling=sampling,
-                persona=persona,
+                title_by=by,
+                created=now,
+                updated=now,
+                system=sanitise_for_sqlite(system),
+                model=sanitise_for_sqlite(model),
+                sampling=as_json(sampling),
+                persona=sanitise_for_sqlite(persona),
             )
+            index.add_title(connection, row, title, by)
+            turns.touch(connection, row, now)
         return conversation_id
 
     def fork(self, turn_id: str) -> str:
@@ -265,80 +230,92 @@ class ConversationStore:
         saved. A title gets the prefix ``Fork:``.
         """
         with self.database.write() as connection:
-            return metadata.fork(connection, turn_id, self._new_id, self._timestamp())
+            return turns.fork(connection, turn_id, self._new_id, self._timestamp())
 
     def rename(self, conversation_id: str, title: str, *, by: TitleSource) -> bool:
         """Set the title on one line; returns whether it was accepted.
 
         Only the user can replace the user's title. An empty title from the user restores that of the first message.
         """
+        new = stored_line(title)
         with self.database.write() as connection:
-            return metadata.rename(connection, conversation_id, title, by=by)
+            conversation = conversation_row(connection, conversation_id)
+            row = conversation["row"]
+            if by != "person" and (conversation["title_by"] == "person" or not new):
+                return False
+            if not new:
+                query = "SELECT user FROM turns WHERE conversation = ? ORDER BY depth, row LIMIT 1"
+                first = connection.execute(query, (row,)).fetchone()
+                new, by = "" if first is None else first_line(first["user"]), "first_line"
+            index.drop_title(connection, row, conversation["title"], conversation["title_by"])
+            index.add_title(connection, row, new, by)
+            connection.execute("UPDATE conversations SET title = ?, title_by = ? WHERE row = ?", (new, by, row))
+        return True
 
     def pin(self, conversation_id: str, pinned: bool) -> None:  # noqa: FBT001 - the one thing it says
         """Pin the conversation to the top of the list, or unpin it."""
-        self._set(conversation_id, "pinned", int(pinned))
+        self._set(conversation_id, "pinned = ?", pinned)
 
     def archive(self, conversation_id: str, archived: bool) -> None:  # noqa: FBT001 - the one thing it says
         """Move the conversation to the archive, or back to the list."""
-        self._set(conversation_id, "archived", int(archived))
+        self._set(conversation_id, "archived = ?", archived)
 
     def set_system(self, conversation_id: str, system: str) -> None:
         """Set the system prompt; empty for none."""
-        self._set(conversation_id, "system", sanitise_for_sqlite(system))
+        self._set(conversation_id, "system = ?", sanitise_for_sqlite(system))
 
     def set_sampling(self, conversation_id: str, sampling: Sampling | None) -> None:
         """Set the sampling; None for the configured one."""
-        self._set(conversation_id, "sampling", sampling_text(sampling))
+        self._set(conversation_id, "sampling = ?", as_json(sampling))
 
     def set_persona(self, conversation_id: str, persona: str) -> None:
         """Set the persona's name; empty for none."""
-        self._set(conversation_id, "persona", sanitise_for_sqlite(persona))
+        self._set(conversation_id, "persona = ?", sanitise_for_sqlite(persona))
 
     def set_recall(self, conversation_id: str, recall: bool | None) -> None:  # noqa: FBT001 (the value)
         """Set whether exchanges are recalled; None means as the settings say."""
-        self._set(conversation_id, "recall", recall)
+        self._set(conversation_id, "recall = ?", recall)
 
-    def _set(self, conversation_id: str, column: str, value: str | int | None) -> None:
+    def trash(self, conversation_id: str) -> None:
+        """Move the conversation to the trash. The list and search leave it out."""
+        self._set(conversation_id, "trashed = coalesce(trashed, ?)", self._timestamp())
+
+    def restore(self, conversation_id: str) -> None:
+        """Move the conversation out of the trash, unchanged."""
+        self._set(conversation_id, "trashed = ?", None)
+
+    def _set(self, conversation_id: str, assignment: str, value: str | int | None) -> None:
+        """Make an `assignment` in SQL, whose parameter is `value`."""
         with self.database.write() as connection:
-            metadata.set_column(connection, conversation_id, column, value)
+            row = conversation_row(connection, conversation_id)["row"]
+            connection.execute(f"UPDATE conversations SET {assignment} WHERE row = ?", (value, row))
 
     def tag(self, conversation_id: str, *tags: str) -> None:
         """Add tags: short lower-case lines."""
         with self.database.write() as connection:
-            metadata.add_tags(connection, conversation_id, *tags)
+            row = conversation_row(connection, conversation_id)["row"]
+            values = [(row, name) for name in map(tag_name, tags) if name]
+            connection.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", values)
 
     def untag(self, conversation_id: str, *tags: str) -> None:
         """Remove tags; unknown ones are ignored."""
         with self.database.write() as connection:
-            metadata.remove_tags(connection, conversation_id, *tags)
-
-    def tags(self) -> dict[str, int]:
-        """Every tag in use, sorted, with the number of conversations outside the trash that have it."""
-        with self.database.read() as connection:
-            return queries.tags(connection)
-
-    def draft(self, conversation_id: str) -> str:
-        """The saved draft; ``""`` is the draft of a new conversation. Empty if there is none."""
-        with self.database.read() as connection:
-            return queries.draft(connection, conversation_id)
+            row = conversation_row(connection, conversation_id)["row"]
+            values = [(row, tag_name(name)) for name in tags]
+            connection.executemany("DELETE FROM tags WHERE conversation = ? AND tag = ?", values)
 
     def save_draft(self, conversation_id: str, text: str) -> None:
         """Save the draft; an empty text removes it. Drafts are deleted with their conversation."""
         with self.database.write() as connection:
-            metadata.save_draft(connection, conversation_id, text)
+            if conversation_id:
+                conversation_row(connection, conversation_id)
+            if text:
+                values = (conversation_id, sanitise_for_sqlite(text))
+                connection.execute("INSERT OR REPLACE INTO drafts VALUES (?, ?)", values)
+            else:
+                connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation_id,))
 
-    # Trash
-
-    def trash(self, conversation_id: str) -> None:
-        """Move the conversation to the trash. The list and search leave it out."""
-        with self.database.write() as connection:
-            trash.trash(connection, conversation_id, self._timestamp())
-
-    def restore(self, conversation_id: str) -> None:
-        """Move the conversation out of the trash, unchanged."""
-        with self.database.write() as connection:
-            trash.restore(connection, conversation_id)
+    # Deletion
 
     def delete(self, conversation_id: str) -> bool:
         """Delete the conversation permanently, in the trash or not, and purge; returns what `purge` returns.
@@ -346,7 +323,7 @@ class ConversationStore:
         Takes seconds in a large store: call it from a thread, on a `new_connection()`. The caller deletes its snapshots.
         """
         with self.database.write() as connection, attached_files_deleted(connection):
-            trash.delete(connection, queries.conversation_row(connection, conversation_id))
+            trash.delete(connection, conversation_row(connection, conversation_id))
         return self.purge()
 
     def empty_trash(self, older_than: timedelta | None = None, *, forget: Callable[[list[str]], object] = tuple) -> list[str]:
@@ -359,7 +336,12 @@ class ConversationStore:
         """
         before = None if older_than is None else to_timestamp(self._now() - older_than)
         with self.database.write() as connection, attached_files_deleted(connection):
-            deleted = trash.delete_trashed(connection, before, forget)
+            query = "SELECT * FROM conversations WHERE trashed IS NOT NULL AND (?1 IS NULL OR trashed < ?1)"
+            conversations = connection.execute(query, (before,)).fetchall()
+            deleted = [str(row["id"]) for row in conversations]
+            forget(deleted)
+            for conversation in conversations:
+                trash.delete(connection, conversation)
         if deleted:
             self.purge()
         return deleted
@@ -381,21 +363,19 @@ class ConversationStore:
     def export_conversation(self, conversation_id: str) -> ExportedConversation:
         """The conversation with every branch. A reply in progress is exported as far as it has been saved."""
         with self.database.read() as connection:
-            return import_export.read(connection, queries.conversation_row(connection, conversation_id)["row"])
+            return import_export.read(connection, conversation_row(connection, conversation_id)["row"])
 
     def export_conversations(self, *folders: Folder) -> Iterator[ExportedConversation]:
         """Every conversation in `folders` (none given: all but the trash), oldest first, one at a time in memory.
 
         What another instance adds meanwhile may be missing; each conversation is consistent in itself.
         """
+        condition = " OR ".join(FOLDERS[folder] for folder in folders or ("active", "archived"))
         with self.database.read() as connection:
-            rows = queries.rows_in(connection, folders or ("active", "archived"))
+            rows = connection.execute(f"SELECT row, id FROM conversations WHERE {condition} ORDER BY row").fetchall()
         for row in rows:
-            with self.database.read() as connection:
-                if connection.execute("SELECT 1 FROM conversations WHERE row = ?", (row,)).fetchone() is None:
-                    continue
-                exported = import_export.read(connection, row)
-            yield exported
+            with contextlib.suppress(ConversationNotFound):  # deleted meanwhile
+                yield self.export_conversation(row["id"])
 
     def import_conversations(self, conversations: Iterable[ExportedConversation], *, dry_run: bool = False) -> ImportResult:
         """Import conversations, each completely or not at all; with `dry_run`, only report what would be imported.

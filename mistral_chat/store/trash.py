@@ -17,10 +17,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.store import index
-from mistral_chat.store.queries import conversation_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from sqlite3 import Connection, Row
 
     from mistral_chat.store.database import Database
@@ -32,33 +30,6 @@ _WAL_SECONDS: Final = 2.0
 """How long a purge waits for readers before it leaves the log to the next purge."""
 
 
-def trash(connection: Connection, conversation_id: str, now: str) -> None:
-    """Move a conversation to the trash. The list and search leave it out."""
-    row = conversation_row(connection, conversation_id)["row"]
-    connection.execute("UPDATE conversations SET trashed = coalesce(trashed, ?) WHERE row = ?", (now, row))
-
-
-def restore(connection: Connection, conversation_id: str) -> None:
-    """Move a conversation out of the trash, unchanged."""
-    row = conversation_row(connection, conversation_id)["row"]
-    connection.execute("UPDATE conversations SET trashed = NULL WHERE row = ?", (row,))
-
-
-def delete_trashed(connection: Connection, before: str | None, forget: Callable[[list[str]], object]) -> list[str]:
-    """Delete the conversations that were moved to the trash before a time (None: all in it), and return their ids.
-
-    First `forget` deletes what is kept of them outside the database.
-    """
-    rows = connection.execute(
-        "SELECT * FROM conversations WHERE trashed IS NOT NULL AND (? IS NULL OR trashed < ?)", (before, before)
-    ).fetchall()
-    ids = [str(row["id"]) for row in rows]
-    forget(ids)
-    for row in rows:
-        delete(connection, row)
-    return ids
-
-
 def delete(connection: Connection, conversation: Row) -> None:
     """Delete a conversation from every table and from the index, and record that a purge is pending."""
     row = conversation["row"]
@@ -67,9 +38,8 @@ def delete(connection: Connection, conversation: Row) -> None:
     index.drop_title(connection, row, conversation["title"], conversation["title_by"])
     for table in ("turn_passages", "turn_vectors"):
         connection.execute(f"DELETE FROM {table} WHERE turn IN (SELECT row FROM turns WHERE conversation = ?)", (row,))
-    connection.execute("DELETE FROM conversation_collections WHERE conversation = ?", (row,))
-    connection.execute("DELETE FROM turns WHERE conversation = ?", (row,))
-    connection.execute("DELETE FROM tags WHERE conversation = ?", (row,))
+    for table in ("conversation_collections", "turns", "tags"):
+        connection.execute(f"DELETE FROM {table} WHERE conversation = ?", (row,))
     connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation["id"],))
     connection.execute("DELETE FROM conversations WHERE row = ?", (row,))
     note_purge(connection)

@@ -1,83 +1,22 @@
-"""Writes turns without losing anything: the question first, then the growing reply.
-
-A reply is being written while its turn's `writer` is set. `finish_reply` clears it, and `recover` does so for writers that
-died. Only finished replies are in the full-text index.
-"""
+"""What several changes to turns have in common, and forks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store import index
-from mistral_chat.store.queries import conversation_row, turn_row
-from mistral_chat.store.rows import usage_text
-from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line
+from mistral_chat.store.queries import turn_row
+from mistral_chat.store.text import sanitise_for_sqlite, stored_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from sqlite3 import Connection, Row
 
-    from mistral_chat.conversation import FinishReason, Passage, Usage
+    from mistral_chat.conversation import FinishReason, Passage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewTurn:
-    """Properties of a new turn besides its text and its place in the tree."""
-
-    turn_id: str
-    now: str
-    model: str
-    writer: str
-
-
-def add_turn(connection: Connection, new: NewTurn, conversation_id: str, user: str, parent_id: str | None) -> None:
-    """Insert a message under the turn `parent_id` (None: at the top). The first message sets the conversation's title.
-
-    Raises:
-        ConversationNotFound: there is no such conversation, or no such turn in it.
-    """
-    conversation = conversation_row(connection, conversation_id)
-    parent = None if parent_id is None else turn_row(connection, parent_id)
-    if parent is not None and parent["conversation"] != conversation["row"]:
-        raise ConversationNotFound(f"Turn {parent_id} is not part of conversation {conversation_id}.")
-    text = sanitise_for_sqlite(user)
-    _insert(connection, new, conversation["row"], parent, text)
-    if not conversation["title"] and conversation["title_by"] == "first_line":
-        connection.execute("UPDATE conversations SET title = ? WHERE row = ?", (first_line(text), conversation["row"]))
-
-
-def add_sibling(connection: Connection, new: NewTurn, turn_id: str) -> None:
-    """Insert a turn with the same message and parent as the turn `turn_id`, without a reply."""
-    turn, parent = turn_row(connection, turn_id), None
-    if turn["parent"] is not None:
-        parent = connection.execute("SELECT * FROM turns WHERE row = ?", (turn["parent"],)).fetchone()
-    _insert(connection, new, turn["conversation"], parent, turn["user"])
-
-
-def _insert(connection: Connection, new: NewTurn, conversation: int, parent: Row | None, user: str) -> None:
-    """Insert a turn whose reply is about to be written, and make it the end of the current branch."""
-    row = connection.execute(
-        "INSERT INTO turns (id, conversation, parent, depth, created, user, model, writer) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            new.turn_id,
-            conversation,
-            None if parent is None else parent["row"],
-            1 if parent is None else parent["depth"] + 1,
-            new.now,
-            user,
-            sanitise_for_sqlite(new.model),
-            new.writer,
-        ),
-    ).lastrowid
-    assert row is not None  # noqa: S101 - an INSERT has a row
-    index.add_turn(connection, row, user)
-    connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (row, conversation))
-    _touch(connection, conversation, new.now)
-
-
-def _touch(connection: Connection, conversation: int, now: str) -> None:
+def touch(connection: Connection, conversation: int, now: str) -> None:
     """Record that a conversation was used at `now`."""
     connection.execute(
         "UPDATE conversations SET updated = max(updated, ?), used = (SELECT max(used) + 1 FROM conversations) WHERE row = ?",
@@ -85,89 +24,19 @@ def _touch(connection: Connection, conversation: int, now: str) -> None:
     )
 
 
-def write_reply(connection: Connection, turn_id: str, text: str, writer: str) -> None:
-    """Store the reply so far."""
-    turn = turn_row(connection, turn_id)
-    if turn["writer"] is None:
-        index.drop_turn(connection, turn["row"], turn["user"], turn["reply"])
-        index.add_turn(connection, turn["row"], turn["user"])
-        connection.execute("DELETE FROM turn_vectors WHERE turn = ?", (turn["row"],))
-    connection.execute(
-        "UPDATE turns SET reply = ?, finish_reason = NULL, error = '', writer = ? WHERE row = ?",
-        (sanitise_for_sqlite(text), writer, turn["row"]),
-    )
-
-
-def finish_reply(
-    connection: Connection,
-    turn_id: str,
-    text: str,
-    now: str,
-    *,
-    finish_reason: FinishReason | None,
-    usage: Usage | None,
-    model: str,
-    error: str,
-) -> None:
-    """Store the finished reply."""
-    turn = turn_row(connection, turn_id)
-    _end(connection, turn, sanitise_for_sqlite(text), finish_reason)
-    connection.execute(
-        "UPDATE turns SET error = ?, usage = ?, model = coalesce(nullif(?, ''), model) WHERE row = ?",
-        (sanitise_for_sqlite(error), usage_text(usage), sanitise_for_sqlite(model), turn["row"]),
-    )
-    _touch(connection, turn["conversation"], now)
-
-
-def _end(connection: Connection, turn: Row, reply: str, finish_reason: FinishReason | None) -> None:
+def end_reply(connection: Connection, turn: Row, reply: str, finish_reason: FinishReason | None) -> None:
     """End the reply and index it."""
-    if reply or turn["writer"] is None:
-        index.drop_turn(connection, turn["row"], turn["user"], turn["reply"] if turn["writer"] is None else "")
-        index.add_turn(connection, turn["row"], turn["user"], reply)
+    index_again(connection, turn, reply)
     connection.execute(
         "UPDATE turns SET reply = ?, finish_reason = ?, writer = NULL WHERE row = ?", (reply, finish_reason, turn["row"])
     )
+
+
+def index_again(connection: Connection, turn: Row, reply: str) -> None:
+    """Replace what the indexes have of a turn, whose reply is or will be another."""
+    index.drop_turn(connection, turn["row"], turn["user"], turn["reply"] if turn["writer"] is None else "")
+    index.add_turn(connection, turn["row"], turn["user"], reply)
     connection.execute("DELETE FROM turn_vectors WHERE turn = ?", (turn["row"],))
-
-
-def writers(connection: Connection) -> list[str]:
-    """The names of the writers of unfinished replies."""
-    return [row["writer"] for row in connection.execute("SELECT DISTINCT writer FROM turns WHERE writer IS NOT NULL")]
-
-
-def recover(connection: Connection, dead: Iterable[str]) -> int:
-    """End the replies of `dead` writers as ``"cancelled"``, keeping their text, and return their number."""
-    recovered = 0
-    for name in dead:
-        for turn in connection.execute("SELECT * FROM turns WHERE writer = ?", (name,)).fetchall():
-            _end(connection, turn, turn["reply"], "cancelled")
-            recovered += 1
-    return recovered
-
-
-def switch_branch(connection: Connection, turn_id: str) -> None:
-    """Switch the current branch to a turn and the newest turn below it."""
-    turn = turn_row(connection, turn_id)
-    leaf = turn["row"]
-    while (child := connection.execute("SELECT max(row) FROM turns WHERE parent = ?", (leaf,)).fetchone()[0]) is not None:
-        leaf = child
-    connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (leaf, turn["conversation"]))
-
-
-def set_flags(connection: Connection, turn_id: str, *, pinned: bool | None, excluded: bool | None) -> None:
-    """Set or clear the given flags; None leaves a flag unchanged."""
-    turn = turn_row(connection, turn_id)
-    connection.execute(
-        "UPDATE turns SET pinned = coalesce(?, pinned), excluded = coalesce(?, excluded) WHERE row = ?",
-        (pinned, excluded, turn["row"]),
-    )
-
-
-def set_passages(connection: Connection, turn_id: str, passages: Iterable[Passage]) -> None:
-    """Replace the passages stored with a turn's message."""
-    row = turn_row(connection, turn_id)["row"]
-    connection.execute("DELETE FROM turn_passages WHERE turn = ?", (row,))
-    insert_passages(connection, row, map(storable_passage, passages))
 
 
 def insert_passages(connection: Connection, turn: int, passages: Iterable[Passage]) -> None:
@@ -189,4 +58,65 @@ def storable_passage(passage: Passage) -> Passage:
         source=stored_line(passage.source),
         text=sanitise_for_sqlite(passage.text),
         score=float(passage.score),
+    )
+
+
+def fork(connection: Connection, turn_id: str, new_id: Callable[[], str], now: str) -> str:
+    """Copy a turn and its ancestors into a new conversation, and return its id."""
+    turn = turn_row(connection, turn_id)
+    conversation_id = new_id()
+    conversation = connection.execute(
+        "INSERT INTO conversations (id, title, title_by, created, updated, system, model, sampling, persona, recall, used) "
+        "SELECT ?, CASE WHEN title = '' OR title LIKE 'Fork: %' THEN title ELSE 'Fork: ' || title END, title_by, ?, ?, "
+        "system, model, sampling, persona, recall, (SELECT max(used) + 1 FROM conversations) FROM conversations WHERE row = ? "
+        "RETURNING row, title, title_by",
+        (conversation_id, now, now, turn["conversation"]),
+    ).fetchone()
+    index.add_title(connection, conversation["row"], conversation["title"], conversation["title_by"])
+    connection.execute(
+        "INSERT INTO conversation_collections SELECT ?, collection FROM conversation_collections WHERE conversation = ?",
+        (conversation["row"], turn["conversation"]),
+    )
+    path = []
+    row: int | None = turn["row"]
+    while row is not None:
+        path.append(row)
+        (row,) = connection.execute("SELECT parent FROM turns WHERE row = ?", (row,)).fetchone()
+    parent = None
+    copies: dict[str, str] = {}
+    for row in reversed(path):
+        (old_id,) = connection.execute("SELECT id FROM turns WHERE row = ?", (row,)).fetchone()
+        copy = connection.execute(
+            "INSERT INTO turns (id, conversation, parent, depth, created, user, reply, finish_reason, error, model, "
+            "usage, pinned, excluded) SELECT ?, ?, ?, depth, created, user, reply, "
+            "CASE WHEN writer IS NULL THEN finish_reason ELSE 'cancelled' END, error, model, usage, pinned, excluded "
+            "FROM turns WHERE row = ? RETURNING row, id, user, reply",
+            (new_id(), conversation["row"], parent, row),
+        ).fetchone()
+        parent = copy["row"]
+        copies[old_id] = copy["id"]
+        index.add_turn(connection, parent, copy["user"], copy["reply"])
+        _copy_passages(connection, row, parent, copies)
+    connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (parent, conversation["row"]))
+    return conversation_id
+
+
+def _copy_passages(connection: Connection, turn: int, copy: int, copies: dict[str, str]) -> None:
+    """Copy the passages of a turn; those that are earlier exchanges refer to their copies."""
+    rows = connection.execute("SELECT * FROM turn_passages WHERE turn = ?", (turn,)).fetchall()
+    connection.executemany(
+        "INSERT INTO turn_passages (turn, ordinal, kind, key, source, text, score, tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                copy,
+                row["ordinal"],
+                row["kind"],
+                copies.get(row["key"], row["key"] if row["kind"] == "document" else ""),
+                row["source"],
+                row["text"],
+                row["score"],
+                row["tokens"],
+            )
+            for row in rows
+        ],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from textual.color import BLACK, WHITE, Color, ColorParseError
@@ -121,7 +122,7 @@ def readable(variables: Mapping[str, str]) -> dict[str, str]:
 
     A theme that uses the terminal's own colours has no contrast that could be computed, and is left alone.
     """
-    theme = {name: color for name in variables if (color := _parsed(variables, name)) is not None}
+    theme = {name: color for name, text in variables.items() if (color := _opaque(text)) is not None}
     if any(name not in theme for name in ("background", "surface", "panel", "foreground", "primary")):
         return {}
     base = (theme["background"], theme["surface"])
@@ -170,10 +171,14 @@ def _black_or_white(behind: Color) -> Color:
     return max(WHITE, BLACK, key=lambda color: _contrast(color, behind))
 
 
-def _parsed(variables: Mapping[str, str], name: str) -> Color | None:
-    """Return an opaque colour of the theme; None where the variable is missing, or depends on what is behind it."""
+@lru_cache(maxsize=1024)
+def _opaque(text: str) -> Color | None:
+    """Return an opaque colour; None for one that depends on what is behind it, and for what is no colour.
+
+    Textual compares what is no colour with the names of all colours, at every start of the app and for each such variable.
+    """
     try:
-        color = Color.parse(variables.get(name, ""))
+        color = Color.parse(text)
     except ColorParseError:
         return None
     return color if color.a == 1 and not color.auto and color.ansi is None else None

@@ -39,6 +39,9 @@ _TRIES: Final = 50
 _STILL: Final = 0.02
 """Seconds between two looks at a screen that should not move any more."""
 
+_STILL_LOOKS: Final = 3
+"""How often a screen must look as it did before."""
+
 
 class Step(Protocol):
     """Something that the user does or waits for."""
@@ -84,16 +87,15 @@ class Scene:
             for theme in themes:
                 harness.app.theme = theme
                 for _ in range(_TRIES):
-                    await self._settle(pilot, harness)
-                    pictures[theme] = picture(harness.app)
+                    pictures[theme] = await self._settled(pilot, harness)
                     if wanted(theme, pictures[theme]):
                         break
             harness.loaded.set()
             harness.gate.set()
         return pictures
 
-    async def _settle(self, pilot: Pilot[Any], harness: AppHarness) -> None:
-        """Wait until what the scene shows is there, and nothing moves any more."""
+    async def _settled(self, pilot: Pilot[Any], harness: AppHarness) -> str:
+        """The picture, once what the scene shows is there, and nothing moves any more."""
         await see(*self.shows)(pilot, harness)
         for field in harness.app.screen.query(Input):
             field.cursor_blink = False
@@ -103,12 +105,13 @@ class Scene:
             area.notify_style_update()
             area.refresh()
         # What lies behind a dialog, and what a notice moves, is drawn a little later: nothing may have moved for three looks.
-        looks: list[str] = []
+        seen, still = picture(harness.app), 0
         for _ in range(_PATIENCE):
-            if looks[-3:] == [picture(harness.app)] * 3:
-                return
-            looks.append(picture(harness.app))
             await pilot.pause(_STILL)
+            before, seen = seen, picture(harness.app)
+            still = still + 1 if seen == before else 0
+            if still == _STILL_LOOKS:
+                return seen
         raise AssertionError(f"{self.name}: something on the screen moves and does not stop")
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from support.scenes import Scene
     from syrupy.assertion import SnapshotAssertion
 
+pytestmark = pytest.mark.no_cover
+"""Pictures are compared, and tell nothing about the code that draws them; measuring it would take twice as long."""
+
 USUAL, NARROW, WIDE = (100, 30), (60, 20), (200, 50)
 LISTS = (scenes_chat.SCENES, scenes_conversations.SCENES, scenes_settings.SCENES, scenes_models.SCENES)
 SCENES = {scene.name: scene for scenes in LISTS for scene in scenes}
