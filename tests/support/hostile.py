@@ -93,10 +93,6 @@ PROBES: Final = (
 )
 """What each place on the screen is given by default. The sanitiser and the Markdown take all `STRINGS` in their own tests."""
 
-ALLOWED_CONTROLS: Final = frozenset("\n")
-"""Control characters allowed in drawn rows: none; joined rows contain line breaks."""
-
-
 FLAGS: Final = re.compile(
     "\U0001f3f4(?:"
     + "|".join("".join(chr(0xE0000 + ord(letter)) for letter in name) for name in ("gbeng", "gbsct", "gbwls"))
@@ -105,13 +101,11 @@ FLAGS: Final = re.compile(
 """The three emoji that are written with tag characters."""
 
 
+_DANGEROUS: Final = re.compile(
+    r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
 def dangerous(text: str) -> list[str]:
-    """The characters of `text` that act on a terminal, reorder its line or hide."""
-    found = []
-    for character in FLAGS.sub("", text):
-        code = ord(character)
-        control = (code < 0x20 and character not in ALLOWED_CONTROLS) or 0x7F <= code < 0xA0
-        hidden = 0x202A <= code <= 0x202E or 0x2060 <= code <= 0x2069 or code in {0x200B, 0xFEFF} or 0xE0000 <= code < 0xE0080
-        if control or hidden or 0xD800 <= code < 0xE000:
-            found.append(f"U+{code:04X}")
-    return found
+    """The characters of `text` that act on a terminal, reorder its line or hide; rows are joined by line breaks."""
+    return [f"U+{ord(found):04X}" for found in _DANGEROUS.findall(FLAGS.sub("", text))]
