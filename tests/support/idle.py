@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import textual.app
 import textual.pilot
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 1.0
 """Seconds of the event loop's own work, and of waiting for a thread of its pool, after which the app is taken as it is, as by
-Textual: the thread may wait for something that the test does later. A busy machine delays the work, and ends no wait."""
+Textual. A busy machine delays the work, and ends no wait."""
+
+_held: Final[WeakKeyDictionary[Any, int]] = WeakKeyDictionary()
+"""How many threads of a loop's pool were waited for in vain: they wait for something that the test does later."""
 
 
 async def wait_until_idle(_min_sleep: float = 0.0, _max_sleep: float = 0.0) -> None:
@@ -28,9 +32,11 @@ async def wait_until_idle(_min_sleep: float = 0.0, _max_sleep: float = 0.0) -> N
     app = active_app.get()
     loop: Any = asyncio.get_running_loop()
     worked, waited = time.thread_time() + PATIENCE, 0.0
-    while time.thread_time() < worked and waited < PATIENCE:
+    while time.thread_time() < worked:
         await asyncio.sleep(0)
-        if pool_works(loop):
+        working = working_threads(loop)
+        held = _held[loop] = working if waited > PATIENCE else min(working, _held.get(loop, 0))
+        if working > held:
             began = time.monotonic()
             await asyncio.sleep(0.001)
             waited += time.monotonic() - began
@@ -38,10 +44,10 @@ async def wait_until_idle(_min_sleep: float = 0.0, _max_sleep: float = 0.0) -> N
             return
 
 
-def pool_works(loop: Any) -> bool:
-    """Whether a thread of the event loop's pool is working; what it found is on the loop when it is not."""
+def working_threads(loop: Any) -> int:
+    """How many threads of the event loop's pool work; what they found is on the loop when they do not."""
     pool = loop._default_executor
-    return pool is not None and (pool._work_queue.qsize() > 0 or pool._idle_semaphore._value < len(pool._threads))
+    return 0 if pool is None else pool._work_queue.qsize() + len(pool._threads) - pool._idle_semaphore._value
 
 
 def draw(app: App[Any]) -> bool:
