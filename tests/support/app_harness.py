@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from support.echo_engine import EchoEngine
 from support.idle import draw, wait_by_state
+from support.shared_css import share_parsed_css
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from mistral_chat.ui.widgets.turn import TurnView
 
 wait_by_state()
+share_parsed_css()
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
