@@ -32,6 +32,11 @@ def pytest_report_header() -> str:
     return f"random cases: {'all' if effort.exhaustive() else 'a sample'}, seed {effort.seed()} (see --exhaustive)"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long tests: at the end, one process would wait for another's."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [each for outcome in ("passed", "failed") for each in terminalreporter.getreports(outcome)]
     if lines := trust.table(reports):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from mistral_chat.store.store import ConversationStore
 
+pytestmark = pytest.mark.long
+
 KILLS = cases(4, 50)
 """Of each kind of work."""
 SECRET = "quetzalcoatl"  # noqa: S105 (a word to look for)

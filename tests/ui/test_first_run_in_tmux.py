@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 REPOSITORY, FILE = "acme/demo-GGUF", "demo-Q4_1.gguf"
 
 

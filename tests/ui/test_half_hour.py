@@ -21,6 +21,8 @@ from support.tmux import Tmux
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.long
+
 WINDOW = 512
 SHORT = 24
 """Tokens of a reply, so that half an hour passes in half a minute."""
