@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
 from support.app_harness import AppHarness, run, until, until_ready
 from support.effort import cases, seed
 from support.stores import assert_index_is_true
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    import pytest
     from support.trust import Tally
     from textual.pilot import Pilot
+
+pytestmark = pytest.mark.no_cover
+"""What is lost or broken is looked for; measuring what is covered besides would take twice as long."""
 
 KEYS = (
     *("escape", "enter", "tab", "up", "down", "pageup", "pagedown", "home", "end", "backspace", "space", "delete"),

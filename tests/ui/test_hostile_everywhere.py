@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
+pytestmark = pytest.mark.no_cover
+"""What reaches the terminal is searched; measuring what is covered besides would take twice as long."""
+
 PASTED = " ".join(text for text in BASE if dangerous(text) and len(text) < 100 and text.isascii())
 """A terminal gives no half characters."""
 

@@ -16,6 +16,9 @@ from mistral_chat.ui.widgets.slash_menu import SlashMenu
 if TYPE_CHECKING:
     from mistral_chat.ui.commands import Command
 
+pytestmark = pytest.mark.no_cover
+"""Every command is tested elsewhere; measuring what is covered here too would take twice as long."""
+
 CHAT = (("Say it in code.", "Here:\n\n```python\nprint(1)\n```"), ("And in words.", "One."))
 
 
