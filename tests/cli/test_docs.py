@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from support import documents
+from support.effort import cases
 from support.embedding_models import HOW, minilm_file, tiny_bert
 from support.stores import Clock, chat
 
@@ -185,10 +186,10 @@ def test_indexing_resumes_after_kill_9(program: Program, tmp_path: Path) -> None
         (many / f"{number:03}.md").write_text(f"# File {number}\n\nHeron number {number} stands in the water.\n")
     arguments = [sys.executable, "-m", "mistral_chat", *words_only("docs", "add", str(many), "--json")]
     environ = {**os.environ, **program.environ}
-    killed = 0
-    for attempt in range(20):
+    killed, attempts = 0, cases(6, 20)
+    for attempt in range(attempts):
         child = subprocess.Popen(arguments, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(0.25 + 0.04 * attempt)  # the moment to kill it at, not a wait for anything
+        time.sleep(0.25 + 0.8 * attempt / attempts)  # the moment to kill it at, not a wait for anything
         child.send_signal(signal.SIGKILL)
         killed += child.wait() == -signal.SIGKILL
     rows = as_json(program, *words_only("docs", "add", str(many)))
