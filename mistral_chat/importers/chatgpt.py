@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,7 @@ from mistral_chat.importers.json_reader import JSONReader
 from mistral_chat.importers.report import BROKEN, FILES, HIDDEN, THOUGHTS, TOOLS, UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mistral_chat.importers.report import ImportSource
 
@@ -74,8 +74,8 @@ def read_chatgpt(value: object, source: ImportSource) -> None:
             source.add(_conversation(JSONReader(item, source.name, f"conversation {place}"), source))
         except ImportFailed as error:
             errors.append(error)
-            title = item.get("title") if isinstance(item, dict) else None
-            named = f" ({title})" if isinstance(title, str) and title else ""
+            title = _string(item, "title") if isinstance(item, dict) else ""
+            named = f" ({title})" if title else ""
             source.leave_out(BROKEN, str(error).removesuffix(" Nothing was imported.") + named)
     if errors and len(errors) == len(items):
         raise errors[0]
@@ -106,42 +106,54 @@ class _Way:
 
 
 def _conversation(fields: JSONReader, source: ImportSource) -> ExportedConversation:
-    nodes = _linked(_nodes(fields, source), source, fields.place)
+    value, place = fields.value, fields.place
+    nodes = _linked(_nodes(fields, source), source, place)
     times = sorted(node.created for node in nodes.values() if node.created and node.role)
-    updated = _seconds(fields, "update_time", source)
-    started = _seconds(fields, "create_time", source) or next(iter(times), updated) or source.changed.timestamp()
-    model = _string(fields, "default_model_slug")
+    updated = _seconds(value, "update_time", place, source)
+    started = _seconds(value, "create_time", place, source) or next(iter(times), updated) or source.changed.timestamp()
     turns: dict[str, TreeTurn] = {}
     turn_of: dict[str, str] = {}
-    for turn, members in _turns(nodes, started, model):
+    for turn, members in _turns(nodes, started, _string(value, "default_model_slug")):
         turns.setdefault(turn.key, turn)  # paths that diverge after the last text make the same turn
         turn_of.update(dict.fromkeys(members, turn.key))
-    key = _string(fields, "conversation_id") or _string(fields, "id") or repr(sorted(nodes))
+    key = _string(value, "conversation_id") or _string(value, "id") or repr(sorted(nodes))
     created = datetime.fromtimestamp(started, UTC)
-    current = _turn_at(_string(fields, "current_node"), nodes, turn_of)
+    current = _turn_at(_string(value, "current_node"), nodes, turn_of)
     return ExportedConversation(
         key=_key("conversation", key),
-        title=_string(fields, "title"),
+        title=_string(value, "title"),
         title_by="model",
         created=created,
         updated=max(created, datetime.fromtimestamp(updated or (times[-1] if times else started), UTC)),
         system="\n\n".join(node.text for node in nodes.values() if node.role == "system" and node.text),
-        archived=fields.raw("is_archived") is True,
-        pinned=fields.raw("is_starred") is True,
+        archived=value.get("is_archived") is True,
+        pinned=value.get("is_starred") is True,
         turns=tuple(turns.values()),
         current=current or next(reversed(turns), None),
     )
 
 
-def _string(fields: JSONReader, name: str) -> str:
+def _string(value: Mapping[str, Any], name: str) -> str:
     """The text in a field; empty when there is none."""
-    found = fields.raw(name)
+    found = value.get(name)
     return found if isinstance(found, str) else ""
 
 
-def _seconds(fields: JSONReader, name: str, source: ImportSource) -> float | None:
+def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object in a field; empty when there is none."""
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _objects(value: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects in a list; empty when there is no list."""
+    found = value.get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _seconds(value: Mapping[str, Any], name: str, place: str, source: ImportSource) -> float | None:
     """The time in a field, in seconds since 1970; None if it is missing or unreadable, which is recorded."""
-    found = fields.raw(name)
+    found = value.get(name)
     if not found:
         return None
     try:
@@ -151,7 +163,7 @@ def _seconds(fields: JSONReader, name: str, source: ImportSource) -> float | Non
     if seconds > _LARGEST_TIME:
         seconds /= 1000  # milliseconds
     if isinstance(found, bool) or not 0 < seconds <= _LARGEST_TIME:
-        source.leave_out("times that cannot be read", f"{fields.place}.{name}")
+        source.leave_out("times that cannot be read", f"{place}.{name}")
         return None
     return seconds
 
@@ -183,8 +195,8 @@ def _nodes(fields: JSONReader, source: ImportSource) -> dict[str, _Node]:
     if mapping is None:
         raise fields.import_error("'mapping' is missing")
     return {
-        key: _node(key, mapping.nested(value, f"{mapping.place}.{key}"), source)
-        for key, value in mapping.pairs()
+        key: _node(key, JSONReader(value, source.name, f"{mapping.place}.{key}"), source)
+        for key, value in mapping.value.items()
         if value is not None
     }
 
@@ -209,21 +221,15 @@ def _linked(nodes: dict[str, _Node], source: ImportSource, place: str) -> dict[s
     for child, parent in parents.items():
         if child not in listed[parent]:
             listed[parent].append(child)
-    return {
-        key: _Node(key, parents.get(key), tuple(listed[key]), node.role, node.text, node.created, node.model, node.finish_reason)
-        for key, node in nodes.items()
-    }
+    return {key: replace(node, parent=parents.get(key), children=tuple(listed[key])) for key, node in nodes.items()}
 
 
 def _node(key: str, fields: JSONReader, source: ImportSource) -> _Node:
-    children = tuple(str(child) for child, _ in fields.items("children")) if fields.has("children") else ()
+    children = tuple(map(str, fields.optional("children", list) or ()))
     parent = fields.optional("parent", str)
-    message = _object(fields, "message")
-    if message is None:
-        return _Node(key, parent, children, "")
-    author = _object(message, "author")
+    message = _object(fields.value, "message")
     metadata = _object(message, "metadata")
-    role = _string(message, "author") if author is None else _string(author, "role")
+    role = _string(_object(message, "author"), "role") or _string(message, "author")
     text = _text(message, role, metadata, source)
     if role == "tool" or (role == "assistant" and not text):
         role = "assistant" if text else ""
@@ -236,29 +242,20 @@ def _node(key: str, fields: JSONReader, source: ImportSource) -> _Node:
         children,
         role if text is not None else "",
         text or "",
-        _seconds(message, "create_time", source) or 0.0,
-        "" if metadata is None else _string(metadata, "model_slug"),
-        _finish_reason(message, metadata),
+        _seconds(message, "create_time", f"{fields.place}.message", source) or 0.0,
+        _string(metadata, "model_slug"),
+        "cancelled"
+        if _string(message, "status") in _UNFINISHED
+        else _ENDINGS.get(_string(_object(metadata, "finish_details"), "type"), "stop"),
     )
 
 
-def _object(fields: JSONReader, name: str) -> JSONReader | None:
-    """The object in a field; None when there is none."""
-    return fields.child(name) if isinstance(fields.raw(name), dict) else None
-
-
-def _finish_reason(message: JSONReader, metadata: JSONReader | None) -> FinishReason:
-    if _string(message, "status") in _UNFINISHED:
-        return "cancelled"
-    details = metadata.raw("finish_details") if metadata is not None else None
-    kind = details.get("type") if isinstance(details, dict) else None
-    return _ENDINGS.get(kind, "stop") if isinstance(kind, str) else "stop"
-
-
-def _text(message: JSONReader, role: str, metadata: JSONReader | None, source: ImportSource) -> str | None:
+def _text(message: Mapping[str, Any], role: str, metadata: Mapping[str, Any], source: ImportSource) -> str | None:
     """The text of a message, None when the user did not see it. What is left out is noted."""
-    content = _content(message)
-    if content is None:
+    content = message.get("content")
+    if isinstance(content, str | list):  # a bare text or a list of parts is taken for a content
+        content = {"parts": content}
+    if not isinstance(content, dict):
         return None
     kind = _string(content, "content_type") or "text"
     recipient = _string(message, "recipient") or "all"
@@ -273,65 +270,51 @@ def _text(message: JSONReader, role: str, metadata: JSONReader | None, source: I
     if recipient.startswith(_CANVAS):
         return _canvas(_plain(content, kind))
     if kind == "code":
-        return f"```{_language(content)}\n{_plain(content, kind)}\n```"
+        language = _string(content, "language")
+        return f"```{'' if language == 'unknown' else language}\n{_plain(content, kind)}\n```"
     text = _said(content, kind, source)
-    names = [] if metadata is None else _attachment_names(metadata)
+    names = _attachment_names(metadata)
     source.leave_out(FILES, count=len(names))
     text = "\n\n".join([*(f"[attachment: {name}]" for name in names), *([text] if text else [])])
     return _without_marks(text, metadata) if role != "user" else text
 
 
-def _content(message: JSONReader) -> JSONReader | None:
-    """A message's content; a bare text or a list of parts is taken for one."""
-    content = message.raw("content")
-    if isinstance(content, str | list):
-        parts = content if isinstance(content, list) else [content]
-        return message.nested({"parts": parts}, f"{message.place}.content")
-    return _object(message, "content")
-
-
-def _unseen(kind: str, metadata: JSONReader | None) -> str | None:
+def _unseen(kind: str, metadata: Mapping[str, Any]) -> str | None:
     """The kind of a message that the user did not see; None for others."""
     if kind in _CONTEXT:
         return "custom instructions"
     if kind in _THOUGHTS:
         return THOUGHTS
-    if metadata is not None and metadata.raw("is_visually_hidden_from_conversation"):
-        return HIDDEN
-    return None
+    return HIDDEN if metadata.get("is_visually_hidden_from_conversation") else None
 
 
-def _parts(content: JSONReader) -> list[Any]:
-    parts = content.raw("parts")
+def _parts(content: Mapping[str, Any]) -> list[Any]:
+    parts = content.get("parts")
     return parts if isinstance(parts, list) else [parts] if isinstance(parts, str) else []
 
 
-def _plain(content: JSONReader, kind: str) -> str:
-    text = content.raw("text") if kind == "code" else next((part for part in _parts(content) if isinstance(part, str)), "")
-    return text if isinstance(text, str) else ""
+def _plain(content: Mapping[str, Any], kind: str) -> str:
+    if kind == "code":
+        return _string(content, "text")
+    return next((part for part in _parts(content) if isinstance(part, str)), "")
 
 
-def _language(content: JSONReader) -> str:
-    language = _string(content, "language")
-    return "" if language == "unknown" else language
-
-
-def _tool_result(content: JSONReader, source: ImportSource) -> str:
+def _tool_result(content: Mapping[str, Any], source: ImportSource) -> str:
     """An image made by a tool is part of the reply; other tool results are left out."""
-    pictures = sum(isinstance(part, dict) and part.get("content_type") == "image_asset_pointer" for part in _parts(content))
+    pictures = sum(each.get("content_type") == "image_asset_pointer" for each in _objects(content, "parts"))
     source.leave_out(FILES if pictures else TOOLS, count=pictures or 1)
     return "\n\n".join([_ATTACHMENT] * pictures)
 
 
-def _said(content: JSONReader, kind: str, source: ImportSource) -> str:
+def _said(content: Mapping[str, Any], kind: str, source: ImportSource) -> str:
     """The text of a message's parts; a part without text becomes a placeholder in brackets."""
     parts = _parts(content)
     if not parts:
-        text = next((found for name in ("text", "result") if isinstance(found := content.raw(name), str) and found.strip()), "")
+        text = next((found for name in ("text", "result") if (found := _string(content, name)).strip()), "")
         if not text and kind not in {"text", "multimodal_text"}:
             source.leave_out(UNKNOWN, kind)
         return text
-    transcript = any(isinstance(part, dict) and part.get("content_type") == "audio_transcription" for part in parts)
+    transcript = any(each.get("content_type") == "audio_transcription" for each in _objects(content, "parts"))
     texts = []
     for part in parts:
         if isinstance(part, str):
@@ -345,13 +328,12 @@ def _said(content: JSONReader, kind: str, source: ImportSource) -> str:
     return "\n\n".join(text for text in texts if text)
 
 
-def _attachment_names(metadata: JSONReader) -> list[str]:
+def _attachment_names(metadata: Mapping[str, Any]) -> list[str]:
     """The names of files sent with a message, except images that are among its parts."""
-    attachments = metadata.raw("attachments")
     return [
         " ".join(each["name"].split())
-        for each in (attachments if isinstance(attachments, list) else [])
-        if isinstance(each, dict) and isinstance(each.get("name"), str) and not _is_picture(each)
+        for each in _objects(metadata, "attachments")
+        if isinstance(each.get("name"), str) and not _is_picture(each)
     ]
 
 
@@ -365,16 +347,17 @@ def _canvas(text: str) -> str:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = None
-    if isinstance(value, dict) and isinstance(value.get("content"), str):
-        name, kind, written = str(value.get("name") or ""), str(value.get("type") or ""), value["content"]
+    value = value if isinstance(value, dict) else {}
+    if isinstance(written := value.get("content"), str):
+        name, kind = str(value.get("name") or ""), str(value.get("type") or "")
         body = f"```{kind.removeprefix('code/')}\n{written}\n```" if kind.startswith("code/") else written
         return f"**{name}**\n\n{body}" if name else body
-    entries = [*_entries(value.get("updates")), *_entries(value.get("comments"))] if isinstance(value, dict) else []
+    entries = [*_objects(value, "updates"), *_objects(value, "comments")]
     texts = [str(each.get("replacement") or each.get("comment") or "") for each in entries]
     return "\n\n".join(filter(None, texts)) or (f"```json\n{text}\n```" if text else "")
 
 
-def _without_marks(text: str, metadata: JSONReader | None) -> str:
+def _without_marks(text: str, metadata: Mapping[str, Any]) -> str:
     """Replace citations in `text` by what the export says they show, or remove them."""
     shown = dict(_citations(text, metadata))
 
@@ -386,39 +369,27 @@ def _without_marks(text: str, metadata: JSONReader | None) -> str:
     return _MARK_CUT.sub("", _OLD_MARK.sub(replaced, _MARK.sub(replaced, text)))
 
 
-def _citations(text: str, metadata: JSONReader | None) -> Iterator[tuple[str, str]]:
+def _citations(text: str, metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The citations that the export explains, with what each shows."""
-    if metadata is None:
-        return
-    for citation in _entries(metadata.raw("citations")):
+    for citation in _objects(metadata, "citations"):
         start, end, cited = citation.get("start_ix"), citation.get("end_ix"), citation.get("metadata")
         if isinstance(start, int) and isinstance(end, int) and isinstance(cited, dict):
             yield text[start:end].strip(), _reference(cited)
-    for reference in _entries(metadata.raw("content_references")):
+    for reference in _objects(metadata, "content_references"):
         if isinstance(reference.get("matched_text"), str):
             yield reference["matched_text"].strip(), _reference(reference)
 
 
 def _reference(reference: dict[str, Any]) -> str:
     """What a citation shows: the Markdown that the export gives for it, or links to its sources."""
-    alt = reference.get("alt")
-    if isinstance(alt, str) and alt.strip():
-        return alt.strip()
-    items = [reference, *_entries(reference.get("items")), *_entries(reference.get("sources"))]
+    if alt := _string(reference, "alt").strip():
+        return alt
+    items = [reference, *_objects(reference, "items"), *_objects(reference, "sources")]
     links = {
-        each["url"]: str(each.get("title") or each["url"])
-        for each in items
-        if isinstance(each.get("url"), str) and each["url"].startswith(("http://", "https://"))
+        url: str(each.get("title") or url) for each in items if (url := _string(each, "url")).startswith(("http://", "https://"))
     }
-    name = reference.get("name")
-    if not links and isinstance(name, str) and name.strip():
-        return f"({' '.join(name.split())})"
-    return "" if not links else f"({', '.join(f'[{title}]({url})' for url, title in links.items())})"
-
-
-def _entries(value: object) -> list[dict[str, Any]]:
-    """The objects in a list; empty if the value is not a list."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    shown = ", ".join(f"[{title}]({url})" for url, title in links.items()) or " ".join(_string(reference, "name").split())
+    return f"({shown})" if shown else ""
 
 
 def _entity(kind: str, parameters: str) -> str:
@@ -448,7 +419,7 @@ def _turns(nodes: dict[str, _Node], started: float, model: str) -> Iterator[tupl
         if node.role == "user":
             way = _Way(way.node, way.above, node, ())
         elif node.role == "assistant":
-            way = _Way(way.node, way.above, way.asked, (*way.replies, node))
+            way = replace(way, replies=(*way.replies, node))
         children = [child for child in node.children if child not in seen]
         next_turns = [child for child in children if nodes[child].role == "user"]
         above = way.above
@@ -457,7 +428,7 @@ def _turns(nodes: dict[str, _Node], started: float, model: str) -> Iterator[tupl
             above = turn.key
             yield turn, [each.key for each in (way.asked, *way.replies) if each] + [node.key]
         waiting += [_Way(child, above, None, ()) for child in reversed(next_turns)]
-        waiting += [_Way(child, way.above, way.asked, way.replies) for child in reversed(children) if child not in next_turns]
+        waiting += [replace(way, node=child) for child in reversed(children) if child not in next_turns]
 
 
 def _turn(way: _Way, started: float, model: str) -> TreeTurn:

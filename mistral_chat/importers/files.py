@@ -35,7 +35,6 @@ LARGEST_ARCHIVE: Final = 4 * 1024**3
 """Maximum unpacked bytes of all files in an archive, and of a pipe."""
 DEEPEST_FOLDER: Final = 5
 """Maximum depth of subfolders that are searched."""
-_BLOCK: Final = 1024**2
 _Found = Iterator[tuple[ImportSource, Callable[[ImportSource], object]]]
 """Files, each with the function that reads it."""
 
@@ -191,14 +190,34 @@ def _files_in_zip(content: BinaryIO, path: Path, prefix: str = "") -> _Found:
     except (*_ZIP_ERRORS, OverflowError) as error:
         content.close()
         raise ImportFailed(f"{path} cannot be unpacked ({error}). Nothing was imported.") from error
+    left = LARGEST_ARCHIVE
+
+    def refuse_too_much() -> None:
+        if left < 0:
+            raise ImportFailed(
+                f"{path} contains more than {LARGEST_ARCHIVE / 1024**3:g} GB. Unpack it and import the folder. "
+                "Nothing was imported."
+            )
+
+    def read(member: zipfile.ZipInfo, source: ImportSource) -> None:
+        """Unpack a member, whatever size its header states, and read the conversations in it."""
+        nonlocal left
+        try:
+            with archive.open(member) as file:
+                unpacked = file.read(left + 1)
+        except _ZIP_ERRORS as error:
+            raise ImportFailed(f"{member.filename} cannot be unpacked ({error}). Nothing was imported.") from error
+        left -= len(unpacked)
+        refuse_too_much()
+        _read_content(unpacked, source)
+
     with content, archive:
         members = [each for each in archive.infolist() if _may_contain_conversations(each)]
         if any(member.flag_bits & 1 for member in members):
             raise ImportFailed(f"{path} is encrypted. Unpack it and import the folder. Nothing was imported.")
-        room = _Room(archive, path)
         for member in sorted(members, key=lambda member: member.filename):
-            yield ImportSource(prefix + member.filename, "", _member_time(member, path)), partial(room.read, member)
-        room.check()
+            yield ImportSource(prefix + member.filename, "", _member_time(member, path)), partial(read, member)
+        refuse_too_much()
 
 
 def _may_contain_conversations(member: zipfile.ZipInfo) -> bool:
@@ -207,48 +226,6 @@ def _may_contain_conversations(member: zipfile.ZipInfo) -> bool:
     return (
         not member.is_dir() and name.suffix.lower() in _TEXTS and not name.name.startswith(".") and "__MACOSX" not in name.parts
     )
-
-
-class _Room:
-    """The remainder of `LARGEST_ARCHIVE` while an archive is unpacked."""
-
-    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
-        self._archive = archive
-        self._path = path
-        self._left = LARGEST_ARCHIVE
-
-    def read(self, member: zipfile.ZipInfo, source: ImportSource) -> None:
-        """Read the conversations in a member."""
-        _read_content(self._unpacked(member), source)
-
-    def _unpacked(self, member: zipfile.ZipInfo) -> bytes:
-        """Unpack a member, whatever size its header states.
-
-        Raises:
-            ImportFailed: it is damaged, or the archive contains too much.
-        """
-        blocks = []
-        try:
-            with self._archive.open(member) as file:
-                while self._left >= 0 and (block := file.read(_BLOCK)):
-                    blocks.append(block)
-                    self._left -= len(block)
-        except _ZIP_ERRORS as error:
-            raise ImportFailed(f"{member.filename} cannot be unpacked ({error}). Nothing was imported.") from error
-        self.check()
-        return b"".join(blocks)
-
-    def check(self) -> None:
-        """Refuse an archive that contains too much.
-
-        Raises:
-            ImportFailed: it does.
-        """
-        if self._left < 0:
-            raise ImportFailed(
-                f"{self._path} contains more than {LARGEST_ARCHIVE / 1024**3:g} GB. Unpack it and import the folder. "
-                "Nothing was imported."
-            )
 
 
 def _member_time(member: zipfile.ZipInfo, path: Path) -> datetime:
@@ -276,8 +253,7 @@ def _read_content(content: bytes, source: ImportSource) -> None:
     value = parsed(text, source.name)
     if is_export(value):
         source.format = "mistral-chat"
-        for conversation in conversations_in(value, source.name):
-            source.conversations.append(conversation)
+        source.conversations += conversations_in(value, source.name)
     elif is_chatgpt(value):
         source.format = "ChatGPT"
         read_chatgpt(value, source)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from mistral_chat.errors import ImportFailed
 
 Value = TypeVar("Value")
+Choice = TypeVar("Choice", bound=str)
 
 _LARGEST_NUMBER = 2**1000
 """Larger whole numbers cannot be floats."""
@@ -45,7 +47,8 @@ class JSONReader:
         """
         if not isinstance(value, dict):
             raise import_error(source, place, "expected an object")
-        self._fields: dict[str, Any] = value
+        self.value: dict[str, Any] = value
+        """Its fields, as they are."""
         self.source = source
         self.place = place
 
@@ -55,7 +58,7 @@ class JSONReader:
         Raises:
             ImportFailed: it is missing or of another type. A boolean is not a number; a whole number is accepted as a float.
         """
-        found = self._fields.get(name, default)
+        found = self.value.get(name, default)
         if kind is float and isinstance(found, int) and not isinstance(found, bool):
             if abs(found) >= _LARGEST_NUMBER:
                 raise self.import_error(f"{name!r} is too large a number")
@@ -71,7 +74,7 @@ class JSONReader:
         Raises:
             ImportFailed: it is of another type.
         """
-        return None if self._fields.get(name) is None else self.get(name, kind)
+        return None if self.value.get(name) is None else self.get(name, kind)
 
     def time(self, name: str) -> datetime:
         """The field `name` as a time with a zone.
@@ -88,24 +91,26 @@ class JSONReader:
         except (ValueError, OverflowError) as error:
             raise self.import_error(f"{name!r} must be an ISO 8601 time, not {_shown(text)}") from error
 
-    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+    def choice(self, name: str, choices: tuple[Choice, ...]) -> Choice:
         """The field `name`, one of `choices`.
 
         Raises:
             ImportFailed: it is something else.
         """
         found = self.get(name, str)
-        if found not in choices:
-            raise self.import_error(f"{name!r} must be one of {', '.join(choices)}, not {_shown(found)}")
-        return found
+        for choice in choices:
+            if choice == found:
+                return choice
+        raise self.import_error(f"{name!r} must be one of {', '.join(choices)}, not {_shown(found)}")
 
-    def items(self, name: str) -> list[tuple[object, str]]:
-        """The items of the list `name`, each with its place.
+    def objects(self, name: str) -> Iterator[JSONReader]:
+        """The objects in the list `name`.
 
         Raises:
-            ImportFailed: it is not a list.
+            ImportFailed: it is not a list, or has other items.
         """
-        return [(item, f"{self.place}.{name}[{place}]".lstrip(".")) for place, item in enumerate(self.get(name, list))]
+        for place, item in enumerate(self.get(name, list)):
+            yield JSONReader(item, self.source, f"{self.place}.{name}[{place}]".lstrip("."))
 
     def child(self, name: str) -> JSONReader | None:
         """The object in the field `name`; None when it is null or absent.
@@ -113,28 +118,12 @@ class JSONReader:
         Raises:
             ImportFailed: it is not an object.
         """
-        found = self._fields.get(name)
+        found = self.value.get(name)
         return None if found is None else JSONReader(found, self.source, f"{self.place}.{name}")
 
     def has(self, name: str) -> bool:
         """Whether the field `name` exists and is not null."""
-        return self._fields.get(name) is not None
-
-    def raw(self, name: str) -> Any:
-        """The field `name` as it is, or None when it is absent."""
-        return self._fields.get(name)
-
-    def pairs(self) -> list[tuple[str, object]]:
-        """Every field with its value."""
-        return list(self._fields.items())
-
-    def nested(self, value: object, place: str) -> JSONReader:
-        """The object `value`, which is at `place` in the same file.
-
-        Raises:
-            ImportFailed: it is not an object.
-        """
-        return JSONReader(value, self.source, place)
+        return self.value.get(name) is not None
 
     def import_error(self, problem: str) -> ImportFailed:
         """An error that names this place."""

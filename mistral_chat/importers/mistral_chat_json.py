@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Final
 
 from mistral_chat.conversation import FinishReason, Passage, Turn, Usage
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.export.json_file import FORMAT, VERSION
 from mistral_chat.generation import Sampling
 from mistral_chat.importers.json_reader import JSONReader, import_error, parsed
+
+_FINISHED: Final[tuple[FinishReason, ...]] = ("stop", "length", "cancelled")
 
 
 def is_export(value: object) -> bool:
@@ -37,18 +39,16 @@ def conversations_in(value: object, source: str) -> list[ExportedConversation]:
             "",
             f"a newer mistral-chat wrote this file (format {version}; this version reads up to {VERSION}). Upgrade mistral-chat",
         )
-    return [_tree(JSONReader(item, source, place)) for item, place in file.items("conversations")]
+    return [_tree(each) for each in file.objects("conversations")]
 
 
 def _tree(fields: JSONReader) -> ExportedConversation:
-    turns = tuple(_turn(fields.nested(item, place)) for item, place in fields.items("turns"))
+    turns = tuple(map(_turn, fields.objects("turns")))
     try:
         return ExportedConversation(
             key=fields.get("id", str),
             title=fields.get("title", str),
-            title_by=cast(
-                "Literal['first_line', 'model', 'person']", fields.choice("title_by", ("first_line", "model", "person"))
-            ),
+            title_by=fields.choice("title_by", ("first_line", "model", "person")),
             created=fields.time("created"),
             updated=fields.time("updated"),
             system=fields.get("system", str),
@@ -68,18 +68,13 @@ def _tree(fields: JSONReader) -> ExportedConversation:
 
 
 def _names(fields: JSONReader, field: str) -> tuple[str, ...]:
-    names = []
-    for name, _ in fields.items(field):
-        if not isinstance(name, str):
-            raise fields.import_error(f"{field!r} must be strings")
-        names.append(name)
+    names = fields.get(field, list)
+    if not all(isinstance(name, str) for name in names):
+        raise fields.import_error(f"{field!r} must be strings")
     return tuple(names)
 
 
 def _turn(fields: JSONReader) -> TreeTurn:
-    finish_reason = None
-    if fields.optional("finish_reason", str) is not None:
-        finish_reason = cast("FinishReason", fields.choice("finish_reason", ("stop", "length", "cancelled")))
     return TreeTurn(
         key=fields.get("id", str),
         parent=fields.optional("parent", str),
@@ -87,22 +82,20 @@ def _turn(fields: JSONReader) -> TreeTurn:
         turn=Turn(
             user=fields.get("user", str),
             reply=fields.get("reply", str),
-            finish_reason=finish_reason,
+            finish_reason=fields.choice("finish_reason", _FINISHED) if fields.has("finish_reason") else None,
             error=fields.get("error", str, ""),
             model=fields.get("model", str, ""),
             usage=_usage(fields.child("usage")),
             pinned=fields.get("pinned", bool, default=False),
             excluded=fields.get("excluded", bool, default=False),
-            passages=tuple(_passage(fields.nested(item, place)) for item, place in fields.items("passages"))
-            if fields.has("passages")
-            else (),
+            passages=tuple(map(_passage, fields.objects("passages"))) if fields.has("passages") else (),
         ),
     )
 
 
 def _passage(fields: JSONReader) -> Passage:
     return Passage(
-        kind=cast("Literal['exchange', 'document', 'file']", fields.choice("kind", ("exchange", "document", "file"))),
+        kind=fields.choice("kind", ("exchange", "document", "file")),
         text=fields.get("text", str),
         source=fields.get("source", str),
         key=fields.get("key", str, ""),

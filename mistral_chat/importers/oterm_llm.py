@@ -11,7 +11,7 @@ import json
 import sqlite3
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import ImportFailed
@@ -19,13 +19,16 @@ from mistral_chat.export.exported_conversation import ExportedConversation, Tree
 from mistral_chat.importers.report import BROKEN, FILES, THOUGHTS, TOOLS, UNKNOWN, NotConversations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from mistral_chat.importers.report import ImportSource
 
 SQLITE_HEADER = b"SQLite format 3\x00"
 """The first bytes of every SQLite file."""
+
+_ANOTHER_SHAPE = (ValueError, LookupError, TypeError, AttributeError)
+"""What a row or a payload of another shape raises."""
 
 _PART_KINDS = {"reasoning": THOUGHTS, "tool_call": TOOLS, "tool_result": TOOLS, "attachment": FILES}
 
@@ -46,14 +49,7 @@ def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
             if _read_llm(connection, source, tables):
                 source.format = "llm"
                 return
-    except (
-        sqlite3.Error,
-        OSError,
-        ValueError,
-        IndexError,
-        TypeError,
-        AttributeError,
-    ) as error:  # a row or a payload of another shape
+    except (sqlite3.Error, OSError, *_ANOTHER_SHAPE) as error:
         raise ImportFailed(f"{path} cannot be read ({error}). Nothing was imported.") from error
     raise NotConversations(
         f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To restore a backup of mistral-chat, close "
@@ -88,7 +84,7 @@ def _damage_noted(source: ImportSource, name: str) -> Iterator[None]:
     """Leave out a conversation with a row or a payload of another shape, and name it."""
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except _ANOTHER_SHAPE as error:
         source.leave_out(BROKEN, f"{name}: {error}")
 
 
@@ -96,13 +92,30 @@ def _key(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()[:16]
 
 
-def _chain(key: str, said: Iterable[tuple[datetime, Turn]]) -> tuple[TreeTurn, ...]:
-    """Turns in a sequence. Keys are derived from their position, so that the same chat gives the same keys."""
+def _conversation(
+    key: str,
+    title: str,
+    system: str,
+    said: Sequence[tuple[datetime, Turn]],
+    source: ImportSource,
+    *,
+    title_by: Literal["model", "person"] = "person",
+) -> ExportedConversation:
+    """A conversation of turns in a sequence. Keys are derived from their position, so that the same chat gives the same keys."""
     turns: list[TreeTurn] = []
     for place, (created, turn) in enumerate(said):
         parent = turns[-1].key if turns else None
         turns.append(TreeTurn(key=_key(key, place, turn.user, turn.reply), parent=parent, created=created, turn=turn))
-    return tuple(turns)
+    return ExportedConversation(
+        key=key,
+        title=title,
+        title_by=title_by,
+        created=said[0][0] if said else source.changed,
+        updated=said[-1][0] if said else source.changed,
+        system=system,
+        turns=tuple(turns),
+        current=turns[-1].key if turns else None,
+    )
 
 
 def _read_oterm(connection: sqlite3.Connection, source: ImportSource) -> None:
@@ -116,19 +129,8 @@ def _read_oterm(connection: sqlite3.Connection, source: ImportSource) -> None:
         messages = connection.execute(query, (chat["id"],))  # the id is the rowid, where there is one
         key = _key("oterm", chat["id"], chat["name"])
         systems: list[str] = [str(chat["system"])] if chat["system"] else []
-        said = list(_paired(messages, str(chat["model"] or ""), systems, source))
-        turns = _chain(key, ((source.changed, turn) for turn in said))
-        source.add(
-            ExportedConversation(
-                key=key,
-                title=str(chat["name"] or ""),
-                created=source.changed,
-                updated=source.changed,
-                system="\n\n".join(systems),
-                turns=turns,
-                current=turns[-1].key if turns else None,
-            )
-        )
+        said = [(source.changed, turn) for turn in _paired(messages, str(chat["model"] or ""), systems, source)]
+        source.add(_conversation(key, str(chat["name"] or ""), "\n\n".join(systems), said, source))
 
 
 def _paired(messages: Iterable[sqlite3.Row], model: str, systems: list[str], source: ImportSource) -> Iterator[Turn]:
@@ -201,7 +203,7 @@ def _read_llm_logs(connection: sqlite3.Connection, source: ImportSource, table: 
             )
             for row in said
         ]
-        source.add(_llm(f"log {name}", "", system, turns))
+        source.add(_conversation(_key("llm", f"log {name}"), "", system, turns, source, title_by="model"))
 
 
 def _first_system(systems: list[str], name: str, source: ImportSource) -> str:
@@ -230,7 +232,9 @@ class _LlmResponses:
                 rows, name = grouped[conversation], names.get(conversation, "")
                 systems = list(dict.fromkeys(filter(None, map(self._system, rows))))
                 said = [(_time(row["datetime_utc"], self._source.changed), self._turn(row)) for row in rows]
-                self._source.add(_llm(conversation, name, _first_system(systems, name, self._source), said))
+                system = _first_system(systems, name, self._source)
+                key = _key("llm", conversation)
+                self._source.add(_conversation(key, name, system, said, self._source, title_by="model"))
 
     def _turn(self, row: sqlite3.Row) -> Turn:
         files = self._attachments(row["id"])
@@ -272,21 +276,6 @@ class _LlmResponses:
         return [f"[attachment: {name.rsplit('/', 1)[-1]}]" if name else "[attachment]" for name in names]
 
 
-def _llm(conversation: str, name: str, system: str, said: list[tuple[datetime, Turn]]) -> ExportedConversation:
-    key = _key("llm", conversation)
-    turns = _chain(key, said)
-    return ExportedConversation(
-        key=key,
-        title=name,
-        title_by="model",
-        created=said[0][0],
-        updated=said[-1][0],
-        system=system,
-        turns=turns,
-        current=turns[-1].key,
-    )
-
-
 def _read_llm_threads(connection: sqlite3.Connection, source: ImportSource) -> None:
     """Read llm's threads. Messages refer to their parents by hash; each turn names the ends of its prompt and of its reply."""
     for thread in connection.execute("SELECT * FROM threads ORDER BY id").fetchall():
@@ -308,7 +297,8 @@ def _read_llm_thread(connection: sqlite3.Connection, thread: sqlite3.Row, source
         said.append((_time(turn["datetime_utc"], source.changed), value))
     if said:
         name = str(thread["name"] or "")
-        source.add(_llm(str(thread["id"]), name, _first_system(systems, name, source), said))
+        key, system = _key("llm", thread["id"]), _first_system(systems, name, source)
+        source.add(_conversation(key, name, system, said, source, title_by="model"))
 
 
 class _Texts:
