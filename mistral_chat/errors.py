@@ -1,33 +1,5 @@
 """The errors of the program, as one tree.
 
-* MistralChatError             anything with a sentence for the user
-  + ConfigError                the settings file, a variable or an option cannot be used
-  + UsageError                 the command was asked for something that does not exist
-  + InvalidText                the text cannot be saved or encoded (a lone surrogate, say)
-  + DocumentUnreadable         a document cannot be read: damaged, hostile, too large, or of an unknown kind
-  + ModelError
-    - ModelNotFound            no such model, file or catalog entry
-    - ModelUnusable            the file is damaged, incomplete, hostile or not a chat model
-    - DownloadFailed           the file could not be downloaded
-    - NotEnoughDisk            the disk is too small for the download
-  + EngineError
-    - EngineLoadFailed         llama.cpp could not load the model
-    - NotEnoughMemory          the model and its context do not fit
-    - MessageTooLong           one message is larger than the context window
-    - SystemPromptTooLong      the system prompt leaves no room for any message
-    - PromptFormatError        the prompt cannot be built from the messages
-    - EngineFailed             llama.cpp failed while it was running
-  + StoreError
-    - StoreTooNew              the database was written by a newer version
-    - StoreDamaged             the database cannot be read
-    - StoreBusy                another program is writing to the database
-    - StoreFull                the disk is full
-    - StoreReadOnly            the file, the folder or the file system may not be written
-    - StoreMissing             the file or its folder was deleted or moved
-    - DocumentNotFound         no such collection, document or passage
-    - ConversationNotFound     no such conversation or turn, or the short id fits several
-    - ImportFailed             the file to import cannot be used; nothing was changed
-
 Cancelling is not an error but the finish reason ``"cancelled"``.
 """
 

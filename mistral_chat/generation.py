@@ -35,17 +35,13 @@ class Sampling:
         ranges = (("temperature", 0.0, 5.0), ("top_p", 0.0, 1.0), ("min_p", 0.0, 1.0), ("repeat_penalty", 0.5, 2.0))
         for name, low, high in ranges:
             if not low <= getattr(self, name) <= high:
-                message = f"{name} must be from {low:g} to {high:g}, not {getattr(self, name):g}"
-                raise ValueError(message)
+                raise ValueError(f"{name} must be from {low:g} to {high:g}, not {getattr(self, name):g}")
         if self.top_k < 0:
-            message = f"top_k must be 0 or more, not {self.top_k}"
-            raise ValueError(message)
+            raise ValueError(f"top_k must be 0 or more, not {self.top_k}")
         if self.seed is not None and not 0 <= self.seed < 2**32 - 1:
-            message = f"seed must be from 0 to 4294967294, not {self.seed}"
-            raise ValueError(message)
+            raise ValueError(f"seed must be from 0 to 4294967294, not {self.seed}")
         if self.max_tokens is not None and self.max_tokens < 1:
-            message = f"max_tokens must be 1 or more, not {self.max_tokens}"
-            raise ValueError(message)
+            raise ValueError(f"max_tokens must be 1 or more, not {self.max_tokens}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

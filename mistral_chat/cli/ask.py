@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 from contextlib import closing
@@ -14,21 +13,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mistral_chat.cli import options
+from mistral_chat.cli.logs import start_log
+from mistral_chat.cli.printing import print_json, shown
 from mistral_chat.cli.stdin import argument_text, standard_input
-from mistral_chat.cli.terminal import Progress, write_reply
+from mistral_chat.cli.terminal import Progress
+from mistral_chat.errors import MistralChatError, ModelError
 from mistral_chat.message_form import build_message
 from mistral_chat.session.attachments import read_text
+from mistral_chat.session.events import (
+    ModelEvent,
+    ModelLoaded,
+    ModelLoading,
+    PassagesGiven,
+    PrefillProgress,
+    ReplyFailed,
+    ReplyFinished,
+    SessionEvent,
+    TextAdded,
+)
 from mistral_chat.system import disable_core_dumps
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.conversation import Passage
-    from mistral_chat.errors import MistralChatError
     from mistral_chat.generation import Completion
-    from mistral_chat.session.events import ModelEvent, PassagesGiven, SessionEvent
-    from mistral_chat.session.retriever import Retriever
     from mistral_chat.session.session import ChatSession
     from mistral_chat.store.store import ConversationStore
 
@@ -48,9 +56,6 @@ class Request:
     stats: bool
     collections: tuple[str, ...]
     """The document collections to answer from."""
-    has_model_option: bool
-    sampling_options: Mapping[str, Any]
-    """The sampling given as options, by field."""
 
 
 @click.command(short_help="Ask a question and print the reply.")
@@ -70,8 +75,8 @@ class Request:
 @click.option("--docs", "collections", multiple=True, metavar="NAME", help="Answer from this document collection; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object when the reply is complete.")
 @click.option("--stats", is_flag=True, help="Write token counts and speed to standard error at the end.")
-@click.pass_context
-def ask(ctx: click.Context, /, prompt: str | None, files: tuple[Path, ...], **given: Any) -> None:
+@click.pass_obj
+def ask(program: Program, /, prompt: str | None, files: tuple[Path, ...], **given: Any) -> None:
     """Ask PROMPT, and print the reply as it is written.
 
     Text on standard input is placed before PROMPT. Prompts in arguments are visible in the process list and the shell history;
@@ -79,24 +84,15 @@ def ask(ctx: click.Context, /, prompt: str | None, files: tuple[Path, ...], **gi
 
     Ctrl+C stops the reply; the text so far is saved, and the exit code is 130.
     """
-    options.refuse_both(("--continue", given["resume"]), ("--chat", given["chat"]))
-    options.refuse_both(("--no-save", given["no_save"]), ("--continue", given["resume"]))
-    options.refuse_both(("--no-save", given["no_save"]), ("--chat", given["chat"]))
+    options.refuse_conflicts(given)
     text = build_message([(path.name, read_text(path)) for path in files], standard_input(), argument_text(prompt or ""))
     if not text.strip():
-        raise click.UsageError("Nothing to ask. Pass a prompt, a file (-f), or text on standard input.", ctx)
-    chosen = options.setting_overrides(ctx)
-    sampling = {key.removeprefix("sampling."): option.value for key, option in chosen.items() if key.startswith("sampling.")}
-    names = ("system", "persona", "resume", "chat", "no_save", "prompt_format", "as_json", "stats", "collections")
-    values = {name: given[name] for name in names}
-    request = Request(text=text, has_model_option="model" in chosen, sampling_options=sampling, **values)
-    sys.exit(_answer(ctx.obj.with_options(chosen), request))
+        raise click.UsageError("Nothing to ask. Pass a prompt, a file (-f), or text on standard input.")
+    sys.exit(_answer(program, Request(text=text, **given)))
 
 
 def _answer(program: Program, request: Request) -> int:
     """Ask, print, and return the exit code."""
-    from mistral_chat.cli.logs import start_log
-
     disable_core_dumps()
     start_log(None if request.no_save else program.paths.log_file)
     store = program.open_store(saved=not request.no_save)
@@ -119,11 +115,9 @@ def _conversation(store: ConversationStore, request: Request) -> str | None:
     return store.latest() if request.resume else None
 
 
-def _model(program: Program, store: ConversationStore, conversation_id: str | None, request: Request) -> str | None:
+def _model(program: Program, store: ConversationStore, conversation_id: str | None) -> str | None:
     """The model to ask if it is not that of the options or the settings: the conversation's, if it is still installed."""
-    from mistral_chat.errors import ModelError
-
-    used = store.conversation(conversation_id).summary.model if conversation_id and not request.has_model_option else ""
+    used = store.conversation(conversation_id).summary.model if conversation_id and "model" not in program.options else ""
     if not used:
         return None
     try:
@@ -131,17 +125,6 @@ def _model(program: Program, store: ConversationStore, conversation_id: str | No
     except ModelError:
         return None
     return used
-
-
-def _known(store: ConversationStore, collections: Sequence[str]) -> list[str]:
-    """Return the collections if they exist.
-
-    Raises:
-        DocumentNotFound: one of them does not exist.
-    """
-    for name in collections:
-        store.documents.documents(name)
-    return list(collections)
 
 
 class _Asking:
@@ -178,57 +161,51 @@ class _Asking:
         """Stop the reply; if it has not started, or the second time, stop everything."""
         again, self._signal = self._signal is not None, number
         session = self._session
-        engine = session.environment.host.engine if session is not None else None
-        if (
-            session is not None
-            and session.current is not None
-            and session.current.generating
-            and engine is not None
-            and not again
-        ):
+        engine = None if session is None else session.environment.host.engine
+        if session and engine and session.current and session.current.generating and not again:
             engine.stop()
         elif self._work is not None:
             self._work.get_loop().call_soon_threadsafe(self._work.cancel)
 
     async def _ask(self) -> None:
-        request = self._request
-        with closing(self._program.retriever(saved=not request.no_save or bool(request.collections))) as retriever:
-            await self._ask_with(retriever)
-
-    async def _ask_with(self, retriever: Retriever) -> None:
         from mistral_chat.session.headless import open_headless
         from mistral_chat.session.overrides import Overrides
         from mistral_chat.session.reply import NewMessage
 
         program, request = self._program, self._request
-        if request.persona:
-            program.settings.persona(request.persona)
-        conversation_id = _conversation(self._store, request)
-        async with open_headless(
-            self._store,
-            lambda spec: program.runner(spec or None, prompt_format=request.prompt_format, saved=not request.no_save),
-            settings=program.settings,
-            emit=self._take,
-            on_model=self._show_loading,
-            model=_model(program, self._store, conversation_id, request) or "",
-            conversation_id=conversation_id,
-            started=Overrides(system=request.system, persona=request.persona or None),
-            sampling_options=request.sampling_options,
-            saved=not request.no_save,
-            retriever=retriever,
-        ) as asking:
-            self._session = asking.session
-            asking.session.grounding.chosen = _known(retriever.documents, request.collections)
-            await asking.load()
-            await asking.answer(NewMessage(request.text))
-            if self._error is not None:
-                raise self._error
-            if self._completion is not None:
-                self._report(self._completion, asking.session)
+        saved = not request.no_save
+        sampling = {
+            key.removeprefix("sampling."): option.value for key, option in program.options.items() if key.startswith("sampling.")
+        }
+        with closing(program.retriever(saved=saved or bool(request.collections))) as retriever:
+            if request.persona:
+                program.settings.persona(request.persona)
+            conversation_id = _conversation(self._store, request)
+            async with open_headless(
+                self._store,
+                lambda spec: program.runner(spec or None, prompt_format=request.prompt_format, saved=saved),
+                settings=program.settings,
+                emit=self._take,
+                on_model=self._show_loading,
+                model=_model(program, self._store, conversation_id) or "",
+                conversation_id=conversation_id,
+                started=Overrides(system=request.system, persona=request.persona or None),
+                sampling_options=sampling,
+                saved=saved,
+                retriever=retriever,
+            ) as asking:
+                self._session = asking.session
+                for name in request.collections:
+                    retriever.documents.documents.documents(name)  # refuses the name of a collection that does not exist
+                asking.session.grounding.chosen = list(request.collections)
+                await asking.load()
+                await asking.answer(NewMessage(request.text))
+                if self._error is not None:
+                    raise self._error
+                if self._completion is not None:
+                    self._report(self._completion, asking.session)
 
     async def _show_loading(self, event: ModelEvent) -> None:
-        from mistral_chat.session.events import ModelLoaded, ModelLoading
-
         if isinstance(event, ModelLoading):
             self._progress.show(f"loading the model, {event.share:.0%}")
         elif isinstance(event, ModelLoaded) and event.loaded.note:
@@ -236,8 +213,6 @@ class _Asking:
             click.echo(f"Note: {event.loaded.note}", err=True)
 
     async def _take(self, event: SessionEvent) -> None:
-        from mistral_chat.session.events import PassagesGiven, PrefillProgress, ReplyFailed, ReplyFinished, TextAdded
-
         match event:
             case PrefillProgress(done, total) if total:
                 self._progress.show(f"processing the prompt: {done:,} of {total:,} tokens")
@@ -245,7 +220,8 @@ class _Asking:
                 self._given = event
             case TextAdded(text=text) if not self._request.as_json:
                 self._progress.clear()
-                write_reply(text, sys.stdout)
+                sys.stdout.write(shown(text))
+                sys.stdout.flush()
             case ReplyFinished(completion=completion):
                 self._completion = completion
             case ReplyFailed(error=error):
@@ -254,20 +230,27 @@ class _Asking:
     def _report(self, completion: Completion, session: ChatSession) -> None:
         """Print what comes after the reply."""
         self._progress.clear()
-        usage, loaded = completion.usage, session.environment.host.loaded
+        usage, loaded, given = completion.usage, session.environment.host.loaded, self._given
+        passages = given.turn.turn.passages if given is not None else ()
         if self._request.as_json:
-            answer = {
-                "reply": completion.text,
-                "finish_reason": completion.finish_reason,
-                "conversation_id": None if self._request.no_save else session.conversation_id,
-                "model": loaded.model if loaded else "",
-                "usage": asdict(usage),
-                "sources": [asdict(each) for each in self._passages],
-            }
-            click.echo(json.dumps(answer, ensure_ascii=False))
+            print_json(
+                {
+                    "reply": completion.text,
+                    "finish_reason": completion.finish_reason,
+                    "conversation_id": None if self._request.no_save else session.conversation_id,
+                    "model": loaded.model if loaded else "",
+                    "usage": asdict(usage),
+                    "sources": [asdict(each) for each in passages],
+                }
+            )
         else:
             click.echo()
-            self._report_sources()
+            for number, each in enumerate(passages, 1):  # as the model was given them
+                click.echo(f"[{number}] {one_line(each.source)}", err=True)
+            if given is not None and given.whole:
+                click.echo("Passages cannot answer a question about a whole document. Ask about a part of it.", err=True)
+            elif given is not None and given.nothing_found:
+                click.echo("Nothing found in your documents.", err=True)
         if self._request.stats:
             click.echo(
                 f"{usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} cached), "
@@ -275,19 +258,3 @@ class _Asking:
                 f"{usage.tokens_per_second:.1f} tokens/s, {completion.finish_reason}",
                 err=True,
             )
-
-    @property
-    def _passages(self) -> tuple[Passage, ...]:
-        """The passages that the model was given with the message."""
-        return self._given.turn.turn.passages if self._given is not None else ()
-
-    def _report_sources(self) -> None:
-        """List the sources, numbered as the model was given them."""
-        from mistral_chat.text import one_line
-
-        for number, each in enumerate(self._passages, 1):
-            click.echo(f"[{number}] {one_line(each.source)}", err=True)
-        if self._given is not None and self._given.whole:
-            click.echo("Passages cannot answer a question about a whole document. Ask about a part of it.", err=True)
-        elif self._given is not None and self._given.nothing_found:
-            click.echo("Nothing found in your documents.", err=True)

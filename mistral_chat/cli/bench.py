@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import itertools
 import statistics
 import sys
 import tempfile
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mistral_chat.cli import options
+from mistral_chat.cli.logs import start_log
+from mistral_chat.cli.printing import print_json
+from mistral_chat.cli.stdin import read_messages, source_name
 from mistral_chat.cli.terminal import Progress
 from mistral_chat.cli.tune import describe_costs
+from mistral_chat.conversation import Role
+from mistral_chat.errors import MistralChatError, UsageError
+from mistral_chat.generation import History, PromptTurn
+from mistral_chat.session.events import (
+    ContextShifted,
+    ModelEvent,
+    ModelLoading,
+    PrefillProgress,
+    ReplyFailed,
+    ReplyFinished,
+    SessionEvent,
+)
 from mistral_chat.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mistral_chat.cli.benchmark import BenchmarkRun, TurnMeasure
     from mistral_chat.cli.wiring import Program
+    from mistral_chat.conversation import Usage
     from mistral_chat.engine.snapshots import SnapshotFolder
-    from mistral_chat.session.events import ModelEvent
+    from mistral_chat.engine.thread import EngineThread
+    from mistral_chat.generation import LoadedModel
+    from mistral_chat.session.headless import HeadlessSession
 
 AFTER = 4
 """Turns measured after the first turn that left the context."""
@@ -35,6 +53,32 @@ SHORT_REPLY = 32
 """The maximum reply length in tokens if neither messages nor ``--max-tokens`` are given."""
 
 COLUMNS = ("turn", "prompt", "cached", "prompt eval", "dropped turns", "dropped tokens", "first token", "tokens/s", "context")
+
+_TOPIC = "The river was high, the bridge was closed, and the carts waited on the road until the evening came. "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnMeasure:
+    """The figures of one turn; its fields are the keys of ``bench --json``."""
+
+    prompt_tokens: int
+    """Tokens of the prompt."""
+    cached_tokens: int
+    """Prompt tokens that were already in the KV cache."""
+    prefilled_tokens: int
+    """Prompt tokens that were decoded."""
+    evicted_turns: int
+    """Turns that were evicted during this turn and at its end."""
+    evicted_tokens: int
+    """Tokens of those turns."""
+    time_to_first_token: float
+    """Seconds from the request to the first token."""
+    tokens_per_second: float
+    """Decode speed of the reply."""
+    ledger_tokens: int
+    """Tokens in the KV cache at the end of the turn."""
+    window: int
+    """The size of the context window."""
 
 
 @click.command(short_help="Benchmark a multi-turn conversation.")
@@ -47,20 +91,16 @@ COLUMNS = ("turn", "prompt", "cached", "prompt eval", "dropped turns", "dropped 
 @options.engine_options
 @options.sampling_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with a list of turns.")
-@click.pass_context
-def bench(ctx: click.Context, /, file: Path | None, *, prompt_format: str | None, as_json: bool, **_settings: Any) -> None:
+@click.pass_obj
+def bench(program: Program, /, file: Path | None, *, prompt_format: str | None, as_json: bool) -> None:
     """Benchmark a multi-turn conversation on this machine, turn by turn. Nothing is saved.
 
     Without FILE, messages of equal length are sent until the context has rolled for some turns: the first token should then
     take as long as before.
     """
-    from mistral_chat.cli.logs import start_log
-
-    overrides = options.setting_overrides(ctx)
-    program: Program = ctx.obj.with_options(overrides)
-    conversation = _read_conversation(file) if file else None
+    system, messages = _read_conversation(file) if file else (None, None)
     start_log(program.paths.log_file)
-    _Benching(program, conversation, prompt_format, as_json=as_json, short="sampling.max_tokens" not in overrides).run()
+    asyncio.run(_Benching(program, messages, as_json=as_json).run(system, prompt_format))
 
 
 def _read_conversation(file: Path) -> tuple[str | None, list[str]]:
@@ -69,10 +109,6 @@ def _read_conversation(file: Path) -> tuple[str | None, list[str]]:
     Raises:
         UsageError: it contains something else; the sentence says which message is wrong.
     """
-    from mistral_chat.cli.messages import read_messages, source_name
-    from mistral_chat.conversation import Role
-    from mistral_chat.errors import UsageError
-
     messages = read_messages(file)
     system = messages.pop(0).content if messages[0].role is Role.SYSTEM else None
     for number, message in enumerate(messages, 1 if system is None else 2):
@@ -87,109 +123,164 @@ def _read_conversation(file: Path) -> tuple[str | None, list[str]]:
 
 
 class _Benching:
-    """One run of the command."""
+    """One run of the command: a conversation, measured turn by turn."""
 
-    def __init__(
-        self,
-        program: Program,
-        conversation: tuple[str | None, list[str]] | None,
-        prompt_format: str | None,
-        *,
-        as_json: bool,
-        short: bool,
-    ) -> None:
+    def __init__(self, program: Program, messages: list[str] | None, *, as_json: bool) -> None:
+        """Send `messages`; without any, until the context rolls."""
         self._program = program
-        self._conversation = conversation
-        self._prompt_format = prompt_format
+        self._messages = messages
         self._as_json = as_json
-        self._short = short and conversation is None
         self._progress = Progress(sys.stderr)
+        # What the session reported during this turn.
+        self._shifts: list[ContextShifted] = []
+        self._usage: Usage | None = None
+        self._error: MistralChatError | None = None
 
-    def run(self) -> None:
+    async def run(self, system: str | None, prompt_format: str | None) -> None:
         """Load, play, print."""
-        asyncio.run(self._run())
-
-    async def _run(self) -> None:
-        from mistral_chat.cli.benchmark import BenchmarkRun, TurnEvents
         from mistral_chat.engine.snapshots import SnapshotFolder
         from mistral_chat.engine.thread import EngineThread
         from mistral_chat.session.headless import open_headless
         from mistral_chat.session.overrides import Overrides
 
         program, store = self._program, self._program.open_store(saved=False)
-        turn = TurnEvents(lambda event: self._progress.show(f"processing {event.done:,} of {event.total:,} tokens"))
+        short = self._messages is None and "sampling.max_tokens" not in program.options
         try:
             with tempfile.TemporaryDirectory(prefix="mistral-chat-bench-") as folder:
-                reopening = self._conversation is None and not self._as_json
+                reopening = self._messages is None and not self._as_json
                 snapshots = SnapshotFolder(Path(folder) / "kv", budget=2**40) if reopening else None
-                load = program.engine_loader(None, prompt_format=self._prompt_format, saved=False, snapshots=snapshots)
+                load = program.engine_loader(None, prompt_format=prompt_format, saved=False, snapshots=snapshots)
                 async with open_headless(
                     store,
                     lambda _: EngineThread(load, snapshots=snapshots),
                     settings=program.settings,
-                    emit=turn.take,
+                    emit=self._take,
                     on_model=self._show_loading,
-                    started=Overrides(system=self._conversation[0] if self._conversation else None),
-                    sampling_options={"max_tokens": SHORT_REPLY} if self._short else None,
+                    started=Overrides(system=system),
+                    sampling_options={"max_tokens": SHORT_REPLY} if short else None,
                 ) as running:
                     await running.load()
-                    await self._measure(BenchmarkRun(running, turn), snapshots)
+                    await self._measure(running, snapshots)
         finally:
             self._progress.clear()
             store.close()
 
     async def _show_loading(self, event: ModelEvent) -> None:
-        from mistral_chat.session.events import ModelLoading
-
         if isinstance(event, ModelLoading):
             self._progress.show(f"loading the model, {event.share:.0%}")
 
-    async def _measure(self, run: BenchmarkRun, snapshots: SnapshotFolder | None) -> None:
-        measures = await self._play(run)
+    async def _take(self, event: SessionEvent) -> None:
+        match event:
+            case PrefillProgress():
+                self._progress.show(f"processing {event.done:,} of {event.total:,} tokens")
+            case ContextShifted():
+                self._shifts.append(event)
+            case ReplyFinished(completion=completion):
+                self._usage = completion.usage if completion is not None else None
+            case ReplyFailed(error=error):
+                self._error = error
+
+    async def _measure(self, running: HeadlessSession, snapshots: SnapshotFolder | None) -> None:
+        if (engine := running.host.engine) is None:
+            raise AssertionError("a benchmark needs a model")
+        measures = await self._play(running, engine)
         self._progress.clear()
         if self._as_json:
-            click.echo(json.dumps({"turns": [asdict(measure) for measure in measures]}))
-            return
-        if self._conversation is not None:
-            return
-        click.echo()
-        for line in _summary(measures):
-            click.echo(line)
-        if snapshots is not None:
-            seconds, read = await run.measure_reopening(snapshots.flush)
-            speed = _prefill_speed(measures)
-            again = f" (processing it again: about {measures[-1].ledger_tokens / speed:.1f} s)" if speed and not read else ""
-            click.echo(f"{'reopening from disk':36}{seconds:9.2f} s{again}")
-
-    async def _play(self, run: BenchmarkRun) -> list[TurnMeasure]:
-        """Play all messages, and show each turn as it ends unless the output is JSON."""
-        from mistral_chat.cli.benchmark import equal_messages
-
-        loaded = await run.engine.wait_ready()
-        if (engine := run.engine.loaded) is None:
-            raise AssertionError("a model that is ready is loaded")
-        if self._conversation is not None:
-            turns = run.play(self._conversation[1])
-        else:
-            messages = equal_messages(engine.count, tokens=max(16, loaded.window // 16))
-            turns = run.play_until_rolling(messages, after=AFTER, most=MOST)
-        if not self._as_json:
-            where = f"{clean(loaded.model)} on {clean(loaded.device)}"
-            click.echo(f"{where}, a context of {loaded.window:,} tokens, {loaded.prompt_format}")
-            if loaded.batch:
-                attention = "on" if loaded.flash_attention else "off"
-                weights = "repacked" if loaded.repacked else "as in the file"
-                plan = f"batches of {loaded.batch}, {loaded.threads} threads, flash attention {attention}, weights {weights}"
-                click.echo(plan + describe_costs(loaded.batch_costs))
+            print_json({"turns": [asdict(measure) for measure in measures]})
+        elif self._messages is None:
             click.echo()
-            click.echo("  ".join(COLUMNS))
-        measures = []
-        async for measure in turns:
-            measures.append(measure)
+            for line in _summary(measures):
+                click.echo(line)
+            if snapshots is not None:
+                seconds, read = await _reopen(running, engine, snapshots)
+                speed = _prefill_speed(measures)
+                again = f" (processing it again: about {measures[-1].ledger_tokens / speed:.1f} s)" if speed and not read else ""
+                click.echo(f"{'reopening from disk':36}{seconds:9.2f} s{again}")
+
+    async def _play(self, running: HeadlessSession, engine: EngineThread) -> list[TurnMeasure]:
+        """Send all messages, and show each turn as it ends unless the output is JSON."""
+        facts = await engine.wait_ready()
+        if (loaded := engine.loaded) is None:
+            raise AssertionError("a model that is ready is loaded")
+        if not self._as_json:
+            for line in _heading(facts):
+                click.echo(line)
+        measures: list[TurnMeasure] = []
+        for message in self._messages or equal_messages(loaded.count, tokens=max(16, facts.window // 16)):
+            measures.append(await self._turn(running, message))
             if not self._as_json:
                 self._progress.clear()
-                click.echo(_row(len(measures), measure))
+                click.echo(_row(len(measures), measures[-1]))
+            rolled = any(measure.evicted_turns for measure in measures[:-AFTER])
+            if self._messages is None and (rolled or len(measures) == MOST):
+                break
         return measures
+
+    async def _turn(self, running: HeadlessSession, message: str) -> TurnMeasure:
+        """Send `message` and return the figures of its turn.
+
+        Raises:
+            MistralChatError: it does not fit, or llama.cpp failed.
+        """
+        from mistral_chat.session.reply import NewMessage
+
+        self._shifts.clear()
+        self._usage = self._error = None
+        await running.answer(NewMessage(message))
+        if self._error is not None:
+            raise self._error
+        usage, state = self._usage, running.host.context
+        if usage is None or state is None:
+            raise AssertionError("the engine ended without a completion")
+        return TurnMeasure(
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            prefilled_tokens=usage.prompt_tokens - usage.cached_tokens,
+            evicted_turns=sum(len(shift.turns) for shift in self._shifts),
+            evicted_tokens=sum(shift.tokens for shift in self._shifts),
+            time_to_first_token=usage.time_to_first_token,
+            tokens_per_second=usage.tokens_per_second,
+            ledger_tokens=state.used,
+            window=state.window,
+        )
+
+
+async def _reopen(running: HeadlessSession, engine: EngineThread, snapshots: SnapshotFolder) -> tuple[float, int]:
+    """Switch to another conversation and back; return the seconds that took, and the tokens prefilled again."""
+    await engine.run_idle_tasks()
+    await _prefill(engine, History(turns=(PromptTurn(key="other", user="Hello.", reply="Hello."),)))
+    snapshots.flush()
+    began = time.perf_counter()
+    tokens = await _prefill(engine, running.session.conversation.history())
+    return time.perf_counter() - began, tokens
+
+
+async def _prefill(engine: EngineThread, history: History) -> int:
+    total = 0
+    async with aclosing(engine.prefill(history)) as progress:
+        async for event in progress:
+            total = event.total
+    return total
+
+
+def equal_messages(count: Callable[[str], int], *, tokens: int) -> Iterator[str]:
+    """Yield messages without end, each of about `tokens` tokens and different from the last."""
+    for number in itertools.count(1):
+        text = f"Part {number}. "
+        while count(text) < tokens:
+            text += _TOPIC
+        yield text
+
+
+def _heading(facts: LoadedModel) -> Iterator[str]:
+    yield f"{clean(facts.model)} on {clean(facts.device)}, a context of {facts.window:,} tokens, {facts.prompt_format}"
+    if facts.batch:
+        attention = "on" if facts.flash_attention else "off"
+        weights = "repacked" if facts.repacked else "as in the file"
+        plan = f"batches of {facts.batch}, {facts.threads} threads, flash attention {attention}, weights {weights}"
+        yield plan + describe_costs(facts.batch_costs)
+    yield ""
+    yield "  ".join(COLUMNS)
 
 
 def _row(number: int, turn: TurnMeasure) -> str:

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mistral_chat.cli import chats_files, chats_recall
-from mistral_chat.cli.chats_arguments import CONVERSATION, TRASHED, as_json_option, print_json
+from mistral_chat import system
+from mistral_chat.cli import options
+from mistral_chat.cli.chats_format import (
+    conversation_json,
+    conversation_lines,
+    hit_json,
+    hit_lines,
+    recalled_json,
+    recalled_lines,
+    source_json,
+    source_lines,
+    summary_json,
+    summary_lines,
+    tree_lines,
+)
+from mistral_chat.cli.printing import confirm, print_json, print_rows, shown
+from mistral_chat.errors import UsageError
 from mistral_chat.formatting import counted
+from mistral_chat.paths import output_path, private_folder, private_opener
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
+    from mistral_chat.export.exported_conversation import ExportedConversation
     from mistral_chat.store.store import ConversationStore
 
 
@@ -27,10 +49,6 @@ def chats() -> None:
     """
 
 
-for command in (*chats_files.COMMANDS, chats_recall.recall):
-    chats.add_command(command)
-
-
 @chats.command("list", short_help="List conversations, last used first.")
 @click.option("--archived", "where", flag_value="archived", help="List archived conversations.")
 @click.option("--trash", "where", flag_value="trash", help="List deleted conversations.")
@@ -38,35 +56,26 @@ for command in (*chats_files.COMMANDS, chats_recall.recall):
 @click.option("--tag", default="", help="Only with this tag.")
 @click.option("--contains", default="", help="Only titles containing this text.")
 @click.option("-n", "--limit", type=click.IntRange(1), help="Maximum number of conversations.")
-@as_json_option
+@options.as_json_option
 @click.pass_obj
 def list_conversations(program: Program, /, *, as_json: bool, limit: int | None, **asked: Any) -> None:
     """List conversations: pinned ones first, then by last use."""
-    from mistral_chat.cli.chats_format import summary_json, summary_lines
-
     with closing(program.open_store()) as store:
-        summaries = store.summaries(limit=-1 if limit is None else limit, **asked)
-    if as_json:
-        print_json([summary_json(summary) for summary in summaries])
-        return
-    for line in summary_lines(summaries):
-        click.echo(line)
-    if not summaries:
-        click.echo('No conversations yet. Start one with `mistral-chat` or `mistral-chat ask "…"`.', err=True)
+        summaries = store.summaries(limit=limit or -1, **asked)
+    empty = 'No conversations yet. Start one with `mistral-chat` or `mistral-chat ask "…"`.'
+    print_rows([summary_json(each) for each in summaries], summary_lines(summaries), as_json=as_json, empty=empty)
 
 
 @chats.command("show", short_help="Print a conversation.")
-@click.argument("conversation", type=CONVERSATION)
+@options.conversation_argument
 @click.option("--tree", is_flag=True, help="Show every branch, one line per turn; * marks the current one.")
-@as_json_option
+@options.as_json_option
 @click.pass_obj
 def show(program: Program, /, conversation: str, *, tree: bool, as_json: bool) -> None:
     """Print the current branch of a conversation.
 
     Text is unchanged in files and pipes; on a terminal, control characters are made visible.
     """
-    from mistral_chat.cli.chats_format import conversation_json, conversation_lines, tree_lines
-
     with closing(program.open_store()) as store:
         conversation_id = store.resolve(conversation)
         found, path = store.conversation(conversation_id), store.turns(conversation_id)
@@ -81,7 +90,7 @@ def show(program: Program, /, conversation: str, *, tree: bool, as_json: bool) -
 @chats.command("search", short_help="Search titles and messages.")
 @click.argument("words", nargs=-1, required=True)
 @click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of matches.")
-@as_json_option
+@options.as_json_option
 @click.pass_obj
 def search(program: Program, /, words: tuple[str, ...], *, limit: int, as_json: bool) -> None:
     """Search titles and messages for WORDS, best matches first.
@@ -89,21 +98,13 @@ def search(program: Program, /, words: tuple[str, ...], *, limit: int, as_json: 
     All words must occur in the same message or title. "Quoted words" must be adjacent; word* matches words that start with it,
     as does the last word. Case and accents are ignored.
     """
-    from mistral_chat.cli.chats_format import hit_json, hit_lines
-
     with closing(program.open_store()) as store:
         hits = store.search(" ".join(words), limit=limit)
-    if as_json:
-        print_json([hit_json(hit) for hit in hits])
-        return
-    for line in hit_lines(hits):
-        click.echo(line)
-    if not hits:
-        click.echo("No matches.", err=True)
+    print_rows([hit_json(hit) for hit in hits], hit_lines(hits), as_json=as_json, empty="No matches.")
 
 
 @chats.command("rename", short_help="Rename a conversation.")
-@click.argument("conversation", type=CONVERSATION)
+@options.conversation_argument
 @click.argument("title")
 @click.pass_obj
 def rename(program: Program, /, conversation: str, title: str) -> None:
@@ -113,7 +114,7 @@ def rename(program: Program, /, conversation: str, title: str) -> None:
 
 
 @chats.command("pin", short_help="Pin a conversation to the top of the list.")
-@click.argument("conversation", type=CONVERSATION)
+@options.conversation_argument
 @click.option("--off", is_flag=True, help="Unpin the conversation.")
 @click.pass_obj
 def pin(program: Program, /, conversation: str, *, off: bool) -> None:
@@ -123,7 +124,7 @@ def pin(program: Program, /, conversation: str, *, off: bool) -> None:
 
 
 @chats.command("archive", short_help="Archive a conversation.")
-@click.argument("conversation", type=CONVERSATION)
+@options.conversation_argument
 @click.option("--off", is_flag=True, help="Unarchive the conversation.")
 @click.pass_obj
 def archive(program: Program, /, conversation: str, *, off: bool) -> None:
@@ -133,7 +134,7 @@ def archive(program: Program, /, conversation: str, *, off: bool) -> None:
 
 
 @chats.command("tag", short_help="Tag a conversation.")
-@click.argument("conversation", type=CONVERSATION)
+@options.conversation_argument
 @click.argument("tags", nargs=-1, required=True)
 @click.option("--off", is_flag=True, help="Remove the tags instead.")
 @click.pass_obj
@@ -144,9 +145,9 @@ def tag(program: Program, /, conversation: str, tags: tuple[str, ...], *, off: b
 
 
 @chats.command("rm", short_help="Move conversations to the trash, or delete them permanently.")
-@click.argument("conversations", nargs=-1, required=True, type=CONVERSATION)
+@click.argument("conversations", nargs=-1, required=True, shell_complete=options.complete_ids)
 @click.option("--now", is_flag=True, help="Delete permanently; this cannot be undone.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@options.yes_option
 @click.pass_obj
 def remove(program: Program, /, conversations: tuple[str, ...], *, now: bool, yes: bool) -> None:
     """Move conversations to the trash. `chats restore` moves them back. `chats delete` is another name for this command.
@@ -171,7 +172,7 @@ chats.add_command(remove, "delete")
 
 
 @chats.command("restore", short_help="Restore conversations from the trash.")
-@click.argument("conversations", nargs=-1, required=True, type=TRASHED)
+@click.argument("conversations", nargs=-1, required=True, shell_complete=options.complete_trashed_ids)
 @click.pass_obj
 def restore(program: Program, /, conversations: tuple[str, ...]) -> None:
     """Restore conversations from the trash, unchanged."""
@@ -182,13 +183,11 @@ def restore(program: Program, /, conversations: tuple[str, ...]) -> None:
 
 @chats.command("trash", short_help="List the trash, or empty it.")
 @click.option("--empty", is_flag=True, help="Delete everything in the trash permanently.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
-@as_json_option
+@options.yes_option
+@options.as_json_option
 @click.pass_obj
 def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None:
     """List the trash, or empty it. With --json, --empty prints the ids of the deleted conversations."""
-    from mistral_chat.cli.chats_format import summary_json, summary_lines
-
     with closing(program.open_store()) as store:
         summaries = store.summaries(where="trash", limit=-1)
         if empty:
@@ -199,38 +198,239 @@ def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None
             if as_json:
                 print_json(gone)
             return
-    if as_json:
-        print_json([summary_json(summary) for summary in summaries])
-        return
-    for line in summary_lines(summaries):
-        click.echo(line)
-    if not summaries:
-        click.echo("The trash is empty.", err=True)
-
-
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask for confirmation, unless --yes was given.
-
-    Raises:
-        click.UsageError: standard input is not a terminal.
-        click.Abort: the answer is no.
-    """
-    if yes:
-        return
-    if not interactive():
-        raise click.UsageError("Not a terminal: pass --yes to confirm.")
-    click.confirm(question, abort=True, err=True)
-
-
-def interactive() -> bool:
-    """Whether standard input is a terminal."""
-    return sys.stdin.isatty()
+    rows = [summary_json(summary) for summary in summaries]
+    print_rows(rows, summary_lines(summaries), as_json=as_json, empty="The trash is empty.")
 
 
 def report_pending_purge(store: ConversationStore) -> None:
     """Report text that could not be erased yet because another program is reading the database."""
     if store.purge_pending():
-        click.echo(
-            "Deleted. Remaining data is erased when the other mistral-chat closes.",
-            err=True,
+        click.echo("Deleted. Remaining data is erased when the other mistral-chat closes.", err=True)
+
+
+@chats.command("export", short_help="Export conversations to a file or standard output.")
+@click.argument("conversations", nargs=-1, shell_complete=options.complete_ids)
+@click.option("--all", "everything", is_flag=True, help="Export all conversations, including the archive but not the trash.")
+@click.option(
+    "-f",
+    "--format",
+    "kind",
+    type=click.Choice(["markdown", "json"]),
+    help="json keeps everything, including branches; markdown is for reading. Default: the suffix of --output, or json.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Output file, or a folder for several Markdown conversations. Default: standard output.",
+)
+@options.force_option
+@click.pass_obj
+def export(
+    program: Program, /, conversations: tuple[str, ...], *, everything: bool, kind: str | None, output: Path | None, force: bool
+) -> None:
+    """Export CONVERSATIONS, or all of them with --all, to a file or standard output.
+
+    `chats import` reads both formats. Files are created readable only by you.
+    """
+    if everything == bool(conversations):
+        raise click.UsageError("Pass conversation ids, or --all.")
+    kind = kind or ("markdown" if output is not None and output.suffix == ".md" else "json")
+    with closing(program.open_store()) as store:
+        trees = _chosen(store, conversations)
+        if kind == "json":
+            from mistral_chat.export.json_file import json_lines
+
+            _write(json_lines(trees, exported=program.now()), output, force=force)
+        elif len(conversations) == 1 and not (output is not None and output.is_dir()):
+            from mistral_chat.export.markdown import to_markdown
+
+            _write(map(to_markdown, trees), output, force=force)
+        else:
+            _write_folder(trees, output, force=force)
+
+
+def _chosen(store: ConversationStore, conversations: tuple[str, ...]) -> Iterator[ExportedConversation]:
+    """Yield the conversations one by one, all of them if none is named. Unknown ids are refused before the first is read."""
+    ids = [store.resolve(conversation) for conversation in conversations]
+    return (store.export_conversation(conversation_id) for conversation_id in ids) if ids else store.export_conversations()
+
+
+def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
+    """Write the pieces to a file, complete or not at all, or to standard output.
+
+    Raises:
+        UsageError: the file already exists or cannot be written.
+    """
+    if output is None:
+        for piece in pieces:
+            sys.stdout.write(shown(piece))
+        sys.stdout.flush()
+        return
+    output = output_path(str(output))
+    if output.exists() and not force:
+        raise UsageError(f"{output} already exists. Choose another name, or pass --force.")
+    part = output.with_name(f"{output.name}.part")
+    try:
+        with open(part, "w", encoding="utf-8", newline="", opener=private_opener) as file:
+            file.writelines(pieces)
+        system.replace(part, output)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written ({error.strerror}). Nothing was exported.") from error
+    finally:
+        system.delete(part)
+
+
+def _write_folder(trees: Iterable[ExportedConversation], folder: Path | None, *, force: bool) -> None:
+    """Write each conversation to a Markdown file of its own.
+
+    Raises:
+        UsageError: no folder is given, it cannot be created, or one of the files already exists.
+    """
+    from mistral_chat.export.markdown import to_markdown
+
+    if folder is None or folder.is_file():
+        raise UsageError("Several Markdown conversations need a folder: pass --output FOLDER.")
+    try:
+        private_folder(folder)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be created ({error.strerror}). Nothing was exported.") from error
+    for tree in trees:
+        _write([to_markdown(tree)], folder / file_name(tree.title, tree.key), force=force)
+
+
+def file_name(title: str, key: str) -> str:
+    """Make a file name of the title and part of the id: letters, digits and dashes, valid on every system."""
+    words = re.sub(r"\W+", "-", title, flags=re.UNICODE).strip("-_")[:50].rstrip("-_")
+    return f"{words or 'conversation'}-{key[:8]}.md"
+
+
+@chats.command("import", short_help="Import conversations from files.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only report what would be imported.")
+@options.as_json_option
+@click.pass_obj
+def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> None:
+    """Import conversations from FILES.
+
+    Supported are exports of mistral-chat (JSON or Markdown), ChatGPT's export (the ZIP, the unpacked folder, or
+    conversations.json), and the databases of oterm (store.db) and llm (logs.db). All such files in a folder are read.
+
+    Damaged ChatGPT conversations are skipped and listed; any other damage cancels the whole import. Conversations that already
+    exist are skipped, so an interrupted import can be repeated.
+    """
+    from mistral_chat.cli.stdin import waiting_told
+    from mistral_chat.importers.files import read_import_files
+    from mistral_chat.importers.report import all_conversations
+
+    pipes = [one_line(str(file)) for file in files if file.is_fifo()]
+    with waiting_told(f"waiting for {', '.join(pipes)} to end") if pipes else nullcontext():
+        sources = read_import_files(files)
+    with closing(program.open_store()) as store:
+        result = store.import_conversations(all_conversations(sources), dry_run=dry_run)
+    if as_json:
+        print_json(
+            {
+                "conversations": result.conversations,
+                "turns": result.turns,
+                "already_here": result.already_here,
+                "missing_collections": sorted(result.missing_collections),
+                "dry_run": dry_run,
+                "sources": [source_json(source) for source in sources],
+            }
         )
+        return
+    for line in source_lines(sources):
+        click.echo(line)
+    verb = "Would import" if dry_run else "Imported"
+    click.echo(f"{verb} {counted(len(result.conversations), 'conversation')} with {counted(result.turns, 'turn')}.")
+    if result.already_here:
+        click.echo(f"Skipped {counted(len(result.already_here), 'conversation')} already present.")
+    if result.missing_collections:
+        names = ", ".join(map(one_line, sorted(result.missing_collections)))
+        click.echo(
+            f"Document collections that do not exist here were not attached: {names}. Create them with: mistral-chat docs add"
+        )
+
+
+@chats.command("backup", short_help="Copy the whole database to a file.")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@options.force_option
+@click.pass_obj
+def backup(program: Program, /, file: Path, *, force: bool) -> None:
+    """Copy the database to FILE, even while mistral-chat is running.
+
+    To restore the copy, close mistral-chat and replace the database with it; `mistral-chat paths` shows where it is.
+    """
+    with closing(program.open_store()) as store:
+        store.backup(file, replace=force)
+
+
+@chats.command("repair", short_help="Recover conversations from a damaged database.")
+@options.as_json_option
+@click.pass_obj
+def repair(program: Program, /, *, as_json: bool) -> None:
+    """Copy everything readable from a damaged database into a new one. The damaged file is kept next to it."""
+    from mistral_chat.store.repair import repair as repair_database
+
+    result = repair_database(program.paths.database, now=program.now)
+    if as_json:
+        print_json(
+            {
+                "kept": None if result.kept is None else str(result.kept),
+                "conversations": result.conversations,
+                "turns": result.turns,
+                "lost_conversations": result.lost_conversations,
+                "lost_turns": result.lost_turns,
+            }
+        )
+        return
+    if result.kept is None:
+        click.echo("The database is not damaged. Nothing was changed.")
+        return
+    click.echo(f"Saved {counted(result.conversations, 'conversation')} with {counted(result.turns, 'turn')}.")
+    if result.lost_turns or result.lost_conversations:
+        click.echo(
+            f"Lost {counted(result.lost_turns, 'turn')}, and the titles and settings of "
+            f"{counted(result.lost_conversations, 'conversation')}. There may be more. "
+            f"`sqlite3 {shlex.quote(str(result.kept))} .recover`, with sqlite3 from sqlite.org, may recover more."
+        )
+    click.echo(
+        f"The damaged file is kept as {result.kept}. It still contains your conversations; delete it when you no longer need it."
+    )
+
+
+@chats.command("recall", short_help="Show what would be recalled for a message.")
+@options.conversation_argument
+@click.argument("query")
+@click.option(
+    "--tokens",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Show as many exchanges as fit in this many tokens. Default: what the chat would recall.",
+)
+@options.embedding_option
+@options.as_json_option
+@click.pass_obj
+def recall(program: Program, /, conversation: str, query: str, *, tokens: int | None, as_json: bool) -> None:
+    """Show the exchanges that would be recalled for QUERY if the whole conversation had left the context.
+
+    Exchanges on other branches and excluded ones are never recalled. No chat model is loaded.
+    """
+    from mistral_chat.cli.terminal import Progress
+    from mistral_chat.session.recall import BUDGET, MOST_EXCHANGES, ConversationRecall
+    from mistral_chat.session.relevance import Relevance
+
+    with closing(program.open_store()) as store, program.embedding_model() as embedder:
+        conversation_id = store.resolve(conversation)
+        turns = store.turns(conversation_id)
+        with closing(ConversationRecall(store, conversation_id, Relevance(embedder))) as recalling:
+            progress = Progress(sys.stderr)
+            while left := recalling.add_vectors(turns, most=64):
+                progress.show(f"embedding {left:,} exchanges")
+            progress.clear()
+            most = None if tokens else MOST_EXCHANGES
+            found = recalling.find(query, turns, budget=tokens or BUDGET, most=most)
+    created = {turn.turn_id: turn.created for turn in turns}
+    rows = [recalled_json(each, created[each.key]) for each in found]
+    print_rows(rows, recalled_lines(found), as_json=as_json, empty="Nothing would be recalled.")

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mistral_chat.text import clean, one_line
+from mistral_chat.cli.printing import SHORT_ID, shown
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from mistral_chat.conversation import Passage
     from mistral_chat.importers.report import ImportSource
     from mistral_chat.store.records import ConversationSummary, SearchHit, StoredConversation, StoredTurn
-
-SHORT_ID = 8
-"""Characters of an id that are printed; any unique prefix is accepted as an argument."""
 
 
 def local(moment: datetime) -> str:
     """Format a time in the local time zone."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"
-
-
-def shown(text: str) -> str:
-    """`text` unchanged, or sanitised when standard output is a terminal."""
-    return clean(text) if sys.stdout.isatty() else text
 
 
 def summary_lines(summaries: Sequence[ConversationSummary]) -> Iterator[str]:
@@ -123,8 +118,6 @@ def conversation_json(
     conversation: StoredConversation, turns: Sequence[StoredTurn], path: Sequence[StoredTurn]
 ) -> dict[str, Any]:
     """A conversation with `turns` as JSON; `current` marks those on the current branch."""
-    from dataclasses import asdict
-
     current = {turn.turn_id for turn in path}
     return {
         **summary_json(conversation.summary),
@@ -143,6 +136,24 @@ def conversation_json(
             }
             for turn in turns
         ],
+    }
+
+
+def recalled_lines(found: Sequence[Passage]) -> Iterator[str]:
+    """The exchanges that would be recalled, best first."""
+    for each in found:
+        yield f"{each.key[:SHORT_ID]}  {one_line(each.source)}  ({each.tokens} tokens, score {each.score:.2f})"
+        yield f"{shown(each.text)}\n"
+
+
+def recalled_json(exchange: Passage, created: datetime) -> dict[str, Any]:
+    """An exchange that would be recalled as JSON."""
+    return {
+        "turn_id": exchange.key,
+        "text": exchange.text,
+        "tokens": exchange.tokens,
+        "score": round(exchange.score, 4),
+        "created": created.isoformat(),
     }
 
 

@@ -9,18 +9,23 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
+
+from mistral_chat.cli.printing import SHORT_ID
+from mistral_chat.cli.wiring import Program
+from mistral_chat.errors import MistralChatError
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from mistral_chat.cli.wiring import Program
+    from mistral_chat.store.records import Folder
 
 VARIABLE = "_MISTRAL_CHAT_COMPLETE"
 """Set by the script when it asks the program for completions."""
 
 MOST = 50
-"""Conversations offered."""
+"""Conversations offered for ``--chat``."""
 
 HELP = """Print the completion script for a shell.
 
@@ -36,53 +41,28 @@ fish:  mistral-chat completion fish > ~/.config/fish/completions/mistral-chat.fi
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print click's script for `shell`."""
-    from click.shell_completion import get_completion_class
-
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"No completion script for {shell}.")
-    root = ctx.find_root()
-    click.echo(kind(root.command, {}, "mistral-chat", VARIABLE).source())
+    click.echo(kind(ctx.find_root().command, {}, "mistral-chat", VARIABLE).source())
 
 
-def models(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-    """Names of models; a path is left to the shell."""
-    if incomplete.startswith((".", "/", "~")):
+def completed(kind: str, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """The values of a `kind` that start with `incomplete`, each with what it is; a path is left to the shell."""
+    if kind == "models" and incomplete.startswith((".", "/", "~")):
         return [CompletionItem(incomplete, type="file")]
-    return _offered(ctx, incomplete, _models)
-
-
-def conversations(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-    """Ids of the most recent conversations, with their titles."""
-    return _offered(ctx, incomplete, _conversations)
-
-
-def personas(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-    """Names of the personas in the settings."""
-    return _offered(ctx, incomplete, _personas)
-
-
-def prompt_formats(_ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-    """Names of prompt formats."""
-    from mistral_chat.engine.encoding.choose import FORMATS
-
-    return [CompletionItem(name) for name in FORMATS if name.startswith(incomplete)]
-
-
-def _offered(ctx: click.Context, incomplete: str, find: Callable[[Program], Iterable[tuple[str, str]]]) -> list[CompletionItem]:
-    """The values and help texts that `find` returns, where the value starts with `incomplete`."""
-    from mistral_chat.cli.wiring import Program
-    from mistral_chat.errors import MistralChatError
-    from mistral_chat.text import one_line
-
     program = ctx.find_object(Program) or Program()
     try:
-        return [CompletionItem(v, help=one_line(about, 60)) for v, about in find(program) if v.startswith(incomplete)]
+        return [
+            CompletionItem(value, help=one_line(about, 60))
+            for value, about in _VALUES[kind](program)
+            if value.startswith(incomplete)
+        ]
     except (MistralChatError, OSError):
         return []
 
 
-def _models(program: Program) -> Iterable[tuple[str, str]]:
+def _models(program: Program) -> Iterator[tuple[str, str]]:
     library = program.library()
     here = {model.name: model.source for model in library.list()}
     yield from here.items()
@@ -91,20 +71,29 @@ def _models(program: Program) -> Iterable[tuple[str, str]]:
             yield entry.name, "can be downloaded"
 
 
-def _conversations(program: Program) -> Iterable[tuple[str, str]]:
+def _prompt_formats(_program: Program) -> Iterator[tuple[str, str]]:
+    from mistral_chat.engine.encoding.choose import FORMATS
+
+    return ((name, "") for name in FORMATS)
+
+
+def _conversations(
+    program: Program, *folders: Folder, limit: int = -1, length: int | None = SHORT_ID
+) -> Iterator[tuple[str, str]]:
+    """At most `limit` conversations of each folder: `length` characters of the id, and the title."""
     if program.paths.database.exists():
         with closing(program.open_store()) as store:
-            yield from [(summary.conversation_id, summary.title) for summary in store.summaries(limit=MOST)]
+            for folder in folders:
+                for summary in store.summaries(where=folder, limit=limit):
+                    yield summary.conversation_id[:length], summary.title
 
 
-def _personas(program: Program) -> Iterable[tuple[str, str]]:
-    return [(name, persona.system) for name, persona in program.settings.personas.items()]
-
-
-COMPLETERS: Final = {
-    "models": models,
-    "prompt formats": prompt_formats,
-    "conversations": conversations,
-    "personas": personas,
+_VALUES: Final[dict[str, Callable[[Program], Iterable[tuple[str, str]]]]] = {
+    "models": _models,
+    "prompt formats": _prompt_formats,
+    "personas": lambda program: ((name, persona.system) for name, persona in program.settings.personas.items()),
+    "conversations": lambda program: _conversations(program, "active", limit=MOST, length=None),
+    "ids": lambda program: _conversations(program, "active", "archived"),
+    "trashed ids": lambda program: _conversations(program, "trash"),
 }
-"""What completes values, by their kind."""
+"""What finds the values of each kind, each with what it is."""

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mistral_chat.paths import Paths
+from mistral_chat.text import one_line
+
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
 
@@ -25,8 +28,6 @@ def config() -> None:
 @click.pass_obj
 def show(program: Program, *, as_json: bool) -> None:
     """Print every setting with its value and its source."""
-    from mistral_chat.text import one_line
-
     rows = program.configuration.rows()
     if as_json:
         found = {key: {"value": _plain(value), "source": source} for key, value, source in rows}
@@ -42,8 +43,6 @@ def show(program: Program, *, as_json: bool) -> None:
 @click.pass_obj
 def path(program: Program) -> None:
     """Print the path of the settings file."""
-    from mistral_chat.paths import Paths
-
     click.echo(str(Paths.from_environment(program.environ).config_file))
 
 

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mistral_chat.cli import options
-from mistral_chat.cli.chats_arguments import as_json_option, print_json
+from mistral_chat.cli.printing import SHORT_ID, confirm, print_json, print_rows, shown
+from mistral_chat.cli.terminal import Progress
+from mistral_chat.errors import DocumentNotFound, MistralChatError
 from mistral_chat.formatting import counted
 from mistral_chat.system import lower_priority
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from mistral_chat.cli.wiring import Program
     from mistral_chat.session.documents import DocumentIndexer, FileIndexed, FoundPassage
     from mistral_chat.store.documents import Collection, StoredDocument, StoredPassage
     from mistral_chat.store.store import ConversationStore
 
 DEFAULT_COLLECTION = "documents"
-SHORT_ID = 8
+
+WITHOUT_EMBEDDING_MODEL = (
+    "Searching by words only. To search by meaning too, download an embedding model (25 MB): "
+    "mistral-chat models pull all-minilm-l6-v2"
+)
+"""A hint for users who have no embedding model."""
 
 in_collection = click.option("-C", "--collection", metavar="NAME", help="Only this collection.")
 
@@ -45,15 +52,14 @@ def docs() -> None:
     "-C", "--collection", default=DEFAULT_COLLECTION, show_default=True, metavar="NAME", help="Collection to add them to."
 )
 @options.embedding_option
-@as_json_option
-@click.pass_context
-def add(ctx: click.Context, /, paths: tuple[Path, ...], *, collection: str, as_json: bool, **_: Any) -> None:
+@options.as_json_option
+@click.pass_obj
+def add(program: Program, /, paths: tuple[Path, ...], *, collection: str, as_json: bool) -> None:
     """Index files and folders into a collection.
 
     In folders, hidden files, unsupported file types and files ignored by a .gitignore are skipped. So are unchanged files. You
     can stop at any time; the same command resumes. Exits with 1 if a file could not be read.
     """
-    program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
     with closing(program.open_store()) as store:
         _index(program, store, lambda indexer: indexer.add(paths, collection), [collection], as_json=as_json)
 
@@ -61,22 +67,16 @@ def add(ctx: click.Context, /, paths: tuple[Path, ...], *, collection: str, as_j
 @docs.command("update", short_help="Re-index changed documents, and index new ones.")
 @in_collection
 @options.embedding_option
-@as_json_option
-@click.pass_context
-def update(ctx: click.Context, /, *, collection: str | None, as_json: bool, **_: Any) -> None:
+@options.as_json_option
+@click.pass_obj
+def update(program: Program, /, *, collection: str | None, as_json: bool) -> None:
     """Re-index changed documents, finish interrupted indexing, and index new files in the folders that were added.
 
     Deleted files are removed from the index, unless their folder is missing too.
     """
-    program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
     with closing(program.open_store()) as store:
         names = [collection] if collection else [each.name for each in store.documents.collections()]
-
-        def work(indexer: DocumentIndexer) -> Iterator[FileIndexed]:
-            for name in names:
-                yield from indexer.update(name)
-
-        _index(program, store, work, names, as_json=as_json)
+        _index(program, store, lambda indexer: chain.from_iterable(map(indexer.update, names)), names, as_json=as_json)
 
 
 def _index(
@@ -88,51 +88,48 @@ def _index(
     as_json: bool,
 ) -> None:
     """Index, show progress and report; exit with 1 if a file could not be read."""
-    from mistral_chat.cli.terminal import Progress
     from mistral_chat.documents.reader import DocumentReader
     from mistral_chat.session.documents import DocumentIndexer
 
     lower_priority()
-    line = Progress(sys.stderr)
+    progress = Progress(sys.stderr)
     results = []
     with _counting(program) as count, DocumentReader() as reader, program.embedding_model() as embedder:
         indexer = DocumentIndexer(store, reader, embedder=embedder, count=count)
         try:
             for result in work(indexer):
                 results.append(result)
-                line.show(_fitted(f"reading {result.done:,} of {result.total:,}: {Path(result.path).name}"))
+                progress.show(f"reading {result.done:,} of {result.total:,}: {Path(result.path).name}")
                 if result.message and result.status != "unchanged":
-                    line.clear()
+                    progress.clear()
                     click.echo(f"{_shown(result.path)}: {result.message}.", err=True)
-            _embed(indexer, collections, line)
+            _embed(indexer, collections, progress)
         finally:
-            line.clear()
+            progress.clear()
         if embedder is None and not as_json:
-            click.echo(program.without_embedding_model(), err=True)
-    failed = [result for result in results if result.status == "failed"]
+            click.echo(WITHOUT_EMBEDDING_MODEL, err=True)
     if as_json:
         print_json([_result_json(result) for result in results])
     else:
         click.echo(_counted(results))
-    if failed:
+    if any(result.status == "failed" for result in results):
         sys.exit(1)
 
 
-def _embed(indexer: DocumentIndexer, collections: list[str], line: Any) -> None:
+def _embed(indexer: DocumentIndexer, collections: list[str], progress: Progress) -> None:
     """Embed the passages that have no vectors, and show the remaining time."""
     began, first = time.monotonic(), None
-    for progress in indexer.add_vectors(collections):
-        first = progress.done if first is None else first
-        speed = (progress.done - first) / max(time.monotonic() - began, 0.1)
-        left = f", about {(progress.total - progress.done) / speed / 60:.0f} min left" if speed else ""
-        line.show(_fitted(f"embedding passages: {progress.done:,} of {progress.total:,}{left}"))
+    for at in indexer.add_vectors(collections):
+        first = at.done if first is None else first
+        speed = (at.done - first) / max(time.monotonic() - began, 0.1)
+        left = f", about {(at.total - at.done) / speed / 60:.0f} min left" if speed else ""
+        progress.show(f"embedding passages: {at.done:,} of {at.total:,}{left}")
 
 
 @contextmanager
 def _counting(program: Program) -> Iterator[Callable[[str], int]]:
     """Count tokens with the chat model's vocabulary, or estimate them without a model."""
     from mistral_chat.documents.passages import estimate_tokens
-    from mistral_chat.errors import MistralChatError
 
     try:
         model = program.library().find(program.settings.model)
@@ -147,7 +144,7 @@ def _counting(program: Program) -> Iterator[Callable[[str], int]]:
 
 @docs.command("list", short_help="List collections, or the documents of one.")
 @in_collection
-@as_json_option
+@options.as_json_option
 @click.pass_obj
 def list_documents(program: Program, /, *, collection: str | None, as_json: bool) -> None:
     """List collections; with --collection, its documents."""
@@ -158,13 +155,7 @@ def list_documents(program: Program, /, *, collection: str | None, as_json: bool
         else:
             collections = store.documents.collections()
             rows, lines = [_collection_json(each) for each in collections], _collection_lines(collections)
-    if as_json:
-        print_json(rows)
-        return
-    for line in lines:
-        click.echo(line)
-    if not rows:
-        click.echo("No documents yet. Add some with: mistral-chat docs add FOLDER", err=True)
+    print_rows(rows, lines, as_json=as_json, empty="No documents yet. Add some with: mistral-chat docs add FOLDER")
 
 
 @docs.command("search", short_help="Search your documents.")
@@ -177,16 +168,15 @@ def list_documents(program: Program, /, *, collection: str | None, as_json: bool
     help="Show as many passages as fit in this many tokens. Default: what the chat would use.",
 )
 @options.embedding_option
-@as_json_option
-@click.pass_context
+@options.as_json_option
+@click.pass_obj
 def search(
-    ctx: click.Context, /, query: tuple[str, ...], *, collections: tuple[str, ...], tokens: int | None, as_json: bool, **_: Any
+    program: Program, /, query: tuple[str, ...], *, collections: tuple[str, ...], tokens: int | None, as_json: bool
 ) -> None:
     """Show the passages that the model would be given with QUERY. No chat model is loaded."""
     from mistral_chat.session.documents import BUDGET, MOST_PASSAGES, DocumentSearch
     from mistral_chat.session.relevance import Relevance
 
-    program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
     with closing(program.open_store()) as store, program.embedding_model() as embedder:
         found = DocumentSearch(store, Relevance(embedder)).find(
             " ".join(query),
@@ -194,19 +184,12 @@ def search(
             budget=tokens or BUDGET,
             most=None if tokens else MOST_PASSAGES,
         )
-    if as_json:
-        print_json([_found_json(each) for each in found])
-        return
-    for number, each in enumerate(found, 1):
-        click.echo(f"[{number}] {_shown(each.source)}  ({each.passage.tokens} tokens, score {each.score:.2f})")
-        click.echo(f"{_text(each.passage.text)}\n")
-    if not found:
-        click.echo("Nothing found.", err=True)
+    print_rows([_found_json(each) for each in found], _found_lines(found), as_json=as_json, empty="Nothing found.")
 
 
 @docs.command("show", short_help="Print a document's indexed text.")
 @click.argument("document")
-@as_json_option
+@options.as_json_option
 @click.pass_obj
 def show(program: Program, /, document: str, *, as_json: bool) -> None:
     """Print the passages of DOCUMENT, given as its id, its path or its file name."""
@@ -227,21 +210,19 @@ def show(program: Program, /, document: str, *, as_json: bool) -> None:
             else f"lines {passage.first_line}-{passage.last_line}"
         )
         click.echo(f"\n--- {page}{lines}, {counted(passage.tokens, 'token')}")
-        click.echo(_text(passage.text))
+        click.echo(shown(passage.text))
 
 
 @docs.command("rm", short_help="Remove documents or a collection from the index.")
 @click.argument("documents", nargs=-1)
 @click.option("-C", "--collection", metavar="NAME", help="Remove this collection with all its documents.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@options.yes_option
 @click.pass_obj
 def remove(program: Program, /, documents: tuple[str, ...], *, collection: str | None, yes: bool) -> None:
     """Remove DOCUMENTS, or a collection, from the index permanently.
 
     Your files are not changed. No trace of their text remains in the database, its log or its indexes.
     """
-    from mistral_chat.cli.chats import confirm
-
     if bool(documents) == bool(collection):
         raise click.UsageError("Pass documents, or a collection with --collection.")
     with closing(program.open_store()) as store:
@@ -260,8 +241,6 @@ def _document(store: ConversationStore, name: str) -> StoredDocument:
     Raises:
         DocumentNotFound: there is none, or there are several.
     """
-    from mistral_chat.errors import DocumentNotFound
-
     every = store.documents.documents()
     path = str(Path(name).absolute())
     tests: tuple[Callable[[StoredDocument], bool], ...] = (
@@ -280,23 +259,8 @@ def _document(store: ConversationStore, name: str) -> StoredDocument:
     raise DocumentNotFound(f"No document named {name}. `mistral-chat docs list --collection NAME` lists them.")
 
 
-def _fitted(text: str) -> str:
-    from mistral_chat.text import one_line
-
-    return one_line(text, max(20, shutil.get_terminal_size().columns - 3))
-
-
 def _shown(text: str) -> str:
-    from mistral_chat.text import one_line
-
     return one_line(text, 500)
-
-
-def _text(text: str) -> str:
-    """Return a document's text, cleaned for a terminal, unchanged for a file or a pipe."""
-    from mistral_chat.text import clean
-
-    return clean(text) if sys.stdout.isatty() else text
 
 
 def _counted(results: Iterable[FileIndexed]) -> str:
@@ -360,6 +324,12 @@ def _passage_json(passage: StoredPassage) -> dict[str, Any]:
         "text": passage.text,
         "tokens": passage.tokens,
     }
+
+
+def _found_lines(found: Iterable[FoundPassage]) -> Iterator[str]:
+    for number, each in enumerate(found, 1):
+        yield f"[{number}] {_shown(each.source)}  ({each.passage.tokens} tokens, score {each.score:.2f})"
+        yield f"{shown(each.passage.text)}\n"
 
 
 def _found_json(found: FoundPassage) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from mistral_chat.cli.terminal import Progress as Line
+from mistral_chat.cli.terminal import Progress
 from mistral_chat.formatting import format_progress, format_size
 from mistral_chat.text import one_line
 
@@ -40,14 +39,14 @@ def show_progress(progress: Iterator[DownloadProgress], name: str) -> None:
         KeyboardInterrupt: the user stopped it; downloaded data is kept, and a line says so.
         ModelError: it failed.
     """
-    line, plain = Line(sys.stderr), not sys.stderr.isatty()
+    line, plain = Progress(sys.stderr), not sys.stderr.isatty()
     downloaded, shown, shown_at = 0, "", -_PLAIN_EVERY
     try:
         for value in progress:
             downloaded = value.bytes
             text = f"{_STAGES[value.stage]}{': ' + value.note if value.note else ''}"
             if not plain:
-                line.show(one_line(bar(value), max(20, shutil.get_terminal_size().columns - 3)))
+                line.show(bar(value))
             elif text != shown or time.monotonic() - shown_at >= _PLAIN_EVERY:
                 click.echo(", ".join(filter(None, (f"{one_line(name)}: {one_line(text)}", value.amounts))), err=True)
                 shown, shown_at = text, time.monotonic()
@@ -74,9 +73,9 @@ def show_verification(verification: Verification) -> None:
     Raises:
         ModelUnusable: a file cannot be read.
     """
-    line = Line(sys.stderr)
+    line = Progress(sys.stderr)
     try:
         for value in verification.follow():
-            line.show(f"{one_line(verification.name)}: {format_progress(value.bytes, value.total or value.bytes)} read")
+            line.show(f"{verification.name}: {format_progress(value.bytes, value.total or value.bytes)} read")
     finally:
         line.clear()

@@ -152,17 +152,13 @@ def cli(ctx: click.Context, /, **given: Any) -> None:
         return
     from mistral_chat.cli.tui import run_tui
 
-    run_tui(ctx.obj.with_options(options.setting_overrides(ctx)), **_screen_options(given))
+    run_tui(ctx.obj, **given)
 
 
 def _warn(message: str) -> None:
     from mistral_chat.text import clean
 
     click.echo(f"mistral-chat: warning: {clean(message)}", err=True)
-
-
-def _screen_options(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: given[name] for name in ("system", "persona", "resume", "chat", "no_save", "prompt_format")}
 
 
 def _refuse_misplaced(ctx: click.Context) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mistral_chat.cli.options import complete_models
+from mistral_chat.cli.options import as_json_option, complete_models
+from mistral_chat.cli.printing import print_json
 from mistral_chat.cli.tune import tune
+from mistral_chat.errors import ModelNotFound
+from mistral_chat.formatting import format_size
+from mistral_chat.text import clean
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
     from mistral_chat.model_listing import ModelRow
+    from mistral_chat.models.operations import ImportMode
     from mistral_chat.models.service import ModelService
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
-
 
 _NAME = click.argument("name", shell_complete=complete_models)
 
@@ -33,7 +34,7 @@ def models() -> None:
 
 @models.command("list", short_help="List installed models, or models to download.")
 @click.option("--available", is_flag=True, help="List models to download.")
-@_JSON
+@as_json_option
 @click.pass_obj
 def list_models(program: Program, *, available: bool, as_json: bool) -> None:
     """List installed models, including those of other programs, which are used in place.
@@ -45,11 +46,14 @@ def list_models(program: Program, *, available: bool, as_json: bool) -> None:
     service = program.model_service()
     if available:
         rows = service.available()
-        click.echo(json.dumps([_available_json(row) for row in rows], ensure_ascii=False) if as_json else available_table(rows))
+        if as_json:
+            print_json([_available_json(row) for row in rows])
+        else:
+            click.echo(available_table(rows))
         return
     rows, unusable = service.installed()
     if as_json:
-        click.echo(json.dumps([_installed_json(row) for row in rows], ensure_ascii=False))
+        print_json([_installed_json(row) for row in rows])
         return
     library = service.library()
     embedding = [model for model in library.list() if model.kind == "embedding"]
@@ -65,7 +69,6 @@ def pull(program: Program, name: str) -> None:
     Interrupted downloads resume; Ctrl+C pauses. Installed models are not downloaded again.
     """
     from mistral_chat.cli.download_progress import show_progress
-    from mistral_chat.errors import ModelNotFound
 
     service = program.model_service()
     library = service.library()
@@ -78,7 +81,7 @@ def pull(program: Program, name: str) -> None:
         model = library.find(download.spec, any_kind=True)
     else:
         _tell(f"{model.name} is already installed ({model.source}).")
-    click.echo(_clean(model.path))
+    click.echo(clean(str(model.path)))
 
 
 @models.command(short_help="Remove a downloaded model.")
@@ -86,15 +89,13 @@ def pull(program: Program, name: str) -> None:
 @click.pass_obj
 def rm(program: Program, name: str) -> None:
     """Remove a downloaded or imported model, or a partial download. Other programs' files are not removed."""
-    from mistral_chat.formatting import format_size
-
     freed = program.model_service().remove(name)
     _tell(f"Removed {name} ({format_size(freed)} freed)." if freed else f"Removed {name}, a hard link; no disk space freed.")
 
 
 @models.command(short_help="Verify SHA-256 checksums.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_models)
-@_JSON
+@as_json_option
 @click.pass_obj
 def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
     """Compute the SHA-256 of the models NAME, or of every downloaded one, and compare it with the published checksum.
@@ -120,9 +121,9 @@ def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
             if not as_json:
                 wrong = f"WRONG, expected {result.expected}"
                 words = {True: "ok", False: wrong, None: "computed; no published checksum to compare with"}[result.right]
-                click.echo(f"{_clean(model.name)}: SHA-256 {result.sha256} {words}")
+                click.echo(f"{clean(model.name)}: SHA-256 {result.sha256} {words}")
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
     if any(row["verified"] is False for row in rows):
         _tell("Remove a damaged model with `mistral-chat models rm NAME` and download it again.")
         click.get_current_context().exit(1)
@@ -133,7 +134,7 @@ def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
 @click.pass_obj
 def path(program: Program, name: str) -> None:
     """Print the path of the GGUF file, or of the first part of a split one."""
-    click.echo(_clean(program.library().find(name, any_kind=True).path))
+    click.echo(clean(str(program.library().find(name, any_kind=True).path)))
 
 
 @models.command("import", short_help="Import a GGUF file into the models folder.")
@@ -142,29 +143,27 @@ def path(program: Program, name: str) -> None:
 @click.option("--move", "mode", flag_value="move", help="Move the file.")
 @click.option("--copy", "mode", flag_value="copy", help="Copy the file.")
 @click.pass_obj
-def import_file(program: Program, file: Path, mode: str | None) -> None:
+def import_file(program: Program, file: Path, mode: ImportMode | None) -> None:
     """Import a GGUF file into the models folder under a short name.
 
     Importing is optional: -m FILE uses a file in place.
     """
     from mistral_chat.models import operations
 
-    modes: dict[str, operations.ImportMode] = {"link": "link", "move": "move", "copy": "copy"}
-    if mode not in modes:
+    if mode is None:
         raise click.UsageError("Pass one of --link, --move and --copy.")
-    model = operations.import_file(program.library(), file.absolute(), modes[mode])
+    model = operations.import_file(program.library(), file.absolute(), mode)
     _tell(f"Imported as {model.name}.")
-    click.echo(_clean(model.path))
+    click.echo(clean(str(model.path)))
 
 
 @models.command(short_help="Show the metadata of a model and the memory it needs.")
 @_NAME
-@_JSON
+@as_json_option
 @click.pass_obj
 def show(program: Program, name: str, *, as_json: bool) -> None:
     """Show the metadata of an installed or available model, and the memory it needs."""
     from mistral_chat.cli.models_format import describe_catalog_entry, describe_model, details_table
-    from mistral_chat.errors import ModelNotFound
 
     library = program.library()
     try:
@@ -174,7 +173,10 @@ def show(program: Program, name: str, *, as_json: bool) -> None:
         if entry is None:
             raise
         details = describe_catalog_entry(entry, library, program.settings)
-    click.echo(json.dumps(details, ensure_ascii=False) if as_json else details_table(details))
+    if as_json:
+        print_json(details)
+    else:
+        click.echo(details_table(details))
 
 
 def _installed_json(row: ModelRow) -> dict[str, Any]:
@@ -212,13 +214,7 @@ def _warn_of_memory(service: ModelService, name: str) -> None:
 
 
 def _tell(text: str) -> None:
-    click.echo(_clean(text), err=True)
-
-
-def _clean(value: object) -> str:
-    from mistral_chat.text import clean
-
-    return clean(str(value))
+    click.echo(clean(text), err=True)
 
 
 models.add_command(tune)

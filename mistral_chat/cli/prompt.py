@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mistral_chat.cli import options
-from mistral_chat.cli.messages import read_messages
+from mistral_chat.cli.printing import print_json
+from mistral_chat.cli.stdin import read_messages
 from mistral_chat.text import clean
 
 if TYPE_CHECKING:
@@ -30,15 +30,10 @@ if TYPE_CHECKING:
     help='JSON file, or - for standard input: [{"role": "system|user|assistant", "content": "…"}].',
 )
 @options.model_option
-@click.option(
-    "--prompt-format",
-    metavar="NAME",
-    shell_complete=options.complete_formats,
-    help="Use this prompt format instead of the model file's own.",
-)
+@options.prompt_format_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: tokens, pieces, prompt_format, spans.")
-@click.pass_context
-def prompt(ctx: click.Context, /, file: Path, *, prompt_format: str | None, as_json: bool, **_settings: Any) -> None:
+@click.pass_obj
+def prompt(program: Program, /, file: Path, *, prompt_format: str | None, as_json: bool) -> None:
     """Show the exact prompt for the messages in a file.
 
     Control tokens are highlighted in ⟦brackets⟧; everything else is plain text to the model, whatever it looks like. If the
@@ -50,7 +45,6 @@ def prompt(ctx: click.Context, /, file: Path, *, prompt_format: str | None, as_j
     from mistral_chat.engine.encoding.segments import describe
     from mistral_chat.engine.llama.vocabulary import open_vocabulary
 
-    program: Program = ctx.obj.with_options(options.setting_overrides(ctx))
     messages = read_messages(file)
     weights = program.library().find(program.settings.model)
     start_log(program.paths.log_file)
@@ -59,13 +53,14 @@ def prompt(ctx: click.Context, /, file: Path, *, prompt_format: str | None, as_j
         encoding = chosen.encode_messages(messages)
         pieces = describe(encoding, vocabulary)
         if as_json:
-            printed = {
-                "tokens": encoding.tokens,
-                "pieces": [piece.text for piece in pieces],
-                "prompt_format": chosen.name,
-                "spans": [(span.message, span.start, span.end) for span in encoding.spans],
-            }
-            click.echo(json.dumps(printed, ensure_ascii=False))
+            print_json(
+                {
+                    "tokens": encoding.tokens,
+                    "pieces": [piece.text for piece in pieces],
+                    "prompt_format": chosen.name,
+                    "spans": [(span.message, span.start, span.end) for span in encoding.spans],
+                }
+            )
             return
         click.echo(highlight(pieces, vocabulary))
     window = program.settings.context.size

@@ -1,17 +1,17 @@
-"""Text from standard input and from arguments."""
+"""Text from standard input and from arguments, and JSON lists of messages."""
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from mistral_chat.session.attachments import LARGEST_FILE, decode
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import BinaryIO
+from mistral_chat.conversation import Message, Role
+from mistral_chat.errors import InvalidText, UsageError
+from mistral_chat.session.attachments import LARGEST_FILE, decode, read_text
 
 PATIENCE = 2.0
 """Seconds until a notice says that the program waits for standard input."""
@@ -30,7 +30,7 @@ def standard_input(*, typed: bool = False) -> str:
     if sys.stdin is None or (sys.stdin.isatty() and not typed):
         return ""
     with waiting_told(WAITING):
-        return decode(_read(sys.stdin.buffer), "Standard input")
+        return decode(sys.stdin.buffer.read(LARGEST_FILE + 1), "Standard input")  # a byte too many is refused
 
 
 @contextmanager
@@ -50,11 +50,41 @@ def argument_text(argument: str) -> str:
     return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _read(stream: BinaryIO) -> bytes:
-    """Read all of `stream`, or slightly more than the largest usable amount."""
-    return stream.read(LARGEST_FILE + 1)
-
-
 def _tell(notice: str) -> None:
     sys.stderr.write(f"mistral-chat: {notice}\n")
     sys.stderr.flush()
+
+
+def read_messages(file: Path) -> list[Message]:
+    """Read the messages in a JSON `file`; ``-`` is standard input. A bare string is a user message.
+
+    Raises:
+        UsageError: it contains no such list; the sentence says which message is wrong.
+    """
+    name = source_name(file)
+    try:
+        found = json.loads(standard_input(typed=True) if str(file) == "-" else read_text(file))
+    except InvalidText as error:
+        raise UsageError(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name} is not valid JSON: {error}") from error
+    if not isinstance(found, list) or not found:
+        raise UsageError(f'{name} must be a list of messages, such as [{{"role": "user", "content": "…"}}].')
+    return [_message(name, number, each) for number, each in enumerate(found, 1)]
+
+
+def source_name(file: Path) -> str:
+    """How errors name `file`."""
+    return "Standard input" if str(file) == "-" else str(file)
+
+
+def _message(name: str, number: int, found: object) -> Message:
+    given = found if isinstance(found, dict) else {"role": "user", "content": found}
+    role = next((role for role in Role if role == given.get("role")), None)
+    content = given.get("content")
+    if role is None or not isinstance(content, str):
+        raise UsageError(
+            f"{name}: message {number} must be a string, or an object with a role (system, user or assistant) "
+            "and a content (a string)."
+        )
+    return Message(role, content)

@@ -1,13 +1,16 @@
-"""Terminal output: whether the terminal can show the chat, streamed replies, and a progress line that is erased afterwards."""
+"""The terminal: whether it can show the chat, and a progress line that is erased afterwards."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import click
+
+from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,16 +44,6 @@ def is_dumb(environ: Mapping[str, str]) -> bool:
     return environ.get("TERM") == "dumb"
 
 
-def write_reply(text: str, out: TextIO) -> None:
-    """Write a piece of a reply immediately: unchanged to a file or a pipe, with control characters made visible on a terminal."""
-    if out.isatty():
-        from mistral_chat.text import clean
-
-        text = clean(text)
-    out.write(text)
-    out.flush()
-
-
 class Progress:
     """One line that is overwritten and erased; silent if it would not be seen."""
 
@@ -62,9 +55,9 @@ class Progress:
         self._next = 0.0
 
     def show(self, text: str) -> None:
-        """Replace the line by `text`, at most ten times a second."""
+        """Replace the line by `text`, cleaned and cut to the terminal's width, at most ten times a second."""
         if self._live and time.monotonic() >= self._next:
-            self._out.write(f"\r\x1b[K{text} …")
+            self._out.write(f"\r\x1b[K{one_line(text, max(20, shutil.get_terminal_size().columns - 3))} …")
             self._out.flush()
             self._shown = True
             self._next = time.monotonic() + EVERY

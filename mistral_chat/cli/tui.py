@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mistral_chat.cli.options import refuse_both
+from mistral_chat.cli.options import refuse_conflicts
 from mistral_chat.cli.supervisor import fresh_command, supervise
 from mistral_chat.cli.terminal import require_screen
 from mistral_chat.system import disable_core_dumps
@@ -21,31 +21,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("mistral_chat.app")
 
 
-def run_tui(
-    program: Program,
-    *,
-    system: str | None = None,
-    persona: str = "",
-    resume: bool = False,
-    chat: str | None = None,
-    no_save: bool = False,
-    prompt_format: str | None = None,
-) -> None:
-    """Open the app in the terminal, and exit with its code.
+def run_tui(program: Program, **given: Any) -> None:
+    """Open the app in the terminal with the `options.conversation_options` and the prompt format, and exit with its code.
 
     Raises:
         click.UsageError: there is no terminal, or options cannot be used together.
         MistralChatError: the settings or the conversations cannot be used.
     """
-    refuse_both(("--continue", resume), ("--chat", chat))
-    refuse_both(("--no-save", no_save), ("--continue", resume))
-    refuse_both(("--no-save", no_save), ("--chat", chat))
+    refuse_conflicts(given)
     require_screen(program.environ)
     disable_core_dumps()
     supervise(lambda name: exit_message(program, name), command=fresh_command(sys.argv[1:]))
-    sys.exit(
-        _run(program, system=system, persona=persona, resume=resume, chat=chat, saved=not no_save, prompt_format=prompt_format)
-    )
+    sys.exit(_run(program, **given))
 
 
 def exit_message(program: Program, name: str) -> str:
@@ -63,21 +50,27 @@ def exit_message(program: Program, name: str) -> str:
 
 
 def _run(
-    program: Program, *, system: str | None, persona: str, resume: bool, chat: str | None, saved: bool, prompt_format: str | None
+    program: Program,
+    *,
+    system: str | None,
+    persona: str,
+    resume: bool,
+    chat: str | None,
+    no_save: bool,
+    prompt_format: str | None,
 ) -> int:
-    """Run the app and return its exit code. The app opens the conversations, unless one is named on the command line."""
+    """Run the app and return its exit code."""
     with tuned():
         from mistral_chat.cli.logs import start_log
         from mistral_chat.ui.app import MistralChatApp
         from mistral_chat.ui.context import AppContext
+    saved = not no_save
     start_log(program.paths.log_file if saved else None)
     settings = program.settings
     if persona:
         settings.persona(persona)
-    conversation_id, opened = None, None
-    if chat or resume:
-        opened = program.open_store()
-        conversation_id = opened.resolve(chat) if chat else opened.latest()
+    opened = program.open_store() if chat or resume else None  # otherwise the app opens the conversations
+    conversation_id = None if opened is None else opened.resolve(chat) if chat else opened.latest()
     engines: list[EngineThread] = []
 
     def open_engine(spec: str) -> EngineThread:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from mistral_chat.cli.options import complete_models
+from mistral_chat.cli.options import as_json_option, complete_models
+from mistral_chat.cli.printing import print_json
+from mistral_chat.errors import EngineLoadFailed
+from mistral_chat.generation import CancelToken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Find the fastest way to run a model on this computer.")
 @click.argument("name", required=False, shell_complete=complete_models)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
+@as_json_option
 @click.pass_obj
 def tune(program: Program, name: str | None, *, as_json: bool) -> None:
     """Benchmark the default model, or NAME, and run it in the fastest way from the next load on.
@@ -30,8 +32,6 @@ def tune(program: Program, name: str | None, *, as_json: bool) -> None:
     from mistral_chat.cli.logs import start_log
     from mistral_chat.engine.llama.engine import tuning_key
     from mistral_chat.engine.tuning import TuningFile, TuningJob, choose, is_quiet, measure
-    from mistral_chat.errors import EngineLoadFailed
-    from mistral_chat.generation import CancelToken
 
     start_log(program.paths.log_file)
     model, settings = program.library().find(name or program.settings.model), program.settings.engine
@@ -49,7 +49,7 @@ def tune(program: Program, name: str | None, *, as_json: bool) -> None:
     if best is None:
         raise EngineLoadFailed(model.path, "no measurement was completed; try again when the computer is less busy")
     if as_json:
-        click.echo(json.dumps({"model": model.name, "best": asdict(best), "trials": [asdict(trial) for trial in trials]}))
+        print_json({"model": model.name, "best": asdict(best), "trials": [asdict(trial) for trial in trials]})
     else:
         click.echo(f"\nFastest: {describe(best)}")
     job.file.put(job.key, best)

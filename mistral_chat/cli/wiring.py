@@ -260,13 +260,6 @@ class Program:
                 raise
             return None
 
-    def without_embedding_model(self) -> str:
-        """A hint about embedding models for a user who has none."""
-        return (
-            "Searching by words only. To search by meaning too, download an embedding model (25 MB): "
-            "mistral-chat models pull all-minilm-l6-v2"
-        )
-
     def snapshots(self) -> SnapshotFolder | None:
         """The context snapshots on disk; None if the settings disable them."""
         from mistral_chat.engine.snapshots import SnapshotFolder
@@ -323,14 +316,13 @@ class Program:
         """
         model = self.library().find(spec or self.settings.model)
         chosen = model.prompt_format if model.name in self.formats else prompt_format or model.prompt_format
-        program = self
 
         def load(on_progress: LoadProgress) -> Engine:
-            if program.load is not None:
-                return program.load(program, model, chosen, on_progress)
+            if self.load is not None:
+                return self.load(self, model, chosen, on_progress)
             from mistral_chat.engine.llama.probe import Probe
 
-            record, settings = program.paths.data_dir / "tried", program.settings
+            record, settings = self.paths.data_dir / "tried", self.settings
             with nullcontext() if model.verified else Probe(model.path, settings.engine, record, note=saved) as probe:
                 from mistral_chat.engine.llama.engine import open_engine
                 from mistral_chat.engine.tuning import TuningFile
@@ -342,9 +334,9 @@ class Program:
                     context=settings.context,
                     prompt_format=chosen,
                     shape=model.dimensions,
-                    explicit_size="context.size" in program.configuration.sources,
+                    explicit_size="context.size" in self.configuration.sources,
                     snapshots=snapshots,
-                    tuning=TuningFile(program.paths.tuning_file, frozen=not saved),
+                    tuning=TuningFile(self.paths.tuning_file, frozen=not saved),
                     on_progress=on_progress,
                     probe=probe,
                 )

@@ -192,7 +192,7 @@ def test_emptying_the_trash_prints_what_was_deleted(program: Program, herons: st
 
 
 def test_answering_no_deletes_nothing(program: Program, herons: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistral_chat.cli.chats.interactive", lambda: True)
+    monkeypatch.setattr("mistral_chat.cli.printing.interactive", lambda: True)
     assert run(program, "rm", "--now", herons, input="n\n").exit_code == 1
     assert len(as_json(program, "list")) == 2
     assert run(program, "rm", "--now", herons, input="y\n").exit_code == 0

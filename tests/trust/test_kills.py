@@ -28,7 +28,7 @@ KILLS = cases(4, 50)
 SECRET = "quetzalcoatl"  # noqa: S105 (a word to look for)
 COMMAND = """
 import sys
-from mistral_chat.cli import chats, chats_files
+from mistral_chat.cli import chats
 from mistral_chat.cli.main import cli
 print(end=".", flush=True)
 cli.main(sys.argv[1:], prog_name="mistral-chat")

@@ -1,0 +1,55 @@
+"""What commands print: rows, JSON, text that a terminal may show, and questions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from mistral_chat.text import clean
+
+SHORT_ID = 8
+"""Characters of an id that are printed; any unique prefix is accepted as an argument."""
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as one line of JSON."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def print_rows(rows: list[dict[str, Any]], lines: Iterable[str], *, as_json: bool, empty: str) -> None:
+    """Print `rows` as JSON, or else `lines`, and `empty` on standard error if there are no rows."""
+    if as_json:
+        print_json(rows)
+        return
+    for line in lines:
+        click.echo(line)
+    if not rows:
+        click.echo(empty, err=True)
+
+
+def shown(text: str) -> str:
+    """`text` unchanged, or sanitised when standard output is a terminal."""
+    return clean(text) if sys.stdout.isatty() else text
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask for confirmation, unless --yes was given.
+
+    Raises:
+        click.UsageError: standard input is not a terminal.
+        click.Abort: the answer is no.
+    """
+    if yes:
+        return
+    if not interactive():
+        raise click.UsageError("Not a terminal: pass --yes to confirm.")
+    click.confirm(question, abort=True, err=True)
+
+
+def interactive() -> bool:
+    """Whether standard input is a terminal."""
+    return sys.stdin.isatty()
