@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.conversation import Passage
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
-    from mistral_chat.session.relevance import About, Relevance
+    from mistral_chat.session.relevance import About, Embedder, Relevance
     from mistral_chat.store.records import StoredTurn
     from mistral_chat.store.store import ConversationStore
 
@@ -28,6 +29,10 @@ _LONGEST_MESSAGE: Final = 80
 _EMBEDDED_CHARACTERS: Final = 3000
 _BATCH: Final = 16
 _WORD_BEGINNING: Final = 5
+_ROWS: Final = 3
+"""The vectors of an exchange: of all of it, of the message and of the reply."""
+_GREETINGS: Final = "hey|hi|hello|dear|thanks|thank you|bye|oh|ok|okay|yes|no|well|wow"
+_LEAST_ADDRESSED: Final = 3
 
 
 class ConversationRecall:
@@ -70,9 +75,10 @@ class ConversationRecall:
         question = self._relevance.question(message, before) if known else None
         if question is None:
             return []
+        named = {name: texts for name in question.names if (texts := self._index.texts_with(name))}
+        question = self._relevance.in_first_person(question, [name for name, texts in named.items() if _speaks(name, texts)])
         by_words = {each.turn_id: each.score for each in self._index.search(question.words, among=known)}
-        about: About = "user" if question.about_user else "unknown"
-        about = "named" if self._index.contains(question.names) else about
+        about: About = "named" if named else "user" if question.about_user else "unknown"
         ranked = self._relevance.rank(question, by_words, self._vectors(known), population=len(known), about=about)
         passages: dict[str, Passage] = {}
         for key, score in ranked[: max(24, 4 * (most or 24))]:
@@ -93,13 +99,13 @@ class ConversationRecall:
         embedder = self._relevance.embedder
         if embedder is None:
             return 0
-        stored = turn_vectors(self._store.database, embedder.key, self._conversation_id)
+        stored = self._stored(embedder)
         missing = [turn for turn in reversed(turns) if _recallable(turn) and turn.turn_id not in stored]
         wanted = missing[:most]
         for start in range(0, len(wanted), _BATCH):
             batch = wanted[start : start + _BATCH]
-            vectors = embedder.embed_passages([_embedded(turn) for turn in batch])
-            rows = [(turn.turn_id, vector.tobytes()) for turn, vector in zip(batch, vectors, strict=True)]
+            vectors = embedder.embed_passages([text for turn in batch for text in _embedded(turn)])
+            rows = [(turn.turn_id, vectors[_ROWS * n : _ROWS * (n + 1)].tobytes()) for n, turn in enumerate(batch)]
             add_turn_vectors(self._store.database, embedder.key, rows)
         return len(missing)
 
@@ -113,19 +119,34 @@ class ConversationRecall:
             return None
         import numpy as np
 
+        kept = [(key, blob) for key, blob in self._stored(embedder).items() if key in among]
+        rows = np.frombuffer(b"".join(blob for _, blob in kept), np.float16).reshape(-1, _ROWS, embedder.dimensions)
+        vectors = rows.astype(np.float32)
+        return Vectors([key for key, _ in kept], vectors[:, 0], parts=vectors[:, 1:])
+
+    def _stored(self, embedder: Embedder) -> dict[str, bytes]:
+        """The vectors of the exchanges that have all of them; earlier versions made one each."""
         stored = turn_vectors(self._store.database, embedder.key, self._conversation_id)
-        size = 2 * embedder.dimensions
-        kept = [(key, blob) for key, blob in stored.items() if key in among and len(blob) == size]
-        matrix = np.frombuffer(b"".join(blob for _, blob in kept), np.float16).reshape(-1, embedder.dimensions)
-        return Vectors([key for key, _ in kept], matrix.astype(np.float32))
+        return {key: blob for key, blob in stored.items() if len(blob) == 2 * _ROWS * embedder.dimensions}
 
 
 def _recallable(turn: StoredTurn) -> bool:
     return bool(turn.turn.reply) and not turn.turn.excluded and not turn.writing
 
 
-def _embedded(turn: StoredTurn) -> str:
-    return f"{turn.turn.user[:_EMBEDDED_CHARACTERS]}\n{turn.turn.reply[:_EMBEDDED_CHARACTERS]}"
+def _embedded(turn: StoredTurn) -> list[str]:
+    """The exchange, the message and the reply."""
+    message, reply = turn.turn.user[:_EMBEDDED_CHARACTERS], turn.turn.reply[:_EMBEDDED_CHARACTERS]
+    return [f"{message}\n{reply}", message, reply]
+
+
+def _speaks(name: str, texts: Sequence[str]) -> bool:
+    """Whether `name` is that of somebody who speaks, by being addressed: in most of `texts`, which contain it, and in several."""
+    address = re.compile(
+        rf"(?:^|[.!?,:;]\s*|\b(?:{_GREETINGS})\s+){re.escape(name)}\s*(?:[.!?,:;]|$)", re.IGNORECASE | re.MULTILINE
+    )
+    addressed = sum(bool(address.search(text)) for text in texts)
+    return addressed >= max(_LEAST_ADDRESSED, len(texts) / 2)
 
 
 def _date(moment: datetime) -> str:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from mistral_chat.store.retrieval import content_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -155,10 +155,14 @@ class Embedder(Protocol):
 class Question:
     """A search query."""
 
+    text: str
+    """The message, with the one before it where it continues that."""
     words: tuple[str, ...]
     """The words about its subject."""
     vector: NDArray[np.float32] | None = None
     """None without an embedding model."""
+    subject: NDArray[np.float32] | None = None
+    """The vector that texts are ranked by, where it is not `vector`."""
     small_talk: float = 0.0
     """The cosine of the nearest small talk."""
     world: float = 0.0
@@ -176,6 +180,8 @@ class Vectors:
     keys: Sequence[str]
     matrix: NDArray[np.float32]
     """A row for each key."""
+    parts: NDArray[np.float32] | None = None
+    """The vectors of the parts of each text: by text, by part."""
     places: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -236,13 +242,14 @@ class Relevance:
         names = tuple(word for word in words if word in named)
         about_user = bool(_USER.search(message))
         if self.embedder is None:
-            return Question(words=tuple(words), names=names, about_user=about_user)
+            return Question(text=message, words=tuple(words), names=names, about_user=about_user)
         import numpy as np
 
         vector = self.embedder.embed_query(message).astype(np.float32)
         cosines = self._elsewhere[0] @ vector
         small_talk, world = float(cosines[: len(SMALL_TALK)].max()), float(cosines[len(SMALL_TALK) :].max())
         return Question(
+            text=message,
             words=tuple(words),
             vector=vector,
             small_talk=self._scaled(small_talk),
@@ -250,6 +257,19 @@ class Relevance:
             names=names,
             about_user=about_user,
         )
+
+    def in_first_person(self, question: Question, speakers: Collection[str]) -> Question:
+        """`question` without the names of `speakers`, who say "I" where the question has their names."""
+        if not speakers:
+            return question
+        names = re.compile(rf"\b(?:{'|'.join(map(re.escape, speakers))})(['\u2019]s)?\b", re.IGNORECASE)
+        text = names.sub(lambda found: "my" if found[1] else "I", question.text)
+        words = tuple(word for word in question.words if word not in speakers)
+        if self.embedder is None:
+            return replace(question, text=text, words=words)
+        import numpy as np
+
+        return replace(question, text=text, words=words, subject=self.embedder.embed_query(text).astype(np.float32))
 
     def rank(
         self,
@@ -271,11 +291,11 @@ class Relevance:
         """
         rare = _least_words(population)
         strongest = max(by_words.values(), default=0.0)
-        cosines = self._cosines(question, by_words, vectors)
-        if question.vector is None or vectors is None or not vectors.keys:
+        cosines, nearest = self._cosines(question, by_words, vectors)
+        if nearest is None:
             found = strongest >= _BY_ABOUT[about] * rare
         else:
-            found = _near(question, max(cosines.values(), default=0.0), about) or strongest >= 2 * rare
+            found = _near(question, nearest, about) or strongest >= 2 * rare
         if not found:
             return []
         scores = {
@@ -286,17 +306,28 @@ class Relevance:
         places = _places(scores, by_words, cosines)
         return sorted(((key, score) for key, score in scores.items() if score >= least), key=lambda each: places[each[0]])
 
-    def _cosines(self, question: Question, by_words: Iterable[str], vectors: Vectors | None) -> dict[str, float]:
-        """The cosines of the nearest texts and of those that share words with the question."""
+    def _cosines(
+        self, question: Question, by_words: Iterable[str], vectors: Vectors | None
+    ) -> tuple[dict[str, float], float | None]:
+        """The cosines of the nearest texts and of those that share words with the question, and the nearest text's to the floor.
+
+        A text with parts counts for half as a whole, and for half by its nearest part: a reply about something else would hide
+        what was said in the message.
+        """
         if question.vector is None or vectors is None or not vectors.keys:
-            return {}
+            return {}, None
         import numpy as np
 
         cosines: Any = vectors.matrix @ question.vector
-        count = min(NEAREST, len(cosines))
-        nearest = np.argpartition(-cosines, count - 1)[:count]
-        places = {*map(int, nearest), *(vectors.places[key] for key in by_words if key in vectors.places)}
-        return {vectors.keys[place]: self._scaled(float(cosines[place])) for place in places}
+        nearest = self._scaled(float(cosines.max()))
+        subject = question.vector if question.subject is None else question.subject
+        if question.subject is not None:
+            cosines = vectors.matrix @ subject
+        if vectors.parts is not None:
+            cosines = (cosines + (vectors.parts @ subject).max(axis=1)) / 2
+        best = np.argpartition(cosines, -min(NEAREST, len(cosines)))[-NEAREST:]
+        places = {*map(int, best), *(vectors.places[key] for key in by_words if key in vectors.places)}
+        return {vectors.keys[place]: self._scaled(float(cosines[place])) for place in places}, nearest
 
     def _scaled(self, cosine: float) -> float:
         return 1 - (1 - cosine) * self._elsewhere[1]

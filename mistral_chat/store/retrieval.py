@@ -121,16 +121,16 @@ class ExchangeIndex:
                         break
             return found
 
-    def contains(self, words: Iterable[str]) -> bool:
-        """Whether any of `words` occurs in the exchanges.
+    def texts_with(self, word: str) -> list[str]:
+        """The exchanges in which `word` occurs: the message and, on the next line, the reply.
 
         Raises:
             ConversationNotFound: the conversation was deleted.
         """
         with self._lock:
             self._update()
-            query = "SELECT 1 FROM exchanges WHERE exchanges MATCH ? LIMIT 1"
-            return any(self._index.execute(query, (_any_of([word]),)).fetchone() for word in words)
+            rows = self._index.execute("SELECT rowid FROM exchanges WHERE exchanges MATCH ?", (_any_of([word]),))
+            return ["\n".join(self._texts[row][1:]) for (row,) in rows]
 
     def _update(self) -> None:
         """Bring the index up to date with the conversation."""

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from support.embedding_models import HOW, minilm_file
 from support.planted_facts import PlantedConversation, idle_messages, plant
+from support.two_people import two_people
 
 from mistral_chat.engine.llama.embedding import EmbeddingModel
 from mistral_chat.session.recall import BUDGET, ConversationRecall, exchange_text
 from mistral_chat.session.relevance import Relevance, Vectors, choose
 from mistral_chat.store.database import open_database
 from mistral_chat.store.records import StoredTurn
+from mistral_chat.store.retrieval import add_turn_vectors
 from mistral_chat.store.store import ConversationStore
 
 MARCH = datetime(2026, 3, 3, 12, tzinfo=UTC)
@@ -176,6 +178,32 @@ def test_facts_are_recalled_by_paraphrase_with_embeddings(
     assert shares["same words"] >= 0.95, f"seed {SEED}"
     assert shares["other words"] >= 0.8, f"seed {SEED}"
     assert shares["small talk"] <= 0.05, f"seed {SEED}"
+
+
+def test_what_two_people_told_each_other_is_recalled_by_their_names(store: ConversationStore, minilm: EmbeddingModel) -> None:
+    shares = recalled(store, two_people(SEED, days=6), Relevance(minilm))
+    assert shares["same words"] >= 0.85, f"seed {SEED}"
+    assert shares["other words"] >= 0.7, f"seed {SEED}"
+
+
+def test_somebody_who_is_only_spoken_of_is_not_taken_for_the_user(store: ConversationStore, minilm: EmbeddingModel) -> None:
+    facts = [(f"Emma is allergic to {food}, she told me.", "Poor Emma.") for food in ("peanuts", "celery", "lupin", "soy")]
+    own = ("I'm allergic to kiwi.", "Noted.")
+    conversation_id, turns = said(store, [own, *facts, *filler(30)])
+    with closing(ConversationRecall(store, conversation_id, Relevance(minilm))) as recall:
+        recall.add_vectors(turns)
+        found = recall.find("What is Emma allergic to?", turns)
+    assert len(found) == 3
+    assert all("Emma" in each.text for each in found)
+
+
+def test_vectors_of_an_earlier_version_are_made_again(store: ConversationStore, minilm: EmbeddingModel) -> None:
+    conversation_id, turns = said(store, FACTS)
+    with closing(ConversationRecall(store, conversation_id, Relevance(minilm))) as recall:
+        recall.add_vectors(turns)
+        add_turn_vectors(store.database, minilm.key, [(turns[0].turn_id, minilm.embed_query("one vector").tobytes())])
+        assert recall.add_vectors(turns) == 1
+        assert recall.add_vectors(turns) == 0
 
 
 def test_vectors_are_stored_once_and_renewed_for_a_changed_reply(store: ConversationStore, minilm: EmbeddingModel) -> None:
