@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 from textual.content import Content
 
-from mistral_chat.errors import ConversationNotFound, StoreError
+from mistral_chat.errors import ConversationNotFound, MistralChatError, ModelNotFound, StoreError, StoreFull
+from mistral_chat.formatting import counted
 from mistral_chat.session import events
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import parse_input
-from mistral_chat.ui.screens import chat_words as words
 from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter, ListQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mistral_chat.session.events import SavingEvent, SessionEvent
+    from mistral_chat.session.context import ContextUsage
+    from mistral_chat.session.events import PassagesGiven, SavingEvent, SavingFailed, SessionEvent
+    from mistral_chat.session.reply import PendingReply
     from mistral_chat.session.session import ChatSession
     from mistral_chat.ui.screens.chat import ChatScreen
 
@@ -34,6 +36,15 @@ _TEMPORARY: Final = "mistral-chat, temporary"
 _LONGEST_TITLE: Final = 80
 """Characters of a title in the frame and in the terminal's title."""
 
+_WHOLE_DOCUMENT: Final = "Passages cannot answer a question about a whole document. Ask about a part of it."
+_NOTHING_FOUND: Final = "Nothing found in your documents. The reply does not use them."
+_BY_WORDS: Final = (
+    "Searching by words only. To search by meaning too, download an embedding model (25 MB): "
+    "mistral-chat models pull all-minilm-l6-v2"
+)
+
+Keys = tuple[tuple[str, str], ...]
+"""Ids of commands, or plain keys, each with what it does."""
 
 _ReplyEvent = (
     events.TextAdded
@@ -81,7 +92,7 @@ class ChatView:
             case events.ContextShifted(turns, _, first):
                 screen.transcript.show_context(screen.session.context.seen)
                 if first:
-                    screen.notice.show(words.context_full(len(turns)))
+                    screen.notice.show(_context_full(len(turns)))
             case events.ReplyFinished() | events.ReplyFailed():
                 self._reply_ended(event)
 
@@ -95,7 +106,7 @@ class ChatView:
                 screen.transcript.replace_turn(turn)
             case events.PassagesGiven(turn):
                 screen.transcript.replace_turn(turn)
-                if notice := words.passages_notice(event) or self._told_by_words():
+                if notice := self._passages_notice(event):
                     screen.notice.show(notice)
             case events.DraftReturned(text):
                 screen.composer.restore_draft("\n\n".join(filter(None, (text, screen.composer.text))))
@@ -109,13 +120,17 @@ class ChatView:
             case events.ConversationsChanged():
                 self.show_conversations()
 
-    def _told_by_words(self) -> str:
-        """What an embedding model would add, the first time that something was found without one."""
+    def _passages_notice(self, event: PassagesGiven) -> str:
+        """What is to be said about the passages of a message; that they were found by words alone is said once."""
+        if event.whole:
+            return _WHOLE_DOCUMENT
+        if event.nothing_found:
+            return _NOTHING_FOUND
         retriever = self._screen.context.retriever
         if self._by_words_told or retriever is None or not retriever.by_words:
             return ""
         self._by_words_told = True
-        return words.BY_WORDS
+        return _BY_WORDS
 
     def _take_elsewhere(self, session: ChatSession, event: SessionEvent) -> None:
         """Save messages returned by another conversation as its draft, and update the list."""
@@ -132,7 +147,7 @@ class ChatView:
         if not self._screen.is_running:
             return
         if isinstance(event, events.SavingFailed):
-            self._screen.notice.show_lasting(words.saving_failed(event))
+            self._screen.notice.show_lasting(_saving_failed(event))
         else:
             self._screen.notice.end_lasting()
             self._screen.notice.show("Everything is saved again.")
@@ -158,7 +173,7 @@ class ChatView:
     def _show_state_of(self, session: ChatSession) -> None:
         """Show what the model does for `session`; what it did for the conversation shown before is not its state."""
         status, current = self._screen.status, session.current
-        status.warning, status.state = False, words.reply_state(current) if current is not None else ""
+        status.warning, status.state = False, _reply_state(current) if current is not None else ""
 
     def show_state(self) -> None:
         """Show what depends on whether a reply is generated, and on the model."""
@@ -174,8 +189,7 @@ class ChatView:
     def _show_elsewhere(self) -> None:
         """Show how many replies are running in other conversations, including the saved ones behind a temporary chat."""
         screen = self._screen
-        workspaces = {screen.opened, screen.saved_workspace or screen.opened}
-        running = [session for workspace in workspaces for session in workspace.replying]
+        running = [session for workspace in screen.workspaces for session in workspace.replying]
         screen.status.elsewhere = sum(session is not screen.session for session in running)
 
     def show_empty_state(self) -> None:
@@ -187,8 +201,10 @@ class ChatView:
             screen.empty_state.display = False
             return
         saved = screen.workspace.environment.saved if screen.workspace is not None else screen.context.saved
-        shown = words.welcome(screen.host.error, downloading=screen.models.downloading, saved=saved)
-        screen.empty_state.show(shown.heading, shown.lines, screen.keys_of(*shown.keys), trouble=shown.trouble)
+        error = screen.host.error
+        heading, lines, keys = _welcome(error, downloading=screen.models.downloading, saved=saved)
+        trouble = error is not None and not isinstance(error, ModelNotFound)
+        screen.empty_state.show(heading, lines, screen.keys_of(*keys), trouble=trouble)
 
     async def show_focus(self) -> None:
         """Show the keys of the focused part; the command menu belongs to the message box, which the list may not cover."""
@@ -202,37 +218,49 @@ class ChatView:
     def show_hints(self) -> None:
         """Show the most useful keys for the focused part."""
         screen = self._screen
-        session = screen.workspace.current if screen.workspace is not None else None
-        last = session.turns[-1].turn if session is not None and session.turns else None
-        wanted = words.hints(
-            self._focus(),
-            replying=session is not None and session.replying,
-            failed=screen.host.error is not None,
-            editing=session is not None and session.editing is not None,
-            stopped=last is not None and last.finish_reason == "cancelled",
-            empty=not screen.composer.text,
-            messages=last is not None,
-            command=parse_input(screen.composer.text).command is not None,
-            files=session is not None and bool(session.attachments),
-        )
-        editing = session is not None and session.editing is not None
+        editing = screen.workspace is not None and screen.session.editing is not None
         screen.composer.border_title = "Editing" if editing else ""
         screen.composer.set_class(editing, "-editing")
-        named = ((screen.key_of(key) if "." in key else key, does) for key, does in wanted)
+        named = ((screen.key_of(key) if "." in key else key, does) for key, does in self._hints())
         screen.status.hints = tuple((key, "" if key == f"/{does}" else does) for key, does in named)
 
-    def _focus(self) -> words.Focus:
+    def _hints(self) -> Keys:
+        """The most useful keys now, best first."""
         screen = self._screen
-        focused = screen.focused
+        session = screen.workspace.current if screen.workspace is not None else None
+        if session is not None and session.replying:
+            return ("chat.stop", "stop"), ("app.palette", "commands")
+        if keys := self._hints_of_focus():
+            return keys
+        if session is not None and session.editing is not None:
+            return ("composer.send", "resend"), ("chat.stop", "cancel")
+        if text := screen.composer.text:
+            more = ("Tab", "files") if session is not None and session.attachments else ("app.palette", "commands")
+            command = parse_input(text).command is not None
+            send: Keys = (("composer.send", "run"),) if command else (("composer.send", "send"), ("composer.newline", "new line"))
+            return *send, more
+        if screen.host.error is not None:
+            return ("chat.models", "choose a model"), ("chat.retry", "retry"), ("?", "help")
+        last = session.turns[-1].turn if session is not None and session.turns else None
+        stopped = last is not None and last.finish_reason == "cancelled"
+        again: Keys = (("chat.continue", "continue"), ("chat.regenerate", "regenerate")) if stopped else ()
+        select: Keys = (("Shift+Tab", "messages"),) if last is not None else ()
+        return *again, ("/", "commands"), ("?", "help"), *select, ("chat.focus_list", "chats")
+
+    def _hints_of_focus(self) -> Keys:
+        """The keys of the part that has the focus; none for the message box without its menu."""
+        screen, focused = self._screen, self._screen.focused
         if screen.workspace is not None and focused is screen.transcript:
-            return words.Focus.TRANSCRIPT
+            return ("Enter", "actions"), ("Esc", "back"), ("↑↓", "select"), ("c", "copy code"), ("e", "edit"), ("f", "fork")
         if isinstance(focused, ConversationList):
-            return words.Focus.LIST
+            return ("Enter", "open"), ("Esc", "back"), ("/", "filter"), ("d", "delete"), ("r", "rename"), ("p", "pin")
         if isinstance(focused, ListFilter):
-            return words.Focus.FILTER
+            return ("↓", "results"), ("Esc", "show all")
         if focused is not None and focused.id == "files":
-            return words.Focus.FILES
-        return words.Focus.MENU if screen.composer.menu_is_open else words.Focus.MESSAGE
+            return ("Enter", "show"), ("d", "remove"), ("Esc", "back")
+        if screen.composer.menu_is_open:
+            return ("↑↓", "choose"), ("Enter", "run"), ("Esc", "close"), ("Tab", "complete")
+        return ()
 
     def show_saved(self, *, saved: bool) -> None:
         """Show whether anything is saved."""
@@ -252,7 +280,7 @@ class ChatView:
         if not session.replying:
             screen.status.used = usage.used
         screen.composer.set_class(not usage.fits, "-over")
-        screen.composer.border_subtitle = words.draft_tokens(usage)
+        screen.composer.border_subtitle = _draft_tokens(usage)
 
     async def show_attachments(self) -> None:
         """Show the attachments of the draft; the bar is mounted with the first of them."""
@@ -360,5 +388,61 @@ class ChatView:
         current, now, status = self._screen.session.current, time.monotonic(), self._screen.status
         if current is not None and (at_once or now - self._state_shown >= _STATE_SECONDS):
             self._state_shown = now
-            status.warning, status.state = False, words.reply_state(current)
+            status.warning, status.state = False, _reply_state(current)
             status.used = current.used + current.prefill[1] + (current.reply.pieces if current.reply is not None else 0)
+
+
+def _welcome(error: MistralChatError | None, *, downloading: str, saved: bool) -> tuple[str, tuple[str, ...], Keys]:
+    """The heading, the lines and the keys of an empty conversation: how to start, or what is missing."""
+    last: Keys = (("app.help", "help"), ("app.quit", "quit"))
+    if isinstance(error, ModelNotFound) and downloading:
+        keys: Keys = (("chat.models", "show the progress, or switch model"), ("chat.cancel_background", "pause"), *last)
+        return f"Downloading {downloading}…", ("You can start typing while it downloads.",), keys
+    if isinstance(error, ModelNotFound):
+        keys = (("chat.models", "choose a model"), ("chat.retry", "retry"), *last)
+        return "No model loaded", (error.problem, "Choose one to download, or one that is installed."), keys
+    if error is not None:
+        return error.title, (str(error),), (("chat.models", "choose another model"), ("chat.retry", "retry"), *last)
+    keys = (
+        ("composer.send", "send"),
+        ("composer.newline", "new line"),
+        ("chat.focus_list", "conversations"),
+        ("app.palette", "all commands"),
+    )
+    if saved:
+        return "New conversation", ("Write a message below. Nothing leaves this computer.",), keys
+    return "Temporary chat", ("Nothing here is saved. Nothing leaves this computer.",), keys
+
+
+def _reply_state(pending: PendingReply) -> str:
+    """What the model is doing for a reply."""
+    if pending.reply is not None and pending.reply.pieces:
+        speed = pending.reply.speed
+        return f"writing {speed:.1f} tok/s" if speed is not None else "writing"
+    done, total = pending.prefill
+    return f"processing prompt {done / total:.0%}" if total else "waiting for the model"
+
+
+def _draft_tokens(usage: ContextUsage) -> str:
+    """The token count on the frame of the message box."""
+    if not usage.draft:
+        return ""
+    if not usage.fits:
+        return f"{usage.draft:,} / {usage.max_message_tokens:,} tokens"
+    tokens = counted(usage.draft, "token")
+    return f"{tokens} · oldest messages will drop out" if usage.evicts else tokens
+
+
+def _context_full(turns: int) -> str:
+    """The notice when messages drop out of the context for the first time."""
+    dropped = "the oldest turn" if turns == 1 else f"the {turns} oldest turns"
+    left = "It stays" if turns == 1 else "They stay"
+    return f"Context full: {dropped} dropped out. {left} in the chat and in search."
+
+
+def _saving_failed(event: SavingFailed) -> str:
+    """The warning when nothing can be saved."""
+    free = ""
+    if event.bytes_free is not None and not isinstance(event.error, StoreFull):  # which already states the free space
+        free = f" The disk has {event.bytes_free / 1e6:,.0f} MB free."
+    return f"Not saved yet: {event.error}{free} Your text is kept in memory and saved as soon as possible."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -45,28 +45,22 @@ async def set_clipboard(text: str, environ: Mapping[str, str], platform: str = s
     for command in clipboard_programs(environ, platform):
         # Windows' own program reads its code page or UTF-16, the others UTF-8.
         encoding = "utf-16-le" if command[0] == "clip.exe" else "utf-8"
-        if await _given(command, text.encode(encoding, "replace"), environ):
+        if await asyncio.to_thread(_accepts, command, text.encode(encoding, "replace"), environ):
             return command[0]
     return ""
 
 
-async def _given(command: list[str], content: bytes, environ: Mapping[str, str]) -> bool:
-    """Whether the program accepted the `content`."""
+def _accepts(command: list[str], content: bytes, environ: Mapping[str, str]) -> bool:
     try:
-        program = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=dict(environ),
+        done = subprocess.run(
+            command,
+            input=content,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environ,
+            timeout=_SECONDS,
+            check=False,
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return False
-    try:
-        await asyncio.wait_for(program.communicate(content), _SECONDS)
-    except (TimeoutError, OSError):
-        with contextlib.suppress(ProcessLookupError):
-            program.kill()
-        await program.wait()
-        return False
-    return program.returncode == 0
+    return done.returncode == 0

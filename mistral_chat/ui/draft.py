@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import MistralChatError
+from mistral_chat.formatting import counted
 from mistral_chat.session.reply import EditMessage, NewMessage
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import Command, command_of, matching, parse_input
 from mistral_chat.ui.path_completion import common_beginning, complete_path
-from mistral_chat.ui.screens import chat_words as words
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.message_form import FileText
     from mistral_chat.session.attachments import Attachment
+    from mistral_chat.session.context import ContextUsage
     from mistral_chat.session.events import TranscriptTurn
     from mistral_chat.session.reply import ReplyRequest
     from mistral_chat.ui.screens.chat import ChatScreen
@@ -169,7 +170,7 @@ class Draft:
         session, notice = self._screen.session, self._screen.notice
         usage, warning = session.context.usage, markup
         if usage is not None and not usage.fits:
-            warning = words.too_long(usage, len(session.attachments))
+            warning = _too_long(usage, len(session.attachments))
         if warning == self._warning:
             return
         if warning:
@@ -179,6 +180,12 @@ class Draft:
         self._warning = warning
 
     # Attachments.
+
+    async def attach(self, path: Path) -> None:
+        """Attach the document at `path`."""
+        file = await self._screen.session.files.attach(path)
+        self._screen.notice.show(_attached(file), stay=bool(file.collection))
+        self.measure(again=True)
 
     async def attach_pasted(self, path: Path | None, text: str) -> None:
         """Attach a file that was dropped, or a long text; undo pastes its path or the text.
@@ -204,7 +211,7 @@ class Draft:
 
         session.environment.undo.push("attach", undo)
         offer = f"{screen.key_of('chat.undo')} pastes {what} instead"
-        screen.notice.show(words.attached(file), action=offer, on_action=screen.undo)
+        screen.notice.show(_attached(file), action=offer, on_action=screen.undo)
         self.measure(again=True)
 
     async def recall(self, files: Sequence[FileText] | None, *, first: bool) -> None:
@@ -228,7 +235,7 @@ class Draft:
 
         screen, file = self._screen, self._screen.session.attachments[place]
         if file.collection:
-            screen.notice.show(words.attached(file))
+            screen.notice.show(_attached(file))
         else:
             screen.app.push_screen(PassageDialog(file.name, file.text))
 
@@ -299,6 +306,23 @@ class Draft:
             # It is written out, and Enter runs it; only what follows it may still be missing.
             fitting = [(value, about) for value, about in fitting if begun == value and more]
         return [SlashRow(f"{name[1:]} {value}", more, about) for value, about in fitting]
+
+
+def _too_long(usage: ContextUsage, files: int) -> str:
+    """The warning about a draft that does not fit."""
+    with_files = f" with {counted(files, 'attachment')}" if files else ""
+    return (
+        f"Too long{with_files}: {usage.draft:,} tokens, {usage.max_message_tokens:,} available. "
+        f"Remove {usage.draft - usage.max_message_tokens:,} tokens to send."
+    )
+
+
+def _attached(file: Attachment) -> str:
+    """The notice about an attached file: whether the model is given all of it."""
+    if not file.collection:
+        return f"Attached {file.name} in full." if not file.pasted else f"Attached {file.name}."
+    size = f"{file.tokens:,} tokens" if file.tokens else "long"
+    return f"Attached {file.name} ({size}). Each message uses matching passages of it. /docs detaches it."
 
 
 def _row(command: Command, begun: str) -> SlashRow:

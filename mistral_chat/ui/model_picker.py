@@ -10,12 +10,10 @@ from mistral_chat.errors import EngineError, MistralChatError, ModelNotFound
 from mistral_chat.session.downloads import Downloads
 from mistral_chat.session.events import ModelEvent, ModelFailed, ModelLoaded, ModelLoading
 from mistral_chat.session.tasks import watch_snapshots
-from mistral_chat.ui.screens.chat_words import model_state
 
 if TYPE_CHECKING:
     from mistral_chat.models.task import ModelTask
     from mistral_chat.session.tasks import BackgroundTask
-    from mistral_chat.session.workspace import Workspace
     from mistral_chat.ui.screens.chat import ChatScreen
 
 
@@ -35,11 +33,6 @@ class ModelPicker:
         self._first = False
         """Whether no default model is saved yet."""
         self._loading: BackgroundTask | None = None
-
-    @property
-    def _workspaces(self) -> list[Workspace]:
-        screen = self._screen
-        return [workspace for workspace in (screen.workspace, screen.saved_workspace) if workspace is not None]
 
     @property
     def downloading(self) -> str:
@@ -81,7 +74,7 @@ class ModelPicker:
 
     async def use(self, model: str) -> asyncio.Task[None]:
         """Load `model`. Replies that are being generated are stopped, and keep their text."""
-        for workspace in self._workspaces:
+        for workspace in self._screen.workspaces:
             await workspace.end_replies()
         return self.load(model)
 
@@ -89,7 +82,7 @@ class ModelPicker:
         """Show the progress of loading, and start what waits for the model."""
         screen, status = self._screen, self._screen.status
         self._show_loading(event)
-        queued = any(workspace.replying for workspace in self._workspaces)
+        queued = any(workspace.replying for workspace in screen.workspaces)
         match event:
             case ModelLoading(share):
                 status.state = f"loading {share:.0%}" if share else "loading"
@@ -102,8 +95,9 @@ class ModelPicker:
                 if loaded.note:
                     screen.notice.show(loaded.note)
             case ModelFailed(error):
-                status.state, status.warning = model_state(error), True
-        for workspace in self._workspaces:
+                status.state = "no model" if isinstance(error, ModelNotFound) else "model not loaded"
+                status.warning = True
+        for workspace in screen.workspaces:
             await workspace.model_changed()
         screen.view.show_state()
         if isinstance(event, ModelLoaded):

@@ -13,22 +13,23 @@ from mistral_chat.ui.keymap import all_bindings, problems, to_textual_keymap
 if TYPE_CHECKING:
     from textual.theme import Theme
 
-    from mistral_chat.ui.context import AppContext
     from mistral_chat.ui.screens.chat import ChatScreen
 
-_NEVER: Final = object()
-"""Stands for a file that has not been checked yet."""
+_LIVE: Final = frozenset(
+    {"theme", "keymap", "personas", "statistics", "system", "sampling", "context.read_ahead", "embedding_model"}
+)
+"""Settings, or sections of them, that take effect while the app runs: immediately, or with the next message."""
 
 
 class SettingsSync:
     """Applies changed settings to the app's context, its theme and its keys."""
 
-    def __init__(self, screen: ChatScreen, context: AppContext) -> None:
-        """Follow `context`'s settings file, and notify on `screen`."""
+    def __init__(self, screen: ChatScreen) -> None:
+        """Follow the settings file of `screen`, and notify on it."""
         self._screen = screen
         self._app = screen.app
-        self._context = context
-        self._stamp: object = _NEVER
+        self._context = context = screen.context
+        self._stamp = context.settings_file.stamp() if context.settings_file is not None else None
 
     def open(self) -> None:
         """Show the settings screen."""
@@ -43,9 +44,8 @@ class SettingsSync:
     def changed(self, key: str, value: object) -> None:
         """Apply a changed setting, if it takes effect while the app runs."""
         from mistral_chat.config.configuration import Configuration
-        from mistral_chat.ui.screens.settings_words import LIVE_SETTINGS, PER_MESSAGE_SETTINGS
 
-        if not {key, key.partition(".")[0]} & (LIVE_SETTINGS | PER_MESSAGE_SETTINGS):
+        if not {key, key.partition(".")[0]} & _LIVE:
             return
         self._context.settings = Configuration(self._context.settings).with_value(key, value, key).settings
         if key == "theme" and str(value) in self._app.available_themes:
@@ -62,14 +62,10 @@ class SettingsSync:
         """Save a theme that was chosen from the palette."""
         if not self._context.saved or theme.name == self._context.settings.theme:
             return
-        if await self._save("theme", theme.name):
+        if await self.save("theme", theme.name):
             self._screen.notice.show(f"Theme set to {theme.name}.")
 
-    async def save_statistics(self, *, shown: bool) -> None:
-        """Save whether replies show their statistics."""
-        await self._save("statistics", shown)
-
-    async def _save(self, key: str, value: object) -> bool:
+    async def save(self, key: str, value: object) -> bool:
         """Apply a setting, and save it where settings can be; False if it could not be."""
         context = self._context
         self.changed(key, value)
@@ -95,9 +91,8 @@ class SettingsSync:
         """Whether the settings file has changed since the last look."""
         if self._context.settings_file is None:
             return False
-        stamp = self._context.settings_file.stamp()
-        before, self._stamp = self._stamp, stamp
-        return before is not _NEVER and stamp != before
+        before, self._stamp = self._stamp, self._context.settings_file.stamp()
+        return self._stamp != before
 
     async def follow_file(self) -> None:
         """Apply what was changed in the settings file."""

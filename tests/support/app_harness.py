@@ -19,7 +19,6 @@ from mistral_chat.session.reply import NewMessage
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.app import MistralChatApp
-from mistral_chat.ui.commands.app import attach_file
 from mistral_chat.ui.context import AppContext
 from mistral_chat.ui.path_completion import path_from_input
 
@@ -269,7 +268,7 @@ class ChatDriver:
 
     async def attach(self, path: str) -> None:
         """Attach a file to the next message."""
-        await attach_file(self.screen, path_from_input(path))
+        await self.screen.draft.attach(path_from_input(path))
 
     def with_files(self, text: str) -> str:
         """A message as the model gets it, with its files."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual.app import App
 
+from mistral_chat.errors import UsageError
 from mistral_chat.ui.editor import edit_externally, editor_command
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ def script(path: Path, text: str) -> Path:
 
 async def edited(editor: str, **environ: Any) -> tuple[str, str]:
     app = Lent()
-    result = await edit_externally(app, "before", {"EDITOR": editor, "PATH": "/usr/bin:/bin", **environ})
+    try:
+        result = await edit_externally(app, "before", {"EDITOR": editor, "PATH": "/usr/bin:/bin", **environ}), ""
+    except UsageError as error:
+        result = "", str(error)
     assert app.has_terminal, "the screen does not come back"
     return result
 
@@ -97,7 +101,8 @@ async def test_without_room_for_the_file_the_screen_stays(tmp_path: Path, monkey
 
 
 def test_a_common_editor_is_found_if_none_is_set(tmp_path: Path) -> None:
-    assert editor_command({"PATH": str(tmp_path)}) == ([], "No editor found. Set EDITOR, for instance to nano.")
+    with pytest.raises(UsageError, match=r"No editor found\. Set EDITOR, for instance to nano\."):
+        editor_command({"PATH": str(tmp_path)})
     script(tmp_path / "vi", "true")
-    assert editor_command({"PATH": str(tmp_path)}) == (["vi"], "")
-    assert editor_command({"PATH": str(tmp_path), "VISUAL": "code --wait", "EDITOR": "vi"}) == (["code", "--wait"], "")
+    assert editor_command({"PATH": str(tmp_path)}) == ["vi"]
+    assert editor_command({"PATH": str(tmp_path), "VISUAL": "code --wait", "EDITOR": "vi"}) == ["code", "--wait"]

@@ -12,12 +12,10 @@ from mistral_chat.session.tasks import cancelled_message
 from mistral_chat.ui.commands import parse_input
 from mistral_chat.ui.commands.turns import copy
 from mistral_chat.ui.path_completion import path_from_input
-from mistral_chat.ui.screens import chat_words as words
 from mistral_chat.ui.themes import THEMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from mistral_chat.ui.screens.chat import ChatScreen
 
@@ -74,14 +72,11 @@ def retry(screen: ChatScreen, _argument: str) -> None:
 async def attach(screen: ChatScreen, path: str) -> None:
     """Attach a document to the next message; without a path, ask for it."""
     if path:
-        await attach_file(screen, path_from_input(path))
+        await screen.draft.attach(path_from_input(path))
         return
     from mistral_chat.ui.dialogs.attach import AttachDialog
 
-    async def chosen(path: Path) -> None:
-        await attach_file(screen, path)
-
-    folder = await screen.app.push_screen_wait(AttachDialog(chosen, screen.attach_folder))
+    folder = await screen.app.push_screen_wait(AttachDialog(screen.draft.attach, screen.attach_folder))
     screen.attach_folder = folder or screen.attach_folder
 
 
@@ -91,13 +86,6 @@ async def attach_at(screen: ChatScreen) -> None:
     await attach(screen, "")
     if len(screen.session.attachments) == before:
         screen.composer.insert("@")
-
-
-async def attach_file(screen: ChatScreen, path: Path) -> None:
-    """Attach the document at `path`."""
-    file = await screen.session.files.attach(path)
-    screen.notice.show(words.attached(file), stay=bool(file.collection))
-    screen.draft.measure(again=True)
 
 
 async def context(screen: ChatScreen, _argument: str) -> None:

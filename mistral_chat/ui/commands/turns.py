@@ -171,11 +171,10 @@ async def open_editor(screen: ChatScreen, _argument: str) -> None:
     """Edit the draft in the user's own editor."""
     from mistral_chat.ui.editor import edit_externally
 
-    text, problem = await edit_externally(screen.app, screen.composer.text, os.environ)
-    if problem:
-        screen.show_error(problem)
-    else:
-        screen.composer.set_draft(text)
+    try:
+        screen.composer.set_draft(await edit_externally(screen.app, screen.composer.text, os.environ))
+    except UsageError as error:
+        screen.show_error(str(error))
 
 
 def code_of(shown: TranscriptTurn) -> Sequence[Code]:
@@ -226,7 +225,7 @@ async def exclude(screen: ChatScreen, _argument: str) -> None:
 async def statistics(screen: ChatScreen, _argument: str) -> None:
     """Show or hide token counts and speed under replies, also after a restart."""
     shown = not screen.context.settings.statistics
-    await screen.settings_sync.save_statistics(shown=shown)
+    await screen.settings_sync.save("statistics", shown)
     screen.notice.show(f"Reply statistics {'on' if shown else 'off'}.")
 
 

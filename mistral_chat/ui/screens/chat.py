@@ -145,7 +145,7 @@ class ChatScreen(Screen[None]):
         self.transcript.display = False
         self.transcript.show_statistics(shown=self.context.settings.statistics)
         self.models = ModelPicker(self)
-        self.settings_sync = SettingsSync(self, self.context)
+        self.settings_sync = SettingsSync(self)
         await self.sidebar.furnish()
         await self.query_one("#stage").mount(self.transcript)
         self._furnished = True
@@ -201,6 +201,11 @@ class ChatScreen(Screen[None]):
         if self.workspace is None:
             raise UsageError("The conversations are not open yet.")
         return self.workspace
+
+    @property
+    def workspaces(self) -> list[Workspace]:
+        """The conversations on the screen, and the saved ones behind a temporary chat."""
+        return [workspace for workspace in (self.workspace, self.saved_workspace) if workspace is not None]
 
     @property
     def session(self) -> ChatSession:
@@ -288,7 +293,7 @@ class ChatScreen(Screen[None]):
         for worker in self.workers.cancel_node(self):
             with suppress(Exception):  # the outcome of a command does not matter now
                 await worker.wait()
-        for workspace in filter(None, (self.workspace, self.saved_workspace)):
+        for workspace in self.workspaces:
             await workspace.close(_SAVING_PATIENCE)
         self.workspace = self.saved_workspace = None
         await self.host.close(wait=False)

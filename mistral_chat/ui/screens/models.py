@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import getters, on, work
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.screen import Screen
@@ -82,10 +82,6 @@ FORMATS: Final = {
 """The models that each prompt format is for."""
 
 
-def _binding(key: str, action: str, description: str, tooltip: str) -> Binding:
-    return key_binding(f"weights.{action}", key, action, description, tooltip)
-
-
 _HELP: Final = (
     "## Models\n\nChoose the model to chat with. Installed models are used in place; others are downloaded once.\n"
     "A download can be paused, or continued in the background while you chat; downloaded data is always kept.\n"
@@ -97,20 +93,22 @@ _HELP: Final = (
 class ModelsScreen(Screen["str | None"]):
     """Chooses a model; the result is the spec of an installed model, or None."""
 
-    CSS_PATH = "models.tcss"
+    CSS_PATH = ["page.tcss", "models.tcss"]  # noqa: RUF012 (as Textual declares it)
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
     VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 (as Textual declares it)
     HELP = _HELP
     BINDINGS: ClassVar[list[BindingType]] = [
-        _binding("escape", "leave", "Back", "Go back"),
-        _binding("f5,r,R", "look", "Refresh", "Refresh the list and the free memory"),
-        _binding("p,P", "pause", "Pause or resume", "Pause or resume the download"),
-        _binding("b,B", "background", "Download in background", "Continue the download in the background"),
-        _binding("m,M", "more", "More", "Verify, remove, or set the prompt format"),
-        _binding("v,V", "check", "Verify", "Verify the SHA-256 of the file"),
-        _binding("f,F", "format", "Prompt format", "Set the prompt format"),
-        Binding("question_mark", "app.toggle_help", "Help", tooltip="Show help", id="weights.help", show=False),
-        _binding("delete,d,D,backspace", "remove", "Remove", "Delete the downloaded file (asks first)"),
+        key_binding("weights.leave", "escape", "leave", "Back", "Go back"),
+        key_binding("weights.look", "f5,r,R", "look", "Refresh", "Refresh the list and the free memory"),
+        key_binding("weights.pause", "p,P", "pause", "Pause or resume", "Pause or resume the download"),
+        key_binding(
+            "weights.background", "b,B", "background", "Download in background", "Continue the download in the background"
+        ),
+        key_binding("weights.more", "m,M", "more", "More", "Verify, remove, or set the prompt format"),
+        key_binding("weights.check", "v,V", "check", "Verify", "Verify the SHA-256 of the file"),
+        key_binding("weights.format", "f,F", "format", "Prompt format", "Set the prompt format"),
+        key_binding("weights.help", "question_mark", "app.toggle_help", "Help", "Show help"),
+        key_binding("weights.remove", "delete,d,D,backspace", "remove", "Remove", "Delete the downloaded file (asks first)"),
     ]
 
     model_list = getters.query_one(ModelList)
@@ -149,7 +147,6 @@ class ModelsScreen(Screen["str | None"]):
         """Whether the list follows when that download is paused."""
         self._ended = False
         self._result: str | None = None
-        self._dismissed = False
 
     def compose(self) -> ComposeResult:
         """The choice and the download, one of which is visible, above the buttons."""
@@ -175,29 +172,19 @@ class ModelsScreen(Screen["str | None"]):
         self._show(Step.LOADING)
         self.look()
 
-    def on_unmount(self) -> None:
-        """Return the downloads to their previous listener."""
-        if self._downloads.listener == self._task_changed:
-            self._downloads.listener = self._listener
-
     def on_screen_resume(self) -> None:
         """Close the screen if its result was decided while a dialog covered it."""
-        if self._ended:
-            self._close()
+        # It may have been decided, and the screen closed, between the dialog's end and this message.
+        if self._ended and self.is_active:
+            self.dismiss(self._result)
 
     def end(self, spec: str | None) -> None:
         """Close the screen with a result, once: a key and a finished download may both decide it."""
         if not self._ended:
             self._ended, self._result = True, spec
             self._downloads.listener = self._listener
-            if self.is_current:
-                self._close()
-
-    def _close(self) -> None:
-        """Dismiss the screen, once: its end may be decided between a dialog's end and the screen's return."""
-        if not self._dismissed:
-            self._dismissed = True
-            self.dismiss(self._result)
+            if self.is_active:
+                self.dismiss(spec)
 
     # The list.
 
