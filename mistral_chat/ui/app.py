@@ -20,6 +20,7 @@ from mistral_chat.text import clean, one_line
 from mistral_chat.ui import themes
 from mistral_chat.ui.commands import all_commands, bindings, command
 from mistral_chat.ui.keymap import to_textual_keymap
+from mistral_chat.ui.palette import CommandProvider, ConversationProvider
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.work_failed import WorkFailed
@@ -42,25 +43,12 @@ _RESTORE_TITLE: Final = "\x1b[23;2t"
 """xterm's stack of titles. Terminals without one ignore both; their shell sets the title with its next prompt."""
 
 
-def _command_provider() -> type[Provider]:
-    from mistral_chat.ui.palette import CommandProvider
-
-    return CommandProvider
-
-
-def _conversation_provider() -> type[Provider]:
-    from mistral_chat.ui.palette import ConversationProvider
-
-    return ConversationProvider
-
-
 class MistralChatApp(App[None]):
     """The chat in the terminal. Nothing is opened before the first paint."""
 
     TITLE = "mistral-chat"
     CSS_PATH = Path(__file__).parent / "screens" / "chat.tcss"
-    ENABLE_COMMAND_PALETTE = True
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_command_provider, _conversation_provider}
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {CommandProvider, ConversationProvider}
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
 
     def __init__(self, context: AppContext, *, conversation_id: str | None = None) -> None:
@@ -185,7 +173,7 @@ class MistralChatApp(App[None]):
     def _last_resort(self, error: BaseException) -> None:
         """Log where the error happened, without any content, and continue."""
         logging.getLogger("mistral_chat.ui").error("unexpected %s", type(error).__name__, exc_info=error)
-        self._tell(f"Internal error ({type(error).__name__}). Your conversations are safe.")
+        self._chat_screen.show_error(f"Internal error ({type(error).__name__}). Your conversations are safe.")
 
     def _fatal_error(self) -> None:
         """Exit after an error that broke the interface. Textual's own report would print conversations."""
@@ -196,9 +184,6 @@ class MistralChatApp(App[None]):
             f"mistral-chat: the interface crashed ({name}). Your conversations are safe; see the log file."
         )
         self._close_messages_no_wait()
-
-    def _tell(self, text: str) -> None:
-        self._chat_screen.show_error(text)
 
     @property
     def _chat_screen(self) -> ChatScreen:

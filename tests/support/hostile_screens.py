@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from support.app_harness import until
 from support.first_run import FrozenModelService, installed, offered, usual_listing
 from textual.binding import Binding
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from mistral_chat.config import Persona, Settings
 from mistral_chat.config.configuration import Configuration
@@ -198,9 +198,10 @@ async def _attach(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
             with suppress(OSError, ValueError):  # a name that the disk does not take
                 (Path(folder) / text[:200].replace("/", "_")).write_text("x", encoding="utf-8")
         screen.query_one(Input).value = f"{folder}/"
-        await until(pilot, lambda: screen._names, "the names are listed")
-        for name in screen._names[::5]:
-            screen.query_one(Input).value = f"{folder}/{name}"
+        listed = screen.query_one(OptionList)
+        await until(pilot, lambda: listed.option_count, "the names are listed")
+        for option in list(listed.options)[::5]:
+            screen.query_one(Input).value = f"{folder}/{option.id}"
             await pilot.pause()
         await pilot.press("enter")
 

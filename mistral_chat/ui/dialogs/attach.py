@@ -71,7 +71,6 @@ class AttachDialog(Dialog[str]):
         super().__init__()
         self._take_file = attach
         self._folder = folder
-        self._names: list[str] = []
 
     def compose(self) -> ComposeResult:
         """Show the field, how many names there are or what is wrong, and the names."""
@@ -115,20 +114,20 @@ class AttachDialog(Dialog[str]):
     async def _list_names(self) -> None:
         """List the names that the path may continue with."""
         _, found = await asyncio.to_thread(complete_path, self._typed)
-        self._names = [name for name in found if not _NOT_TEXT.fullmatch(Path(name).suffix)]
+        found = [name for name in found if not _NOT_TEXT.fullmatch(Path(name).suffix)]
         names = self.query_one(OptionList)
-        names.set_options([Option(Content(one_line(name, 80))) for name in self._names[:_LISTED]])
+        names.set_options(Option(Content(one_line(name, 80)), id=name) for name in found[:_LISTED])
         names.highlighted = 0
-        more = f", the first {_LISTED} listed" if len(self._names) > _LISTED else ""
-        self.show_status(f"{len(self._names):,} found{more}" if self._names else "No such file")
+        more = f", the first {_LISTED} listed" if len(found) > _LISTED else ""
+        self.show_status(f"{len(found):,} found{more}" if found else "No such file")
 
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)
     async def _take(self) -> None:
         """Open the selected folder, or attach the selected file."""
-        typed, index = self._typed, self.query_one(OptionList).highlighted
-        if index is not None and index < len(self._names):
-            typed = typed[: typed.rfind("/") + 1] + self._names[index]
+        typed = self._typed
+        if self.marked is not None:
+            typed = typed[: typed.rfind("/") + 1] + self.marked
         if typed.endswith("/"):
             self._set_path(typed)
             return

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from mistral_chat.text import one_line
-from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph
+from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph, status_line
 from mistral_chat.ui.widgets.ordered_keys import Field
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ class InputDialog(Dialog[str]):
                 yield paragraph(self._about)
             yield Static(Content(one_line(self._label, 60)), classes="label")
             yield Field(self._value, max_length=self._longest, select_on_focus=True, compact=True)
-            yield Static("", classes="problem", markup=False)
+            yield status_line()
             yield button_row([("confirm", self._confirm), ("cancel", "Cancel")])
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
-        self._show_problem(self._check(event.value.strip()) if self._check is not None else "")
+        self.show_status(self._check(event.value.strip()) if self._check is not None else "", warning=True)
 
     @on(Input.Submitted)
     async def action_confirm(self) -> None:
@@ -78,11 +78,6 @@ class InputDialog(Dialog[str]):
         problem = self._check(text) if self._check is not None else ""
         if not problem and self._submit is not None:
             problem = await self._submit(text)
-        self._show_problem(problem)
+        self.show_status(problem, warning=True)
         if not problem:
             self.dismiss(text)
-
-    def _show_problem(self, problem: str) -> None:
-        shown = self.query_one(".problem", Static)
-        shown.update(Content(one_line(problem)))
-        shown.display = bool(problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual.containers import VerticalScroll
 
@@ -11,14 +11,12 @@ from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
-    from textual.binding import BindingType
 
 
 class PassageDialog(Dialog[None]):
     """Shows a passage or an attached file exactly as given to the model."""
 
     HELP = "## Passage\n\nThe arrow keys scroll. **Esc** goes back.\n"
-    BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init__(self, source: str, text: str) -> None:
         """Show `text`, which is from `source`; both are untrusted."""

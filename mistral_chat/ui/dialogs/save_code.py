@@ -18,31 +18,20 @@ if TYPE_CHECKING:
 
     from mistral_chat.ui.markdown import Code
 
-_ENDINGS: Final = {
+_SUFFIXES: Final = {"c", "cpp", "css", "go", "html", "java", "js", "json", "py", "sh", "sql", "toml", "ts", "yaml"}
+"""Languages after the fence that are the suffix of their files."""
+
+_SUFFIX_OF: Final = {
     "bash": "sh",
-    "c": "c",
     "c++": "cpp",
-    "cpp": "cpp",
-    "css": "css",
-    "go": "go",
-    "html": "html",
-    "java": "java",
     "javascript": "js",
-    "js": "js",
-    "json": "json",
     "markdown": "md",
-    "py": "py",
     "python": "py",
     "rust": "rs",
-    "sh": "sh",
     "shell": "sh",
-    "sql": "sql",
-    "toml": "toml",
-    "ts": "ts",
     "typescript": "ts",
-    "yaml": "yaml",
 }
-"""The suffix by language after the fence. A language that is not listed gives a text file."""
+"""The suffixes of other languages. One that is not listed either gives a text file."""
 
 
 async def save_code(app: App[Any], blocks: Sequence[Code], first: int = 0) -> Path | None:
@@ -77,10 +66,12 @@ def name_file(block: Code) -> InputDialog:
     async def write(name: str) -> str:
         return await asyncio.to_thread(_write, name, block.text)
 
+    language = block.language.lower()
+    suffix = language if language in _SUFFIXES else _SUFFIX_OF.get(language, "txt")
     return InputDialog(
         "Save the code block",
         label="File name",
-        value=f"code.{_ENDINGS.get(block.language.lower(), 'txt')}",
+        value=f"code.{suffix}",
         about="A new file, in the current folder unless the name says otherwise.",
         confirm="Save",
         check=lambda name: "" if name else "Type a file name.",
