@@ -211,7 +211,7 @@ class Draft:
 
         session.environment.undo.push("attach", undo)
         offer = f"{screen.key_of('chat.undo')} pastes {what} instead"
-        screen.notice.show(_attached(file), action=offer, on_action=screen.undo)
+        screen.notice.show(_attached(file), action=offer, on_action=partial(screen.action_command, "chat.undo"))
         self.measure(again=True)
 
     async def recall(self, files: Sequence[FileText] | None, *, first: bool) -> None:

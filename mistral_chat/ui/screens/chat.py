@@ -265,11 +265,8 @@ class ChatScreen(Screen[None]):
     def show_undoable(self, text: str) -> None:
         """Show a notification with an undo action."""
         key = self.key_of("chat.undo")
-        self.notice.show(text, action=key if key == "/undo" else f"{key} undo", on_action=self.undo)
-
-    async def undo(self) -> None:
-        """Undo the last action."""
-        await self.action_command("chat.undo")
+        undo = partial(self.action_command, "chat.undo")
+        self.notice.show(text, action=key if key == "/undo" else f"{key} undo", on_action=undo)
 
     def _show_tasks(self, text: str) -> None:
         if self.is_attached:
