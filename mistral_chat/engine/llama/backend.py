@@ -11,6 +11,7 @@ import logging
 import os
 from collections import deque
 from functools import cache
+from importlib.metadata import version as distribution_version
 from typing import Any
 
 # Both must be set before the library is loaded. ggml forks a debugger onto the terminal when it aborts. And OpenMP's threads spin
@@ -19,7 +20,7 @@ from typing import Any
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-import llama_cpp
+from mistral_chat.engine.llama.bindings import llama_cpp
 
 log = logging.getLogger("mistral_chat.llama")
 
@@ -82,7 +83,7 @@ def recent_errors() -> str:
 
 def version() -> str:
     """The versions of the Python package and of llama.cpp."""
-    return f"{llama_cpp.__version__}/{llama_cpp.llama_version().decode()}"
+    return f"{distribution_version('llama_cpp_python')}/{llama_cpp.llama_version().decode()}"
 
 
 def system_info() -> str:

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import llama_cpp
-
 from mistral_chat.engine.hardware import LoadPlan
 from mistral_chat.engine.kv_cache import DecodeAborted
 from mistral_chat.engine.llama import backend
+from mistral_chat.engine.llama.bindings import llama_cpp
 from mistral_chat.engine.llama.model import Model
 from mistral_chat.engine.llama.sampler import Sampler
 from mistral_chat.errors import EngineFailed, EngineLoadFailed

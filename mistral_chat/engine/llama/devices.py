@@ -6,10 +6,9 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from llama_cpp import _ggml
-
 from mistral_chat.engine.hardware import Device, DeviceKind
 from mistral_chat.engine.llama import backend
+from mistral_chat.engine.llama.bindings import ggml
 
 _KINDS = {0: DeviceKind.CPU, 1: DeviceKind.GPU, 2: DeviceKind.INTEGRATED, 3: DeviceKind.ACCELERATOR}
 """ggml's ``ggml_backend_dev_type``."""
@@ -42,7 +41,7 @@ def list_devices() -> list[Device]:
 
 
 def _function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
-    function = getattr(_ggml.libggml, name)
+    function = getattr(ggml.libggml, name)
     function.restype = result
     function.argtypes = list(arguments)
     return function  # type: ignore[no-any-return]  # ctypes has no type for a function of a library

@@ -11,10 +11,10 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-import llama_cpp
 import numpy as np
 
 from mistral_chat.engine.llama import backend
+from mistral_chat.engine.llama.bindings import llama_cpp
 from mistral_chat.engine.llama.model import Model
 from mistral_chat.errors import EngineFailed, EngineLoadFailed
 from mistral_chat.paths import private_folder, private_opener

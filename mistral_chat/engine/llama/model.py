@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
-
 from mistral_chat.engine.llama import backend
+from mistral_chat.engine.llama.bindings import llama_cpp
 from mistral_chat.engine.llama.vocabulary import Vocabulary
 from mistral_chat.errors import EngineLoadFailed, UsageError
 from mistral_chat.memory_estimate import ModelDimensions

@@ -135,8 +135,7 @@ def smoke_test(path: Path, settings: dict[str, Any]) -> None:
     Raises:
         MistralChatError: any of this failed.
     """
-    import llama_cpp
-
+    from mistral_chat.engine.llama.bindings import llama_cpp
     from mistral_chat.engine.llama.model import Model, parse_adapters
 
     layers = 0 if settings["n_gpu_layers"] == 0 else _GPU_LAYERS

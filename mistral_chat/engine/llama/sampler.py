@@ -6,8 +6,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-import llama_cpp
-
+from mistral_chat.engine.llama.bindings import llama_cpp
 from mistral_chat.generation import Sampling
 
 REPEAT_WINDOW = 64

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import llama_cpp
-
 from mistral_chat.engine.encoding.text import utf8
 from mistral_chat.engine.encoding.tokenizer import CONTROLS, Attribute
 from mistral_chat.engine.llama import backend
+from mistral_chat.engine.llama.bindings import llama_cpp
 from mistral_chat.errors import EngineFailed, EngineLoadFailed
 
 if TYPE_CHECKING:
