@@ -9,6 +9,7 @@ Linux only.
 from __future__ import annotations
 
 import argparse
+import compileall
 import math
 import os
 import subprocess
@@ -31,6 +32,7 @@ from support.benchmarks import demo
 from support.race import OURS, Goal, Limits, Peer, Report, Result, Scene, Steps, Unavailable, describe_machine, run, say
 from support.race_server import local_server
 
+import mistral_chat
 from mistral_chat.engine.hardware import physical_cores
 from mistral_chat.engine.llama.model import read_dimensions
 from mistral_chat.engine.llama.vocabulary import open_vocabulary
@@ -372,6 +374,8 @@ def main(arguments: Sequence[str]) -> int:
     report.machine = {**describe_machine(), "threads": str(asked.threads)}
     model = (asked.model or demo()).resolve()
     asked.cache.mkdir(parents=True, exist_ok=True)
+    for package in (mistral_chat.__path__[0], engines.SUPPORT):
+        compileall.compile_dir(package, quiet=1)  # as pip does when it installs
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="race-")))
         vocabulary = stack.enter_context(open_vocabulary(model))
