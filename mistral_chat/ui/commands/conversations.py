@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.errors import ConversationNotFound, UsageError
-from mistral_chat.generation import Sampling
 from mistral_chat.session.overrides import Overrides
 from mistral_chat.text import one_line
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mistral_chat.config import Persona
+    from mistral_chat.generation import Sampling
     from mistral_chat.session.workspace import Workspace
     from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.dialogs.choice import ChoiceDialog
@@ -291,8 +291,7 @@ async def sampling(screen: ChatScreen, words: str) -> None:
     """Set a sampling parameter; without words, show all."""
     now = screen.session.conversation.resolve().sampling
     if not words:
-        values = {field.name: getattr(now, field.name) for field in fields(Sampling)}
-        shown = " · ".join(f"{name} {'none' if value is None else value}" for name, value in values.items())
+        shown = " · ".join(f"{name} {value}" for name, value in _values(now).items())
         screen.notice.show(f"{shown}. Change one with: /set temperature 0.2")
         return
     await screen.session.conversation.apply(Overrides(sampling=_changed(now, words)))
@@ -301,9 +300,12 @@ async def sampling(screen: ChatScreen, words: str) -> None:
 
 async def sampling_values(screen: ChatScreen) -> Sequence[tuple[str, str]]:
     """The sampling parameters, each with its value."""
-    now = screen.session.conversation.resolve().sampling
-    values = {field.name: getattr(now, field.name) for field in fields(Sampling)}
-    return [(name, f"now {'none' if value is None else value}") for name, value in values.items()]
+    return [(name, f"now {value}") for name, value in _values(screen.session.conversation.resolve().sampling).items()]
+
+
+def _values(sampling: Sampling) -> dict[str, str]:
+    """The parameters by their names, as the user writes them."""
+    return {name: "none" if value is None else str(value) for name, value in asdict(sampling).items()}
 
 
 def _changed(now: Sampling, words: str) -> Sampling:
@@ -312,10 +314,9 @@ def _changed(now: Sampling, words: str) -> Sampling:
     Raises:
         UsageError: no such parameter, or a value it cannot have.
     """
-    names = [field.name for field in fields(Sampling)]
     name, _, value = words.partition(" ")
-    if name not in names:
-        raise UsageError(f"Unknown sampling parameter {name!r}. Known: {', '.join(names)}.")
+    if name not in (known := _values(now)):
+        raise UsageError(f"Unknown sampling parameter {name!r}. Known: {', '.join(known)}.")
     whole = name in {"top_k", "seed", "max_tokens"}
     try:
         number = None if value.strip() == "none" and name in {"seed", "max_tokens"} else (int if whole else float)(value)

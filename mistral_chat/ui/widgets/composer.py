@@ -273,7 +273,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def _submit(self) -> None:
         text = self.text.strip("\n").rstrip()
-        if (row := self._menu_row) is not None and self.menu_is_open and _continues(row.name, text):
+        if (row := self._menu_row) is not None and _continues(row.name, text):
             text = f"/{row.name}"
         if text.strip():
             self.clear_draft()

@@ -66,8 +66,8 @@ class ModelList(PlainList):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        key_binding("weights.expand", "right", "expand", "Show sizes", "Show the other sizes of the model"),
-        key_binding("weights.collapse", "left", "collapse", "Hide sizes", "Hide the other sizes of the model"),
+        key_binding("weights.expand", "right", "show_sizes(True)", "Show sizes", "Show the other sizes of the model"),
+        key_binding("weights.collapse", "left", "show_sizes(False)", "Hide sizes", "Hide the other sizes of the model"),
     ]
 
     def __init__(self) -> None:
@@ -100,13 +100,14 @@ class ModelList(PlainList):
         if index is not None:
             self.replace_option_prompt_at_index(index, self._prompt(row))
 
-    def action_expand(self) -> None:
-        """Show the other sizes of the model under the cursor."""
-        self._toggle(expanded=True)
-
-    def action_collapse(self) -> None:
-        """Hide the other sizes of the model under the cursor."""
-        self._toggle(expanded=False)
+    def action_show_sizes(self, shown: bool) -> None:  # noqa: FBT001 (a key's action has no names)
+        """Show or hide the other sizes of the model under the cursor."""
+        row = self._listing.find(self.selected)
+        if row is None or (row.family in self._expanded) == shown:
+            return
+        self._expanded ^= {row.family}
+        lead = next((lead for lead in self._arrangement.leads if lead.family == row.family), row)
+        self._fill(row.spec if shown or row.installed else lead.spec)
 
     def on_click(self, event: events.Click) -> None:
         """Move the cursor only: a single click must not start anything."""
@@ -121,14 +122,6 @@ class ModelList(PlainList):
     def on_resize(self) -> None:
         """Keep the cursor in view when a notice takes room away."""
         self.call_after_refresh(self.scroll_to_highlight)
-
-    def _toggle(self, *, expanded: bool) -> None:
-        row = self._listing.find(self.selected)
-        if row is None or (row.family in self._expanded) == expanded:
-            return
-        self._expanded ^= {row.family}
-        lead = next((lead for lead in self._arrangement.leads if lead.family == row.family), row)
-        self._fill(row.spec if expanded or row.installed else lead.spec)
 
     def _arrange(self, listing: ModelListing) -> None:
         self._listing, self._arrangement = listing, _Arrangement.of(listing)

@@ -118,8 +118,12 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
     @property
     def evicted(self) -> Sequence[str]:
         """The ids of the loaded turns that dropped out of the context, oldest first; excluded turns are not among them."""
-        seen = next((place for place, turn in enumerate(self._turns) if self._seen(turn) and not turn.turn.pinned), None)
-        return [turn.turn_id for turn in self._turns[: seen or 0] if not self._seen(turn) and not turn.turn.excluded]
+        return [turn.turn_id for turn in self._turns[: self._start or 0] if not self._seen(turn) and not turn.turn.excluded]
+
+    @property
+    def _start(self) -> int | None:
+        """The position of the first turn in the context that is not pinned; None if unknown."""
+        return next((place for place, turn in enumerate(self._turns) if self._seen(turn) and not turn.turn.pinned), None)
 
     def show_context(self, held: Mapping[str, bool], costs: Mapping[str, int] | None = None) -> None:
         """Dim the turns outside the context, and mark where it starts.
@@ -165,11 +169,16 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
             self.release_anchor()
             self.scroll_to_widget(view, animate=False, top=tall, force=True)
 
-    @property
-    def _ahead(self) -> tuple[int, int]:
-        """The columns and the rows of the text that is mounted beyond an edge."""
+    def _filling(self, turns: Sequence[TranscriptTurn]) -> int:
+        """How many of the last `turns` fill the screens of text that are mounted beyond an edge."""
         size, screen = self.container_size, self.app.size
-        return max(20, size.width or screen.width), max(8, size.height or screen.height) * _SCREENS
+        width, rows = max(20, size.width or screen.width), max(8, size.height or screen.height) * _SCREENS
+        count = 0
+        while rows > 0 and count < min(len(turns), _MOST_TURNS):
+            turn = turns[-1 - count].turn
+            rows -= 4 + sum(len(text) // width + text.count("\n") for text in (turn.user, turn.reply))
+            count += 1
+        return count
 
     async def show(self, turns: Sequence[TranscriptTurn], *, complete: bool) -> None:
         """Show a conversation from its end.
@@ -184,7 +193,7 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
         self._asked = False
         self._growing = None
         self.reading = None
-        await self._remount(len(self._turns) - _filling(self._turns, *self._ahead), len(self._turns), follow=True)
+        await self._remount(len(self._turns) - self._filling(self._turns), len(self._turns), follow=True)
         self._settling = False
         self.call_after_refresh(self._mount_nearby)
 
@@ -272,13 +281,10 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
     def finish(self, shown: TranscriptTurn) -> None:
         """Show a turn as it was saved, whether it is mounted or not."""
         self._growing = None
-        for number, turn in enumerate(self._turns):
-            if turn.turn_id == shown.turn_id:
-                self._turns[number] = shown
         for view in self.views:
             if view.shown.turn_id == shown.turn_id:
-                view.finish(shown)
-        self._mark_views()
+                view.reply.finish(shown.turn)
+        self.replace_turn(shown)
 
     async def on_click(self, event: events.Click) -> None:
         """Select the turn that was clicked, or clear the selection; a click that ends a text selection does neither."""
@@ -292,7 +298,8 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
     def _mark_views(self) -> None:
         """Update the marks of every mounted turn."""
         evicted = set(self.evicted)
-        edge = self._edge if evicted or not self._complete else None
+        start = self._start if evicted or not self._complete else None
+        edge = self._turns[start].turn_id if start is not None else None
         for view in self.views:
             shown = view.shown
             view.mark(
@@ -302,11 +309,6 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
                 statistics=self._statistics,
                 tokens=self._costs.get(shown.turn_id),
             )
-
-    @property
-    def _edge(self) -> str | None:
-        """The id of the first turn in the context that is not pinned; None if unknown."""
-        return next((turn.turn_id for turn in self._turns if self._seen(turn) and not turn.turn.pinned), None)
 
     def _seen(self, turn: TranscriptTurn) -> bool:
         """Whether the turn is in the context. An excluded one stays in the KV cache until the next prefill; that is not shown."""
@@ -363,7 +365,7 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
             return
         if not self.following and self.reading is None:
             self.note_reading()
-        more = _filling(self._turns[: self._first], *self._ahead)
+        more = self._filling(self._turns[: self._first])
         added = [TurnView(turn) for turn in self._turns[self._first - more : self._first]]
         self._first -= more
         self.mount_all(added, before=self.views[0])
@@ -400,13 +402,3 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
             del self.views[len(self.views) - len(gone) :]
         if gone:
             self.remove_children(gone)
-
-
-def _filling(turns: Sequence[TranscriptTurn], width: int, rows: int) -> int:
-    """How many of the last `turns` fill so many `rows`."""
-    count = 0
-    while rows > 0 and count < min(len(turns), _MOST_TURNS):
-        turn = turns[-1 - count].turn
-        rows -= 4 + sum(len(text) // width + text.count("\n") for text in (turn.user, turn.reply))
-        count += 1
-    return count

@@ -53,37 +53,35 @@ class VersionMark(Widget):
             self.step = step
             self.among = among
 
-    def __init__(self, among: Literal["messages", "replies"]) -> None:
-        """Show nothing yet; `among` is what it stands under."""
+    def __init__(self, among: Literal["messages", "replies"], shown: TranscriptTurn) -> None:
+        """Show the version of `shown`; `among` is what the row stands under."""
         super().__init__()
         self._among = among
-        self._shown: TranscriptTurn | None = None
+        self._shown = shown
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        return self._shown.message if self._among == "messages" else self._shown.reply
 
     def show(self, shown: TranscriptTurn) -> None:
-        """Show the version of `shown`, if it has several."""
-        self.display = self._place(shown)[1] > 1
+        """Show the version of `shown`, if it still has several."""
         if shown is not self._shown:
             self._shown = shown
+            self.display = self._place[1] > 1
             self.refresh()
-
-    def _place(self, shown: TranscriptTurn) -> tuple[int, int]:
-        return shown.message if self._among == "messages" else shown.reply
 
     def render(self) -> RenderResult:
         """Put the arrows around the version."""
-        if self._shown is None:
-            return ""
-        number, count = self._place(self._shown)
+        number, count = self._place
         version = f" {'Message' if self._among == 'messages' else 'Reply'} {number} of {count} "
         return Content.assemble((_PREVIOUS, "$text-accent"), (version, _QUIET), (_NEXT, "$text-accent"))
 
     def on_click(self, event: events.Click) -> None:
         """Request the version on the clicked side."""
-        shown, width = self._shown, len(str(self.render()))
-        column = event.x - self.styles.padding.left
-        if shown is not None and 0 <= column < width:
+        width, column = len(str(self.render())), event.x - self.styles.padding.left
+        if 0 <= column < width:
             event.stop()
-            self.post_message(self.Requested(shown.turn_id, -1 if column < width // 2 else 1, self._among))
+            self.post_message(self.Requested(self._shown.turn_id, -1 if column < width // 2 else 1, self._among))
 
 
 class TurnHeader(Widget):
@@ -241,8 +239,7 @@ class TurnView(Vertical, FastWidget):
         self.border_title = " context starts here "
         self._head = TurnHeader(shown)
         self._statistics: Static | None = None
-        self._messages: VersionMark | None = None
-        self._replies: VersionMark | None = None
+        self._versions: list[VersionMark] = []
         self._sources: list[SourcesLine] = []
         self.reply = ReplyView(shown.turn, growing=growing)
         """The view of the reply."""
@@ -251,15 +248,14 @@ class TurnView(Vertical, FastWidget):
         """Show the header, the message, the reply, and which versions they are of several."""
         yield self._head
         yield MessageView(self.shown.turn.user)
-        if self.shown.message[1] > 1:
-            self._messages = VersionMark("messages")
-            self._messages.show(self.shown)
-            yield self._messages
+        yield from self._version_mark("messages", self.shown.message)
         yield self.reply
-        if self.shown.reply[1] > 1:
-            self._replies = VersionMark("replies")
-            self._replies.show(self.shown)
-            yield self._replies
+        yield from self._version_mark("replies", self.shown.reply)
+
+    def _version_mark(self, among: Literal["messages", "replies"], place: tuple[int, int]) -> ComposeResult:
+        if place[1] > 1:
+            self._versions.append(VersionMark(among, self.shown))
+            yield self._versions[-1]
 
     def mark(self, *, dimmed: bool, edge: bool, selected: bool, statistics: bool, tokens: int | None) -> None:
         """Show the state of the turn.
@@ -275,21 +271,12 @@ class TurnView(Vertical, FastWidget):
         self.set_class(edge, "-edge")
         self.set_class(selected, "-selected")
         self._head.show(self.shown, selected=selected, tokens=tokens)
-        self._show_versions()
+        for version in self._versions:
+            version.show(self.shown)
         self._show_passages()
         for line in self._sources:
             line.can_focus = selected
         self._show_statistics(_statistics(self.shown.turn) if statistics else "")
-
-    def finish(self, shown: TranscriptTurn) -> None:
-        """Show the turn as it was saved."""
-        self.shown = shown
-        self.reply.finish(shown.turn)
-
-    def _show_versions(self) -> None:
-        for mark in (self._messages, self._replies):
-            if mark is not None:
-                mark.show(self.shown)
 
     def _show_passages(self) -> None:
         """Show under the message what was recalled, and under the reply its sources."""
