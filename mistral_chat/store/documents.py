@@ -11,6 +11,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -192,14 +193,14 @@ class DocumentStore:
     def add_folders(self, name: str, *paths: str) -> None:
         """Note folders that were added to a collection, in which new files are looked for later."""
         with self.database.write() as connection:
-            row = _collection_row(connection, name)["row"]
+            row = _collection(connection, name)
             rows = [(row, sanitise_for_sqlite(path)) for path in paths]
             connection.executemany("INSERT OR IGNORE INTO collection_folders VALUES (?, ?)", rows)
 
     def folders(self, name: str) -> list[str]:
         """The folders that were added to a collection, sorted."""
         with self.database.read() as connection:
-            row = _collection_row(connection, name)["row"]
+            row = _collection(connection, name)
             found = connection.execute("SELECT path FROM collection_folders WHERE collection = ? ORDER BY path", (row,))
             return [each["path"] for each in found]
 
@@ -209,7 +210,7 @@ class DocumentStore:
         Each document is a separate transaction, so that others can write in between.
         """
         with self.database.read() as connection:
-            row = _collection_row(connection, name)["row"]
+            row = _collection(connection, name)
             documents = connection.execute("SELECT * FROM documents WHERE collection = ?", (row,)).fetchall()
         for document in documents:
             with self.database.write() as connection:
@@ -223,14 +224,14 @@ class DocumentStore:
         """Attach collections to a conversation."""
         with self.database.write() as connection:
             conversation = conversation_row(connection, conversation_id)["row"]
-            rows = [(conversation, _collection_row(connection, name)["row"]) for name in names]
+            rows = [(conversation, _collection(connection, name)) for name in names]
             connection.executemany("INSERT OR IGNORE INTO conversation_collections VALUES (?, ?)", rows)
 
     def detach(self, conversation_id: str, *names: str) -> None:
         """Detach collections from a conversation."""
         with self.database.write() as connection:
             conversation = conversation_row(connection, conversation_id)["row"]
-            rows = [(conversation, _collection_row(connection, name)["row"]) for name in names]
+            rows = [(conversation, _collection(connection, name)) for name in names]
             connection.executemany("DELETE FROM conversation_collections WHERE conversation = ? AND collection = ?", rows)
 
     def attached(self, conversation_id: str) -> list[str]:
@@ -248,7 +249,7 @@ class DocumentStore:
     def documents(self, collection: str | None = None) -> list[StoredDocument]:
         """The documents of a collection, or of all, by collection and path."""
         with self.database.read() as connection:
-            row = None if collection is None else _collection_row(connection, collection)["row"]
+            row = None if collection is None else _collection(connection, collection)
             query = f"{_DOCUMENT} WHERE ?1 IS NULL OR documents.collection = ?1 ORDER BY collections.name, documents.path"
             return [_document(each) for each in connection.execute(query, (row,))]
 
@@ -264,7 +265,7 @@ class DocumentStore:
         It is pending until it is indexed. A changed file keeps its passages until `set_passages` replaces them.
         """
         with self.database.write() as connection:
-            row = _collection_row(connection, collection)["row"]
+            row = _collection(connection, collection)
             path = sanitise_for_sqlite(path)
             found = connection.execute(
                 "INSERT INTO documents (id, collection, path, kind, size, mtime, added) VALUES (?, ?, ?, ?, ?, ?, ?) "
@@ -441,7 +442,7 @@ def scope_expression(connection: Connection, collections: Sequence[str] | None) 
     """The FTS5 expression that limits a query on `passages_found` to collections; empty if all are searched."""
     if collections is None:
         return ""
-    rows = {_collection_row(connection, name)["row"] for name in collections}
+    rows = {_collection(connection, name) for name in collections}
     (count,) = connection.execute("SELECT count(*) FROM collections").fetchone()
     return "" if len(rows) == count else f"collection : ({' OR '.join(map(_scope, sorted(rows))) or 'none'})"
 
@@ -450,15 +451,16 @@ def _in_collections(connection: Connection, collections: Sequence[str] | None) -
     """An SQL condition on `documents`, and its parameters."""
     if collections is None:
         return "TRUE", []
-    rows = [_collection_row(connection, name)["row"] for name in collections]
+    rows = [_collection(connection, name) for name in collections]
     return f"documents.collection IN ({', '.join('?' * len(rows))})", rows
 
 
-def _collection_row(connection: Connection, name: str) -> Row:
-    row: Row | None = connection.execute("SELECT * FROM collections WHERE name = ?", (collection_name(name),)).fetchone()
-    if row is None:
+def _collection(connection: Connection, name: str) -> int:
+    """The row of a collection."""
+    found = connection.execute("SELECT row FROM collections WHERE name = ?", (collection_name(name),)).fetchone()
+    if found is None:
         raise DocumentNotFound(f"No collection {name!r}. List them with: mistral-chat docs list")
-    return row
+    return int(found["row"])
 
 
 def _document_row(connection: Connection, document_id: str) -> Row:
@@ -573,9 +575,7 @@ def _keep_vectors(connection: Connection, document: int, hashes: list[str]) -> N
     old = [
         row["hash"] for row in connection.execute("SELECT hash FROM passages WHERE document = ? ORDER BY ordinal", (document,))
     ]
-    same = next(
-        (place for place, pair in enumerate(zip(old, hashes, strict=False)) if pair[0] != pair[1]), min(len(old), len(hashes))
-    )
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, hashes, strict=False)))
     connection.execute(
         "UPDATE document_vectors SET vectors = substr(vectors, 1, ? * 2 * dimensions) WHERE document = ?", (same, document)
     )

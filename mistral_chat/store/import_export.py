@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from sqlite3 import Connection
 
-    from mistral_chat.conversation import Passage, Turn
+    from mistral_chat.conversation import Passage
     from mistral_chat.store.database import Database
 
 _USABLE_ID: Final = re.compile(r"[0-9a-f]{16}")
@@ -123,30 +123,34 @@ def _with_collections_of(connection: Connection, tree: ExportedConversation, res
 
 
 def _without_ids(tree: ExportedConversation) -> ExportedConversation:
-    """`tree` without its draft and with renumbered turns, which get new ids if another conversation has theirs."""
-    numbers = {turn.key: str(number) for number, turn in enumerate(tree.turns)}
+    """`tree` without its draft and with numbered turns, which get new ids if another conversation has theirs."""
+    return replace(_with_turn_ids(tree, {turn.key: str(number) for number, turn in enumerate(tree.turns)}), draft="")
+
+
+def _with_turn_ids(tree: ExportedConversation, ids: Mapping[str, str]) -> ExportedConversation:
+    """`tree` with new `ids` of its turns, also in the passages that are earlier exchanges."""
+
+    def renamed(passage: Passage) -> Passage:
+        return replace(passage, key=ids.get(passage.key, passage.key)) if passage.kind == "exchange" else passage
+
     return replace(
         tree,
-        draft="",
-        current=None if tree.current is None else numbers[tree.current],
+        current=None if tree.current is None else ids[tree.current],
         turns=tuple(
             replace(
-                turn,
-                key=numbers[turn.key],
-                parent=None if turn.parent is None else numbers[turn.parent],
-                turn=_with_passages_of(turn.turn, numbers),
+                each,
+                key=ids[each.key],
+                parent=None if each.parent is None else ids[each.parent],
+                turn=replace(each.turn, passages=tuple(map(renamed, each.turn.passages))),
             )
-            for turn in tree.turns
+            for each in tree.turns
         ),
     )
 
 
-def _renamed(passage: Passage, ids: Mapping[str, str]) -> Passage:
-    """`passage`, which may be an earlier exchange, with the new id of its turn from `ids`."""
-    return replace(passage, key=ids.get(passage.key, passage.key)) if passage.kind == "exchange" else passage
-
-
 def _insert(connection: Connection, conversation_id: str, tree: ExportedConversation, new_id: Callable[[], str]) -> None:
+    if any(connection.execute("SELECT 1 FROM turns WHERE id = ?", (turn.key,)).fetchone() for turn in tree.turns):
+        tree = _with_turn_ids(tree, {turn.key: new_id() for turn in tree.turns})
     row = insert(
         connection,
         "conversations",
@@ -170,32 +174,23 @@ def _insert(connection: Connection, conversation_id: str, tree: ExportedConversa
     )
     if tree.draft:
         connection.execute("INSERT OR REPLACE INTO drafts VALUES (?, ?)", (conversation_id, tree.draft))
-    places: dict[str, tuple[int, int]] = {}
-    taken = any(connection.execute("SELECT 1 FROM turns WHERE id = ?", (turn.key,)).fetchone() for turn in tree.turns)
-    ids = {turn.key: new_id() if taken else turn.key for turn in tree.turns}
+    places: dict[str | None, tuple[int | None, int]] = {None: (None, 0)}  # row and depth
     for turn in tree.turns:
-        above = places[turn.parent] if turn.parent is not None else (None, 0)
-        inserted = replace(turn, key=ids[turn.key], turn=_with_passages_of(turn.turn, ids))
-        places[turn.key] = (_insert_turn(connection, row, above, inserted), above[1] + 1)
-    if tree.current is not None:
-        connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (places[tree.current][0], row))
+        parent, depth = places[turn.parent]
+        places[turn.key] = _insert_turn(connection, row, parent, depth + 1, turn), depth + 1
+    connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (places[tree.current][0], row))
 
 
-def _with_passages_of(turn: Turn, ids: Mapping[str, str]) -> Turn:
-    return replace(turn, passages=tuple(_renamed(each, ids) for each in turn.passages)) if turn.passages else turn
-
-
-def _insert_turn(connection: Connection, conversation: int, above: tuple[int | None, int], tree_turn: TreeTurn) -> int:
-    """Insert a finished turn below the row and depth in `above`, and return its row."""
+def _insert_turn(connection: Connection, conversation: int, parent: int | None, depth: int, tree_turn: TreeTurn) -> int:
+    """Insert a finished turn below the row `parent`, and return its row."""
     turn = tree_turn.turn
-    parent, depth = above
     row = insert(
         connection,
         "turns",
         id=tree_turn.key,
         conversation=conversation,
         parent=parent,
-        depth=depth + 1,
+        depth=depth,
         created=to_timestamp(tree_turn.created),
         user=turn.user,
         reply=turn.reply,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from mistral_chat.conversation import Passage, Turn, Usage
 from mistral_chat.generation import Sampling
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 TAG_SEPARATOR: Final = "\x1f"
 
 PASSAGES: Final = """
-    (SELECT json_group_array(json_array(kind, text, source, key, score, tokens)) FROM turn_passages
-     WHERE turn_passages.turn = turns.row)
+    (SELECT json_group_array(json_object(
+        'kind', kind, 'text', text, 'source', source, 'key', key, 'score', score, 'tokens', tokens
+     )) FROM turn_passages WHERE turn_passages.turn = turns.row)
 """
 """The passages of a turn as JSON, in order, for `turn_value`."""
 
@@ -134,7 +135,7 @@ def turn_value(row: sqlite3.Row) -> Turn:
     """
     try:
         usage = None if row["usage"] is None else Usage(**json.loads(row["usage"]))
-        passages = tuple(_passage(*values) for values in json.loads(row["passages"]))
+        passages = tuple(Passage(**values) for values in json.loads(row["passages"]))
     except (ValueError, TypeError) as error:
         raise corruption_error(None, f"turn {row['id']} cannot be read") from error
     return Turn(
@@ -148,12 +149,6 @@ def turn_value(row: sqlite3.Row) -> Turn:
         excluded=bool(row["excluded"]),
         passages=passages,
     )
-
-
-def _passage(  # noqa: PLR0917 - the order of `PASSAGES`
-    kind: Literal["exchange", "document", "file"], text: str, source: str, key: str, score: float, tokens: int
-) -> Passage:
-    return Passage(kind=kind, text=text, source=source, key=key, score=score, tokens=tokens)
 
 
 def stored_turn(row: sqlite3.Row) -> StoredTurn:

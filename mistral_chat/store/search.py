@@ -8,15 +8,18 @@ from its second letter on. Case and accents are ignored. Characters other than l
 from __future__ import annotations
 
 import re
+import unicodedata
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.store.index import space_out_cjk
 from mistral_chat.store.records import SearchHit
-from mistral_chat.store.snippet import Term, snippet
 from mistral_chat.store.text import sanitise_for_sqlite
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
 _LONGEST_QUERY: Final = 1000
 _MOST_TERMS: Final = 32
@@ -36,6 +39,22 @@ _TURN: Final = """
     SELECT conversations.id, title, turns.id AS turn_id, user, reply
     FROM turns JOIN conversations ON conversations.row = turns.conversation WHERE turns.row = ? AND trashed IS NULL
 """
+
+_BEFORE: Final = 40
+_LENGTH: Final = 160
+_ACCENTS: Final = "[\u0300-\u036f]*"
+_NOT_IN_WORD: Final = r"(?<![^\W_])"
+_WORD_ENDS: Final = r"(?![^\W_])"
+_GAP: Final = r"[\W_]+"
+_BREAKS: Final = re.compile(r"\s", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Adjacent words to find; with `prefix`, the last may be the start of a word."""
+
+    text: str
+    prefix: bool
 
 
 def terms(query: str) -> list[Term]:
@@ -66,18 +85,10 @@ def search(connection: sqlite3.Connection, query: str, *, limit: int = 50) -> li
     expression = match_expression(query)
     if not expression:
         return []
-    hits: list[SearchHit] = []
     wanted = terms(query)
-    ranked: list[tuple[float, int]] = []
-    for query_of_kind in _RANKED:
-        ranked += [(rank, row) for row, rank in connection.execute(query_of_kind, (expression,))]
-    for rank, row in sorted(ranked):
-        if len(hits) >= limit:
-            break
-        hit = _hit(connection, row, rank, wanted)
-        if hit is not None:
-            hits.append(hit)
-    return hits
+    ranked = sorted((rank, row) for statement in _RANKED for row, rank in connection.execute(statement, (expression,)))
+    hits = (_hit(connection, row, rank, wanted) for rank, row in ranked)
+    return list(islice(filter(None, hits), limit))
 
 
 def _hit(connection: sqlite3.Connection, entry: int, rank: float, wanted: list[Term]) -> SearchHit | None:
@@ -89,3 +100,59 @@ def _hit(connection: sqlite3.Connection, entry: int, rank: float, wanted: list[T
     return SearchHit(
         conversation_id=found["id"], turn_id=found["turn_id"], title=found["title"], snippet=text, marks=marks, rank=rank
     )
+
+
+class _Folding(dict[int, int]):
+    """Maps each character to one without case and accent, one to one, so that positions stay the same."""
+
+    def __missing__(self, code: int) -> int:
+        base = unicodedata.normalize("NFD", chr(code))[0].lower()
+        folded = ord(base[0])
+        self[code] = folded
+        return folded
+
+
+def fold(text: str) -> str:
+    """Remove case and accents from `text`, keeping every position."""
+    return text.lower() if text.isascii() else text.translate(_Folding())
+
+
+def _pattern(terms: Sequence[Term]) -> re.Pattern[str]:
+    """A pattern that finds `terms` in folded text."""
+    alternatives = []
+    for term in terms:
+        words = re.findall(r"[^\W_]+|[^\s\w]", space_out_cjk(fold(term.text)))
+        spelled = [
+            _ACCENTS.join(map(re.escape, word)) + _ACCENTS for word in words if space_out_cjk(word) != word or word.isalnum()
+        ]
+        if not spelled:
+            continue
+        unspaced = space_out_cjk(term.text) != term.text
+        start, end = ("", "") if unspaced else (_NOT_IN_WORD, r"[^\W_]*" if term.prefix else _WORD_ENDS)
+        alternatives.append(start + (r"[\W_]*" if unspaced else _GAP).join(spelled) + end)
+    return re.compile("|".join(alternatives) or "(?!)")  # which matches nowhere
+
+
+def snippet(texts: Sequence[str], terms: Sequence[Term]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The part of the first of `texts` that contains one of `terms`, and the positions of the terms in it.
+
+    For a match that only the index sees (letters that fold to several), it is the start of the first text.
+    """
+    sought = _pattern(terms)
+    for text in texts:
+        if match := sought.search(fold(text)):
+            start = _cut(text, match.start())
+            piece = _BREAKS.sub(" ", text[start : start + _LENGTH])
+            lead, trail = "…" if start else "", "…" if start + _LENGTH < len(text) else ""
+            found = (each.span() for each in sought.finditer(fold(piece)) if each.group())
+            return lead + piece + trail, tuple((begin + len(lead), end + len(lead)) for begin, end in found)
+    first = next((text for text in texts if text), "")
+    return _BREAKS.sub(" ", first[:_LENGTH]) + ("…" if len(first) > _LENGTH else ""), ()
+
+
+def _cut(text: str, match: int) -> int:
+    """The start of the snippet: a little before the match, at a word if possible."""
+    if match <= _BEFORE:
+        return 0
+    space = text.find(" ", match - _BEFORE, match)
+    return match - _BEFORE if space < 0 else space + 1

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.stores import assert_index_is_true, chat, open_store, said
 
-from mistral_chat.store.search import match_expression
-from mistral_chat.store.snippet import fold
+from mistral_chat.store.search import fold, match_expression
 
 if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore
