@@ -89,8 +89,6 @@ def plan_cache_edits(old: Encoding, new: Encoding, *, in_place: bool = True, dec
     from the first turn that was not in the cache on, only a common prefix is kept, because all that follows attended to other
     tokens. All removals come first, from the end to the start, so that there is space for insertions.
 
-    All cuts come first, from the end to the front, so that there is room for what is inserted in.
-
     Args:
         old: the cache's contents.
         new: the wanted contents.

@@ -320,7 +320,9 @@ class Chatting(RuleBasedStateMachine):
         raw = b"".join(self.tokenizer.piece(token) for token in reply)
         text = codecs.getincrementaldecoder("utf-8")("replace").decode(raw)  # without a character that is not finished
         alone = self.format.encode("", [turn], closed=True).turns[0]
-        assert self.format.reply_text(text) == turn.reply or reply == alone.reply, "the model sees another reply than the user"
+        assert text.removeprefix(self.format.reply_prefix) == turn.reply or reply == alone.reply, (
+            "the model sees another reply than the user"
+        )
         if turn.key == self.here.path[-1].turn.key:
             assert reply == self.drawn[turn.key], "the reply is not kept as sampled"
 

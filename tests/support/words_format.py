@@ -86,9 +86,6 @@ class ChatFormat:
         self._tokenizer = tokenizer
         self.reply_prefix = reply_prefix
 
-    def reply_text(self, decoded: str) -> str:
-        return decoded.removeprefix(self.reply_prefix)
-
     def encode(
         self,
         system: str,

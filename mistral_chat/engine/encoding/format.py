@@ -87,10 +87,7 @@ class PromptFormat(Protocol):
 
     @property
     def reply_prefix(self) -> str:
-        """White space that the model samples before a reply and that is not part of it; usually ``" "`` or empty."""
-
-    def reply_text(self, decoded: str) -> str:
-        """Convert the decoded tokens of a whole reply to its text: `reply_prefix` is removed once from the start."""
+        """White space that the model samples once before a reply and that is not part of it; usually ``" "`` or empty."""
 
     def encode(
         self,

@@ -59,8 +59,11 @@ def join(role: Role, contents: Iterable[tuple[int, str]]) -> MergedMessage:
     return MergedMessage(role, text, tuple(parts))
 
 
-def merge_consecutive(messages: Sequence[Message]) -> list[MergedMessage]:
-    """Merge consecutive messages of one role, including system messages. Replies without text are skipped."""
-    said = [(i, each) for i, each in enumerate(messages) if each.content or each.role is not Role.ASSISTANT]
-    runs = groupby(said, key=lambda pair: pair[1].role)
-    return [join(role, [(i, each.content) for i, each in run]) for role, run in runs]
+def merge_consecutive(messages: Iterable[tuple[int, Message]]) -> list[MergedMessage]:
+    """Merge consecutive messages of one role, given with their indices. Replies without text are skipped.
+
+    Each system message stays a block of its own.
+    """
+    said = [(i, each) for i, each in messages if each.content or each.role is not Role.ASSISTANT]
+    runs = groupby(said, key=lambda pair: (pair[1].role, pair[0] if pair[1].role is Role.SYSTEM else None))
+    return [join(role, [(i, each.content) for i, each in run]) for (role, _), run in runs]

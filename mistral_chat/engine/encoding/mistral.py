@@ -63,10 +63,6 @@ class MistralFormat:
         tekken = not tokenizer.is_sentencepiece and tokenizer.pre_tokenizer == "tekken"
         self._write = (TekkenEncoder if tekken else TextEncoder)(tokenizer).message
 
-    def reply_text(self, decoded: str) -> str:
-        """Remove the one space that a SentencePiece model samples before a reply."""
-        return decoded.removeprefix(self.reply_prefix)
-
     def count(self, text: str) -> int:
         """The number of tokens of `text` as a user message, without the format's own tokens."""
         return len(self._write(text))
@@ -101,7 +97,7 @@ class MistralFormat:
         answered = [place for place, turn in enumerate(turns) if turn.reply or replies[place]]
         prompts: list[tuple[int, ...]] = []
         for first, end in _questions(len(turns), answered):
-            question = _question(turns[first:end])
+            question = join(Role.USER, [(place, turns[place].user) for place in range(first, end)])
             at = {"first": first == 0, "last": end == len(turns), None: False}[self._rules.system_at]
             prompts += self._shares(question.with_prefix([(-1, system)]) if system and at else question, end - first)
         ends = (self._tokenizer.eos,)
@@ -144,10 +140,9 @@ class MistralFormat:
 
     def _normalise(self, messages: Sequence[Message]) -> list[MergedMessage]:
         """Merge messages into blocks, with system messages where this version expects them."""
-        blocks = merge_consecutive(messages)
+        blocks = merge_consecutive(enumerate(messages))
         if self._rules.system:
-            split = [part for block in blocks for part in (_apart(block) if block.role is Role.SYSTEM else [block])]
-            return split or [MergedMessage(Role.USER, "")]
+            return blocks or [MergedMessage(Role.USER, "")]
         system = [(i, each.content) for i, each in enumerate(messages) if each.role is Role.SYSTEM and each.content]
         blocks = [block for block in blocks if block.role is not Role.SYSTEM]
         if not blocks or blocks[0].role is not Role.USER:
@@ -215,17 +210,3 @@ def _questions(count: int, answered: Sequence[int]) -> list[tuple[int, int]]:
     """Split the turns into questions: each run ends with a turn that has a reply, or with the last."""
     ends = sorted({place + 1 for place in answered} | ({count} if count else set()))
     return list(zip([0, *ends], ends, strict=False))
-
-
-def _question(turns: Sequence[PromptTurn]) -> MergedMessage:
-    """Join the questions of `turns`, which have no replies in between."""
-    return join(Role.USER, [(place, turn.user) for place, turn in enumerate(turns)])
-
-
-def _apart(block: MergedMessage) -> list[MergedMessage]:
-    """Split a block of system messages into one block each."""
-    blocks = []
-    for part in block.parts:
-        text = block.text[part.start : part.end]
-        blocks.append(MergedMessage(block.role, text, (replace(part, start=0, end=len(text)),)))
-    return blocks

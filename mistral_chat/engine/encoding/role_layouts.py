@@ -36,24 +36,12 @@ def role_layouts(messages: Sequence[Message], *, takes_system: bool) -> Iterator
     system = [(place, each.content) for place, each in enumerate(messages) if each.role is Role.SYSTEM]
     if takes_system or not system:
         yield _arrange([join(each.role, [(place, each.content)]) for place, each in enumerate(messages)])
-    blocks = [block for block in merge_consecutive(messages) if block.role is not Role.SYSTEM]
-    alternating: list[MergedMessage] = []
-    for block in blocks:
-        if alternating and alternating[-1].role is block.role:
-            alternating[-1] = _joined(alternating[-1], block)
-        else:
-            alternating.append(block)
+    alternating = merge_consecutive((place, each) for place, each in enumerate(messages) if each.role is not Role.SYSTEM)
     if not alternating or alternating[0].role is not Role.USER:
         alternating.insert(0, MergedMessage(Role.USER, ""))
     if system and takes_system:
         yield _arrange([join(Role.SYSTEM, system), *alternating])
     yield _arrange([alternating[0].with_prefix(system), *alternating[1:]])
-
-
-def _joined(first: MergedMessage, second: MergedMessage) -> MergedMessage:
-    """Merge two blocks of one role, with the parts of both."""
-    contents = [(part.message, block.text[part.start : part.end]) for block in (first, second) for part in block.parts]
-    return join(first.role, contents)
 
 
 def _arrange(blocks: Sequence[MergedMessage]) -> RoleLayout:

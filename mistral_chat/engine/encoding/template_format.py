@@ -68,10 +68,6 @@ class TemplateFormat:
         ends = [text for text in self._specials.within([self._shape.asking]) if self._shape.asking.endswith(text)]
         return " " if ends else ""
 
-    def reply_text(self, decoded: str) -> str:
-        """Remove the white space that the template or the vocabulary adds before a reply, once."""
-        return decoded.removeprefix(self.reply_prefix)
-
     def count(self, text: str) -> int:
         """The number of tokens of `text` as a user message, without the format's own tokens."""
         return len(self._text.encode_segment(text, prefix=False, apart=self._specials.markers))

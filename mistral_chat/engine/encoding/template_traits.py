@@ -28,8 +28,6 @@ class TemplateTraits:
     """Follows a reply."""
     takes_system: bool
     """Whether system messages are in the prompt."""
-    takes_reply: bool
-    """Whether replies of finished turns are in the prompt."""
 
 
 def detect_traits(renderer: Renderer) -> TemplateTraits:
@@ -59,7 +57,6 @@ def detect_traits(renderer: Renderer) -> TemplateTraits:
         leading=leading if leading.isspace() else "",
         closing=closing,
         takes_system=_takes_system(renderer),
-        takes_reply=_REPLY in whole,
     )
 
 

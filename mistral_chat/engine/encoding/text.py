@@ -54,15 +54,15 @@ def overlapping(pattern: re.Pattern[str] | None, text: str) -> Iterator[int]:
 class TextEncoder:
     """Encodes text with one vocabulary, and caches the result. Thread-safe."""
 
-    def __init__(self, tokenizer: Tokenizer, *, cached_characters: int = CACHED_CHARACTERS) -> None:
-        """Encode with `tokenizer`, caching up to `cached_characters` of text."""
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Encode with `tokenizer`."""
         self.tokenizer = tokenizer
         self._forbidden = frozenset(i for i, flags in enumerate(tokenizer.attributes) if flags & CONTROLS)
         self._user_defined = any_of(tokenizer.user_defined)
         self._barrier = self._find_barrier()
         self._apart: dict[frozenset[str], re.Pattern[str] | None] = {}
         self._known: OrderedDict[tuple[str, str, frozenset[str]], tuple[int, ...]] = OrderedDict()
-        self._room = self._capacity = cached_characters
+        self._room = CACHED_CHARACTERS
         self._lock = Lock()
 
     def message(self, text: str) -> tuple[int, ...]:
@@ -97,7 +97,7 @@ class TextEncoder:
                 return known
         tokens = tuple(encode())
         with self._lock:
-            if key not in self._known and len(text) <= self._capacity:
+            if key not in self._known and len(text) <= CACHED_CHARACTERS:
                 self._known[key] = tokens
                 self._room -= len(text)
                 while self._room < 0:
