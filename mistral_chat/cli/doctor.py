@@ -199,7 +199,7 @@ def _conversations(program: Program) -> Iterator[Finding]:
             yield Finding("ok", "conversations", f"none yet; they will be saved in {path}")
         return
     yield from _permissions(program.paths.data_dir)
-    database = open_database(path, now=program.now)
+    database = open_database(path)
     try:
         database.integrity_check()
         latest = ConversationStore(database, now=program.now).latest()

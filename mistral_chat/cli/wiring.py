@@ -127,7 +127,7 @@ class Program:
                     f"Cannot create the data folder {self.paths.data_dir}: {error.strerror}. "
                     "Set MISTRAL_CHAT_DATA_DIR to a writable folder, or use --no-save."
                 ) from error
-        store = ConversationStore(open_database(self.paths.database if saved else None, now=self.now), now=self.now)
+        store = ConversationStore(open_database(self.paths.database if saved else None), now=self.now)
         if saved:
             store.recover()
         return store
@@ -276,7 +276,7 @@ class Program:
         from mistral_chat.store.store import ConversationStore
 
         try:
-            store = ConversationStore(open_database(self.paths.database, now=self.now), now=self.now)
+            store = ConversationStore(open_database(self.paths.database), now=self.now)
             try:
                 store.conversation(conversation_id)
             finally:

@@ -35,8 +35,7 @@ from mistral_chat.store.text import decode_lossy
 from mistral_chat.store.writer_lock import WriterLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
+    from collections.abc import Iterator
     from pathlib import Path
 
 BUSY_SECONDS: Final = 5.0
@@ -66,7 +65,6 @@ class Database:
         self,
         connection: sqlite3.Connection,
         path: Path | None,
-        now: Callable[[], datetime],
         busy_seconds: float,
         *,
         obstacle: StoreError | None = None,
@@ -86,7 +84,6 @@ class Database:
         self._probe: DiskProbe | None = None
         self.obstacle = obstacle
         self.path = path
-        self.now = now
         self.writer = WriterLock(path)
 
     @contextlib.contextmanager
@@ -146,7 +143,7 @@ class Database:
         self._require_same_file(self.path)
         self._renew()
         if self.obstacle is not None:
-            writable = open_database(self.path, now=self.now, busy_seconds=self._busy_seconds)
+            writable = open_database(self.path, busy_seconds=self._busy_seconds)
             if writable.obstacle is not None:
                 writable.close()
                 raise writable.obstacle
@@ -171,7 +168,7 @@ class Database:
             return
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             if _identity(self.path) == self._identity:
-                self._reopen(open_database(self.path, now=self.now, busy_seconds=self._busy_seconds))
+                self._reopen(open_database(self.path, busy_seconds=self._busy_seconds))
 
     def _reopen(self, other: Database) -> None:
         """Take over the connection of `other`, which is open to the same file."""
@@ -265,10 +262,10 @@ class Database:
             return self
         seconds = self._busy_seconds if busy_seconds is None else busy_seconds
         if self.obstacle is not None:
-            return open_database(self.path, now=self.now, busy_seconds=seconds)
+            return open_database(self.path, busy_seconds=seconds)
         with map_sqlite_errors(self.path):
             self._require_same_file(self.path)
-            return Database(_connect(self.path, seconds), self.path, self.now, seconds)
+            return Database(_connect(self.path, seconds), self.path, seconds)
 
     def close(self) -> None:
         """Close the connection. No other call may follow."""
@@ -304,7 +301,7 @@ class _Glance:
                 own.close()
 
 
-def open_database(path: Path | None, *, now: Callable[[], datetime], busy_seconds: float = BUSY_SECONDS) -> Database:
+def open_database(path: Path | None, *, busy_seconds: float = BUSY_SECONDS) -> Database:
     """Open the file at `path`, created and migrated as needed, or a database in memory when `path` is None.
 
     Missing folders and the file are created for the owner only. A file of up to `CHECKED_BYTES` is checked. A file that
@@ -320,28 +317,28 @@ def open_database(path: Path | None, *, now: Callable[[], datetime], busy_second
         if path is None:
             connection = _configured(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
             migrate(connection)
-            return Database(connection, None, now, busy_seconds)
+            return Database(connection, None, busy_seconds)
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             create(path)
     try:
         with map_sqlite_errors(path):
-            return _open_for_writing(path, now, busy_seconds)
+            return _open_for_writing(path, busy_seconds)
     except (StoreBusy, StoreDamaged, StoreTooNew):
         raise
     except StoreError as obstacle:
         try:
-            return _open_for_reading(path, now, busy_seconds, obstacle)
+            return _open_for_reading(path, busy_seconds, obstacle)
         except (sqlite3.Error, OSError):
             raise obstacle from None
 
 
-def _open_for_writing(path: Path, now: Callable[[], datetime], busy_seconds: float) -> Database:
+def _open_for_writing(path: Path, busy_seconds: float) -> Database:
     with contextlib.closing(sqlite3.connect(_address(path), uri=True, isolation_level=None)) as connection:
         pending = _migrations_pending(path, connection)
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         raise write_obstacle(path) or StoreReadOnly(f"{path} cannot be written. Check who owns the folder and the file.")
-    database = Database(_connect(path, busy_seconds), path, now, busy_seconds)
+    database = Database(_connect(path, busy_seconds), path, busy_seconds)
     try:
         if path.stat().st_size <= CHECKED_BYTES:
             database.integrity_check()
@@ -354,7 +351,7 @@ def _open_for_writing(path: Path, now: Callable[[], datetime], busy_seconds: flo
     return database
 
 
-def _open_for_reading(path: Path, now: Callable[[], datetime], busy_seconds: float, obstacle: StoreError) -> Database:
+def _open_for_reading(path: Path, busy_seconds: float, obstacle: StoreError) -> Database:
     """Open a file that cannot be written, without creating the files that WAL normally needs.
 
     A file with a log is opened in exclusive mode, in which SQLite keeps the index of the log in memory. That needs the VFS
@@ -370,7 +367,7 @@ def _open_for_reading(path: Path, now: Callable[[], datetime], busy_seconds: flo
                 connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
                 old.backup(connection)
             migrate(connection)
-        return Database(_configured(connection), path, now, busy_seconds, obstacle=obstacle)
+        return Database(_configured(connection), path, busy_seconds, obstacle=obstacle)
     except BaseException:
         connection.close()
         raise

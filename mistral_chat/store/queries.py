@@ -128,9 +128,9 @@ class ConversationQueries:
         return str(rows[0]["id"])
 
     def summaries(
-        self, *, where: Folder = "active", contains: str = "", tag: str = "", limit: int = 200, offset: int = 0
+        self, *, where: Folder = "active", contains: str = "", tag: str = "", limit: int = 200
     ) -> list[ConversationSummary]:
-        """A page of the list: pinned ones first, then by last use; the trash by when they were moved there, latest first.
+        """The list: pinned ones first, then by last use; the trash by when they were moved there, latest first.
 
         `contains` keeps titles that contain it, ignoring case and accents; `tag` keeps conversations with that tag. A `limit`
         of -1 means all.
@@ -138,14 +138,14 @@ class ConversationQueries:
         order = "trashed DESC, row DESC" if where == "trash" else "pinned DESC, updated DESC, row DESC"
         condition = FOLDERS[where] + (" AND row IN (SELECT conversation FROM tags WHERE tag = :tag)" if tag else "")
         wanted = _without_case_and_accents(sanitise_for_sqlite(contains)).strip()
-        values = {"tag": tag_name(tag), "limit": limit, "offset": offset}
+        values = {"tag": tag_name(tag), "limit": limit}
         with self.database.read() as connection:
             if not wanted:
-                query = f"{SUMMARY} WHERE {condition} ORDER BY {order} LIMIT :limit OFFSET :offset"
+                query = f"{SUMMARY} WHERE {condition} ORDER BY {order} LIMIT :limit"
                 return [summary(row) for row in connection.execute(query, values)]
             titles = connection.execute(f"SELECT row, title FROM conversations WHERE {condition} ORDER BY {order}", values)
             found = (row["row"] for row in titles if wanted in _without_case_and_accents(row["title"]))
-            rows = list(islice(found, offset, None if limit < 0 else offset + limit))
+            rows = list(islice(found, None if limit < 0 else limit))
             return [summary(connection.execute(f"{SUMMARY} WHERE row = ?", (row,)).fetchone()) for row in rows]
 
     def latest(self) -> str | None:

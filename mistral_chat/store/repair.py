@@ -82,7 +82,7 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
         raise StoreError(f"{path} does not exist, so there is nothing to repair.")
     if path.stat().st_size == 0:
         raise empty_file_error(path)
-    if _sound(path, now):
+    if _sound(path):
         return RepairResult(kept=None)
     if active_writers(path) or _in_use(path):
         raise StoreBusy(f"Another mistral-chat is using {path}. Close it and try again.")
@@ -102,10 +102,10 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
     )
 
 
-def _sound(path: Path, now: Callable[[], datetime]) -> bool:
+def _sound(path: Path) -> bool:
     """Whether the file opens, its structure and index are intact, and every value can be read."""
     try:
-        database = open_database(path, now=now)
+        database = open_database(path)
     except StoreDamaged:
         return False
     try:

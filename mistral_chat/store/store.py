@@ -47,13 +47,9 @@ class ConversationStore(ConversationQueries):
         self._now = now
         self._new_id = new_id
 
-    def new_connection(self, *, busy_seconds: float | None = None) -> ConversationStore:
-        """Open the same store on another connection, for another thread. A store in memory has only one, which is returned.
-
-        `busy_seconds` is how long its calls wait for another writer; None keeps this connection's value.
-        """
-        database = self.database.new_connection(busy_seconds=busy_seconds)
-        return ConversationStore(database, now=self._now, new_id=self._new_id)
+    def new_connection(self) -> ConversationStore:
+        """Open the same store on another connection, for another thread. A store in memory has only one, which is shared."""
+        return ConversationStore(self.database.new_connection(), now=self._now, new_id=self._new_id)
 
     def close(self) -> None:
         """Close the connection. No other call may follow."""

@@ -106,7 +106,7 @@ def say(line: str) -> None:
 
 def new_store() -> ConversationStore:
     """A store in memory."""
-    return ConversationStore(open_database(None, now=lambda: datetime.now(UTC)), now=lambda: datetime.now(UTC))
+    return ConversationStore(open_database(None), now=lambda: datetime.now(UTC))
 
 
 # Conversations

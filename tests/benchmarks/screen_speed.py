@@ -103,7 +103,7 @@ def tree(turns: int) -> ExportedConversation:
 def fill(folder: Path) -> dict[int, str]:
     """Write the conversations; their ids by their length."""
     folder.mkdir(exist_ok=True)
-    store = ConversationStore(open_database(folder / "conversations.db", now=_now), now=_now)
+    store = ConversationStore(open_database(folder / "conversations.db"), now=_now)
     store.import_conversations(tree(turns) for turns in (SHORT, THOUSAND, LONG))
     ids = {int(one.title.split()[1]): one.conversation_id for one in store.summaries()}
     store.close()
@@ -182,7 +182,7 @@ def measure_decode(table: Table, folder: Path, model: str, written: int, rounds:
             person.ask(asked)
             person.wait_for("writing", LOADING)
             person.wait_for("Enter", 600)
-        store = ConversationStore(open_database(folder / "conversations.db", now=_now), now=_now)
+        store = ConversationStore(open_database(folder / "conversations.db"), now=_now)
         usage = store.turns(store.latest() or "")[-1].turn.usage
         store.close()
         shown.append(usage.tokens_per_second if usage else 0.0)

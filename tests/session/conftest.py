@@ -18,7 +18,7 @@ from mistral_chat.store.store import ConversationStore
 
 @pytest.fixture
 def store() -> Iterator[ConversationStore]:
-    store = ConversationStore(open_database(None, now=lambda: datetime.now(UTC)), now=lambda: datetime.now(UTC))
+    store = ConversationStore(open_database(None), now=lambda: datetime.now(UTC))
     yield store
     store.close()
 

@@ -155,7 +155,7 @@ def test_a_question_about_a_whole_text_is_recognised() -> None:
 
 async def test_a_long_file_in_a_temporary_chat_stays_in_memory(store: ConversationStore, tmp_path: Path) -> None:
     retriever = Retriever(store.new_connection(), lambda: None)
-    temporary = ConversationStore(open_database(None, now=now), now=now)
+    temporary = ConversationStore(open_database(None), now=now)
     engine = ScriptedEngine(window=4096)
     bench = SessionBench(temporary, lambda _: EngineThread(lambda _: engine), Settings(), retriever=retriever, saved=False)
     session = bench.open()

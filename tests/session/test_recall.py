@@ -26,7 +26,7 @@ SEED = 1
 
 @pytest.fixture
 def store() -> Iterator[ConversationStore]:
-    with closing(ConversationStore(open_database(None, now=lambda: MARCH), now=lambda: MARCH)) as made:
+    with closing(ConversationStore(open_database(None), now=lambda: MARCH)) as made:
         yield made
 
 

@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[ConversationStore]:
-    store = ConversationStore(open_database(path, now=now, busy_seconds=0.05), now=now)
+    store = ConversationStore(open_database(path, busy_seconds=0.05), now=now)
     yield store
     store.close()
 

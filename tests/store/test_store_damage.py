@@ -243,7 +243,7 @@ def test_there_is_nothing_to_repair_where_there_is_no_file(database: Path) -> No
 def test_a_busy_store_says_so_and_loses_nothing(database: Path) -> None:
     store = open_store(database)
     conversation, _ = chat(store, ("x", "y"))
-    impatient = open_database(database, now=Clock(), busy_seconds=0.05)
+    impatient = open_database(database, busy_seconds=0.05)
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreBusy, match="Another program"), impatient.write():

@@ -27,11 +27,11 @@ from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, 
 from mistral_chat.store.database import open_database
 from mistral_chat.store.disk_probe import DiskProbe
 from mistral_chat.store.migrations import STEPS, migrate
+from mistral_chat.store.store import ConversationStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mistral_chat.store.store import ConversationStore
 
 NOBODY = 65534
 MOUNT, UMOUNT = (shutil.which(name) or "" for name in ("mount", "umount"))
@@ -174,7 +174,7 @@ def test_an_old_store_on_a_read_only_file_system_can_be_read(disk: Path) -> None
 def test_a_locked_database_is_reported_within_the_busy_timeout(database: Path) -> None:
     store = open_store(database)
     conversation, _ = chat(store, ("said", "something"))
-    quick = store.new_connection(busy_seconds=0.05)
+    quick = ConversationStore(open_database(database, busy_seconds=0.05), now=Clock())
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
@@ -401,7 +401,7 @@ def test_a_home_that_cannot_be_written_is_named(folder: Path) -> None:
 
     def work() -> None:
         with pytest.raises(StoreReadOnly, match=f"{folder} may not be written"):
-            open_database(folder / "mistral-chat" / "conversations.db", now=Clock())
+            open_database(folder / "mistral-chat" / "conversations.db")
 
     as_nobody(folder, work)
 

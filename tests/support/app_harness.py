@@ -383,7 +383,7 @@ class AppHarness:
         self.app = self.make_app()
 
     def open_store(self) -> ConversationStore:
-        return ConversationStore(open_database(self.path, now=lambda: self.moment), now=lambda: self.moment)
+        return ConversationStore(open_database(self.path), now=lambda: self.moment)
 
     def make_app(self) -> MistralChatApp:
         usual: dict[str, Any] = {

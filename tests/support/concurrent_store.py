@@ -15,7 +15,7 @@ def now() -> datetime:
 
 
 def main() -> None:
-    store = ConversationStore(open_database(Path(sys.argv[1]), now=now), now=now)
+    store = ConversationStore(open_database(Path(sys.argv[1])), now=now)
     conversation, times = sys.argv[2], int(sys.argv[3])
     sys.stdin.readline()
     done = 0

@@ -79,7 +79,7 @@ def trees(conversations: int, messages: int, *, seed: int = 1) -> Iterator[Expor
 
 def make_store(path: Path, conversations: int = 10_000, messages: int = 100_000) -> None:
     """Write the database at `path`."""
-    store = ConversationStore(open_database(path, now=lambda: datetime.now(UTC)), now=lambda: datetime.now(UTC))
+    store = ConversationStore(open_database(path), now=lambda: datetime.now(UTC))
     store.import_conversations(trees(conversations, messages))
     store.close()
 

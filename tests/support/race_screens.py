@@ -219,7 +219,7 @@ def _last_speed(seat: Seat, path: Path, replies: int) -> float:
     deadline = time.monotonic() + 10 * PATIENCE
     while time.monotonic() < deadline:
         seat.watch(0.5)
-        with closing(ConversationStore(open_database(path, now=_now), now=_now)) as store:
+        with closing(ConversationStore(open_database(path), now=_now)) as store:
             last = [store.turns(each.conversation_id)[-1].turn for each in store.summaries()]
         if len(last) == replies and last[0].usage is not None:
             return last[0].usage.tokens_per_second

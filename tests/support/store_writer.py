@@ -33,7 +33,7 @@ def tell(*words: object) -> None:
 
 
 def main() -> None:
-    store = ConversationStore(open_database(Path(sys.argv[1]), now=now), now=now)
+    store = ConversationStore(open_database(Path(sys.argv[1])), now=now)
     store.recover()
     parent: str | None = None
     conversation = store.create()

@@ -29,7 +29,7 @@ class Clock:
 
 def open_store(path: Path | None, clock: Clock | None = None) -> ConversationStore:
     now = clock or Clock()
-    return ConversationStore(open_database(path, now=now), now=now)
+    return ConversationStore(open_database(path), now=now)
 
 
 def said(store: ConversationStore, conversation: str, user: str, reply: str, parent: str | None = None) -> str:

@@ -211,7 +211,7 @@ async def _begin_temporary(screen: ChatScreen) -> None:
     elif saved.saver.problem is not None:
         draft = screen.composer.text
     screen.saved_workspace = saved
-    workspace = screen.new_workspace(ConversationStore(open_database(None, now=now), now=now), saved=False)
+    workspace = screen.new_workspace(ConversationStore(open_database(None), now=now), saved=False)
     await screen.switch_workspace(workspace, None, draft)
 
 
