@@ -164,16 +164,11 @@ class SnapshotFolder:
         if self._pending is not None:
             self._pending.result()
 
-    def close(self, *, wait: bool = True) -> None:
-        """Finish writing, unless `wait` is False, and accept no more."""
+    def close(self) -> None:
+        """Finish writing, and accept no more."""
         with self._lock:
             self._closed = True
-        self._writer.shutdown(wait=wait, cancel_futures=not wait)
-
-    @property
-    def size(self) -> int:
-        """The bytes of all snapshots on the disk."""
-        return sum(path.stat().st_size for path in self._folder.glob("*.kv"))
+        self._writer.shutdown()
 
     def _path(self, conversation: str) -> Path:
         return self._folder / f"{hashlib.blake2b(conversation.encode(), digest_size=16).hexdigest()}.kv"
