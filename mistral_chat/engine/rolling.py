@@ -228,10 +228,10 @@ class RollingEngine:
         """Recompute what passages have made stale, and save the snapshot; see `Engine.run_idle_tasks`."""
         try:
             self._ledger.recompute_stale(cancel)
-            if not cancel.is_set:
-                self._save()
         except EngineFailed:
-            self._ledger.reset()  # only the snapshot is lost; the next turn decodes the conversation again
+            self._ledger.reset()  # the next turn decodes the conversation again
+        if not cancel.is_set:
+            self._save()
         if self._when_idle is not None and not cancel.is_set:
             self._when_idle(cancel)
 
@@ -239,23 +239,21 @@ class RollingEngine:
         """Save the snapshot, and free everything."""
         try:
             self._save()
-        except EngineFailed:
-            self._ledger.reset()
         finally:
             if self._snapshots is not None:
                 self._snapshots.close()
             self._cache.close()
 
     def _save(self) -> None:
-        """Save the snapshot, unless it is already on the disk.
-
-        Raises:
-            EngineFailed: llama.cpp failed; the ledger must be reset.
-        """
+        """Save the snapshot, unless it is already on the disk. If llama.cpp fails, only the snapshot and the cache are lost."""
         ledger = self._ledger
         if self._snapshots is None or not self._conversation or not ledger.changed or not self.contents.turns:
             return
-        state = ledger.save_state()
+        try:
+            state = ledger.save_state()
+        except EngineFailed:
+            ledger.reset()
+            return
         if state is None:
             return
         keys = ledger.token_counts()
@@ -412,10 +410,7 @@ class RollingEngine:
         """Switch to another conversation: save the state of the last one, and load the snapshot of this one if there is one."""
         if conversation == self._conversation:
             return
-        try:
-            self._save()
-        except EngineFailed:
-            self._ledger.reset()
+        self._save()
         self._conversation, self._ledger.changed = conversation, False
         self._prompts.sampled = {}
         snapshot = self._snapshots.load(conversation, self._identity) if self._snapshots and conversation else None

@@ -46,36 +46,30 @@ def space_out_cjk(text: str) -> str:
 
 def add_turn(connection: sqlite3.Connection, row: int, user: str, reply: str = "") -> None:
     """Add a turn to the index."""
-    connection.execute(
-        "INSERT INTO found (rowid, title, user, reply) VALUES (?, '', ?, ?)", (row, space_out_cjk(user), space_out_cjk(reply))
-    )
+    _change(connection, None, row, "", user, reply)
 
 
 def drop_turn(connection: sqlite3.Connection, row: int, user: str, reply: str = "") -> None:
     """Remove a turn; `user` and `reply` are the texts it was added with."""
-    connection.execute(
-        "INSERT INTO found (found, rowid, title, user, reply) VALUES ('delete', ?, '', ?, ?)",
-        (row, space_out_cjk(user), space_out_cjk(reply)),
-    )
+    _change(connection, "delete", row, "", user, reply)
 
 
 def add_title(connection: sqlite3.Connection, conversation: int, title: str, by: str) -> None:
     """Add a conversation's title to the index, unless it comes from the first message."""
-    if by == "first_line":
-        return
-    connection.execute(
-        "INSERT INTO found (rowid, title, user, reply) VALUES (?, ?, '', '')", (-conversation, space_out_cjk(title))
-    )
+    if by != "first_line":
+        _change(connection, None, -conversation, title, "", "")
 
 
 def drop_title(connection: sqlite3.Connection, conversation: int, title: str, by: str) -> None:
     """Remove a conversation's title; `title` and `by` are what it was added with."""
-    if by == "first_line":
-        return
-    connection.execute(
-        "INSERT INTO found (found, rowid, title, user, reply) VALUES ('delete', ?, ?, '', '')",
-        (-conversation, space_out_cjk(title)),
-    )
+    if by != "first_line":
+        _change(connection, "delete", -conversation, title, "", "")
+
+
+def _change(connection: sqlite3.Connection, command: str | None, row: int, *texts: str) -> None:
+    """Add an entry, or remove it with the `command` ``delete``."""
+    values = (command, row, *map(space_out_cjk, texts))
+    connection.execute("INSERT INTO found (found, rowid, title, user, reply) VALUES (?, ?, ?, ?, ?)", values)
 
 
 def rebuild(connection: sqlite3.Connection) -> None:
