@@ -11,6 +11,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__all__ = ["ggml", "llama_cpp"]
+
 _PACKAGE = "llama_cpp"
 
 
