@@ -559,7 +559,7 @@ def ask_server(address: str, messages: list[Message], reply: int, used: Callable
                     if not pieces:
                         first, read = time.perf_counter() - began, used()
                     pieces.append(piece)
-    tokens, seconds = timings.get("predicted_n", 0), timings.get("predicted_ms", 0) / 1e3
+    tokens, seconds = int(timings.get("predicted_n", 0)), timings.get("predicted_ms", 0) / 1e3
     sample = figures(first or time.perf_counter() - began, (before, read, used()), tokens, seconds)
     return sample | ({"prompt": timings["prompt_n"]} if timings.get("prompt_n") else {}), "".join(pieces)
 
