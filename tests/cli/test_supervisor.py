@@ -109,7 +109,7 @@ def test_a_child_that_ignores_signals_is_killed(terminal: Terminal) -> None:
     terminal.run(f"{PARENT}{TAKE_OVER}signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{READY}time.sleep(60)")
     child_of(terminal)
     terminal.process.send_signal(signal.SIGTERM)
-    assert terminal.wait(10) == 128 + signal.SIGKILL
+    assert terminal.wait() == 128 + signal.SIGKILL
     assert terminal.modes_left_on() == []
 
 
@@ -163,7 +163,7 @@ def test_a_closed_terminal_leaves_no_process_behind(terminal: Terminal) -> None:
     terminal.run(f"{PARENT}{READY}time.sleep(60)")
     child = child_of(terminal)
     terminal.hang_up()
-    terminal.process.wait(10)
+    terminal.process.wait(30)
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
 
@@ -215,13 +215,13 @@ class TestTheApp:
             os.killpg(terminal.process.pid, signal.SIGCONT)
             wait_for_rows(terminal, terminal.rows - 2)
         terminal.process.send_signal(signal.SIGTERM)
-        terminal.wait(10)
+        terminal.wait()
 
     def test_an_external_signal_ends_the_app_cleanly(self, terminal: Terminal) -> None:
         terminal.run(APP, ["-m", "demo"])
         self.child(terminal)
         terminal.process.send_signal(signal.SIGTERM)
-        assert terminal.wait(10) == 128 + signal.SIGTERM
+        assert terminal.wait() == 128 + signal.SIGTERM
         assert terminal.modes_left_on() == []
         assert terminal.settings() == terminal.before
 

@@ -21,6 +21,9 @@ ATTACH = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
 BEGUN = {1049: "h", 1000: "h", 1002: "h", 1003: "h", 1006: "h", 1015: "h", 1004: "h", 2004: "h", 25: "l"}
 """Private modes, and how a program that takes over the terminal begins each."""
 
+PATIENCE = 60.0
+"""Seconds after which what is waited for counts as never coming, on a busy machine too."""
+
 
 @dataclass
 class Terminal:
@@ -52,7 +55,7 @@ class Terminal:
         """The terminal's settings, as termios gives them."""
         return termios.tcgetattr(self._slave)
 
-    def read_until(self, words: bytes, seconds: float = 30) -> bytes:
+    def read_until(self, words: bytes, seconds: float = PATIENCE) -> bytes:
         """Read until `words` were written.
 
         Raises:
@@ -64,7 +67,7 @@ class Terminal:
             self._read(0.1)
         return self.written
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """Read until the program has ended, and give its exit code."""
         deadline = time.monotonic() + seconds
         while self.process.poll() is None:
