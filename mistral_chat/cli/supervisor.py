@@ -117,10 +117,12 @@ if sys.platform != "win32":
     def _fork(command: list[str] | None) -> int:
         """Fork; in the child, where the result is 0, start `command` if there is one. The parent is prepared for waiting."""
         passed_on = system.end_signals()
-        signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
+        # On a busy machine the child may be ready, and its user press Ctrl+C, before this process knows what to do with signals.
+        handled = (*passed_on, signal.SIGINT, signal.SIGTSTP)
+        signal.pthread_sigmask(signal.SIG_BLOCK, handled)
         child = os.fork()
         if child == 0:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
             if command is not None:
                 os.environ[SUPERVISED] = "1"
                 os.execv(command[0], command)  # noqa: S606 (our own interpreter, and no shell)
@@ -132,7 +134,7 @@ if sys.platform != "win32":
         signal.signal(signal.SIGALRM, lambda *_: _send(child, signal.SIGKILL))
         for each in passed_on:
             signal.signal(each, lambda number, _frame: _pass_on(child, number))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
         return child
 
     def _wait(child: int) -> int:
