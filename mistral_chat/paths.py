@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mistral_chat.errors import UsageError
 from mistral_chat.system import name_problem
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 APPLICATION = "mistral-chat"
 

@@ -11,11 +11,9 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 Result = TypeVar("Result")
 

@@ -13,12 +13,10 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, Final, Never
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Never
 
 from mistral_chat import system
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 RESTORE: Final = (
     b"\x1b[?1049l"  # the alternate screen
@@ -128,9 +126,8 @@ if sys.platform != "win32":
                 os.execv(command[0], command)  # noqa: S606 (our own interpreter, and no shell)
             return 0
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(
-            signal.SIGTSTP, signal.SIG_IGN
-        )  # stops itself after the child; otherwise the shell's `fg` would wake only one
+        # It stops itself after the child; otherwise the shell's `fg` would wake only one.
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, lambda *_: _send(child, signal.SIGKILL))
         for each in passed_on:
             signal.signal(each, lambda number, _frame: _pass_on(child, number))

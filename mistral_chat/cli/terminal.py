@@ -6,15 +6,12 @@ import os
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TextIO
 
 import click
 
 from mistral_chat.text import one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import TextIO
 
 EVERY = 0.1
 """Seconds between two updates of the line."""

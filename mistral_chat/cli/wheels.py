@@ -13,7 +13,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal
@@ -80,7 +80,7 @@ class Advice:
     """The last part of the index's address; None if no wheel fits."""
     gpu: GPU | None = None
     """The GPU that the wheel uses."""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def line(self, release: str, python: str = "python") -> str:
         """The command that installs the wheel of this `release`, or compiles it if there is none."""
@@ -110,10 +110,7 @@ def advise(machine: Machine) -> Advice:
 
 def _advise_mac(machine: Machine) -> Advice:
     if machine.translated:
-        return Advice(
-            None,
-            notes=(_ROSETTA,),
-        )
+        return Advice(None, notes=(_ROSETTA,))
     if machine.processor == "arm64":
         return Advice("metal", next((gpu for gpu in machine.gpus if gpu.vendor == "apple"), None))
     return Advice(None, notes=("No current wheel supports Macs with an Intel CPU; pip compiles llama.cpp (needs Xcode).",))

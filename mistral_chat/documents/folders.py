@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pathspec import GitIgnoreSpec
 
 from mistral_chat.documents.kinds import kind_of
 from mistral_chat.documents.text_files import PROBED, looks_binary
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LARGEST_IN_FOLDER: Final = 8 * 1024**2
 """Maximum bytes of a text file found in a folder; larger ones are probably data, and have to be named."""
@@ -101,10 +99,8 @@ def _wanted(path: Path, size: int) -> bool:
         return False
     if path.suffix:
         return True
-    try:
-        with path.open(
-            "rb"
-        ) as file:  # without a suffix, as in LICENSE or Makefile, only the content distinguishes text from binaries
+    try:  # without a suffix, as in LICENSE or Makefile, only the content distinguishes text from binaries
+        with path.open("rb") as file:
             return not looks_binary(file.read(PROBED))
     except OSError:
         return False

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import IO, TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Final
 
 from mistral_chat.documents.blocks import Block, EmptyPage, Outline
 from mistral_chat.errors import DocumentUnreadable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 MOST_BOOKMARKS: Final = 2000
 

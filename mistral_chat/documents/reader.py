@@ -6,18 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from threading import Timer
-from typing import TYPE_CHECKING, Any, Final, Self
+from types import TracebackType
+from typing import Any, Final, Self
 
 from mistral_chat.documents import kinds
 from mistral_chat.documents.blocks import Block, EmptyPage
 from mistral_chat.errors import DocumentUnreadable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-    from types import TracebackType
 
 SECONDS: Final = 60.0
 """Maximum seconds without an answer. A page of PDF takes about 10 ms, a large text a few seconds."""

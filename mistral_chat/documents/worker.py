@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, Final
 
 from mistral_chat import network
 from mistral_chat.documents import containers, kinds, markup, pdf, text_files
 from mistral_chat.documents.blocks import Block, EmptyPage
 from mistral_chat.errors import DocumentUnreadable
 from mistral_chat.system import disable_core_dumps, limit_process, lower_priority
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 MEMORY: Final = 1536 * 1024**2
 """Maximum address space of the process in bytes, if the system can limit it."""

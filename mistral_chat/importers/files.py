@@ -9,11 +9,11 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from mistral_chat.errors import ImportFailed
 from mistral_chat.importers.chatgpt import is_chatgpt, read_chatgpt
@@ -22,9 +22,6 @@ from mistral_chat.importers.mistral_chat_json import conversations_in, is_export
 from mistral_chat.importers.mistral_chat_markdown import read_markdown
 from mistral_chat.importers.oterm_llm import SQLITE_HEADER, import_oterm_or_llm
 from mistral_chat.importers.report import ImportSource, NotConversations
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _TEXTS: Final = {".md", ".json"}
 _CONTAINERS: Final = {".zip", ".gz", ".db"}

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from mistral_chat.conversation import FinishReason, Turn
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.importers.json_reader import import_error
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _HEADS: Final = re.compile(
     r"^## [^\n]*\n<!-- mistral-chat: (?P<who>user|reply|sources)(?: (?P<word>[^ \n]+))? -->\n\n", re.MULTILINE
