@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.long
 
 WINDOW = 512
-SHORT = 24
+SHORT = 12
 """Tokens of a reply, so that half an hour passes in half a minute."""
 
 FIRST = "Tell me a long story about a lighthouse."
@@ -239,7 +239,8 @@ class User:
         self.pins_a_turn()
         notice = "Context full:"
         for number in range(1, 16):
-            screen = self.ask(f"Here is step {number} of a long day at sea, with wind and rain.")
+            # One row of the screen; each digit is a token of its own, so that a few messages fill the context.
+            screen = self.ask(f"Here is step {number} of a long day at sea: 91878379757167635955514743")
             if notice in screen:
                 break
         assert notice in screen
