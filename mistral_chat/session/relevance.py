@@ -15,7 +15,7 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from mistral_chat.store.retrieval import content_words
 
@@ -318,11 +318,11 @@ class Relevance:
             return {}, None
         import numpy as np
 
-        cosines: Any = vectors.matrix @ question.vector
+        cosines = _products(vectors.matrix, question.vector)
         nearest = self._scaled(float(cosines.max()))
         subject = question.vector if question.subject is None else question.subject
         if question.subject is not None:
-            cosines = vectors.matrix @ subject
+            cosines = _products(vectors.matrix, subject)
         if vectors.parts is not None:
             cosines = (cosines + (vectors.parts @ subject).max(axis=1)) / 2
         best = np.argpartition(cosines, -min(NEAREST, len(cosines)))[-NEAREST:]
@@ -331,6 +331,12 @@ class Relevance:
 
     def _scaled(self, cosine: float) -> float:
         return 1 - (1 - cosine) * self._elsewhere[1]
+
+
+def _products(matrix: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The product of `matrix` and `vector`, row by row: for a large one BLAS would take every core, also from the chat model."""
+    products: NDArray[np.float32] = (matrix[:, None] @ vector)[:, 0]
+    return products
 
 
 def _near(question: Question, nearest: float, about: About) -> bool:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _MOST_WORDS: Final = 48
 _MOST_MATCHES: Final = 5_000
 """Maximum matches of a query before its most common words are dropped: about 10 ms."""
+_MOST_RANKED: Final = 10_000
+"""Maximum matches that are ranked where even the rarest word is common. It weighs so little that the rest are as good."""
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _APOSTROPHE: Final = re.compile(r"(?<=\w)['\u2019](?:s|re|ve|ll|d|m|t)\b")
@@ -165,7 +167,8 @@ def search_passages(
 ) -> list[ScoredPassage]:
     """The passages that share a word with `words`, best first; `collections` limits the search.
 
-    Words that occur in very many passages are left out of the query while it has rarer ones.
+    Words that occur in very many passages are left out of the query while it has rarer ones; of one that occurs in more than
+    10,000, the first 10,000 passages are ranked.
 
     Raises:
         DocumentNotFound: there is no such collection.
@@ -178,9 +181,9 @@ def search_passages(
         match = f"{{title text}} : ({_any_of(chosen)})"
         ranks = dict(
             connection.execute(
-                "SELECT rowid, bm25(passages_found, 0, 1, 1) AS rank FROM passages_found WHERE passages_found MATCH ? "
-                "ORDER BY rank LIMIT ?",
-                (f"{scope} AND {match}" if scope else match, limit),
+                "SELECT rowid, score FROM (SELECT rowid, bm25(passages_found, 0, 1, 1) AS score FROM passages_found "
+                "WHERE passages_found MATCH ? LIMIT ?) ORDER BY score LIMIT ?",
+                (f"{scope} AND {match}" if scope else match, _MOST_RANKED, limit),
             ).fetchall()
         )
         rows = connection.execute(f"{PASSAGE} WHERE passages.row IN ({', '.join('?' * len(ranks))})", tuple(ranks))
