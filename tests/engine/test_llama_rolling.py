@@ -57,14 +57,14 @@ def encoded(engine: RollingEngine, system: str, turns: Sequence[PromptTurn]) -> 
 def count_reads(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list to which the length of everything that llama.cpp reads is added."""
     cache = cache_of(engine)
-    real = cache._decode
+    real = cache.decode
     lengths: list[int] = []
 
     def decode(tokens: Sequence[int], *rest: Any, **options: Any) -> None:
         lengths.append(len(tokens))
         real(tokens, *rest, **options)
 
-    monkeypatch.setattr(cache, "_decode", decode)
+    monkeypatch.setattr(cache, "decode", decode)
     return lengths
 
 

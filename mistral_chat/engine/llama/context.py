@@ -85,12 +85,33 @@ class LlamaContext:
         """The position of the first token: 0, or -1 if the cache is empty."""
         return int(llama_cpp.llama_memory_seq_pos_min(self._memory, MAIN))
 
-    def decode(self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False) -> None:
-        """Append `tokens`; see `KVCache.decode`. With a shift pending, the first is decoded by itself and cannot be stopped."""
+    def decode(
+        self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False, scratch: int | None = None
+    ) -> None:
+        """Append `tokens`; see `KVCache.decode`. With a shift pending, the first is decoded by itself and cannot be stopped.
+
+        With `scratch`, they are decoded from that position on in the second sequence.
+        """
         if self.shift_pending and cancel is not None and len(tokens) > 1:
-            self._decode(tokens[:1], self.n_tokens, MAIN, None)
+            self.decode(tokens[:1])
             tokens = tokens[1:]
-        self._decode(tokens, self.n_tokens, MAIN, None if self.shift_pending else cancel, sample_each=sample_each)
+        batch, count = self._batch, len(tokens)
+        position, sequence = (self.n_tokens, MAIN) if scratch is None else (scratch, SCRATCH)
+        batch.n_tokens = count
+        for index, token in enumerate(tokens):
+            batch.token[index], batch.pos[index], batch.logits[index] = token, position + index, sample_each
+            batch.seq_id[index][0] = sequence
+        batch.logits[count - 1] = 1
+        self._arm(None if self.shift_pending else cancel)
+        backend.hold_log()
+        code = llama_cpp.llama_decode(self.pointer, batch)
+        backend.release_log(drop=code == _ABORTED)  # llama.cpp logs three errors for a requested abort
+        if code == _ABORTED:
+            raise DecodeAborted
+        if code:
+            reason = backend.recent_errors() or "it gave no reason"
+            raise EngineFailed(f"llama.cpp failed while decoding ({code}): {reason}. Send the message again.")
+        self.shift_pending = False
 
     def remove(self, start: int, stop: int) -> None:
         """Remove tokens; see `KVCache.remove`."""
@@ -190,27 +211,7 @@ class LlamaContext:
     def _decode_in_scratch(self, start: int, tokens: Sequence[int], cancel: CancelToken | None) -> None:
         """Decode `tokens` in a separate sequence that shares the cells before `start`."""
         llama_cpp.llama_memory_seq_cp(self._memory, MAIN, SCRATCH, 0, start)
-        self._decode(tokens, start, SCRATCH, cancel)
-
-    def _decode(
-        self, tokens: Sequence[int], position: int, sequence: int, cancel: CancelToken | None, *, sample_each: bool = False
-    ) -> None:
-        batch, count = self._batch, len(tokens)
-        batch.n_tokens = count
-        for index, token in enumerate(tokens):
-            batch.token[index], batch.pos[index], batch.logits[index] = token, position + index, sample_each
-            batch.seq_id[index][0] = sequence
-        batch.logits[count - 1] = 1
-        self._arm(cancel)
-        backend.hold_log()
-        code = llama_cpp.llama_decode(self.pointer, batch)
-        backend.release_log(drop=code == _ABORTED)  # llama.cpp logs three errors for a requested abort
-        if code == _ABORTED:
-            raise DecodeAborted
-        if code:
-            reason = backend.recent_errors() or "it gave no reason"
-            raise EngineFailed(f"llama.cpp failed while decoding ({code}): {reason}. Send the message again.")
-        self.shift_pending = False
+        self.decode(tokens, cancel, scratch=start)
 
     def _arm(self, cancel: CancelToken | None) -> None:
         """Let `cancel` abort what is decoded from now on; only a change costs time, and each token is decoded by itself."""
