@@ -65,9 +65,8 @@ class PendingReply:
     """The message without its attachments, which returns to the message box if it cannot be sent."""
     attachments: Sequence[Attachment] = field(default=())
     """The attachments that return with it."""
-    turn: TranscriptTurn | None = None
-    """The turn that the request became."""
     reply: GrowingReply | None = None
+    """The reply, once its turn is saved."""
     generating: bool = False
     """Whether the engine is working on it."""
     prefill: tuple[int, int] = (0, 0)
@@ -80,11 +79,12 @@ class PendingReply:
 class GrowingReply:
     """A reply's text while it grows, and its row in the store."""
 
-    def __init__(self, saver: Saver, turn_id: str, text: str, clock: Callable[[], float]) -> None:
-        """Continue from `text`."""
+    def __init__(self, saver: Saver, turn: TranscriptTurn, clock: Callable[[], float]) -> None:
+        """Continue the reply of `turn`."""
+        self.turn = turn
+        """The turn as saved, without what the reply grew by."""
         self._saver = saver
-        self._turn_id = turn_id
-        self._pieces = [text]
+        self._pieces = [turn.turn.reply]
         self._clock = clock
         self._saved = clock()
         self.pieces = 0
@@ -114,7 +114,7 @@ class GrowingReply:
         if self._clock() - self._saved >= SAVE_SECONDS:
             self._saved = self._clock()
             text = self.text
-            self._save(lambda store: store.write_reply(self._turn_id, text))
+            self._save(lambda store: store.write_reply(self.turn.turn_id, text))
 
     def finish(self, reason: FinishReason | None, *, model: str, usage: Usage | None = None, error: str = "") -> None:
         """Save the finished reply; only the first call counts."""
@@ -122,16 +122,18 @@ class GrowingReply:
             self.finished = True
             text = self.text
             self._save(
-                lambda store: store.finish_reply(self._turn_id, text, finish_reason=reason, usage=usage, model=model, error=error)
+                lambda store: store.finish_reply(
+                    self.turn.turn_id, text, finish_reason=reason, usage=usage, model=model, error=error
+                )
             )
 
     def _save(self, work: Work[object]) -> None:
-        self._saver.save(work, key=("reply", self._turn_id))
+        self._saver.save(work, key=("reply", self.turn.turn_id))
 
 
 def save_question(
     store: ConversationStore, conversation_id: str | None, request: ReplyRequest, *, new: Resolved, model: str
-) -> tuple[str, StoredTurn]:
+) -> tuple[str, TranscriptTurn]:
     """Save the question of `request`; returns the conversation and the turn to be answered.
 
     Args:
@@ -162,7 +164,7 @@ def save_question(
             last = store.turns_page(conversation_id or "", before=None, limit=1)
             if not last or last[-1].turn_id != turn_id:
                 raise UsageError("Only the last reply can be continued. Regenerate this one, or continue the last one.")
-    return conversation_id or "", store.turn(turn_id)
+    return conversation_id or "", transcript_turn(store.turn(turn_id))
 
 
 def validate_message(text: str) -> None:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-from mistral_chat.conversation import Turn
 from mistral_chat.errors import MessageTooLong, MistralChatError, SystemPromptTooLong
 from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
 from mistral_chat.message_form import build_message, split_message
@@ -105,10 +104,8 @@ class ChatSession:
     @property
     def growing(self) -> TranscriptTurn | None:
         """The turn whose reply is pending or being generated, with the text so far; None without one."""
-        current = self.current
-        if current is None or current.turn is None or current.reply is None:
-            return None
-        return replace(current.turn, turn=replace(current.turn.turn, reply=current.reply.text))
+        reply = self.current.reply if self.current is not None else None
+        return replace(reply.turn, turn=replace(reply.turn.turn, reply=reply.text)) if reply is not None else None
 
     async def reload(self) -> None:
         """Load the turns again, and report them.
@@ -265,13 +262,22 @@ class ChatSession:
 
     async def _answer(self, pending: PendingReply) -> None:
         """Answer one request, then let the next one start. Cancelling stops the engine and keeps the text so far."""
+        host = self.environment.host
         try:
             await self._check_length(pending.request)
-            await self._begin(pending)
-            if pending.turn is not None and not isinstance(pending.request, ContinueReply):
-                without = isinstance(pending.request, Regenerate) and not pending.request.recall
-                pending.turn = await self.grounding.give(pending.turn, recall=not without)
-            await self._generate(pending)
+            reply = await self._begin(pending)
+            if host.busy:
+                await self._emit(events.PrefillProgress(0, 0))
+            async with host.turn() as engine:
+                history = self.conversation.history(reply.turn.turn_id)
+                pending.used = host.context.used if host.context is not None else 0
+                pending.generating = True
+                try:
+                    async with aclosing(engine.reply(history, self.conversation.resolve().sampling)) as generated:
+                        async for event in generated:
+                            await self._take(pending, reply, event)
+                finally:
+                    pending.generating = False
         except MistralChatError as error:
             await self._failed(pending, error)
         except asyncio.CancelledError:
@@ -286,60 +292,42 @@ class ChatSession:
             await self.context.refresh()
             await self._emit(events.ConversationsChanged())
             await self.advance()
-        if pending.turn is not None and pending.turn.turn.finish_reason in {"stop", "length"} and not self.queue:
+        ended = pending.reply.turn.turn.finish_reason if pending.reply is not None else None
+        if ended in {"stop", "length"} and not self.queue:
             self.titles.begin()
 
-    async def _begin(self, pending: PendingReply) -> None:
-        """Save the question, and report the turn with its pending reply."""
-        environment, before = self.environment, self.conversation.turns[-1:]
+    async def _begin(self, pending: PendingReply) -> GrowingReply:
+        """Save the question, report the turn with its pending reply, and give it passages."""
+        environment, request, before = self.environment, pending.request, self.conversation.turns[-1:]
         work = partial(
             save_question,
             conversation_id=self.conversation_id,
-            request=pending.request,
+            request=request,
             new=self.conversation.resolve(),
             model=self._model,
         )
-        conversation_id, stored = await environment.saver.write(work)
+        conversation_id, turn = await environment.saver.write(work)
         self.conversation.id = conversation_id
-        turn = pending.turn = transcript_turn(stored)
-        pending.reply = GrowingReply(environment.saver, turn.turn_id, turn.turn.reply, environment.clock)
-        if isinstance(pending.request, Regenerate | EditMessage):
-            name = "regenerate" if isinstance(pending.request, Regenerate) else "edit"
-            undone = partial(environment.return_to, conversation_id, pending.request.turn_id)
-            environment.undo.push(name, undone)
-        follows = (before[0].turn_id if before else None) == turn.parent_id
-        if follows:
+        reply = pending.reply = GrowingReply(environment.saver, turn, environment.clock)
+        if isinstance(request, Regenerate | EditMessage):
+            name = "regenerate" if isinstance(request, Regenerate) else "edit"
+            environment.undo.push(name, partial(environment.return_to, conversation_id, request.turn_id))
+        if (before[0].turn_id if before else None) == turn.parent_id:
             self.conversation.turns.append(turn)
             await self._emit(events.ReplyStarted(turn))
         else:
             await self.reload()
         await self._emit(events.ConversationsChanged())
+        if not isinstance(request, ContinueReply):
+            reply.turn = await self.grounding.give(turn, recall=not isinstance(request, Regenerate) or request.recall)
+        return reply
 
-    async def _generate(self, pending: PendingReply) -> None:
-        if pending.turn is None:
-            return
-        host = self.environment.host
-        if host.busy:
-            await self._emit(events.PrefillProgress(0, 0))
-        async with host.turn() as engine:
-            history = self.conversation.history(pending.turn.turn_id)
-            pending.used = host.context.used if host.context is not None else 0
-            pending.generating = True
-            try:
-                async with aclosing(engine.reply(history, self.conversation.resolve().sampling)) as generated:
-                    async for event in generated:
-                        await self._take(pending, event)
-            finally:
-                pending.generating = False
-
-    async def _take(self, pending: PendingReply, event: Event) -> None:
+    async def _take(self, pending: PendingReply, reply: GrowingReply, event: Event) -> None:
         """Apply and report an event of the engine."""
-        if pending.turn is None or pending.reply is None:
-            return
         match event:
             case Delta(text=text):
-                pending.reply.grow(text)
-                await self._emit(events.TextAdded(pending.turn.turn_id, text))
+                reply.grow(text)
+                await self._emit(events.TextAdded(reply.turn.turn_id, text))
             case Prefill(done=done, total=total):
                 pending.prefill = (done, total)
                 await self._emit(events.PrefillProgress(done, total))
@@ -349,50 +337,41 @@ class ChatSession:
                 first, self._shifted = not self._shifted, True
                 await self._emit(events.ContextShifted(gone, tokens, first))
             case Completion():
-                await self._finished(pending, event)
+                await self._finished(reply, event)
 
-    async def _finished(self, pending: PendingReply, completion: Completion | None) -> None:
-        if pending.turn is None or pending.reply is None or pending.reply.finished:
+    async def _finished(self, reply: GrowingReply, completion: Completion | None) -> None:
+        if reply.finished:
             return
         reason = completion.finish_reason if completion is not None else "cancelled"
         usage = completion.usage if completion is not None else None
         self.grounding.note(usage)
-        pending.reply.finish(reason, model=self._model, usage=usage)
-        turn = replace(
-            pending.turn.turn,
-            reply=pending.reply.text,
-            finish_reason=reason,
-            error="",
-            usage=usage,
-            model=self._model or pending.turn.turn.model,
-        )
-        await self._emit(events.ReplyFinished(self._known(pending, turn), completion, pending.reply.pieces))
+        reply.finish(reason, model=self._model, usage=usage)
+        model = self._model or reply.turn.turn.model
+        self._show_end(reply, finish_reason=reason, error="", usage=usage, model=model)
+        await self._emit(events.ReplyFinished(reply.turn, completion, reply.pieces))
 
     async def _cancelled(self, pending: PendingReply) -> None:
-        if pending.turn is not None:
-            await self._finished(pending, None)
+        if pending.reply is not None:
+            await self._finished(pending.reply, None)
             return
         self.attachments.extend(pending.attachments)
         await self._emit(events.AttachmentsChanged())
         await self._emit(events.DraftReturned(pending.draft))
 
     async def _failed(self, pending: PendingReply, error: MistralChatError) -> None:
-        turn = None
-        if pending.turn is None or pending.reply is None:
+        reply = pending.reply
+        if reply is None:
             self.attachments.extend(pending.attachments)
             await self._emit(events.AttachmentsChanged())
         else:
-            pending.reply.finish(None, model=self._model, error=str(error))
-            ended = replace(pending.turn.turn, reply=pending.reply.text, finish_reason=None, error=str(error), usage=None)
-            turn = self._known(pending, ended)
-        await self._emit(events.ReplyFailed(error, turn, pending.draft))
+            reply.finish(None, model=self._model, error=str(error))
+            self._show_end(reply, finish_reason=None, error=str(error), usage=None)
+        await self._emit(events.ReplyFailed(error, reply.turn if reply is not None else None, pending.draft))
 
-    def _known(self, pending: PendingReply, turn: Turn) -> TranscriptTurn:
-        if pending.turn is None:
-            raise AssertionError("a reply that ends has a turn")
-        pending.turn = replace(pending.turn, turn=turn)
-        self.conversation.replace(pending.turn)
-        return pending.turn
+    def _show_end(self, reply: GrowingReply, **ended: Any) -> None:
+        """Show the turn as its reply was saved."""
+        reply.turn = replace(reply.turn, turn=replace(reply.turn.turn, reply=reply.text, **ended))
+        self.conversation.replace(reply.turn)
 
     async def _check_length(self, request: ReplyRequest) -> None:
         """Refuse what cannot fit before anything is saved; the engine checks again, including control tokens.

@@ -131,7 +131,7 @@ async def test_two_sessions_take_turns_with_the_model(bench: SessionBench, engin
     await asyncio.to_thread(engine.waiting.wait, PATIENCE)
     engine.at_delta_waits = -1
     await two.send(NewMessage("Second"))
-    await until(lambda: two.current is not None and two.current.turn is not None)
+    await until(lambda: two.current is not None and two.current.reply is not None)
     assert bench.last(two).user == "Second", "the question is saved while another conversation's reply goes first"
     await one.stop()
     async with asyncio.timeout(PATIENCE):
@@ -147,7 +147,7 @@ async def test_a_reply_that_waits_for_another_conversation_can_be_stopped(bench:
     await one.send(NewMessage("First"))
     await asyncio.to_thread(engine.waiting.wait, PATIENCE)
     await two.send(NewMessage("Second"))
-    await until(lambda: two.current is not None and two.current.turn is not None)
+    await until(lambda: two.current is not None and two.current.reply is not None)
     async with asyncio.timeout(PATIENCE):
         await two.end()
     assert one.replying, "stopping one conversation leaves the other alone"
@@ -199,7 +199,7 @@ async def test_a_failed_load_keeps_the_question_and_the_reason(store: Conversati
     loading = bench.host.load()
     await until(lambda: bench.host.engine is not None)
     await session.send(NewMessage("Hello"))
-    await until(lambda: session.current is not None and session.current.turn is not None)
+    await until(lambda: session.current is not None and session.current.reply is not None)
     gate.set()
     await asyncio.wait({loading})
     await session.idle()

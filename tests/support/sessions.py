@@ -103,8 +103,8 @@ class SessionBench:
         for event in self.events:
             if isinstance(event, ReplyFailed):
                 raise event.error
-        assert pending.turn is not None
-        return pending.turn.turn_id
+        assert pending.reply is not None
+        return pending.reply.turn.turn_id
 
     async def say(self, session: ChatSession, text: str) -> str:
         return await self.send(session, NewMessage(text))
