@@ -1,7 +1,4 @@
-"""Messages, turns and passages as immutable values. They have no identity: ids and timestamps belong to the store.
-
-Values have no identity: ids, rows and times of storage stay in the store.
-"""
+"""Messages, turns and passages as immutable values. Rows and times of storage stay in the store."""
 
 from __future__ import annotations
 
@@ -81,3 +78,21 @@ class Turn:
     """Excluded turns are not sent to the model."""
     passages: tuple[Passage, ...] = ()
     """The passages that the model was given with the message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptTurn:
+    """A turn and its place in the tree, as the transcript shows it."""
+
+    turn_id: str
+    turn: Turn
+    parent_id: str | None = None
+    """None for the turn that opens the conversation."""
+    sibling: int = 1
+    """Its position among the children of its parent, from 1, oldest first."""
+    siblings: int = 1
+    """How many children its parent has."""
+    message: tuple[int, int] = (1, 1)
+    """Which version of the message it has, from 1, and how many versions its siblings have."""
+    reply: tuple[int, int] = (1, 1)
+    """Which reply to that message it is, from 1, and how many there are."""

@@ -8,12 +8,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
+from mistral_chat.conversation import TranscriptTurn
 from mistral_chat.errors import MistralChatError
 from mistral_chat.generation import ContextState, Prompt
 from mistral_chat.session.conversation import OpenConversation
 from mistral_chat.session.environment import SessionEnvironment
-from mistral_chat.session.events import Emit, TranscriptTurn, UsageChanged
-from mistral_chat.session.reply import transcript_turn
+from mistral_chat.session.events import Emit, UsageChanged
 
 _PINNED_SHARE: Final = 8
 """Pinned turns may leave no less than this fraction of the context (one in so many tokens) for messages."""
@@ -153,8 +153,7 @@ class ContextMeter:
         state, conversation_id = self._host.context, self._conversation.id
         if state is None or conversation_id is None:
             return None
-        pinned = [transcript_turn(stored) for stored in self._environment.store.pinned(conversation_id)]
-        taken = sum([await self.tokens_of(turn) or 0 for turn in pinned])
+        taken = sum([await self.tokens_of(turn) or 0 for turn in self._environment.store.pinned(conversation_id)])
         room = state.window - state.reserve - state.system_tokens - taken - tokens
         return room if room < state.window // _PINNED_SHARE else None
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mistral_chat.conversation import Turn
+from mistral_chat.conversation import TranscriptTurn, Turn
 from mistral_chat.generation import History, Passage, PromptTurn
 from mistral_chat.session.environment import SessionEnvironment
-from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.session.overrides import Overrides, Resolved, merge, resolve
-from mistral_chat.session.reply import transcript_turn
 from mistral_chat.store.records import StoredConversation
 from mistral_chat.store.store import ConversationStore
 
@@ -64,18 +62,17 @@ class OpenConversation:
         """
         if self.id is not None:
             page = self._store.turns_page(self.id, before=None, limit=PAGE)
-            self.turns = [transcript_turn(stored) for stored in page]
+            self.turns = list(page)
             self.complete = not page or page[0].parent_id is None
 
-    def load_older(self) -> list[TranscriptTurn]:
+    def load_older(self) -> Sequence[TranscriptTurn]:
         """Load the page before the first loaded turn; empty if there is none."""
         if self.id is None or not self.turns or self.complete:
             return []
         page = self._store.turns_page(self.id, before=self.turns[0].turn_id, limit=PAGE)
-        older = [transcript_turn(stored) for stored in page]
-        self.turns[:0] = older
+        self.turns[:0] = page
         self.complete = not page or page[0].parent_id is None
-        return older
+        return page
 
     def replace(self, turn: TranscriptTurn) -> None:
         """Replace a loaded turn by its current state."""

@@ -6,26 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mistral_chat.conversation import Turn
+from mistral_chat.conversation import TranscriptTurn
 from mistral_chat.errors import MistralChatError
 from mistral_chat.generation import Completion, LoadedModel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TranscriptTurn:
-    """A turn as shown in the transcript."""
-
-    turn_id: str
-    turn: Turn
-    parent_id: str | None = None
-    """None for the turn that opens the conversation."""
-    sibling: int = 1
-    """Its position among the turns that share its parent, from 1."""
-    siblings: int = 1
-    message: tuple[int, int] = (1, 1)
-    """Which version of the message it is, from 1, and how many there are."""
-    reply: tuple[int, int] = (1, 1)
-    """Which reply to that message it is, from 1, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)

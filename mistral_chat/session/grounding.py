@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mistral_chat.conversation import Usage
+    from mistral_chat.conversation import TranscriptTurn, Usage
     from mistral_chat.session.conversation import OpenConversation
     from mistral_chat.session.environment import SessionEnvironment
-    from mistral_chat.session.events import Emit, TranscriptTurn
+    from mistral_chat.session.events import Emit
     from mistral_chat.store.store import ConversationStore
 
 log = logging.getLogger("mistral_chat.session")

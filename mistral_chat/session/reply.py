@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mistral_chat.conversation import FinishReason, Usage
+from mistral_chat.conversation import FinishReason, TranscriptTurn, Usage
 from mistral_chat.errors import InvalidText, UsageError
-from mistral_chat.session.events import TranscriptTurn
 
 if TYPE_CHECKING:
     from mistral_chat.session.attachments import Attachment
     from mistral_chat.session.overrides import Resolved
     from mistral_chat.session.saver import Saver, Work
-    from mistral_chat.store.records import StoredTurn
     from mistral_chat.store.store import ConversationStore
 
 SAVE_SECONDS = 1.0
@@ -164,7 +162,7 @@ def save_question(
             last = store.turns_page(conversation_id or "", before=None, limit=1)
             if not last or last[-1].turn_id != turn_id:
                 raise UsageError("Only the last reply can be continued. Regenerate this one, or continue the last one.")
-    return conversation_id or "", transcript_turn(store.turn(turn_id))
+    return conversation_id or "", store.turn(turn_id)
 
 
 def validate_message(text: str) -> None:
@@ -181,16 +179,3 @@ def validate_message(text: str) -> None:
         raise InvalidText(
             f"The message contains an incomplete character (a lone surrogate) at position {error.start + 1}. Delete it."
         ) from error
-
-
-def transcript_turn(stored: StoredTurn) -> TranscriptTurn:
-    """A stored turn in the transcript's form."""
-    return TranscriptTurn(
-        turn_id=stored.turn_id,
-        turn=stored.turn,
-        parent_id=stored.parent_id,
-        sibling=stored.sibling,
-        siblings=stored.siblings,
-        message=stored.message,
-        reply=stored.reply,
-    )

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+from mistral_chat.conversation import TranscriptTurn
 from mistral_chat.errors import MessageTooLong, MistralChatError, SystemPromptTooLong
 from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
 from mistral_chat.message_form import build_message, split_message
@@ -23,7 +24,7 @@ from mistral_chat.session.context import ContextMeter
 from mistral_chat.session.conversation import OpenConversation
 from mistral_chat.session.draft_attachments import DraftAttachments
 from mistral_chat.session.environment import SessionEnvironment
-from mistral_chat.session.events import Emit, TranscriptTurn
+from mistral_chat.session.events import Emit
 from mistral_chat.session.grounding import Grounding
 from mistral_chat.session.reply import (
     ContinueReply,
@@ -34,7 +35,6 @@ from mistral_chat.session.reply import (
     Regenerate,
     ReplyRequest,
     save_question,
-    transcript_turn,
     validate_message,
 )
 from mistral_chat.session.titles import TitleWriter
@@ -210,7 +210,7 @@ class ChatSession:
             among: all versions, message by message; the messages, each with its last reply; or the replies to this message.
         """
         store = self.environment.store
-        found = [transcript_turn(store.turn(sibling)) for sibling in store.siblings(turn_id)]
+        found = [store.turn(sibling) for sibling in store.siblings(turn_id)]
         versions = sorted(found, key=lambda version: (version.message, version.reply))
         now = next(version for version in versions if version.turn_id == turn_id)
         if among == "messages":
@@ -398,7 +398,7 @@ class ChatSession:
 
     async def _set_flags(self, turn_id: str, pinned: bool | None, excluded: bool | None) -> None:  # noqa: FBT001 (the flags)
         await self.environment.saver.write(lambda store: store.set_turn_flags(turn_id, pinned=pinned, excluded=excluded))
-        turn = transcript_turn(self.environment.store.turn(turn_id))
+        turn = self.environment.store.turn(turn_id)
         self.conversation.replace(turn)
         await self._emit(events.TurnChanged(turn))
         await self.context.prefill()

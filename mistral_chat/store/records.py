@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from mistral_chat.conversation import TranscriptTurn
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mistral_chat.conversation import Turn
     from mistral_chat.generation import Sampling
 
 TitleSource = Literal["first_line", "model", "person"]
@@ -59,22 +60,10 @@ class ConversationState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredTurn:
-    """A turn and its place in the tree."""
+class StoredTurn(TranscriptTurn):
+    """A turn as it is stored."""
 
-    turn_id: str
-    parent_id: str | None
-    """None for a first turn."""
-    turn: Turn
     created: datetime
-    sibling: int
-    """Its position among the children of its parent, from 1, oldest first."""
-    siblings: int
-    """How many children its parent has."""
-    message: tuple[int, int]
-    """Which version of the message it has, from 1, and how many versions its siblings have."""
-    reply: tuple[int, int]
-    """Which reply to that message it is, from 1, and how many there are."""
     depth: int
     """Its depth in the tree, from 1."""
     writing: bool = False
