@@ -115,8 +115,8 @@ def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
     for model in chosen:
         verification = Verification(library, model)
         show_verification(verification)
-        for result in verification.results:
-            row = {"name": model.name, "path": str(result.path), "sha256": result.sha256}
+        for path, result in verification.results.items():
+            row = {"name": model.name, "path": str(path), "sha256": result.sha256}
             rows.append({**row, "expected": result.expected, "verified": result.right})
             if not as_json:
                 wrong = f"WRONG, expected {result.expected}"

@@ -44,13 +44,10 @@ class Checksum:
         stat = path.stat()
         return cls(bytes=stat.st_size, changed=stat.st_mtime_ns, sha256=sha256, expected=expected, origin=origin)
 
-    def is_valid_for(self, path: Path) -> bool:
-        """Whether `path` still has the size and time of the hashed file."""
-        try:
-            stat = path.stat()
-        except OSError:
-            return False
-        return (stat.st_size, stat.st_mtime_ns) == (self.bytes, self.changed)
+    @property
+    def right(self) -> bool | None:
+        """Whether the SHA-256 is the published one; None without one."""
+        return None if self.expected is None else self.sha256 == self.expected
 
 
 class ChecksumCache:
@@ -64,10 +61,10 @@ class ChecksumCache:
         """The checksum of the file at `path`; None without one, or if the file has changed since."""
         entry = self._entries().get(str(path))
         try:
-            checksum = Checksum(**entry) if entry else None
-        except TypeError:
+            checksum, stat = Checksum(**entry) if entry else None, path.stat()
+        except (TypeError, OSError):
             return None
-        return checksum if checksum and checksum.is_valid_for(path) else None
+        return checksum if checksum and (checksum.bytes, checksum.changed) == (stat.st_size, stat.st_mtime_ns) else None
 
     def add(self, path: Path, checksum: Checksum) -> None:
         """Save the `checksum` of the file at `path`.

@@ -259,7 +259,7 @@ class Library:
             bytes=metadata.bytes,
             quantization=entry.quantization if entry and entry.quantization else metadata.quantization,
             source=found.source,
-            verified=None if checksum is None or checksum.expected is None else checksum.sha256 == checksum.expected,
+            verified=checksum.right if checksum is not None else None,
             prompt_format=self._prompt_format(name, found.path, entry),
             dimensions=metadata.dimensions,
             kind=kind,

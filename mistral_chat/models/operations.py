@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mistral_chat import system
@@ -27,21 +26,6 @@ if TYPE_CHECKING:
     from mistral_chat.models.retry import RetryPolicy
 
 ImportMode = Literal["link", "move", "copy"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChecksumResult:
-    """The result of hashing one file."""
-
-    path: Path
-    sha256: str
-    expected: str | None
-    """The published SHA-256; None if neither the catalog, the hub nor the file's folder states one."""
-
-    @property
-    def right(self) -> bool | None:
-        """Whether the SHA-256 matches the published one; None without one."""
-        return None if self.expected is None else self.sha256 == self.expected
 
 
 def find_entry(library: Library, spec: str) -> CatalogEntry:
@@ -97,8 +81,8 @@ class Verification(ModelTask):
     def __init__(self, library: Library, model: ModelFile, name: str = "") -> None:
         """Create a verification of `model`, called `name` in messages. The results are saved in `library`."""
         super().__init__(model.name, name or model.name)
-        self.results: list[ChecksumResult] = []
-        """One for each file, once it is hashed."""
+        self.results: dict[Path, Checksum] = {}
+        """The checksum of each file, once it is hashed."""
         self._library = library
         self._model = model
         self._hashed = 0
@@ -113,7 +97,7 @@ class Verification(ModelTask):
     @property
     def right(self) -> bool | None:
         """Whether every file matches; None if that is unknown."""
-        answers = {result.right for result in self.results}
+        answers = {result.right for result in self.results.values()}
         return False if False in answers else None if not answers or None in answers else True
 
     def _work(self) -> None:
@@ -123,10 +107,11 @@ class Verification(ModelTask):
                 if not digest:
                     raise DownloadPaused
                 expected = _expected(self._library, self._model, path)
-                self._library.checksums.add(path, Checksum.of(path, digest, expected, self._model.name))
+                checksum = Checksum.of(path, digest, expected, self._model.name)
+                self._library.checksums.add(path, checksum)
             except OSError as error:
                 raise ModelUnusable(path, f"the file cannot be read ({error.strerror}).") from error
-            self.results.append(ChecksumResult(path=path, sha256=digest, expected=expected))
+            self.results[path] = checksum
 
     def _advance(self, count: int) -> None:
         self._hashed += count
@@ -145,7 +130,11 @@ def remove(library: Library, spec: str) -> int:
         PartialFile(partial.path.with_suffix("")).drop()
         _tidy(partial.path, library.models_dir)
         return partial.bytes
-    path, name = _find_removable(library, spec)
+    try:
+        model = library.find(spec)
+        path, name = model.path, model.name
+    except ModelUnusable as error:  # a damaged file, or another kind of file, is removed all the same
+        path, name = error.path, spec
     if not library.is_ours(path):
         raise UsageError(f"{name} belongs to another program or to you, and is not removed: {path}")
     freed = reclaimable_bytes(path)
@@ -208,15 +197,6 @@ def _expected(library: Library, model: ModelFile, path: Path) -> str | None:
     if entry is not None and entry.sha256 and path == model.path:
         return entry.sha256
     return sources.stated_sha256(path)
-
-
-def _find_removable(library: Library, spec: str) -> tuple[Path, str]:
-    """The path and name of the file that `spec` names, even if it is damaged."""
-    try:
-        model = library.find(spec)
-    except ModelUnusable as error:
-        return error.path, spec
-    return model.path, model.name
 
 
 def _identify(library: Library, path: Path) -> tuple[CatalogEntry | None, str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final, Self
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from mistral_chat import system
 from mistral_chat.paths import FILE_MODE
@@ -27,13 +27,13 @@ _SYNC_EVERY: Final = 256 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
-    """A file on the hub, as the hub described it."""
+    """A file on the hub, as the hub described it. Of a partial file, ``NAME.part.json`` keeps all but `url` and `token`."""
 
     repository: str
     file: str
     commit: str
     """The commit that the requested revision resolved to."""
-    url: str
+    url: str = ""
     """The hub's address of the file. It redirects to the content and contains no secret."""
     bytes: int
     etag: str
@@ -42,37 +42,13 @@ class RemoteFile:
     token: str | None = None
     """Sent to the hub's own origin only."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartialMetadata:
-    """The identity of the file that a part belongs to. The field names are the keys of ``NAME.part.json``."""
-
-    repository: str
-    file: str
-    commit: str
-    bytes: int
-    etag: str
-    sha256: str | None
-
-    @classmethod
-    def of(cls, remote: RemoteFile) -> Self:
-        """The metadata of a part of `remote`."""
-        return cls(
-            repository=remote.repository,
-            file=remote.file,
-            commit=remote.commit,
-            bytes=remote.bytes,
-            etag=remote.etag,
-            sha256=remote.sha256,
-        )
-
-    def matches(self, remote: RemoteFile) -> bool:
-        """Whether `remote` has the same content, whatever its commit is called."""
-        if self.bytes != remote.bytes:
+    def has_content_of(self, other: RemoteFile) -> bool:
+        """Whether `other` has the same content, whatever its commit is called."""
+        if self.bytes != other.bytes:
             return False
-        if self.sha256 and remote.sha256:
-            return self.sha256 == remote.sha256
-        return bool(self.etag) and self.etag == remote.etag
+        if self.sha256 and other.sha256:
+            return self.sha256 == other.sha256
+        return bool(self.etag) and self.etag == other.etag
 
 
 class PartialFile:
@@ -84,10 +60,10 @@ class PartialFile:
         self.path = target.with_name(target.name + ".part")
         self.metadata_path = target.with_name(target.name + ".part.json")
 
-    def metadata(self) -> PartialMetadata | None:
-        """The metadata on disk; None if it is missing or unreadable."""
+    def metadata(self) -> RemoteFile | None:
+        """The file that the part belongs to, without `url` and `token`; None if that is missing or unreadable."""
         try:
-            return PartialMetadata(**json.loads(self.metadata_path.read_text("utf-8")))
+            return RemoteFile(**json.loads(self.metadata_path.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -100,11 +76,15 @@ class PartialFile:
 
     def resume_or_reset(self, remote: RemoteFile) -> int:
         """Keep the part if it belongs to `remote`, else delete it. Returns the bytes kept."""
-        metadata = self.metadata()
-        if metadata is None or not metadata.matches(remote) or self.size() > remote.bytes:
+        metadata, identity = self.metadata(), replace(remote, url="", token=None)
+        if metadata is None or not metadata.has_content_of(remote) or self.size() > remote.bytes:
             self.drop()
-        if metadata != PartialMetadata.of(remote):
-            self._write_metadata(PartialMetadata.of(remote))
+        if metadata != identity:
+            fresh = self.metadata_path.with_name(self.metadata_path.name + ".new")
+            kept = {key: value for key, value in asdict(identity).items() if key not in {"url", "token"}}
+            fresh.write_text(json.dumps(kept, indent=1), "utf-8")
+            fresh.chmod(FILE_MODE)
+            system.replace(fresh, self.metadata_path)
         return self.size()
 
     @contextlib.contextmanager
@@ -129,12 +109,6 @@ class PartialFile:
         """Delete the part and its metadata."""
         system.delete(self.path)
         system.delete(self.metadata_path)
-
-    def _write_metadata(self, metadata: PartialMetadata) -> None:
-        fresh = self.metadata_path.with_name(self.metadata_path.name + ".new")
-        fresh.write_text(json.dumps(asdict(metadata), indent=1), "utf-8")
-        fresh.chmod(FILE_MODE)
-        system.replace(fresh, self.metadata_path)
 
 
 class PartialWriter:

@@ -221,7 +221,7 @@ class ContextMeter:
         try:
             history = self._conversation.history()
             about = "the draft" if draft else "this conversation"
-            with self._environment.tasks.track("preloading context", about, cancel=self.cancel_prefill) as task:
+            with self._environment.tasks.begin("preloading context", about, cancel=self.cancel_prefill) as task:
                 async with aclosing(engine.prefill(replace(history, draft=draft))) as progress:
                     async for event in progress:
                         if event.total:

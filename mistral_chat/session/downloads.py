@@ -101,7 +101,7 @@ class Downloads:
     async def _follow(self, task: ModelTask, kept: str) -> None:
         try:
             task.start()
-            with self._tasks.track(task.kind, task.name, cancel=task.cancel, kept=kept) as tracked:
+            with self._tasks.begin(task.kind, task.name, cancel=task.cancel, kept=kept) as tracked:
                 while task.state == "running":
                     progress = task.progress
                     tracked.tell(progress.share, progress.amounts)

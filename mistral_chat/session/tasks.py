@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
 
 from mistral_chat.formatting import format_progress
 
@@ -17,38 +18,45 @@ QUIET_SECONDS: Final = 0.5
 """Shorter tasks are never shown: they would only flicker."""
 
 
+@dataclass(slots=True, eq=False)
 class BackgroundTask:
-    """Work in the background."""
+    """Work in the background, from `TaskRegistry.begin` to `end`, or to the end of its block."""
 
-    def __init__(
-        self,
-        name: str,
-        about: str,
-        cancel: Callable[[], object] | None,
-        kept: str,
-        changed: Callable[[BackgroundTask], object],
-    ) -> None:
-        """Describe a task that starts now; see `TaskRegistry.begin`."""
-        self.name = name
-        """The activity, such as ``"titling"``."""
-        self.about = about
-        """Its object or purpose. Untrusted text."""
-        self.kept = kept
-        """What remains after it was cancelled, as a sentence."""
-        self.cancel = cancel
-        """Asks it to stop; None if it cannot be cancelled."""
-        self.share: float | None = None
-        """The completed share, 0.0 to 1.0; None while unknown."""
-        self.detail = ""
-        """The progress in words."""
-        self.seen = False
-        """Whether it has lasted long enough to be shown."""
-        self._changed = changed
+    name: str
+    """The activity, such as ``"titling"``."""
+    about: str
+    """Its object or purpose. Untrusted text."""
+    cancel: Callable[[], object] | None
+    """Asks it to stop; None if it cannot be cancelled."""
+    kept: str
+    """What remains after it was cancelled, as a sentence."""
+    quiet: bool
+    """Whether it is already shown elsewhere, so that `TaskRegistry.text` omits it."""
+    registry: TaskRegistry = field(repr=False)
+    """Lists it."""
+    share: float | None = None
+    """The completed share, 0.0 to 1.0; None while unknown."""
+    detail: str = ""
+    """The progress in words."""
+    seen: bool = False
+    """Whether it has lasted long enough to be shown."""
+
+    def __enter__(self) -> Self:
+        """Do the work in a block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the task with its block."""
+        self.end()
+
+    def end(self) -> None:
+        """Remove it from the list. Calling it twice does nothing."""
+        self.registry.remove(self)
 
     def tell(self, share: float | None, detail: str = "") -> None:
         """Report progress: `share` from 0.0 to 1.0, None if unknown, and `detail` in words."""
         self.share, self.detail = share, detail
-        self._changed(self)
+        self.registry.update(self)
 
     @property
     def text(self) -> str:
@@ -74,52 +82,38 @@ class TaskRegistry:
         """
         self._changed = changed
         self._later = later
-        self._tasks: list[tuple[BackgroundTask, bool]] = []
+        self.tasks: list[BackgroundTask] = []
+        """All tasks, however short."""
 
     @property
     def text(self) -> str:
         """The tasks in a few words; empty if none has lasted long enough to be shown."""
-        words = [task.text for task, quiet in self._tasks if task.seen and not quiet]
+        words = [task.text for task in self.tasks if task.seen and not task.quiet]
         return f"⟳ {', '.join(words)}" if words else ""
-
-    @property
-    def tasks(self) -> list[BackgroundTask]:
-        """All tasks, however short."""
-        return [task for task, _ in self._tasks]
 
     def begin(
         self, name: str, about: str = "", *, cancel: Callable[[], object] | None = None, kept: str = "", quiet: bool = False
     ) -> BackgroundTask:
-        """Register a task until `end` is called for it.
+        """List a task until it ends; see `BackgroundTask` for what the arguments mean."""
+        task = BackgroundTask(name, about, cancel, kept, quiet, self)
+        self.tasks.append(task)
 
-        Args:
-            name: the activity, such as ``"titling"``.
-            about: its object or purpose.
-            cancel: asks it to stop; None if it cannot be cancelled.
-            kept: what remains after it was cancelled.
-            quiet: whether it is already shown elsewhere, so that `text` omits it.
-        """
-        task = BackgroundTask(name, about, cancel, kept, self._moved)
-        self._tasks.append((task, quiet))
-        self._later(QUIET_SECONDS, lambda: self._show(task))
+        def show() -> None:
+            task.seen = True
+            self.update(task)
+
+        self._later(QUIET_SECONDS, show)
         return task
 
-    def end(self, task: BackgroundTask) -> None:
-        """Remove `task`. Calling it twice does nothing."""
-        # By identity: two tasks may have the same name.
-        self._tasks = [each for each in self._tasks if each[0] is not task]
-        self._changed(self.text)
+    def update(self, task: BackgroundTask) -> None:
+        """Report that `task` has changed."""
+        if task.seen and task in self.tasks:
+            self._changed(self.text)
 
-    @contextmanager
-    def track(
-        self, name: str, about: str = "", *, cancel: Callable[[], object] | None = None, kept: str = "", quiet: bool = False
-    ) -> Iterator[BackgroundTask]:
-        """Register a task while the block runs. Takes the arguments of `begin`."""
-        task = self.begin(name, about, cancel=cancel, kept=kept, quiet=quiet)
-        try:
-            yield task
-        finally:
-            self.end(task)
+    def remove(self, task: BackgroundTask) -> None:
+        """Remove `task`, if it is listed."""
+        self.tasks = [each for each in self.tasks if each is not task]
+        self._changed(self.text)
 
     def cancel(self, only: BackgroundTask | None = None) -> list[BackgroundTask]:
         """Cancel every cancellable task, or `only` one; returns the cancelled ones."""
@@ -128,14 +122,6 @@ class TaskRegistry:
             if task.cancel is not None:
                 task.cancel()
         return cancelled
-
-    def _show(self, task: BackgroundTask) -> None:
-        task.seen = True
-        self._moved(task)
-
-    def _moved(self, task: BackgroundTask) -> None:
-        if task.seen and task in self.tasks:
-            self._changed(self.text)
 
 
 _SNAPSHOT_TASKS: Final = {
@@ -153,7 +139,7 @@ def watch_snapshots(snapshots: SnapshotFolder, tasks: TaskRegistry) -> None:
     def show(progress: SnapshotProgress | None) -> None:
         if progress is None:
             while shown:
-                tasks.end(shown.pop())
+                shown.pop().end()
             return
         if not shown:
             name, about, kept = _SNAPSHOT_TASKS[progress.what]

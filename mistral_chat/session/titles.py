@@ -62,7 +62,7 @@ class TitleWriter:
         if conversation_id is None:
             return
         try:
-            with self._environment.tasks.track("titling", "this conversation", cancel=self.cancel):
+            with self._environment.tasks.begin("titling", "this conversation", cancel=self.cancel):
                 title = await self.suggest()
         except MistralChatError:
             return  # the first line remains the title; the next message reports what is wrong with the engine

@@ -136,7 +136,7 @@ class ModelPicker:
                 self._loading = tasks.begin("loading", self._screen.host.model, cancel=self._cancel_loading, quiet=True)
             self._loading.tell(event.share)
         elif self._loading is not None:
-            tasks.end(self._loading)
+            self._loading.end()
             self._loading = None
 
     async def close(self) -> None:

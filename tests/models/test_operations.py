@@ -23,7 +23,7 @@ def test_verification_is_remembered_and_detects_changes(library: Library, hub: H
     model = library.find(SPEC)
     task = Verification(library, model)
     assert list(task.follow())[-1].bytes == 500_000
-    assert ([result.right for result in task.results], task.right, task.state) == ([True], True, "done")
+    assert ([result.right for result in task.results.values()], task.right, task.state) == ([True], True, "done")
     model.path.chmod(0o600)
     with model.path.open("r+b") as file:
         file.seek(400_000)
@@ -32,14 +32,14 @@ def test_verification_is_remembered_and_detects_changes(library: Library, hub: H
     hub.behave()
     task = Verification(library, library.find(SPEC))
     list(task.follow())
-    assert [result.right for result in task.results] == [None]
+    assert [result.right for result in task.results.values()] == [None]
 
 
 def test_a_cancelled_verification_reports_nothing(library: Library, tmp_path: Path) -> None:
     task = Verification(library, library.find(str(put(tmp_path / "x.gguf"))))
     task.cancel()
     list(task.follow())
-    assert (task.results, task.right, task.state) == ([], None, "paused")
+    assert (task.results, task.right, task.state) == ({}, None, "paused")
 
 
 def test_removing_reports_freed_space_and_leaves_nothing(library: Library, hub: HubServer) -> None:

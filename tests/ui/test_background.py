@@ -262,15 +262,15 @@ async def test_the_user_chooses_which_of_several_tasks_to_stop(size: tuple[int, 
         await pilot.press("down", "enter")
         await until(pilot, lambda: "Cancelled: checking." in screen_text(harness))
         assert stops == ["checking"]
-        harness.chat.tasks.end(checking)
+        checking.end()
         fetching.tell(0.5, "2.19 of 4.37 GB")
         await until(pilot, lambda: "2.19 of 4.37 GB" in screen_text(harness) and "the demo" not in screen_text(harness))
         await pilot.press("delete")
         await until(pilot, lambda: "“titling” cannot be cancelled" in screen_text(harness))
         await pilot.press("up", "delete")
         await until(pilot, lambda: "Cancelled: fetching. It is kept." in screen_text(harness))
-        harness.chat.tasks.end(fetching)
-        harness.chat.tasks.end(titling)
+        fetching.end()
+        titling.end()
         await until(pilot, lambda: "Cancel all" not in screen_text(harness))
         await pilot.press("enter")
         await until(pilot, lambda: harness.chat.is_current)
@@ -325,9 +325,9 @@ def test_each_task_is_shown_until_it_ends() -> None:
     background = TaskRegistry(reported.append, later=clock.later)
     stop: Callable[[], object] = lambda: stops.append("checking")  # noqa: E731 (a callback of one line)
     with (
-        background.track("titling"),
-        background.track("checking", cancel=stop, kept="Nothing is lost.") as check,
-        background.track("loading", quiet=True),
+        background.begin("titling"),
+        background.begin("checking", cancel=stop, kept="Nothing is lost.") as check,
+        background.begin("loading", quiet=True),
     ):
         clock.passes()
         assert background.text == "⟳ titling, checking"
@@ -343,7 +343,7 @@ def test_tasks_shorter_than_half_a_second_are_not_shown() -> None:
     reported: list[str] = []
     clock = Clock()
     background = TaskRegistry(reported.append, later=clock.later)
-    with background.track("reading ahead") as job:
+    with background.begin("reading ahead") as job:
         job.tell(0.9)
         assert background.tasks == [job], "and yet it can be stopped"
     clock.passes()
