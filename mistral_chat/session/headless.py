@@ -57,6 +57,18 @@ class HeadlessSession:
         await self.session.environment.saver.flush(SAVING_PATIENCE)
 
 
+class _Tasks:
+    """Runs coroutines as tasks, and keeps references to them."""
+
+    def __init__(self) -> None:
+        self.all: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self.all.add(task)
+        return task
+
+
 @asynccontextmanager
 async def open_headless(
     store: ConversationStore,
@@ -87,35 +99,27 @@ async def open_headless(
         saved: whether the engine may write to disk.
         retriever: finds passages for messages.
     """
-    tasks: set[asyncio.Task[None]] = set()
-
-    def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        tasks.add(task)
-        return task
-
-    host = ModelHost(open_engine, model, emit=on_model, spawn=spawn)
+    tasks = _Tasks()
+    host = ModelHost(open_engine, model, emit=on_model, spawn=tasks.spawn)
     saver = Saver(store, report=lambda _: None, on_unexpected_error=lambda _: None)
-    environment = SessionEnvironment(
-        store=store,
-        saver=saver,
-        host=host,
-        settings=lambda: settings,
-        spawn=spawn,
-        started=started,
-        saved=saved,
-        retriever=retriever,
-    )
+    shared: dict[str, Any] = {"store": store, "saver": saver, "host": host, "settings": lambda: settings, "spawn": tasks.spawn}
+    environment = SessionEnvironment(**shared, started=started, saved=saved, retriever=retriever)
     try:
         session = ChatSession(environment, emit=emit, conversation_id=conversation_id, sampling_options=sampling_options)
-        if conversation_id is not None and started.persona:
-            await session.conversation.apply(Overrides(persona=started.persona))
-        if conversation_id is not None and started.system is not None:
-            await session.conversation.apply(Overrides(system=started.system))
+        if conversation_id is not None:
+            await _choose(session, started)
         try:
-            yield HeadlessSession(session, tasks)
+            yield HeadlessSession(session, tasks.all)
         finally:
             await session.cancel()
     finally:
         await host.close()
         await saver.close()
+
+
+async def _choose(session: ChatSession, started: Overrides) -> None:
+    """Save the choices on the command line in the conversation."""
+    if started.persona:
+        await session.conversation.apply(Overrides(persona=started.persona))
+    if started.system is not None:
+        await session.conversation.apply(Overrides(system=started.system))

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mistral_chat.session.attachments import Attachment
     from mistral_chat.session.context import ContextUsage
     from mistral_chat.session.events import TranscriptTurn
-    from mistral_chat.session.reply import ReplyRequest
     from mistral_chat.ui.screens.chat import ChatScreen
     from mistral_chat.ui.widgets.slash_menu import SlashRow
 
@@ -61,37 +60,34 @@ class Draft:
     async def submit(self, text: str) -> None:
         """Send a draft, or run it as a command.
 
-        A rejected command returns to the message box. An empty draft sends the attachments, if there are any.
+        What is refused returns to the message box. An empty draft sends the attachments, if there are any.
         """
         screen = self._screen
         if not text and (screen.workspace is None or not screen.session.attachments):
             return
-        if screen.workspace is not None and screen.session.editing is not None:
-            await self.send(EditMessage(screen.session.editing, text))
-            if not screen.composer.text:
-                screen.composer.set_draft(self._replaced)
-            return
         parsed = parse_input(text)
-        if parsed.message is not None:
-            await self.send(NewMessage(parsed.message))
+        request: EditMessage | NewMessage | None = None
+        if screen.workspace is not None and screen.session.editing is not None:
+            request = EditMessage(screen.session.editing, text)
+        elif parsed.message is not None:
+            request = NewMessage(parsed.message)
         elif parsed.command is None:
             self.put(text, parsed.refusal, warning=True)
         else:
             await screen.commands.run(parsed.command, parsed.argument, text)
-
-    async def send(self, request: ReplyRequest) -> None:
-        """Send a request; if it cannot be sent, it stays in the message box."""
-        screen = self._screen
-        text = request.text if isinstance(request, NewMessage | EditMessage) else ""
+        if request is None:
+            return
         screen.notice.clear()
         try:
             await screen.session.send(request)
         except MistralChatError as error:
-            if text:
-                screen.composer.set_draft(text)
+            if request.text:
+                screen.composer.set_draft(request.text)
             screen.show_error(str(error))
             if screen.workspace is not None:
                 screen.models.offer()
+        if isinstance(request, EditMessage) and not screen.composer.text:
+            screen.composer.set_draft(self._replaced)
 
     def put(self, text: str, notice: str, *, warning: bool = False) -> None:
         """Put a command into the message box, with a notification that stays while the command is unchanged."""

@@ -15,7 +15,6 @@ from support.shared_css import share_parsed_css
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
-from mistral_chat.session.reply import NewMessage
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.app import MistralChatApp
@@ -32,11 +31,11 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.engine.thread import LoadProgress
     from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History, Sampling
     from mistral_chat.session.context import ContextUsage
     from mistral_chat.session.downloads import Downloads
+    from mistral_chat.session.events import TranscriptTurn
     from mistral_chat.session.tasks import TaskRegistry
     from mistral_chat.ui.screens.chat import ChatScreen
     from mistral_chat.ui.widgets.composer import Composer
@@ -253,7 +252,7 @@ class ChatDriver:
 
     async def send(self, text: str) -> None:
         """Send a message past the composer."""
-        await self.screen.draft.send(NewMessage(text))
+        await self.screen.draft.submit(text)
 
     def fail_next_send(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make the next message fail with an unexpected error."""
