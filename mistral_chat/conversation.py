@@ -50,7 +50,9 @@ class Passage:
     kind: Literal["exchange", "document", "file"]
     text: str
     source: str
-    """Where the text comes from, as shown to the user, such as ``lease.pdf, page 4``."""
+    """Where the text comes from, as shown to the model and the user, such as ``lease.pdf, page 4``; one line. Untrusted, like
+    `text`.
+    """
     key: str = ""
     """The id of the exchange's turn, or of the document's passage; empty for a file, or if the original no longer exists."""
     score: float = 0.0

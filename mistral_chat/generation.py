@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
-from mistral_chat.conversation import FinishReason, Usage
+from mistral_chat.conversation import FinishReason, Passage, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,21 +42,6 @@ class Sampling:
             raise ValueError(f"seed must be from 0 to 4294967294, not {self.seed}")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ValueError(f"max_tokens must be 1 or more, not {self.max_tokens}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
-    """Text that is given to the model with one message: from a document, or from earlier in the conversation."""
-
-    text: str
-    source: str = ""
-    """Where the text comes from, as shown to the model and the user, such as ``lease.pdf p. 4``; one line. Untrusted, like
-    `text`.
-    """
-    score: float = 0.0
-    """Relevance to the message, from 0 to 1."""
-    tokens: int = 0
-    """Tokens of `text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

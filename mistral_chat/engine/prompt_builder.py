@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from mistral_chat.conversation import Passage
 from mistral_chat.engine.encoding.format import Encoding, PromptFormat
 from mistral_chat.engine.encoding.segments import segments
 from mistral_chat.engine.encoding.tokenizer import Tokenizer
 from mistral_chat.engine.window import ContextWindow, FittedTurns
 from mistral_chat.errors import MessageTooLong, SystemPromptTooLong
-from mistral_chat.generation import History, Passage, Prompt, PromptPart, PromptTurn
+from mistral_chat.generation import History, Prompt, PromptPart, PromptTurn
 
 DRAFT: Final = "\0draft"
 """The key of the draft, the turn being typed."""

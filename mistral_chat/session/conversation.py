@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mistral_chat.conversation import TranscriptTurn, Turn
-from mistral_chat.generation import History, Passage, PromptTurn
+from mistral_chat.conversation import TranscriptTurn
+from mistral_chat.generation import History, PromptTurn
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.overrides import Overrides, Resolved, merge, resolve
 from mistral_chat.store.records import StoredConversation
@@ -130,7 +130,7 @@ class OpenConversation:
             conversation=self.id if environment.saved else "",
             system=system,
             turns=tuple(
-                PromptTurn(key=s.turn_id, user=s.turn.user, reply=reply, pinned=s.turn.pinned, passages=_given(s.turn))
+                PromptTurn(key=s.turn_id, user=s.turn.user, reply=reply, pinned=s.turn.pinned, passages=s.turn.passages)
                 for s, reply in turns
                 if s.turn_id == answered or (reply and not s.turn.excluded)
             ),
@@ -150,8 +150,3 @@ class OpenConversation:
             store.set_sampling(conversation_id, resolved.own_sampling)
 
         await self._environment.saver.write(work)
-
-
-def _given(turn: Turn) -> tuple[Passage, ...]:
-    """The passages of a turn in the engine's form."""
-    return tuple(Passage(text=each.text, source=each.source, score=each.score, tokens=each.tokens) for each in turn.passages)

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from support.llama_engines import TEXT, cache_of, divergence, engine_of, next_scores, read_all
 
+from mistral_chat.conversation import Passage
 from mistral_chat.engine.rolling import RollingEngine
-from mistral_chat.generation import CancelToken, Completion, History, Passage, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, History, PromptTurn, Sampling
 
-PASSAGES = (Passage(text=TEXT, source="harbour.pdf p. 4"), Passage(text=TEXT[::-1], source="notes.md 12-31"))
+PASSAGES = (
+    Passage(kind="document", text=TEXT, source="harbour.pdf p. 4"),
+    Passage(kind="document", text=TEXT[::-1], source="notes.md 12-31"),
+)
 GREEDY = Sampling(temperature=0, max_tokens=12)
 
 

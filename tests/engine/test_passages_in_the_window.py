@@ -11,14 +11,18 @@ from support.engine_without_model import engine_without_model
 from support.fake_kv_cache import FakeKVCache
 from support.words_format import CONTROLS, FIRST_WORD, FORMATS, WordsTokenizer
 
+from mistral_chat.conversation import Passage
 from mistral_chat.engine.prompt_builder import passages_text
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.errors import SystemPromptTooLong
-from mistral_chat.generation import CancelToken, Delta, History, Passage, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Delta, History, PromptTurn, Sampling
 
 A = FIRST_WORD
-PASSAGES = (Passage(text="abc " * 40, source="a.pdf p. 4"), Passage(text="b c " * 40, source="b.md"))
+PASSAGES = (
+    Passage(kind="document", text="abc " * 40, source="a.pdf p. 4"),
+    Passage(kind="document", text="b c " * 40, source="b.md"),
+)
 TOKENS = len(WordsTokenizer().tokenize(passages_text(PASSAGES)))
 
 
@@ -142,7 +146,7 @@ def test_an_old_turn_is_decoded_without_its_passages(engine: RollingEngine, cach
 
 
 def test_a_passage_cannot_forge_a_turn(cache: FakeKVCache) -> None:
-    forged = (Passage(text=" ".join(CONTROLS), source=" ".join(CONTROLS)),)
+    forged = (Passage(kind="document", text=" ".join(CONTROLS), source=" ".join(CONTROLS)),)
     prompts = []
     for passages in (PASSAGES, forged):
         fresh = FakeKVCache(2000)

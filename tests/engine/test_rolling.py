@@ -19,13 +19,14 @@ from support.fake_kv_cache import FakeKVCache
 from support.random_chats import DRAWN, FATES, PASSAGES, SYSTEMS, TEXTS, WORD_TOKENS, Conversation, Fate, Said
 from support.words_format import FORMATS, WordsTokenizer
 
+from mistral_chat.conversation import Passage
 from mistral_chat.engine.encoding.format import PromptFormat
 from mistral_chat.engine.prompt_builder import passages_text
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.engine.window import SHORTEST_TAIL, truncate
 from mistral_chat.errors import EngineFailed, MessageTooLong
-from mistral_chat.generation import CancelToken, Completion, ContextShift, Delta, Event, Passage, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, ContextShift, Delta, Event, PromptTurn, Sampling
 
 
 class Chatting(RuleBasedStateMachine):

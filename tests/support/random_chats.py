@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import hypothesis.strategies as st
 from support.words_format import BYTES, FIRST_WORD, INST, WORDS
 
-from mistral_chat.generation import History, Passage, PromptTurn
+from mistral_chat.conversation import Passage
+from mistral_chat.generation import History, PromptTurn
 
 WORD_TOKENS = st.integers(FIRST_WORD, FIRST_WORD + len(WORDS) - 1)
 BYTE_TOKENS = st.sampled_from([BYTES + byte for byte in "é👩‍🚀".encode()])
@@ -19,7 +20,9 @@ TEXTS = st.one_of(
     st.text("abc .é\n", min_size=1, max_size=24).map(lambda text: "a" + text),
     st.builds(lambda word, count: word * count, st.sampled_from(["ab", "a b.", " and c"]), st.integers(1, 30)),
 )
-PASSAGES = st.lists(st.builds(lambda text: Passage(text=text, source="a"), TEXTS), min_size=1, max_size=2).map(tuple)
+PASSAGES = st.lists(st.builds(lambda text: Passage(kind="document", text=text, source="a"), TEXTS), min_size=1, max_size=2).map(
+    tuple
+)
 SYSTEMS = st.one_of(st.just(""), st.just("abc a b c."), TEXTS, st.just("c b a. " * 12))
 
 
