@@ -353,15 +353,8 @@ class ModelsScreen(Screen["str | None"]):
         """Choose what to do with the model under the cursor."""
         row = self._selected_on_disk()
         dialog = actions_dialog(row) if row is not None else None
-        if dialog is None:
-            return
-        answer = await self.app.push_screen_wait(dialog)
-        if answer == "check":
-            self.action_check()
-        elif answer == "format":
-            self.action_format()
-        elif answer == "remove":
-            self.action_remove()
+        if dialog is not None and (action := await self.app.push_screen_wait(dialog)):
+            await self.run_action(action)
 
     def action_check(self) -> None:
         """Verify the file of the model under the cursor in the background."""
@@ -510,7 +503,7 @@ def leave_dialog() -> ChoiceDialog:
 
 
 def actions_dialog(row: ModelRow) -> ChoiceDialog | None:
-    """Asks what to do with a model; None if nothing can be done."""
+    """Asks what to do with a model: for the action of the screen that does it; None if nothing can be done."""
     choices = []
     if row.installed:
         choices.append(Choice("check", "Verify the file", "Verify the SHA-256 checksum"))
