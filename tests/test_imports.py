@@ -40,6 +40,17 @@ def test_a_session_loads_no_ui_no_llama_and_no_hub() -> None:
     assert not loaded_by("import mistral_chat.session.workspace") & {"textual", "rich", "llama_cpp", "huggingface_hub"}
 
 
+def test_the_engine_loads_llamas_bindings_without_the_chat_api_on_top_of_them() -> None:
+    loaded = loaded_by("import mistral_chat.engine.llama.engine, mistral_chat.engine.llama.probe")
+    assert "llama_cpp" in loaded
+    assert not loaded & {"numpy", "diskcache", "jinja2"}
+
+
+def test_the_chat_api_can_be_imported_after_the_bindings() -> None:
+    same = "assert llama_cpp.Llama and llama_cpp.llama_decode is bindings.llama_cpp.llama_decode"
+    assert "diskcache" in loaded_by(f"from mistral_chat.engine.llama import bindings\nimport llama_cpp\n{same}")
+
+
 def test_the_first_paint_loads_nothing_that_it_does_without() -> None:
     later = {"ctypes", "hashlib", "json", "markdown_it", "numpy", "pathspec", "secrets", "sqlite3", "yaml"}
     assert not loaded_by("import mistral_chat.cli.tui, mistral_chat.config.settings_file, mistral_chat.ui.app") & (
