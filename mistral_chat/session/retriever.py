@@ -117,9 +117,11 @@ class Retriever:
             earlier = [turn for turn in turns if turn.turn_id != request.turn_id]
             before = earlier[-1] if earlier else None
             room = min(request.available, request.window // WINDOW_SHARE)
-            recalled = self._recalled(request, earlier, min(room, RECALL_BUDGET)) if request.recall else []
+            documents = bool(request.collections or request.files)
+            share = room // 2 if documents else room  # the other half is for them
+            recalled = self._recalled(request, earlier, min(share, RECALL_BUDGET)) if request.recall else []
             room -= sum(each.tokens for each in recalled)
-            if not request.collections and not request.files:
+            if not documents:
                 return Retrieved(tuple(recalled))
             budget = min(room, DOCUMENTS_BUDGET, self._affordable(DOCUMENT_SECONDS, LEAST_DOCUMENTS))
             found = self._found(request, before, budget)
