@@ -184,12 +184,12 @@ def copying(course: Course, peer: engines.EnginePeer) -> Steps:
 def starting(course: Course, peer: engines.EnginePeer, context: int) -> Steps:
     """From the start to the moment at which it takes a message; the file is in the page cache."""
     kv = read_dimensions(course.vocabulary).kv_items * 2 * context
-    with engines.started(peer, course.setup(context, 1)):
+    setup = course.setup(context, 1)
+    with engines.started(peer, setup):
         """The first start of all, which may try the model out, is not what is compared."""
-    home = course.setup(context, 1)
     while True:
         began = time.perf_counter()
-        with engines.started(peer, home) as running:
+        with engines.started(peer, setup) as running:
             ready = time.perf_counter() - began
             yield {"ready": ready, "memory": (running.memory() - kv) / 1e6, "processor": running.processor()}
 
