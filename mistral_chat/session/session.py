@@ -149,6 +149,7 @@ class ChatSession:
             self.titles.cancel()
             self.current = self.queue.popleft()
             self.current.task = self.environment.spawn(self._answer(self.current))
+            await asyncio.sleep(0)  # a task that is cancelled before its first step does not end either: its end would never come
         if self.current is None and not self.queue:
             self._idle.set()
         await self._emit(events.QueueChanged())

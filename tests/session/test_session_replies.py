@@ -231,3 +231,11 @@ async def test_saving_a_reply_is_retried_while_the_store_is_busy(
     assert bench.last(session).reply == "You said: Hello"
     assert not bench.turns(session)[-1].writing
     assert [type(event) for event in bench.saving] == [events.SavingFailed, events.SavingResumed]
+
+
+async def test_a_message_that_is_stopped_at_once_does_not_hold_up_the_next(bench: SessionBench, session: ChatSession) -> None:
+    await session.send(NewMessage("Hello"))
+    await session.stop()
+    await session.idle()
+    await bench.say(session, "Again")
+    assert bench.turns(session)[-1].turn.reply == "You said: Again"

@@ -7,17 +7,21 @@ import os
 import subprocess
 import sys
 import weakref
-from threading import Lock, Timer
+from contextlib import contextmanager
+from threading import Event, Lock, Timer
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mistral_chat.errors import PromptFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
 SECONDS = 5.0
-"""Maximum seconds for a template, including the start of its process. Real ones take a few milliseconds."""
+"""Maximum seconds for a template. Real ones take a few milliseconds."""
+
+START_SECONDS = 60.0
+"""Maximum seconds for the start of its process, which takes long on a busy machine and is not the template's fault."""
 
 SPARE_CHARACTERS = 1_000_000
 """Maximum length of a template's output, in addition to eight times its input."""
@@ -92,31 +96,24 @@ class TemplateRenderer:
 
     def _ask(self, request: Mapping[str, Any], limit: int) -> dict[str, str]:
         """Send one request, starting the process if there is none."""
-        late: list[bool] = []
         process = self._process
-        if process is None or process.poll() is not None:
-            process = self._start()
-
-        def end() -> None:
-            late.append(True)
-            process.kill()
-
-        timer = Timer(self._seconds, end)
-        timer.daemon = True
-        timer.start()
         try:
-            answer = {"text": ""} if self._process is process else _exchange(process, self._setup, 10_000)
-            self._process = process
-            if "text" in answer:
-                # JSON writes a character in 12 bytes at most.
-                answer = _exchange(process, request, 12 * limit + 10_000)
+            if process is None or process.poll() is not None:
+                process = self._start()
+                with _time_limit(process, START_SECONDS):
+                    _receive(process, 10_000)
+            with _time_limit(process, self._seconds):
+                answer = {"text": ""} if self._process is process else _exchange(process, self._setup, 10_000)
+                self._process = process
+                if "text" in answer:
+                    # JSON writes a character in 12 bytes at most.
+                    answer = _exchange(process, request, 12 * limit + 10_000)
+        except TimeoutError as late:
+            self._stop()
+            return {"problem": str(late)}
         except (OSError, ValueError, KeyError):
             self._stop()
-            answer = {
-                "problem": f"it takes longer than {self._seconds:g} seconds" if late else "the process rendering it crashed"
-            }
-        finally:
-            timer.cancel()
+            return {"problem": "the process rendering it crashed"}
         return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -139,6 +136,32 @@ class TemplateRenderer:
             self._end()
 
 
+@contextmanager
+def _time_limit(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
+    """Kill the process after `seconds`.
+
+    Raises:
+        TimeoutError: that was what ended the block.
+    """
+    late = Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, ValueError, KeyError):
+        if late.is_set():
+            raise TimeoutError(f"it takes longer than {seconds:g} seconds") from None
+        raise
+    finally:
+        timer.cancel()
+
+
 def _exchange(process: subprocess.Popen[bytes], request: Mapping[str, Any], limit: int) -> dict[str, str]:
     """Send one line and read one.
 
@@ -146,10 +169,17 @@ def _exchange(process: subprocess.Popen[bytes], request: Mapping[str, Any], limi
         OSError: the process is gone.
         ValueError: the answer is invalid.
     """
-    if process.stdin is None or process.stdout is None:
+    if process.stdin is None:
         raise OSError
     process.stdin.write(json.dumps(request).encode() + b"\n")
     process.stdin.flush()
+    return _receive(process, limit)
+
+
+def _receive(process: subprocess.Popen[bytes], limit: int) -> dict[str, str]:
+    """Read one line; it raises as `_exchange` does."""
+    if process.stdout is None:
+        raise OSError
     answer = json.loads(process.stdout.readline(limit))
     if not isinstance(answer, dict) or not all(isinstance(each, str) for each in answer.values()) or len(answer) != 1:
         raise ValueError

@@ -109,12 +109,13 @@ def _answer(template: Template, request: Mapping[str, Any]) -> dict[str, str]:
 
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer `requests` until they end."""
+    """Say that the process has started, then answer `requests` until they end."""
 
     def send(answer: Mapping[str, str]) -> None:
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
 
+    send({"text": ""})  # it has started: from now on the time is the template's
     setup = json.loads(requests.readline() or b"null")
     if setup is None:
         return
