@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -518,10 +519,15 @@ def screen_text(harness: AppHarness) -> str:
     return shown
 
 
+_BORDERS = re.compile("[\u2500-\u259f]")
+"""Box drawing and block elements."""
+
+
 async def until_drawn(pilot: Pilot[Any], text: str) -> None:
-    """Let the app run until `text` is on the screen; fail after some ten seconds of its time."""
+    """Let the app run until `text` is on the screen, in one row or over several; fail after some ten seconds of its time."""
     for _ in range(1000):
-        if text in rendered_rows(pilot.app):
+        rows = rendered_rows(pilot.app)
+        if text in rows or text in " ".join(_BORDERS.sub(" ", rows).split()):
             return
         await pilot.pause(0.01)
     raise AssertionError(f"never drawn: {text!r}\n{rendered_rows(pilot.app)}")

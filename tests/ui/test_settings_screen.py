@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.app_harness import AppHarness, run, screen_text, until, until_ready
+from support.app_harness import AppHarness, run, screen_text, until, until_drawn, until_ready
 from support.settings_screens import settings, staged, write
 from textual.widgets import Input, TextArea
 
@@ -181,7 +181,7 @@ async def test_a_newly_broken_file_is_reported_and_left_alone(config: Path) -> N
         await pilot.press("escape")
         await closed(pilot, harness)
         await pilot.press("f5")
-        await until(pilot, lambda: "Correct the settings file" in screen_text(harness))
+        await until_drawn(pilot, "Correct the settings file")
         assert read(config) == "nope: 1\n"
         write(config, FILE)
         await pilot.press("f5")
