@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.app_harness import AppHarness, run, screen_text, until, until_drawn, until_ready
 from support.settings_screens import settings, staged, write
-from textual.widgets import Input, TextArea
+from textual.widgets import Input, Static, TextArea
 
 from mistral_chat.config.configuration import CommandLineOverride
 from mistral_chat.config.settings_file import SettingsFile
@@ -177,7 +177,7 @@ async def test_a_newly_broken_file_is_reported_and_left_alone(config: Path) -> N
         write(config, "nope: 1\n")
         await asked(pilot, harness, screen, "trash_days")
         await pilot.press("7", "enter")
-        await until(pilot, lambda: "unknown key 'nope'" in screen_text(harness))
+        await until(pilot, lambda: "unknown key 'nope'" in str(harness.app.screen.query_one(".status", Static).content))
         await pilot.press("escape")
         await closed(pilot, harness)
         await pilot.press("f5")
