@@ -72,6 +72,14 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def own_priority(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note by how much a command would lower its priority: nothing raises it again, and the tests after it would be slower."""
+    steps: list[int] = []
+    monkeypatch.setattr(os, "nice", steps.append, raising=False)
+    return steps
+
+
+@pytest.fixture(autouse=True)
 def own_log() -> Iterator[None]:
     """Give the log back as it was: a test that starts the program's own log would keep it from the tests after it."""
     logger = logging.getLogger("mistral_chat")

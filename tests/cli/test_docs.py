@@ -61,6 +61,11 @@ def words_only(*arguments: str) -> tuple[str, ...]:
     return (*arguments, "--embedding-model", "")
 
 
+def test_indexing_lets_other_programs_go_first(program: Program, folder: Path, own_priority: list[int]) -> None:
+    as_json(program, *words_only("docs", "add", str(folder / "lease.md"), "-C", "home"))
+    assert sum(own_priority) > 0
+
+
 def test_a_folder_is_indexed_and_each_file_that_fails_is_named(program: Program, folder: Path) -> None:
     rows = as_json(program, *words_only("docs", "add", str(folder), "-C", "home"), code=1)
     assert {Path(row["document"]).name: row["status"] for row in rows} == {
