@@ -122,6 +122,20 @@ async def test_attached_documents_are_searched_and_no_match_is_reported(bench: S
 
 
 @pytest.mark.usefixtures("lease")
+async def test_recalled_exchanges_leave_room_for_documents(bench: SessionBench) -> None:
+    session = bench.open()
+    await session.grounding.attach("home")
+    for number in range(4):
+        await bench.say(
+            session, f"Somebody repairs the roof on day {number}. The roof will be dry again when it rains in May or June."
+        )
+    for number in range(12):
+        await bench.say(session, f"{FILLER} {number}")
+    await bench.say(session, "Who repairs the roof?")
+    assert {each.kind for each in bench.last(session).passages} == {"exchange", "document"}
+
+
+@pytest.mark.usefixtures("lease")
 async def test_attached_collections_belong_to_the_conversation(bench: SessionBench) -> None:
     session = bench.open()
     await session.grounding.attach("home")
