@@ -37,10 +37,10 @@ class NotificationBar(Static):
     def show_lasting(self, text: str) -> None:
         """Show a warning that comes back whenever another notification ends, until `end_lasting`.
 
-        Replacing a lasting warning does not hide the notification shown over it.
+        It waits for the end of the one that is shown now, which may say what to do about it.
         """
-        covered, self._lasting = self._lasting and self._timer is not None, text
-        if not covered:
+        self._lasting = text
+        if self._timer is None:
             self.show(text, severity="warning", stay=True)
 
     def end_lasting(self) -> None:
@@ -81,8 +81,9 @@ class NotificationBar(Static):
         if self._lasting:
             self.show(self._lasting, severity="warning", stay=True)
             return
-        self.text = ""
-        self._on_action = None
+        if self._timer is not None:
+            self._timer.stop()
+        self.text, self._timer, self._on_action = "", None, None
         self.remove_class("-shown")
 
     def on_click(self, event: events.Click) -> None:
