@@ -125,13 +125,14 @@ class Twin:
         for name in ("remove", "insert", "clear"):
             monkeypatch.setattr(cache, name, self.noting(getattr(cache, name), getattr(twin, name)))
 
-    def note_read(self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False) -> None:
-        before = self.cache.n_tokens
+    def note_read(self, tokens: Sequence[int], cancel: CancelToken | None = None, **how: Any) -> None:
+        before, noted = self.cache.n_tokens, len(self.todo)
         try:
-            self.read(tokens, cancel, sample_each=sample_each)
+            self.read(tokens, cancel, **how)
         finally:
             if read := self.cache.n_tokens - before:
-                self.todo.append((self.twin.decode, (tokens[:read],)))
+                # What is decoded by itself, because a shift is pending, is part of it.
+                self.todo[noted:] = [(self.twin.decode, (tokens[:read],))]
 
     def noting(self, real: Callable[..., None], twin: Callable[..., None]) -> Callable[..., None]:
         def do(*arguments: Any) -> None:

@@ -93,8 +93,8 @@ class LlamaContext:
         With `scratch`, they are decoded from that position on in the second sequence.
         """
         if self.shift_pending and cancel is not None and len(tokens) > 1:
-            self.decode(tokens[:1])
-            tokens = tokens[1:]
+            self.decode(tokens[:1], scratch=scratch)
+            tokens, scratch = tokens[1:], None if scratch is None else scratch + 1
         batch, count = self._batch, len(tokens)
         position, sequence = (self.n_tokens, MAIN) if scratch is None else (scratch, SCRATCH)
         batch.n_tokens = count
@@ -140,7 +140,7 @@ class LlamaContext:
         """Decode `tokens` again; see `KVCache.recompute`."""
         end = start + len(tokens)
         try:
-            self._decode_in_scratch(start, tokens, None if self.shift_pending else cancel)
+            self._decode_in_scratch(start, tokens, cancel)
             llama_cpp.llama_memory_seq_rm(self._memory, MAIN, start, end)
             llama_cpp.llama_memory_seq_cp(self._memory, SCRATCH, MAIN, start, end)
         finally:
