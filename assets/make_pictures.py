@@ -99,7 +99,7 @@ class Scene:
         """Set up the app with the model's replies, and with older conversations in the list."""
         replies = {QUESTION: ANSWER, **TRIP}
         moment = NOON
-        self.store = ConversationStore(open_database(None, now=lambda: moment), now=lambda: moment)
+        self.store = ConversationStore(open_database(None), now=lambda: moment)
         for days, title in enumerate(TITLES, 1):
             moment = NOON - timedelta(days=days)
             self.store.create(title=title)
