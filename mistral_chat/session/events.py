@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mistral_chat.conversation import TranscriptTurn as TranscriptTurn  # noqa: PLC0414 (events carry it to the screen)
+from mistral_chat.conversation import TranscriptTurn
 from mistral_chat.errors import MistralChatError
 from mistral_chat.generation import Completion, LoadedModel
 

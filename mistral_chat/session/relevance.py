@@ -162,7 +162,7 @@ class Question:
     vector: NDArray[np.float32] | None = None
     """None without an embedding model."""
     subject: NDArray[np.float32] | None = None
-    """The vector that texts are ranked by, where it is not `vector`."""
+    """The vector to rank texts by; None if that is `vector`."""
     small_talk: float = 0.0
     """The cosine of the nearest small talk."""
     world: float = 0.0

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.message_form import FileText
     from mistral_chat.session.attachments import Attachment
     from mistral_chat.session.context import ContextUsage
-    from mistral_chat.session.events import TranscriptTurn
     from mistral_chat.ui.screens.chat import ChatScreen
     from mistral_chat.ui.widgets.slash_menu import SlashRow
 

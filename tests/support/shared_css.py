@@ -1,6 +1,6 @@
 """One parse of each stylesheet for all apps of a test run.
 
-Every app would read the same stylesheets anew, which takes a sixth of the time in which it starts.
+Otherwise each app would parse the same stylesheets again, which is a sixth of its start time.
 """
 
 from __future__ import annotations

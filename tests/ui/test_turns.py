@@ -10,8 +10,7 @@ from support.app_harness import AppHarness, run, screen_text, send_and_wait, unt
 from support.hostile import PROBES, dangerous
 from textual.widgets import Input, OptionList
 
-from mistral_chat.conversation import Turn, Usage
-from mistral_chat.session.events import TranscriptTurn
+from mistral_chat.conversation import TranscriptTurn, Turn, Usage
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
 from mistral_chat.ui.dialogs.input import InputDialog
 from mistral_chat.ui.widgets.turn import TurnView, VersionMark

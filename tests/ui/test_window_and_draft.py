@@ -21,10 +21,10 @@ from support.echo_engine import EchoEngine
 from support.hostile import PROBES, dangerous
 
 from mistral_chat.config import Settings
+from mistral_chat.conversation import TranscriptTurn
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.generation import CachedTurn, ContextState
 from mistral_chat.session.context import ContextUsage, usage_of
-from mistral_chat.session.events import TranscriptTurn
 from mistral_chat.ui.dialogs.context import ContextDialog
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from mistral_chat.ui.keymap import format_keys, keys_of
 from mistral_chat.ui.terminal_keys import at_hand, best_first
 
 if TYPE_CHECKING:
-    from mistral_chat.session.events import TranscriptTurn
+    from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.ui.screens.chat import ChatScreen
 
 _TO_TURNS: Final = "Shift+Tab"

@@ -13,8 +13,7 @@ from mistral_chat.ui.commands.turns import selected_turn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mistral_chat.conversation import Passage
-    from mistral_chat.session.events import TranscriptTurn
+    from mistral_chat.conversation import Passage, TranscriptTurn
     from mistral_chat.ui.screens.chat import ChatScreen
 
 

@@ -8,7 +8,7 @@ from mistral_chat.message_form import split_message
 from mistral_chat.ui.commands import Command, app, conversations, documents, turns
 
 if TYPE_CHECKING:
-    from mistral_chat.session.events import TranscriptTurn
+    from mistral_chat.conversation import TranscriptTurn
 
 
 def _copy_code_label(shown: TranscriptTurn) -> str:

@@ -15,7 +15,7 @@ from mistral_chat.ui.keymap import format_keys
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mistral_chat.session.events import TranscriptTurn
+    from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.session.reply import ReplyRequest
     from mistral_chat.ui.dialogs.choice import ChoiceDialog
     from mistral_chat.ui.markdown import Code

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from textual import events
 
-    from mistral_chat.session.events import TranscriptTurn
+    from mistral_chat.conversation import TranscriptTurn
 
 _SCREENS: Final = 3
 """Screens of text that are mounted beyond each edge of the visible part."""

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult, RenderResult
     from textual.binding import BindingType
 
-    from mistral_chat.conversation import Passage, Turn
+    from mistral_chat.conversation import Passage, TranscriptTurn, Turn
     from mistral_chat.message_form import FileText
-    from mistral_chat.session.events import TranscriptTurn
 
 _PREVIOUS: Final = "◂"
 _NEXT: Final = "▸"
