@@ -7,7 +7,6 @@ Packages that do not import Textual must have a higher coverage than the whole.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import sysconfig
@@ -32,12 +31,6 @@ TESTS = ("pytest", f"--numprocesses={PROCESSES}", "--dist=worksteal")
 
 COVERED = ("--cov", "--cov-report=term")
 """Coverage is only measured in a run of all tests."""
-
-ALONE = ("pytest", "--last-failed", "--last-failed-no-failures=none", "--cov", "--cov-append", "--cov-report=")
-"""What failed among the others runs again, alone. A test that passes then is unstable: it is named, and is a fault to mend."""
-
-MOST_UNSTABLE = 3
-"""More failures than this are never taken for unstable tests."""
 
 PLAIN_ROOMS = ("coverage", "report", "--omit=*/mistral_chat/ui/*", "--fail-under=95")
 
@@ -71,19 +64,7 @@ def main(arguments: list[str]) -> int:
     if failed:
         return failed[0]
     code = run((*TESTS, *(arguments or COVERED)))
-    if arguments:
-        return code
-    return (code and run_alone(code)) or run_quietly(PLAIN_ROOMS)
-
-
-def run_alone(code: int) -> int:
-    """Run a few failed tests again, alone; `code` is returned where that does not explain the failure."""
-    record = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
-    failed = list(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else []
-    if not 0 < len(failed) <= MOST_UNSTABLE or run(ALONE):
-        return code
-    sys.stdout.write("\nUNSTABLE, failed among the others and passed alone:\n" + "".join(f"    {each}\n" for each in failed))
-    return run_quietly(("coverage", "report", "--fail-under=90"))
+    return code or (0 if arguments else run_quietly(PLAIN_ROOMS))
 
 
 if __name__ == "__main__":
