@@ -88,7 +88,7 @@ def test_two_processes_transfer_the_file_once(hub: HubServer, models_dir: Path, 
 
 
 def test_a_second_process_resumes_when_the_first_is_killed(hub: HubServer, models_dir: Path, content: bytes) -> None:
-    hub.misbehave(Fault(rate=SIZE / 3, times=1))
+    hub.misbehave(Fault(stall_after=SIZE // 2, times=1))
     first = begin(hub, models_dir)
     assert first.stdout is not None
     for line in first.stdout:

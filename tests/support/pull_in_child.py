@@ -25,7 +25,7 @@ def main() -> int:
     folder, spec = Path(sys.argv[1]), sys.argv[2]
     library = Library(models_dir=folder, folders=(), catalog=Catalog.load_bundled(), environ=os.environ, home=Path.home())
     try:
-        for progress in download(library, spec, policy=RetryPolicy(stall=2.0, first_wait=0.05, max_wait=0.2)).follow():
+        for progress in download(library, spec, policy=RetryPolicy(stall=60.0, first_wait=0.05, max_wait=0.2)).follow():
             print(progress.stage, progress.bytes, flush=True)  # noqa: T201 (the script's answer)
     except MistralChatError as error:
         print(f"error {type(error).__name__}: {error}", flush=True)  # noqa: T201 (the script's answer)
