@@ -26,6 +26,8 @@ BUDGET: Final = 512
 _LONGEST: Final = 200
 """Maximum tokens of one exchange; a longer one is shortened to the parts that match the message best."""
 _LONGEST_MESSAGE: Final = 80
+_FRAME: Final = 12
+"""Tokens of the speakers' names and of the marks where an exchange is shortened."""
 _EMBEDDED_CHARACTERS: Final = 3000
 _BATCH: Final = 16
 _WORD_BEGINNING: Final = 5
@@ -81,9 +83,10 @@ class ConversationRecall:
         about: About = "named" if named else "user" if question.about_user else "unknown"
         ranked = self._relevance.rank(question, by_words, self._vectors(known), population=len(known), about=about)
         passages: dict[str, Passage] = {}
+        longest = min(_LONGEST, budget - _FRAME)
         for key, score in ranked[: max(24, 4 * (most or 24))]:
             turn = known[key]
-            text = exchange_text(turn.turn.user, turn.turn.reply, message, count)
+            text = exchange_text(turn.turn.user, turn.turn.reply, message, count, longest=longest)
             source = f"Earlier in this conversation, {_date(turn.created)}"
             passages[key] = Passage(kind="exchange", text=text, source=source, key=key, score=round(score, 4), tokens=count(text))
         sizes = {key: passage.tokens for key, passage in passages.items()}
@@ -154,14 +157,16 @@ def _date(moment: datetime) -> str:
     return f"{local.day} {local:%B %Y}"
 
 
-def exchange_text(user: str, reply: str, question: str, count: Callable[[str], int] = estimate_tokens) -> str:
-    """Format an exchange in up to about 200 tokens: the message and the reply, or the parts that share words with `question`."""
+def exchange_text(
+    user: str, reply: str, question: str, count: Callable[[str], int] = estimate_tokens, *, longest: int = _LONGEST
+) -> str:
+    """Format an exchange in about `longest` tokens: the message and the reply, or the parts that share words with `question`."""
     whole = f"User: {user}\nAssistant: {reply}"
-    if count(whole) <= _LONGEST:
+    if count(whole) <= longest:
         return whole
     asked = _beginnings(question)
     shown = _best_part(user, asked, _LONGEST_MESSAGE, count)
-    answer = _best_part(reply, asked | _beginnings(shown), _LONGEST - min(_LONGEST_MESSAGE, count(shown)), count)
+    answer = _best_part(reply, asked | _beginnings(shown), longest - min(_LONGEST_MESSAGE, count(shown)), count)
     return f"User: {shown}\nAssistant: {answer}"
 
 

@@ -15,6 +15,7 @@ from support.two_people import two_people
 from mistral_chat.engine.llama.embedding import EmbeddingModel
 from mistral_chat.session.recall import BUDGET, ConversationRecall, exchange_text
 from mistral_chat.session.relevance import Relevance, Vectors, choose
+from mistral_chat.session.retriever import LEAST_RECALL
 from mistral_chat.store.database import open_database
 from mistral_chat.store.records import StoredTurn
 from mistral_chat.store.retrieval import add_turn_vectors
@@ -106,6 +107,17 @@ def test_recall_is_limited_to_the_budget_and_three_exchanges(store: Conversation
     assert len(every) > 3
     assert sum(each.tokens for each in every) <= BUDGET
     assert recall.find(question, turns, budget=20) == []
+    recall.close()
+
+
+@pytest.mark.parametrize("rest", ["", "The move took weeks. " * 30], ids=["short message", "long message"])
+def test_the_least_given_on_a_slow_machine_holds_a_long_exchange(store: ConversationStore, rest: str) -> None:
+    exchange = (f"My sister moved to Lisbon. {rest}", "That must be hard for your family. " * 30)
+    conversation_id, turns = said(store, [exchange, *filler(30)])
+    recall = ConversationRecall(store, conversation_id, Relevance())
+    (passage,) = recall.find("Where in Lisbon does my sister live, and when was it that she moved?", turns, budget=LEAST_RECALL)
+    assert passage.text.startswith("User: My sister moved to Lisbon.")
+    assert LEAST_RECALL // 2 < passage.tokens <= LEAST_RECALL
     recall.close()
 
 
