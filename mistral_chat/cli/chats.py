@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing, nullcontext
@@ -21,6 +20,7 @@ from mistral_chat.cli.chats_format import (
     hit_lines,
     recalled_json,
     recalled_lines,
+    repair_lines,
     source_json,
     source_lines,
     summary_json,
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
     from mistral_chat.export.exported_conversation import ExportedConversation
     from mistral_chat.store.store import ConversationStore
+
+_EMPTY = {
+    "active": 'No conversations yet. Start one with `mistral-chat` or `mistral-chat ask "…"`.',
+    "archived": "The archive is empty.",
+    "trash": "The trash is empty.",
+}
 
 
 @click.group(
@@ -62,7 +68,7 @@ def list_conversations(program: Program, /, *, as_json: bool, limit: int | None,
     """List conversations: pinned ones first, then by last use."""
     with closing(program.open_store()) as store:
         summaries = store.summaries(limit=limit or -1, **asked)
-    empty = 'No conversations yet. Start one with `mistral-chat` or `mistral-chat ask "…"`.'
+    empty = "No matches." if asked["tag"] or asked["contains"] else _EMPTY[asked["where"]]
     print_rows([summary_json(each) for each in summaries], summary_lines(summaries), as_json=as_json, empty=empty)
 
 
@@ -150,7 +156,7 @@ def tag(program: Program, /, conversation: str, tags: tuple[str, ...], *, off: b
 @options.yes_option
 @click.pass_obj
 def remove(program: Program, /, conversations: tuple[str, ...], *, now: bool, yes: bool) -> None:
-    """Move conversations to the trash. `chats restore` moves them back. `chats delete` is another name for this command.
+    """Move conversations to the trash. `chats restore` moves them back. `chats rm` and `chats delete` are the same command.
 
     With --now they are deleted permanently: no trace of their text remains in the database, its log, the search index or the
     snapshots.
@@ -197,9 +203,11 @@ def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None
             report_pending_purge(store)
             if as_json:
                 print_json(gone)
+            elif not summaries:
+                click.echo(_EMPTY["trash"], err=True)
             return
     rows = [summary_json(summary) for summary in summaries]
-    print_rows(rows, summary_lines(summaries), as_json=as_json, empty="The trash is empty.")
+    print_rows(rows, summary_lines(summaries), as_json=as_json, empty=_EMPTY["trash"])
 
 
 def report_pending_purge(store: ConversationStore) -> None:
@@ -385,19 +393,8 @@ def repair(program: Program, /, *, as_json: bool) -> None:
             }
         )
         return
-    if result.kept is None:
-        click.echo("The database is not damaged. Nothing was changed.")
-        return
-    click.echo(f"Saved {counted(result.conversations, 'conversation')} with {counted(result.turns, 'turn')}.")
-    if result.lost_turns or result.lost_conversations:
-        click.echo(
-            f"Lost {counted(result.lost_turns, 'turn')}, and the titles and settings of "
-            f"{counted(result.lost_conversations, 'conversation')}. There may be more. "
-            f"`sqlite3 {shlex.quote(str(result.kept))} .recover`, with sqlite3 from sqlite.org, may recover more."
-        )
-    click.echo(
-        f"The damaged file is kept as {result.kept}. It still contains your conversations; delete it when you no longer need it."
-    )
+    for line in repair_lines(result):
+        click.echo(line)
 
 
 @chats.command("recall", short_help="Show what would be recalled for a message.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.cli.printing import SHORT_ID, shown
+from mistral_chat.formatting import counted
 from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from mistral_chat.conversation import Passage
     from mistral_chat.importers.report import ImportSource
     from mistral_chat.store.records import ConversationSummary, SearchHit, StoredConversation, StoredTurn
+    from mistral_chat.store.repair import RepairResult
 
 
 def local(moment: datetime) -> str:
@@ -155,6 +158,23 @@ def recalled_json(exchange: Passage, created: datetime) -> dict[str, Any]:
         "score": round(exchange.score, 4),
         "created": created.isoformat(),
     }
+
+
+def repair_lines(result: RepairResult) -> Iterator[str]:
+    """What a repair saved and lost, and where the damaged file is."""
+    if result.kept is None:
+        yield "The database is not damaged. Nothing was changed."
+        return
+    yield f"Saved {counted(result.conversations, 'conversation')} with {counted(result.turns, 'turn')}."
+    lost = [counted(result.lost_turns, "turn")] if result.lost_turns else []
+    if result.lost_conversations:
+        lost.append(f"the titles and settings of {counted(result.lost_conversations, 'conversation')}")
+    if lost:
+        yield (
+            f"Lost {' and '.join(lost)}, and perhaps more. `sqlite3 {shlex.quote(str(result.kept))} .recover`, with sqlite3 from "
+            "sqlite.org, may recover it."
+        )
+    yield f"The damaged file is kept as {result.kept}. It still contains conversations; delete it when you no longer need it."
 
 
 def source_lines(sources: Sequence[ImportSource]) -> Iterator[str]:

@@ -46,7 +46,7 @@ def path(program: Program) -> None:
     click.echo(str(Paths.from_environment(program.environ).config_file))
 
 
-@config.command()
+@config.command(short_help="Print a settings file with every default.")
 def default() -> None:
     """Print a settings file with every default and the meaning of each key."""
     from mistral_chat.config.docs import default_file

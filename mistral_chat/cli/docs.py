@@ -227,7 +227,8 @@ def remove(program: Program, /, documents: tuple[str, ...], *, collection: str |
         raise click.UsageError("Pass documents, or a collection with --collection.")
     with closing(program.open_store()) as store:
         if collection:
-            confirm(f"Remove the collection {_shown(collection)} from the index?", yes=yes)
+            count = counted(len(store.documents.documents(collection)), "document")
+            confirm(f"Remove the collection {_shown(collection)} with {count} from the index?", yes=yes)
             store.documents.delete_collection(collection)
             return
         found = [_document(store, name) for name in documents]

@@ -30,7 +30,7 @@ def read_markdown(text: str, source: str, *, now: datetime) -> ExportedConversat
     front = _FRONT.match(text)
     fields = {} if front is None else dict(_front(front.group(1)))
     if front is None or "mistral-chat" not in fields:
-        raise import_error(source, "line 1", "this Markdown does not start with the front matter of an export")
+        raise import_error(source, "line 1", "neither JSON nor the front matter of a Markdown export")
     created = _time(fields, "created", source, now)
     turns = list(_turns(text[front.end() :], source, created))
     key = str(fields.get("id") or hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16])

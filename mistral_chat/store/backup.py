@@ -26,7 +26,7 @@ def backup(database: Database, target: Path, *, replace: bool) -> None:
         StoreError: `target` exists and `replace` is not set, or it cannot be written.
     """
     if target.exists() and not replace:
-        raise StoreError(f"{target} already exists. Choose another name, or remove it first.")
+        raise StoreError(f"{target} already exists. Choose another name, or pass --force.")
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     with _target_errors(target):
         os.close(system.create_private(temporary))

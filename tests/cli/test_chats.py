@@ -17,9 +17,11 @@ from click.testing import CliRunner, Result
 from support.stores import Clock, chat, said
 
 from mistral_chat.cli.chats import chats
+from mistral_chat.cli.chats_format import repair_lines
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
 from mistral_chat.errors import MistralChatError
+from mistral_chat.store.repair import RepairResult
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +83,22 @@ def test_an_empty_list_succeeds(program: Program) -> None:
     assert as_json(program, "list") == []
     assert as_json(program, "search", "x") == []
     assert run(program, "search", "x").stderr == "No matches.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said_instead"),
+    [
+        (["list", "--archived"], "The archive is empty."),
+        (["list", "--trash"], "The trash is empty."),
+        (["list", "--tag", "birds"], "No matches."),
+        (["list", "--contains", "owls"], "No matches."),
+        (["trash", "--empty"], "The trash is empty."),
+    ],
+)
+@pytest.mark.usefixtures("herons")
+def test_an_empty_part_of_the_list_is_named(program: Program, arguments: list[str], said_instead: str) -> None:
+    result = run(program, *arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"{said_instead}\n")
 
 
 def test_lists_can_be_filtered(program: Program, herons: str) -> None:
@@ -292,7 +310,7 @@ def test_a_folder_that_cannot_be_created_is_named(program: Program, herons: str,
 def test_backup_and_repair(program: Program, herons: str, tmp_path: Path) -> None:
     file = tmp_path / "backup.db"
     done(program, "backup", str(file))
-    assert "already exists" in str(run(program, "backup", str(file)).exception)
+    assert "already exists. Choose another name, or pass --force." in str(run(program, "backup", str(file)).exception)
     done(program, "backup", "--force", str(file))
     assert as_json(program, "repair")["kept"] is None
     assert "not damaged" in done(program, "repair")
@@ -303,6 +321,21 @@ def test_backup_and_repair(program: Program, herons: str, tmp_path: Path) -> Non
     assert "Saved 2 conversations with 4 turns." in output
     assert "is kept as" in output
     assert len(as_json(program, "show", herons, "--tree")["turns"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("turns", "conversations", "lost"),
+    [
+        (31, 0, "Lost 31 turns, and perhaps more."),
+        (0, 1, "Lost the titles and settings of 1 conversation, and perhaps more."),
+        (1, 2, "Lost 1 turn and the titles and settings of 2 conversations, and perhaps more."),
+    ],
+)
+def test_a_repair_names_only_what_was_lost(tmp_path: Path, turns: int, conversations: int, lost: str) -> None:
+    result = RepairResult(kept=tmp_path / "damaged", conversations=3, turns=5, lost_conversations=conversations, lost_turns=turns)
+    saved, missing, kept = repair_lines(result)
+    assert (saved, missing.partition(" `")[0]) == ("Saved 3 conversations with 5 turns.", lost)
+    assert "is kept as" in kept
 
 
 def test_ids_are_completed_with_their_titles(program: Program, herons: str) -> None:

@@ -147,6 +147,11 @@ def test_an_update_finds_new_files_of_a_folder_and_keeps_those_of_a_missing_one(
     assert as_json(program, *words_only("docs", "search", "owls")) == []
 
 
+def test_a_collection_is_looked_up_before_its_removal_is_confirmed(program: Program) -> None:
+    result = run(program, "docs", "rm", "-C", "nowhere")
+    assert "No collection 'nowhere'" in result.stderr
+
+
 def test_docs_remove_leaves_no_byte_of_the_collection(program: Program, folder: Path, tmp_path: Path) -> None:
     (folder / "lease.md").write_text("The zygomorphic heron wears a monocle.\n")
     run(program, *words_only("docs", "add", str(folder / "lease.md")))
