@@ -82,8 +82,8 @@ class TekkenEncoder(TextEncoder):
         if "m" not in kinds and max(end - start for start, end in pairwise(cuts)) <= LONGEST_WORD:
             return super()._message(text)
         if not self._ranks:
-            attributes = self.tokenizer.attributes
-            self._ranks = {each: i for i, each in enumerate(self.tokenizer.texts) if attributes[i] & Attribute.NORMAL}
+            attributes, normal = self.tokenizer.attributes, int(Attribute.NORMAL)
+            self._ranks = {each: i for i, each in enumerate(self.tokenizer.texts) if attributes[i] & normal}
         tokens: list[int] = []
         words: dict[str, list[int]] = {}
         for start, end in pairwise(cuts):
