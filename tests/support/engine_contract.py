@@ -166,7 +166,7 @@ class EngineContract:
             assert outcome.read <= engine.count(user) + self.scaffold, f"turn {number} read more than what is new"
             head = engine.ledger.system_tokens if head is None else head
             assert engine.ledger.system_tokens == head, "the head never changes"
-            if {event for event in outcome.events if isinstance(event, ContextShift)} and number > 40:
+            if {event for event in outcome.events if isinstance(event, ContextShift)} and number > 25:
                 break
         assert len(gone) > 10
 
@@ -174,7 +174,7 @@ class EngineContract:
         size = engine.facts.window
         first = PromptTurn(key="pinned", user="Remember the number 42.", pinned=True)
         _, turns = self.say(engine, [], first)
-        for number in range(24):
+        for number in range(14):
             user = text_of(engine, size // 10, f"port {number}")
             _, turns = self.say(engine, turns, PromptTurn(key=f"t{number}", user=user))
             assert keys(engine.ledger)[0] == "pinned"
