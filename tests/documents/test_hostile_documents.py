@@ -124,7 +124,7 @@ def test_abandoned_reading_leaves_no_process(tmp_path: Path) -> None:
     reader = DocumentReader()
     iterator = reader.read(tmp_path / "a.txt")
     next(iterator)
-    process = reader._process
+    process = reader._child.process
     assert process is not None
     iterator.close()  # type: ignore[attr-defined] # it is a generator
     assert process.poll() is not None

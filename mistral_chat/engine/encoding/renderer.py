@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import weakref
-from contextlib import contextmanager
-from threading import Event, Lock, Timer
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mistral_chat.child_process import ChildProcess
 from mistral_chat.errors import PromptFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 SECONDS = 5.0
@@ -26,7 +21,8 @@ START_SECONDS = 60.0
 SPARE_CHARACTERS = 1_000_000
 """Maximum length of a template's output, in addition to eight times its input."""
 
-_KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+_SHORT = 10_000
+"""Maximum bytes of an answer that is not a prompt."""
 
 
 class TemplateRefusedError(PromptFormatError):
@@ -69,8 +65,7 @@ class TemplateRenderer:
         self._setup = {"template": source, "bos": bos, "eos": eos, "now": now.isoformat(), "seconds": seconds}
         self._seconds = seconds
         self._lock = Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._end: weakref.finalize[[subprocess.Popen[bytes]], TemplateRenderer] | None = None
+        self._child = ChildProcess("mistral_chat.engine.encoding.template")
 
     def render(self, messages: Sequence[Mapping[str, str]], *, generation: bool) -> str:
         """Render `messages`; see `Renderer.render`."""
@@ -92,109 +87,36 @@ class TemplateRenderer:
     def close(self) -> None:
         """End the process. The next call starts another."""
         with self._lock:
-            self._stop()
+            self._child.end()
 
     def _ask(self, request: Mapping[str, Any], limit: int) -> dict[str, str]:
         """Send one request, starting the process if there is none."""
-        process = self._process
+        child = self._child
         try:
-            if process is None or process.poll() is not None:
-                process = self._start()
-                with _time_limit(process, START_SECONDS):
-                    _receive(process, 10_000)
-            with _time_limit(process, self._seconds):
-                answer = {"text": ""} if self._process is process else _exchange(process, self._setup, 10_000)
-                self._process = process
+            started = child.start()
+            if started:
+                with child.time_limit(START_SECONDS):
+                    child.receive(_SHORT)
+            with child.time_limit(self._seconds):
+                answer = self._exchange(self._setup, _SHORT) if started else {"text": ""}
                 if "text" in answer:
                     # JSON writes a character in 12 bytes at most.
-                    answer = _exchange(process, request, 12 * limit + 10_000)
+                    answer = self._exchange(request, 12 * limit + _SHORT)
         except TimeoutError as late:
-            self._stop()
+            child.end()
             return {"problem": str(late)}
-        except (OSError, ValueError, KeyError):
-            self._stop()
+        except (OSError, ValueError):
+            child.end()
             return {"problem": "the process rendering it crashed"}
         return answer
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._stop()
-        process = subprocess.Popen(
-            # -P keeps the working directory off the path, where a file could shadow a library.
-            [sys.executable, "-P", "-m", "mistral_chat.engine.encoding.template"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
-            start_new_session=True,
-        )
-        self._end = weakref.finalize(self, _end_process, process)
-        return process
-
-    def _stop(self) -> None:
-        self._process = None
-        if self._end is not None:
-            self._end()
-
-
-@contextmanager
-def _time_limit(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
-    """Kill the process after `seconds`.
-
-    Raises:
-        TimeoutError: that was what ended the block.
-    """
-    late = Event()
-
-    def end() -> None:
-        late.set()
-        process.kill()
-
-    timer = Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except (OSError, ValueError, KeyError):
-        if late.is_set():
-            raise TimeoutError(f"it takes longer than {seconds:g} seconds") from None
-        raise
-    finally:
-        timer.cancel()
-
-
-def _exchange(process: subprocess.Popen[bytes], request: Mapping[str, Any], limit: int) -> dict[str, str]:
-    """Send one line and read one.
-
-    Raises:
-        OSError: the process is gone.
-        ValueError: the answer is invalid.
-    """
-    if process.stdin is None:
-        raise OSError
-    process.stdin.write(json.dumps(request).encode() + b"\n")
-    process.stdin.flush()
-    return _receive(process, limit)
-
-
-def _receive(process: subprocess.Popen[bytes], limit: int) -> dict[str, str]:
-    """Read one line; it raises as `_exchange` does."""
-    if process.stdout is None:
-        raise OSError
-    answer = json.loads(process.stdout.readline(limit))
-    if not isinstance(answer, dict) or not all(isinstance(each, str) for each in answer.values()) or len(answer) != 1:
-        raise ValueError
-    return answer
-
-
-def _end_process(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except OSError:
-                continue
-    process.wait()
+    def _exchange(self, request: Mapping[str, Any], limit: int) -> dict[str, str]:
+        """Send one line and read one; the errors are those of `ChildProcess`."""
+        self._child.send(request)
+        answer = self._child.receive(limit)
+        if len(answer) != 1 or not all(isinstance(each, str) for each in answer.values()):
+            raise ValueError
+        return answer
 
 
 def _without(reason: str, said: Sequence[str]) -> str:

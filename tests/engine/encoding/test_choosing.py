@@ -127,7 +127,7 @@ def test_a_refusal_quotes_no_message_text() -> None:
 def test_the_process_ends_with_the_format(vocabulary: Callable[[str], Vocabulary]) -> None:
     made = TemplateRenderer(CHATML, bos="", eos="", now=NOW)
     made.render([{"role": "user", "content": "Hello"}], generation=True)
-    process = made._process
+    process = made._child.process
     assert process is not None
     assert process.poll() is None
     del made
@@ -139,9 +139,9 @@ def test_a_killed_process_is_restarted() -> None:
     made = TemplateRenderer(CHATML, bos="", eos="", now=NOW)
     messages = [{"role": "user", "content": "Hello"}]
     first = made.render(messages, generation=True)
-    assert made._process is not None
-    made._process.kill()
-    made._process.wait()
+    assert made._child.process is not None
+    made._child.process.kill()
+    made._child.process.wait()
     assert made.render(messages, generation=True) == first
     made.close()
 
@@ -158,8 +158,8 @@ def test_secrets_in_the_environment_do_not_reach_the_template(monkeypatch: pytes
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     made = TemplateRenderer(CHATML, bos="", eos="", now=NOW)
     made.render([{"role": "user", "content": "Hello"}], generation=True)
-    assert made._process is not None
-    environment = Path(f"/proc/{made._process.pid}/environ")
+    assert made._child.process is not None
+    environment = Path(f"/proc/{made._child.process.pid}/environ")
     if not environment.exists():
         pytest.skip("this system does not show a process's environment")
     assert b"hf_secret" not in environment.read_bytes()
