@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,8 +239,8 @@ class _Asking:
                     "finish_reason": completion.finish_reason,
                     "conversation_id": None if self._request.no_save else session.conversation_id,
                     "model": loaded.model if loaded else "",
-                    "usage": asdict(usage),
-                    "sources": [asdict(each) for each in passages],
+                    "usage": usage,
+                    "sources": passages,
                 }
             )
         else:

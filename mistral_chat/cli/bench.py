@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,7 +186,7 @@ class _Benching:
         measures = await self._play(running, engine)
         self._progress.clear()
         if self._as_json:
-            print_json({"turns": [asdict(measure) for measure in measures]})
+            print_json({"turns": measures})
         elif self._messages is None:
             click.echo()
             for line in _summary(measures):

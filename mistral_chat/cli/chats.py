@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,12 @@ from mistral_chat.cli import options
 from mistral_chat.cli.chats_format import (
     conversation_json,
     conversation_lines,
-    hit_json,
     hit_lines,
     recalled_json,
     recalled_lines,
     repair_lines,
     source_json,
     source_lines,
-    summary_json,
     summary_lines,
     tree_lines,
 )
@@ -69,7 +68,7 @@ def list_conversations(program: Program, /, *, as_json: bool, limit: int | None,
     with closing(program.open_store()) as store:
         summaries = store.summaries(limit=limit or -1, **asked)
     empty = "No matches." if asked["tag"] or asked["contains"] else _EMPTY[asked["where"]]
-    print_rows([summary_json(each) for each in summaries], summary_lines(summaries), as_json=as_json, empty=empty)
+    print_rows(summaries, summary_lines(summaries), as_json=as_json, empty=empty)
 
 
 @chats.command("show", short_help="Print a conversation.")
@@ -106,7 +105,8 @@ def search(program: Program, /, words: tuple[str, ...], *, limit: int, as_json: 
     """
     with closing(program.open_store()) as store:
         hits = store.search(" ".join(words), limit=limit)
-    print_rows([hit_json(hit) for hit in hits], hit_lines(hits), as_json=as_json, empty="No matches.")
+    rows = [{key: value for key, value in asdict(hit).items() if key != "marks"} for hit in hits]
+    print_rows(rows, hit_lines(hits), as_json=as_json, empty="No matches.")
 
 
 @chats.command("rename", short_help="Rename a conversation.")
@@ -206,8 +206,7 @@ def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None
             elif not summaries:
                 click.echo(_EMPTY["trash"], err=True)
             return
-    rows = [summary_json(summary) for summary in summaries]
-    print_rows(rows, summary_lines(summaries), as_json=as_json, empty=_EMPTY["trash"])
+    print_rows(summaries, summary_lines(summaries), as_json=as_json, empty=_EMPTY["trash"])
 
 
 def report_pending_purge(store: ConversationStore) -> None:
@@ -383,15 +382,7 @@ def repair(program: Program, /, *, as_json: bool) -> None:
 
     result = repair_database(program.paths.database, now=program.now)
     if as_json:
-        print_json(
-            {
-                "kept": None if result.kept is None else str(result.kept),
-                "conversations": result.conversations,
-                "turns": result.turns,
-                "lost_conversations": result.lost_conversations,
-                "lost_turns": result.lost_turns,
-            }
-        )
+        print_json(result)
         return
     for line in repair_lines(result):
         click.echo(line)

@@ -90,50 +90,23 @@ def tree_lines(turns: Sequence[StoredTurn], path: Sequence[StoredTurn]) -> Itera
         waiting += [(child, below) for child in reversed(children.get(turn.turn_id, []))]
 
 
-def summary_json(summary: ConversationSummary) -> dict[str, Any]:
-    """A conversation of the list as JSON."""
-    return {
-        "conversation_id": summary.conversation_id,
-        "title": summary.title,
-        "turns": summary.turns,
-        "updated": summary.updated.isoformat(),
-        "created": summary.created.isoformat(),
-        "pinned": summary.pinned,
-        "archived": summary.archived,
-        "trashed": None if summary.trashed is None else summary.trashed.isoformat(),
-        "model": summary.model,
-        "tags": list(summary.tags),
-    }
-
-
-def hit_json(hit: SearchHit) -> dict[str, Any]:
-    """A search result as JSON. `turn_id` is null if the match is in the title."""
-    return {
-        "conversation_id": hit.conversation_id,
-        "turn_id": hit.turn_id,
-        "title": hit.title,
-        "snippet": hit.snippet,
-        "rank": hit.rank,
-    }
-
-
 def conversation_json(
     conversation: StoredConversation, turns: Sequence[StoredTurn], path: Sequence[StoredTurn]
 ) -> dict[str, Any]:
     """A conversation with `turns` as JSON; `current` marks those on the current branch."""
     current = {turn.turn_id for turn in path}
     return {
-        **summary_json(conversation.summary),
+        **asdict(conversation.summary),
         "turn_count": conversation.summary.turns,
         "title_by": conversation.title_by,
         "system": conversation.system,
         "persona": conversation.persona,
-        "sampling": None if conversation.sampling is None else asdict(conversation.sampling),
+        "sampling": conversation.sampling,
         "turns": [
             {
                 "turn_id": turn.turn_id,
                 "parent_id": turn.parent_id,
-                "created": turn.created.isoformat(),
+                "created": turn.created,
                 "current": turn.turn_id in current,
                 **asdict(turn.turn),
             }
@@ -156,7 +129,7 @@ def recalled_json(exchange: Passage, created: datetime) -> dict[str, Any]:
         "text": exchange.text,
         "tokens": exchange.tokens,
         "score": round(exchange.score, 4),
-        "created": created.isoformat(),
+        "created": created,
     }
 
 
@@ -201,5 +174,5 @@ def source_json(source: ImportSource) -> dict[str, Any]:
         "format": source.format,
         "conversations": len(source.conversations),
         "turns": source.turns,
-        "left_out": [{"what": each.what, "count": each.count, "details": each.details} for each in source.left_out.values()],
+        "left_out": list(source.left_out.values()),
     }

@@ -297,7 +297,7 @@ def _collection_json(collection: Collection) -> dict[str, Any]:
         "pending": collection.pending,
         "passages": collection.passages,
         "tokens": collection.tokens,
-        "created": collection.created.isoformat(),
+        "created": collection.created,
     }
 
 
@@ -312,7 +312,7 @@ def _document_json(document: StoredDocument) -> dict[str, Any]:
         "status": document.status,
         "error": document.error,
         "note": document.note,
-        "indexed": None if document.indexed is None else document.indexed.isoformat(),
+        "indexed": document.indexed,
         "passages": document.passages,
     }
 

@@ -116,7 +116,7 @@ def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
         verification = Verification(library, model)
         show_verification(verification)
         for path, result in verification.results.items():
-            row = {"name": model.name, "path": str(path), "sha256": result.sha256}
+            row = {"name": model.name, "path": path, "sha256": result.sha256}
             rows.append({**row, "expected": result.expected, "verified": result.right})
             if not as_json:
                 wrong = f"WRONG, expected {result.expected}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
 from typing import Any
 
 import click
@@ -16,11 +18,17 @@ SHORT_ID = 8
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as one line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    """Print `value` as one line of JSON: data classes by their fields, times in ISO 8601, paths as text."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=_as_json))
 
 
-def print_rows(rows: list[dict[str, Any]], lines: Iterable[str], *, as_json: bool, empty: str) -> None:
+def _as_json(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def print_rows(rows: Sequence[object], lines: Iterable[str], *, as_json: bool, empty: str) -> None:
     """Print `rows` as JSON, or else `lines`, and `empty` on standard error if there are no rows."""
     if as_json:
         print_json(rows)

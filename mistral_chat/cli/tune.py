@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -49,7 +48,7 @@ def tune(program: Program, name: str | None, *, as_json: bool) -> None:
     if best is None:
         raise EngineLoadFailed(model.path, "no measurement was completed; try again when the computer is less busy")
     if as_json:
-        print_json({"model": model.name, "best": asdict(best), "trials": [asdict(trial) for trial in trials]})
+        print_json({"model": model.name, "best": best, "trials": trials})
     else:
         click.echo(f"\nFastest: {describe(best)}")
     job.file.put(job.key, best)
