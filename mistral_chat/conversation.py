@@ -62,6 +62,22 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentPassage:
+    """A part of a document."""
+
+    text: str
+    """The text given to the model: the headings on one line, if there are any, and the text below them."""
+    headings: tuple[str, ...]
+    """The headings above its first block, outermost first."""
+    page: int | None
+    """The page it starts on; None if the format has no pages."""
+    first_line: int
+    last_line: int
+    tokens: int
+    """Tokens of `text`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """A user message and the reply to it."""
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Final
 
+from mistral_chat.conversation import DocumentPassage
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -30,22 +32,6 @@ _OVERLAP: Final = 40
 _SENTENCE: Final = re.compile(r"(?<=[.!?…])[\"'\u201d\u2019)\]]*\s+|\n+")
 _LINE: Final = re.compile(r"\n+")
 _WORD: Final = re.compile(r"[^\W\d_]+|\d+|([^\w\s]|_|\n)\1*")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
-    """A part of a document."""
-
-    text: str
-    """The text given to the model: the headings on one line, if there are any, and the text below them."""
-    headings: tuple[str, ...]
-    """The headings above its first block, outermost first."""
-    page: int | None
-    """The page it starts on; None if the format has no pages."""
-    first_line: int
-    last_line: int
-    tokens: int
-    """Tokens of `text`."""
 
 
 def estimate_tokens(text: str) -> int:
@@ -76,7 +62,9 @@ class _Piece:
     """What separates it from the previous piece in the same passage."""
 
 
-def cut(blocks: Iterable[Block], count: Callable[[str], int] = estimate_tokens, *, longest: int = LONGEST) -> Iterator[Passage]:
+def cut(
+    blocks: Iterable[Block], count: Callable[[str], int] = estimate_tokens, *, longest: int = LONGEST
+) -> Iterator[DocumentPassage]:
     """Split `blocks` into passages of up to `longest` tokens, as `count` counts them."""
     waiting: list[_Piece] = []
     size = 0
@@ -121,14 +109,14 @@ def _below(before: Sequence[str], after: Sequence[str]) -> list[str]:
     return new
 
 
-def _passage(pieces: Sequence[_Piece], count: Callable[[str], int]) -> Passage:
+def _passage(pieces: Sequence[_Piece], count: Callable[[str], int]) -> DocumentPassage:
     first = pieces[0]
     text = first.text
     for before, piece in pairwise(pieces):
         text += "".join(f"\n\n{heading}" for heading in _below(before.headings, piece.headings)) + piece.joined + piece.text
     path = _path(first.headings)
     text = f"{path}\n\n{text}" if path else text
-    return Passage(
+    return DocumentPassage(
         text=text,
         headings=first.headings,
         page=first.page,

@@ -121,8 +121,8 @@ class DocumentSearch:
         if question is None:
             return []
         scored = search_passages(self._store.database, question.words, collections=collections, limit=_WORD_MATCHES)
-        found = {each.passage.key: each.passage for each in scored}
-        by_words = {each.passage.key: each.score for each in scored}
+        found = {passage.key: passage for passage, _ in scored}
+        by_words = {passage.key: score for passage, score in scored}
         embedder = self._relevance.embedder
         population, vectors = self._load(embedder, collections)
         ranked = self._relevance.rank(question, by_words, vectors, population=population)

@@ -79,7 +79,7 @@ class ConversationRecall:
             return []
         named = {name: texts for name in question.names if (texts := self._index.texts_with(name))}
         question = self._relevance.in_first_person(question, [name for name, texts in named.items() if _speaks(name, texts)])
-        by_words = {each.turn_id: each.score for each in self._index.search(question.words, among=known)}
+        by_words = self._index.search(question.words, among=known)
         about: About = "named" if named else "user" if question.about_user else "unknown"
         ranked = self._relevance.rank(question, by_words, self._vectors(known), population=len(known), about=about)
         passages: dict[str, Passage] = {}

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal
 
+from mistral_chat.conversation import DocumentPassage
 from mistral_chat.errors import DocumentNotFound
 from mistral_chat.store import trash
 from mistral_chat.store.index import space_out_cjk
@@ -31,34 +32,6 @@ if TYPE_CHECKING:
 Status = Literal["pending", "indexed", "failed"]
 
 _LONGEST_NAME: Final = 60
-
-
-class PassageText(Protocol):
-    """A passage read from a file."""
-
-    @property
-    def text(self) -> str:
-        """The text, with its headings on the first line."""
-
-    @property
-    def headings(self) -> tuple[str, ...]:
-        """The headings above it, outermost first."""
-
-    @property
-    def page(self) -> int | None:
-        """The page it starts on; None if the format has no pages."""
-
-    @property
-    def first_line(self) -> int:
-        """Its first line in the file, from 1."""
-
-    @property
-    def last_line(self) -> int:
-        """Its last line in the file."""
-
-    @property
-    def tokens(self) -> int:
-        """Its tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +72,8 @@ class StoredDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPassage:
-    """A passage of a document."""
+class StoredPassage(DocumentPassage):
+    """A passage as it is stored."""
 
     key: str
     """The value of `conversation.Passage.key`: the document's id, a slash and the ordinal."""
@@ -108,12 +81,6 @@ class StoredPassage:
     collection: str
     path: str
     ordinal: int
-    headings: tuple[str, ...]
-    page: int | None
-    first_line: int
-    last_line: int
-    tokens: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +242,7 @@ class DocumentStore:
             ).fetchone()
             return str(found["id"])
 
-    def set_passages(self, document_id: str, passages: Iterable[PassageText], *, file_hash: str, note: str = "") -> int:
+    def set_passages(self, document_id: str, passages: Iterable[DocumentPassage], *, file_hash: str, note: str = "") -> int:
         """Replace the passages of a document, mark it as indexed, and return the number of passages.
 
         Vectors of unchanged passages at the beginning of the document are kept.

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.store.documents import PASSAGE, StoredPassage, scope_expression, stored_passage
@@ -50,22 +49,6 @@ FUNCTION_WORDS: Final = frozenset(
 """English words that say nothing about the subject."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredExchange:
-    """A turn that shares words with a question."""
-
-    turn_id: str
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredPassage:
-    """A passage of a document that shares words with a question."""
-
-    passage: StoredPassage
-    score: float
-
-
 def content_words(text: str) -> list[str]:
     """The content words of `text`, in lower case, each once; at most 48."""
     words: dict[str, None] = {}
@@ -98,8 +81,8 @@ class ExchangeIndex:
             "tokenize=\"porter unicode61 remove_diacritics 2 categories 'L* N* Co So'\")"
         )
 
-    def search(self, words: Sequence[str], *, among: Collection[str] | None = None, limit: int = 50) -> list[ScoredExchange]:
-        """The exchanges that share a word with `words`, best first.
+    def search(self, words: Sequence[str], *, among: Collection[str] | None = None, limit: int = 50) -> dict[str, float]:
+        """The ids and scores of the exchanges that share a word with `words`, best first.
 
         `among` limits them to turns with these ids. Excluded turns and replies that are being written are left out.
 
@@ -109,16 +92,16 @@ class ExchangeIndex:
         with self._lock:
             self._update()
             if not words:
-                return []
+                return {}
             rows = self._index.execute(
                 "SELECT rowid, -bm25(exchanges) FROM exchanges WHERE exchanges MATCH ? ORDER BY bm25(exchanges)",
                 (_any_of(words),),
             )
-            found = []
+            found: dict[str, float] = {}
             for row, score in rows:
                 turn_id = self._texts[row][0]
                 if among is None or turn_id in among:
-                    found.append(ScoredExchange(turn_id, score))
+                    found[turn_id] = score
                     if len(found) == limit:
                         break
             return found
@@ -164,8 +147,8 @@ def _entry(texts: tuple[str, str, str]) -> str:
 
 def search_passages(
     database: Database, words: Sequence[str], *, collections: Sequence[str] | None = None, limit: int = 50
-) -> list[ScoredPassage]:
-    """The passages that share a word with `words`, best first; `collections` limits the search.
+) -> list[tuple[StoredPassage, float]]:
+    """The passages that share a word with `words`, with their scores, best first; `collections` limits the search.
 
     Words that occur in very many passages are left out of the query while it has rarer ones; of one that occurs in more than
     10,000, the first 10,000 passages are ranked.
@@ -188,7 +171,7 @@ def search_passages(
         )
         rows = connection.execute(f"{PASSAGE} WHERE passages.row IN ({', '.join('?' * len(ranks))})", tuple(ranks))
         passages = {row["row"]: stored_passage(row) for row in rows}
-        return [ScoredPassage(passages[row], -rank) for row, rank in ranks.items()]
+        return [(passages[row], -rank) for row, rank in ranks.items()]
 
 
 def _rare_enough(connection: sqlite3.Connection, words: Iterable[str]) -> list[str]:

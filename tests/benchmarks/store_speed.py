@@ -19,12 +19,13 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.make_store import make_store, vocabulary
 
+from mistral_chat.conversation import DocumentPassage
 from mistral_chat.export.json_file import json_lines
 from mistral_chat.store.database import open_database
 from mistral_chat.store.retrieval import ExchangeIndex, search_passages
@@ -97,17 +98,6 @@ def long_conversation(store: ConversationStore) -> tuple[str, list[str]]:
     return conversation, turns
 
 
-class _Piece(NamedTuple):
-    """A passage as a reader of documents cuts it."""
-
-    text: str
-    headings: tuple[str, ...] = ()
-    page: int | None = None
-    first_line: int = 1
-    last_line: int = 1
-    tokens: int = 200
-
-
 def measure_documents(path: Path, report: Report) -> None:
     """Index and search 100,000 passages of 150 words."""
     words = vocabulary()
@@ -120,7 +110,8 @@ def measure_documents(path: Path, report: Report) -> None:
     def add(number: int) -> None:
         texts = [" ".join(chance.choices(words, cum_weights=weights, k=150)) for _ in range(50)]
         document = documents.add_document("all", f"/{number}.txt", kind="text", size=1, mtime=1)
-        documents.set_passages(document, map(_Piece, texts), file_hash="0")
+        passages = [DocumentPassage(text=each, headings=(), page=None, first_line=1, last_line=1, tokens=200) for each in texts]
+        documents.set_passages(document, passages, file_hash="0")
 
     report.measure("index a document of 50 passages", [partial(add, number) for number in range(2_000)])
     questions = [chance.choices(words, cum_weights=weights, k=6) for _ in range(50)]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import pytest
 from support.stores import Clock, chat, open_store, said
 
 from mistral_chat.cli.chats_format import conversation_lines
-from mistral_chat.conversation import Passage
+from mistral_chat.conversation import DocumentPassage, Passage
 from mistral_chat.errors import DocumentNotFound
 from mistral_chat.export.json_file import json_lines
 from mistral_chat.export.markdown import to_markdown
@@ -32,27 +31,21 @@ if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore
 
 
-@dataclass(frozen=True)
-class Piece:
-    text: str
-    headings: tuple[str, ...] = ()
-    page: int | None = None
-    first_line: int = 1
-    last_line: int = 2
-    tokens: int = 10
+def piece(text: str, *headings: str, page: int | None = None) -> DocumentPassage:
+    return DocumentPassage(text=text, headings=headings, page=page, first_line=1, last_line=2, tokens=10)
 
 
 def add(store: ConversationStore, collection: str, path: str, *texts: str) -> str:
     store.documents.create_collection(collection)
     document = store.documents.add_document(collection, path, kind="text", size=100, mtime=5)
-    store.documents.set_passages(document, [Piece(text) for text in texts], file_hash="abc")
+    store.documents.set_passages(document, [piece(text) for text in texts], file_hash="abc")
     return document
 
 
 def found(store: ConversationStore, question: str, *collections: str) -> list[tuple[str, int]]:
     hits = search_passages(store.database, content_words(question), collections=collections or None)
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    return [(hit.passage.path, hit.passage.ordinal) for hit in hits]
+    assert [score for _, score in hits] == sorted((score for _, score in hits), reverse=True)
+    return [(passage.path, passage.ordinal) for passage, _ in hits]
 
 
 def passage_terms(path: Path) -> set[tuple[str, int, str, int]]:
@@ -97,7 +90,7 @@ def test_documents_are_listed_with_their_state(store: ConversationStore) -> None
     broken = documents.add_document(name, "/b.pdf", kind="pdf", size=3, mtime=7)
     documents.set_failed(broken, "it is encrypted")
     done = documents.add_document(name, "/c.pdf", kind="pdf", size=3, mtime=7)
-    documents.set_passages(done, [Piece("x", ("Lease", "Repairs"), page=4)], file_hash="77", note="page 7 holds no text")
+    documents.set_passages(done, [piece("x", "Lease", "Repairs", page=4)], file_hash="77", note="page 7 holds no text")
     assert [(each.document_id, each.status, each.error, each.note, each.passages) for each in documents.documents(name)] == [
         (waiting, "pending", "", "", 0),
         (broken, "failed", "it is encrypted", "", 0),
@@ -130,7 +123,7 @@ def test_a_changed_document_keeps_vectors_of_unchanged_passages(store: Conversat
     assert documents.add_vectors(document, "small", b"33", first=2, dimensions=1)
     assert documents.vector_progress("small") == [VectorProgress(document, passages=3, done=3)]
     assert documents.vector_progress("other", ["notes"]) == [VectorProgress(document, passages=3, done=0)]
-    documents.set_passages(document, [Piece("alpha"), Piece("delta"), Piece("gamma")], file_hash="def")
+    documents.set_passages(document, [piece("alpha"), piece("delta"), piece("gamma")], file_hash="def")
     assert list(documents.vectors("small", ["notes"])) == [(document, b"11")]
     assert found(store, "beta") == []
     assert found(store, "delta") == [("/n.txt", 1)]
@@ -243,16 +236,16 @@ def test_exchanges_are_found_by_stems_and_follow_what_changes(store: Conversatio
     )
     chat(store, ("Lyon in another conversation", "Yes."))
     index = ExchangeIndex(store.database, conversation)
-    assert [hit.turn_id for hit in index.search(content_words("Where does the cat sleep?"))] == [second]
-    assert {hit.turn_id for hit in index.search(["lyon"])} == {first, third}
-    assert [hit.turn_id for hit in index.search(["lyon"], among={first})] == [first]
-    assert [hit.turn_id for hit in index.search(["lyon"], limit=1)] == [third], "more often in fewer words"
+    assert list(index.search(content_words("Where does the cat sleep?"))) == [second]
+    assert set(index.search(["lyon"])) == {first, third}
+    assert list(index.search(["lyon"], among={first})) == [first]
+    assert list(index.search(["lyon"], limit=1)) == [third], "more often in fewer words"
     store.set_turn_flags(third, excluded=True)
     fourth = store.add_turn(conversation, "Lyon, being answered", parent_id=third)
-    assert [hit.turn_id for hit in index.search(["lyon"])] == [first]
+    assert list(index.search(["lyon"])) == [first]
     store.finish_reply(fourth, "Done.", finish_reason="stop")
-    assert {hit.turn_id for hit in index.search(["lyon"])} == {first, fourth}
-    assert index.search([]) == []
+    assert set(index.search(["lyon"])) == {first, fourth}
+    assert index.search([]) == {}
     index.close()
 
 

@@ -8,19 +8,10 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
+from mistral_chat.conversation import DocumentPassage
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
-
-
-class Piece(NamedTuple):
-    text: str
-    headings: tuple[str, ...] = ()
-    page: int | None = None
-    first_line: int = 1
-    last_line: int = 1
-    tokens: int = 5
 
 
 def now() -> datetime:
@@ -65,7 +56,8 @@ def main() -> None:
 def index_document(store: ConversationStore, place: int) -> None:
     """Index one of seven documents, and another one that is deleted."""
     documents = store.documents
-    pieces = [Piece(f"passage {number} of version {place}") for number in range(4)]
+    texts = [f"passage {number} of version {place}" for number in range(4)]
+    pieces = [DocumentPassage(text=text, headings=(), page=None, first_line=1, last_line=1, tokens=5) for text in texts]
     document = documents.add_document("notes", f"/{place % 7}.txt", kind="text", size=1, mtime=place)
     documents.set_passages(document, pieces, file_hash="0")
     tell("indexed", document)
