@@ -98,6 +98,27 @@ def create_private(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read; it replaces one that exists, and is complete or not written at all.
+
+    Raises:
+        OSError: the system refuses. The error names the file.
+    """
+    import secrets  # loads OpenSSL, which most starts of the program do without
+
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(create_private(part), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        delete(part)
+
+
 def name_problem(name: str) -> str | None:
     """Why a file called `name` would be lost or mean something else on Windows; None for a valid name."""
     if name.partition(".")[0].rstrip(" ").upper() in DEVICE_NAMES:

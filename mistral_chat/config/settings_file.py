@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from mistral_chat import system
 from mistral_chat.config.configuration import CommandLineOverride, Configuration
 from mistral_chat.errors import ConfigError
-from mistral_chat.paths import private_folder, private_opener
+from mistral_chat.paths import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,23 +133,13 @@ class SettingsFile:
 
     def _save(self, changed: FileSettings) -> Configuration:
         """Replace the file in one step, readable by its owner only. A link stays one."""
-        import secrets  # loads OpenSSL, which reading the settings at the start does without
-
         mark = _MARK if self._parsed is not None and self._parsed[0].startswith(_MARK) else b""
         content = mark + changed.text.encode()
         self._check_size(content)
         target = self.path.resolve()
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
             private_folder(target.parent)
-            try:
-                with open(part, "xb", opener=private_opener) as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                system.replace(part, target)
-            finally:
-                system.delete(part)
+            system.write_private(target, content)
         except OSError as error:
             raise ConfigError(str(self.path), None, f"the file cannot be written: {error.strerror}") from error
         self._parsed = content, changed

@@ -243,10 +243,7 @@ class SnapshotFolder:
         if len(key) != _DIGEST:
             private_folder(self._folder)
             key = secrets.token_bytes(_DIGEST)
-            part = self._folder / f"key.{secrets.token_hex(4)}"
-            with os.fdopen(system.create_private(part), "wb") as file:
-                file.write(key)
-            system.replace(part, path)
+            system.write_private(path, key)
         return key
 
 

@@ -7,11 +7,8 @@ a complete result.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import queue
-import secrets
 import subprocess
 import sys
 import threading
@@ -23,6 +20,7 @@ from typing import IO, Any, Final
 
 import psutil
 
+from mistral_chat import system
 from mistral_chat.config import EngineSettings
 from mistral_chat.engine.hardware import Tuning
 from mistral_chat.generation import CancelToken
@@ -118,15 +116,7 @@ class TuningFile:
         entries[key] = asdict(tuning) if tuning else None
         newest = dict(list(entries.items())[-_MOST_RECORDS:])
         private_folder(self._path.parent)
-        part = self._path.with_suffix(f".{secrets.token_hex(4)}")
-        try:
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                json.dump(newest, file, indent=1)
-            part.replace(self._path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        system.write_private(self._path, json.dumps(newest, indent=1).encode())
 
     def _read(self) -> dict[str, dict[str, Any] | None]:
         try:

@@ -89,10 +89,7 @@ class ChecksumCache:
         return {key: entry for key, entry in value.items() if isinstance(entry, dict)} if isinstance(value, dict) else {}
 
     def _write(self, entries: dict[str, dict[str, Any]]) -> None:
-        fresh = self._path.with_name(self._path.name + ".new")
-        fresh.write_text(json.dumps(entries, indent=1), "utf-8")
-        fresh.chmod(0o600)
-        system.replace(fresh, self._path)
+        system.write_private(self._path, json.dumps(entries, indent=1).encode())
 
 
 def sha256_of(path: Path, *, stop: threading.Event | None = None, notify: Callable[[int], None] | None = None) -> str:

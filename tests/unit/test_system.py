@@ -41,6 +41,28 @@ print(len(names))
 """
 
 
+def test_a_private_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o644)
+    system.write_private(path, b"new")
+    assert path.read_bytes() == b"new"
+    if sys.platform != "win32":
+        assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileNotFoundError) as caught:
+        system.write_private(tmp_path / "gone" / "file", b"")
+    assert caught.value.filename == str(tmp_path / "gone" / "file")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        system.write_private(path, b"newer")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("platform", ["win32", "darwin", "linux"])
 def test_every_module_is_imported_without_what_its_system_lacks(platform: str) -> None:
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL, platform], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from mistral_chat import system
 from mistral_chat.engine.llama import backend
 from mistral_chat.engine.llama.bindings import llama_cpp
 from mistral_chat.engine.llama.model import Model
 from mistral_chat.errors import EngineFailed, EngineLoadFailed
-from mistral_chat.paths import private_folder, private_opener
+from mistral_chat.paths import private_folder
 from mistral_chat.text import break_words
 
 if TYPE_CHECKING:
@@ -178,10 +179,8 @@ class EmbeddingModel:
                 return np.frombuffer(content, np.float16).reshape(len(texts), -1)
         vectors = self.embed_passages(texts)
         with suppress(OSError):  # it is only quicker with it
-            part = private_folder(self._kept) / f"{path.name}.{os.getpid()}.part"
-            with open(part, "wb", opener=private_opener) as file:
-                file.write(vectors.tobytes())
-            part.replace(path)
+            private_folder(self._kept)
+            system.write_private(path, vectors.tobytes())
         return vectors
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float16]:
