@@ -116,7 +116,8 @@ def write_private(path: Path, content: bytes) -> None:
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        delete(part)
+        with contextlib.suppress(OSError):
+            delete(part)
 
 
 def name_problem(name: str) -> str | None:

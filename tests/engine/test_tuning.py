@@ -167,7 +167,7 @@ def test_measuring_stays_within_its_time_limit(demo_model: Path) -> None:
 
 def test_a_result_that_cannot_be_saved_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("secrets.token_hex", lambda _: "full")
-    (tmp_path / "tuning.full").mkdir()
+    (tmp_path / ".tuning.json.full").mkdir()
     file = TuningFile(tmp_path / "tuning.json")
     with pytest.raises(OSError, match=r"tuning\.json"):
         file.put("key", None)

@@ -64,8 +64,14 @@ class Locked:
 
 async def test_a_disk_that_does_not_answer_is_reported(store: ConversationStore) -> None:
     saving = Saving(store, silent_seconds=0.02)
-    answer = threading.Event()
-    asked = asyncio.ensure_future(saving.saver.write(lambda _: answer.wait(PATIENCE)))
+    begun, answer = threading.Event(), threading.Event()
+
+    def hang(_: ConversationStore) -> bool:
+        begun.set()
+        return answer.wait(PATIENCE)
+
+    asked = asyncio.ensure_future(saving.saver.write(hang))
+    await until(begun.is_set)
     saving.saver.save_draft("", "What I type")
     await until(lambda: saving.events)
     failed = saving.events[0]
