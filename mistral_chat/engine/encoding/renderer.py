@@ -84,11 +84,6 @@ class TemplateRenderer:
             raise TemplateRefusedError(f"The model's chat template fails: {_without(answer['failure'], said)}. {ESCAPE}")
         raise PromptFormatError(f"The model's chat template cannot be used: {_without(answer['problem'], said)}. {ESCAPE}")
 
-    def close(self) -> None:
-        """End the process. The next call starts another."""
-        with self._lock:
-            self._child.end()
-
     def _ask(self, request: Mapping[str, Any], limit: int) -> dict[str, str]:
         """Send one request, starting the process if there is none."""
         child = self._child

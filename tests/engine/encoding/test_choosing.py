@@ -143,7 +143,6 @@ def test_a_killed_process_is_restarted() -> None:
     made._child.process.kill()
     made._child.process.wait()
     assert made.render(messages, generation=True) == first
-    made.close()
 
 
 def test_the_working_directory_cannot_shadow_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +150,6 @@ def test_the_working_directory_cannot_shadow_a_library(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     made = TemplateRenderer(CHATML, bos="", eos="", now=NOW)
     assert "Hello" in made.render([{"role": "user", "content": "Hello"}], generation=True)
-    made.close()
 
 
 def test_secrets_in_the_environment_do_not_reach_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +161,6 @@ def test_secrets_in_the_environment_do_not_reach_the_template(monkeypatch: pytes
     if not environment.exists():
         pytest.skip("this system does not show a process's environment")
     assert b"hf_secret" not in environment.read_bytes()
-    made.close()
 
 
 def test_templates_see_a_fixed_clock(vocabulary: Callable[[str], Vocabulary]) -> None:
