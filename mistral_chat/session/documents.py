@@ -30,6 +30,8 @@ BUDGET: Final = 1024
 MOST_PASSAGES: Final = 5
 
 _BATCH: Final = 16
+_KEPT_SHARE: Final = 8
+"""New vectors are saved once they are this fraction of those that a document has (one in so many)."""
 _WORD_MATCHES: Final = 100
 _MOST_FITTING: Final = 16
 """About how many passages fit where only their tokens are limited."""
@@ -195,7 +197,7 @@ class VectorsAdded:
 class DocumentIndexer:
     """Indexes files into collections.
 
-    Every file and every batch of vectors is committed separately: whatever ends the program, the next call resumes there.
+    Every file is committed separately, and so are vectors, now and then: whatever ends the program, the next call resumes there.
     Passages can be found by their words as soon as their file is indexed.
     """
 
@@ -320,13 +322,18 @@ class DocumentIndexer:
             if each.done >= each.passages:
                 continue
             texts = [passage.text for passage in documents.passages(each.document_id)[each.done :]]
+            first, waiting = each.done, b""
             for start in range(0, len(texts), _BATCH):
                 vectors = embedder.embed_passages(texts[start : start + _BATCH])
-                content, first = vectors.tobytes(), each.done + start
-                if not documents.add_vectors(
-                    each.document_id, embedder.key, content, first=first, dimensions=embedder.dimensions
-                ):
-                    break
+                waiting += vectors.tobytes()
+                end = each.done + start + len(vectors)
+                # SQLite writes all of a document's vectors again with each addition.
+                if end - first >= max(_BATCH, first // _KEPT_SHARE) or end == each.done + len(texts):
+                    if not documents.add_vectors(
+                        each.document_id, embedder.key, waiting, first=first, dimensions=embedder.dimensions
+                    ):
+                        break
+                    first, waiting = end, b""
                 done += len(vectors)
                 yield VectorsAdded(done, total)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from support.scripted_engine import ScriptedEngine
 from support.sessions import SessionBench
 
 from mistral_chat.config import Settings
+from mistral_chat.conversation import DocumentPassage
 from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import DocumentNotFound
@@ -239,3 +241,20 @@ def test_the_passages_of_a_document_are_read_once_for_all_their_vectors(
         (progress,) = store.documents.vector_progress("length")
     assert progress.done == progress.passages >= 60
     assert len(read) == 1
+
+
+def test_the_vectors_of_a_long_document_are_saved_in_growing_steps(store: ConversationStore) -> None:
+    """SQLite writes all of them again each time; what an interruption loses is a small part."""
+    documents, reader = store.documents, DocumentReader()
+    document = documents.add_document(documents.create_collection("home"), "/long.md", kind="markdown", size=1, mtime=1)
+    lines = (DocumentPassage(text=f"{n}", headings=(), page=None, first_line=n, last_line=n, tokens=1) for n in range(1, 1001))
+    documents.set_passages(document, lines, file_hash="")
+    with store.database.read() as connection:
+        before = connection.total_changes
+    reached = [step.done for step in islice(DocumentIndexer(store, reader, embedder=LengthEmbedder()).add_vectors(), 40)][-1]
+    (progress,) = documents.vector_progress("length")
+    assert reached * 7 // 8 <= progress.done <= reached == 640
+    list(DocumentIndexer(store, reader, embedder=LengthEmbedder()).add_vectors())
+    (progress,) = documents.vector_progress("length")
+    assert progress.done == 1000
+    assert connection.total_changes - before < 30
