@@ -80,6 +80,8 @@ class Prefill:
     """Estimated from the measured speed; None while that is unknown."""
     batch: int = 0
     """Tokens of the batch being decoded; the next report follows when it is done."""
+    kept: int = 0
+    """Tokens of the prompt that were in the KV cache already."""
 
     def after(self, seconds: float) -> Prefill:
         """Estimate the progress `seconds` after this report, within its batch."""
@@ -87,7 +89,7 @@ class Prefill:
             return self
         speed = (self.total - self.done) / self.seconds_left
         done = self.done + min(self.batch, int(speed * seconds))
-        return Prefill(done, self.total, (self.total - done) / speed, self.batch - (done - self.done))
+        return Prefill(done, self.total, (self.total - done) / speed, self.batch - (done - self.done), self.kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ class Ledger:
         while True:
             batch = tokens[done : done + self._batch_size()]
             left = (len(tokens) - done) / self._speed if self._speed and total else None
-            yield Prefill(done - start, total, left if batch or not total else 0.0, len(batch))
+            yield Prefill(done - start, total, left if batch or not total else 0.0, len(batch), start)
             if not batch:
                 return True
             if cancel.is_set:

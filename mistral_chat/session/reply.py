@@ -70,7 +70,7 @@ class PendingReply:
     prefill: tuple[int, int] = (0, 0)
     """The number of prompt tokens in the KV cache, and their total."""
     used: int = 0
-    """Tokens in the context before the reply started."""
+    """Tokens in the context, without the reply; 0 until the prompt is being decoded."""
     task: asyncio.Task[None] | None = None
 
 

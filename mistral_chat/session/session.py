@@ -271,7 +271,6 @@ class ChatSession:
                 await self._emit(events.PrefillProgress(0, 0))
             async with host.turn() as engine:
                 history = self.conversation.history(reply.turn.turn_id)
-                pending.used = host.context.used if host.context is not None else 0
                 pending.generating = True
                 try:
                     async with aclosing(engine.reply(history, self.conversation.resolve().sampling)) as generated:
@@ -329,8 +328,9 @@ class ChatSession:
             case Delta(text=text):
                 reply.grow(text)
                 await self._emit(events.TextAdded(reply.turn.turn_id, text))
-            case Prefill(done=done, total=total):
+            case Prefill(done=done, total=total, kept=kept):
                 pending.prefill = (done, total)
+                pending.used = kept + total - reply.pieces  # in mid-reply, those are in the prompt
                 await self._emit(events.PrefillProgress(done, total))
             case ContextShift(turns=gone, tokens=tokens):
                 self.context.shifted(gone)

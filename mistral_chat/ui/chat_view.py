@@ -389,7 +389,7 @@ class ChatView:
         if current is not None and (at_once or now - self._state_shown >= _STATE_SECONDS):
             self._state_shown = now
             status.warning, status.state = False, _reply_state(current)
-            status.used = current.used + current.prefill[1] + (current.reply.pieces if current.reply is not None else 0)
+            status.used = current.used + (current.reply.pieces if current.reply is not None else 0)
 
 
 def _welcome(error: MistralChatError | None, *, downloading: str, saved: bool) -> tuple[str, tuple[str, ...], Keys]:

@@ -84,8 +84,8 @@ def test_an_unabortable_batch_stays_within_its_time_limit(seconds: float, size: 
 
 
 def test_progress_inside_a_batch_is_estimated_by_the_clock() -> None:
-    step = Prefill(100, 400, seconds_left=30.0, batch=128)
-    assert step.after(5.0) == Prefill(150, 400, 25.0, 78)
+    step = Prefill(100, 400, seconds_left=30.0, batch=128, kept=7)
+    assert step.after(5.0) == Prefill(150, 400, 25.0, 78, 7)
     assert step.after(1000.0).done == 228, "the next report comes when the batch is done"
     assert Prefill(100, 400, None, 128).after(5.0).done == 100
 
@@ -145,7 +145,7 @@ def test_a_full_cache_is_left_as_it_is() -> None:
 def test_an_empty_read_returns_at_once() -> None:
     ledger = ledger_of(FakeKVCache(100))
     read(ledger, prompt(("a", 4)))
-    assert read(ledger, prompt(("a", 4))) == [Prefill(0, 0)]
+    assert read(ledger, prompt(("a", 4))) == [Prefill(0, 0, kept=7)]
 
 
 @pytest.mark.parametrize("finished", [0, 5, 31])

@@ -16,7 +16,7 @@ from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed, StoreBusy
 from mistral_chat.session import events
 from mistral_chat.session.events import DraftReturned, ReplyFinished, ReplyStarted, SessionEvent, TextAdded
-from mistral_chat.session.reply import NewMessage
+from mistral_chat.session.reply import NewMessage, Regenerate
 from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
 
@@ -122,6 +122,27 @@ async def test_a_cancelled_session_keeps_what_was_written(
     engine.at_delta_waits = -1
     await bench.say(session, "And now?")
     assert bench.last(session).reply == "You said: And now?"
+
+
+async def test_the_context_of_a_growing_reply_is_its_prompt_whatever_was_in_the_cache(bench: SessionBench) -> None:
+    """What the cache held of another conversation, or of the reply that is regenerated, is no longer counted."""
+    used: list[int] = []
+    one, two = bench.open(), bench.open()
+
+    async def look(event: SessionEvent) -> None:
+        current = one.current or two.current
+        if isinstance(event, TextAdded) and current is not None:
+            used.append(current.used)
+
+    bench.heard = look
+    await bench.say(one, "A first message of several words")
+    turn = await bench.say(one, "A second one")
+    for session, request in ((one, Regenerate(turn)), (two, NewMessage("Hello")), (two, NewMessage("And more"))):
+        used.clear()
+        await bench.send(session, request)
+        usage = bench.last(session).usage
+        assert usage is not None
+        assert set(used) == {usage.prompt_tokens}
 
 
 async def test_two_sessions_take_turns_with_the_model(bench: SessionBench, engine: ScriptedEngine) -> None:

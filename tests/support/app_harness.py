@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -67,7 +67,7 @@ class GatedEngine(EchoEngine):
         for event in super().reply(history, sampling, cancel):
             match event:
                 case Prefill(done=done, total=total) if self._slow and done == total:
-                    yield Prefill(total * 43 // 100, total)
+                    yield replace(event, done=total * 43 // 100)
                     while not self._gate.wait(0.005) and not cancel.is_set:
                         pass
                 case Delta(text=text) if PAUSE in text:

@@ -93,10 +93,10 @@ class EchoEngine:
             yield ContextShift(tuple(turn.key for turn in gone), tokens)
         keep = plan_cache_edits(self._contents, fit.encoding, decode_last=True).keep
         total = len(fit.encoding.tokens)
-        yield Prefill(0, total - keep)
+        yield Prefill(0, total - keep, kept=keep)
         self._pinned = frozenset(turn.key for turn in fit.kept if turn.pinned)
         self._contents, self._conversation = fit.encoding, history.conversation
-        yield Prefill(total - keep, total - keep)
+        yield Prefill(total - keep, total - keep, kept=keep)
         first = time.perf_counter() - began
         written: list[str] = []
         finish: FinishReason = "stop"

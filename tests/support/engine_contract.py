@@ -136,6 +136,7 @@ class EngineContract:
         steps = [event for event in outcome.events if isinstance(event, Prefill)]
         assert steps[0].done == 0
         assert steps[-1].done == steps[-1].total == outcome.read
+        assert {step.kept for step in steps} == {outcome.completion.usage.cached_tokens}
         assert [step.done for step in steps] == sorted({step.done for step in steps}), "progress goes forward"
 
     def test_a_reply_ends_at_max_tokens(self, engine: Engine) -> None:
