@@ -151,14 +151,18 @@ class MessageTooLong(EngineError):
 
     title = "Message too long"
 
-    def __init__(self, tokens: int, available: int, window: int) -> None:
-        """Create an error about a message of `tokens`, where `available` tokens of a `window` are left."""
+    def __init__(self, tokens: int, available: int, window: int, *, replied: bool = False) -> None:
+        """Create an error about a message of `tokens`, where `available` tokens of a `window` are left.
+
+        If it is `replied` to, its reply is counted with it, and cannot be continued.
+        """
         self.tokens = tokens
         self.available = available
         self.window = window
+        message, remedy = ("The message and its reply take", "Unpin") if replied else ("The message takes", "Shorten it, unpin")
         super().__init__(
-            f"The message takes {tokens:,} tokens, but only {available:,} of the context's {window:,} are available. "
-            "Shorten it, unpin messages, or increase context.size (--ctx-size)."
+            f"{message} {tokens:,} tokens, but only {available:,} of the context's {window:,} are available. "
+            f"{remedy} messages, or increase context.size (--ctx-size)."
         )
 
 

@@ -242,7 +242,8 @@ class ContextWindow:
             encoding = encode(kept)
         if len(encoding.tokens) + need > self.size:
             message = len(encoding.turns[-1].tokens) if encoding.turns else 0
-            raise MessageTooLong(message, max(0, self.size - need - (len(encoding.tokens) - message)), self.size)
+            available = max(0, self.size - need - (len(encoding.tokens) - message))
+            raise MessageTooLong(message, available, self.size, replied=bool(turns and turns[-1].reply))
         return FittedTurns(tuple(kept), tuple(dropped), encoding)
 
     @staticmethod

@@ -379,23 +379,27 @@ class ChatSession:
 
         Before a model is loaded nothing can be counted, and the question is saved with the engine's error.
         """
-        if not isinstance(request, NewMessage | EditMessage):
+        if isinstance(request, Regenerate):
             return
         environment, state = self.environment, self.environment.host.context
-        tokens = await environment.host.count(request.text)
+        pinned = environment.store.pinned(self.conversation_id) if self.conversation_id else []
+        replied = isinstance(request, ContinueReply)
+        if isinstance(request, NewMessage):
+            asked = [request.text]
+        else:
+            before = environment.store.turn(request.turn_id)
+            pinned = [stored for stored in pinned if stored.depth < before.depth]
+            asked = [before.turn.user, before.turn.reply] if isinstance(request, ContinueReply) else [request.text]
+        tokens = await environment.host.count(*asked)
         if state is None or tokens is None:
             return
-        pinned = environment.store.pinned(self.conversation_id) if self.conversation_id else []
-        if isinstance(request, EditMessage):
-            depth = environment.store.turn(request.turn_id).depth
-            pinned = [stored for stored in pinned if stored.depth < depth]
         texts = [part for stored in pinned if not stored.turn.excluded for part in (stored.turn.user, stored.turn.reply)]
         system = await environment.host.count(self.conversation.resolve().system) or 0
         if system and system >= state.window - state.reserve:
             raise SystemPromptTooLong(system, state.window)
         room = state.window - state.reserve - system - (await environment.host.count(*texts) or 0)
         if tokens > room:
-            raise MessageTooLong(tokens, max(0, room), state.window)
+            raise MessageTooLong(tokens, max(0, room), state.window, replied=replied)
 
     async def _set_flags(self, turn_id: str, pinned: bool | None, excluded: bool | None) -> None:  # noqa: FBT001 (the flags)
         await self.environment.saver.write(lambda store: store.set_turn_flags(turn_id, pinned=pinned, excluded=excluded))

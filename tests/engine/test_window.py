@@ -290,4 +290,9 @@ def test_the_refusal_names_the_needed_and_available_tokens() -> None:
     beside = len(encode([turns[0], turns[2]]).tokens) - caught.value.tokens
     assert caught.value.tokens >= 300
     assert caught.value.available == 256 - 32 - beside
-    assert f"{caught.value.tokens:,} tokens" in str(caught.value)
+    assert f"The message takes {caught.value.tokens:,} tokens" in str(caught.value)
+
+
+def test_the_refusal_to_continue_a_reply_counts_the_reply() -> None:
+    with pytest.raises(MessageTooLong, match=r"^The message and its reply take"):
+        ContextWindow(size=256, reserve=32, low_water=0.75).fit(prompt_turns([(20, 300, False)]), encode)

@@ -71,6 +71,20 @@ async def test_a_message_that_fits_only_without_the_pinned_turns_is_not_saved(
     assert bench.last(session).reply == "Yes.", "what comes after an edited message takes no room beside it"
 
 
+async def test_a_reply_that_fills_the_context_is_not_continued_and_stays_as_it_ended(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    engine._answer = lambda _: "word " * 5000
+    turn_id = await bench.say(session, "Tell me everything")
+    written = bench.last(session)
+    assert written.finish_reason == "length"
+    with pytest.raises(MessageTooLong, match=r"^The message and its reply take") as caught:
+        await bench.send(session, ContinueReply(turn_id))
+    assert "Shorten" not in str(caught.value)
+    assert bench.last(session) == written
+    assert len(engine.asked) == 1
+
+
 async def test_only_the_last_reply_can_be_continued(bench: SessionBench, session: ChatSession) -> None:
     with pytest.raises(ConversationNotFound):
         await bench.send(session, ContinueReply("none"))
