@@ -290,6 +290,22 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
         await until(pilot, lambda: harness.app.screen is harness.screen)
 
 
+async def test_a_folder_without_text_is_said_to_have_none_until_a_name_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "picture.png").write_bytes(b"\x89PNG\0\xff")
+    monkeypatch.chdir(pictures)
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await pilot.press("alt+o")
+        await until(pilot, lambda: "No text files here" in screen_text(harness))
+        await pilot.press("x")
+        await until(pilot, lambda: "No such file" in screen_text(harness))
+
+
 LONG = "\n".join(f"line {number}" for number in range(300))
 MESSAGE = "my notes.txt\n```\nbuy bread\n```\n\nb.txt\n```\nand salt\n```\n\nWhat do I need?"
 

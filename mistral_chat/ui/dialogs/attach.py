@@ -119,7 +119,8 @@ class AttachDialog(Dialog[str]):
         names.set_options(Option(Content(one_line(name, 80)), id=name) for name in found[:_LISTED])
         names.highlighted = 0
         more = f", the first {_LISTED} listed" if len(found) > _LISTED else ""
-        self.show_status(f"{len(found):,} found{more}" if found else "No such file")
+        nothing = "No such file" if self._typed else "No text files here"
+        self.show_status(f"{len(found):,} found{more}" if found else nothing)
 
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)
