@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from pathlib import Path
 
 Result = TypeVar("Result")
 
@@ -195,6 +197,8 @@ def limit_process(*, memory: int, file_size: int | None = None) -> None:
 def limit_time(seconds: float) -> None:
     """Let the system kill this process after `seconds`, even if its parent is gone; 0 lifts the limit. Not on Windows."""
     if sys.platform != "win32":
+        import signal
+
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
@@ -211,6 +215,8 @@ def lower_priority() -> None:
 
 def end_signals() -> tuple[signal.Signals, ...]:
     """The signals that ask this process to end."""
+    import signal
+
     if sys.platform == "win32":
         return (signal.SIGTERM,)
     return (signal.SIGTERM, signal.SIGHUP)

@@ -11,7 +11,6 @@ import io
 import os
 import sys
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, Never
 
 import click
@@ -64,6 +63,8 @@ class LazyGroup(click.Group):
             click.UsageError: there is none; the sentence suggests a similar one.
         """
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
             close = get_close_matches(args[0], COMMANDS, 1)
             hint = f"Did you mean {close[0]!r}?" if close else 'To ask a question, run: mistral-chat ask "…"'
             raise click.UsageError(f"No such command {args[0]!r}. {hint}", ctx)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from mistral_chat.errors import UsageError
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 
 SMALLEST_WINDOW = 256
 """llama.cpp silently enlarges a smaller context to this."""

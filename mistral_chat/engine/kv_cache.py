@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from mistral_chat.generation import CancelToken, Sampling
+from mistral_chat.generation import CancelToken
+from mistral_chat.sampling import Sampling
 
 
 class DecodeAborted(Exception):

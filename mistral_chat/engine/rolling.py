@@ -38,8 +38,8 @@ from mistral_chat.generation import (
     Prefill,
     Prompt,
     PromptTurn,
-    Sampling,
 )
+from mistral_chat.sampling import Sampling
 
 _NEXT = PromptTurn(key="\0next", user=".")
 """Stands for the next turn, so that the turns before it take the form that they will have then."""

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from mistral_chat.engine.engine_job import EngineJob
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.errors import EngineError, MistralChatError
-from mistral_chat.generation import CancelToken, Engine, Event, History, LoadedModel, Prefill, Sampling
+from mistral_chat.generation import CancelToken, Engine, Event, History, LoadedModel, Prefill
+from mistral_chat.sampling import Sampling
 
 T = TypeVar("T")
 

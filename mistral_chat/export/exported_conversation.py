@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mistral_chat.conversation import Turn
-    from mistral_chat.generation import Sampling
+    from mistral_chat.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from typing import Final
 from mistral_chat.conversation import FinishReason, Passage, Turn, Usage
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.export.json_file import FORMAT, VERSION
-from mistral_chat.generation import Sampling
 from mistral_chat.importers.json_reader import JSONReader, import_error, parsed
+from mistral_chat.sampling import Sampling
 
 _FINISHED: Final[tuple[FinishReason, ...]] = ("stop", "length", "cancelled")
 

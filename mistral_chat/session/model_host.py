@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.errors import EngineError, InvalidText, MistralChatError
-from mistral_chat.generation import ContextState, Engine, LoadedModel
-from mistral_chat.session.events import ModelEvent, ModelFailed, ModelLoaded, ModelLoading
 
 if TYPE_CHECKING:
     from mistral_chat.engine.thread import EngineThread
+    from mistral_chat.generation import ContextState, Engine, LoadedModel
+    from mistral_chat.session.events import ModelEvent
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 """Runs a coroutine as a task, and reports unexpected errors."""
@@ -141,6 +141,8 @@ class ModelHost:
         return sum(counts)
 
     async def _load(self, before: asyncio.Task[None] | None) -> None:
+        from mistral_chat.session.events import ModelLoaded, ModelLoading
+
         if before is not None:
             await asyncio.wait({before})
         await self._close_engine()
@@ -161,6 +163,8 @@ class ModelHost:
             await self._emit(ModelLoaded(loaded))
 
     async def _fail(self, error: MistralChatError) -> None:
+        from mistral_chat.session.events import ModelFailed
+
         self.error = error
         self._changed.set()
         await self._emit(ModelFailed(error))

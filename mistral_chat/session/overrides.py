@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_chat.config import Settings
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 
 if TYPE_CHECKING:
     from mistral_chat.store.records import StoredConversation

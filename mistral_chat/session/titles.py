@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from mistral_chat.errors import MistralChatError
-from mistral_chat.generation import PromptTurn, Sampling
+from mistral_chat.generation import PromptTurn
+from mistral_chat.sampling import Sampling
 from mistral_chat.session.conversation import OpenConversation
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.events import ConversationsChanged, Emit

@@ -10,7 +10,7 @@ from mistral_chat.conversation import TranscriptTurn
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mistral_chat.generation import Sampling
+    from mistral_chat.sampling import Sampling
 
 TitleSource = Literal["first_line", "model", "person"]
 """The source of a title. The user's (``person``) is never replaced by the others."""

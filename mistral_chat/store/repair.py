@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mistral_chat import system
 from mistral_chat.conversation import Usage
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 from mistral_chat.store import index
 from mistral_chat.store.database import create, open_database
 from mistral_chat.store.documents import rebuild_passage_index

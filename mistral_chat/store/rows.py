@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.conversation import Passage, Turn, Usage
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 from mistral_chat.store.records import ConversationSummary, StoredConversation, StoredTurn
 from mistral_chat.store.sqlite_errors import corruption_error
 

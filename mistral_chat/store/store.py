@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.conversation import FinishReason, Passage, Usage
     from mistral_chat.export.exported_conversation import ExportedConversation
-    from mistral_chat.generation import Sampling
+    from mistral_chat.sampling import Sampling
     from mistral_chat.store.database import Database
     from mistral_chat.store.records import Folder, TitleSource
 

@@ -10,7 +10,6 @@ from textual.content import Content
 
 from mistral_chat.errors import ConversationNotFound, MistralChatError, ModelNotFound, StoreError, StoreFull
 from mistral_chat.formatting import counted
-from mistral_chat.session import events
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import parse_input
 from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter, ListQuery
@@ -18,6 +17,7 @@ from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mistral_chat.session import events
     from mistral_chat.session.context import ContextUsage
     from mistral_chat.session.events import PassagesGiven, SavingEvent, SavingFailed, SessionEvent
     from mistral_chat.session.reply import PendingReply
@@ -46,15 +46,6 @@ _BY_WORDS: Final = (
 Keys = tuple[tuple[str, str], ...]
 """Ids of commands, or plain keys, each with what it does."""
 
-_ReplyEvent = (
-    events.TextAdded
-    | events.PrefillProgress
-    | events.ReplyStarted
-    | events.ContextShifted
-    | events.ReplyFinished
-    | events.ReplyFailed
-)
-
 
 class ChatView:
     """Passes events of the session on the screen to the widgets."""
@@ -67,18 +58,22 @@ class ChatView:
 
     async def handle(self, session: ChatSession, event: SessionEvent) -> None:
         """Show an event of any session."""
+        from mistral_chat.session import events
+
         screen = self._screen
         if not screen.is_attached or screen.workspace is None:
             return
         if session is not screen.workspace.current:
             self._take_elsewhere(session, event)
             return
-        if isinstance(event, _ReplyEvent):
+        if isinstance(event, events.ReplyEvent):
             await self._take_reply(event)
         else:
             await self._take_state(event)
 
-    async def _take_reply(self, event: _ReplyEvent) -> None:
+    async def _take_reply(self, event: events.ReplyEvent) -> None:
+        from mistral_chat.session import events
+
         screen = self._screen
         match event:
             case events.TextAdded(turn_id, text):
@@ -97,6 +92,8 @@ class ChatView:
                 self._reply_ended(event)
 
     async def _take_state(self, event: SessionEvent) -> None:
+        from mistral_chat.session import events
+
         screen = self._screen
         match event:
             case events.TurnsReplaced():
@@ -134,6 +131,8 @@ class ChatView:
 
     def _take_elsewhere(self, session: ChatSession, event: SessionEvent) -> None:
         """Save messages returned by another conversation as its draft, and update the list."""
+        from mistral_chat.session import events
+
         saver, conversation_id = session.environment.saver, session.conversation_id or ""
         match event:
             case events.DraftReturned(text) | events.ReplyFailed(_, None, text):
@@ -144,6 +143,8 @@ class ChatView:
 
     def take_saving(self, event: SavingEvent) -> None:
         """Show that saving fails, or works again."""
+        from mistral_chat.session import events
+
         if not self._screen.is_running:
             return
         if isinstance(event, events.SavingFailed):
@@ -365,6 +366,8 @@ class ChatView:
         self.show_history()
 
     def _reply_ended(self, event: events.ReplyFinished | events.ReplyFailed) -> None:
+        from mistral_chat.session import events
+
         screen = self._screen
         if event.turn is not None:
             screen.transcript.finish(event.turn)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import MistralChatError
 from mistral_chat.formatting import counted
-from mistral_chat.session.reply import EditMessage, NewMessage
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import Command, command_of, matching, parse_input
 from mistral_chat.ui.path_completion import common_beginning, complete_path
@@ -62,6 +61,8 @@ class Draft:
 
         What is refused returns to the message box. An empty draft sends the attachments, if there are any.
         """
+        from mistral_chat.session.reply import EditMessage, NewMessage
+
         screen = self._screen
         if not text and (screen.workspace is None or not screen.session.attachments):
             return

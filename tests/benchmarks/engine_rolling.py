@@ -25,7 +25,8 @@ from support.llama_engines import Talk, cache_of, log_probabilities, logits, mod
 from mistral_chat.config import ContextSettings, EngineSettings
 from mistral_chat.engine.llama.engine import open_engine
 from mistral_chat.engine.snapshots import SnapshotFolder
-from mistral_chat.generation import CancelToken, History, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, History, PromptTurn
+from mistral_chat.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,7 +20,8 @@ from support.llama_engines import Talk, cache_of, make_engine
 
 from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.rolling import RollingEngine
-from mistral_chat.generation import PromptTurn, Sampling
+from mistral_chat.generation import PromptTurn
+from mistral_chat.sampling import Sampling
 
 SETTLED = 50
 """Turns after which memory may not grow any more."""

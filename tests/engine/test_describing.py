@@ -20,7 +20,8 @@ from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import MessageTooLong
-from mistral_chat.generation import CancelToken, Engine, History, Prefill, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Engine, History, Prefill, PromptTurn
+from mistral_chat.sampling import Sampling
 
 SHORT = Sampling(temperature=0, max_tokens=6)
 

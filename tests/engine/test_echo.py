@@ -9,7 +9,8 @@ import pytest
 from support.echo_engine import EchoEngine
 from support.engine_contract import EngineContract, examine, keys
 
-from mistral_chat.generation import CancelToken, History, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, History, PromptTurn
+from mistral_chat.sampling import Sampling
 
 
 class TestEchoEngine(EngineContract):

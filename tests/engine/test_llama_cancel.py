@@ -16,7 +16,8 @@ from support.llama_engines import GREEDY, TEXT, Talk, cache_of, divergence, engi
 
 from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.rolling import RollingEngine
-from mistral_chat.generation import CancelToken, Completion, Delta, Event, Prefill, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, Delta, Event, Prefill, PromptTurn
+from mistral_chat.sampling import Sampling
 
 STOPS = cases(60, 2000)
 """How many random stops are tried."""

@@ -13,7 +13,8 @@ from support.llama_engines import Talk, engine_of, make_engine
 
 from mistral_chat.engine import hardware
 from mistral_chat.errors import EngineLoadFailed, NotEnoughMemory, UsageError
-from mistral_chat.generation import CancelToken, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, PromptTurn
+from mistral_chat.sampling import Sampling
 
 
 def test_a_loaded_model_describes_itself(tiny_model: Callable[[str], Path]) -> None:

@@ -11,7 +11,8 @@ from support.llama_engines import TEXT, cache_of, divergence, engine_of, next_sc
 
 from mistral_chat.conversation import Passage
 from mistral_chat.engine.rolling import RollingEngine
-from mistral_chat.generation import CancelToken, Completion, History, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, History, PromptTurn
+from mistral_chat.sampling import Sampling
 
 PASSAGES = (
     Passage(kind="document", text=TEXT, source="harbour.pdf p. 4"),

@@ -14,7 +14,8 @@ from support.llama_engines import TEXT, Talk, cache_of, engine_of, logits, model
 from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.errors import EngineLoadFailed, MessageTooLong, UsageError
-from mistral_chat.generation import CancelToken, Completion, Delta, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, Delta, PromptTurn
+from mistral_chat.sampling import Sampling
 
 
 def script(engine: RollingEngine, monkeypatch: pytest.MonkeyPatch, tokens: list[int]) -> None:

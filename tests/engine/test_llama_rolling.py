@@ -15,7 +15,8 @@ from support.llama_engines import Talk, cache_of, engine_of
 from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.window import plan_cache_edits
-from mistral_chat.generation import PromptTurn, Sampling
+from mistral_chat.generation import PromptTurn
+from mistral_chat.sampling import Sampling
 
 LONG_SYSTEM = "You are a patient guide who knows every harbour between Lisbon and Riga. " * 6
 SUBJECTS = (

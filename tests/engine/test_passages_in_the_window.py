@@ -16,7 +16,8 @@ from mistral_chat.engine.prompt_builder import passages_text
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.errors import SystemPromptTooLong
-from mistral_chat.generation import CancelToken, Delta, History, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Delta, History, PromptTurn
+from mistral_chat.sampling import Sampling
 
 A = FIRST_WORD
 PASSAGES = (

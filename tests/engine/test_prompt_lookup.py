@@ -21,7 +21,8 @@ from support.words_format import FIRST_WORD, WORDS
 from mistral_chat.engine import rolling
 from mistral_chat.engine.prompt_lookup import MATCH, PromptLookup
 from mistral_chat.engine.rolling import RollingEngine
-from mistral_chat.generation import CancelToken, Completion, History, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, History, PromptTurn
+from mistral_chat.sampling import Sampling
 
 CHEAP = ((4, 1.1), (8, 1.3), (16, 1.6))
 DEAR = ((4, 3.5), (8, 6.0), (16, 14.0))

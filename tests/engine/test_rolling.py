@@ -26,7 +26,8 @@ from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.engine.window import SHORTEST_TAIL, truncate
 from mistral_chat.errors import EngineFailed, MessageTooLong
-from mistral_chat.generation import CancelToken, Completion, ContextShift, Delta, Event, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, ContextShift, Delta, Event, PromptTurn
+from mistral_chat.sampling import Sampling
 
 
 class Chatting(RuleBasedStateMachine):

@@ -14,7 +14,8 @@ from support.words_format import BYTES, FIRST_WORD, FORMATS
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.errors import EngineFailed
-from mistral_chat.generation import CancelToken, ContextShift, Delta, History, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, ContextShift, Delta, History, PromptTurn
+from mistral_chat.sampling import Sampling
 
 A = FIRST_WORD
 

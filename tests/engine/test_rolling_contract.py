@@ -11,7 +11,7 @@ from support.fake_kv_cache import FakeKVCache
 from support.words_format import BYTES, FIRST_WORD, FORMATS
 
 from mistral_chat.engine.rolling import RollingEngine
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 
 
 class TalkativeCells(FakeKVCache):

@@ -10,7 +10,7 @@ from support.sessions import SessionBench
 
 from mistral_chat.config import Persona, Settings
 from mistral_chat.engine.thread import EngineThread
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 from mistral_chat.session.overrides import Overrides, resolve
 from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore

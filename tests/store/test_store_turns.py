@@ -8,7 +8,7 @@ from support.stores import Clock, assert_index_is_true, chat, open_store, said
 
 from mistral_chat.conversation import Turn, Usage
 from mistral_chat.errors import ConversationNotFound
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 
 if TYPE_CHECKING:
     from pathlib import Path

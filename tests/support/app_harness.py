@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
     from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.engine.thread import LoadProgress
-    from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History, Sampling
+    from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History
+    from mistral_chat.sampling import Sampling
     from mistral_chat.session.context import ContextUsage
     from mistral_chat.session.downloads import Downloads
     from mistral_chat.session.tasks import TaskRegistry

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mistral_chat.conversation import Passage, Turn, Usage
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 
 COLLECTIONS = ("contracts", "Müller & Söhne")
 """The names of the collections that a store needs for `conversation_trees`."""

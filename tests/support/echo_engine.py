@@ -29,8 +29,8 @@ from mistral_chat.generation import (
     PromptPart,
     PromptPiece,
     PromptTurn,
-    Sampling,
 )
+from mistral_chat.sampling import Sampling
 
 _WORD = re.compile(r"\s*\S+\s*|\s+")
 _OPEN, _ANSWER, _CLOSE = 1, 2, 3

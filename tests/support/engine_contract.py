@@ -24,8 +24,8 @@ from mistral_chat.generation import (
     History,
     Prefill,
     PromptTurn,
-    Sampling,
 )
+from mistral_chat.sampling import Sampling
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from support.words_format import EOS
 
 from mistral_chat.engine.kv_cache import DecodeAborted
 from mistral_chat.errors import EngineFailed
-from mistral_chat.generation import CancelToken, Sampling
+from mistral_chat.generation import CancelToken
+from mistral_chat.sampling import Sampling
 
 
 class FakeKVCache:

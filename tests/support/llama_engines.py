@@ -12,7 +12,8 @@ from mistral_chat.config import ContextSettings, EngineSettings
 from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.llama.engine import open_engine
 from mistral_chat.engine.llama.model import Model
-from mistral_chat.generation import CancelToken, Completion, ContextShift, Event, History, Prefill, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, ContextShift, Event, History, Prefill, PromptTurn
+from mistral_chat.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mistral_chat.engine.thread import LoadProgress
-    from mistral_chat.generation import CancelToken, Event, History, Sampling
+    from mistral_chat.generation import CancelToken, Event, History
     from mistral_chat.models.library import ModelFile
+    from mistral_chat.sampling import Sampling
 
 END = "Zanzibar"
 """The last word of every answer."""

@@ -11,7 +11,7 @@ from support.scenes import Scene, ask, attach, draft, press, see, send, write
 
 from mistral_chat.config import Persona, Settings
 from mistral_chat.conversation import Usage
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 from support.echo_engine import EchoEngine
 
-from mistral_chat.generation import CancelToken, Delta, Event, History, Prefill, Sampling
+from mistral_chat.generation import CancelToken, Delta, Event, History, Prefill
+from mistral_chat.sampling import Sampling
 
 PATIENCE = 10.0
 """Seconds after which a test counts as hung."""

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from support.echo_engine import EchoEngine
 
 from mistral_chat.engine.thread import EngineThread
-from mistral_chat.generation import CancelToken, Completion, Delta, Event, History, Prefill, PromptTurn, Sampling
+from mistral_chat.generation import CancelToken, Completion, Delta, Event, History, Prefill, PromptTurn
+from mistral_chat.sampling import Sampling
 
 PATIENCE = 10.0
 """Seconds after which a test counts as hung."""

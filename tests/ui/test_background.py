@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from mistral_chat.generation import History, Prefill, Sampling
+    from mistral_chat.generation import History, Prefill
+    from mistral_chat.sampling import Sampling
 
 NAMED = replace(Settings(), titles="model")
 

@@ -12,7 +12,7 @@ from textual.widgets import Input, Static, TextArea
 
 from mistral_chat.config import CatalogSource, Persona
 from mistral_chat.config.settings_file import SettingsFile
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 from mistral_chat.ui.dialogs.setting_editor import NamedEntriesDialog, SettingEditor
 
 if TYPE_CHECKING:

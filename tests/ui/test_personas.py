@@ -9,7 +9,7 @@ from support.app_harness import AppHarness, run, screen_text, send_and_wait, sen
 from textual.widgets import OptionList
 
 from mistral_chat.config import Persona, Settings
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from mistral_chat.config.named_entries import (
 from mistral_chat.config.reader import read_settings
 from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.errors import ConfigError
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from mistral_chat.config.configuration import flatten
 from mistral_chat.config.reader import read_settings
 from mistral_chat.config.settings_file import LARGEST_FILE, SettingsFile
 from mistral_chat.errors import ConfigError
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,8 @@ from mistral_chat.engine.llama.bindings import llama_cpp
 from mistral_chat.engine.llama.model import Model
 from mistral_chat.engine.llama.sampler import Sampler
 from mistral_chat.errors import EngineFailed, EngineLoadFailed
-from mistral_chat.generation import CancelToken, Sampling
+from mistral_chat.generation import CancelToken
+from mistral_chat.sampling import Sampling
 
 MAIN, SCRATCH = 0, 1
 """The sequence of the conversation, and the one in which inserted and recomputed tokens are decoded."""

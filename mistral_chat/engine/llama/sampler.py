@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mistral_chat.engine.llama.bindings import llama_cpp
-from mistral_chat.generation import Sampling
+from mistral_chat.sampling import Sampling
 
 REPEAT_WINDOW = 64
 """The number of recent tokens that the repeat penalty applies to."""

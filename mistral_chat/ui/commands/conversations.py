@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mistral_chat.config import Persona
-    from mistral_chat.generation import Sampling
+    from mistral_chat.sampling import Sampling
     from mistral_chat.session.workspace import Workspace
     from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.dialogs.choice import ChoiceDialog

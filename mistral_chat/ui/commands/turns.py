@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 from mistral_chat.errors import MistralChatError, UsageError
 from mistral_chat.message_form import split_message
-from mistral_chat.session.reply import ContinueReply, Regenerate
 from mistral_chat.ui.commands import Command, all_commands
 from mistral_chat.ui.keymap import format_keys
 
@@ -249,6 +248,8 @@ async def _send(screen: ChatScreen, request: ReplyRequest) -> None:
 
 async def regenerate(screen: ChatScreen, _argument: str) -> None:
     """Regenerate a reply; the original is kept as a branch."""
+    from mistral_chat.session.reply import Regenerate
+
     await _send(screen, Regenerate(selected_turn(screen).turn_id))
 
 
@@ -259,6 +260,8 @@ def recalled(shown: TranscriptTurn) -> bool:
 
 async def regenerate_without_recall(screen: ChatScreen, _argument: str) -> None:
     """Regenerate a reply without the exchanges that were recalled for it; the original is kept as a branch."""
+    from mistral_chat.session.reply import Regenerate
+
     turn = selected_turn(screen)
     if not recalled(turn):
         raise UsageError("Nothing was recalled for this message.")
@@ -267,6 +270,8 @@ async def regenerate_without_recall(screen: ChatScreen, _argument: str) -> None:
 
 async def continue_reply(screen: ChatScreen, _argument: str) -> None:
     """Continue the last reply."""
+    from mistral_chat.session.reply import ContinueReply
+
     selected_turn(screen)
     last = screen.transcript.turns[-1]
     if not last.turn.reply:

@@ -11,7 +11,8 @@ from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
 
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineError, EngineFailed
-from mistral_chat.generation import Completion, Prefill, Sampling
+from mistral_chat.generation import Completion, Prefill
+from mistral_chat.sampling import Sampling
 
 
 async def test_a_closed_runner_refuses_replies(runner: EngineThread, engine: SlowEngine) -> None:

@@ -12,7 +12,8 @@ from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
 
 from mistral_chat.engine.thread import EngineThread, RunnerState
 from mistral_chat.errors import MessageTooLong
-from mistral_chat.generation import CancelToken, Completion, Delta, Event, History, Sampling
+from mistral_chat.generation import CancelToken, Completion, Delta, Event, History
+from mistral_chat.sampling import Sampling
 
 
 async def test_a_reply_streams_through(runner: EngineThread, engine: SlowEngine) -> None:
