@@ -173,15 +173,15 @@ def _black_or_white(behind: Color) -> Color:
 
 @lru_cache(maxsize=1024)
 def _opaque(text: str) -> Color | None:
-    """Return an opaque colour; None for one that depends on what is behind it, and for what is no colour.
+    """Return an opaque colour, which themes write as a number; None for one that depends on what is behind it, and for no colour.
 
     Textual compares what is no colour with the names of all colours, at every start of the app and for each such variable.
     """
     try:
-        color = Color.parse(text)
-    except ColorParseError:
+        color = Color.parse(text) if text.startswith("#") else None
+    except ColorParseError:  # a number with a share
         return None
-    return color if color.a == 1 and not color.auto and color.ansi is None else None
+    return color if color is not None and color.a == 1 else None
 
 
 def _until(make: Callable[[float], Color], good: Callable[[Color], bool]) -> Color:
