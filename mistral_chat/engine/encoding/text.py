@@ -158,9 +158,7 @@ class TextEncoder:
         if not vocabulary.space_prefix:
             return None
         mergeable = int(Attribute.NORMAL | Attribute.USER_DEFINED)
-        letters = set().union(
-            *(text for text, flags in zip(vocabulary.texts, vocabulary.attributes, strict=True) if flags & mergeable)
-        )
+        letters = "".join(text for text, flags in zip(vocabulary.texts, vocabulary.attributes, strict=True) if flags & mergeable)
         return next(((each, len(vocabulary.tokenize(each))) for each in _BARRIERS if each not in letters), None)
 
     def _guard(self, tokens: list[int], more: Collection[int] = ()) -> list[int]:
