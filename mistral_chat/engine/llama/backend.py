@@ -11,7 +11,6 @@ import logging
 import os
 from collections import deque
 from functools import cache
-from importlib.metadata import version as distribution_version
 from typing import Any
 
 # Both must be set before the library is loaded. ggml forks a debugger onto the terminal when it aborts. And OpenMP's threads spin
@@ -83,6 +82,8 @@ def recent_errors() -> str:
 
 def version() -> str:
     """The versions of the Python package and of llama.cpp."""
+    from importlib.metadata import version as distribution_version  # which a test of a model does without
+
     return f"{distribution_version('llama_cpp_python')}/{llama_cpp.llama_version().decode()}"
 
 

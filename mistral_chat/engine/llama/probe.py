@@ -19,7 +19,6 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from mistral_chat.engine.snapshots import identify
 from mistral_chat.errors import EngineLoadFailed, MistralChatError
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ class Probe:
         Raises:
             EngineLoadFailed: the file cannot be read.
         """
+        from mistral_chat.engine.snapshots import identify  # the child does without it
+
         self._path, self._record, self._note = path, record, note
         try:
             self._mark = identify(path, _installation(), settings or "embedding")
