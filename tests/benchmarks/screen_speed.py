@@ -181,7 +181,7 @@ def measure_decode(table: Table, folder: Path, model: str, written: int, rounds:
         with terminal(folder, REAL, model=model) as person:
             person.ask(asked)
             person.wait_for("writing", LOADING)
-            person.wait_for("Enter", 600)
+            person.wait_for("Shift+Tab", 600)  # selects a message, which the status bar offers after a reply
         store = ConversationStore(open_database(folder / "conversations.db"), now=_now)
         usage = store.turns(store.latest() or "")[-1].turn.usage
         store.close()
