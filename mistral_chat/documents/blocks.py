@@ -18,6 +18,7 @@ class Block:
     """A paragraph, list, table row or function: text that is split only if it is too long for one passage."""
 
     text: str
+    """Empty for a page without text, such as a scanned one."""
     headings: tuple[str, ...] = ()
     """The headings above it, outermost first."""
     line: int = 1
@@ -31,13 +32,6 @@ class Block:
     def last_line(self) -> int:
         """The number of its last line."""
         return self.line + self.text.count("\n")
-
-
-@dataclass(frozen=True, slots=True)
-class EmptyPage:
-    """A page without text, such as a scanned one."""
-
-    page: int
 
 
 def legible(text: str) -> str:

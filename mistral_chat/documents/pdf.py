@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, Final
 
-from mistral_chat.documents.blocks import Block, EmptyPage, Outline
+from mistral_chat.documents.blocks import Block, Outline
 from mistral_chat.errors import DocumentUnreadable
 
 MOST_BOOKMARKS: Final = 2000
@@ -19,8 +19,8 @@ _HYPHENATED: Final = re.compile(r"(?<=[^\W\d_])-\n(?=[a-z])")
 _SHORT_LINE: Final = 0.75
 
 
-def pdf(file: IO[bytes]) -> Iterator[Block | EmptyPage]:
-    """Read a PDF's pages as paragraphs below its bookmarks. A page without text is reported as such.
+def pdf(file: IO[bytes]) -> Iterator[Block]:
+    """Read a PDF's pages as paragraphs below its bookmarks. A page without text is an empty block.
 
     Raises:
         DocumentUnreadable: it is damaged or protected, or pypdf is not installed.
@@ -47,10 +47,7 @@ def pdf(file: IO[bytes]) -> Iterator[Block | EmptyPage]:
         outline.page = number + 1
         for level, title in bookmarks.get(number, ()):
             list(outline.heading(level, title))
-        blocks = list(_page(reader, number, outline))
-        yield from blocks
-        if not blocks:
-            yield EmptyPage(number + 1)
+        yield from list(_page(reader, number, outline)) or [Block("", page=number + 1)]
 
 
 def _page(reader: Any, number: int, outline: Outline) -> Iterator[Block]:

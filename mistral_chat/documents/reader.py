@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from mistral_chat.child_process import ChildProcess
 from mistral_chat.documents import kinds
-from mistral_chat.documents.blocks import Block, EmptyPage
+from mistral_chat.documents.blocks import Block
 from mistral_chat.errors import DocumentUnreadable
 
 SECONDS: Final = 60.0
@@ -37,8 +37,8 @@ class DocumentReader:
         """End the process."""
         self.close()
 
-    def read(self, path: Path, kind: str | None = None) -> Iterator[Block | EmptyPage]:
-        """Yield the blocks of the document at `path`, in order, and its pages without text.
+    def read(self, path: Path, kind: str | None = None) -> Iterator[Block]:
+        """Yield the blocks of the document at `path`, in order.
 
         Args:
             path: a file.
@@ -62,8 +62,6 @@ class DocumentReader:
                         raise DocumentUnreadable(str(answer["problem"]), path)
                     if whole:
                         return
-                    if "empty" in answer:
-                        yield EmptyPage(answer["empty"])
                     for text, headings, line, page, code in answer.get("blocks", ()):
                         yield Block(text, tuple(headings), line, page, code)
         except (OSError, ValueError) as error:

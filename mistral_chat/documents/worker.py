@@ -3,8 +3,8 @@
 Documents are untrusted, and reading one may take forever or exhaust the memory. `mistral_chat.documents.reader` starts this
 module, kills it when it takes too long, and reads its answers.
 
-The process reads one JSON object per line, ``{"path": ..., "kind": ...}``, and answers with several: ``{"blocks": [...]}`` and
-``{"empty": page}`` in the document's order, then ``{"end": true}`` or ``{"problem": "..."}``.
+The process reads one JSON object per line, ``{"path": ..., "kind": ...}``, and answers with several: ``{"blocks": [...]}`` in the
+document's order, then ``{"end": true}`` or ``{"problem": "..."}``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO, Final
 
 from mistral_chat import network
 from mistral_chat.documents import containers, kinds, markup, pdf, text_files
-from mistral_chat.documents.blocks import Block, EmptyPage
+from mistral_chat.documents.blocks import Block
 from mistral_chat.errors import DocumentUnreadable
 from mistral_chat.system import disable_core_dumps, limit_process, lower_priority
 
@@ -36,7 +36,7 @@ _TEXT: Final = {
 }
 
 
-def read_blocks(path: Path, kind: str) -> Iterator[Block | EmptyPage]:
+def read_blocks(path: Path, kind: str) -> Iterator[Block]:
     """The blocks of the document at `path`.
 
     Raises:
@@ -61,17 +61,12 @@ def answers(request: Mapping[str, str]) -> Iterator[dict[str, object]]:
     size = total = 0
     try:
         for each in read_blocks(Path(request["path"]), request["kind"]):
-            if isinstance(each, EmptyPage):
-                yield {"blocks": [_fields(block) for block in batch]}
-                yield {"empty": each.page}
-                batch, size = [], 0
-                continue
             batch.append(each)
             size += len(each.text)
             total += len(each.text)
             if total > MOST_TEXT:
                 raise DocumentUnreadable(f"it contains more than {MOST_TEXT // 1_000_000} million characters")  # noqa: TRY301 (told below)
-            if size > _BATCH:
+            if size > _BATCH or not each.text:  # scanned pages may follow one another for minutes
                 yield {"blocks": [_fields(block) for block in batch]}
                 batch, size = [], 0
         yield {"blocks": [_fields(block) for block in batch]}

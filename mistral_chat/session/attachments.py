@@ -49,12 +49,11 @@ def read_document(path: Path) -> Attachment:
     """
     if kind_of(path) not in {"pdf", "docx", "odt", "epub"}:
         return Attachment(path.name, read_text(path, LARGEST_TEXT))
-    from mistral_chat.documents.blocks import Block
     from mistral_chat.documents.reader import DocumentReader
 
     try:
         with DocumentReader() as reader:
-            text = "\n\n".join(block.text for block in reader.read(path) if isinstance(block, Block))
+            text = "\n\n".join(block.text for block in reader.read(path) if block.text)
     except DocumentUnreadable as error:
         raise InvalidText(str(error)) from error
     if not text.strip():

@@ -9,7 +9,6 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final, Literal
 
 from mistral_chat.conversation import Passage
-from mistral_chat.documents.blocks import Block, EmptyPage
 from mistral_chat.documents.kinds import kind_of
 from mistral_chat.documents.passages import cut, estimate_tokens
 from mistral_chat.errors import DocumentUnreadable
@@ -290,14 +289,15 @@ class DocumentIndexer:
             return "unchanged", known.passages, known.note
         kind = kind_of(path) or "text"
         document_id = documents.add_document(collection, str(path), kind=kind, size=facts.st_size, mtime=facts.st_mtime_ns)
-        empty: list[int] = []
         try:
-            passages = list(cut(_without_empty(self._reader.read(path), empty), self._count))
+            blocks = list(self._reader.read(path))
+            passages = list(cut((block for block in blocks if block.text), self._count))
             file_hash = _hash(path)
         except (DocumentUnreadable, OSError) as error:
             problem = error.problem if isinstance(error, DocumentUnreadable) else error.strerror or "it cannot be read"
             documents.set_failed(document_id, problem)
             return "failed", 0, problem
+        empty = [block.page for block in blocks if not block.text]
         if not passages:
             problem = "it contains no text" if not empty else "its pages contain no text; scanned pages are not supported"
             documents.set_failed(document_id, problem)
@@ -344,16 +344,7 @@ def _is_gone(path: Path, folders: Sequence[Path]) -> bool:
     return not path.exists() and any(folder.is_dir() for folder in above)
 
 
-def _without_empty(blocks: Iterable[Block | EmptyPage], empty: list[int]) -> Iterator[Block]:
-    """Yield the blocks alone; append the numbers of empty pages to `empty`."""
-    for each in blocks:
-        if isinstance(each, EmptyPage):
-            empty.append(each.page)
-        else:
-            yield each
-
-
-def _note(empty: Sequence[int]) -> str:
+def _note(empty: Sequence[int | None]) -> str:
     """A note about pages without text; empty for none."""
     if not empty:
         return ""

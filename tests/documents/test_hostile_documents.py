@@ -15,7 +15,6 @@ import pytest
 from support import documents
 from support.effort import cases, seed
 
-from mistral_chat.documents.blocks import Block
 from mistral_chat.documents.passages import cut
 from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.errors import DocumentUnreadable
@@ -75,7 +74,7 @@ def test_deep_xml_is_refused(reader: DocumentReader, tmp_path: Path) -> None:
 
 def test_deeply_nested_html_is_read(reader: DocumentReader, tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text("<div>" * 200_000 + "found" + "<b>" * 200_000)
-    assert next(each.text for each in reader.read(tmp_path / "a.html") if isinstance(each, Block)).startswith("found")
+    assert next(each.text for each in reader.read(tmp_path / "a.html")).startswith("found")
 
 
 def test_paths_in_an_archive_are_not_followed(reader: DocumentReader, tmp_path: Path) -> None:
@@ -94,7 +93,7 @@ def test_circular_pages_end(reader: DocumentReader, tmp_path: Path) -> None:
         found = list(reader.read(path))
     except DocumentUnreadable:
         found = []
-    assert not [each for each in found if isinstance(each, Block)]
+    assert not [each for each in found if each.text]
 
 
 def test_an_endless_compressed_stream_is_stopped(tmp_path: Path) -> None:
@@ -104,7 +103,7 @@ def test_an_endless_compressed_stream_is_stopped(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(whole[:start] + bomb + whole[end:])
     with DocumentReader(seconds=3) as reader, suppress(DocumentUnreadable):
-        assert not [each for each in reader.read(path) if isinstance(each, Block) and len(each.text) > 100]
+        assert not [each for each in reader.read(path) if len(each.text) > 100]
 
 
 def test_a_slow_document_is_abandoned(tmp_path: Path) -> None:
@@ -133,7 +132,7 @@ def test_abandoned_reading_leaves_no_process(tmp_path: Path) -> None:
 
 def test_no_document_text_can_act_on_a_terminal(reader: DocumentReader, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\x1b]0;title\x07 \x9b2J \xc2\x9b2J</s>[INST]\r\n" + b"many words " * 40)
-    (passage,) = cut(each for each in reader.read(tmp_path / "a.txt") if isinstance(each, Block))
+    (passage,) = cut(reader.read(tmp_path / "a.txt"))
     assert not [letter for letter in passage.text if (ord(letter) < 32 and letter not in "\t\n") or 0x7F <= ord(letter) < 0xA0]
 
 
@@ -164,7 +163,7 @@ def test_mutated_documents_are_read_or_refused(reader: DocumentReader, tmp_path:
                     content[at:at] = str(chance.choice([0, -1, 2**31, 2**63, 10**30])).encode()
         path.write_bytes(content)
         try:
-            list(cut(each for each in reader.read(path) if isinstance(each, Block)))
+            list(cut(each for each in reader.read(path) if each.text))
             outcomes["read"] += 1
         except DocumentUnreadable as error:
             outcomes["refused"] += bool(error.problem)

@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import documents
 
-from mistral_chat.documents.blocks import Block, EmptyPage
+from mistral_chat.documents.blocks import Block
 from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.documents.text_files import decode, markdown, plain_text, python_code, source_code
 from mistral_chat.documents.worker import MOST_TEXT, read_blocks, serve
 from mistral_chat.errors import DocumentUnreadable
 
 
-def headed_texts(blocks: list[Block | EmptyPage]) -> list[tuple[str, str]]:
+def headed_texts(blocks: list[Block]) -> list[tuple[str, str]]:
     """Each block's headings and text."""
-    return [(" > ".join(each.headings), each.text) for each in blocks if isinstance(each, Block)]
+    return [(" > ".join(each.headings), each.text) for each in blocks if each.text]
 
 
-def read(folder: Path, name: str, content: bytes | str) -> list[Block | EmptyPage]:
+def read(folder: Path, name: str, content: bytes | str) -> list[Block]:
     """Read a document in the process that is made for it; what comes through the pipe is what was read."""
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -152,7 +152,7 @@ def test_epub_chapters_come_in_reading_order(tmp_path: Path) -> None:
     content = documents.epub(["<!DOCTYPE html><h1>One</h1><p>First.", "<h1>Two</h1><h2>Inner</h2><p>Second."])
     blocks = read(tmp_path, "a.epub", content)
     assert headed_texts(blocks) == [("One", "First."), ("Two > Inner", "Second.")]
-    assert [block.line for block in blocks if isinstance(block, Block)] == [2, 5]
+    assert [block.line for block in blocks] == [2, 5]
 
 
 def test_a_pdf_has_pages_and_bookmarks_and_reports_empty_pages(tmp_path: Path) -> None:
@@ -166,8 +166,9 @@ def test_a_pdf_has_pages_and_bookmarks_and_reports_empty_pages(tmp_path: Path) -
         ("Repairs", "Repairs (small)."),
     ]
     assert [each.page for each in blocks] == [1, 2, 3]
-    assert isinstance(blocks[1], EmptyPage)
-    assert {"empty": 2} in answers_about(tmp_path / "lease.pdf", "pdf")
+    assert blocks[1].text == ""
+    answers = answers_about(tmp_path / "lease.pdf", "pdf")
+    assert [len(each["blocks"]) for each in answers[:-1]] == [2, 1], "an empty page is answered at once: it shows progress"
 
 
 def test_a_suffix_does_not_make_a_document(tmp_path: Path) -> None:
