@@ -30,7 +30,7 @@ VOCABULARY: Final = "tokenizer.ggml.tokens"
 """The key of the vocabulary."""
 MAX_KEPT_ITEMS: Final = 1024
 """Longer arrays are counted but not kept."""
-_WINDOW = 1 << 20
+_BUFFER = 1 << 20
 _MAX_NAME = 63
 _MAX_DIMENSIONS = 4
 _LARGEST_TYPE = 64
@@ -140,7 +140,7 @@ def read_header(path: Path) -> Header:
         size = path.stat().st_size
         if not path.is_file():
             raise ModelUnusable(path, "this is not a file.")
-        with path.open("rb") as file:
+        with path.open("rb", buffering=_BUFFER) as file:
             return _Reader(path, file, size).header()
     except OSError as error:
         raise ModelUnusable(path, f"the file cannot be read ({error.strerror}).") from error
@@ -153,9 +153,6 @@ class _Reader:
         self._path = path
         self._file = file
         self._size = size
-        self._window = b""
-        self._start = 0
-        self._at = 0
         self._items = 0
         self._lengths: dict[str, int] = {}
 
@@ -231,23 +228,18 @@ class _Reader:
 
     def _texts(self, key: str, count: int) -> None:
         """Skip strings. Tokens of the vocabulary must differ, or llama.cpp aborts the process."""
-        if count * 8 > self._size - self._position():
+        if count * 8 > self._size - self._file.tell():
             raise self._cut(f"{key} claims {count:,} texts")
-        unpack = struct.Struct("<Q").unpack_from
+        unpack, take = struct.Struct("<Q").unpack, self._take
         tokens: set[bytes] = set()
         filled = 0
         for _ in range(count):
-            if len(self._window) - self._at < 8:  # noqa: PLR2004 (a length takes eight bytes)
-                self._fill(8)
-            length = unpack(self._window, self._at)[0]
-            start, end = self._at + 8, self._at + 8 + length
-            if end > len(self._window):
+            (length,) = unpack(take(8))
+            if length > MAX_TEXT:
                 self._check_length(length, MAX_TEXT, key)
-                self._fill(8 + length)
-                start, end = 8, 8 + length
-            self._at = end
+            text = take(length)
             if key == VOCABULARY and length:
-                tokens.add(self._window[start:end])
+                tokens.add(text)
                 filled += 1
         if len(tokens) != filled:
             raise ModelUnusable(
@@ -274,7 +266,7 @@ class _Reader:
         alignment = metadata.get("general.alignment", 32)
         if type(alignment) is not int or not _MIN_ALIGNMENT <= alignment <= 1 << 20 or alignment & (alignment - 1):
             raise self._damaged(f"general.alignment is {alignment!r}")
-        start = -(-self._position() // alignment) * alignment
+        start = -(-self._file.tell() // alignment) * alignment
         expected: int | None = 0
         for record in records:
             if record.offset % alignment or expected not in {None, record.offset}:
@@ -295,7 +287,7 @@ class _Reader:
         return self._take(length).decode("utf-8", "replace")
 
     def _check_length(self, length: int, limit: int, what: str) -> None:
-        if length > self._size - self._position():
+        if length > self._size - self._file.tell():
             raise self._cut(f"{what} claims {length:,} bytes")
         if length > limit:
             raise self._damaged(f"{what} has {length:,} bytes")
@@ -306,32 +298,16 @@ class _Reader:
         return value
 
     def _take(self, count: int) -> bytes:
-        if len(self._window) - self._at < count:
-            self._fill(count)
-        taken = self._window[self._at : self._at + count]
-        self._at += count
+        taken = self._file.read(count)
+        if len(taken) < count:
+            raise self._cut(f"its header continues at {self._size:,}")
         return taken
 
     def _skip(self, count: int) -> None:
-        target = self._position() + count
+        target = self._file.tell() + count
         if target > self._size:
             raise self._cut(f"a value ends at {target:,}")
-        if self._at + count <= len(self._window):
-            self._at += count
-            return
         self._file.seek(target)
-        self._window, self._start, self._at = b"", target, 0
-
-    def _fill(self, count: int) -> None:
-        self._start, self._window = self._position(), self._window[self._at :]
-        self._at = 0
-        self._file.seek(self._start + len(self._window))
-        self._window += self._file.read(max(count - len(self._window), _WINDOW))
-        if len(self._window) < count:
-            raise self._cut(f"its header continues at {self._start + len(self._window):,}")
-
-    def _position(self) -> int:
-        return self._start + self._at
 
     def _damaged(self, what: str) -> ModelUnusable:
         advice = "Download it again, or use another file of this model."
