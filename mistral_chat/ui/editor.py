@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +19,7 @@ from mistral_chat.session.attachments import read_text
 from mistral_chat.ui.widgets.composer import LARGEST_PASTE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from textual.app import App
@@ -72,7 +73,7 @@ async def _run(app: App[Any], command: list[str]) -> None:
     try:
         suspended = app.suspend() if sys.platform != "win32" else contextlib.nullcontext()  # editors open windows there
         # Textual does not take the terminal back when an exception passes through `App.suspend`.
-        with suspended, contextlib.suppress(OSError, ValueError):
+        with suspended, _interrupts_ignored(), contextlib.suppress(OSError, ValueError):
             program = await asyncio.create_subprocess_exec(*command)
             code = await program.wait()
     except SuspendNotSupported as error:
@@ -81,6 +82,16 @@ async def _run(app: App[Any], command: list[str]) -> None:
         raise UsageError(f"Cannot start the editor {command[0]!r}. Set EDITOR to an installed one.")
     if code:
         raise UsageError(f"The editor ended with code {code}. The draft is unchanged.")
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Leave Ctrl+C to the editor, to whose terminal this process belongs too."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # unlike SIG_IGN, the editor does not inherit it
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _written(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,21 @@ async def test_an_editor_that_fails_leaves_the_screen_and_says_why(editor: str, 
 async def test_what_is_no_message_leaves_the_draft(tmp_path: Path, action: str, problem: str) -> None:
     text, said = await edited(str(script(tmp_path / "ed", action)))
     assert (text, problem in said, said.endswith("The draft is unchanged.")) == ("", True, True), said
+
+
+async def test_ctrl_c_in_an_editor_ends_the_editor_alone(tmp_path: Path) -> None:
+    """A terminal sends the signal to both processes."""
+    interrupted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    try:
+        assert await edited(str(script(tmp_path / "survives", 'kill -INT $PPID; printf after > "$1"'))) == ("after", "")
+        _, said = await edited(str(script(tmp_path / "ends", "kill -INT $PPID; kill -INT $$")))
+        assert "ended with code -2. The draft is unchanged." in said
+        assert not interrupted
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted, "afterwards it is the program's again"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def test_text_in_other_encodings_is_taken(tmp_path: Path) -> None:
