@@ -127,13 +127,14 @@ def details_table(details: Mapping[str, Any]) -> str:
     lines = []
     for key, value in details.items():
         if isinstance(value, dict):
-            text = ", ".join(f"{name} {format_size(amount)}" for name, amount in value.items())
-        elif key == "bytes" and value is not None:
-            text = f"{value:,}"
+            model, cache, buffers, total = (format_size(value[part]) for part in ("weights", "kv", "compute", "total"))
+            text = f"{total} ({model} model + {cache} context + {buffers} buffers)"
         elif value is None:
             text = {"path": "not downloaded", "verified": "not verified"}.get(key, "unknown")
+        elif isinstance(value, bool):
+            text = "yes" if value else "NO"
         else:
-            text = {True: "yes", False: "NO"}[value] if isinstance(value, bool) else one_line(str(value), 4096)
+            text = f"{value:,}" if isinstance(value, int) else one_line(str(value), 4096)
         lines.append(f"{key.replace('_', ' ') + ':':<18}{text}")
     return "\n".join(lines)
 

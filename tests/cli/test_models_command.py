@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ from mistral_chat.cli.main import cli
 from mistral_chat.cli.wiring import Program
 from mistral_chat.engine.hardware import Device, DeviceKind
 from mistral_chat.errors import DownloadFailed, ModelUnusable
+from mistral_chat.formatting import format_size
 from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.models.download import Speedometer
 from mistral_chat.models.memory_fit import AvailableMemory
@@ -202,7 +204,10 @@ def test_show_prints_facts_and_memory_needs(tmp_path: Path) -> None:
     )
     assert facts["memory_needed"]["total"] == sum(facts["memory_needed"][key] for key in ("weights", "kv", "compute"))
     text = models("show", str(path)).stdout
-    assert "memory needed:" in text
+    needed = re.search(r"^memory needed: +(.+) \((.+) model \+ (.+) context \+ (.+) buffers\)$", text, re.MULTILINE)
+    assert needed is not None
+    assert list(needed.groups()) == [format_size(facts["memory_needed"][key]) for key in ("total", "weights", "kv", "compute")]
+    assert re.search(rf"^bytes: +{path.stat().st_size:,}$", text, re.MULTILINE)
     assert "\x1b" not in text
 
 
