@@ -169,7 +169,7 @@ class ContextMeter:
         return await asyncio.to_thread(engine.ambiguous_markup, message) if message else None
 
     async def preview(self, draft: str = "") -> Prompt | None:
-        """The exact prompt if `draft` were sent now; without a draft, the last prompt. None until a model is loaded.
+        """The exact prompt if `draft` were sent now; without a draft, the last prompt.
 
         None until a model is loaded.
 

@@ -83,6 +83,8 @@ class Saver:
         self._closing = False
         self._asked: SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = SimpleQueue()
         self._writer: ConversationStore | None = None
+        self._bytes_free: int | None = None
+        """Free space on the disk after the last error."""
         self._drafts: dict[str, str] = {}
         self.problem: SavingFailed | None = None
         """Why saving fails now; None while it works."""
@@ -202,15 +204,10 @@ class Saver:
         self._jobs = deque(job for job in self._jobs if job.kept)
         for job in refused:
             _settle(job.future, None, error)
-        if self.problem is None or type(self.problem.error) is not type(error):
-            path = self._store.database.path
-            free = None
-            if path is not None:
-                with suppress(OSError):
-                    free = shutil.disk_usage(path.parent).free
-            self._fail(error, free)
         if not self._closing:
             self._hurry.clear()
+        if self.problem is None or type(self.problem.error) is not type(error):
+            self._fail(error, self._bytes_free)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._retry_seconds):
                 await self._hurry.wait()
@@ -230,12 +227,20 @@ class Saver:
                 result = work(self._connection())
             except Exception as caught:  # noqa: BLE001 (a thread's last resort: whoever waits gets the error)
                 error = caught
+                self._look_at_disk()
             with suppress(RuntimeError):  # the loop is closed, so nothing is waiting
                 self._loop.call_soon_threadsafe(_settle, answer, result, error)
         writer = self._writer
         if writer is not None and writer.database is not self._store.database:
             with suppress(StoreError):
                 writer.close()
+
+    def _look_at_disk(self) -> None:
+        """Note the free space, here because a disk that hangs does not answer this question either."""
+        path, self._bytes_free = self._store.database.path, None
+        if path is not None:
+            with suppress(OSError):
+                self._bytes_free = shutil.disk_usage(path.parent).free
 
     def _connection(self) -> ConversationStore:
         if self._writer is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -103,6 +105,31 @@ async def test_a_draft_survives_a_locked_database(store: ConversationStore, path
     assert store.draft("") == "What I type now"
     assert saving.kinds == [SavingFailed, SavingResumed], "a lasting problem and its end are reported once"
     assert not saving.saver.pending
+    await saving.saver.close()
+
+
+async def test_a_disk_that_hangs_when_asked_for_its_free_space_stops_nothing_else(
+    store: ConversationStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saving, other = Saving(store), Locked(path)
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang(_: Path) -> None:
+        asked.set()
+        answer.wait(PATIENCE)
+        raise OSError(errno.EIO, "the disk is gone")
+
+    monkeypatch.setattr(shutil, "disk_usage", hang)
+    saving.saver.save_draft("", "What I type")
+    await until(asked.is_set)
+    assert saving.saver.draft("") == "What I type", "the screen is not stopped"
+    assert not answer.is_set()
+    answer.set()
+    await until(lambda: saving.events)
+    assert isinstance(saving.events[0], SavingFailed)
+    assert saving.events[0].bytes_free is None
+    other.release()
+    await saving.saver.flush(PATIENCE)
     await saving.saver.close()
 
 
