@@ -109,7 +109,7 @@ def test_a_stop_while_recomputing_changes_nothing(
 def test_many_insertions_leak_no_cells(context: LlamaContext, parts: tuple[list[int], list[int], list[int], list[int]]) -> None:
     before, _, new, after = parts
     context.decode(before + after)
-    for _ in range(60):
+    for _ in range(20):
         context.insert(len(before), new)
         context.remove(len(before), len(before) + len(new))
     filler = (before + after) * 8

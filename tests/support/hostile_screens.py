@@ -184,9 +184,9 @@ def _save(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
 
 
 async def _name(pilot: Pilot[Any], screen: Any, texts: Sequence[str]) -> None:
-    """Give every text as a name in a folder that is not there."""
+    """Give every text as a name in a folder that is not there; of the longest, as much as fills any line."""
     for text in texts:
-        screen.query_one(Input).value = f"/dev/null/{clean(text)}"
+        screen.query_one(Input).value = f"/dev/null/{clean(text)[:10_000]}"
         await pilot.press("enter")
 
 

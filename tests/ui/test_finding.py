@@ -55,13 +55,13 @@ async def test_an_empty_or_cancelled_search_changes_nothing() -> None:
 
 async def test_scrolling_up_mounts_older_turns_and_drops_newer_ones() -> None:
     harness = AppHarness()
-    harness.start_with(*((f"question {number}", "An answer. " * 40) for number in range(200)))
+    harness.start_with(*((f"question {number}", "An answer. " * 40) for number in range(100)))
     async with run(harness) as pilot:
         await until_ready(pilot, harness)
         transcript = harness.chat.transcript
-        await until(pilot, lambda: "question 199" in screen_text(harness), "the end of the conversation is drawn")
+        await until(pilot, lambda: "question 99" in screen_text(harness), "the end of the conversation is drawn")
         transcript.focus()
-        for _ in range(400):
+        for _ in range(200):
             if transcript.views[0].shown.turn.user == "question 0" and transcript.scroll_y == 0:
                 break
             await pilot.press("pageup")
@@ -69,7 +69,7 @@ async def test_scrolling_up_mounts_older_turns_and_drops_newer_ones() -> None:
             assert len(transcript.views) < 60
         assert "question 0" in screen_text(harness)
         await pilot.press("end")
-        await until(pilot, lambda: "question 199" in screen_text(harness))
+        await until(pilot, lambda: "question 99" in screen_text(harness))
         assert transcript.following
 
 

@@ -7,7 +7,6 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from support.app_harness import AppHarness, run, screen_text, send_and_wait, until, until_answered, until_ready
-from support.hostile import PROBES, dangerous
 from textual.widgets import Input, OptionList
 
 from mistral_chat.conversation import TranscriptTurn, Turn, Usage
@@ -312,29 +311,6 @@ async def test_turn_keys_without_a_turn_explain_themselves() -> None:
             harness.chat.clear_notice()
             await pilot.press(key)
             await until(pilot, lambda: harness.chat.notice, key)
-
-
-async def test_hostile_text_in_the_menu_and_the_details() -> None:
-    harness = AppHarness()
-    texts = [text.encode("utf-8", "replace").decode() for text in PROBES]
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
-        await pilot.press("alt+d")
-        for text in texts:
-            conversation = harness.store.create(model=text)
-            turn = harness.store.add_turn(conversation, text, parent_id=None, model=text)
-            harness.store.finish_reply(turn, f"```{text}\n{text}\n```", finish_reason="stop", usage=None, model=text)
-            await harness.chat.open(conversation)
-            await pilot.press("f11")
-            await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog))
-            await pilot.pause()
-            assert not dangerous(screen_text(harness)), repr(text)
-            await pilot.press("escape")
-            await pilot.press("alt+s")
-            await pilot.pause()
-            assert not dangerous(screen_text(harness)), repr(text)
-            if isinstance(harness.app.screen, InputDialog | ChoiceDialog):
-                await pilot.press("escape")
 
 
 async def test_a_turn_is_marked_before_and_after_it_is_mounted() -> None:
