@@ -463,6 +463,14 @@ async def running(app: MistralChatApp, size: tuple[int, int] = (100, 30), *, hea
                 ChatDriver(app).end_threads_with(threads)
 
 
+@asynccontextmanager
+async def run_loaded(harness: AppHarness, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Pilot[Any]]:
+    """Run the harness's app, and begin when its model is loaded."""
+    async with run(harness, size) as pilot:
+        await until_ready(pilot, harness)
+        yield pilot
+
+
 async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") -> None:
     """Let the app run until `wanted` is true; fail after some ten seconds of its time."""
     for _ in range(2000):

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.app_harness import AppHarness, run, send_and_wait, until, until_ready
+from support.app_harness import AppHarness, run_loaded, send_and_wait, until
 from support.effort import exhaustive, seed
 from support.event_loop import Standstill, longest_callback
 from support.privileges import without_privileges
@@ -311,8 +311,7 @@ async def try_cell(action: str, fault: Fault, disk: Disk, caplog: pytest.LogCapt
         fault.begin(disk)
         harness.store = harness.open_store()
         harness.app = harness.make_app()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         chat = harness.chat
         saver = harness.screen.opened.saver
         saver._retry_seconds = 0.05

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from support.app_harness import AppHarness, run, until, until_ready
+from support.app_harness import AppHarness, run_loaded, until
 from support.effort import cases, seed
 from support.stores import assert_index_is_true
 
@@ -151,8 +151,7 @@ async def test_a_random_user(
     monkeypatch.setattr(MistralChatApp, "action_quit", stay)
     harness = AppHarness(path=path, answer=answer, window=512)
     harness.add_conversation(("How is bread made?", "With flour."), ("And rye?", "The same."), title="Bread")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         user = RandomUser(harness, pilot, path)
         for _ in range(cases(120, 10_000)):
             with tally.trial("a random user, while the engine fails now and then: nothing lost, nothing broken"):

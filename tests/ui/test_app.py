@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.app_harness import AppHarness, run, screen_text, send_and_wait, send_message, until, until_answered, until_ready
+from support.app_harness import AppHarness, run_loaded, screen_text, send_and_wait, send_message, until, until_answered
 
 from mistral_chat.config import Settings
 from mistral_chat.session.workspace import Workspace
@@ -18,8 +18,7 @@ SAID = "what was said in the conversation"
 
 async def test_help_shows_the_keys_in_force_and_opens_over_dialogs() -> None:
     harness = AppHarness()
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (60, 20)) as pilot:
         for key in ("", "ctrl+f", "f10"):
             if key:
                 await pilot.press(key)
@@ -42,8 +41,7 @@ async def test_help_shows_the_keys_in_force_and_opens_over_dialogs() -> None:
 
 async def test_f1_shows_and_hides_help() -> None:
     harness = AppHarness()
-    async with run(harness, (120, 40)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (120, 40)) as pilot:
         await pilot.press("f1")
         await until(pilot, lambda: "Ctrl+J inserts a" in screen_text(harness))
         await pilot.press("f1")
@@ -52,8 +50,7 @@ async def test_f1_shows_and_hides_help() -> None:
 
 async def test_a_key_can_be_changed_in_the_settings() -> None:
     harness = AppHarness(settings=replace(Settings(), keymap={"chat.new": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await until(pilot, lambda: "Did you mean 'chat.new'?" in harness.chat.notice)
         assert "f4 is given to both" in harness.chat.notice
         await send_message(pilot, harness, "Hello")
@@ -68,8 +65,7 @@ async def test_a_failing_action_is_logged_without_text(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Workspace, "pin", broken)
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         with caplog.at_level(logging.ERROR, "mistral_chat"):
             await send_and_wait(pilot, harness, "Hello")
             await pilot.press("f9")
@@ -82,8 +78,7 @@ async def test_a_failing_action_is_logged_without_text(monkeypatch: pytest.Monke
 
 async def test_a_failing_worker_leaves_the_app_running(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.fail_next_send(monkeypatch)
         await send_message(pilot, harness, "Hello")
         await until(pilot, lambda: "ZeroDivisionError" in harness.chat.notice)
@@ -99,8 +94,7 @@ async def test_a_broken_screen_ends_with_one_line_and_no_message_text(capsys: py
         raise RuntimeError(SAID)
 
     async def break_it() -> None:
-        async with run(harness) as pilot:
-            await until_ready(pilot, harness)
+        async with run_loaded(harness) as pilot:
             harness.screen.call_later(broken)
             await until(pilot, lambda: not harness.app.is_running)
 
@@ -143,8 +137,7 @@ async def test_an_unknown_theme_falls_back_to_dark() -> None:
 async def test_up_and_down_move_through_the_history() -> None:
     harness = AppHarness()
     harness.add_conversation(("older", "A"), ("newer", "A"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press(*"draft", "up")
         assert harness.chat.draft == "newer"
         await pilot.press("up")
@@ -158,8 +151,7 @@ async def test_up_and_down_move_through_the_history() -> None:
 @pytest.mark.parametrize("key", ["ctrl+j", "alt+enter", "shift+enter"])
 async def test_a_newline_can_be_typed_in_every_terminal(key: str) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press(*"one", key, *"two")
         await pilot.pause()
         assert harness.chat.draft == "one\ntwo"
@@ -168,8 +160,7 @@ async def test_a_newline_can_be_typed_in_every_terminal(key: str) -> None:
 
 async def test_the_composer_grows_to_eight_lines() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         heights = []
         for lines in (1, 4, 8, 30):
             harness.chat.set_draft("\n".join("x" * lines))
@@ -180,8 +171,7 @@ async def test_the_composer_grows_to_eight_lines() -> None:
 
 async def test_another_windows_conversations_appear() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.add_conversation(("Question", "Answer"), title="From elsewhere")
         await harness.chat.force_poll()
         await until(pilot, lambda: "From elsewhere" in screen_text(harness))

@@ -9,12 +9,12 @@ from support.app_harness import (
     PAUSE,
     AppHarness,
     run,
+    run_loaded,
     screen_text,
     send_and_wait,
     send_message,
     until,
     until_answered,
-    until_ready,
     until_shown,
 )
 from textual import events
@@ -53,8 +53,7 @@ def notes(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_a_file_is_shown_with_its_cost_and_sent_with_the_message(notes: Path, size: tuple[int, int]) -> None:
     harness = AppHarness(answer=lambda _: "Fine.")
-    async with run(harness, size) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, size) as pilot:
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "my notes.txt  19 bytes" in screen_text(harness))
         await until(pilot, lambda: "tokens" in screen_text(harness))
@@ -71,8 +70,7 @@ async def test_a_file_is_shown_with_its_cost_and_sent_with_the_message(notes: Pa
 async def test_a_dropped_file_is_attached_and_undoing_pastes_its_path(notes: Path, form: str) -> None:
     harness = AppHarness()
     dropped = form.format(notes)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.composer.post_message(events.Paste(dropped))
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
         assert harness.chat.draft == ""
@@ -92,8 +90,7 @@ async def test_an_unsuitable_file_is_refused_with_a_reason(tmp_path: Path) -> No
         "gone.txt": "is not a readable file",
     }
     harness = AppHarness(window=256)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         for name, reason in reasons.items():
             draft = f"/attach {tmp_path / name}"
             await send_message(pilot, harness, draft)
@@ -108,8 +105,7 @@ async def test_an_unsuitable_file_is_refused_with_a_reason(tmp_path: Path) -> No
 
 async def test_a_file_can_be_detached_and_restored_with_keys(notes: Path) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
         harness.chat.focus_attachments()
@@ -137,8 +133,7 @@ async def test_files_stay_with_their_draft_and_are_counted_later(notes: Path) ->
 
 async def test_a_message_that_is_not_saved_returns_its_files(notes: Path) -> None:
     harness = AppHarness(window=256)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
         await send_message(pilot, harness, "word " * 400)
@@ -148,8 +143,7 @@ async def test_a_message_that_is_not_saved_returns_its_files(notes: Path) -> Non
 
 async def test_a_queued_message_that_is_stopped_returns_its_files(notes: Path) -> None:
     harness = AppHarness(answer=lambda _: f"one {PAUSE} two")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await attach_during_a_reply(pilot, harness, notes)
         await send_message(pilot, harness, "second")
         await until(pilot, lambda: "1 queued" in screen_text(harness) and "▪" not in screen_text(harness))
@@ -161,8 +155,7 @@ async def test_a_queued_message_that_is_stopped_returns_its_files(notes: Path) -
 
 async def test_tab_completes_a_path(notes: Path) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.set_draft(f"/attach {notes.parent}/my")
         harness.chat.composer.focus()
         await pilot.press("tab")
@@ -174,8 +167,7 @@ async def test_a_hostile_name_reaches_neither_screen_nor_completion(tmp_path: Pa
     path.write_text("text")
     assert complete_path(f"{tmp_path}/bad")[1] == []
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await harness.chat.attach(str(path))
         await until(pilot, lambda: "[red].txt" in screen_text(harness))
         assert "\x1b]0" not in screen_text(harness)
@@ -204,8 +196,7 @@ def test_pasted_paths_are_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 async def test_the_drafts_cost_counts_its_files(notes: Path) -> None:
     harness = AppHarness(window=256)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         composer = harness.chat.composer
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "tokens" in str(composer.border_subtitle), "the file alone is counted")
@@ -226,8 +217,7 @@ async def test_the_drafts_cost_counts_its_files(notes: Path) -> None:
 
 async def test_files_that_do_not_fit_are_reported_before_sending(tmp_path: Path) -> None:
     harness = AppHarness(window=256)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         for name in ("one.txt", "two.txt"):
             (tmp_path / name).write_text("word " * 150)
             await send_message(pilot, harness, f"/attach {tmp_path / name}")
@@ -241,8 +231,7 @@ async def test_files_that_do_not_fit_are_reported_before_sending(tmp_path: Path)
 
 async def test_the_prompt_is_shown_with_the_files(notes: Path) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
         harness.chat.type("What?")
@@ -260,8 +249,7 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
     (notes.parent / "folder" / "picture.raw").write_bytes(b"\x89PNG\0\xff")
     monkeypatch.chdir(notes.parent)
     harness = AppHarness()
-    async with run(harness, size) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, size) as pilot:
         await pilot.press("alt+o")
         await until(
             pilot, lambda: "folder/" in screen_text(harness) and "my notes.txt" in screen_text(harness), "what is here is listed"
@@ -298,8 +286,7 @@ async def test_a_folder_without_text_is_said_to_have_none_until_a_name_is_typed(
     (pictures / "picture.png").write_bytes(b"\x89PNG\0\xff")
     monkeypatch.chdir(pictures)
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("alt+o")
         await until(pilot, lambda: "No text files here" in screen_text(harness))
         await pilot.press("x")
@@ -313,8 +300,7 @@ MESSAGE = "my notes.txt\n```\nbuy bread\n```\n\nb.txt\n```\nand salt\n```\n\nWha
 @pytest.mark.parametrize("key", ["f8", "ctrl+z"])
 async def test_a_long_paste_is_attached_and_undoing_pastes_it_as_text(key: str) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.type("See ")
         await pilot.pause()
         harness.chat.composer.post_message(events.Paste(LONG.replace("\n", "\r")))
@@ -332,8 +318,7 @@ async def test_a_long_paste_is_attached_and_undoing_pastes_it_as_text(key: str) 
 )
 async def test_only_a_long_paste_is_attached(text: str, *, attached: bool) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.composer.post_message(events.Paste(text))
         await until(pilot, lambda: ("▪ Pasted text" in screen_text(harness)) if attached else harness.chat.draft == text)
         assert bool(harness.chat.draft) != attached
@@ -341,8 +326,7 @@ async def test_only_a_long_paste_is_attached(text: str, *, attached: bool) -> No
 
 async def test_long_pastes_are_sent_as_attachments_even_without_a_question() -> None:
     harness = AppHarness(answer=lambda _: "Fine.")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         for name in ("Pasted text ·", "Pasted text 2 ·"):
             harness.chat.composer.post_message(events.Paste(LONG))
             await until(pilot, lambda name=name: f"▪ {name}" in screen_text(harness))  # type: ignore[misc]  # mypy has no type for a lambda's default
@@ -360,8 +344,7 @@ async def test_long_pastes_are_sent_as_attachments_even_without_a_question() -> 
 
 async def test_attachments_are_shown_and_removed_by_keys_and_clicks(notes: Path) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
         await pilot.press("x", "tab")
@@ -383,8 +366,7 @@ async def test_attachments_are_shown_and_removed_by_keys_and_clicks(notes: Path)
 async def test_an_edited_message_has_its_files_as_attachments_and_the_draft_gets_its_own_back(notes: Path) -> None:
     harness = AppHarness(answer=lambda _: "Fine.")
     harness.start_with((MESSAGE, "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt  19 bytes" in screen_text(harness))
         harness.chat.type("a draft")
@@ -411,8 +393,7 @@ async def test_another_conversation_is_opened_while_a_message_is_edited(notes: P
     harness = AppHarness()
     harness.start_with((MESSAGE, "Answer"))
     other = harness.add_conversation(("Question", "Answer"), title="Other")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt  19 bytes" in screen_text(harness))
         await pilot.press("f3")
@@ -427,8 +408,7 @@ async def test_another_conversation_is_opened_while_a_message_is_edited(notes: P
 async def test_a_recalled_message_comes_with_its_files(notes: Path) -> None:
     harness = AppHarness(answer=lambda _: "Fine.")
     harness.start_with(("First", "Answer"), (MESSAGE, "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt  19 bytes" in screen_text(harness))
         await pilot.press("x", "up")
@@ -447,8 +427,7 @@ async def test_a_recalled_message_comes_with_its_files(notes: Path) -> None:
 
 async def test_a_queued_message_of_files_alone_has_a_row(notes: Path) -> None:
     harness = AppHarness(answer=lambda _: f"one {PAUSE} two")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await attach_during_a_reply(pilot, harness, notes)
         await pilot.press("enter")
         await until(pilot, lambda: "queued: ▤ my notes.txt" in screen_text(harness))
@@ -459,8 +438,7 @@ async def test_a_queued_message_of_files_alone_has_a_row(notes: Path) -> None:
 async def test_a_command_takes_a_long_paste_as_text() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.type("/system ")
         await pilot.pause()
         before = harness.chat.draft
@@ -470,8 +448,7 @@ async def test_a_command_takes_a_long_paste_as_text() -> None:
 
 async def test_the_title_is_the_question_and_not_the_file(notes: Path) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, f"/attach {notes}")
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
         await send_and_wait(pilot, harness, "What do I need?")
@@ -482,8 +459,7 @@ async def test_the_title_is_the_question_and_not_the_file(notes: Path) -> None:
 async def test_a_sent_file_opens_from_the_message_menu_and_by_a_click() -> None:
     harness = AppHarness()
     harness.start_with((MESSAGE, "Butter."), title="Bread")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await until(pilot, lambda: "▤ b.txt · 1 line" in screen_text(harness))
         assert "and salt" not in screen_text(harness)
         await pilot.press("shift+tab")
@@ -510,7 +486,6 @@ async def test_a_sent_file_opens_from_the_message_menu_and_by_a_click() -> None:
 async def test_a_hostile_name_in_a_message_is_drawn_on_one_row() -> None:
     harness = AppHarness()
     harness.start_with(("bad\x1b]0;owned\x07[red].txt\n```\nx\n```\n\nWhat?", "A"), title="Bad")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await until(pilot, lambda: "[red].txt · 1 line" in screen_text(harness))
         assert "\x1b]0" not in screen_text(harness)

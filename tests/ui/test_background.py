@@ -11,12 +11,12 @@ from support.app_harness import (
     PAUSE,
     AppHarness,
     run,
+    run_loaded,
     screen_text,
     send_and_wait,
     send_message,
     until,
     until_answered,
-    until_ready,
     until_shown,
 )
 from support.echo_engine import EchoEngine
@@ -66,8 +66,7 @@ def title(harness: AppHarness) -> tuple[str, str]:
 
 async def test_the_model_names_a_conversation_after_its_first_reply() -> None:
     harness = AppHarness(answer=answers, settings=NAMED)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "How do I bake bread?")
         await until(pilot, lambda: title(harness) == ("A calm title", "model"))
         await until(pilot, lambda: "A calm title" in screen_text(harness))
@@ -80,8 +79,7 @@ async def test_the_model_names_a_conversation_after_its_first_reply() -> None:
 
 async def test_the_first_line_stays_the_title_if_set_so() -> None:
     harness = AppHarness(answer=answers)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Bread")
         await pilot.pause()
         assert title(harness) == ("Bread", "first_line")
@@ -89,8 +87,7 @@ async def test_the_first_line_stays_the_title_if_set_so() -> None:
 
 async def test_a_temporary_chat_gets_no_title() -> None:
     harness = AppHarness(answer=answers, settings=NAMED, saved=False)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Bread")
         await pilot.pause()
         assert title(harness) == ("Bread", "first_line")
@@ -98,8 +95,7 @@ async def test_a_temporary_chat_gets_no_title() -> None:
 
 async def test_the_users_title_is_never_replaced(held: threading.Event) -> None:
     harness = AppHarness(answer=answers, settings=NAMED)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Bread")
         await until(pilot, lambda: "titling" in screen_text(harness))
         harness.store.rename(harness.store.latest() or "", "Mine", by="person")
@@ -110,8 +106,7 @@ async def test_the_users_title_is_never_replaced(held: threading.Event) -> None:
 
 async def test_a_message_goes_before_a_title(held: threading.Event) -> None:
     harness = AppHarness(answer=answers, settings=NAMED)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Bread")
         await until(pilot, lambda: "titling" in screen_text(harness))
         await send_and_wait(pilot, harness, "And rye?")
@@ -122,8 +117,7 @@ async def test_a_message_goes_before_a_title(held: threading.Event) -> None:
 
 async def test_a_stopped_reply_gets_no_title() -> None:
     harness = AppHarness(answer=lambda text: f"one {PAUSE} two" if "title" not in text else "Title", settings=NAMED)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Bread")
         await until(pilot, lambda: "one" in screen_text(harness))
         await pilot.press("escape")
@@ -135,8 +129,7 @@ async def test_a_stopped_reply_gets_no_title() -> None:
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_titling_is_shown_and_can_be_stopped(held: threading.Event, size: tuple[int, int]) -> None:
     harness = AppHarness(answer=answers, settings=NAMED)
-    async with run(harness, size) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, size) as pilot:
         await send_and_wait(pilot, harness, "Bread")
         await until(pilot, lambda: "⟳ titling" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
@@ -201,8 +194,7 @@ async def test_saving_a_snapshot_is_shown_and_can_be_cancelled(tmp_path: Path, m
     monkeypatch.setattr("mistral_chat.engine.thread.IDLE_SECONDS", 0.05)
     folder = SnapshotFolder(tmp_path / "snapshots", budget=10_000)
     harness = KeepingHarness(snapshots=folder)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await until(pilot, lambda: "⟳ saving snapshot" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
         await until(pilot, lambda: "Cancelled: saving snapshot. The conversation itself is saved" in screen_text(harness))
@@ -252,8 +244,7 @@ def busy(harness: AppHarness, stops: list[str]) -> list[BackgroundTask]:
 async def test_the_user_chooses_which_of_several_tasks_to_stop(size: tuple[int, int]) -> None:
     """With a download of gigabytes running, the key that stops a title must not stop the download."""
     harness, stops = AppHarness(), list[str]()
-    async with run(harness, size) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, size) as pilot:
         fetching, checking, titling = busy(harness, stops)
         await until(pilot, lambda: "⟳ fetching 40%, checking, titling" in screen_text(harness).splitlines()[-1])
         await pilot.press("alt+z")
@@ -279,8 +270,7 @@ async def test_the_user_chooses_which_of_several_tasks_to_stop(size: tuple[int, 
 
 async def test_everything_can_be_stopped_at_once() -> None:
     harness, stops = AppHarness(), list[str]()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         busy(harness, stops)
         await pilot.press("alt+z")
         await until(pilot, lambda: isinstance(harness.app.screen, TasksDialog))
@@ -292,8 +282,7 @@ async def test_everything_can_be_stopped_at_once() -> None:
 
 async def test_hostile_names_of_tasks_are_text() -> None:
     harness = AppHarness()
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (60, 20)) as pilot:
         for name in PROBES:
             text = name.encode("utf-8", "replace").decode("utf-8")
             harness.chat.tasks.begin("fetching", text, cancel=lambda: None).tell(0.5, text)

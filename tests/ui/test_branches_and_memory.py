@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.app_harness import (
-    PAUSE,
-    AppHarness,
-    run,
-    screen_text,
-    send_and_wait,
-    send_message,
-    until,
-    until_answered,
-    until_ready,
-)
+from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_and_wait, send_message, until, until_answered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +19,7 @@ def replies(harness: AppHarness) -> list[str]:
 async def test_regenerating_keeps_the_old_reply_as_a_branch() -> None:
     answers = iter(["first answer", "second answer"])
     harness = AppHarness(answer=lambda _: next(answers))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Go")
         await until_answered(pilot, harness)
         await pilot.press("ctrl+r")
@@ -47,8 +36,7 @@ async def test_regenerating_keeps_the_old_reply_as_a_branch() -> None:
 
 async def test_editing_sends_the_last_message_again() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Helo")
         await until_answered(pilot, harness)
         await pilot.press(*"draft", "f3")
@@ -64,8 +52,7 @@ async def test_editing_sends_the_last_message_again() -> None:
 
 async def test_continuing_resumes_where_the_reply_was_stopped() -> None:
     harness = AppHarness(answer=lambda _: f"one {PAUSE} two")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Count")
         await until(pilot, lambda: "one" in screen_text(harness))
         await pilot.press("escape")
@@ -83,8 +70,7 @@ async def test_continuing_resumes_where_the_reply_was_stopped() -> None:
 async def test_continuing_a_complete_reply_is_reported() -> None:
     answers = iter(["All of it.", ""])
     harness = AppHarness(answer=lambda _: next(answers))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Count")
         await pilot.press("f6")
         await until(pilot, lambda: "nothing to add" in harness.chat.notice)
@@ -94,8 +80,7 @@ async def test_continuing_a_complete_reply_is_reported() -> None:
 
 async def test_the_context_line_is_where_the_ledger_begins() -> None:
     harness = AppHarness(answer=lambda text: f"{text} " + "word " * 60, window=512)
-    async with run(harness, (100, 60)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (100, 60)) as pilot:
         for number in range(9):
             await send_and_wait(pilot, harness, f"message {number}")
         assert harness.chat.ledger is not None
@@ -111,8 +96,7 @@ async def test_the_context_line_is_where_the_ledger_begins() -> None:
 async def test_another_conversations_context_draws_no_line() -> None:
     harness = AppHarness()
     other = harness.add_conversation(*((f"q{number}", f"a{number}") for number in range(5)))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Hello")
         await until_answered(pilot, harness)
         await harness.chat.open(other)
@@ -126,8 +110,7 @@ async def test_copying_reports_how_it_was_done(monkeypatch: pytest.MonkeyPatch, 
     program = tmp_path / "xclip"
     program.write_text(f'#!/bin/sh\n/bin/cat > "{tmp_path}/clipboard"\n')
     program.chmod(0o700)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Hello")
         await until_answered(pilot, harness)
         monkeypatch.delenv("DISPLAY", raising=False)
@@ -150,16 +133,14 @@ async def test_without_an_editor_the_notice_says_how_to_set_one(monkeypatch: pyt
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("PATH", "")
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("ctrl+g")
         await until(pilot, lambda: "EDITOR" in harness.chat.notice)
 
 
 async def test_keys_that_need_a_turn_explain_themselves() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         for key in ("ctrl+r", "f3", "f6", "alt+left", "ctrl+y", "f2", "f4", "f9"):
             harness.chat.clear_notice()
             await pilot.press(key)
@@ -169,8 +150,7 @@ async def test_keys_that_need_a_turn_explain_themselves() -> None:
 async def test_an_opened_conversation_is_prefilled() -> None:
     harness = AppHarness(window=256)
     conversation = harness.add_conversation(*((f"question {number}", "word " * 30) for number in range(12)))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await harness.chat.open(conversation)
         await until(pilot, lambda: harness.chat.evicted, "the line is drawn")
         assert harness.chat.tokens_used > 100

@@ -12,6 +12,7 @@ from support.app_harness import (
     AppHarness,
     rendered_rows,
     run,
+    run_loaded,
     screen_text,
     send_and_wait,
     send_message,
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 
 async def test_a_message_is_answered_and_saved() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press(*"Hello", "enter")
         await until_answered(pilot, harness)
         await until(pilot, lambda: "You said: Hello" in screen_text(harness))
@@ -63,8 +63,7 @@ async def test_a_message_sent_while_the_model_loads_waits_for_it() -> None:
 
 async def test_escape_stops_and_keeps_what_was_written() -> None:
     harness = AppHarness(answer=lambda _: f"one two {PAUSE} three")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Count")
         await until(pilot, lambda: "one two" in screen_text(harness))
         await pilot.press("escape")
@@ -77,8 +76,7 @@ async def test_escape_stops_and_keeps_what_was_written() -> None:
 
 async def test_ctrl_c_stops_then_clears_the_draft_and_quits_when_pressed_twice() -> None:
     harness = AppHarness(answer=lambda _: f"one {PAUSE}")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Count")
         await until(pilot, lambda: "one" in screen_text(harness))
         await pilot.press("ctrl+c")
@@ -98,8 +96,7 @@ async def test_ctrl_c_stops_then_clears_the_draft_and_quits_when_pressed_twice()
 
 async def test_ctrl_d_quits_only_from_an_empty_message_box() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press(*"ab", "home", "ctrl+d")
         await until(pilot, lambda: harness.chat.draft == "b")
         assert harness.app.is_running
@@ -111,8 +108,7 @@ async def test_ctrl_d_quits_only_from_an_empty_message_box() -> None:
 async def test_page_keys_scroll_the_transcript_from_the_message_box() -> None:
     harness = AppHarness()
     harness.start_with(*((f"question {number}", "answer\n" * 20) for number in range(6)))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await until(pilot, lambda: harness.chat.transcript.scroll_y > 0)
         end = harness.chat.transcript.scroll_y
         await pilot.press("pageup")
@@ -127,8 +123,7 @@ async def test_page_keys_scroll_the_transcript_from_the_message_box() -> None:
 
 async def test_alt_with_an_arrow_moves_by_words_while_there_is_text() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.set_draft("two words")
         await pilot.press("alt+left", "x")
         await until(pilot, lambda: harness.chat.draft == "two xwords")
@@ -138,8 +133,7 @@ async def test_alt_with_an_arrow_moves_by_words_while_there_is_text() -> None:
 
 async def test_a_question_mark_opens_the_help_and_an_at_sign_the_files() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("?")
         await until(pilot, lambda: harness.app.screen is not harness.screen)
         await pilot.press("escape")
@@ -157,8 +151,7 @@ async def test_a_question_mark_opens_the_help_and_an_at_sign_the_files() -> None
 
 async def test_queued_messages_and_other_replies_are_shown() -> None:
     harness = AppHarness(answer=lambda text: f"A {PAUSE} {text}")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "First")
         await until(pilot, lambda: "A " in screen_text(harness))
         await send_message(pilot, harness, "Second")
@@ -175,8 +168,7 @@ async def test_queued_messages_and_other_replies_are_shown() -> None:
 
 async def test_typing_and_sending_survive_a_locked_database(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.shorten_busy_timeout()
         other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -199,8 +191,7 @@ async def test_changes_by_another_window_are_reported(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
     harness.start_with(("Mine", "Answer"))
     conversation = harness.conversation_id or ""
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         other = harness.open_store()
         turn = other.add_turn(conversation, "Theirs", parent_id=other.turns(conversation)[-1].turn_id)
         other.finish_reply(turn, "From the other window", finish_reason="stop")
@@ -219,8 +210,7 @@ async def test_changes_by_another_window_are_reported(tmp_path: Path) -> None:
 async def test_a_conversation_deleted_by_another_window_leaves_its_draft(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
     harness.start_with(("Mine", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.store.save_draft("", "Older")
         harness.chat.composer.focus()
         await pilot.press(*"Typed")
@@ -243,8 +233,7 @@ async def test_a_change_during_a_reply_is_reported_after_it(tmp_path: Path) -> N
     harness = AppHarness(path=tmp_path / "c.db", answer=lambda _: f"A {PAUSE}")
     harness.start_with(("Mine", "Answer"))
     conversation = harness.conversation_id or ""
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Go on")
         await until(pilot, lambda: harness.chat.replying)
         other = harness.open_store()
@@ -259,8 +248,7 @@ async def test_a_change_during_a_reply_is_reported_after_it(tmp_path: Path) -> N
 
 async def test_a_second_message_waits_and_the_replies_come_in_order() -> None:
     harness = AppHarness(answer=lambda text: f"A {PAUSE} {text}")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "first")
         await until(pilot, lambda: harness.chat.turns)
         await send_message(pilot, harness, "second")
@@ -273,8 +261,7 @@ async def test_a_second_message_waits_and_the_replies_come_in_order() -> None:
 
 async def test_stopping_returns_queued_messages() -> None:
     harness = AppHarness(answer=lambda _: f"A {PAUSE}")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "first")
         await until(pilot, lambda: harness.chat.turns)
         await send_message(pilot, harness, "second")
@@ -287,8 +274,7 @@ async def test_stopping_returns_queued_messages() -> None:
 async def test_deleting_can_be_undone() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"), title="Keep me")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("ctrl+o", "down", "delete")
         await until(pilot, lambda: "to the trash" in screen_text(harness))
         assert not harness.store.summaries()
@@ -300,8 +286,7 @@ async def test_deleting_can_be_undone() -> None:
 async def test_a_conversation_can_be_renamed() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"), title="Old")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("ctrl+o", "down", "f2")
         await until(pilot, lambda: "Rename the conversation" in screen_text(harness))
         await pilot.press(*"New", "enter")
@@ -312,8 +297,7 @@ async def test_a_conversation_can_be_renamed() -> None:
 async def test_drafts_are_kept_for_each_conversation() -> None:
     harness = AppHarness()
     one = harness.add_conversation(("Question", "Answer"), title="One")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press(*"fresh")
         await harness.chat.open(one)
         assert harness.chat.draft == ""
@@ -326,8 +310,7 @@ async def test_drafts_are_kept_for_each_conversation() -> None:
 
 async def test_quitting_in_mid_reply_keeps_what_was_written(tmp_path: Path) -> None:
     harness = AppHarness(answer=lambda _: f"half {PAUSE}", path=tmp_path / "c.db")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Go")
         await until(pilot, lambda: "half" in screen_text(harness))
         await pilot.press(*"draft", "ctrl+q")
@@ -368,8 +351,7 @@ async def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
 
 async def test_a_message_that_is_too_long_returns_to_the_composer() -> None:
     harness = AppHarness(window=256)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "word " * 400)
         await until(pilot, lambda: "tokens" in harness.chat.notice)
         assert harness.chat.draft.count("word") == 400
@@ -379,8 +361,7 @@ async def test_a_message_that_is_too_long_returns_to_the_composer() -> None:
 async def test_another_conversation_can_be_read_while_a_reply_is_written() -> None:
     harness = AppHarness(answer=lambda _: f"growing {PAUSE} done")
     other = harness.add_conversation(("Old question", "Old answer"), title="Other")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Go")
         await until(pilot, lambda: "growing" in screen_text(harness))
         mine = harness.chat.conversation_id
@@ -397,8 +378,7 @@ async def test_another_conversation_can_be_read_while_a_reply_is_written() -> No
 async def test_the_list_and_the_composer_fit_at_60_columns() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"), title="Narrow one")
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (60, 20)) as pilot:
         assert "Narrow one" not in screen_text(harness)
         await pilot.press("ctrl+b")
         await until(pilot, lambda: "Narrow one" in screen_text(harness))
@@ -409,8 +389,7 @@ async def test_the_list_and_the_composer_fit_at_60_columns() -> None:
 
 async def test_no_row_of_the_status_ever_wraps() -> None:
     harness = AppHarness()
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (60, 20)) as pilot:
         for width in (20, 40, 60, 200):
             await pilot.resize_terminal(width, 20)
             await pilot.pause()
@@ -446,8 +425,7 @@ async def test_a_signal_saves_and_quits(number: str, tmp_path: Path, monkeypatch
         return watchdogs[-1]
 
     monkeypatch.setattr("mistral_chat.ui.app.threading.Timer", watchdog)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Go")
         await until(pilot, lambda: "half" in screen_text(harness))
         signal.raise_signal(signal.Signals[number])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.app_harness import AppHarness, run, screen_text, send_message, until, until_answered, until_ready
+from support.app_harness import AppHarness, run_loaded, screen_text, send_message, until, until_answered
 from textual import events
 
 
@@ -19,8 +19,7 @@ def press_at_once(harness: AppHarness, *keys: str) -> None:
 async def test_the_message_to_edit_can_be_cut_by_the_very_next_key(before: list[str]) -> None:
     harness = AppHarness()
     harness.start_with(("the old question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press(*before)
         press_at_once(harness, "f3", "ctrl+u", "n", "e", "w")
         await until(pilot, lambda: harness.chat.draft == "new", harness.chat.draft)
@@ -34,8 +33,7 @@ async def test_the_message_to_edit_can_be_cut_by_the_very_next_key(before: list[
 async def test_letters_typed_before_editing_stay_in_their_draft() -> None:
     harness = AppHarness()
     harness.start_with(("the old question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         press_at_once(harness, "a", "b", "c", "f3", "x")
         await until(pilot, lambda: harness.chat.draft == "the old questionx")
         await pilot.press("escape")
@@ -46,8 +44,7 @@ async def test_text_typed_while_a_conversation_opens_is_kept() -> None:
     harness = AppHarness()
     chosen = harness.add_conversation(("Question", "Answer"))
     harness.store.save_draft(chosen, "half a ")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         opening = harness.screen.run_worker(harness.chat.open(chosen, "typed "))
         await until(pilot, lambda: harness.chat.draft == "typed ")
         harness.chat.type("on")
@@ -65,8 +62,7 @@ async def test_text_typed_while_a_conversation_opens_is_kept() -> None:
 )
 async def test_a_refusal_is_shown_until_the_draft_changes(draft: str, reason: str) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, draft)
         await until(pilot, lambda: reason in harness.chat.notice)
         for _ in range(20):
@@ -80,8 +76,7 @@ async def test_a_refusal_is_shown_until_the_draft_changes(draft: str, reason: st
 async def test_letters_never_overtake_backspace_or_escape() -> None:
     harness = AppHarness()
     harness.start_with(("the old question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         press_at_once(harness, "a", "b", "backspace", "c", "home", "x")
         await until(pilot, lambda: harness.chat.draft == "xac", "backspace and home act in their turn")
         press_at_once(harness, "f3", "y", "escape", "z")
@@ -91,8 +86,7 @@ async def test_letters_never_overtake_backspace_or_escape() -> None:
 async def test_a_long_word_is_sent_as_it_was_pasted_and_edited() -> None:
     harness = AppHarness()
     word = "x" * 2500 + " end"
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.app.post_message(events.Paste(word))
         await until(pilot, lambda: harness.chat.draft == word, "the draft is what was pasted")
         assert harness.chat.composer.document.line_count == 2, "the view is broken, or typing would take seconds"
@@ -127,8 +121,7 @@ AS_WRITTEN = {
 async def test_what_is_pasted_is_sent_edited_and_restored_as_it_was_written(name: str) -> None:
     text = AS_WRITTEN[name]
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.app.post_message(events.Paste(text.replace("\n", "\r")))  # as terminals bring line breaks
         await until(pilot, lambda: harness.chat.draft == text, f"{harness.chat.draft!r} is {text!r}")
         harness.chat.save_draft()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.app_harness import AppHarness, run, screen_text, send_and_wait, send_message, until, until_ready
+from support.app_harness import AppHarness, run_loaded, screen_text, send_and_wait, send_message, until
 
 from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.session.documents import DocumentIndexer
@@ -51,8 +51,7 @@ def lease(tmp_path: Path) -> AppHarness:
 
 
 async def test_an_attached_collections_passages_are_listed_and_open(lease: AppHarness) -> None:
-    async with run(lease) as pilot:
-        await until_ready(pilot, lease)
+    async with run_loaded(lease) as pilot:
         await send_message(pilot, lease, "/docs home")
         await until(pilot, lambda: "Documents: home." in screen_text(lease))
         await send_and_wait(pilot, lease, "Who repairs the roof?")
@@ -68,8 +67,7 @@ async def test_an_attached_collections_passages_are_listed_and_open(lease: AppHa
 
 
 async def test_the_dialog_lists_collections_and_attaches_one(lease: AppHarness) -> None:
-    async with run(lease) as pilot:
-        await until_ready(pilot, lease)
+    async with run_loaded(lease) as pilot:
         await send_message(pilot, lease, "/docs")
         await until(pilot, lambda: isinstance(lease.app.screen, ChoiceDialog) and "1 document," in screen_text(lease))
         await pilot.press("enter")
@@ -80,8 +78,7 @@ async def test_the_dialog_lists_collections_and_attaches_one(lease: AppHarness) 
 
 async def test_without_documents_the_notice_says_how_to_index_some(tmp_path: Path) -> None:
     harness = harness_with_documents(tmp_path)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/docs")
         await until(pilot, lambda: "mistral-chat docs add" in screen_text(harness))
         harness.chat.composer.set_draft("")  # a command that is refused stays to be corrected
@@ -92,8 +89,7 @@ async def test_without_documents_the_notice_says_how_to_index_some(tmp_path: Pat
 
 async def test_a_recalled_exchange_is_listed_and_can_be_opened(tmp_path: Path) -> None:
     harness = harness_with_an_evicted_fact(tmp_path)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Which city did my sister move to?")
         await until(pilot, lambda: "recalled 1 earlier exchange" in screen_text(harness))
         await until(pilot, lambda: "[1] Earlier in this conversation" in screen_text(harness))
@@ -103,8 +99,7 @@ async def test_a_recalled_exchange_is_listed_and_can_be_opened(tmp_path: Path) -
 
 async def test_the_keyboard_leads_from_a_message_to_what_was_recalled_for_it(tmp_path: Path) -> None:
     harness = harness_with_an_evicted_fact(tmp_path)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Which city did my sister move to?")
         await until(pilot, lambda: "recalled 1 earlier exchange" in screen_text(harness))
         assert not any(line.focusable for line in harness.app.screen.query(SourcesLine))
@@ -125,8 +120,7 @@ async def test_another_embedding_model_is_used_from_the_next_message_on(tmp_path
 
     harness.app_options["open_retriever"] = open_retriever
     harness.app = harness.make_app()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Which city did my sister move to?")
         harness.chat.screen.settings_sync.changed("embedding_model", "another")
         await until(pilot, lambda: len(harness.chat.screen.workers) == 0)
@@ -136,8 +130,7 @@ async def test_another_embedding_model_is_used_from_the_next_message_on(tmp_path
 
 async def test_a_reply_is_regenerated_without_what_was_recalled(tmp_path: Path) -> None:
     harness = harness_with_an_evicted_fact(tmp_path)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Which city did my sister move to?")
         await until(pilot, lambda: "recalled 1 earlier exchange" in screen_text(harness))
         await send_message(pilot, harness, "/norecall")
@@ -154,8 +147,7 @@ async def test_a_long_file_is_attached_by_passages_and_goes_with_its_conversatio
     harness = harness_with_documents(tmp_path)
     long = "\n\n".join(f"# Part {number}\n\n{FILLER}" for number in range(90)) + "\n\n# Roof\n\nThe landlord repairs the roof.\n"
     (tmp_path / "lease.md").write_text(long)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, f"/attach {tmp_path / 'lease.md'}")
         await until(pilot, lambda: "Attached lease.md" in harness.chat.notice and "matching passages" in harness.chat.notice)
         await send_and_wait(pilot, harness, "Who repairs the roof?")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.app_harness import AppHarness, run, screen_text, until, until_ready
+from support.app_harness import AppHarness, run_loaded, screen_text, until
 from textual.widgets import OptionList
 
 
@@ -12,8 +12,7 @@ async def test_a_hit_far_up_in_a_long_conversation_is_shown() -> None:
     pairs[7] = ("Where is the marmalade?", "On the shelf.")
     harness.add_conversation(*pairs, title="Long")
     harness.add_conversation(("Something else", "Fine"), title="Short")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("ctrl+f", *"marmalade")
         await until(pilot, lambda: "1 found" in screen_text(harness))
         await pilot.press("enter")
@@ -30,8 +29,7 @@ async def test_a_hit_on_another_branch_opens_that_branch() -> None:
     (turn,) = harness.store.turns(conversation)
     other = harness.store.add_sibling(turn.turn_id, model="model")
     harness.store.finish_reply(other, "new answer", finish_reason="stop")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await harness.chat.open(conversation)
         assert "pineapple" not in screen_text(harness)
         await pilot.press("ctrl+f", *"pineapple")
@@ -44,8 +42,7 @@ async def test_a_hit_on_another_branch_opens_that_branch() -> None:
 async def test_an_empty_or_cancelled_search_changes_nothing() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("ctrl+f", *"zebra")
         await until(pilot, lambda: "Nothing found" in screen_text(harness))
         await pilot.press("enter", "down", "up", "escape")
@@ -56,8 +53,7 @@ async def test_an_empty_or_cancelled_search_changes_nothing() -> None:
 async def test_scrolling_up_mounts_older_turns_and_drops_newer_ones() -> None:
     harness = AppHarness()
     harness.start_with(*((f"question {number}", "An answer. " * 40) for number in range(100)))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         transcript = harness.chat.transcript
         await until(pilot, lambda: "question 99" in screen_text(harness), "the end of the conversation is drawn")
         transcript.focus()
@@ -76,8 +72,7 @@ async def test_scrolling_up_mounts_older_turns_and_drops_newer_ones() -> None:
 async def test_the_visible_line_stays_when_the_width_changes() -> None:
     harness = AppHarness()
     harness.start_with(*((f"question {number}", "An answer. " * 40) for number in range(40)))
-    async with run(harness, (140, 30)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (140, 30)) as pilot:
         transcript = harness.chat.transcript
         transcript.focus()
         await pilot.press("pageup", "pageup")
@@ -94,8 +89,7 @@ async def test_hits_of_the_open_conversation_come_first_and_versions_are_listed_
     harness.add_conversation(("Bread with rye", "Bread, bread, bread."), title="Other")
     shown = harness.start_with(("How is bread made?", "Slowly."), title="Shown")
     harness.store.finish_reply(harness.store.add_sibling(harness.store.turns(shown)[0].turn_id), "Quickly.", finish_reason="stop")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("ctrl+f", *"bread")
         await until(pilot, lambda: "2 found" in screen_text(harness))
         await until(pilot, lambda: "Shown  this conversation" in screen_text(harness))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.app_harness import PAUSE, AppHarness, run, screen_text, send_message, until, until_answered, until_ready
+from support.app_harness import PAUSE, AppHarness, run, run_loaded, screen_text, send_message, until, until_answered, until_ready
 from support.paced_program import answer
 from textual.geometry import Offset
 from textual.selection import SELECT_ALL, Selection
@@ -187,8 +187,7 @@ REPLY = "# Title\n\nSome words.\n\n```python\nx = 1\n\ny = 2\n```\n\n| a | b |\n
 
 async def test_selections_across_blocks_are_copied_as_written() -> None:
     harness = AppHarness(answer=lambda _: REPLY)
-    async with run(harness, (100, 40)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (100, 40)) as pilot:
         await send_message(pilot, harness, ASKED)
         await until_answered(pilot, harness)
         view = harness.chat.views[-1].reply
@@ -205,8 +204,7 @@ async def test_dragging_over_blocks_selects_the_text_between(monkeypatch: pytest
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     harness = AppHarness(answer=lambda _: REPLY)
-    async with run(harness, (100, 40)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (100, 40)) as pilot:
         await send_message(pilot, harness, ASKED)
         await until_answered(pilot, harness)
         rows = screen_text(harness).splitlines()
@@ -221,8 +219,7 @@ async def test_dragging_over_blocks_selects_the_text_between(monkeypatch: pytest
 
 async def test_double_click_selects_a_block_and_triple_click_the_reply() -> None:
     harness = AppHarness(answer=lambda _: REPLY)
-    async with run(harness, (100, 40)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (100, 40)) as pilot:
         await send_message(pilot, harness, ASKED)
         await until_answered(pilot, harness)
         rows = screen_text(harness).splitlines()
@@ -237,8 +234,7 @@ async def test_double_click_selects_a_block_and_triple_click_the_reply() -> None
 
 async def test_rows_are_drawn_as_textual_draws_them(monkeypatch: pytest.MonkeyPatch) -> None:
     harness = AppHarness(answer=lambda _: REPLY)
-    async with run(harness, (100, 40)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (100, 40)) as pilot:
         await send_message(pilot, harness, ASKED)
         await until_answered(pilot, harness)
         mine = screen_text(harness), colours(harness)

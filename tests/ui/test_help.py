@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.app_harness import AppHarness, run, screen_text, until, until_ready
+from support.app_harness import AppHarness, run_loaded, screen_text, until
 
 from mistral_chat.ui.commands import all_commands
 from mistral_chat.ui.dialogs.help import HelpDialog, command_parts
@@ -15,8 +15,7 @@ def test_every_command_of_the_chat_has_a_task() -> None:
 
 async def test_typing_finds_a_command_by_its_words_its_key_and_its_slash_name() -> None:
     harness = AppHarness()
-    async with run(harness, (100, 40)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (100, 40)) as pilot:
         await pilot.press("f1")
         await until(pilot, lambda: "/persona NAME" in screen_text(harness), "commands are listed by task")
         for typed, found in {
@@ -37,8 +36,7 @@ async def test_typing_finds_a_command_by_its_words_its_key_and_its_slash_name() 
 async def test_a_question_mark_opens_the_help_wherever_nothing_is_typed() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         for keys in ([], ["shift+tab"], ["ctrl+o"]):
             await pilot.press(*keys, "?")
             await until(pilot, lambda: isinstance(harness.app.screen, HelpDialog))

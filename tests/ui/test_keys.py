@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.app_harness import PAUSE, AppHarness, run, screen_text, send_message, until, until_answered, until_ready
+from support.app_harness import PAUSE, AppHarness, run, run_loaded, screen_text, send_message, until, until_answered
 from support.settings_screens import section, staged, write
 from textual.binding import Binding
 from textual.screen import Screen
@@ -116,8 +116,7 @@ def test_keys_never_active_together_may_be_equal() -> None:
 
 async def test_a_bad_key_is_reported_at_startup_and_the_rest_apply() -> None:
     harness = AppHarness(settings=replace(Settings(), keymap={"chat.settings": "alt+n", "chat.nwe": "f11", "chat.rename": "f4"}))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await until(pilot, lambda: "Did you mean 'chat.new'?" in harness.chat.notice)
         assert "f4 is given to both" in harness.chat.notice
         await pilot.press("alt+n")
@@ -194,8 +193,7 @@ async def test_keys_edited_in_the_file_apply_without_a_restart(tmp_path: Path) -
     config = tmp_path / "config.yaml"
     write(config, "")
     harness = staged(config)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await harness.chat.poll_changes()
         write(config, "keymap: {chat.filter: f5, chat.rename: alt+n}\ntheme: mistral-light\n")
         await harness.chat.poll_changes()
@@ -211,8 +209,7 @@ async def test_keys_edited_in_the_file_apply_without_a_restart(tmp_path: Path) -
 
 async def test_notices_name_the_keys_in_force() -> None:
     harness = AppHarness(settings=replace(Settings(), keymap={"chat.undo": "alt+u", "composer.send": "ctrl+k"}))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await until(pilot, lambda: "Ctrl+K" in screen_text(harness))
         await harness.chat.open(harness.add_conversation(("Question", "Answer"), title="Bread"))
         await pilot.press("f4")
@@ -232,8 +229,7 @@ def test_ids_of_older_versions_still_name_their_keys() -> None:
 async def test_the_status_bar_names_the_keys_of_what_has_the_focus() -> None:
     harness = AppHarness(answer=lambda _: f"One {PAUSE} two")
     harness.start_with(("Question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await until(pilot, lambda: harness.chat.hints[:3] == ["/ commands", "? help", "Shift+Tab messages"])
         await pilot.press("slash")
         await until(pilot, lambda: "Esc close" in harness.chat.hints, "the menu has keys of its own")
@@ -257,8 +253,7 @@ async def test_the_status_bar_names_the_keys_of_what_has_the_focus() -> None:
 async def test_the_slash_menu_hides_and_returns_with_the_message_box() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("slash", "r", "e")
         await until(pilot, lambda: harness.chat.composer.menu_is_open)
         await pilot.press("ctrl+o")

@@ -10,7 +10,7 @@ import pytest
 from support.app_harness import (
     PAUSE,
     AppHarness,
-    run,
+    run_loaded,
     screen_text,
     send_and_wait,
     send_message,
@@ -36,8 +36,7 @@ async def test_the_list_is_filtered_while_typing(size: tuple[int, int]) -> None:
     harness = AppHarness()
     for title in ("Bread and salt", "Tax letters", "Rye bread"):
         harness.add_conversation(("Question", f"Answer about {title}"), title=title)
-    async with run(harness, size) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, size) as pilot:
         await pilot.press("ctrl+o", "slash", *"bread")
         await until(pilot, lambda: "Tax letters" not in screen_text(harness))
         await until(pilot, lambda: "Rye bread" in screen_text(harness))
@@ -52,8 +51,7 @@ async def test_the_list_is_filtered_while_typing(size: tuple[int, int]) -> None:
 async def test_enter_in_the_filter_opens_the_first() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "The answer"), title="Only one")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("alt+l", *"only", "enter")
         await until(pilot, lambda: "The answer" in screen_text(harness))
 
@@ -62,8 +60,7 @@ async def test_a_conversation_is_archived_found_and_restored() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"), title="Old matters")
     harness.add_conversation(("Question", "Answer"), title="New matters")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("ctrl+o", "down", "alt+a")
         await until(pilot, lambda: titles(harness) == ["New matters"])
         assert "Archived" in harness.chat.notice
@@ -81,8 +78,7 @@ async def test_tags_are_shown_and_filter() -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"), title="Bread")
     harness.start_with(("Question", "Answer"), title="Report")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/tag #work Urgent")
         await until(pilot, lambda: "#urgent #work" in screen_text(harness))
         await pilot.press("alt+l", *"#work")
@@ -98,8 +94,7 @@ async def test_tags_are_shown_and_filter() -> None:
 async def test_actions_are_undone_one_by_one() -> None:
     harness = AppHarness()
     conversation = harness.start_with(("First line", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("f9", "alt+a", "f2")
         await until(pilot, lambda: "Rename the conversation" in screen_text(harness))
         await pilot.press(*"Mine", "enter")
@@ -119,8 +114,7 @@ async def test_actions_are_undone_one_by_one() -> None:
 async def test_undoing_a_missing_change_is_reported() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"), title="Doomed")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("f4")
         await until(pilot, lambda: harness.chat.notice)
         assert titles(harness, "trash")
@@ -133,8 +127,7 @@ async def test_undoing_a_missing_change_is_reported() -> None:
 async def test_regenerating_and_editing_can_be_undone_during_the_reply(key: str) -> None:
     answers = iter(["first answer", f"second {PAUSE} answer"])
     harness = AppHarness(answer=lambda _: next(answers))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Go")
         await pilot.press(key)
         if key == "f3":
@@ -152,8 +145,7 @@ async def test_a_long_list_grows_as_it_is_scrolled() -> None:
     harness = AppHarness()
     for number in range(700):
         harness.store.create(title=f"Talk {number}")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         assert harness.chat.conversation_list.option_count < 310
         await pilot.press("ctrl+o", "down", "end")
         await until(pilot, lambda: harness.chat.conversation_list.option_count > 600)
@@ -170,8 +162,7 @@ async def test_pinning_renaming_and_regenerating_are_announced() -> None:
     chosen = harness.add_conversation(("Question", "Answer"), title="Bread")
     harness.conversation_id = chosen
     harness.app = harness.make_app()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("f9")
         await until(pilot, lambda: "Pinned “Bread”" in harness.chat.notice)
         await pilot.press("f9")
@@ -245,8 +236,7 @@ async def test_a_row_in_a_very_narrow_list_is_all_title() -> None:
 async def test_the_list_is_wider_on_wide_screens(width: int, columns: int) -> None:
     harness = AppHarness()
     harness.add_conversation(("Question", "Answer"), title=LONG)
-    async with run(harness, (width, 30)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (width, 30)) as pilot:
         row = next(line for line in screen_text(harness).splitlines() if "How long" in line)
         assert row[:columns].rstrip().endswith("12:00"), row
         await pilot.press("ctrl+b")
@@ -260,8 +250,7 @@ async def test_the_title_is_in_the_frame_while_the_list_is_hidden() -> None:
     def top() -> str:
         return screen_text(harness).splitlines()[0]
 
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         assert "Bread and salt" not in top(), "the list shows it"
         await pilot.press("ctrl+b")
         await until(pilot, lambda: "─ Bread and salt ─" in top())
@@ -292,8 +281,7 @@ async def test_the_terminal_title_is_the_conversations_until_the_app_ends() -> N
 
 async def test_the_title_of_a_temporary_chat_is_not_given_to_the_terminal() -> None:
     harness = AppHarness(saved=False)
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (60, 20)) as pilot:
         await send_and_wait(pilot, harness, "My secret")
         await until(pilot, lambda: "─ My secret ─" in screen_text(harness))
         assert harness.app.title == "mistral-chat, temporary"
@@ -305,8 +293,7 @@ async def test_replies_running_elsewhere_are_shown_at_every_width() -> None:
     def status() -> str:
         return screen_text(harness).splitlines()[-1]
 
-    async with run(harness, (160, 30)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (160, 30)) as pilot:
         await send_message(pilot, harness, "First")
         await until(pilot, lambda: "A " in screen_text(harness))
         assert "elsewhere" not in status()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.app_harness import AppHarness, run, screen_text, send_and_wait, send_message, until, until_ready
+from support.app_harness import AppHarness, run_loaded, screen_text, send_and_wait, send_message, until
 from textual.widgets import OptionList
 
 from mistral_chat.config import Persona, Settings
@@ -36,8 +36,7 @@ def held(harness: AppHarness) -> StoredConversation:
 
 async def test_a_new_conversation_starts_with_the_named_persona() -> None:
     harness = with_personas()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/persona cook")
         await until(pilot, lambda: harness.chat.notice == "Persona: cook. Applies to the next message.")
         await send_and_wait(pilot, harness, "Hello")
@@ -53,8 +52,7 @@ async def test_a_new_conversation_starts_with_the_named_persona() -> None:
 async def test_a_persona_is_chosen_from_the_list_for_a_conversation_and_undone(size: tuple[int, int]) -> None:
     harness = opened(with_personas())
     harness.store.set_system(harness.conversation_id or "", "My own words.")
-    async with run(harness, size) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, size) as pilot:
         await pilot.press("alt+r")
         await until(pilot, lambda: "You are a cook." in screen_text(harness) and "You are a clerk." in screen_text(harness))
         assert "Be brief." not in screen_text(harness), "one line tells who it is"
@@ -70,8 +68,7 @@ async def test_a_persona_is_chosen_from_the_list_for_a_conversation_and_undone(s
 
 async def test_none_returns_to_the_settings() -> None:
     harness = opened(with_personas())
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/persona cook")
         await until(pilot, lambda: held(harness).persona == "cook")
         await pilot.press("alt+r")
@@ -85,8 +82,7 @@ async def test_none_returns_to_the_settings() -> None:
 async def test_none_without_a_persona_leaves_the_system_prompt() -> None:
     harness = opened(with_personas())
     harness.store.set_system(harness.conversation_id or "", "My own words.")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/persona none")
         await until(pilot, lambda: "No persona is in use" in harness.chat.notice)
         assert held(harness).system == "My own words."
@@ -94,8 +90,7 @@ async def test_none_without_a_persona_leaves_the_system_prompt() -> None:
 
 async def test_escape_in_the_list_changes_nothing() -> None:
     harness = opened(with_personas())
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("alt+r")
         await until(pilot, lambda: isinstance(harness.app.screen, ChoiceDialog))
         await pilot.press("down", "escape")
@@ -105,8 +100,7 @@ async def test_escape_in_the_list_changes_nothing() -> None:
 
 async def test_an_unknown_persona_is_refused_with_the_known_ones() -> None:
     harness = with_personas()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/persona pirate")
         await until(pilot, lambda: "Unknown persona 'pirate'" in harness.chat.notice)
         assert "clerk, cook" in harness.chat.notice
@@ -115,16 +109,14 @@ async def test_an_unknown_persona_is_refused_with_the_known_ones() -> None:
 
 async def test_without_personas_the_notice_says_how_to_add_one() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("alt+r")
         await until(pilot, lambda: "Add one in the settings: F12" in harness.chat.notice)
 
 
 async def test_the_list_draws_no_escape_sequence_and_no_markup() -> None:
     harness = with_personas(**{"[bold]x\x1b[31m": Persona(system="[red]y\x1b]52;c;AAAA\x07")})
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("alt+r")
         await until(pilot, lambda: "[bold]x" in screen_text(harness) and "[red]y" in screen_text(harness))
         assert "\x1b" not in screen_text(harness)
@@ -137,8 +129,7 @@ async def test_pinning_and_excluding_a_turn_can_be_undone() -> None:
         turn = harness.store.turns(harness.conversation_id or "")[0].turn
         return turn.pinned, turn.excluded
 
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("alt+p")
         await until(pilot, lambda: marks() == (True, False))
         await pilot.press("alt+x")
@@ -154,8 +145,7 @@ async def test_pinning_and_excluding_a_turn_can_be_undone() -> None:
 async def test_setting_one_sampling_value_keeps_the_others() -> None:
     harness = with_personas(calm=Persona(system="Be calm.", sampling=Sampling(temperature=0.3, top_k=7)))
     harness.app._dependencies.persona = "calm"
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/set")
         await until(pilot, lambda: "temperature 0.3" in harness.chat.notice)
         await send_message(pilot, harness, "/set top_p 0.5")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support.app_harness import AppHarness, run, screen_text, send_and_wait, until, until_ready, until_shown
+from support.app_harness import AppHarness, run, run_loaded, screen_text, send_and_wait, until, until_ready, until_shown
 
 from mistral_chat.ui.screens.prompt import PromptScreen
 
@@ -20,8 +20,7 @@ async def looked(pilot: Pilot[Any], harness: AppHarness) -> None:
 
 async def test_turns_draft_and_control_tokens_are_shown_with_counts() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "What is marmalade?")
         harness.chat.type("And jam? <end>")
         await looked(pilot, harness)
@@ -40,8 +39,7 @@ async def test_turns_draft_and_control_tokens_are_shown_with_counts() -> None:
 
 async def test_turns_outside_the_context_are_counted() -> None:
     harness = AppHarness(window=256)
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (60, 20)) as pilot:
         for number in range(4):
             await send_and_wait(pilot, harness, f"question {number} " + "word " * 40)
         await looked(pilot, harness)
@@ -65,8 +63,7 @@ async def test_an_empty_conversation_shows_nothing() -> None:
 
 async def test_a_draft_that_cannot_fit_is_reported_with_numbers() -> None:
     harness = AppHarness(window=256)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.type("word " * 400)
         await pilot.press("ctrl+l")
         await until(pilot, lambda: "256" in harness.chat.notice)
@@ -75,8 +72,7 @@ async def test_a_draft_that_cannot_fit_is_reported_with_numbers() -> None:
 
 async def test_hostile_text_is_drawn_as_text() -> None:
     harness = AppHarness(answer=lambda _: "\x1b]52;c;aGk=\x07 [bold red]x[/nope] \u202eevil")
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (60, 20)) as pilot:
         await send_and_wait(pilot, harness, "[/] \u200b")
         await looked(pilot, harness)
         shown = screen_text(harness)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.app_harness import AppHarness, run, screen_text, until, until_drawn, until_ready
+from support.app_harness import AppHarness, run, run_loaded, screen_text, until, until_drawn
 from support.settings_screens import settings, staged, write
 from textual.widgets import Input, Static, TextArea
 
@@ -204,16 +204,14 @@ async def test_hostile_values_are_drawn_as_text(config: Path) -> None:
 
 async def test_without_a_file_the_screen_says_what_to_do() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("f12")
         await until(pilot, lambda: "config show" in harness.chat.notice)
 
 
 async def test_a_theme_chosen_in_the_palette_is_saved(config: Path) -> None:
     harness = staged(config)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.app.theme = "mistral-light"
         await until(pilot, lambda: "Theme set to mistral-light" in harness.chat.notice)
         assert SettingsFile(config).read().settings.theme == "mistral-light"
@@ -222,15 +220,13 @@ async def test_a_theme_chosen_in_the_palette_is_saved(config: Path) -> None:
 
 async def test_reply_statistics_stay_as_they_were_chosen(config: Path) -> None:
     harness = staged(config)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press(*"/details", "enter")
         await until(pilot, lambda: harness.chat.notice == "Reply statistics on.")
     assert SettingsFile(config).read().settings.statistics
     again = staged(config)
     again.start_with(("Question", "Answer"))
-    async with run(again) as pilot:
-        await until_ready(pilot, again)
+    async with run_loaded(again) as pilot:
         await until(pilot, lambda: "finished" in screen_text(again))
         screen = await settings(pilot, again)
         screen.listed.highlighted = screen.listed.get_option_index("statistics")

@@ -7,7 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from support.app_harness import AppHarness, run, screen_text, send_message, until, until_answered, until_drawn, until_ready
+from support.app_harness import (
+    AppHarness,
+    run,
+    run_loaded,
+    screen_text,
+    send_message,
+    until,
+    until_answered,
+    until_drawn,
+    until_ready,
+)
 from support.first_run import FrozenModelService, usual_listing
 from support.ways import ways
 
@@ -64,8 +74,7 @@ def test_a_command_is_completed_from_its_beginning() -> None:
 
 async def test_an_unknown_command_is_not_sent() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/regne")
         await until(pilot, lambda: "Did you mean /regen?" in screen_text(harness))
         assert harness.chat.draft == "/regne"
@@ -76,8 +85,7 @@ async def test_an_unknown_command_is_not_sent() -> None:
 async def test_text_after_a_command_without_arguments_is_not_lost(draft: str) -> None:
     harness = AppHarness()
     harness.start_with(("One", "Two"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, draft)
         await until(pilot, lambda: "takes no argument" in harness.chat.notice)
         assert harness.chat.draft == draft
@@ -87,8 +95,7 @@ async def test_text_after_a_command_without_arguments_is_not_lost(draft: str) ->
 async def test_commands_accept_what_their_dialogs_ask_for() -> None:
     harness = AppHarness(app_options={"models": lambda: FrozenModelService(usual_listing())})
     harness.start_with(("Where is the lighthouse?", "In the harbour."))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/search harbour")
         await until_drawn(pilot, "1 found")
         await pilot.press("escape")
@@ -109,8 +116,7 @@ async def test_commands_accept_what_their_dialogs_ask_for() -> None:
 
 async def test_the_menu_lists_commands_while_typing_and_tab_completes() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("/", *"exp")
         await until(pilot, lambda: "/export FILE" in screen_text(harness))
         await until(pilot, lambda: "Export the conversation to a Markdown file" in screen_text(harness))
@@ -129,8 +135,7 @@ async def test_the_menu_lists_commands_while_typing_and_tab_completes() -> None:
 async def test_arrow_keys_move_in_the_menu_and_enter_runs() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("/", *"arch")
         await until(pilot, lambda: "/archived" in screen_text(harness))
         await pilot.press("down", "down", "up", "enter")
@@ -141,8 +146,7 @@ async def test_arrow_keys_move_in_the_menu_and_enter_runs() -> None:
 async def test_a_unique_beginning_and_an_alias_run_a_command() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/und")
         await until(pilot, lambda: harness.chat.notice == "Nothing to undo.")
         await send_message(pilot, harness, "/temp")
@@ -157,8 +161,7 @@ def test_every_command_is_reachable_in_every_terminal(wanted: Command) -> None:
 
 async def test_system_prompt_and_sampling_apply_to_this_conversation() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/system Be brief.")
         await send_message(pilot, harness, "/set temperature 0.2")
         await until(pilot, lambda: "temperature = 0.2" in harness.chat.notice)
@@ -179,8 +182,7 @@ async def test_system_prompt_and_sampling_apply_to_this_conversation() -> None:
 )
 async def test_wrong_values_are_refused_with_a_reason(draft: str) -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, draft)
         await until(pilot, lambda: harness.chat.notice)
         assert harness.store.latest() is None
@@ -189,8 +191,7 @@ async def test_wrong_values_are_refused_with_a_reason(draft: str) -> None:
 async def test_a_conversation_is_exported_once(tmp_path: Path) -> None:
     harness = AppHarness()
     path = tmp_path / "talk.md"
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Hello")
         await until_answered(pilot, harness)
         await send_message(pilot, harness, f"/export {path}")
@@ -206,8 +207,7 @@ async def test_a_conversation_is_exported_once(tmp_path: Path) -> None:
 async def test_the_export_dialog_proposes_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "How is bread made?")
         await until_answered(pilot, harness)
         await send_message(pilot, harness, "/export")
@@ -219,8 +219,7 @@ async def test_the_export_dialog_proposes_a_name(tmp_path: Path, monkeypatch: py
 
 async def test_every_command_can_be_found_without_knowing_its_slash_name() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness):
         titles = {hit.text async for hit in CommandProvider(harness.screen).discover()}
     assert {command.title for command in all_commands()} - {"All commands"} == titles
 
@@ -236,8 +235,7 @@ def test_ids_names_and_keys_are_unique() -> None:
 
 async def test_commands_without_a_key_run_from_the_palette() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.type("a draft")
         harness.screen.commands.ask_for(command("chat.sampling"))
         await until(pilot, lambda: harness.app.screen is not harness.screen)
@@ -276,8 +274,7 @@ async def test_the_values_of_an_argument_are_listed_and_completed() -> None:
     harness = AppHarness(
         settings=replace(Settings(), personas=personas), app_options={"models": lambda: FrozenModelService(usual_listing())}
     )
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press(*"/persona", "space")
         await until(pilot, lambda: "/persona Chef" in screen_text(harness) and "/persona none" in screen_text(harness))
         await pilot.press(*"cr")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.app_harness import PAUSE, AppHarness, run, screen_text, send_message, until, until_answered, until_ready
+from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_message, until, until_answered
 
 from mistral_chat.ui.commands import all_commands, hint_key
 from mistral_chat.ui.dialogs.help import command_parts
@@ -88,8 +88,7 @@ def test_hints_and_help_name_what_a_mac_sends() -> None:
 @pytest.mark.usefixtures("mac")
 async def test_the_screen_names_no_key_that_a_mac_does_not_send() -> None:
     harness = AppHarness(answer=lambda _: f"One {PAUSE} two")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Question")
         await until(pilot, lambda: harness.chat.hints[0] == "Esc stop" and "One" in screen_text(harness))
         await pilot.press("escape")

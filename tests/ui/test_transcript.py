@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from support.app_harness import AppHarness, run, screen_text, until, until_ready
+from support.app_harness import AppHarness, run_loaded, screen_text, until
 
 if TYPE_CHECKING:
     from textual.strip import Strip
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 async def test_the_scroll_bar_follows_when_the_transcript_shrinks() -> None:
     harness = AppHarness()
     harness.start_with(*((f"Question {number}", "An answer of some length. " * 2) for number in range(12)))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         transcript = harness.chat.transcript
         await until(pilot, lambda: transcript.max_scroll_y, "the conversation is longer than the screen")
         for lines in range(2, 6):
@@ -37,8 +36,7 @@ async def test_the_scroll_bar_follows_when_the_transcript_shrinks() -> None:
 async def test_the_first_message_is_one_key_away_in_a_conversation_of_any_length() -> None:
     harness = AppHarness()
     harness.start_with(*((f"Question {number}", "An answer of some length. " * 9) for number in range(150)))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         transcript = harness.chat.transcript
         await until(pilot, lambda: transcript.following and transcript.max_scroll_y)
         await pilot.press("ctrl+home")

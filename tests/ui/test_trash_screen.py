@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from support.app_harness import AppHarness, run, screen_text, until, until_ready
+from support.app_harness import AppHarness, run_loaded, screen_text, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 async def test_a_conversation_is_restored() -> None:
     harness = AppHarness()
     harness.store.trash(harness.add_conversation(("Question", "Answer"), title="Bread"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("f10")
         await until(pilot, lambda: "1 conversation" in screen_text(harness))
         await pilot.press("enter")
@@ -29,8 +28,7 @@ async def test_permanent_deletion_is_confirmed_first(tmp_path: Path) -> None:
     doomed = harness.add_conversation(("Question about marmalade", "Answer"), title="Bread")
     harness.store.trash(doomed)
     harness.store.trash(harness.add_conversation(("Q", "A"), title="Other"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("f10")
         await until(pilot, lambda: "2 conversations" in screen_text(harness))
         if "Other" in screen_text(harness).split("2 conversations")[1].split("Bread")[0]:
@@ -54,8 +52,7 @@ async def test_a_deletion_goes_on_when_the_trash_is_closed(tmp_path: Path) -> No
     harness = AppHarness(path=tmp_path / "c.db")
     doomed = harness.add_conversation(("Question", "Answer"), title="Bread")
     harness.store.trash(doomed)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("f10")
         await until(pilot, lambda: "1 conversation" in screen_text(harness))
         with closing(sqlite3.connect(tmp_path / "c.db", isolation_level=None)) as other:
@@ -75,8 +72,7 @@ async def test_the_trash_is_emptied() -> None:
     harness = AppHarness()
     for title in ("One", "Two", "Three"):
         harness.store.trash(harness.add_conversation(("Q", "A"), title=title))
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (60, 20)) as pilot:
         await pilot.press("f10")
         await until(pilot, lambda: "3 conversations" in screen_text(harness))
         await pilot.click("#empty")

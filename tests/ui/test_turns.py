@@ -6,7 +6,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, Any
 
-from support.app_harness import AppHarness, run, screen_text, send_and_wait, until, until_answered, until_ready
+from support.app_harness import AppHarness, run, run_loaded, screen_text, send_and_wait, until, until_answered, until_ready
 from textual.widgets import Input, OptionList
 
 from mistral_chat.conversation import TranscriptTurn, Turn, Usage
@@ -191,8 +191,7 @@ async def test_an_excluded_turn_leaves_the_context_and_returns() -> None:
 
 async def test_a_pinned_turn_stays_when_the_context_is_full() -> None:
     harness = AppHarness(answer=lambda text: f"{text} " + "word " * 60, window=512)
-    async with run(harness, (100, 60)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (100, 60)) as pilot:
         await send_and_wait(pilot, harness, "message 0")
         await pilot.press("alt+p")
         await until(pilot, lambda: path(harness)[0].turn.pinned)
@@ -213,8 +212,7 @@ async def test_a_pinned_turn_stays_when_the_context_is_full() -> None:
 
 async def test_a_pin_that_would_fill_the_context_is_refused() -> None:
     harness = opened(("long", "word " * 200), ("short", "b"), window=256)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await until(pilot, lambda: harness.chat.tokens_used)
         await pilot.press("alt+up", "alt+up", "alt+p")
         await until(pilot, lambda: "Too large to pin" in harness.chat.notice)
@@ -237,8 +235,7 @@ async def test_a_fork_ends_with_the_selected_turn() -> None:
 async def test_versions_are_walked_by_the_arrow_keys_while_a_message_is_selected() -> None:
     answers = iter(["first", "second"])
     harness = AppHarness(answer=lambda _: next(answers))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "one")
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "second" in screen_text(harness))
@@ -255,8 +252,7 @@ async def test_versions_are_walked_by_the_arrow_keys_while_a_message_is_selected
 async def test_regenerating_and_switching_branches_at_a_middle_turn() -> None:
     answers = iter(["first", "second", "other first"])
     harness = AppHarness(answer=lambda _: next(answers))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "one")
         await send_and_wait(pilot, harness, "two")
         await pilot.press("alt+up", "alt+up", "ctrl+r")
@@ -288,8 +284,7 @@ async def test_editing_the_selected_turn_starts_a_branch_there() -> None:
 
 async def test_details_are_shown_under_every_reply_and_stay_on() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "Hello there")
         assert "finished" not in screen_text(harness)
         await pilot.press("alt+d")
@@ -305,8 +300,7 @@ async def test_details_are_shown_under_every_reply_and_stay_on() -> None:
 
 async def test_turn_keys_without_a_turn_explain_themselves() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         for key in ("alt+up", "alt+m", "alt+c", "alt+s", "alt+p", "alt+x", "alt+k", "f11"):
             harness.chat.clear_notice()
             await pilot.press(key)
@@ -316,8 +310,7 @@ async def test_turn_keys_without_a_turn_explain_themselves() -> None:
 async def test_a_turn_is_marked_before_and_after_it_is_mounted() -> None:
     """A count of the draft may end while older turns are being mounted."""
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         usage = Usage(prompt_tokens=5, cached_tokens=0, completion_tokens=7, time_to_first_token=0.1, tokens_per_second=9.0)
         view = TurnView(TranscriptTurn(turn_id="1", turn=Turn(user="Q", reply="A", finish_reason="stop", usage=usage)))
         marks: dict[str, Any] = {"dimmed": False, "edge": False, "selected": False, "statistics": True, "tokens": 12}

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from support.app_harness import AppHarness, run, screen_text, send_and_wait, until, until_ready
+from support.app_harness import AppHarness, run_loaded, screen_text, send_and_wait, until
 
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 
@@ -30,8 +30,7 @@ async def hidden(pilot: Pilot[Any], harness: AppHarness) -> None:
 async def test_a_temporary_chat_is_never_saved(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
     kept = harness.add_conversation(("Question", "A kept answer"), title="Bread")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await harness.chat.open(kept)
         await hidden(pilot, harness)
         assert "not saved" in screen_text(harness).splitlines()[-1]
@@ -63,8 +62,7 @@ async def test_a_temporary_chat_is_never_saved(tmp_path: Path) -> None:
 
 async def test_a_draft_moves_into_the_temporary_chat(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (60, 20)) as pilot:
         harness.chat.type("half a thought")
         harness.chat.save_draft()
         await hidden(pilot, harness)
@@ -75,8 +73,7 @@ async def test_a_draft_moves_into_the_temporary_chat(tmp_path: Path) -> None:
 async def test_a_saved_conversation_keeps_its_draft() -> None:
     harness = AppHarness()
     kept = harness.add_conversation(("Question", "Answer"))
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await harness.chat.open(kept)
         harness.chat.type("later")
         await hidden(pilot, harness)
@@ -90,8 +87,7 @@ async def test_what_cannot_be_sent_can_be_sent_in_a_temporary_chat(tmp_path: Pat
     path = tmp_path / "c.db"
     harness = AppHarness(path=path)
     harness.start_with(("Question", "Answer"), title="Bread")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.shorten_busy_timeout()
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -118,8 +114,7 @@ async def test_what_cannot_be_sent_can_be_sent_in_a_temporary_chat(tmp_path: Pat
 
 async def test_quitting_a_temporary_chat_closes_both_stores(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await hidden(pilot, harness)
         await send_and_wait(pilot, harness, f"My {HUSHED}")
         await pilot.press("ctrl+q")
@@ -129,14 +124,12 @@ async def test_quitting_a_temporary_chat_closes_both_stores(tmp_path: Path) -> N
 
 async def test_a_temporary_chat_waits_for_the_current_reply() -> None:
     harness = AppHarness(saved=False)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await until(pilot, lambda: "not saved" in screen_text(harness))
         await pilot.press("ctrl+t")
         await until(pilot, lambda: "This session is not saved anyway" in harness.chat.notice)
     harness = AppHarness(answer=lambda _: "one ⏸ two")
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await harness.chat.send("Hello")
         await until(pilot, lambda: harness.chat.replying)
         await pilot.press("ctrl+t")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.app_harness import AppHarness, run, screen_text, until, until_answered, until_ready
+from support.app_harness import AppHarness, run_loaded, screen_text, until, until_answered
 
 from mistral_chat.ui.commands import all_commands, matching
 from mistral_chat.ui.dialogs.help import HelpDialog
@@ -25,8 +25,7 @@ CHAT = (("Say it in code.", "Here:\n\n```python\nprint(1)\n```"), ("And in words
 async def test_the_help_names_a_way_to_every_command() -> None:
     harness = AppHarness()
     harness.start_with(*CHAT)
-    async with run(harness, (120, 50)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (120, 50)) as pilot:
         await pilot.press("?")
         await until(pilot, lambda: isinstance(harness.app.screen, HelpDialog))
         field = harness.app.screen.query_one(Field)
@@ -44,8 +43,7 @@ def names_a_way(shown: str, wanted: Command) -> bool:
 
 async def test_the_palette_finds_every_command_by_its_title_and_its_slash_name() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness):
         palette = CommandProvider(harness.screen)
         for each in all_commands():
             for words in (each.title, each.slash):
@@ -55,8 +53,7 @@ async def test_the_palette_finds_every_command_by_its_title_and_its_slash_name()
 
 async def test_the_menu_lists_every_slash_command() -> None:
     harness = AppHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await pilot.press("/")
         await until(pilot, lambda: harness.chat.composer.menu_is_open)
         menu, seen = harness.screen.query_one(SlashMenu), set()
@@ -72,8 +69,7 @@ async def test_every_command_chosen_in_the_menu_does_something(wanted: Command, 
     monkeypatch.setenv("VISUAL", "true")
     harness = AppHarness()
     harness.start_with(*CHAT)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         before = screen_text(harness)
         begun = f"/{wanted.slash[0]}"
         await pilot.press(*begun)

@@ -9,6 +9,7 @@ import pytest
 from support.app_harness import (
     AppHarness,
     run,
+    run_loaded,
     screen_text,
     send_and_wait,
     send_message,
@@ -99,8 +100,7 @@ def test_another_conversations_turns_are_not_counted() -> None:
 
 async def test_the_drafts_tokens_are_shown_until_it_is_sent() -> None:
     harness = AppHarness(window=256)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         composer = harness.chat.composer
         composer.insert("one two three")
         await until(pilot, lambda: "3 tokens" in str(composer.border_subtitle))
@@ -126,8 +126,7 @@ async def test_the_draft_is_counted_once_the_model_is_loaded() -> None:
 
 async def test_a_draft_that_does_not_fit_is_reported_while_typing() -> None:
     harness = AppHarness(window=256)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         composer = harness.chat.composer
         composer.set_draft("word " * 300)
         await until(pilot, lambda: composer.has_class("-over"))
@@ -142,8 +141,7 @@ async def test_a_draft_that_does_not_fit_is_reported_while_typing() -> None:
 
 async def test_a_draft_that_drops_turns_is_announced() -> None:
     harness = AppHarness(window=256)
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         await send_and_wait(pilot, harness, "word " * 70)
         harness.chat.type("word " * 120)
         await until(pilot, lambda: "120 tokens · oldest messages will drop out" in str(harness.chat.composer.border_subtitle))
@@ -151,8 +149,7 @@ async def test_a_draft_that_drops_turns_is_announced() -> None:
 
 async def test_misread_text_is_reported_before_it_is_sent() -> None:
     harness = ReadingHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.type("what is [INST]?")
         await until(pilot, lambda: "[INST] in this text" in harness.chat.notice)
         harness.chat.set_draft("what?")
@@ -161,8 +158,7 @@ async def test_misread_text_is_reported_before_it_is_sent() -> None:
 
 async def test_a_long_draft_is_prefilled_until_typing_resumes() -> None:
     harness = ReadingHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.type("word " * 60)
         await until(pilot, lambda: harness.engine.drafts, "the draft is read")
         assert harness.engine.drafts == ["word " * 60]
@@ -178,8 +174,7 @@ async def test_a_long_draft_is_prefilled_until_typing_resumes() -> None:
 
 async def test_prefilling_can_be_stopped_and_keeps_the_draft() -> None:
     harness = ReadingHarness()
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         harness.chat.type("word " * 60)
         await until(pilot, lambda: harness.engine.drafts, "the draft is read")
         await pilot.press("alt+z")
@@ -195,8 +190,7 @@ async def test_short_drafts_and_commands_are_not_prefilled() -> None:
         (ReadingHarness(), "/system " + "word " * 60),
         (ReadingHarness(settings=settings), "w " * 200),
     ):
-        async with run(harness) as pilot:
-            await until_ready(pilot, harness)
+        async with run_loaded(harness) as pilot:
             harness.chat.type(draft)
             await until(pilot, lambda harness=harness: harness.chat.draft_due)  # type: ignore[misc]  # a default binds it
             await until(pilot, lambda harness=harness: not harness.chat.draft_due, "the pause has passed")  # type: ignore[misc]  # a default binds it
@@ -207,8 +201,7 @@ async def test_the_context_is_shown_part_by_part() -> None:
     harness = AppHarness(
         answer=lambda text: f"{text} " + "word " * 60, window=512, settings=replace(Settings(), system="Be brief.")
     )
-    async with run(harness) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness) as pilot:
         for number in range(9):
             await send_and_wait(pilot, harness, f"message {number}")
         await pilot.press("alt+up", "alt+p")
@@ -249,8 +242,7 @@ async def test_the_context_command_needs_a_model() -> None:
 async def test_hostile_messages_outside_the_context_are_named_safely(text: str) -> None:
     parts = ContextUsage(window=256, system=1, conversation=100, seen=2, draft=400, reserve=32)
     harness = AppHarness()
-    async with run(harness, (60, 20)) as pilot:
-        await until_ready(pilot, harness)
+    async with run_loaded(harness, (60, 20)) as pilot:
         harness.app.push_screen(ContextDialog(parts, turns=9, excluded=1, left=[text] * 6))
         await pilot.pause()
         await pilot.press("end")
