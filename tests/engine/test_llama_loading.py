@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from support.gguf_factory import write_gguf
 from support.llama_engines import Talk, engine_of, make_engine
 
 from mistral_chat.engine import hardware
-from mistral_chat.errors import EngineLoadFailed, NotEnoughMemory, UsageError
+from mistral_chat.errors import EngineLoadFailed, NotEnoughMemory, PromptFormatError, UsageError
 from mistral_chat.generation import CancelToken, PromptTurn
 from mistral_chat.sampling import Sampling
 
@@ -51,6 +52,16 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
     assert caught.value.free == 12_000 * 1024 < caught.value.needed
     assert "smaller" in str(caught.value)
     make_engine(tiny_model("v7"), check_memory=False).close()
+
+
+def test_a_refused_prompt_format_frees_the_context(tiny_model: Callable[[str], Path]) -> None:
+    def memory_after_refusal() -> int:
+        with pytest.raises(PromptFormatError, match="chatml"):
+            make_engine(tiny_model("v3"), size=32_768, prompt_format="chatml")
+        return psutil.Process().memory_info().rss
+
+    before = memory_after_refusal()
+    assert max(memory_after_refusal() for _ in range(4)) < before + 32 * 1024**2  # one context takes more
 
 
 @pytest.mark.parametrize("damage", ["cut", "other magic", "empty", "missing", "text", "folder"])

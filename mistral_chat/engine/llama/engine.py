@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,17 +130,20 @@ def _load_parts(
     if probe is not None:
         probe.wait_loaded()
     model = Model(path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, on_progress=on_progress)
-    try:
+    with ExitStack() as undo, ThreadPoolExecutor(1) as reader:
+        undo.callback(model.close)
         model.require_text_generation()
         for file, scale in adapters:
             model.add_adapter(file, scale)
-        chosen = choose_format(model.vocabulary, model.vocabulary.template, model.vocabulary.name, prompt_format)
+        # Both only read the model: one reads every token in Python, the other clears the cache's memory in llama.cpp.
+        vocabulary = model.vocabulary
+        choosing = reader.submit(choose_format, vocabulary, vocabulary.template, vocabulary.name, prompt_format)
         cache = LlamaContext(model, plan, size)
+        undo.callback(cache.free)
+        chosen = choosing.result()
         if probe is not None:
             probe.wait_decoded()
-    except BaseException:
-        model.close()
-        raise
+        undo.pop_all()
     return model, chosen, cache
 
 
