@@ -58,7 +58,7 @@ class Request:
     """The document collections to answer from."""
 
 
-@click.command(short_help="Ask a question and print the reply.")
+@click.command(short_help="Ask a question and print the reply.", context_settings={"allow_extra_args": True})
 @click.argument("prompt", required=False)
 @click.option(
     "-f",
@@ -84,6 +84,8 @@ def ask(program: Program, /, prompt: str | None, files: tuple[Path, ...], **give
 
     Ctrl+C stops the reply; the text so far is saved, and the exit code is 130.
     """
+    if click.get_current_context().args:
+        raise click.UsageError('Put the question in quotes: mistral-chat ask "Why is the sky blue?"')
     options.refuse_conflicts(given)
     text = build_message([(path.name, read_text(path)) for path in files], standard_input(), argument_text(prompt or ""))
     if not text.strip():

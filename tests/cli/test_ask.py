@@ -90,6 +90,12 @@ class TestWhatGoesIn:
         assert result.exit_code == 2
         assert "Nothing to ask" in result.stderr
 
+    def test_a_question_without_quotes_is_wrong_usage_and_says_so(self) -> None:
+        result = ask("Why", "is", "the", "sky", "blue?", "--no-save")
+        assert result.exit_code == 2
+        assert "Put the question in quotes" in result.stderr
+        assert "No such option" in ask("Why", "--is", "the").stderr
+
     def test_a_fence_is_longer_than_any_in_the_file(self) -> None:
         assert format_attachment("x.md", "````\na\n````") == "x.md\n`````\n````\na\n````\n`````"
 
