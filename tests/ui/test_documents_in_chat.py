@@ -53,7 +53,7 @@ def lease(tmp_path: Path) -> AppHarness:
 async def test_an_attached_collections_passages_are_listed_and_open(lease: AppHarness) -> None:
     async with run_loaded(lease) as pilot:
         await send_message(pilot, lease, "/docs home")
-        await until(pilot, lambda: "Documents: home." in screen_text(lease))
+        await until(pilot, lambda: "Attached: home." in screen_text(lease))
         await send_and_wait(pilot, lease, "Who repairs the roof?")
         await until(pilot, lambda: "[1] lease.md, lines 3-7" in screen_text(lease))
         await send_message(pilot, lease, "/sources")
@@ -71,7 +71,7 @@ async def test_the_dialog_lists_collections_and_attaches_one(lease: AppHarness) 
         await send_message(pilot, lease, "/docs")
         await until(pilot, lambda: isinstance(lease.app.screen, ChoiceDialog) and "1 document," in screen_text(lease))
         await pilot.press("enter")
-        await until(pilot, lambda: "Documents: home." in screen_text(lease))
+        await until(pilot, lambda: "Attached: home." in screen_text(lease))
         await send_message(pilot, lease, "/docs nowhere")
         await until(pilot, lambda: "No collection 'nowhere'" in screen_text(lease))
 

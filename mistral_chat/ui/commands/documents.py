@@ -44,7 +44,7 @@ async def attach(screen: ChatScreen, name: str) -> None:
         raise DocumentNotFound(f"No collection {name!r}. /docs lists them.")
     wanted = [each for each in attached if each != name] if name in attached else [*attached, name]
     await session.grounding.attach(*wanted)
-    screen.notice.show(f"Documents: {', '.join(sorted(wanted))}." if wanted else "No documents attached.")
+    screen.notice.show(f"Attached: {', '.join(sorted(wanted))}." if wanted else "No documents attached.")
 
 
 async def recall(screen: ChatScreen, wanted: str) -> None:
