@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from textual.content import Content
 
 from mistral_chat.errors import ConversationNotFound, MistralChatError, ModelNotFound, StoreError, StoreFull
-from mistral_chat.formatting import counted
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import parse_input
 from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter, ListQuery
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_chat.session import events
-    from mistral_chat.session.context import ContextUsage
     from mistral_chat.session.events import PassagesGiven, SavingEvent, SavingFailed, SessionEvent
     from mistral_chat.session.reply import PendingReply
     from mistral_chat.session.session import ChatSession
@@ -106,12 +104,12 @@ class ChatView:
                 if notice := self._passages_notice(event):
                     screen.notice.show(notice)
             case events.DraftReturned(text):
-                screen.composer.restore_draft("\n\n".join(filter(None, (text, screen.composer.text))))
+                screen.message_box.give_back(text)
             case events.QueueChanged():
                 self.show_state()
-                await self._show_queue()
+                await screen.message_box.show_queue()
             case events.AttachmentsChanged():
-                await self.show_attachments()
+                await screen.message_box.show_attachments()
             case events.UsageChanged():
                 self.show_usage()
             case events.ConversationsChanged():
@@ -167,8 +165,8 @@ class ChatView:
         if self._screen.host.loaded is not None:
             self._show_state_of(session)
         self.show_title()
-        await self.show_attachments()
-        await self._show_queue()
+        await self._screen.message_box.show_attachments()
+        await self._screen.message_box.show_queue()
         self.show_usage()
 
     def _show_state_of(self, session: ChatSession) -> None:
@@ -211,7 +209,7 @@ class ChatView:
         """Show the keys of the focused part; the command menu belongs to the message box, which the list may not cover."""
         if self._screen.composer.has_focus:
             self._screen.remove_class("-list")
-            await self._screen.draft.list_commands()
+            await self._screen.message_box.list_commands()
         else:
             self._screen.composer.close_menu()
         self.show_hints()
@@ -280,35 +278,7 @@ class ChatView:
         screen.status.window, screen.status.draft = usage.window, usage.draft
         if not session.replying:
             screen.status.used = usage.used
-        screen.composer.set_class(not usage.fits, "-over")
-        screen.composer.border_subtitle = _draft_tokens(usage)
-
-    async def show_attachments(self) -> None:
-        """Show the attachments of the draft; the bar is mounted with the first of them."""
-        from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
-
-        screen = self._screen
-        files = screen.session.attachments
-        if files and not screen.query(AttachmentBar):
-            await screen.query_one("#desk").mount(AttachmentBar(), before=screen.composer)
-        for bar in screen.query(AttachmentBar):
-            if not files and bar.has_focus:
-                screen.set_focus(screen.composer)
-            bar.show(files)
-            screen.draft.measure()
-        self.show_hints()
-
-    async def _show_queue(self) -> None:
-        """Show the queued messages; the widget is mounted with the first of them."""
-        from mistral_chat.ui.widgets.queued_messages import QueuedMessages
-
-        screen = self._screen
-        rows = [[*(f"▤ {file.name}" for file in each.attachments), each.draft] for each in screen.session.queue]
-        waiting = ["  ".join(filter(None, row)) for row in rows if any(row)]
-        if waiting and not screen.query(QueuedMessages):
-            await screen.query_one("#desk").mount(QueuedMessages(), before=screen.composer)
-        for queued in screen.query(QueuedMessages):
-            queued.show(waiting)
+        screen.message_box.show_usage(usage)
 
     def show_conversations(self) -> None:
         """List the conversations as they are now."""
@@ -381,8 +351,8 @@ class ChatView:
             screen.status.state = "failed"
         else:
             screen.status.state = ""
-            if event.draft:  # text typed in the meantime comes after it
-                screen.composer.restore_draft("\n\n".join(filter(None, (event.draft, screen.composer.text))))
+            if event.draft:
+                screen.message_box.give_back(event.draft)
             cannot_be_saved = isinstance(event.error, StoreError) and not isinstance(event.error, ConversationNotFound)
             temporary = f" {screen.key_of('chat.unsaved')} starts a temporary chat." if cannot_be_saved else ""
             screen.show_error(f"{event.error}{temporary}")
@@ -424,16 +394,6 @@ def _reply_state(pending: PendingReply) -> str:
         return f"writing {speed:.1f} tok/s" if speed is not None else "writing"
     done, total = pending.prefill
     return f"processing prompt {done / total:.0%}" if total else "waiting for the model"
-
-
-def _draft_tokens(usage: ContextUsage) -> str:
-    """The token count on the frame of the message box."""
-    if not usage.draft:
-        return ""
-    if not usage.fits:
-        return f"{usage.draft:,} / {usage.max_message_tokens:,} tokens"
-    tokens = counted(usage.draft, "token")
-    return f"{tokens} · oldest messages will drop out" if usage.evicts else tokens
 
 
 def _context_full(turns: int) -> str:

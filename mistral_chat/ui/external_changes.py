@@ -72,7 +72,7 @@ class ExternalChanges:
     async def _leave_deleted(self) -> None:
         """Show a new conversation in place of a permanently deleted one; the draft is kept."""
         screen = self._screen
-        await screen.draft.cancel_edit()
+        await screen.message_box.cancel_edit()
         typed = screen.composer.text
         draft = "\n\n".join(dict.fromkeys(filter(None, (screen.opened.saver.draft(""), typed))))
         await screen.open(None, draft)

@@ -107,7 +107,7 @@ class ModelPicker:
 
     async def _loaded(self) -> None:
         screen = self._screen
-        screen.draft.measure()
+        screen.message_box.measure()
         await screen.session.files.count()
         await screen.session.context.prefill()
 

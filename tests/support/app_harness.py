@@ -21,6 +21,7 @@ from mistral_chat.store.store import ConversationStore
 from mistral_chat.ui.app import MistralChatApp
 from mistral_chat.ui.context import AppContext
 from mistral_chat.ui.path_completion import path_from_input
+from mistral_chat.ui.widgets.composer import Composer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from mistral_chat.session.downloads import Downloads
     from mistral_chat.session.tasks import TaskRegistry
     from mistral_chat.ui.screens.chat import ChatScreen
-    from mistral_chat.ui.widgets.composer import Composer
     from mistral_chat.ui.widgets.sidebar import ConversationList
     from mistral_chat.ui.widgets.transcript import Transcript
     from mistral_chat.ui.widgets.turn import TurnView
@@ -132,7 +132,7 @@ class ChatDriver:
 
     def save_draft(self) -> None:
         """Save the draft now, as the screen does a second after a key."""
-        self.screen.draft.save()
+        self.screen.message_box.save()
 
     @property
     def draft_due(self) -> bool:
@@ -254,7 +254,7 @@ class ChatDriver:
 
     async def send(self, text: str) -> None:
         """Send a message past the composer."""
-        await self.screen.draft.submit(text)
+        await self.screen.message_box.submit(Composer.Submitted(text))
 
     def fail_next_send(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make the next message fail with an unexpected error."""
@@ -265,11 +265,11 @@ class ChatDriver:
         self.screen.query_one("#files").focus()
 
     async def mount_above_composer(self, widget: Widget) -> None:
-        await self.screen.query_one("#desk").mount(widget)
+        await self.screen.message_box.mount(widget)
 
     async def attach(self, path: str) -> None:
         """Attach a file to the next message."""
-        await self.screen.draft.attach(path_from_input(path))
+        await self.screen.message_box.attach(path_from_input(path))
 
     def with_files(self, text: str) -> str:
         """A message as the model gets it, with its files."""

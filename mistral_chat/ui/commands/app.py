@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 async def stop(screen: ChatScreen, _argument: str) -> None:
     """Stop the reply; else cancel the edit, or close what covers the chat and return to the message box."""
-    if screen.composer.close_menu() or await screen.draft.cancel_edit():
+    if screen.composer.close_menu() or await screen.message_box.cancel_edit():
         screen.view.show_hints()
         return
     if screen.session.replying or screen.session.queue:
@@ -72,11 +72,11 @@ def retry(screen: ChatScreen, _argument: str) -> None:
 async def attach(screen: ChatScreen, path: str) -> None:
     """Attach a document to the next message; without a path, ask for it."""
     if path:
-        await screen.draft.attach(path_from_input(path))
+        await screen.message_box.attach(path_from_input(path))
         return
     from mistral_chat.ui.dialogs.attach import AttachDialog
 
-    folder = await screen.app.push_screen_wait(AttachDialog(screen.draft.attach, screen.attach_folder))
+    folder = await screen.app.push_screen_wait(AttachDialog(screen.message_box.attach, screen.attach_folder))
     screen.attach_folder = folder or screen.attach_folder
 
 

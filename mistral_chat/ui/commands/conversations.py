@@ -203,8 +203,8 @@ async def _begin_temporary(screen: ChatScreen) -> None:
     from mistral_chat.store.store import ConversationStore
 
     saved, draft, now = screen.opened, "", screen.context.now
-    await screen.draft.cancel_edit()
-    screen.draft.save()
+    await screen.message_box.cancel_edit()
+    screen.message_box.save()
     if screen.session.conversation_id is None:
         draft = screen.composer.text
         saved.saver.save_draft("", "")
@@ -238,7 +238,7 @@ async def export(screen: ChatScreen, name: str) -> None:
     if conversation_id is None:
         raise UsageError("Nothing to export yet. Send a message first.")
     if not name:
-        screen.draft.put(f"/export {proposed_file(screen)}", "Enter exports the conversation to this file.")
+        screen.message_box.put(f"/export {proposed_file(screen)}", "Enter exports the conversation to this file.")
         return
     await screen.opened.saver.flush()
     path = await asyncio.to_thread(_export, store, conversation_id, name)

@@ -84,7 +84,7 @@ class CommandRunner:
                 await work
         except MistralChatError as error:
             if draft and not screen.composer.text:
-                screen.draft.put(draft, str(error), warning=True)
+                screen.message_box.put(draft, str(error), warning=True)
             else:
                 screen.show_error(str(error))
 

@@ -284,7 +284,7 @@ def edit(screen: ChatScreen, _argument: str) -> None:
     turn = selected_turn(screen)
     # Keys typed before this one may not have reached the message box yet; what follows must come after them.
     screen.set_focus(screen.composer)
-    screen.composer.call_later(screen.draft.begin_edit, turn)
+    screen.composer.call_later(screen.message_box.begin_edit, turn)
 
 
 async def fork(screen: ChatScreen, _argument: str) -> None:

@@ -1,6 +1,6 @@
 """The main screen: conversation list, transcript, message box and status bar.
 
-It routes: widgets' messages go to the session or a command, session events go to widgets.
+It routes: widgets' messages go to the session or a command, session events go to widgets. The message box sends by itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from textual import getters, on, work
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.screen import Screen
-from textual.widgets import TextArea
 
 from mistral_chat.errors import MistralChatError, StoreError, UsageError
 from mistral_chat.session.model_host import ModelHost
@@ -22,12 +21,11 @@ from mistral_chat.session.overrides import Overrides
 from mistral_chat.session.tasks import TaskRegistry
 from mistral_chat.ui.chat_view import ChatView
 from mistral_chat.ui.commands import bindings, command, hint_key, letter_bindings, turns
-from mistral_chat.ui.commands.app import attach_at
 from mistral_chat.ui.commands.conversations import delete_conversation
 from mistral_chat.ui.commands.documents import show_sources
 from mistral_chat.ui.commands.runner import CommandRunner
-from mistral_chat.ui.draft import Draft
 from mistral_chat.ui.external_changes import ExternalChanges
+from mistral_chat.ui.message_box import MessageBox
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.empty_state import EmptyState
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
@@ -50,8 +48,6 @@ if TYPE_CHECKING:
     from mistral_chat.ui.context import AppContext
     from mistral_chat.ui.model_picker import ModelPicker
     from mistral_chat.ui.settings_sync import SettingsSync
-    from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
-    from mistral_chat.ui.widgets.slash_menu import SlashMenu
     from mistral_chat.ui.widgets.transcript import Transcript
     from mistral_chat.ui.widgets.turn import SourcesLine, VersionMark
 
@@ -76,6 +72,7 @@ class ChatScreen(Screen[None]):
     HELP = "## Chat\n\nType a message and press **Enter**. **Esc** stops a reply. **Ctrl+P** shows all commands.\n"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("chat"), *letter_bindings()]
 
+    message_box = getters.query_one(MessageBox)
     composer = getters.query_one(Composer)
     notice = getters.query_one(NotificationBar)
     empty_state = getters.query_one(EmptyState)
@@ -94,7 +91,6 @@ class ChatScreen(Screen[None]):
         self.tasks = TaskRegistry(self._show_tasks)
         self.host = ModelHost(context.open_engine, context.settings.model, emit=self._model_event, spawn=self.spawn)
         self.view = ChatView(self)
-        self.draft = Draft(self)
         self.commands = CommandRunner(self)
         self.changes = ExternalChanges(self)
         self.workspace: Workspace | None = None
@@ -122,9 +118,7 @@ class ChatScreen(Screen[None]):
         with Vertical(id="main"):
             with Container(id="stage"):
                 yield EmptyState()
-            with Vertical(id="desk"):
-                yield NotificationBar()
-                yield Composer()
+            yield MessageBox(self)
             yield StatusBar()
 
     def on_mount(self) -> None:
@@ -216,7 +210,7 @@ class ChatScreen(Screen[None]):
         """Show a conversation, or a new one, with its draft, if it can be read; `draft` is what the message box has already."""
         workspace = self.opened
         if draft is None:
-            self.draft.save()
+            self.message_box.save()
         shown = workspace.saver.draft(conversation_id or "") if draft is None else draft
         session = workspace.open(conversation_id)
         self.sidebar.conversations.mark_open(conversation_id)
@@ -284,7 +278,7 @@ class ChatScreen(Screen[None]):
 
     async def leave(self) -> None:
         """Save the draft, stop all work, and close everything but the engine, which saves its snapshot by itself."""
-        self.draft.save()
+        self.message_box.save()
         self._leaving = True
         await self.models.close()
         for worker in self.workers.cancel_node(self):
@@ -301,7 +295,7 @@ class ChatScreen(Screen[None]):
         workspace = self.workspace
         if workspace is None or not workspace.environment.saved:
             return True
-        self.draft.save()
+        self.message_box.save()
         try:
             await workspace.saver.flush(_SAVING_PATIENCE)
         except StoreError as error:
@@ -312,68 +306,6 @@ class ChatScreen(Screen[None]):
         return True
 
     # Widget messages.
-
-    @on(Composer.Submitted)
-    async def _submitted(self, event: Composer.Submitted) -> None:
-        await self.draft.submit(event.text)
-        self.draft.save()
-
-    @on(Composer.Refused)
-    def _paste_refused(self, event: Composer.Refused) -> None:
-        self.show_error(event.reason)
-
-    @on(Composer.SaveDue)
-    def _save_due(self) -> None:
-        self.draft.save()
-
-    @on(Composer.Edited)
-    def _draft_edited(self) -> None:
-        self.draft.measure()
-
-    @on(Composer.Paused)
-    def _typing_paused(self) -> None:
-        self.draft.prefill()
-
-    @on(TextArea.Changed, "#composer")
-    async def _draft_changed(self) -> None:
-        if self.workspace is not None:
-            if self.session.replying:
-                self.transcript.defer_redraw()
-            self.session.context.draft_changed()
-        await self.draft.list_commands()
-        self.view.show_hints()
-
-    @on(Composer.CompletionRequested)
-    async def _completion_requested(self) -> None:
-        await self.draft.complete()
-
-    @on(Composer.AttachRequested)
-    def _attach_requested(self) -> None:
-        if self.workspace is None:
-            self.composer.insert("@")
-        else:
-            self.commands.in_background(partial(attach_at, self), "dialog", exclusive=True)
-
-    def on_slash_menu_taken(self, event: SlashMenu.Taken) -> None:
-        """Put the command into the message box."""
-        self.composer.set_draft(f"/{event.name} ")
-
-    @on(Composer.AttachmentPasted)
-    async def _attachment_pasted(self, event: Composer.AttachmentPasted) -> None:
-        await self.draft.attach_pasted(event.path, event.text)
-
-    @on(Composer.Recalled)
-    async def _message_recalled(self, event: Composer.Recalled) -> None:
-        with self.commands.errors_shown():
-            await self.draft.recall(event.files, first=event.first)
-
-    async def on_attachment_bar_removed(self, event: AttachmentBar.Removed) -> None:
-        """Remove the attachment."""
-        await self.draft.remove_attachment(event.place)
-
-    def on_attachment_bar_opened(self, event: AttachmentBar.Opened) -> None:
-        """Show the attachment."""
-        self.draft.show_attachment(event.place)
 
     @on(ConversationList.Chosen)
     async def _conversation_chosen(self, event: ConversationList.Chosen) -> None:

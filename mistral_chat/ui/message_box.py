@@ -1,0 +1,424 @@
+"""The message box: sending, editing a message in place, counting, attachments, and typed commands."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from textual import getters, on
+from textual.containers import Vertical
+from textual.widgets import TextArea
+
+from mistral_chat.errors import MistralChatError
+from mistral_chat.formatting import counted
+from mistral_chat.text import one_line
+from mistral_chat.ui.commands import Command, command_of, matching, parse_input
+from mistral_chat.ui.commands.app import attach_at
+from mistral_chat.ui.path_completion import common_beginning, complete_path
+from mistral_chat.ui.widgets.composer import Composer
+from mistral_chat.ui.widgets.notification_bar import NotificationBar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from textual.app import ComposeResult
+
+    from mistral_chat.conversation import TranscriptTurn
+    from mistral_chat.session.attachments import Attachment
+    from mistral_chat.session.context import ContextUsage
+    from mistral_chat.ui.screens.chat import ChatScreen
+    from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
+    from mistral_chat.ui.widgets.slash_menu import SlashMenu, SlashRow
+
+_LONG: Final = 200
+"""Minimum characters of a draft that is prefilled; a shorter one takes no time."""
+
+_NAMES: Final = 12
+"""Number of names shown while completing a path."""
+
+_ATTACH: Final = "/attach "
+
+
+class MessageBox(Vertical):
+    """The composer, and above it notifications, the slash menu, attachments and queued messages.
+
+    Only what the first paint shows is there from the start; the rest is mounted when it is first needed.
+    """
+
+    composer = getters.query_one(Composer)
+    notice = getters.query_one(NotificationBar)
+
+    def __init__(self, chat: ChatScreen) -> None:
+        """Write to the session on the screen `chat`."""
+        super().__init__()
+        self._chat = chat
+        self._warning = ""
+        """What is wrong with the draft, while the notification says so."""
+        self._refused = ""
+        """A rejected command, while it is unchanged in the message box."""
+        self._noticed = False
+        """Whether the notification is about the command in the message box."""
+        self._replaced = ""
+        """The draft that the message being edited replaced."""
+        self._own: list[Attachment] = []
+        """The attachments of the draft, while a recalled message with its own is in the message box."""
+        self._values: tuple[str, Sequence[tuple[str, str]]] = ("", ())
+        """The id of the command whose argument is being typed, and what the argument may be."""
+
+    def compose(self) -> ComposeResult:
+        """The text field below the notifications."""
+        yield NotificationBar()
+        yield Composer()
+
+    # Sending.
+
+    @on(Composer.Submitted)
+    async def submit(self, event: Composer.Submitted) -> None:
+        """Send a draft, or run it as a command.
+
+        What is refused returns to the message box. An empty draft sends the attachments, if there are any.
+        """
+        from mistral_chat.session.reply import EditMessage, NewMessage
+
+        chat, text = self._chat, event.text
+        if not text and (chat.workspace is None or not chat.session.attachments):
+            return
+        parsed = parse_input(text)
+        request: EditMessage | NewMessage | None = None
+        if chat.workspace is not None and chat.session.editing is not None:
+            request = EditMessage(chat.session.editing, text)
+        elif parsed.message is not None:
+            request = NewMessage(parsed.message)
+        elif parsed.command is None:
+            self.put(text, parsed.refusal, warning=True)
+        else:
+            await chat.commands.run(parsed.command, parsed.argument, text)
+        if request is not None:
+            self.notice.clear()
+            try:
+                await chat.session.send(request)
+            except MistralChatError as error:
+                if request.text:
+                    self.composer.set_draft(request.text)
+                chat.show_error(str(error))
+                if chat.workspace is not None:
+                    chat.models.offer()
+            if isinstance(request, EditMessage) and not self.composer.text:
+                self.composer.set_draft(self._replaced)
+        self.save()
+
+    def put(self, text: str, notice: str, *, warning: bool = False) -> None:
+        """Put a command into the message box, with a notification that stays while the command is unchanged."""
+        self.composer.restore_draft(text)
+        self._refused = self.composer.text
+        self.notice.show(notice, severity="warning" if warning else "information", stay=True)
+        self._noticed = True
+
+    def give_back(self, text: str) -> None:
+        """Put a message that was not sent into the message box, before what was typed in the meantime."""
+        self.composer.restore_draft("\n\n".join(filter(None, (text, self.composer.text))))
+
+    # Editing.
+
+    def begin_edit(self, turn: TranscriptTurn) -> None:
+        """Load a message into the message box for editing, and its files above it."""
+        chat = self._chat
+        if chat.session.editing is None:
+            self.save()
+            self._replaced = self.composer.text
+        self.composer.set_draft(chat.session.begin_edit(turn))
+        chat.commands.in_background(chat.session.files.changed)
+        keys = f"{chat.key_of('composer.send')} sends it, {chat.key_of('chat.stop')} cancels."
+        last = turn.turn_id == chat.transcript.last_id
+        self.notice.show(f"Editing {'your last' if last else 'an earlier'} message. {keys}", stay=True)
+        chat.view.show_hints()
+
+    async def cancel_edit(self) -> bool:
+        """Restore the draft that editing replaced; False if nothing is edited."""
+        chat = self._chat
+        if chat.workspace is None or chat.session.editing is None:
+            return False
+        await chat.session.end_edit()
+        chat.transcript.clear_selection()
+        self.notice.clear()
+        self.composer.set_draft(self._replaced)
+        chat.view.show_hints()
+        return True
+
+    @on(Composer.SaveDue)
+    def save(self) -> None:
+        """Save the draft of the session on the screen."""
+        chat = self._chat
+        self.composer.cancel_save()
+        if chat.workspace is not None and chat.session.editing is None:
+            chat.opened.saver.save_draft(chat.session.conversation_id or "", self.composer.text)
+
+    @on(TextArea.Changed)
+    async def _draft_changed(self) -> None:
+        chat = self._chat
+        if chat.workspace is not None:
+            if chat.session.replying:
+                chat.transcript.defer_redraw()
+            chat.session.context.draft_changed()
+        await self.list_commands()
+        chat.view.show_hints()
+
+    @on(Composer.Refused)
+    def _paste_refused(self, event: Composer.Refused) -> None:
+        self._chat.show_error(event.reason)
+
+    # Counting.
+
+    @on(Composer.Edited)
+    def measure(self) -> None:
+        """Count the draft, and warn if it cannot be sent or would be misread."""
+        if self._chat.workspace is not None:
+            self._chat.commands.in_background(partial(self._measure, self.composer.text), "draft", exclusive=True)
+
+    @on(Composer.Paused)
+    def prefill(self) -> None:
+        """Prefill a long draft."""
+        if self._chat.workspace is None:
+            return
+        session = self._chat.session
+        message = parse_input(self.composer.text).message
+        whole = session.with_attachments(message) if message else ""
+        if len(whole) > _LONG and session.editing is None:
+            session.context.prefill_draft(whole)
+
+    def show_usage(self, usage: ContextUsage) -> None:
+        """Show on the frame what the draft takes of the context."""
+        self.composer.set_class(not usage.fits, "-over")
+        self.composer.border_subtitle = _draft_tokens(usage)
+
+    async def _measure(self, text: str) -> None:
+        session = self._chat.session
+        message = (parse_input(text).message or "") if text.strip() else ""
+        try:
+            markup = await session.context.measure(session.with_attachments(message))
+        except MistralChatError:
+            return  # sending meets the error too, and reports it where it matters
+        if session is self._chat.session:
+            self._warn(markup or "")
+
+    def _warn(self, markup: str) -> None:
+        """Show what is wrong with the draft, once, and clear it when it is corrected."""
+        session, warning = self._chat.session, markup
+        usage = session.context.usage
+        if usage is not None and not usage.fits:
+            warning = _too_long(usage, len(session.attachments))
+        if warning == self._warning:
+            return
+        if warning:
+            self.notice.show(warning, severity="warning", stay=True)
+        elif self.notice.text == one_line(self._warning, NotificationBar.LONGEST):
+            self.notice.clear()
+        self._warning = warning
+
+    def _measure_again(self) -> None:
+        """Count the draft, and repeat a warning that another notification has replaced."""
+        self._warning = ""
+        self.measure()
+
+    # Attachments and queued messages.
+
+    async def attach(self, path: Path) -> None:
+        """Attach the document at `path`."""
+        file = await self._chat.session.files.attach(path)
+        self.notice.show(_attached(file), stay=bool(file.collection))
+        self._measure_again()
+
+    @on(Composer.AttachRequested)
+    def _attach_requested(self) -> None:
+        if self._chat.workspace is None:
+            self.composer.insert("@")
+        else:
+            self._chat.commands.in_background(partial(attach_at, self._chat), "dialog", exclusive=True)
+
+    @on(Composer.AttachmentPasted)
+    async def _attach_pasted(self, event: Composer.AttachmentPasted) -> None:
+        """Attach a file that was dropped, or a long text; undo pastes its path or the text.
+
+        What cannot be attached is pasted as text.
+        """
+        chat, path, text = self._chat, event.path, event.text
+        if chat.workspace is None:
+            self.composer.paste_text(text)
+            return
+        session, what = chat.session, "it as text" if path is None else "its path"
+        try:
+            file = await (session.files.attach_paste(text) if path is None else session.files.attach(path))
+        except MistralChatError as error:
+            self.composer.paste_text(text)
+            chat.show_error(str(error) if path is None else f"{error} Its path was pasted.")
+            return
+
+        async def undo() -> None:
+            if session is chat.session and file in session.attachments:
+                await session.files.remove(file)
+                self.composer.paste_text(text)
+
+        session.environment.undo.push("attach", undo)
+        offer = f"{chat.key_of('chat.undo')} pastes {what} instead"
+        self.notice.show(_attached(file), action=offer, on_action=partial(chat.action_command, "chat.undo"))
+        self._measure_again()
+
+    @on(Composer.Recalled)
+    async def _attach_recalled(self, event: Composer.Recalled) -> None:
+        """Attach the files of a recalled message; the draft gets its own attachments again."""
+        from mistral_chat.session.attachments import Attachment
+
+        with self._chat.commands.errors_shown():
+            session = self._chat.session
+            if event.files is None:
+                recalled = self._own
+            else:
+                self._own = list(session.attachments) if event.first else self._own
+                recalled = [Attachment.of_message(file) for file in event.files]
+            await session.files.replace(recalled)
+
+    def on_attachment_bar_opened(self, event: AttachmentBar.Opened) -> None:
+        """Show the text of an attachment; one by passages has none."""
+        from mistral_chat.ui.dialogs.passage import PassageDialog
+
+        file = self._chat.session.attachments[event.place]
+        if file.collection:
+            self.notice.show(_attached(file))
+        else:
+            self.app.push_screen(PassageDialog(file.name, file.text))
+
+    async def on_attachment_bar_removed(self, event: AttachmentBar.Removed) -> None:
+        """Remove an attachment."""
+        session = self._chat.session
+        file = session.attachments[event.place]
+        await session.files.remove(file)
+        session.environment.undo.push("remove an attachment", lambda: session.files.add(file))
+        self._chat.show_undoable(f"Removed {file.name}.")
+
+    async def show_attachments(self) -> None:
+        """Show the attachments of the draft."""
+        from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
+
+        files = self._chat.session.attachments
+        if files and not self.query(AttachmentBar):
+            await self.mount(AttachmentBar(), before=self.composer)
+        for bar in self.query(AttachmentBar):
+            if not files and bar.has_focus:
+                self._chat.set_focus(self.composer)
+            bar.show(files)
+            self.measure()
+        self._chat.view.show_hints()
+
+    async def show_queue(self) -> None:
+        """Show the queued messages."""
+        from mistral_chat.ui.widgets.queued_messages import QueuedMessages
+
+        rows = [[*(f"▤ {file.name}" for file in each.attachments), each.draft] for each in self._chat.session.queue]
+        waiting = ["  ".join(filter(None, row)) for row in rows if any(row)]
+        if waiting and not self.query(QueuedMessages):
+            await self.mount(QueuedMessages(), before=self.composer)
+        for queued in self.query(QueuedMessages):
+            queued.show(waiting)
+
+    # Commands.
+
+    async def list_commands(self) -> None:
+        """Show the commands that match the draft, except a rejected one."""
+        text = self.composer.text
+        if text == self._refused != "":
+            return
+        self._refused = ""
+        if self._noticed:
+            self._noticed = False
+            self.notice.clear()
+        found = await self._rows(text)
+        if self.composer.text != text:
+            return
+        if found and self.composer.menu is None:
+            from mistral_chat.ui.widgets.slash_menu import SlashMenu
+
+            self.composer.menu = SlashMenu()
+            await self.mount(self.composer.menu, before=self.composer)
+        if self.composer.menu is not None:
+            self.composer.menu.show(found)
+
+    def on_slash_menu_taken(self, event: SlashMenu.Taken) -> None:
+        """Put the command into the message box."""
+        self.composer.set_draft(f"/{event.name} ")
+
+    @on(Composer.CompletionRequested)
+    async def _complete(self) -> None:
+        """Complete a command's name, or the path after the command that takes one."""
+        text = self.composer.text
+        if text.startswith(_ATTACH):
+            path, found = await asyncio.to_thread(complete_path, text.removeprefix(_ATTACH))
+            if self.composer.text == text:
+                self.composer.set_draft(_ATTACH + path)
+                more = f"  and {len(found) - _NAMES} more" if len(found) > _NAMES else ""
+                self.notice.show(("  ".join(found[:_NAMES]) + more) if found else "No such file.")
+            return
+        rows = await self._rows(text)
+        if rows and self.composer.text == text:
+            shared = f"/{common_beginning(sorted(row.name for row in rows))}"
+            if shared.startswith(text):
+                self.composer.set_draft(shared + (" " if len(rows) == 1 and rows[0].argument else ""))
+
+    async def _rows(self, text: str) -> list[SlashRow]:
+        """The commands that the draft may be the beginning of, or what the argument of its command may be."""
+        found = [_row(each, text[1:]) for each in matching(text)]
+        name, space, begun = text.partition(" ")
+        wanted = command_of(name) if space and "\n" not in text else None
+        if wanted is None or wanted.values is None or self._chat.workspace is None:
+            self._values = "", ()
+            return found
+        if self._values[0] != wanted.id:
+            self._values = wanted.id, ()
+            with suppress(MistralChatError):  # running the command says why there are none
+                self._values = wanted.id, await wanted.values(self._chat)
+        from mistral_chat.ui.widgets.slash_menu import SlashRow
+
+        more = wanted.argument.partition(" ")[2]
+        fitting = [(value, about) for value, about in self._values[1] if begun.casefold() in value.casefold()]
+        if any(begun == value for value, _ in fitting):
+            # It is written out, and Enter runs it; only what follows it may still be missing.
+            fitting = [(value, about) for value, about in fitting if begun == value and more]
+        return [SlashRow(f"{name[1:]} {value}", more, about) for value, about in fitting]
+
+
+def _draft_tokens(usage: ContextUsage) -> str:
+    """The token count on the frame of the message box."""
+    if not usage.draft:
+        return ""
+    if not usage.fits:
+        return f"{usage.draft:,} / {usage.max_message_tokens:,} tokens"
+    tokens = counted(usage.draft, "token")
+    return f"{tokens} · oldest messages will drop out" if usage.evicts else tokens
+
+
+def _too_long(usage: ContextUsage, files: int) -> str:
+    """The warning about a draft that does not fit."""
+    with_files = f" with {counted(files, 'attachment')}" if files else ""
+    return (
+        f"Too long{with_files}: {usage.draft:,} tokens, {usage.max_message_tokens:,} available. "
+        f"Remove {usage.draft - usage.max_message_tokens:,} tokens to send."
+    )
+
+
+def _attached(file: Attachment) -> str:
+    """The notice about an attached file: whether the model is given all of it."""
+    if not file.collection:
+        return f"Attached {file.name} in full." if not file.pasted else f"Attached {file.name}."
+    size = f"{file.tokens:,} tokens" if file.tokens else "long"
+    return f"Attached {file.name} ({size}). Each message uses matching passages of it. /docs detaches it."
+
+
+def _row(command: Command, begun: str) -> SlashRow:
+    """A command as the menu shows it, by the name that was begun, with the first words of its help."""
+    from mistral_chat.ui.widgets.slash_menu import SlashRow
+
+    name = next((name for name in command.names if name.startswith(begun)), command.slash)
+    return SlashRow(name, command.argument, re.split(r"[.;,] | \(", command.help)[0])
