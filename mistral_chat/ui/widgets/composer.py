@@ -1,4 +1,4 @@
-"""The message box."""
+"""The text field of the message box."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SAVE_SECONDS: Final = 1.0
 
 
 class Composer(OrderedKeys, TextArea, inherit_bindings=True):
-    """The message box. Enter sends; Ctrl+J, Alt+Enter and Shift+Enter insert a line break; a paste never sends.
+    """The text field of the message box. Enter sends; Ctrl+J, Alt+Enter and Shift+Enter insert a line break; a paste never sends.
 
     It reports how the draft grows: `Edited` a few times a second, `Paused` when nothing was typed for about a second, and
     `SaveDue` when the draft should be saved.
@@ -60,10 +60,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         key_binding("composer.complete", "tab", "complete", "Complete", "Complete a command; else go to the attachments"),
-        key_binding("composer.send", "enter", "submit", "Send", "Send the message", priority=True),
-        key_binding(
-            "composer.newline", "ctrl+j,alt+enter,shift+enter", "break_line", "New line", "Insert a line break", priority=True
-        ),
+        key_binding("composer.send", "enter", "submit", "Send", "Send the message"),
+        key_binding("composer.newline", "ctrl+j,alt+enter,shift+enter", "break_line", "New line", "Insert a line break"),
         key_binding(
             "composer.select",
             "shift+tab",
@@ -265,13 +263,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         return self.menu.selected if self.menu is not None else None
 
     def action_submit(self) -> None:
-        """Send the draft, after all earlier keys are in it.
-
-        The app sees a priority binding before the editor has processed the letters typed just before; so it queues behind them.
-        """
-        self.call_later(self._submit)
-
-    def _submit(self) -> None:
+        """Send the draft, or run the selected command of the menu."""
         text = self.text.strip("\n").rstrip()
         if (row := self._menu_row) is not None and _continues(row.name, text):
             text = f"/{row.name}"
@@ -280,8 +272,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self.post_message(self.Submitted(text if text.strip() else ""))
 
     def action_break_line(self) -> None:
-        """Insert a line break at the cursor, after all earlier keys are in the draft."""
-        self.call_later(lambda: self._replace_via_keyboard("\n", *self.selection))
+        """Insert a line break at the cursor."""
+        self._replace_via_keyboard("\n", *self.selection)
 
     def action_up(self) -> None:
         """Go up a line; from the first line, to the previous message. In the menu of commands, go up a row."""
