@@ -38,12 +38,18 @@ _TURN_KEYS: Final = {
 """The keys of commands on a selected message that are no letters."""
 
 
+Task = Literal["Write", "Reply", "Versions", "Messages", "Chats", "Context", "Models", "App"]
+"""What a command is for; the help lists commands in this order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One action of the user."""
 
     id: str
     """Its name in the keymap, such as ``chat.rename``. Ids and slash names are public: they never change their meaning."""
+    task: Task
+    """What it is for."""
     title: str
     """Its name in the palette."""
     help: str

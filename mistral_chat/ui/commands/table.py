@@ -27,9 +27,10 @@ def _sources_label(shown: TranscriptTurn) -> str:
 
 COMMANDS: Final = (
     # Write and reply.
-    Command("chat.stop", "Stop", "Stop generating (keeps the text so far)", app.stop, key="escape", priority=False),
+    Command("chat.stop", "Reply", "Stop", "Stop generating (keeps the text so far)", app.stop, key="escape", priority=False),
     Command(
         "chat.copy_or_stop",
+        "Reply",
         "Copy, stop, clear or quit",
         "Copy the selection, stop generating, clear the draft, or quit",
         app.copy_or_stop,
@@ -37,6 +38,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.new",
+        "Chats",
         "New conversation",
         "Start a new conversation",
         lambda screen, _: screen.open(None),
@@ -47,6 +49,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.regenerate",
+        "Reply",
         "Regenerate",
         "Regenerate the reply (keeps the old one)",
         turns.regenerate,
@@ -60,6 +63,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.edit",
+        "Versions",
         "Edit the last message",
         "Edit the last message (keeps the old one)",
         turns.edit,
@@ -70,6 +74,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.continue",
+        "Reply",
         "Continue the reply",
         "Continue the last reply",
         turns.continue_reply,
@@ -80,6 +85,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.branch_before",
+        "Versions",
         "Previous version",
         "Show the previous version of a message or reply",
         lambda screen, _: turns.step_version(screen, -1),
@@ -88,6 +94,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.branch_after",
+        "Versions",
         "Next version",
         "Show the next version of a message or reply",
         lambda screen, _: turns.step_version(screen, 1),
@@ -96,6 +103,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.editor",
+        "Write",
         "Open in editor",
         "Edit the message in $VISUAL or $EDITOR",
         turns.open_editor,
@@ -105,6 +113,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.attach",
+        "Write",
         "Attach a file",
         "Attach a file to the next message",
         app.attach,
@@ -117,6 +126,7 @@ COMMANDS: Final = (
     # One message.
     Command(
         "chat.turn_before",
+        "Messages",
         "Select previous message",
         "Select the previous message",
         lambda screen, _: turns.select(screen, -1),
@@ -124,6 +134,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.turn_after",
+        "Messages",
         "Select next message",
         "Select the next message; past the last one, return to the message box",
         lambda screen, _: turns.select(screen, 1),
@@ -131,6 +142,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.turn",
+        "Messages",
         "Message actions",
         "Show actions for the message",
         turns.menu,
@@ -141,6 +153,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.copy_message",
+        "Messages",
         "Copy message",
         "Copy the message",
         turns.copy_message,
@@ -151,6 +164,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.copy_reply",
+        "Reply",
         "Copy reply",
         "Copy the last reply as Markdown",
         turns.copy_reply,
@@ -162,6 +176,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.copy_code",
+        "Reply",
         "Copy code block",
         "Copy a code block (press again for the next)",
         turns.copy_code,
@@ -173,6 +188,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.save_code",
+        "Reply",
         "Save code block",
         "Save a code block to a file",
         turns.save_code,
@@ -184,6 +200,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.pin_turn",
+        "Context",
         "Pin in context",
         "Pin or unpin the message in the context",
         turns.pin,
@@ -195,6 +212,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.exclude_turn",
+        "Context",
         "Exclude from context",
         "Exclude the message from the context, or include it",
         turns.exclude,
@@ -206,6 +224,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.fork",
+        "Versions",
         "Fork the conversation",
         "Fork the conversation from this message",
         turns.fork,
@@ -217,6 +236,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.files",
+        "Messages",
         "Open attachment",
         "Open a file sent with a message",
         turns.show_file,
@@ -226,6 +246,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.sources",
+        "Context",
         "Sources",
         "Show the sources used for a message",
         documents.sources,
@@ -236,6 +257,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.without_recall",
+        "Reply",
         "Regenerate without recall",
         "Regenerate without recall (keeps the old one)",
         turns.regenerate_without_recall,
@@ -245,6 +267,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.details",
+        "Reply",
         "Reply statistics",
         "Show or hide token counts and speed under replies",
         turns.statistics,
@@ -255,27 +278,39 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.page_up",
+        "Messages",
         "Scroll up",
         "Scroll the transcript up by a page",
         lambda screen, _: screen.transcript.scroll_page_up(animate=False),
     ),
     Command(
         "chat.page_down",
+        "Messages",
         "Scroll down",
         "Scroll the transcript down by a page",
         lambda screen, _: screen.transcript.scroll_page_down(animate=False),
     ),
-    Command("chat.top", "Scroll to the top", "Scroll to the first message", turns.scroll_top),
+    Command("chat.top", "Messages", "Scroll to the top", "Scroll to the first message", turns.scroll_top),
     Command(
-        "chat.bottom", "Scroll to the end", "Scroll to the end and follow it", lambda screen, _: screen.transcript.action_newest()
+        "chat.bottom",
+        "Messages",
+        "Scroll to the end",
+        "Scroll to the end and follow it",
+        lambda screen, _: screen.transcript.action_newest(),
     ),
     # Conversations.
     Command(
-        "chat.toggle_list", "Show or hide the list", "Show or hide the conversation list", conversations.toggle_list, key="ctrl+b"
+        "chat.toggle_list",
+        "Chats",
+        "Show or hide the list",
+        "Show or hide the conversation list",
+        conversations.toggle_list,
+        key="ctrl+b",
     ),
-    Command("chat.focus_list", "Go to the list", "Go to the conversation list", conversations.focus_list, key="ctrl+o"),
+    Command("chat.focus_list", "Chats", "Go to the list", "Go to the conversation list", conversations.focus_list, key="ctrl+o"),
     Command(
         "chat.filter",
+        "Chats",
         "Filter conversations",
         "Filter the conversation list",
         conversations.filter_list,
@@ -285,6 +320,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.search",
+        "Chats",
         "Search",
         "Search all conversations",
         conversations.search,
@@ -295,6 +331,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.rename",
+        "Chats",
         "Rename",
         "Rename the conversation",
         conversations.rename,
@@ -307,6 +344,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.pin",
+        "Chats",
         "Pin",
         "Pin or unpin the conversation",
         conversations.pin,
@@ -318,6 +356,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.tag",
+        "Chats",
         "Tags",
         "Add, remove (-WORD) or list tags",
         conversations.tag,
@@ -327,6 +366,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.archive",
+        "Chats",
         "Archive",
         "Archive or unarchive the conversation",
         conversations.archive,
@@ -337,6 +377,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.archived",
+        "Chats",
         "Archived conversations",
         "Switch between archived and active conversations",
         conversations.show_archived,
@@ -346,6 +387,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.export",
+        "Chats",
         "Export",
         "Export the conversation to a Markdown file",
         conversations.export,
@@ -356,6 +398,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.delete",
+        "Chats",
         "Delete",
         "Move the conversation to the trash",
         conversations.delete,
@@ -366,6 +409,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.trash",
+        "Chats",
         "Trash",
         "Open the trash: restore or permanently delete conversations",
         conversations.trash,
@@ -376,6 +420,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.undo",
+        "Chats",
         "Undo",
         "Undo the last action (delete, archive, …)",
         conversations.undo,
@@ -388,6 +433,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.unsaved",
+        "Chats",
         "Temporary chat",
         "Start or leave a temporary chat",
         conversations.temporary,
@@ -399,6 +445,7 @@ COMMANDS: Final = (
     # What applies to the next message.
     Command(
         "chat.docs",
+        "Context",
         "Documents",
         "Attach or detach a document collection",
         documents.attach,
@@ -409,6 +456,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.recall",
+        "Context",
         "Recall",
         "Turn recall on or off for this conversation",
         documents.recall,
@@ -417,6 +465,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.system",
+        "Write",
         "System prompt",
         "Show or set the system prompt",
         conversations.system,
@@ -427,6 +476,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.persona",
+        "Write",
         "Persona",
         "Choose a persona",
         conversations.persona,
@@ -438,6 +488,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.sampling",
+        "Write",
         "Sampling",
         "Show or change sampling, e.g. /set temperature 0.2",
         conversations.sampling,
@@ -448,6 +499,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.context",
+        "Context",
         "Context usage",
         "Show context usage and dropped messages",
         app.context,
@@ -457,6 +509,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.prompt",
+        "Context",
         "View prompt",
         "Show the exact prompt sent to the model",
         app.prompt,
@@ -467,6 +520,7 @@ COMMANDS: Final = (
     # The program.
     Command(
         "chat.models",
+        "Models",
         "Models",
         "Switch to another model, or download one",
         lambda screen, name: screen.models.choose(name),
@@ -479,10 +533,19 @@ COMMANDS: Final = (
         needs_store=False,
     ),
     Command(
-        "chat.retry", "Reload model", "Reload the model", app.retry, key="f5", priority=False, slash="reload", needs_store=False
+        "chat.retry",
+        "Models",
+        "Reload model",
+        "Reload the model",
+        app.retry,
+        key="f5",
+        priority=False,
+        slash="reload",
+        needs_store=False,
     ),
     Command(
         "chat.cancel_background",
+        "Models",
         "Cancel background tasks",
         "Cancel background tasks",
         app.cancel_tasks,
@@ -492,6 +555,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.settings",
+        "App",
         "Settings",
         "Open settings",
         lambda screen, _: screen.settings_sync.open(),
@@ -501,6 +565,7 @@ COMMANDS: Final = (
     ),
     Command(
         "chat.theme",
+        "App",
         "Theme",
         "Choose a theme",
         app.theme,
@@ -512,6 +577,7 @@ COMMANDS: Final = (
     ),
     Command(
         "app.help",
+        "App",
         "Help",
         "Show help and all keys",
         lambda screen, _: screen.app.run_action("toggle_help"),
@@ -523,6 +589,7 @@ COMMANDS: Final = (
     ),
     Command(
         "app.palette",
+        "App",
         "All commands",
         "Search all commands",
         lambda screen, _: screen.app.run_action("command_palette"),
@@ -531,6 +598,7 @@ COMMANDS: Final = (
     ),
     Command(
         "app.quit",
+        "App",
         "Quit",
         "Save everything and quit",
         lambda screen, _: screen.app.run_action("quit"),

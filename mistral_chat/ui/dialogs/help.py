@@ -6,7 +6,7 @@ import os
 import re
 from inspect import cleandoc
 from textwrap import wrap
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, get_args
 
 from textual import on
 from textual.binding import BindingType
@@ -16,6 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Markdown, Static
 
 from mistral_chat.text import one_line
+from mistral_chat.ui.commands import Command, Task
 from mistral_chat.ui.dialogs.base import Dialog, frame
 from mistral_chat.ui.key_binding import key_binding
 from mistral_chat.ui.keymap import format_keys
@@ -29,53 +30,11 @@ if TYPE_CHECKING:
     from textual.binding import ActiveBinding
     from textual.dom import DOMNode
 
-    from mistral_chat.ui.commands import Command
-
 _KEYS: Final = (16, 24)
 """Minimum and maximum columns of the keys; a quarter of the width between them."""
 
 _PLAIN: Final = "Keys of lists and text fields"
 """The heading for keys of Textual's own widgets, which are only shown if the filter matches them."""
-
-
-_TASKS: Final = {
-    "Write": ("editor", "attach", "system", "persona", "sampling"),
-    "Reply": (
-        "stop",
-        "regenerate",
-        "without_recall",
-        "continue",
-        "copy_or_stop",
-        "copy_reply",
-        "copy_code",
-        "save_code",
-        "details",
-    ),
-    "Versions": ("edit", "branch_before", "branch_after", "fork"),
-    "Messages": ("turn_before", "turn_after", "turn", "copy_message", "files", "page_up", "page_down", "top", "bottom"),
-    "Chats": (
-        "new",
-        "focus_list",
-        "toggle_list",
-        "filter",
-        "search",
-        "rename",
-        "pin",
-        "tag",
-        "archive",
-        "archived",
-        "export",
-        "delete",
-        "trash",
-        "undo",
-        "unsaved",
-    ),
-    "Context": ("context", "pin_turn", "exclude_turn", "recall", "docs", "sources", "prompt"),
-    "Models": ("models", "retry", "cancel_background"),
-}
-"""The commands of each task, by id without the prefix. All others are listed under `_REST`."""
-
-_REST: Final = "App"
 
 
 class HelpRow(NamedTuple):
@@ -222,12 +181,10 @@ def command_parts(commands: Sequence[Command], active: Mapping[str, ActiveBindin
         runs = re.fullmatch(r"screen\.command\('(.+)'\)", each.binding.action)
         if (name := runs[1] if runs else each.binding.id) is not None:
             keys.setdefault(name, []).append(key)
-    tasks: dict[str, list[HelpRow]] = {name: [] for name in (*_TASKS, _REST)}
+    tasks: dict[str, list[HelpRow]] = {name: [] for name in get_args(Task)}
     for command in commands:
-        short = command.id.rpartition(".")[2]
-        task = next((task for task, names in _TASKS.items() if short in names), _REST)
         slash = f"/{command.slash} {command.argument}".strip() if command.slash else ""
-        tasks[task].append(HelpRow(_ways(command, keys.get(command.id, [])), command.help, slash, command.title))
+        tasks[command.task].append(HelpRow(_ways(command, keys.get(command.id, [])), command.help, slash, command.title))
     return [HelpPart(task, tuple(rows)) for task, rows in tasks.items() if rows]
 
 
