@@ -62,38 +62,24 @@ _RENAMED: Final = {
 """Ids in older settings files, with their current ids."""
 
 
+def key_binding(name: str, keys: str, action: str, title: str, does: str, *, priority: bool = False) -> Binding:
+    """Return a binding that the user can remap.
+
+    Args:
+        name: its id in the keymap.
+        keys: its default keys, separated by commas.
+        action: what it runs.
+        title: its name in the list of keys.
+        does: what it does, as the help says it.
+        priority: whether it comes before the keys of the focused widget.
+    """
+    return Binding(keys, action, title, tooltip=does, id=name, show=False, priority=priority)
+
+
 def known_bindings(nodes: Iterable[type[DOMNode]]) -> dict[str, Binding]:
     """Return the bindings that have an id, by that id."""
     declared = (binding for node in nodes for binding in node.__dict__.get("BINDINGS", ()))
     return {binding.id: binding for binding in declared if isinstance(binding, Binding) and binding.id}
-
-
-def all_bindings() -> dict[str, Binding]:
-    """Return every binding that the user can remap, by its id: those of the app and the chat first. Imports every screen."""
-    from mistral_chat.ui.app import MistralChatApp
-    from mistral_chat.ui.screens.chat import ChatScreen
-    from mistral_chat.ui.widgets.composer import Composer
-
-    return known_bindings((MistralChatApp, ChatScreen, Composer, *nodes_with_bindings()))
-
-
-def nodes_with_bindings() -> list[type[DOMNode]]:
-    """Import every screen, dialog and widget, and return those with keys."""
-    import pkgutil
-    from importlib import import_module
-
-    from textual.dom import DOMNode
-
-    from mistral_chat.ui import dialogs, screens, widgets
-
-    found: list[type[DOMNode]] = []
-    for package in (screens, dialogs, widgets):
-        for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            for each in vars(import_module(info.name)).values():
-                ours = isinstance(each, type) and issubclass(each, DOMNode) and each.__module__ == info.name
-                if ours and each.__dict__.get("BINDINGS"):
-                    found.append(each)
-    return found
 
 
 def current_ids(keymap: Mapping[str, str]) -> dict[str, str]:

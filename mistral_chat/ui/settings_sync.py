@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mistral_chat.errors import MistralChatError
 from mistral_chat.ui.commands.app import themes
-from mistral_chat.ui.keymap import all_bindings, problems, to_textual_keymap
+from mistral_chat.ui.keymap import problems, to_textual_keymap
 
 if TYPE_CHECKING:
     from textual.theme import Theme
@@ -82,6 +82,8 @@ class SettingsSync:
         """Notify of what is wrong with the user's keys."""
         keymap = self._context.settings.keymap
         if keymap:
+            from mistral_chat.ui.dialogs.keybindings import all_bindings
+
             # Collecting all keys imports every screen, which nobody has to wait for.
             wrong = await asyncio.to_thread(lambda: problems(keymap, all_bindings()))
             if wrong:

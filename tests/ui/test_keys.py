@@ -19,17 +19,8 @@ from mistral_chat.config import Settings
 from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.ui import dialogs, screens, widgets
 from mistral_chat.ui.app import MistralChatApp
-from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog
-from mistral_chat.ui.keymap import (
-    all_bindings,
-    current_ids,
-    format_keys,
-    key_problem,
-    keys_of,
-    nodes_with_bindings,
-    problems,
-    taken_by,
-)
+from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, KeyCaptureDialog, all_bindings, nodes_with_bindings
+from mistral_chat.ui.keymap import current_ids, format_keys, key_problem, keys_of, problems, taken_by
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:

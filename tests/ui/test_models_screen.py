@@ -22,7 +22,7 @@ from support.hub_server import HubServer
 
 from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
-from mistral_chat.ui.keymap import all_bindings
+from mistral_chat.ui.dialogs.keybindings import all_bindings
 from mistral_chat.ui.screens.models import ModelsScreen
 
 if TYPE_CHECKING:

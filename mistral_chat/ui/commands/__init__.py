@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from textual.binding import Binding
 
-from mistral_chat.ui.key_binding import key_binding
-from mistral_chat.ui.keymap import format_keys, keys_of
+from mistral_chat.ui.keymap import format_keys, key_binding, keys_of
 from mistral_chat.ui.terminal_keys import at_hand, best_first
 
 if TYPE_CHECKING:

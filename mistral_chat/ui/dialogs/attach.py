@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from mistral_chat.errors import MistralChatError
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame, status_line
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.path_completion import complete_path, path_from_input
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 

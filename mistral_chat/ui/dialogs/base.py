@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, OptionList, Static
 
 from mistral_chat.text import clean, one_line
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

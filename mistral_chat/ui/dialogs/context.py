@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

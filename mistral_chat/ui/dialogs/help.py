@@ -18,8 +18,7 @@ from textual.widgets import Input, Markdown, Static
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import Command, Task
 from mistral_chat.ui.dialogs.base import Dialog, frame
-from mistral_chat.ui.key_binding import key_binding
-from mistral_chat.ui.keymap import format_keys
+from mistral_chat.ui.keymap import format_keys, key_binding
 from mistral_chat.ui.terminal_keys import anywhere, arrives, best_first
 from mistral_chat.ui.widgets.ordered_keys import Field
 

@@ -12,14 +12,14 @@ from textual.widgets.option_list import Option
 
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph, status_line
-from mistral_chat.ui.key_binding import key_binding
-from mistral_chat.ui.keymap import format_keys, key_problem, keys_of, problems, taken_by
+from mistral_chat.ui.keymap import format_keys, key_binding, key_problem, keys_of, known_bindings, problems, taken_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from textual import events
     from textual.app import ComposeResult
+    from textual.dom import DOMNode
 
     from mistral_chat.ui.dialogs.setting_editor import NamedSection
 
@@ -179,3 +179,31 @@ class KeyCaptureDialog(Dialog[str]):
             self.show_status(f"{problem} Press another key.", warning=True)
         else:
             self.dismiss(key)
+
+
+def all_bindings() -> dict[str, Binding]:
+    """Return every binding that the user can remap, by its id: those of the app and the chat first. Imports every screen."""
+    from mistral_chat.ui.app import MistralChatApp
+    from mistral_chat.ui.screens.chat import ChatScreen
+    from mistral_chat.ui.widgets.composer import Composer
+
+    return known_bindings((MistralChatApp, ChatScreen, Composer, *nodes_with_bindings()))
+
+
+def nodes_with_bindings() -> list[type[DOMNode]]:
+    """Import every screen, dialog and widget, and return those with keys."""
+    import pkgutil
+    from importlib import import_module
+
+    from textual.dom import DOMNode
+
+    from mistral_chat.ui import dialogs, screens, widgets
+
+    found: list[type[DOMNode]] = []
+    for package in (screens, dialogs, widgets):
+        for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            for each in vars(import_module(info.name)).values():
+                ours = isinstance(each, type) and issubclass(each, DOMNode) and each.__module__ == info.name
+                if ours and each.__dict__.get("BINDINGS"):
+                    found.append(each)
+    return found

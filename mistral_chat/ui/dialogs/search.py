@@ -14,7 +14,7 @@ from textual.widgets.option_list import Option
 from mistral_chat.errors import StoreError
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame, status_line
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.ordered_keys import Field
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from mistral_chat.errors import ConfigError, MistralChatError
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph, status_line
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.ordered_keys import Field, OrderedKeys
 
 if TYPE_CHECKING:

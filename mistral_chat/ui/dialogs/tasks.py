@@ -13,7 +13,7 @@ from textual.widgets.option_list import Option
 from mistral_chat.session.tasks import cancelled_message
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, status_line
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

@@ -15,7 +15,7 @@ from mistral_chat.errors import StoreError
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, status_line
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -20,7 +20,7 @@ from mistral_chat.model_listing import ModelListing
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.button_row import ButtonRow
 from mistral_chat.ui.widgets.download_panel import DownloadPanel
 from mistral_chat.ui.widgets.model_details import ModelDetails, missing_disk

@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from mistral_chat.text import break_words, clean, one_line
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:

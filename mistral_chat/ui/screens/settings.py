@@ -20,8 +20,7 @@ from mistral_chat.config.parsing import choices, format_value, is_scalar, parse_
 from mistral_chat.errors import MistralChatError
 from mistral_chat.formatting import format_size
 from mistral_chat.text import one_line
-from mistral_chat.ui.key_binding import key_binding
-from mistral_chat.ui.keymap import all_bindings
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
 from mistral_chat.ui.widgets.plain_list import PlainList
 from mistral_chat.ui.widgets.status_bar import StatusBar
@@ -290,7 +289,7 @@ class SettingsScreen(Screen[None]):
 
     def _open_section(self, key: str) -> None:
         """List the entries of the section `key`."""
-        from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog
+        from mistral_chat.ui.dialogs.keybindings import KeybindingsDialog, all_bindings
         from mistral_chat.ui.dialogs.setting_editor import NamedEntriesDialog, NamedSection
 
         if self._configuration is None:

@@ -11,7 +11,7 @@ from textual.widgets import TextArea
 
 from mistral_chat.message_form import split_message
 from mistral_chat.text import SOFT_BREAK, break_words, clean, join_words
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.path_completion import path_from_paste
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 

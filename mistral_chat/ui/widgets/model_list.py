@@ -13,7 +13,7 @@ from textual.widgets.option_list import Option
 from mistral_chat.formatting import format_size
 from mistral_chat.model_listing import ModelListing
 from mistral_chat.text import one_line
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.plain_list import PlainList
 
 if TYPE_CHECKING:

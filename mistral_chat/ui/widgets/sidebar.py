@@ -17,7 +17,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mistral_chat.text import one_line
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 from mistral_chat.ui.widgets.plain_list import PlainList
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual import message
 from textual.binding import BindingType
 
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.blocks import FastWidget
 from mistral_chat.ui.widgets.reading_scroll import ReadingScroll
 from mistral_chat.ui.widgets.turn import TurnView

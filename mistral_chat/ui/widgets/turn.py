@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from mistral_chat.message_form import split_message
 from mistral_chat.text import one_line
-from mistral_chat.ui.key_binding import key_binding
+from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.markdown import Line, Prose, plain
 from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, FastWidget
 from mistral_chat.ui.widgets.reply import ReplyView
