@@ -116,7 +116,7 @@ class ModelPicker:
         if not screen.empty_state.display:
             screen.show_error(str(error))
         # The user may be typing, and the list would take the keys. It opens when the message is sent.
-        if screen.is_current and (queued or not screen.composer.text):
+        if screen.is_active and (queued or not screen.composer.text):
             self.offer()
 
     def offer(self) -> None:

@@ -96,7 +96,7 @@ class ChatDriver:
     @property
     def is_current(self) -> bool:
         """Whether no dialog or other screen covers it."""
-        return self.screen.is_current
+        return self.screen.is_active
 
     @property
     def shown(self) -> bool:

@@ -12,6 +12,7 @@ from support.tiny_files import gguf_bytes
 
 from mistral_chat.models.memory_fit import AvailableMemory
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.dialogs.help import HelpDialog
 from mistral_chat.ui.screens.models import ModelsScreen
 
 if TYPE_CHECKING:
@@ -40,6 +41,19 @@ async def test_a_draft_typed_before_the_list_opened_is_kept(first: FirstRun) -> 
         await download(pilot, first)
         await chatting(pilot, first)
         assert first.chat.draft == "early"
+
+
+async def test_the_list_does_not_open_over_a_dialog(first: FirstRun) -> None:
+    async with run(first) as pilot:
+        first.chat.type("early")
+        await until(pilot, lambda: first.chat.model_error is not None)
+        first.chat.set_draft("")
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(first.app.screen, HelpDialog))
+        await first.chat.use_model("tiny")
+        await until(pilot, lambda: first.chat.model_error is not None)
+        await pilot.pause()
+        assert isinstance(first.app.screen, HelpDialog), "the list took the keys of who is reading"
 
 
 async def test_a_click_selects_and_a_double_click_uses(first: FirstRun) -> None:
