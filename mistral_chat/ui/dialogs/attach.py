@@ -115,9 +115,8 @@ class AttachDialog(Dialog[str]):
         """List the names that the path may continue with."""
         _, found = await asyncio.to_thread(complete_path, self._typed)
         found = [name for name in found if not _NOT_TEXT.fullmatch(Path(name).suffix)]
-        names = self.query_one(OptionList)
-        names.set_options(Option(Content(one_line(name, 80)), id=name) for name in found[:_LISTED])
-        names.highlighted = 0
+        self.listed.set_options(Option(Content(one_line(name, 80)), id=name) for name in found[:_LISTED])
+        self.listed.highlighted = 0
         more = f", the first {_LISTED} listed" if len(found) > _LISTED else ""
         nothing = "No such file" if self._typed else "No text files here"
         self.show_status(f"{len(found):,} found{more}" if found else nothing)

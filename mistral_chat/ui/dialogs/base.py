@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+from textual import getters
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -36,6 +37,9 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         key_binding("dialog.next", "right,down", "move(1)", "Next", "Go to the field or button after"),
     ]
 
+    listed = getters.query_one(OptionList)
+    """The list of a dialog that has one."""
+
     def action_cancel(self) -> None:
         """Close the dialog without a result."""
         self.dismiss(None)
@@ -43,13 +47,12 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
     @property
     def marked(self) -> str | None:
         """The id of the option under the cursor of the dialog's list; None without one."""
-        option = self.query_one(OptionList).highlighted_option
+        option = self.listed.highlighted_option
         return option.id if option is not None else None
 
     def action_mark(self, step: int) -> None:
         """Move the cursor of the dialog's list while a field has the focus."""
-        listed = self.query_one(OptionList)
-        listed.action_cursor_down() if step > 0 else listed.action_cursor_up()
+        self.listed.action_cursor_down() if step > 0 else self.listed.action_cursor_up()
 
     def show_status(self, text: str, *, warning: bool = False) -> None:
         """Show `text`, which may quote anything, in the line that `status_line` made."""

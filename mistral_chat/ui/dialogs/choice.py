@@ -72,12 +72,8 @@ class ChoiceDialog(Dialog[str]):
     def on_mount(self) -> None:
         """Put the cursor on the selected choice."""
         values = [choice.value for choice in self._choices]
-        self._list.highlighted = values.index(self._selected) if self._selected in values else 0
-        (self.query_one(Field) if self._filterable else self._list).focus()
-
-    @property
-    def _list(self) -> OptionList:
-        return self.query_one(OptionList)
+        self.listed.highlighted = values.index(self._selected) if self._selected in values else 0
+        (self.query_one(Field) if self._filterable else self.listed).focus()
 
     def action_move(self, step: int) -> None:
         """Move the cursor of the list while the filter has the focus."""
@@ -96,12 +92,12 @@ class ChoiceDialog(Dialog[str]):
         shown = [
             choice for choice in self._choices if all(word in f"{choice.label} {choice.detail}".casefold() for word in words)
         ]
-        self._list.set_options(map(_option, shown))
-        self._list.highlighted = 0
+        self.listed.set_options(map(_option, shown))
+        self.listed.highlighted = 0
 
     @on(Input.Submitted)
     def _entered(self) -> None:
-        self._list.action_select()
+        self.listed.action_select()
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:

@@ -66,7 +66,7 @@ class KeybindingsDialog(Dialog[None]):
     def on_mount(self) -> None:
         """List the keys."""
         self._show()
-        self.query_one(OptionList).focus()
+        self.listed.focus()
 
     @property
     def _keymap(self) -> Mapping[str, str]:
@@ -112,7 +112,7 @@ class KeybindingsDialog(Dialog[None]):
             self.show_status(f"{self._known[name].description}: {now}")
 
     def _show(self) -> None:
-        listed, selected = self.query_one(OptionList), self.marked
+        listed, selected = self.listed, self.marked
         listed.set_options(self._options())
         indices = {option.id: index for index, option in enumerate(listed.options)}
         listed.highlighted = indices.get(selected, 1) if selected is not None else 1

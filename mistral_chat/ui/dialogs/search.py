@@ -70,7 +70,7 @@ class SearchDialog(Dialog["SearchHit"]):
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
-        self.query_one(OptionList).action_select()
+        self.listed.action_select()
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
@@ -85,9 +85,8 @@ class SearchDialog(Dialog["SearchHit"]):
             return
         best = len(hits) == _FOUND
         self._hits = hits = _distinct(hits, self._shown)
-        listed = self.query_one(OptionList)
-        listed.set_options([Option(_line(hit, here=hit.conversation_id == self._shown)) for hit in hits])
-        listed.highlighted = 0
+        self.listed.set_options([Option(_line(hit, here=hit.conversation_id == self._shown)) for hit in hits])
+        self.listed.highlighted = 0
         found = f"The best {len(hits)} hits" if best else f"{len(hits)} found"
         self.show_status(found if hits else "Nothing found" if query.strip() else _SYNTAX)
 

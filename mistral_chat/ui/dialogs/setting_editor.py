@@ -235,7 +235,7 @@ class NamedEntriesDialog(Dialog[None]):
     def on_mount(self) -> None:
         """List the entries."""
         self._show()
-        self.query_one("OptionList" if self._section.entries else "#add").focus()
+        (self.listed if self._section.entries else self.query_one("#add")).focus()
 
     def action_add(self) -> None:
         """Add an entry."""
@@ -276,16 +276,15 @@ class NamedEntriesDialog(Dialog[None]):
         form = SettingEditor(title, [FormField("Name"), *fields] if name is None else fields, save)
         if await self.app.push_screen_wait(form):
             self._show(selected=saved_as)
-            self.query_one(OptionList).focus()
+            self.listed.focus()
 
     def _show(self, problem: str = "", selected: str | None = None) -> None:
         entries = self._section.entries
-        listed = self.query_one(OptionList)
-        listed.set_options(
+        self.listed.set_options(
             Option(Content.assemble((one_line(name, 40) or "?", "bold"), "  ", (one_line(text, 60), _QUIET)), id=name)
             for name, text in entries.items()
         )
-        listed.highlighted = listed.get_option_index(selected) if selected in entries else 0
+        self.listed.highlighted = self.listed.get_option_index(selected) if selected in entries else 0
         none = "" if entries else "None yet. "
         self.show_status(problem or f"{none}{self._section.meaning}", warning=bool(problem))
 

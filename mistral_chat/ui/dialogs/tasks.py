@@ -56,13 +56,13 @@ class TasksDialog(Dialog[None]):
     def on_mount(self) -> None:
         """Show the tasks, and keep them up to date."""
         self._show()
-        self.query_one(OptionList).focus()
+        self.listed.focus()
         self.set_interval(_TICK, self._show)
 
     @on(OptionList.OptionSelected)
     def action_stop(self) -> None:
         """Cancel the selected task."""
-        index = self.query_one(OptionList).highlighted
+        index = self.listed.highlighted
         if index is not None and index < len(self._listed):
             task = self._listed[index]
             if task.cancel is None:
@@ -76,7 +76,7 @@ class TasksDialog(Dialog[None]):
 
     def _show(self) -> None:
         """Show the progress of all tasks, with the cursor on the same task as before."""
-        listed = self.query_one(OptionList)
+        listed = self.listed
         index = listed.highlighted
         selected = self._listed[index] if index is not None and index < len(self._listed) else None
         tasks = self._registry.tasks

@@ -79,7 +79,7 @@ class TrashDialog(Dialog[str]):
     def on_mount(self) -> None:
         """List the trash."""
         self._show()
-        self.query_one(OptionList).focus()
+        self.listed.focus()
 
     @on(OptionList.OptionSelected)
     @work(group="restore", exclusive=True, exit_on_error=False)
@@ -132,9 +132,8 @@ class TrashDialog(Dialog[str]):
         except StoreError as error:
             self.show_status(str(error), warning=True)
             return
-        listed = self.query_one(OptionList)
-        listed.set_options([Option(_line(summary), id=summary.conversation_id) for summary in found])
-        listed.highlighted = 0
+        self.listed.set_options([Option(_line(summary), id=summary.conversation_id) for summary in found])
+        self.listed.highlighted = 0
         self._titles = {summary.conversation_id: summary.title for summary in found}
         count = len(found)
         self.show_status(f"{count:,} conversation{'s' if count != 1 else ''}" if count else "The trash is empty.")
