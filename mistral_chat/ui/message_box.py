@@ -59,9 +59,7 @@ class MessageBox(Vertical):
         self._warning = ""
         """What is wrong with the draft, while the notification says so."""
         self._refused = ""
-        """A rejected command, while it is unchanged in the message box."""
-        self._noticed = False
-        """Whether the notification is about the command in the message box."""
+        """A rejected command, while it is unchanged in the message box and the notification is about it."""
         self._replaced = ""
         """The draft that the message being edited replaced."""
         self._own: list[Attachment] = []
@@ -116,7 +114,6 @@ class MessageBox(Vertical):
         self.composer.restore_draft(text)
         self._refused = self.composer.text
         self.notice.show(notice, severity="warning" if warning else "information", stay=True)
-        self._noticed = True
 
     def give_back(self, text: str) -> None:
         """Put a message that was not sent into the message box, before what was typed in the meantime."""
@@ -329,11 +326,10 @@ class MessageBox(Vertical):
     async def list_commands(self) -> None:
         """Show the commands that match the draft, except a rejected one."""
         text = self.composer.text
-        if text == self._refused != "":
-            return
-        self._refused = ""
-        if self._noticed:
-            self._noticed = False
+        if self._refused:
+            if text == self._refused:
+                return
+            self._refused = ""
             self.notice.clear()
         found = await self._rows(text)
         if self.composer.text != text:
