@@ -83,6 +83,15 @@ async def test_letters_never_overtake_backspace_or_escape() -> None:
         await until(pilot, lambda: harness.chat.draft == "xacz", "what is typed after Escape is for the draft")
 
 
+async def test_letters_never_overtake_enter_or_a_line_break() -> None:
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        press_at_once(harness, "a", "b", "enter", "c", "ctrl+j", "d", "enter", "e")
+        await until(pilot, lambda: len(harness.chat.turns) == 2 and not harness.chat.replying)
+        assert [shown.turn.user for shown in harness.chat.turns] == ["ab", "c\nd"]
+        assert harness.chat.draft == "e"
+
+
 async def test_a_long_word_is_sent_as_it_was_pasted_and_edited() -> None:
     harness = AppHarness()
     word = "x" * 2500 + " end"
