@@ -163,16 +163,13 @@ class ChatView:
         else:
             await transcript.show(turns, complete=session.conversation.complete)
         if self._screen.host.loaded is not None:
-            self._show_state_of(session)
+            # What the model did for the conversation shown before is not the state now.
+            status, current = self._screen.status, session.current
+            status.warning, status.state = False, _reply_state(current) if current is not None else ""
         self.show_title()
         await self._screen.message_box.show_attachments()
         await self._screen.message_box.show_queue()
         self.show_usage()
-
-    def _show_state_of(self, session: ChatSession) -> None:
-        """Show what the model does for `session`; what it did for the conversation shown before is not its state."""
-        status, current = self._screen.status, session.current
-        status.warning, status.state = False, _reply_state(current) if current is not None else ""
 
     def show_state(self) -> None:
         """Show what depends on whether a reply is generated, and on the model."""

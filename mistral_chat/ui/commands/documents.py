@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from mistral_chat.errors import DocumentNotFound, UsageError
 from mistral_chat.formatting import counted
 from mistral_chat.ui.commands.conversations import open_at
-from mistral_chat.ui.commands.turns import selected_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,11 +62,6 @@ async def collection_names(screen: ChatScreen) -> Sequence[tuple[str, str]]:
     found = await asyncio.to_thread(retriever.documents.documents.collections) if retriever is not None else []
     attached = screen.session.grounding.collections
     return [(each.name, "attached" if each.name in attached else counted(each.documents, "document")) for each in found]
-
-
-async def sources(screen: ChatScreen, _argument: str) -> None:
-    """Show the sources of the selected message or the last one, as `show_sources` does."""
-    await show_sources(screen, selected_turn(screen))
 
 
 async def show_sources(screen: ChatScreen, turn: TranscriptTurn, *, recalled: bool = False) -> None:

@@ -249,7 +249,7 @@ COMMANDS: Final = (
         "Context",
         "Sources",
         "Show the sources used for a message",
-        documents.sources,
+        lambda screen, _: documents.show_sources(screen, turns.selected_turn(screen)),
         turn_letter="o",
         slash="sources",
         turn_label=_sources_label,
