@@ -191,13 +191,14 @@ class ChatView:
     def show_empty_state(self) -> None:
         """Show in an empty conversation how to start, or what is missing."""
         screen = self._screen
+        if screen.workspace is None:
+            return  # what it shows is why the conversations are not open
         empty = not screen.transcript.turns
         screen.transcript.display = not empty
         if not empty:
             screen.empty_state.display = False
             return
-        saved = screen.workspace.environment.saved if screen.workspace is not None else screen.context.saved
-        error = screen.host.error
+        error, saved = screen.host.error, screen.workspace.environment.saved
         heading, lines, keys = _welcome(error, downloading=screen.models.downloading, saved=saved)
         trouble = error is not None and not isinstance(error, ModelNotFound)
         screen.empty_state.show(heading, lines, screen.keys_of(*keys), trouble=trouble)

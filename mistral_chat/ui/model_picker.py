@@ -91,7 +91,7 @@ class ModelPicker:
                     watch_snapshots(engine.snapshots, screen.tasks)
             case ModelLoaded(loaded):
                 status.model, status.window, status.used = loaded.model, loaded.window, 0
-                status.state = status.state if screen.session.replying else ""
+                status.state = status.state if screen.workspace is not None and screen.session.replying else ""
                 if loaded.note:
                     screen.notice.show(loaded.note)
             case ModelFailed(error):
@@ -107,6 +107,8 @@ class ModelPicker:
 
     async def _loaded(self) -> None:
         screen = self._screen
+        if screen.workspace is None:
+            return
         screen.message_box.measure()
         await screen.session.files.count()
         await screen.session.context.prefill()

@@ -21,14 +21,17 @@ from support.app_harness import (
     until_ready,
     until_shown,
 )
+from support.first_run import FrozenModelService, usual_listing
 from textual.app import App
 
-from mistral_chat.errors import EngineLoadFailed, ModelNotFound
+from mistral_chat.errors import EngineLoadFailed, ModelNotFound, StoreDamaged
 from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from mistral_chat.store.store import ConversationStore
 
 
 async def test_a_message_is_answered_and_saved() -> None:
@@ -335,6 +338,25 @@ async def test_without_a_model_the_screen_says_how_to_get_one() -> None:
         await pilot.press("f5")
         await until(pilot, lambda: harness.chat.state == "ready")
         await until(pilot, lambda: "New conversation" in screen_text(harness))
+
+
+async def test_a_model_can_be_loaded_while_the_conversations_do_not_open() -> None:
+    def broken() -> ConversationStore:
+        raise StoreDamaged("/data/conversations.db is damaged.")
+
+    service = FrozenModelService(usual_listing())
+    harness = AppHarness(app_options={"open_store": broken, "models": lambda: service})
+    async with run(harness) as pilot:
+        await until(pilot, lambda: "is damaged" in screen_text(harness))
+        await pilot.press("f7")
+        await until(pilot, lambda: not harness.chat.is_current)
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.is_current)
+        await harness.chat.use_model("other")
+        await until(pilot, lambda: harness.chat.state == "ready" or "Internal error" in harness.chat.notice)
+        await pilot.pause()
+        assert harness.chat.notice == ""
+        assert "is damaged" in screen_text(harness)
 
 
 async def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
