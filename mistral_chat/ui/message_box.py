@@ -282,16 +282,16 @@ class MessageBox(Vertical):
         """Show the text of an attachment; one by passages has none."""
         from mistral_chat.ui.dialogs.passage import PassageDialog
 
-        file = self._chat.session.attachments[event.place]
-        if file.collection:
-            self.notice.show(_attached(file))
+        if event.file.collection:
+            self.notice.show(_attached(event.file))
         else:
-            self.app.push_screen(PassageDialog(file.name, file.text))
+            self.app.push_screen(PassageDialog(event.file.name, event.file.text))
 
     async def on_attachment_bar_removed(self, event: AttachmentBar.Removed) -> None:
-        """Remove an attachment."""
-        session = self._chat.session
-        file = session.attachments[event.place]
+        """Remove an attachment; a key that is held may ask for it again."""
+        session, file = self._chat.session, event.file
+        if file not in session.attachments:
+            return
         await session.files.remove(file)
         session.environment.undo.push("remove an attachment", lambda: session.files.add(file))
         self._chat.show_undoable(f"Removed {file.name}.")

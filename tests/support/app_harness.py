@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from support.echo_engine import EchoEngine
 from support.idle import draw, wait_by_state
 from support.shared_css import share_parsed_css
+from textual import events
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
@@ -491,6 +492,14 @@ async def until_shown(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Wait until the store is open and what was asked for is on the screen; keep the cursor still."""
     await until(pilot, lambda: harness.chat.shown, "the first conversation is shown")
     harness.chat.composer.cursor_blink = False
+
+
+def press_at_once(harness: AppHarness, *keys: str) -> None:
+    """Press keys without a pause, as a terminal brings them when the machine is busy."""
+    for key in keys:
+        event = events.Key(key, key if len(key) == 1 else None)
+        event.set_sender(harness.app)
+        harness.app.post_message(event)
 
 
 async def send_message(pilot: Pilot[Any], harness: AppHarness, text: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from support.app_harness import (
     PAUSE,
     AppHarness,
+    press_at_once,
     run,
     run_loaded,
     screen_text,
@@ -340,6 +341,19 @@ async def test_long_pastes_are_sent_as_attachments_even_without_a_question() -> 
         await pilot.press("enter")
         await pilot.pause()
         assert len(harness.chat.turns) == 1, "an empty message is not sent"
+
+
+async def test_holding_the_key_that_removes_an_attachment_removes_it_once(notes: Path) -> None:
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await harness.chat.attach(str(notes))
+        await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
+        harness.chat.focus_attachments()
+        await pilot.pause()
+        press_at_once(harness, "d", "d", "d")
+        await until(pilot, lambda: "▪" not in screen_text(harness) and harness.chat.composer.has_focus)
+        await pilot.press("f8")
+        await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
 
 
 async def test_attachments_are_shown_and_removed_by_keys_and_clicks(notes: Path) -> None:

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.app_harness import AppHarness, run_loaded, screen_text, send_message, until, until_answered
+from support.app_harness import AppHarness, press_at_once, run_loaded, screen_text, send_message, until, until_answered
 from textual import events
-
-
-def press_at_once(harness: AppHarness, *keys: str) -> None:
-    """Press keys without a pause, as a terminal brings them when the machine is busy."""
-    for key in keys:
-        event = events.Key(key, key if len(key) == 1 else None)
-        event.set_sender(harness.app)
-        harness.app.post_message(event)
 
 
 @pytest.mark.parametrize("before", [[], ["alt+up"], ["ctrl+o"]], ids=["composer", "turn", "list"])

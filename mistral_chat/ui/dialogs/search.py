@@ -55,7 +55,8 @@ class SearchDialog(Dialog["SearchHit"]):
         self._store = store
         self._shown = shown
         self._first_query = one_line(query, _LONGEST)
-        self._hits: list[SearchHit] = []
+        self._hits: dict[Option, SearchHit] = {}
+        """The hits by their rows."""
 
     def compose(self) -> ComposeResult:
         """Show the field, the number of hits, and the hits."""
@@ -74,7 +75,8 @@ class SearchDialog(Dialog["SearchHit"]):
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._hits[event.option_index])
+        if event.option in self._hits:  # else the text was changed in the meantime
+            self.dismiss(self._hits[event.option])
 
     @work(group="search", exclusive=True, exit_on_error=False)
     async def _search(self, query: str) -> None:
@@ -84,8 +86,9 @@ class SearchDialog(Dialog["SearchHit"]):
             self.show_status(str(error), warning=True)
             return
         best = len(hits) == _FOUND
-        self._hits = hits = _distinct(hits, self._shown)
-        self.listed.set_options([Option(_line(hit, here=hit.conversation_id == self._shown)) for hit in hits])
+        hits = _distinct(hits, self._shown)
+        self._hits = {Option(_line(hit, here=hit.conversation_id == self._shown)): hit for hit in hits}
+        self.listed.set_options(self._hits)
         self.listed.highlighted = 0
         found = f"The best {len(hits)} hits" if best else f"{len(hits)} found"
         self.show_status(found if hits else "Nothing found" if query.strip() else _SYNTAX)

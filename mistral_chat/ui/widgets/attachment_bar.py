@@ -56,23 +56,25 @@ class AttachmentBar(PlainList):
     class Removed(message.Message):
         """An attachment is to be removed."""
 
-        def __init__(self, place: int) -> None:
-            """Carry its position, from 0."""
+        def __init__(self, file: Attachment) -> None:
+            """Carry the attachment."""
             super().__init__()
-            self.place = place
+            self.file = file
 
     class Opened(message.Message):
         """The text of an attachment is to be shown."""
 
-        def __init__(self, place: int) -> None:
-            """Carry its position, from 0."""
+        def __init__(self, file: Attachment) -> None:
+            """Carry the attachment."""
             super().__init__()
-            self.place = place
+            self.file = file
 
     def __init__(self) -> None:
         """Make an empty, hidden bar."""
         super().__init__(id="files")
         self.display = False
+        self._files: dict[Option, Attachment] = {}
+        """The attachments by their rows."""
         self._crossed = False
         """Whether the last click was on a cross."""
 
@@ -88,19 +90,21 @@ class AttachmentBar(PlainList):
     def show(self, files: Sequence[Attachment]) -> None:
         """Show `files`, in their order."""
         room = max(_SHORTEST, self.app.size.width - _FACTS)
-        self.set_options([Option(_line(file, room)) for file in files])
+        self._files = {Option(_line(file, room)): file for file in files}
+        self.set_options(self._files)
         self.display = bool(files)
 
     def action_remove(self) -> None:
         """Remove the attachment under the cursor."""
-        if self.highlighted is not None:
-            self.post_message(self.Removed(self.highlighted))
+        if self.highlighted_option is not None:
+            self.post_message(self.Removed(self._files[self.highlighted_option]))
 
     @on(PlainList.OptionSelected)
     def _selected(self, event: PlainList.OptionSelected) -> None:
         event.stop()
         crossed, self._crossed = self._crossed, False
-        self.post_message((self.Removed if crossed else self.Opened)(event.option_index))
+        if (file := self._files.get(event.option)) is not None:  # else it was removed in the meantime
+            self.post_message((self.Removed if crossed else self.Opened)(file))
 
 
 def _line(file: Attachment, room: int) -> Content:
