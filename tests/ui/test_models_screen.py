@@ -80,7 +80,7 @@ async def test_a_downloaded_model_is_removed_after_a_question(first: FirstRun) -
     async with run(first) as pilot:
         await with_the_demo(pilot, first)
         await pilot.press("delete")
-        await until_drawn(pilot, "3.0 MB.")
+        await until(pilot, lambda: isinstance(first.app.screen, ConfirmDialog))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(first.app.screen, ModelsScreen), "keeping it was the first answer")
         assert first.target.exists()
