@@ -132,6 +132,24 @@ async def test_the_menu_lists_commands_while_typing_and_tab_completes() -> None:
         assert harness.chat.draft == "/re"
 
 
+async def test_a_clicked_command_is_put_into_the_message_box_unless_it_is_gone() -> None:
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await pilot.press("/")
+        await until(pilot, lambda: harness.chat.composer.menu_is_open)
+        await pilot.click("#slash", offset=(4, 1))
+        await until(pilot, lambda: harness.chat.draft == "/regen ")
+        menu = harness.chat.composer.menu
+        assert menu is not None
+        harness.chat.set_draft("/e")
+        await until(pilot, lambda: "/export" in screen_text(harness))
+        menu.highlighted = 2
+        menu.action_select()
+        menu.show([])
+        await pilot.pause()
+        assert harness.chat.draft == "/e"
+
+
 async def test_arrow_keys_move_in_the_menu_and_enter_runs() -> None:
     harness = AppHarness()
     harness.start_with(("Question", "Answer"))

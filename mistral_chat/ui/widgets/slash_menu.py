@@ -53,20 +53,22 @@ class SlashMenu(PlainList, can_focus=False):
         """Make an empty, hidden menu."""
         super().__init__(id="slash")
         self.display = False
-        self._rows: Sequence[SlashRow] = ()
+        self._rows: dict[Option, SlashRow] = {}
+        """The commands by their rows."""
 
     @property
     def selected(self) -> SlashRow | None:
         """The highlighted row; None without one."""
-        return self._rows[self.highlighted] if self.highlighted is not None and self.display else None
+        option = self.highlighted_option
+        return self._rows[option] if option is not None and self.display else None
 
     def show(self, rows: Sequence[SlashRow]) -> None:
         """List `rows`, hidden if there are none; a single one is highlighted."""
-        if rows != self._rows:
-            self._rows = rows
+        if list(rows) != list(self._rows.values()):
             widest = max((len(row.name) + len(row.argument) + 4 for row in rows), default=0)
             column = min(_NAME_COLUMN[1], max(_NAME_COLUMN[0], widest))
-            self.set_options([Option(_line(row, column)) for row in rows])
+            self._rows = {Option(_line(row, column)): row for row in rows}
+            self.set_options(self._rows)
             self.highlighted = 0 if len(rows) == 1 else None
         self.display = bool(rows)
 
@@ -79,7 +81,8 @@ class SlashMenu(PlainList, can_focus=False):
     @on(PlainList.OptionSelected)
     def _clicked(self, event: PlainList.OptionSelected) -> None:
         event.stop()
-        self.post_message(self.Taken(self._rows[event.option_index].name))
+        if (row := self._rows.get(event.option)) is not None:  # else the draft was changed in the meantime
+            self.post_message(self.Taken(row.name))
 
 
 def _line(row: SlashRow, column: int) -> Content:
