@@ -76,9 +76,8 @@ class LoadPlan:
     flash_attention: bool
     kv_type: str
     repack: bool
-    kv_on_gpu: bool
-    aborts: bool
-    """Whether llama.cpp can stop in the middle of a batch; GPUs complete theirs."""
+    on_gpu: bool
+    """Whether a GPU is used: then the KV cache is there, and llama.cpp cannot stop in the middle of a batch."""
     needed: MemoryEstimate
     """The memory needed, without what repacking adds."""
     tuning: Tuning | None = None
@@ -139,8 +138,7 @@ def choose_plan(
         flash_attention=flash_attention,
         kv_type=settings.kv_type,
         repack=_repacks(best.repack if settings.repack is None else settings.repack, machine, needed),
-        kv_on_gpu=on_gpu,
-        aborts=not on_gpu,
+        on_gpu=on_gpu,
         needed=needed,
         tuning=tuning,
     )

@@ -94,10 +94,8 @@ class CatalogModel:
     """One model with the files it comes in."""
 
     name: str
-    title: str
     about: str = ""
     """One sentence that helps to choose."""
-    licence: str = ""
     entries: tuple[CatalogEntry, ...]
     """From the largest to the smallest; never empty."""
     default: CatalogEntry
@@ -240,9 +238,7 @@ def _model(name: str, fields: Mapping[str, Any]) -> CatalogModel:
     )
     return CatalogModel(
         name=name,
-        title=fields["title"],
         about=fields["about"],
-        licence=fields["licence"],
         entries=entries,
         default=next(entry for entry in entries if entry.quantization == fields["default"]),
         package=fields.get("package", ""),
@@ -268,4 +264,4 @@ def _added(name: str, source: CatalogSource) -> CatalogModel:
         sha256=source.sha256.lower() if source.sha256 else None,
         prompt_format=source.prompt_format,
     )
-    return CatalogModel(name=name, title=name, about="Added in the settings.", entries=(entry,), default=entry)
+    return CatalogModel(name=name, about="Added in the settings.", entries=(entry,), default=entry)

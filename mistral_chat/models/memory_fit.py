@@ -123,7 +123,7 @@ def recommend(catalog: Catalog, memory: AvailableMemory, *, window: int = 4096, 
     the catalog's first model if it fits, else the largest other model that fits, else the entry that needs the least memory.
     Models with research licences are never recommended. The user's settings are ignored.
     """
-    sized = [_size(entry, memory, window, kv_type) for entry in catalog.entries("chat")]
+    sized = [size_entry(entry, memory, window, kv_type) for entry in catalog.entries("chat")]
     families: dict[str, list[SizedEntry]] = {}
     for one in sized:
         families.setdefault(one.entry.model, []).append(one)
@@ -132,7 +132,8 @@ def recommend(catalog: Catalog, memory: AvailableMemory, *, window: int = 4096, 
     return [replace(one, recommended=one is best, suggested=one in suggested) for one in sized]
 
 
-def _size(entry: CatalogEntry, memory: AvailableMemory, window: int, kv_type: KvType) -> SizedEntry:
+def size_entry(entry: CatalogEntry, memory: AvailableMemory, window: int, kv_type: KvType) -> SizedEntry:
+    """The size of a catalog entry and the memory it needs, neither recommended nor suggested."""
     size, exact = file_bytes(entry)
     needed = estimate_memory(entry.dimensions, size, window=window, kv_type=kv_type) if entry.dimensions and size else None
     return SizedEntry(

@@ -13,7 +13,15 @@ from mistral_chat.errors import ConfigError, MistralChatError, ModelError, Model
 from mistral_chat.model_listing import ModelListing, ModelRow
 from mistral_chat.models import operations
 from mistral_chat.models.library import AUTOMATIC
-from mistral_chat.models.memory_fit import AvailableMemory, estimate_for, file_bytes, fit_reason, fit_verdict, recommend
+from mistral_chat.models.memory_fit import (
+    AvailableMemory,
+    estimate_for,
+    file_bytes,
+    fit_reason,
+    fit_verdict,
+    recommend,
+    size_entry,
+)
 from mistral_chat.models.metadata import read_metadata
 
 if TYPE_CHECKING:
@@ -203,14 +211,14 @@ class ModelService:
 
     def _available(self, library: Library, memory: AvailableMemory | None, wanted: str = "") -> list[ModelRow]:
         """The catalog's chat models, after the model `wanted` if the catalog does not list it."""
-        settings = self.configuration().settings
-        sized = recommend(
-            library.catalog, memory or AvailableMemory(ram=0), window=settings.context.size, kv_type=settings.engine.kv_type
-        )
+        settings, free = self.configuration().settings, memory or AvailableMemory(ram=0)
+        window, kv_type = settings.context.size, settings.engine.kv_type
+        sized = recommend(library.catalog, free, window=window, kv_type=kv_type)
         entry = _find_entry(library, wanted) if wanted else None
-        extra = [] if entry is None or entry.kind != "chat" or entry in [one.entry for one in sized] else [_unsized(entry)]
+        if entry is not None and entry.kind == "chat" and entry not in [one.entry for one in sized]:
+            sized.insert(0, replace(size_entry(entry, free, window, kv_type), suggested=True))
         partial = {partial.name: partial.bytes for partial in library.partials()}
-        rows = [_available_row(library, one, partial) for one in (*extra, *sized)]
+        rows = [_available_row(library, one, partial) for one in sized]
         if memory is None:
             rows = [replace(row, fit="unknown", reason=_MEMORY_UNKNOWN, recommended=False) for row in rows]
         return rows
@@ -274,14 +282,6 @@ def _selected(rows: Iterable[ModelRow], wanted: str, in_use: str) -> str:
         return asked.spec
     best = next((row for row in by_spec.values() if row.recommended), None)
     return best.spec if best else next(iter(by_spec), "")
-
-
-def _unsized(entry: CatalogEntry) -> SizedEntry:
-    from mistral_chat.models.memory_fit import SizedEntry
-
-    size, exact = file_bytes(entry)
-    reason = "The memory it needs is not known before the download."
-    return SizedEntry(entry=entry, bytes=size, exact=exact, memory=None, verdict="unknown", reason=reason, suggested=True)
 
 
 def _path_of(library: Library, spec: str, *, any_kind: bool = False) -> Path | None:

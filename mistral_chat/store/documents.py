@@ -66,7 +66,6 @@ class StoredDocument:
     """Why it could not be read; otherwise empty."""
     note: str
     """A note for the user, such as on pages without text."""
-    added: datetime
     indexed: datetime | None
     passages: int
 
@@ -450,7 +449,6 @@ def _document(row: Row) -> StoredDocument:
         status=row["status"],
         error=row["error"],
         note=row["note"],
-        added=from_timestamp(row["added"]),
         indexed=None if row["indexed"] is None else from_timestamp(row["indexed"]),
         passages=row["passages"],
     )

@@ -76,16 +76,14 @@ def test_a_machine_with_only_a_cpu() -> None:
         flash_attention=False,
         kv_type="f16",
         repack=False,
-        kv_on_gpu=False,
-        aborts=True,
+        on_gpu=False,
         needed=estimate_memory(MISTRAL, WEIGHTS, window=4096, batch=128),
     )
 
 
 def test_a_large_gpu_takes_every_layer() -> None:
     chosen = plan(EngineSettings(), gpu(12))
-    assert (chosen.n_gpu_layers, chosen.device, chosen.flash_attention, chosen.kv_on_gpu) == (-1, "CUDA0", True, True)
-    assert not chosen.aborts, "a GPU finishes its batch"
+    assert (chosen.n_gpu_layers, chosen.device, chosen.flash_attention, chosen.on_gpu) == (-1, "CUDA0", True, True)
 
 
 def test_a_gpu_with_little_memory_takes_as_many_layers_as_fit() -> None:
@@ -95,7 +93,7 @@ def test_a_gpu_with_little_memory_takes_as_many_layers_as_fit() -> None:
     assert layers[2:-1] == sorted(set(layers[2:-1]))
     assert all(0 < each <= 32 for each in layers[2:-1])
     nothing = plan(EngineSettings(), gpu(0.4))
-    assert (nothing.device, nothing.kv_on_gpu, nothing.aborts) == ("CPU", False, True)
+    assert (nothing.device, nothing.on_gpu) == ("CPU", False)
 
 
 def test_the_gpu_with_the_most_free_memory_is_taken() -> None:

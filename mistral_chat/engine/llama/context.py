@@ -58,9 +58,9 @@ class LlamaContext:
         params.n_threads = params.n_threads_batch = plan.threads
         params.flash_attn_type = int(plan.flash_attention)
         params.type_k = params.type_v = _TYPES[plan.kv_type]
-        params.offload_kqv = plan.kv_on_gpu
+        params.offload_kqv = plan.on_gpu
         self._model = model
-        self.can_abort = plan.aborts
+        self.can_abort = not plan.on_gpu
         self.batch = plan.batch
         self.pointer: Any = llama_cpp.llama_init_from_model(model.pointer, params)
         if not self.pointer:
