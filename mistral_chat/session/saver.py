@@ -1,8 +1,7 @@
 """Saves on a separate thread: nothing on the event loop waits for the disk, and nothing unsaved is dropped.
 
 SQLite waits for seconds if another program has locked the database, and a disk can be full for hours. Everything a session
-writes goes through one `Saver`, in order. What cannot be written stays in memory and is retried until it succeeds. The thread
-only writes; what to write next is decided on the event loop.
+writes goes through one `Saver`, in order. What cannot be written stays in memory and is retried until it succeeds.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ import asyncio
 import contextvars
 import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError
@@ -36,15 +34,15 @@ Work = Callable[["ConversationStore"], T]
 """Writes to the store. It runs on the saver's thread."""
 
 
-@dataclass(slots=True, eq=False)
 class _Job(Generic[T]):
     """One write, and the future that awaits it."""
 
-    work: Work[T]
-    key: Hashable = None
-    kept: bool = False
-    """Whether it is retried until it succeeds."""
-    future: asyncio.Future[T] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    def __init__(self, work: Work[T], *, key: Hashable = None, kept: bool) -> None:
+        self.work = work
+        self.key = key
+        self.kept = kept
+        """Whether it is retried until it succeeds."""
+        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
 
 class Saver:
@@ -75,20 +73,18 @@ class Saver:
         self._silent_seconds = silent_seconds
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
+        self._changed = threading.Condition()
         self._jobs: deque[_Job[Any]] = deque()
         self._running: _Job[Any] | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._hurry = asyncio.Event()
-        """Set to try again at once."""
+        self._began = 0.0
+        """When the running job began."""
+        self._watch: asyncio.TimerHandle | None = None
         self._closing = False
-        self._asked: SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = SimpleQueue()
         self._writer: ConversationStore | None = None
-        self._bytes_free: int | None = None
-        """Free space on the disk after the last error."""
         self._drafts: dict[str, str] = {}
         self.problem: SavingFailed | None = None
         """Why saving fails now; None while it works."""
-        self._thread = threading.Thread(target=self._serve, name="saver", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="saver", daemon=True)
         self._thread.start()
 
     @property
@@ -102,7 +98,7 @@ class Saver:
         Raises:
             StoreError: it could not be written. Nothing was changed, and it is not tried again.
         """
-        return await self._add(_Job(work))
+        return await self._add(_Job(work, kept=False))
 
     def save(self, work: Work[object], *, key: Hashable = None) -> asyncio.Future[object]:
         """Write, and retry until it succeeds; the future is then done.
@@ -111,14 +107,15 @@ class Saver:
             work: writes; tried again only after a `StoreError` that may pass.
             key: replaces a waiting write with the same key.
         """
-        if key is not None:
-            # Two wait where one became stuck while the other was added: the newest is written last.
-            waiting: _Job[object]
-            for waiting in reversed(self._jobs):
-                if waiting.key == key and waiting is not self._running:
-                    waiting.work = work
-                    return waiting.future
-        job = _Job(work, key=key, kept=True)
+        job: _Job[object] = _Job(work, key=key, kept=True)
+        with self._changed:
+            if key is not None:
+                # Two wait where one became stuck while the other was added: the newest is written last.
+                waiting: _Job[object]
+                for waiting in reversed(self._jobs):
+                    if waiting.key == key and waiting is not self._running:
+                        waiting.work = work
+                        return waiting.future
         job.future.add_done_callback(_observe)
         return self._add(job)
 
@@ -151,101 +148,116 @@ class Saver:
 
     async def close(self, patience: float = 2.0) -> None:
         """Stop the thread and close its connection. Unsaved data is dropped: call `flush` first."""
-        self._closing = True
-        self._hurry.set()
-        self._asked.put(None)
+        if self._watch is not None:
+            self._watch.cancel()
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
         await asyncio.to_thread(self._thread.join, patience)
 
     def _add(self, job: _Job[T]) -> asyncio.Future[T]:
-        self._jobs.append(job)
-        if not job.kept:
-            self._hurry.set()
-        if self._task is None and not self._closing:
-            self._task = self._loop.create_task(self._work_off(), context=self._context)
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify()
+        if self._watch is None and not self._closing:
+            self._watch = self._loop.call_later(self._silent_seconds, self._look)
         return job.future
 
-    async def _work_off(self) -> None:
-        """Do the jobs, one after another, until none is left."""
-        while self._jobs and not self._closing:
-            job = self._jobs[0]
-            if job.future.cancelled() and not job.kept:
-                self._jobs.popleft()
-                continue
-            self._running = job
-            answer = await self._answer(job.work)
-            self._running = None
-            error = answer.exception()
-            if job.kept and isinstance(error, StoreError) and not isinstance(error, ConversationNotFound):
-                await self._stuck(error)
-                continue
-            self._jobs.popleft()
-            _settle(job.future, None if error is not None else answer.result(), error)
-            if error is None and self.problem is not None:
-                self.problem = None
-                self._loop.call_soon(self._report, SavingResumed())
-            if error is not None and job.kept and not isinstance(error, StoreError):
-                self._loop.call_soon(self._on_unexpected_error, error)
-        self._task = None
-
-    async def _answer(self, work: Work[T]) -> asyncio.Future[T]:
-        """Let the thread do `work`, and report a disk that does not answer: SQLite waits for one that hangs without an error."""
-        answer: asyncio.Future[T] = self._loop.create_future()
-        self._asked.put((work, answer))
-        done, _ = await asyncio.wait({answer}, timeout=self._silent_seconds)
-        if not done:
-            if self.problem is None and not self._closing:
-                self._fail(StoreError(f"The disk with {self._store.database.path} does not answer."))
-            await asyncio.wait({answer})
-        return answer
-
-    async def _stuck(self, error: StoreError) -> None:
-        """Keep the jobs that retry, fail the others, and pause before the next attempt."""
-        refused = [job for job in self._jobs if not job.kept]
-        self._jobs = deque(job for job in self._jobs if job.kept)
-        for job in refused:
-            _settle(job.future, None, error)
-        if not self._closing:
-            self._hurry.clear()
-        if self.problem is None or type(self.problem.error) is not type(error):
-            self._fail(error, self._bytes_free)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._retry_seconds):
-                await self._hurry.wait()
-
-    def _fail(self, error: StoreError, free: int | None = None) -> None:
-        self.problem = SavingFailed(error, self._store.database.path, free)
-        self._loop.call_soon(self._report, self.problem)
+    def _look(self) -> None:
+        """Report a disk that does not answer: SQLite waits for one that hangs without an error."""
+        self._watch = None
+        with self._changed:
+            silent = self._running is not None and time.monotonic() - self._began >= self._silent_seconds
+        if silent and self.problem is None:
+            path = self._store.database.path
+            error = StoreError(f"The disk with {path} does not answer.")
+            self.problem = SavingFailed(error, path, None)
+            self._report(self.problem)
+        if self._jobs:
+            self._watch = self._loop.call_later(self._silent_seconds, self._look)
 
     # On the saver's thread.
 
-    def _serve(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            work, answer = asked
-            result: object = None
-            error: Exception | None = None
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            if job.future.cancelled() and not job.kept:
+                self._finish(job)
+                continue
             try:
-                result = work(self._connection())
-            except Exception as caught:  # noqa: BLE001 (a thread's last resort: whoever waits gets the error)
-                error = caught
-                self._look_at_disk()
-            with suppress(RuntimeError):  # the loop is closed, so nothing is waiting
-                self._loop.call_soon_threadsafe(_settle, answer, result, error)
-        writer = self._writer
-        if writer is not None and writer.database is not self._store.database:
-            with suppress(StoreError):
-                writer.close()
+                result = job.work(self._connection())
+            except StoreError as error:
+                if job.kept and not isinstance(error, ConversationNotFound):
+                    self._stuck(error)
+                else:
+                    self._finish(job, error=error)
+            except Exception as error:  # noqa: BLE001 (a thread's last resort: whoever waits gets the error)
+                self._finish(job, error=error)
+                if job.kept:
+                    self._call(self._on_unexpected_error, error)
+            else:
+                self._finish(job, result=result)
+                self._resume()
+        self._disconnect()
 
-    def _look_at_disk(self) -> None:
-        """Note the free space, here because a disk that hangs does not answer this question either."""
-        path, self._bytes_free = self._store.database.path, None
-        if path is not None:
-            with suppress(OSError):
-                self._bytes_free = shutil.disk_usage(path.parent).free
+    def _next(self) -> _Job[Any] | None:
+        """Wait for the next job; None when the saver closes."""
+        with self._changed:
+            self._running = None
+            while not self._jobs and not self._closing:
+                self._changed.wait()
+            if self._closing:
+                return None
+            self._running, self._began = self._jobs[0], time.monotonic()
+            return self._running
 
     def _connection(self) -> ConversationStore:
         if self._writer is None:
             self._writer = self._store.new_connection()
         return self._writer
+
+    def _disconnect(self) -> None:
+        """Close the connection; the next write opens another."""
+        writer, self._writer = self._writer, None
+        if writer is not None and writer.database is not self._store.database:
+            with suppress(StoreError):
+                writer.close()
+
+    def _finish(self, job: _Job[T], *, result: T | None = None, error: BaseException | None = None) -> None:
+        with self._changed:
+            self._running = None
+            self._jobs.popleft()
+        self._call(_settle, job.future, result, error)
+
+    def _stuck(self, error: StoreError) -> None:
+        """Keep the first job, fail those that do not retry, and pause before the next attempt."""
+        with self._changed:
+            self._running = None
+            refused = [job for job in self._jobs if not job.kept]
+            for job in refused:
+                self._jobs.remove(job)
+        for job in refused:
+            self._call(_settle, job.future, None, error)
+        if self.problem is None or type(self.problem.error) is not type(error):
+            path = self._store.database.path
+            free = None
+            if path is not None:
+                with suppress(OSError):
+                    free = shutil.disk_usage(path.parent).free
+            self.problem = SavingFailed(error, path, free)
+            self._call(self._report, self.problem)
+        until = time.monotonic() + self._retry_seconds
+        with self._changed:
+            while not self._closing and all(job.kept for job in self._jobs) and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+    def _resume(self) -> None:
+        if self.problem is not None:
+            self.problem = None
+            self._call(self._report, SavingResumed())
+
+    def _call(self, function: Callable[..., object], *values: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed, so nothing is waiting
+            self._loop.call_soon_threadsafe(function, *values, context=self._context)
 
 
 def _nothing(_store: ConversationStore) -> None:
@@ -259,7 +271,6 @@ def _observe(future: asyncio.Future[object]) -> None:
 
 
 def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
-    """Give whoever still waits the result, or the error."""
     if future.done():
         return
     if error is None:
