@@ -29,6 +29,7 @@ from mistral_chat.engine.thread import EngineThread
 from mistral_chat.generation import CancelToken
 from mistral_chat.session.tasks import BackgroundTask, TaskRegistry, cancelled_message
 from mistral_chat.ui.dialogs.tasks import TasksDialog
+from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -278,6 +279,13 @@ async def test_everything_can_be_stopped_at_once() -> None:
         await until(pilot, lambda: stops == ["fetching", "checking"])
         await pilot.press("escape")
         await until(pilot, lambda: harness.chat.is_current)
+
+
+async def test_a_task_can_be_shown_while_the_app_ends() -> None:
+    harness = AppHarness()
+    async with run_loaded(harness):
+        await harness.screen.query_one(StatusBar).remove()
+        harness.chat.tasks._changed("⟳ saving snapshot")
 
 
 async def test_hostile_names_of_tasks_are_text() -> None:

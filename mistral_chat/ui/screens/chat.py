@@ -262,8 +262,8 @@ class ChatScreen(Screen[None]):
         self.notice.show(text, action=key if key == "/undo" else f"{key} undo", on_action=undo)
 
     def _show_tasks(self, text: str) -> None:
-        if self.is_attached:
-            self.status.activity = text
+        for status in self.query(StatusBar):  # there is none any more while the app ends
+            status.activity = text
 
     def leave_transcript(self) -> None:
         """Clear the selection, and return to the message box."""
