@@ -314,12 +314,12 @@ class MessageBox(Vertical):
         """Show the queued messages."""
         from mistral_chat.ui.widgets.queued_messages import QueuedMessages
 
-        rows = [[*(f"▤ {file.name}" for file in each.attachments), each.draft] for each in self._chat.session.queue]
-        waiting = ["  ".join(filter(None, row)) for row in rows if any(row)]
-        if waiting and not self.query(QueuedMessages):
+        if self._chat.session.queue and not self.query(QueuedMessages):
             await self.mount(QueuedMessages(), before=self.composer)
+        # Read only now: while the widget was being mounted, the first message may have been sent.
+        rows = [[*(f"▤ {file.name}" for file in each.attachments), each.draft] for each in self._chat.session.queue]
         for queued in self.query(QueuedMessages):
-            queued.show(waiting)
+            queued.show(["  ".join(filter(None, row)) for row in rows if any(row)])
 
     # Commands.
 

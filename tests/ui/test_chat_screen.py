@@ -25,6 +25,7 @@ from support.first_run import FrozenModelService, usual_listing
 from textual.app import App
 
 from mistral_chat.errors import EngineLoadFailed, ModelNotFound, StoreDamaged
+from mistral_chat.session.reply import NewMessage, PendingReply
 from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
@@ -260,6 +261,20 @@ async def test_a_second_message_waits_and_the_replies_come_in_order() -> None:
         await until(pilot, lambda: len(harness.chat.turns) == 2)
         await until_answered(pilot, harness)
         assert [turn.turn.user for turn in harness.store.turns(harness.store.latest() or "")] == ["first", "second"]
+
+
+async def test_a_message_that_is_sent_while_it_is_shown_as_queued_is_queued_no_more() -> None:
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        box, queue = harness.screen.message_box, harness.screen.session.queue
+        queue.append(PendingReply(NewMessage("First"), draft="First"))
+        shown = asyncio.create_task(box.show_queue())
+        await asyncio.sleep(0)
+        queue.clear()
+        await box.show_queue()
+        await shown
+        await pilot.pause()
+        assert "queued" not in screen_text(harness)
 
 
 async def test_stopping_returns_queued_messages() -> None:
