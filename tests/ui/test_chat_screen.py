@@ -239,12 +239,13 @@ async def test_a_change_during_a_reply_is_reported_after_it(tmp_path: Path) -> N
     conversation = harness.conversation_id or ""
     async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "Go on")
-        await until(pilot, lambda: harness.chat.replying)
+        await until(pilot, lambda: "A " in screen_text(harness), "the message is saved and its reply begun")
         other = harness.open_store()
         other.trash(conversation)
         await harness.chat.force_poll()
         harness.gate.set()
         await until_answered(pilot, harness)
+        await until(pilot, lambda: not harness.screen.opened.saver.pending, "the reply is saved")
         await harness.chat.poll_changes()
         await until(pilot, lambda: "moved to the trash in another window" in harness.chat.notice)
         other.close()
