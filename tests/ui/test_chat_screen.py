@@ -22,6 +22,7 @@ from support.app_harness import (
     until_shown,
 )
 from support.first_run import FrozenModelService, usual_listing
+from textual import events
 from textual.app import App
 
 from mistral_chat.errors import EngineLoadFailed, ModelNotFound, StoreDamaged
@@ -96,6 +97,26 @@ async def test_ctrl_c_stops_then_clears_the_draft_and_quits_when_pressed_twice()
         await until(pilot, lambda: "Press Ctrl+C again to quit" in screen_text(harness))
         await pilot.press("ctrl+c")
         await until(pilot, lambda: not harness.app.is_running)
+
+
+@pytest.mark.parametrize("place", ["ctrl+o", "shift+tab"])
+async def test_words_typed_fast_where_letters_are_commands_reach_the_message_box_whole(place: str) -> None:
+    """The first letter that is no command begins a message, and the next ones are there before the focus has moved."""
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Hello")
+        await until_answered(pilot, harness)
+        await pilot.press(place)
+        await until(pilot, lambda: not harness.chat.composer.has_focus)
+        words = "how old are sand dunes, up there"
+        for letter in words:
+            harness.app.post_message(events.Key({" ": "space", ",": "comma"}.get(letter, letter), letter))
+        await until(pilot, lambda: len(harness.chat.draft) >= len(words) - 2)
+        await pilot.pause()
+        assert harness.chat.draft == words
+        assert len(harness.store.summaries()) == 1
+        assert harness.chat.composer.has_focus
 
 
 async def test_ctrl_d_quits_only_from_an_empty_message_box() -> None:

@@ -104,9 +104,8 @@ class ChatScreen(Screen[None]):
         self.attach_folder = ""
         """The folder in which a file was chosen last."""
         self._open_first = open_first
-        self._furnished = False
-        self._told_unsaved = False
-        self._leaving = False
+        self._furnished = self._told_unsaved = self._leaving = False
+        self._typing = False  # whether a letter is moving the focus to the message box, to which those that follow belong
         self._session_tasks: set[asyncio.Task[None]] = set()
 
     # Starting.
@@ -362,17 +361,18 @@ class ChatScreen(Screen[None]):
 
     async def on_descendant_focus(self) -> None:
         """Show what belongs to the focus."""
+        self._typing = False
         await self.view.show_focus()
 
     def on_key(self, event: textual_events.Key) -> None:
         """Pass unhandled keys to the message box: a key typed before it has the focus is not lost."""
-        if event.is_printable and event.character and event.key not in self.active_bindings:
+        if event.is_printable and event.character and (self._typing or event.key not in self.active_bindings):
             event.stop()
             if event.character == "?" and not self.composer.text:  # as in the empty message box
                 self.call_later(self.action_command, "app.help")
-                return
-            self.composer.focus()
-            self.composer.insert(event.character)
+            else:
+                self._typing = True
+                self.composer.focus().insert(event.character)
 
     # Tasks.
 
