@@ -26,6 +26,12 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def lasting_notices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notice stays until a test has seen it, however busy the machine is."""
+    monkeypatch.setattr("mistral_chat.ui.widgets.notification_bar._SECONDS", 3600.0)
+
+
+@pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
     """Fail a test that leaves one of the app's threads behind, which keeps the whole app in memory."""
     yield

@@ -73,12 +73,6 @@ class Svg(SingleFileSnapshotExtension):
 
 
 @pytest.fixture(autouse=True)
-def lasting_notices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notice stays until its picture is taken, however busy the machine is."""
-    monkeypatch.setattr("mistral_chat.ui.widgets.notification_bar._SECONDS", 3600.0)
-
-
-@pytest.fixture(autouse=True)
 def a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program was started in a folder with a few files."""
     folder = tmp_path / "here"
