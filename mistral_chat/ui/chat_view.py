@@ -264,7 +264,8 @@ class ChatView:
         screen = self._screen
         screen.set_class(not saved, "-unsaved")
         screen.status.temporary = not saved
-        screen.sidebar.show_heading("mistral-chat" if saved else _TEMPORARY)
+        empty = "No conversations yet" if saved else "Saved chats are hidden"
+        screen.sidebar.show_heading("mistral-chat" if saved else _TEMPORARY, empty=empty)
 
     def show_usage(self) -> None:
         """Show the context usage, and what the draft takes of it."""

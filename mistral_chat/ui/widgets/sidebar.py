@@ -251,6 +251,7 @@ class ConversationSidebar(Vertical):
         self._limit = _PAGE
         self._archived = False
         self._words = ""
+        self._empty = ""
 
     def compose(self) -> ComposeResult:
         """Show the title."""
@@ -265,9 +266,10 @@ class ConversationSidebar(Vertical):
         self._query, self._now = query, now
         self.reload()
 
-    def show_heading(self, heading: str) -> None:
-        """Show `heading` at the top."""
+    def show_heading(self, heading: str, *, empty: str) -> None:
+        """Show `heading` at the top, and `empty` in place of a list without conversations."""
         self.query_one(".name", Static).update(heading)
+        self._empty = empty
 
     def reload(self) -> None:
         """List what the query function finds now."""
@@ -277,7 +279,7 @@ class ConversationSidebar(Vertical):
         found = self._query(ListQuery(self._archived, words, tag, self._limit + 1))
         if found is None:
             return
-        empty = "No matches" if self._words.strip() else "The archive is empty" if self._archived else "No conversations yet"
+        empty = "No matches" if self._words.strip() else "The archive is empty" if self._archived else self._empty
         heading = "Archived" if self._archived else ""
         self.conversations.show(found[: self._limit], self._now(), more=len(found) > self._limit, heading=heading, empty=empty)
 
