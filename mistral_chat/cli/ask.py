@@ -247,6 +247,8 @@ class _Asking:
             )
         else:
             click.echo()
+            if completion.finish_reason == "length":
+                click.echo("The reply was cut off: maximum length reached.", err=True)
             for number, each in enumerate(passages, 1):  # as the model was given them
                 click.echo(f"[{number}] {one_line(each.source)}", err=True)
             if given is not None and given.whole:

@@ -129,6 +129,12 @@ class TestWhatComesOut:
     def test_a_truncated_reply_is_reported(self) -> None:
         assert answer("one two three four", "--max-tokens", "2")["finish_reason"] == "length"
 
+    def test_a_reply_that_is_cut_off_says_so_on_standard_error(self) -> None:
+        result = ask("one two three four", "--max-tokens", "2")
+        assert result.stderr == "The reply was cut off: maximum length reached.\n"
+        assert "cut off" not in result.stdout, "a pipe gets the reply alone"
+        assert ask("one two").stderr == ""
+
     def test_an_error_is_one_sentence_on_standard_error(self) -> None:
         result = CliRunner().invoke(cli, ["ask", "-m", "nothing-like-it", "hello"], obj=echo_program(), input="")
         assert result.exit_code == 1
