@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.session.attachments import Attachment
     from mistral_chat.session.context import ContextUsage
+    from mistral_chat.session.reply import EditMessage, NewMessage
     from mistral_chat.ui.screens.chat import ChatScreen
     from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
     from mistral_chat.ui.widgets.slash_menu import SlashMenu, SlashRow
@@ -76,38 +77,44 @@ class MessageBox(Vertical):
 
     @on(Composer.Submitted)
     async def submit(self, event: Composer.Submitted) -> None:
-        """Send a draft, or run it as a command.
+        """Send a draft, or run it as a command. What is refused returns to the message box."""
+        from mistral_chat.session.reply import EditMessage
 
-        What is refused returns to the message box. An empty draft sends the attachments, if there are any.
-        """
-        from mistral_chat.session.reply import EditMessage, NewMessage
-
-        chat, text = self._chat, event.text
-        if not text and (chat.workspace is None or not chat.session.attachments):
-            return
-        parsed = parse_input(text)
-        request: EditMessage | NewMessage | None = None
-        if chat.workspace is not None and chat.session.editing is not None:
-            request = EditMessage(chat.session.editing, text)
-        elif parsed.message is not None:
-            request = NewMessage(parsed.message)
-        elif parsed.command is None:
-            self.put(text, parsed.refusal, warning=True)
-        else:
-            await chat.commands.run(parsed.command, parsed.argument, text)
+        chat = self._chat
+        request = await self._request_of(event.text)
         if request is not None:
             self.notice.clear()
             try:
-                await chat.session.send(request)
+                session = chat.session
+                await session.send(request)
             except MistralChatError as error:
                 if request.text:
                     self.composer.set_draft(request.text)
                 chat.show_error(str(error))
                 if chat.workspace is not None:
                     chat.models.offer()
-            if isinstance(request, EditMessage) and not self.composer.text:
-                self.composer.set_draft(self._replaced)
+            else:
+                if isinstance(request, EditMessage) and session is chat.session:
+                    # The message may have come back already, or the next one been begun.
+                    self.composer.set_draft("\n\n".join(filter(None, (self._replaced, self.composer.text))))
         self.save()
+
+    async def _request_of(self, text: str) -> EditMessage | NewMessage | None:
+        """The message to send; a command is run instead. An empty draft sends the attachments, if there are any."""
+        from mistral_chat.session.reply import EditMessage, NewMessage
+
+        chat, parsed = self._chat, parse_input(text)
+        if not text and (chat.workspace is None or not chat.session.attachments):
+            return None
+        if chat.workspace is not None and chat.session.editing is not None:
+            return EditMessage(chat.session.editing, text)
+        if parsed.message is not None:
+            return NewMessage(parsed.message)
+        if parsed.command is None:
+            self.put(text, parsed.refusal, warning=True)
+        else:
+            await chat.commands.run(parsed.command, parsed.argument, text)
+        return None
 
     def put(self, text: str, notice: str, *, warning: bool = False) -> None:
         """Put a command into the message box, with a notification that stays while the command is unchanged."""

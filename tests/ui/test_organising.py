@@ -62,8 +62,7 @@ async def test_a_conversation_is_archived_found_and_restored() -> None:
     harness.add_conversation(("Question", "Answer"), title="New matters")
     async with run_loaded(harness) as pilot:
         await pilot.press("ctrl+o", "down", "alt+a")
-        await until(pilot, lambda: titles(harness) == ["New matters"])
-        assert "Archived" in harness.chat.notice
+        await until(pilot, lambda: titles(harness) == ["New matters"] and "Archived" in harness.chat.notice)
         assert "Old matters" not in screen_text(harness).replace(harness.chat.notice, "")
         await pilot.press("alt+v")
         await until(pilot, lambda: "Archived" in screen_text(harness) and "New matters" not in screen_text(harness))
