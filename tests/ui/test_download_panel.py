@@ -100,6 +100,7 @@ async def test_a_read_only_models_folder_is_reported_on_the_screen(first: FirstR
         await until(pilot, lambda: first.choosing)
         await download(pilot, first)
         await until_drawn(pilot, "models.folder")
+        await until_drawn(pilot, "Retry")  # the embedding model, downloaded along with it, may have failed first
         folder.unlink()
         await pilot.press("p")
         await chatting(pilot, first)
