@@ -69,6 +69,21 @@ async def test_scrolling_up_mounts_older_turns_and_drops_newer_ones() -> None:
         assert transcript.following
 
 
+async def test_the_end_is_shown_and_followed_when_a_page_up_was_pressed_just_before() -> None:
+    harness = AppHarness()
+    harness.start_with(*[(f"Question {number}", "Answer\n\n" * 8) for number in range(8)])
+    async with run_loaded(harness) as pilot:
+        transcript = harness.screen.transcript
+        transcript.focus()
+        await until(pilot, lambda: transcript.following and transcript.scroll_y == transcript.max_scroll_y)
+        transcript.action_page_up()
+        await transcript.action_newest()
+        await pilot.pause()
+        await pilot.pause()
+        assert transcript.following
+        assert transcript.scroll_y == transcript.max_scroll_y
+
+
 async def test_the_visible_line_stays_when_the_width_changes() -> None:
     harness = AppHarness()
     harness.start_with(*((f"question {number}", "An answer. " * 40) for number in range(40)))

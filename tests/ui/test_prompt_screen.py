@@ -65,6 +65,7 @@ async def test_a_draft_that_cannot_fit_is_reported_with_numbers() -> None:
     harness = AppHarness(window=256)
     async with run_loaded(harness) as pilot:
         harness.chat.type("word " * 400)
+        await until(pilot, lambda: "Too long" in harness.chat.notice)  # which would replace what follows
         await pilot.press("ctrl+l")
         await until(pilot, lambda: "256" in harness.chat.notice)
         assert harness.chat.draft.startswith("word")

@@ -338,6 +338,7 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
         if self._end < len(self._turns):
             await self.show(self._turns, complete=self._complete)
         self.anchor()
+        self.call_after_refresh(self.anchor)  # Textual scrolls by a page only then, if a key asked for it just before
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Mount turns that come near."""
