@@ -17,12 +17,17 @@ from support.hub_server import HubServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+SCREENS = Path(__file__).parent / "ui"
+
 FOREIGN = ("MISTRAL_CHAT_", "XDG_", "HF_", "HUGGINGFACE_", "OLLAMA_", "_MISTRAL_CHAT_")
 """Variables with these prefixes are the user's own and would lead a test out of its folders."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     effort.add_option(parser)
+    parser.addoption(
+        "--cover-screens", action="store_true", help="measure coverage in the tests of the screens too: twice as slow"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,9 +40,13 @@ def pytest_report_header() -> str:
     return f"random cases: {'all' if effort.exhaustive() else 'a sample'}, seed {effort.seed()} (see --exhaustive)"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the long tests: at the end, one process would wait for another's."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    if not config.getoption("cover_screens"):
+        for item in items:
+            if SCREENS in item.path.parents:
+                item.add_marker("no_cover")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
