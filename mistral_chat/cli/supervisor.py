@@ -114,30 +114,39 @@ if sys.platform != "win32":
 
     def _fork(command: list[str] | None) -> int:
         """Fork; in the child, where the result is 0, start `command` if there is one. The parent is prepared for waiting."""
-        passed_on = system.end_signals()
         # On a busy machine the child may be ready, and its user press Ctrl+C, before this process knows what to do with signals.
-        handled = (*passed_on, signal.SIGINT, signal.SIGTSTP)
-        signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+        ignored, waited = {signal.SIGINT, signal.SIGTSTP}, _waited()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ignored | waited)
         child = os.fork()
         if child == 0:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ignored | waited)
             if command is not None:
                 os.environ[SUPERVISED] = "1"
                 os.execv(command[0], command)  # noqa: S606 (our own interpreter, and no shell)
             return 0
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         # It stops itself after the child; otherwise the shell's `fg` would wake only one.
-        signal.signal(signal.SIGTSTP, signal.SIG_IGN)
-        signal.signal(signal.SIGALRM, lambda *_: _send(child, signal.SIGKILL))
-        for each in passed_on:
-            signal.signal(each, lambda number, _frame: _pass_on(child, number))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
+        for each in ignored:
+            signal.signal(each, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # macOS keeps none for a process that does not handle it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ignored)
         return child
 
+    def _waited() -> set[signal.Signals]:
+        """The signals that the parent waits for, blocked: Python would run no handler for one that comes just before a wait."""
+        return {signal.SIGCHLD, signal.SIGALRM, *system.end_signals()}
+
     def _wait(child: int) -> int:
-        """Wait until the child has ended, stopping and resuming with it; return its status."""
+        """Wait until the child has ended, stopping and resuming with it, and pass signals on to it; return its status."""
         while True:
-            _, status = os.waitpid(child, os.WUNTRACED)
+            changed, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
+            if not changed:
+                number = signal.sigwait(_waited())
+                if number == signal.SIGALRM:
+                    _send(child, signal.SIGKILL)
+                elif number != signal.SIGCHLD:
+                    _send(child, number)
+                    signal.alarm(GRACE)
+                continue
             if not os.WIFSTOPPED(status):
                 return status
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -147,10 +156,6 @@ if sys.platform != "win32":
                 _send(child, signal.SIGCONT)
             elif not os.WIFCONTINUED(status):
                 return status
-
-    def _pass_on(child: int, number: int) -> None:
-        _send(child, number)
-        signal.alarm(GRACE)
 
     def _send(child: int, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 PARENT = """
 import os, signal, sys, time
 from mistral_chat.cli import supervisor
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 supervisor.GRACE = 60
 supervisor.supervise(lambda name: f"ended by {name}")
 """
-"""On a busy machine a child may need longer to obey than the program allows."""
+"""On a busy machine a child may need longer to obey than the program allows. Tests started by nohup would ignore SIGHUP."""
 
 TAKE_OVER = r"""
 import tty
