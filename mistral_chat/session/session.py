@@ -379,9 +379,9 @@ class ChatSession:
 
         Before a model is loaded nothing can be counted, and the question is saved with the engine's error.
         """
-        if isinstance(request, Regenerate):
-            return
         environment, state = self.environment, self.environment.host.context
+        if isinstance(request, Regenerate) or state is None:
+            return
         pinned = environment.store.pinned(self.conversation_id) if self.conversation_id else []
         replied = isinstance(request, ContinueReply)
         if isinstance(request, NewMessage):
@@ -391,7 +391,7 @@ class ChatSession:
             pinned = [stored for stored in pinned if stored.depth < before.depth]
             asked = [before.turn.user, before.turn.reply] if isinstance(request, ContinueReply) else [request.text]
         tokens = await environment.host.count(*asked)
-        if state is None or tokens is None:
+        if tokens is None:
             return
         texts = [part for stored in pinned if not stored.turn.excluded for part in (stored.turn.user, stored.turn.reply)]
         system = await environment.host.count(self.conversation.resolve().system) or 0

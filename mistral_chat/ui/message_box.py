@@ -95,8 +95,7 @@ class MessageBox(Vertical):
                     chat.models.offer()
             else:
                 if isinstance(request, EditMessage) and session is chat.session:
-                    # The message may have come back already, or the next one been begun.
-                    self.composer.set_draft("\n\n".join(filter(None, (self._replaced, self.composer.text))))
+                    self.give_back(self._replaced)
         self.save()
 
     async def _request_of(self, text: str) -> EditMessage | NewMessage | None:
@@ -123,7 +122,7 @@ class MessageBox(Vertical):
         self.notice.show(notice, severity="warning" if warning else "information", stay=True)
 
     def give_back(self, text: str) -> None:
-        """Put a message that was not sent into the message box, before what was typed in the meantime."""
+        """Put a draft into the message box again, before what has come there in the meantime."""
         self.composer.restore_draft("\n\n".join(filter(None, (text, self.composer.text))))
 
     # Editing.
