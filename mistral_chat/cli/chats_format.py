@@ -118,7 +118,7 @@ def conversation_json(
 def recalled_lines(found: Sequence[Passage]) -> Iterator[str]:
     """The exchanges that would be recalled, best first."""
     for each in found:
-        yield f"{each.key[:SHORT_ID]}  {one_line(each.source)}  ({each.tokens} tokens, score {each.score:.2f})"
+        yield f"{each.key[:SHORT_ID]}  {one_line(each.source)}  ({each.tokens} tokens)"
         yield f"{shown(each.text)}\n"
 
 

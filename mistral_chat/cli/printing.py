@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from mistral_chat.errors import MistralChatError
 from mistral_chat.text import clean
 
 SHORT_ID = 8
@@ -49,13 +50,15 @@ def confirm(question: str, *, yes: bool) -> None:
 
     Raises:
         click.UsageError: standard input is not a terminal.
-        click.Abort: the answer is no.
+        MistralChatError: the answer is no.
+        click.Abort: Ctrl+C, or the input ended.
     """
     if yes:
         return
     if not interactive():
         raise click.UsageError("Not a terminal: pass --yes to confirm.")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        raise MistralChatError("Cancelled. Nothing was changed.")
 
 
 def interactive() -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.session.attachments import Attachment
     from mistral_chat.session.context import ContextUsage
-    from mistral_chat.session.reply import EditMessage, NewMessage
+    from mistral_chat.session.reply import EditMessage, NewMessage, ReplyRequest
     from mistral_chat.ui.screens.chat import ChatScreen
     from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
     from mistral_chat.ui.widgets.slash_menu import SlashMenu, SlashRow
@@ -77,26 +77,30 @@ class MessageBox(Vertical):
 
     @on(Composer.Submitted)
     async def submit(self, event: Composer.Submitted) -> None:
-        """Send a draft, or run it as a command. What is refused returns to the message box."""
-        from mistral_chat.session.reply import EditMessage
-
-        chat = self._chat
+        """Send a draft, or run it as a command."""
         request = await self._request_of(event.text)
         if request is not None:
-            self.notice.clear()
-            try:
-                session = chat.session
-                await session.send(request)
-            except MistralChatError as error:
-                if request.text:
-                    self.composer.set_draft(request.text)
-                chat.show_error(str(error))
-                if chat.workspace is not None:
-                    chat.models.offer()
-            else:
-                if isinstance(request, EditMessage) and session is chat.session:
-                    self.give_back(self._replaced)
+            await self.send(request)
         self.save()
+
+    async def send(self, request: ReplyRequest) -> None:
+        """Send a request. A message that is refused returns; an edit that is sent gives back the draft that it replaced."""
+        from mistral_chat.session.reply import EditMessage, NewMessage
+
+        chat = self._chat
+        self.notice.clear()
+        try:
+            session = chat.session
+            await session.send(request)
+        except MistralChatError as error:
+            if isinstance(request, EditMessage | NewMessage) and request.text:
+                self.composer.set_draft(request.text)
+            chat.show_error(str(error))
+            if chat.workspace is not None:
+                chat.models.offer()
+        else:
+            if isinstance(request, EditMessage) and session is chat.session:
+                self.give_back(self._replaced)
 
     async def _request_of(self, text: str) -> EditMessage | NewMessage | None:
         """The message to send; a command is run instead. An empty draft sends the attachments, if there are any."""

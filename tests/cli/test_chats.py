@@ -213,7 +213,8 @@ def test_emptying_the_trash_prints_what_was_deleted(program: Program, herons: st
 
 def test_answering_no_deletes_nothing(program: Program, herons: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mistral_chat.cli.printing.interactive", lambda: True)
-    assert run(program, "rm", "--now", herons, input="n\n").exit_code == 1
+    refused = run(program, "rm", "--now", herons, input="n\n")
+    assert (refused.exit_code, str(refused.exception)) == (1, "Cancelled. Nothing was changed.")
     assert len(as_json(program, "list")) == 2
     assert run(program, "rm", "--now", herons, input="y\n").exit_code == 0
     assert len(as_json(program, "list")) == 1

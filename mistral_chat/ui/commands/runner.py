@@ -53,7 +53,7 @@ class CommandRunner:
         return now - before < _TWICE_SECONDS
 
     async def run(self, wanted: Command, argument: str = "", draft: str = "") -> None:
-        """Run a command; if it is refused, `draft` goes back to the message box."""
+        """Run a command; if it is refused, a `draft` with an argument to correct goes back to the message box."""
         screen = self._screen
         self.recent = [wanted.id, *(name for name in self.recent if name != wanted.id)][:_RECENT]
         if wanted.needs_store and screen.workspace is None:
@@ -94,7 +94,7 @@ class CommandRunner:
             if work is not None:
                 await work
         except MistralChatError as error:
-            if draft and not screen.composer.text:
+            if draft and argument and not screen.composer.text:
                 screen.message_box.put(draft, str(error), warning=True)
             else:
                 screen.show_error(str(error))

@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from mistral_chat.errors import MistralChatError, UsageError
+from mistral_chat.errors import UsageError
 from mistral_chat.message_form import split_message
 from mistral_chat.ui.commands import Command, all_commands
 from mistral_chat.ui.keymap import format_keys
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_chat.conversation import TranscriptTurn
-    from mistral_chat.session.reply import ReplyRequest
     from mistral_chat.ui.dialogs.choice import ChoiceDialog
     from mistral_chat.ui.markdown import Code
     from mistral_chat.ui.screens.chat import ChatScreen
@@ -236,21 +235,11 @@ def _in_tokens(tokens: int | None) -> str:
 # Branches.
 
 
-async def _send(screen: ChatScreen, request: ReplyRequest) -> None:
-    """Send a request; if no model can answer it, offer one."""
-    screen.notice.clear()
-    try:
-        await screen.session.send(request)
-    except MistralChatError as error:
-        screen.show_error(str(error))
-        screen.models.offer()
-
-
 async def regenerate(screen: ChatScreen, _argument: str) -> None:
     """Regenerate a reply; the original is kept as a branch."""
     from mistral_chat.session.reply import Regenerate
 
-    await _send(screen, Regenerate(selected_turn(screen).turn_id))
+    await screen.message_box.send(Regenerate(selected_turn(screen).turn_id))
 
 
 def recalled(shown: TranscriptTurn) -> bool:
@@ -265,7 +254,7 @@ async def regenerate_without_recall(screen: ChatScreen, _argument: str) -> None:
     turn = selected_turn(screen)
     if not recalled(turn):
         raise UsageError("Nothing was recalled for this message.")
-    await _send(screen, Regenerate(turn.turn_id, recall=False))
+    await screen.message_box.send(Regenerate(turn.turn_id, recall=False))
 
 
 async def continue_reply(screen: ChatScreen, _argument: str) -> None:
@@ -276,7 +265,7 @@ async def continue_reply(screen: ChatScreen, _argument: str) -> None:
     last = screen.transcript.turns[-1]
     if not last.turn.reply:
         raise UsageError(f"No reply to continue. {screen.key_of('chat.regenerate')} regenerates one.")
-    await _send(screen, ContinueReply(last.turn_id))
+    await screen.message_box.send(ContinueReply(last.turn_id))
 
 
 def edit(screen: ChatScreen, _argument: str) -> None:
