@@ -12,8 +12,8 @@ from mistral_chat.errors import ImportFailed
 Value = TypeVar("Value")
 Choice = TypeVar("Choice", bound=str)
 
-_LARGEST_NUMBER = 2**1000
-"""Larger whole numbers cannot be floats."""
+_LARGEST_NUMBER = 2**63
+"""SQLite stores no whole number from here on, and its JSON has no infinite ones."""
 
 
 def import_error(source: str, place: str, problem: str) -> ImportFailed:
@@ -56,12 +56,13 @@ class JSONReader:
         """Read the field `name`, which must be of `kind`; if absent it is `default`, unless that is None.
 
         Raises:
-            ImportFailed: it is missing or of another type. A boolean is not a number; a whole number is accepted as a float.
+            ImportFailed: it is missing, of another type, or no number that the store can keep. A boolean is not a number; a whole
+                number is accepted as a float.
         """
         found = self.value.get(name, default)
+        if kind in (int, float) and isinstance(found, int | float) and not abs(found) < _LARGEST_NUMBER:  # NaN neither
+            raise self.import_error(f"{name!r} is not a usable number")
         if kind is float and isinstance(found, int) and not isinstance(found, bool):
-            if abs(found) >= _LARGEST_NUMBER:
-                raise self.import_error(f"{name!r} is too large a number")
             found = float(found)
         if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
             problem = "is missing" if found is None else f"must be {_KINDS[kind]}, not {_shown(found)}"

@@ -246,6 +246,7 @@ def changed(path: list[str | int], value: object, text: str) -> str:
 
 
 TURN = ["conversations", 0, "turns", 1]
+PASSAGE = {"kind": "exchange", "text": "", "source": ""}
 
 
 @pytest.mark.parametrize(
@@ -269,6 +270,9 @@ TURN = ["conversations", 0, "turns", 1]
         ([*TURN, "parent"], "0" * 16, "has the parent '0000000000000000', which does not precede it"),
         ([*TURN, "finish_reason"], "bored", "'finish_reason' must be one of"),
         ([*TURN, "usage"], {"prompt_tokens": 1.5}, r"turns\[1\].usage: 'prompt_tokens' must be a whole number"),
+        ([*TURN, "passages"], [PASSAGE | {"score": float("inf")}], r"passages\[0\]: 'score' is not a usable number"),
+        ([*TURN, "passages"], [PASSAGE | {"score": float("nan")}], "'score' is not a usable number"),
+        ([*TURN, "passages"], [PASSAGE | {"tokens": 2**63}], "'tokens' is not a usable number"),
         ([*TURN, "created"], "9999-12-31T23:59:59-23:00", "ISO 8601"),
     ],
 )
