@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mistral_chat.conversation import FinishReason, Turn
 from mistral_chat.errors import ImportFailed
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
-from mistral_chat.importers.json_reader import JSONReader
+from mistral_chat.importers.json_reader import JSONReader, utc_time
 from mistral_chat.importers.report import BROKEN, FILES, HIDDEN, THOUGHTS, TOOLS, UNKNOWN
 
 if TYPE_CHECKING:
@@ -170,8 +170,7 @@ def _seconds(value: Mapping[str, Any], name: str, place: str, source: ImportSour
 
 def _iso_seconds(text: object) -> float:
     try:
-        found = datetime.fromisoformat(text if isinstance(text, str) else "")
-        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+        return utc_time(text if isinstance(text, str) else "").timestamp()
     except (ValueError, OverflowError):
         return math.nan
 

@@ -35,8 +35,6 @@ DEEPEST_FOLDER: Final = 5
 _Found = Iterator[tuple[ImportSource, Callable[[ImportSource], object]]]
 """Files, each with the function that reads it."""
 
-_ZIP_ERRORS: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, NotImplementedError, EOFError, ValueError)
-
 NO_CONVERSATIONS: Final = "files without conversations"
 
 
@@ -184,7 +182,7 @@ def _files_in_zip(content: BinaryIO, path: Path, prefix: str = "") -> _Found:
     """
     try:
         archive = zipfile.ZipFile(content)
-    except (*_ZIP_ERRORS, OverflowError) as error:
+    except Exception as error:
         content.close()
         raise ImportFailed(f"{path} cannot be unpacked ({error}). Nothing was imported.") from error
     left = LARGEST_ARCHIVE
@@ -202,7 +200,7 @@ def _files_in_zip(content: BinaryIO, path: Path, prefix: str = "") -> _Found:
         try:
             with archive.open(member) as file:
                 unpacked = file.read(left + 1)
-        except _ZIP_ERRORS as error:
+        except Exception as error:
             raise ImportFailed(f"{member.filename} cannot be unpacked ({error}). Nothing was imported.") from error
         left -= len(unpacked)
         refuse_too_much()

@@ -1,4 +1,4 @@
-"""Typed access to the fields of untrusted JSON; errors name the place."""
+"""Typed access to the fields of untrusted JSON, whose errors name the place, and to the times in any file."""
 
 from __future__ import annotations
 
@@ -34,6 +34,17 @@ def parsed(text: str, source: str) -> Any:
         raise import_error(source, f"line {error.lineno}, column {error.colno}", f"not valid JSON ({error.msg})") from error
     except (RecursionError, ValueError) as error:
         raise import_error(source, "", "the JSON is nested too deeply or contains a number that is too large") from error
+
+
+def utc_time(text: str) -> datetime:
+    """An ISO 8601 time, in UTC, which a time without a zone is taken for.
+
+    Raises:
+        ValueError: it is not such a time.
+        OverflowError: in UTC it is not within the years 1 to 9999.
+    """
+    found = datetime.fromisoformat(text)
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 class JSONReader:

@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, cast
 
 from mistral_chat.conversation import FinishReason, Turn
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
-from mistral_chat.importers.json_reader import import_error
+from mistral_chat.importers.json_reader import import_error, utc_time
 
 _HEADS: Final = re.compile(
     r"^## [^\n]*\n<!-- mistral-chat: (?P<who>user|reply|sources)(?: (?P<word>[^ \n]+))? -->\n\n", re.MULTILINE
@@ -54,16 +54,15 @@ def _front(lines: str) -> Iterator[tuple[str, object]]:
         name, _, value = line.partition(":")
         try:
             yield name.strip(), json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             yield name.strip(), value.strip()
 
 
 def _time(fields: dict[str, object], name: str, source: str, otherwise: datetime) -> datetime:
     try:
-        found = datetime.fromisoformat(str(fields[name])) if name in fields else otherwise
-    except ValueError as error:
+        return utc_time(str(fields[name])) if name in fields else otherwise
+    except (ValueError, OverflowError) as error:
         raise import_error(source, "the front matter", f"{name!r} must be an ISO 8601 time") from error
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _turns(body: str, source: str, created: datetime) -> Iterator[TreeTurn]:

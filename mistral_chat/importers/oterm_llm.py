@@ -10,12 +10,13 @@ import hashlib
 import json
 import sqlite3
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import ImportFailed
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.importers.json_reader import utc_time
 from mistral_chat.importers.report import BROKEN, FILES, THOUGHTS, TOOLS, UNKNOWN, NotConversations
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 SQLITE_HEADER = b"SQLite format 3\x00"
 """The first bytes of every SQLite file."""
 
-_ANOTHER_SHAPE = (ValueError, LookupError, TypeError, AttributeError)
+_ANOTHER_SHAPE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 """What a row or a payload of another shape raises."""
 
 _PART_KINDS = {"reasoning": THOUGHTS, "tool_call": TOOLS, "tool_result": TOOLS, "attachment": FILES}
@@ -158,7 +159,7 @@ def _with_images(text: str, images: object, source: ImportSource) -> str:
     """Add a placeholder to `text` for each image, which is left out."""
     try:
         found = json.loads(str(images or "[]"))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = []
     count = len(found) if isinstance(found, list) else 0
     source.leave_out(FILES, count=count)
@@ -359,7 +360,6 @@ class _Texts:
 
 def _time(text: object, otherwise: datetime) -> datetime:
     try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
+        return utc_time(str(text))
+    except (ValueError, OverflowError):
         return otherwise
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -159,6 +159,32 @@ def test_a_damaged_file_in_an_archive_is_skipped(tmp_path: Path) -> None:
     assert sources[-1].left_out["damaged files"].details[0].startswith("conversations-000.json cannot be unpacked")
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_file_in_an_archive_is_named_however_it_is_compressed(tmp_path: Path, compression: int) -> None:
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("bad.json", bytes(1000))
+        archive.writestr("good.json", json.dumps(chatgpt("one")))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"bad.json") + len("bad.json")
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(bytes(content))
+    sources = read_import_files([path])
+    assert titles(sources) == ["one"]
+    (detail,) = sources[-1].left_out["damaged files"].details
+    assert detail.startswith("bad.json cannot be unpacked (")
+
+
+def test_markdown_with_a_hostile_front_matter_ends_no_import(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path / "export")
+    (folder / "deep.md").write_text(f"---\nmistral-chat: 1\ntitle: {'[' * 100_000}\n---\n")
+    (folder / "early.md").write_text("---\nmistral-chat: 1\ncreated: 0001-01-01T00:00:00+14:00\n---\n")
+    sources = read_import_files([folder])
+    assert titles(sources) == ["one", "two"]
+    (detail,) = sources[-1].left_out["damaged files"].details
+    assert detail == "early.md, the front matter: 'created' must be an ISO 8601 time."
+
+
 @pytest.mark.parametrize("cut", [4, 30, 200, -30])
 def test_a_damaged_archive_is_refused_with_its_name(tmp_path: Path, cut: int) -> None:
     path = as_zip(tmp_path / "cut.zip")

@@ -293,24 +293,34 @@ def test_a_database_with_a_log_is_read_from_a_folder_that_cannot_be_written(tmp_
     assert said(tree) == [("Only in the log", "")]
 
 
-def test_a_damaged_conversation_of_llm_is_left_out_and_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "payload",
+    ["{broken", "[" * 100_000, f'{{"text_ref": [{{"fragment": {10**30}}}]}}'],
+    ids=["no JSON", "nested too deeply", "too large a number"],
+)
+def test_a_damaged_conversation_of_llm_is_left_out_and_named(tmp_path: Path, payload: str) -> None:
     path = tmp_path / "logs.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript("""
             CREATE TABLE threads (id TEXT PRIMARY KEY, name TEXT);
             CREATE TABLE messages (hash TEXT PRIMARY KEY, parent_hash TEXT, role TEXT);
             CREATE TABLE parts (id INTEGER PRIMARY KEY, message_hash TEXT, position INTEGER, type TEXT, text TEXT, payload TEXT);
+            CREATE TABLE fragments (id INTEGER PRIMARY KEY, content TEXT);
             CREATE TABLE turns (id TEXT PRIMARY KEY, thread_id TEXT, parent_message_hash TEXT, tip_message_hash TEXT, model TEXT,
                 datetime_utc TEXT);
             INSERT INTO threads VALUES ('t', 'Broken'), ('w', 'Whole');
             INSERT INTO messages VALUES ('u', NULL, 'user'), ('a', 'u', 'assistant'), ('u2', NULL, 'user'),
                 ('a2', 'u2', 'assistant');
             INSERT INTO parts (message_hash, position, type, text, payload) VALUES
-                ('u', 0, 'text', NULL, '{broken'), ('a', 0, 'text', 'A', NULL),
+                ('u', 0, 'text', NULL, ''), ('a', 0, 'text', 'A', NULL),
                 ('u2', 0, 'text', 'Q', NULL), ('a2', 0, 'text', 'A', NULL);
-            INSERT INTO turns VALUES ('1', 't', 'u', 'a', 'm', ''), ('2', 'w', 'u2', 'a2', 'm', '');
+            INSERT INTO turns VALUES ('1', 't', 'u', 'a', 'm', ''),
+                ('2', 'w', 'u2', 'a2', 'm', '0001-01-01T00:00:00+14:00');
         """)
+        connection.execute("UPDATE parts SET payload = ? WHERE message_hash = 'u'", (payload,))
+        connection.commit()
     source = read(path)
+    assert source.conversations[0].created == source.changed, "in UTC it is in the year 0"
     assert [said(tree) for tree in source.conversations] == [[("Q", "A")]]
     (detail,) = source.left_out["damaged conversations"].details
     assert detail.startswith("Broken: ")
