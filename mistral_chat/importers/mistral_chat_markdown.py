@@ -27,6 +27,8 @@ def read_markdown(text: str, source: str, *, now: datetime) -> ExportedConversat
     Raises:
         ImportFailed: it is not a file that `to_markdown` wrote; the place is named.
     """
+    if text.startswith("---\r\n"):  # an editor on Windows saved it
+        text = text.replace("\r\n", "\n")
     front = _FRONT.match(text)
     fields = {} if front is None else dict(_front(front.group(1)))
     if front is None or "mistral-chat" not in fields:

@@ -335,6 +335,11 @@ def test_markdown_is_readable_and_says_how_replies_ended(store: ConversationStor
     assert "<!-- mistral-chat: reply unfinished -->" in to_markdown(store.export_conversation(conversation))
 
 
+def test_markdown_with_the_line_ends_of_windows_is_read(store: ConversationStore, exported: tuple[str, str]) -> None:
+    text = to_markdown(store.export_conversation(exported[0]))
+    assert read_markdown(text.replace("\n", "\r\n"), "x.md", now=NOW) == read_markdown(text, "x.md", now=NOW)
+
+
 def test_retyped_front_matter_is_read() -> None:
     tree = read_markdown("---\nmistral-chat: 1\ntitle: My own title\n---\n", "x.md", now=NOW)
     assert (tree.title, tree.turns, tree.created) == ("My own title", (), NOW)
