@@ -6,6 +6,7 @@ twice is recognised.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
     from mistral_chat.conversation import Turn
     from mistral_chat.sampling import Sampling
+
+
+def derived_key(*parts: object) -> str:
+    """A key where a file has none: the same parts give the same key."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

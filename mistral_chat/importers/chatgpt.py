@@ -11,7 +11,6 @@ field counts as missing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mistral_chat.conversation import FinishReason, Turn
 from mistral_chat.errors import ImportFailed
-from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn, derived_key
 from mistral_chat.importers.json_reader import JSONReader, utc_time
 from mistral_chat.importers.report import BROKEN, FILES, HIDDEN, THOUGHTS, TOOLS, UNKNOWN
 
@@ -120,7 +119,7 @@ def _conversation(fields: JSONReader, source: ImportSource) -> ExportedConversat
     created = datetime.fromtimestamp(started, UTC)
     current = _turn_at(_string(value, "current_node"), nodes, turn_of)
     return ExportedConversation(
-        key=_key("conversation", key),
+        key=derived_key("chatgpt", "conversation", key),
         title=_string(value, "title"),
         title_by="model",
         created=created,
@@ -182,10 +181,6 @@ def _turn_at(node: str | None, nodes: dict[str, _Node], turn_of: dict[str, str])
         passed.add(node)
         node = nodes[node].parent
     return None if node is None else turn_of.get(node)
-
-
-def _key(*parts: str) -> str:
-    return hashlib.sha256("\0".join(("chatgpt", *parts)).encode(errors="replace")).hexdigest()[:16]
 
 
 def _nodes(fields: JSONReader, source: ImportSource) -> dict[str, _Node]:
@@ -434,7 +429,7 @@ def _turn(way: _Way, started: float, model: str) -> TreeTurn:
     asked, last = way.asked, way.replies[-1] if way.replies else None
     seconds = next((each.created for each in (asked, *way.replies) if each and each.created), started)
     return TreeTurn(
-        key=_key("turn", asked.key if asked else "", *(reply.key for reply in way.replies)),
+        key=derived_key("chatgpt", "turn", asked.key if asked else "", *(reply.key for reply in way.replies)),
         parent=way.above,
         created=datetime.fromtimestamp(max(0.0, min(seconds, _LARGEST_TIME)), UTC),
         turn=Turn(

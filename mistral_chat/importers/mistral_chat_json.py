@@ -7,7 +7,7 @@ from typing import Final
 from mistral_chat.conversation import FinishReason, Passage, Turn, Usage
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.export.json_file import FORMAT, VERSION
-from mistral_chat.importers.json_reader import JSONReader, import_error, parsed
+from mistral_chat.importers.json_reader import JSONReader, import_error
 from mistral_chat.sampling import Sampling
 
 _FINISHED: Final[tuple[FinishReason, ...]] = ("stop", "length", "cancelled")
@@ -18,17 +18,12 @@ def is_export(value: object) -> bool:
     return isinstance(value, dict) and value.get("format") == FORMAT
 
 
-def read_json(text: str, source: str) -> list[ExportedConversation]:
-    """The conversations in the text of a file called `source`.
+def conversations_in(value: object, source: str) -> list[ExportedConversation]:
+    """The conversations in the parsed JSON of a file called `source`.
 
     Raises:
         ImportFailed: it is not such an export, a newer version wrote it, or it has an error; the place is named.
     """
-    return conversations_in(parsed(text, source), source)
-
-
-def conversations_in(value: object, source: str) -> list[ExportedConversation]:
-    """The conversations in the parsed JSON of a file called `source`. Raises what `read_json` does."""
     if not is_export(value):
         raise import_error(source, "", "this is not an export of mistral-chat")
     file = JSONReader(value, source, "")
@@ -70,7 +65,7 @@ def _tree(fields: JSONReader) -> ExportedConversation:
 def _names(fields: JSONReader, field: str) -> tuple[str, ...]:
     names = fields.get(field, list)
     if not all(isinstance(name, str) for name in names):
-        raise fields.import_error(f"{field!r} must be strings")
+        raise fields.import_error(f"{field!r} must be a list of strings")
     return tuple(names)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from datetime import datetime
 from typing import Final, cast
 
 from mistral_chat.conversation import FinishReason, Turn
-from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn, derived_key
 from mistral_chat.importers.json_reader import import_error, utc_time
 
 _HEADS: Final = re.compile(
@@ -35,10 +34,9 @@ def read_markdown(text: str, source: str, *, now: datetime) -> ExportedConversat
         raise import_error(source, "line 1", "neither JSON nor the front matter of a Markdown export")
     created = _time(fields, "created", source, now)
     turns = list(_turns(text[front.end() :], source, created))
-    key = str(fields.get("id") or hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16])
     tags = fields.get("tags")
     return ExportedConversation(
-        key=key,
+        key=str(fields.get("id") or derived_key(text)),
         title=str(fields.get("title", "")),
         created=created,
         updated=_time(fields, "updated", source, created),
@@ -95,5 +93,5 @@ def _turns(body: str, source: str, created: datetime) -> Iterator[TreeTurn]:
 
 
 def _turn(place: int, parent: str | None, created: datetime, turn: Turn) -> TreeTurn:
-    key = hashlib.sha256(f"{place}\0{parent}\0{turn.user}\0{turn.reply}".encode(errors="replace")).hexdigest()[:16]
+    key = derived_key(place, parent, turn.user, turn.reply)
     return TreeTurn(key=key, parent=parent, created=created, turn=turn)

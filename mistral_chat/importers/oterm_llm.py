@@ -6,7 +6,6 @@ They are opened read-only. Both store a chat as one sequence of messages.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import sqlite3
 import sys
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_chat.conversation import Turn
 from mistral_chat.errors import ImportFailed
-from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
+from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn, derived_key
 from mistral_chat.importers.json_reader import utc_time
 from mistral_chat.importers.report import BROKEN, FILES, THOUGHTS, TOOLS, UNKNOWN, NotConversations
 
@@ -89,10 +88,6 @@ def _damage_noted(source: ImportSource, name: str) -> Iterator[None]:
         source.leave_out(BROKEN, f"{name}: {error}")
 
 
-def _key(*parts: object) -> str:
-    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()[:16]
-
-
 def _conversation(
     key: str,
     title: str,
@@ -106,7 +101,7 @@ def _conversation(
     turns: list[TreeTurn] = []
     for place, (created, turn) in enumerate(said):
         parent = turns[-1].key if turns else None
-        turns.append(TreeTurn(key=_key(key, place, turn.user, turn.reply), parent=parent, created=created, turn=turn))
+        turns.append(TreeTurn(key=derived_key(key, place, turn.user, turn.reply), parent=parent, created=created, turn=turn))
     return ExportedConversation(
         key=key,
         title=title,
@@ -128,7 +123,7 @@ def _read_oterm(connection: sqlite3.Connection, source: ImportSource) -> None:
     for chat in connection.execute(f"SELECT {fields} FROM chat ORDER BY id").fetchall():  # noqa: S608 - constants
         query = f"SELECT author, text, {images} FROM message WHERE chat_id = ? ORDER BY rowid"  # noqa: S608 - a constant
         messages = connection.execute(query, (chat["id"],))  # the id is the rowid, where there is one
-        key = _key("oterm", chat["id"], chat["name"])
+        key = derived_key("oterm", chat["id"], chat["name"])
         systems: list[str] = [str(chat["system"])] if chat["system"] else []
         said = [(source.changed, turn) for turn in _paired(messages, str(chat["model"] or ""), systems, source)]
         source.add(_conversation(key, str(chat["name"] or ""), "\n\n".join(systems), said, source))
@@ -204,7 +199,7 @@ def _read_llm_logs(connection: sqlite3.Connection, source: ImportSource, table: 
             )
             for row in said
         ]
-        source.add(_conversation(_key("llm", f"log {name}"), "", system, turns, source, title_by="model"))
+        source.add(_conversation(derived_key("llm", f"log {name}"), "", system, turns, source, title_by="model"))
 
 
 def _first_system(systems: list[str], name: str, source: ImportSource) -> str:
@@ -234,7 +229,7 @@ class _LlmResponses:
                 systems = list(dict.fromkeys(filter(None, map(self._system, rows))))
                 said = [(_time(row["datetime_utc"], self._source.changed), self._turn(row)) for row in rows]
                 system = _first_system(systems, name, self._source)
-                key = _key("llm", conversation)
+                key = derived_key("llm", conversation)
                 self._source.add(_conversation(key, name, system, said, self._source, title_by="model"))
 
     def _turn(self, row: sqlite3.Row) -> Turn:
@@ -298,7 +293,7 @@ def _read_llm_thread(connection: sqlite3.Connection, thread: sqlite3.Row, source
         said.append((_time(turn["datetime_utc"], source.changed), value))
     if said:
         name = str(thread["name"] or "")
-        key, system = _key("llm", thread["id"]), _first_system(systems, name, source)
+        key, system = derived_key("llm", thread["id"]), _first_system(systems, name, source)
         source.add(_conversation(key, name, system, said, source, title_by="model"))
 
 

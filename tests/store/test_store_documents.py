@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from mistral_chat.conversation import DocumentPassage, Passage
 from mistral_chat.errors import DocumentNotFound
 from mistral_chat.export.json_file import json_lines
 from mistral_chat.export.markdown import to_markdown
-from mistral_chat.importers.mistral_chat_json import read_json
+from mistral_chat.importers.mistral_chat_json import conversations_in
 from mistral_chat.importers.mistral_chat_markdown import read_markdown
 from mistral_chat.store.documents import VectorProgress, rebuild_passage_index
 from mistral_chat.store.repair import repair
@@ -191,7 +192,7 @@ def test_passages_of_a_turn_are_exported_imported_and_forked(store: Conversation
     store.set_passages(second, given)
     text = "".join(json_lines(store.export_conversations(), exported=clock()))
     other = open_store(None)
-    other.import_conversations(read_json(text, "x.json"))
+    other.import_conversations(conversations_in(json.loads(text), "x.json"))
     assert other.turn(second).turn.passages == tuple(given)
     forked = store.turns(store.fork(second))
     assert [each.key for each in forked[1].turn.passages] == [forked[0].turn_id, "f00d/1"]

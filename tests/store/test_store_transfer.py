@@ -18,7 +18,7 @@ from mistral_chat.errors import ImportFailed, StoreFull
 from mistral_chat.export.json_file import json_lines
 from mistral_chat.export.markdown import to_markdown
 from mistral_chat.importers.files import read_import_files
-from mistral_chat.importers.mistral_chat_json import read_json
+from mistral_chat.importers.mistral_chat_json import conversations_in
 from mistral_chat.importers.mistral_chat_markdown import read_markdown
 from mistral_chat.importers.report import all_conversations
 from mistral_chat.store import import_export
@@ -50,7 +50,7 @@ def test_everything_survives_export_and_import_into_an_empty_store(trees: list[E
     assert len(exported) == len(trees)
     text = as_json(exported)
     text.encode()
-    second.import_conversations(read_json(text, "export.json"))
+    second.import_conversations(conversations_in(json.loads(text), "export.json"))
     assert list(second.export_conversations()) == exported
     for tree in exported:
         assert second.conversation(tree.key) == first.conversation(tree.key)
@@ -59,7 +59,7 @@ def test_everything_survives_export_and_import_into_an_empty_store(trees: list[E
         assert second.documents.attached(tree.key) == sorted(tree.collections)
         assert second.draft(tree.key) == tree.draft
     assert_index_is_true(second)
-    assert second.import_conversations(read_json(text, "export.json")).conversations == []
+    assert second.import_conversations(conversations_in(json.loads(text), "export.json")).conversations == []
     first.close()
     second.close()
 
@@ -131,7 +131,7 @@ def exported(store: ConversationStore) -> tuple[str, str]:
 
 def test_a_dry_run_reports_and_changes_nothing(store: ConversationStore, exported: tuple[str, str]) -> None:
     empty = open_store(None)
-    trees = read_json(exported[1], "x")
+    trees = conversations_in(json.loads(exported[1]), "x")
     report = empty.import_conversations(trees, dry_run=True)
     assert (report.conversations, report.turns) == ([exported[0]], 3)
     assert empty.summaries() == []
@@ -141,10 +141,10 @@ def test_a_dry_run_reports_and_changes_nothing(store: ConversationStore, exporte
 def test_a_continued_conversation_is_imported_once_as_a_copy(store: ConversationStore, exported: tuple[str, str]) -> None:
     conversation, text = exported
     said(store, conversation, "three", "3", store.turns(conversation)[-1].turn_id)
-    (copy,) = store.import_conversations(read_json(text, "x")).conversations
+    (copy,) = store.import_conversations(conversations_in(json.loads(text), "x")).conversations
     assert copy != conversation
     assert [turn.turn for turn in store.turns(copy)] == [turn.turn for turn in store.turns(conversation)][:2]
-    assert store.import_conversations(read_json(text, "x")).already_here == [copy]
+    assert store.import_conversations(conversations_in(json.loads(text), "x")).already_here == [copy]
     assert len(store.summaries()) == 2
     assert_index_is_true(store)
 
@@ -232,7 +232,7 @@ def test_exports_leave_the_trash_out(store: ConversationStore) -> None:
     assert list(reading) == []
 
 
-def changed(path: list[str | int], value: object, text: str) -> str:
+def changed(path: list[str | int], value: object, text: str) -> object:
     """The export with the value at `path` replaced; with ... it is removed."""
     file = json.loads(text)
     at = file
@@ -242,7 +242,7 @@ def changed(path: list[str | int], value: object, text: str) -> str:
         del at[path[-1]]
     else:
         at[path[-1]] = value
-    return json.dumps(file)
+    return file
 
 
 TURN = ["conversations", 0, "turns", 1]
@@ -261,7 +261,7 @@ PASSAGE = {"kind": "exchange", "text": "", "source": ""}
         (["conversations", 0, "title_by"], "cat", "'title_by' must be one of"),
         (["conversations", 0, "created"], "yesterday", "'created' must be an ISO 8601 time"),
         (["conversations", 0, "created"], "2026-01-01T00:00:00", "must have a time zone"),
-        (["conversations", 0, "tags"], [1], "'tags' must be strings"),
+        (["conversations", 0, "tags"], [1], "'tags' must be a list of strings"),
         (["conversations", 0, "current"], None, "there is no current turn"),
         (["conversations", 0, "current"], "x", "'x' does not exist"),
         (["conversations", 0, "sampling"], {"temperature": 9}, "'top_p' is missing"),
@@ -280,7 +280,7 @@ def test_a_fault_in_a_file_is_refused_with_its_place(
     exported: tuple[str, str], path: list[str | int], value: object, reason: str
 ) -> None:
     with pytest.raises(ImportFailed, match=reason):
-        read_json(changed(path, value, exported[1]), "export.json")
+        conversations_in(changed(path, value, exported[1]), "export.json")
 
 
 @pytest.mark.parametrize(
