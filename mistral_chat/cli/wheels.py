@@ -240,7 +240,7 @@ def _windows_gpus(ask: Callable[[Sequence[str]], str | None]) -> list[GPU]:
     """Graphics cards that Windows reports."""
     query = "@(Get-CimInstance Win32_VideoController).Name | ConvertTo-Json"
     try:
-        names = json.loads(ask(["powershell", "-NoProfile", "-NonInteractive", "-Command", query]) or "[]")
+        names = json.loads(ask(["powershell", "-NoProfile", "-NonInteractive", "-Command", query]) or "[]") or []
     except ValueError:
         names = []
     found = []

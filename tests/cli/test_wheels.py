@@ -148,6 +148,7 @@ class TestFindingOut:
             ('"AMD Radeon RX 7900 XTX"', ["AMD Radeon RX 7900 XTX"]),
             ('["Intel(R) UHD Graphics", "Microsoft Basic Display Adapter"]', ["Intel(R) UHD Graphics"]),
             ("nonsense", []),
+            ("null", []),
             (None, []),
         ],
     )
