@@ -194,7 +194,7 @@ class _Benching:
             if snapshots is not None:
                 seconds, read = await _reopen(running, engine, snapshots)
                 speed = _prefill_speed(measures)
-                again = f" (processing it again: about {measures[-1].ledger_tokens / speed:.1f} s)" if speed and not read else ""
+                again = f" (prefilling it again: about {measures[-1].ledger_tokens / speed:.1f} s)" if speed and not read else ""
                 click.echo(f"{'reopening from disk':36}{seconds:9.2f} s{again}")
 
     async def _play(self, running: HeadlessSession, engine: EngineThread) -> list[TurnMeasure]:

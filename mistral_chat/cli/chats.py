@@ -323,8 +323,8 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
     Supported are exports of mistral-chat (JSON or Markdown), ChatGPT's export (the ZIP, the unpacked folder, or
     conversations.json), and the databases of oterm (store.db) and llm (logs.db). All such files in a folder are read.
 
-    Damaged ChatGPT conversations are skipped and listed; any other damage cancels the whole import. Conversations that already
-    exist are skipped, so an interrupted import can be repeated.
+    Damaged conversations of ChatGPT and llm, and damaged files in a folder or archive, are skipped and listed; other damage
+    cancels the whole import. Conversations that already exist are skipped, so an interrupted import can be repeated.
     """
     from mistral_chat.cli.stdin import waiting_told
     from mistral_chat.importers.files import read_import_files

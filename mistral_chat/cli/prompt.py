@@ -46,10 +46,10 @@ def prompt(program: Program, /, file: Path, *, prompt_format: str | None, as_jso
     from mistral_chat.engine.llama.vocabulary import open_vocabulary
 
     messages = read_messages(file)
-    weights = program.library().find(program.settings.model)
+    model = program.library().find(program.settings.model)
     start_log(program.paths.log_file)
-    with open_vocabulary(weights.path) as vocabulary:
-        chosen = choose_format(vocabulary, vocabulary.template, vocabulary.name, prompt_format or weights.prompt_format)
+    with open_vocabulary(model.path) as vocabulary:
+        chosen = choose_format(vocabulary, vocabulary.template, vocabulary.name, prompt_format or model.prompt_format)
         encoding = chosen.encode_messages(messages)
         pieces = describe(encoding, vocabulary)
         if as_json:
@@ -66,7 +66,7 @@ def prompt(program: Program, /, file: Path, *, prompt_format: str | None, as_jso
     window = program.settings.context.size
     share = 100 * len(pieces) / window
     click.echo(
-        f"\n{len(pieces):,} tokens, {share:.3g} % of a context of {window:,}; format {chosen.name}; model {clean(weights.name)}"
+        f"\n{len(pieces):,} tokens, {share:.3g} % of a context of {window:,}; format {chosen.name}; model {clean(model.name)}"
     )
     for warning in {chosen.ambiguous_markup(message.content) for message in messages} - {None}:
         click.echo(clean(f"mistral-chat: {warning}"), err=True)

@@ -140,7 +140,7 @@ def _advise_nvidia(machine: Machine, gpu: GPU) -> Advice:
         )
     compute = gpu.compute or _NEWEST_COMPILED
     if compute < _OLDEST_COMPUTE:
-        return Advice("vulkan", gpu, ("Its compute capability is below 6.0, which is too old for the CUDA wheels.",))
+        return Advice("vulkan", gpu, ("Its compute capability is below 6.0, too low for the CUDA wheels.",))
     driver = ".".join(map(str, machine.cuda))
     if machine.cuda < _OLDEST_CUDA:
         return Advice(
@@ -150,7 +150,7 @@ def _advise_nvidia(machine: Machine, gpu: GPU) -> Advice:
         if found <= machine.cuda and _runs(found, compute):
             runtime = f"The wheel needs NVIDIA's CUDA {found[0]} runtime (cudart and cublas). Without it, use the index vulkan."
             return Advice(f"cu{found[0]}{found[1]}", gpu, (runtime,))
-    return Advice("vulkan", gpu, (f"No CUDA wheel fits it with a driver for CUDA {driver}. Update the driver.",))
+    return Advice("vulkan", gpu, (f"No CUDA wheel supports this GPU with a driver for CUDA {driver}. Update the driver.",))
 
 
 def _runs(cuda: tuple[int, int], compute: tuple[int, int]) -> bool:

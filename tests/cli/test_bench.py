@@ -137,4 +137,4 @@ def test_the_real_engine_reports_true_usage(tiny: Path, tmp_path: Path, own_fold
 def test_the_real_engine_reopens_from_the_disk(tiny: Path) -> None:
     result = CliRunner().invoke(cli, ["bench", "-m", str(tiny), "--ctx-size", "256", "--threads", "1"], obj=Program())
     assert result.exit_code == 0, result.output
-    assert "processing it again" in result.stdout, "the KV state was not found again"
+    assert "prefilling it again" in result.stdout, "the KV state was not found again"

@@ -31,7 +31,7 @@ MACHINES = {
     "RTX 5070 on Linux": (Machine("Linux", "x86_64", gpus=(RTX_5070,), cuda=(13, 0)), "cu130", "CUDA 13 runtime"),
     "RTX 5070, first driver": (Machine("Linux", "x86_64", gpus=(RTX_5070,), cuda=(12, 8)), "cu125", "CUDA 12 runtime"),
     "GTX 1080, newest driver": (Machine("Linux", "x86_64", gpus=(GTX_1080,), cuda=(13, 2)), "cu125", "CUDA 12 runtime"),
-    "GTX 970": (Machine("Windows", "AMD64", gpus=(GTX_970,), cuda=(12, 4)), "vulkan", "too old for the CUDA wheels"),
+    "GTX 970": (Machine("Windows", "AMD64", gpus=(GTX_970,), cuda=(12, 4)), "vulkan", "too low for the CUDA wheels"),
     "driver too old": (Machine("Linux", "x86_64", gpus=(RTX_3080,), cuda=(11, 4)), "vulkan", "CUDA 11.4 and is too old"),
     "no driver": (Machine("Linux", "x86_64", gpus=(RTX_3080,)), "cpu", "No working NVIDIA driver"),
     "RX 7900 on Linux": (Machine("Linux", "x86_64", gpus=(RX_7900,)), "vulkan", "ROCm 7.2"),

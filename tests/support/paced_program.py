@@ -84,7 +84,7 @@ class PacedEngine(EchoEngine):
 def run() -> None:
     """Run the program."""
 
-    def load(program: Program, _weights: ModelFile, _format: str | None, _progress: LoadProgress) -> PacedEngine:
+    def load(program: Program, _model: ModelFile, _format: str | None, _progress: LoadProgress) -> PacedEngine:
         speed = float(os.environ.get(SPEED, "50"))
         return PacedEngine(answer, window=program.settings.context.size, tokens_per_second=speed)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def echo_program(answer: Callable[[str], str] = echo, **fields: Any) -> Program:
     """A program whose every model answers with `answer`, as `EchoEngine` does."""
 
-    def load(program: Program, _weights: ModelFile, _prompt_format: str | None, _on_progress: LoadProgress) -> EchoEngine:
+    def load(program: Program, _model: ModelFile, _prompt_format: str | None, _on_progress: LoadProgress) -> EchoEngine:
         return EchoEngine(answer, window=program.settings.context.size, reserve=program.settings.context.reserve)
 
     return Program(load=load, **fields)
