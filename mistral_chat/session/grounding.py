@@ -12,7 +12,7 @@ from mistral_chat.errors import InvalidText, MistralChatError
 from mistral_chat.message_form import format_attachment, split_message
 from mistral_chat.session.attachments import LARGEST_FILE, WHOLE_SHARE, Attachment, read_document
 from mistral_chat.session.events import PassagesGiven
-from mistral_chat.session.retriever import RetrievalRequest, Retrieved
+from mistral_chat.session.retriever import RetrievalRequest, Retrieved, Retriever
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,9 +83,9 @@ class Grounding:
             return file
         if retriever is None:
             raise InvalidText(f"{file.name} takes {tokens:,} tokens; the context window has {window:,}. Attach a part of it.")
-        store = None if environment.saved else environment.store
+        store = self._searched(retriever)
         name = await asyncio.to_thread(retriever.index_file, path, store)
-        if store is not None:
+        if not environment.saved:
             self._files.append(name)
         file.collection, file.text = name, ""
         environment.spawn(self._index(partial(retriever.index_documents, [name], store)))
@@ -127,7 +127,9 @@ class Grounding:
         if not collections and not recall:
             return turn
         try:
-            found = await asyncio.to_thread(retriever.retrieve, self._request(turn, collections, recall=recall))
+            found = await asyncio.to_thread(
+                retriever.retrieve, self._request(self._searched(retriever), turn, collections, recall=recall)
+            )
             if found.passages:
                 await self._environment.saver.write(lambda store: store.set_passages(turn.turn_id, found.passages))
         except MistralChatError as error:
@@ -144,7 +146,13 @@ class Grounding:
             await self._emit(PassagesGiven(turn, nothing_found=nothing, whole=found.whole))
         return turn
 
-    def _request(self, turn: TranscriptTurn, collections: list[str], *, recall: bool) -> RetrievalRequest:
+    def _searched(self, retriever: Retriever) -> ConversationStore:
+        """The store as the retriever searches it and keeps vectors in it, on a connection that no screen waits for."""
+        return retriever.documents if self._environment.saved else self._environment.store
+
+    def _request(
+        self, store: ConversationStore, turn: TranscriptTurn, collections: list[str], *, recall: bool
+    ) -> RetrievalRequest:
         environment, conversation = self._environment, self._conversation
         state = environment.host.context
         window = state.window if state is not None else environment.settings().context.size
@@ -156,7 +164,7 @@ class Grounding:
         texts += [text for each in pinned for text in (each.turn.user, each.turn.reply)]
         taken = sum(map(len, texts)) // _CHARACTERS_PER_TOKEN
         return RetrievalRequest(
-            store=environment.store,
+            store=store,
             conversation_id=conversation.id or "",
             message=split_message(turn.turn.user).question,
             turn_id=turn.turn_id,
@@ -176,7 +184,7 @@ class Grounding:
         if usage is not None and usage.time_to_first_token > 0 and usage.prompt_tokens - usage.cached_tokens >= 32:  # noqa: PLR2004 (fewer tell nothing)
             retriever.prefill_speed = (usage.prompt_tokens - usage.cached_tokens) / usage.time_to_first_token
         if self.recalls:
-            self._environment.spawn(self._index(partial(retriever.index, self._environment.store, conversation_id)))
+            self._environment.spawn(self._index(partial(retriever.index, self._searched(retriever), conversation_id)))
 
     async def _index(self, work: Callable[[], None]) -> None:
         try:

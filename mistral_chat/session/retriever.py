@@ -179,26 +179,22 @@ class Retriever:
                 recall = self._recall_of(store, conversation_id)
                 missing = recall.add_vectors(store.turns(conversation_id), most=_VECTORS_AT_ONCE)
 
-    def index_file(self, path: Path, store: ConversationStore | None = None) -> str:
-        """Read a file into a collection of its own, named after it, and return the name.
-
-        Args:
-            path: the file.
-            store: where it is kept; None keeps it with the other documents.
+    def index_file(self, path: Path, store: ConversationStore) -> str:
+        """Read a file into a collection of its own in `store`, named after it, and return the name.
 
         Raises:
             InvalidText: it cannot be read, or contains no text.
             StoreError: the store cannot be written.
         """
         with self._lock, DocumentReader() as reader:
-            indexer = DocumentIndexer(store or self.documents, reader)
+            indexer = DocumentIndexer(store, reader)
             name, indexed = indexer.add_file(path)
         if indexed.status == "failed":
             raise InvalidText(f"{path.name} cannot be read: {indexed.message}.")
         return name
 
-    def index_documents(self, collections: Sequence[str], store: ConversationStore | None = None) -> None:
-        """Make vectors of the passages of `collections` that have none, in steps between which messages are answered.
+    def index_documents(self, collections: Sequence[str], store: ConversationStore) -> None:
+        """Make vectors of the passages of `collections` of `store` that have none, in steps between which messages are answered.
 
         Raises:
             MistralChatError: the store or the embedding model failed.
@@ -213,7 +209,7 @@ class Retriever:
                     return
                 if embedder is not used:
                     used, added = embedder, False
-                    steps = DocumentIndexer(store or self.documents, DocumentReader(), embedder=embedder).add_vectors(collections)
+                    steps = DocumentIndexer(store, DocumentReader(), embedder=embedder).add_vectors(collections)
                 if next(steps, None) is not None:
                     added = True
                 elif added:  # a document that changed meanwhile was left out

@@ -25,6 +25,7 @@ from mistral_chat.session.events import PassagesGiven
 from mistral_chat.session.retriever import LEAST_RECALL, Retriever
 from mistral_chat.store.database import open_database
 from mistral_chat.store.documents import DocumentStore, StoredPassage
+from mistral_chat.store.retrieval import turn_vectors
 from mistral_chat.store.store import ConversationStore
 
 
@@ -222,6 +223,21 @@ class LengthEmbedder:
         """Free nothing."""
 
 
+async def test_vectors_are_not_written_on_the_connection_that_the_screen_reads(tmp_path: Path, engine: ScriptedEngine) -> None:
+    with closing(ConversationStore(open_database(tmp_path / "chats.db"), now=now)) as store:
+        with store.database.read() as screen:
+            before = screen.total_changes
+        with closing(Retriever(store.new_connection(), LengthEmbedder)) as retriever:
+            bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings(), retriever=retriever)
+            session = bench.open()
+            await bench.say(session, "My sister moved to Lisbon.")
+            await bench.say(session, "She likes it there.")
+            await bench.settled()
+            assert turn_vectors(store.database, "length", session.conversation_id or "")
+            assert screen.total_changes == before
+            await bench.close()
+
+
 def test_the_passages_of_a_document_are_read_once_for_all_their_vectors(
     store: ConversationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +253,7 @@ def test_the_passages_of_a_document_are_read_once_for_all_their_vectors(
 
     monkeypatch.setattr(DocumentStore, "passages", counted)
     with closing(Retriever(store.new_connection(), LengthEmbedder)) as retriever:
-        retriever.index_documents(["home"])
+        retriever.index_documents(["home"], store)
         (progress,) = store.documents.vector_progress("length")
     assert progress.done == progress.passages >= 60
     assert len(read) == 1
