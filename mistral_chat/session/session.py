@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from mistral_chat.conversation import TranscriptTurn
-from mistral_chat.errors import MessageTooLong, MistralChatError, SystemPromptTooLong
+from mistral_chat.errors import MessageTooLong, MistralChatError, StoreError, SystemPromptTooLong
 from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
 from mistral_chat.message_form import build_message, split_message
 from mistral_chat.session import events
@@ -292,9 +292,12 @@ class ChatSession:
             await self.context.refresh()
             await self._emit(events.ConversationsChanged())
             await self.advance()
-        ended = pending.reply.turn.turn.finish_reason if pending.reply is not None else None
-        if ended in {"stop", "length"} and not self.queue:
-            self.titles.begin()
+        ended = pending.reply.turn.turn if pending.reply is not None else None
+        if ended is not None and ended.finish_reason is not None:
+            with suppress(StoreError):  # the reply is there; that it is not saved yet is reported by the saver
+                self.grounding.note(ended.usage)
+                if ended.finish_reason != "cancelled" and not self.queue:
+                    self.titles.begin()
 
     async def _begin(self, pending: PendingReply) -> GrowingReply:
         """Save the question, report the turn with its pending reply, and give it passages."""
@@ -345,7 +348,6 @@ class ChatSession:
             return
         reason = completion.finish_reason if completion is not None else "cancelled"
         usage = completion.usage if completion is not None else None
-        self.grounding.note(usage)
         reply.finish(reason, model=self._model, usage=usage)
         model = self._model or reply.turn.turn.model
         self._show_end(reply, finish_reason=reason, error="", usage=usage, model=model)

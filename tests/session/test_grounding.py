@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +23,7 @@ from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import DocumentNotFound
 from mistral_chat.session.documents import DocumentIndexer, asks_for_the_whole
 from mistral_chat.session.events import PassagesGiven
+from mistral_chat.session.reply import NewMessage
 from mistral_chat.session.retriever import LEAST_RECALL, Retriever
 from mistral_chat.store.database import open_database
 from mistral_chat.store.documents import DocumentStore, StoredPassage
@@ -236,6 +238,32 @@ async def test_vectors_are_not_written_on_the_connection_that_the_screen_reads(t
             assert turn_vectors(store.database, "length", session.conversation_id or "")
             assert screen.total_changes == before
             await bench.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be moved")
+async def test_a_reply_that_ends_while_the_database_is_missing_has_not_failed(tmp_path: Path, engine: ScriptedEngine) -> None:
+    path, away = tmp_path / "chats.db", tmp_path / "away.db"
+
+    def replaced() -> None:
+        path.rename(away)
+        path.touch()
+
+    with closing(ConversationStore(open_database(path), now=now)) as store:
+        retriever = Retriever(store.new_connection(), lambda: None)
+        bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings(titles="model"), retriever=retriever)
+        await bench.host.load()
+        session = bench.open()
+        engine.at_start = replaced
+        await session.send(NewMessage("Hello"))
+        await session.idle()
+        away.replace(path)
+        await bench.saver.flush()
+        assert bench.last(session).finish_reason == "stop"
+        assert not bench.last(session).error
+        await bench.settled()
+        assert not bench.unexpected
+        await bench.close()
+        retriever.close()
 
 
 def test_the_passages_of_a_document_are_read_once_for_all_their_vectors(
