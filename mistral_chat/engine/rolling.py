@@ -247,7 +247,9 @@ class RollingEngine:
     def _save(self) -> None:
         """Save the snapshot, unless it is already on the disk. If llama.cpp fails, only the snapshot and the cache are lost."""
         ledger = self._ledger
-        if self._snapshots is None or not self._conversation or not ledger.changed or not self.contents.turns:
+        # A prefill that does not fit leaves another conversation in the cache, which idle work may change.
+        ours = self._conversation == self._cached_conversation
+        if self._snapshots is None or not self._conversation or not ours or not ledger.changed or not self.contents.turns:
             return
         try:
             state = ledger.save_state()

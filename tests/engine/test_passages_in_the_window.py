@@ -106,6 +106,18 @@ def is_fresh(cache: FakeKVCache, begin: int) -> bool:
     return True
 
 
+def test_idle_work_saves_no_conversation_under_the_name_of_another(cache: FakeKVCache, tmp_path: Path) -> None:
+    folder = SnapshotFolder(tmp_path / "snapshots", budget=10**9)
+    engine = engine_without_model(cache, cache.make_format, snapshots=folder)  # type: ignore[attr-defined]  # see `cache`
+    chat(engine, cache)
+    assert not list(engine.prefill(History(conversation="two", system="a" * 5000), CancelToken()))
+    engine.run_idle_tasks(CancelToken())
+    folder.flush()
+    assert folder.load("one", "weightless") is not None
+    assert folder.load("two", "weightless") is None
+    engine.close()
+
+
 def test_new_work_stops_idle_work(engine: RollingEngine, cache: FakeKVCache) -> None:
     turns = chat(engine, cache)
     cancel = CancelToken()
