@@ -86,11 +86,13 @@ class ModelHost:
 
     async def cancel_loading(self, error: EngineError) -> None:
         """Cancel loading; `error` is raised in whoever waits."""
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.wait({self._loading})
+        loading = self._loading
+        if loading is not None:
+            loading.cancel()
+            await asyncio.wait({loading})
         await self._close_engine()
-        await self._fail(error)
+        if self._loading is loading:  # else another model was chosen in the meantime
+            await self._fail(error)
 
     async def close(self, *, wait: bool = True) -> None:
         """Stop what runs and free the model. Without `wait` the engine's thread does that, and saves the KV state, by itself."""
