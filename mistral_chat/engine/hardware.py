@@ -212,7 +212,8 @@ def performance_cores() -> int | None:
         return None
     ranges = [part.split("-") for part in threads.strip().split(",") if part]
     logical = sum(int(span[-1]) - int(span[0]) + 1 for span in ranges)
-    return max(1, logical // 2) if logical else None
+    threads_per_core = 1 if psutil.cpu_count() == psutil.cpu_count(logical=False) else 2
+    return max(1, logical // threads_per_core) if logical else None
 
 
 def measure_memory() -> int:

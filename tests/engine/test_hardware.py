@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mistral_chat.config import EngineSettings
@@ -197,13 +198,16 @@ def test_a_container_without_limits_has_the_whole_machine(monkeypatch: pytest.Mo
     assert hardware.measure_memory() > 10**8
 
 
-def test_slow_cores_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("threads", "cores"), [(2, 6), (1, 13)])
+def test_slow_cores_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: int, cores: int) -> None:
+    """The cores of some hybrid CPUs run two threads each, those of others one."""
     listed = tmp_path / "cpus"
+    monkeypatch.setattr(psutil, "cpu_count", lambda *, logical=True: 20 if logical and threads == 2 else 14)
     monkeypatch.setattr(hardware, "_PERFORMANCE_CPUS", listed)
     monkeypatch.setattr(sys, "platform", "linux")
     assert hardware.performance_cores() is None
     listed.write_text("0-11,16\n")
-    assert hardware.performance_cores() == 6
+    assert hardware.performance_cores() == cores
 
 
 def test_a_mac_reports_its_performance_cores(monkeypatch: pytest.MonkeyPatch) -> None:
