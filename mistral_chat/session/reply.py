@@ -145,24 +145,25 @@ def save_question(
         ConversationNotFound: the conversation or the turn was deleted.
         UsageError: the reply to continue is not the last one.
     """
-    if conversation_id is not None and store.conversation(conversation_id).summary.trashed is not None:
-        store.restore(conversation_id)  # another window moved it there; nothing is written into the trash
-    match request:
-        case NewMessage(text):
-            if conversation_id is None:
-                conversation_id = store.create(system=new.system, model=model, sampling=new.own_sampling, persona=new.persona)
-            last = store.turns_page(conversation_id, before=None, limit=1)
-            turn_id = store.add_turn(conversation_id, text, parent_id=last[-1].turn_id if last else None, model=model)
-        case EditMessage(edited, text):
-            turn_id = store.add_turn(conversation_id or "", text, parent_id=store.turn(edited).parent_id, model=model)
-        case Regenerate(turn_id=answered):
-            turn_id = store.add_sibling(answered, model=model)
-        case ContinueReply(turn_id):
-            store.turn(turn_id)
-            last = store.turns_page(conversation_id or "", before=None, limit=1)
-            if not last or last[-1].turn_id != turn_id:
-                raise UsageError("Only the last reply can be continued. Regenerate this one, or continue the last one.")
-    return conversation_id or "", store.turn(turn_id)
+    with store.database.write():  # all of it or nothing: a full disk would leave an empty conversation
+        if conversation_id is not None and store.conversation(conversation_id).summary.trashed is not None:
+            store.restore(conversation_id)  # another window moved it there; nothing is written into the trash
+        match request:
+            case NewMessage(text):
+                if conversation_id is None:
+                    conversation_id = store.create(system=new.system, model=model, sampling=new.own_sampling, persona=new.persona)
+                last = store.turns_page(conversation_id, before=None, limit=1)
+                turn_id = store.add_turn(conversation_id, text, parent_id=last[-1].turn_id if last else None, model=model)
+            case EditMessage(edited, text):
+                turn_id = store.add_turn(conversation_id or "", text, parent_id=store.turn(edited).parent_id, model=model)
+            case Regenerate(turn_id=answered):
+                turn_id = store.add_sibling(answered, model=model)
+            case ContinueReply(turn_id):
+                store.turn(turn_id)
+                last = store.turns_page(conversation_id or "", before=None, limit=1)
+                if not last or last[-1].turn_id != turn_id:
+                    raise UsageError("Only the last reply can be continued. Regenerate this one, or continue the last one.")
+        return conversation_id or "", store.turn(turn_id)
 
 
 def validate_message(text: str) -> None:

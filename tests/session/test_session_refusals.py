@@ -8,7 +8,7 @@ from support.sessions import SessionBench
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
-from mistral_chat.errors import ConversationNotFound, InvalidText, MessageTooLong, UsageError
+from mistral_chat.errors import ConversationNotFound, InvalidText, MessageTooLong, StoreFull, UsageError
 from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.events import ReplyFailed
 from mistral_chat.session.reply import ContinueReply, EditMessage
@@ -97,3 +97,16 @@ async def test_only_the_last_reply_can_be_continued(bench: SessionBench, session
 async def test_an_unknown_conversation_is_refused_at_once(bench: SessionBench) -> None:
     with pytest.raises(ConversationNotFound):
         bench.open("none")
+
+
+async def test_a_first_message_that_does_not_fit_on_the_disk_leaves_no_empty_conversation(
+    bench: SessionBench, session: ChatSession
+) -> None:
+    with bench.store.database.autocommit() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 8}")
+    with pytest.raises(StoreFull):
+        await bench.say(session, "b" * 100_000)
+    assert bench.store.summaries() == []
+    await bench.say(session, "Hello")
+    assert len(bench.store.summaries()) == 1
