@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from mistral_chat.config import Settings
-from mistral_chat.errors import MistralChatError, StoreError, UsageError
+from mistral_chat.errors import ConversationNotFound, DocumentNotFound, MistralChatError, StoreError, UsageError
 from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.events import ConversationsChanged, SavingEvent, SessionEvent
@@ -208,7 +208,7 @@ class Workspace:
         """Undo the last action, and return its name; empty if there is none.
 
         Raises:
-            UsageError: what it changed is gone.
+            UsageError: what it changed is gone, or nothing can be saved now.
         """
         entry = self.environment.undo.pop()
         if entry is None:
@@ -216,6 +216,8 @@ class Workspace:
         try:
             await entry.undo()
         except StoreError as error:
+            if not isinstance(error, ConversationNotFound | DocumentNotFound):
+                self.environment.undo.push(*entry)  # it can be tried again
             raise UsageError(f"Cannot undo “{entry.name}”: {error}") from error
         await self._changed()
         return entry.name
