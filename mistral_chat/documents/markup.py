@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from mistral_chat.documents.blocks import Block
 
-_SKIPPED: Final = frozenset({"script", "style", "template", "noscript", "svg", "math", "iframe", "object", "select", "nav"})
+_SKIPPED: Final = {"script", "style", "template", "noscript", "svg", "math", "iframe", "object", "select", "nav", "title"}
 _BLOCK_TAGS: Final = (
     "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer form "
     "header hr html legend main menu ol p section summary table tbody tfoot thead ul"
@@ -29,21 +29,17 @@ class HtmlBlocks(HTMLParser):
     def __init__(self, outline: Outline) -> None:
         """Collect blocks below the headings of `outline`."""
         super().__init__(convert_charrefs=True)
-        self.title = ""
         self.found: list[Block] = []
         self._outline = outline
         self._text: list[str] = []
         self._skipping: list[str] = []
         self._heading = 0
         self._preformatted = 0
-        self._in_title = False
 
     def handle_starttag(self, tag: str, _attributes: list[tuple[str, str | None]]) -> None:
         """Start a block, a line, a cell or skipped content."""
         if tag in _SKIPPED:
             self._skipping.append(tag)
-        elif tag == "title":
-            self._in_title = True
         elif tag in _HEADINGS:
             self._end_block()
             self._heading = _HEADINGS[tag]
@@ -62,8 +58,6 @@ class HtmlBlocks(HTMLParser):
         if self._skipping:
             if tag == self._skipping[-1]:
                 self._skipping.pop()
-        elif tag == "title":
-            self._in_title = False
         elif tag == "pre":
             self._end_block()
             self._preformatted = max(0, self._preformatted - 1)
@@ -72,9 +66,7 @@ class HtmlBlocks(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Take visible text."""
-        if self._in_title:
-            self.title += data
-        elif not self._skipping:
+        if not self._skipping:
             self._text.append(data if self._preformatted else _folded(data))
 
     def close(self) -> None:

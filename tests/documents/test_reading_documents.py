@@ -119,7 +119,8 @@ def test_a_binary_is_not_taken_for_text(content: bytes) -> None:
 
 def test_html_keeps_visible_text_only(tmp_path: Path) -> None:
     page = (
-        "<title>T</title><style>p{}</style><h1>Big &amp; small</h1><p>One\n two<br>three<ul><li>a<li>b</ul>"
+        "<title>T</title><style>p{}</style><h1>Big &amp; small</h1><svg><title>icon</title></svg>"
+        "<p>One\n two<br>three<ul><li>a<li>b</ul>"
         "<script>alert(1)</script><table><tr><td>x<td>y</table><pre>  keep\n  this</pre><nav>menu</nav><p>&#x1b;[31m end"
     )
     assert headed_texts(read(tmp_path, "a.html", page)) == [
