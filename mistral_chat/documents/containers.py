@@ -139,6 +139,8 @@ class _Paragraphs:
             self.found.extend(self.outline.block(text))
 
     def begin_row(self) -> None:
+        """Begin a row; a table inside a cell ends the row around it."""
+        self.end_row()
         self._row = []
 
     def end_row(self) -> None:

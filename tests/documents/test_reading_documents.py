@@ -149,6 +149,12 @@ def test_an_opendocument_text_is_read_without_its_comments(tmp_path: Path) -> No
     assert headed_texts(read(tmp_path, "a.odt", documents.odt(inside))) == [("Plan", "a  bc"), ("Plan", "x | y")]
 
 
+def test_a_table_inside_a_cell_takes_no_text_from_the_row_around_it(tmp_path: Path) -> None:
+    inside = "<table:table-row>{}<text:p>b</text:p></table:table-row>"
+    outer = inside.format("<text:p>a</text:p>" + inside.format(""))
+    assert [block.text for block in read(tmp_path, "a.odt", documents.odt(outer))] == ["a", "b", "b"]
+
+
 def test_epub_chapters_come_in_reading_order(tmp_path: Path) -> None:
     content = documents.epub(["<!DOCTYPE html><h1>One</h1><p>First.", "<h1>Two</h1><h2>Inner</h2><p>Second."])
     blocks = read(tmp_path, "a.epub", content)
