@@ -133,13 +133,16 @@ class Program:
         return store
 
     def purge_old_trash(self, store: ConversationStore) -> None:
-        """Delete permanently what has been in the trash for longer than the settings allow. May take seconds in a large store.
+        """Delete permanently what has been in the trash for longer than the settings allow, and files of no conversation.
+
+        May take seconds in a large store.
 
         Raises:
             StoreError: the database cannot be used.
         """
         if self.settings.trash_days:
             store.empty_trash(timedelta(days=self.settings.trash_days), forget=self.forget_snapshots)
+        store.documents.delete_unused(timedelta(days=1))
         store.purge()
 
     def library(self) -> Library:

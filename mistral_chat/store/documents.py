@@ -10,7 +10,7 @@ import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import takewhile
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, Literal
@@ -148,12 +148,16 @@ class DocumentStore:
     def create_collection(self, name: str, *, attached: bool = False) -> str:
         """Create a collection if it does not exist, and return its name as stored.
 
-        An `attached` one was made by attaching a file to a conversation, and is deleted with the last conversation that uses it.
+        An `attached` one is made by attaching a file to a conversation, and is deleted with the last conversation that uses it;
+        made again, it counts as new for `delete_unused`.
         """
         stored = collection_name(name)
         with self.database.write() as connection:
-            values = (stored, to_timestamp(self._now()), attached)
-            connection.execute("INSERT OR IGNORE INTO collections (name, created, attached) VALUES (?, ?, ?)", values)
+            connection.execute(
+                "INSERT INTO collections (name, created, attached) VALUES (?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET created = excluded.created WHERE attached",
+                (stored, to_timestamp(self._now()), attached),
+            )
         return stored
 
     def add_folders(self, name: str, *paths: str) -> None:
@@ -185,6 +189,14 @@ class DocumentStore:
             _delete_collection(connection, row)
             trash.note_purge(connection)
         return trash.purge(self.database)
+
+    def delete_unused(self, older_than: timedelta) -> None:
+        """Delete the files that were attached longer ago and are in no conversation, as those of a discarded draft."""
+        unused = "attached AND created < ? AND row NOT IN (SELECT collection FROM conversation_collections)"
+        with self.database.write() as connection:
+            before = to_timestamp(self._now() - older_than)
+            for found in connection.execute(f"SELECT row FROM collections WHERE {unused}", (before,)).fetchall():
+                _delete_collection(connection, found["row"])
 
     def attach(self, conversation_id: str, *names: str) -> None:
         """Attach collections to a conversation."""

@@ -89,6 +89,19 @@ class TestStore:
         Program(now=lambda: datetime.now(UTC) + timedelta(days=3000)).purge_old_trash(store)
         assert store.summaries(where="trash")
 
+    def test_a_file_that_was_attached_to_no_message_is_deleted_after_a_day(self, own_folders: Path) -> None:
+        configure(own_folders, "trash_days: 0")
+        store = Program().open_store()
+        for name in ("withdrawn.pdf", "sent.pdf", "attached again.pdf"):
+            store.documents.create_collection(name, attached=True)
+        store.documents.create_collection("named")
+        store.documents.attach(store.create(), "sent.pdf")
+        later = Program(now=lambda: datetime.now(UTC) + timedelta(days=2))
+        again = later.open_store()
+        again.documents.create_collection("attached again.pdf", attached=True)
+        later.purge_old_trash(again)
+        assert [each.name for each in store.documents.collections()] == ["attached again.pdf", "named", "sent.pdf"]
+
     def test_deleting_creates_no_snapshots_folder(self) -> None:
         Program().forget_snapshots(["one"])
         assert not Program().paths.snapshots_dir.exists()
