@@ -210,9 +210,9 @@ def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None
 
 
 def report_pending_purge(store: ConversationStore) -> None:
-    """Report text that could not be erased yet because another program is reading the database."""
+    """Report text that could not be erased yet because another program uses the database or the disk is full."""
     if store.purge_pending():
-        click.echo("Deleted. Remaining data is erased when the other mistral-chat closes.", err=True)
+        click.echo("Deleted. Remaining data is erased later: the database is in use, or the disk is full.", err=True)
 
 
 @chats.command("export", short_help="Export conversations to a file or standard output.")

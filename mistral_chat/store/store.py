@@ -350,7 +350,8 @@ class ConversationStore(ConversationQueries):
     def purge(self) -> bool:
         """Remove deleted text from the files if a purge is pending; returns whether no trace is left.
 
-        False if another connection kept reading for too long; the next call, in this run or a later one, completes it.
+        False if another connection kept reading or writing for too long, or the disk is full; the next call, in this run or a
+        later one, completes it.
         """
         return trash.purge(self.database)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from mistral_chat.errors import StoreBusy, StoreFull, StoreReadOnly
 from mistral_chat.store import index
 
 if TYPE_CHECKING:
@@ -56,16 +57,19 @@ def purge_pending(connection: Connection) -> bool:
 
 
 def purge(database: Database) -> bool:
-    """Remove deleted text from the files; returns whether none is left."""
+    """Remove deleted text from the files; returns whether none is left. What cannot be removed now stays pending."""
     with database.read() as connection:
         if not purge_pending(connection):
             return True
-    for table in ("found", "passages_found"):
-        _merge_index(database, table)
-    if not _truncate_wal(database):
+    try:
+        for table in ("found", "passages_found"):
+            _merge_index(database, table)
+        if not _truncate_wal(database):
+            return False
+        with database.write() as connection:
+            connection.execute("DELETE FROM owed WHERE upkeep = 'purge'")
+    except (StoreBusy, StoreFull, StoreReadOnly):
         return False
-    with database.write() as connection:
-        connection.execute("DELETE FROM owed WHERE upkeep = 'purge'")
     return True
 
 

@@ -11,18 +11,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from support.stores import assert_index_is_true, chat, index_entries, open_store, said
+from support.stores import Clock, assert_index_is_true, chat, index_entries, open_store, said
 
 from mistral_chat.conversation import Passage
 from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store import trash
+from mistral_chat.store.database import open_database
+from mistral_chat.store.queries import conversation_row
 from mistral_chat.store.retrieval import add_turn_vectors
+from mistral_chat.store.store import ConversationStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from mistral_chat.store.store import ConversationStore
 
 SECRETS = ["quetzalcoatl", "xylographie", "wombatique", "Nachtigallenzwiebel", "zirkonium", "vermillon", "玻璃心", "obsidienne"]
 """Words of the doomed conversation: user, reply, title, draft, tag, system prompt, one without spaces, and a passage."""
@@ -115,10 +116,10 @@ def test_overwritten_text_goes_with_the_next_deletion(store: ConversationStore) 
 
 
 @contextlib.contextmanager
-def reading(database: Path) -> Iterator[None]:
-    """Another program that keeps reading an old state of the database."""
+def reading(database: Path, begin: str = "BEGIN") -> Iterator[None]:
+    """Another program that keeps reading an old state of the database, or keeps the lock for writing."""
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("BEGIN")
+        connection.execute(begin)
         connection.execute("SELECT count(*) FROM turns").fetchone()
         yield
         connection.execute("COMMIT")
@@ -138,6 +139,18 @@ def test_a_reader_delays_the_purge_and_the_next_one_completes_it(
     assert again.purge()
     assert_no_trace(again)
     again.close()
+
+
+def test_a_purge_that_may_not_write_is_completed_by_the_next(store: ConversationStore, database: Path) -> None:
+    conversation = store.create()
+    with store.database.write() as connection:
+        trash.delete(connection, conversation_row(connection, conversation))
+    hasty = ConversationStore(open_database(database, busy_seconds=0.0), now=Clock())
+    with reading(database, "BEGIN IMMEDIATE"):
+        assert not hasty.purge()
+    assert hasty.purge_pending()
+    assert hasty.purge()
+    hasty.close()
 
 
 def test_a_killed_purge_is_completed_by_the_next(database: Path, store: ConversationStore) -> None:

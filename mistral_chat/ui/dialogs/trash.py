@@ -124,7 +124,7 @@ class TrashDialog(Dialog[str]):
             traceless = await self._delete(None if everything else ids[0])
         except StoreError as error:
             return str(error)
-        return "" if traceless else "Deleted. Remaining data is erased when the other window closes."
+        return "" if traceless else "Deleted. Remaining data is erased later: the database is in use, or the disk is full."
 
     def _show(self) -> None:
         try:
