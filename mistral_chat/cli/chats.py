@@ -26,7 +26,7 @@ from mistral_chat.cli.chats_format import (
     summary_lines,
     tree_lines,
 )
-from mistral_chat.cli.printing import confirm, print_json, print_rows, shown
+from mistral_chat.cli.printing import confirm, print_json, print_rows, report_pending_purge, shown
 from mistral_chat.errors import UsageError
 from mistral_chat.formatting import counted
 from mistral_chat.paths import output_path, private_folder, private_opener
@@ -207,12 +207,6 @@ def trash(program: Program, /, *, empty: bool, yes: bool, as_json: bool) -> None
                 click.echo(_EMPTY["trash"], err=True)
             return
     print_rows(summaries, summary_lines(summaries), as_json=as_json, empty=_EMPTY["trash"])
-
-
-def report_pending_purge(store: ConversationStore) -> None:
-    """Report text that could not be erased yet because another program uses the database or the disk is full."""
-    if store.purge_pending():
-        click.echo("Deleted. Remaining data is erased later: the database is in use, or the disk is full.", err=True)
 
 
 @chats.command("export", short_help="Export conversations to a file or standard output.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mistral_chat.cli import options
-from mistral_chat.cli.printing import SHORT_ID, confirm, print_json, print_rows, shown
+from mistral_chat.cli.printing import SHORT_ID, confirm, print_json, print_rows, report_pending_purge, shown
 from mistral_chat.cli.terminal import Progress
 from mistral_chat.errors import DocumentNotFound, MistralChatError
 from mistral_chat.formatting import counted
@@ -230,10 +230,11 @@ def remove(program: Program, /, documents: tuple[str, ...], *, collection: str |
             count = counted(len(store.documents.documents(collection)), "document")
             confirm(f"Remove the collection {_shown(collection)} with {count} from the index?", yes=yes)
             store.documents.delete_collection(collection)
-            return
-        found = [_document(store, name) for name in documents]
-        confirm(f"Remove {counted(len(found), 'document')} from the index?", yes=yes)
-        store.documents.delete_documents(*(each.document_id for each in found))
+        else:
+            found = [_document(store, name) for name in documents]
+            confirm(f"Remove {counted(len(found), 'document')} from the index?", yes=yes)
+            store.documents.delete_documents(*(each.document_id for each in found))
+        report_pending_purge(store)
 
 
 def _document(store: ConversationStore, name: str) -> StoredDocument:

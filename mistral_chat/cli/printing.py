@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mistral_chat.errors import MistralChatError
 from mistral_chat.text import clean
+
+if TYPE_CHECKING:
+    from mistral_chat.store.store import ConversationStore
 
 SHORT_ID = 8
 """Characters of an id that are printed; any unique prefix is accepted as an argument."""
@@ -43,6 +46,12 @@ def print_rows(rows: Sequence[object], lines: Iterable[str], *, as_json: bool, e
 def shown(text: str) -> str:
     """`text` unchanged, or sanitised when standard output is a terminal."""
     return clean(text) if sys.stdout.isatty() else text
+
+
+def report_pending_purge(store: ConversationStore) -> None:
+    """Report text that could not be erased yet because another program uses the database or the disk is full."""
+    if store.purge_pending():
+        click.echo("Deleted. Remaining data is erased later: the database is in use, or the disk is full.", err=True)
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -155,9 +155,19 @@ def test_a_collection_is_looked_up_before_its_removal_is_confirmed(program: Prog
 def test_docs_remove_leaves_no_byte_of_the_collection(program: Program, folder: Path, tmp_path: Path) -> None:
     (folder / "lease.md").write_text("The zygomorphic heron wears a monocle.\n")
     run(program, *words_only("docs", "add", str(folder / "lease.md")))
-    run(program, "docs", "rm", "-C", "documents", "-y")
+    assert not run(program, "docs", "rm", "-C", "documents", "-y").stderr
     left = [path.name for path in (tmp_path / "data").rglob("*") if path.is_file() and b"zygomorph" in path.read_bytes()]
     assert not left
+
+
+def test_docs_remove_says_when_a_reader_delays_the_erasing(
+    program: Program, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mistral_chat.store.trash._WAL_SECONDS", 0.1)
+    run(program, *words_only("docs", "add", str(folder / "lease.md")))
+    with closing(program.open_store()) as reader, reader.database.read() as connection:
+        connection.execute("SELECT count(*) FROM passages").fetchone()
+        assert "Remaining data is erased later" in run(program, "docs", "rm", "lease.md", "-y").stderr
 
 
 def test_a_hostile_file_name_and_text_reach_no_terminal(program: Program, tmp_path: Path) -> None:
