@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -278,12 +278,11 @@ class Program:
         from mistral_chat.store.database import open_database
         from mistral_chat.store.store import ConversationStore
 
+        if not self.paths.database.exists():
+            return False  # opening would create it
         try:
-            store = ConversationStore(open_database(self.paths.database), now=self.now)
-            try:
+            with closing(ConversationStore(open_database(self.paths.database), now=self.now)) as store:
                 store.conversation(conversation_id)
-            finally:
-                store.close()
         except StoreError:
             return False
         return True

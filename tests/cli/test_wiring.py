@@ -102,6 +102,11 @@ class TestStore:
         later.purge_old_trash(again)
         assert [each.name for each in store.documents.collections()] == ["attached again.pdf", "named", "sent.pdf"]
 
+    def test_a_database_that_is_gone_is_not_made_again_for_its_snapshots(self) -> None:
+        program = Program()
+        assert not program._has_conversation("one")
+        assert not program.paths.database.exists()
+
     def test_deleting_creates_no_snapshots_folder(self) -> None:
         Program().forget_snapshots(["one"])
         assert not Program().paths.snapshots_dir.exists()
