@@ -251,10 +251,8 @@ class _Asking:
                 click.echo("The reply was cut off: maximum length reached.", err=True)
             for number, each in enumerate(passages, 1):  # as the model was given them
                 click.echo(f"[{number}] {one_line(each.source)}", err=True)
-            if given is not None and given.whole:
-                click.echo("Passages cannot answer a question about a whole document. Ask about a part of it.", err=True)
-            elif given is not None and given.nothing_found:
-                click.echo("Nothing found in your documents.", err=True)
+            if given is not None and given.notice:
+                click.echo(given.notice, err=True)
         if self._request.stats:
             click.echo(
                 f"{usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} cached), "

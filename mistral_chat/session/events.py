@@ -40,13 +40,11 @@ class PrefillProgress:
 
 @dataclass(frozen=True, slots=True)
 class PassagesGiven:
-    """Passages were found for a message and saved with its turn: exchanges of the conversation, or parts of documents."""
+    """Passages were searched for a message: exchanges of the conversation, or parts of documents. The turn has those found."""
 
     turn: TranscriptTurn
-    nothing_found: bool = False
-    """Whether documents were searched without a match."""
-    whole: bool = False
-    """Whether the message asks about a whole document, and the model was given only passages of it."""
+    notice: str = ""
+    """What the user should know about the documents, such as that nothing was found; usually empty."""
 
 
 @dataclass(frozen=True, slots=True)

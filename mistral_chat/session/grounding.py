@@ -29,6 +29,10 @@ log = logging.getLogger("mistral_chat.session")
 _CHARACTERS_PER_TOKEN = 3
 """Lower than in most texts, so that the budget for passages is rather too small than too large."""
 
+_WHOLE_DOCUMENT = "Passages cannot answer a question about a whole document. Ask about a part of it."
+_NOTHING_FOUND = "Nothing found in your documents. The reply does not use them."
+_NOT_SEARCHED = "Your documents could not be searched. The reply does not use them."
+
 
 class Grounding:
     """The passages for the messages of one session."""
@@ -134,16 +138,18 @@ class Grounding:
                 await self._environment.saver.write(lambda store: store.set_passages(turn.turn_id, found.passages))
         except MistralChatError as error:
             log.warning("no passages: %s", type(error).__name__)
+            if collections:
+                await self._emit(PassagesGiven(turn, _NOT_SEARCHED))
             return turn
         return await self._given(turn, found)
 
     async def _given(self, turn: TranscriptTurn, found: Retrieved) -> TranscriptTurn:
         turn = replace(turn, turn=replace(turn.turn, passages=found.passages))
         self._conversation.replace(turn)
-        documents = any(each.kind == "document" for each in found.passages)
-        if found.passages or found.documents_searched:
-            nothing = found.documents_searched and not documents
-            await self._emit(PassagesGiven(turn, nothing_found=nothing, whole=found.whole))
+        nothing = found.documents_searched and all(each.kind != "document" for each in found.passages)
+        notice = _WHOLE_DOCUMENT if found.whole else _NOTHING_FOUND if nothing else ""
+        if found.passages or notice:
+            await self._emit(PassagesGiven(turn, notice))
         return turn
 
     def _searched(self, retriever: Retriever) -> ConversationStore:

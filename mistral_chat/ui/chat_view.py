@@ -34,8 +34,6 @@ _TEMPORARY: Final = "mistral-chat, temporary"
 _LONGEST_TITLE: Final = 80
 """Characters of a title in the frame and in the terminal's title."""
 
-_WHOLE_DOCUMENT: Final = "Passages cannot answer a question about a whole document. Ask about a part of it."
-_NOTHING_FOUND: Final = "Nothing found in your documents. The reply does not use them."
 _BY_WORDS: Final = (
     "Searching by words only. To search by meaning too, download an embedding model (25 MB): "
     "mistral-chat models pull all-minilm-l6-v2"
@@ -117,10 +115,8 @@ class ChatView:
 
     def _passages_notice(self, event: PassagesGiven) -> str:
         """What is to be said about the passages of a message; that they were found by words alone is said once."""
-        if event.whole:
-            return _WHOLE_DOCUMENT
-        if event.nothing_found:
-            return _NOTHING_FOUND
+        if event.notice:
+            return event.notice
         retriever = self._screen.context.retriever
         if self._by_words_told or retriever is None or not retriever.by_words:
             return ""

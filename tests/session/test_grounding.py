@@ -20,7 +20,7 @@ from mistral_chat.config import Settings
 from mistral_chat.conversation import DocumentPassage
 from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.engine.thread import EngineThread
-from mistral_chat.errors import DocumentNotFound
+from mistral_chat.errors import DocumentNotFound, EngineFailed
 from mistral_chat.session.documents import DocumentIndexer, asks_for_the_whole
 from mistral_chat.session.events import PassagesGiven
 from mistral_chat.session.reply import NewMessage
@@ -119,7 +119,7 @@ async def test_attached_documents_are_searched_and_no_match_is_reported(bench: S
     assert bench.last(session).passages == (passage,), "a question about the reply keeps its passages"
     await bench.say(session, "quantum chromodynamics")
     (event,) = given(bench)
-    assert event.nothing_found
+    assert "Nothing found" in event.notice
     await session.grounding.attach()
     await bench.say(session, "Who repairs the roof?")
     assert session.grounding.collections == []
@@ -223,6 +223,26 @@ class LengthEmbedder:
 
     def close(self) -> None:
         """Free nothing."""
+
+
+class BrokenEmbedder(LengthEmbedder):
+    """Fails, as one that has run out of memory."""
+
+    def embed_query(self, text: str) -> NDArray[np.float16]:
+        raise EngineFailed(f"{len(text)} characters are too many.")
+
+
+@pytest.mark.usefixtures("lease")
+async def test_documents_that_cannot_be_searched_are_reported(store: ConversationStore, engine: ScriptedEngine) -> None:
+    retriever = Retriever(store.new_connection(), BrokenEmbedder)
+    bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings(), retriever=retriever)
+    session = bench.open()
+    await session.grounding.attach("home")
+    await bench.say(session, "Who repairs the roof?")
+    (event,) = given(bench)
+    assert "could not be searched" in event.notice
+    assert bench.last(session).finish_reason == "stop"
+    await bench.close()
 
 
 async def test_vectors_are_not_written_on_the_connection_that_the_screen_reads(tmp_path: Path, engine: ScriptedEngine) -> None:
