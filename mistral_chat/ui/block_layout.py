@@ -83,9 +83,10 @@ class LineBlock:
         A block that grows is wrapped again from its last line on, however long it is.
         """
         same = self.same_lines(before)
-        self.width, self.laid, self.rows = before.width, min(same, before.laid), before.rows
+        self.width, self.laid, self.rows = before.width, before.laid, before.rows
         if same == len(self.lines) == len(before.lines):
             return None
+        self.laid = min(same, before.laid, len(self.lines) - 1)  # a frame ends with the last line, which may be another now
         self.rows = before.rows[: bisect_left(before.rows, self.laid, key=lambda row: row.y)]
         return len(self.rows)
 

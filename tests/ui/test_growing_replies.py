@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.app_harness import PAUSE, AppHarness, run, run_loaded, screen_text, send_message, until, until_answered, until_ready
 from support.paced_program import answer
@@ -131,6 +131,7 @@ PIECES = [
 
 
 @given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([9, 30, 30, 30])), max_size=30))
+@example([("```\n", 30), ("b\n", 30), ("`", 30), ("```\n", 30)])  # the code loses a line
 def test_a_streamed_reply_has_the_rows_of_a_complete_one(pieces: list[tuple[str, int]]) -> None:
     """Otherwise a reply looks different when its conversation is opened again."""
     reader, grown = MarkdownParser(), BlockLayout()
