@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from support.app_harness import AppHarness, run_loaded, screen_text, until
+from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_message, until, until_answered
 
 if TYPE_CHECKING:
     from textual.strip import Strip
@@ -46,6 +46,22 @@ async def test_the_first_message_is_one_key_away_in_a_conversation_of_any_length
         await pilot.press("shift+tab", "home")
         await until(pilot, lambda: transcript.scroll_y == 0 and "Question 0 " in screen_text(harness))
         await until(pilot, lambda: len(harness.chat.views) < 60, "not everything is mounted")
+
+
+async def test_a_growing_reply_is_followed_again_after_reading_the_first_message() -> None:
+    harness = AppHarness(answer=lambda _: f"begun {PAUSE}and ended")
+    harness.start_with(*((f"Question {number}", "An answer of some length. " * 9) for number in range(60)))
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, "One more")
+        await until(pilot, lambda: "begun" in screen_text(harness))
+        await pilot.press("ctrl+home")
+        await until(pilot, lambda: "Question 0 " in screen_text(harness))
+        await pilot.press("ctrl+end")
+        await until(pilot, lambda: "begun" in screen_text(harness))
+        harness.chat.transcript.append_text(harness.chat.turns[-1].turn_id, "and more")
+        await until(pilot, lambda: "and more" in screen_text(harness), "what is written from now on is shown")
+        harness.gate.set()
+        await until_answered(pilot, harness)
 
 
 def shrunk(transcript: Transcript, room: int) -> bool:

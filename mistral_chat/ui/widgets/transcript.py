@@ -188,10 +188,10 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
             complete: whether there are none before them.
         """
         self._settling = True
-        self._turns = list(turns)
+        if turns is not self._turns:
+            self._turns, self._growing = list(turns), None
         self._complete = complete
         self._asked = False
-        self._growing = None
         self.reading = None
         await self._remount(len(self._turns) - self._filling(self._turns), len(self._turns), follow=True)
         self._settling = False
