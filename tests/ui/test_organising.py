@@ -90,6 +90,37 @@ async def test_tags_are_shown_and_filter() -> None:
         await until(pilot, lambda: "#urgent #work" in screen_text(harness))
 
 
+async def test_the_cursor_of_the_list_stays_where_conversations_are_deleted() -> None:
+    harness = AppHarness()
+    for title in ("Third", "Second", "First"):
+        harness.add_conversation(("Question", "Answer"), title=title)
+    harness.start_with(("Question", "Answer"), title="Open")
+    async with run_loaded(harness) as pilot:
+        await pilot.press("ctrl+o", "down")
+        for title, following in (("First", "Second"), ("Second", "Third"), ("Third", "Open")):
+            await pilot.press("d")
+            await until(pilot, lambda title=title: title not in titles(harness) and title in harness.chat.notice)  # type: ignore[misc]  # mypy has no type for a lambda's default
+            marked = harness.chat.conversation_list.marked
+            assert marked is not None
+            assert harness.store.conversation(marked).summary.title == following
+        await pilot.press("escape")
+        assert harness.chat.conversation_list.marked == harness.conversation_id
+
+
+async def test_a_reply_that_ends_moves_no_cursor_in_the_list() -> None:
+    harness = AppHarness(answer=lambda _: f"one {PAUSE} two")
+    other = harness.add_conversation(("Question", "Answer"), title="Other")
+    harness.start_with(("Question", "Answer"), title="Open")
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, "Go")
+        await until(pilot, lambda: harness.chat.replying)
+        await pilot.press("ctrl+o", "down")
+        assert harness.chat.conversation_list.marked == other
+        harness.gate.set()
+        await until_answered(pilot, harness)
+        assert harness.chat.conversation_list.marked == other
+
+
 async def test_actions_are_undone_one_by_one() -> None:
     harness = AppHarness()
     conversation = harness.start_with(("First line", "Answer"))

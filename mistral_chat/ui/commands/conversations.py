@@ -71,19 +71,11 @@ async def tag(screen: ChatScreen, words: str) -> None:
 
 
 async def delete(screen: ChatScreen, _argument: str) -> None:
-    """Move the open conversation to the trash."""
-    conversation_id = screen.session.conversation_id
-    if conversation_id is None:
-        screen.notice.show("Nothing to delete yet.")
-        return
-    await delete_conversation(screen, conversation_id)
-
-
-async def delete_conversation(screen: ChatScreen, conversation_id: str) -> None:
     """Move a conversation to the trash, and show a new one if it was open."""
-    title = screen.opened.store.conversation(conversation_id).summary.title
-    await screen.opened.delete(conversation_id)
-    if screen.session.conversation_id == conversation_id:
+    chosen = _chosen(screen, "delete")
+    title = screen.opened.store.conversation(chosen).summary.title
+    await screen.opened.delete(chosen)
+    if screen.session.conversation_id == chosen:
         await screen.open(None)
     screen.show_undoable(f"Moved “{title or 'New conversation'}” to the trash.")
 

@@ -21,7 +21,6 @@ from mistral_chat.session.overrides import Overrides
 from mistral_chat.session.tasks import TaskRegistry
 from mistral_chat.ui.chat_view import ChatView
 from mistral_chat.ui.commands import bindings, command, hint_key, letter_bindings, turns
-from mistral_chat.ui.commands.conversations import delete_conversation
 from mistral_chat.ui.commands.documents import show_sources
 from mistral_chat.ui.commands.runner import CommandRunner, WorkFailed
 from mistral_chat.ui.external_changes import ExternalChanges
@@ -309,10 +308,6 @@ class ChatScreen(Screen[None]):
     async def _conversation_chosen(self, event: ConversationList.Chosen) -> None:
         with self.commands.errors_shown():
             await self.open(event.conversation_id)
-
-    @on(ConversationList.DeletionRequested)
-    def _deletion_requested(self, event: ConversationList.DeletionRequested) -> None:
-        self.commands.in_background(partial(delete_conversation, self, event.conversation_id))
 
     def on_transcript_selected(self) -> None:
         """Count the turn that was clicked."""

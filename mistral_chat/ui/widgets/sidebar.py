@@ -80,20 +80,14 @@ class ConversationList(PlainList):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        key_binding("list.delete", "delete,backspace,d", "delete", "Delete", "Move the conversation to the trash"),
+        key_binding(
+            "list.delete", "delete,backspace,d", "screen.command('chat.delete')", "Delete", "Move the conversation to the trash"
+        ),
         key_binding("list.filter", "slash", "screen.command('chat.filter')", "Filter", "Filter the list as you type"),
     ]
 
     class Chosen(message.Message):
         """A conversation is to be opened."""
-
-        def __init__(self, conversation_id: str) -> None:
-            """Carry its id."""
-            super().__init__()
-            self.conversation_id = conversation_id
-
-    class DeletionRequested(message.Message):
-        """A conversation is to be moved to the trash."""
 
         def __init__(self, conversation_id: str) -> None:
             """Carry its id."""
@@ -143,16 +137,23 @@ class ConversationList(PlainList):
         if wanted == self._shown:
             return
         self._shown, self._requested = wanted, False
-        marked, place = self.marked or self._open, self.scroll_offset.y
+        cursor, place, rows = self.highlighted, self.scroll_offset.y, [option.id for option in self.options]
+        # The cursor of a user of the list stays in its place, whatever is removed there.
+        near = [*rows[cursor:], *reversed(rows[:cursor])] if self.has_focus and cursor is not None else [self.marked]
         self.set_options(_rows(wanted))
-        self._mark(marked)
+        self._mark(*near, self._open)
         if more or place:
             self.call_after_refresh(self.scroll_to, y=place, animate=False)
 
     def on_focus(self) -> None:
         """Highlight a row, so that Enter always has one."""
         if self.highlighted is None:
-            self._mark(self._open or self.first)
+            self._mark(self._open, self.first)
+
+    def on_blur(self) -> None:
+        """Highlight the open conversation, unless the terminal itself has lost the focus, which comes back."""
+        if self.app.app_focus:
+            self._mark(self._open)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Request older conversations before the reader reaches the end."""
@@ -167,14 +168,10 @@ class ConversationList(PlainList):
         self._mark(self.first)
 
     def mark_open(self, conversation_id: str | None) -> None:
-        """Move the cursor to the open conversation; None is a new one."""
-        self._open = conversation_id
-        self._mark(conversation_id)
-
-    def action_delete(self) -> None:
-        """Request that the conversation under the cursor is deleted."""
-        if self.marked is not None:
-            self.post_message(self.DeletionRequested(self.marked))
+        """Move the cursor to the conversation that is open now, except while the list is in use; None is a new one."""
+        changed, self._open = conversation_id != self._open, conversation_id
+        if changed and not self.has_focus:
+            self._mark(conversation_id)
 
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
@@ -184,9 +181,10 @@ class ConversationList(PlainList):
         elif event.option_id is not None:
             self.post_message(self.Chosen(event.option_id))
 
-    def _mark(self, conversation_id: str | None) -> None:
-        known = {option.id: number for number, option in enumerate(self.options)}
-        self.highlighted = known.get(conversation_id) if conversation_id is not None else None
+    def _mark(self, *wanted: str | None) -> None:
+        """Move the cursor to the first of `wanted` that is listed."""
+        known = {option.id: number for number, option in enumerate(self.options) if option.id not in {None, _OLDER}}
+        self.highlighted = next((known[each] for each in wanted if each in known), None)
 
 
 class ListFilter(OrderedKeys, Input):
