@@ -93,8 +93,7 @@ class MistralChatApp(App[None]):
                 loop.add_signal_handler(number, self._signalled, number)
         self._saved = threading.Event()
         self._console_watch = watch_console_close(lambda: self._console_closed(loop))
-        # After Ctrl+Z and `fg` the terminal is blank, and Textual would draw only what has changed.
-        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
+        self.app_resume_signal.subscribe(self, self._resumed)
 
     def watch_title(self, title: str) -> None:
         """Make `title` the terminal's title. The first one saves the terminal's own, where it can."""
@@ -103,6 +102,11 @@ class MistralChatApp(App[None]):
         save = "" if self._titled else _SAVE_TITLE
         self._titled = True
         self._driver.write(f"{save}\x1b]2;{one_line(title)}\x07")
+
+    def _resumed(self, _: App[None]) -> None:
+        """Draw everything: after Ctrl+Z and `fg` the terminal is blank. An editor may have set another title."""
+        self.screen.refresh(layout=True)
+        self.watch_title(self.title)
 
     def _restore_title(self) -> None:
         if self._titled and self._driver is not None:

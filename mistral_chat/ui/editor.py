@@ -72,8 +72,9 @@ async def _run(app: App[Any], command: list[str]) -> None:
     code = None
     try:
         suspended = app.suspend() if sys.platform != "win32" else contextlib.nullcontext()  # editors open windows there
-        # Textual does not take the terminal back when an exception passes through `App.suspend`.
-        with suspended, _interrupts_ignored(), contextlib.suppress(OSError, ValueError):
+        # Textual keeps drawing while it is suspended, for a thread that has ended: once its queue is full, the app would freeze.
+        # It does not take the terminal back when an exception passes through `App.suspend`.
+        with app.batch_update(), suspended, _interrupts_ignored(), contextlib.suppress(OSError, ValueError):
             program = await asyncio.create_subprocess_exec(*command)
             code = await program.wait()
     except SuspendNotSupported as error:

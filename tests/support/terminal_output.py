@@ -62,6 +62,10 @@ async def capture_output(
         def is_headless(self) -> bool:
             return False
 
+        @property
+        def can_suspend(self) -> bool:
+            return True
+
         def write(self, data: str) -> None:
             output.hear(data)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.app_harness import PAUSE, AppHarness, send_message, until, until_answered, until_ready
+from support.terminal_output import capture_output
 from textual.app import App
 
 from mistral_chat.errors import UsageError
@@ -114,6 +117,33 @@ async def test_without_room_for_the_file_the_screen_stays(tmp_path: Path, monkey
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / place))
     text, said = await edited("true")
     assert (text, said.startswith("Cannot write a file for the editor")) == ("", True)
+
+
+async def test_nothing_is_drawn_while_the_editor_has_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Textual's thread that writes has ended: what is drawn fills its queue, and the app freezes."""
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    os.mkfifo(ended)
+    monkeypatch.setenv("VISUAL", str(script(tmp_path / "ed", f'touch {begun}; read _ < {ended}; printf "after" > "$1"')))
+    harness = AppHarness(answer=lambda _: f"First {PAUSE} and last")
+    harness.start_with(("Question", "Answer"), title="Bread")
+    async with capture_output(harness.app) as (pilot, output):
+        await until_ready(pilot, harness)
+        await send_message(pilot, harness, "Go on")
+        await until(pilot, lambda: harness.chat.replying)
+        await pilot.press("ctrl+g")
+        await until(pilot, begun.exists, "the editor runs")
+        output.heard()
+        harness.gate.set()
+        await until_answered(pilot, harness)
+        harness.chat.composer.cursor_blink = True
+        await until(pilot, lambda: not harness.chat.composer._cursor_visible, "the cursor blinks")
+        assert output.heard() == ""
+        ended.write_text("\n")
+        await until(pilot, lambda: harness.chat.draft == "after")
+        await pilot.pause()
+        heard = output.heard()
+        assert "and last" in heard
+        assert "\x1b]2;Bread - mistral-chat\x07" in heard, "the editor may have set another title"
 
 
 def test_a_common_editor_is_found_if_none_is_set(tmp_path: Path) -> None:
