@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from mistral_chat.text import clean
 
@@ -20,24 +20,24 @@ _WHOLE_ON_WINDOWS: Final = re.compile(r"""(['"]?)([A-Za-z]:[\\/]|\\\\|~[\\/])|fi
 
 
 def path_from_input(text: str) -> Path:
-    """The path in `text`: plain, quoted, escaped for a shell, with ``~``, or as a ``file:`` address."""
+    """The path in `text`: plain, quoted, escaped for a shell, with ``~``, or as a ``file:`` address. It may be no file at all."""
     import shlex
 
     text = text.strip()
     windows = sys.platform == "win32"
     if text.startswith("file://"):
-        path = unquote(urlsplit(text).path)
-        return Path(path.lstrip("/") if windows else path)
-    plain = Path(text).expanduser()
-    if plain.exists():
-        return plain
+        path = unquote(text.removeprefix("file://").partition("/")[2])
+        return Path(path if windows else f"/{path}")
+    plain = os.path.expanduser(text)
+    if os.path.exists(plain):
+        return Path(plain)
     if windows:  # where the shell's escape is the separator of folders
-        return Path(text.strip("\"'")).expanduser()
+        return Path(os.path.expanduser(text.strip("\"'")))
     try:
         words = shlex.split(text)
     except ValueError:
-        return plain
-    return Path(words[0]).expanduser() if len(words) == 1 else plain
+        return Path(plain)
+    return Path(os.path.expanduser(words[0]) if len(words) == 1 else plain)
 
 
 def path_from_paste(text: str) -> Path | None:
@@ -46,11 +46,14 @@ def path_from_paste(text: str) -> Path | None:
     whole = _WHOLE_ON_WINDOWS if sys.platform == "win32" else _WHOLE
     if not whole.match(text) or "\n" in text or "\0" in text or len(text) > _LONGEST:
         return None
-    try:
-        path = path_from_input(text)
-        return path if path.is_file() else None
-    except (OSError, RuntimeError, ValueError):  # too long a name, no such home, no such address
-        return None
+    path = path_from_input(text)
+    return path if os.path.isfile(path) else None
+
+
+def split_typed(typed: str) -> tuple[str, str]:
+    """The folder of a path that is being typed, up to and with its last slash, and the beginning of the name after it."""
+    last = max(typed.rfind("/"), typed.rfind("\\") if sys.platform == "win32" else -1) + 1
+    return typed[:last], typed[last:]
 
 
 def complete_path(typed: str) -> tuple[str, list[str]]:
@@ -58,15 +61,14 @@ def complete_path(typed: str) -> tuple[str, list[str]]:
 
     Names with characters that act on a terminal are left out.
     """
-    last = max(typed.rfind("/"), typed.rfind("\\") if sys.platform == "win32" else -1)
-    folder, slash, begin = typed[: max(last, 0)], typed[last : last + 1] if last >= 0 else "", typed[last + 1 :]
+    folder, begun = split_typed(typed)
     try:
-        with os.scandir(Path(folder + slash).expanduser() if slash else ".") as entries:
-            names = [entry.name + ("/" if entry.is_dir() else "") for entry in entries if entry.name.startswith(begin)]
-    except (OSError, RuntimeError, ValueError):
+        with os.scandir(os.path.expanduser(folder) or ".") as entries:
+            names = [entry.name + ("/" if entry.is_dir() else "") for entry in entries if entry.name.startswith(begun)]
+    except (OSError, ValueError):
         return typed, []
-    found = sorted(name for name in names if clean(name) == name and (begin or not name.startswith(".")))
-    return (folder + slash + common_beginning(found) if found else typed), found
+    found = sorted(name for name in names if clean(name) == name and (begun or not name.startswith(".")))
+    return (folder + common_beginning(found) if found else typed), found
 
 
 def common_beginning(names: list[str]) -> str:

@@ -279,6 +279,34 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
         await until(pilot, lambda: harness.app.screen is harness.screen)
 
 
+async def test_a_path_that_cannot_be_read_is_refused_in_the_dialog_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await pilot.press("alt+o")
+        await until(pilot, lambda: harness.app.screen is not harness.screen)
+        for path in ("~nobody-of-that-name/x", "/" + "x" * 260, f"{tmp_path}/file/x", "file://[x"):
+            harness.app.screen.query_one("PathInput").value = path  # type: ignore[attr-defined]  # a field for a path
+            await until(pilot, lambda: "No such file" in words(harness))
+            await pilot.press("enter")
+            await until(pilot, lambda: "is not a readable file" in words(harness) or "cannot be read" in words(harness), path)
+
+
+async def test_enter_takes_what_is_typed_and_not_what_was_listed_before(notes: Path) -> None:
+    (notes.parent / "folder").mkdir()
+    (notes.parent / "folder" / "inner.txt").write_text("inner")
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await pilot.press("alt+o")
+        await until(pilot, lambda: harness.app.screen is not harness.screen)
+        dialog = harness.app.screen
+        dialog.query_one("PathInput").value = f"{notes.parent}/"  # type: ignore[attr-defined]  # a field for a path
+        await until(pilot, lambda: "my notes.txt" in screen_text(harness))
+        dialog.query_one("PathInput").value = f"{notes.parent}/folder/inner.txt"  # type: ignore[attr-defined]  # the same
+        press_at_once(harness, "enter")
+        await until(pilot, lambda: "▪ inner.txt" in screen_text(harness))
+
+
 async def test_a_folder_without_text_is_said_to_have_none_until_a_name_is_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

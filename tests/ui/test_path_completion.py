@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mistral_chat.ui.path_completion import complete_path, path_from_input, path_from_paste
+from mistral_chat.ui.path_completion import complete_path, path_from_input, path_from_paste, split_typed
 
 
 @pytest.fixture
@@ -53,10 +53,11 @@ class TestWindows:
         assert str(path_from_input(text)) == path
 
     def test_a_drive_starts_an_absolute_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Path, "is_file", lambda _path: True)
+        monkeypatch.setattr("os.path.isfile", lambda _path: True)
         assert path_from_paste(r'"D:\my notes.txt"') == Path(r"D:\my notes.txt")
         assert path_from_paste("a:b") is None
         assert path_from_paste("D:notes") is None
 
     def test_a_path_is_completed_after_either_slash(self, file: Path) -> None:
         assert complete_path(f"{file.parent}/my no")[0] == str(file)
+        assert split_typed(r"C:\x\y.txt") == ("C:\\x\\", "y.txt")

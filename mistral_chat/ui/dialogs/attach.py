@@ -18,7 +18,7 @@ from mistral_chat.errors import MistralChatError
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame, status_line
 from mistral_chat.ui.keymap import key_binding
-from mistral_chat.ui.path_completion import complete_path, path_from_input
+from mistral_chat.ui.path_completion import complete_path, path_from_input, split_typed
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
@@ -113,9 +113,10 @@ class AttachDialog(Dialog[str]):
     @work(group="look", exclusive=True, exit_on_error=False)
     async def _list_names(self) -> None:
         """List the names that the path may continue with."""
-        _, found = await asyncio.to_thread(complete_path, self._typed)
+        folder, _ = split_typed(typed := self._typed)
+        _, found = await asyncio.to_thread(complete_path, typed)
         found = [name for name in found if not _NOT_TEXT.fullmatch(Path(name).suffix)]
-        self.listed.set_options(Option(Content(one_line(name, 80)), id=name) for name in found[:_LISTED])
+        self.listed.set_options(Option(Content(one_line(name, 80)), id=folder + name) for name in found[:_LISTED])
         self.listed.highlighted = 0
         more = f", the first {_LISTED} listed" if len(found) > _LISTED else ""
         nothing = "No such file" if self._typed else "No text files here"
@@ -126,16 +127,15 @@ class AttachDialog(Dialog[str]):
     async def _take(self) -> None:
         """Open the selected folder, or attach the selected file."""
         typed = self._typed
-        if self.marked is not None:
-            typed = typed[: typed.rfind("/") + 1] + self.marked
-        if typed.endswith("/"):
+        if self.marked is not None and self.marked.startswith(typed):  # else the text was changed in the meantime
+            typed = self.marked
+        folder, name = split_typed(typed)
+        if folder and not name:
             self._set_path(typed)
-            return
-        if not typed.strip():
-            return
-        try:
-            await self._take_file(path_from_input(typed))
-        except MistralChatError as error:
-            self.show_status(str(error), warning=True)
-        else:
-            self.dismiss(typed[: typed.rfind("/") + 1])
+        elif name.strip():
+            try:
+                await self._take_file(path_from_input(typed))
+            except MistralChatError as error:
+                self.show_status(str(error), warning=True)
+            else:
+                self.dismiss(folder)
