@@ -163,12 +163,26 @@ async def test_a_prompt_format_is_set_saved_and_reset(first: FirstRun) -> None:
         await until_drawn(pilot, "Prompt format: chatml")
         assert '    tiny: "chatml"' in settings.read_text("utf-8")
         assert first.program.library().find("tiny").prompt_format == "chatml", "the next loading does not know it"
-        await until_drawn(pilot, "Prompt format: chatml")
+        await until(pilot, lambda: (row := first.models.selected) is not None and row.prompt_format == "chatml")
         await pilot.press("m", "down", "enter")
         await until_drawn(pilot, "Qwen, SmolLM and many others")
         await pilot.press("home", "enter")
         await until_drawn(pilot, "Prompt format: auto-detected")
         assert first.program.library().find("tiny").prompt_format is None
+        assert "chatml" not in settings.read_text("utf-8")
+
+
+async def test_a_prompt_format_is_reset_before_the_list_shows_it(first: FirstRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(first)
+    settings = first.folder / "config.yaml"
+    async with run(first) as pilot:
+        await with_the_demo(pilot, first)
+        monkeypatch.setattr(ModelsScreen, "look", lambda _: None)
+        for keys in (["end", "up"], ["home"]):
+            await pilot.press("f")
+            await until_drawn(pilot, "Qwen, SmolLM and many others")
+            await pilot.press(*keys, "enter")
+            await until_drawn(pilot, f"Prompt format: {'chatml' if 'up' in keys else 'auto-detected'}")
         assert "chatml" not in settings.read_text("utf-8")
 
 

@@ -378,7 +378,7 @@ class ModelsScreen(Screen["str | None"]):
         used = row.spec == self._listing.in_use
         names = await asyncio.to_thread(self._service.prompt_formats)
         chosen = await self.app.push_screen_wait(format_dialog(row, names, in_use=used))
-        if chosen is None or chosen == (row.prompt_format or names[0]):
+        if chosen is None or (used and chosen == (row.prompt_format or names[0])):  # no reload for nothing
             return
         try:
             message = await asyncio.to_thread(self._service.set_prompt_format, row.spec, chosen)
