@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from textual.app import App
 
 PATIENCE: Final = 1.0
-"""Seconds of the event loop's own work, and of waiting for a thread of its pool, after which the app is taken as it is, as by
-Textual. A busy machine delays the work, and ends no wait."""
+"""Seconds of the event loop's own work after which the app is taken as it is, as by Textual. A busy machine delays the work, and
+ends no wait."""
+MOST_LOOKS: Final = 1000
+"""Looks, a millisecond apart, after which a thread of the loop's pool is taken for one that waits for the test."""
 
 _held: Final[WeakKeyDictionary[Any, int]] = WeakKeyDictionary()
 """How many threads of a loop's pool were waited for in vain: they wait for something that the test does later."""
@@ -31,15 +33,14 @@ async def wait_until_idle(_min_sleep: float = 0.0, _max_sleep: float = 0.0) -> N
     """Let the app run until it is idle; the arguments are those of Textual's own function, and mean nothing."""
     app = active_app.get()
     loop: Any = asyncio.get_running_loop()
-    worked, waited = time.thread_time() + PATIENCE, 0.0
+    worked, looks = time.thread_time() + PATIENCE, 0
     while time.thread_time() < worked:
         await asyncio.sleep(0)
         working = working_threads(loop)
-        held = _held[loop] = working if waited > PATIENCE else min(working, _held.get(loop, 0))
+        held = _held[loop] = working if looks > MOST_LOOKS else min(working, _held.get(loop, 0))
         if working > held:
-            began = time.monotonic()
             await asyncio.sleep(0.001)
-            waited += time.monotonic() - began
+            looks += 1
         elif not loop._ready and not draw(app):
             return
 
