@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.effort import PATIENCE
 
 from mistral_chat.cli.wiring import Program
 
@@ -53,7 +54,7 @@ def test_ctrl_c_stops_the_reply_and_keeps_what_was_written() -> None:
         written = process.stdout.read(8)
         process.send_signal(signal.SIGINT)
         written += process.stdout.read()
-        assert process.wait(30) == 130, process.stderr.read()
+        assert process.wait(PATIENCE) == 130, process.stderr.read()
     store = Program().open_store()
     (turn,) = store.turns(store.latest() or "")
     assert turn.turn.finish_reason == "cancelled"
@@ -67,7 +68,7 @@ def test_ctrl_c_as_json_still_prints_the_object() -> None:
         _wait_for_a_reply(process)
         process.send_signal(signal.SIGINT)
         found = json.loads(process.stdout.read())
-        assert process.wait(30) == 130
+        assert process.wait(PATIENCE) == 130
     assert found["finish_reason"] == "cancelled"
     assert found["reply"] != ""
 

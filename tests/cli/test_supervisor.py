@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.terminals import PATIENCE, Terminal, open_terminal
+from support.effort import PATIENCE
+from support.terminals import Terminal, open_terminal
 
 from mistral_chat.cli.tui import exit_message
 from mistral_chat.cli.wiring import Program

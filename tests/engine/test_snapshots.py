@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.effort import PATIENCE
 
 from mistral_chat.engine import snapshots as room
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
@@ -214,12 +215,12 @@ def test_a_snapshot_being_written_is_deleted_with_its_conversation(
 
     def slow(file: int) -> None:
         writing.set()
-        assert forgotten.wait(10)
+        assert forgotten.wait(PATIENCE)
         real(file)
 
     monkeypatch.setattr(os, "fsync", slow)
     folder.save(snapshot())
-    assert writing.wait(10)
+    assert writing.wait(PATIENCE)
     folder.forget("one")
     forgotten.set()
     folder.flush()
@@ -232,7 +233,7 @@ def test_only_the_last_waiting_snapshot_is_written(folder: SnapshotFolder, path:
     real = os.fsync
 
     def slow(file: int) -> None:
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         written.append(file)
         real(file)
 

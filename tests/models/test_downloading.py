@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from support.effort import PATIENCE
 from support.hub_downloads import QUICK, SIZE, failure, ranges, run_download, target
 from support.hub_server import Fault, HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
@@ -110,7 +111,7 @@ def test_progress_is_frequent_and_pausing_is_quick(library: Library, hub: HubSer
     assert last is not None
     assert last.stage == "paused"
     assert max(after - before for before, after in itertools.pairwise(moments)) < 2, "the progress seems to have stopped"
-    task.join(20)
+    task.join(PATIENCE)
     kept = PartialFile(target(library)).size()
     assert kept >= 1_000_000
     assert library.partials()[0].bytes == kept
@@ -148,7 +149,7 @@ def test_two_downloads_at_once_transfer_the_file_once(library: Library, hub: Hub
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert [values[-1].stage for values in seen] == ["done", "done"]
     assert ranges(hub) == [0]
     assert "waiting" in {value.stage for values in seen for value in values}

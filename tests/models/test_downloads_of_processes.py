@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.effort import cases
+from support.effort import PATIENCE, cases
 from support.hub_downloads import ranges
 from support.hub_server import Fault, HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
@@ -54,7 +54,7 @@ def test_kills_at_random_moments_lose_nothing(hub: HubServer, models_dir: Path, 
                 if int(line.split()[1]) >= wanted or "done" in line:
                     break
             child.send_signal(draw.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
-            child.wait(20)
+            child.wait(PATIENCE)
         if target.exists():
             break
         kept.append(part.stat().st_size)

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from support.effort import PATIENCE
 from support.first_run import offered, usual_listing
 
 from mistral_chat.errors import DownloadFailed
@@ -88,7 +89,7 @@ class Bench:
 
     async def until(self, *names: str) -> None:
         """Wait until the work in the background is called so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while [job.text for job in self.background.tasks] != list(names):  # noqa: ASYNC110 (the jobs notify nobody)
                 await asyncio.sleep(0.001)
 
@@ -145,7 +146,7 @@ async def test_quitting_during_the_start_transfers_nothing(bench: Bench) -> None
     bench.service.gate.set()
     await bench.downloads.close()
     await asyncio.gather(*bench.tasks)
-    task.join(10)
+    task.join(PATIENCE)
     assert task.state == "paused"
 
 
@@ -178,6 +179,6 @@ async def test_a_cancelled_verification_leaves_no_hashing_thread(bench: Bench) -
         spawned.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.gather(*bench.tasks)
-    task.join(10)
+    task.join(PATIENCE)
     assert (task.state, task.alive) == ("paused", False)
     assert bench.downloads.verifications == {}

@@ -6,13 +6,12 @@ import asyncio
 import threading
 
 from support.echo_engine import EchoEngine
+from support.effort import PATIENCE
 
 from mistral_chat.engine.thread import EngineThread, LoadProgress
 from mistral_chat.errors import EngineError
 from mistral_chat.session.events import ModelEvent
 from mistral_chat.session.model_host import ModelHost
-
-PATIENCE = 10.0
 
 
 async def ignore(_event: ModelEvent) -> None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.scripted_engine import PATIENCE
+from support.effort import PATIENCE
 from support.sessions import until
 
 from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError

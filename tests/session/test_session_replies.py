@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from support.echo_engine import EchoEngine
-from support.scripted_engine import PATIENCE, Clock, ScriptedEngine
+from support.effort import PATIENCE
+from support.scripted_engine import Clock, ScriptedEngine
 from support.sessions import SessionBench, until
 
 from mistral_chat.config import Settings

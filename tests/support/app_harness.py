@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from support.echo_engine import EchoEngine
+from support.effort import PATIENCE
 from support.idle import draw, wait_by_state
 from support.shared_css import share_parsed_css
 from textual import events
@@ -473,13 +475,12 @@ async def run_loaded(harness: AppHarness, size: tuple[int, int] = (100, 30)) -> 
 
 
 async def until(pilot: Pilot[Any], wanted: Callable[[], Any], what: str = "") -> None:
-    """Let the app run until `wanted` is true; fail after some ten seconds of its time."""
-    for _ in range(2000):
-        if wanted():
-            return
+    """Let the app run until its screen is laid out and `wanted` is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (laid_out(pilot.app) and wanted()):
+        assert time.monotonic() < deadline, f"never happened: {what or wanted}"
         await asyncio.sleep(0.005)
         draw(pilot.app)
-    raise AssertionError(f"never happened: {what or wanted}")
 
 
 async def until_ready(pilot: Pilot[Any], harness: AppHarness) -> None:
@@ -523,6 +524,11 @@ async def send_and_wait(pilot: Pilot[Any], harness: AppHarness, text: str) -> No
     await until_answered(pilot, harness)
 
 
+def laid_out(app: App[Any]) -> bool:
+    """Whether the screen has its size; one that was just opened has none yet. An app that has ended has no screen."""
+    return not app._screen_stack or app.screen._compositor.size == app.size
+
+
 def rendered_rows(app: App[Any]) -> str:
     """Everything on the screen now, row by row."""
     strips = app.screen._compositor.render_strips()
@@ -531,10 +537,8 @@ def rendered_rows(app: App[Any]) -> str:
 
 def screen_text(harness: AppHarness) -> str:
     """The whole screen, row by row; fails where the app is not laid out yet."""
-    shown = rendered_rows(harness.app)
-    assert shown.count("\n") + 1 == harness.app.size.height
-    assert harness.app.size.width
-    return shown
+    assert laid_out(harness.app)
+    return rendered_rows(harness.app)
 
 
 _BORDERS = re.compile("[\u2500-\u259f]")
@@ -542,10 +546,8 @@ _BORDERS = re.compile("[\u2500-\u259f]")
 
 
 async def until_drawn(pilot: Pilot[Any], text: str) -> None:
-    """Let the app run until `text` is on the screen, in one row or over several; fail after some ten seconds of its time."""
-    for _ in range(1000):
-        rows = rendered_rows(pilot.app)
-        if text in rows or text in " ".join(_BORDERS.sub(" ", rows).split()):
-            return
+    """Let the app run until `text` is on the screen, in one row or over several."""
+    deadline = time.monotonic() + PATIENCE
+    while text not in (rows := rendered_rows(pilot.app)) and text not in " ".join(_BORDERS.sub(" ", rows).split()):
+        assert time.monotonic() < deadline, f"never drawn: {text!r}\n{rows}"
         await pilot.pause(0.01)
-    raise AssertionError(f"never drawn: {text!r}\n{rendered_rows(pilot.app)}")

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import hypothesis
 
 if TYPE_CHECKING:
     import pytest
+
+PATIENCE: Final = 60.0
+"""Seconds after which a test counts as hung, on the busiest machine."""
 
 _SEED = 20260401
 _chosen: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from support.app_harness import (
     until_ready,
     until_shown,
 )
+from support.effort import PATIENCE
 from support.pictures import picture
 from textual.widgets import Input, TextArea
 
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 
-_PATIENCE: Final = 500
-"""Looks at the screen, after which what is waited for counts as never coming; some five seconds or more."""
+_MOST_LOOKS: Final = 500
+"""How often a screen is looked at until it counts as one that moves for ever."""
 
 
 _TRIES: Final = 50
@@ -106,7 +108,7 @@ class Scene:
             area.refresh()
         # What lies behind a dialog, and what a notice moves, is drawn a little later: nothing may have moved for three looks.
         seen, still = picture(harness.app), 0
-        for _ in range(_PATIENCE):
+        for _ in range(_MOST_LOOKS):
             await pilot.pause(_STILL)
             before, seen = seen, picture(harness.app)
             still = still + 1 if seen == before else 0
@@ -165,11 +167,10 @@ def see(*texts: str) -> Step:
     """Wait until all of `texts` are on the screen."""
 
     async def step(pilot: Pilot[Any], harness: AppHarness) -> None:
-        for _ in range(_PATIENCE):
-            if all(text in (seen := rendered_rows(harness.app)) for text in texts):
-                return
+        deadline = time.monotonic() + PATIENCE
+        while missing := [text for text in texts if text not in rendered_rows(harness.app)]:
+            assert time.monotonic() < deadline, f"never shown: {missing}\n{rendered_rows(harness.app)}"
             await pilot.pause(0.01)
-        raise AssertionError(f"never shown: {[text for text in texts if text not in seen]}\n{seen}")
 
     return step
 

@@ -10,9 +10,6 @@ from support.echo_engine import EchoEngine
 from mistral_chat.generation import CancelToken, Delta, Event, History, Prefill
 from mistral_chat.sampling import Sampling
 
-PATIENCE = 10.0
-"""Seconds after which a test counts as hung."""
-
 
 class Clock:
     """Seconds that pass only when the test says so."""

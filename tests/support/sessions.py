@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from support.scripted_engine import PATIENCE
+from support.effort import PATIENCE
 
 from mistral_chat.config import Settings
 from mistral_chat.conversation import Turn

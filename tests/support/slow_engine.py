@@ -7,13 +7,11 @@ import threading
 from collections.abc import Iterator
 
 from support.echo_engine import EchoEngine
+from support.effort import PATIENCE
 
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.generation import CancelToken, Completion, Delta, Event, History, Prefill, PromptTurn
 from mistral_chat.sampling import Sampling
-
-PATIENCE = 10.0
-"""Seconds after which a test counts as hung."""
 
 
 def history(text: str = "one two three", key: str = "t") -> History:

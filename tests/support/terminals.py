@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from support.effort import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -20,9 +22,6 @@ ATTACH = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
 
 BEGUN = {1049: "h", 1000: "h", 1002: "h", 1003: "h", 1006: "h", 1015: "h", 1004: "h", 2004: "h", 25: "l"}
 """Private modes, and how a program that takes over the terminal begins each."""
-
-PATIENCE = 60.0
-"""Seconds after which what is waited for counts as never coming, on a busy machine too."""
 
 
 @dataclass

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.effort import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-PATIENCE = 40.0
-"""Seconds after which a screen counts as never coming."""
 
 
 class Tmux:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from support.effort import PATIENCE
 from support.hub_server import Fault, HubServer
-from support.tmux import PATIENCE, Tmux
+from support.tmux import Tmux
 
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore

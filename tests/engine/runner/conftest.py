@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from support.slow_engine import PATIENCE, SlowEngine
+from support.effort import PATIENCE
+from support.slow_engine import SlowEngine
 
 from mistral_chat.engine.thread import EngineThread
 

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.echo_engine import EchoEngine
-from support.effort import cases
-from support.slow_engine import PATIENCE
+from support.effort import PATIENCE, cases
 
 from mistral_chat.engine.engine_job import PACE, EngineJob
 from mistral_chat.errors import EngineFailed

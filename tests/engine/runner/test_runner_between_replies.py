@@ -7,7 +7,8 @@ import threading
 
 import pytest
 from support.echo_engine import EchoEngine
-from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
+from support.effort import PATIENCE
+from support.slow_engine import SlowEngine, begun, collect, history
 
 from mistral_chat.engine import thread as room
 from mistral_chat.engine.thread import EngineThread

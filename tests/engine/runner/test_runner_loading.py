@@ -7,7 +7,8 @@ import threading
 
 import pytest
 from support.echo_engine import EchoEngine
-from support.slow_engine import PATIENCE, SlowEngine, collect, history
+from support.effort import PATIENCE
+from support.slow_engine import SlowEngine, collect, history
 
 from mistral_chat.engine.thread import EngineThread, LoadProgress, RunnerState
 from mistral_chat.errors import EngineError, EngineLoadFailed

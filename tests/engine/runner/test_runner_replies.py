@@ -8,7 +8,8 @@ from contextlib import aclosing
 
 import pytest
 from support.echo_engine import EchoEngine
-from support.slow_engine import PATIENCE, SlowEngine, begun, collect, history
+from support.effort import PATIENCE
+from support.slow_engine import SlowEngine, begun, collect, history
 
 from mistral_chat.engine.thread import EngineThread, RunnerState
 from mistral_chat.errors import MessageTooLong
