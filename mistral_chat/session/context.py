@@ -109,13 +109,12 @@ class ContextMeter:
         self._host = environment.host
         self._conversation = conversation
         self._emit = emit
-        self._draft_tokens = 0
         self._system_tokens = 0
         self._prefilled_draft = ""
         self._prefilling: asyncio.Task[None] | None = None
-        state = self._host.context
-        self.seen = {turn.key: turn.pinned for turn in state.turns} if state is not None else {}
+        self.seen: dict[str, bool] = {}
         """The turns in the context, each with whether it is pinned."""
+        self.enter()
 
     @property
     def usage(self) -> ContextUsage | None:
@@ -131,11 +130,20 @@ class ContextMeter:
         state = self._host.context
         return {turn.key: turn.tokens for turn in state.turns} if state is not None else {}
 
+    def enter(self) -> None:
+        """Begin with the KV cache as it is, and a draft that was not counted: the conversation comes to the screen."""
+        self._draft_tokens = 0
+        self._shown = True
+        self._look()
+
+    def leave(self) -> None:
+        """Prefill nothing more: another conversation comes to the screen."""
+        self._shown = False
+        self.cancel_prefill()
+
     async def refresh(self) -> None:
         """Read the KV cache, and report the usage."""
-        state = self._host.context
-        if state is not None:
-            self.seen = {turn.key: turn.pinned for turn in state.turns}
+        self._look()
         await self._emit(UsageChanged())
 
     def shifted(self, gone: Sequence[str]) -> None:
@@ -207,7 +215,13 @@ class ContextMeter:
 
     @property
     def _may_prefill(self) -> bool:
-        return self._environment.settings().context.read_ahead and self._host.loaded is not None and not self._host.busy
+        wanted = self._shown and self._environment.settings().context.read_ahead
+        return wanted and self._host.loaded is not None and not self._host.busy
+
+    def _look(self) -> None:
+        state = self._host.context
+        if state is not None:
+            self.seen = {turn.key: turn.pinned for turn in state.turns}
 
     def _begin(self, draft: str) -> None:
         self.cancel_prefill()

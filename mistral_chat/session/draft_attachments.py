@@ -20,19 +20,18 @@ if TYPE_CHECKING:
 class DraftAttachments:
     """The attachments of a conversation's draft; while a message is edited, those of that message."""
 
-    def __init__(self, host: ModelHost, grounding: Grounding, emit: Emit, files: list[Attachment]) -> None:
-        """Keep `files`.
+    def __init__(self, host: ModelHost, grounding: Grounding, emit: Emit) -> None:
+        """Start without files.
 
         Args:
             host: counts them.
             grounding: reads documents, and searches those that are attached by passages.
             emit: takes an event after each change.
-            files: the attachments so far; the list itself is changed.
         """
         self._host = host
         self._grounding = grounding
         self._emit = emit
-        self.files = files
+        self.files: list[Attachment] = []
         self._aside: list[Attachment] | None = None
 
     async def attach(self, path: Path) -> Attachment:

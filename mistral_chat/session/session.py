@@ -49,7 +49,6 @@ class ChatSession:
         *,
         emit: Emit,
         conversation_id: str | None = None,
-        attachments: list[Attachment] | None = None,
         sampling_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Open a conversation and read its last turns.
@@ -58,7 +57,6 @@ class ChatSession:
             environment: what sessions share.
             emit: takes the events.
             conversation_id: None starts a conversation with the first message.
-            attachments: the attachments of its draft.
             sampling_options: sampling fields that apply to this run only, whatever the conversation says.
 
         Raises:
@@ -76,7 +74,7 @@ class ChatSession:
         """The reply that is pending or being generated."""
         self.editing: str | None = None
         """The turn whose message is being edited; `begin_edit` and `end_edit` set it."""
-        self.files = DraftAttachments(environment.host, self.grounding, emit, [] if attachments is None else attachments)
+        self.files = DraftAttachments(environment.host, self.grounding, emit)
         self._shifted = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -100,6 +98,11 @@ class ChatSession:
     def replying(self) -> bool:
         """Whether a reply is pending or being generated."""
         return self.current is not None
+
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether it has more than its conversation in the store has."""
+        return self.conversation_id is None or bool(self.attachments or self.grounding.chosen)
 
     @property
     def growing(self) -> TranscriptTurn | None:

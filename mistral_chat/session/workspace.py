@@ -9,7 +9,6 @@ from typing import Final
 
 from mistral_chat.config import Settings
 from mistral_chat.errors import ConversationNotFound, DocumentNotFound, MistralChatError, StoreError, UsageError
-from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.events import ConversationsChanged, SavingEvent, SessionEvent
 from mistral_chat.session.model_host import ModelHost, Spawn
@@ -24,11 +23,14 @@ from mistral_chat.store.store import ConversationStore
 READ_SECONDS: Final = 0.05
 """How long the event loop may wait because another program has the whole database to itself."""
 
+_IDLE_SESSIONS: Final = 32
+"""Sessions that stay open although everything of them is saved, so that undo shows what it changes."""
+
 
 class Workspace:
     """The conversations of one store. A temporary chat is a second workspace, over a store in memory.
 
-    A session stays open while it is current or has a reply pending, so that several conversations can wait for replies.
+    Sessions stay open, so that several conversations can wait for replies, and none loses what is not saved with it.
     """
 
     def __init__(
@@ -64,7 +66,6 @@ class Workspace:
             retriever: finds what messages are given; other workspaces may share it.
         """
         self._emit, self._show = emit, show
-        self._attachments: dict[str, list[Attachment]] = {}
         self.environment = SessionEnvironment(
             store=_without_waiting(store),
             saver=Saver(store, report=report, on_unexpected_error=on_unexpected_error),
@@ -78,7 +79,7 @@ class Workspace:
             retriever=retriever,
         )
         self.sessions: list[ChatSession] = []
-        """The current session and those with a reply pending."""
+        """The open sessions; the one that was on the screen last comes last."""
         self.current = self.open(None)
         """The session on the screen."""
 
@@ -98,19 +99,26 @@ class Workspace:
         return [session for session in self.sessions if session.replying or session.queue]
 
     def open(self, conversation_id: str | None) -> ChatSession:
-        """Make a conversation the current session; None is a new one.
+        """Make a conversation the current session; None is a new one, or the one that was not sent yet.
 
         Raises:
             ConversationNotFound: no such conversation.
         """
-        found = [each for each in self.replying if conversation_id is not None and each.conversation_id == conversation_id]
-        session = found[0] if found else self._new_session(conversation_id)
-        for other in self.sessions:
-            if other is not session:
-                other.context.cancel_prefill()
-                other.editing = None
-                other.files.take_back()
-        self.sessions = [*(each for each in self.replying if each is not session), session]
+        replying = self.replying
+        found = [each for each in self.sessions if each.conversation_id == conversation_id]
+        if conversation_id is None:
+            found = [each for each in found if each not in replying]
+        session = found[-1] if found else self._new_session(conversation_id)
+        if found and session not in replying:
+            session.conversation.load()
+        for each in self.sessions:
+            each.context.leave()
+            each.editing = None
+            each.files.take_back()
+        session.context.enter()
+        idle = [each for each in self.sessions if each not in replying and not each.has_unsaved]
+        self.sessions = [each for each in self.sessions if each is not session and each not in idle[:-_IDLE_SESSIONS]]
+        self.sessions.append(session)
         self.current = session
         return session
 
@@ -246,13 +254,9 @@ class Workspace:
         session: ChatSession
 
         async def emit(event: SessionEvent) -> None:
-            if conversation_id is None and session.conversation_id is not None:
-                # It has an id now, so attachments of new conversations are no longer its own.
-                session.files.files = self._attachments.setdefault(session.conversation_id, [])
             await self._emit(session, event)
 
-        attachments = self._attachments.setdefault(conversation_id or "", [])
-        session = ChatSession(self.environment, emit=emit, conversation_id=conversation_id, attachments=attachments)
+        session = ChatSession(self.environment, emit=emit, conversation_id=conversation_id)
         return session
 
     async def _change(self, work: Callable[[ConversationStore], object]) -> None:

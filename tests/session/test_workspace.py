@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from support.scripted_engine import ScriptedEngine
-from support.sessions import SessionBench
+from support.sessions import SessionBench, until
 
 from mistral_chat.config import Settings
-from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import UsageError
 from mistral_chat.session.events import SessionEvent
+from mistral_chat.session.overrides import Overrides
 from mistral_chat.session.reply import NewMessage
 from mistral_chat.session.session import ChatSession
 from mistral_chat.session.workspace import Workspace
@@ -28,13 +28,10 @@ def store(tmp_path: Path) -> ConversationStore:
 
 
 @pytest.fixture
-async def workspace(store: ConversationStore, engine: ScriptedEngine) -> AsyncIterator[Workspace]:
-    bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings())
-
+async def workspace(bench: SessionBench, store: ConversationStore) -> AsyncIterator[Workspace]:
     async def emit(_session: ChatSession, event: SessionEvent) -> None:
         bench.events.append(event)
 
-    await bench.host.load()
     opened = Workspace(
         store,
         bench.host,
@@ -45,7 +42,6 @@ async def workspace(store: ConversationStore, engine: ScriptedEngine) -> AsyncIt
         on_unexpected_error=bench.unexpected.append,
     )
     yield opened
-    await bench.close()
     await opened.close()
 
 
@@ -66,3 +62,57 @@ async def test_undo_can_be_tried_again_once_the_database_is_free(workspace: Work
     other.close()
     assert await workspace.undo() == "pin"
     assert not store.turn(session.turns[0].turn_id).turn.pinned
+
+
+async def test_a_conversation_that_was_not_sent_keeps_what_was_chosen_for_it(workspace: Workspace) -> None:
+    other = (await say(workspace, "Hello")).conversation_id
+    new = workspace.open(None)
+    await new.conversation.apply(Overrides(system="Be brief."))
+    await new.grounding.attach("home")
+    await new.grounding.set_recall(recall=False)
+    workspace.open(other)
+    assert workspace.current.grounding.collections == []
+    again = workspace.open(None)
+    assert again.conversation.resolve().system == "Be brief."
+    assert again.grounding.collections == ["home"]
+    assert not again.grounding.recalls
+    assert workspace.open(other).conversation.resolve().system == ""
+
+
+async def test_undo_shows_what_it_changes_in_a_conversation_that_was_left(
+    workspace: Workspace, bench: SessionBench, engine: ScriptedEngine
+) -> None:
+    first = (await say(workspace, "Hello")).conversation_id
+    workspace.open(None)
+    other = (await say(workspace, "Good morning")).conversation_id
+    session = workspace.open(first)
+    for _ in range(2):
+        await session.set_flags(session.turns[0], "pin", pinned=True)
+    workspace.open(other)
+    await bench.settled()
+    prefilled = len(engine.ahead)
+    await workspace.undo()
+    await bench.settled()
+    assert len(engine.ahead) == prefilled, "a conversation is prefilled that is not on the screen"
+    workspace.open(first)
+    await workspace.undo()
+    assert not workspace.current.turns[0].turn.pinned
+
+
+async def test_opening_a_conversation_again_ends_its_edit(workspace: Workspace, engine: ScriptedEngine) -> None:
+    session = await say(workspace, "Hello")
+    engine.at_delta_waits = 1
+    await session.send(NewMessage("And now?"))
+    await until(engine.waiting.is_set)
+    session.begin_edit(session.turns[0])
+    assert workspace.open(session.conversation_id) is session
+    assert session.editing is None
+    await session.end()
+
+
+async def test_only_some_sessions_of_which_everything_is_saved_stay_open(workspace: Workspace, store: ConversationStore) -> None:
+    new = workspace.current
+    for _ in range(40):
+        workspace.open(store.create())
+    assert len(workspace.sessions) <= 35
+    assert workspace.open(None) is new
