@@ -93,8 +93,8 @@ class MessageBox(Vertical):
             session = chat.session
             await session.send(request)
         except MistralChatError as error:
-            if isinstance(request, EditMessage | NewMessage) and request.text:
-                self.composer.set_draft(request.text)
+            if isinstance(request, EditMessage | NewMessage):
+                self.give_back(request.text)
             chat.show_error(str(error))
             if chat.workspace is not None:
                 chat.models.offer()
@@ -121,7 +121,7 @@ class MessageBox(Vertical):
 
     def put(self, text: str, notice: str, *, warning: bool = False) -> None:
         """Put a command into the message box, with a notification that stays while the command is unchanged."""
-        self.composer.restore_draft(text)
+        self.give_back(text)
         self._refused = self.composer.text
         self.notice.show(notice, severity="warning" if warning else "information", stay=True)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.app_harness import AppHarness, press_at_once, run_loaded, screen_text, send_message, until, until_answered
+from support.app_harness import AppHarness, press_at_once, run, run_loaded, screen_text, send_message, until, until_answered
 from textual import events
+
+from mistral_chat.errors import ModelNotFound
 
 
 @pytest.mark.parametrize("before", [[], ["alt+up"], ["ctrl+o"]], ids=["composer", "turn", "list"])
@@ -42,6 +44,16 @@ async def test_text_typed_while_a_conversation_opens_is_kept() -> None:
         harness.chat.type("on")
         await opening.wait()
         assert harness.chat.draft == "typed on"
+
+
+@pytest.mark.parametrize("refused", ["A question", "/regne"])
+async def test_what_is_typed_after_enter_stays_when_the_message_is_refused(refused: str) -> None:
+    harness = AppHarness(failure=ModelNotFound("none"))
+    async with run(harness) as pilot:
+        await until(pilot, lambda: harness.chat.model_error)
+        harness.chat.type("and more")
+        await harness.chat.send(refused)
+        assert harness.chat.draft == f"{refused}\n\nand more"
 
 
 @pytest.mark.parametrize(
