@@ -54,6 +54,15 @@ async def test_typing_before_the_screen_is_ready_is_not_lost() -> None:
         assert harness.chat.draft == "early"
 
 
+async def test_what_is_typed_before_the_conversations_open_comes_after_the_saved_draft() -> None:
+    harness = AppHarness()
+    harness.store.save_draft("", "a long letter")
+    async with run(harness) as pilot:
+        await pilot.press(*"early")
+        await until_ready(pilot, harness)
+        assert harness.chat.draft == "a long letter\n\nearly"
+
+
 async def test_a_message_sent_while_the_model_loads_waits_for_it() -> None:
     harness = AppHarness(loading=True)
     async with run(harness) as pilot:

@@ -156,7 +156,9 @@ class ChatScreen(Screen[None]):
         self.workspace = workspace = self.new_workspace(store, saved=self.context.saved)
         self.sidebar.connect(self.view.list_conversations, self.context.now)
         self.set_interval(_POLL_SECONDS, self.changes.poll)
-        await self.open(self._open_first, self.composer.text or workspace.saver.draft(self._open_first or ""))
+        await self.open(
+            self._open_first, "\n\n".join(filter(None, (workspace.saver.draft(self._open_first or ""), self.composer.text)))
+        )
         self.view.show_history()
         self.models.load()
         await self.settings_sync.show_key_problems()
