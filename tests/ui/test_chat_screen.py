@@ -372,6 +372,21 @@ async def test_quitting_in_mid_reply_keeps_what_was_written(tmp_path: Path) -> N
     assert again.draft(latest) == "draft"
 
 
+async def test_quitting_makes_queued_messages_drafts(tmp_path: Path) -> None:
+    harness = AppHarness(answer=lambda _: f"half {PAUSE}", path=tmp_path / "c.db")
+    async with run_loaded(harness) as pilot:
+        for first, queued in (("One", "Two"), ("Three", "Four")):
+            await pilot.press("ctrl+n")
+            await send_message(pilot, harness, first)
+            await until(pilot, lambda first=first: [turn.turn.user for turn in harness.chat.turns] == [first])  # type: ignore[misc]  # mypy has no type for a lambda's default
+            await send_message(pilot, harness, queued)
+            await until(pilot, lambda: "1 queued" in screen_text(harness))
+        await pilot.press(*"draft", "ctrl+q")
+        await until(pilot, lambda: not harness.app.is_running)
+    again = harness.open_store()
+    assert {again.draft(each.conversation_id) for each in again.summaries()} == {"Two", "Four\n\ndraft"}
+
+
 async def test_without_a_model_the_screen_says_how_to_get_one() -> None:
     harness = AppHarness(failure=ModelNotFound("Get one with: mistral-chat models pull mistral-7b"))
     async with run(harness) as pilot:
