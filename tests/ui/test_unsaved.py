@@ -123,6 +123,19 @@ async def test_quitting_a_temporary_chat_closes_both_stores(tmp_path: Path) -> N
     assert HUSHED.encode() not in written(tmp_path)
 
 
+async def test_quitting_a_temporary_chat_warns_of_what_is_not_saved_behind_it(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    async with run_loaded(harness) as pilot:
+        harness.chat.shorten_busy_timeout()
+        with closing(sqlite3.connect(tmp_path / "c.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            harness.chat.type("Precious")
+            await hidden(pilot, harness)
+            await pilot.press("ctrl+q")
+            await until(pilot, lambda: "again quits without saving" in harness.chat.notice)
+            assert harness.app.is_running
+
+
 async def test_a_temporary_chat_waits_for_the_current_reply() -> None:
     harness = AppHarness(saved=False)
     async with run_loaded(harness) as pilot:

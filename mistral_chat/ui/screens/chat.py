@@ -293,12 +293,10 @@ class ChatScreen(Screen[None]):
 
     async def may_leave(self) -> bool:
         """Whether everything can be saved now. If not, show a warning; the second time, allow it anyway."""
-        workspace = self.workspace
-        if workspace is None or not workspace.environment.saved:
-            return True
         self.message_box.save()
         try:
-            await workspace.saver.flush(_SAVING_PATIENCE)
+            for workspace in self.workspaces:
+                await workspace.saver.flush(_SAVING_PATIENCE)
         except StoreError as error:
             if not self._told_unsaved:
                 self._told_unsaved = True
