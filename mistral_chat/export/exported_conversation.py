@@ -46,6 +46,8 @@ class ExportedConversation:
     model: str = ""
     sampling: Sampling | None = None
     persona: str = ""
+    recall: bool | None = None
+    """Whether exchanges are recalled; None means as the settings say."""
     pinned: bool = False
     archived: bool = False
     tags: tuple[str, ...] = ()

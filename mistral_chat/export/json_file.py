@@ -40,6 +40,7 @@ def _conversation(tree: ExportedConversation) -> dict[str, Any]:
         "model": tree.model,
         "sampling": None if tree.sampling is None else asdict(tree.sampling),
         "persona": tree.persona,
+        "recall": tree.recall,
         "pinned": tree.pinned,
         "archived": tree.archived,
         "tags": list(tree.tags),

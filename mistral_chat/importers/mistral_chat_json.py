@@ -50,6 +50,7 @@ def _tree(fields: JSONReader) -> ExportedConversation:
             model=fields.get("model", str),
             sampling=_sampling(fields.child("sampling")),
             persona=fields.get("persona", str),
+            recall=fields.optional("recall", bool),
             pinned=fields.get("pinned", bool),
             archived=fields.get("archived", bool),
             tags=_names(fields, "tags"),

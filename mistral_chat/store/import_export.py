@@ -163,6 +163,7 @@ def _insert(connection: Connection, conversation_id: str, tree: ExportedConversa
         model=tree.model,
         sampling=as_json(tree.sampling),
         persona=tree.persona,
+        recall=tree.recall,
         pinned=tree.pinned,
         archived=tree.archived,
     )
@@ -234,6 +235,7 @@ def read(connection: Connection, row: int) -> ExportedConversation:
         model=summary.model,
         sampling=conversation.sampling,
         persona=conversation.persona,
+        recall=conversation.recall,
         pinned=summary.pinned,
         archived=summary.archived,
         tags=summary.tags,

@@ -83,6 +83,7 @@ def conversation_trees(draw: st.DrawFn, /, **fixed: Any) -> ExportedConversation
         "model": draw(texts),
         "sampling": draw(st.none() | samplings),
         "persona": draw(texts),
+        "recall": draw(st.sampled_from([None, False, True])),
         "pinned": draw(st.booleans()),
         "archived": draw(st.booleans()),
         "tags": tuple(draw(st.lists(texts, max_size=3))),
