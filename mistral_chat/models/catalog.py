@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from mistral_chat.errors import ConfigError, ModelNotFound
 from mistral_chat.memory_estimate import ModelDimensions
+from mistral_chat.models.sources import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,7 +166,7 @@ class Catalog:
 
 
 def parse_hub_spec(spec: str) -> CatalogEntry:
-    """Parse ``hf:OWNER/REPOSITORY[@REVISION]/FILE.gguf``; the file may be in folders.
+    """Parse ``hf:OWNER/REPOSITORY[@REVISION]/FILE.gguf``; the file may be in folders. Any part of a split file means all of it.
 
     Raises:
         ModelNotFound: `spec` is not of that form, or its file would end outside the repository's folder.
@@ -184,7 +185,7 @@ def parse_hub_spec(spec: str) -> CatalogEntry:
     )
     if not valid:
         raise ModelNotFound(f"{spec!r} does not name a file on the hub. Write hf:OWNER/REPOSITORY/FILE.gguf.")
-    where = f"{owner}/{repository}"
+    where, file = f"{owner}/{repository}", parts_of(Path(file))[0].as_posix()
     name = f"hf:{where}@{revision}/{file}" if revision else f"hf:{where}/{file}"
     return CatalogEntry(
         name=name,
@@ -248,18 +249,15 @@ def _model(name: str, fields: Mapping[str, Any]) -> CatalogModel:
 
 def _added(name: str, source: CatalogSource) -> CatalogModel:
     try:
-        parse_hub_spec(f"hf:{source.repository}@{source.revision}/{source.file}")
+        on_the_hub = parse_hub_spec(f"hf:{source.repository}@{source.revision}/{source.file}")
     except ModelNotFound as error:
         problem = f"{source.repository}/{source.file} is not a GGUF file on the hub; write OWNER/NAME and FILE.gguf"
         raise ConfigError(f"models.catalog.{name}", None, problem) from error
-    entry = CatalogEntry(
+    entry = replace(
+        on_the_hub,
         name=name,
         model=name,
         title=name,
-        quantization=quantization_in(source.file),
-        repository=source.repository,
-        revision=source.revision,
-        file=source.file,
         bytes=source.bytes,
         sha256=source.sha256.lower() if source.sha256 else None,
         prompt_format=source.prompt_format,

@@ -141,6 +141,7 @@ class Hub:
             )
         commit = found.commit_hash or entry.revision
         return RemoteFile(
+            name=entry.name,
             repository=entry.repository,
             file=file,
             commit=commit,

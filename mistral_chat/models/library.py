@@ -167,16 +167,7 @@ class Library:
             metadata = part.metadata()
             if metadata is None or part.target.exists():
                 continue
-            found = FoundFile(
-                path=path,
-                source="ours",
-                name="",
-                repository=metadata.repository,
-                file=metadata.file,
-                sha256=metadata.sha256 or "",
-            )
-            entry = self._entry_of(found)
-            name = entry.name if entry else f"hf:{metadata.repository}/{metadata.file}"
+            name = metadata.name or f"hf:{metadata.repository}/{metadata.file}"
             partials.append(PartialDownload(name=name, path=path, bytes=part.size(), total=metadata.bytes))
         return partials
 
@@ -221,7 +212,7 @@ class Library:
         if entry.sha256 and found.sha256:
             return found.sha256 == entry.sha256
         if found.repository.lower() == entry.repository.lower() and found.file == entry.file:
-            return entry.bytes is None or found.path.name.endswith(".part") or _size(found.path) == entry.bytes
+            return entry.bytes is None or _size(found.path) == entry.bytes
         return entry.bytes is not None and found.path.name == Path(entry.file).name and _size(found.path) == entry.bytes
 
     def _files(self) -> Iterator[FoundFile]:

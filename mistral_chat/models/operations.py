@@ -125,19 +125,20 @@ def remove(library: Library, spec: str) -> int:
         ModelNotFound: there is nothing of that name.
         ModelError: the system refuses to delete the file.
     """
+    freed = 0
     partial = next((partial for partial in library.partials() if spec.lower() == partial.name.lower()), None)
     if partial is not None:
-        PartialFile(partial.path.with_suffix("")).drop()
-        _tidy(partial.path, library.models_dir)
-        return partial.bytes
-    try:
-        model = library.find(spec)
-        path, name = model.path, model.name
-    except ModelUnusable as error:  # a damaged file, or another kind of file, is removed all the same
-        path, name = error.path, spec
+        path, name, freed = partial.path.with_suffix(""), spec, partial.bytes
+        PartialFile(path).drop()
+    else:
+        try:
+            model = library.find(spec)
+            path, name = model.path, model.name
+        except ModelUnusable as error:  # a damaged file, or another kind of file, is removed all the same
+            path, name = error.path, spec
     if not library.is_ours(path):
         raise UsageError(f"{name} belongs to another program or to you, and is not removed: {path}")
-    freed = reclaimable_bytes(path)
+    freed += reclaimable_bytes(path)
     for part in sources.parts_of(path):
         try:
             system.delete(part)
@@ -228,7 +229,7 @@ def _bring(part: Path, target: Path, mode: ImportMode) -> None:
 
 def _tidy(path: Path, root: Path) -> None:
     """Delete the lock of a deleted file, and folders that are now empty."""
-    path.with_name(f".{path.name.removesuffix('.part')}.lock").unlink(missing_ok=True)
+    path.with_name(f".{sources.parts_of(path)[0].name}.lock").unlink(missing_ok=True)
     for folder in path.parents:
         if folder == root or not folder.is_relative_to(root) or any(folder.iterdir()):
             return

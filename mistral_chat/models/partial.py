@@ -29,6 +29,8 @@ _SYNC_EVERY: Final = 256 << 20
 class RemoteFile:
     """A file on the hub, as the hub described it. Of a partial file, ``NAME.part.json`` keeps all but `url` and `token`."""
 
+    name: str = ""
+    """The name that the model is downloaded as; empty in the metadata of earlier versions."""
     repository: str
     file: str
     commit: str

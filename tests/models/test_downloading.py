@@ -20,7 +20,7 @@ from mistral_chat.models.catalog import Catalog
 from mistral_chat.models.download import Download
 from mistral_chat.models.hub import Hub
 from mistral_chat.models.library import Library
-from mistral_chat.models.operations import download, find_entry
+from mistral_chat.models.operations import download, find_entry, remove
 from mistral_chat.models.partial import PartialFile
 from mistral_chat.models.retry import RetryPolicy
 
@@ -160,10 +160,24 @@ def test_all_parts_of_a_split_file_are_downloaded(library: Library, hub: HubServ
     parts = {f"q/tiny-0000{number}-of-00002.gguf": gguf_bytes(500_000 * number, seed=number) for number in (1, 2)}
     for name, part in parts.items():
         hub.add(REPOSITORY, name, part)
-    values = run_download(library, f"hf:{REPOSITORY}/q/tiny-00001-of-00002.gguf")
+    values = run_download(library, f"hf:{REPOSITORY}/q/tiny-00002-of-00002.gguf")
     assert (values[-1].bytes, values[-1].total) == (1_500_000, 1_500_000)
     for name, part in parts.items():
         assert (library.models_dir / REPOSITORY / name).read_bytes() == part
+    assert library.find(f"hf:{REPOSITORY}/q/tiny-00002-of-00002.gguf").bytes == 1_500_000
+
+
+def test_an_interrupted_download_keeps_the_name_that_resumes_it(library: Library, hub: HubServer) -> None:
+    spec = f"hf:{REPOSITORY}@main/tiny-00001-of-00002.gguf"
+    for number in (1, 2):
+        hub.add(REPOSITORY, f"tiny-0000{number}-of-00002.gguf", gguf_bytes(500_000 * number, seed=number))
+    hub.misbehave(Fault(cut_after=700_000, times=2))
+    hub.misbehave(Fault(status=404))
+    failure(library, spec)
+    (partial,) = library.partials()
+    assert (partial.name, partial.bytes) == (spec, 700_000)
+    assert remove(library, spec) == 1_200_000
+    assert [path.name for path in library.models_dir.iterdir()] == ["checked.json"], "a complete part is left"
 
 
 def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: HubServer, content: bytes) -> None:
