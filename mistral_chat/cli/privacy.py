@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from mistral_chat.text import one_line
 
@@ -59,12 +58,11 @@ def _hosts(program: Program) -> list[str]:
     from mistral_chat.models.hub import Hub
 
     hub = Hub(environ=program.environ, home=Path.home())
-    host = urlsplit(hub.endpoint).hostname or hub.endpoint
     if hub.offline:
-        return [f"none: HF_HUB_OFFLINE blocks {host} too"]
+        return [f"none: HF_HUB_OFFLINE blocks {hub.host} too"]
     token = "a token was found on this machine" if hub.token else "no token was found"
     return [
-        f"{one_line(host)}, and the storage hosts that it redirects to: only while `mistral-chat models pull` runs,",
+        f"{one_line(hub.host)}, and the storage hosts that it redirects to: only while `mistral-chat models pull` runs,",
         "or when you agree to a download in the chat. It sees your IP address and the file you request.",
         f"A token is sent only to that host, and only for models that require one ({token}).",
         "None for chatting, searching, exporting or anything else.",

@@ -164,7 +164,10 @@ class HTTPTransfer:
                 if location is None:
                     yield response
                     return
-            url = url.join(location)
+            try:
+                url = url.join(location)
+            except httpx2.InvalidURL as error:
+                raise DownloadFailed(f"{hub.host} redirects to an invalid address.") from error
             if url.scheme not in {"http", "https"} or (hub.scheme == "https" and url.scheme != "https"):
                 raise DownloadFailed(f"{hub.host} redirects to an unsafe address ({url.scheme}://{url.host}).")
         raise DownloadFailed(f"{hub.host} redirects in a loop.")

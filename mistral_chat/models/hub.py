@@ -10,7 +10,8 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-from urllib.parse import urlsplit
+
+import httpx2
 
 from mistral_chat import network
 from mistral_chat.errors import DownloadFailed, ModelNotFound
@@ -57,8 +58,11 @@ class Hub:
 
     @property
     def host(self) -> str:
-        """The host of the hub's address."""
-        return urlsplit(self.endpoint).hostname or "the hub"
+        """The host of the hub's address, or all of an invalid one."""
+        try:
+            return httpx2.URL(self.endpoint).host or self.endpoint
+        except httpx2.InvalidURL:
+            return self.endpoint
 
     @property
     def offline(self) -> bool:
@@ -93,7 +97,7 @@ class Hub:
                 f"HF_HUB_OFFLINE is set, so {self.host} was not asked for {entry.name}. "
                 "Unset it to download models. Installed models: mistral-chat models list."
             )
-        if not re.fullmatch(r"https?://[^/?#\s]+[^?#\s]*", self.endpoint):
+        if self.host == self.endpoint or not re.fullmatch(r"https?://[^?#\s]+", self.endpoint):
             raise DownloadFailed(f"HF_ENDPOINT is not a valid address: {self.endpoint!r}. Write https://HOST, or unset it.")
         wanted = file or entry.file
         while True:
@@ -104,7 +108,6 @@ class Hub:
 
     def _ask(self, entry: CatalogEntry, file: str) -> RemoteFile:
         os.environ.update(_SILENT)
-        import httpx2
         from huggingface_hub import errors
 
         token = None

@@ -38,7 +38,7 @@ def test_a_proxy_that_does_not_answer_is_named(
     assert hub.seen == []
 
 
-@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://hub.example", "https://", "https://hub example"])
+@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://hub.example", "https://", "https://hub example", "http://[::1"])
 def test_an_invalid_endpoint_is_named(library: Library, endpoint: str) -> None:
     assert "not a valid address" in str(failure(with_environ(library, {"HF_ENDPOINT": endpoint})))
 
