@@ -83,7 +83,7 @@ def _below(folder: Path, above: list[_Rules]) -> Iterator[Path]:
             continue
         if entry.is_dir():
             yield from _below(path, rules)
-        elif entry.is_file() and _wanted(path, entry.stat().st_size):
+        elif entry.is_file() and _wanted(path):
             yield path
 
 
@@ -93,14 +93,15 @@ def _ignored(path: Path, rules: list[_Rules], *, folder: bool) -> bool:
     return next((verdict for verdict in verdicts if verdict is not None), False)
 
 
-def _wanted(path: Path, size: int) -> bool:
+def _wanted(path: Path) -> bool:
     kind = kind_of(path)
-    if kind is None or size == 0 or (kind in _TEXT_KINDS and size > LARGEST_IN_FOLDER):
-        return False
-    if path.suffix:
-        return True
-    try:  # without a suffix, as in LICENSE or Makefile, only the content distinguishes text from binaries
-        with path.open("rb") as file:
+    try:
+        size = path.stat().st_size
+        if kind is None or size == 0 or (kind in _TEXT_KINDS and size > LARGEST_IN_FOLDER):
+            return False
+        if path.suffix:
+            return True
+        with path.open("rb") as file:  # as in LICENSE or Makefile, only the content distinguishes text from binaries
             return not looks_binary(file.read(PROBED))
-    except OSError:
+    except OSError:  # it may have been deleted meanwhile
         return False

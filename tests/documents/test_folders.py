@@ -27,6 +27,14 @@ def test_a_folder_gives_its_documents_in_order(tmp_path: Path) -> None:
     assert names(tmp_path) == ["LICENSE", "a.txt", "b.md", "sub/c.py"]
 
 
+def test_a_file_that_vanishes_meanwhile_is_left_out(tmp_path: Path) -> None:
+    tree(tmp_path, **{"a.txt": "x", "b.txt": "x", "c.txt": "x"})
+    found = documents_in(tmp_path)
+    next(found)
+    (tmp_path / "b.txt").unlink()
+    assert [path.name for path in found] == ["c.txt"]
+
+
 def test_a_gitignore_is_obeyed_in_every_folder(tmp_path: Path) -> None:
     tree(
         tmp_path,
