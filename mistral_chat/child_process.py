@@ -12,7 +12,10 @@ from collections.abc import Iterator, Mapping
 from threading import Event, Timer
 from typing import Any, Final
 
-_KEPT_VARIABLES: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+_KEPT_VARIABLES: Final = (
+    *("PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    *("SYSTEMROOT", "APPDATA"),  # of Windows; what pip installs for one user is below APPDATA
+)
 """The environment of the child: no secrets."""
 
 
