@@ -346,7 +346,7 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
     verb = "Would import" if dry_run else "Imported"
     click.echo(f"{verb} {counted(len(result.conversations), 'conversation')} with {counted(result.turns, 'turn')}.")
     if result.already_here:
-        click.echo(f"Skipped {counted(len(result.already_here), 'conversation')} already present.")
+        click.echo(f"Skipped {counted(len(result.already_here), 'conversation')} already present, perhaps in the trash.")
     if result.missing_collections:
         names = ", ".join(map(one_line, sorted(result.missing_collections)))
         click.echo(

@@ -67,7 +67,8 @@ class Archive:
         except Exception as error:
             raise DocumentUnreadable(f"it is damaged: its part {name} cannot be unpacked") from error
         if len(content) > limit:
-            raise DocumentUnreadable(f"its part {name} unpacks to more than {limit // 1024**2} MB")
+            exceeded = LARGEST_PART if limit == LARGEST_PART else LARGEST_WHOLE
+            raise DocumentUnreadable(f"it unpacks to more than {exceeded // 1024**2} MB")
         self._left -= len(content)
         return content
 

@@ -228,7 +228,7 @@ def test_everything_survives_export_and_import(program: Program, herons: str, tm
     assert "Would import 2 conversations with 4 turns." in done(other, "import", "--dry-run", str(file))
     assert as_json(other, "list") == []
     assert as_json(other, "import", str(file))["turns"] == 4
-    assert "Skipped 2 conversations already present." in done(other, "import", str(file))
+    assert "Skipped 2 conversations already present, perhaps in the trash." in done(other, "import", str(file))
     assert as_json(other, "show", herons, "--tree") == as_json(program, "show", herons, "--tree")
 
 
@@ -291,7 +291,9 @@ def test_an_import_ends_with_a_table_of_what_was_skipped(program: Program, tmp_p
     )
     assert lines[-2].endswith("files without conversations: user.json")
     assert lines[-1] == "Imported 1 conversation with 1 turn."
-    assert done(program, "import", str(tmp_path)).splitlines()[-1] == "Skipped 1 conversation already present."
+    assert (
+        done(program, "import", str(tmp_path)).splitlines()[-1] == "Skipped 1 conversation already present, perhaps in the trash."
+    )
     (source, rest) = as_json(program, "import", str(tmp_path))["sources"]
     assert (source["format"], source["conversations"], source["turns"], rest["name"]) == ("ChatGPT", 1, 1, tmp_path.name)
     assert {each["what"]: each["count"] for each in source["left_out"]}["damaged conversations"] == 1
