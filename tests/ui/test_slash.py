@@ -287,6 +287,21 @@ async def test_an_argument_typed_before_the_conversations_are_open_lists_nothing
         await until(pilot, lambda: "/set max_tokens VALUE" in screen_text(harness))
 
 
+@pytest.mark.parametrize("text", ["/tag", "/rename Bread", "/model"])
+async def test_a_command_before_the_conversations_are_open_stays_in_the_message_box(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr("mistral_chat.ui.screens.chat._SETTLED_SECONDS", 1e6)
+    harness = AppHarness()
+    async with run(harness) as pilot:
+        harness.chat.type(text)
+        await pilot.press("enter")
+        await until(pilot, lambda: "The conversations are not open yet." in harness.chat.notice)
+        assert harness.chat.draft == text
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not harness.app.is_running)
+
+
 async def test_the_values_of_an_argument_are_listed_and_completed() -> None:
     personas = {"Chef": Persona(system="Cook."), "Critic": Persona(system="Judge.")}
     harness = AppHarness(

@@ -80,8 +80,6 @@ class Command:
     """Its label in a message's menu; empty if it does not apply to that message."""
     runs: Literal["immediately", "background", "dialog"] = "immediately"
     """Whether the next key waits for it, or it runs as a task; one dialog opens at a time."""
-    needs_store: bool = True
-    """Whether it needs the conversations to be open."""
 
     @property
     def asks(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
-from mistral_chat.errors import MistralChatError
+from mistral_chat.errors import MistralChatError, UsageError
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import Command
 
@@ -53,12 +53,9 @@ class CommandRunner:
         return now - before < _TWICE_SECONDS
 
     async def run(self, wanted: Command, argument: str = "", draft: str = "") -> None:
-        """Run a command; if it is refused, a `draft` with an argument to correct goes back to the message box."""
-        screen = self._screen
+        """Run a command; a refused `draft` goes back to the box if it came too early, or has an argument to correct."""
         self.recent = [wanted.id, *(name for name in self.recent if name != wanted.id)][:_RECENT]
-        if wanted.needs_store and screen.workspace is None:
-            screen.show_error("The conversations are not open yet.")
-        elif wanted.runs == "immediately":
+        if wanted.runs == "immediately":
             await self._run(wanted, argument, draft)
         else:
             # One dialog opens at a time; what waits for the disk continues in the background.
@@ -90,11 +87,13 @@ class CommandRunner:
     async def _run(self, wanted: Command, argument: str, draft: str) -> None:
         screen = self._screen
         try:
+            if wanted.id.startswith("chat.") and not screen.check_action("command", ()):
+                raise UsageError("The conversations are not open yet.")
             work = wanted.run(screen, argument)
             if work is not None:
                 await work
         except MistralChatError as error:
-            if draft and argument and not screen.composer.text:
+            if draft and (argument or screen.workspace is None) and not screen.composer.text:
                 screen.message_box.put(draft, str(error), warning=True)
             else:
                 screen.show_error(str(error))

@@ -530,7 +530,6 @@ COMMANDS: Final = (
         argument="NAME",
         values=app.model_names,
         runs="dialog",
-        needs_store=False,
     ),
     Command(
         "chat.retry",
@@ -541,7 +540,6 @@ COMMANDS: Final = (
         key="f5",
         priority=False,
         slash="reload",
-        needs_store=False,
     ),
     Command(
         "chat.cancel_background",
@@ -551,7 +549,6 @@ COMMANDS: Final = (
         app.cancel_tasks,
         key="alt+z",
         slash="cancel",
-        needs_store=False,
     ),
     Command(
         "chat.settings",
@@ -561,7 +558,6 @@ COMMANDS: Final = (
         lambda screen, _: screen.settings_sync.open(),
         key="f12,ctrl+comma",
         slash="settings",
-        needs_store=False,
     ),
     Command(
         "chat.theme",
@@ -573,7 +569,6 @@ COMMANDS: Final = (
         argument="NAME",
         values=app.theme_names,
         runs="dialog",
-        needs_store=False,
     ),
     Command(
         "app.help",
@@ -585,7 +580,6 @@ COMMANDS: Final = (
         typed="?",
         slash="help",
         aliases=("?",),
-        needs_store=False,
     ),
     Command(
         "app.palette",
@@ -594,7 +588,6 @@ COMMANDS: Final = (
         "Search all commands",
         lambda screen, _: screen.app.run_action("command_palette"),
         key="ctrl+p",
-        needs_store=False,
     ),
     Command(
         "app.quit",
@@ -605,6 +598,5 @@ COMMANDS: Final = (
         key="ctrl+q",
         slash="quit",
         aliases=("exit", "bye", "q"),
-        needs_store=False,
     ),
 )
