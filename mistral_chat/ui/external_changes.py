@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mistral_chat.errors import StoreError
+from mistral_chat.errors import MistralChatError
 
 if TYPE_CHECKING:
     from mistral_chat.store.records import ConversationState
@@ -30,7 +30,7 @@ class ExternalChanges:
             screen.commands.in_background(screen.settings_sync.follow_file)
         try:
             await self._poll_store()
-        except StoreError as error:
+        except MistralChatError as error:  # also that the conversations are closed: the app is ending
             screen.show_error(str(error))
 
     async def _poll_store(self) -> None:

@@ -263,6 +263,13 @@ async def test_a_conversation_deleted_by_another_window_leaves_its_draft(tmp_pat
         await until(pilot, lambda: harness.store.draft("") == "Older\n\nTyped")
 
 
+async def test_a_check_for_changes_while_the_app_ends_changes_nothing() -> None:
+    harness = AppHarness()
+    async with run_loaded(harness):
+        await harness.screen.leave()
+        await harness.chat.poll_changes()
+
+
 async def test_a_change_during_a_reply_is_reported_after_it(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db", answer=lambda _: f"A {PAUSE}")
     harness.start_with(("Mine", "Answer"))
