@@ -48,6 +48,26 @@ async def test_permanent_deletion_is_confirmed_first(tmp_path: Path) -> None:
     assert b"marmalade" not in (tmp_path / "c.db").read_bytes()
 
 
+async def test_deleting_the_open_conversation_shows_the_new_one_with_its_draft(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    doomed = harness.start_with(("Question", "Answer"), title="Bread")
+    harness.store.save_draft("", "Half a thought")
+    async with run_loaded(harness) as pilot:
+        other = harness.open_store()
+        other.trash(doomed)
+        other.close()
+        await pilot.press("f10")
+        await until(pilot, lambda: "1 conversation" in screen_text(harness))
+        await pilot.press("delete")
+        await until(pilot, lambda: "permanently?" in screen_text(harness))
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: "The trash is empty." in screen_text(harness))
+        assert harness.chat.draft == "Half a thought"
+        harness.chat.save_draft()
+        await harness.screen.opened.saver.flush()
+        assert harness.store.draft("") == "Half a thought"
+
+
 async def test_a_deletion_goes_on_when_the_trash_is_closed(tmp_path: Path) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
     doomed = harness.add_conversation(("Question", "Answer"), title="Bread")

@@ -88,7 +88,7 @@ async def trash(screen: ChatScreen, _argument: str) -> None:
         await screen.opened.discard(gone)
         if screen.session.conversation_id in gone:
             # Another window moved it to the trash. Its draft is gone with it.
-            await screen.open(None, draft="")
+            await screen.open(None, screen.opened.saver.draft(""))
 
     workspace = screen.opened
 
