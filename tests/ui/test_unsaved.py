@@ -6,14 +6,18 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from support.app_harness import AppHarness, run_loaded, screen_text, send_and_wait, until
 
+from mistral_chat.errors import StoreBusy
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from textual.pilot import Pilot
+
+    from mistral_chat.store.records import StoredConversation
 
 HUSHED = "tangerine"
 
@@ -111,6 +115,23 @@ async def test_what_cannot_be_sent_can_be_sent_in_a_temporary_chat(tmp_path: Pat
             assert harness.chat.draft == "urgent"
             other.execute("ROLLBACK")
         await until(pilot, lambda: harness.store.draft(harness.chat.conversation_id or "") == "urgent")
+
+
+async def test_a_temporary_chat_stays_if_the_saved_conversations_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "A kept answer"))
+
+    def busy(_: object) -> StoredConversation:
+        raise StoreBusy("Another program is writing.")
+
+    async with run_loaded(harness) as pilot:
+        await hidden(pilot, harness)
+        with monkeypatch.context() as patched:
+            patched.setattr(harness.store, "conversation", busy)
+            await pilot.press("ctrl+t")
+            await until(pilot, lambda: "Another program is writing." in harness.chat.notice)
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: "A kept answer" in screen_text(harness) and "saved again" in harness.chat.notice)
 
 
 async def test_quitting_a_temporary_chat_closes_both_stores(tmp_path: Path) -> None:

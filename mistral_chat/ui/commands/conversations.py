@@ -210,13 +210,14 @@ async def _begin_temporary(screen: ChatScreen) -> None:
 async def _end_temporary(screen: ChatScreen, saved: Workspace) -> None:
     """Discard the temporary chat, and return to the saved conversations."""
     temporary, back = screen.opened, saved.current.conversation_id
-    screen.saved_workspace = None
     if back is not None:
         try:
             saved.store.conversation(back)
         except ConversationNotFound:  # another window has deleted it
             back = None
-    await screen.switch_workspace(saved, back, saved.saver.draft(back or ""))
+    draft = saved.saver.draft(back or "")
+    screen.saved_workspace = None
+    await screen.switch_workspace(saved, back, draft)
     await temporary.close()
     await saved.discard([""])
     await screen.session.context.refresh()
