@@ -92,6 +92,5 @@ class ConversationProvider(Provider):
             title = one_line(summary.title, 80)
             score = matcher.match(title)
             if score > 0:
-                yield Hit(
-                    score, matcher.highlight(title), partial(screen.open, summary.conversation_id), help="Open the conversation"
-                )
+                run = partial(screen.commands.in_background, partial(screen.open, summary.conversation_id))
+                yield Hit(score, matcher.highlight(title), run, help="Open the conversation")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from support.app_harness import AppHarness, run_loaded, screen_text, until
+from pathlib import Path
+
+from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_message, until, until_answered
 from textual.widgets import OptionList
 
 
@@ -37,6 +39,38 @@ async def test_a_hit_on_another_branch_opens_that_branch() -> None:
         await pilot.press("enter")
         await until(pilot, lambda: "old pineapple answer" in screen_text(harness))
         assert [turn.turn.reply for turn in harness.store.turns(conversation)] == ["old pineapple answer"]
+
+
+async def test_a_hit_on_another_branch_waits_for_the_reply() -> None:
+    harness = AppHarness(answer=lambda _: f"A {PAUSE} reply")
+    conversation = harness.start_with(("Question", "old pineapple answer"))
+    (turn,) = harness.store.turns(conversation)
+    newer = harness.store.add_sibling(turn.turn_id, model="model")
+    harness.store.finish_reply(newer, "new answer", finish_reason="stop")
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, "Go on")
+        await until(pilot, lambda: "A " in screen_text(harness))
+        await pilot.press("ctrl+f", *"pineapple")
+        await until(pilot, lambda: harness.app.screen.query_one(OptionList).option_count == 1)
+        await pilot.press("enter")
+        await until(pilot, lambda: "on another branch. Stop the reply (Esc) first." in harness.chat.notice)
+        harness.gate.set()
+        await until_answered(pilot, harness)
+        assert harness.store.turns(conversation)[0].turn_id == newer, "the reply would be on a branch that is not shown"
+
+
+async def test_a_conversation_that_is_gone_when_the_palette_opens_it_is_an_error(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    conversation = harness.add_conversation(("Question", "Answer"), title="Pineapple")
+    async with run_loaded(harness) as pilot:
+        await pilot.press("ctrl+p", *"pineapple")
+        await until(pilot, lambda: "Open the conversation" in screen_text(harness))
+        other = harness.open_store()
+        other.delete(conversation)
+        other.close()
+        await pilot.press("enter")
+        await until(pilot, lambda: "does not exist" in harness.chat.notice)
+        assert harness.app.is_running
 
 
 async def test_an_empty_or_cancelled_search_changes_nothing() -> None:

@@ -122,11 +122,16 @@ async def search(screen: ChatScreen, words: str) -> None:
 async def open_at(screen: ChatScreen, conversation_id: str, turn_id: str | None) -> None:
     """Show a conversation at one turn, on the branch that leads to it."""
     workspace = screen.opened
-    if turn_id is not None and all(turn.turn_id != turn_id for turn in workspace.store.turns(conversation_id)):
+    if turn_id is None:
+        await screen.open(conversation_id)
+        return
+    hidden = all(turn.turn_id != turn_id for turn in workspace.store.turns(conversation_id))
+    replying = any(session.conversation_id == conversation_id for session in workspace.replying)
+    if hidden and not replying:
         await workspace.saver.write(lambda store: store.switch_branch(turn_id))
     await screen.open(conversation_id)
-    if turn_id is None:
-        return
+    if hidden and replying:
+        raise UsageError(f"That message is on another branch. Stop the reply ({screen.key_of('chat.stop')}) first.")
     while screen.transcript.turns and all(turn.turn_id != turn_id for turn in screen.transcript.turns):
         if not screen.load_older():
             return
