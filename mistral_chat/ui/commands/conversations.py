@@ -107,7 +107,6 @@ async def undo(screen: ChatScreen, _argument: str) -> None:
     """Undo the last action."""
     done = await screen.opened.undo()
     screen.notice.show(f"Undone: {done}" if done else "Nothing to undo.")
-    screen.sidebar.reload()
 
 
 async def search(screen: ChatScreen, words: str) -> None:
