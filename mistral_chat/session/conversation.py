@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from mistral_chat.conversation import TranscriptTurn
 from mistral_chat.generation import History, PromptTurn
+from mistral_chat.sampling import Sampling
 from mistral_chat.session.environment import SessionEnvironment
-from mistral_chat.session.overrides import Overrides, Resolved, merge, resolve
+from mistral_chat.session.overrides import Overrides, Resolved, resolve
 from mistral_chat.store.records import StoredConversation
 from mistral_chat.store.store import ConversationStore
 
@@ -91,23 +92,16 @@ class OpenConversation:
 
         A persona sets the system prompt and the sampling to its own; undo restores the previous ones.
         """
-        environment, before, stored = self._environment, self.overrides, self.stored
-        overrides = chosen if chosen.persona is not None else merge(before, chosen)
-        if stored is None:
-            self.overrides = overrides
-        elif chosen.persona is not None:
-            await self._keep(resolve(environment.settings(), stored=None, layers=(chosen, environment.started)))
-        else:
-            kept = resolve(environment.settings(), stored=stored)
-            await self._keep(
-                replace(
-                    kept,
-                    system=kept.system if chosen.system is None else chosen.system,
-                    own_sampling=chosen.sampling or kept.own_sampling,
-                )
-            )
+        before, stored = self.overrides, self.stored
         if chosen.persona is not None:
-            environment.undo.push("persona", lambda: self._restore(stored, before))
+            await self._restore(None, chosen)
+            self._environment.undo.push("choose a persona", lambda: self._restore(stored, before))
+        elif stored is not None:
+            system = stored.system if chosen.system is None else chosen.system
+            await self._keep(stored.persona, system, chosen.sampling or stored.sampling)
+        else:
+            wanted = before.system if chosen.system is None else chosen.system
+            self.overrides = replace(before, system=wanted, sampling=chosen.sampling or before.sampling)
 
     def history(self, answered: str | None = None) -> History:
         """The history for the engine: the end of the current branch, as far as any context reaches, and the pinned turns.
@@ -136,17 +130,19 @@ class OpenConversation:
             ),
         )
 
-    async def _restore(self, stored: StoredConversation | None, before: Overrides) -> None:
-        self.overrides = before
-        if stored is not None:
-            await self._keep(resolve(self._environment.settings(), stored=stored))
+    async def _restore(self, stored: StoredConversation | None, overrides: Overrides) -> None:
+        """Let the next messages have what `stored` has, or, where that is None, a new conversation with `overrides`."""
+        environment, self.overrides = self._environment, overrides
+        if self.id is not None:
+            kept = resolve(environment.settings(), stored=stored, layers=(overrides, environment.started))
+            await self._keep(kept.persona, kept.system, kept.own_sampling)
 
-    async def _keep(self, resolved: Resolved) -> None:
+    async def _keep(self, persona: str, system: str, sampling: Sampling | None) -> None:
         conversation_id = self.id or ""
 
         def work(store: ConversationStore) -> None:
-            store.set_persona(conversation_id, resolved.persona)
-            store.set_system(conversation_id, resolved.system)
-            store.set_sampling(conversation_id, resolved.own_sampling)
+            store.set_persona(conversation_id, persona)
+            store.set_system(conversation_id, system)
+            store.set_sampling(conversation_id, sampling)
 
         await self._environment.saver.write(work)

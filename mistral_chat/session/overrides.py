@@ -60,12 +60,3 @@ def resolve(settings: Settings, *, stored: StoredConversation | None, layers: tu
         persona=persona or "",
         own_sampling=sampling,
     )
-
-
-def merge(before: Overrides, chosen: Overrides) -> Overrides:
-    """Return `before` with the values of `chosen` on top."""
-    return Overrides(
-        system=before.system if chosen.system is None else chosen.system,
-        sampling=chosen.sampling or before.sampling,
-        persona=before.persona if chosen.persona is None else chosen.persona,
-    )

@@ -95,6 +95,21 @@ async def test_choosing_a_persona_is_saved_and_can_be_undone(store: Conversation
     await bench.close()
 
 
+async def test_a_persona_of_a_new_conversation_can_be_undone_once_it_was_sent(
+    store: ConversationStore, engine: ScriptedEngine
+) -> None:
+    bench = bench_of(store, engine, SETTINGS)
+    session = bench.open()
+    await session.conversation.apply(Overrides(persona="pirate"))
+    await bench.say(session, "Hello")
+    entry = bench.environment.undo.pop()
+    assert entry is not None
+    await entry.undo()
+    kept = store.conversation(session.conversation_id or "")
+    assert (kept.system, kept.sampling, kept.persona) == ("Plain.", None, "")
+    await bench.close()
+
+
 async def test_system_prompt_and_sampling_are_saved(store: ConversationStore, engine: ScriptedEngine) -> None:
     bench = bench_of(store, engine, SETTINGS)
     session = bench.open()
