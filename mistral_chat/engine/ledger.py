@@ -35,7 +35,6 @@ class Ledger:
         *,
         reserve: int,
         speed: float | None = None,
-        checked: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Keep the ledger of `cache`, which is empty.
@@ -44,13 +43,11 @@ class Ledger:
             cache: the cache.
             reserve: tokens kept free for a reply; only shown.
             speed: tokens a second that a long prompt is decoded at, where that was measured before.
-            checked: check the ledger against the cache after every step, at some cost.
             clock: seconds.
         """
         self.cache = cache
         self._reserve = reserve
         self._speed = speed
-        self._checked = checked
         self._clock = clock
         self._view: ContextState | None = None
         self._contents = NOTHING
@@ -88,14 +85,8 @@ class Ledger:
         return {turn.key: len(turn.tokens) for turn in self._contents.turns}
 
     def set_contents(self, encoding: Encoding) -> None:
-        """Record that the cache now contains `encoding`.
-
-        Raises:
-            AssertionError: it does not, and the ledger is checked.
-        """
+        """Record that the cache now contains `encoding`."""
         self._contents, self._view, self.changed = encoding, None, True
-        if self._checked:
-            self.check()
 
     def apply(self, encoding: Encoding, *, decode_last: bool = False) -> int:
         """Edit the cache in place until it contains a prefix of `encoding`; returns how many tokens that decoded.
@@ -216,16 +207,6 @@ class Ledger:
         self.set_contents(contents)
         self.changed = False
         return True
-
-    def check(self) -> None:
-        """Check that ledger and cache agree.
-
-        Raises:
-            AssertionError: they do not.
-        """
-        tokens, cache = len(self._contents.tokens), self.cache
-        if cache.n_tokens != tokens or (tokens and cache.pos_min != 0) or tokens > cache.size:
-            raise AssertionError(f"the ledger has {tokens} tokens, the cache {cache.pos_min}..{cache.n_tokens} of {cache.size}")
 
     def _start_of(self, key: str) -> int | None:
         """The position of a turn's first token; None if it is not in the cache."""

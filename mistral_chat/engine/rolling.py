@@ -72,7 +72,6 @@ class RollingEngine:
         snapshots: SnapshotFolder | None = None,
         tuning: Tuning | None = None,
         when_idle: Callable[[CancelToken], None] | None = None,
-        checked: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Put the parts together.
@@ -83,13 +82,12 @@ class RollingEngine:
             snapshots: where KV states are kept; None keeps none. Closed with the engine.
             tuning: what was measured on this machine, where anything was.
             when_idle: is run once the engine's own idle tasks are done; returns soon after its token is set.
-            checked: check the ledger against the cache after every step, at some cost.
             clock: seconds.
         """
         self._cache = parts.cache
         self._batch_costs = tuning.batch_costs if tuning else ()
         self._ledger = Ledger(
-            parts.cache, reserve=parts.window.reserve, speed=tuning.prompt_speed if tuning else None, checked=checked, clock=clock
+            parts.cache, reserve=parts.window.reserve, speed=tuning.prompt_speed if tuning else None, clock=clock
         )
         self._prompts = PromptBuilder(parts.tokenizer, parts.prompt_format, parts.window)
         self._tokenizer = parts.tokenizer

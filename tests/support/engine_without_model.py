@@ -24,7 +24,7 @@ def engine_without_model(
     identity: str = "weightless",
     clock: Callable[[], float] = lambda: 0.0,
 ) -> RollingEngine:
-    """A checked engine with the window of `cache`."""
+    """An engine with the window of `cache`."""
     tokenizer = WordsTokenizer()
     prompt_format = make_format(tokenizer)
     size = cache.size
@@ -34,6 +34,5 @@ def engine_without_model(
         LoadedParts(cache, tokenizer, prompt_format, window, facts),
         identity=identity,
         snapshots=snapshots,
-        checked=True,
         clock=clock,
     )

@@ -50,7 +50,6 @@ def open_engine(
     tuning: TuningFile | None = None,
     on_progress: Callable[[float], bool] | None = None,
     probe: Probe | None = None,
-    checked: bool = False,
 ) -> RollingEngine:
     """Load the model at `path` and create its engine. It belongs to the calling thread from then on.
 
@@ -66,7 +65,6 @@ def open_engine(
         tuning: stores measured speeds; a model without one is measured when idle. None uses the defaults.
         on_progress: called with the loaded share of the weights; returns False to stop.
         probe: test-loads the model in a child process.
-        checked: check the ledger against the cache after every step, at some cost.
 
     Raises:
         MistralChatError: the model, its adapters, its prompt format or its window cannot be used, or it would not fit.
@@ -85,7 +83,6 @@ def open_engine(
         snapshots=snapshots,
         tuning=plan.tuning,
         when_idle=_where_the_chat_runs(job, plan).run_once if job else None,
-        checked=checked,
     )
 
 
