@@ -136,7 +136,7 @@ def _counting(program: Program) -> Iterator[Callable[[str], int]]:
     except MistralChatError:
         yield estimate_tokens
         return
-    from mistral_chat.engine.llama.vocabulary import open_vocabulary
+    from mistral_chat.engine.llama.model import open_vocabulary
 
     with open_vocabulary(model.path) as vocabulary:
         yield lambda text: len(vocabulary.tokenize(text))

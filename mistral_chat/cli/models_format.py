@@ -142,7 +142,7 @@ def details_table(details: Mapping[str, Any]) -> str:
 def _prompt_format(model: ModelFile, metadata: GGUFMetadata) -> str:
     """The prompt format that the engine will use, or why it cannot choose one."""
     from mistral_chat.engine.encoding.choose import choose_format
-    from mistral_chat.engine.llama.vocabulary import open_vocabulary
+    from mistral_chat.engine.llama.model import open_vocabulary
     from mistral_chat.errors import MistralChatError
 
     try:

@@ -43,7 +43,7 @@ def prompt(program: Program, /, file: Path, *, prompt_format: str | None, as_jso
     from mistral_chat.cli.logs import start_log
     from mistral_chat.engine.encoding.choose import choose_format
     from mistral_chat.engine.encoding.segments import describe
-    from mistral_chat.engine.llama.vocabulary import open_vocabulary
+    from mistral_chat.engine.llama.model import open_vocabulary
 
     messages = read_messages(file)
     model = program.library().find(program.settings.model)

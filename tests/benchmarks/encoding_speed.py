@@ -23,7 +23,7 @@ from support.chat_templates import FAMILIES
 from support.gguf_factory import CHATML, gguf_file
 
 from mistral_chat.engine.encoding.choose import choose_format
-from mistral_chat.engine.llama.vocabulary import open_vocabulary
+from mistral_chat.engine.llama.model import open_vocabulary
 from mistral_chat.generation import PromptTurn
 
 if TYPE_CHECKING:

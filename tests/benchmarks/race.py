@@ -34,8 +34,7 @@ from support.race_server import local_server
 
 import mistral_chat
 from mistral_chat.engine.hardware import physical_cores
-from mistral_chat.engine.llama.model import read_dimensions
-from mistral_chat.engine.llama.vocabulary import open_vocabulary
+from mistral_chat.engine.llama.model import open_vocabulary, read_dimensions
 
 if TYPE_CHECKING:
     from mistral_chat.engine.llama.vocabulary import Vocabulary

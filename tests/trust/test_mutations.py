@@ -14,7 +14,7 @@ from support.stores import assert_index_is_true, chat, open_store
 
 from mistral_chat.engine.encoding.renderer import TemplateRenderer
 from mistral_chat.engine.encoding.template_format import TemplateFormat
-from mistral_chat.engine.llama.vocabulary import open_vocabulary
+from mistral_chat.engine.llama.model import open_vocabulary
 from mistral_chat.errors import MistralChatError
 from mistral_chat.export.json_file import json_lines
 from mistral_chat.importers.files import read_import_files

@@ -17,7 +17,7 @@ from support.stores import open_store
 from support.timed_terminal import TimedTerminal
 from support.trust import Tally, environment
 
-from mistral_chat.engine.llama.vocabulary import open_vocabulary
+from mistral_chat.engine.llama.model import open_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -100,7 +100,7 @@ class EmbeddingModel:
         """
         self._lock = threading.Lock()
         self._kept = kept
-        self._model = Model(path, n_gpu_layers=0, repack=False)
+        self._model = Model(path)
         self._context: Any = None
         self._batch: Any = None
         try:

@@ -17,9 +17,8 @@ from mistral_chat.engine.encoding.format import PromptFormat
 from mistral_chat.engine.llama import backend
 from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.llama.devices import list_devices
-from mistral_chat.engine.llama.model import Model, parse_adapters, read_dimensions
+from mistral_chat.engine.llama.model import Model, open_vocabulary, parse_adapters, read_dimensions
 from mistral_chat.engine.llama.probe import Probe
-from mistral_chat.engine.llama.vocabulary import open_vocabulary
 from mistral_chat.engine.rolling import LoadedParts, RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder, identify
 from mistral_chat.engine.tuning import TuningFile, TuningJob

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ class Model:
     """One GGUF file in memory. Close it after every context created from it."""
 
     def __init__(
-        self, path: Path, *, n_gpu_layers: int, repack: bool, on_progress: Callable[[float], bool] | None = None
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int = 0,
+        repack: bool = False,
+        vocab_only: bool = False,
+        on_progress: Callable[[float], bool] | None = None,
     ) -> None:
         """Load the model at `path`.
 
@@ -28,6 +35,7 @@ class Model:
             path: the GGUF file, or the first of a split one.
             n_gpu_layers: layers for the GPU; -1 means all.
             repack: keep a second copy of the weights that is faster on this CPU.
+            vocab_only: leave out the weights.
             on_progress: called with the loaded share, 0.0 to 1.0; returns False to stop.
 
         Raises:
@@ -39,6 +47,7 @@ class Model:
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
         params.use_extra_bufts = repack
+        params.vocab_only = vocab_only
         callback = None
         if on_progress is not None:
             callback = llama_cpp.llama_progress_callback(lambda share, _: on_progress(share))
@@ -102,6 +111,17 @@ class Model:
                 llama_cpp.llama_adapter_lora_free(adapter)
             llama_cpp.llama_model_free(self.pointer)
             self.adapters, self.pointer = [], None
+
+
+@contextmanager
+def open_vocabulary(path: Path) -> Iterator[Vocabulary]:
+    """Open the vocabulary of the GGUF file at `path` without its tensors, while the context lasts.
+
+    Raises:
+        EngineLoadFailed: llama.cpp refuses the file.
+    """
+    with closing(Model(path, vocab_only=True)) as model:
+        yield model.vocabulary
 
 
 def read_dimensions(vocabulary: Vocabulary) -> ModelDimensions:

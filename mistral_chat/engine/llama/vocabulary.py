@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
-from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.engine.encoding.text import utf8
 from mistral_chat.engine.encoding.tokenizer import CONTROLS, Attribute
-from mistral_chat.engine.llama import backend
 from mistral_chat.engine.llama.bindings import llama_cpp
-from mistral_chat.errors import EngineFailed, EngineLoadFailed
+from mistral_chat.errors import EngineFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 _SENTENCEPIECE = 1
 """llama.cpp's ``LLAMA_VOCAB_TYPE_SPM``."""
@@ -204,28 +200,3 @@ def _read_string(read: Any, model: Any, index: int) -> str:
         buffer = ctypes.create_string_buffer(size + 1)
         size = read(model, index, buffer, len(buffer))
     return buffer.raw[: max(size, 0)].decode("utf-8", "replace")
-
-
-@contextmanager
-def open_vocabulary(path: Path) -> Iterator[Vocabulary]:
-    """Open the vocabulary of the GGUF file at `path` without its tensors, while the context lasts.
-
-    Raises:
-        EngineLoadFailed: llama.cpp refuses the file.
-    """
-    backend.init_backend()
-    backend.clear_errors()
-    params = llama_cpp.llama_model_default_params()
-    params.vocab_only = True
-    params.n_gpu_layers = 0
-    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
-    if not model:
-        raise EngineLoadFailed(path, backend.recent_errors() or "llama.cpp gave no reason")
-    vocabulary = None
-    try:
-        vocabulary = Vocabulary(model)
-        yield vocabulary
-    finally:
-        if vocabulary is not None:
-            vocabulary.close()
-        llama_cpp.llama_model_free(model)

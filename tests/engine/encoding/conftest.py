@@ -9,7 +9,8 @@ import pytest
 from support import effort
 from support.gguf_factory import gguf_file
 
-from mistral_chat.engine.llama.vocabulary import Vocabulary, open_vocabulary
+from mistral_chat.engine.llama.model import open_vocabulary
+from mistral_chat.engine.llama.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

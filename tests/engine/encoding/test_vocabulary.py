@@ -12,7 +12,7 @@ from support.gguf_factory import gguf_file
 from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.choose import choose_format
 from mistral_chat.engine.encoding.segments import describe, joined
-from mistral_chat.engine.llama.vocabulary import open_vocabulary
+from mistral_chat.engine.llama.model import open_vocabulary
 from mistral_chat.errors import EngineFailed, EngineLoadFailed
 
 if TYPE_CHECKING:
