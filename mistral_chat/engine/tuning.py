@@ -8,7 +8,6 @@ a complete result.
 from __future__ import annotations
 
 import json
-import queue
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import psutil
 
@@ -165,30 +164,22 @@ def measure(
     options = json.dumps({"settings": asdict(settings), "budget": budget, "background": background})
     command = [sys.executable, "-m", "mistral_chat.engine.llama.trials", str(path), options]
     deadline = time.monotonic() + budget
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    if child.stdout is None:
-        raise AssertionError("the child's output was asked for")
-    forward = threading.Thread(target=_forward, args=(child.stdout, lines), name="tuning", daemon=True)
-    forward.start()
-    try:
-        while time.monotonic() < deadline and not cancel.is_set:
-            try:
-                line = lines.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                continue
-            if line is None:
-                break
-            yield _tuning(json.loads(line))
-    finally:
-        child.kill()
-        child.wait()
-        forward.join()
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as child:
+        limit = threading.Thread(target=_limit, args=(child, deadline, cancel), name="tuning", daemon=True)
+        limit.start()
+        try:
+            for line in child.stdout or ():
+                if line.endswith("\n"):  # else it was killed while it wrote
+                    yield _tuning(json.loads(line))
+        finally:
+            child.kill()
+            limit.join()
 
 
-def _forward(output: IO[str], lines: queue.SimpleQueue[str | None]) -> None:
-    """Pass on the child's lines, and their end."""
-    with output:
-        for line in output:
-            lines.put(line)
-    lines.put(None)
+def _limit(child: subprocess.Popen[str], deadline: float, cancel: CancelToken) -> None:
+    """Kill the child at the deadline, or when `cancel` is set."""
+    while child.poll() is None and time.monotonic() < deadline and not cancel.is_set:
+        time.sleep(_POLL_SECONDS)
+    child.kill()
