@@ -1,4 +1,4 @@
-"""Imports and exports whole conversations as values; independent of files and formats."""
+"""Imports, exports and forks whole conversations as values; independent of files and formats."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from mistral_chat.store.text import first_line, sanitise_for_sqlite, stored_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from sqlite3 import Connection
+    from datetime import datetime
+    from sqlite3 import Connection, Row
 
     from mistral_chat.conversation import Passage
     from mistral_chat.store.database import Database
@@ -148,7 +149,21 @@ def _with_turn_ids(tree: ExportedConversation, ids: Mapping[str, str]) -> Export
     )
 
 
-def _insert(connection: Connection, conversation_id: str, tree: ExportedConversation, new_id: Callable[[], str]) -> None:
+def fork(connection: Connection, turn: Row, new_id: Callable[[], str], now: datetime) -> str:
+    """Copy the row `turn` and its ancestors into a new conversation, and return its id."""
+    whole = replace(read(connection, turn["conversation"]), created=now, updated=now, current=turn["id"])
+    *above, last = whole.path
+    if turn["writer"] is not None:
+        last = replace(last, turn=replace(last.turn, finish_reason="cancelled"))
+    title = whole.title if not whole.title or whole.title.startswith("Fork: ") else f"Fork: {whole.title}"
+    copy = replace(whole, title=title, pinned=False, archived=False, tags=(), draft="", turns=(*above, last))
+    conversation_id = new_id()
+    turns.touch(connection, _insert(connection, conversation_id, copy, new_id), to_timestamp(now))
+    return conversation_id
+
+
+def _insert(connection: Connection, conversation_id: str, tree: ExportedConversation, new_id: Callable[[], str]) -> int:
+    """Insert a conversation, whose turns get new ids if one of theirs is taken, and return its row."""
     if any(connection.execute("SELECT 1 FROM turns WHERE id = ?", (turn.key,)).fetchone() for turn in tree.turns):
         tree = _with_turn_ids(tree, {turn.key: new_id() for turn in tree.turns})
     row = insert(
@@ -180,6 +195,7 @@ def _insert(connection: Connection, conversation_id: str, tree: ExportedConversa
         parent, depth = places[turn.parent]
         places[turn.key] = _insert_turn(connection, row, parent, depth + 1, turn), depth + 1
     connection.execute("UPDATE conversations SET current = ? WHERE row = ?", (places[tree.current][0], row))
+    return row
 
 
 def _insert_turn(connection: Connection, conversation: int, parent: int | None, depth: int, tree_turn: TreeTurn) -> int:

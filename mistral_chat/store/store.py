@@ -226,7 +226,7 @@ class ConversationStore(ConversationQueries):
         saved. A title gets the prefix ``Fork:``.
         """
         with self.database.write() as connection:
-            return turns.fork(connection, turn_id, self._new_id, self._timestamp())
+            return import_export.fork(connection, turn_row(connection, turn_id), self._new_id, self._now())
 
     def rename(self, conversation_id: str, title: str, *, by: TitleSource) -> bool:
         """Set the title on one line; returns whether it was accepted.
