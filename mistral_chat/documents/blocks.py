@@ -54,9 +54,8 @@ def heading_text(text: str) -> str:
 class Outline:
     """Tracks the headings above the current position, and numbers the lines of the text."""
 
-    def __init__(self, *, base: tuple[str, ...] = ()) -> None:
-        """Start under the headings `base`, which stay."""
-        self._base = base
+    def __init__(self) -> None:
+        """Start without headings, at the first line."""
         self._levels: list[tuple[int, str]] = []
         self._unused: tuple[tuple[str, ...], int] | None = None
         self.line = 1
@@ -66,7 +65,7 @@ class Outline:
     @property
     def headings(self) -> tuple[str, ...]:
         """The headings above the current position, outermost first."""
-        return (*self._base, *(text for _, text in self._levels))
+        return tuple(text for _, text in self._levels)
 
     def heading(self, level: int, text: str, line: int | None = None) -> Iterator[Block]:
         """Enter a heading of `level`, 1 being the outermost. Yields the previous heading if nothing was below it."""

@@ -37,18 +37,14 @@ class DocumentReader:
         """End the process."""
         self.close()
 
-    def read(self, path: Path, kind: str | None = None) -> Iterator[Block]:
-        """Yield the blocks of the document at `path`, in order.
-
-        Args:
-            path: a file.
-            kind: how to read it; None goes by its name, and reads an unknown suffix as text.
+    def read(self, path: Path) -> Iterator[Block]:
+        """Yield the blocks of the document at `path`, in order. A file with an unknown suffix is read as text.
 
         Raises:
             DocumentUnreadable: it is not there, no document, damaged, or takes more time or memory than it may.
         """
         _look(path)
-        request = {"path": str(path.absolute()), "kind": kind or kinds.kind_of(path) or "text"}
+        request = {"path": str(path.absolute()), "kind": kinds.kind_of(path) or "text"}
         whole = False
         try:
             self._child.start()

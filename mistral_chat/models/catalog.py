@@ -94,13 +94,11 @@ class CatalogEntry:
 class CatalogModel:
     """One model with the files it comes in."""
 
-    name: str
     about: str = ""
     """One sentence that helps to choose."""
     entries: tuple[CatalogEntry, ...]
     """From the largest to the smallest; never empty."""
     default: CatalogEntry
-    package: str = ""
     extra: str = ""
     """The extra of mistral-chat that installs the package."""
 
@@ -238,11 +236,9 @@ def _model(name: str, fields: Mapping[str, Any]) -> CatalogModel:
         for quantization, file in fields["files"].items()
     )
     return CatalogModel(
-        name=name,
         about=fields["about"],
         entries=entries,
         default=next(entry for entry in entries if entry.quantization == fields["default"]),
-        package=fields.get("package", ""),
         extra=fields.get("extra", ""),
     )
 
@@ -262,4 +258,4 @@ def _added(name: str, source: CatalogSource) -> CatalogModel:
         sha256=source.sha256.lower() if source.sha256 else None,
         prompt_format=source.prompt_format,
     )
-    return CatalogModel(name=name, about="Added in the settings.", entries=(entry,), default=entry)
+    return CatalogModel(about="Added in the settings.", entries=(entry,), default=entry)

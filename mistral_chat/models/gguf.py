@@ -7,6 +7,7 @@ too, but takes two seconds for a small model, because it keeps every token of th
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -90,10 +91,7 @@ class TensorRecord:
     @property
     def elements(self) -> int:
         """The number of weights."""
-        product = 1
-        for dimension in self.dimensions:
-            product *= dimension
-        return product
+        return math.prod(self.dimensions)
 
     @property
     def bytes(self) -> int | None:
@@ -111,7 +109,6 @@ class Header:
     path: Path
     bytes: int
     """The file's size."""
-    version: int
     metadata: dict[str, Value]
     """Scalars, texts, and arrays of up to `MAX_KEPT_ITEMS` numbers."""
     lengths: dict[str, int] = field(default_factory=dict)
@@ -157,7 +154,7 @@ class _Reader:
         self._lengths: dict[str, int] = {}
 
     def header(self) -> Header:
-        version, tensors, entries = self._opening()
+        tensors, entries = self._opening()
         metadata: dict[str, Value] = {}
         keys: set[str] = set()
         for _ in range(entries):
@@ -175,13 +172,12 @@ class _Reader:
         return Header(
             path=self._path,
             bytes=self._size,
-            version=version,
             metadata=metadata,
             lengths=self._lengths,
             tensors=records,
         )
 
-    def _opening(self) -> tuple[int, int, int]:
+    def _opening(self) -> tuple[int, int]:
         if self._size == 0:
             raise ModelUnusable(self._path, "the file is empty.")
         magic = self._take(min(4, self._size))
@@ -195,7 +191,7 @@ class _Reader:
         tensors, entries = self._number("Q"), self._number("Q")
         if tensors > MAX_TENSORS or entries > MAX_ENTRIES:
             raise self._damaged(f"it claims {tensors:,} tensors and {entries:,} metadata entries")
-        return version, tensors, entries
+        return tensors, entries
 
     def _value(self, key: str, kind: int) -> Value | None:
         if kind == _STRING:

@@ -82,8 +82,8 @@ class Hub:
         except (OSError, UnicodeDecodeError):
             return None
 
-    def look_up(self, entry: CatalogEntry, budget: RetryBudget, file: str | None = None) -> RemoteFile:
-        """Ask about the file of `entry`, or about another `file` of its repository.
+    def look_up(self, entry: CatalogEntry, budget: RetryBudget, file: str) -> RemoteFile:
+        """Ask about the `file` of `entry`, or another part of it.
 
         The token is sent only after the hub refused to answer without it, so that public models are downloaded anonymously.
 
@@ -99,10 +99,9 @@ class Hub:
             )
         if self.host == self.endpoint or not re.fullmatch(r"https?://[^?#\s]+", self.endpoint):
             raise DownloadFailed(f"HF_ENDPOINT is not a valid address: {self.endpoint!r}. Write https://HOST, or unset it.")
-        wanted = file or entry.file
         while True:
             try:
-                return self._checked(entry, wanted, self._ask(entry, wanted))
+                return self._checked(entry, file, self._ask(entry, file))
             except RetryableError as error:
                 budget.spend(error)
 

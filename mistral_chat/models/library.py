@@ -227,12 +227,12 @@ class Library:
             yield from sources.in_ollama(folder)
 
     def _demo(self) -> Iterator[FoundFile]:
-        for model in self.catalog.models.values():
-            package = importlib.util.find_spec(model.package) if model.package else None
+        for entry in self.catalog.entries():
+            package = importlib.util.find_spec(entry.package) if entry.package else None
             for folder in (package.submodule_search_locations or ()) if package else ():
-                path = Path(folder) / model.default.file
+                path = Path(folder) / entry.file
                 if path.is_file():
-                    yield FoundFile(path=path, source="demo", name=model.name, file=model.default.file)
+                    yield FoundFile(path=path, source="demo", name=entry.name, file=entry.file)
 
     def _describe(self, found: FoundFile, entry: CatalogEntry | None) -> ModelFile:
         """Read and check the file.

@@ -79,7 +79,6 @@ class StoredPassage(DocumentPassage):
     document_id: str
     collection: str
     path: str
-    ordinal: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +230,6 @@ class DocumentStore:
             query = f"{_DOCUMENT} WHERE ?1 IS NULL OR documents.collection = ?1 ORDER BY collections.name, documents.path"
             return [_document(each) for each in connection.execute(query, (row,))]
 
-    def document(self, document_id: str) -> StoredDocument:
-        """One document."""
-        with self.database.read() as connection:
-            row = _document_row(connection, document_id)["row"]
-            return _document(connection.execute(f"{_DOCUMENT} WHERE documents.row = ?", (row,)).fetchone())
-
     def add_document(self, collection: str, path: str, *, kind: str, size: int, mtime: int) -> str:
         """Add a file to a collection, or record that it changed, and return its id.
 
@@ -314,19 +307,16 @@ class DocumentStore:
             return [stored_passage(each) for each in rows]
 
     def passages_of(self, *keys: str) -> dict[str, StoredPassage]:
-        """The passages with these `StoredPassage.key`s, by key. Raises as `passage` does."""
-        with self.database.read():
-            return {key: self.passage(key) for key in keys}
-
-    def passage(self, key: str) -> StoredPassage:
-        """The passage with this `StoredPassage.key`."""
-        document_id, _, ordinal = key.rpartition("/")
+        """The passages with these `StoredPassage.key`s, by key."""
+        query = f"{PASSAGE} WHERE documents.id = ? AND passages.ordinal = ?"
+        found = {}
         with self.database.read() as connection:
-            query = f"{PASSAGE} WHERE documents.id = ? AND passages.ordinal = ?"
-            row = connection.execute(query, (document_id, int(ordinal) if ordinal.isdecimal() else -1)).fetchone()
-        if row is None:
-            raise DocumentNotFound(f"Passage {key} does not exist. Its document may have changed or been deleted.")
-        return stored_passage(row)
+            for key in keys:
+                row = connection.execute(query, key.rpartition("/")[::2]).fetchone()
+                if row is None:
+                    raise DocumentNotFound(f"Passage {key} does not exist. Its document may have changed or been deleted.")
+                found[key] = stored_passage(row)
+        return found
 
     def passage_count(self, collections: Sequence[str] | None = None) -> int:
         """How many passages there are; `collections` limits it to these."""
@@ -473,7 +463,6 @@ def stored_passage(row: Row) -> StoredPassage:
         document_id=row["document_id"],
         collection=row["collection_name"],
         path=row["path"],
-        ordinal=row["ordinal"],
         headings=tuple(json.loads(row["headings"])),
         page=row["page"],
         first_line=row["first_line"],

@@ -30,10 +30,8 @@ _ANCESTORS: Final = f"""
 """A turn and its ancestors, at most as many as the second parameter says (-1: all)."""
 
 _STATE: Final = """
-    SELECT title, trashed IS NOT NULL AS trashed, current.id AS current, coalesce(length(current.reply), 0) AS reply_length,
-        current.writer IS NOT NULL AS writing,
-        (SELECT count(*) FROM turns WHERE conversation = conversations.row) AS turns,
-        (SELECT id FROM turns WHERE conversation = conversations.row ORDER BY row DESC LIMIT 1) AS newest
+    SELECT trashed IS NOT NULL AS trashed, current.id AS current, coalesce(length(current.reply), 0) AS reply_length,
+        current.writer IS NOT NULL AS writing
     FROM conversations LEFT JOIN turns AS current ON current.row = conversations.current WHERE conversations.id = ?
 """
 
@@ -101,10 +99,7 @@ class ConversationQueries:
         if row is None:
             return None
         return ConversationState(
-            title=row["title"],
             trashed=bool(row["trashed"]),
-            turns=row["turns"],
-            newest=row["newest"],
             current=row["current"],
             reply_length=row["reply_length"],
             writing=bool(row["writing"]),

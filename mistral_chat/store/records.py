@@ -45,14 +45,9 @@ class ConversationSummary:
 class ConversationState:
     """Values that an open window compares to detect changes made by another window."""
 
-    title: str
     trashed: bool
-    turns: int
-    """Turns in the whole tree."""
-    newest: str | None
-    """The id of the turn that was added last; None without turns."""
     current: str | None
-    """The id of the turn that ends the current branch."""
+    """The id of the turn that ends the current branch; None without turns."""
     reply_length: int
     """Characters of that turn's reply."""
     writing: bool

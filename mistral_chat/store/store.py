@@ -59,10 +59,6 @@ class ConversationStore(ConversationQueries):
         """A number that changes when another connection, in this program or another, has written."""
         return self.database.data_version()
 
-    def integrity_check(self) -> None:
-        """Check the whole file for damage; takes about a second per gigabyte. Raises what `Database.integrity_check` does."""
-        self.database.integrity_check()
-
     # Turns
 
     def add_turn(self, conversation_id: str, user: str, *, parent_id: str | None, model: str = "") -> str:

@@ -55,7 +55,7 @@ def test_kill_9_at_random_moments_loses_nothing_that_was_acknowledged(database: 
 
 def check(database: Path, acknowledged: list[list[str]]) -> None:
     store = open_store(database)
-    store.integrity_check()
+    store.database.integrity_check()
     store.recover()
     turns: dict[str, StoredTurn] = {}
     for summary in store.summaries(limit=-1):
@@ -160,7 +160,7 @@ def test_backups_under_writes_are_whole(database: Path, tmp_path: Path) -> None:
         copy_path = tmp_path / f"{place}.db"
         store.backup(copy_path)
         copy = open_store(copy_path)
-        copy.integrity_check()
+        copy.database.integrity_check()
         assert all(copy.turn(turn_id).turn.user.startswith("question ") for turn_id in acknowledged)
         assert_index_is_true(copy)
         assert turns_in(copy) > copied

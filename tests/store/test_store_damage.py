@@ -90,7 +90,7 @@ def test_background_checks_find_damage_in_a_large_file(database: Path, monkeypat
     hurt(database, "middle")
     store = open_store(database)
     with pytest.raises(StoreDamaged):
-        store.integrity_check()
+        store.database.integrity_check()
     store.close()
 
 
@@ -127,7 +127,7 @@ def test_repair_saves_what_can_be_read_and_keeps_the_damaged_file(database: Path
         store.turns(each)
         said(store, each, "and on it goes", "indeed")
     assert_index_is_true(store)
-    store.integrity_check()
+    store.database.integrity_check()
     store.close()
     assert repair(database, now=Clock()).kept is None
 
@@ -316,7 +316,7 @@ def test_a_full_disk_is_reported_and_nothing_acknowledged_is_lost(database: Path
     done, _, message = process.stdout.partition(" ")
     assert "disk" in message, process.stderr
     store = open_store(database)
-    store.integrity_check()
+    store.database.integrity_check()
     assert len([each for each in store.summaries(limit=-1) if each.turns == 1]) >= int(done) > 10
     store.close()
 

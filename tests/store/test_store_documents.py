@@ -46,7 +46,7 @@ def add(store: ConversationStore, collection: str, path: str, *texts: str) -> st
 def found(store: ConversationStore, question: str, *collections: str) -> list[tuple[str, int]]:
     hits = search_passages(store.database, content_words(question), collections=collections or None)
     assert [score for _, score in hits] == sorted((score for _, score in hits), reverse=True)
-    return [(passage.path, passage.ordinal) for passage, _ in hits]
+    return [(passage.path, int(passage.key.rpartition("/")[2])) for passage, _ in hits]
 
 
 def passage_terms(path: Path) -> set[tuple[str, int, str, int]]:
@@ -106,12 +106,12 @@ def test_documents_are_listed_with_their_state(store: ConversationStore) -> None
         10,
     )
     assert documents.add_document(name, "/c.pdf", kind="pdf", size=4, mtime=8) == done, "the same file, changed"
-    assert documents.document(done).status == "pending"
-    passage = documents.passage(f"{done}/0")
+    assert documents.documents(name)[-1].status == "pending"
+    passage = documents.passages_of(f"{done}/0")[f"{done}/0"]
     assert (passage.text, passage.headings, passage.page) == ("x", ("Lease", "Repairs"), 4)
     for missing in (f"{done}/1", "nothing", f"{done}/x", ""):
         with pytest.raises(DocumentNotFound):
-            documents.passage(missing)
+            documents.passages_of(missing)
     with pytest.raises(DocumentNotFound, match="needs a name"):
         documents.create_collection(" \n")
 

@@ -255,7 +255,7 @@ def test_every_open_connection_works_again_when_the_file_is_restored(database: P
         each.save_draft("", f"saved after all {number}")
         assert each.draft("") == f"saved after all {number}"
         assert can_be_read(each, conversation)
-        each.integrity_check()
+        each.database.integrity_check()
         each.close()
 
 

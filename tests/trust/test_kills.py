@@ -101,7 +101,7 @@ def test_an_import(tmp_path: Path, killer: Killer, tally: Tally) -> None:
         with tally.trial("kill -9 during an import: nothing lost, nothing doubled, done when repeated"):
             killer.kill(COMMAND, *arguments, environ=environment(MISTRAL_CHAT_DATA_DIR=str(data)))
             store = open_store(data / "conversations.db")
-            store.integrity_check()
+            store.database.integrity_check()
             found = contents(store)
             assert before.items() <= found.items()
             assert found.items() <= wanted.items(), "a conversation is there in part"
@@ -131,7 +131,7 @@ def test_emptying_the_trash(tmp_path: Path, killer: Killer, tally: Tally) -> Non
         with tally.trial("kill -9 while the trash is emptied: the rest is whole, and no deleted byte stays in the end"):
             killer.kill(COMMAND, *arguments, environ=environment(MISTRAL_CHAT_DATA_DIR=str(data)))
             store = open_store(data / "conversations.db")
-            store.integrity_check()
+            store.database.integrity_check()
             assert contents(store) == kept
             store.close()
             killer.measure(COMMAND, *arguments, environ=environment(MISTRAL_CHAT_DATA_DIR=str(data)))
@@ -163,7 +163,7 @@ def test_a_migration(tmp_path: Path, killer: Killer, tally: Tally) -> None:
         with tally.trial("kill -9 during a migration: the next start finishes it, with every turn"):
             killer.kill(MIGRATION, str(path), environ=environment())
             store = open_store(path)
-            store.integrity_check()
+            store.database.integrity_check()
             assert len(contents(store)) == 2000
             assert len(store.search("1234")) >= 1
             store.close()
@@ -194,7 +194,7 @@ def test_a_reply(tmp_path: Path, killer: Killer, tally: Tally) -> None:
         with tally.trial("kill -9 during a reply: the question and what was saved of the reply stay"):
             killer.kill(PACED, *arguments, environ=environment(MISTRAL_CHAT_DATA_DIR=str(data), **names))
             store = open_store(data / "conversations.db")
-            store.integrity_check()
+            store.database.integrity_check()
             store.recover()
             ((turn,),) = (store.tree(each.conversation_id) for each in store.summaries())
             assert turn.turn.user == "Write 200 tokens."

@@ -104,7 +104,7 @@ def test_a_mutated_import_is_read_or_refused(tmp_path: Path, tally: Tally) -> No
                 read += 1
             except MistralChatError as error:
                 assert str(error).endswith((".", ")")), str(error)  # noqa: PT017 (a refusal is one of the two right answers)
-            store.integrity_check()
+            store.database.integrity_check()
             assert store.turns(kept)[0].turn.reply == "yours"
             assert_index_is_true(store)
         store.close()

@@ -159,5 +159,5 @@ async def test_a_random_user(
                 user.look()
                 broken = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
                 assert not broken, f"{broken} after {user.did[-15:]}"
-    harness.store.integrity_check()
+    harness.store.database.integrity_check()
     assert_index_is_true(harness.store)
