@@ -184,7 +184,7 @@ class MessageBox(Vertical):
     def measure(self) -> None:
         """Count the draft, and warn if it cannot be sent or would be misread."""
         if self._chat.workspace is not None:
-            self._chat.commands.in_background(partial(self._measure, self.composer.text), "draft", exclusive=True)
+            self._chat.commands.in_background(partial(self._measure, self.composer.text), "draft")
 
     @on(Composer.Paused)
     def prefill(self) -> None:
@@ -244,7 +244,7 @@ class MessageBox(Vertical):
         if self._chat.workspace is None:
             self.composer.insert("@")
         else:
-            self._chat.commands.in_background(partial(attach_at, self._chat), "dialog", exclusive=True)
+            self._chat.commands.in_background(partial(attach_at, self._chat), "dialog")
 
     @on(Composer.AttachmentPasted)
     async def _attach_pasted(self, event: Composer.AttachmentPasted) -> None:

@@ -59,7 +59,8 @@ class ModelPicker:
             # A model downloaded in the meantime is better than none.
             model = picker.downloaded or None
         if model is not None:
-            await self._switch(model, first=in_use is None)
+            # As a task: a dialog that opens meanwhile ends the command, and the model would not become the default.
+            self._use(model, first=in_use is None)
         else:
             screen.view.show_empty_state()
 

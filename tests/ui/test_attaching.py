@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ from support.app_harness import (
 )
 from textual import events
 
+from mistral_chat.session.attachments import read_document
 from mistral_chat.ui.dialogs.passage import PassageDialog
 from mistral_chat.ui.path_completion import complete_path, path_from_input, path_from_paste
 from mistral_chat.ui.widgets.turn import MessageView
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from textual.pilot import Pilot
+
+    from mistral_chat.session.attachments import Attachment
 
 
 async def attach_during_a_reply(pilot: Pilot[Any], harness: AppHarness, notes: Path) -> None:
@@ -277,6 +281,24 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
         await until(pilot, lambda: harness.app.screen is not harness.screen)
         await pilot.press("escape")
         await until(pilot, lambda: harness.app.screen is harness.screen)
+
+
+async def test_a_dialog_that_opens_while_a_file_is_read_does_not_stop_that(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = threading.Event()
+
+    def slowly(path: Path) -> Attachment:
+        assert opened.wait(30)
+        return read_document(path)
+
+    monkeypatch.setattr("mistral_chat.session.grounding.read_document", slowly)
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, f"/attach {notes}")
+        await pilot.press("ctrl+f")
+        await until(pilot, lambda: not harness.chat.is_current)
+        await pilot.press("escape")
+        opened.set()
+        await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
 
 
 async def test_a_path_that_cannot_be_read_is_refused_in_the_dialog_with_the_reason(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.app_harness import rendered_rows, run, until, until_drawn
-from support.first_run import GB, FirstRun, chatting, download, point_at
+from support.app_harness import AppHarness, rendered_rows, run, until, until_drawn
+from support.first_run import GB, FirstRun, FrozenModelService, chatting, download, point_at, usual_listing
 from support.hub_server import HubServer
 from support.tiny_files import gguf_bytes
 
+from mistral_chat.errors import ModelNotFound
 from mistral_chat.models.memory_fit import AvailableMemory
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.dialogs.help import HelpDialog
@@ -149,6 +150,24 @@ async def test_the_installed_demo_is_one_button_away(first: FirstRun) -> None:
         await until(pilot, lambda: "Saved as the default model" in first.chat.notice)
     settings = (first.folder / "config.yaml").read_text("utf-8")
     assert "temperature" not in settings, "more is written than what was chosen"
+
+
+async def test_a_dialog_that_opens_while_the_first_model_loads_leaves_it_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[tuple[str, bool]] = []
+    monkeypatch.setattr(FrozenModelService, "save_default", lambda _, spec, *, first: saved.append((spec, first)))
+    service = FrozenModelService(usual_listing())
+    harness = AppHarness(failure=ModelNotFound("None."), loading=True, app_options={"models": lambda: service})
+    async with run(harness) as pilot:
+        await until_drawn(pilot, "Try the demo")
+        harness.failure = None
+        await pilot.pause()
+        await pilot.click("#demo")
+        await until(pilot, lambda: harness.chat.is_current and "loading" in harness.chat.state)
+        await pilot.press("ctrl+f")
+        await until(pilot, lambda: not harness.chat.is_current)
+        await pilot.press("escape")
+        harness.loaded.set()
+        await until(pilot, lambda: saved == [("demo", True)])
 
 
 async def test_a_download_shows_its_size_before_it_starts(tmp_path: Path, hub: HubServer) -> None:

@@ -84,7 +84,7 @@ class Command:
     @property
     def asks(self) -> bool:
         """Whether the palette asks for its argument: what opens a dialog asks for it there, and elsewhere none is needed."""
-        return bool(self.argument) and self.runs == "background"
+        return bool(self.argument) and self.runs == "background" and not self.typed
 
     @property
     def way_in(self) -> str:

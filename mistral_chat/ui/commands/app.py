@@ -73,7 +73,12 @@ async def attach(screen: ChatScreen, path: str) -> None:
     """Attach a document to the next message; without a path, ask for it."""
     if path:
         await screen.message_box.attach(path_from_input(path))
-        return
+    else:
+        screen.commands.in_background(partial(choose_file, screen), "dialog")
+
+
+async def choose_file(screen: ChatScreen) -> None:
+    """Ask for a file, and attach it."""
     from mistral_chat.ui.dialogs.attach import AttachDialog
 
     folder = await screen.app.push_screen_wait(AttachDialog(screen.message_box.attach, screen.attach_folder))
@@ -83,7 +88,7 @@ async def attach(screen: ChatScreen, path: str) -> None:
 async def attach_at(screen: ChatScreen) -> None:
     """Attach a file after an at sign was typed; insert the sign if nothing is attached."""
     before = len(screen.session.attachments)
-    await attach(screen, "")
+    await choose_file(screen)
     if len(screen.session.attachments) == before:
         screen.composer.insert("@")
 

@@ -59,7 +59,7 @@ class CommandRunner:
             await self._run(wanted, argument, draft)
         else:
             # One dialog opens at a time; what waits for the disk continues in the background.
-            self.in_background(partial(self._run, wanted, argument, draft), wanted.runs, exclusive=wanted.runs == "dialog")
+            self.in_background(partial(self._run, wanted, argument, draft), wanted.runs)
 
     @contextmanager
     def errors_shown(self) -> Iterator[None]:
@@ -71,17 +71,16 @@ class CommandRunner:
 
     def ask_for(self, wanted: Command) -> None:
         """Ask for the argument of a command, and run it."""
-        self.in_background(partial(self._ask_for, wanted), "dialog", exclusive=True)
+        self.in_background(partial(self._ask_for, wanted), "dialog")
 
-    def in_background(
-        self, work: Callable[[], Coroutine[Any, Any, None]], group: str = "background", *, exclusive: bool = False
-    ) -> None:
-        """Run work that waits for the disk or a dialog, and show its error; `exclusive` cancels the others of its `group`."""
+    def in_background(self, work: Callable[[], Coroutine[Any, Any, None]], group: str = "background") -> None:
+        """Run work that waits for the disk or a dialog, and show its error; another `group` than the usual has one at a time."""
 
         async def run() -> None:
             with self.errors_shown():
                 await work()
 
+        exclusive = group != "background"
         self._screen.run_worker(run, group=group, exclusive=exclusive, exit_on_error=False)  # type: ignore[arg-type]  # Textual's type of work without a result
 
     async def _run(self, wanted: Command, argument: str, draft: str) -> None:

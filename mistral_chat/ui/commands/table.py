@@ -121,7 +121,7 @@ COMMANDS: Final = (
         typed="@",
         slash="attach",
         argument="FILE",
-        runs="dialog",
+        runs="background",
     ),
     # One message.
     Command(

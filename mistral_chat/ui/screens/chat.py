@@ -325,7 +325,7 @@ class ChatScreen(Screen[None]):
         """Open a source of a turn."""
         turn = next((each for each in self.transcript.turns if each.turn_id == event.turn_id), None)
         if turn is not None:
-            self.commands.in_background(partial(show_sources, self, turn, recalled=event.recalled), "dialog", exclusive=True)
+            self.commands.in_background(partial(show_sources, self, turn, recalled=event.recalled), "dialog")
 
     def on_version_mark_requested(self, event: VersionMark.Requested) -> None:
         """Show another version of a turn."""
