@@ -206,6 +206,7 @@ async def test_an_unexpected_error_keeps_the_text_and_is_reported(
     assert (bench.last(session).reply, bench.last(session).finish_reason) == ("You said: ", "cancelled")
     await asyncio.sleep(0)
     assert [type(error) for error in bench.unexpected] == [ZeroDivisionError]
+    bench.unexpected.clear()
 
 
 async def test_a_failed_load_keeps_the_question_and_the_reason(store: ConversationStore) -> None:

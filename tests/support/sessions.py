@@ -90,6 +90,7 @@ class SessionBench:
             await asyncio.wait(self.tasks)
         await self.host.close()
         await self.saver.close()
+        assert self.unexpected == [], "a test that means such an error takes it out of the list"
 
     async def send(self, session: ChatSession, request: ReplyRequest) -> str:
         """Send a request and wait until its reply has ended and is saved; the id of its turn. Raises why there is none."""

@@ -42,6 +42,15 @@ def patient_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_unexpected_error(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which the app met an error of its own, which it logs and survives; a test that means one clears `caplog`."""
+    yield
+    errors = [record.exc_info[1] for record in caplog.get_records("call") if record.name == "mistral_chat.ui" and record.exc_info]
+    for error in filter(None, errors):
+        raise error
+
+
+@pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
     """Fail a test that leaves one of the app's threads behind, which keeps the whole app in memory."""
     yield

@@ -74,9 +74,10 @@ async def test_a_failing_action_is_logged_without_text(monkeypatch: pytest.Monke
         assert all(SAID not in record.getMessage() for record in caplog.records)
         await send_message(pilot, harness, "Still here?")
         await until_answered(pilot, harness)
+    caplog.clear()
 
 
-async def test_a_failing_worker_leaves_the_app_running(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_worker_leaves_the_app_running(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     harness = AppHarness()
     async with run_loaded(harness) as pilot:
         harness.chat.fail_next_send(monkeypatch)
@@ -84,9 +85,12 @@ async def test_a_failing_worker_leaves_the_app_running(monkeypatch: pytest.Monke
         await until(pilot, lambda: "ZeroDivisionError" in harness.chat.notice)
         assert harness.app.is_running
         assert not harness.chat.replying
+    caplog.clear()
 
 
-async def test_a_broken_screen_ends_with_one_line_and_no_message_text(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_broken_screen_ends_with_one_line_and_no_message_text(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     harness = AppHarness()
     logging.getLogger("mistral_chat").addHandler(logging.NullHandler())
 
@@ -104,6 +108,7 @@ async def test_a_broken_screen_ends_with_one_line_and_no_message_text(capsys: py
     printed = capsys.readouterr()
     assert SAID not in printed.out + printed.err
     assert "the interface crashed (RuntimeError)" in " ".join((printed.out + printed.err).split())
+    caplog.clear()
 
 
 @pytest.mark.parametrize("theme", themes.THEMES, ids=lambda theme: theme.name)
