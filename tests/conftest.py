@@ -95,12 +95,12 @@ def own_priority(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def own_log() -> Iterator[None]:
     """Give the log back as it was: a test that starts the program's own log would keep it from the tests after it."""
     logger = logging.getLogger("mistral_chat")
-    before = (logger.propagate, logger.level, list(logger.handlers))
+    propagate, level, handlers, told = logger.propagate, logger.level, list(logger.handlers), logging.raiseExceptions
     yield
-    for handler in set(logger.handlers) - set(before[2]):
+    for handler in set(logger.handlers) - set(handlers):
         handler.close()
-    logger.propagate, logger.handlers = before[0], before[2]
-    logger.setLevel(before[1])
+    logger.propagate, logger.handlers, logging.raiseExceptions = propagate, handlers, told
+    logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from support.llama_engines import (
     next_scores,
     read_all,
 )
+from support.trust import environment
 
 from mistral_chat.engine.kv_cache import DecodeAborted
 from mistral_chat.engine.llama import context as module
@@ -204,10 +204,9 @@ def test_a_full_snapshot_restores_bit_identical_logits(context: LlamaContext, to
 
 
 def test_damaged_snapshots_are_refused_or_harmless(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
-    seed, tests = effort.seed(), Path(ask_hostile_state.__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, ask_hostile_state.__file__, str(tiny_model("v7")), str(seed), str(effort.cases(150, 10_000))],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])},
+        [sys.executable, ask_hostile_state.__file__, str(tiny_model("v7")), str(effort.seed()), str(effort.cases(150, 10_000))],
+        env=environment(),
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -215,12 +214,12 @@ def test_damaged_snapshots_are_refused_or_harmless(tiny_model: Callable[[str], P
         check=False,
     )
     lines = done.stdout.splitlines()
-    assert done.returncode == 0, f"seed {seed}: the process died after {lines[-1:]}: {done.stderr[-2000:]}"
+    assert done.returncode == 0, f"seed {effort.seed()}: the process died after {lines[-1:]}: {done.stderr[-2000:]}"
     assert lines[-1] == "still works"
     for line in lines[:-1]:
         kind, _, (taken, begin, end) = (*line.partition(": ")[:2], line.rpartition(": ")[2].split())
-        assert (taken, begin, end) in {("True", "0", "40"), ("False", "-1", "0")}, f"seed {seed}: {line}"
-        assert taken == "False" or "flip" in kind or "number" in kind, f"seed {seed}: {line}"
+        assert (taken, begin, end) in {("True", "0", "40"), ("False", "-1", "0")}, f"seed {effort.seed()}: {line}"
+        assert taken == "False" or "flip" in kind or "number" in kind, f"seed {effort.seed()}: {line}"
 
 
 @pytest.mark.parametrize(("asked", "given"), [(256, 256), (300, 512), (1000, 1024)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from support.effort import cases
 from support.stores import assert_index_is_true, chat, open_store
+from support.trust import environment
 
 if TYPE_CHECKING:
     from support.trust import Tally
@@ -29,7 +29,7 @@ def start(script: str, *arguments: str) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SUPPORT.parent), os.environ.get("PYTHONPATH", "")])},
+        env=environment(),
     )
 
 

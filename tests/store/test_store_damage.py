@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.stores import Clock, assert_index_is_true, chat, open_store, said
+from support.trust import environment
 
 from mistral_chat.errors import MistralChatError, StoreBusy, StoreDamaged, StoreError
 from mistral_chat.store import database as database_module
@@ -311,7 +312,7 @@ def test_a_full_disk_is_reported_and_nothing_acknowledged_is_lost(database: Path
         check=False,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests", os.environ.get("PYTHONPATH", "")])},
+        env=environment(),
     )
     done, _, message = process.stdout.partition(" ")
     assert "disk" in message, process.stderr

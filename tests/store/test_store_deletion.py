@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.stores import Clock, assert_index_is_true, chat, index_entries, open_store, said
+from support.trust import environment
 
 from mistral_chat.conversation import Passage
 from mistral_chat.errors import ConversationNotFound
@@ -164,7 +164,7 @@ def test_a_killed_purge_is_completed_by_the_next(database: Path, store: Conversa
     died = subprocess.run(
         [sys.executable, "-c", code],
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests", os.environ.get("PYTHONPATH", "")])},
+        env=environment(),
     )
     assert died.returncode == -9
     again = open_store(database)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.stores import assert_index_is_true, chat, open_store
+from support.trust import environment
 
 from mistral_chat.errors import StoreTooNew
 from mistral_chat.store.database import open_database
@@ -147,7 +147,7 @@ def test_two_instances_that_start_at_once_both_work(database: Path, steps: int) 
             [sys.executable, "-c", OPEN, str(database)],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests", os.environ.get("PYTHONPATH", "")])},
+            env=environment(),
             text=True,
         )
         for _ in range(4)
