@@ -18,7 +18,7 @@ from mistral_chat.engine import tuning as room
 from mistral_chat.engine.hardware import LoadPlan, Tuning
 from mistral_chat.engine.llama import trials
 from mistral_chat.engine.llama.model import Model
-from mistral_chat.engine.tuning import TuningFile, TuningJob, choose, measure
+from mistral_chat.engine.tuning import BUDGET, TuningFile, TuningJob, choose, measure
 from mistral_chat.generation import CancelToken
 
 DEFAULT = Tuning(threads=4, batch=128, flash_attention=False, repack=False, prompt_speed=60.0, decode_speed=7.0)
@@ -88,9 +88,8 @@ def test_the_demo_is_measured_and_the_next_load_uses_it(
     again = make_engine(demo_model, tuning=file)
     try:
         assert (again.facts.batch, again.facts.repacked) == (found["batch"], found["repack"])
-        began = time.perf_counter()
+        monkeypatch.setattr("mistral_chat.engine.tuning.measure", lambda *_: pytest.fail("a model is measured twice"))
         again.run_idle_tasks(CancelToken())
-        assert time.perf_counter() - began < 0.5, "a model is measured twice"
     finally:
         again.close()
 
@@ -138,7 +137,7 @@ def test_work_interrupts_a_measurement_that_is_repeated_later(
     threading.Timer(0.3, cancel.set).start()
     began = time.perf_counter()
     job.run_once(cancel)
-    assert time.perf_counter() - began < 3.0, "who asks waits for a measurement"
+    assert time.perf_counter() - began < BUDGET / 2, "who asks waits for a measurement"
     assert not file.has("one")
 
 
@@ -162,7 +161,7 @@ def test_a_model_that_cannot_be_measured_is_not_tried_again(tmp_path: Path) -> N
 def test_measuring_stays_within_its_time_limit(demo_model: Path) -> None:
     began = time.perf_counter()
     list(measure(demo_model, EngineSettings(), CancelToken(), budget=1.0))
-    assert time.perf_counter() - began < 4.0
+    assert time.perf_counter() - began < BUDGET / 2
 
 
 def test_a_result_that_cannot_be_saved_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
