@@ -94,8 +94,7 @@ class ModelListing:
     """The spec of the row to select first; empty without rows."""
     in_use: str = ""
     """The spec of the loaded model; empty without one."""
-    ram: int | None = None
-    """None if the system does not say."""
+    ram: int = 0
     vram: int = 0
     """On graphics cards with memory of their own."""
     disk: int | None = None

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from mistral_chat.models.memory_fit import AvailableMemory
 
 
-def available_memory() -> AvailableMemory | None:
-    """The memory that the system and llama.cpp report; None if the system does not say. Imports llama.cpp."""
+def available_memory() -> AvailableMemory:
+    """The memory that the system and llama.cpp report. Imports llama.cpp."""
     from mistral_chat.engine.hardware import measure_memory
     from mistral_chat.engine.llama.devices import list_devices
 
     return memory_of(measure_memory(), list_devices(), unified=sys.platform == "darwin")
 
 
-def memory_of(ram: int | None, devices: Sequence[Device], *, unified: bool) -> AvailableMemory | None:
+def memory_of(ram: int, devices: Sequence[Device], *, unified: bool) -> AvailableMemory:
     """Combine the free memory of the `devices` and `ram`.
 
     Integrated GPUs add nothing, because they share `ram`. Where memory is `unified`, the GPU's part is the working set that
@@ -29,7 +29,5 @@ def memory_of(ram: int | None, devices: Sequence[Device], *, unified: bool) -> A
     from mistral_chat.engine.hardware import DeviceKind
     from mistral_chat.models.memory_fit import AvailableMemory
 
-    if ram is None:
-        return None
     cards = [device for device in devices if device.kind is DeviceKind.GPU]
     return AvailableMemory(ram=ram, vram=sum(card.free for card in cards), unified=unified and bool(cards))

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mistral_chat.engine.thread import EngineThread, LoadProgress
     from mistral_chat.generation import Engine
     from mistral_chat.models.library import Library, ModelFile
-    from mistral_chat.models.memory_fit import AvailableMemory
     from mistral_chat.models.service import ModelService
     from mistral_chat.paths import Paths
     from mistral_chat.session.retriever import Retriever
@@ -166,13 +165,8 @@ class Program:
             formats=models.formats,
         )
 
-    def model_service(self, *, saved: bool = True, memory: Callable[[], AvailableMemory | None] | None = None) -> ModelService:
-        """The models of this run.
-
-        Args:
-            saved: whether settings may be written.
-            memory: measures the available memory; None asks the system and llama.cpp.
-        """
+    def model_service(self, *, saved: bool = True) -> ModelService:
+        """The models of this run; `saved` is whether settings may be written."""
         from mistral_chat.cli import machine
         from mistral_chat.models.service import ModelService
 
@@ -186,7 +180,7 @@ class Program:
             configuration=lambda: self.configuration,
             settings_file=self.settings_file,
             chosen_formats=self.formats,
-            memory=memory or machine.available_memory,
+            memory=machine.available_memory,
             formats=formats,
             saved=saved,
         )

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from mistral_chat.models.memory_fit import SizedEntry
     from mistral_chat.models.operations import Verification
 
-_MEMORY_UNKNOWN = "The available memory is not known."
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelService:
@@ -51,8 +49,8 @@ class ModelService:
     settings_file: SettingsFile
     chosen_formats: dict[str, str]
     """Prompt formats by model name that were chosen in this run; the loader of the engine reads them."""
-    memory: Callable[[], AvailableMemory | None]
-    """Measures the available memory; None if the system does not say."""
+    memory: Callable[[], AvailableMemory]
+    """Measures the available memory."""
     formats: Callable[[], Sequence[str]]
     """The prompt formats of the engine."""
     saved: bool = True
@@ -75,7 +73,7 @@ class ModelService:
         chat = [model for model in installed if model.kind == "chat"]
         used = _path_of(library, in_use) if in_use else None
         loaded = next((model for model in chat if model.path == used), None)
-        if memory is not None and loaded is not None:
+        if loaded is not None:
             memory = _with_memory_of(loaded, self._estimate(loaded), memory)
         names = {model.name for model in chat}
         available = self._available(library, memory, wanted)
@@ -89,8 +87,8 @@ class ModelService:
             rows=rows,
             selected=_selected(rows, wanted, now),
             in_use=now,
-            ram=memory.ram if memory else None,
-            vram=memory.vram if memory and not memory.unified else 0,
+            ram=memory.ram,
+            vram=0 if memory.unified else memory.vram,
             disk=_free_disk(library.models_dir),
             folder=str(library.models_dir),
             hub=Hub(environ=library.environ, home=library.home).host,
@@ -180,7 +178,7 @@ class ModelService:
             return f"{message}, for this session only. {error}"
         return f"{message} (saved in {file})."
 
-    def _installed(self, library: Library, models: Iterable[ModelFile], memory: AvailableMemory | None) -> list[ModelRow]:
+    def _installed(self, library: Library, models: Iterable[ModelFile], memory: AvailableMemory) -> list[ModelRow]:
         rows: list[ModelRow] = []
         for model in models:
             entry, needed = _entry_of(library, model.name), self._estimate(model)
@@ -198,8 +196,8 @@ class ModelService:
                     licence=entry.licence if entry else "",
                     bytes=model.bytes,
                     memory=needed,
-                    fit=fit_verdict(needed, memory) if memory else "unknown",
-                    reason=fit_reason(needed, memory) if memory else _MEMORY_UNKNOWN,
+                    fit=fit_verdict(needed, memory),
+                    reason=fit_reason(needed, memory),
                     source=model.source,
                     path=str(model.path),
                     verified=model.verified,
@@ -209,19 +207,16 @@ class ModelService:
             )
         return rows
 
-    def _available(self, library: Library, memory: AvailableMemory | None, wanted: str = "") -> list[ModelRow]:
+    def _available(self, library: Library, memory: AvailableMemory, wanted: str = "") -> list[ModelRow]:
         """The catalog's chat models, after the model `wanted` if the catalog does not list it."""
-        settings, free = self.configuration().settings, memory or AvailableMemory(ram=0)
+        settings = self.configuration().settings
         window, kv_type = settings.context.size, settings.engine.kv_type
-        sized = recommend(library.catalog, free, window=window, kv_type=kv_type)
+        sized = recommend(library.catalog, memory, window=window, kv_type=kv_type)
         entry = _find_entry(library, wanted) if wanted else None
         if entry is not None and entry.kind == "chat" and entry not in [one.entry for one in sized]:
-            sized.insert(0, replace(size_entry(entry, free, window, kv_type), suggested=True))
+            sized.insert(0, replace(size_entry(entry, memory, window, kv_type), suggested=True))
         partial = {partial.name: partial.bytes for partial in library.partials()}
-        rows = [_available_row(library, one, partial) for one in sized]
-        if memory is None:
-            rows = [replace(row, fit="unknown", reason=_MEMORY_UNKNOWN, recommended=False) for row in rows]
-        return rows
+        return [_available_row(library, one, partial) for one in sized]
 
     def _companion(self, library: Library) -> ModelRow | None:
         """The embedding model of the settings, if it is in the catalog and not installed."""

@@ -75,7 +75,7 @@ class FirstRun:
                 open_engine=self.program.runner,
                 settings=self.program.settings,
                 now=self.program.now,
-                models=lambda: self.service or self.program.model_service(memory=lambda: self.memory),
+                models=lambda: self.service or replace(self.program.model_service(), memory=lambda: self.memory),
             )
         )
 

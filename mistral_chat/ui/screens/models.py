@@ -555,7 +555,7 @@ def risky(row: ModelRow | None, listing: ModelListing) -> bool:
 
 def introduction(listing: ModelListing, wanted: str, problem: str, *, first: bool) -> tuple[str, bool]:
     """The text above the list, and whether it is about trouble."""
-    if listing.ram is not None and listing.rows and not any(row.fit in {"fits", "tight"} for row in listing.rows):
+    if listing.rows and not any(row.fit in {"fits", "tight"} for row in listing.rows):
         return f"No model fits in the {listing.ram / 1e9:.1f} GB of available memory. Close other programs, then press r.", True
     if not first:
         return "Switch model. The conversation is kept.", False
@@ -610,11 +610,11 @@ def _about_size(row: ModelRow) -> str:
 def free(listing: ModelListing) -> str:
     """The memory and disk space that are free, in a few words."""
     parts = [
-        f"{listing.ram / 1e9:.1f} GB RAM" if listing.ram is not None else "",
+        f"{listing.ram / 1e9:.1f} GB RAM",
         f"{listing.vram / 1e9:.1f} GB VRAM" if listing.vram else "",
         f"{listing.disk / 1e9:,.0f} GB disk" if listing.disk is not None else "",
     ]
-    return ", ".join(part for part in parts if part) + " free" if any(parts) else ""
+    return ", ".join(filter(None, parts)) + " free"
 
 
 def failure(task: ModelTask) -> tuple[str, str]:
