@@ -50,6 +50,17 @@ def largest_file() -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit
 
 
+def free_bytes(path: Path) -> int | None:
+    """The free bytes on the disk of `path`, which may not exist yet; None if they cannot be known."""
+    import shutil
+
+    for each in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(each)
+            return usage.free if usage.total else None  # /proc and the like have no size
+    return None
+
+
 def retry_in_use(act: Callable[[], Result], retries: tuple[float, ...] = _RETRIES) -> Result:
     """Do `act`, and retry after each pause in `retries` while the system reports that the file is in use.
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 _MAX_REDIRECTS: Final = 8
 _SPARE_DISK: Final = 64 << 20
 """Bytes that a large download leaves free on the disk."""
-_BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses after which a request is tried again."""
 _RANGE_NOT_SATISFIABLE: Final = 416
 
 
@@ -181,7 +182,7 @@ class HTTPTransfer:
     def _check(self, response: httpx2.Response, writer: PartialWriter) -> None:
         """Check that the response is the missing part of the file, or all of it."""
         status, host = response.status_code, response.url.host
-        if status in _BUSY:
+        if status in BUSY:
             raise RetryableError(f"{host} is busy (HTTP {status})", retry_after(response.headers.get("retry-after", "")))
         if status == _RANGE_NOT_SATISFIABLE:
             raise RevisionChanged

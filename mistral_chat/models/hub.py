@@ -15,7 +15,7 @@ import httpx2
 
 from mistral_chat import network
 from mistral_chat.errors import DownloadFailed, ModelNotFound
-from mistral_chat.models.http_transfer import describe, retry_after
+from mistral_chat.models.http_transfer import BUSY, describe, retry_after
 from mistral_chat.models.partial import RemoteFile
 from mistral_chat.models.retry import RetryableError, RetryBudget, RetryPolicy
 from mistral_chat.models.sources import hub_home
@@ -38,7 +38,6 @@ _SILENT: Final = {
 
 _TRUE: Final = frozenset({"1", "ON", "YES", "TRUE"})
 _ENDPOINT: Final = "https://huggingface.co"
-_BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
 _FORBIDDEN: Final = frozenset({401, 403})
 
 
@@ -179,7 +178,7 @@ class Hub:
         from huggingface_hub import errors
 
         page, status = f"{self.endpoint}/{entry.repository}", error.response.status_code
-        if status in _BUSY:
+        if status in BUSY:
             wait = retry_after(error.response.headers.get("retry-after", ""))
             raise RetryableError(f"{self.host} is busy (HTTP {status})", wait) from error
         if isinstance(error, errors.GatedRepoError):

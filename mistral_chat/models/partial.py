@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat import system
-from mistral_chat.paths import FILE_MODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,11 +81,8 @@ class PartialFile:
         if metadata is None or not metadata.has_content_of(remote) or self.size() > remote.bytes:
             self.drop()
         if metadata != identity:
-            fresh = self.metadata_path.with_name(self.metadata_path.name + ".new")
             kept = {key: value for key, value in asdict(identity).items() if key not in {"url", "token"}}
-            fresh.write_text(json.dumps(kept, indent=1), "utf-8")
-            fresh.chmod(FILE_MODE)
-            system.replace(fresh, self.metadata_path)
+            system.write_private(self.metadata_path, json.dumps(kept, indent=1).encode())
         return self.size()
 
     @contextlib.contextmanager
@@ -153,7 +149,7 @@ def abandoned_parts(folder: Path, before: float) -> list[Path]:
     """
     abandoned = []
     for path in sorted(folder.rglob("*.part*")):
-        stem = path.name.removesuffix(".new").removesuffix(".json").removesuffix(".part")
+        stem = path.name.removesuffix(".json").removesuffix(".part")
         part = path.with_name(stem + ".part")
         useless = path.with_name(stem).exists() or (path != part and not part.exists())
         if useless and path.stat().st_mtime < before:

@@ -5,10 +5,10 @@ Used by the screen and the command line. All of its methods may block; the scree
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mistral_chat import system
 from mistral_chat.errors import ConfigError, MistralChatError, ModelError, ModelNotFound
 from mistral_chat.model_listing import ModelListing, ModelRow
 from mistral_chat.models import operations
@@ -89,7 +89,7 @@ class ModelService:
             in_use=now,
             ram=memory.ram,
             vram=0 if memory.unified else memory.vram,
-            disk=_free_disk(library.models_dir),
+            disk=system.free_bytes(library.models_dir),
             folder=str(library.models_dir),
             hub=Hub(environ=library.environ, home=library.home).host,
             context_size=self.configuration().settings.context.size,
@@ -304,13 +304,3 @@ def _about(library: Library, entry: CatalogEntry | None, aliases: Sequence[str] 
     model = library.catalog.models.get(entry.model) if entry else None
     also = f"Also called {', '.join(aliases)}." if aliases else ""
     return " ".join(filter(None, (model.about if model else "", also)))
-
-
-def _free_disk(folder: Path) -> int | None:
-    """The bytes free on the disk of `folder`, which may not exist yet."""
-    for place in (folder, *folder.parents):
-        try:
-            return shutil.disk_usage(place).free
-        except OSError:
-            continue
-    return None

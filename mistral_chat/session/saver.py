@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import shutil
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from mistral_chat import system
 from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError
 from mistral_chat.session.events import SavingEvent, SavingFailed, SavingResumed
 
@@ -239,10 +239,7 @@ class Saver:
             self._call(_settle, job.future, None, error)
         if self.problem is None or type(self.problem.error) is not type(error):
             path = self._store.database.path
-            free = None
-            if path is not None:
-                with suppress(OSError):
-                    free = shutil.disk_usage(path.parent).free
+            free = None if path is None else system.free_bytes(path)
             self.problem = SavingFailed(error, path, free)
             self._call(self._report, self.problem)
         until = time.monotonic() + self._retry_seconds

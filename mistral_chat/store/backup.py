@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 
 def backup(database: Database, target: Path, *, replace: bool) -> None:
-    """Write a copy of the database to `target`, readable by the owner only, complete or not at all.
-
-    Raises:
-        StoreError: `target` exists and `replace` is not set, or it cannot be written.
-    """
+    """Copy the database; see `ConversationStore.backup`."""
     if target.exists() and not replace:
         raise StoreError(f"{target} already exists. Choose another name, or pass --force.")
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")

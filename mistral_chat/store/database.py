@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from mistral_chat import system
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreReadOnly, StoreTooNew
+from mistral_chat.paths import private_folder
 from mistral_chat.store.disk_probe import DiskProbe
 from mistral_chat.store.migrations import STEPS, applied, migrate
 from mistral_chat.store.sqlite_errors import (
@@ -319,7 +320,7 @@ def open_database(path: Path | None, *, busy_seconds: float = BUSY_SECONDS) -> D
             migrate(connection)
             return Database(connection, None, busy_seconds)
         if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(path.parent)
             create(path)
     try:
         with map_sqlite_errors(path):

@@ -214,12 +214,7 @@ class DocumentStore:
     def attached(self, conversation_id: str) -> list[str]:
         """The names of the collections attached to a conversation, sorted."""
         with self.database.read() as connection:
-            rows = connection.execute(
-                "SELECT name FROM conversation_collections JOIN collections ON collections.row = collection "
-                "WHERE conversation = ? ORDER BY name",
-                (conversation_row(connection, conversation_id)["row"],),
-            )
-            return [row["name"] for row in rows]
+            return attached_names(connection, conversation_row(connection, conversation_id)["row"])
 
     # Documents
 
@@ -294,7 +289,6 @@ class DocumentStore:
         with self.database.write() as connection:
             for document_id in document_ids:
                 _delete_document(connection, _document_row(connection, document_id))
-            trash.note_purge(connection)
         return trash.purge(self.database)
 
     # Passages
@@ -394,6 +388,12 @@ def collection_name(name: str) -> str:
     if not stored:
         raise DocumentNotFound("A collection needs a name.")
     return stored
+
+
+def attached_names(connection: Connection, conversation: int) -> list[str]:
+    """The names of the collections attached to the row of a conversation, sorted."""
+    query = "SELECT name FROM collections JOIN conversation_collections ON collection = row WHERE conversation = ? ORDER BY name"
+    return [found["name"] for found in connection.execute(query, (conversation,))]
 
 
 def rebuild_passage_index(connection: Connection) -> None:

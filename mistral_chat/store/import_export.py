@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from mistral_chat.errors import StoreError
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.store import index, turns
+from mistral_chat.store.documents import attached_names
 from mistral_chat.store.rows import (
     PASSAGES,
     SUMMARY,
@@ -235,11 +236,6 @@ def read(connection: Connection, row: int) -> ExportedConversation:
         "SELECT turns.id FROM conversations JOIN turns ON turns.row = conversations.current WHERE conversations.row = ?", (row,)
     ).fetchone()
     summary = conversation.summary
-    collections = connection.execute(
-        "SELECT name FROM conversation_collections JOIN collections ON collections.row = collection "
-        "WHERE conversation = ? ORDER BY name",
-        (row,),
-    )
     draft = connection.execute("SELECT text FROM drafts WHERE conversation_id = ?", (summary.conversation_id,)).fetchone()
     return ExportedConversation(
         key=summary.conversation_id,
@@ -255,7 +251,7 @@ def read(connection: Connection, row: int) -> ExportedConversation:
         pinned=summary.pinned,
         archived=summary.archived,
         tags=summary.tags,
-        collections=tuple(each["name"] for each in collections),
+        collections=tuple(attached_names(connection, row)),
         draft="" if draft is None else draft["text"],
         turns=tuple(
             TreeTurn(key=turn["id"], parent=turn["parent_id"], created=from_timestamp(turn["created"]), turn=turn_value(turn))

@@ -75,18 +75,18 @@ def _findable(text: str) -> bool:
     return any(each.isalnum() for each in text) or space_out_cjk(text) != text
 
 
-def match_expression(query: str) -> str:
-    """`query` as an FTS5 expression of quoted strings and stars, so that nothing in it is an operator. Empty without terms."""
-    return " ".join(f'"{space_out_cjk(term.text).strip()}"{"*" if term.prefix else ""}' for term in terms(query))
+def match_expression(wanted: Sequence[Term]) -> str:
+    """`wanted` as an FTS5 expression of quoted strings and stars, so that nothing in it is an operator."""
+    return " ".join(f'"{space_out_cjk(term.text).strip()}"{"*" if term.prefix else ""}' for term in wanted)
 
 
 def search(connection: sqlite3.Connection, query: str, *, limit: int = 50) -> list[SearchHit]:
     """The best `limit` matches, best first. The trash is left out, the archive is not."""
-    expression = match_expression(query)
-    if not expression:
-        return []
     wanted = terms(query)
-    ranked = sorted((rank, row) for statement in _RANKED for row, rank in connection.execute(statement, (expression,)))
+    if not wanted:
+        return []
+    parameters = (match_expression(wanted),)
+    ranked = sorted((rank, row) for statement in _RANKED for row, rank in connection.execute(statement, parameters))
     hits = (_hit(connection, row, rank, wanted) for rank, row in ranked)
     return list(islice(filter(None, hits), limit))
 

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import shlex
-import shutil
 import sqlite3
 import sys
 from pathlib import Path
@@ -45,15 +44,6 @@ def empty_file_error(path: Path) -> StoreDamaged:
     )
 
 
-def free_bytes(path: Path) -> int | None:
-    """The free bytes on the disk of `path`; None if they cannot be known."""
-    for each in (path, *path.parents):
-        with contextlib.suppress(OSError):
-            usage = shutil.disk_usage(each)
-            return usage.free if usage.total else None  # /proc and the like have no size
-    return None
-
-
 @contextlib.contextmanager
 def map_sqlite_errors(path: Path | None) -> Iterator[None]:
     """Map errors of SQLite and the file system to a `StoreError`. Mistakes in our SQL are not mapped.
@@ -71,7 +61,8 @@ def map_sqlite_errors(path: Path | None) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
         if code in _BUSY:
-            raise busy_error(path) from error
+            place = path or "the database in memory"
+            raise StoreBusy(f"Another program is writing to {place}. Wait a moment and try again.") from error
         if code in _DAMAGE:
             raise corruption_error(path, str(error)) from error
         if code == sqlite3.SQLITE_FULL:
@@ -87,17 +78,11 @@ def map_sqlite_errors(path: Path | None) -> Iterator[None]:
         raise _access_error(path, error.strerror or type(error).__name__, failed_disk=False) from error
 
 
-def busy_error(path: Path | None) -> StoreBusy:
-    """The error for a lock that another connection has kept for too long."""
-    place = path or "the database in memory"
-    return StoreBusy(f"Another program is writing to {place}. Wait a moment and try again.")
-
-
 def full_error(path: Path | None) -> StoreFull:
     """The error for a full disk, with the free bytes."""
     if path is None:
         return StoreFull("Out of memory for this temporary chat. Close other programs and try again.")
-    free = free_bytes(path)
+    free = system.free_bytes(path)
     room = "" if free is None else f" ({_size(free)} free)"
     return StoreFull(f"The disk with {path} is full{room}. What was saved before is safe. Free some space and try again.")
 
@@ -121,7 +106,7 @@ def _access_error(path: Path | None, reason: str, *, failed_disk: bool) -> Store
     """The error for a file that cannot be opened, read or written, depending on its path."""
     if path is None:
         return StoreError(f"The database in memory failed ({reason}). Restart mistral-chat.")
-    free = free_bytes(path)
+    free = system.free_bytes(path)
     if free is not None and free < _LITTLE:
         return full_error(path)
     obstacle = write_obstacle(path) or (_limit_error(path) if failed_disk else None)
