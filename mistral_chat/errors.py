@@ -59,7 +59,6 @@ class DocumentUnreadable(MistralChatError):
     def __init__(self, problem: str, path: Path | None = None) -> None:
         """Say that the document at `path`, where that is known, has `problem`."""
         self.problem = problem
-        self.path = path
         super().__init__(f"{path or 'The document'} cannot be read: {problem}.")
 
 
@@ -97,17 +96,16 @@ class DownloadFailed(ModelError):
 
 
 class NotEnoughDisk(ModelError):
-    """The disk is too small for the download."""
+    """The disk is too small for a model file."""
 
     title = "Not enough disk space"
 
     def __init__(self, folder: Path, needed: int, free: int) -> None:
-        """Create an error about a download of `needed` bytes into `folder`, whose disk has `free` bytes."""
-        self.folder = folder
+        """Create an error about a file of `needed` bytes for `folder`, whose disk has `free` bytes."""
         self.needed = needed
         self.free = free
         super().__init__(
-            f"{folder} has {free / 1e9:.1f} GB free, but the download needs {needed / 1e9:.1f} GB. "
+            f"{folder} has {free / 1e9:.1f} GB free, but {needed / 1e9:.1f} GB are needed. "
             "Free some space, or set models.folder to a folder on another disk."
         )
 
@@ -137,11 +135,10 @@ class NotEnoughMemory(EngineError):
 
     def __init__(self, path: Path, needed: int, free: int) -> None:
         """Create an error about the model at `path`, which needs `needed` bytes of memory while `free` are free."""
-        self.path = path
         self.needed = needed
         self.free = free
         super().__init__(
-            f"{path.name} needs about {needed / 1e9:.1f} GB of memory but only {free / 1e9:.1f} GB are free. "
+            f"{path.name} needs about {needed / 1e9:.1f} GB of memory but only {free / 1e9:.1f} GB is free. "
             "Close other programs, choose a smaller quantization, or reduce context.size (--ctx-size)."
         )
 
@@ -193,22 +190,17 @@ class StoreError(MistralChatError):
 
     title = "Conversations unavailable"
 
-    retry: ClassVar[bool] = True
-    """Whether the same call may succeed later: by itself, or once the user has removed the cause."""
-
 
 class StoreTooNew(StoreError):
     """The database was written by a newer version. It was left as it is."""
 
     title = "Newer database version"
-    retry = False
 
 
 class StoreDamaged(StoreError):
     """The database is damaged and cannot be read."""
 
     title = "Damaged database"
-    retry = False
 
 
 class StoreBusy(StoreError):
@@ -239,18 +231,15 @@ class ConversationNotFound(StoreError):
     """No such conversation or turn, or a shortened id that fits several."""
 
     title = "No such conversation"
-    retry = False
 
 
 class DocumentNotFound(StoreError):
     """No such collection, document or passage."""
 
     title = "No such document"
-    retry = False
 
 
 class ImportFailed(StoreError):
     """The file to import cannot be used. Nothing was changed."""
 
     title = "Import failed"
-    retry = False

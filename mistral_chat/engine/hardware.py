@@ -48,7 +48,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """The fastest way to run a model on this machine, as measured by `mistral_chat.engine.llama.tuning`."""
+    """The fastest way to run a model on this machine, as measured by `mistral_chat.engine.tuning`."""
 
     threads: int
     batch: int

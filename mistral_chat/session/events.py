@@ -109,7 +109,7 @@ class AttachmentsChanged:
 
 @dataclass(frozen=True, slots=True)
 class UsageChanged:
-    """The context usage changed. Read `ChatSession.usage`."""
+    """The context usage changed. Read `ChatSession.context`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def test_the_default_context_shrinks_to_the_training_context(tmp_path: Path, tra
     path = write_gguf(tmp_path / "short.gguf", "v7", template="mistral-v7", context=trained)
     with engine_of(path, size=4096, explicit_size=False) as engine:
         assert (engine.facts.window, engine.facts.context_trained) == (window, trained)
-        assert engine.facts.note == f"Context reduced to {window} tokens instead of 4,096: the model was trained on {trained:,}."
+        assert engine.facts.note == f"Context reduced from 4,096 to {window} tokens: the model was trained on {trained:,}."
         assert Talk(engine).say("Go.").usage.completion_tokens
 
 

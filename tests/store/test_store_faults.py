@@ -109,7 +109,6 @@ def test_a_disk_that_fills_up_is_reported_and_recovers(disk: Path) -> None:
     error = try_everything_that_writes(store, conversation, StoreFull)
     assert str(path) in str(error)
     assert "full (0 bytes free)" in str(error)
-    assert error.retry
     assert can_be_read(store, conversation)
     (disk / "fill").unlink()
     store.save_draft("", "saved after all")
@@ -178,10 +177,9 @@ def test_a_locked_database_is_reported_within_the_busy_timeout(database: Path) -
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
-        with pytest.raises(StoreBusy, match="Another program is writing") as error:
+        with pytest.raises(StoreBusy, match="Another program is writing"):
             quick.save_draft("", "x")
         assert time.monotonic() - began < BUSY_SECONDS - 1, "it waits as by default"
-        assert error.value.retry
         assert can_be_read(quick, conversation)
         other.execute("ROLLBACK")
     quick.save_draft("", "x")
@@ -196,9 +194,8 @@ def test_a_file_that_is_overwritten_is_damaged_and_left_alone(database: Path) ->
     store.close()
     store = open_store(database)
     database.write_bytes(b"garbage " * 5_000)
-    with pytest.raises(StoreDamaged) as error:
+    with pytest.raises(StoreDamaged):
         store.save_draft("", "x")
-    assert not error.value.retry
     with pytest.raises(StoreDamaged):
         open_store(database)
     store.close()

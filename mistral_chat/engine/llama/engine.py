@@ -147,7 +147,7 @@ def _note(trained: int, window: int, wanted: int) -> str:
     """A note that the context window is smaller than in the settings; empty if it is not."""
     if window >= wanted:
         return ""
-    return f"Context reduced to {window:,} tokens instead of {wanted:,}: the model was trained on {trained:,}."
+    return f"Context reduced from {wanted:,} to {window:,} tokens: the model was trained on {trained:,}."
 
 
 def _facts(model: Model, name: str, prompt_format: str, plan: hardware.LoadPlan, *, window: int, wanted: int) -> LoadedModel:
