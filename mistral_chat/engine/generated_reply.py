@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from mistral_chat.conversation import FinishReason
 from mistral_chat.engine.encoding.format import PromptFormat
-from mistral_chat.engine.encoding.tokenizer import CONTROLS, Tokenizer
+from mistral_chat.engine.encoding.tokenizer import Tokenizer
 from mistral_chat.generation import PromptTurn
 
 
@@ -66,10 +66,6 @@ class GeneratedReply:
         """Record that a token was sampled at `now`."""
         self.first = now if self.first is None else self.first
         self._now = now
-
-    def is_control(self, token: int) -> bool:
-        """Whether `token` is a control token, which text cannot contain; any such token ends a reply."""
-        return bool(self._tokenizer.attributes[token] & CONTROLS)
 
     def add(self, token: int) -> str:
         """Add a token; returns the text that it completes, which may be empty."""

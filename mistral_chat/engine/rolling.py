@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mistral_chat.conversation import Usage
 from mistral_chat.engine.encoding.format import Encoding, PromptFormat, common_prefix
-from mistral_chat.engine.encoding.tokenizer import Tokenizer
+from mistral_chat.engine.encoding.tokenizer import CONTROLS, Tokenizer
 from mistral_chat.engine.generated_reply import GeneratedReply
 from mistral_chat.engine.hardware import Tuning
 from mistral_chat.engine.kv_cache import DecodeAborted, KVCache
@@ -45,19 +45,6 @@ _NEXT = PromptTurn(key="\0next", user=".")
 """Stands for the next turn, so that the turns before it take the form that they will have then."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedParts:
-    """The parts of a loaded model that the engine needs."""
-
-    cache: KVCache
-    """Empty; closed with the engine."""
-    tokenizer: Tokenizer
-    prompt_format: PromptFormat
-    window: ContextWindow
-    """Its size is the cache's."""
-    facts: LoadedModel
-
-
 class RollingEngine:
     """An `Engine` over a cache that can be edited.
 
@@ -66,7 +53,11 @@ class RollingEngine:
 
     def __init__(
         self,
-        parts: LoadedParts,
+        cache: KVCache,
+        tokenizer: Tokenizer,
+        prompt_format: PromptFormat,
+        window: ContextWindow,
+        facts: LoadedModel,
         *,
         identity: str = "",
         snapshots: SnapshotFolder | None = None,
@@ -77,33 +68,31 @@ class RollingEngine:
         """Put the parts together.
 
         Args:
-            parts: what the loaded model gives.
+            cache: empty; closed with the engine.
+            tokenizer: the model's vocabulary.
+            prompt_format: the model's format.
+            window: the context window, of the cache's size.
+            facts: properties of the loaded model.
             identity: what a snapshot must have been made with.
             snapshots: where KV states are kept; None keeps none. Closed with the engine.
             tuning: what was measured on this machine, where anything was.
             when_idle: is run once the engine's own idle tasks are done; returns soon after its token is set.
             clock: seconds.
         """
-        self._cache = parts.cache
+        self.facts = facts
+        self._cache = cache
         self._batch_costs = tuning.batch_costs if tuning else ()
-        self._ledger = Ledger(
-            parts.cache, reserve=parts.window.reserve, speed=tuning.prompt_speed if tuning else None, clock=clock
-        )
-        self._prompts = PromptBuilder(parts.tokenizer, parts.prompt_format, parts.window)
-        self._tokenizer = parts.tokenizer
-        self._format = parts.prompt_format
-        self._facts = parts.facts
+        speed = tuning.prompt_speed if tuning else None
+        self._ledger = Ledger(cache, reserve=window.reserve, speed=speed, clock=clock)
+        self._prompts = PromptBuilder(tokenizer, prompt_format, window)
+        self._tokenizer = tokenizer
+        self._format = prompt_format
         self._identity = identity
         self._snapshots = snapshots
         self._when_idle = when_idle
         self._clock = clock
         self._conversation = ""
         self._cached_conversation = ""  # whose turns are in the cache
-
-    @property
-    def facts(self) -> LoadedModel:
-        """Properties of the loaded model."""
-        return self._facts
 
     @property
     def ledger(self) -> ContextState:
@@ -312,7 +301,7 @@ class RollingEngine:
             while True:
                 token = cache.sample(verified if guess else -1)
                 reply.record_token_time(self._clock())
-                if self._tokenizer.is_eog(token) or reply.is_control(token):
+                if self._tokenizer.is_eog(token) or self._tokenizer.attributes[token] & CONTROLS:
                     break
                 lookup.append(token)
                 if text := reply.add(token):

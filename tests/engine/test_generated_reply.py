@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from support.words_format import BYTES, EOS, FIRST_WORD, INST, UNKNOWN, WORDS, ChatFormat, WordsTokenizer
+from support.words_format import BYTES, FIRST_WORD, WORDS, ChatFormat, WordsTokenizer
 
 from mistral_chat.engine.generated_reply import GeneratedReply
 from mistral_chat.generation import PromptTurn
@@ -83,11 +83,6 @@ def test_a_continued_reply_keeps_its_spaces() -> None:
     assert reply.turn.reply == "a a"
     assert reply.sampled == ("a a", (A, SPACE_A))
     assert reply.turns == [reply.turn]
-
-
-def test_tokens_that_text_cannot_hold_are_known() -> None:
-    reply, _ = drawn([])
-    assert [token for token in (EOS, INST, UNKNOWN, A, BYTES) if reply.is_control(token)] == [EOS, INST, UNKNOWN]
 
 
 def test_speed_is_counted_from_the_first_token() -> None:

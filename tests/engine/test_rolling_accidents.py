@@ -9,7 +9,7 @@ import pytest
 from support.engine_contract import examine, keys
 from support.engine_without_model import engine_without_model
 from support.fake_kv_cache import FakeKVCache
-from support.words_format import BYTES, FIRST_WORD, FORMATS
+from support.words_format import BYTES, FIRST_WORD, FORMATS, INST
 
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
@@ -58,6 +58,13 @@ def test_a_reply_that_fills_the_context_alone_ends_there() -> None:
     outcome = examine(engine_without_model(cache).reply(history(turn("long")), Sampling(), CancelToken()))
     assert outcome.completion.finish_reason == "length"
     assert cache.n_tokens == 200
+
+
+def test_a_token_that_text_cannot_contain_ends_a_reply() -> None:
+    cache = FakeKVCache(200)
+    cache.script.extend([A, INST, A])
+    outcome = examine(engine_without_model(cache).reply(history(turn("a")), Sampling(), CancelToken()))
+    assert (outcome.completion.text, outcome.completion.finish_reason) == ("a", "stop")
 
 
 def test_a_stop_during_eviction_is_honoured() -> None:

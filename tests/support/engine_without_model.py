@@ -8,7 +8,7 @@ from support.fake_kv_cache import FakeKVCache
 from support.words_format import ChatFormat, WordsTokenizer
 
 from mistral_chat.engine.encoding.format import PromptFormat
-from mistral_chat.engine.rolling import LoadedParts, RollingEngine
+from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
 from mistral_chat.engine.window import ContextWindow
 from mistral_chat.generation import LoadedModel
@@ -31,7 +31,11 @@ def engine_without_model(
     window = ContextWindow(size=size, reserve=size // 8 if reserve is None else reserve, low_water=low_water)
     facts = LoadedModel(model="none", prompt_format=prompt_format.name, device="none", window=size, context_trained=size)
     return RollingEngine(
-        LoadedParts(cache, tokenizer, prompt_format, window, facts),
+        cache,
+        tokenizer,
+        prompt_format,
+        window,
+        facts,
         identity=identity,
         snapshots=snapshots,
         clock=clock,

@@ -19,7 +19,7 @@ from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.llama.devices import list_devices
 from mistral_chat.engine.llama.model import Model, open_vocabulary, parse_adapters, read_dimensions
 from mistral_chat.engine.llama.probe import Probe
-from mistral_chat.engine.rolling import LoadedParts, RollingEngine
+from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder, identify
 from mistral_chat.engine.tuning import TuningFile, TuningJob
 from mistral_chat.engine.window import ContextWindow
@@ -77,7 +77,11 @@ def open_engine(
     )
     facts = _facts(model, name, chosen.name, plan, window=cache.size, wanted=wanted)
     return RollingEngine(
-        LoadedParts(cache, model.vocabulary, chosen, _window(cache.size, context), facts),
+        cache,
+        model.vocabulary,
+        chosen,
+        _window(cache.size, context),
+        facts,
         identity=_identity(path, plan, cache.size, chosen.name, adapters) if snapshots else "",
         snapshots=snapshots,
         tuning=plan.tuning,
