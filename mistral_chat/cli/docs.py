@@ -330,7 +330,7 @@ def _passage_json(passage: StoredPassage) -> dict[str, Any]:
 
 def _found_lines(found: Iterable[FoundPassage]) -> Iterator[str]:
     for number, each in enumerate(found, 1):
-        yield f"[{number}] {_shown(each.source)}  ({each.passage.tokens} tokens)"
+        yield f"[{number}] {_shown(each.as_given().source)}  ({each.passage.tokens} tokens)"
         yield f"{shown(each.passage.text)}\n"
 
 

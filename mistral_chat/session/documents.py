@@ -59,18 +59,13 @@ class FoundPassage:
     passage: StoredPassage
     score: float
 
-    @property
-    def source(self) -> str:
-        """Where it comes from: the file's name, and the page or the lines. Untrusted text."""
-        return source_of(self.passage)
-
     def as_given(self) -> Passage:
         """The passage in the engine's form."""
         stored = self.passage
         return Passage(
             kind="document",
             text=stored.text,
-            source=self.source,
+            source=source_of(stored),
             key=stored.key,
             score=round(self.score, 4),
             tokens=stored.tokens,
@@ -133,14 +128,14 @@ class DocumentSearch:
         scores = dict(ranked)
         return [FoundPassage(found[key], scores[key]) for key in choose(ranked, sizes, budget=budget, most=most)]
 
-    def all_of(self, collections: Sequence[str], *, budget: int = BUDGET, most: int = MOST_PASSAGES) -> list[FoundPassage]:
-        """Every passage of the collections, in order; empty if they are more than `most`, or more tokens than `budget`.
+    def all_of(self, collections: Sequence[str], *, budget: int = BUDGET) -> list[FoundPassage]:
+        """Every passage of the collections, in order; empty if they are too many, or more tokens than `budget`.
 
         Raises:
             DocumentNotFound: there is no such collection.
         """
         documents = self._store.documents
-        if not 0 < documents.passage_count(collections) <= most:
+        if not 0 < documents.passage_count(collections) <= MOST_PASSAGES:
             return []
         every = [
             each

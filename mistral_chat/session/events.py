@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from mistral_chat.conversation import TranscriptTurn
 from mistral_chat.errors import MistralChatError
@@ -144,8 +143,6 @@ class SavingFailed:
     """The store cannot be written. Unsaved data stays in memory and is retried."""
 
     error: MistralChatError
-    place: Path | None
-    """The database file; None for a store in memory."""
     bytes_free: int | None
     """Free space on its disk; None if the system does not say."""
 

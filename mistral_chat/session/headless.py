@@ -57,18 +57,6 @@ class HeadlessSession:
         await self.session.environment.saver.flush(SAVING_PATIENCE)
 
 
-class _Tasks:
-    """Runs coroutines as tasks, and keeps references to them."""
-
-    def __init__(self) -> None:
-        self.all: set[asyncio.Task[None]] = set()
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self.all.add(task)
-        return task
-
-
 @asynccontextmanager
 async def open_headless(
     store: ConversationStore,
@@ -99,27 +87,24 @@ async def open_headless(
         saved: whether the engine may write to disk.
         retriever: finds passages for messages.
     """
-    tasks = _Tasks()
-    host = ModelHost(open_engine, model, emit=on_model, spawn=tasks.spawn)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        tasks.add(task := asyncio.create_task(work))
+        return task
+
+    host = ModelHost(open_engine, model, emit=on_model, spawn=spawn)
     saver = Saver(store, report=lambda _: None, on_unexpected_error=lambda _: None)
-    shared: dict[str, Any] = {"store": store, "saver": saver, "host": host, "settings": lambda: settings, "spawn": tasks.spawn}
+    shared: dict[str, Any] = {"store": store, "saver": saver, "host": host, "settings": lambda: settings, "spawn": spawn}
     environment = SessionEnvironment(**shared, started=started, saved=saved, retriever=retriever)
     try:
         session = ChatSession(environment, emit=emit, conversation_id=conversation_id, sampling_options=sampling_options)
-        if conversation_id is not None:
-            await _choose(session, started)
+        if conversation_id is not None and started != Overrides():
+            await session.conversation.apply(started)
         try:
-            yield HeadlessSession(session, tasks.all)
+            yield HeadlessSession(session, tasks)
         finally:
             await session.cancel()
     finally:
         await host.close()
         await saver.close()
-
-
-async def _choose(session: ChatSession, started: Overrides) -> None:
-    """Save the choices on the command line in the conversation."""
-    if started.persona:
-        await session.conversation.apply(Overrides(persona=started.persona))
-    if started.system is not None:
-        await session.conversation.apply(Overrides(system=started.system))

@@ -12,7 +12,7 @@ from mistral_chat.session.relevance import Vectors, choose
 from mistral_chat.store.retrieval import ExchangeIndex, add_turn_vectors, content_words, turn_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from mistral_chat.session.relevance import About, Embedder, Relevance
@@ -55,7 +55,6 @@ class ConversationRecall:
         before: str = "",
         budget: int = BUDGET,
         most: int | None = MOST_EXCHANGES,
-        count: Callable[[str], int] = estimate_tokens,
     ) -> list[Passage]:
         """The exchanges among `turns` that match `message`, in the engine's form, best first; empty if none does.
 
@@ -65,9 +64,8 @@ class ConversationRecall:
             message: what the user asks.
             turns: the turns that may be recalled: those of the branch that are outside the context.
             before: the message before it, which a short question follows up.
-            budget: the most tokens, as `count` counts them.
+            budget: the most tokens, as estimated.
             most: the most exchanges; None takes as many as fit.
-            count: counts the tokens of a text.
 
         Raises:
             ConversationNotFound: the conversation was deleted.
@@ -86,9 +84,9 @@ class ConversationRecall:
         longest = min(_LONGEST, budget - _FRAME)
         for key, score in ranked[: max(24, 4 * (most or 24))]:
             turn = known[key]
-            text = exchange_text(turn.turn.user, turn.turn.reply, message, count, longest=longest)
-            source = f"Earlier in this conversation, {_date(turn.created)}"
-            passages[key] = Passage(kind="exchange", text=text, source=source, key=key, score=round(score, 4), tokens=count(text))
+            text = exchange_text(turn.turn.user, turn.turn.reply, message, longest=longest)
+            source, tokens = f"Earlier in this conversation, {_date(turn.created)}", estimate_tokens(text)
+            passages[key] = Passage(kind="exchange", text=text, source=source, key=key, score=round(score, 4), tokens=tokens)
         sizes = {key: passage.tokens for key, passage in passages.items()}
         chosen = choose([each for each in ranked if each[0] in passages], sizes, budget=budget, most=most)
         return [passages[key] for key in chosen]
@@ -157,24 +155,22 @@ def _date(moment: datetime) -> str:
     return f"{local.day} {local:%B %Y}"
 
 
-def exchange_text(
-    user: str, reply: str, question: str, count: Callable[[str], int] = estimate_tokens, *, longest: int = _LONGEST
-) -> str:
+def exchange_text(user: str, reply: str, question: str, *, longest: int = _LONGEST) -> str:
     """Format an exchange in about `longest` tokens: the message and the reply, or the parts that share words with `question`."""
     whole = f"User: {user}\nAssistant: {reply}"
-    if count(whole) <= longest:
+    if estimate_tokens(whole) <= longest:
         return whole
     asked = _beginnings(question)
-    shown = _best_part(user, asked, _LONGEST_MESSAGE, count)
-    answer = _best_part(reply, asked | _beginnings(shown), longest - min(_LONGEST_MESSAGE, count(shown)), count)
+    shown = _best_part(user, asked, _LONGEST_MESSAGE)
+    answer = _best_part(reply, asked | _beginnings(shown), longest - min(_LONGEST_MESSAGE, estimate_tokens(shown)))
     return f"User: {shown}\nAssistant: {answer}"
 
 
-def _best_part(text: str, asked: set[str], longest: int, count: Callable[[str], int]) -> str:
+def _best_part(text: str, asked: set[str], longest: int) -> str:
     """The part of `text` with the most words of the question, the first of several; all of it if it is short."""
-    if count(text) <= longest:
+    if estimate_tokens(text) <= longest:
         return text
-    parts = [passage.text for passage in cut(markdown(text), count, longest=max(longest - 4, 16))]
+    parts = [passage.text for passage in cut(markdown(text), estimate_tokens, longest=max(longest - 4, 16))]
     best = max(range(len(parts)), key=lambda place: (len(asked & _beginnings(parts[place])), -place), default=0)
     if not parts:
         return ""

@@ -171,7 +171,7 @@ class Saver:
         if silent and self.problem is None:
             path = self._store.database.path
             error = StoreError(f"The disk with {path} does not answer.")
-            self.problem = SavingFailed(error, path, None)
+            self.problem = SavingFailed(error, None)
             self._report(self.problem)
         if self._jobs:
             self._watch = self._loop.call_later(self._silent_seconds, self._look)
@@ -184,7 +184,8 @@ class Saver:
                 self._finish(job)
                 continue
             try:
-                result = job.work(self._connection())
+                self._writer = self._writer or self._store.new_connection()
+                result = job.work(self._writer)
             except StoreError as error:
                 if job.kept and not isinstance(error, ConversationNotFound):
                     self._stuck(error)
@@ -197,7 +198,9 @@ class Saver:
             else:
                 self._finish(job, result=result)
                 self._resume()
-        self._disconnect()
+        if self._writer is not None and self._writer.database is not self._store.database:
+            with suppress(StoreError):
+                self._writer.close()
 
     def _next(self) -> _Job[Any] | None:
         """Wait for the next job; None when the saver closes."""
@@ -209,18 +212,6 @@ class Saver:
                 return None
             self._running, self._began = self._jobs[0], time.monotonic()
             return self._running
-
-    def _connection(self) -> ConversationStore:
-        if self._writer is None:
-            self._writer = self._store.new_connection()
-        return self._writer
-
-    def _disconnect(self) -> None:
-        """Close the connection; the next write opens another."""
-        writer, self._writer = self._writer, None
-        if writer is not None and writer.database is not self._store.database:
-            with suppress(StoreError):
-                writer.close()
 
     def _finish(self, job: _Job[T], *, result: T | None = None, error: BaseException | None = None) -> None:
         with self._changed:
@@ -239,8 +230,7 @@ class Saver:
             self._call(_settle, job.future, None, error)
         if self.problem is None or type(self.problem.error) is not type(error):
             path = self._store.database.path
-            free = None if path is None else system.free_bytes(path)
-            self.problem = SavingFailed(error, path, free)
+            self.problem = SavingFailed(error, None if path is None else system.free_bytes(path))
             self._call(self._report, self.problem)
         until = time.monotonic() + self._retry_seconds
         with self._changed:

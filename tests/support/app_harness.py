@@ -340,8 +340,8 @@ class ChatDriver:
         """Let SQLite wait for another program for a moment only."""
         saver = self.screen.opened.saver
         saver._retry_seconds = 0.05
-        writer = saver._connection()
-        with writer.database.autocommit() as connection:
+        saver._writer = saver._writer or saver._store.new_connection()
+        with saver._writer.database.autocommit() as connection:
             connection.execute("PRAGMA busy_timeout = 50")
 
     async def poll_changes(self) -> None:

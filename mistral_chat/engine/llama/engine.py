@@ -75,13 +75,12 @@ def open_engine(
     model, chosen, cache = _load_parts(
         path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress, probe=probe
     )
-    facts = _facts(model, name, chosen.name, plan, window=cache.size, wanted=wanted)
     return RollingEngine(
         cache,
         model.vocabulary,
         chosen,
         _window(cache.size, context),
-        facts,
+        _facts(model, name, chosen.name, plan, window=cache.size, wanted=wanted),
         identity=_identity(path, plan, cache.size, chosen.name, adapters) if snapshots else "",
         snapshots=snapshots,
         tuning=plan.tuning,
