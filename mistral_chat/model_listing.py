@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from mistral_chat.formatting import format_duration, format_progress, format_size
 
@@ -20,6 +20,16 @@ Stage = Literal["asking", "waiting", "downloading", "retrying", "verifying", "pa
 """The stage of a download: contacting the hub, waiting for another process that downloads the same file, downloading, retrying
 after an error, verifying the SHA-256, paused, or done.
 """
+STAGES: Final[dict[Stage, str]] = {
+    "asking": "contacting the hub",
+    "waiting": "waiting",
+    "downloading": "downloading",
+    "retrying": "retrying",
+    "verifying": "verifying the SHA-256",
+    "paused": "paused",
+    "done": "done",
+}
+"""What a download does, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,17 +106,6 @@ def _answer(program: Program, request: Request) -> int:
         store.close()
 
 
-def _conversation(store: ConversationStore, request: Request) -> str | None:
-    """The conversation to continue; None starts one.
-
-    Raises:
-        ConversationNotFound: no conversation has this id.
-    """
-    if request.chat:
-        return store.resolve(request.chat)
-    return store.latest() if request.resume else None
-
-
 def _model(program: Program, store: ConversationStore, conversation_id: str | None) -> str | None:
     """The model to ask if it is not that of the options or the settings: the conversation's, if it is still installed."""
     used = store.conversation(conversation_id).summary.model if conversation_id and "model" not in program.options else ""
@@ -150,9 +139,8 @@ class _Asking:
         # asyncio's own handlers lose a signal while a fast engine fills the pipe that they share with it.
         before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            await self._work
-        except asyncio.CancelledError:
-            self._completion = None
+            with suppress(asyncio.CancelledError):
+                await self._work
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -182,7 +170,8 @@ class _Asking:
         with closing(program.retriever(saved=saved or bool(request.collections))) as retriever:
             if request.persona:
                 program.settings.persona(request.persona)
-            conversation_id = _conversation(self._store, request)
+            to_resume = self._store.latest() if request.resume else None
+            conversation_id = self._store.resolve(request.chat) if request.chat else to_resume
             async with open_headless(
                 self._store,
                 lambda spec: program.runner(spec or None, prompt_format=request.prompt_format, saved=saved),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -30,10 +30,10 @@ def show(program: Program, *, as_json: bool) -> None:
     """Print every setting with its value and its source."""
     rows = program.configuration.rows()
     if as_json:
-        found = {key: {"value": _plain(value), "source": source} for key, value, source in rows}
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        found = {key: {"value": value, "source": source} for key, value, source in rows}
+        click.echo(json.dumps(found, ensure_ascii=False, indent=2, default=asdict))
         return
-    shown = [(key, json.dumps(_plain(value), ensure_ascii=False), source) for key, value, source in rows]
+    shown = [(key, json.dumps(value, ensure_ascii=False, default=asdict), source) for key, value, source in rows]
     width = max(len(key) for key, _, _ in shown)
     for key, value, source in shown:
         click.echo(f"{key:{width}}  {one_line(value, 60)}" + ("" if source == "default" else f"  [{one_line(source)}]"))
@@ -52,12 +52,3 @@ def default() -> None:
     from mistral_chat.config.docs import default_file
 
     click.echo(default_file(), nl=False)
-
-
-def _plain(value: object) -> Any:
-    """The value as JSON types."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return list(value) if isinstance(value, tuple) else value

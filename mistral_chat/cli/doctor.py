@@ -15,6 +15,7 @@ import click
 
 from mistral_chat import __version__
 from mistral_chat.errors import MistralChatError
+from mistral_chat.formatting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -87,7 +88,7 @@ def _system(_program: Program) -> Iterator[Finding]:
 def _settings(program: Program) -> Iterator[Finding]:
     changed = len(program.configuration.changed())
     file = program.paths.config_file
-    differ = f"{changed} setting{'' if changed == 1 else 's'} changed" if changed else "all settings at their defaults"
+    differ = f"{counted(changed, 'setting')} changed" if changed else "all settings at their defaults"
     yield Finding("ok", "settings", f"{file}{'' if file.is_file() else ' (missing)'}: {differ}")
 
 

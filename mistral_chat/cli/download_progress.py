@@ -10,6 +10,7 @@ import click
 
 from mistral_chat.cli.terminal import Progress
 from mistral_chat.formatting import format_progress, format_size
+from mistral_chat.model_listing import STAGES
 from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
 _PLAIN_EVERY: Final = 10.0
 """Seconds between two plain lines."""
 _BAR: Final = 24
-_STAGES: Final = {
-    "asking": "contacting the hub",
-    "waiting": "waiting",
-    "downloading": "downloading",
-    "retrying": "retrying",
-    "verifying": "verifying the SHA-256",
-    "paused": "paused",
-    "done": "done",
-}
 
 
 def show_progress(progress: Iterator[DownloadProgress], name: str) -> None:
@@ -44,7 +36,7 @@ def show_progress(progress: Iterator[DownloadProgress], name: str) -> None:
     try:
         for value in progress:
             downloaded = value.bytes
-            text = f"{_STAGES[value.stage]}{': ' + value.note if value.note else ''}"
+            text = f"{STAGES[value.stage]}{': ' + value.note if value.note else ''}"
             if not plain:
                 line.show(bar(value))
             elif text != shown or time.monotonic() - shown_at >= _PLAIN_EVERY:
@@ -63,7 +55,7 @@ def bar(value: DownloadProgress) -> str:
     """One line for a terminal: a bar, bytes, speed and the remaining time."""
     share = value.share or 0.0
     filled = int(_BAR * share)
-    text = value.note or ("" if value.stage == "downloading" else _STAGES[value.stage])
+    text = value.note or ("" if value.stage == "downloading" else STAGES[value.stage])
     return one_line(f"[{'#' * filled}{'.' * (_BAR - filled)}] {share:.0%} {value.amounts} {text}")
 
 

@@ -9,6 +9,7 @@ import click
 from mistral_chat.cli.options import as_json_option, complete_models
 from mistral_chat.cli.printing import print_json
 from mistral_chat.errors import EngineLoadFailed
+from mistral_chat.formatting import counted
 from mistral_chat.generation import CancelToken
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def describe(tuning: Tuning) -> str:
     weights = "repacked" if tuning.repack else "as in the file"
     return (
         f"prompt {tuning.prompt_speed:,.1f} tokens/s, reply {tuning.decode_speed:,.1f} tokens/s: "
-        f"batches of {tuning.batch}, {tuning.threads} thread{'' if tuning.threads == 1 else 's'}, "
+        f"batches of {tuning.batch}, {counted(tuning.threads, 'thread')}, "
         f"flash attention {attention}, weights {weights}{describe_costs(tuning.batch_costs)}"
     )
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from mistral_chat.config import Settings
     from mistral_chat.config.configuration import CommandLineOverride, Configuration
-    from mistral_chat.config.settings import ModelSettings
     from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.engine.llama.embedding import EmbeddingModel
     from mistral_chat.engine.snapshots import SnapshotFolder
@@ -84,19 +84,6 @@ class Program:
         """The settings. Raises as `configuration` does."""
         return self.configuration.settings
 
-    @property
-    def models(self) -> ModelSettings:
-        """The model settings as the settings file has them now, if it can be read, with the formats chosen in the app.
-
-        Raises as `configuration` does.
-        """
-        from mistral_chat.errors import MistralChatError
-
-        models = self.settings.models
-        with suppress(MistralChatError):
-            models = self.settings_file.read(skip_unknown=self.warn is not None).settings.models
-        return replace(models, formats={**models.formats, **self.formats})
-
     @cached_property
     def paths(self) -> Paths:
         """The folders and files. Raises as `configuration` does, because a setting moves a folder."""
@@ -147,22 +134,27 @@ class Program:
     def library(self) -> Library:
         """The models on this disk, and the catalog of those that can be downloaded.
 
+        Its settings are those of the file as it is now, if that can be read, with the formats chosen in the app.
+
         Raises:
             ConfigError: the settings' catalog cannot be used.
         """
         from pathlib import Path
 
+        from mistral_chat.errors import MistralChatError
         from mistral_chat.models.catalog import Catalog
         from mistral_chat.models.library import Library
 
-        models = self.models
+        models = self.settings.models
+        with suppress(MistralChatError):
+            models = self.settings_file.read(skip_unknown=self.warn is not None).settings.models
         return Library(
             models_dir=self.paths.models_dir,
             folders=[Path(folder) for folder in models.folders],
             catalog=Catalog.load_bundled(models.catalog),
             environ=self.environ,
             home=Path.home(),
-            formats=models.formats,
+            formats={**models.formats, **self.formats},
         )
 
     def model_service(self, *, saved: bool = True) -> ModelService:
@@ -185,15 +177,10 @@ class Program:
             saved=saved,
         )
 
-    @contextmanager
-    def embedding_model(self) -> Iterator[EmbeddingModel | None]:
+    def embedding_model(self) -> AbstractContextManager[EmbeddingModel | None]:
         """The embedding model for as long as the context lasts, as `open_embedding_model` opens it."""
         model = self.open_embedding_model()
-        try:
-            yield model
-        finally:
-            if model is not None:
-                model.close()
+        return nullcontext() if model is None else closing(model)
 
     def open_embedding_model(self, *, saved: bool = True, chosen: Callable[[], str] | None = None) -> EmbeddingModel | None:
         """Load the configured embedding model on the CPU; None if it is not installed and is only the default.

@@ -9,7 +9,7 @@ from mistral_chat.config.settings import Settings
 from mistral_chat.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from mistral_chat.config.reader import FileSettings
 
@@ -40,18 +40,17 @@ class Configuration:
         lines = {key: f"{path}:{line}" for key, line in found.lines.items()}
         return cls(found.settings, lines, tuple(str(error) for error in found.unknown))
 
-    def with_value(self, key: str | Sequence[str], value: object, source: str) -> Configuration:
-        """The configuration with `key`, dotted or as its names, set by `source`.
+    def with_value(self, key: str, value: object, source: str) -> Configuration:
+        """The configuration with the dotted `key` set by `source`.
 
         Raises:
             ConfigError: the value is out of its range. It names `source`.
         """
-        names = key.split(".") if isinstance(key, str) else list(key)
         try:
-            settings = _replaced(self.settings, names, value)
+            settings = _replaced(self.settings, key.split("."), value)
         except ValueError as error:
             raise ConfigError(source, None, str(error)) from error
-        return replace(self, settings=settings, sources={**self.sources, ".".join(names): source})
+        return replace(self, settings=settings, sources={**self.sources, key: source})
 
     def overridden(self, environ: Mapping[str, str], options: Mapping[str, CommandLineOverride]) -> Configuration:
         """The configuration after environment variables, and then command line `options`, have overridden it.
@@ -81,8 +80,8 @@ class Configuration:
         return [key for key, value in flatten(self.settings) if value != defaults[key]]
 
     def _source(self, key: str) -> str:
-        inside = [name for name in self.sources if name == key or name.startswith(f"{key}.")]
-        return self.sources[inside[0]] if inside else "default"
+        inside = (source for name, source in self.sources.items() if name == key or name.startswith(f"{key}."))
+        return next(inside, "default")
 
 
 def flatten(section: Any, prefix: str = "") -> list[tuple[str, object]]:
@@ -99,6 +98,4 @@ def flatten(section: Any, prefix: str = "") -> list[tuple[str, object]]:
 
 def _replaced(section: Any, names: list[str], value: object) -> Any:
     name, *rest = names
-    if isinstance(section, dict):
-        return {**section, name: value}
     return replace(section, **{name: _replaced(getattr(section, name), rest, value) if rest else value})

@@ -36,7 +36,7 @@ def setting_docs(section: type = Settings, prefix: str = "") -> list[SettingDoc]
         if is_dataclass(kind) and isinstance(kind, type):
             found += setting_docs(kind, f"{key}.")
             continue
-        found.append(SettingDoc(key, describe(kind), _to_yaml(_default(each)), meaning))
+        found.append(SettingDoc(key, describe(kind), _default(each), meaning))
         inner = get_args(kind)[-1] if get_origin(kind) is dict else None
         if isinstance(inner, type) and is_dataclass(inner):
             found += setting_docs(inner, f"{key}.NAME.")
@@ -76,7 +76,7 @@ def _section_lines(section: type, depth: int) -> list[str]:
         if nested:
             lines += [f"{indent}{each.name}:", *_section_lines(kind, depth + 1)]
         else:
-            lines.append(f"{indent}{each.name}: {_to_yaml(_default(each))}".rstrip())
+            lines.append(f"{indent}{each.name}: {_default(each)}".rstrip())
     return lines
 
 
@@ -89,12 +89,7 @@ def _documented(section: type) -> Iterator[tuple[Field[Any], Any, str]]:
         yield each, kind, meaning
 
 
-def _default(each: Field[Any]) -> Any:
-    return each.default_factory() if each.default_factory is not MISSING else each.default
-
-
-def _to_yaml(value: object) -> str:
-    """A default in YAML, of which JSON is a subset."""
-    if value is None or value is MISSING:
-        return ""
-    return json.dumps(value, ensure_ascii=False)
+def _default(each: Field[Any]) -> str:
+    """The default in YAML, of which JSON is a subset."""
+    value = each.default_factory() if each.default_factory is not MISSING else each.default
+    return "" if value is None or value is MISSING else json.dumps(value, ensure_ascii=False)

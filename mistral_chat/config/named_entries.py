@@ -38,11 +38,6 @@ class EntryField:
     is_text: bool
     """Whether the value is text, kept as it was entered."""
 
-    @property
-    def name(self) -> str:
-        """The keys joined as one name."""
-        return " ".join(self.path)
-
 
 def entry_fields(section: str) -> tuple[EntryField, ...]:
     """The fields of an entry of the dotted `section`."""

@@ -13,8 +13,6 @@ from mistral_chat.errors import ConfigError
 from mistral_chat.paths import private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mistral_chat.config.named_entries import FieldTexts
     from mistral_chat.config.reader import FileSettings
 
@@ -63,8 +61,8 @@ class SettingsFile:
             return self._configuration(read_settings(self._decoded(content), str(self.path), skip_unknown=True))
         return self._configuration(self._parse(content))
 
-    def write(self, key: str | Sequence[str], value: object) -> Configuration:
-        """Set `key`, dotted or as its names, in the file, which is created if there is none.
+    def write(self, key: str, value: object) -> Configuration:
+        """Set the dotted `key` in the file, which is created if there is none.
 
         Raises:
             ConfigError: the file or the value cannot be used, or the file cannot be written; nothing was changed.

@@ -18,8 +18,6 @@ from mistral_chat.config.reader import FileSettings, read_settings
 from mistral_chat.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mistral_chat.config.settings import Settings
 
 _BLOCK_HEADER = re.compile(r"[|>][-+0-9]*(?P<comment>[ \t]+#[^\r\n]*)?")
@@ -38,18 +36,15 @@ class Edit(NamedTuple):
     text: str
 
 
-def change_setting(before: FileSettings, key: str | Sequence[str], value: object, source: str) -> FileSettings:
-    """The settings file `before`, which came from `source`, with `key` set to `value`.
-
-    If a name in the key may contain a dot, as model names do, pass the key as its names.
+def change_setting(before: FileSettings, key: str, value: object, source: str) -> FileSettings:
+    """The settings file `before`, which came from `source`, with the dotted `key` set to `value`.
 
     Raises:
         ConfigError: the value is out of its range, or the file is written in a way that can only be changed by hand.
     """
-    names = key.split(".") if isinstance(key, str) else list(key)
-    wanted = Configuration(before.settings).with_value(names, value, source).settings
-    text = with_edit(before.text, find_edit(before.text, before.root, names, value))
-    return verify_round_trip(text, wanted, before, ".".join(names), source)
+    wanted = Configuration(before.settings).with_value(key, value, source).settings
+    text = with_edit(before.text, find_edit(before.text, before.root, key.split("."), value))
+    return verify_round_trip(text, wanted, before, key, source)
 
 
 def with_edit(text: str, edit: Edit) -> str:

@@ -14,6 +14,7 @@ from support.effort import cases
 from mistral_chat.config import Settings
 from mistral_chat.config.configuration import Configuration, flatten
 from mistral_chat.config.docs import default_file
+from mistral_chat.config.named_entries import change_entry
 from mistral_chat.config.reader import read_settings
 from mistral_chat.config.settings_file import LARGEST_FILE, SettingsFile
 from mistral_chat.config.writer import change_setting, to_yaml
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def changed(text: str, key: str | tuple[str, ...], value: object) -> str:
+def changed(text: str, key: str, value: object) -> str:
     return change_setting(read_settings(text, "config.yaml"), key, value, "config.yaml").text
 
 
@@ -179,11 +180,16 @@ def test_values_are_written_in_the_right_place(text: str, key: str, value: objec
 )
 def test_a_user_defined_key_may_hold_anything(before: str, name: str) -> None:
     """A model's prompt format is kept under the model's name, whatever it is called."""
-    text = changed(before, ("models", "formats", name), "chatml")
+
+    def given(text: str, prompt_format: str) -> str:
+        before = read_settings(text, "config.yaml")
+        return change_entry(before, "models.formats", name, {(): prompt_format}, "config.yaml").text
+
+    text = given(before, "chatml")
     formats = read_settings(text, "config.yaml").settings.models.formats
     assert formats == {**({"mine": "chatml"} if before else {}), name: "chatml"}
     assert ("# mine" in text) == ("# mine" in before)
-    again = changed(text, ("models", "formats", name), "automatic")
+    again = given(text, "automatic")
     assert read_settings(again, "config.yaml").settings.models.formats[name] == "automatic"
     assert len(again.splitlines()) == len(text.splitlines())
 

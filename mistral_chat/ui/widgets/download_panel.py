@@ -8,6 +8,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import ProgressBar, Static
 
+from mistral_chat.model_listing import STAGES
 from mistral_chat.text import clean, one_line
 
 if TYPE_CHECKING:
@@ -16,15 +17,7 @@ if TYPE_CHECKING:
     from mistral_chat.model_listing import DownloadProgress
 
 _QUIET: Final = "$text-quiet"
-_STAGES: Final = {
-    "asking": "contacting the hub",
-    "waiting": "waiting",
-    "downloading": "",
-    "retrying": "retrying",
-    "verifying": "verifying the SHA-256 so far",
-    "paused": "paused",
-    "done": "done",
-}
+_STAGES: Final = {**STAGES, "downloading": "", "verifying": "verifying the SHA-256 so far"}
 
 
 class DownloadPanel(VerticalScroll):
