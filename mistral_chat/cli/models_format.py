@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mistral_chat.model_listing import ModelRow
     from mistral_chat.models.catalog import CatalogEntry
     from mistral_chat.models.library import Library, ModelFile, PartialDownload, UnusableFile
-    from mistral_chat.models.metadata import GGUFMetadata
 
 _VERIFIED = {True: "yes", False: "NO", None: "-"}
 _FITS = {True: "yes", False: "no", None: "?"}
@@ -69,9 +68,8 @@ def available_table(rows: Sequence[ModelRow]) -> str:
 def describe_model(model: ModelFile, settings: Settings) -> dict[str, Any]:
     """Everything known about an installed model."""
     from mistral_chat.models.memory_fit import estimate_for
-    from mistral_chat.models.metadata import read_metadata
 
-    metadata = read_metadata(model.path, model.kind)
+    metadata = model.metadata
     needed = estimate_for(metadata, window=settings.context.size, kv_type=settings.engine.kv_type)
     return {
         "name": model.name,
@@ -87,7 +85,7 @@ def describe_model(model: ModelFile, settings: Settings) -> dict[str, Any]:
         **asdict(metadata.dimensions),
         "tokenizer": metadata.tokenizer,
         "chat_template": f"{len(metadata.template):,} characters" if metadata.template else "none",
-        "prompt_format": _prompt_format(model, metadata) if model.kind == "chat" else "none: an embedding model",
+        "prompt_format": _prompt_format(model) if model.kind == "chat" else "none: an embedding model",
         "window": settings.context.size,
         "memory_needed": {**asdict(needed), "total": needed.total},
     }
@@ -139,7 +137,7 @@ def details_table(details: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _prompt_format(model: ModelFile, metadata: GGUFMetadata) -> str:
+def _prompt_format(model: ModelFile) -> str:
     """The prompt format that the engine will use, or why it cannot choose one."""
     from mistral_chat.engine.encoding.choose import choose_format
     from mistral_chat.engine.llama.model import open_vocabulary
@@ -147,7 +145,7 @@ def _prompt_format(model: ModelFile, metadata: GGUFMetadata) -> str:
 
     try:
         with open_vocabulary(model.path) as vocabulary:
-            return choose_format(vocabulary, metadata.template or None, metadata.name, model.prompt_format).name
+            return choose_format(vocabulary, model.metadata.template or None, model.metadata.name, model.prompt_format).name
     except MistralChatError as error:
         return clean(f"none: {error}")
 

@@ -316,7 +316,7 @@ class Program:
                     settings=settings.engine,
                     context=settings.context,
                     prompt_format=chosen,
-                    shape=model.dimensions,
+                    shape=model.metadata.dimensions,
                     explicit_size="context.size" in self.configuration.sources,
                     snapshots=snapshots,
                     tuning=TuningFile(self.paths.tuning_file, frozen=not saved),

@@ -18,9 +18,9 @@ from mistral_chat.models.sources import FoundFile
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mistral_chat.memory_estimate import ModelDimensions
     from mistral_chat.model_listing import Source
     from mistral_chat.models.catalog import Catalog, CatalogEntry, ModelKind
+    from mistral_chat.models.metadata import GGUFMetadata
 
 AUTOMATIC: Final = "automatic"
 """Replaces a prompt format by the one in the catalog or in the file."""
@@ -44,7 +44,9 @@ class ModelFile:
     """Whether its SHA-256 is the published one; None if it was never computed."""
     prompt_format: str | None
     """The prompt format from the catalog or the settings; None to use the file's own template."""
-    dimensions: ModelDimensions
+    entry: CatalogEntry | None
+    """What the catalog, or the ``hf:`` name that it was found by, says about it."""
+    metadata: GGUFMetadata
     kind: ModelKind = "chat"
 
 
@@ -252,7 +254,8 @@ class Library:
             source=found.source,
             verified=checksum.right if checksum is not None else None,
             prompt_format=self._prompt_format(name, found.path, entry),
-            dimensions=metadata.dimensions,
+            entry=entry,
+            metadata=metadata,
             kind=kind,
         )
 

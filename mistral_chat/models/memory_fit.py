@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.memory_estimate import KvType, MemoryEstimate, estimate_memory
+from mistral_chat.model_listing import ModelRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,26 +44,6 @@ class AvailableMemory:
     """Free on the graphics cards that llama.cpp uses; 0 without one."""
     unified: bool = False
     """Whether the graphics card shares `ram`, as on Apple silicon; `vram` is the part that it may use."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizedEntry:
-    """A catalog entry with its size and the memory it needs on a machine."""
-
-    entry: CatalogEntry
-    bytes: int | None
-    """The file size, published or estimated."""
-    exact: bool
-    """Whether `bytes` is published."""
-    memory: MemoryEstimate | None
-    """None if the catalog does not know the model's dimensions."""
-    verdict: FitVerdict
-    reason: str
-    """The memory needed and available, in one sentence."""
-    recommended: bool = False
-    """The one entry to choose on this machine."""
-    suggested: bool = False
-    """The entry to choose from its model's entries on this machine."""
 
 
 def estimate_for(metadata: GGUFMetadata, *, window: int, kv_type: KvType = "f16") -> MemoryEstimate:
@@ -116,52 +97,58 @@ def fit_reason(needed: MemoryEstimate | None, memory: AvailableMemory) -> str:
     return f"{amount}; {available}{endings[verdict]}"
 
 
-def recommend(catalog: Catalog, memory: AvailableMemory, *, window: int = 4096, kv_type: KvType = "f16") -> list[SizedEntry]:
-    """Size every chat entry of `catalog`, in its order; recommend one entry, and suggest one for each model.
+def recommend(catalog: Catalog, memory: AvailableMemory, *, window: int = 4096, kv_type: KvType = "f16") -> list[ModelRow]:
+    """A row for every chat entry of `catalog`, in its order; one is recommended, and one of each model suggested.
 
     A model's suggested entry is its default if that fits, else the largest that fits, else the smallest. Recommended is that of
     the catalog's first model if it fits, else the largest other model that fits, else the entry that needs the least memory.
     Models with research licences are never recommended. The user's settings are ignored.
     """
     sized = [size_entry(entry, memory, window, kv_type) for entry in catalog.entries("chat")]
-    families: dict[str, list[SizedEntry]] = {}
+    families: dict[str, list[ModelRow]] = {}
     for one in sized:
-        families.setdefault(one.entry.model, []).append(one)
+        families.setdefault(one.family, []).append(one)
     suggested = [_suggested(family, catalog) for family in families.values()]
     best = _recommended(suggested, sized)
     return [replace(one, recommended=one is best, suggested=one in suggested) for one in sized]
 
 
-def size_entry(entry: CatalogEntry, memory: AvailableMemory, window: int, kv_type: KvType) -> SizedEntry:
-    """The size of a catalog entry and the memory it needs, neither recommended nor suggested."""
+def size_entry(entry: CatalogEntry, memory: AvailableMemory, window: int, kv_type: KvType) -> ModelRow:
+    """The row of a catalog entry with the memory it needs, neither recommended nor suggested."""
     size, exact = file_bytes(entry)
     needed = estimate_memory(entry.dimensions, size, window=window, kv_type=kv_type) if entry.dimensions and size else None
-    return SizedEntry(
-        entry=entry,
+    return ModelRow(
+        spec=entry.name,
+        name=entry.name,
+        title=entry.title,
+        family=entry.model,
+        quantization=entry.quantization,
+        licence=entry.licence,
         bytes=size,
         exact=exact,
         memory=needed,
-        verdict=fit_verdict(needed, memory),
+        fit=fit_verdict(needed, memory),
         reason=fit_reason(needed, memory),
+        address=f"{entry.repository}/{entry.file}" if entry.repository else entry.file,
     )
 
 
-def _suggested(family: Sequence[SizedEntry], catalog: Catalog) -> SizedEntry:
-    default = next(one for one in family if one.entry == catalog.models[one.entry.model].default)
+def _suggested(family: Sequence[ModelRow], catalog: Catalog) -> ModelRow:
+    default = next(one for one in family if one.spec == catalog.models[one.family].default.name)
     for verdict in ("fits", "tight"):
-        fitting = [one for one in family if one.verdict == verdict]
+        fitting = [one for one in family if one.fit == verdict]
         if fitting:
             return default if default in fitting else max(fitting, key=_needed)
-    return default if default.verdict == "unknown" else min(family, key=_needed)
+    return default if default.fit == "unknown" else min(family, key=_needed)
 
 
-def _recommended(suggested: Sequence[SizedEntry], sized: Sequence[SizedEntry]) -> SizedEntry | None:
+def _recommended(suggested: Sequence[ModelRow], sized: Sequence[ModelRow]) -> ModelRow | None:
     for verdict in ("fits", "tight"):
-        fitting = [one for one in suggested if one.verdict == verdict and "Research" not in one.entry.licence]
+        fitting = [one for one in suggested if one.fit == verdict and "Research" not in one.licence]
         if fitting:
             return fitting[0] if fitting[0] is suggested[0] else max(fitting, key=_needed)
     return min((one for one in sized if one.memory), key=_needed, default=None)
 
 
-def _needed(one: SizedEntry) -> int:
+def _needed(one: ModelRow) -> int:
     return one.memory.total if one.memory else 0

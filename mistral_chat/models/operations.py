@@ -194,9 +194,8 @@ def _expected(library: Library, model: ModelFile, path: Path) -> str | None:
     earlier = library.checksums.of(path)
     if earlier is not None and earlier.expected:
         return earlier.expected
-    entry = library.catalog.find(model.name) if library.catalog.similar(model.name) else None
-    if entry is not None and entry.sha256 and path == model.path:
-        return entry.sha256
+    if model.entry is not None and model.entry.sha256 and path == model.path:
+        return model.entry.sha256
     return sources.stated_sha256(path)
 
 

