@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 _STATE_SECONDS: Final = 1.0
 """Seconds between two updates of the speed."""
 
-_HISTORY: Final = 200
-"""Messages that the message box recalls."""
-
 _TEMPORARY: Final = "mistral-chat, temporary"
 """The app's title during a temporary chat."""
 
@@ -317,10 +314,6 @@ class ChatView:
             for each in found
         ]
 
-    def show_history(self) -> None:
-        """Let the message box recall what was sent."""
-        self._screen.composer.set_history(self._screen.opened.store.input_history(_HISTORY))
-
     def _reply_started(self) -> None:
         transcript = self._screen.transcript
         if self._screen.session.replying and transcript.has_focus and transcript.selected is None:
@@ -328,7 +321,6 @@ class ChatView:
             self._screen.set_focus(self._screen.composer)
         self.show_state()
         self._show_progress(at_once=True)
-        self.show_history()
 
     def _reply_ended(self, event: events.ReplyFinished | events.ReplyFailed) -> None:
         from mistral_chat.session import events

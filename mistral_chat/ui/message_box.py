@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _LONG: Final = 200
 """Minimum characters of a draft that is prefilled; a shorter one takes no time."""
 
+_HISTORY: Final = 200
+"""Messages that Up recalls."""
+
 _NAMES: Final = 12
 """Number of names shown while completing a path."""
 
@@ -71,7 +74,12 @@ class MessageBox(Vertical):
     def compose(self) -> ComposeResult:
         """The text field below the notifications."""
         yield NotificationBar()
-        yield Composer()
+        yield Composer(self._history)
+
+    def _history(self) -> Sequence[str]:
+        with suppress(MistralChatError):
+            return self._chat.opened.store.input_history(_HISTORY)
+        return ()
 
     # Sending.
 

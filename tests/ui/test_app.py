@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.app_harness import AppHarness, run_loaded, screen_text, send_and_wait, send_message, until, until_answered
+from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_and_wait, send_message, until, until_answered
 
 from mistral_chat.config import Settings
 from mistral_chat.session.workspace import Workspace
@@ -149,6 +149,21 @@ async def test_up_and_down_move_through_the_history() -> None:
         assert harness.chat.draft == "older"
         await pilot.press("up", "down")
         assert harness.chat.draft == "newer"
+        await pilot.press("down")
+        assert harness.chat.draft == "draft"
+
+
+async def test_a_queued_message_that_begins_leaves_the_draft_behind_a_recalled_message() -> None:
+    harness = AppHarness(answer=lambda text: f"{text} {PAUSE}")
+    async with run_loaded(harness) as pilot:
+        for text in ("one", "two"):
+            await send_message(pilot, harness, text)
+            await until(pilot, lambda: harness.chat.turns)
+        await pilot.press(*"draft", "up")
+        assert harness.chat.draft == "one"
+        harness.gate.set()
+        await until(pilot, lambda: len(harness.chat.turns) == 2)
+        await until_answered(pilot, harness)
         await pilot.press("down")
         assert harness.chat.draft == "draft"
 

@@ -59,6 +59,7 @@ async def test_in_files_details_and_the_history() -> None:
     for text in PROBES:
         parent = harness.store.add_turn(harness.conversation_id, "Question", parent_id=parent, model=storable(text)[:200])
         harness.store.finish_reply(parent, "Answer", finish_reason="stop", usage=USAGE, model=storable(text)[:200])
+    harness.add_conversation(*((storable(text), "Answer") for text in PROBES))
     harness.app = harness.make_app()
     async with capture_output(harness.app, (100, 500)) as (pilot, output):
         await until_ready(pilot, harness)
@@ -71,7 +72,6 @@ async def test_in_files_details_and_the_history() -> None:
         bar.show([Attachment(text, "nine byte", tokens=9) for text in (*PROBES, *MEGABYTES)])
         await pilot.pause()
         assert not output.foreign()
-        harness.chat.composer.set_history([storable(text) for text in PROBES])
         for text in PROBES:
             await pilot.press("up")
             assert not output.foreign(), repr(text)

@@ -159,7 +159,6 @@ class ChatScreen(Screen[None]):
         await self.open(
             self._open_first, "\n\n".join(filter(None, (workspace.saver.draft(self._open_first or ""), self.composer.text)))
         )
-        self.view.show_history()
         self.models.load()
         await self.settings_sync.show_key_problems()
 
@@ -241,7 +240,6 @@ class ChatScreen(Screen[None]):
         self.view.show_saved(saved=workspace.environment.saved)
         self.view.show_conversations()
         await self.open(conversation_id, draft)
-        self.view.show_history()
 
     async def _session_event(self, session: ChatSession, event: SessionEvent) -> None:
         if not self._leaving:

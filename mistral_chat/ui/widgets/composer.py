@@ -16,7 +16,7 @@ from mistral_chat.ui.path_completion import path_from_paste
 from mistral_chat.ui.widgets.ordered_keys import OrderedKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from textual import events
@@ -133,8 +133,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     class SaveDue(message.Message):
         """The draft has been unsaved for a second."""
 
-    def __init__(self) -> None:
-        """Make an empty message box."""
+    def __init__(self, history: Callable[[], Sequence[str]]) -> None:
+        """Make an empty message box. `history` returns the messages that Up and Down recall, newest first."""
         super().__init__(
             id="composer",
             compact=True,
@@ -144,6 +144,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         )
         self.menu: SlashMenu | None = None
         """The slash menu, whose keys are handled here."""
+        self._read_history = history
         self._history: Sequence[str] = ()
         self._place = -1
         self._kept = ""
@@ -204,11 +205,6 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     def _report(self) -> None:
         self._reported = self.text
         self.post_message(self.Edited())
-
-    def set_history(self, sent: Sequence[str]) -> None:
-        """Set the messages that Up and Down recall, newest first."""
-        self._history = sent
-        self._place = -1
 
     def set_draft(self, text: str) -> None:
         """Replace the draft by `text`, with the cursor at its end."""
@@ -280,12 +276,12 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if self.menu is not None and self.menu_is_open:
             self.menu.move(-1)
             return
-        if not self.cursor_at_first_line or self._place + 1 >= len(self._history):
+        if self._place == -1 and self.cursor_at_first_line:
+            self._history, self._kept = self._read_history(), self.text
+        if self.cursor_at_first_line and self._place + 1 < len(self._history):
+            self._recall(self._place + 1)
+        else:
             self.action_cursor_up()
-            return
-        if self._place == -1:
-            self._kept = self.text
-        self._recall(self._place + 1)
 
     def action_down(self) -> None:
         """Go down a line; from the last line, to the next message. In the menu of commands, go down a row."""
