@@ -12,7 +12,7 @@ from textual.widgets import Input, OptionList
 from mistral_chat.conversation import TranscriptTurn, Turn, Usage
 from mistral_chat.ui.dialogs.choice import ChoiceDialog
 from mistral_chat.ui.dialogs.input import InputDialog
-from mistral_chat.ui.widgets.turn import TurnView, VersionMark
+from mistral_chat.ui.widgets.turn import TurnMarks, TurnView, VersionMark
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -307,17 +307,15 @@ async def test_turn_keys_without_a_turn_explain_themselves() -> None:
             await until(pilot, lambda: harness.chat.notice, key)
 
 
-async def test_a_turn_is_marked_before_and_after_it_is_mounted() -> None:
-    """A count of the draft may end while older turns are being mounted."""
+async def test_a_turn_that_is_marked_before_it_is_mounted_shows_its_marks() -> None:
+    """Turns that come near while scrolling are marked while they are being mounted."""
     harness = AppHarness()
     async with run_loaded(harness) as pilot:
         usage = Usage(prompt_tokens=5, cached_tokens=0, completion_tokens=7, time_to_first_token=0.1, tokens_per_second=9.0)
         view = TurnView(TranscriptTurn(turn_id="1", turn=Turn(user="Q", reply="A", finish_reason="stop", usage=usage)))
-        marks: dict[str, Any] = {"dimmed": False, "edge": False, "selected": False, "statistics": True, "tokens": 12}
-        view.mark(**marks)
+        view.mark(TurnMarks(dimmed=False, edge=False, selected=False, statistics=True, tokens=12))
         assert not view.query(".statistics")
         await harness.chat.mount_above_composer(view)
-        view.mark(**marks)
         await until(pilot, lambda: len(view.query(".statistics")) == 1)
 
 

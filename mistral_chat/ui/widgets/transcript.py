@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.blocks import FastWidget
 from mistral_chat.ui.widgets.reading_scroll import ReadingScroll
-from mistral_chat.ui.widgets.turn import TurnView
+from mistral_chat.ui.widgets.turn import TurnMarks, TurnView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -302,13 +302,14 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
         edge = self._turns[start].turn_id if start is not None else None
         for view in self.views:
             shown = view.shown
-            view.mark(
+            marks = TurnMarks(
                 dimmed=shown.turn_id in evicted or shown.turn.excluded,
                 edge=shown.turn_id == edge,
                 selected=shown.turn_id == self._selected,
                 statistics=self._statistics,
                 tokens=self._costs.get(shown.turn_id),
             )
+            view.mark(marks)
 
     def _seen(self, turn: TranscriptTurn) -> bool:
         """Whether the turn is in the context. An excluded one stays in the KV cache until the next prefill; that is not shown."""

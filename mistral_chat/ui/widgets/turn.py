@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple
 
 from textual import message
 from textual.containers import Vertical
@@ -205,6 +205,21 @@ class SourcesLine(Static):
             self.action_open()
 
 
+class TurnMarks(NamedTuple):
+    """What is shown of a turn besides its text."""
+
+    dimmed: bool
+    """Whether it is outside the context."""
+    edge: bool
+    """Whether it is the first turn in the context."""
+    selected: bool
+    """Whether it is the turn that keys act on."""
+    statistics: bool
+    """Whether token counts and speed are shown under the reply."""
+    tokens: int | None
+    """Its token count; None while it is not known."""
+
+
 class TurnView(Vertical, FastWidget):
     """Shows one turn. The transcript mounts and unmounts whole turns.
 
@@ -237,6 +252,7 @@ class TurnView(Vertical, FastWidget):
         self.shown = shown
         self.border_title = " context starts here "
         self._head = TurnHeader(shown)
+        self._marks: TurnMarks | None = None
         self._statistics: Static | None = None
         self._versions: list[VersionMark] = []
         self._sources: list[SourcesLine] = []
@@ -256,26 +272,24 @@ class TurnView(Vertical, FastWidget):
             self._versions.append(VersionMark(among, self.shown))
             yield self._versions[-1]
 
-    def mark(self, *, dimmed: bool, edge: bool, selected: bool, statistics: bool, tokens: int | None) -> None:
-        """Show the state of the turn.
+    def on_mount(self) -> None:
+        """Show what could not be mounted before."""
+        if self._marks is not None:
+            self.mark(self._marks)
 
-        Args:
-            dimmed: whether it is outside the context.
-            edge: whether it is the first turn in the context.
-            selected: whether it is the turn that keys act on.
-            statistics: whether token counts and speed are shown under the reply.
-            tokens: its token count; None while it is not known.
-        """
-        self.set_class(dimmed, "-dimmed")
-        self.set_class(edge, "-edge")
-        self.set_class(selected, "-selected")
-        self._head.show(self.shown, selected=selected, tokens=tokens)
+    def mark(self, marks: TurnMarks) -> None:
+        """Show the state of the turn."""
+        self._marks = marks
+        self.set_class(marks.dimmed, "-dimmed")
+        self.set_class(marks.edge, "-edge")
+        self.set_class(marks.selected, "-selected")
+        self._head.show(self.shown, selected=marks.selected, tokens=marks.tokens)
         for version in self._versions:
             version.show(self.shown)
         self._show_passages()
         for line in self._sources:
-            line.can_focus = selected
-        self._show_statistics(_statistics(self.shown.turn) if statistics else "")
+            line.can_focus = marks.selected
+        self._show_statistics(_statistics(self.shown.turn) if marks.statistics else "")
 
     def _show_passages(self) -> None:
         """Show under the message what was recalled, and under the reply its sources."""
@@ -294,7 +308,7 @@ class TurnView(Vertical, FastWidget):
 
     def _show_statistics(self, text: str) -> None:
         if self._statistics is None:
-            if not text or not self.reply.is_attached:  # not mounted yet; it is marked again then
+            if not text or not self.reply.is_attached:  # it is marked again when it is mounted
                 return
             self._statistics = Static(classes="statistics")
             self.mount(self._statistics)
