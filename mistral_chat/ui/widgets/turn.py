@@ -58,21 +58,10 @@ class VersionMark(Widget):
         self._among = among
         self._shown = shown
 
-    @property
-    def _place(self) -> tuple[int, int]:
-        return self._shown.message if self._among == "messages" else self._shown.reply
-
-    def show(self, shown: TranscriptTurn) -> None:
-        """Show the version of `shown`, if it still has several."""
-        if shown is not self._shown:
-            self._shown = shown
-            self.display = self._place[1] > 1
-            self.refresh()
-
     def render(self) -> RenderResult:
         """Put the arrows around the version."""
-        number, count = self._place
-        version = f" {'Message' if self._among == 'messages' else 'Reply'} {number} of {count} "
+        what, (number, count) = ("Message", self._shown.message) if self._among == "messages" else ("Reply", self._shown.reply)
+        version = f" {what} {number} of {count} "
         return Content.assemble((_PREVIOUS, "$text-accent"), (version, _QUIET), (_NEXT, "$text-accent"))
 
     def on_click(self, event: events.Click) -> None:
@@ -254,7 +243,6 @@ class TurnView(Vertical, FastWidget):
         self._head = TurnHeader(shown)
         self._marks: TurnMarks | None = None
         self._statistics: Static | None = None
-        self._versions: list[VersionMark] = []
         self._sources: list[SourcesLine] = []
         self.reply = ReplyView(shown.turn, growing=growing)
         """The view of the reply."""
@@ -263,14 +251,11 @@ class TurnView(Vertical, FastWidget):
         """Show the header, the message, the reply, and which versions they are of several."""
         yield self._head
         yield MessageView(self.shown.turn.user)
-        yield from self._version_mark("messages", self.shown.message)
+        if self.shown.message[1] > 1:
+            yield VersionMark("messages", self.shown)
         yield self.reply
-        yield from self._version_mark("replies", self.shown.reply)
-
-    def _version_mark(self, among: Literal["messages", "replies"], place: tuple[int, int]) -> ComposeResult:
-        if place[1] > 1:
-            self._versions.append(VersionMark(among, self.shown))
-            yield self._versions[-1]
+        if self.shown.reply[1] > 1:
+            yield VersionMark("replies", self.shown)
 
     def on_mount(self) -> None:
         """Show what could not be mounted before."""
@@ -284,8 +269,6 @@ class TurnView(Vertical, FastWidget):
         self.set_class(marks.edge, "-edge")
         self.set_class(marks.selected, "-selected")
         self._head.show(self.shown, selected=marks.selected, tokens=marks.tokens)
-        for version in self._versions:
-            version.show(self.shown)
         self._show_passages()
         for line in self._sources:
             line.can_focus = marks.selected
