@@ -40,8 +40,8 @@ _MOST_DEFERRED: Final = 2
 class ReplyView(BlocksView):
     """Shows a reply.
 
-    Its state is a class: `-waiting` before the first text, `-streaming`, `-stopped` (by the user, or at the maximum length),
-    `-failed`. A growing reply is parsed only from its last unfinished block on, so a long one costs no more than a short one.
+    How it ended is a class: `-stopped` (by the user, or at the maximum length), `-failed`. A growing reply is parsed only from its
+    last unfinished block on, so a long one costs no more than a short one.
     """
 
     DEFAULT_CSS = """
@@ -59,8 +59,6 @@ class ReplyView(BlocksView):
     def __init__(self, turn: Turn, *, growing: bool = False) -> None:
         """Show the reply of `turn`; text will be appended to a `growing` one."""
         super().__init__()
-        self._turn = turn
-        self._growing = growing
         self._parser = MarkdownParser()
         self._arrived: list[str] = []
         self._timer: Timer | None = None
@@ -68,28 +66,22 @@ class ReplyView(BlocksView):
         self._paid = (0.0, 0.0)
         self._deferred = 0
         self._prepared = {""}
-        self._text = turn.reply
+        self.text = turn.reply
+        """The text so far."""
         if growing:
             self._parser.write(turn.reply[:LARGEST_SHOWN])
             self._show_read(0)
         else:
             self._show_ended(blocks(turn.reply[:LARGEST_SHOWN]), turn)
 
-    @property
-    def text(self) -> str:
-        """The text so far."""
-        return self._text
-
     def on_mount(self) -> None:
-        """Start growing."""
-        if self._growing:
-            self.add_class("-streaming" if self._turn.reply else "-waiting")
-            if self._arrived and self._timer is None:
-                self._tick()
+        """Draw what arrived before."""
+        if self._arrived and self._timer is None:
+            self._tick()
 
     def append_text(self, text: str) -> None:
         """Append streamed text. It is drawn with later text, as soon as the cost of the last redraw allows."""
-        self._text += text
+        self.text += text
         self._arrived.append(text)
         if self._timer is None and self.is_attached:
             since, before = self._paid
@@ -121,8 +113,6 @@ class ReplyView(BlocksView):
         if not self._arrived:
             return
         arrived, self._arrived = "".join(self._arrived), []
-        if self.has_class("-waiting"):
-            self.set_classes("-streaming")
         known = len(self._parser.finished)
         self._parser.write(arrived)
         self._show_read(known)
@@ -133,9 +123,8 @@ class ReplyView(BlocksView):
         if self._timer is not None:
             self._timer.stop()
         self._parser.close()
-        as_read = turn.reply == self._text and is_chunk_independent(turn.reply)
-        self._turn = turn
-        self._text = turn.reply
+        as_read = turn.reply == self.text and is_chunk_independent(turn.reply)
+        self.text = turn.reply
         self._show_ended(self._parser.finished + self._parser.open if as_read else blocks(turn.reply[:LARGEST_SHOWN]), turn)
 
     def _show_read(self, known: int) -> None:
