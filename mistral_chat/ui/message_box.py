@@ -310,9 +310,10 @@ class MessageBox(Vertical):
         session, file = self._chat.session, event.file
         if file not in session.attachments:
             return
-        await session.files.remove(file)
-        session.environment.undo.push("remove an attachment", lambda: session.files.add(file))
-        self._chat.show_undoable(f"Removed {file.name}.")
+        with self._chat.commands.errors_shown():
+            await session.files.remove(file)
+            session.environment.undo.push("remove an attachment", lambda: session.files.add(file))
+            self._chat.show_undoable(f"Removed {file.name}.")
 
     async def show_attachments(self) -> None:
         """Show the attachments of the draft."""

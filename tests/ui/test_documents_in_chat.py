@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -157,3 +159,19 @@ async def test_a_long_file_is_attached_by_passages_and_goes_with_its_conversatio
         await until(pilot, lambda: "Passages cannot answer a question about a whole document" in harness.chat.notice)
         harness.store.delete(harness.chat.screen.session.conversation_id or "")
         assert not harness.store.documents.collections()
+
+
+async def test_a_file_that_cannot_be_removed_while_the_database_is_locked_stays_and_says_why(tmp_path: Path) -> None:
+    harness = harness_with_documents(tmp_path)
+    harness.start_with(("Question", "Answer"))
+    (tmp_path / "lease.md").write_text("\n\n".join(f"# Part {number}\n\n{FILLER}" for number in range(90)))
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, f"/attach {tmp_path / 'lease.md'}")
+        await until(pilot, lambda: "matching passages" in harness.chat.notice)
+        harness.chat.shorten_busy_timeout()
+        harness.chat.focus_attachments()
+        with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await pilot.press("d")
+            await until(pilot, lambda: "another program" in harness.chat.notice.lower(), harness.chat.notice)
+        assert "▪ lease.md" in screen_text(harness)
