@@ -362,6 +362,17 @@ async def test_a_long_paste_is_attached_and_undoing_pastes_it_as_text(key: str) 
         await until(pilot, lambda: "▪" not in screen_text(harness))
 
 
+async def test_a_paste_that_was_sent_is_no_longer_undone() -> None:
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        harness.chat.composer.post_message(events.Paste(LONG))
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(harness))
+        await pilot.press("enter")
+        await until_answered(pilot, harness)
+        await pilot.press("ctrl+z")
+        assert "Undone" not in harness.chat.notice
+
+
 @pytest.mark.parametrize(
     ("text", "attached"),
     [("a\n" * 30, False), ("a\n" * 31, True), ("a" * 3000, False), ("a" * 3001, True), ("\n" * 4000, False)],
@@ -404,6 +415,20 @@ async def test_holding_the_key_that_removes_an_attachment_removes_it_once(notes:
         await until(pilot, lambda: "▪" not in screen_text(harness) and harness.chat.composer.has_focus)
         await pilot.press("f8")
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
+
+
+async def test_attachments_are_removed_one_after_another(notes: Path) -> None:
+    names = ["one.txt", "two.txt", "three.txt"]
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        for name in names:
+            await harness.chat.attach(str(notes.rename(notes.parent / name)))
+            notes = notes.parent / name
+        await until(pilot, lambda: "▪ three.txt" in screen_text(harness))
+        harness.chat.focus_attachments()
+        for name in names:
+            await pilot.press("d")
+            await until(pilot, lambda name=name: f"▪ {name}" not in screen_text(harness), "the cursor went away")  # type: ignore[misc]  # mypy has no type for a lambda's default
 
 
 async def test_attachments_are_shown_and_removed_by_keys_and_clicks(notes: Path) -> None:

@@ -28,7 +28,7 @@ class PassageDialog(Dialog[None]):
         with frame(self._source, hints=(("↑↓", "scroll"), ("Esc", "close")), classes="passage"), VerticalScroll():
             yield paragraph(self._text[:LARGEST_SHOWN])
             if (more := len(self._text) - LARGEST_SHOWN) > 0:
-                yield paragraph(f"… {more:,} more characters. Export the conversation to read them.")
+                yield paragraph(f"… {more:,} more characters, which are not shown here.")
 
     def on_mount(self) -> None:
         """Let the arrow keys scroll."""

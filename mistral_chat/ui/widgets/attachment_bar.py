@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from rich.filesize import decimal
 from textual import message, on
 from textual.binding import BindingType
 from textual.content import Content
 from textual.style import Style
 from textual.widgets.option_list import Option
 
-from mistral_chat.formatting import format_size
 from mistral_chat.message_form import count_lines
 from mistral_chat.text import one_line
 from mistral_chat.ui.keymap import key_binding
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from mistral_chat.session.attachments import Attachment
 
-_MEGA: Final = 1_000_000
 _FACTS: Final = 36
 """Cells reserved for the size and the token count."""
 _SHORTEST: Final = 12
@@ -90,8 +89,9 @@ class AttachmentBar(PlainList):
     def show(self, files: Sequence[Attachment]) -> None:
         """Show `files`, in their order."""
         room = max(_SHORTEST, self.app.size.width - _FACTS)
-        self._files = {Option(_line(file, room)): file for file in files}
+        cursor, self._files = self.highlighted, {Option(_line(file, room)): file for file in files}
         self.set_options(self._files)
+        self.highlighted = cursor
         self.display = bool(files)
 
     def action_remove(self) -> None:
@@ -109,9 +109,7 @@ class AttachmentBar(PlainList):
 
 def _line(file: Attachment, room: int) -> Content:
     tokens = "… tokens" if file.tokens is None else f"{file.tokens:,} tokens"
-    small = f"{file.bytes / 1000:.1f} kB" if file.bytes >= 1000 else f"{file.bytes} bytes"  # noqa: PLR2004 (bytes of a kB)
-    large = format_size(file.bytes) if file.bytes >= _MEGA else small
-    size = f" · {count_lines(file.text)}" if file.pasted else f"  {large}"
+    size = f" · {count_lines(file.text)}" if file.pasted else f"  {decimal(file.bytes)}"
     facts = (f"{size}  {tokens}  " if not file.collection else "  by passages  ", "$text-quiet")
     cross = Content.styled("✕", "$text-accent").stylize(Style.from_meta({"cross": True}))
     return Content.assemble(("▪ ", "$text-accent"), one_line(file.name, min(room, 60)), facts, cross)

@@ -260,6 +260,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def action_submit(self) -> None:
         """Send the draft, or run the selected command of the menu."""
+        self._attached = False
         text = self.text.strip("\n").rstrip()
         if (row := self._menu_row) is not None and _continues(row.name, text):
             text = f"/{row.name}"
