@@ -124,13 +124,23 @@ class ChatView:
         """Save messages returned by another conversation as its draft, and update the list."""
         from mistral_chat.session import events
 
-        saver, conversation_id = session.environment.saver, session.conversation_id or ""
         match event:
-            case events.DraftReturned(text) | events.ReplyFailed(_, None, text):
-                saver.save_draft(conversation_id, "\n\n".join(filter(None, (text, saver.draft(conversation_id)))))
+            case events.DraftReturned(text):
+                self._save_elsewhere(session, text)
+            case events.ReplyFailed(error, None, text):
+                self._save_elsewhere(session, text)
+                self._screen.show_error(f"Not sent in another conversation: {error}")
             case events.ConversationsChanged() | events.QueueChanged():
                 self.show_conversations()
                 self._show_elsewhere()
+
+    def _save_elsewhere(self, session: ChatSession, text: str) -> None:
+        """Save a message as the draft of a conversation. All new ones have one draft, which may be in the message box."""
+        saver, key, shown = session.environment.saver, session.conversation_id or "", self._screen.session
+        if not key and shown.conversation_id is None and shown.environment is session.environment:
+            self._screen.message_box.give_back(text)
+        else:
+            saver.save_draft(key, "\n\n".join(filter(None, (text, saver.draft(key)))))
 
     def take_saving(self, event: SavingEvent) -> None:
         """Show that saving fails, or works again."""
@@ -157,7 +167,7 @@ class ChatView:
             await transcript.show(turns, complete=session.conversation.complete)
         if self._screen.host.loaded is not None:
             # What the model did for the conversation shown before is not the state now.
-            status, current = self._screen.status, session.current
+            status, current = self._screen.status, self._screen.session.current
             status.warning, status.state = False, _reply_state(current) if current is not None else ""
         self.show_title()
         await self._screen.message_box.show_attachments()

@@ -379,6 +379,16 @@ async def test_quitting_in_mid_reply_keeps_what_was_written(tmp_path: Path) -> N
     assert again.draft(latest) == "draft"
 
 
+async def test_a_message_of_a_new_conversation_returns_to_the_next_new_one() -> None:
+    harness = AppHarness(window=256)
+    async with run_loaded(harness) as pilot:
+        session = harness.screen.session
+        await session.send(NewMessage("word " * 400))
+        await harness.chat.open(None)
+        await until(pilot, lambda: "Not sent in another conversation: The message takes" in harness.chat.notice)
+        assert harness.chat.draft == "word " * 400
+
+
 async def test_quitting_makes_queued_messages_drafts(tmp_path: Path) -> None:
     harness = AppHarness(answer=lambda _: f"half {PAUSE}", path=tmp_path / "c.db")
     async with run_loaded(harness) as pilot:
