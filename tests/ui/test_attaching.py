@@ -417,13 +417,14 @@ async def test_holding_the_key_that_removes_an_attachment_removes_it_once(notes:
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
 
 
-async def test_attachments_are_removed_one_after_another(notes: Path) -> None:
+async def test_attachments_are_removed_one_after_another(tmp_path: Path) -> None:
     names = ["one.txt", "two.txt", "three.txt"]
+    for name in names:
+        (tmp_path / name).write_text("buy bread\n")
     harness = AppHarness()
     async with run_loaded(harness) as pilot:
         for name in names:
-            await harness.chat.attach(str(notes.rename(notes.parent / name)))
-            notes = notes.parent / name
+            await harness.chat.attach(str(tmp_path / name))
         await until(pilot, lambda: "▪ three.txt" in screen_text(harness))
         harness.chat.focus_attachments()
         for name in names:

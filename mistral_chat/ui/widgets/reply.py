@@ -40,8 +40,8 @@ _MOST_DEFERRED: Final = 2
 class ReplyView(BlocksView):
     """Shows a reply.
 
-    How it ended is a class: `-stopped` (by the user, or at the maximum length), `-failed`. A growing reply is parsed only from its
-    last unfinished block on, so a long one costs no more than a short one.
+    How it ended is a class: `-stopped` (by the user, or at the maximum length), `-failed`. A growing reply is parsed only from
+    its last unfinished block on, so a long one costs no more than a short one.
     """
 
     DEFAULT_CSS = """
