@@ -11,19 +11,19 @@ from mistral_chat.ui.widgets.sidebar import ConversationList
 from mistral_chat.ui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
+    from textual.dom import DOMNode
+
     from mistral_chat.ui.commands import Command
 
 _NEVER_SENT: Final = re.compile(r"alt\+.*|f\d+|ctrl\+(up|down|left|right|home|end|comma)|insert|delete")
 """Keys that some terminal or desktop types as a character, keeps for itself, or has no key for."""
 
-_PLACES: Final = {Composer: "", Transcript: " on a message", ConversationList: " in the list"}
+_PLACES: Final[dict[type[DOMNode], str]] = {Composer: "", Transcript: " on a message", ConversationList: " in the list"}
 
 _THROUGH_WIDGETS: Final = {
     ("transcript.down", "chat.turn_after"),
     ("transcript.turn", "chat.turn"),
     ("transcript.newest", "chat.bottom"),
-    ("list.delete", "chat.delete"),
-    ("list.filter", "chat.filter"),
 }
 """Keys of widgets that do what a command does, by their ids, without naming it in their action."""
 
