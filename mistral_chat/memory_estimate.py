@@ -14,7 +14,7 @@ BATCH: Final = 512
 _KV_BYTES: Final = {"f16": 2.0, "q8_0": 34 / 32}
 """Bytes per element of the KV cache: q8_0 stores 32 elements in 34 bytes."""
 
-_CELLS: Final = 256
+CELLS: Final = 256
 """llama.cpp rounds the context size up to a multiple of this."""
 
 
@@ -84,7 +84,7 @@ def estimate_memory(
         kv_items: elements of the KV cache for one token, if they differ from the model's.
         batch: tokens in one batch.
     """
-    cells = -(-window // _CELLS) * _CELLS
+    cells = -(-window // CELLS) * CELLS
     scores = dimensions.vocabulary + 3 * dimensions.width
     feed_forward = 2 * dimensions.feed_forward + 8 * dimensions.width
     attention = 0 if flash_attention else (dimensions.heads + 1) * cells + 6 * dimensions.width

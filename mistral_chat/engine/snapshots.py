@@ -303,7 +303,6 @@ def _pack(snapshot: Snapshot, key: bytes) -> list[bytes | memoryview]:
             "pinned": sorted(snapshot.pinned),
             "passages": dict(snapshot.passages),
             "stale": snapshot.stale,
-            "bytes": len(snapshot.state),
         }
     ).encode()
     pieces: list[bytes | memoryview] = [MAGIC, len(header).to_bytes(4, "little"), header, snapshot.state]
@@ -325,13 +324,8 @@ def _unpack(data: bytearray, key: bytes) -> Snapshot:
         raise ValueError("not a snapshot")
     if not hmac.compare_digest(hashlib.blake2b(body, key=key, digest_size=_DIGEST).digest(), data[-_DIGEST:]):
         raise ValueError("changed")
-    length = int.from_bytes(data[len(MAGIC) : start], "little")
-    if length > _LONGEST_HEADER:
-        raise ValueError("header")
-    header: dict[str, Any] = json.loads(bytes(body[start : start + length]))
-    state = body[start + length :]
-    if len(state) != header["bytes"]:
-        raise ValueError("length")
+    end = start + int.from_bytes(data[len(MAGIC) : start], "little")
+    header: dict[str, Any] = json.loads(bytes(body[start:end]))
     return Snapshot(
         conversation=str(header["conversation"]),
         identity=str(header["identity"]),
@@ -343,5 +337,5 @@ def _unpack(data: bytearray, key: bytes) -> Snapshot:
         pinned=frozenset(header["pinned"]),
         passages={str(key): int(tokens) for key, tokens in header.get("passages", {}).items()},
         stale=(str(stale[0]), int(stale[1])) if (stale := header.get("stale")) else None,
-        state=state,
+        state=body[end:],
     )

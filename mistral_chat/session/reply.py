@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mistral_chat.conversation import FinishReason, TranscriptTurn, Usage
+from mistral_chat.engine.encoding.text import utf8
 from mistral_chat.errors import InvalidText, UsageError
 
 if TYPE_CHECKING:
@@ -174,9 +175,4 @@ def validate_message(text: str) -> None:
     """
     if not text.strip():
         raise InvalidText("The message is empty. Type something first.")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidText(
-            f"The message contains an incomplete character (a lone surrogate) at position {error.start + 1}. Delete it."
-        ) from error
+    utf8(text)

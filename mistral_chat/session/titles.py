@@ -59,9 +59,7 @@ class TitleWriter:
         return lines[0].strip(" \"'*#.").removeprefix("Title:").strip(" \"'*") if lines else ""
 
     async def _run(self) -> None:
-        conversation_id = self._conversation.id
-        if conversation_id is None:
-            return
+        conversation_id = self._conversation.id or ""
         try:
             with self._environment.tasks.begin("titling", "this conversation", cancel=self.cancel):
                 title = await self.suggest()

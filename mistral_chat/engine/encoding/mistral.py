@@ -92,7 +92,8 @@ class MistralFormat:
         """
         head = [self._tokenizer.bos]
         if system and self._rules.system:
-            head += self._system(system)
+            before, after = self._rules.system
+            head += [before, *self._write(system), after]
         replies = [tuple(sampled.get(turn.key, ())) for turn in turns]
         answered = [place for place, turn in enumerate(turns) if turn.reply or replies[place]]
         prompts: list[tuple[int, ...]] = []
@@ -108,7 +109,7 @@ class MistralFormat:
                 TurnTokens(
                     turn.key,
                     prompts[place],
-                    replies[place] or self._reply(turn.reply),
+                    replies[place] or self._write(self._stripped(turn.reply)),
                     ends if place in answered and (place != last or closed) else (),
                 )
                 for place, turn in enumerate(turns)
@@ -151,13 +152,6 @@ class MistralFormat:
         at = users[0] if self._rules.system_at == "first" else users[-1]
         blocks[at] = blocks[at].with_prefix(system)
         return blocks
-
-    def _system(self, text: str) -> tuple[int, ...]:
-        before, after = self._rules.system or (0, 0)
-        return (before, *self._write(text), after)
-
-    def _reply(self, text: str) -> tuple[int, ...]:
-        return self._write(self._stripped(text))
 
     def _stripped(self, reply: str) -> str:
         return reply.rstrip(" ") if self._rules.strips else reply

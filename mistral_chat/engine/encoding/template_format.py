@@ -175,8 +175,9 @@ class TemplateFormat:
                 begin = max(begin, asked[0])
             elif text.startswith(shape.closing, begin):
                 begin = min(begin + len(shape.closing), len(text))
-            if places:
-                places[-1] = _ended(places[-1], begin, answered=owners[turn - 1][1] is not None)
+            if places:  # whose last turn ends where this one begins
+                kept = owners[turn - 1][1] is not None
+                places[-1] = replace(places[-1], end=begin) if kept else _Place(places[-1].start, begin, begin, begin)
             end = max(begin, asked[1]) if asked else begin
             answered = layout.find(*arrangement.part(reply)) if reply is not None else None
             if answered:
@@ -253,11 +254,6 @@ class TemplateFormat:
                 "Text in this conversation would change the control tokens of the prompt. Nothing was sent. "
                 "Change the last message, or choose another format with --prompt-format."
             )
-
-
-def _ended(place: _Place, end: int, *, answered: bool) -> _Place:
-    """Set where a turn ends, now that the start of the next is known."""
-    return replace(place, end=end) if answered else _Place(place.start, end, end, end)
 
 
 def _cut_turns(index: TokenIndex, keys: Sequence[str], places: Sequence[_Place], least: int) -> Encoding:

@@ -25,10 +25,7 @@ from mistral_chat.engine.tuning import TuningFile, TuningJob
 from mistral_chat.engine.window import ContextWindow
 from mistral_chat.errors import NotEnoughMemory, UsageError
 from mistral_chat.generation import LoadedModel
-from mistral_chat.memory_estimate import ModelDimensions
-
-_CELLS = 256
-"""llama.cpp rounds a window up to a multiple of this."""
+from mistral_chat.memory_estimate import CELLS, ModelDimensions
 
 _ALL_LAYERS = 10_000
 """More layers than any model has."""
@@ -190,7 +187,7 @@ def _fit_context(name: str, context: ContextSettings, shape: ModelDimensions, *,
             f"{name} was trained on a context of {trained:,} tokens, but {context.size:,} were requested. "
             f"Set --ctx-size, or context.size in config.yaml, to {trained:,} or less."
         )
-    return replace(context, size=max(SMALLEST_WINDOW, trained // _CELLS * _CELLS))
+    return replace(context, size=max(SMALLEST_WINDOW, trained // CELLS * CELLS))
 
 
 def plan_load(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from mistral_chat.engine.llama.engine import bytes_on_disk, plan_load
 from mistral_chat.engine.llama.model import Model
 from mistral_chat.engine.tuning import choose
 from mistral_chat.errors import MistralChatError
+from mistral_chat.system import lower_priority
 
 _WINDOW: Final = 2048
 _DEPTH: Final = 1024
@@ -37,7 +37,6 @@ _GUESSES: Final = (4, 8, 16)
 """Batch sizes of a token with guessed tokens after it."""
 _LONG: Final = 0.5
 """Seconds from which on a run is long."""
-_NICE: Final = 10
 
 Emit = Callable[[Tuning], object]
 
@@ -185,8 +184,8 @@ def main(arguments: Sequence[str]) -> int:
     path, given = arguments
     options = json.loads(given)
     settings = EngineSettings(**{**options["settings"], "lora": tuple(options["settings"]["lora"])})
-    if options["background"] and hasattr(os, "nice"):
-        os.nice(_NICE)
+    if options["background"]:
+        lower_priority()
     try:
         Trials(Path(path), settings, options["budget"], _print).run()
     except MistralChatError:
