@@ -12,7 +12,6 @@ from mistral_chat.sampling import Sampling
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.overrides import Overrides, Resolved, resolve
 from mistral_chat.store.records import StoredConversation
-from mistral_chat.store.store import ConversationStore
 
 PAGE: Final = 60
 """Turns loaded from the store at once."""
@@ -139,10 +138,6 @@ class OpenConversation:
 
     async def _keep(self, persona: str, system: str, sampling: Sampling | None) -> None:
         conversation_id = self.id or ""
-
-        def work(store: ConversationStore) -> None:
-            store.set_persona(conversation_id, persona)
-            store.set_system(conversation_id, system)
-            store.set_sampling(conversation_id, sampling)
-
-        await self._environment.saver.write(work)
+        await self._environment.saver.write(
+            lambda store: store.set_overrides(conversation_id, system=system, sampling=sampling, persona=persona)
+        )

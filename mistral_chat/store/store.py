@@ -252,17 +252,12 @@ class ConversationStore(ConversationQueries):
         """Move the conversation to the archive, or back to the list."""
         self._set(conversation_id, "archived = ?", archived)
 
-    def set_system(self, conversation_id: str, system: str) -> None:
-        """Set the system prompt; empty for none."""
-        self._set(conversation_id, "system = ?", sanitise_for_sqlite(system))
-
-    def set_sampling(self, conversation_id: str, sampling: Sampling | None) -> None:
-        """Set the sampling; None for the configured one."""
-        self._set(conversation_id, "sampling = ?", as_json(sampling))
-
-    def set_persona(self, conversation_id: str, persona: str) -> None:
-        """Set the persona's name; empty for none."""
-        self._set(conversation_id, "persona = ?", sanitise_for_sqlite(persona))
+    def set_overrides(
+        self, conversation_id: str, *, system: str = "", sampling: Sampling | None = None, persona: str = ""
+    ) -> None:
+        """Set the system prompt and the persona's name, each empty for none, and the sampling, None for the configured one."""
+        values = sanitise_for_sqlite(system), as_json(sampling), sanitise_for_sqlite(persona)
+        self._set(conversation_id, "system = ?, sampling = ?, persona = ?", *values)
 
     def set_recall(self, conversation_id: str, recall: bool | None) -> None:  # noqa: FBT001 (the value)
         """Set whether exchanges are recalled; None means as the settings say."""
@@ -276,11 +271,11 @@ class ConversationStore(ConversationQueries):
         """Move the conversation out of the trash, unchanged."""
         self._set(conversation_id, "trashed = ?", None)
 
-    def _set(self, conversation_id: str, assignment: str, value: str | int | None) -> None:
-        """Make an `assignment` in SQL, whose parameter is `value`."""
+    def _set(self, conversation_id: str, assignment: str, *values: str | int | None) -> None:
+        """Make an `assignment` in SQL, whose parameters are `values`."""
         with self.database.write() as connection:
             row = conversation_row(connection, conversation_id)["row"]
-            connection.execute(f"UPDATE conversations SET {assignment} WHERE row = ?", (value, row))
+            connection.execute(f"UPDATE conversations SET {assignment} WHERE row = ?", (*values, row))
 
     def tag(self, conversation_id: str, *tags: str) -> None:
         """Add tags: short lower-case lines."""

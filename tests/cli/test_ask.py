@@ -228,7 +228,7 @@ class TestHowItIsAsked:
 
     def test_sampling_options_win_over_the_conversations(self, store: ConversationStore) -> None:
         first = answer("one")["conversation_id"]
-        store.set_sampling(first, Settings().sampling)
+        store.set_overrides(first, sampling=Settings().sampling)
         assert answer("one two three", "-c", "--max-tokens", "2")["finish_reason"] == "length"
 
     def test_the_context_size_can_be_set(self) -> None:

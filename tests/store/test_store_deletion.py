@@ -44,7 +44,7 @@ def rebuild(store: ConversationStore) -> str:
             store.write_reply(turns[1], f"grown {SECRETS[1]}")
             store.save_draft(doomed, f"draft {SECRETS[3]}")
             store.tag(doomed, SECRETS[4])
-            store.set_system(doomed, f"You love {SECRETS[5]}")
+            store.set_overrides(doomed, system=f"You love {SECRETS[5]}")
             store.set_passages(turns[1], [Passage(kind="exchange", text=SECRETS[7], source="earlier", key=turns[0])])
             add_turn_vectors(store.database, "small", [(turns[1], SECRETS[7].encode())])
         chat(store, (f"ordinary question {place}", f"ordinary answer {place} " * 50))

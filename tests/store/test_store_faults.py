@@ -91,7 +91,7 @@ def try_everything_that_writes(store: ConversationStore, conversation: str, expe
         lambda: store.add_turn(conversation, "x" * 2_000_000, parent_id=turn),
         lambda: store.finish_reply(turn, "x" * 2_000_000, finish_reason="stop"),
         lambda: store.create(system="x" * 2_000_000),
-        lambda: store.set_system(conversation, "x" * 2_000_000),
+        lambda: store.set_overrides(conversation, system="x" * 2_000_000),
         lambda: store.tag(conversation, *(f"tag {place}" * 4 for place in range(50_000))),
         lambda: store.documents.set_failed("none", "x"),
     ]

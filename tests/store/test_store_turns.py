@@ -264,13 +264,12 @@ def test_the_latest_conversation_is_known_if_the_clock_goes_back(store: Conversa
 
 def test_settings_of_a_conversation_can_be_changed_and_cleared(store: ConversationStore) -> None:
     conversation = store.create()
-    store.set_system(conversation, "sys")
-    store.set_sampling(conversation, Sampling(top_k=1, max_tokens=5))
-    store.set_persona(conversation, "poet")
+    store.set_overrides(conversation, system="sys", sampling=Sampling(top_k=1, max_tokens=5), persona="poet")
     found = store.conversation(conversation)
     assert (found.system, found.sampling, found.persona) == ("sys", Sampling(top_k=1, max_tokens=5), "poet")
-    store.set_sampling(conversation, None)
-    assert store.conversation(conversation).sampling is None
+    store.set_overrides(conversation)
+    found = store.conversation(conversation)
+    assert (found.system, found.sampling, found.persona) == ("", None, "")
 
 
 def test_drafts_are_kept_per_conversation_and_for_the_next_one(store: ConversationStore, database: Path) -> None:

@@ -48,7 +48,7 @@ def with_full_context() -> AppHarness:
     harness.conversation_id = harness.add_conversation(
         *((f"message {number}", "word " * 60) for number in range(9)), title="Words"
     )
-    harness.store.set_system(harness.conversation_id, "Be brief.")
+    harness.store.set_overrides(harness.conversation_id, system="Be brief.")
     harness.store.set_turn_flags(harness.store.turns(harness.conversation_id)[-2].turn_id, pinned=True)
     harness.app = harness.make_app()
     return harness

@@ -132,7 +132,7 @@ def _asked() -> AppHarness:
         ("What is marmalade?", "It is jam made of oranges."),
         title="Oranges",
     )
-    harness.store.set_system(harness.conversation_id, "Answer briefly.")
+    harness.store.set_overrides(harness.conversation_id, system="Answer briefly.")
     harness.app = harness.make_app()
     return harness
 

@@ -51,7 +51,7 @@ async def test_a_new_conversation_starts_with_the_named_persona() -> None:
 @pytest.mark.parametrize("size", [(100, 30), (60, 20)], ids=str)
 async def test_a_persona_is_chosen_from_the_list_for_a_conversation_and_undone(size: tuple[int, int]) -> None:
     harness = opened(with_personas())
-    harness.store.set_system(harness.conversation_id or "", "My own words.")
+    harness.store.set_overrides(harness.conversation_id or "", system="My own words.")
     async with run_loaded(harness, size) as pilot:
         await pilot.press("alt+r")
         await until(pilot, lambda: "You are a cook." in screen_text(harness) and "You are a clerk." in screen_text(harness))
@@ -81,7 +81,7 @@ async def test_none_returns_to_the_settings() -> None:
 
 async def test_none_without_a_persona_leaves_the_system_prompt() -> None:
     harness = opened(with_personas())
-    harness.store.set_system(harness.conversation_id or "", "My own words.")
+    harness.store.set_overrides(harness.conversation_id or "", system="My own words.")
     async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, "/persona none")
         await until(pilot, lambda: "No persona is in use" in harness.chat.notice)
