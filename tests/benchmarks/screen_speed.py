@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.paced_program import END, ENDED, SPEED, answer
 from support.timed_terminal import LOAD, TimedTerminal
 
+from mistral_chat.cli.wiring import utc_now
 from mistral_chat.conversation import Turn
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn
 from mistral_chat.store.database import open_database
@@ -103,7 +104,7 @@ def tree(turns: int) -> ExportedConversation:
 def fill(folder: Path) -> dict[int, str]:
     """Write the conversations; their ids by their length."""
     folder.mkdir(exist_ok=True)
-    store = ConversationStore(open_database(folder / "conversations.db"), now=_now)
+    store = ConversationStore(open_database(folder / "conversations.db"), now=utc_now)
     store.import_conversations(tree(turns) for turns in (SHORT, THOUSAND, LONG))
     ids = {int(one.title.split()[1]): one.conversation_id for one in store.summaries()}
     store.close()
@@ -182,7 +183,7 @@ def measure_decode(table: Table, folder: Path, model: str, written: int, rounds:
             person.ask(asked)
             person.wait_for("writing", LOADING)
             person.wait_for("Shift+Tab", 600)  # selects a message, which the status bar offers after a reply
-        store = ConversationStore(open_database(folder / "conversations.db"), now=_now)
+        store = ConversationStore(open_database(folder / "conversations.db"), now=utc_now)
         usage = store.turns(store.latest() or "")[-1].turn.usage
         store.close()
         shown.append(usage.tokens_per_second if usage else 0.0)
@@ -229,10 +230,6 @@ def main(arguments: list[str]) -> int:
     sys.stdout.write(f"load {os.getloadavg()[0]:.2f} at the end\n")
     sys.stdout.write(f"over the limit: {', '.join(name.strip() for name in table.missed) or 'nothing'}\n")
     return 1 if table.missed else 0
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _p99(values: list[float]) -> float:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.make_store import make_store, vocabulary
 
+from mistral_chat.cli.wiring import utc_now
 from mistral_chat.conversation import DocumentPassage
 from mistral_chat.export.json_file import json_lines
 from mistral_chat.store.database import open_database
@@ -38,12 +38,8 @@ _LONG = 10_000
 """Turns of the long conversation."""
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 def opened(path: Path) -> ConversationStore:
-    return ConversationStore(open_database(path), now=now)
+    return ConversationStore(open_database(path), now=utc_now)
 
 
 class Report:
@@ -157,7 +153,7 @@ def measure(path: Path) -> bool:
     exported = path.with_name("export.json")
     report.measure(
         "export everything as JSON",
-        [lambda: exported.write_text("".join(json_lines(store.export_conversations(), exported=now())))],
+        [lambda: exported.write_text("".join(json_lines(store.export_conversations(), exported=utc_now())))],
     )
     report.measure("delete one permanently", [partial(store.delete, each) for each in some[:3]])
     report.measure("delete the long one permanently", [lambda: store.delete(conversation)])

@@ -8,22 +8,18 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from support.effort import PATIENCE
 from support.sessions import until
 
+from mistral_chat.cli.wiring import utc_now
 from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreError
 from mistral_chat.session.events import SavingEvent, SavingFailed, SavingResumed
 from mistral_chat.session.saver import Saver
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -33,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[ConversationStore]:
-    store = ConversationStore(open_database(path, busy_seconds=0.05), now=now)
+    store = ConversationStore(open_database(path, busy_seconds=0.05), now=utc_now)
     yield store
     store.close()
 

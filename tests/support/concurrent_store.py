@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
+from mistral_chat.cli.wiring import utc_now
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 def main() -> None:
-    store = ConversationStore(open_database(Path(sys.argv[1])), now=now)
+    store = ConversationStore(open_database(Path(sys.argv[1])), now=utc_now)
     conversation, times = sys.argv[2], int(sys.argv[3])
     sys.stdin.readline()
     done = 0

@@ -10,6 +10,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from mistral_chat.conversation import FinishReason, Usage
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
@@ -110,7 +111,7 @@ class EchoEngine:
             written.append(word)
             yield Delta(word)
         text = "".join(written)
-        done = [*fit.kept[:-1], _with_reply(fit.kept[-1], fit.kept[-1].reply + text)]
+        done = [*fit.kept[:-1], replace(fit.kept[-1], reply=fit.kept[-1].reply + text)]
         self._contents = _encode(history.system, done, closed=True)
         seconds = time.perf_counter() - began - first
         yield Completion(
@@ -188,10 +189,6 @@ def _pieces(text: str) -> tuple[PromptPiece, ...]:
 def _part(turn: PromptTurn, *, closed: bool) -> PromptPart:
     opening, answer, end = (PromptPiece(name, 1, is_control=True) for name in ("<user>", "<reply>", "<end>"))
     return PromptPart(turn.key, (opening, *_pieces(turn.user), answer, *_pieces(turn.reply), *([end] if closed else [])))
-
-
-def _with_reply(turn: PromptTurn, reply: str) -> PromptTurn:
-    return PromptTurn(key=turn.key, user=turn.user, reply=reply, pinned=turn.pinned)
 
 
 def _encode(system: str, turns: Sequence[PromptTurn], *, closed: bool = False) -> Encoding:

@@ -93,7 +93,7 @@ class _SettingsFile(SettingsFile):
         keys = [entry.key for entry in setting_docs()]
         return Configuration(settings, {key: self.texts[place % len(self.texts)] for place, key in enumerate(keys)})
 
-    def write(self, key: str | Sequence[str], value: object) -> Configuration:
+    def write(self, key: str, value: object) -> Configuration:
         raise InvalidText(self.texts[3])
 
     def write_entry(self, section: str, name: str, texts: object) -> Configuration:
@@ -114,10 +114,6 @@ def _form(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
 
 def _choices_of_setting(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     return SettingEditor(texts[0], [FormField(texts[0], texts[1], choices=texts)], lambda _: texts[0])
-
-
-def _key(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
-    return KeyCaptureDialog(Binding("f1", "stop", "Stop"), texts[0], lambda _: texts[1])
 
 
 def _keys(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 from typing import Final, Protocol
@@ -26,6 +25,7 @@ from support.race_server import MODEL, RATE
 from support.terminals import Terminal
 from support.timed_terminal import LETTERS
 
+from mistral_chat.cli.wiring import utc_now
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
 
@@ -129,10 +129,6 @@ class Seat:
     def processor(self) -> float:
         return processor_seconds(self.pid)
 
-    def screen(self) -> bytes:
-        """What was written last, for whoever wonders."""
-        return self._seen[-3000:]
-
 
 class ScreenPeer(Protocol):
     """A program with a chat in the terminal."""
@@ -219,15 +215,11 @@ def _last_speed(seat: Seat, path: Path, replies: int) -> float:
     deadline = time.monotonic() + 10 * PATIENCE
     while time.monotonic() < deadline:
         seat.watch(0.5)
-        with closing(ConversationStore(open_database(path), now=_now)) as store:
+        with closing(ConversationStore(open_database(path), now=utc_now)) as store:
             last = [store.turns(each.conversation_id)[-1].turn for each in store.summaries()]
         if len(last) == replies and last[0].usage is not None:
             return last[0].usage.tokens_per_second
     raise Unavailable("the reply did not end")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)

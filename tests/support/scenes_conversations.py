@@ -45,12 +45,9 @@ def talked() -> AppHarness:
 def with_full_context() -> AppHarness:
     """Nine turns in a small window, the first of them left, one pinned; and a system prompt."""
     harness = AppHarness(window=512, settings=replace(Settings(), system="Be brief."))
-    harness.conversation_id = harness.add_conversation(
-        *((f"message {number}", "word " * 60) for number in range(9)), title="Words"
-    )
-    harness.store.set_overrides(harness.conversation_id, system="Be brief.")
-    harness.store.set_turn_flags(harness.store.turns(harness.conversation_id)[-2].turn_id, pinned=True)
-    harness.app = harness.make_app()
+    conversation = harness.start_with(*((f"message {number}", "word " * 60) for number in range(9)), title="Words")
+    harness.store.set_overrides(conversation, system="Be brief.")
+    harness.store.set_turn_flags(harness.store.turns(conversation)[-2].turn_id, pinned=True)
     return harness
 
 
@@ -71,8 +68,7 @@ def listed() -> AppHarness:
 def one(*pairs: tuple[str, str], title: str = "Bread") -> AppHarness:
     """One conversation, on the screen."""
     harness = AppHarness()
-    harness.conversation_id = harness.add_conversation(*(pairs or (("How do I bake bread?", "Slowly."),)), title=title)
-    harness.app = harness.make_app()
+    harness.start_with(*(pairs or (("How do I bake bread?", "Slowly."),)), title=title)
     return harness
 
 

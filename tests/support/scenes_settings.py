@@ -16,7 +16,7 @@ from mistral_chat.config.settings_file import SettingsFile
 from mistral_chat.ui.screens.settings import SettingsScreen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from support.scenes import Step
     from textual.pilot import Pilot
@@ -42,7 +42,7 @@ class FrozenSettingsFile(SettingsFile):
     def read(self, *, skip_unknown: bool = False) -> Configuration:
         return Configuration.from_file(read_settings(self._text, str(self.path), skip_unknown=skip_unknown), str(self.path))
 
-    def write(self, key: str | Sequence[str], value: object) -> Configuration:
+    def write(self, key: str, value: object) -> Configuration:
         return self.read()
 
     def write_entry(self, section: str, name: str, texts: object) -> Configuration:
@@ -127,13 +127,12 @@ SETTINGS: Final = (
 def _asked() -> AppHarness:
     """A conversation of which only the end is in the context."""
     harness = AppHarness(window=256, settings=replace(Settings(), system="Answer briefly."))
-    harness.conversation_id = harness.add_conversation(
+    conversation = harness.start_with(
         ("Tell me everything about oranges. " * 30, "They grow on trees. " * 20),
         ("What is marmalade?", "It is jam made of oranges."),
         title="Oranges",
     )
-    harness.store.set_overrides(harness.conversation_id, system="Answer briefly.")
-    harness.app = harness.make_app()
+    harness.store.set_overrides(conversation, system="Answer briefly.")
     return harness
 
 

@@ -6,16 +6,12 @@ With `pause` it stops in the middle of a reply.
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
+from mistral_chat.cli.wiring import utc_now
 from mistral_chat.conversation import DocumentPassage
 from mistral_chat.store.database import open_database
 from mistral_chat.store.store import ConversationStore
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 def tell(*words: object) -> None:
@@ -24,7 +20,7 @@ def tell(*words: object) -> None:
 
 
 def main() -> None:
-    store = ConversationStore(open_database(Path(sys.argv[1])), now=now)
+    store = ConversationStore(open_database(Path(sys.argv[1])), now=utc_now)
     store.recover()
     parent: str | None = None
     conversation = store.create()

@@ -72,10 +72,6 @@ class WordsTokenizer:
     def is_eog(self, token: int) -> bool:
         return token in {EOS, IM_END}
 
-    def token_bytes(self, tokens: Sequence[int]) -> str:
-        """The text of `tokens`, for readable failures."""
-        return b"".join(self.piece(token) or f"<{token}>".encode() for token in tokens).decode(errors="replace")
-
 
 class ChatFormat:
     """Like ChatML: the system prompt in the head, which is empty without one; two tokens close a turn."""

@@ -36,8 +36,7 @@ def harness_with_an_evicted_fact(folder: Path) -> AppHarness:
     """A conversation whose first exchange, about a sister in Lisbon, is no longer in the context."""
     harness = harness_with_documents(folder, window=512)
     exchanges = [("My sister moved to Lisbon.", "Noted."), *((f"{FILLER} {number}", "I see.") for number in range(20))]
-    harness.conversation_id = harness.add_conversation(*exchanges)
-    harness.app = harness.make_app()
+    harness.start_with(*exchanges)
     return harness
 
 
