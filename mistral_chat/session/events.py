@@ -85,8 +85,6 @@ class ReplyFailed:
     error: MistralChatError
     turn: TranscriptTurn | None
     """The turn as saved; None if the question was refused and nothing was saved."""
-    draft: str = ""
-    """The message as it was typed."""
 
 
 @dataclass(frozen=True, slots=True)

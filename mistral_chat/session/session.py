@@ -190,16 +190,12 @@ class ChatSession:
         """Return queued messages and their attachments to the message box."""
         if not self.queue:
             return
-        drafts = [pending.draft for pending in self.queue if pending.draft]
-        for pending in self.queue:
-            self.attachments.extend(pending.attachments)
+        queued = list(self.queue)
         self.queue.clear()
         if self.current is None:
             self._idle.set()
         await self._emit(events.QueueChanged())
-        await self._emit(events.AttachmentsChanged())
-        if drafts:
-            await self._emit(events.DraftReturned("\n\n".join(drafts)))
+        await self._give_back(*queued)
 
     # Branches and turns.
 
@@ -359,20 +355,25 @@ class ChatSession:
     async def _cancelled(self, pending: PendingReply) -> None:
         if pending.reply is not None:
             await self._finished(pending.reply, None)
-            return
-        self.attachments.extend(pending.attachments)
-        await self._emit(events.AttachmentsChanged())
-        await self._emit(events.DraftReturned(pending.draft))
+        else:
+            await self._give_back(pending)
 
     async def _failed(self, pending: PendingReply, error: MistralChatError) -> None:
         reply = pending.reply
         if reply is None:
-            self.attachments.extend(pending.attachments)
-            await self._emit(events.AttachmentsChanged())
+            await self._give_back(pending)
         else:
             reply.finish(None, model=self._model, error=str(error))
             self._show_end(reply, finish_reason=None, error=str(error), usage=None)
-        await self._emit(events.ReplyFailed(error, reply.turn if reply is not None else None, pending.draft))
+        await self._emit(events.ReplyFailed(error, reply.turn if reply is not None else None))
+
+    async def _give_back(self, *unsent: PendingReply) -> None:
+        """Return messages and their attachments to the message box."""
+        for pending in unsent:
+            self.attachments.extend(pending.attachments)
+        await self._emit(events.AttachmentsChanged())
+        if drafts := [pending.draft for pending in unsent if pending.draft]:
+            await self._emit(events.DraftReturned("\n\n".join(drafts)))
 
     def _show_end(self, reply: GrowingReply, **ended: Any) -> None:
         """Show the turn as its reply was saved."""

@@ -57,7 +57,7 @@ class ChatView:
         if not screen.is_attached or screen.workspace is None:
             return
         if session is not screen.workspace.current:
-            self._take_elsewhere(session, event)
+            await self._take_elsewhere(session, event)
             return
         if isinstance(event, events.ReplyEvent):
             await self._take_reply(event)
@@ -120,27 +120,35 @@ class ChatView:
         self._by_words_told = True
         return _BY_WORDS
 
-    def _take_elsewhere(self, session: ChatSession, event: SessionEvent) -> None:
+    async def _take_elsewhere(self, session: ChatSession, event: SessionEvent) -> None:
         """Save messages returned by another conversation as its draft, and update the list."""
         from mistral_chat.session import events
 
         match event:
             case events.DraftReturned(text):
                 self._save_elsewhere(session, text)
-            case events.ReplyFailed(error, None, text):
-                self._save_elsewhere(session, text)
+            case events.AttachmentsChanged() if self._shares_draft(session):
+                files = [*self._screen.session.attachments, *session.attachments]
+                session.attachments.clear()
+                await self._screen.session.files.replace(files)
+            case events.ReplyFailed(error, None):
                 self._screen.show_error(f"Not sent in another conversation: {error}")
             case events.ConversationsChanged() | events.QueueChanged():
                 self.show_conversations()
                 self._show_elsewhere()
 
     def _save_elsewhere(self, session: ChatSession, text: str) -> None:
-        """Save a message as the draft of a conversation. All new ones have one draft, which may be in the message box."""
-        saver, key, shown = session.environment.saver, session.conversation_id or "", self._screen.session
-        if not key and shown.conversation_id is None and shown.environment is session.environment:
+        """Save a message as the draft of a conversation, which may be in the message box."""
+        saver, key = session.environment.saver, session.conversation_id or ""
+        if self._shares_draft(session):
             self._screen.message_box.give_back(text)
         else:
             saver.save_draft(key, "\n\n".join(filter(None, (text, saver.draft(key)))))
+
+    def _shares_draft(self, session: ChatSession) -> bool:
+        """Whether this and the conversation on the screen are new: all new ones have one draft."""
+        shown = self._screen.session
+        return session.conversation_id is shown.conversation_id is None and shown.environment is session.environment
 
     def take_saving(self, event: SavingEvent) -> None:
         """Show that saving fails, or works again."""
@@ -348,8 +356,6 @@ class ChatView:
             screen.status.state = "failed"
         else:
             screen.status.state = ""
-            if event.draft:
-                screen.message_box.give_back(event.draft)
             cannot_be_saved = isinstance(event.error, StoreError) and not isinstance(event.error, ConversationNotFound)
             temporary = f" {screen.key_of('chat.unsaved')} starts a temporary chat." if cannot_be_saved else ""
             screen.show_error(f"{event.error}{temporary}")

@@ -10,7 +10,7 @@ from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import ConversationNotFound, InvalidText, MessageTooLong, StoreFull, UsageError
 from mistral_chat.session.attachments import Attachment
-from mistral_chat.session.events import ReplyFailed
+from mistral_chat.session.events import DraftReturned
 from mistral_chat.session.reply import ContinueReply, EditMessage
 from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
@@ -33,8 +33,8 @@ async def test_a_message_larger_than_the_context_is_refused(
     with pytest.raises(MessageTooLong) as caught:
         await bench.say(session, "word " * 5000)
     assert caught.value.window == 4096
-    failed = next(event for event in bench.events if isinstance(event, ReplyFailed))
-    assert failed.draft == "word " * 5000, "the message is given back"
+    (returned,) = [event.text for event in bench.events if isinstance(event, DraftReturned)]
+    assert returned == "word " * 5000, "the message is given back"
     assert session.attachments == [file], "and its attachment"
     assert bench.store.summaries() == []
     assert engine.asked == []

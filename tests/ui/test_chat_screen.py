@@ -26,6 +26,7 @@ from textual import events
 from textual.app import App
 
 from mistral_chat.errors import EngineLoadFailed, ModelNotFound, StoreDamaged
+from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.reply import NewMessage, PendingReply
 from mistral_chat.ui.widgets.status_bar import StatusBar
 
@@ -383,10 +384,12 @@ async def test_a_message_of_a_new_conversation_returns_to_the_next_new_one() -> 
     harness = AppHarness(window=256)
     async with run_loaded(harness) as pilot:
         session = harness.screen.session
+        session.attachments.append(Attachment("notes.txt", "text"))
         await session.send(NewMessage("word " * 400))
         await harness.chat.open(None)
         await until(pilot, lambda: "Not sent in another conversation: The message takes" in harness.chat.notice)
         assert harness.chat.draft == "word " * 400
+        assert [file.name for file in harness.screen.session.attachments] == ["notes.txt"]
 
 
 async def test_quitting_makes_queued_messages_drafts(tmp_path: Path) -> None:
