@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import pytest
 from support import effort, trust
 from support.demo import HOW, demo_file
 from support.hub_server import HubServer
+
+from mistral_chat.store.disk_probe import DiskProbe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,6 +104,12 @@ def own_log() -> Iterator[None]:
         handler.close()
     logger.propagate, logger.handlers, logging.raiseExceptions = propagate, handlers, told
     logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def patient_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a thread may get no second of its own; the program would say that the disk does not answer."""
+    monkeypatch.setattr("mistral_chat.store.database.DiskProbe", partial(DiskProbe, patience=effort.PATIENCE))
 
 
 @pytest.fixture(autouse=True)

@@ -474,7 +474,7 @@ def test_reads_on_a_frozen_file_system_do_not_wait(freezable: tuple[Path, Callab
     conversation, _ = chat(store, ("said", "something"))
     store.database.read_without_waiting(0.05)
     assert store.database._probe is not None
-    store.database._probe._recent = 0.0
+    store.database._probe._patience, store.database._probe._recent = 1.0, 0.0
     assert can_be_read(store, conversation)
     other = store.new_connection()
     other.save_draft("", "so that the next read has to write into the index of the log")

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from support.effort import PATIENCE
 from support.first_run import FirstRun
 from support.hub_server import HubServer
-
-from mistral_chat.store.disk_probe import DiskProbe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +29,6 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def lasting_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     """A notice stays until a test has seen it, however busy the machine is."""
     monkeypatch.setattr("mistral_chat.ui.widgets.notification_bar._SECONDS", 3600.0)
-
-
-@pytest.fixture(autouse=True)
-def patient_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine a thread may get no second of its own; the screen would say that the disk does not answer."""
-    monkeypatch.setattr("mistral_chat.store.database.DiskProbe", partial(DiskProbe, patience=PATIENCE))
 
 
 @pytest.fixture(autouse=True)
