@@ -164,7 +164,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     @text.setter
     def text(self, value: str) -> None:
-        self._put(value)
+        self.load_text(break_words(clean(value), at=SOFT_BREAK))
+        self.move_cursor(self.document.end)
 
     def _toggle_cursor_blink_visible(self) -> None:
         if not (self.still and self._cursor_visible):
@@ -209,7 +210,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     def set_draft(self, text: str) -> None:
         """Replace the draft by `text`, with the cursor at its end."""
         self._place = -1
-        self._put(text)
+        self.text = text
 
     def clear_draft(self) -> None:
         """Remove the whole draft; Ctrl+Z restores it."""
@@ -298,7 +299,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         """Put a message of the history into the box, its files as attachments; at -1, the draft."""
         first, self._place = self._place < 0, place
         files, text = split_message(self._history[place]) if place >= 0 else (None, self._kept)
-        self._put(text)
+        self.text = text
         self.post_message(self.Recalled(files, first=first))
 
     async def _on_key(self, event: events.Key) -> None:
@@ -349,10 +350,6 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         text = break_words(_pasted(pasted), at=SOFT_BREAK)
         if text and (result := self._replace_via_keyboard(text, *self.selection)):
             self.move_cursor(result.end_location)
-
-    def _put(self, text: str) -> None:
-        self.load_text(break_words(clean(text), at=SOFT_BREAK))
-        self.move_cursor(self.document.end)
 
 
 def _pasted(text: str) -> str:

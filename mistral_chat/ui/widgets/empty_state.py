@@ -26,14 +26,13 @@ class EmptyState(Static):
         super().__init__(id="empty", markup=False)
         self.display = False
 
-    def show(self, heading: str, lines: Sequence[str], keys: Sequence[tuple[str, str]] = (), *, trouble: bool = False) -> None:
+    def show(self, heading: str, lines: Sequence[str], keys: Sequence[tuple[str, str]], *, trouble: bool = False) -> None:
         """Show a text. `lines` may quote anything; `trouble` colours the heading."""
-        wide = max((len(key) for key, _ in keys), default=0)
+        wide = max(len(key) for key, _ in keys)
         rows = [Content.styled(one_line(heading), "bold $text-error" if trouble else "bold $text-primary"), Content("")]
         rows += [Content(clean(line)) for line in lines]
-        if keys:
-            rows.append(Content(""))
-            rows += [Content.assemble((key.ljust(wide + 3), "$text-accent"), (does, "$text-quiet")) for key, does in keys]
+        rows.append(Content(""))
+        rows += [Content.assemble((key.ljust(wide + 3), "$text-accent"), (does, "$text-quiet")) for key, does in keys]
         self.update(Content("\n").join(rows))
         self.display = True
 

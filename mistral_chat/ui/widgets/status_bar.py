@@ -101,11 +101,7 @@ class StatusBar(Widget):
         style = _QUIET if share < _NEARLY_FULL else "$text-warning"
         if self.content_size.width < _WIDE:
             typed = f"+{self.draft:,}" if self.draft else ""
-            return Content.styled(f"{self.used:,}{typed}/{_thousands(self.window)} {share:.0%}", style)
+            window = f"{self.window // 1024}k" if self.window % 1024 == 0 else f"{self.window:,}"
+            return Content.styled(f"{self.used:,}{typed}/{window} {share:.0%}", style)
         typed = f" + {self.draft:,}" if self.draft else ""
         return Content.styled(f"ctx {self.used:,}{typed}/{self.window:,} ({share:.0%})", style)
-
-
-def _thousands(tokens: int) -> str:
-    """Shorten a context size: 4096 is 4k."""
-    return f"{tokens // 1024}k" if tokens % 1024 == 0 else f"{tokens:,}"

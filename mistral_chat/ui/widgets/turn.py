@@ -18,13 +18,11 @@ from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, FastWidget
 from mistral_chat.ui.widgets.reply import ReplyView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from textual import events
     from textual.app import ComposeResult, RenderResult
     from textual.binding import BindingType
 
-    from mistral_chat.conversation import Passage, TranscriptTurn, Turn
+    from mistral_chat.conversation import TranscriptTurn, Turn
     from mistral_chat.message_form import FileText
 
 _PREVIOUS: Final = "◂"
@@ -279,7 +277,8 @@ class TurnView(Vertical, FastWidget):
         passages = self.shown.turn.passages
         if not passages or self._sources or not self.reply.is_attached:
             return
-        sources = SourcesLine(_sources(passages), self.shown.turn_id)
+        listed = "  ".join(f"[{number}] {each.source}" for number, each in enumerate(passages, 1))
+        sources = SourcesLine(listed, self.shown.turn_id)
         self.mount(sources, after=self.reply)
         self._sources.append(sources)
         recalled = sum(each.kind == "exchange" for each in passages)
@@ -302,11 +301,6 @@ class TurnView(Vertical, FastWidget):
 def _file_row(file: FileText) -> Content:
     """An attached file on one row: its name and its length."""
     return Content.assemble(("▤ ", "$text-accent"), one_line(file.name, _LONGEST_NAME), (f" · {file.lines}", _QUIET))
-
-
-def _sources(passages: Sequence[Passage]) -> str:
-    """List the sources by their numbers in the prompt."""
-    return "  ".join(f"[{number}] {each.source}" for number, each in enumerate(passages, 1))
 
 
 def _statistics(turn: Turn) -> str:
