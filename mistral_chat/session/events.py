@@ -167,9 +167,6 @@ SessionEvent = (
     | ConversationsChanged
 )
 
-ReplyEvent = TextAdded | PrefillProgress | ReplyStarted | ContextShifted | ReplyFinished | ReplyFailed
-"""Those of the reply that is generated."""
-
 ModelEvent = ModelLoading | ModelLoaded | ModelFailed
 
 SavingEvent = SavingFailed | SavingResumed

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from textual.content import Content
 
 from mistral_chat.errors import ConversationNotFound, MistralChatError, ModelNotFound, StoreError, StoreFull
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import parse_input
-from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter, ListQuery
+from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mistral_chat.session import events
+    from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.session.events import PassagesGiven, SavingEvent, SavingFailed, SessionEvent
     from mistral_chat.session.reply import PendingReply
     from mistral_chat.session.session import ChatSession
     from mistral_chat.ui.screens.chat import ChatScreen
+    from mistral_chat.ui.widgets.status_bar import Hints
 
 _STATE_SECONDS: Final = 1.0
 """Seconds between two updates of the speed."""
@@ -36,9 +37,6 @@ _BY_WORDS: Final = (
     "mistral-chat models pull all-minilm-l6-v2"
 )
 
-Keys = tuple[tuple[str, str], ...]
-"""Ids of commands, or plain keys, each with what it does."""
-
 
 class ChatView:
     """Passes events of the session on the screen to the widgets."""
@@ -51,20 +49,16 @@ class ChatView:
 
     async def handle(self, session: ChatSession, event: SessionEvent) -> None:
         """Show an event of any session."""
-        from mistral_chat.session import events
-
-        screen = self._screen
-        if not screen.is_attached or screen.workspace is None:
+        if not self._screen.is_attached:
             return
-        if session is not screen.workspace.current:
+        if session is not self._screen.session:
             await self._take_elsewhere(session, event)
             return
-        if isinstance(event, events.ReplyEvent):
-            await self._take_reply(event)
-        else:
-            await self._take_state(event)
+        await self._take_reply(event)
+        await self._take_state(event)
 
-    async def _take_reply(self, event: events.ReplyEvent) -> None:
+    async def _take_reply(self, event: SessionEvent) -> None:
+        """Show an event of the reply that is generated."""
         from mistral_chat.session import events
 
         screen = self._screen
@@ -81,10 +75,13 @@ class ChatView:
                 screen.transcript.show_context(screen.session.context.seen)
                 if first:
                     screen.notice.show(_context_full(len(turns)))
-            case events.ReplyFinished() | events.ReplyFailed():
-                self._reply_ended(event)
+            case events.ReplyFinished(turn, _, pieces):
+                self._reply_finished(turn, pieces)
+            case events.ReplyFailed(error, turn):
+                self._reply_failed(error, turn)
 
     async def _take_state(self, event: SessionEvent) -> None:
+        """Show any other event."""
         from mistral_chat.session import events
 
         screen = self._screen
@@ -159,7 +156,7 @@ class ChatView:
         if isinstance(event, events.SavingFailed):
             self._screen.notice.show_lasting(_saving_failed(event))
         else:
-            self._screen.notice.end_lasting()
+            self._screen.notice.lasting = ""
             self._screen.notice.show("Everything is saved again.")
 
     async def show_turns(self) -> None:
@@ -232,7 +229,7 @@ class ChatView:
         named = ((screen.key_of(key) if "." in key else key, does) for key, does in self._hints())
         screen.status.hints = tuple((key, "" if key == f"/{does}" else does) for key, does in named)
 
-    def _hints(self) -> Keys:
+    def _hints(self) -> Hints:
         """The most useful keys now, best first."""
         screen = self._screen
         session = screen.workspace.current if screen.workspace is not None else None
@@ -244,18 +241,18 @@ class ChatView:
             return ("composer.send", "resend"), ("chat.stop", "cancel")
         if text := screen.composer.text:
             more = ("Tab", "files") if session is not None and session.attachments else ("app.palette", "commands")
-            command = parse_input(text).command is not None
-            send: Keys = (("composer.send", "run"),) if command else (("composer.send", "send"), ("composer.newline", "new line"))
+            runs = parse_input(text).command is not None
+            send: Hints = (("composer.send", "run"),) if runs else (("composer.send", "send"), ("composer.newline", "new line"))
             return *send, more
         if screen.host.error is not None:
             return ("chat.models", "choose a model"), ("chat.retry", "retry"), ("?", "help")
         last = session.turns[-1].turn if session is not None and session.turns else None
         stopped = last is not None and last.finish_reason == "cancelled"
-        again: Keys = (("chat.continue", "continue"), ("chat.regenerate", "regenerate")) if stopped else ()
-        select: Keys = (("Shift+Tab", "messages"),) if last is not None else ()
+        again: Hints = (("chat.continue", "continue"), ("chat.regenerate", "regenerate")) if stopped else ()
+        select: Hints = (("Shift+Tab", "messages"),) if last is not None else ()
         return *again, ("/", "commands"), ("?", "help"), *select, ("chat.focus_list", "chats")
 
-    def _hints_of_focus(self) -> Keys:
+    def _hints_of_focus(self) -> Hints:
         """The keys of the part that has the focus; none for the message box without its menu."""
         screen, focused = self._screen, self._screen.focused
         if screen.workspace is not None and focused is screen.transcript:
@@ -309,14 +306,14 @@ class ChatView:
         saved = workspace.environment.saved
         screen.app.title = _TEMPORARY if not saved else f"{title} - mistral-chat" if title else "mistral-chat"
 
-    def list_conversations(self, query: ListQuery) -> Sequence[ListedConversation] | None:
+    def list_conversations(
+        self, where: Literal["active", "archived"], words: str, tag: str, limit: int
+    ) -> Sequence[ListedConversation] | None:
         """The conversations for the sidebar; None after an error, which is shown as a notification."""
-        workspace = self._screen.opened
         try:
-            found = workspace.store.summaries(
-                where="archived" if query.archived else "active", contains=query.words, tag=query.tag, limit=query.limit
-            )
-        except StoreError as error:
+            workspace = self._screen.opened
+            found = workspace.store.summaries(where=where, contains=words, tag=tag, limit=limit)
+        except MistralChatError as error:
             self._screen.show_error(str(error))
             return None
         replying = {session.conversation_id for session in workspace.replying}
@@ -340,25 +337,23 @@ class ChatView:
         self.show_state()
         self._show_progress(at_once=True)
 
-    def _reply_ended(self, event: events.ReplyFinished | events.ReplyFailed) -> None:
-        from mistral_chat.session import events
+    def _reply_finished(self, shown: TranscriptTurn, pieces: int) -> None:
+        screen, reason = self._screen, shown.turn.finish_reason
+        screen.transcript.finish(shown)
+        screen.status.warning, screen.status.state = False, "stopped" if reason == "cancelled" else ""
+        if reason == "stop" and shown.turn.reply and not pieces:
+            screen.notice.show("The model had nothing to add.")
 
+    def _reply_failed(self, error: MistralChatError, shown: TranscriptTurn | None) -> None:
         screen = self._screen
-        if event.turn is not None:
-            screen.transcript.finish(event.turn)
-        screen.status.warning = isinstance(event, events.ReplyFailed) and event.turn is not None
-        if isinstance(event, events.ReplyFinished):
-            reason = event.turn.turn.finish_reason
-            screen.status.state = "stopped" if reason == "cancelled" else ""
-            if reason == "stop" and event.turn.turn.reply and not event.pieces:
-                screen.notice.show("The model had nothing to add.")
-        elif event.turn is not None:
-            screen.status.state = "failed"
-        else:
-            screen.status.state = ""
-            cannot_be_saved = isinstance(event.error, StoreError) and not isinstance(event.error, ConversationNotFound)
-            temporary = f" {screen.key_of('chat.unsaved')} starts a temporary chat." if cannot_be_saved else ""
-            screen.show_error(f"{event.error}{temporary}")
+        if shown is not None:
+            screen.transcript.finish(shown)
+            screen.status.warning, screen.status.state = True, "failed"
+            return
+        screen.status.warning, screen.status.state = False, ""
+        cannot_be_saved = isinstance(error, StoreError) and not isinstance(error, ConversationNotFound)
+        temporary = f" {screen.key_of('chat.unsaved')} starts a temporary chat." if cannot_be_saved else ""
+        screen.show_error(f"{error}{temporary}")
 
     def _show_progress(self, *, at_once: bool = False) -> None:
         current, now, status = self._screen.session.current, time.monotonic(), self._screen.status
@@ -368,11 +363,11 @@ class ChatView:
             status.used = current.used + (current.reply.pieces if current.reply is not None else 0)
 
 
-def _welcome(error: MistralChatError | None, *, downloading: str, saved: bool) -> tuple[str, tuple[str, ...], Keys]:
+def _welcome(error: MistralChatError | None, *, downloading: str, saved: bool) -> tuple[str, tuple[str, ...], Hints]:
     """The heading, the lines and the keys of an empty conversation: how to start, or what is missing."""
-    last: Keys = (("app.help", "help"), ("app.quit", "quit"))
+    last: Hints = (("app.help", "help"), ("app.quit", "quit"))
     if isinstance(error, ModelNotFound) and downloading:
-        keys: Keys = (("chat.models", "show the progress, or switch model"), ("chat.cancel_background", "pause"), *last)
+        keys: Hints = (("chat.models", "show the progress, or switch model"), ("chat.cancel_background", "pause"), *last)
         return f"Downloading {downloading}…", ("You can start typing while it downloads.",), keys
     if isinstance(error, ModelNotFound):
         keys = (("chat.models", "choose a model"), ("chat.retry", "retry"), *last)

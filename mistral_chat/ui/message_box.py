@@ -135,7 +135,8 @@ class MessageBox(Vertical):
 
     def give_back(self, text: str) -> None:
         """Put a draft into the message box again, before what has come there in the meantime."""
-        self.composer.restore_draft("\n\n".join(filter(None, (text, self.composer.text))))
+        if text:
+            self.composer.restore_draft("\n\n".join(filter(None, (text, self.composer.text))))
 
     # Editing.
 

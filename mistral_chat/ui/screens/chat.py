@@ -111,7 +111,7 @@ class ChatScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The sidebar beside the conversation."""
-        yield ConversationSidebar()
+        yield ConversationSidebar(self.view.list_conversations, self.context.now)
         with Vertical(id="main"):
             with Container(id="stage"):
                 yield EmptyState()
@@ -154,7 +154,7 @@ class ChatScreen(Screen[None]):
             self.empty_state.show(error.title, [str(error)], keys, trouble=True)
             return
         self.workspace = workspace = self.new_workspace(store, saved=self.context.saved)
-        self.sidebar.connect(self.view.list_conversations, self.context.now)
+        self.sidebar.reload()
         self.set_interval(_POLL_SECONDS, self.changes.poll)
         await self.open(
             self._open_first, "\n\n".join(filter(None, (workspace.saver.draft(self._open_first or ""), self.composer.text)))

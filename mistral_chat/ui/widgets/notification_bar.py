@@ -30,23 +30,19 @@ class NotificationBar(Static):
         super().__init__(id="notice", markup=False)
         self._timer: Timer | None = None
         self._on_action: Callable[[], object] | None = None
-        self._lasting = ""
+        self.lasting = ""
+        """A warning that comes back; emptied when it no longer holds."""
         self.text = ""
         """The text shown, without the action."""
 
     def show_lasting(self, text: str) -> None:
-        """Show a warning that comes back whenever another notification ends, until `end_lasting`.
+        """Show a warning that comes back whenever another notification ends, while it is `lasting`.
 
         It waits for the end of the one that is shown now, which may say what to do about it.
         """
-        self._lasting = text
+        self.lasting = text
         if self._timer is None:
             self.show(text, severity="warning", stay=True)
-
-    def end_lasting(self) -> None:
-        """Hide the lasting warning."""
-        self._lasting = ""
-        self.clear()
 
     def show(
         self,
@@ -78,8 +74,8 @@ class NotificationBar(Static):
 
     def clear(self) -> None:
         """Hide the notification; a warning that lasts is shown again."""
-        if self._lasting:
-            self.show(self._lasting, severity="warning", stay=True)
+        if self.lasting:
+            self.show(self.lasting, severity="warning", stay=True)
             return
         if self._timer is not None:
             self._timer.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple
 
 from textual import message, on
 from textual.app import ComposeResult
@@ -54,14 +54,8 @@ class ListedConversation:
     """Whether a reply is being generated or is pending in it."""
 
 
-class ListQuery(NamedTuple):
-    """The query of the list."""
-
-    archived: bool
-    words: str
-    """A part of the title."""
-    tag: str
-    limit: int
+Query = Callable[[Literal["active", "archived"], str, str, int], Sequence[ListedConversation] | None]
+"""Finds conversations by a part of the title and a tag, at most as many as the last argument says; None after an error."""
 
 
 class ConversationList(PlainList):
@@ -207,28 +201,26 @@ class ListFilter(OrderedKeys, Input):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        key_binding("filter.leave", "escape", "leave", "Show all", "Show all conversations"),
-        key_binding("filter.down", "down", "down", "Go to the list", "Go to the list"),
+        key_binding("filter.leave", "escape", "leave(True)", "Show all", "Show all conversations"),
+        key_binding("filter.down", "down", "leave(False)", "Go to the list", "Go to the list"),
     ]
 
     class Left(message.Message):
-        """All conversations are to be listed again."""
-
-    class ListRequested(message.Message):
         """The list is to have the focus."""
+
+        def __init__(self, *, show_all: bool) -> None:
+            """Say whether all conversations are to be listed again."""
+            super().__init__()
+            self.show_all = show_all
 
     def __init__(self) -> None:
         """Make an empty field."""
         super().__init__(id="filter", placeholder="Filter titles, or #tag", compact=True)
         self.display = False
 
-    def action_leave(self) -> None:
-        """Show all conversations."""
-        self.post_message(self.Left())
-
-    def action_down(self) -> None:
-        """Go to the list."""
-        self.post_message(self.ListRequested())
+    def action_leave(self, show_all: bool) -> None:  # noqa: FBT001 (an action's parameter)
+        """Go to the list of all conversations, or of the matches."""
+        self.post_message(self.Left(show_all=show_all))
 
 
 class ConversationSidebar(Vertical):
@@ -237,18 +229,16 @@ class ConversationSidebar(Vertical):
     Before it is furnished it shows only its title, so that the first paint waits for nothing.
     """
 
-    def __init__(self) -> None:
-        """Make a sidebar with a title and nothing else."""
+    def __init__(self, query: Query, now: Callable[[], datetime]) -> None:
+        """Make a sidebar with a title and nothing else. It lists what `query` finds; `now` returns a time with a zone."""
         super().__init__(id="side")
-        self._query: Callable[[ListQuery], Sequence[ListedConversation] | None] | None = None
-        self._now: Callable[[], datetime] | None = None
+        self._query, self._now = query, now
         self.conversations = ConversationList()
         """The list."""
         self.filter = ListFilter()
         """The filter above the list."""
         self._limit = _PAGE
         self._archived = False
-        self._words = ""
         self._empty = ""
 
     def compose(self) -> ComposeResult:
@@ -259,25 +249,17 @@ class ConversationSidebar(Vertical):
         """Mount the list and the filter."""
         await self.mount(self.filter, self.conversations)
 
-    def connect(self, query: Callable[[ListQuery], Sequence[ListedConversation] | None], now: Callable[[], datetime]) -> None:
-        """List what `query` finds, at most as many as it is asked for; None leaves the list as it is. `now` has a zone."""
-        self._query, self._now = query, now
-        self.reload()
-
     def show_heading(self, heading: str, *, empty: str) -> None:
         """Show `heading` at the top, and `empty` in place of a list without conversations."""
         self.query_one(".name", Static).update(heading)
         self._empty = empty
 
     def reload(self) -> None:
-        """List what the query function finds now."""
-        if self._query is None or self._now is None:
-            return
-        words, tag = _parse_filter(self._words)
-        found = self._query(ListQuery(self._archived, words, tag, self._limit + 1))
+        """List what the query finds now; after an error, the list stays as it is."""
+        found = self._query("archived" if self._archived else "active", *_parse_filter(self.filter.value), self._limit + 1)
         if found is None:
             return
-        empty = "No matches" if self._words.strip() else "The archive is empty" if self._archived else self._empty
+        empty = "No matches" if self.filter.value.strip() else "The archive is empty" if self._archived else self._empty
         heading = "Archived" if self._archived else ""
         self.conversations.show(found[: self._limit], self._now(), more=len(found) > self._limit, heading=heading, empty=empty)
 
@@ -305,10 +287,9 @@ class ConversationSidebar(Vertical):
 
     def reset(self) -> None:
         """List everything that is not archived."""
-        if self._archived or self._words or self.filter.display:
-            self._archived = False
-            self.filter.display = False
-            self.filter.value = self._words = ""
+        if self._archived or self.filter.display:
+            self._archived = self.filter.display = False
+            self.filter.value = ""
             self._start_over()
 
     def on_conversation_list_more_requested(self, event: ConversationList.MoreRequested) -> None:
@@ -320,9 +301,7 @@ class ConversationSidebar(Vertical):
     def on_input_changed(self, event: Input.Changed) -> None:
         """List what matches."""
         event.stop()
-        if event.value != self._words:
-            self._words = event.value
-            self._start_over()
+        self._start_over()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Open the first match."""
@@ -331,16 +310,13 @@ class ConversationSidebar(Vertical):
             self.post_message(ConversationList.Chosen(first))
 
     def on_list_filter_left(self, event: ListFilter.Left) -> None:
-        """List everything again."""
-        event.stop()
-        self.reset()
-        self.conversations.focus()
-
-    def on_list_filter_list_requested(self, event: ListFilter.ListRequested) -> None:
-        """Go to the matches."""
+        """Go to the matches, or list everything again."""
         event.stop()
         self.conversations.focus()
-        self.conversations.mark_first()
+        if event.show_all:
+            self.reset()
+        else:
+            self.conversations.mark_first()
 
     def _start_over(self) -> None:
         self._limit = _PAGE
