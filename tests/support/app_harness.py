@@ -511,8 +511,9 @@ async def send_message(pilot: Pilot[Any], harness: AppHarness, text: str) -> Non
 
 
 async def until_answered(pilot: Pilot[Any], harness: AppHarness) -> None:
-    """Wait until nothing is being written and everything is drawn."""
+    """Wait until nothing is being written, and everything is saved and drawn."""
     await until(pilot, lambda: harness.chat.turns and not harness.chat.replying, "the reply has ended")
+    await until(pilot, lambda: not harness.screen.opened.saver.pending, "the reply is saved")
     await pilot.pause()
 
 
