@@ -97,13 +97,12 @@ def _answer(program: Program, request: Request) -> int:
     """Ask, print, and return the exit code."""
     disable_core_dumps()
     start_log(None if request.no_save else program.paths.log_file)
-    store = program.open_store(saved=not request.no_save)
-    try:
-        return asyncio.run(_Asking(program, store, request).run())
-    finally:
-        if not request.no_save:
-            program.purge_old_trash(store)
-        store.close()
+    with closing(program.open_store(saved=not request.no_save)) as store:
+        try:
+            return asyncio.run(_Asking(program, store, request).run())
+        finally:
+            if not request.no_save:
+                program.purge_old_trash(store)
 
 
 def _model(program: Program, store: ConversationStore, conversation_id: str | None) -> str | None:

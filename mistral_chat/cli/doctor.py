@@ -8,6 +8,7 @@ import shutil
 import stat
 import sys
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -200,12 +201,9 @@ def _conversations(program: Program) -> Iterator[Finding]:
             yield Finding("ok", "conversations", f"none yet; they will be saved in {path}")
         return
     yield from _permissions(program.paths.data_dir)
-    database = open_database(path)
-    try:
+    with closing(open_database(path)) as database:
         database.integrity_check()
         latest = ConversationStore(database, now=program.now).latest()
-    finally:
-        database.close()
     if database.obstacle is not None:
         yield Finding("FAIL", "conversations", str(database.obstacle))
         return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.cli.options import refuse_conflicts
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
     from mistral_chat.engine.thread import EngineThread
     from mistral_chat.store.store import ConversationStore
-
-log = logging.getLogger("mistral_chat.app")
 
 
 def run_tui(program: Program, **given: Any) -> None:
@@ -107,12 +105,5 @@ def _purged(program: Program, store: ConversationStore, *, saved: bool) -> Conve
 
 
 def _purge(program: Program, store: ConversationStore) -> None:
-    """Delete old trash permanently; after a failure, the next start tries again."""
-    from mistral_chat.errors import StoreError
-
-    try:
+    with closing(store):
         program.purge_old_trash(store)
-    except StoreError as error:
-        log.warning("old trash could not be deleted: %s", type(error).__name__)
-    finally:
-        store.close()

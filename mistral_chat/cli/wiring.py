@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from mistral_chat.paths import Paths
     from mistral_chat.session.retriever import Retriever
     from mistral_chat.store.store import ConversationStore
+
+log = logging.getLogger("mistral_chat.app")
 
 
 def utc_now() -> datetime:
@@ -121,15 +124,17 @@ class Program:
     def purge_old_trash(self, store: ConversationStore) -> None:
         """Delete permanently what has been in the trash for longer than the settings allow, and files of no conversation.
 
-        May take seconds in a large store.
-
-        Raises:
-            StoreError: the database cannot be used.
+        May take seconds in a large store. A failure is logged, and the next run tries again.
         """
-        if self.settings.trash_days:
-            store.empty_trash(timedelta(days=self.settings.trash_days), forget=self.forget_snapshots)
-        store.documents.delete_unused(timedelta(days=1))
-        store.purge()
+        from mistral_chat.errors import StoreError
+
+        try:
+            if self.settings.trash_days:
+                store.empty_trash(timedelta(days=self.settings.trash_days), forget=self.forget_snapshots)
+            store.documents.delete_unused(timedelta(days=1))
+            store.purge()
+        except StoreError as error:
+            log.warning("old trash could not be deleted: %s", type(error).__name__)
 
     def library(self) -> Library:
         """The models on this disk, and the catalog of those that can be downloaded.

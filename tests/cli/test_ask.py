@@ -14,7 +14,7 @@ from support.programs import echo_program
 from mistral_chat.cli.main import cli
 from mistral_chat.cli.stdin import argument_text
 from mistral_chat.config import Settings
-from mistral_chat.errors import EngineFailed
+from mistral_chat.errors import EngineFailed, StoreBusy
 from mistral_chat.message_form import build_message, format_attachment
 from mistral_chat.paths import Paths
 from mistral_chat.session.attachments import LARGEST_FILE
@@ -202,6 +202,13 @@ class TestWhereItIsKept:
         assert [summary.conversation_id for summary in store.summaries(where="trash")] == [old]
         answer("three", now=lambda: datetime.now(UTC) + timedelta(hours=25))
         assert not store.summaries(where="trash")
+
+    def test_an_answer_stands_when_old_trash_cannot_be_deleted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def busy(_store: ConversationStore) -> bool:
+            raise StoreBusy("Another program is writing.")
+
+        monkeypatch.setattr("mistral_chat.store.store.ConversationStore.purge", busy)
+        assert answer("hello")["reply"] == "You said: hello"
 
 
 class TestHowItIsAsked:
