@@ -134,7 +134,7 @@ def test_a_disk_that_fills_up_is_explained_and_the_download_resumes_later(
             rest, _ = child.communicate(timeout=60)
         assert child.returncode == 1
         assert "error NotEnoughDisk" in rest
-        assert "GB free, but the download needs" in rest
+        assert "GB free, but 0.0 GB are needed" in rest
         kept = (models_dir / REPOSITORY / f"{FILE}.part").stat().st_size
         assert kept > SIZE // 2
         assert run(hub, models_dir)[1].startswith("error NotEnoughDisk")
