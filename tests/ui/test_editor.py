@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.app_harness import PAUSE, AppHarness, send_message, until, until_answered, until_ready
+from support.app_harness import PAUSE, AppHarness, screen_text, send_message, until, until_answered, until_ready, until_shown
 from support.terminal_output import capture_output
 from textual.app import App
 
-from mistral_chat.errors import UsageError
+from mistral_chat.errors import EngineLoadFailed, UsageError
 from mistral_chat.ui.editor import edit_externally, editor_command
 
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ def script(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o700)
     return path
+
+
+def waiting_editor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Use an editor that makes one file when it begins, and writes "after" once something is written to the other."""
+    begun, ended = folder / "begun", folder / "ended"
+    os.mkfifo(ended)
+    monkeypatch.setenv("VISUAL", str(script(folder / "ed", f'touch {begun}; read _ < {ended}; printf "after" > "$1"')))
+    return begun, ended
 
 
 async def edited(editor: str, **environ: Any) -> tuple[str, str]:
@@ -121,9 +129,7 @@ async def test_without_room_for_the_file_the_screen_stays(tmp_path: Path, monkey
 
 async def test_nothing_is_drawn_while_the_editor_has_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Textual's thread that writes has ended: what is drawn fills its queue, and the app freezes."""
-    begun, ended = tmp_path / "begun", tmp_path / "ended"
-    os.mkfifo(ended)
-    monkeypatch.setenv("VISUAL", str(script(tmp_path / "ed", f'touch {begun}; read _ < {ended}; printf "after" > "$1"')))
+    begun, ended = waiting_editor(tmp_path, monkeypatch)
     harness = AppHarness(answer=lambda _: f"First {PAUSE} and last")
     harness.start_with(("Question", "Answer"), title="Bread")
     async with capture_output(harness.app) as (pilot, output):
@@ -144,6 +150,23 @@ async def test_nothing_is_drawn_while_the_editor_has_the_terminal(tmp_path: Path
         heard = output.heard()
         assert "and last" in heard
         assert "\x1b]2;Bread - mistral-chat\x07" in heard, "the editor may have set another title"
+
+
+async def test_a_message_that_returns_while_the_editor_runs_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = waiting_editor(tmp_path, monkeypatch)
+    harness = AppHarness(loading=True, load_failure=EngineLoadFailed(tmp_path / "model.gguf", "the file is cut"))
+    async with capture_output(harness.app) as (pilot, _):
+        await until_shown(pilot, harness)
+        await send_message(pilot, harness, "First")
+        await send_message(pilot, harness, "Sent")
+        await until(pilot, lambda: "1 queued" in screen_text(harness))
+        harness.chat.type("before")
+        await pilot.press("ctrl+g")
+        await until(pilot, begun.exists, "the editor runs")
+        harness.loaded.set()
+        await until(pilot, lambda: harness.chat.draft == "Sent\n\nbefore")
+        ended.write_text("\n")
+        await until(pilot, lambda: harness.chat.draft == "Sent\n\nafter")
 
 
 def test_a_common_editor_is_found_if_none_is_set(tmp_path: Path) -> None:

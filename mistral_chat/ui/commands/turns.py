@@ -167,13 +167,13 @@ async def copy(screen: ChatScreen, text: str, what: str = "") -> None:
 
 
 async def open_editor(screen: ChatScreen, _argument: str) -> None:
-    """Edit the draft in the user's own editor."""
+    """Edit the draft in the user's own editor. What returns to the message box meanwhile stays, before what was written."""
     from mistral_chat.ui.editor import edit_externally
 
-    try:
-        screen.composer.set_draft(await edit_externally(screen.app, screen.composer.text, os.environ))
-    except UsageError as error:
-        screen.show_error(str(error))
+    before = screen.composer.text
+    written = await edit_externally(screen.app, before, os.environ)
+    returned = screen.composer.text.removesuffix(before).rstrip()
+    screen.composer.set_draft("\n\n".join(filter(None, (returned, written))))
 
 
 def code_of(shown: TranscriptTurn) -> Sequence[Code]:
