@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,26 @@ def output_path(text: str) -> Path:
         raise UsageError(f"{text}: no such home folder.") from error
     if sys.platform == "win32" and (problem := name_problem(path.name)):
         raise UsageError(f"{problem}. Choose another name.")
+    return path
+
+
+def write_new(name: str, text: str) -> Path:
+    """Write a new file, named by the user, that only its owner can read, and return its path.
+
+    Raises:
+        UsageError: it exists already, or cannot be written. Nothing is left of it.
+    """
+    path = output_path(name)
+    try:
+        with open(path, "x", encoding="utf-8", newline="", opener=private_opener) as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{name} exists already. Choose another name.") from error
+    except (OSError, ValueError) as error:
+        with suppress(OSError, ValueError):
+            path.unlink()
+        why = error.strerror if isinstance(error, OSError) else "not a file name"
+        raise UsageError(f"Cannot write {name}: {why}. Choose another name.") from error
     return path
 
 

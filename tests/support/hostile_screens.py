@@ -167,7 +167,7 @@ def _input(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     async def refuse(_text: str) -> str:
         return problem
 
-    return InputDialog(title, label=label, value=value, about=about, confirm=confirm, check=lambda _: problem, submit=refuse)
+    return InputDialog(title, label=label, value=value, about=about, confirm=confirm, submit=refuse)
 
 
 def _choice(_harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:

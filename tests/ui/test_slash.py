@@ -219,7 +219,10 @@ async def test_a_conversation_is_exported_once(tmp_path: Path) -> None:
         await send_message(pilot, harness, f"/export {path}")
         await until(pilot, lambda: "exists already" in harness.chat.notice)
         await send_message(pilot, harness, f"/export {tmp_path / 'no' / 'folder.md'}")
-        await until(pilot, lambda: "cannot be written" in harness.chat.notice)
+        await until(pilot, lambda: "Cannot write" in harness.chat.notice)
+        harness.chat.set_draft("")
+        await send_message(pilot, harness, "/export ~nobody-of-that-name/x.md")
+        await until(pilot, lambda: "no such home folder" in harness.chat.notice)
 
 
 async def test_the_export_dialog_proposes_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mistral_chat.errors import UsageError
-from mistral_chat.paths import Paths, output_path, private_folder, private_opener
+from mistral_chat.paths import Paths, output_path, private_folder, private_opener, write_new
 
 
 def mode(path: Path) -> int:
@@ -76,3 +77,13 @@ class TestWhereTheUserWantsAFile:
         monkeypatch.setattr(sys, "platform", "win32")
         with pytest.raises(UsageError, match="a device name on Windows"):
             output_path("con.txt")
+
+    def test_of_a_file_that_does_not_fit_on_the_disk_nothing_is_left(self, tmp_path: Path) -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            with pytest.raises(UsageError, match=r"Cannot write .*notes.md: File too large"):
+                write_new(str(tmp_path / "notes.md"), "x" * 100_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert not list(tmp_path.glob("*.md"))

@@ -6,10 +6,10 @@ import asyncio
 import re
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.errors import ConversationNotFound, UsageError
+from mistral_chat.paths import write_new
 from mistral_chat.session.overrides import Overrides
 from mistral_chat.text import one_line
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mistral_chat.config import Persona
     from mistral_chat.sampling import Sampling
     from mistral_chat.session.workspace import Workspace
-    from mistral_chat.store.store import ConversationStore
     from mistral_chat.ui.dialogs.choice import ChoiceDialog
     from mistral_chat.ui.screens.chat import ChatScreen
 
@@ -231,6 +230,8 @@ async def _end_temporary(screen: ChatScreen, saved: Workspace) -> None:
 
 async def export(screen: ChatScreen, name: str) -> None:
     """Write the conversation to a Markdown file that only its owner can read."""
+    from mistral_chat.export.markdown import to_markdown
+
     conversation_id, store = screen.session.conversation_id, screen.opened.store
     if conversation_id is None:
         raise UsageError("Nothing to export yet. Send a message first.")
@@ -238,7 +239,7 @@ async def export(screen: ChatScreen, name: str) -> None:
         screen.message_box.put(f"/export {proposed_file(screen)}", "Enter exports the conversation to this file.")
         return
     await screen.opened.saver.flush()
-    path = await asyncio.to_thread(_export, store, conversation_id, name)
+    path = await asyncio.to_thread(lambda: write_new(name, to_markdown(store.export_conversation(conversation_id))))
     screen.notice.show(f"Exported to {path}")
 
 
@@ -249,21 +250,6 @@ def proposed_file(screen: ChatScreen) -> str:
         raise UsageError("Nothing to export yet. Send a message first.")
     words = re.findall(r"\w+", screen.opened.store.conversation(conversation_id).summary.title.lower())
     return f"{'-'.join(words[:8])[:60] or 'conversation'}.md"
-
-
-def _export(store: ConversationStore, conversation_id: str, name: str) -> Path:
-    from mistral_chat.export.markdown import to_markdown
-    from mistral_chat.paths import private_opener
-
-    path = Path(name).expanduser().absolute()
-    try:
-        with open(path, "x", encoding="utf-8", newline="", opener=private_opener) as file:
-            file.write(to_markdown(store.export_conversation(conversation_id)))
-    except FileExistsError as error:
-        raise UsageError(f"{path} exists already. Choose another name.") from error
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}). Nothing was exported.") from error
-    return path
 
 
 # Settings of the next message.

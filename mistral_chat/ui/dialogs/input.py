@@ -35,7 +35,6 @@ class InputDialog(Dialog[str]):
         about: str = "",
         confirm: str = "OK",
         longest: int = _LONGEST,
-        check: Callable[[str], str] | None = None,
         submit: Callable[[str], Awaitable[str]] | None = None,
     ) -> None:
         """Ask for a value.
@@ -47,14 +46,12 @@ class InputDialog(Dialog[str]):
             about: a line of explanation above the field.
             confirm: the label of the button that confirms.
             longest: the most characters the field takes.
-            check: called with the text at every change; returns what is wrong with it, or an empty string.
             submit: called with the confirmed text; returns why it failed and keeps the dialog open, or returns an empty string.
         """
         super().__init__()
         self._title, self._label, self._about, self._confirm = title, label, about, confirm
         self._value = one_line(value, longest)
         self._longest = longest
-        self._check = check
         self._submit = submit
 
     def compose(self) -> ComposeResult:
@@ -68,16 +65,14 @@ class InputDialog(Dialog[str]):
             yield button_row([("confirm", self._confirm), ("cancel", "Cancel")])
 
     @on(Input.Changed)
-    def _changed(self, event: Input.Changed) -> None:
-        self.show_status(self._check(event.value.strip()) if self._check is not None else "", warning=True)
+    def _changed(self) -> None:
+        self.show_status("")
 
     @on(Input.Submitted)
     async def action_confirm(self) -> None:
         """Close the dialog with the text, unless something is wrong with it."""
         text = self.query_one(Field).value.strip()
-        problem = self._check(text) if self._check is not None else ""
-        if not problem and self._submit is not None:
-            problem = await self._submit(text)
+        problem = await self._submit(text) if self._submit is not None else ""
         self.show_status(problem, warning=True)
         if not problem:
             self.dismiss(text)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from mistral_chat.errors import UsageError
-from mistral_chat.paths import output_path, private_opener
+from mistral_chat.paths import output_path, write_new
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.input import InputDialog
 
@@ -17,21 +17,6 @@ if TYPE_CHECKING:
     from textual.app import App
 
     from mistral_chat.ui.markdown import Code
-
-_SUFFIXES: Final = {"c", "cpp", "css", "go", "html", "java", "js", "json", "py", "sh", "sql", "toml", "ts", "yaml"}
-"""Languages after the fence that are the suffix of their files."""
-
-_SUFFIX_OF: Final = {
-    "bash": "sh",
-    "c++": "cpp",
-    "javascript": "js",
-    "markdown": "md",
-    "python": "py",
-    "rust": "rs",
-    "shell": "sh",
-    "typescript": "ts",
-}
-"""The suffixes of other languages. One that is not listed either gives a text file."""
 
 
 async def save_code(app: App[Any], blocks: Sequence[Code], first: int = 0) -> Path | None:
@@ -64,31 +49,31 @@ def name_file(block: Code) -> InputDialog:
     """Return a dialog that asks for a file name and writes `block` to that file."""
 
     async def write(name: str) -> str:
-        return await asyncio.to_thread(_write, name, block.text)
+        if not name:
+            return "Type a file name."
+        try:
+            await asyncio.to_thread(write_new, name, block.text.removesuffix("\n") + "\n")
+        except UsageError as error:
+            return str(error)
+        return ""
 
-    language = block.language.lower()
-    suffix = language if language in _SUFFIXES else _SUFFIX_OF.get(language, "txt")
     return InputDialog(
         "Save the code block",
         label="File name",
-        value=f"code.{suffix}",
+        value=f"code.{_suffix(block.language)}",
         about="A new file, in the current folder unless the name says otherwise.",
         confirm="Save",
-        check=lambda name: "" if name else "Type a file name.",
         submit=write,
     )
 
 
-def _write(name: str, text: str) -> str:
-    """Write a new file that only its owner can read; returns an error message, or an empty string."""
+def _suffix(language: str) -> str:
+    """The suffix of files in a language; that of text for an unknown one."""
+    from pygments.lexers import find_lexer_class_by_name
+    from pygments.util import ClassNotFound
+
     try:
-        with open(output_path(name), "x", encoding="utf-8", newline="", opener=private_opener) as file:
-            file.write(text if text.endswith("\n") else text + "\n")
-    except FileExistsError:
-        return f"{name} exists. Choose another name."
-    except UsageError as error:
-        return str(error)
-    except (OSError, ValueError) as error:  # no such folder, a name no system takes
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "not a file name"
-        return f"Cannot write {name}: {why}. Choose another name."
-    return ""
+        patterns: list[str] = find_lexer_class_by_name(language).filenames  # type: ignore[no-untyped-call]  # Pygments has no types
+    except ClassNotFound:
+        patterns = []
+    return next((each[2:] for each in patterns if each.startswith("*.") and each[2:].isalnum()), "txt")
