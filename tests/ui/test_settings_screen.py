@@ -223,7 +223,12 @@ async def test_reply_statistics_stay_as_they_were_chosen(config: Path) -> None:
     async with run_loaded(harness) as pilot:
         await pilot.press(*"/details", "enter")
         await until(pilot, lambda: harness.chat.notice == "Reply statistics on.")
-    assert SettingsFile(config).read().settings.statistics
+        await until(pilot, lambda: SettingsFile(config).read().settings.statistics)
+        config.write_text("model: [", encoding="utf-8")
+        await pilot.press(*"/details", "enter")
+        await until(pilot, lambda: "Changed for this session only" in harness.chat.notice)
+        assert not harness.chat.settings.statistics
+    config.write_text("statistics: true", encoding="utf-8")
     again = staged(config)
     again.start_with(("Question", "Answer"))
     async with run_loaded(again) as pilot:

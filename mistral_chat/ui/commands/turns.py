@@ -224,8 +224,8 @@ async def exclude(screen: ChatScreen, _argument: str) -> None:
 async def statistics(screen: ChatScreen, _argument: str) -> None:
     """Show or hide token counts and speed under replies, also after a restart."""
     shown = not screen.context.settings.statistics
-    await screen.settings_sync.save("statistics", shown)
     screen.notice.show(f"Reply statistics {'on' if shown else 'off'}.")
+    await screen.settings_sync.save("statistics", shown)  # afterwards: it may have an error to show
 
 
 def _in_tokens(tokens: int | None) -> str:
