@@ -224,11 +224,11 @@ async def test_reply_statistics_stay_as_they_were_chosen(config: Path) -> None:
         await pilot.press(*"/details", "enter")
         await until(pilot, lambda: harness.chat.notice == "Reply statistics on.")
         await until(pilot, lambda: SettingsFile(config).read().settings.statistics)
-        config.write_text("model: [", encoding="utf-8")
+        write(config, "model: [")
         await pilot.press(*"/details", "enter")
         await until(pilot, lambda: "Changed for this session only" in harness.chat.notice)
         assert not harness.chat.settings.statistics
-    config.write_text("statistics: true", encoding="utf-8")
+    write(config, "statistics: true")
     again = staged(config)
     again.start_with(("Question", "Answer"))
     async with run_loaded(again) as pilot:

@@ -15,6 +15,7 @@ from support.app_harness import (
     send_message,
     until,
     until_answered,
+    until_drawn,
     until_ready,
     until_shown,
 )
@@ -222,6 +223,18 @@ async def test_the_context_is_shown_part_by_part() -> None:
         assert f"message {8 - parts.seen}" in text
         await pilot.press("escape")
         assert harness.app.screen is harness.screen
+
+
+async def test_messages_that_are_not_loaded_count_as_dropped() -> None:
+    harness = AppHarness(window=512)
+    harness.start_with(*((f"message {number}", "word " * 60) for number in range(100)))
+    async with run_loaded(harness) as pilot:
+        await until(pilot, lambda: harness.chat.evicted)
+        await pilot.press("alt+w")
+        await until(pilot, lambda: isinstance(harness.app.screen, ContextDialog))
+        assert harness.chat.usage is not None
+        assert len(harness.chat.turns) < 100
+        await until_drawn(pilot, f"{100 - harness.chat.usage.seen} messages dropped")
 
 
 async def test_the_context_command_needs_a_model() -> None:

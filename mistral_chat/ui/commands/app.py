@@ -103,13 +103,15 @@ async def context(screen: ChatScreen, _argument: str) -> None:
     turns = screen.transcript.turns
     conversation_id = session.conversation_id
     page = screen.opened.store.turns_page(conversation_id, before=None, limit=1) if conversation_id and turns else []
+    count, loaded = page[-1].depth if page else 0, {turn.turn_id for turn in turns}
     evicted = set(screen.transcript.evicted)
     await screen.app.push_screen_wait(
         ContextDialog(
             usage,
-            turns=page[-1].depth if page else 0,
+            turns=count,
             excluded=sum(turn.turn.excluded for turn in turns),
             left=[split_message(turn.turn.user).question for turn in turns if turn.turn_id in evicted],
+            older=max(0, count - len(loaded | session.context.seen.keys())),
         )
     )
 

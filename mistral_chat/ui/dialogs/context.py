@@ -67,17 +67,19 @@ class ContextDialog(Dialog[None]):
         key_binding("context.cancel", "enter,alt+w", "cancel", "Close", "Close the context usage"),
     ]
 
-    def __init__(self, usage: ContextUsage, *, turns: int, excluded: int, left: Sequence[str]) -> None:
+    def __init__(self, usage: ContextUsage, *, turns: int, excluded: int, left: Sequence[str], older: int = 0) -> None:
         """Show `usage`.
 
         Args:
             usage: the tokens of each part.
             turns: how many turns the conversation has.
             excluded: how many of them the user excluded.
-            left: the messages of the turns that dropped out, oldest first, as far as they are known; untrusted.
+            left: the messages of the turns that dropped out, oldest first, as far as they are loaded; untrusted.
+            older: how many others dropped out before them.
         """
         super().__init__()
-        self._usage, self._turns, self._excluded, self._left = usage, turns, excluded, left
+        self._usage, self._turns, self._excluded = usage, turns, excluded
+        self._left, self._older = left, older
 
     def compose(self) -> ComposeResult:
         """Show the bar, the numbers and the turns."""
@@ -110,7 +112,8 @@ class ContextDialog(Dialog[None]):
 
     def _dropped(self) -> Content:
         named = [f"  {one_line(text, 48)}" for text in self._left[-1 : -_NAMED - 1 : -1]]
-        count, more = len(self._left), len(self._left) - len(named)
+        count = len(self._left) + self._older
+        more = count - len(named)
         heading = "1 message dropped from context:" if count == 1 else f"{count:,} messages dropped, most recent first:"
         return Content("\n".join([heading, *named, *([f"  and {more:,} earlier"] if more else [])]))
 
