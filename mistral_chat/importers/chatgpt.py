@@ -36,8 +36,8 @@ _RECORDINGS: Final = ("audio_asset_pointer", "real_time_user_audio_video_asset_p
 _CANVAS: Final = "canmore."
 _ENDINGS: Final[dict[str, FinishReason]] = {"max_tokens": "length", "interrupted": "cancelled"}
 _UNFINISHED: Final = {"in_progress", "finished_partial_completion"}
-_LARGEST_TIME: Final = 253_402_300_799
-"""The last second of the year 9999."""
+_LARGEST_TIME: Final = 253_370_764_799
+"""The last second of the year 9998; some times of the next one do not exist in some zone."""
 
 _MARK: Final = re.compile("[ \t]*\ue200([^\ue200-\ue206]*)(?:\ue202([^\ue200\ue201]*))?\ue201")
 """A citation in a reply: its kind, a separator and its parameters, between private-use characters."""

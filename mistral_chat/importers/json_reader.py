@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Any, TypeVar
 
 from mistral_chat.errors import ImportFailed
@@ -41,10 +41,13 @@ def utc_time(text: str) -> datetime:
 
     Raises:
         ValueError: it is not such a time.
-        OverflowError: in UTC it is not within the years 1 to 9999.
+        OverflowError: it is within the first or the last year that Python knows, and no time at all in some zone.
     """
     found = datetime.fromisoformat(text)
-    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
+    found = (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
+    if not MINYEAR < found.year < MAXYEAR:
+        raise OverflowError
+    return found
 
 
 class JSONReader:
@@ -96,10 +99,9 @@ class JSONReader:
         """
         text = self.get(name, str)
         try:
-            found = datetime.fromisoformat(text)
-            if found.tzinfo is None:
+            if datetime.fromisoformat(text).tzinfo is None:
                 raise self.import_error(f"{name!r} must have a time zone, as in 2026-01-31T12:00:00+00:00")
-            return found.astimezone(UTC)
+            return utc_time(text)
         except (ValueError, OverflowError) as error:
             raise self.import_error(f"{name!r} must be an ISO 8601 time, not {_shown(text)}") from error
 

@@ -315,12 +315,12 @@ def test_a_damaged_conversation_of_llm_is_left_out_and_named(tmp_path: Path, pay
                 ('u', 0, 'text', NULL, ''), ('a', 0, 'text', 'A', NULL),
                 ('u2', 0, 'text', 'Q', NULL), ('a2', 0, 'text', 'A', NULL);
             INSERT INTO turns VALUES ('1', 't', 'u', 'a', 'm', ''),
-                ('2', 'w', 'u2', 'a2', 'm', '0001-01-01T00:00:00+14:00');
+                ('2', 'w', 'u2', 'a2', 'm', '0001-01-01T00:00:00Z');
         """)
         connection.execute("UPDATE parts SET payload = ? WHERE message_hash = 'u'", (payload,))
         connection.commit()
     source = read(path)
-    assert source.conversations[0].created == source.changed, "in UTC it is in the year 0"
+    assert source.conversations[0].created == source.changed, "west of Greenwich it is in the year 0"
     assert [said(tree) for tree in source.conversations] == [[("Q", "A")]]
     (detail,) = source.left_out["damaged conversations"].details
     assert detail.startswith("Broken: ")

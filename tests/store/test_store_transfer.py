@@ -273,6 +273,7 @@ PASSAGE = {"kind": "exchange", "text": "", "source": ""}
         ([*TURN, "passages"], [PASSAGE | {"score": float("inf")}], r"passages\[0\]: 'score' is not a usable number"),
         ([*TURN, "passages"], [PASSAGE | {"score": float("nan")}], "'score' is not a usable number"),
         ([*TURN, "passages"], [PASSAGE | {"tokens": 2**63}], "'tokens' is not a usable number"),
+        ([*TURN, "created"], "0001-01-01T00:00:00Z", "ISO 8601"),
         ([*TURN, "created"], "9999-12-31T23:59:59-23:00", "ISO 8601"),
     ],
 )
