@@ -105,15 +105,14 @@ def _answer(program: Program, request: Request) -> int:
                 program.purge_old_trash(store)
 
 
-def _model(program: Program, store: ConversationStore, conversation_id: str | None) -> str | None:
-    """The model to ask if it is not that of the options or the settings: the conversation's, if it is still installed."""
+def _model(program: Program, store: ConversationStore, conversation_id: str | None) -> str:
+    """The conversation's model, if it is still installed; empty if that of the options or the settings is to be asked."""
     used = store.conversation(conversation_id).summary.model if conversation_id and "model" not in program.options else ""
-    if not used:
-        return None
     try:
-        program.library().find(used)
+        if used:
+            program.library().find(used)
     except ModelError:
-        return None
+        return ""
     return used
 
 
@@ -173,11 +172,11 @@ class _Asking:
             conversation_id = self._store.resolve(request.chat) if request.chat else to_resume
             async with open_headless(
                 self._store,
-                lambda spec: program.runner(spec or None, prompt_format=request.prompt_format, saved=saved),
+                lambda spec: program.runner(spec, prompt_format=request.prompt_format, saved=saved),
                 settings=program.settings,
                 emit=self._take,
                 on_model=self._show_loading,
-                model=_model(program, self._store, conversation_id) or "",
+                model=_model(program, self._store, conversation_id),
                 conversation_id=conversation_id,
                 started=Overrides(system=request.system, persona=request.persona or None),
                 sampling_options=sampling,

@@ -431,7 +431,7 @@ def _turn(way: _Way, started: float, model: str) -> TreeTurn:
     return TreeTurn(
         key=derived_key("chatgpt", "turn", asked.key if asked else "", *(reply.key for reply in way.replies)),
         parent=way.above,
-        created=datetime.fromtimestamp(max(0.0, min(seconds, _LARGEST_TIME)), UTC),
+        created=datetime.fromtimestamp(seconds, UTC),
         turn=Turn(
             user=asked.text if asked else "",
             reply="\n\n".join(reply.text for reply in way.replies),
