@@ -13,18 +13,15 @@ if TYPE_CHECKING:
 
 
 class Attribute(IntFlag):
-    """The kind of a token; the values are llama.cpp's ``llama_token_attr``."""
+    """The kind of a token; the values are those of llama.cpp's ``llama_token_attr`` that matter here."""
 
     UNKNOWN = 1
-    UNUSED = 2
     NORMAL = 4
     CONTROL = 8
     USER_DEFINED = 16
     BYTE = 32
-    NORMALIZED = 64
     LSTRIP = 128
     RSTRIP = 256
-    SINGLE_WORD = 512
 
 
 CONTROLS = int(Attribute.CONTROL | Attribute.UNKNOWN)
