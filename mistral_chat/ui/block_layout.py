@@ -120,10 +120,7 @@ def _hanging(lines: Sequence[Line], width: int, first: int, *, keep_spaces: bool
 
 
 def _wrap(text: Content, width: int, *, keep_spaces: bool) -> Iterator[tuple[Content, int]]:
-    """Wrap one line; yields each row with the number of characters left out before it."""
-    if text.cell_length <= width:
-        yield text, 0
-        return
+    """Wrap one line, which is too wide; yields each row with the number of characters left out before it."""
     if keep_spaces:
         yield from _wrap_code(text, max(2, width))
         return

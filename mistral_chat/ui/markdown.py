@@ -28,7 +28,7 @@ LARGEST_SOURCE: Final = 32 * 1024
 """Maximum characters of Markdown that are parsed; a longer text is shown as plain text."""
 
 LARGEST_PARAGRAPH: Final = 8 * 1024
-"""Maximum characters without a blank line that are parsed; some patterns take quadratic time."""
+"""Maximum characters of one line that are parsed; some patterns take quadratic time."""
 
 _BULLETS: Final = ("•", "◦", "▪")
 _NESTED_BRACKETS: Final = re.compile(r"[\[*_`~<]{64}")
@@ -157,8 +157,9 @@ def code_blocks(source: str) -> list[Code]:
 
 
 def is_chunk_independent(source: str) -> bool:
-    """Whether `source` gives the same blocks however it is cut: it does where no piece can be too large or twisted."""
-    return len(source) <= LARGEST_SOURCE and not _is_twisted(source)
+    """Whether `source` is parsed, and gives the same blocks however it is cut: it has no size or pattern that takes too long."""
+    fits = len(source) <= LARGEST_SOURCE and max(map(len, source.split("\n"))) <= LARGEST_PARAGRAPH
+    return fits and _NESTED_BRACKETS.search(source) is None
 
 
 def _parts(source: str) -> list[tuple[Block, int]]:
@@ -166,7 +167,7 @@ def _parts(source: str) -> list[tuple[Block, int]]:
 
     A text too large or too twisted to parse quickly comes back as one block of prose, as it stands.
     """
-    if len(source) > LARGEST_SOURCE or _is_twisted(source):
+    if not is_chunk_independent(source):
         return [(plain(source), 0)]
     from markdown_it.tree import SyntaxTreeNode
 
@@ -181,13 +182,6 @@ def plain(source: str) -> Prose:
 
 def _plain_line(text: str) -> Line:
     return Line(Content(text.expandtabs(4)), source=text if "\t" in text else "")
-
-
-def _is_twisted(source: str) -> bool:
-    """Whether `source` contains patterns that take Markdown parsers quadratic time."""
-    return _NESTED_BRACKETS.search(source) is not None or (
-        len(source) > LARGEST_PARAGRAPH and any(len(part) > LARGEST_PARAGRAPH for part in source.split("\n") if part)
-    )
 
 
 @cache
@@ -288,7 +282,7 @@ def _spaced(nodes: Sequence[SyntaxTreeNode], depth: int, *, loose: bool = True) 
 
 def _table(node: SyntaxTreeNode) -> Table:
     rows = [
-        [(_first(_inline(cell.children)), str(cell.attrs.get("style", ""))) for cell in row.children]
+        [(Content(" ").join(_inline(cell.children)), str(cell.attrs.get("style", ""))) for cell in row.children]
         for part in node.children
         for row in part.children
     ]
@@ -301,10 +295,6 @@ def _table(node: SyntaxTreeNode) -> Table:
     )
 
 
-def _first(lines: list[Content]) -> Content:
-    return Content(" ").join(lines) if lines else _EMPTY
-
-
 def _language(info: str) -> str:
     """The language after a fence; empty if it does not look like one."""
     word = one_line(info, 30).split(" ")[0]
@@ -313,7 +303,7 @@ def _language(info: str) -> str:
 
 def _inline(nodes: Sequence[SyntaxTreeNode]) -> list[Content]:
     """Turn inline nodes into one content for each line. A single line break in a reply is kept: models mean it."""
-    return _joined(nodes).split("\n", allow_blank=True) or [_EMPTY]
+    return _joined(nodes).split("\n", allow_blank=True)
 
 
 def _joined(nodes: Sequence[SyntaxTreeNode]) -> Content:
