@@ -272,7 +272,7 @@ class ChatView:
         screen = self._screen
         screen.set_class(not saved, "-unsaved")
         screen.status.temporary = not saved
-        empty = "No conversations yet" if saved else "Saved chats are hidden"
+        empty = "No conversations yet" if saved else "Conversations are hidden"
         screen.sidebar.show_heading("mistral-chat" if saved else _TEMPORARY, empty=empty)
 
     def show_usage(self) -> None:
@@ -371,7 +371,7 @@ def _welcome(error: MistralChatError | None, *, downloading: str, saved: bool) -
         return f"Downloading {downloading}…", ("You can start typing while it downloads.",), keys
     if isinstance(error, ModelNotFound):
         keys = (("chat.models", "choose a model"), ("chat.retry", "retry"), *last)
-        return "No model loaded", (error.problem, "Choose one to download, or one that is installed."), keys
+        return "No model loaded", (error.problem, "Choose an installed model, or one to download."), keys
     if error is not None:
         return error.title, (str(error),), (("chat.models", "choose another model"), ("chat.retry", "retry"), *last)
     keys = (
@@ -396,9 +396,8 @@ def _reply_state(pending: PendingReply) -> str:
 
 def _context_full(turns: int) -> str:
     """The notice when messages drop out of the context for the first time."""
-    dropped = "the oldest turn" if turns == 1 else f"the {turns} oldest turns"
-    left = "It stays" if turns == 1 else "They stay"
-    return f"Context full: {dropped} dropped out. {left} in the chat and in search."
+    dropped, stay = ("the oldest message", "It stays") if turns == 1 else (f"the {turns} oldest messages", "They stay")
+    return f"Context full: {dropped} dropped out. {stay} in the chat and in search."
 
 
 def _saving_failed(event: SavingFailed) -> str:

@@ -420,7 +420,7 @@ def _too_long(usage: ContextUsage, files: int) -> str:
     with_files = f" with {counted(files, 'attachment')}" if files else ""
     return (
         f"Too long{with_files}: {usage.draft:,} tokens, {usage.max_message_tokens:,} available. "
-        f"Remove {usage.draft - usage.max_message_tokens:,} tokens to send."
+        f"Remove at least {usage.draft - usage.max_message_tokens:,} tokens to send it."
     )
 
 

@@ -243,7 +243,7 @@ SCENES: Final = (
         name="draft-too-large",
         harness=lambda: AppHarness(window=256),
         steps=(draft("word " * 300),),
-        shows=("Too long:", "to send"),
+        shows=("Too long:", "Remove at least"),
     ),
     Scene(name="nothing-is-kept", harness=lambda: AppHarness(saved=False), shows=("Nothing leaves this computer", "not saved")),
     Scene(name="no-model", harness=lambda: AppHarness(failure=_ABSENT), start=furnish, shows=("No model loaded", "F7")),

@@ -39,7 +39,7 @@ async def test_a_temporary_chat_is_never_saved(tmp_path: Path) -> None:
         await hidden(pilot, harness)
         assert "not saved" in screen_text(harness).splitlines()[-1]
         assert "Bread" not in screen_text(harness), "saved conversations are listed as if they could be added to"
-        assert "Saved chats are hidden" in screen_text(harness), "the chats seem to be lost"
+        assert "Conversations are hidden" in screen_text(harness), "the conversations seem to be lost"
         await send_and_wait(pilot, harness, f"My {HUSHED}")
         harness.chat.type(f"draft of a {HUSHED}")
         harness.chat.save_draft()

@@ -321,7 +321,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if len(event.text) > LARGEST_PASTE:
             self.post_message(
                 self.Refused(
-                    f"Nothing was pasted: {len(event.text):,} characters are more than one message may have ({LARGEST_PASTE:,}). "
+                    f"Nothing was pasted: the text has {len(event.text):,} characters, and a message may have {LARGEST_PASTE:,}. "
                     "Paste a part of it."
                 )
             )

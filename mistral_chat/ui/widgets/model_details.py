@@ -79,7 +79,7 @@ def _warnings(row: ModelRow, listing: ModelListing) -> list[Content]:
 
 
 def _facts(row: ModelRow, listing: ModelListing) -> list[tuple[str, str]]:
-    size = "size unknown until it starts" if row.bytes is None else f"{'' if row.exact else 'about '}{format_size(row.bytes)}"
+    size = "unknown until it starts" if row.bytes is None else f"{'' if row.exact else 'about '}{format_size(row.bytes)}"
     memory = ""
     if row.memory:
         model, cache, buffers = (f"{amount / 1e9:.1f} GB" for amount in (row.memory.weights, row.memory.kv, row.memory.compute))

@@ -67,8 +67,8 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
     ## Transcript
 
     The arrow keys, Page Up, Page Down, Home, End and the wheel scroll. Select text with the mouse; Ctrl+C copies it.
-    Click a message to select it; **Enter** opens the menu with its actions. **Tab** leads on to what was recalled for it and
-    to its sources, which **Enter** opens.
+    Click a message to select it; **Enter** opens the menu with its actions. **Tab** moves to what was recalled for it and to
+    its sources; **Enter** opens them.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*_BINDINGS]
@@ -95,10 +95,6 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
         self._growing: TurnView | None = None
         self._settling = False
         self._asked = False
-
-    def on_mount(self) -> None:
-        """Follow the end."""
-        self.anchor()
 
     @property
     def turns(self) -> Sequence[TranscriptTurn]:
@@ -207,7 +203,7 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
         self._mark_views()
         self._mount_nearby()
 
-    async def begin(self, shown: TranscriptTurn) -> TurnView:
+    async def begin(self, shown: TranscriptTurn) -> None:
         """Add a turn whose reply will be streamed, and scroll to it."""
         if self._end < len(self._turns):
             await self.show(self._turns, complete=self._complete)
@@ -220,7 +216,6 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
         self.views.append(view)
         self.anchor()
         await self.mount(view)
-        return view
 
     async def go_to(self, turn_id: str) -> None:
         """Show the turn `turn_id` at the top, if it is loaded, and stop following the end."""
