@@ -188,11 +188,13 @@ class _Asking:
                     retriever.documents.documents.documents(name)  # refuses the name of a collection that does not exist
                 asking.session.grounding.chosen = list(request.collections)
                 await asking.load()
-                await asking.answer(NewMessage(request.text))
+                try:
+                    await asking.answer(NewMessage(request.text))
+                finally:  # also if it could not be saved
+                    if self._completion is not None:
+                        self._report(self._completion, asking.session)
                 if self._error is not None:
                     raise self._error
-                if self._completion is not None:
-                    self._report(self._completion, asking.session)
 
     async def _show_loading(self, event: ModelEvent) -> None:
         if isinstance(event, ModelLoading):

@@ -26,10 +26,9 @@ SAVING_PATIENCE = 15.0
 class HeadlessSession:
     """One session with its own model; errors are raised where they are awaited."""
 
-    def __init__(self, session: ChatSession, tasks: set[asyncio.Task[None]]) -> None:
-        """Take an open session and the tasks it runs; `open_headless` creates both."""
+    def __init__(self, session: ChatSession) -> None:
+        """Take an open session; `open_headless` creates it."""
         self.session = session
-        self._tasks = tasks
 
     @property
     def host(self) -> ModelHost:
@@ -46,14 +45,17 @@ class HeadlessSession:
         await self.host.ready()
 
     async def answer(self, request: ReplyRequest) -> None:
-        """Send a request and wait until its reply has ended and is saved. Events report the rest.
+        """Send a request and wait until its reply has ended, and it and a title are saved. Events report the rest.
 
         Raises:
             MistralChatError: the model or the store failed.
         """
-        await self.session.send(request)
+        pending = await self.session.send(request)
         await self.session.idle()
-        await asyncio.gather(*self._tasks)
+        if pending.task is not None:
+            await pending.task
+        if self.session.titles.task is not None:
+            await self.session.titles.task
         await self.session.environment.saver.flush(SAVING_PATIENCE)
 
 
@@ -102,7 +104,7 @@ async def open_headless(
         if conversation_id is not None and started != Overrides():
             await session.conversation.apply(started)
         try:
-            yield HeadlessSession(session, tasks)
+            yield HeadlessSession(session)
         finally:
             await session.cancel()
     finally:

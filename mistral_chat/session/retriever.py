@@ -229,12 +229,11 @@ class Retriever:
 
     def close(self) -> None:
         """Free the embedding model and the store's connection. Later calls find nothing."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._free()
-            self.documents.close()
+        if not self._closed:
+            self._closed = True  # before the lock is free: what makes vectors ends with those it is making
+            with self._lock:
+                self._free()
+                self.documents.close()
 
     def _free(self) -> None:
         if self._recall is not None:

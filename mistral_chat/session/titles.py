@@ -28,7 +28,8 @@ class TitleWriter:
         self._environment = environment
         self._conversation = conversation
         self._emit = emit
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """The last request for a title."""
         self._tries = 0
 
     def begin(self) -> None:
@@ -37,12 +38,12 @@ class TitleWriter:
         wanted = environment.settings().titles == "model" and environment.saved and self._tries < _TRIES
         if wanted and not environment.host.busy and stored is not None and stored.title_by == "first_line":
             self._tries += 1
-            self._task = environment.spawn(self._run())
+            self.task = environment.spawn(self._run())
 
     def cancel(self) -> None:
         """Cancel the request; it is repeated after the next reply."""
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     async def suggest(self) -> str:
         """Return the model's title; empty if it gives none, or the question does not fit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from mistral_chat.config import Settings
 from mistral_chat.errors import EngineFailed, StoreBusy
 from mistral_chat.message_form import build_message, format_attachment
 from mistral_chat.paths import Paths
+from mistral_chat.session import headless
 from mistral_chat.session.attachments import LARGEST_FILE
 
 if TYPE_CHECKING:
@@ -150,6 +152,19 @@ class TestWhatComesOut:
         assert (result.exit_code, result.stderr) == (1, "mistral-chat: llama.cpp could not compute.\n")
         (turn,) = store.turns(store.latest() or "")
         assert (turn.turn.user, turn.turn.error) == ("hello", "llama.cpp could not compute.")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be moved")
+    def test_a_reply_that_cannot_be_saved_is_printed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def lose_the_database(_text: str) -> str:
+            path = Paths.from_environment({}).database
+            path.rename(path.with_suffix(".away"))
+            return "Yes."
+
+        monkeypatch.setattr(headless, "SAVING_PATIENCE", 0.0)
+        result = ask("hello", "--json", answer=lose_the_database)
+        assert json.loads(result.stdout)["reply"] == "Yes."
+        assert result.exit_code == 1
+        assert result.stderr.startswith("mistral-chat: ")
 
 
 class TestWhereItIsKept:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.effort import PATIENCE
 from support.scripted_engine import ScriptedEngine
 from support.sessions import SessionBench
 
@@ -23,6 +26,8 @@ from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import DocumentNotFound, EngineFailed
 from mistral_chat.session.documents import DocumentIndexer, asks_for_the_whole
 from mistral_chat.session.events import PassagesGiven
+from mistral_chat.session.headless import open_headless
+from mistral_chat.session.overrides import Overrides
 from mistral_chat.session.reply import NewMessage
 from mistral_chat.session.retriever import LEAST_RECALL, Retriever
 from mistral_chat.store.database import open_database
@@ -258,6 +263,47 @@ async def test_vectors_are_not_written_on_the_connection_that_the_screen_reads(t
             assert turn_vectors(store.database, "length", session.conversation_id or "")
             assert screen.total_changes == before
             await bench.close()
+
+
+class SlowEmbedder(LengthEmbedder):
+    """Makes vectors once it may."""
+
+    def __init__(self) -> None:
+        self.may = threading.Event()
+
+    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        assert self.may.wait(PATIENCE)
+        return super().embed_passages(texts)
+
+
+async def test_an_answer_does_not_wait_until_all_of_the_conversation_is_embedded(tmp_path: Path) -> None:
+    async def take(_event: object) -> None:
+        """Show nothing."""
+
+    store = ConversationStore(open_database(tmp_path / "chats.db"), now=now)
+    conversation_id, last, engine, slow = store.create(), None, ScriptedEngine(), SlowEmbedder()
+    for number in range(64):
+        last = store.add_turn(conversation_id, f"Message {number}", parent_id=last)
+        store.finish_reply(last, "Yes.", finish_reason="stop")
+    retriever = Retriever(store.new_connection(), lambda: slow)
+    async with open_headless(
+        store,
+        lambda _: EngineThread(lambda _: engine),
+        settings=Settings(),
+        emit=take,
+        on_model=take,
+        conversation_id=conversation_id,
+        started=Overrides(),
+        retriever=retriever,
+    ) as asking:
+        await asking.load()
+        await asyncio.wait_for(asking.answer(NewMessage("Hello")), PATIENCE / 2)
+        closing_it = asyncio.create_task(asyncio.to_thread(retriever.close))
+        await asyncio.sleep(0)
+        slow.may.set()
+        await closing_it
+    assert len(turn_vectors(store.database, slow.key, conversation_id)) < 64
+    store.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be moved")
