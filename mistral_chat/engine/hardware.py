@@ -94,8 +94,8 @@ class Machine:
     """llama.cpp's description of the CPU."""
     cores: int
     """Physical performance cores."""
-    free: int | None
-    """Bytes of free main memory, if known."""
+    free: int
+    """Bytes of free main memory."""
 
 
 def choose_plan(
@@ -130,6 +130,8 @@ def choose_plan(
     needed = estimate_memory(
         shape, weights, window=window, kv_type=settings.kv_type, flash_attention=flash_attention, batch=best.batch
     )
+    repack = best.repack if settings.repack is None else settings.repack
+    fits_twice = needed.total + needed.weights <= machine.free
     return LoadPlan(
         n_gpu_layers=layers,
         device=gpu.name if gpu else "CPU",
@@ -137,17 +139,11 @@ def choose_plan(
         batch=best.batch,
         flash_attention=flash_attention,
         kv_type=settings.kv_type,
-        repack=_repacks(best.repack if settings.repack is None else settings.repack, machine, needed),
+        repack=repack and fits_twice and can_repack(machine.system_info),
         on_gpu=on_gpu,
         needed=needed,
         tuning=tuning,
     )
-
-
-def _repacks(wanted: bool, machine: Machine, needed: MemoryEstimate) -> bool:  # noqa: FBT001 (the wish is what it is about)
-    """Whether to repack weights, given whether it is `wanted`: not if they do not fit twice, or if llama.cpp would crash."""
-    fits_twice = machine.free is None or needed.total + needed.weights <= machine.free
-    return wanted and fits_twice and can_repack(machine.system_info)
 
 
 def can_repack(system_info: str) -> bool:

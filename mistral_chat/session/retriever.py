@@ -142,7 +142,9 @@ class Retriever:
         found: list[Passage] = []
         for store, names in ((request.store, request.files), (self.documents, request.collections)):
             if names:
-                search = self._search_in(store)
+                if self._search is None or self._search[0] is not store:
+                    self._search = (store, DocumentSearch(store, self._ranking()))
+                search = self._search[1]
                 whole = search.all_of(names, budget=budget) if asks_for_the_whole(request.message) else []
                 best = whole or search.find(request.message, names, before=said, budget=budget)
                 found += [each.as_given() for each in best]
@@ -154,12 +156,6 @@ class Retriever:
     def _passage_count(self, request: RetrievalRequest) -> int:
         files = request.store.documents.passage_count(request.files) if request.files else 0
         return files + self.documents.documents.passage_count(request.collections)
-
-    def _search_in(self, store: ConversationStore) -> DocumentSearch:
-        """The search in the documents of a store; that of the last one is kept."""
-        if self._search is None or self._search[0] is not store:
-            self._search = (store, DocumentSearch(store, self._ranking()))
-        return self._search[1]
 
     def _affordable(self, seconds: float, least: int) -> int:
         """The number of tokens that this machine prefills in `seconds`, and at least `least`."""

@@ -197,7 +197,9 @@ class Saver:
                     self._call(self._on_unexpected_error, error)
             else:
                 self._finish(job, result=result)
-                self._resume()
+                if self.problem is not None:
+                    self.problem = None
+                    self._call(self._report, SavingResumed())
         if self._writer is not None and self._writer.database is not self._store.database:
             with suppress(StoreError):
                 self._writer.close()
@@ -236,11 +238,6 @@ class Saver:
         with self._changed:
             while not self._closing and all(job.kept for job in self._jobs) and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
-
-    def _resume(self) -> None:
-        if self.problem is not None:
-            self.problem = None
-            self._call(self._report, SavingResumed())
 
     def _call(self, function: Callable[..., object], *values: object) -> None:
         with suppress(RuntimeError):  # the loop is closed, so nothing is waiting

@@ -66,8 +66,9 @@ class Workspace:
             retriever: finds what messages are given; other workspaces may share it.
         """
         self._emit, self._show = emit, show
+        store.database.read_without_waiting(READ_SECONDS)  # reads are done on the event loop
         self.environment = SessionEnvironment(
-            store=_without_waiting(store),
+            store=store,
             saver=Saver(store, report=report, on_unexpected_error=on_unexpected_error),
             host=host,
             settings=settings,
@@ -271,12 +272,6 @@ class Workspace:
             await self.saver.save(work)
 
         self.environment.undo.push(name, undo)
-
-
-def _without_waiting(store: ConversationStore) -> ConversationStore:
-    """`store`, whose reads are done on the event loop."""
-    store.database.read_without_waiting(READ_SECONDS)
-    return store
 
 
 def _restore_title(store: ConversationStore, before: StoredConversation) -> None:

@@ -48,7 +48,7 @@ def plan(
     *devices: Device,
     system_info: str = "AVX2 = 1",
     cores: int = 4,
-    free: int | None = None,
+    free: int = 64 * GIBIBYTE,
     tuning: Tuning | None = None,
 ) -> LoadPlan:
     machine = Machine(devices=[CPU, *devices], system_info=system_info, cores=cores, free=free)

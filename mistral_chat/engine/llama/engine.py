@@ -67,7 +67,7 @@ def open_engine(
     """
     adapters, shape = parse_adapters(settings.lora), shape or _read_dimensions(path)
     wanted, context = context.size, _fit_context(name, context, shape, explicit=explicit_size)
-    job = _tuning_job(path, settings, tuning)
+    job = TuningJob(path=path, settings=settings, key=tuning_key(path, settings), file=tuning) if tuning else None
     plan = plan_load(path, settings, window=context.size, shape=shape, tuning=job.file.get(job.key) if job else None)
     model, chosen, cache = _load_parts(
         path, plan, adapters, prompt_format, size=context.size, on_progress=on_progress, probe=probe
@@ -76,21 +76,13 @@ def open_engine(
         cache,
         model.vocabulary,
         chosen,
-        _window(cache.size, context),
+        ContextWindow(size=cache.size, reserve=min(context.reserve, cache.size // 8), low_water=context.low_water),
         _facts(model, name, chosen.name, plan, window=cache.size, wanted=wanted),
         identity=_identity(path, plan, cache.size, chosen.name, adapters) if snapshots else "",
         snapshots=snapshots,
         tuning=plan.tuning,
         when_idle=_where_the_chat_runs(job, plan).run_once if job else None,
     )
-
-
-def _window(size: int, context: ContextSettings) -> ContextWindow:
-    return ContextWindow(size=size, reserve=min(context.reserve, size // 8), low_water=context.low_water)
-
-
-def _tuning_job(path: Path, settings: EngineSettings, file: TuningFile | None) -> TuningJob | None:
-    return TuningJob(path=path, settings=settings, key=tuning_key(path, settings), file=file) if file else None
 
 
 def _identity(path: Path, plan: hardware.LoadPlan, size: int, prompt_format: str, adapters: Sequence[tuple[Path, float]]) -> str:
