@@ -48,19 +48,20 @@ class ModelPicker:
         if models is None or downloads is None:
             screen.notice.show("The model cannot be changed in this session. Run: mistral-chat models list")
             return
-        in_use = host.model if host.engine is not None and host.error is None else None
+        in_use = host.model if host.error is None else None
         problem = str(host.error) if host.error is not None else ""
         selected, self._downloaded = self._downloaded, ""
         picker = ModelsScreen(
             models(), downloads, wanted=host.model, in_use=in_use, problem=problem, selected=selected, search=name
         )
         model = await screen.app.push_screen_wait(picker)
-        if model is None and isinstance(host.error, ModelNotFound):
+        first = isinstance(host.error, ModelNotFound)
+        if model is None and first:
             # A model downloaded in the meantime is better than none.
             model = picker.downloaded or None
         if model is not None:
             # As a task: a dialog that opens meanwhile ends the command, and the model would not become the default.
-            self._use(model, first=in_use is None)
+            self._use(model, first=first)
         else:
             screen.view.show_empty_state()
 

@@ -10,7 +10,8 @@ from support.first_run import GB, FirstRun, FrozenModelService, chatting, downlo
 from support.hub_server import HubServer
 from support.tiny_files import gguf_bytes
 
-from mistral_chat.errors import ModelNotFound
+from mistral_chat.config import Settings
+from mistral_chat.errors import EngineError, ModelNotFound
 from mistral_chat.models.memory_fit import AvailableMemory
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.dialogs.help import HelpDialog
@@ -168,6 +169,27 @@ async def test_a_dialog_that_opens_while_the_first_model_loads_leaves_it_the_def
         await pilot.press("escape")
         harness.loaded.set()
         await until(pilot, lambda: saved == [("demo", True)])
+
+
+async def test_a_choice_after_a_failed_load_does_not_become_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[tuple[str, bool]] = []
+    monkeypatch.setattr(FrozenModelService, "save_default", lambda _, spec, *, first: saved.append((spec, first)))
+    service = FrozenModelService(usual_listing(selected="mistral:latest"))
+    failure = EngineError("It needs more memory.")
+    options = {"models": lambda: service}
+    harness = AppHarness(load_failure=failure, settings=Settings(model="demo"), loading=True, app_options=options)
+    async with run(harness) as pilot:
+        await until(pilot, lambda: "loading" in harness.chat.state)
+        await pilot.press("f7")
+        await until_drawn(pilot, "Switch model.")
+        await pilot.press("escape")
+        harness.loaded.set()
+        await until(pilot, lambda: harness.chat.model_error is not None)
+        await pilot.press("f7")
+        await until_drawn(pilot, "It needs more memory. Models are downloaded once")
+        harness.load_failure = None
+        await pilot.press("enter")
+        await until(pilot, lambda: saved == [("mistral:latest", False)])
 
 
 async def test_a_download_shows_its_size_before_it_starts(tmp_path: Path, hub: HubServer) -> None:

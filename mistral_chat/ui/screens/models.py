@@ -561,7 +561,7 @@ def introduction(listing: ModelListing, wanted: str, problem: str, *, first: boo
         return "Switch model. The conversation is kept.", False
     source = f"Models are downloaded once from {one_line(listing.hub)}. Your chats never leave this computer."
     known = listing.find(wanted) or listing.find(wanted.lower())
-    if problem and known is None:
+    if problem and (known is None or known.installed):
         return f"{one_line(problem, 300)} {source}", True
     if not any(row.installed for row in listing.rows):
         return f"No model installed. {source}", False
