@@ -1,6 +1,10 @@
 """Starts the program with ``python -m mistral_chat``."""
 
-from mistral_chat.cli.main import main
+import sys
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the working directory, where a file could shadow a library
+    from mistral_chat.cli.main import main
+
     main()

@@ -47,7 +47,7 @@ _EXCEPTIONS: Final = {
 
 def fresh_command(arguments: Sequence[str], platform: str = sys.platform) -> list[str] | None:
     """The command that spawns the child with the program's `arguments`; None where it is forked."""
-    return [sys.executable, "-m", "mistral_chat", *arguments] if platform in {"darwin", "win32"} else None
+    return [sys.executable, "-P", "-m", "mistral_chat", *arguments] if platform in {"darwin", "win32"} else None
 
 
 def supervise(describe: Callable[[str], str], *, command: list[str] | None = None) -> None:

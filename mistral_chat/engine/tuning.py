@@ -162,7 +162,7 @@ def measure(
     Ends when all were tried, after `budget` seconds, when `cancel` is set, or when the child dies.
     """
     options = json.dumps({"settings": asdict(settings), "budget": budget, "background": background})
-    command = [sys.executable, "-m", "mistral_chat.engine.llama.trials", str(path), options]
+    command = [sys.executable, "-P", "-m", "mistral_chat.engine.llama.trials", str(path), options]
     deadline = time.monotonic() + budget
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

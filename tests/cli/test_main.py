@@ -14,7 +14,11 @@ from support.programs import run
 from mistral_chat import __version__
 from mistral_chat.cli.main import COMMANDS, cli
 from mistral_chat.cli.wiring import Program
+from mistral_chat.config import EngineSettings
+from mistral_chat.engine.llama.probe import Probe
+from mistral_chat.engine.tuning import measure
 from mistral_chat.errors import MistralChatError, ModelNotFound, UsageError
+from mistral_chat.generation import CancelToken
 
 
 def test_the_help_names_every_command_in_its_own_words() -> None:
@@ -175,3 +179,17 @@ class TestCompletedValues:
         (folder / "config.yaml").write_text("personas: 3")
         assert self.offered("mistral-chat ask -p p") == []
         assert self.offered("mistral-chat ask -m d") == []
+
+
+def test_a_file_in_the_working_directory_shadows_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, ran = tmp_path / "model.gguf", tmp_path / "ran"
+    model.write_text("This is no GGUF file.")
+    (tmp_path / "json.py").write_text(f"open({str(ran)!r}, 'w')")
+    subprocess.run([sys.executable, "-m", "mistral_chat", "chats", "list", "--json"], check=False, capture_output=True)
+    assert not ran.exists(), "the program itself"
+    with Probe(model, EngineSettings(), tmp_path / "tried") as probe:
+        probe.wait_decoded()
+    assert not ran.exists(), "the test of a model"
+    assert list(measure(model, EngineSettings(), CancelToken())) == []
+    assert not ran.exists(), "the measurement of a model"

@@ -276,7 +276,8 @@ class TestHowAChildEnded:
     def test_only_linux_forks(self) -> None:
         assert supervisor.fresh_command(["-m", "demo"], "linux") is None
         for platform in ("darwin", "win32"):
-            assert supervisor.fresh_command(["-m", "demo"], platform) == [sys.executable, "-m", "mistral_chat", "-m", "demo"]
+            command = [sys.executable, "-P", "-m", "mistral_chat", "-m", "demo"]
+            assert supervisor.fresh_command(["-m", "demo"], platform) == command
 
     def test_a_child_by_subprocess_is_waited_for_and_knows_its_parent(self, monkeypatch: pytest.MonkeyPatch) -> None:
         code = f"import os, sys; sys.exit(7 if os.environ.get({supervisor.SUPERVISED!r}) else 1)"

@@ -68,7 +68,7 @@ class Probe:
         self._child: subprocess.Popen[str] | None = None
         if self._mark not in (record.read_text(encoding="utf-8").split() if record.is_file() else []):
             how = json.dumps(asdict(settings) if settings else None)
-            command = [sys.executable, "-m", "mistral_chat.engine.llama.probe", str(path), how]
+            command = [sys.executable, "-P", "-m", "mistral_chat.engine.llama.probe", str(path), how]
             quiet = subprocess.DEVNULL
             self._child = subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, text=True)
 
