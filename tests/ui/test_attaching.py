@@ -301,6 +301,31 @@ async def test_a_dialog_that_opens_while_a_file_is_read_does_not_stop_that(notes
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
 
 
+@pytest.mark.parametrize("key", ["escape", "enter"])
+async def test_a_key_in_the_dialog_that_reads_a_file_is_answered(notes: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    reading, pressed = threading.Event(), threading.Event()
+
+    def slowly(path: Path) -> Attachment:
+        reading.set()
+        assert pressed.wait(30)
+        return read_document(path)
+
+    monkeypatch.setattr("mistral_chat.session.grounding.read_document", slowly)
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await pilot.press("alt+o")
+        await until(pilot, lambda: harness.app.screen is not harness.screen)
+        harness.app.screen.query_one("PathInput").value = str(notes)  # type: ignore[attr-defined]  # a field for a path
+        await until(pilot, lambda: "1 found" in screen_text(harness))
+        await pilot.press("enter")
+        await until(pilot, lambda: reading.is_set() and "Reading my notes.txt" in screen_text(harness))
+        press_at_once(harness, key)
+        if key == "escape":
+            await until(pilot, lambda: harness.app.screen is harness.screen, "the file is still being read")
+        pressed.set()
+        await until(pilot, lambda: harness.app.screen is harness.screen and ("▪" in screen_text(harness)) == (key == "enter"))
+
+
 async def test_a_path_that_cannot_be_read_is_refused_in_the_dialog_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     harness = AppHarness()

@@ -124,7 +124,7 @@ class AttachDialog(Dialog[str]):
 
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)
-    async def _take(self) -> None:
+    def _take(self) -> None:
         """Open the selected folder, or attach the selected file."""
         typed = self._typed
         if self.marked is not None and self.marked.startswith(typed):  # else the text was changed in the meantime
@@ -133,9 +133,16 @@ class AttachDialog(Dialog[str]):
         if folder and not name:
             self._set_path(typed)
         elif name.strip():
-            try:
-                await self._take_file(path_from_input(typed))
-            except MistralChatError as error:
-                self.show_status(str(error), warning=True)
-            else:
-                self.dismiss(folder)
+            self._read(typed)
+
+    @work(group="attach", exclusive=True, exit_on_error=False)
+    async def _read(self, typed: str) -> None:
+        """Attach a file, which Esc stops."""
+        folder, name = split_typed(typed)
+        self.show_status(f"Reading {name}…")
+        try:
+            await self._take_file(path_from_input(typed))
+        except MistralChatError as error:
+            self.show_status(str(error), warning=True)
+        else:
+            self.dismiss(folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from textual import getters
+from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -39,6 +40,10 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
 
     listed = getters.query_one(OptionList)
     """The list of a dialog that has one."""
+
+    def dismiss(self, result: Result | None = None) -> AwaitComplete:
+        """Close the dialog, unless it is closed already, as by Escape while it was busy."""
+        return super().dismiss(result) if self.is_current else AwaitComplete()
 
     def action_cancel(self) -> None:
         """Close the dialog without a result."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual import on
+from textual import on, work
 from textual.content import Content
 from textual.widgets import Input, Static
 
@@ -69,10 +69,17 @@ class InputDialog(Dialog[str]):
         self.show_status("")
 
     @on(Input.Submitted)
-    async def action_confirm(self) -> None:
+    def action_confirm(self) -> None:
         """Close the dialog with the text, unless something is wrong with it."""
         text = self.query_one(Field).value.strip()
-        problem = await self._submit(text) if self._submit is not None else ""
+        if self._submit is None:
+            self.dismiss(text)
+        else:
+            self._pass_on(self._submit, text)
+
+    @work(exit_on_error=False)
+    async def _pass_on(self, submit: Callable[[str], Awaitable[str]], text: str) -> None:
+        problem = await submit(text)
         self.show_status(problem, warning=True)
         if not problem:
             self.dismiss(text)
