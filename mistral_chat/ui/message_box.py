@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mistral_chat.session.attachments import Attachment
     from mistral_chat.session.context import ContextUsage
     from mistral_chat.session.reply import EditMessage, NewMessage, ReplyRequest
+    from mistral_chat.session.session import ChatSession
     from mistral_chat.ui.screens.chat import ChatScreen
     from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
     from mistral_chat.ui.widgets.slash_menu import SlashMenu, SlashRow
@@ -66,6 +67,8 @@ class MessageBox(Vertical):
         """A rejected command, while it is unchanged in the message box and the notification is about it."""
         self._replaced = ""
         """The draft that the message being edited replaced."""
+        self._reading: list[tuple[ChatSession, str]] = []
+        """The files being read, each with the session whose message waits for it."""
         self._own: list[Attachment] = []
         """The attachments of the draft, while a recalled message with its own is in the message box."""
         self._values: tuple[str, Sequence[tuple[str, str]]] = ("", ())
@@ -88,7 +91,13 @@ class MessageBox(Vertical):
         """Send a draft, or run it as a command."""
         request = await self._request_of(event.text)
         if request is not None:
-            await self.send(request)
+            awaited = [name for session, name in self._reading if session is self._chat.session]
+            if awaited:
+                self.give_back(event.text)
+                key = self._chat.key_of("composer.send")
+                self.notice.show(f"Reading {awaited[0]}… Press {key} again when it is attached.", stay=True)
+            else:
+                await self.send(request)
         self.save()
 
     async def send(self, request: ReplyRequest) -> None:
@@ -244,9 +253,17 @@ class MessageBox(Vertical):
 
     async def attach(self, path: Path) -> None:
         """Attach the document at `path`."""
-        file = await self._chat.session.files.attach(path)
+        file = await self._read(self._chat.session, path)
         self.notice.show(_attached(file), stay=bool(file.collection))
         self._measure_again()
+
+    async def _read(self, session: ChatSession, path: Path) -> Attachment:
+        """Attach the document at `path` to the draft of `session`, which is not sent meanwhile."""
+        self._reading.append(reading := (session, path.name))
+        try:
+            return await session.files.attach(path)
+        finally:
+            self._reading.remove(reading)
 
     @on(Composer.AttachRequested)
     def _attach_requested(self) -> None:
@@ -256,21 +273,28 @@ class MessageBox(Vertical):
             self._chat.commands.in_background(partial(attach_at, self._chat), "dialog")
 
     @on(Composer.AttachmentPasted)
-    async def _attach_pasted(self, event: Composer.AttachmentPasted) -> None:
+    async def _attachment_pasted(self, event: Composer.AttachmentPasted) -> None:
+        if self._chat.workspace is None:
+            self.composer.paste_text(event.text)
+        elif event.path is None:
+            await self._attach_pasted(event.text, None)
+        else:  # a long document takes minutes, and keys are answered meanwhile
+            self._chat.commands.in_background(partial(self._attach_pasted, event.text, event.path))
+
+    async def _attach_pasted(self, text: str, path: Path | None) -> None:
         """Attach a file that was dropped, or a long text; undo pastes its path or the text.
 
         What cannot be attached is pasted as text.
         """
-        chat, path, text = self._chat, event.path, event.text
-        if chat.workspace is None:
-            self.composer.paste_text(text)
-            return
-        session, what = chat.session, "it as text" if path is None else "its path"
+        chat, session = self._chat, self._chat.session
         try:
-            file = await (session.files.attach_paste(text) if path is None else session.files.attach(path))
+            file = await (session.files.attach_paste(text) if path is None else self._read(session, path))
         except MistralChatError as error:
-            self.composer.paste_text(text)
-            chat.show_error(str(error) if path is None else f"{error} Its path was pasted.")
+            pasted = ""
+            if session is chat.session:
+                self.composer.paste_text(text)
+                pasted = "" if path is None else " Its path was pasted."
+            chat.show_error(f"{error}{pasted}")
             return
 
         async def undo() -> None:
@@ -279,7 +303,7 @@ class MessageBox(Vertical):
                 self.composer.paste_text(text)
 
         session.environment.undo.push("attach", undo)
-        offer = f"{chat.key_of('chat.undo')} pastes {what} instead"
+        offer = f"{chat.key_of('chat.undo')} pastes {'it as text' if path is None else 'its path'} instead"
         self.notice.show(_attached(file), action=offer, on_action=partial(chat.action_command, "chat.undo"))
         self._measure_again()
 

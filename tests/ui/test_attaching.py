@@ -326,6 +326,28 @@ async def test_a_key_in_the_dialog_that_reads_a_file_is_answered(notes: Path, mo
         await until(pilot, lambda: harness.app.screen is harness.screen and ("▪" in screen_text(harness)) == (key == "enter"))
 
 
+async def test_a_message_waits_for_the_dropped_file_that_is_being_read(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = threading.Event()
+
+    def slowly(path: Path) -> Attachment:
+        assert waited.wait(30)
+        return read_document(path)
+
+    monkeypatch.setattr("mistral_chat.session.grounding.read_document", slowly)
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        harness.chat.composer.post_message(events.Paste(str(notes)))
+        await send_message(pilot, harness, "What do I need?")
+        await until(pilot, lambda: "Reading my notes.txt… Press Enter again" in harness.chat.notice)
+        assert harness.chat.draft == "What do I need?"
+        waited.set()
+        await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
+        await pilot.press("enter")
+        await until_answered(pilot, harness)
+        (turn,) = harness.store.turns(harness.store.latest() or "")
+        assert "buy bread" in turn.turn.user
+
+
 async def test_a_path_that_cannot_be_read_is_refused_in_the_dialog_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     harness = AppHarness()
