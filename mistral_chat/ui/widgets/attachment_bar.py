@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.filesize import decimal
@@ -52,21 +53,17 @@ class AttachmentBar(PlainList):
         key_binding("files.remove", "delete,backspace,d", "remove", "Remove", "Remove this attachment"),
     ]
 
+    @dataclass
     class Removed(message.Message):
         """An attachment is to be removed."""
 
-        def __init__(self, file: Attachment) -> None:
-            """Carry the attachment."""
-            super().__init__()
-            self.file = file
+        file: Attachment
 
+    @dataclass
     class Opened(message.Message):
         """The text of an attachment is to be shown."""
 
-        def __init__(self, file: Attachment) -> None:
-            """Carry the attachment."""
-            super().__init__()
-            self.file = file
+        file: Attachment
 
     def __init__(self) -> None:
         """Make an empty, hidden bar."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual import message
@@ -84,13 +85,11 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         ),
     ]
 
+    @dataclass
     class Submitted(message.Message):
         """The draft is to be sent. The message box is empty now; it may have been empty before, with attachments."""
 
-        def __init__(self, text: str) -> None:
-            """Carry the message's `text`."""
-            super().__init__()
-            self.text = text
+        text: str
 
     class CompletionRequested(message.Message):
         """The draft starts with a slash, and Tab was pressed."""
@@ -98,31 +97,30 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     class AttachRequested(message.Message):
         """An at sign was typed where a word starts."""
 
+    @dataclass
     class AttachmentPasted(message.Message):
         """A long text or the path of a file was pasted, or the file dropped on the terminal. The draft is unchanged."""
 
-        def __init__(self, path: Path | None, text: str) -> None:
-            """Carry the `path`, which a long text does not have, and the `text` that was pasted."""
-            super().__init__()
-            self.path = path
-            self.text = text
+        path: Path | None
+        """None for a long text."""
+        text: str
+        """What was pasted."""
 
+    @dataclass
     class Recalled(message.Message):
         """A message of the history is in the box, or the draft again."""
 
-        def __init__(self, files: Sequence[FileText] | None, *, first: bool) -> None:
-            """Carry the `files` of the message, None for the draft; the `first` one took the place of the draft."""
-            super().__init__()
-            self.files = files
-            self.first = first
+        files: Sequence[FileText] | None
+        """The files of the message; None for the draft."""
+        first: bool
+        """Whether it took the place of the draft."""
 
+    @dataclass
     class Refused(message.Message):
         """A paste was rejected; the draft is unchanged."""
 
-        def __init__(self, reason: str) -> None:
-            """Carry the `reason`, a sentence for the user."""
-            super().__init__()
-            self.reason = reason
+        reason: str
+        """A sentence for the user."""
 
     class Edited(message.Message):
         """The draft has changed; sent at once when it is empty, else at most three times a second."""

@@ -80,13 +80,11 @@ class ConversationList(PlainList):
         key_binding("list.filter", "slash", "screen.command('chat.filter')", "Filter", "Filter the list as you type"),
     ]
 
+    @dataclass
     class Chosen(message.Message):
         """A conversation is to be opened."""
 
-        def __init__(self, conversation_id: str) -> None:
-            """Carry its id."""
-            super().__init__()
-            self.conversation_id = conversation_id
+        conversation_id: str
 
     class MoreRequested(message.Message):
         """Older conversations are to be listed too."""
@@ -205,13 +203,12 @@ class ListFilter(OrderedKeys, Input):
         key_binding("filter.down", "down", "leave(False)", "Go to the list", "Go to the list"),
     ]
 
+    @dataclass
     class Left(message.Message):
         """The list is to have the focus."""
 
-        def __init__(self, *, show_all: bool) -> None:
-            """Say whether all conversations are to be listed again."""
-            super().__init__()
-            self.show_all = show_all
+        show_all: bool
+        """Whether all conversations are to be listed again."""
 
     def __init__(self) -> None:
         """Make an empty field."""

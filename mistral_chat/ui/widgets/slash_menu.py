@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from textual import message, on
@@ -41,13 +42,12 @@ class SlashMenu(PlainList, can_focus=False):
     }
     """
 
+    @dataclass
     class Taken(message.Message):
         """A command was clicked."""
 
-        def __init__(self, name: str) -> None:
-            """Carry its slash name."""
-            super().__init__()
-            self.name = name
+        name: str
+        """Its slash name."""
 
     def __init__(self) -> None:
         """Make an empty, hidden menu."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple
 
 from textual import message
@@ -40,15 +41,13 @@ class VersionMark(Widget):
     VersionMark { height: 1; padding: 0 1 0 2; margin-bottom: 1; }
     """
 
+    @dataclass
     class Requested(message.Message):
-        """A click on an arrow asks for another version of a turn."""
+        """A click on an arrow asks for the version `step` after the current one, `among` the turn's messages or replies."""
 
-        def __init__(self, turn_id: str, step: int, among: Literal["messages", "replies"]) -> None:
-            """Ask for the version `step` after the current one of the turn `turn_id`, `among` its messages or replies."""
-            super().__init__()
-            self.turn_id = turn_id
-            self.step = step
-            self.among = among
+        turn_id: str
+        step: int
+        among: Literal["messages", "replies"]
 
     def __init__(self, among: Literal["messages", "replies"], shown: TranscriptTurn) -> None:
         """Show the version of `shown`; `among` is what the row stands under."""
@@ -166,14 +165,13 @@ class SourcesLine(Static):
         key_binding("sources.open", "enter", "open", "Open", "Go to what was recalled, or open a source")
     ]
 
+    @dataclass
     class Opened(message.Message):
         """Enter or a click asks for the sources of a turn."""
 
-        def __init__(self, turn_id: str, *, recalled: bool) -> None:
-            """Ask for the sources of the turn `turn_id`, or only for the exchanges `recalled` for it."""
-            super().__init__()
-            self.turn_id = turn_id
-            self.recalled = recalled
+        turn_id: str
+        recalled: bool
+        """Whether only the exchanges recalled for it are meant."""
 
     def __init__(self, text: str, turn_id: str, *, recalled: bool = False) -> None:
         """Show `text`, which is untrusted, about the turn `turn_id`; `recalled` limits it to recalled exchanges."""
