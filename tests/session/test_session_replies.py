@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed, StoreBusy
 from mistral_chat.session import events
 from mistral_chat.session.events import DraftReturned, ReplyFinished, ReplyStarted, SessionEvent, TextAdded
-from mistral_chat.session.reply import NewMessage, Regenerate
+from mistral_chat.session.reply import NewMessage, Regenerate, save_question
 from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
 
@@ -262,3 +263,24 @@ async def test_a_message_that_is_stopped_at_once_does_not_hold_up_the_next(bench
     await session.idle()
     await bench.say(session, "Again")
     assert bench.turns(session)[-1].turn.reply == "You said: Again"
+
+
+async def test_a_message_that_is_stopped_while_it_is_saved_is_not_in_the_conversation(
+    bench: SessionBench, session: ChatSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def save_slowly(*given: Any, **named: Any) -> Any:
+        begun.set()
+        assert may_end.wait(PATIENCE)
+        return save_question(*given, **named)
+
+    monkeypatch.setattr("mistral_chat.session.session.save_question", save_slowly)
+    await session.send(NewMessage("Hello"))
+    await until(begun.is_set)
+    await session.stop()
+    may_end.set()
+    await session.idle()
+    await bench.saver.flush()
+    assert DraftReturned("Hello") in bench.events
+    assert not bench.store.summaries()
