@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -116,3 +118,20 @@ async def test_only_some_sessions_of_which_everything_is_saved_stay_open(workspa
         workspace.open(store.create())
     assert len(workspace.sessions) <= 35
     assert workspace.open(None) is new
+
+
+async def test_a_reply_that_cannot_be_saved_stays_when_its_conversation_is_opened_again(
+    workspace: Workspace, tmp_path: Path, engine: ScriptedEngine
+) -> None:
+    first = (await say(workspace, "Hello")).conversation_id
+    with closing(sqlite3.connect(tmp_path / "chats.db", isolation_level=None, check_same_thread=False)) as other:
+
+        def lock() -> None:
+            other.execute("BEGIN IMMEDIATE")
+
+        engine.at_start = lock
+        await workspace.current.send(NewMessage("And now?"))
+        await workspace.current.idle()
+        await until(lambda: workspace.saver.problem)
+        workspace.open(None)
+        assert [turn.turn.reply for turn in workspace.open(first).turns] == ["You said: Hello", "You said: And now?"]
