@@ -165,9 +165,13 @@ class ChatView:
         growing, turns = session.growing, list(session.turns)
         if growing is not None and turns and turns[-1].turn_id == growing.turn_id:
             await transcript.show(turns[:-1], complete=session.conversation.complete)
-            growing = session.growing  # it has grown or ended in the meantime
-            if session is self._screen.session:
-                await (transcript.begin(growing) if growing is not None else self.show_turns())
+            growing = session.growing  # it has grown or ended in the meantime, or the next one has begun
+            if session is not self._screen.session:
+                pass
+            elif growing is not None and growing.turn_id == turns[-1].turn_id:
+                await transcript.begin(growing)
+            else:
+                await self.show_turns()
         else:
             await transcript.show(turns, complete=session.conversation.complete)
         if self._screen.host.loaded is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from support.app_harness import (
     until_ready,
     until_shown,
 )
+from support.effort import PATIENCE
 from support.first_run import FrozenModelService, usual_listing
 from textual import events
 from textual.app import App
@@ -476,6 +478,35 @@ async def test_another_conversation_can_be_read_while_a_reply_is_written() -> No
         harness.gate.set()
         await until_answered(pilot, harness)
         await until(pilot, lambda: "done" in screen_text(harness))
+
+
+async def test_a_conversation_that_is_opened_while_its_next_message_begins_shows_each_turn_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = threading.Event()
+
+    def answer(text: str) -> str:
+        assert text == "first" or shown.wait(PATIENCE)
+        return f"A {PAUSE} {text}"
+
+    harness = AppHarness(answer=answer)
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, "first")
+        await until(pilot, lambda: harness.chat.turns)
+        await send_message(pilot, harness, "second")
+        session, show = harness.screen.session, harness.chat.transcript.show
+        await harness.chat.open(None)
+
+        async def show_slowly(*turns: Any, **more: Any) -> None:
+            await show(*turns, **more)
+            harness.gate.set()
+            await until(pilot, lambda: len(session.turns) == 2)
+
+        monkeypatch.setattr(harness.chat.transcript, "show", show_slowly)
+        await harness.chat.open(session.conversation_id)
+        shown.set()
+        await until_answered(pilot, harness)
+        assert [view.shown.turn.user for view in harness.chat.views] == ["first", "second"]
 
 
 async def test_the_list_and_the_composer_fit_at_60_columns() -> None:
