@@ -5,10 +5,14 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_chat.documents.kinds import LARGEST_TEXT, kind_of
 from mistral_chat.errors import DocumentUnreadable, InvalidText
 from mistral_chat.message_form import PASTED, FileText
+
+if TYPE_CHECKING:
+    from mistral_chat.documents.reader import DocumentReader
 
 WHOLE_SHARE = 2
 """Files that take at most this fraction of the context (one in so many tokens) are attached in full."""
@@ -41,7 +45,7 @@ class Attachment:
         return len(self.text.encode())
 
 
-def read_document(path: Path) -> Attachment:
+def read_document(path: Path, reader: DocumentReader) -> Attachment:
     """The document at `path` with its text: a text file unchanged, a PDF or another container as extracted for the index.
 
     Raises:
@@ -49,11 +53,8 @@ def read_document(path: Path) -> Attachment:
     """
     if kind_of(path) not in {"pdf", "docx", "odt", "epub"}:
         return Attachment(path.name, read_text(path, LARGEST_TEXT))
-    from mistral_chat.documents.reader import DocumentReader
-
     try:
-        with DocumentReader() as reader:
-            text = "\n\n".join(block.text for block in reader.read(path) if block.text)
+        text = "\n\n".join(block.text for block in reader.read(path) if block.text)
     except DocumentUnreadable as error:
         raise InvalidText(str(error)) from error
     if not text.strip():

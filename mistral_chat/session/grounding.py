@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.errors import InvalidText, MistralChatError
 from mistral_chat.message_form import format_attachment, split_message
 from mistral_chat.session.attachments import LARGEST_FILE, WHOLE_SHARE, Attachment, read_document
@@ -76,8 +77,12 @@ class Grounding:
         Raises:
             InvalidText: it cannot be read, contains no text, or is too large and no retriever is available.
         """
+        with DocumentReader() as reader:  # its end ends the thread of a cancelled reading too
+            return await self._read_file(path, reader)
+
+    async def _read_file(self, path: Path, reader: DocumentReader) -> Attachment:
         environment, retriever = self._environment, self._environment.retriever
-        file = await asyncio.to_thread(read_document, path)
+        file = await asyncio.to_thread(read_document, path, reader)
         state = environment.host.context
         window = state.window if state is not None else environment.settings().context.size
         if file.bytes <= LARGEST_FILE:
@@ -88,7 +93,7 @@ class Grounding:
         if retriever is None:
             raise InvalidText(f"{file.name} takes {tokens:,} tokens; the context window has {window:,}. Attach a part of it.")
         store = self._searched(retriever)
-        name = await asyncio.to_thread(retriever.index_file, path, store)
+        name = await asyncio.to_thread(retriever.index_file, path, store, reader)
         if not environment.saved:
             self._files.append(name)
         file.collection, file.text = name, ""

@@ -175,16 +175,15 @@ class Retriever:
                 recall = self._recall_of(store, conversation_id)
                 missing = recall.add_vectors(store.turns(conversation_id), most=_VECTORS_AT_ONCE)
 
-    def index_file(self, path: Path, store: ConversationStore) -> str:
+    @staticmethod
+    def index_file(path: Path, store: ConversationStore, reader: DocumentReader) -> str:
         """Read a file into a collection of its own in `store`, named after it, and return the name.
 
         Raises:
             InvalidText: it cannot be read, or contains no text.
             StoreError: the store cannot be written.
         """
-        with self._lock, DocumentReader() as reader:
-            indexer = DocumentIndexer(store, reader)
-            name, indexed = indexer.add_file(path)
+        name, indexed = DocumentIndexer(store, reader).add_file(path)
         if indexed.status == "failed":
             raise InvalidText(f"{path.name} cannot be read: {indexed.message}.")
         return name

@@ -54,7 +54,7 @@ def map_sqlite_errors(path: Path | None) -> Iterator[None]:
         StoreReadOnly: the file, the folder or the file system may not be written or read.
         StoreMissing: the file or its folder was deleted or moved.
         StoreDamaged: the file is damaged or not a database.
-        StoreError: the disk failed.
+        StoreError: the disk failed, or the connection is closed.
     """
     try:
         yield
@@ -67,6 +67,8 @@ def map_sqlite_errors(path: Path | None) -> Iterator[None]:
             raise corruption_error(path, str(error)) from error
         if code == sqlite3.SQLITE_FULL:
             raise full_error(path) from error
+        if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+            raise StoreError("The conversations are closed.") from error
         if code in _ACCESS or code == sqlite3.SQLITE_IOERR:
             raise _access_error(path, str(error), failed_disk=code == sqlite3.SQLITE_IOERR) from error
         raise

@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.documents import pdf
 from support.effort import PATIENCE
 from support.scripted_engine import ScriptedEngine
 from support.sessions import SessionBench
 
+from mistral_chat.child_process import ChildProcess
 from mistral_chat.config import Settings
 from mistral_chat.conversation import DocumentPassage
 from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.engine.thread import EngineThread
-from mistral_chat.errors import DocumentNotFound, EngineFailed
-from mistral_chat.session.documents import DocumentIndexer, asks_for_the_whole
+from mistral_chat.errors import DocumentNotFound, EngineFailed, InvalidText, StoreError
+from mistral_chat.session.attachments import Attachment, read_document
+from mistral_chat.session.documents import DocumentIndexer, FileIndexed, asks_for_the_whole
 from mistral_chat.session.events import PassagesGiven
 from mistral_chat.session.headless import open_headless
 from mistral_chat.session.overrides import Overrides
@@ -195,6 +200,63 @@ async def test_a_long_file_in_a_temporary_chat_stays_in_memory(store: Conversati
     await session.files.remove(file)
     assert not session.grounding.collections
     await bench.close()
+
+
+async def test_a_cancelled_reading_of_a_long_document_ends_at_once(
+    bench: SessionBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "long.pdf").write_bytes(pdf([[FILLER] * 40] * 4000))
+    asked, ended = threading.Event(), threading.Event()
+    send = ChildProcess.send
+
+    def noted(child: ChildProcess, request: Mapping[str, Any]) -> None:
+        send(child, request)
+        asked.set()
+
+    def read(path: Path, reader: DocumentReader) -> Attachment:
+        try:
+            return read_document(path, reader)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(ChildProcess, "send", noted)
+    monkeypatch.setattr("mistral_chat.session.grounding.read_document", read)
+    reading = asyncio.create_task(bench.open().grounding.read_file(tmp_path / "long.pdf"))
+    assert await asyncio.to_thread(asked.wait, PATIENCE)
+    reading.cancel()
+    assert await asyncio.to_thread(ended.wait, 5)
+
+
+def test_the_program_ends_while_a_file_is_indexed(
+    store: ConversationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, closed = threading.Event(), threading.Event()
+
+    def slowly(_indexer: DocumentIndexer, _path: Path) -> tuple[str, FileIndexed]:
+        began.set()
+        assert closed.wait(PATIENCE)
+        raise InvalidText("ended")
+
+    monkeypatch.setattr(DocumentIndexer, "add_file", slowly)
+    retriever = Retriever(store.new_connection(), lambda: None)
+    with DocumentReader() as reader, ThreadPoolExecutor() as threads:
+        indexing = threads.submit(retriever.index_file, tmp_path, store, reader)
+        assert began.wait(PATIENCE)
+        ending = threads.submit(retriever.close)
+        try:
+            ending.result(5)
+        finally:
+            closed.set()
+        assert isinstance(indexing.exception(), InvalidText)
+
+
+async def test_a_temporary_chat_is_left_while_its_file_is_embedded(store: ConversationStore) -> None:
+    temporary = ConversationStore(open_database(None), now=now)
+    with closing(Retriever(store.new_connection(), LengthEmbedder)) as retriever:
+        temporary.documents.create_collection("home")
+        temporary.close()
+        with pytest.raises(StoreError, match="closed"):
+            retriever.index_documents(["home"], temporary)
 
 
 async def test_recall_is_switched_per_conversation(bench: SessionBench) -> None:

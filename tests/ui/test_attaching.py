@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
+    from mistral_chat.documents.reader import DocumentReader
     from mistral_chat.session.attachments import Attachment
 
 
@@ -286,9 +287,9 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
 async def test_a_dialog_that_opens_while_a_file_is_read_does_not_stop_that(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = threading.Event()
 
-    def slowly(path: Path) -> Attachment:
+    def slowly(path: Path, reader: DocumentReader) -> Attachment:
         assert opened.wait(30)
-        return read_document(path)
+        return read_document(path, reader)
 
     monkeypatch.setattr("mistral_chat.session.grounding.read_document", slowly)
     harness = AppHarness()
@@ -305,10 +306,10 @@ async def test_a_dialog_that_opens_while_a_file_is_read_does_not_stop_that(notes
 async def test_a_key_in_the_dialog_that_reads_a_file_is_answered(notes: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     reading, pressed = threading.Event(), threading.Event()
 
-    def slowly(path: Path) -> Attachment:
+    def slowly(path: Path, reader: DocumentReader) -> Attachment:
         reading.set()
         assert pressed.wait(30)
-        return read_document(path)
+        return read_document(path, reader)
 
     monkeypatch.setattr("mistral_chat.session.grounding.read_document", slowly)
     harness = AppHarness()
@@ -329,9 +330,9 @@ async def test_a_key_in_the_dialog_that_reads_a_file_is_answered(notes: Path, mo
 async def test_a_message_waits_for_the_dropped_file_that_is_being_read(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = threading.Event()
 
-    def slowly(path: Path) -> Attachment:
+    def slowly(path: Path, reader: DocumentReader) -> Attachment:
         assert waited.wait(30)
-        return read_document(path)
+        return read_document(path, reader)
 
     monkeypatch.setattr("mistral_chat.session.grounding.read_document", slowly)
     harness = AppHarness()
