@@ -16,7 +16,7 @@ from mistral_chat.errors import MistralChatError
 from mistral_chat.formatting import counted
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import Command, command_of, matching, parse_input
-from mistral_chat.ui.commands.app import attach_at
+from mistral_chat.ui.commands.app import choose_file
 from mistral_chat.ui.path_completion import common_beginning, complete_path
 from mistral_chat.ui.widgets.composer import Composer
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
@@ -270,7 +270,7 @@ class MessageBox(Vertical):
         if self._chat.workspace is None:
             self.composer.insert("@")
         else:
-            self._chat.commands.in_background(partial(attach_at, self._chat), "dialog")
+            self._chat.commands.in_background(partial(choose_file, self._chat, "@"), "dialog")
 
     @on(Composer.AttachmentPasted)
     async def _attachment_pasted(self, event: Composer.AttachmentPasted) -> None:

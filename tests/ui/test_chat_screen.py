@@ -181,6 +181,11 @@ async def test_a_question_mark_opens_the_help_and_an_at_sign_the_files() -> None
         await until(pilot, lambda: harness.app.screen is not harness.screen)
         await pilot.press("escape")
         await until(pilot, lambda: harness.chat.draft == "why? @", "an at sign that attaches nothing is typed")
+        harness.chat.set_draft("Use ")
+        await pilot.press("@")
+        await until(pilot, lambda: harness.app.screen is not harness.screen)
+        await pilot.press(*"property", "escape")
+        await until(pilot, lambda: harness.chat.draft == "Use @property", "what was typed after it stays")
         harness.chat.set_draft("me")
         await pilot.press("@", "x")
         assert harness.chat.draft == "me@x"

@@ -77,20 +77,16 @@ async def attach(screen: ChatScreen, path: str) -> None:
         screen.commands.in_background(partial(choose_file, screen), "dialog")
 
 
-async def choose_file(screen: ChatScreen) -> None:
-    """Ask for a file, and attach it."""
+async def choose_file(screen: ChatScreen, sign: str = "") -> None:
+    """Ask for a file, and attach it; if there is none, insert the `sign` that asked for it, and what was typed after it."""
     from mistral_chat.ui.dialogs.attach import AttachDialog
 
-    folder = await screen.app.push_screen_wait(AttachDialog(screen.message_box.attach, screen.attach_folder))
-    screen.attach_folder = folder or screen.attach_folder
-
-
-async def attach_at(screen: ChatScreen) -> None:
-    """Attach a file after an at sign was typed; insert the sign if nothing is attached."""
     before = len(screen.session.attachments)
-    await choose_file(screen)
-    if len(screen.session.attachments) == before:
-        screen.composer.insert("@")
+    dialog = AttachDialog(screen.message_box.attach, screen.attach_folder)
+    folder = await screen.app.push_screen_wait(dialog)
+    screen.attach_folder = folder or screen.attach_folder
+    if sign and len(screen.session.attachments) == before:
+        screen.composer.insert(sign + dialog.left)
 
 
 async def context(screen: ChatScreen, _argument: str) -> None:

@@ -71,6 +71,8 @@ class AttachDialog(Dialog[str]):
         super().__init__()
         self._take_file = attach
         self._folder = folder
+        self.left = ""
+        """What was typed when it was closed without a file."""
 
     def compose(self) -> ComposeResult:
         """Show the field, how many names there are or what is wrong, and the names."""
@@ -88,6 +90,7 @@ class AttachDialog(Dialog[str]):
 
     def action_cancel(self) -> None:
         """Attach nothing."""
+        self.left = self._typed.removeprefix(self._folder)
         self.dismiss(self._folder)
 
     async def action_complete(self) -> None:
