@@ -137,7 +137,7 @@ def remove(library: Library, spec: str) -> int:
         except ModelUnusable as error:  # a damaged file, or another kind of file, is removed all the same
             path, name = error.path, spec
     if not library.is_ours(path):
-        raise UsageError(f"{name} belongs to another program or to you, and is not removed: {path}")
+        raise UsageError(f"{name} was not removed: {path} belongs to you or to another program.")
     freed += reclaimable_bytes(path)
     for part in sources.parts_of(path):
         try:

@@ -128,7 +128,7 @@ class ModelPicker:
         screen = self._screen
         if screen.host.error is not None and self.downloading:
             more = f"{screen.key_of('chat.models')} shows the progress."
-            screen.show_error(f"Downloading {self.downloading}. Your message stays in the box until then; {more}")
+            screen.show_error(f"Still downloading {self.downloading}. Your message stays in the message box; {more}")
         elif isinstance(screen.host.error, ModelNotFound) and screen.context.models is not None:
             screen.call_later(screen.action_command, "chat.models")
 

@@ -171,7 +171,7 @@ def test_rm_reports_freed_space_and_keeps_other_programs_files(tiny: Path, demo_
     assert not tiny.exists()
     result = models("rm", "demo")
     assert result.exit_code == 2
-    assert "is not removed" in result.stderr
+    assert "was not removed" in result.stderr
     assert demo_model.exists()
 
 

@@ -44,7 +44,7 @@ def test_other_programs_models_are_used_in_place(tmp_path: Path, own_folders: Pa
     assert library.find(found.name).path == found.path
     loaded = subprocess.run([sys.executable, str(LOADER)], input=f"{found.path}\n", capture_output=True, text=True, check=True)
     assert loaded.stdout.endswith("\tloaded\n")
-    with pytest.raises(UsageError, match="is not removed"):
+    with pytest.raises(UsageError, match="was not removed"):
         remove(library, names[store])
     assert traces(own_folders) | traces(tmp_path / "shelf") == before
     assert not models_dir.exists()

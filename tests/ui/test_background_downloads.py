@@ -18,7 +18,7 @@ async def in_the_background(pilot: Pilot[Any], first: FirstRun) -> None:
     """Leave a stalled download in the background, and use the demo."""
     await stalled(pilot, first)
     await pilot.press("b")
-    await until_drawn(pilot, "Download continues.")
+    await until_drawn(pilot, "The download continues in the background.")
     await until_drawn(pilot, "Downloading")
     point_at(first, "demo")
     await pilot.press("enter")
@@ -109,7 +109,7 @@ async def test_the_first_download_is_loaded_when_it_is_done_in_the_background(fi
         await until_drawn(pilot, "Downloading tiny F32")
         first.chat.type("typed meanwhile")
         await pilot.press("enter")
-        await until_drawn(pilot, "Your message stays in the box until then")
+        await until_drawn(pilot, "Your message stays in the message box")
         assert first.chat.is_current
         first.hub.close_stalled()
         await chatting(pilot, first)

@@ -135,7 +135,7 @@ async def test_pinning_and_excluding_a_turn_can_be_undone() -> None:
         await pilot.press("alt+x")
         await until(pilot, lambda: marks() == (False, True))
         await pilot.press("f8")
-        await until(pilot, lambda: harness.chat.notice == "Undone: exclude a turn")
+        await until(pilot, lambda: harness.chat.notice == "Undone: exclude a message")
         assert marks() == (True, False), "the exclusion is undone, and the pin is back"
         assert harness.chat.turns[0].turn.pinned
         await send_message(pilot, harness, "/undo")

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from mistral_chat.errors import UsageError
+from mistral_chat.formatting import counted
 from mistral_chat.message_form import split_message
 from mistral_chat.ui.commands import Command, all_commands
 from mistral_chat.ui.keymap import format_keys
@@ -141,7 +142,7 @@ async def copy_code(screen: ChatScreen, _argument: str) -> None:
     last, place = screen.copied_block
     place = (place + 1) % len(blocks) if last == turn.turn_id else 0
     screen.copied_block = (turn.turn_id, place)
-    await copy(screen, blocks[place].text, f"code block {place + 1} of {len(blocks)}, ")
+    await copy(screen, blocks[place].text, f"code block {place + 1} of {len(blocks)}")
 
 
 async def save_code(screen: ChatScreen, _argument: str) -> None:
@@ -163,7 +164,8 @@ async def copy(screen: ChatScreen, text: str, what: str = "") -> None:
     if not used:
         screen.app.copy_to_clipboard(text)
     way = f"with {used}" if used else terminal_way(os.environ)
-    screen.notice.show(f"Copied {what}{len(text):,} characters {way}.")
+    size = counted(len(text), "character")
+    screen.notice.show(f"Copied {what} ({size}) {way}." if what else f"Copied {size} {way}.")
 
 
 async def open_editor(screen: ChatScreen, _argument: str) -> None:
@@ -200,12 +202,12 @@ async def pin(screen: ChatScreen, _argument: str) -> None:
     turn, session = selected_turn(screen), screen.session
     tokens = await session.context.tokens_of(turn)
     if turn.turn.pinned:
-        await session.set_flags(turn, "unpin a turn", pinned=False)
+        await session.set_flags(turn, "unpin a message", pinned=False)
         screen.notice.show(f"Unpinned{_in_tokens(tokens)}. It can drop out of the context again.")
     elif (room := await session.context.shortage_if_pinned(tokens or 0)) is not None:
         screen.show_error(f"Too large to pin{_in_tokens(tokens)}: only {max(0, room):,} tokens would be left for messages.")
     else:
-        await session.set_flags(turn, "pin a turn", pinned=True, excluded=False)
+        await session.set_flags(turn, "pin a message", pinned=True, excluded=False)
         screen.notice.show(f"Pinned in context{_in_tokens(tokens)}.")
 
 
@@ -214,10 +216,10 @@ async def exclude(screen: ChatScreen, _argument: str) -> None:
     turn, session = selected_turn(screen), screen.session
     tokens = await session.context.tokens_of(turn)
     if turn.turn.excluded:
-        await session.set_flags(turn, "include a turn", excluded=False)
+        await session.set_flags(turn, "include a message", excluded=False)
         screen.notice.show(f"Included in context{_in_tokens(tokens)}.")
     else:
-        await session.set_flags(turn, "exclude a turn", pinned=False, excluded=True)
+        await session.set_flags(turn, "exclude a message", pinned=False, excluded=True)
         screen.notice.show(f"Excluded from context{_in_tokens(tokens)}.")
 
 

@@ -25,7 +25,7 @@ from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.button_row import ButtonRow
 from mistral_chat.ui.widgets.download_panel import DownloadPanel
 from mistral_chat.ui.widgets.model_details import ModelDetails, missing_disk
-from mistral_chat.ui.widgets.model_list import SOURCES, ModelList
+from mistral_chat.ui.widgets.model_list import ModelList
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
 from mistral_chat.ui.widgets.status_bar import StatusBar
 
@@ -327,7 +327,7 @@ class ModelsScreen(Screen["str | None"]):
         if self._step is Step.DOWNLOADING and self._in_use:
             self.end(None)
         elif self._step is Step.DOWNLOADING:
-            self._back_to_list("Download continues. You can use another model meanwhile, such as the demo.")
+            self._back_to_list("The download continues in the background. Meanwhile you can use another model, such as the demo.")
 
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def _leave_download(self) -> None:
@@ -639,7 +639,7 @@ def outcome(task: ModelTask) -> tuple[str, bool]:
     if task.right is None:
         return f"{name}: SHA-256 computed; no published checksum to compare with.", False
     if task.right:
-        return f"Verified {name}: the SHA-256 is right.", False
+        return f"Verified {name}: the SHA-256 matches.", False
     return f"{name} is damaged: wrong SHA-256. Remove it and download it again.", True
 
 
@@ -655,7 +655,7 @@ def removal_warning(row: ModelRow) -> str:
 def not_removable_reason(row: ModelRow, *, in_use: bool) -> str:
     """Why a model cannot be removed; empty if it can."""
     if row.reclaimable is None:
-        return f"It belongs to another program or to you ({SOURCES[row.source]}) and is not removed: {one_line(row.path)}"
+        return f"{one_line(row.label, 60)} was not removed: {one_line(row.path)} belongs to you or to another program."
     if in_use:
         return "It is in use. Switch to another model first."
     return f"Busy: {one_line(row.activity)}. Stop it first." if row.activity else ""

@@ -89,7 +89,7 @@ class PromptScreen(Screen[None]):
 
     def _missing(self) -> str:
         turns = "1 message is" if self._behind == 1 else f"{self._behind:,} messages of this conversation are"
-        return f"{turns} not in the prompt: dropped or excluded from the context. The chat and search still have them."
+        return f"{turns} not in the prompt: dropped or excluded from the context, but still in the chat and in search."
 
     def _part(self, place: int, part: PromptPart) -> Content:
         if place == 0:
