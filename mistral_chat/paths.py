@@ -42,6 +42,9 @@ class Paths:
         `MISTRAL_CHAT_CONFIG` is the settings file. `MISTRAL_CHAT_DATA_DIR` is the data folder, which then contains the cache and
         the logs too. `MISTRAL_CHAT_MODELS_DIR` overrides `models_folder`, which overrides the data folder. On Linux the XDG
         variables are honoured, read from the process's own environment.
+
+        Raises:
+            UsageError: a folder is in a home folder that does not exist.
         """
         from platformdirs import PlatformDirs
 
@@ -105,10 +108,7 @@ def output_path(text: str) -> Path:
     Raises:
         UsageError: there is no such home folder, or Windows would lose the file.
     """
-    try:
-        path = Path(text).expanduser().absolute()
-    except RuntimeError as error:
-        raise UsageError(f"{text}: no such home folder.") from error
+    path = _absolute(text)
     if sys.platform == "win32" and (problem := name_problem(path.name)):
         raise UsageError(f"{problem}. Choose another name.")
     return path
@@ -134,5 +134,13 @@ def write_new(name: str, text: str) -> Path:
     return path
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with the home folder for ``~``; unchanged if there is no such home folder."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (that of Path raises an error for one)
+
+
 def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(f"{path}: no such home folder.") from error

@@ -234,14 +234,13 @@ class Program:
         return Retriever(store or self.open_store(saved=saved), partial(self.open_embedding_model, saved=saved, chosen=chosen))
 
     def _embedding_file(self, spec: str) -> Path | None:
-        from pathlib import Path
-
         from mistral_chat.errors import ModelError
+        from mistral_chat.paths import expanded
 
         if not spec.strip():
             return None
-        if Path(spec).expanduser().is_file():
-            return Path(spec).expanduser()
+        if (path := expanded(spec)).is_file():
+            return path
         try:
             return self.library().find(spec, any_kind=True).path
         except ModelError:

@@ -14,6 +14,7 @@ from mistral_chat.models.checksums import ChecksumCache
 from mistral_chat.models.metadata import read_metadata
 from mistral_chat.models.partial import PartialFile
 from mistral_chat.models.sources import FoundFile
+from mistral_chat.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -100,7 +101,7 @@ class Library:
         self.environ = environ
         self.home = home
         self.checksums = ChecksumCache(models_dir / "checked.json")
-        self._folders = [folder.expanduser() for folder in folders]
+        self._folders = [expanded(folder) for folder in folders]
         self.formats = {name.lower(): value for name, value in (formats or {}).items()}
         """The user's prompt formats, by model name in lower case."""
 
@@ -129,8 +130,12 @@ class Library:
         if entry is not None:
             found = self._find_first(self._files_of(entry), entry, even_damaged=even_damaged)
             return usable(found) if found is not None else self._raise_missing(entry)
-        path = Path(spec).expanduser()
-        if path.is_file():
+        path = expanded(spec)
+        try:
+            is_file = path.is_file()
+        except OSError as error:
+            raise ModelUnusable(path, f"the file cannot be read ({error.strerror}).") from error
+        if is_file:
             path = path.absolute()
             ours = next((found for found in self._files() if found.path == path), None) if self.is_ours(path) else None
             file = ours or FoundFile(path=path, source="path", name=str(path))

@@ -160,6 +160,9 @@ class ModelHost:
                 ready.cancel()
         except MistralChatError as error:
             await self._fail(error)
+        except Exception as error:
+            await self._fail(EngineError(f"The model could not be opened ({type(error).__name__}). See the log file."))
+            raise
         else:
             self._changed.set()
             await self._emit(ModelLoaded(loaded))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from textual.app import SuspendNotSupported
 
 from mistral_chat.errors import InvalidText, UsageError
+from mistral_chat.paths import expanded
 from mistral_chat.session.attachments import read_text
 from mistral_chat.ui.widgets.composer import LARGEST_PASTE
 
@@ -59,13 +60,13 @@ def editor_command(environ: Mapping[str, str]) -> list[str]:
         if found is None:
             raise UsageError("No editor found. Set EDITOR, for instance to nano.")
         return [found]
-    if shutil.which(str(Path(wanted).expanduser()), path=search):
-        return [str(Path(wanted).expanduser())]
+    if shutil.which(expanded(wanted), path=search):
+        return [str(expanded(wanted))]
     try:
         first, *options = shlex.split(wanted, posix=sys.platform != "win32")
     except ValueError as error:
         raise UsageError(f"EDITOR is not a command ({error}): {wanted}") from error
-    return [str(Path(first).expanduser()), *options]
+    return [str(expanded(first)), *options]
 
 
 async def _run(app: App[Any], command: list[str]) -> None:

@@ -53,6 +53,15 @@ def test_settings_name_the_prompt_format(tmp_path: Path, own_folders: Path, mode
     assert library_of(own_folders, models_dir, folders=(tmp_path / "shelf",)).find("named").prompt_format == "mistral-v7"
 
 
+def test_a_folder_or_file_that_cannot_be_there_is_no_accident(own_folders: Path, models_dir: Path) -> None:
+    library = library_of(own_folders, models_dir, folders=(Path("~Downloads/gguf"),))
+    assert [model.source for model in library.list()] in ([], ["demo"])
+    with pytest.raises(ModelNotFound, match="No such file"):
+        library.find("~Downloads/model.gguf")
+    with pytest.raises(ModelUnusable, match="File name too long"):
+        library.find("x" * 300)
+
+
 def test_a_path_is_found_and_a_damaged_one_is_not_hidden_by_another(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
     library = library_of(own_folders, models_dir)
     found = library.find(str(put(tmp_path / "mine.gguf")))

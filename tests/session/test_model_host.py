@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
 from support.echo_engine import EchoEngine
 from support.effort import PATIENCE
 
@@ -64,3 +65,14 @@ async def test_a_model_chosen_while_a_cancelled_one_closes_is_used() -> None:
         assert host.error is None
         assert host.loaded is not None
         await host.close()
+
+
+async def test_a_model_that_cannot_be_opened_does_not_stay_loading() -> None:
+    def broken(_model: str) -> EngineThread:
+        raise PermissionError
+
+    host = ModelHost(broken, "model", emit=ignore, spawn=asyncio.create_task)
+    with pytest.raises(PermissionError):
+        await host.load()
+    with pytest.raises(EngineError, match="could not be opened"):
+        await asyncio.wait_for(host.ready(), PATIENCE)

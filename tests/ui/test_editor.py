@@ -175,3 +175,4 @@ def test_a_common_editor_is_found_if_none_is_set(tmp_path: Path) -> None:
     script(tmp_path / "vi", "true")
     assert editor_command({"PATH": str(tmp_path)}) == ["vi"]
     assert editor_command({"PATH": str(tmp_path), "VISUAL": "code --wait", "EDITOR": "vi"}) == ["code", "--wait"]
+    assert editor_command({"PATH": str(tmp_path), "EDITOR": "~no-such-user/vi"}) == ["~no-such-user/vi"]

@@ -71,6 +71,8 @@ class TestWhereTheUserWantsAFile:
     def test_an_unknown_home_folder_is_refused(self) -> None:
         with pytest.raises(UsageError, match="no such home folder"):
             output_path("~no-such-user/x.md")
+        with pytest.raises(UsageError, match="no such home folder"):
+            Paths.from_environment({}, "~no-such-user/models")
 
     def test_a_name_that_windows_loses_is_refused_there_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert output_path("con.txt").name == "con.txt"

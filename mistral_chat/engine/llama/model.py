@@ -15,6 +15,7 @@ from mistral_chat.engine.llama.bindings import llama_cpp
 from mistral_chat.engine.llama.vocabulary import Vocabulary
 from mistral_chat.errors import EngineLoadFailed, UsageError
 from mistral_chat.memory_estimate import ModelDimensions
+from mistral_chat.paths import expanded
 
 
 class Model:
@@ -163,5 +164,5 @@ def parse_adapters(given: Sequence[str]) -> list[tuple[Path, float]]:
             factor = math.nan
         if not math.isfinite(factor):
             raise UsageError(f"{text!r} is not a LoRA adapter. Write FILE or FILE:SCALE, such as style.gguf:0.8.")
-        adapters.append((Path(file).expanduser(), factor))
+        adapters.append((expanded(file), factor))
     return adapters
