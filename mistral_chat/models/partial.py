@@ -148,7 +148,7 @@ def abandoned_parts(folder: Path, before: float) -> list[Path]:
     These are parts whose target is complete, and metadata without a part.
     """
     abandoned = []
-    for path in sorted(folder.rglob("*.part*")):
+    for path in sorted([*folder.rglob("*.gguf.part"), *folder.rglob("*.gguf.part.json")]):
         stem = path.name.removesuffix(".json").removesuffix(".part")
         part = path.with_name(stem + ".part")
         useless = path.with_name(stem).exists() or (path != part and not part.exists())

@@ -185,10 +185,11 @@ def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: 
     folder.mkdir(parents=True)
     old = [folder / "whole.gguf.part", folder / "gone.gguf.part.json"]
     kept = [folder / "begun.gguf.part", folder / "begun.gguf.part.json", folder / "fresh.gguf.part.json", folder / "whole.gguf"]
-    for path in (*old, *kept):
+    foreign = [folder / "notes.zip.part", folder / "notes.zip", folder / "talk.partial.txt", folder / "big.gguf.part1of2"]
+    for path in (*old, *kept, *foreign):
         path.write_bytes(b"x")
-    for path in (*old, *kept[:2]):
+    for path in (*old, *kept[:2], *foreign):
         os.utime(path, (1, 1))
     run_download(library)
     assert [path.exists() for path in old] == [False, False]
-    assert all(path.exists() for path in kept)
+    assert all(path.exists() for path in (*kept, *foreign))
