@@ -134,7 +134,13 @@ class Hub:
 
         url = hf_hub_url(entry.repository, file, revision=entry.revision, endpoint=self.endpoint)
         with network.allowed():
-            found = get_hf_file_metadata(url, token=token or False, timeout=self.policy.connect, endpoint=self.endpoint)
+            found = get_hf_file_metadata(
+                url,
+                token=token or False,
+                timeout=self.policy.connect,
+                headers={"Connection": "close"},  # the library's client, which lives as long as the program, would keep it
+                endpoint=self.endpoint,
+            )
         if not found.etag or found.size is None:
             raise DownloadFailed(
                 f"{self.host} did not answer like the hub. If this network has a login page, log in with a browser and try "

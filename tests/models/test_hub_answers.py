@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from support.hub_downloads import QUICK, SIZE, failure, ranges, run_download, target, with_environ
 from support.hub_server import Fault, HubServer
@@ -172,3 +173,9 @@ def test_the_reason_for_a_retry_fits_the_progress_line(library: Library, hub: Hu
     notes = {value.note for value in run_download(library) if value.note}
     assert notes
     assert not [note for note in notes if note.endswith((".", ",")) or ".," in note], "it is followed by amounts"
+
+
+def test_no_connection_to_the_hub_is_left_open(library: Library, hub: HubServer, content: bytes) -> None:
+    run_download(library)
+    connections = [each.raddr for each in psutil.Process().net_connections("tcp") if each.status != "LISTEN"]
+    assert [each for each in connections if hub.endpoint.endswith(f":{each.port}")] == []
