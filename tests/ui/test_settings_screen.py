@@ -130,6 +130,18 @@ async def test_a_system_prompt_of_several_lines_is_saved(config: Path) -> None:
         assert "new conversation" in screen.notice.text
 
 
+async def test_a_long_system_prompt_keeps_its_end(config: Path) -> None:
+    prompt = "Be brief. " * 500 + "Be kind."
+    SettingsFile(config).write("system", prompt)
+    harness = staged(config)
+    async with run(harness, (60, 20)) as pilot:
+        screen = await settings(pilot, harness)
+        await asked(pilot, harness, screen, "system")
+        await pilot.press("X", "ctrl+s")
+        await closed(pilot, harness)
+    assert SettingsFile(config).read().settings.system == f"X{prompt}"
+
+
 async def test_a_choice_can_be_reset_to_the_default(config: Path) -> None:
     harness = staged(config)
     async with run(harness) as pilot:

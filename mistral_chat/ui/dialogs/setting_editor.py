@@ -133,7 +133,7 @@ class SettingEditor(Dialog[bool]):
             return field.choices[self.query_one(f"#field{number}", OptionList).highlighted or 0]
         if field.multiline:
             text = self.query_one(f"#field{number}", TextBox).text
-            return field.value if text == clean(field.value[:_LONGEST]) else text
+            return field.value if text == clean(field.value) else text
         text = self.query_one(f"#field{number}", Field).value
         return field.value if text == one_line(field.value, _LONGEST) else text.strip()
 
@@ -152,7 +152,7 @@ def _field(field: FormField, number: int) -> ComposeResult:
         options = (Option(Content(one_line(each))) for each in field.shown or field.choices)
         yield OptionList(*options, id=name, markup=False, compact=True)
     elif field.multiline:
-        yield TextBox(clean(field.value[:_LONGEST]), id=name, compact=True, highlight_cursor_line=False)
+        yield TextBox(clean(field.value), id=name, compact=True, highlight_cursor_line=False)
     else:
         yield Field(one_line(field.value, _LONGEST), placeholder=field.placeholder, id=name, compact=True, select_on_focus=True)
 
